@@ -1,0 +1,67 @@
+"""The log of what was served: the record that a replica writes and a joiner reads.
+
+It carries the very rows that the model scored, so that training sees what serving saw.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from freshrank.actors.errors import BadRecord
+from freshrank.actors.messages import Inputs, Ints
+
+
+class Impression(msgspec.Struct, frozen=True, array_like=True):
+    """One answered request, with the ``n`` candidates that were shown, as MessagePack.
+
+    The array fields hold little-endian bytes, row after row.
+    """
+
+    request_id: str
+    entity: str
+    at_ms: int
+    """When it was served (the replica's clock)."""
+    version: str
+    """Of the weights that scored it."""
+    layout: str
+    """Fingerprint of the input layout; a joiner refuses rows of another one."""
+    join_keys: bytes
+    """int64[n]."""
+    dense: bytes
+    """float32[n, d]."""
+    ids: bytes
+    """int64[n, f]."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Impression)
+
+
+def encode_impression(impression: Impression) -> bytes:
+    """The record's payload."""
+    return _encoder.encode(impression)
+
+
+def decode_impression(payload: bytes) -> Impression:
+    """Read a payload; raises BadRecord when it is not one."""
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise BadRecord(f"not an impression: {error}") from error
+
+
+def served_rows(impression: Impression, dense_width: int, id_width: int) -> tuple[Ints, Inputs]:
+    """The join keys int64[n] and the inputs of the shown candidates.
+
+    Raises BadRecord when the byte lengths do not fit together.
+    """
+    keys = np.frombuffer(impression.join_keys, dtype="<i8")
+    if (
+        len(impression.dense) != len(keys) * dense_width * 4
+        or len(impression.ids) != len(keys) * id_width * 8
+    ):
+        raise BadRecord("impression: arrays of different lengths")
+    dense = np.frombuffer(impression.dense, dtype="<f4").reshape(len(keys), dense_width)
+    ids = np.frombuffer(impression.ids, dtype="<i8").reshape(len(keys), id_width)
+    return keys.astype(np.int64), Inputs(dense.astype(np.float32), ids.astype(np.int64))

@@ -1,0 +1,207 @@
+"""What crosses a process: small frozen records and arrays with named axes.
+
+Axes used throughout: ``n`` rows (events, examples or candidates), ``d`` dense inputs,
+``f`` id columns, ``u`` distinct ids, ``w`` the width of one table row, ``p`` the number of
+dense weights. Times are milliseconds since the Unix epoch unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float32]
+Doubles: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+Cut: TypeAlias = tuple[int, ...]
+"""How far one partition has been read: the next offset of each source topic, in the order
+of the pipeline's sources (the behaviour topic first, then impressions where they are joined).
+Two cuts of a partition are comparable component by component."""
+
+
+def covers(reached: Cut, wanted: Cut) -> bool:
+    """Whether `reached` lies at or beyond `wanted` in every source topic.
+
+    >>> covers((5, 3), (5, 2)), covers((5, 3), (6, 0))
+    (True, False)
+    """
+    return all(have >= want for have, want in zip(reached, wanted, strict=True))
+
+
+class Version(NamedTuple):
+    """A version of the weights; a later one is greater.
+
+    `epoch` grows by one with each start of a learner, `step` with each optimiser step of it.
+
+    >>> Version(1, 9) < Version(2, 0)
+    True
+    >>> str(Version(1, 9)), Version.parse("1.9")
+    ('1.9', Version(epoch=1, step=9))
+    """
+
+    epoch: int
+    step: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.step}"
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """Read the form that `str` writes; raises ValueError on anything else."""
+        epoch, step = text.split(".")
+        return cls(int(epoch), int(step))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The records of one partition that something was made from: ``begin <= record < end``."""
+
+    partition: int
+    begin: Cut
+    end: Cut
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Consecutive raw records of one topic partition, as columns of equal length ``n``."""
+
+    topic: str
+    partition: int
+    values: list[bytes | None]
+    """The payloads; None for a tombstone."""
+    offsets: Ints
+    """int64[n], ascending (compaction and transactions may leave gaps)."""
+    timestamps_ms: Ints
+    """int64[n]: the broker's record timestamps."""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRecord:
+    """A record on its way to ``<topic>.dead`` or ``<topic>.late``, with reason and origin."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class IdField:
+    """One categorical model input of `width` id columns (more than one: a bag, 0 = absent)."""
+
+    name: str
+    width: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class InputLayout:
+    """The columns of a model's inputs: names of the ``d`` dense ones, fields of the ``f`` ids."""
+
+    dense: tuple[str, ...]
+    fields: tuple[IdField, ...]
+
+    @property
+    def id_width(self) -> int:
+        """``f``: the number of id columns over all fields."""
+        return sum(one.width for one in self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a model scores: `dense` float32[n, d] and `ids` int64[n, f] (0 = absent)."""
+
+    dense: Floats
+    ids: Ints
+
+    def __len__(self) -> int:
+        return len(self.dense)
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Labelled rows that the records of one span gave, each exactly as it was served."""
+
+    span: Span
+    inputs: Inputs
+    labels: Floats
+    """float32[n]: 0 or 1."""
+    event_times_ms: Ints
+    """int64[n]: event time of the record that completed each example."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """The loss gradient, summed over the examples of one span, at the weights of `base`.
+
+    Scores are those of the weights *before* they learn from these examples, so that they
+    serve progressive validation.
+    """
+
+    span: Span
+    base: Version
+    dense: Floats
+    """float32[p]."""
+    keys: Ints
+    """int64[u]: distinct ids, ascending."""
+    rows: Floats
+    """float32[u, w]: the summed gradient of each id's row."""
+    labels: Floats
+    """float32[n]."""
+    scores: Floats
+    """float32[n]: probabilities given by `base`."""
+    reference_scores: Floats | None
+    """float32[n]: probabilities given by the frozen copy, where one is held."""
+    newest_event_ms: int
+    """The newest event time among the examples (0 when there are none)."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a learner has of one partition: its answer to every push."""
+
+    accepted: bool
+    """Whether the pushed span was taken (True for a mere question)."""
+    stale: bool
+    """Refused because `Gradient.base` is older than the staleness bound allows."""
+    applied: Cut
+    """The next span must begin here. An empty tuple: nothing is known of the partition yet."""
+    durable: Cut
+    """A checkpoint on disk covers everything below; examples below it may be forgotten."""
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What turns the weights of version `base` into those of `version`, in one indivisible piece.
+
+    With `base` None it is a snapshot: it replaces everything.
+    """
+
+    version: Version
+    base: Version | None
+    dense: Floats
+    """float32[p]: all dense weights."""
+    keys: Ints
+    """int64[u]: ids whose rows changed, ascending."""
+    rows: Floats
+    """float32[u, w]."""
+    evicted: Ints
+    """int64[e]: ids whose rows were dropped (they start anew from their initial value)."""
+    applied: dict[int, Cut] = field(default_factory=dict)
+    """For each partition, how far its examples are contained in `version`."""
+    created_ms: int = 0
+    """When the learner published it."""
+    newest_event_ms: int = 0
+    """The newest event time among all examples contained."""

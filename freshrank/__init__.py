@@ -1,0 +1,1 @@
+"""Fresh features, fresh weights: the public names."""
