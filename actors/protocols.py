@@ -30,7 +30,7 @@ from freshrank.actors.messages import (
 )
 
 JsonValue: TypeAlias = (
-    "str | int | float | bool | None | Sequence[JsonValue] | Mapping[str, JsonValue]"
+    "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 )
 Status: TypeAlias = Mapping[str, JsonValue]
 """One part's figures for the status table, the page and the metrics: plain JSON."""
