@@ -1,0 +1,206 @@
+"""What every bench gives: figures against what they should reach, as JSON and as a table."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = (
+    "aiokafka",
+    "msgspec",
+    "numba",
+    "numpy",
+    "ray",
+    "redis",
+    "starlette",
+    "torch",
+    "uvicorn",
+)
+"""Those whose version can move a figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure, and the value it should reach (None: reported, not judged).
+
+    >>> Figure("p50_ms_c1", 0.8, "ms", "lower", 1.0).met
+    True
+    >>> Figure("events_per_s", 90_000, "1/s", "higher", 100_000).met
+    False
+    """
+
+    name: str
+    value: float
+    unit: str
+    better: Literal["higher", "lower"]
+    reach: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the reach is reached; None without one. Not a number meets nothing."""
+        if self.reach is None:
+            return None
+        if math.isnan(self.value):
+            return False
+        return self.value >= self.reach if self.better == "higher" else self.value <= self.reach
+
+    def plain(self) -> dict[str, str | float | bool | None]:
+        """The figure as the JSON document holds it (a value that is no number becomes null)."""
+        return {
+            "name": self.name,
+            "value": self.value if math.isfinite(self.value) else None,
+            "unit": self.unit,
+            "better": self.better,
+            "reach": self.reach,
+            "met": self.met,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run of one bench, with what is needed to compare it with another."""
+
+    bench: str
+    commit: str
+    started: str
+    """UTC, ISO 8601."""
+    machine: Mapping[str, str | int | float]
+    versions: Mapping[str, str]
+    figures: Sequence[Figure]
+
+    def to_json(self) -> bytes:
+        """The JSON document, indented."""
+        document = {
+            "bench": self.bench,
+            "commit": self.commit,
+            "started": self.started,
+            "machine": dict(self.machine),
+            "versions": dict(self.versions),
+            "figures": [figure.plain() for figure in self.figures],
+        }
+        return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+    def write(self, path: Path) -> None:
+        """Put the JSON document into `path`, making its folder."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.to_json() + b"\n")
+
+    def print(self, console: Console) -> None:
+        """The same as a table for people."""
+        table = Table(title=f"bench {self.bench} · {self.commit}", title_justify="left")
+        table.add_column("figure", no_wrap=True)
+        table.add_column("value", justify="right", no_wrap=True)
+        table.add_column("unit", no_wrap=True)
+        table.add_column("reach", justify="right", no_wrap=True)
+        table.add_column("met", no_wrap=True)
+        for figure in self.figures:
+            sign = "≥" if figure.better == "higher" else "≤"
+            reach = "" if figure.reach is None else f"{sign} {readable(figure.reach)}"
+            verdict = {True: "[green]yes[/]", False: "[bold red]no[/]", None: ""}[figure.met]
+            table.add_row(figure.name, readable(figure.value), figure.unit, reach, verdict)
+        console.print(table)
+
+
+def new_report(bench: str, started: datetime, figures: Sequence[Figure]) -> Report:
+    """Bind figures to the machine, the commit and the versions they were measured on."""
+    return Report(bench, commit(), started.isoformat(), machine(), versions(), figures)
+
+
+def now() -> datetime:
+    """The present, UTC, whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def median(rounds: Iterable[float]) -> float:
+    """The middle of what the rounds gave (the mean of the middle two when they are even).
+
+    >>> median([3.0, 1.0, 2.0])
+    2.0
+    """
+    return statistics.median(rounds)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of the sorted values lie (nearest rank); NaN of none.
+
+    >>> quantile([1.0, 2.0, 3.0, 4.0], 0.5), quantile([1.0, 2.0, 3.0, 4.0], 0.99)
+    (2.0, 4.0)
+    """
+    if not values:
+        return math.nan
+    rank = math.ceil(share * len(values))
+    return sorted(values)[max(rank, 1) - 1]
+
+
+def readable(value: float) -> str:
+    """A figure with the digits that matter.
+
+    >>> readable(123456.7), readable(0.12345), readable(12.3), readable(0)
+    ('123,457', '0.1235', '12.30', '0')
+    """
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) >= 2 else f"{value:.4f}"
+
+
+def commit() -> str:
+    """The commit of the source tree (`-dirty` when it was edited); "unknown" outside one."""
+    source = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],
+            cwd=source,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def machine() -> dict[str, str | int | float]:
+    """Processor, cores that may be used, memory and operating system."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory_gib, 1),
+        "system": platform.platform(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that can move a figure (those installed)."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
