@@ -19,7 +19,17 @@ everything else stops the part that met it and shows in its health.
 
 
 class FreshrankError(Exception):
-    """The root: catch it at the outermost edge only."""
+    """The root: catch it at the outermost edge only.
+
+    Every error survives pickling, whatever its constructor takes: it may cross processes.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _without_constructor, (type(self), self.args), vars(self)
+
+
+def _without_constructor(cls: type[FreshrankError], args: tuple[object, ...]) -> FreshrankError:
+    return cls.__new__(cls, *args)
 
 
 class ConfigError(FreshrankError):

@@ -1,0 +1,192 @@
+"""A user's pipeline: the nouns of one Python file, checked where they are written."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import msgspec
+
+from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.definitions import FeatureView, Stream
+from freshrank.feature_actors.encoder import InputEncoder
+from freshrank.feature_actors.labels import Joined, Labelled
+from freshrank.feature_actors.plan import FeaturePlan
+from freshrank.feature_actors.served import Served
+from freshrank.learner.models import DeepFM, LogisticRegression, Model
+from freshrank.learner.optimizers import FTRL, SGD, Adagrad
+
+ModelSpec: TypeAlias = LogisticRegression | DeepFM
+OptimizerSpec: TypeAlias = SGD | Adagrad | FTRL
+
+# The name becomes part of topic names, Redis keys, actor names and a folder.
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One stream turned into features, a model that learns from them, and an endpoint.
+
+    Parameters
+    ----------
+    name
+        Lower-case letters, digits, ``_`` and ``-``.
+    stream
+        Where the behaviour comes from.
+    features
+        The feature views; each must have the stream's key as its entity.
+    context
+        Fields of the stream's schema that a candidate of a request carries (``item_id``).
+    label
+        What makes an example positive: ``Joined`` with the impressions that were served, or
+        ``Labelled`` by the event itself.
+    model, optimizer
+        What is learned, and how.
+    crosses
+        Pairs of id inputs that are also looked up together (``("user_id", "category_id")``).
+
+    Raises ConfigError, naming place and fix, as soon as it is written down wrong.
+    """
+
+    name: str
+    _: KW_ONLY
+    stream: Stream
+    features: Sequence[type[FeatureView]]
+    context: Sequence[str]
+    label: Joined | Labelled
+    model: ModelSpec
+    optimizer: OptimizerSpec
+    crosses: Sequence[tuple[str, str]] = ()
+
+    def __post_init__(self) -> None:
+        place = f"Pipeline({self.name!r})"
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                place,
+                "the name becomes part of topics and keys",
+                "Use lower-case letters, digits, _ and -, beginning with a letter.",
+            )
+        self._check_kinds(place)
+        self._check_context(place)
+        _ = self.plan, self.encoder, self.bound_model
+
+    def _check_kinds(self, place: str) -> None:
+        for field, kinds in (
+            ("stream", (Stream,)),
+            ("label", (Joined, Labelled)),
+            ("model", (LogisticRegression, DeepFM)),
+            ("optimizer", (SGD, Adagrad, FTRL)),
+        ):
+            if not isinstance(getattr(self, field), kinds):
+                names = " or ".join(f"{one.__name__}(...)" for one in kinds)
+                raise ConfigError(
+                    f"{place}.{field}",
+                    f"{getattr(self, field)!r} is not of a kind that is known here",
+                    f"Write {field}={names}.",
+                )
+        if isinstance(self.features, type) or not self.features:
+            raise ConfigError(
+                f"{place}.features", "no list of feature views", "Write features=[YourView]."
+            )
+        for view in self.features:
+            if not (isinstance(view, type) and issubclass(view, FeatureView)):
+                raise ConfigError(
+                    f"{place}.features",
+                    f"{view!r} is not a feature view",
+                    "List classes that derive from FeatureView, without calling them.",
+                )
+            if view.source is not self.stream:
+                raise ConfigError(
+                    f"{view.__name__}.source",
+                    f"the view reads {view.source.topic!r}, the pipeline {self.stream.topic!r}",
+                    "Give both the same Stream object.",
+                )
+
+    def _check_context(self, place: str) -> None:
+        if isinstance(self.context, str):
+            raise ConfigError(
+                f"{place}.context", "a string, not a list of fields", f'Write ["{self.context}"].'
+            )
+        known = [field.name for field in msgspec.structs.fields(self.stream.schema)]
+        candidate_fields = [one for one in known if one != self.stream.key.key]
+        for name in self.context:
+            if name not in candidate_fields:
+                raise ConfigError(
+                    f"{place}.context",
+                    f"{name!r} is not a field that a candidate can carry",
+                    f"Take some of {', '.join(candidate_fields)}.",
+                )
+        if isinstance(self.label, Joined) and self.label.on not in self.context:
+            raise ConfigError(
+                f"{place}.label.on",
+                f"{self.label.on!r} is not in the context, so no impression carries it",
+                f'Add "{self.label.on}" to context.',
+            )
+
+    @cached_property
+    def plan(self) -> FeaturePlan:
+        """All views, compiled into the layout of one row."""
+        return FeaturePlan(list(self.features))
+
+    @cached_property
+    def encoder(self) -> InputEncoder:
+        """From features and context to the model's inputs."""
+        return InputEncoder(self.plan, self.stream, self.context, self.crosses)
+
+    @cached_property
+    def bound_model(self) -> Model:
+        """The model with its sizes, which follow from the inputs."""
+        return self.model.bind(self.encoder.layout)
+
+    @cached_property
+    def served(self) -> Served:
+        """What a replica has to know of the features."""
+        return Served(self.plan, self.encoder, self.stream, self.name)
+
+    @property
+    def joined(self) -> Joined | None:
+        """The join with impressions, where the label comes from one."""
+        return self.label if isinstance(self.label, Joined) else None
+
+    @property
+    def impressions_topic(self) -> str:
+        """Where replicas log what they served."""
+        return f"{self.name}.impressions"
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The source topics in the order of every `Cut`."""
+        return (self.stream.topic,) + ((self.impressions_topic,) if self.joined else ())
+
+    @cached_property
+    def state_fingerprint(self) -> str:
+        """Changes when the snapshots of the shards can no longer be read."""
+        return _digest(self.plan.fingerprint, self.encoder.fingerprint, repr(self.label))
+
+    @cached_property
+    def model_fingerprint(self) -> str:
+        """Changes when the checkpoints of the learner can no longer be read."""
+        return _digest(self.encoder.fingerprint, repr(self.model), repr(self.optimizer))
+
+    def describe(self) -> str:
+        """What it costs and gives, for people: features, inputs, bytes per entity."""
+        layout = self.encoder.layout
+        return (
+            f"{self.name}: {self.stream.topic} by {self.stream.key.key}\n"
+            f"{self.plan.describe()}\n"
+            f"{len(layout.dense)} dense inputs, {len(layout.fields)} id fields "
+            f"({layout.id_width} columns)"
+        )
+
+
+def _digest(*parts: str) -> str:
+    """16 hex digits of the parts.
+
+    >>> _digest("a", "b") == _digest("ab")
+    False
+    """
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

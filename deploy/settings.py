@@ -1,0 +1,186 @@
+"""Every setting, with its unit in its name and the reason of its default beside it.
+
+Read in this order, later ones win: the defaults here, a TOML file with one table a section
+(``[kafka]``), environment variables (``FRESHRANK_KAFKA__BOOTSTRAP`` sets ``kafka.bootstrap``).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from freshrank.actors.errors import ConfigError
+
+_PREFIX = "FRESHRANK_"
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are errors, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Section):
+    """The broker and the topics that are created where they are missing."""
+
+    bootstrap: str = "embedded"
+    """``host:port[,host:port]``, ``embedded`` (in memory, forgets everything when it stops) or
+    ``apache`` (a real Apache Kafka, started here, that keeps its log in the state folder)."""
+    partitions: int = Field(default=8, ge=1, le=10_000)
+    """Of topics created here. More than shards, so that a second machine finds work to take; few,
+    because each costs 5 MB in the embedded broker."""
+
+
+class RedisSettings(Section):
+    """The online store."""
+
+    url: str = "embedded"
+    """``redis://host:port/db``, or ``embedded``: the server found on the path, else the bundled
+    one."""
+
+
+class ShardSettings(Section):
+    """The actors that turn events into features and examples into gradients."""
+
+    count: int = Field(default=1, ge=1)
+    """One keeps up with 100,000 events/s on one core; more where there are more cores."""
+    max_entities_per_partition: int = Field(default=250_000, ge=1)
+    """Bounds the memory: times `bytes_per_entity` of the plan, times the partitions."""
+    poll_max_records: int = Field(default=20_000, ge=1)
+    """At once: large enough that the cost of a batch disappears beside that of its records."""
+    poll_timeout_ms: int = Field(default=100, ge=1)
+    """How long an idle shard waits before it looks at its other duties."""
+    snapshot_interval_s: float = Field(default=10.0, gt=0)
+    """What is replayed after a crash is at most this much of the stream."""
+    outbox_max_examples: int = Field(default=200_000, ge=1)
+    """Examples that wait for a durable checkpoint, per partition; beyond it the partition is
+    paused."""
+    push_timeout_s: float = Field(default=5.0, gt=0)
+    """After that a push counts as lost and is repeated."""
+
+
+class LearnerSettings(Section):
+    """The actor that steps the optimiser."""
+
+    batch_examples: int = Field(default=256, ge=1)
+    """A step is taken at this many examples..."""
+    max_wait_ms: int = Field(default=50, ge=1)
+    """... or this long after the first of them: keeps weights well below half a second old."""
+    max_staleness_steps: int = Field(default=64, ge=0)
+    """A gradient of older weights is refused and computed anew."""
+    checkpoint_interval_s: float = Field(default=10.0, gt=0)
+    """Bounds what the shards have to keep for a restart of the learner."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: the gradients are computed here with torch where there is a GPU, by the shards'
+    compiled kernels elsewhere."""
+    seed: int = 0
+    """Of the initial weights."""
+    clip_norm: float = Field(default=100.0, gt=0)
+    """A step whose mean gradient is longer is shortened to this length: far above what ordinary
+    batches show, so that it holds back broken input only."""
+
+
+class ServeSettings(Section):
+    """The REST endpoint."""
+
+    host: str = "127.0.0.1"
+    """This machine only, until somebody asks for more."""
+    port: int = Field(default=8000, ge=0, le=65_535)
+    """0: any free one."""
+    replicas: int = Field(default=1, ge=1)
+    """One scores thousands of requests a second; more where there are more cores."""
+    max_ongoing_requests: int = Field(default=512, ge=1)
+    """Per replica. Ray's own default of 5 would starve an asynchronous handler."""
+    show: int = Field(default=10, ge=1)
+    """How many of the best candidates count as shown where the request does not say."""
+    read_timeout_ms: int = Field(default=50, ge=1)
+    """Of the online store; beyond it the request is answered with default features and says so."""
+    wait_timeout_ms: int = Field(default=1_000, ge=0)
+    """How long a request for a ``min_version`` that is not there yet may wait."""
+
+
+class Settings(Section):
+    """All sections."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    shards: ShardSettings = ShardSettings()
+    learner: LearnerSettings = LearnerSettings()
+    serve: ServeSettings = ServeSettings()
+    state: Path | None = None
+    """Snapshots and checkpoints; by default ``.freshrank/<pipeline>`` in the current folder. On a
+    cluster of several machines it must be a folder that all of them see."""
+
+    @classmethod
+    def load(
+        cls, path: Path | None = None, environment: Mapping[str, str] = os.environ
+    ) -> Settings:
+        """Read file and environment; raises ConfigError naming the key and where it stands."""
+        values = _from_file(path) if path else {}
+        places = {key: str(path) for key in _leaves(values)}
+        for variable, value in environment.items():
+            if variable.startswith(_PREFIX):
+                keys = tuple(variable.removeprefix(_PREFIX).lower().split("__"))
+                places[keys] = variable
+                _put(values, keys, value, variable)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _first_problem(error, places) from error
+
+    def state_folder(self, pipeline: str) -> Path:
+        """Where the state of `pipeline` is kept, absolute."""
+        return (self.state or Path(".freshrank") / pipeline).absolute()
+
+
+def _from_file(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            str(path), f"cannot be read: {error.strerror}", "Give a TOML file."
+        ) from (error)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"is not TOML: {error}", "Mend that line.") from error
+
+
+def _leaves(values: Mapping[str, object], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for key, value in values.items():
+        found += [
+            (*above, key),
+            *(_leaves(value, (*above, key)) if isinstance(value, dict) else []),
+        ]
+    return found
+
+
+def _put(values: dict[str, object], keys: tuple[str, ...], value: str, variable: str) -> None:
+    """Set one nested value; raises ConfigError where a section is taken for a value."""
+    for key in keys[:-1]:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):
+            sections = ", ".join(name for name in Settings.model_fields if name != "state")
+            raise ConfigError(variable, f"{key!r} is not a section", f"Known: {sections}.")
+        values = inner
+    values[keys[-1]] = value
+
+
+def _first_problem(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> ConfigError:
+    problem = error.errors()[0]
+    keys = tuple(str(one) for one in problem["loc"])
+    place = places.get(keys, "settings")
+    name = ".".join(keys)
+    if problem["type"] == "extra_forbidden":
+        section: type[BaseModel] = Settings
+        for key in keys[:-1]:
+            inner = section.model_fields[key].annotation
+            assert isinstance(inner, type) and issubclass(inner, BaseModel)
+            section = inner
+        known = ", ".join(section.model_fields)
+        return ConfigError(f"{place}: {name}", "there is no such setting", f"Known here: {known}.")
+    return ConfigError(f"{place}: {name}", problem["msg"], f"It is {problem['input']!r} now.")
