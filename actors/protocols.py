@@ -106,14 +106,24 @@ class RecordSink(Protocol):
 class OnlineStore(Protocol):
     """The derived copy of the entities' state rows, keyed by entity, fenced by epoch."""
 
-    async def claim(self, partition: int, epoch: int) -> None:
-        """Become the partition's writer: from here on, writes of a lower epoch are refused."""
+    async def claim(self, partition: int, epoch: int) -> int | None:
+        """Become the partition's writer: from here on, writes of a lower epoch are refused.
+
+        Gives the highest `position` of the writes so far: no stored row contains a record at
+        or beyond it, so a writer that replays stays silent until it has read up to there.
+        None when the store knows nothing of the partition: every row is to be written.
+        Raises ProgressError when a higher epoch holds the claim, Unavailable.
+        """
         ...
 
     async def write(
-        self, partition: int, epoch: int, keys: Sequence[bytes], rows: Sequence[bytes]
+        self, partition: int, epoch: int, position: int, keys: Sequence[bytes], rows: Sequence[bytes]
     ) -> WriteOutcome:
-        """Set each key to its row, in bounded chunks."""
+        """Set each key to its row, in bounded chunks; an empty row removes its key.
+
+        `position` is the partition's next event offset when the rows were taken. Nothing or a
+        part of it may have been written when Unavailable is raised: write it again.
+        """
         ...
 
     async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
