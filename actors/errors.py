@@ -10,7 +10,8 @@
     ├── StaleParameters      the wanted weights did not arrive in time
     ├── SnapshotError        a snapshot or checkpoint file is refused
     │   └── DefinitionChanged  ... because the definitions it was made for have changed
-    └── ProgressError        offsets or versions would go back (ours to mend)
+    ├── ProgressError        offsets or versions would go back (ours to mend)
+    └── PartFailed           another process raised what nobody foresaw (ours to mend)
 
 The distinction that matters at run time: ``Unavailable`` is retried with a bound,
 ``BadRecord`` goes to the dead-letter topic, ``RequestError`` becomes a 4xx answer, and
@@ -93,3 +94,7 @@ class DefinitionChanged(SnapshotError):
 
 class ProgressError(FreshrankError):
     """An offset or a version would go back."""
+
+
+class PartFailed(FreshrankError):
+    """Another process raised an error that is none of these; its own trace is the message."""

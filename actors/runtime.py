@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from freshrank.actors.errors import FreshrankError, Unavailable
+from freshrank.actors.errors import FreshrankError, PartFailed, Unavailable
 from freshrank.actors.messages import Cut, Delta, Examples, Gradient, Progress, Version
 from freshrank.actors.protocols import ParameterSource, Status
 
@@ -83,7 +83,7 @@ class RemoteActor:
     async def call(self, method: str, *args: object, timeout_s: float) -> Any:
         """Call `method` and wait for its answer for at most `timeout_s`.
 
-        Raises Unavailable, or the FreshrankError that the method raised.
+        Raises Unavailable, the FreshrankError that the method raised, or PartFailed.
         """
         try:
             if self._handle is None:
@@ -93,7 +93,7 @@ class RemoteActor:
         except RayTaskError as error:
             if isinstance(error.cause, FreshrankError):
                 raise error.cause from error
-            raise
+            raise PartFailed(f"{self.name}.{method}: {error}") from error
         except (TimeoutError, GetTimeoutError) as error:
             raise Unavailable(self.name, f"no answer to {method} in {timeout_s} s") from error
         except (RayActorError, ValueError) as error:  # ValueError: no actor of that name

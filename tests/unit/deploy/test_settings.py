@@ -54,7 +54,7 @@ def test_a_value_of_the_wrong_kind_is_named_with_what_it_is_now() -> None:
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="absent.toml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read"):
         Settings.load(tmp_path / "absent.toml", {})
     with pytest.raises(ConfigError, match="is not TOML"):
         Settings.load(write(tmp_path, "kafka = ["), {})

@@ -1,0 +1,124 @@
+"""Keeps actors alive: Ray restarts a process that died, this one also sees a loop that stands.
+
+What is told of an actor and what is done with it is decided by `Patience`, which does nothing
+itself; `Supervisor` asks, and acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from freshrank.actors.clock import Clock
+from freshrank.actors.errors import (
+    ConfigError,
+    DefinitionChanged,
+    FreshrankError,
+    Unavailable,
+)
+
+# Seconds. A ping starts what has just been restarted, which loads a snapshot.
+PING_TIMEOUT_S = 10.0
+
+# Seconds between two rounds: a crash is noticed within one of them.
+INTERVAL_S = 1.0
+
+# Pings missed in a row before the process is ended: a restart by Ray takes up to 1.2 s, a stopped
+# machine may swap; half a minute of silence is neither.
+MISSED_PINGS = 3
+
+# Seconds, and how many failures within them show that starting again does not help.
+FAILURE_WINDOW_S = 60.0
+FAILURES_ALLOWED = 5
+
+
+class Supervised(Protocol):
+    """An actor as its supervisor sees it."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+    async def ping(self, timeout_s: float) -> None:
+        """Start it if it is not started. Raises Unavailable, or why its loop has ended."""
+        ...
+
+    def kill(self) -> None:
+        """End its process; it is started again by itself."""
+        ...
+
+
+class Verdict(Enum):
+    """What to do about one actor."""
+
+    LEAVE = "leave"
+    RESTART = "restart"
+    GIVE_UP = "give up"
+
+
+@dataclass
+class Patience:
+    """The record of one actor, and what follows from it."""
+
+    missed: int = 0
+    failures: list[float] = field(default_factory=list)
+
+    def judge(self, error: Exception | None, now_s: float) -> Verdict:
+        """Take the outcome of one ping and say what to do.
+
+        >>> patience = Patience()
+        >>> [patience.judge(Unavailable("shard-0", "dead"), at).value for at in range(3)]
+        ['leave', 'leave', 'restart']
+        """
+        if error is None:
+            self.missed = 0
+            return Verdict.LEAVE
+        if isinstance(error, ConfigError | DefinitionChanged):
+            return Verdict.GIVE_UP
+        if isinstance(error, Unavailable):
+            self.missed += 1
+            if self.missed < MISSED_PINGS:
+                return Verdict.LEAVE
+        self.missed = 0
+        self.failures = [at for at in self.failures if now_s - at < FAILURE_WINDOW_S] + [now_s]
+        return Verdict.GIVE_UP if len(self.failures) > FAILURES_ALLOWED else Verdict.RESTART
+
+
+class Supervisor:
+    """Pings actors for ever; ends by raising when one of them cannot be kept alive."""
+
+    def __init__(
+        self, actors: Sequence[Supervised], clock: Clock, report: Callable[[str], None]
+    ) -> None:
+        self._actors = actors
+        self._clock = clock
+        self._report = report
+        self._patience = {actor.name: Patience() for actor in actors}
+
+    async def run(self) -> None:
+        """Repeat `round`. Raises the error of an actor that starting again does not mend."""
+        while True:
+            await self.round()
+            await self._clock.sleep(INTERVAL_S)
+
+    async def round(self) -> None:
+        """Ping all at once, and do what their records ask for."""
+        await asyncio.gather(*(self._look_after(actor) for actor in self._actors))
+
+    async def _look_after(self, actor: Supervised) -> None:
+        error: Exception | None = None
+        try:
+            await actor.ping(PING_TIMEOUT_S)
+        except FreshrankError as caught:
+            error = caught
+        verdict = self._patience[actor.name].judge(error, self._clock.monotonic())
+        if error is None or verdict is Verdict.LEAVE:
+            return
+        if verdict is Verdict.GIVE_UP:
+            raise error
+        self._report(f"{actor.name} is started again: {error}")
+        actor.kill()

@@ -1,0 +1,85 @@
+import asyncio
+
+import pytest
+
+from freshrank.actors.errors import DefinitionChanged, FreshrankError, SnapshotError, Unavailable
+from freshrank.deploy.supervisor import FAILURES_ALLOWED, MISSED_PINGS, Supervisor
+
+
+class StandingClock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def now_ms(self) -> int:
+        return int(self.now_s * 1000)
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        await asyncio.sleep(0)
+
+
+class Actor:
+    def __init__(self, name: str, outcomes: list[FreshrankError | None]) -> None:
+        self.name = name
+        self.outcomes = outcomes
+        self.kills = 0
+
+    async def ping(self, timeout_s: float) -> None:
+        error = self.outcomes.pop(0) if self.outcomes else None
+        if error:
+            raise error
+
+    def kill(self) -> None:
+        self.kills += 1
+
+
+def rounds(actors: list[Actor], count: int) -> list[str]:
+    said: list[str] = []
+    clock = StandingClock()
+
+    async def go() -> None:
+        supervisor = Supervisor(actors, clock, said.append)
+        for _ in range(count):
+            await supervisor.round()
+            await clock.sleep(1)
+
+    asyncio.run(go())
+    return said
+
+
+def test_an_actor_that_misses_some_pings_is_left_alone() -> None:
+    silence: list[FreshrankError | None] = [Unavailable("s", "silent")] * (MISSED_PINGS - 1)
+    actor = Actor("s", [*silence, None, *silence])
+    assert rounds([actor], 10) == []
+    assert actor.kills == 0
+
+
+def test_an_actor_that_stays_silent_is_ended_and_only_that_one() -> None:
+    silent = Actor("silent", [Unavailable("s", "nothing heard")] * MISSED_PINGS)
+    well = Actor("well", [])
+    said = rounds([silent, well], MISSED_PINGS)
+    assert (silent.kills, well.kills) == (1, 0)
+    assert said == ["silent is started again: s: nothing heard"]
+
+
+def test_an_actor_whose_loop_ended_is_started_again_at_once() -> None:
+    actor = Actor("s", [SnapshotError("damaged")])
+    rounds([actor], 1)
+    assert actor.kills == 1
+
+
+def test_an_actor_that_fails_again_and_again_is_given_up_with_its_error() -> None:
+    actor = Actor("s", [SnapshotError("damaged")] * (FAILURES_ALLOWED + 1))
+    with pytest.raises(SnapshotError, match="damaged"):
+        rounds([actor], FAILURES_ALLOWED + 1)
+    assert actor.kills == FAILURES_ALLOWED
+
+
+def test_an_error_that_no_restart_mends_is_raised_at_once() -> None:
+    actor = Actor("s", [DefinitionChanged("other features")])
+    with pytest.raises(DefinitionChanged):
+        rounds([actor], 1)
+    assert actor.kills == 0
