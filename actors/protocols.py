@@ -117,7 +117,12 @@ class OnlineStore(Protocol):
         ...
 
     async def write(
-        self, partition: int, epoch: int, position: int, keys: Sequence[bytes], rows: Sequence[bytes]
+        self,
+        partition: int,
+        epoch: int,
+        position: int,
+        keys: Sequence[bytes],
+        rows: Sequence[bytes],
     ) -> WriteOutcome:
         """Set each key to its row, in bounded chunks; an empty row removes its key.
 

@@ -1,0 +1,123 @@
+"""A latency histogram of fixed size: quantiles with a known error, mergeable, plain JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from freshrank.actors.messages import Doubles, Ints
+from freshrank.actors.protocols import JsonValue
+
+# Each bucket is 4 % wider than the one before: a quantile is at most 2 % off.
+_GROWTH = 1.04
+# The least value that is told from zero (milliseconds: ten microseconds).
+_LEAST = 0.01
+# Values beyond 0.01 ms * 1.04**750, about 16 hours, fall into the last bucket.
+_BUCKETS = 752
+_LOG_GROWTH = math.log(_GROWTH)
+
+
+class LatencyHistogram:
+    """Counts of latencies in milliseconds, in buckets of geometrically growing width.
+
+    >>> one = LatencyHistogram()
+    >>> one.add(np.array([1.0, 2.0, 100.0]))
+    >>> one.count, round(one.quantile(0.5), 1)
+    (3, 2.0)
+    """
+
+    def __init__(self) -> None:
+        self._counts: Ints = np.zeros(_BUCKETS, dtype=np.int64)
+
+    @property
+    def count(self) -> int:
+        """How many values were added."""
+        return int(self._counts.sum())
+
+    def add(self, values_ms: Doubles | Ints) -> None:
+        """Count each of `values_ms` (shape [n]; negative ones as zero)."""
+        scaled = np.log(np.maximum(values_ms, _LEAST) / _LEAST) / _LOG_GROWTH
+        buckets = np.minimum(scaled.astype(np.int64), _BUCKETS - 1)
+        self._counts += np.bincount(buckets, minlength=_BUCKETS)
+
+    def quantile(self, share: float) -> float:
+        """The value that `share` (0..1) of the values do not exceed; NaN without values."""
+        count = self.count
+        if count == 0:
+            return math.nan
+        wanted = min(max(math.ceil(share * count), 1), count)
+        bucket = int(np.searchsorted(np.cumsum(self._counts), wanted))
+        return _LEAST * math.exp((bucket + 0.5) * _LOG_GROWTH)
+
+    def merge(self, other: LatencyHistogram) -> None:
+        """Add the counts of `other`."""
+        self._counts += other._counts
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The figures that a status shows, and the counts (sparse) that `from_json` reads."""
+        filled = np.flatnonzero(self._counts)
+        empty = len(filled) == 0
+        return {
+            "count": self.count,
+            "p50_ms": None if empty else round(self.quantile(0.5), 3),
+            "p99_ms": None if empty else round(self.quantile(0.99), 3),
+            "buckets": [[int(one), int(self._counts[one])] for one in filled],
+        }
+
+    @classmethod
+    def from_json(cls, figures: Mapping[str, JsonValue]) -> LatencyHistogram:
+        """Read what `to_json` gave; raises ValueError on anything else."""
+        histogram = cls()
+        buckets = figures.get("buckets")
+        if not isinstance(buckets, list):
+            raise ValueError("a histogram without a list of buckets")
+        for pair in buckets:
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise ValueError(f"not a histogram bucket: {pair!r}")
+            bucket, count = pair
+            if not isinstance(bucket, int) or not isinstance(count, int):
+                raise ValueError(f"not a histogram bucket: {pair!r}")
+            if not 0 <= bucket < _BUCKETS or count < 0:
+                raise ValueError(f"not a histogram bucket: {pair!r}")
+            histogram._counts[bucket] += count
+        return histogram
+
+
+class RecentLatencies:
+    """A histogram of the last one to two periods, so that a status tells of now.
+
+    Parameters
+    ----------
+    period_s
+        After so long the older half is forgotten.
+    """
+
+    def __init__(self, period_s: float = 30.0) -> None:
+        self._period_s = period_s
+        self._since: float | None = None
+        self._older = LatencyHistogram()
+        self._newer = LatencyHistogram()
+
+    def add(self, values_ms: Doubles | Ints, monotonic: float) -> None:
+        """Count `values_ms`, measured at `monotonic` seconds."""
+        self._turn(monotonic)
+        self._newer.add(values_ms)
+
+    def at(self, monotonic: float) -> LatencyHistogram:
+        """What was counted lately, seen from `monotonic` seconds."""
+        self._turn(monotonic)
+        both = LatencyHistogram()
+        both.merge(self._older)
+        both.merge(self._newer)
+        return both
+
+    def _turn(self, monotonic: float) -> None:
+        if self._since is None:
+            self._since = monotonic
+        passed = monotonic - self._since
+        if passed >= self._period_s:
+            self._older = self._newer if passed < 2 * self._period_s else LatencyHistogram()
+            self._newer = LatencyHistogram()
+            self._since = monotonic
