@@ -56,12 +56,14 @@ def served_rows(impression: Impression, dense_width: int, id_width: int) -> tupl
 
     Raises BadRecord when the byte lengths do not fit together.
     """
-    keys = np.frombuffer(impression.join_keys, dtype="<i8")
+    shown, odd = divmod(len(impression.join_keys), 8)
     if (
-        len(impression.dense) != len(keys) * dense_width * 4
-        or len(impression.ids) != len(keys) * id_width * 8
+        odd
+        or len(impression.dense) != shown * dense_width * 4
+        or len(impression.ids) != shown * id_width * 8
     ):
         raise BadRecord("impression: arrays of different lengths")
-    dense = np.frombuffer(impression.dense, dtype="<f4").reshape(len(keys), dense_width)
-    ids = np.frombuffer(impression.ids, dtype="<i8").reshape(len(keys), id_width)
+    keys = np.frombuffer(impression.join_keys, dtype="<i8")
+    dense = np.frombuffer(impression.dense, dtype="<f4").reshape(shown, dense_width)
+    ids = np.frombuffer(impression.ids, dtype="<i8").reshape(shown, id_width)
     return keys.astype(np.int64), Inputs(dense.astype(np.float32), ids.astype(np.int64))
