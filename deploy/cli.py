@@ -1,0 +1,161 @@
+"""The command line: what a person types, and nothing of how it is done."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+from freshrank.actors.errors import ConfigError, FreshrankError
+
+# Everything that a command needs beyond this is imported when it runs: --help and version
+# answer at once, and `bench` or `replay` work where Ray is not installed.
+
+app = typer.Typer(
+    name="freshrank",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="""Fresh features, fresh weights: from a Kafka topic to a REST score in Python.
+
+Try `freshrank demo` first: it starts everything on this machine.
+Then copy `examples/recommend.py` and `freshrank run` your own.
+""",
+)
+
+Seconds = Annotated[
+    Optional[float],  # noqa: UP045 - typer reads the annotation at run time
+    typer.Option("--seconds", help="Stop after so many seconds (else: Ctrl-C).", min=1),
+]
+Json = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--json", help="Write the summary to this file too."),
+]
+Config = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--config", help="Settings in TOML; FRESHRANK_* variables win over it."),
+]
+
+
+@app.command()
+def demo(
+    seconds: Seconds = None,
+    json_file: Json = None,
+    kafka: Annotated[
+        str, typer.Option(help="`embedded`, `apache` (started here) or `host:port`.")
+    ] = "embedded",
+    redis: Annotated[
+        str, typer.Option(help="`embedded` (started here) or `redis://host:port/db`.")
+    ] = "embedded",
+    port: Annotated[int, typer.Option(help="Of the REST endpoint and its page.")] = 8000,
+) -> None:
+    """Run the bundled pipeline on generated shopping traffic, everything on this machine.
+
+    Tastes drift while it runs; watch the live model stay ahead of its frozen copy.
+
+        freshrank demo
+
+        freshrank demo --seconds 120 --json demo.json
+
+        freshrank demo --kafka apache
+    """
+    from freshrank.deploy.live import run_demo  # noqa: PLC0415
+
+    run_demo(kafka=kafka, redis=redis, port=port, seconds=seconds, json_file=json_file)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A Python file with one Pipeline in it.")],
+    config: Config = None,
+    address: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Of a Ray cluster (`auto`, `host:6379`, `ray://…`); else this machine."),
+    ] = None,
+    seconds: Seconds = None,
+    json_file: Json = None,
+) -> None:
+    """Run a pipeline of your own until Ctrl-C; a second start goes on where the first stopped.
+
+        freshrank run shop.py --config shop.toml
+
+        FRESHRANK_KAFKA__BOOTSTRAP=broker:9092 freshrank run shop.py
+
+    where `shop.toml` may say
+
+        [kafka]
+
+        bootstrap = "broker:9092"
+
+        [redis]
+
+        url = "redis://cache:6379/0"
+    """
+    from freshrank.deploy.live import run_pipeline  # noqa: PLC0415
+
+    run_pipeline(file, config=config, address=address, seconds=seconds, json_file=json_file)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A pipeline file that can read its own history.")],
+    data: Annotated[Path, typer.Argument(help="The recorded events.")],
+    speed_up: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="So many seconds of history in one; else as fast as it goes.", min=0.001),
+    ] = None,
+    json_file: Json = None,
+) -> None:
+    """Play recorded history through a pipeline in event time: features, learning, figures.
+
+    freshrank replay examples/jd.py bo_action.parquet
+
+    freshrank replay examples/jd.py bo_action.parquet --speed-up 86400
+    """
+    from freshrank.deploy.replay import run_replay  # noqa: PLC0415
+
+    run_replay(file, data, speed_up=speed_up, json_file=json_file)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="Which bench; `list` names them.")],
+    json_file: Json = None,
+) -> None:
+    """Measure, and compare with what should be reached.
+
+    freshrank bench ingest --json ingest.json
+    """
+    from freshrank.deploy.bench_cli import run_bench  # noqa: PLC0415
+
+    run_bench(name, json_file)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of Freshrank and of what its figures depend on."""
+    typer.echo(f"freshrank {importlib.metadata.version('freshrank')}")
+    for name in ("ray", "numpy", "numba", "aiokafka", "redis", "msgspec"):
+        typer.echo(f"  {name} {importlib.metadata.version(name)}")
+
+
+def main() -> None:
+    """Run the command line; errors of ours are one line each, with place and fix."""
+    try:
+        app()
+    except FreshrankError as error:
+        console = Console(stderr=True, soft_wrap=True)
+        console.print("error:", style="bold red", end=" ")
+        console.print(str(error), markup=False, highlight=False)
+        if isinstance(error, ConfigError):
+            sys.exit(2)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
