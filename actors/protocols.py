@@ -122,13 +122,19 @@ class OnlineStore(Protocol):
         epoch: int,
         position: int,
         keys: Sequence[bytes],
-        rows: Sequence[bytes],
+        rows: bytes | memoryview,
     ) -> WriteOutcome:
-        """Set each key to its row, in bounded chunks; an empty row removes its key.
+        """Set each key to its row, in bounded chunks.
 
-        `position` is the partition's next event offset when the rows were taken. Nothing or a
-        part of it may have been written when Unavailable is raised: write it again.
+        `rows` holds one row a key, of equal width, one after the other: a flush copies and
+        sends it as a piece. `position` is the partition's next event offset when the rows
+        were taken. Nothing or a part of it may have been written when Unavailable is raised:
+        write it again.
         """
+        ...
+
+    async def remove(self, partition: int, epoch: int, keys: Sequence[bytes]) -> WriteOutcome:
+        """Drop the rows of `keys`, where they are; otherwise as `write`."""
         ...
 
     async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:

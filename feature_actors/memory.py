@@ -1,0 +1,286 @@
+"""The outside world in memory: a log, a store and a board, for simulation and replay.
+
+They keep the same promises as Kafka, Redis and the file system as far as one process can:
+the batteries in ``tests/contracts`` run over both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from freshrank.actors.clock import Clock
+from freshrank.actors.errors import ProgressError
+from freshrank.actors.messages import Ints, RecordBatch, RejectedRecord
+from freshrank.actors.protocols import Status, WriteOutcome
+from freshrank.actors.sharding import partition_of, partitions_of
+
+# Figures of a part that has not posted for so long are left out, as Redis does by its TTL.
+BOARD_TTL_MS = 15_000
+
+
+@dataclass(slots=True)
+class _Records:
+    values: list[bytes | None] = field(default_factory=list)
+    timestamps_ms: array[int] = field(default_factory=lambda: array("q"))
+
+
+class MemoryLog:
+    """A broker in memory: every topic has `partitions` partitions, made when first named."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self._topics: dict[tuple[str, int], _Records] = {}
+        self._arrived: set[asyncio.Event] = set()
+
+    def append(self, topic: str, partition: int, value: bytes | None, timestamp_ms: int) -> int:
+        """Add one record; gives its offset."""
+        records = self._records(topic, partition)
+        records.values.append(value)
+        records.timestamps_ms.append(timestamp_ms)
+        self._wake()
+        return len(records.values) - 1
+
+    def extend(
+        self, topic: str, partition: int, values: Sequence[bytes | None], timestamps_ms: Ints
+    ) -> None:
+        """Add many records of one partition, `timestamps_ms` int64[n]."""
+        records = self._records(topic, partition)
+        records.values.extend(values)
+        records.timestamps_ms.frombytes(timestamps_ms.astype(np.int64).tobytes())
+        self._wake()
+
+    def distribute(
+        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], timestamps_ms: Ints
+    ) -> None:
+        """Add many records, each to the partition of its key."""
+        owners = partitions_of(keys, self.partitions)
+        for partition in range(self.partitions):
+            mine = np.flatnonzero(owners == partition)
+            self.extend(topic, partition, [values[i] for i in mine.tolist()], timestamps_ms[mine])
+
+    def end(self, topic: str, partition: int) -> int:
+        """The offset that the next record will get."""
+        return len(self._records(topic, partition).values)
+
+    def read(self, topic: str, partition: int, offset: int, count: int) -> RecordBatch:
+        """Up to `count` records from `offset` on (none at the end)."""
+        records = self._records(topic, partition)
+        values = records.values[offset : offset + count]
+        return RecordBatch(
+            topic=topic,
+            partition=partition,
+            values=values,
+            offsets=np.arange(offset, offset + len(values), dtype=np.int64),
+            timestamps_ms=np.array(records.timestamps_ms[offset : offset + count], dtype=np.int64),
+        )
+
+    async def wait(self, timeout_s: float) -> None:
+        """Come back when a record has been added anywhere, or after `timeout_s`."""
+        arrived = asyncio.Event()
+        self._arrived.add(arrived)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await arrived.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._arrived.discard(arrived)
+
+    def _records(self, topic: str, partition: int) -> _Records:
+        if not 0 <= partition < self.partitions:
+            raise ValueError(f"{topic} has {self.partitions} partitions, not a number {partition}")
+        return self._topics.setdefault((topic, partition), _Records())
+
+    def _wake(self) -> None:
+        for arrived in self._arrived:
+            arrived.set()
+
+
+class MemorySource:
+    """Reads a MemoryLog; satisfies EventSource."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._positions: dict[tuple[str, int], int] = {}
+        self._paused: set[tuple[str, int]] = set()
+
+    async def start(self, positions: Mapping[tuple[str, int], int | None]) -> None:
+        """Begin at the given offsets."""
+        self._positions = {one: offset or 0 for one, offset in positions.items()}
+        self._paused.clear()
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
+        """The next records; waits up to `timeout_s` (of the machine's clock) for the first."""
+        batches = self._take(max_records)
+        if not batches and timeout_s > 0:
+            await self._log.wait(timeout_s)
+            batches = self._take(max_records)
+        else:
+            await asyncio.sleep(0)  # a busy poller lets the other parts of its process run
+        return batches
+
+    def pause(self, topic: str, partition: int) -> None:
+        """Give nothing of it until `resume`."""
+        self._paused.add((topic, partition))
+
+    def resume(self, topic: str, partition: int) -> None:
+        """Undo `pause`."""
+        self._paused.discard((topic, partition))
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Give `offset` next."""
+        self._positions[topic, partition] = offset
+
+    async def lag(self) -> dict[tuple[str, int], int]:
+        """How many records lie beyond each position."""
+        return {one: self._log.end(*one) - at for one, at in self._positions.items()}
+
+    async def stop(self) -> None:
+        """Leave."""
+        self._positions.clear()
+
+    def _take(self, max_records: int) -> list[RecordBatch]:
+        batches = []
+        for one in list(self._positions):
+            if max_records <= 0:
+                break
+            if one in self._paused:
+                continue
+            batch = self._log.read(*one, self._positions[one], max_records)
+            if batch.values:
+                max_records -= len(batch.values)
+                # Served last next time, so that no partition waits behind a busy one.
+                self._positions[one] = self._positions.pop(one) + len(batch.values)
+                batches.append(batch)
+        return batches
+
+
+class MemorySink:
+    """Writes to a MemoryLog; satisfies RecordSink. Rejected records are kept in `rejected`."""
+
+    def __init__(self, log: MemoryLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+        self._turn = 0
+        self.rejected: list[tuple[str, RejectedRecord]] = []
+
+    async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+        """Append one record; gives (partition, offset)."""
+        return self._append(topic, key, value)
+
+    def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
+        """Append one record."""
+        self._append(topic, key, value)
+
+    async def reject(self, suffix: str, records: Sequence[RejectedRecord]) -> None:
+        """Append to ``<topic><suffix>`` (same partition), and note reason and origin."""
+        for one in records:
+            self._log.append(one.topic + suffix, one.partition, one.value, self._clock.now_ms())
+            self.rejected.append((one.topic + suffix, one))
+
+    @property
+    def failures(self) -> int:
+        """Memory does not fail."""
+        return 0
+
+    def _append(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+        if key is None:
+            self._turn = (self._turn + 1) % self._log.partitions
+            partition = self._turn
+        else:
+            partition = partition_of(key, self._log.partitions)
+        return partition, self._log.append(topic, partition, value, self._clock.now_ms())
+
+
+class MemoryStore:
+    """A dictionary with claims; satisfies OnlineStore. `forget` is what FLUSHALL does."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+        self._claims: dict[int, tuple[int, int]] = {}
+
+    async def claim(self, partition: int, epoch: int) -> int | None:
+        """Become the partition's writer; gives the position written so far."""
+        held = self._claims.get(partition)
+        if held is not None and held[0] > epoch:
+            raise ProgressError(f"partition {partition} is claimed by epoch {held[0]} > {epoch}")
+        self._claims[partition] = (epoch, held[1] if held is not None else 0)
+        return None if held is None else held[1]
+
+    async def write(
+        self,
+        partition: int,
+        epoch: int,
+        position: int,
+        keys: Sequence[bytes],
+        rows: bytes | memoryview,
+    ) -> WriteOutcome:
+        """Set each key to its row, if the claim allows."""
+        outcome = self._check(partition, epoch)
+        if outcome is WriteOutcome.WRITTEN and keys:
+            width = len(rows) // len(keys)
+            for at, key in enumerate(keys):
+                self.rows[key] = bytes(rows[at * width : (at + 1) * width])
+            self._claims[partition] = (epoch, max(self._claims[partition][1], position))
+        return outcome
+
+    async def remove(self, partition: int, epoch: int, keys: Sequence[bytes]) -> WriteOutcome:
+        """Drop the rows of `keys`, if the claim allows."""
+        outcome = self._check(partition, epoch)
+        if outcome is WriteOutcome.WRITTEN:
+            for key in keys:
+                self.rows.pop(key, None)
+        return outcome
+
+    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The row of each key."""
+        return [self.rows.get(key) for key in keys]
+
+    def forget(self) -> None:
+        """Lose everything, claims included."""
+        self.rows.clear()
+        self._claims.clear()
+
+    def _check(self, partition: int, epoch: int) -> WriteOutcome:
+        held = self._claims.get(partition)
+        if held is None:
+            return WriteOutcome.LOST
+        return WriteOutcome.WRITTEN if held[0] == epoch else WriteOutcome.FENCED
+
+
+class MemoryBoard:
+    """Satisfies StatusBoard."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._posted: dict[str, tuple[int, Status]] = {}
+
+    async def post(self, part: str, status: Status) -> None:
+        """Replace the figures of `part`."""
+        self._posted[part] = (self._clock.now_ms(), status)
+
+    async def collect(self) -> dict[str, Status]:
+        """The figures of all parts that posted lately."""
+        since = self._clock.now_ms() - BOARD_TTL_MS
+        return {part: status for part, (at, status) in self._posted.items() if at > since}
+
+
+class MemorySnapshots:
+    """Satisfies SnapshotStore."""
+
+    def __init__(self, keep: int = 3) -> None:
+        self._keep = keep
+        self._kept: dict[str, list[bytes]] = {}
+
+    def save(self, name: str, payload: bytes) -> None:
+        """Keep `payload` as the newest of `name`."""
+        self._kept[name] = [payload, *self._kept.get(name, [])][: self._keep]
+
+    def candidates(self, name: str) -> list[bytes]:
+        """What is kept under `name`, newest first."""
+        return list(self._kept.get(name, []))
