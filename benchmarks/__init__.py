@@ -1,1 +1,1 @@
-"""benchmarks"""
+"""What is measured: one module a bench, listed in `registry`."""

@@ -1,1 +1,1 @@
-"""examples"""
+"""Pipelines to copy, and the traffic of the demonstration."""

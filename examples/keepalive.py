@@ -1,0 +1,101 @@
+"""A cheap HTTP/1.1 client for generated load: one kept-alive connection, JSON in and out.
+
+A full client library costs more than the server that is measured with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self
+
+# Of one answer's head: beyond any that our servers write.
+HEAD_LIMIT = 65_536
+
+
+class KeepAliveClient:
+    """One connection to one server, opened at the first request and again after a failure.
+
+    Requests go one at a time; for more at once use more clients.
+    """
+
+    def __init__(self, host: str, port: int, timeout_s: float = 5.0) -> None:
+        self._host = host
+        self._port = port
+        self._timeout_s = timeout_s
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Send `body` as JSON; gives (status, body of the answer).
+
+        Raises OSError (TimeoutError among them) when no whole answer came.
+        """
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return await self._exchange(head.encode("ascii") + body)
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """Fetch `path`; gives and raises as `post` does."""
+        return await self._exchange(
+            f"GET {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n\r\n".encode("ascii")
+        )
+
+    async def close(self) -> None:
+        """Close the connection; the next request opens a new one."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _exchange(self, request: bytes) -> tuple[int, bytes]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                if self._streams is None:
+                    self._streams = await asyncio.open_connection(
+                        self._host, self._port, limit=HEAD_LIMIT
+                    )
+                reader, writer = self._streams
+                writer.write(request)
+                status, body, kept = await read_response(reader)
+        except (OSError, asyncio.CancelledError):
+            # An answer that is still under way would be taken for that of the next request.
+            await self.close()
+            raise
+        if not kept:
+            await self.close()
+        return status, body
+
+
+async def read_response(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
+    """One answer: its status, its body, and whether the connection stays open.
+
+    Raises ConnectionError when the stream ends within it, or it is no HTTP/1.1 answer.
+    """
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        first, *lines = head.split(b"\r\n")
+        fields = dict(line.split(b":", 1) for line in lines if b":" in line)
+        status = int(first.split(b" ", 2)[1])
+        if b"chunked" in fields.get(b"transfer-encoding", b""):
+            body = await _read_chunks(reader)
+        else:
+            body = await reader.readexactly(int(fields.get(b"content-length", b"0")))
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        raise ConnectionError(f"the answer ended early: {error}") from error
+    except (ValueError, IndexError) as error:
+        raise ConnectionError(f"not an HTTP answer: {error}") from error
+    return status, body, b"close" not in fields.get(b"connection", b"")
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    parts = []
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+        parts.append((await reader.readexactly(size + 2))[:-2])
+    await reader.readuntil(b"\r\n")
+    return b"".join(parts)
