@@ -1,1 +1,1 @@
-"""learner"""
+"""Models, optimisers, aggregation of gradients, and publication of versioned weights."""

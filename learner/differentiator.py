@@ -1,0 +1,52 @@
+"""From examples to gradients, by compiled kernels: what a shard computes without torch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import Examples, Gradient
+from freshrank.learner.models import Model, sigmoid
+from freshrank.learner.pooling import distinct, field_starts, pool, scatter
+from freshrank.learner.weights import ModelWeights
+
+
+class CompiledDifferentiator:
+    """The log loss's gradient at the weights that `weights` presently holds."""
+
+    def __init__(self, model: Model, weights: ModelWeights) -> None:
+        self._model = model
+        self._weights = weights
+        self._starts = field_starts(model.layout)
+        self._reference: ModelWeights | None = None
+
+    def freeze(self) -> None:
+        """Keep a copy of the present weights, which scores beside them from now on."""
+        self._reference = self._weights.copy()
+
+    def gradient(self, examples: Examples) -> Gradient:
+        """The gradient summed over `examples`, with the scores before they were learned.
+
+        Raises Unavailable before the first snapshot of the weights: a gradient has to name the
+        version that it was computed on.
+        """
+        weights, inputs = self._weights, examples.inputs
+        if weights.version is None:
+            raise Unavailable("weights", "no snapshot has arrived yet")
+        keys, index = distinct(inputs.ids)
+        pooled = pool(weights.table.read(keys), index, self._starts)
+        scores = sigmoid(self._model.logits(weights.dense, inputs.dense, pooled))
+        dense, upstream = self._model.backward(
+            weights.dense, inputs.dense, pooled, scores - examples.labels
+        )
+        return Gradient(
+            span=examples.span,
+            base=weights.version,
+            dense=dense,
+            keys=keys,
+            rows=scatter(upstream, index, self._starts, len(keys)),
+            labels=examples.labels,
+            scores=scores,
+            reference_scores=self._reference.score(inputs) if self._reference else None,
+            newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
+        )

@@ -1,0 +1,265 @@
+"""A keyed table: int64 id -> float32 row, without collisions, grown as ids appear.
+
+Ids lie in an open-addressing index (linear probing, backward-shift deletion: no grave stones to
+sweep); rows lie densely beside them, so that a snapshot is one copy.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from freshrank.actors.compiled import kernel
+from freshrank.actors.hashing import mix
+from freshrank.actors.messages import Floats, Ints
+
+# Half of the index stays free: a probe then looks at 1.5 places on average when it finds its id.
+_MAX_LOAD = 0.5
+_LEAST_CAPACITY = 16
+
+Array = TypeVar("Array", Ints, Floats)
+
+
+class RowInit(NamedTuple):
+    """How the row of an id that was never seen looks, the same in every process.
+
+    Column 0 (the linear weight) and all columns from `width` on (optimiser state) start at zero;
+    the columns between are uniform in ``[-scale, scale)``, drawn by a counter hash of the id.
+    """
+
+    width: int
+    scale: float
+    seed: int
+
+
+@kernel
+def home(key: np.int64, mask: int) -> np.int64:
+    """The first slot to look for `key` in an index of ``mask + 1`` (a power of two) slots."""
+    return mix(np.int64(0), key) & np.int64(mask)
+
+
+@kernel
+def _find(index: Ints, keys: Ints, key: np.int64) -> tuple[np.int64, np.int64]:
+    """(position of `key` or -1, the index slot where it is or would be)."""
+    mask = len(index) - 1
+    slot = home(key, mask)
+    while index[slot] >= 0:
+        if keys[index[slot]] == key:
+            return index[slot], slot
+        slot = (slot + 1) & mask
+    return np.int64(-1), slot
+
+
+@kernel
+def _find_all(index: Ints, keys: Ints, wanted: Ints) -> Ints:
+    positions = np.empty(len(wanted), np.int64)
+    for i in range(len(wanted)):
+        positions[i], _ = _find(index, keys, wanted[i])
+    return positions
+
+
+@kernel
+def _initialise(row: Floats, key: np.int64, init: RowInit) -> None:
+    row[:] = 0.0
+    if init.scale > 0.0:
+        stream = mix(np.int64(init.seed), key)
+        for j in range(1, init.width):
+            bits = np.uint64(mix(stream, np.int64(j))) >> np.uint64(40)
+            row[j] = init.scale * (np.float64(bits) / 8388608.0 - 1.0)
+
+
+@kernel
+def _insert_all(
+    index: Ints, keys: Ints, rows: Floats, size: int, wanted: Ints, init: RowInit
+) -> tuple[Ints, int]:
+    """Positions of `wanted`, those that are new appended with their initial rows; new size."""
+    positions = np.empty(len(wanted), np.int64)
+    for i in range(len(wanted)):
+        position, slot = _find(index, keys, wanted[i])
+        if position < 0:
+            position = np.int64(size)
+            size += 1
+            index[slot] = position
+            keys[position] = wanted[i]
+            _initialise(rows[position], wanted[i], init)
+        positions[i] = position
+    return positions, size
+
+
+@kernel
+def _reindex(index: Ints, keys: Ints, size: int) -> None:
+    for position in range(size):
+        _, slot = _find(index, keys, keys[position])
+        index[slot] = position
+
+
+@kernel
+def _unlink(index: Ints, keys: Ints, slot: np.int64) -> None:
+    """Empty one slot and move back what had been pushed on by it."""
+    mask = len(index) - 1
+    index[slot] = -1
+    probe = (slot + 1) & mask
+    while index[probe] >= 0:
+        wanted = home(keys[index[probe]], mask)
+        if ((probe - wanted) & mask) >= ((probe - slot) & mask):
+            index[slot] = index[probe]
+            index[probe] = -1
+            slot = probe
+        probe = (probe + 1) & mask
+
+
+@kernel
+def _remove_all(index: Ints, keys: Ints, rows: Floats, stamps: Ints, size: int, gone: Ints) -> int:
+    for i in range(len(gone)):
+        position, slot = _find(index, keys, gone[i])
+        if position < 0:
+            continue
+        _unlink(index, keys, slot)
+        size -= 1
+        if position != size:  # the last row fills the hole
+            _, moved = _find(index, keys, keys[size])
+            index[moved] = position
+            keys[position] = keys[size]
+            rows[position] = rows[size]
+            stamps[position] = stamps[size]
+    return size
+
+
+@kernel
+def _read_all(index: Ints, keys: Ints, rows: Floats, wanted: Ints, init: RowInit) -> Floats:
+    out = np.empty((len(wanted), init.width), np.float32)
+    for i in range(len(wanted)):
+        position, _ = _find(index, keys, wanted[i])
+        if position >= 0:
+            for j in range(init.width):
+                out[i, j] = rows[position, j]
+        else:
+            _initialise(out[i], wanted[i], init)
+    return out
+
+
+@kernel
+def _checksum(keys: Ints, rows: Floats, width: int) -> np.uint64:
+    """The sum of one hash per row, so that the order of rows does not matter."""
+    total = np.uint64(0)
+    for i in range(len(keys)):
+        one = keys[i]
+        for j in range(width):
+            one = mix(one, np.int64(rows[i, j : j + 1].view(np.uint32)[0]))
+        total += np.uint64(one)
+    return total
+
+
+class KeyedTable:
+    """Rows by id.
+
+    Parameters
+    ----------
+    init
+        The initial rows; ``init.width`` columns are what `read` gives.
+    state_width
+        Columns behind those, which start at zero (optimiser state).
+
+    Id 0 means "absent" everywhere and must not be given.
+
+    >>> table = KeyedTable(RowInit(width=1, scale=0.0, seed=0))
+    >>> table.put(np.array([7, -3]), np.array([[0.5], [2.0]], np.float32))
+    >>> table.read(np.array([-3, 99])).ravel().tolist(), len(table)
+    ([2.0, 0.0], 2)
+    """
+
+    def __init__(self, init: RowInit, state_width: int = 0) -> None:
+        self.init = init
+        self._size = 0
+        self._index: Ints = np.full(2 * _LEAST_CAPACITY, -1, np.int64)
+        self._keys: Ints = np.empty(_LEAST_CAPACITY, np.int64)
+        self._rows: Floats = np.empty((_LEAST_CAPACITY, init.width + state_width), np.float32)
+        self._stamps: Ints = np.zeros(_LEAST_CAPACITY, np.int64)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def keys(self) -> Ints:
+        """int64[len]: the ids, in the order of the rows (a view)."""
+        return self._keys[: self._size]
+
+    @property
+    def rows(self) -> Floats:
+        """float32[len, width + state_width] (a view: moves when the table grows)."""
+        return self._rows[: self._size]
+
+    @property
+    def stamps(self) -> Ints:
+        """int64[len]: whatever the last `touch` of each row gave (a view)."""
+        return self._stamps[: self._size]
+
+    def read(self, keys: Ints) -> Floats:
+        """float32[len(keys), width]: copies of the rows, the initial ones for unknown ids."""
+        return _read_all(self._index, self._keys, self._rows, keys, self.init)
+
+    def find(self, keys: Ints) -> Ints:
+        """int64[len(keys)]: positions in `rows`, -1 for unknown ids."""
+        return _find_all(self._index, self._keys, keys)
+
+    def touch(self, keys: Ints, stamp: int) -> Ints:
+        """int64[len(keys)]: positions in `rows`; unknown ids are added. Marks all with `stamp`."""
+        self._reserve(self._size + len(keys))
+        positions, self._size = _insert_all(
+            self._index, self._keys, self._rows, self._size, keys, self.init
+        )
+        self._stamps[positions] = stamp
+        return positions
+
+    def put(self, keys: Ints, rows: Floats, stamps: Ints | int = 0) -> None:
+        """Set whole rows, float32[len(keys), width + state_width]."""
+        positions = self.touch(keys, 0)
+        self._rows[positions] = rows
+        self._stamps[positions] = stamps
+
+    def remove(self, keys: Ints) -> None:
+        """Forget `keys` (unknown ones are passed over)."""
+        self._size = _remove_all(
+            self._index, self._keys, self._rows, self._stamps, self._size, keys
+        )
+
+    def oldest(self, count: int) -> Ints:
+        """int64[count]: the ids with the least stamps, ascending (ties: the lesser id first)."""
+        newest = np.partition(self.stamps, count - 1)[count - 1]
+        gone = self.keys[self.stamps < newest]
+        ties = np.sort(self.keys[self.stamps == newest])
+        return np.sort(np.concatenate([gone, ties[: count - len(gone)]]))
+
+    def copy(self) -> KeyedTable:
+        """An independent copy."""
+        other = KeyedTable(self.init, self._rows.shape[1] - self.init.width)
+        other._size = self._size
+        other._index = self._index.copy()
+        other._keys = self._keys.copy()
+        other._rows = self._rows.copy()
+        other._stamps = self._stamps.copy()
+        return other
+
+    def checksum(self) -> int:
+        """64 bits over ids and the first ``init.width`` columns, whatever their order."""
+        return int(_checksum(self.keys, self.rows, self.init.width))
+
+    def _reserve(self, size: int) -> None:
+        """Make room for `size` rows, doubling, so that growth costs O(1) a row."""
+        capacity = len(self._keys)
+        if size <= capacity:
+            return
+        while capacity < size:
+            capacity *= 2
+        self._keys = _grown(self._keys, capacity)
+        self._rows = _grown(self._rows, capacity)
+        self._stamps = _grown(self._stamps, capacity)
+        self._index = np.full(int(capacity / _MAX_LOAD), -1, np.int64)
+        _reindex(self._index, self._keys, self._size)
+
+
+def _grown(old: Array, capacity: int) -> Array:
+    new = np.zeros((capacity, *old.shape[1:]), old.dtype)
+    new[: len(old)] = old
+    return new
