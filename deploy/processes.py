@@ -1,0 +1,176 @@
+"""Servers as child processes: started, waited for, stopped, and never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+from freshrank.actors.errors import Unavailable
+
+# Run between us and the server: asks the kernel to kill this process when its parent is gone
+# (PR_SET_PDEATHSIG = 1), then becomes the server. A program of its own, because code between fork
+# and exec of a process with threads may deadlock. SIGKILL: nobody is left to wait for manners.
+_TETHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent ended before its child began")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+# For the kernel the parent is the *thread* that made the child: one that lives as long as this
+# process makes them all.
+_SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="freshrank-spawner")
+
+# Seconds between two looks at a server that is starting: small beside the fastest start (0.1 s).
+_LOOK_EVERY_S = 0.02
+
+# Seconds for a server to leave when asked to; the whole system has ten.
+_GRACE_S = 5.0
+
+# So many last lines of its log go into the message when a server does not start.
+_TAIL_LINES = 15
+
+
+class Server:
+    """A server of ours while it runs; subclasses say how to start it. A context manager."""
+
+    def start(self) -> None:
+        """Start and wait until it answers; raises Unavailable or ConfigError with the fix."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Stop it and wait until it is gone; safe to call twice, or before `start`."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+
+class Child:
+    """One process that writes to a log file, and that the kernel kills when we are gone.
+
+    It leads a session of its own: Ctrl-C in a terminal reaches us alone, and we decide in which
+    order things stop.
+
+    Parameters
+    ----------
+    part
+        Its name in errors (``"kafka"``).
+    command
+        Program and arguments.
+    log
+        Where its output goes, appended.
+    environment
+        What is added to our own environment.
+    """
+
+    def __init__(
+        self,
+        part: str,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._part = part
+        self._log = log
+        tethered = [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *command]
+        with log.open("ab") as output:
+            self._began = output.tell()
+            self._process = _SPAWNER.submit(
+                subprocess.Popen,
+                tethered,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            ).result()
+
+    @property
+    def pid(self) -> int:
+        """The server's own process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def output(self) -> str:
+        """What this process has written to its log so far."""
+        with self._log.open("rb") as file:
+            file.seek(self._began)
+            return file.read().decode("utf-8", "replace")
+
+    def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
+        """Come back as soon as `ready` is true.
+
+        Raises Unavailable with the end of the log, having stopped the process, when it ends
+        before or is not ready in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        try:
+            while not ready():
+                if not self.running:
+                    raise self._failure(f"ended with status {self._process.returncode}")
+                if time.monotonic() > deadline:
+                    raise self._failure(f"was not ready within {timeout_s:g} s")
+                time.sleep(_LOOK_EVERY_S)
+        except BaseException:
+            self.stop(grace_s=0)
+            raise
+
+    def stop(self, grace_s: float = _GRACE_S) -> None:
+        """Ask it to leave (SIGTERM), kill it after `grace_s`, and wait until it is gone."""
+        if self.running and grace_s > 0:
+            self._process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(grace_s)
+        if self.running:
+            self._process.kill()
+        self._process.wait()
+
+    def _failure(self, what: str) -> Unavailable:
+        tail = "\n".join(self.output().splitlines()[-_TAIL_LINES:])
+        return Unavailable(self._part, f"{what}; its log {self._log} ends with\n{tail}")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listens(host: str, port: int, timeout_s: float = 1.0) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        socket.create_connection((host, port), timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
+def ask(host: str, port: int, question: bytes, timeout_s: float = 1.0) -> bytes:
+    """What a server answers first to `question`; b"" when nobody listens or nothing comes."""
+    try:
+        with socket.create_connection((host, port), timeout_s) as connection:
+            connection.sendall(question)
+            return connection.recv(4096)
+    except OSError:
+        return b""
