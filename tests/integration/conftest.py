@@ -1,0 +1,56 @@
+"""The outside parts, real ones, each started once for all integration tests."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from freshrank.deploy.apache_kafka import ApacheKafka, kafka_available
+from freshrank.deploy.brokers import Broker
+from freshrank.deploy.redis_server import RedisServer
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A real Apache Kafka; topics are not created by themselves."""
+    missing = kafka_available()
+    if missing:
+        if os.environ.get("CI"):
+            pytest.fail(f"integration tests need Apache Kafka where CI is set: {missing}")
+        pytest.skip(missing)
+    with ApacheKafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Redis; tests keep apart by `fresh_name`."""
+    with RedisServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One Ray for all tests: starting it takes ten seconds."""
+    import ray  # noqa: PLC0415 - not needed by most of the tests
+
+    ray.init(
+        num_cpus=4,  # reserved, not used: the same on every machine
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=200_000_000,  # bytes: ours are small
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def fresh_name(request: pytest.FixtureRequest) -> str:
+    """A name that no other test has: for topics, namespaces, pipelines."""
+    short = "".join(one if one.isalnum() else "-" for one in request.node.name)[:40].strip("-")
+    return f"{short}-{os.getpid()}-{next(_NUMBERS)}"
