@@ -16,20 +16,17 @@ class ModelWeights:
     """Dense weights and table of one model at one version: `Weights` and `Scorer`.
 
     Before the first snapshot it scores by the initial weights, and `version` is None.
-    For one thread at a time.
+    For one thread at a time. A learner's own weights are of this kind, too: their table also
+    holds optimiser state, and they are stepped in place instead of being given deltas.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, table: KeyedTable | None = None) -> None:
         self.model = model
         self.dense: Floats = model.initial()
-        self.table = KeyedTable(model.rows)
-        self._starts = field_starts(model.layout)
-        self._version: Version | None = None
-
-    @property
-    def version(self) -> Version | None:
+        self.table = KeyedTable(model.rows) if table is None else table
+        self.version: Version | None = None
         """Of the last delta that was applied."""
-        return self._version
+        self._starts = field_starts(model.layout)
 
     def apply(self, delta: Delta) -> None:
         """Take `delta` whole.
@@ -44,15 +41,15 @@ class ModelWeights:
             self.table.remove(delta.evicted)
         self.table.put(delta.keys, delta.rows)
         self.dense = delta.dense
-        self._version = delta.version
+        self.version = delta.version
 
     def _check(self, delta: Delta) -> None:
-        if delta.base is not None and delta.base != self._version:
+        if delta.base is not None and delta.base != self.version:
             raise ProgressError(
-                f"the delta {delta.base} -> {delta.version} does not continue {self._version}"
+                f"the delta {delta.base} -> {delta.version} does not continue {self.version}"
             )
-        if self._version is not None and delta.version <= self._version:
-            raise ProgressError(f"{delta.version} after {self._version}: a version never goes back")
+        if self.version is not None and delta.version <= self.version:
+            raise ProgressError(f"{delta.version} after {self.version}: a version never goes back")
         width = self.model.rows.width
         if len(delta.dense) != self.model.dense_size or delta.rows.shape != (
             len(delta.keys),
@@ -71,10 +68,9 @@ class ModelWeights:
 
     def copy(self) -> ModelWeights:
         """An independent copy at the same version (the frozen reference)."""
-        other = ModelWeights(self.model)
+        other = ModelWeights(self.model, self.table.copy())
         other.dense = self.dense.copy()
-        other.table = self.table.copy()
-        other._version = self._version
+        other.version = self.version
         return other
 
     def checksum(self) -> str:
