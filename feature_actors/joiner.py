@@ -1,7 +1,8 @@
 """The join of what was served with what users then did, whichever topic is read first.
 
-The rule, for one partition. ``W(k)`` is the greatest event time among the events before the
-k-th (the watermark at its place in the log).
+The rule, for one partition. ``W(k)`` is the greatest time among the events before the k-th (the
+watermark at its place in the log); the time of an event is here the earlier of its event time and
+its record's, so that one producer whose clock is ahead does not make all others late.
 
 - Event k that makes items positive counts if its time is at least ``W(k) - grace``.
 - A shown item is positive if an event that counts, of the same entity and join key, lies in
@@ -54,7 +55,7 @@ class Joiner:
         )
         self._labels = PairPool()
         self.watermark_ms = LONG_AGO_MS
-        """The greatest event time so far."""
+        """The greatest time of an event so far."""
         self._newest_shown_ms = LONG_AGO_MS
         self._labels_since_ms = LONG_AGO_MS
 
@@ -116,28 +117,30 @@ class Joiner:
         self._forget_labels(self._newest_shown_ms - MAX_DELAY_MS)
         return LabelledRows.join([found, self._expire()], *self._widths)
 
-    def happen(self, event_times_ms: Ints, places: Ints, pairs: Ints) -> LabelledRows:
+    def happen(self, times_ms: Ints, places: Ints, label_ms: Ints, pairs: Ints) -> LabelledRows:
         """Take events (in log order); gives the shown items whose label is now known.
 
         Parameters
         ----------
-        event_times_ms
-            int64[n] of all events.
+        times_ms
+            int64[n], of all events: the earlier of event time and record time.
         places
             int64[m]: which of them make items positive.
+        label_ms
+            int64[m]: the event times of those.
         pairs
             int64[m]: `pool.pairs_of` the entity and join key of those.
         """
-        if len(event_times_ms) == 0:
+        if len(times_ms) == 0:
             return LabelledRows.none(*self._widths)
-        running = np.maximum.accumulate(event_times_ms)
+        running = np.maximum.accumulate(times_ms)
         before = np.maximum(np.concatenate(([LONG_AGO_MS], running[:-1])), self.watermark_ms)
-        counts = event_times_ms[places] >= before[places] - self._grace_ms
-        pairs, times = pairs[counts], event_times_ms[places[counts]]
-        rows, by_ms = self._pending.match(pairs, times, self._within_ms)
+        counts = label_ms >= before[places] - self._grace_ms
+        pairs, label_ms = pairs[counts], label_ms[counts]
+        rows, by_ms = self._pending.match(pairs, label_ms, self._within_ms)
         found = self._take(rows, 1.0, by_ms)
-        wanted = times >= self._labels_since_ms
-        self._labels.append(pairs[wanted], times[wanted])
+        wanted = label_ms >= self._labels_since_ms
+        self._labels.append(pairs[wanted], label_ms[wanted])
         self.watermark_ms = max(self.watermark_ms, int(running[-1]))
         return LabelledRows.join([found, self._expire()], *self._widths)
 

@@ -1,0 +1,276 @@
+"""Everything that is known of one partition, and what a batch of records does to it.
+
+No clock, no network, no randomness: the state is a function of the records up to its cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from freshrank.actors.messages import Cut, Ints, Progress, RecordBatch, RejectedRecord
+from freshrank.actors.protocols import JsonValue
+from freshrank.actors.snapshots import Array, pack, unpack
+from freshrank.feature_actors import labelling
+from freshrank.feature_actors.codec import Codec
+from freshrank.feature_actors.dedup import Deduplicator
+from freshrank.feature_actors.dirty import DirtySlots
+from freshrank.feature_actors.joiner import Joiner
+from freshrank.feature_actors.labelling import Recipe
+from freshrank.feature_actors.labels import Joined, Labelled
+from freshrank.feature_actors.outbox import LabelledRows, Outbox
+from freshrank.feature_actors.pool import LONG_AGO_MS
+from freshrank.feature_actors.table import EntityTable
+
+Snapshot: TypeAlias = tuple[dict[str, JsonValue], dict[str, Array]]
+
+SNAPSHOT_KIND = "partition"
+
+
+@dataclass(slots=True)
+class Counters:
+    """What became of the records of a partition since its first."""
+
+    events: int = 0
+    """Applied to the features."""
+    duplicates: int = 0
+    late: int = 0
+    dead: int = 0
+    skipped: int = 0
+    """Offsets that the log no longer had (retention, compaction)."""
+    impressions: int = 0
+    examples: int = 0
+    positives: int = 0
+    evicted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a batch gave, beside the changed state."""
+
+    dead: list[RejectedRecord] = field(default_factory=list)
+    late: list[RejectedRecord] = field(default_factory=list)
+    unread_from: int | None = None
+    """The batch reached beyond a cut at which reading has to stop: go back to this offset."""
+
+
+class PartitionState:
+    """Features, duplicates, pending labels, examples and cut of one partition."""
+
+    def __init__(self, recipe: Recipe, partition: int) -> None:
+        self.recipe = recipe
+        self.partition = partition
+        self.counters = Counters()
+        self.table = EntityTable(recipe.plan, recipe.max_entities)
+        self.dirty = DirtySlots()
+        """Rows that the online store has not got."""
+        self.evicted: list[str] = []
+        """Entities dropped from the table that the online store may still hold."""
+        self.newest_event_ms = LONG_AGO_MS
+        """The greatest time of an event: the earlier of its event time and its record's."""
+        self._cut = [0] * len(recipe.topics)
+        self._stops: list[Cut] = []
+        self._codec = Codec(recipe.stream)
+        self._dedup = Deduplicator(recipe.stream.dedup_within_ms)
+        layout = recipe.encoder.layout
+        self._widths = (len(layout.dense), layout.id_width)
+        self.outbox = Outbox(partition, self.cut, *self._widths)
+        self.joiner: Joiner | None = None
+        if isinstance(recipe.label, Joined):
+            within, grace = recipe.label.within_ms, recipe.label.grace_ms
+            self.joiner = Joiner(within, grace, *self._widths)
+
+    @property
+    def cut(self) -> Cut:
+        """The next offset of each topic."""
+        return tuple(self._cut)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, roughly: rows, examples and what waits for its label."""
+        joiner = self.joiner.nbytes if self.joiner else 0
+        return len(self.table) * self.recipe.plan.bytes_per_entity + self.outbox.nbytes + joiner
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the learner is known to have more than this state has read."""
+        return bool(self._stops)
+
+    def resume(self, progress: Progress) -> None:
+        """Go on beside a learner that has got this far. Raises ProgressError (see Outbox)."""
+        self._stops = self.outbox.resume(progress)
+        self._pass_stops()
+
+    def stopped(self, topic: str) -> bool:
+        """Whether `topic` has to wait at a cut until the other topic has reached it too."""
+        at = self.recipe.topics.index(topic)
+        return bool(self._stops) and self._cut[at] >= self._stops[0][at]
+
+    def process(self, batch: RecordBatch) -> Outcome:
+        """Take the records of one topic: features, labels, examples, cut."""
+        at = self.recipe.topics.index(batch.topic)
+        batch = _between(batch, self._cut[at], None)  # nothing is taken twice
+        if not batch.values:
+            return Outcome()
+        limit = self._stops[0][at] if self._stops else None
+        unread = limit if limit is not None and batch.offsets[-1] >= limit else None
+        if unread is not None:
+            batch = _between(batch, self._cut[at], unread)
+        outcome, rows = Outcome(unread_from=unread), LabelledRows.none(*self._widths)
+        if batch.values:
+            if self._cut[at] > 0:
+                self.counters.skipped += int(batch.offsets[0]) - self._cut[at]
+            take = self._take_events if at == 0 else self._take_impressions
+            rows = take(batch, outcome)
+            self._cut[at] = int(batch.offsets[-1]) + 1
+        if unread is not None:
+            self._cut[at] = unread  # no record lies between: the log has a gap here
+        self._collect(rows)
+        self.counters.dead += len(outcome.dead)
+        self.counters.late += len(outcome.late)
+        return outcome
+
+    def evict(self) -> None:
+        """Drop idle entities, when that is due."""
+        gone = self.table.evict(self.newest_event_ms)
+        if gone:
+            self.counters.evicted += len(gone)
+            self.evicted += gone
+            names = set(gone)
+            slots = self.dirty.take(len(self.dirty))
+            stay = [name not in names for name in self.table.entities(slots)]
+            self.dirty.mark(slots[np.array(stay, dtype=np.bool_)])
+
+    def snapshot(self, unwritten: Sequence[str] = ()) -> Snapshot:
+        """The whole state as (meta, arrays), independent of what happens next.
+
+        `unwritten` names entities whose rows are on their way to the online store.
+        """
+        dirty = {*self.table.entities(self.dirty.peek()), *unwritten}
+        parts: dict[str, dict[str, Any]] = {
+            "table": self.table.arrays(),
+            "dedup": self._dedup.arrays(),
+            "outbox": self.outbox.arrays(),
+            "joiner": self.joiner.arrays() if self.joiner else {},
+        }
+        arrays = {f"{part}/{name}": one for part in parts for name, one in parts[part].items()}
+        meta: dict[str, JsonValue] = {
+            "partition": self.partition,
+            "cut": list(self.cut),
+            "newest_event_ms": self.newest_event_ms,
+            "counters": asdict(self.counters),
+            "dirty": sorted(dirty),
+            "evicted": self.evicted,
+        }
+        return meta, arrays
+
+    def pack(self, snapshot: Snapshot) -> bytes:
+        """The file of a snapshot (this may run in another thread)."""
+        return pack(SNAPSHOT_KIND, self.recipe.fingerprint, *snapshot)
+
+    @classmethod
+    def restore(cls, recipe: Recipe, partition: int, payload: bytes) -> PartitionState:
+        """The state that was packed. Raises SnapshotError, DefinitionChanged."""
+        meta, arrays = unpack(SNAPSHOT_KIND, recipe.fingerprint, payload)
+
+        def part(name: str) -> dict[str, Any]:
+            prefix = name + "/"
+            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+        state = cls(recipe, partition)
+        state.table = EntityTable.restore(recipe.plan, recipe.max_entities, part("table"))
+        state._dedup = Deduplicator.restore(recipe.stream.dedup_within_ms, part("dedup"))
+        state.outbox.load(part("outbox"))
+        if state.joiner:
+            state.joiner.load(part("joiner"))
+        state._cut = meta["cut"]
+        state.newest_event_ms = meta["newest_event_ms"]
+        state.counters = Counters(**meta["counters"])
+        state.evicted = meta["evicted"]
+        state.mark(meta["dirty"])
+        return state
+
+    def mark_all(self) -> None:
+        """Every row is to be written again."""
+        self.dirty.mark(self.table.slots())
+
+    def mark(self, names: Iterable[str]) -> None:
+        """The rows of `names` are to be written again; those that are gone are left out."""
+        wanted = set(names)
+        if wanted:
+            slots = self.table.slots()
+            known = [name in wanted for name in self.table.entities(slots)]
+            self.dirty.mark(slots[np.array(known, dtype=np.bool_)])
+
+    def _take_events(self, batch: RecordBatch, outcome: Outcome) -> LabelledRows:
+        recipe, counters = self.recipe, self.counters
+        columns, dead = self._codec.decode(batch)
+        outcome.dead.extend(dead)
+        fresh = self._dedup.fresh(columns.hashed(recipe.stream.id), columns.event_times_ms)
+        if not fresh.all():
+            counters.duplicates += int(len(fresh) - fresh.sum())
+            columns = columns.take(np.flatnonzero(fresh))
+        if len(columns) == 0:
+            return LabelledRows.none(*self._widths)
+        applied = self.table.apply(columns, before=isinstance(recipe.label, Labelled))
+        late = np.flatnonzero(applied.late)
+        self.dirty.mark(applied.slots[~applied.late] if len(late) else applied.slots)
+        outcome.late.extend(_late(batch, columns.offsets[late]))
+        counters.events += len(columns) - len(late)
+        stamps_ms = batch.timestamps_ms[np.searchsorted(batch.offsets, columns.offsets)]
+        times_ms = np.minimum(columns.event_times_ms, stamps_ms)
+        self.newest_event_ms = max(self.newest_event_ms, int(times_ms.max()))
+        if isinstance(recipe.label, Labelled):
+            return labelling.labelled(recipe, columns, applied)
+        if self.joiner is not None:
+            return labelling.happened(recipe, self.joiner, columns, times_ms)
+        return LabelledRows.none(*self._widths)
+
+    def _take_impressions(self, batch: RecordBatch, outcome: Outcome) -> LabelledRows:
+        if self.joiner is None:
+            raise ValueError(f"{batch.topic}: this pipeline joins no impressions")
+        rows, rejected = labelling.shown(self.recipe, self.joiner, batch)
+        outcome.dead.extend(rejected)
+        self.counters.impressions += len(batch.values) - len(rejected)
+        return rows
+
+    def _collect(self, rows: LabelledRows) -> None:
+        self.counters.examples += len(rows)
+        self.counters.positives += int(rows.labels.sum())
+        self.outbox.extend(rows, self.cut)
+        self._pass_stops()
+
+    def _pass_stops(self) -> None:
+        while self._stops and self.cut == self._stops[0]:
+            self._stops.pop(0)
+            if not self._stops:
+                self.outbox.reach()
+
+
+def _between(batch: RecordBatch, begin: int, end: int | None) -> RecordBatch:
+    """The records with ``begin <= offset < end``."""
+    first = int(np.searchsorted(batch.offsets, begin))
+    last = len(batch.offsets) if end is None else int(np.searchsorted(batch.offsets, end))
+    if first == 0 and last == len(batch.offsets):
+        return batch
+    return RecordBatch(
+        batch.topic,
+        batch.partition,
+        batch.values[first:last],
+        batch.offsets[first:last],
+        batch.timestamps_ms[first:last],
+    )
+
+
+def _late(batch: RecordBatch, offsets: Ints) -> list[RejectedRecord]:
+    places = np.searchsorted(batch.offsets, offsets).tolist()
+    reason = "too late: every aggregate that it is for has forgotten its time"
+    return [
+        RejectedRecord(
+            batch.topic, batch.partition, int(batch.offsets[at]), reason, batch.values[at]
+        )
+        for at in places
+    ]
