@@ -70,11 +70,16 @@ def spawn(cls: type[T], options: ActorOptions, *args: object) -> RemoteActor:
 
 
 class RemoteActor:
-    """The address of one named actor. It is looked up again after its death."""
+    """The address of one named actor.
+
+    Who started it owns it: Ray ends an actor whose owner lets go of the first handle, so that one
+    is kept, and stays good when the actor is restarted. Others look it up again after its death.
+    """
 
     def __init__(self, name: str, namespace: str, handle: object | None = None) -> None:
         self.name = name
         self._namespace = namespace
+        self._owned = handle
         self._handle = handle
 
     def __reduce__(self) -> tuple[type[RemoteActor], tuple[str, str]]:
@@ -97,7 +102,7 @@ class RemoteActor:
         except (TimeoutError, GetTimeoutError) as error:
             raise Unavailable(self.name, f"no answer to {method} in {timeout_s} s") from error
         except (RayActorError, ValueError) as error:  # ValueError: no actor of that name
-            self._handle = None
+            self._handle = self._owned
             raise Unavailable(self.name, _first_line(error)) from error
         except RayError as error:
             raise Unavailable(self.name, _first_line(error)) from error
