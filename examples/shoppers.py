@@ -22,15 +22,15 @@ import numpy as np
 from freshrank.actors.messages import Doubles, Ints
 
 # Mean reversion times, in seconds: weights frozen for a minute know little of the present ones.
-TREND_MEMORY_S = 40.0
-HYPE_MEMORY_S = 60.0
+TREND_MEMORY_S = 60.0
+HYPE_MEMORY_S = 90.0
 # Seconds for which a shopper stays with a category: several events long at the demo's rates.
 INTEREST_S = 45.0
 # Log-odds of a click: at rest, and what each reason adds (the drifting ones per unit, their
 # standard deviation being 1).
 CLICK_AT_REST = -2.6
 CLICK_INTEREST = 2.0
-CLICK_TREND = 1.1
+CLICK_TREND = 1.3
 CLICK_HYPE = 0.9
 # Of what a shopper browses unasked: the share that lies in the categories they are after.
 BROWSE_IN_INTEREST = 0.8

@@ -48,11 +48,11 @@ class Rates:
 
     events_per_s: float = 500.0
     """Browsing; what follows from clicks comes on top."""
-    impressions_per_s: float = 200.0
+    impressions_per_s: float = 400.0
     """Items shown."""
     candidates: int = 20
     """Of one request."""
-    show: int = 5
+    show: int = 10
     """Of those, how many are shown."""
 
     @property
