@@ -1,0 +1,127 @@
+"""The gates themselves: each is shown a planted mistake, and has to see it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from layers import breaks
+
+ROOT = Path(__file__).parent.parent
+
+# Well below what there is, well above what is left when a folder is no longer collected.
+FEWEST_TESTS = 350
+
+# Files of the package and its tests that mypy must look at.
+FEWEST_TYPED_FILES = 90
+
+
+def tool(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "complaint"),
+    [
+        ("serve/app.py", "from freshrank.learner import models", "may not import freshrank.learn"),
+        ("serve/app.py", "from freshrank import learner", "may not import freshrank.learner"),
+        ("actors/cell.py", "import freshrank.serve.app", "may not import freshrank.serve"),
+        ("learner/core.py", "def f():\n    import ray.util", "ray may be imported in"),
+        ("learner/core.py", "import torch", "torch may be imported in"),
+        ("feature_actors/shard.py", "import aiokafka", "aiokafka may be imported in"),
+        ("serve/app.py", "import serve.page", "serve is imported as freshrank.serve"),
+        ("serve/app.py", "from . import page", "a relative import"),
+    ],
+)
+def test_a_crossed_layer_is_seen(tmp_path: Path, file: str, line: str, complaint: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir()
+    path.write_text(line)
+    (found,) = breaks(tmp_path)
+    assert complaint in found
+
+
+def test_what_the_layers_allow_is_not_reported(tmp_path: Path) -> None:
+    for file, line in {
+        "serve/app.py": "from freshrank.actors.messages import Span\nimport starlette",
+        "serve/deployment.py": "import ray.serve",
+        "learner/torch_models.py": "import torch.nn",
+        "deploy/local.py": "import freshrank.learner.core, freshrank.serve.app",
+    }.items():
+        path = tmp_path / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(line)
+    assert breaks(tmp_path) == []
+
+
+def test_a_type_error_is_seen(tmp_path: Path) -> None:
+    planted = tmp_path / "planted.py"
+    planted.write_text(
+        "from freshrank.actors.messages import Version\n\n"
+        'wrong: Version = Version("1", 2)\n\n\ndef untyped(x):\n    return x\n'
+    )
+    done = tool("mypy", "--config-file", str(ROOT / "pyproject.toml"), str(planted))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "[arg-type]" in done.stdout
+    assert "[no-untyped-def]" in done.stdout
+
+
+def test_a_lint_error_and_a_wrong_format_are_seen(tmp_path: Path) -> None:
+    planted = tmp_path / "planted.py"
+    planted.write_text("import os\ntry:\n    x = 1\nexcept Exception:\n    pass\n")
+    config = f"--config={ROOT / 'pyproject.toml'}"
+    checked = tool("ruff", "check", "--no-cache", "--output-format=concise", config, str(planted))
+    assert checked.returncode == 1
+    for rule in ("F401", "BLE001", "D100"):
+        assert rule in checked.stdout
+    for text, status in (('x = {"a": 1}\n', 0), ("x = { 'a':1 }\n", 1)):
+        planted.write_text(text)
+        formatted = tool("ruff", "format", "--check", "--no-cache", config, str(planted))
+        assert formatted.returncode == status
+
+
+def test_lint_looks_at_every_python_file_once() -> None:
+    listed = tool("ruff", "check", "--show-files").stdout.split()
+    names = {Path(one).relative_to(ROOT).as_posix() for one in listed if one.endswith(".py")}
+    tracked = subprocess.run(
+        ["git", "ls-files", "--cached", "*.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert {one for one in tracked if (ROOT / one).exists()} <= names
+    assert not {one for one in names if one.startswith("freshrank/") and one.count("/") > 1}
+
+
+def test_types_are_checked_in_the_package_and_in_the_tests() -> None:
+    done = tool("mypy", "--config-file", str(ROOT / "pyproject.toml"))
+    found = re.search(r"(\d+) source files", done.stdout)
+    assert found, done.stdout + done.stderr
+    assert int(found[1]) >= FEWEST_TYPED_FILES
+
+
+def test_nothing_opts_out_of_the_type_checker() -> None:
+    # Spelt in two parts, so that this file does not name what it looks for.
+    marker = "type: " + "ignore"
+    folders = ("actors", "feature_actors", "learner", "serve", "deploy", "examples", "benchmarks")
+    files = [path for folder in (*folders, "tests") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in files if marker in path.read_text(encoding="utf-8")] == []
+    assert "overrides" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_whole_suite_is_collected(request: pytest.FixtureRequest) -> None:
+    config = request.config
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword:
+        pytest.skip("only a part of the suite was asked for")
+    assert request.session.testscollected >= FEWEST_TESTS
+    assert {item.path.suffix for item in request.session.items} == {".py"}
+    places = {item.nodeid.split("::")[0].rpartition("/")[0] for item in request.session.items}
+    for folder in ("freshrank/actors", "tests/unit/actors", "tests/contracts", "tests/simulation",
+                   "tests/integration"):  # fmt: skip
+        assert any(place.startswith(folder) for place in places), f"nothing from {folder}"

@@ -1,0 +1,30 @@
+"""The repository keeps to its layers; that a break is seen is tested in test_gates.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from layers import HOMES, MAY_IMPORT, breaks, imports
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_no_layer_is_crossed() -> None:
+    assert breaks(ROOT) == []
+
+
+def test_ray_is_imported_at_its_three_edges_and_they_exist() -> None:
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for folder in MAY_IMPORT
+        for path in (ROOT / folder).rglob("*.py")
+        if any(module.partition(".")[0] == "ray" for _, module in imports(path))
+    }
+    assert users == set(HOMES["ray"])
+
+
+def test_every_layer_is_linked_into_the_one_import_package() -> None:
+    for folder in MAY_IMPORT:
+        link = ROOT / "freshrank" / folder
+        assert link.is_symlink(), folder
+        assert link.resolve() == ROOT / folder
