@@ -1,0 +1,115 @@
+"""A pipeline small enough to be understood at a glance, and records for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from freshrank.actors.hashing import hash_ints
+from freshrank.actors.impressions import Impression, encode_impression
+from freshrank.actors.messages import RecordBatch
+from freshrank.feature_actors.definitions import (
+    Count,
+    DecayedCount,
+    Entity,
+    FeatureView,
+    LastK,
+    Stream,
+    Sum,
+    TimeSince,
+    col,
+)
+from freshrank.feature_actors.encoder import InputEncoder
+from freshrank.feature_actors.labelling import Recipe
+from freshrank.feature_actors.labels import Joined, Labelled
+from freshrank.feature_actors.plan import FeaturePlan
+from freshrank.feature_actors.served import row_key
+
+START_MS = 1_700_000_000_000
+WITHIN_MS = 30_000
+GRACE_MS = 2_000
+
+
+class Event(msgspec.Struct):
+    event_id: str
+    user: str
+    type: str
+    item: int
+    price: float
+    ts: int
+
+
+user = Entity("user", key="user")
+events = Stream("events", id="event_id", time="ts", key=user, schema=Event, dedup_within="10m")
+
+
+class Activity(FeatureView):
+    entity, source = user, events
+    views = Count(where=col.type == "view", windows=["1m"])
+    spend = Sum("price", where=col.type == "order", windows=["1h"])
+    interest = DecayedCount(by="item", half_life="10m", top=3)
+    recent = LastK("item", k=2)
+    idle = TimeSince()
+
+
+JOINED = Joined(positive=col.type == "order", on="item", within="30s", grace="2s")
+LABELLED = Labelled(positive=col.type == "order")
+
+
+def recipe(label: Joined | Labelled | None = JOINED, max_entities: int = 1_000) -> Recipe:
+    plan = FeaturePlan([Activity])
+    return Recipe(
+        stream=events,
+        plan=plan,
+        encoder=InputEncoder(plan, events, ["item"], []),
+        label=label,
+        topics=("events", "shown") if isinstance(label, Joined) else ("events",),
+        fingerprint=f"shop {plan.fingerprint} {label!r}",
+        row_key=lambda name: row_key("shop", plan, name),
+        max_entities=max_entities,
+    )
+
+
+def event(number: int, who: str, kind: str, item: int, at_ms: int) -> bytes:
+    """An event as JSON, `at_ms` after the start."""
+    return msgspec.json.encode(Event(f"e{number}", who, kind, item, 1.5 * item, START_MS + at_ms))
+
+
+def impression(made: Recipe, who: str, items: Sequence[int], at_ms: int, number: int = 0) -> bytes:
+    """A logged answer that showed `items`; the first dense input tells impressions apart."""
+    layout = made.encoder.layout
+    dense = np.zeros((len(items), len(layout.dense)), dtype="<f4")
+    dense[:, 0] = number
+    ids = np.tile(np.array(items, dtype="<i8").reshape(-1, 1), (1, layout.id_width))
+    return encode_impression(
+        Impression(
+            request_id=f"r{number}",
+            entity=who,
+            at_ms=START_MS + at_ms,
+            version="1.0",
+            layout=made.encoder.fingerprint,
+            join_keys=hash_ints(np.array(items, dtype=np.int64)).astype("<i8").tobytes(),
+            dense=dense.tobytes(),
+            ids=ids.tobytes(),
+        )
+    )
+
+
+def batch(
+    topic: str,
+    values: Sequence[bytes | None],
+    begin: int = 0,
+    stamps_ms: Sequence[int] | None = None,
+    partition: int = 0,
+) -> RecordBatch:
+    """Consecutive records from offset `begin`, stamped `stamps_ms` after the start (or far on)."""
+    stamps = [10_000_000] * len(values) if stamps_ms is None else list(stamps_ms)
+    return RecordBatch(
+        topic,
+        partition,
+        list(values),
+        np.arange(begin, begin + len(values), dtype=np.int64),
+        START_MS + np.array(stamps, dtype=np.int64),
+    )
