@@ -1,0 +1,201 @@
+"""What a pipeline file declares: entities, streams and feature views.
+
+>>> import msgspec
+>>> from freshrank.feature_actors.aggregates import Count
+>>> from freshrank.feature_actors.expressions import col
+>>> class Click(msgspec.Struct):
+...     event_id: str
+...     user_id: str
+...     type: str
+...     ts: int
+>>> user = Entity("user", key="user_id")
+>>> clicks = Stream("clicks", id="event_id", time="ts", key=user, schema=Click)
+>>> class Activity(FeatureView):
+...     entity, source = user, clicks
+...     views = Count(where=col.type == "view", windows=["5m", "1h"])
+>>> list(Activity.features)
+['views']
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, ClassVar
+
+import msgspec
+
+from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.aggregates import (
+    Aggregate,
+    Count,
+    DecayedCount,
+    LastK,
+    Mean,
+    Sum,
+    TimeSince,
+)
+from freshrank.feature_actors.expressions import col
+from freshrank.feature_actors.fields import Fields, Kind
+from freshrank.feature_actors.windows import duration_ms
+
+__all__ = [
+    "Aggregate",
+    "Count",
+    "DecayedCount",
+    "Entity",
+    "FeatureView",
+    "LastK",
+    "Mean",
+    "Stream",
+    "Sum",
+    "TimeSince",
+    "col",
+]
+
+# What may stand in a key of the online store, in a metric and in a JSON field alike.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+# Kafka's own rule for the names of topics.
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """What features describe (a user, an item), recognised by the schema's field `key`."""
+
+    name: str
+    key: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"Entity({self.name!r})",
+                "an entity's name is letters, digits and underscores",
+                "Take a name like 'user'.",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A topic of JSON events, keyed by an entity.
+
+    Raises ConfigError, naming the place and the fix, for settings that cannot work.
+    """
+
+    topic: str
+    _: KW_ONLY
+    id: str
+    """The field (str or int) that tells an event from every other: for deduplication."""
+    time: str
+    """The field (int) with the event time, in milliseconds since the Unix epoch."""
+    key: Entity
+    """The entity whose key the records carry."""
+    schema: type[msgspec.Struct]
+    """What an event is. Fields of the JSON that it does not name are ignored."""
+    dedup_within: str = "10m"
+    """For how long, in event time, an id is remembered."""
+    max_ahead: str = "1h"
+    """How far an event time may lie ahead of the broker's time of its record."""
+    max_bytes: int = 1_000_000  # Kafka's own default bound of a message
+    """Larger records are rejected."""
+    fields: Fields = field(init=False, repr=False)
+    """The fields of the schema that features can use."""
+
+    def __post_init__(self) -> None:
+        place = f"Stream({self.topic!r})"
+        if not _TOPIC.fullmatch(self.topic):
+            raise ConfigError(
+                place, "a topic's name is letters, digits, '.', '_' and '-'", "Take another name."
+            )
+        if self.max_bytes < 1:
+            raise ConfigError(
+                f"{place}.max_bytes", f"{self.max_bytes} is no size", "Take 1 or more."
+            )
+        duration_ms(self.dedup_within, f"{place}.dedup_within")
+        duration_ms(self.max_ahead, f"{place}.max_ahead")
+        object.__setattr__(self, "fields", Fields(self.schema, place))
+        self._require(self.id, f"{place}.id", Kind.TEXT, Kind.INTEGER)
+        self._require(self.time, f"{place}.time", Kind.INTEGER)
+        self._require(self.key.key, f"{place}.key", Kind.TEXT, Kind.INTEGER)
+
+    @property
+    def dedup_within_ms(self) -> int:
+        """`dedup_within` in milliseconds."""
+        return duration_ms(self.dedup_within, "dedup_within")
+
+    @property
+    def max_ahead_ms(self) -> int:
+        """`max_ahead` in milliseconds."""
+        return duration_ms(self.max_ahead, "max_ahead")
+
+    def _require(self, name: str, place: str, *kinds: Kind) -> None:
+        if self.fields.require(name, place, *kinds).optional:
+            raise ConfigError(
+                place, f"the field {name!r} may be None", "Make id, time and key mandatory."
+            )
+
+
+class _Body(dict[str, Any]):
+    """The body of a view's class: naming a feature twice is an error, not a replacement."""
+
+    def __init__(self, view: str) -> None:
+        super().__init__()
+        self._view = view
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in self and isinstance(value, Aggregate):
+            raise ConfigError(f"{self._view}.{name}", "it is defined twice", "Rename one of them.")
+        super().__setitem__(name, value)
+
+
+class _ViewType(type):
+    @classmethod
+    def __prepare__(cls, name: str, bases: tuple[type, ...], /, **options: Any) -> _Body:
+        return _Body(name)
+
+
+class FeatureView(metaclass=_ViewType):
+    """Features of one entity from one stream: a subclass with one aggregate an attribute.
+
+    Raises ConfigError, naming the place and the fix, while the class is being made.
+    """
+
+    entity: ClassVar[Entity]
+    source: ClassVar[Stream]
+    features: ClassVar[Mapping[str, Aggregate]] = {}
+    """The aggregates by name, those of a base view first."""
+
+    def __init_subclass__(cls) -> None:
+        _check_owner(cls)
+        found = dict(cls.features)
+        for name, value in vars(cls).items():
+            if name.startswith("_") or name in ("entity", "source", "features"):
+                continue
+            if not isinstance(value, Aggregate):
+                raise ConfigError(
+                    f"{cls.__name__}.{name}",
+                    f"{value!r} is not an aggregate",
+                    "Take Count, Sum, Mean, LastK, DecayedCount or TimeSince.",
+                )
+            value.check(cls.source.fields, f"{cls.__name__}.{name}")
+            found[name] = value
+        cls.features = found
+
+
+def _check_owner(view: type[FeatureView]) -> None:
+    for attribute, kind in (("entity", Entity), ("source", Stream)):
+        if not isinstance(getattr(view, attribute, None), kind):
+            raise ConfigError(
+                f"{view.__name__}.{attribute}",
+                f"a view needs its {attribute}",
+                f"Set it to an instance of {kind.__name__}.",
+            )
+    if view.entity != view.source.key:
+        raise ConfigError(
+            f"{view.__name__}.entity",
+            f"{view.entity.name!r} is not the key of {view.source!r} "
+            f"({view.source.key.name!r} is), so its events would lie in many partitions",
+            f"Take the entity {view.source.key.name!r}, or a topic keyed by {view.entity.key!r}.",
+        )

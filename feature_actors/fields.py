@@ -1,0 +1,106 @@
+"""What a stream's schema offers: its fields, their kinds, and teachable errors about them."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import msgspec
+from msgspec import inspect
+
+from freshrank.actors.errors import ConfigError
+
+
+class Kind(Enum):
+    """What a field's values are; the value is the Python type that carries them."""
+
+    TEXT = str
+    INTEGER = int
+    NUMBER = float
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a schema that features may use."""
+
+    name: str
+    kind: Kind
+    optional: bool = False
+    """Whether it may be None."""
+
+
+class Fields(Mapping[str, Field]):
+    """The usable fields of a schema, by name.
+
+    Usable types are str, int, float, bool (an integer of 0 or 1), Literals of one of them, and
+    each of them ``| None``. A schema may hold others: they are checked when a record is
+    decoded, and are a ConfigError only where a feature wants them.
+    """
+
+    def __init__(self, schema: type[msgspec.Struct], place: str) -> None:
+        if not (isinstance(schema, type) and issubclass(schema, msgspec.Struct)):
+            raise ConfigError(
+                place, f"{schema!r} is not a schema", "Declare a class of msgspec.Struct."
+            )
+        described = inspect.type_info(schema)
+        if not isinstance(described, inspect.StructType):
+            raise ConfigError(place, f"{schema!r} cannot be read", "Make it a plain Struct.")
+        self._place = place
+        self._known: dict[str, Field] = {}
+        self._unusable: dict[str, str] = {}
+        for one in described.fields:
+            kind, optional = _kind(one.type)
+            if kind is None:
+                self._unusable[one.name] = type(one.type).__name__.removesuffix("Type").lower()
+            else:
+                self._known[one.name] = Field(one.name, kind, optional)
+
+    def __getitem__(self, name: str) -> Field:
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def require(self, name: str, place: str, *kinds: Kind) -> Field:
+        """The field `name`, of one of `kinds` (any when none is given), or a ConfigError."""
+        if name in self._unusable:
+            raise ConfigError(
+                place,
+                f"features cannot use the type of the field {name!r} ({self._unusable[name]})",
+                "Use a field of str, int, float or bool, or one of them | None.",
+            )
+        if name not in self._known:
+            near = difflib.get_close_matches(name, self._known, n=1)
+            fix = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(self._known)}."
+            raise ConfigError(place, f"{self._place} has no field {name!r}", fix)
+        found = self._known[name]
+        if kinds and found.kind not in kinds:
+            wanted = " or ".join(kind.value.__name__ for kind in kinds)
+            raise ConfigError(
+                place,
+                f"the field {name!r} is {found.kind.value.__name__}",
+                f"Name one of {wanted}.",
+            )
+        return found
+
+
+def _kind(described: inspect.Type) -> tuple[Kind | None, bool]:
+    """The kind of a described type (None: unusable), and whether it may be None."""
+    if isinstance(described, inspect.UnionType):
+        rest = [one for one in described.types if not isinstance(one, inspect.NoneType)]
+        if len(rest) == 1:
+            return _kind(rest[0])[0], True
+        return None, False
+    if isinstance(described, inspect.LiteralType):
+        kinds = {type(value) for value in described.values}
+        return {frozenset({str}): Kind.TEXT, frozenset({int}): Kind.INTEGER}.get(
+            frozenset(kinds)
+        ), False
+    if isinstance(described, inspect.StrType):
+        return Kind.TEXT, False
+    if isinstance(described, inspect.IntType | inspect.BoolType):
+        return Kind.INTEGER, False
+    return (Kind.NUMBER if isinstance(described, inspect.FloatType) else None), False
