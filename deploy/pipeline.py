@@ -9,11 +9,10 @@ from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import TypeAlias
 
-import msgspec
-
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.definitions import FeatureView, Stream
 from freshrank.feature_actors.encoder import InputEncoder
+from freshrank.feature_actors.labelling import Recipe
 from freshrank.feature_actors.labels import Joined, Labelled
 from freshrank.feature_actors.plan import FeaturePlan
 from freshrank.feature_actors.served import Served
@@ -111,15 +110,9 @@ class Pipeline:
             raise ConfigError(
                 f"{place}.context", "a string, not a list of fields", f'Write ["{self.context}"].'
             )
-        known = [field.name for field in msgspec.structs.fields(self.stream.schema)]
-        candidate_fields = [one for one in known if one != self.stream.key.key]
-        for name in self.context:
-            if name not in candidate_fields:
-                raise ConfigError(
-                    f"{place}.context",
-                    f"{name!r} is not a field that a candidate can carry",
-                    f"Take some of {', '.join(candidate_fields)}.",
-                )
+        for index, name in enumerate(self.context):
+            self.stream.fields.require(name, f"{place}.context[{index}]")
+        self.label.check(self.stream.fields)
         if isinstance(self.label, Joined) and self.label.on not in self.context:
             raise ConfigError(
                 f"{place}.label.on",
@@ -145,7 +138,8 @@ class Pipeline:
     @cached_property
     def served(self) -> Served:
         """What a replica has to know of the features."""
-        return Served(self.plan, self.encoder, self.stream, self.name)
+        on = self.joined.on if self.joined else None
+        return Served(self.plan, self.encoder, self.stream, self.name, join_on=on)
 
     @property
     def joined(self) -> Joined | None:
@@ -163,30 +157,29 @@ class Pipeline:
         return (self.stream.topic,) + ((self.impressions_topic,) if self.joined else ())
 
     @cached_property
-    def state_fingerprint(self) -> str:
-        """Changes when the snapshots of the shards can no longer be read."""
-        return _digest(self.plan.fingerprint, self.encoder.fingerprint, repr(self.label))
+    def fingerprint(self) -> str:
+        """16 hex digits of all that the shards' snapshots depend on."""
+        parts = (self.plan.fingerprint, self.encoder.fingerprint, repr(self.label))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
-    @cached_property
-    def model_fingerprint(self) -> str:
-        """Changes when the checkpoints of the learner can no longer be read."""
-        return _digest(self.encoder.fingerprint, repr(self.model), repr(self.optimizer))
+    def recipe(self, max_entities: int) -> Recipe:
+        """What a shard computes of each partition, with room for so many entities in each."""
+        return Recipe(
+            stream=self.stream,
+            plan=self.plan,
+            encoder=self.encoder,
+            label=self.label,
+            topics=self.topics,
+            fingerprint=self.fingerprint,
+            row_key=self.served.key,
+            max_entities=max_entities,
+        )
 
     def describe(self) -> str:
         """What it costs and gives, for people: features, inputs, bytes per entity."""
         layout = self.encoder.layout
         return (
-            f"{self.name}: {self.stream.topic} by {self.stream.key.key}\n"
             f"{self.plan.describe()}\n"
-            f"{len(layout.dense)} dense inputs, {len(layout.fields)} id fields "
-            f"({layout.id_width} columns)"
+            f"model inputs: {len(layout.dense)} dense, {layout.id_width} ids of "
+            f"{len(layout.fields)} fields"
         )
-
-
-def _digest(*parts: str) -> str:
-    """16 hex digits of the parts.
-
-    >>> _digest("a", "b") == _digest("ab")
-    False
-    """
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

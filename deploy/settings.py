@@ -18,6 +18,9 @@ from freshrank.actors.errors import ConfigError
 
 _PREFIX = "FRESHRANK_"
 
+# Variables of that prefix which are no settings: which Python scripts/install takes.
+_OTHERS = {"FRESHRANK_PYTHON"}
+
 
 class Section(BaseModel):
     """A table of the file: unknown keys are errors, and nothing changes after reading."""
@@ -78,11 +81,8 @@ class LearnerSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: the gradients are computed here with torch where there is a GPU, by the shards'
     compiled kernels elsewhere."""
-    seed: int = 0
-    """Of the initial weights."""
-    clip_norm: float = Field(default=100.0, gt=0)
-    """A step whose mean gradient is longer is shortened to this length: far above what ordinary
-    batches show, so that it holds back broken input only."""
+    max_rows: int = Field(default=10_000_000, ge=16)
+    """Of the keyed table; beyond it the rows that were updated least recently are dropped."""
 
 
 class ServeSettings(Section):
@@ -124,7 +124,7 @@ class Settings(Section):
         values = _from_file(path) if path else {}
         places = {key: str(path) for key in _leaves(values)}
         for variable, value in environment.items():
-            if variable.startswith(_PREFIX):
+            if variable.startswith(_PREFIX) and variable not in _OTHERS:
                 keys = tuple(variable.removeprefix(_PREFIX).lower().split("__"))
                 places[keys] = variable
                 _put(values, keys, value, variable)
