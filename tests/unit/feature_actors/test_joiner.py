@@ -92,9 +92,8 @@ def by_hand(events: Sequence[Did], seen: Sequence[Saw]) -> Known:
 
 
 pairs = st.integers(1, 3)
-logs = st.lists(
-    st.builds(Did, st.integers(0, 300), st.none() | pairs, st.integers(0, 60)), max_size=40
-)
+times = st.integers(0, 300)
+logs = st.lists(st.builds(Did, times, st.none() | pairs, st.integers(0, 60)), max_size=40)
 sightings = st.lists(st.builds(Saw, times, pairs), max_size=40)
 cuts = st.lists(st.tuples(st.booleans(), st.integers(1, 10)), max_size=40)
 
