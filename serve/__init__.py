@@ -1,1 +1,1 @@
-"""serve"""
+"""Answers: requests in, scores out, with the latest features and weights."""

@@ -1,0 +1,173 @@
+"""HTTP around a `ScoringService`: routes, bounds, and errors as answers. No Ray here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import TypeAlias
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from freshrank.actors.errors import FreshrankError, RequestError
+from freshrank.serve.openapi import document
+from freshrank.serve.schema import ErrorAnswer, Problem
+from freshrank.serve.service import ScoringService, problem_of, status_of
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+# A client that sends its body slower than this holds a place that others wait for.
+_BODY_DEADLINE_S = 5.0
+# What a client should wait when this replica has too much to do.
+_RETRY_AFTER_S = "1"
+
+_encode = msgspec.json.Encoder().encode
+
+
+def build_app(service: ScoringService, *, start: bool = True) -> Starlette:
+    """The ASGI application of one replica.
+
+    With `start`, the service begins to follow the learner when the application starts up, and
+    stops with it; else the caller does both.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        service.start()
+        yield
+        await service.stop()
+
+    routes = Routes(service)
+    return Starlette(routes=routes.table(), lifespan=lifespan if start else None)
+
+
+class Routes:
+    """One handler a route: unwrap, call the service, answer."""
+
+    def __init__(self, service: ScoringService) -> None:
+        self._service = service
+        self._limits = service.settings.limits
+        self._page = files("freshrank.serve").joinpath("page.html").read_text(encoding="utf-8")
+        self._document = _encode(document(service))
+        self._ongoing = 0
+
+    def table(self) -> list[Route]:
+        """The routes; each knows its own methods, and answers errors as JSON."""
+        return [
+            self._route("/v1/score", self.score, "POST"),
+            self._route("/v1/events", self.events, "POST"),
+            self._route("/v1/features/{entity}/{id}", self.features),
+            self._route("/v1/model", self.model),
+            self._route("/v1/pipeline", self.pipeline),
+            self._route("/v1/status", self.status),
+            self._route("/healthz", self.healthz),
+            self._route("/readyz", self.readyz),
+            self._route("/metrics", self.metrics),
+            self._route("/openapi.json", self.openapi),
+            self._route("/", self.page),
+        ]
+
+    async def score(self, request: Request) -> Response:
+        """POST /v1/score."""
+        return _json(await self._service.score(await self._body(request)))
+
+    async def events(self, request: Request) -> Response:
+        """POST /v1/events."""
+        return _json(await self._service.add_events(await self._body(request)))
+
+    async def features(self, request: Request) -> Response:
+        """GET /v1/features/{entity}/{id}."""
+        path = request.path_params
+        return _json(await self._service.features(path["entity"], path["id"]))
+
+    async def model(self, request: Request) -> Response:
+        """GET /v1/model."""
+        return _json(self._service.model_info())
+
+    async def pipeline(self, request: Request) -> Response:
+        """GET /v1/pipeline."""
+        return _json(self._service.describe())
+
+    async def status(self, request: Request) -> Response:
+        """GET /v1/status."""
+        return _json(await self._service.statuses())
+
+    async def healthz(self, request: Request) -> Response:
+        """GET /healthz: 200 while this replica can go on."""
+        broken = self._service.health()
+        return _json({"ok": broken is None, "reason": broken}, 503 if broken else 200)
+
+    async def readyz(self, request: Request) -> Response:
+        """GET /readyz: 200 while it holds weights and the online store answers."""
+        missing = await self._service.readiness()
+        return _json({"ready": not missing, "missing": missing}, 503 if missing else 200)
+
+    async def metrics(self, request: Request) -> Response:
+        """GET /metrics."""
+        text = self._service.metrics.expose(await self._service.statuses())
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def openapi(self, request: Request) -> Response:
+        """GET /openapi.json."""
+        return Response(self._document, media_type="application/json")
+
+    async def page(self, request: Request) -> Response:
+        """GET /: figures to watch, and a person to play."""
+        return HTMLResponse(self._page)
+
+    def _route(self, path: str, handler: Handler, method: str = "GET") -> Route:
+        requests = self._service.metrics.requests
+
+        async def guarded(request: Request) -> Response:
+            if self._ongoing >= self._limits.requests:
+                response = _problem("server", "too many requests at once", 503)
+                response.headers["Retry-After"] = _RETRY_AFTER_S
+            else:
+                response = await self._answer(handler, request)
+            requests.labels(path, response.status_code).inc()
+            return response
+
+        return Route(path, guarded, methods=[method])
+
+    async def _answer(self, handler: Handler, request: Request) -> Response:
+        self._ongoing += 1
+        try:
+            return await handler(request)
+        except FreshrankError as error:
+            field, reason = problem_of(error)
+            response = _problem(field, reason, status_of(error))
+            if response.status_code == 503:
+                response.headers["Retry-After"] = _RETRY_AFTER_S
+            return response
+        finally:
+            self._ongoing -= 1
+
+    async def _body(self, request: Request) -> bytes:
+        """The whole body; raises RequestError when it is too large or comes too slowly."""
+        bound = self._limits.body_bytes
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(_BODY_DEADLINE_S):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > bound:
+                        raise RequestError("body", f"more than {bound} bytes", status=413)
+                    parts.append(part)
+        except TimeoutError as error:
+            reason = f"not complete after {_BODY_DEADLINE_S} s"
+            raise RequestError("body", reason, status=408) from error
+        return b"".join(parts)
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(_encode(content), status, media_type="application/json")
+
+
+def _problem(field: str, reason: str, status: int) -> Response:
+    return _json(ErrorAnswer(Problem(field, reason)), status)
