@@ -1,0 +1,6 @@
+from collections.abc import Sequence
+from os import PathLike
+
+from pyarrow import Table
+
+def read_table(source: str | PathLike[str], *, columns: Sequence[str] | None = None) -> Table: ...
