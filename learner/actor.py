@@ -1,0 +1,248 @@
+"""The learner as a part of a running system: a plain class whose methods unwrap and delegate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+from freshrank.actors.clock import Clock
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import Cut, Delta, Examples, Gradient, Progress, Version
+from freshrank.actors.protocols import JsonValue, SnapshotStore, Status
+from freshrank.actors.versioned import DeltaLog
+from freshrank.learner import checkpoints
+from freshrank.learner.core import Learner
+
+T = TypeVar("T")
+
+Offload = Callable[..., Awaitable[Any]]
+"""Runs a function with its arguments away from the event loop (`asyncio.to_thread`)."""
+
+
+class StatusLog(Protocol):
+    """Where curves go (`TensorBoardLog`)."""
+
+    def write(self, step: int, now_ms: int, status: Mapping[str, JsonValue]) -> None:
+        """Add the figures of one moment."""
+        ...
+
+    def close(self) -> None:
+        """Finish the file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerDuties:
+    """What a learner does beside learning, and how often (seconds)."""
+
+    checkpoint_interval_s: float = 10.0
+    log_interval_s: float = 5.0
+
+
+async def inline(function: Callable[..., T], *args: object) -> T:
+    """An `Offload` that runs at once: for simulations, where nothing may happen beside."""
+    return function(*args)
+
+
+class LearnerActor:
+    """`GradientSink` and `ParameterSource` over one `Learner`.
+
+    Everything that reads or changes the learner holds one lock; whatever is heavy runs off the
+    event loop meanwhile, so that long polls and questions are answered at once.
+
+    Parameters
+    ----------
+    learner, clock
+        The core, fresh, and the time.
+    store
+        Where checkpoints are kept; None: the learner begins anew with each start.
+    duties
+        Intervals.
+    log
+        Takes the curves.
+    offload
+        How heavy work leaves the event loop.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        clock: Clock,
+        store: SnapshotStore | None = None,
+        *,
+        duties: LearnerDuties | None = None,
+        log: StatusLog | None = None,
+        offload: Offload = asyncio.to_thread,
+    ) -> None:
+        self._learner = learner
+        self._clock = clock
+        self._store = store
+        self._duties = duties or LearnerDuties()
+        self._log = log
+        self._offload = offload
+        self._lock = asyncio.Lock()
+        self._saving = asyncio.Lock()
+        self._deltas: DeltaLog | None = None
+        self._waiting = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
+        self._saved_at: float | None = None
+
+    async def start(self) -> None:
+        """Go on from the newest checkpoint, one epoch later. May be called again: does nothing.
+
+        Raises DefinitionChanged and SnapshotError (see `checkpoints.restore`).
+        """
+        if self._deltas is not None:
+            return
+        if self._store is not None:
+            await self._offload(checkpoints.restore, self._learner, self._store)
+        self._deltas = DeltaLog(self._learner.version, self._snapshot)
+        await self.save()  # so that this epoch is never given out twice
+        self._tasks = [asyncio.create_task(loop) for loop in self._loops()]
+
+    def _loops(self) -> list[Coroutine[Any, Any, None]]:
+        loops = [self._step_when_due()]
+        if self._store is not None:
+            loops.append(self._every(self._duties.checkpoint_interval_s, self.save))
+        if self._log is not None:
+            loops.append(self._every(self._duties.log_interval_s, self._write_log))
+        return loops
+
+    async def ping(self) -> None:
+        """Raise what ended one of the background loops, if anything did."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                task.result()
+
+    async def push(self, work: Gradient | Examples) -> Progress:
+        """Offer a span; a step that it makes due is taken before the answer.
+
+        Raises Unavailable before `start` and after `stop`.
+        """
+        self._published()
+        await self.ping()
+        # whoever gives up waiting must not leave the lock while a thread still steps
+        return await asyncio.shield(self._push(work))
+
+    async def _push(self, work: Gradient | Examples) -> Progress:
+        async with self._lock:
+            now = self._clock.monotonic()
+            if isinstance(work, Examples):
+                progress: Progress = await self._offload(self._learner.offer, work, now)
+            else:
+                progress = self._learner.offer(work, now)
+            if self._learner.due_in_s(now) == 0.0:
+                await self._step()
+                progress = replace(progress, version=self._learner.version)
+        self._waiting.set()
+        return progress
+
+    async def progress(self, partition: int) -> Progress:
+        """What has been taken of `partition`. Raises Unavailable before `start`."""
+        self._published()
+        return self._learner.progress(partition)
+
+    async def applied(self) -> Mapping[int, Cut]:
+        """How far each partition is contained in the weights. Raises Unavailable before `start`."""
+        self._published()
+        return dict(self._learner.applied)
+
+    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Delta]:
+        """See `ParameterSource`. Raises Unavailable before `start` and after `stop`."""
+        deltas = self._published()
+        await self.ping()
+        return await deltas.newer_than(version, timeout_s)
+
+    async def freeze(self) -> None:
+        """Keep a copy of the present weights for comparison (where examples are sent)."""
+        async with self._lock:
+            await self._offload(self._learner.freeze)
+
+    async def checksum(self) -> tuple[Version, str]:
+        """The version and the checksum of its weights, for a follower to compare with."""
+        async with self._lock:
+            return self._learner.version, await self._offload(self._learner.weights.checksum)
+
+    async def status(self) -> Status:
+        """Figures of the learner, and the checkpoint's age."""
+        async with self._lock:
+            figures = await self._offload(self._learner.status, self._clock.monotonic())
+        age = None if self._saved_at is None else self._clock.monotonic() - self._saved_at
+        return {**figures, "checkpoint_age_s": age}
+
+    async def save(self) -> None:
+        """Write a checkpoint of this moment; what it covers becomes durable."""
+        if self._store is not None:
+            await asyncio.shield(self._save(self._store))
+
+    async def _save(self, store: SnapshotStore) -> None:
+        async with self._saving:
+            async with self._lock:
+                checkpoint = await self._offload(checkpoints.take, self._learner)
+                moment = self._clock.monotonic()
+            await self._offload(_write, store, checkpoint)
+            self._learner.durable = checkpoint.applied
+            self._saved_at = moment
+
+    async def stop(self) -> None:
+        """Learn what is pending, write a last checkpoint, end the loops. Safe to call twice."""
+        if self._deltas is None or self._stopped:
+            return
+        self._stopped = True
+        async with self._saving, self._lock:  # no loop is in the middle of anything
+            for task in self._tasks:
+                task.cancel()
+            await self._step()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.save()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    async def _step(self) -> None:
+        """Take a step and publish what it gives; the lock is held."""
+        delta: Delta | None = await self._offload(
+            self._learner.step, self._clock.now_ms(), self._clock.monotonic()
+        )
+        if delta is not None and self._deltas is not None:
+            self._deltas.append(delta)
+
+    async def _step_when_due(self) -> None:
+        """Step in time where too few examples came to make a step due by themselves."""
+        while True:
+            due = self._learner.due_in_s(self._clock.monotonic())
+            if due is None:
+                self._waiting.clear()
+                await self._waiting.wait()
+            elif due > 0.0:
+                await self._clock.sleep(due)
+            else:
+                async with self._lock:
+                    if self._learner.due_in_s(self._clock.monotonic()) == 0.0:
+                        await self._step()
+
+    async def _every(self, seconds: float, duty: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._clock.sleep(seconds)
+            await duty()
+
+    async def _snapshot(self) -> Delta:
+        async with self._lock:
+            delta: Delta = await self._offload(self._learner.snapshot, self._clock.now_ms())
+            return delta
+
+    async def _write_log(self) -> None:
+        if self._log is not None:
+            self._log.write(self._learner.total_steps, self._clock.now_ms(), await self.status())
+
+    def _published(self) -> DeltaLog:
+        if self._deltas is None or self._stopped:
+            raise Unavailable("learner", "stopped" if self._stopped else "not started yet")
+        return self._deltas
+
+
+def _write(store: SnapshotStore, checkpoint: checkpoints.Checkpoint) -> None:
+    store.save(checkpoints.NAME, checkpoint.pack())
