@@ -29,7 +29,7 @@ async def read_and_decode(
         done = 0
         while done < count:
             for records in (await consumer.getmany(timeout_ms=1_000, max_records=20_000)).values():
-                done += len([decode(record.value) for record in records])
+                done += len([decode(record.value) for record in records if record.value])
         return time.perf_counter() - started
     finally:
         await consumer.stop()

@@ -168,7 +168,6 @@ def commit() -> str:
             capture_output=True,
             text=True,
             check=True,
-            timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -1,0 +1,37 @@
+import pytest
+
+from freshrank.benchmarks.load import Tally, whole_answer
+
+ANSWER = b"HTTP/1.1 200 OK\r\nserver: x\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def test_an_answer_is_whole_only_with_its_last_byte():
+    assert [whole_answer(ANSWER[:end]) for end in range(len(ANSWER))] == [None] * len(ANSWER)
+    assert whole_answer(ANSWER) == len(ANSWER)
+    assert whole_answer(ANSWER + b"HTTP/1.1 2") == len(ANSWER)
+
+
+def test_an_answer_of_unknown_length_is_refused():
+    with pytest.raises(ValueError, match="Content-Length"):
+        whole_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+
+def test_only_answers_within_the_counted_time_make_the_figures():
+    tally = Tally(begins=10.0, ends=12.0)
+    tally.note(9.9, 10.1, status_ok=True)  # sent in the warm-up
+    tally.note(10.0, 10.002, status_ok=True)
+    tally.note(11.0, 11.004, status_ok=True)
+    tally.note(11.9, 12.1, status_ok=True)  # arrived after the end
+    result = tally.result()
+    assert result.answers_per_s == 1.0
+    assert result.p50_ms == pytest.approx(2.0)
+    assert result.p99_ms == pytest.approx(4.0)
+    assert result.errors == 0
+
+
+def test_wrong_answers_count_whenever_they_come():
+    tally = Tally(begins=10.0, ends=12.0)
+    tally.note(5.0, 5.1, status_ok=False)
+    tally.note(11.0, 11.1, status_ok=False)
+    assert tally.result().errors == 2
+    assert tally.latencies_ms == []
