@@ -20,6 +20,8 @@ from freshrank.serve.schema import ErrorAnswer, Problem
 from freshrank.serve.service import ScoringService, problem_of, status_of
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+ServiceFactory: TypeAlias = Callable[[], Awaitable[ScoringService]]
+"""Makes a replica's service, in the replica's process. It may travel there pickled."""
 
 # A client that sends its body slower than this holds a place that others wait for.
 _BODY_DEADLINE_S = 5.0
@@ -29,21 +31,22 @@ _RETRY_AFTER_S = "1"
 _encode = msgspec.json.Encoder().encode
 
 
-def build_app(service: ScoringService, *, start: bool = True) -> Starlette:
+def build_app(factory: ServiceFactory) -> Starlette:
     """The ASGI application of one replica.
 
-    With `start`, the service begins to follow the learner when the application starts up, and
-    stops with it; else the caller does both.
+    Its service is made, and begins to follow the learner, when the application starts up, on the
+    event loop that will serve; it stops with the application.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        service = await factory()
         service.start()
+        app.router.routes.extend(Routes(service).table())
         yield
         await service.stop()
 
-    routes = Routes(service)
-    return Starlette(routes=routes.table(), lifespan=lifespan if start else None)
+    return Starlette(lifespan=lifespan)
 
 
 class Routes:

@@ -1,0 +1,121 @@
+"""Reads are batched, and go on without the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from freshrank.actors.errors import Unavailable
+from freshrank.feature_actors.memory import MemoryStore
+from freshrank.serve.feature_reader import FeatureReader, StoredRow
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def now_ms(self) -> int:
+        return int(self.now * 1000)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Store(MemoryStore):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[bytes]] = []
+        self.away = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        self.batches.append(list(keys))
+        await self.gate.wait()
+        if self.away:
+            raise Unavailable("redis", "gone")
+        return [b"row of " + key for key in keys]
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_reads_of_the_same_time_share_one_batch_and_one_key_is_read_once() -> None:
+    async def story() -> None:
+        store = Store()
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
+        rows = await asyncio.gather(*(reader.read(key) for key in (b"a", b"b", b"a")))
+        assert store.batches == [[b"a", b"b"]]
+        assert [row.row for row in rows] == [b"row of a", b"row of b", b"row of a"]
+
+    asyncio.run(story())
+
+
+def test_requests_gather_while_a_batch_is_on_its_way() -> None:
+    async def story() -> None:
+        store = Store()
+        store.gate.clear()
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
+        reads = [asyncio.ensure_future(reader.read(b"a"))]
+        await settle()
+        reads += [asyncio.ensure_future(reader.read(key)) for key in (b"b", b"c")]
+        await settle()
+        assert store.batches == [[b"a"]]
+        store.gate.set()
+        await asyncio.gather(*reads)
+        assert store.batches == [[b"a"], [b"b", b"c"]]
+
+    asyncio.run(story())
+
+
+def test_a_request_that_goes_away_takes_nothing_from_the_others() -> None:
+    async def story() -> None:
+        store = Store()
+        store.gate.clear()
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
+        leaving, staying = (asyncio.ensure_future(reader.read(b"a")) for _ in range(2))
+        await settle()
+        leaving.cancel()
+        await settle()
+        store.gate.set()
+        assert (await staying).row == b"row of a"
+
+    asyncio.run(story())
+
+
+def test_after_a_failure_the_store_is_left_alone_for_a_moment() -> None:
+    async def story() -> None:
+        store, clock = Store(), FakeClock()
+        reader = FeatureReader(store, clock, timeout_s=1.0)
+        await reader.read(b"a")
+        store.away = True
+        assert await reader.read(b"a") == StoredRow(b"row of a", "last_known")
+        assert await reader.read(b"b") == StoredRow(None, "default")
+        assert len(store.batches) == 2
+        assert reader.error == "redis: gone"
+        store.away = False
+        clock.now += 1.0
+        assert (await reader.read(b"b")).source == "online"
+        assert reader.error is None
+
+    asyncio.run(story())
+
+
+def test_no_more_rows_are_remembered_than_the_bound_allows() -> None:
+    async def story() -> None:
+        store = Store()
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, known_rows=2)
+        for key in (b"a", b"b", b"a", b"c"):
+            await reader.read(key)
+        store.away = True
+        sources = {key: (await reader.read(key)).source for key in (b"a", b"b", b"c")}
+        assert sources == {b"a": "last_known", b"b": "default", b"c": "last_known"}
+
+    asyncio.run(story())
