@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from freshrank.actors.messages import (
     Version,
 )
 from freshrank.actors.protocols import Differentiator, JsonValue
-from freshrank.learner.aggregation import Accepted, Pending, staleness, total
+from freshrank.learner.aggregation import Accepted, Pending, SummedGradient, staleness, total
 from freshrank.learner.figures import LearnerFigures
 from freshrank.learner.guard import Guard, Quarantined
 from freshrank.learner.models import Model
@@ -59,6 +60,19 @@ class StepSettings:
                 "nothing could be learned",
                 f"Give batch_examples >= 1 and max_rows >= {_EVICTED_SHARE}.",
             )
+
+
+class _Changed(NamedTuple):
+    """The table's part of a delta."""
+
+    keys: Ints
+    rows: Floats
+    evicted: Ints
+
+    def without_evicted(self) -> _Changed:
+        """Without the rows that were changed and dropped in the same step."""
+        kept = ~np.isin(self.keys, self.evicted)
+        return _Changed(self.keys[kept], self.rows[kept], self.evicted)
 
 
 class Learner:
@@ -164,7 +178,8 @@ class Learner:
         if not pending.gradients:
             self._learned(pending)
             return None
-        keys, trouble = self._update(pending.gradients)
+        summed = total(pending.gradients)
+        rows, trouble = self._update(summed)
         self._learned(pending)
         if trouble:
             self._quarantine([Quarantined(one.span, trouble) for one in pending.gradients])
@@ -172,15 +187,17 @@ class Learner:
         newest_ms = max(one.newest_event_ms for one in pending.gradients)
         self.newest_event_ms = max(self.newest_event_ms, newest_ms)
         self.figures.count_step(pending.examples, now_ms - newest_ms, monotonic)
-        base, version = self.version, Version(self.version.epoch, self.version.step + 1)
+        base = self.version
+        self.weights.version = Version(base.epoch, base.step + 1)
         evicted = self._evict()
-        keys = np.setdiff1d(keys, evicted, assume_unique=True) if len(evicted) else keys
-        self.weights.version = version
-        return self._delta(base, keys, evicted, now_ms)
+        changed = _Changed(summed.keys, rows, evicted)
+        return self._delta(base, changed.without_evicted() if len(evicted) else changed, now_ms)
 
     def snapshot(self, now_ms: int) -> Delta:
         """All present weights as one delta without a base."""
-        return self._delta(None, np.sort(self.weights.table.keys), np.empty(0, np.int64), now_ms)
+        keys = np.sort(self.weights.table.keys)
+        everything = _Changed(keys, self.weights.table.read(keys), np.empty(0, np.int64))
+        return self._delta(None, everything, now_ms)
 
     def freeze(self) -> None:
         """Keep a copy of the weights that scores beside them (where examples are offered)."""
@@ -233,22 +250,22 @@ class Learner:
         self.figures.guard_trips += 1
         self.quarantined = (self.quarantined + refused)[-_QUARANTINE_KEPT:]
 
-    def _update(self, gradients: list[Gradient]) -> tuple[Ints, str | None]:
-        """Step in place; gives the ids that changed, or undoes it and says what was wrong."""
-        summed = total(gradients)
+    def _update(self, summed: SummedGradient) -> tuple[Floats, str | None]:
+        """Step in place; gives the changed rows, or undoes it and says what was wrong."""
         table, known = self.weights.table, len(self.weights.table)
         self.total_steps += 1
         positions = table.touch(summed.keys, self.total_steps)
-        rows_before, dense_before = table.rows[positions], self.dense_state.copy()
+        rows_before, dense_before = table.rows.take(positions, axis=0), self.dense_state.copy()
         self.optimizer.update(table.rows, positions, summed.rows)
         self.optimizer.update(self.dense_state, _DENSE, summed.dense[np.newaxis], regularize=False)
-        changed = table.rows[positions, : self.model.rows.width]
-        trouble = self.guard.trouble_with_weights(self.weights.dense, changed)
+        rows = table.rows.take(positions, axis=0)[:, : self.model.rows.width]
+        rows = np.ascontiguousarray(rows)
+        trouble = self.guard.trouble_with_weights(self.weights.dense, rows)
         if trouble:
             table.rows[positions] = rows_before
             self.dense_state[:] = dense_before
             table.remove(table.keys[known:].copy())
-        return summed.keys, trouble
+        return rows, trouble
 
     def _evict(self) -> Ints:
         """Drop the rows that were updated least recently, when there are too many."""
@@ -259,14 +276,14 @@ class Learner:
         table.remove(evicted)
         return evicted
 
-    def _delta(self, base: Version | None, keys: Ints, evicted: Ints, now_ms: int) -> Delta:
+    def _delta(self, base: Version | None, changed: _Changed, now_ms: int) -> Delta:
         return Delta(
             version=self.version,
             base=base,
             dense=self.weights.dense.copy(),
-            keys=keys,
-            rows=self.weights.table.read(keys),
-            evicted=evicted,
+            keys=changed.keys,
+            rows=changed.rows,
+            evicted=changed.evicted,
             applied=dict(self.applied),
             created_ms=now_ms,
             newest_event_ms=self.newest_event_ms,

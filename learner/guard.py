@@ -6,7 +6,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from freshrank.actors.compiled import kernel
 from freshrank.actors.messages import Floats, Gradient, Span
+
+
+@kernel
+def _largest(values: Floats) -> float:
+    found = 0.0
+    for value in values:
+        size = np.float64(abs(value))
+        if not size <= found:  # so that NaN gets in, too
+            if not np.isfinite(size):
+                return np.inf
+            found = size
+    return found
+
+
+def largest(values: Floats) -> float:
+    """The largest absolute value of an array of any shape; infinite if any is not finite.
+
+    >>> largest(np.array([[1.0, -3.0]], np.float32)), largest(np.array([np.nan], np.float32))
+    (3.0, inf)
+    """
+    return _largest(values.ravel())
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +59,14 @@ class Guard:
             ("row gradient", gradient.rows),
             ("score", gradient.scores),
         ):
-            if not np.isfinite(values).all():
+            if largest(values) == np.inf:
                 return f"a {name} is not finite"
         return None
 
     def trouble_with_weights(self, dense: Floats, rows: Floats) -> str | None:
         """Why weights that a step gave must not be published; None when they may."""
         for name, values in (("dense weight", dense), ("row weight", rows)):
-            largest = float(np.max(np.abs(values), initial=0.0))
-            if not largest <= self.max_weight:  # so that NaN is refused, too
-                return f"a {name} of {largest:g} is beyond {self.max_weight:g}"
+            size = largest(values)
+            if size > self.max_weight:
+                return f"a {name} of {size:g} is beyond {self.max_weight:g}"
         return None

@@ -6,9 +6,10 @@ sweep); rows lie densely beside them, so that a snapshot is one copy.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from freshrank.actors.compiled import kernel
 from freshrank.actors.hashing import mix
@@ -18,6 +19,8 @@ from freshrank.actors.messages import Floats, Ints
 _MAX_LOAD = 0.5
 _LEAST_CAPACITY = 16
 
+Slots: TypeAlias = NDArray[np.int32]
+"""The index: positions of rows, -1 where a slot is free. 32 bits: half the cache misses."""
 Array = TypeVar("Array", Ints, Floats)
 
 
@@ -40,19 +43,19 @@ def home(key: np.int64, mask: int) -> np.int64:
 
 
 @kernel
-def _find(index: Ints, keys: Ints, key: np.int64) -> tuple[np.int64, np.int64]:
+def _find(index: Slots, keys: Ints, key: np.int64) -> tuple[np.int64, np.int64]:
     """(position of `key` or -1, the index slot where it is or would be)."""
     mask = len(index) - 1
     slot = home(key, mask)
     while index[slot] >= 0:
         if keys[index[slot]] == key:
-            return index[slot], slot
+            return np.int64(index[slot]), slot
         slot = (slot + 1) & mask
     return np.int64(-1), slot
 
 
 @kernel
-def _find_all(index: Ints, keys: Ints, wanted: Ints) -> Ints:
+def _find_all(index: Slots, keys: Ints, wanted: Ints) -> Ints:
     positions = np.empty(len(wanted), np.int64)
     for i in range(len(wanted)):
         positions[i], _ = _find(index, keys, wanted[i])
@@ -71,7 +74,7 @@ def _initialise(row: Floats, key: np.int64, init: RowInit) -> None:
 
 @kernel
 def _insert_all(
-    index: Ints, keys: Ints, rows: Floats, size: int, wanted: Ints, init: RowInit
+    index: Slots, keys: Ints, rows: Floats, size: int, wanted: Ints, init: RowInit
 ) -> tuple[Ints, int]:
     """Positions of `wanted`, those that are new appended with their initial rows; new size."""
     positions = np.empty(len(wanted), np.int64)
@@ -88,14 +91,14 @@ def _insert_all(
 
 
 @kernel
-def _reindex(index: Ints, keys: Ints, size: int) -> None:
+def _reindex(index: Slots, keys: Ints, size: int) -> None:
     for position in range(size):
         _, slot = _find(index, keys, keys[position])
         index[slot] = position
 
 
 @kernel
-def _unlink(index: Ints, keys: Ints, slot: np.int64) -> None:
+def _unlink(index: Slots, keys: Ints, slot: np.int64) -> None:
     """Empty one slot and move back what had been pushed on by it."""
     mask = len(index) - 1
     index[slot] = -1
@@ -110,7 +113,7 @@ def _unlink(index: Ints, keys: Ints, slot: np.int64) -> None:
 
 
 @kernel
-def _remove_all(index: Ints, keys: Ints, rows: Floats, stamps: Ints, size: int, gone: Ints) -> int:
+def _remove_all(index: Slots, keys: Ints, rows: Floats, stamps: Ints, size: int, gone: Ints) -> int:
     for i in range(len(gone)):
         position, slot = _find(index, keys, gone[i])
         if position < 0:
@@ -127,7 +130,7 @@ def _remove_all(index: Ints, keys: Ints, rows: Floats, stamps: Ints, size: int, 
 
 
 @kernel
-def _read_all(index: Ints, keys: Ints, rows: Floats, wanted: Ints, init: RowInit) -> Floats:
+def _read_all(index: Slots, keys: Ints, rows: Floats, wanted: Ints, init: RowInit) -> Floats:
     out = np.empty((len(wanted), init.width), np.float32)
     for i in range(len(wanted)):
         position, _ = _find(index, keys, wanted[i])
@@ -172,7 +175,7 @@ class KeyedTable:
     def __init__(self, init: RowInit, state_width: int = 0) -> None:
         self.init = init
         self._size = 0
-        self._index: Ints = np.full(2 * _LEAST_CAPACITY, -1, np.int64)
+        self._index: Slots = np.full(2 * _LEAST_CAPACITY, -1, np.int32)
         self._keys: Ints = np.empty(_LEAST_CAPACITY, np.int64)
         self._rows: Floats = np.empty((_LEAST_CAPACITY, init.width + state_width), np.float32)
         self._stamps: Ints = np.zeros(_LEAST_CAPACITY, np.int64)
@@ -255,7 +258,7 @@ class KeyedTable:
         self._keys = _grown(self._keys, capacity)
         self._rows = _grown(self._rows, capacity)
         self._stamps = _grown(self._stamps, capacity)
-        self._index = np.full(int(capacity / _MAX_LOAD), -1, np.int64)
+        self._index = np.full(int(capacity / _MAX_LOAD), -1, np.int32)
         _reindex(self._index, self._keys, self._size)
 
 

@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from freshrank.actors.compiled import kernel
 from freshrank.actors.messages import Doubles, Floats, Ints
 from freshrank.actors.protocols import JsonValue
 
 # Logits beyond ±16 are probabilities within 1e-7 of 0 or 1, which float32 cannot tell apart.
-_LOGIT_BOUND = 16.0
+LOGIT_BOUND = 16.0
 # 2^14 buckets of width 0.002: two examples share one only when their odds differ by < 0.2 %.
 _BUCKETS = 2**14
 # What float32 probabilities can tell from 0 and 1; bounds one example's log loss at 16.
-_LEAST_PROBABILITY = 1e-7
+LEAST_PROBABILITY = 1e-7
 # Enough for a steady figure with few positives, little enough to show drift within a minute.
 _RECENT = 20_000
 
@@ -39,7 +40,26 @@ def log_loss(labels: Floats, scores: Floats) -> float:
     1.3863
     """
     likelihood = np.where(labels > 0.5, scores, 1.0 - scores.astype(np.float64))
-    return float(-np.log(np.maximum(likelihood, _LEAST_PROBABILITY)).sum())
+    return float(-np.log(np.maximum(likelihood, LEAST_PROBABILITY)).sum())
+
+
+@kernel
+def _count(counts: Ints, labels: Floats, scores: Floats) -> float:
+    """Add each example to its bucket of int64[2, buckets]; gives the summed log loss."""
+    buckets = counts.shape[1]
+    loss = 0.0
+    for i in range(len(labels)):
+        score = min(max(np.float64(scores[i]), LEAST_PROBABILITY), 1.0 - LEAST_PROBABILITY)
+        logit = np.log(score / (1.0 - score))
+        place = int((logit + LOGIT_BOUND) * (buckets / (2.0 * LOGIT_BOUND)))
+        bucket = min(max(place, 0), buckets - 1)
+        if labels[i] > 0.5:
+            counts[1, bucket] += 1
+            loss -= np.log(score)
+        else:
+            counts[0, bucket] += 1
+            loss -= np.log(1.0 - score)
+    return loss
 
 
 def exact_auc(labels: Floats, scores: Floats) -> float:
@@ -84,12 +104,7 @@ class ScoreHistogram:
 
     def add(self, labels: Floats, scores: Floats) -> None:
         """Count examples, float32[n] each."""
-        odds = np.clip(scores.astype(np.float64), _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
-        logits = np.log(odds / (1.0 - odds))
-        place = (logits + _LOGIT_BOUND) * (_BUCKETS / (2.0 * _LOGIT_BOUND))
-        buckets = np.clip(place.astype(np.int64), 0, _BUCKETS - 1)
-        np.add.at(self.counts, ((labels > 0.5).astype(np.int64), buckets), 1)
-        self.loss += log_loss(labels, scores)
+        self.loss += _count(self.counts, labels, scores)
 
     def merge(self, other: ScoreHistogram) -> None:
         """Add the examples of `other`."""
@@ -113,22 +128,23 @@ class _Recent:
     """The last `_RECENT` examples as they are: label, live score, reference score (or NaN)."""
 
     def __init__(self) -> None:
-        self._ring: Floats = np.empty((_RECENT, 3), np.float32)
+        self._ring: Floats = np.empty((3, _RECENT), np.float32)
         self._added = 0
 
     def add(self, labels: Floats, scores: Floats, reference: Floats | None) -> None:
-        missing = np.full(len(labels), np.nan, np.float32)
-        rows = np.stack([labels, scores, missing if reference is None else reference], axis=1)
-        rows = rows[-_RECENT:]
-        places = (self._added + np.arange(len(rows))) % _RECENT
-        self._ring[places] = rows
-        self._added += len(rows)
+        kept = slice(-_RECENT, None)
+        count = len(labels[kept])
+        places = (self._added + np.arange(count)) % _RECENT
+        self._ring[0, places] = labels[kept]
+        self._ring[1, places] = scores[kept]
+        self._ring[2, places] = np.nan if reference is None else reference[kept]
+        self._added += count
 
     def quality(self) -> tuple[Quality, Quality]:
         """Of the live weights, and of the reference where it scored."""
-        rows = self._ring[: min(self._added, _RECENT)]
-        judged = rows[~np.isnan(rows[:, 2])]
-        return _quality(rows[:, 0], rows[:, 1]), _quality(judged[:, 0], judged[:, 2])
+        labels, scores, reference = self._ring[:, : min(self._added, _RECENT)]
+        judged = ~np.isnan(reference)
+        return _quality(labels, scores), _quality(labels[judged], reference[judged])
 
 
 def _quality(labels: Floats, scores: Floats) -> Quality:
