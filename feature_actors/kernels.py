@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from freshrank.actors.compiled import kernel
+from freshrank.actors.compiled import lean_kernel
 from freshrank.actors.messages import Bools, Doubles, Ints
 
 
@@ -84,27 +84,37 @@ def views(rows: Doubles) -> RowViews:
     return RowViews(rows, rows.view(np.int64), rows.view(np.int32))
 
 
-@kernel
+@lean_kernel
+def _tile(at: int, hop: int) -> int:
+    """``at // hop``: exact up to 2**53, and many times faster than a division of integers."""
+    return math.floor(at / hop)
+
+
+@lean_kernel
 def _advance(line: Ints, rows: RowViews, row: int, newest: int, at: int) -> None:
     """Empty the tiles that come into reach when the newest event moves from `newest` to `at`."""
     kind, size, hop = line[KIND], line[SIZE], line[HOP]
-    begin, end = newest // hop, at // hop
-    for tile in range(max(begin + 1, end - size + 1), end + 1):
-        place = tile % size
+    end = _tile(at, hop)
+    begin = max(_tile(newest, hop) + 1, end - size + 1)
+    place = begin % size if begin <= end else 0
+    for _ in range(begin, end + 1):
         if kind == COUNT:
             rows.shorts[row, 2 * line[AT] + place] = 0
         else:
             rows.doubles[row, line[AT] + place] = 0.0
             if kind == MEAN:
                 rows.shorts[row, 2 * (line[AT] + size) + place] = 0
+        place += 1
+        if place == size:
+            place = 0
 
 
-@kernel
+@lean_kernel
 def _add_to_tile(line: Ints, rows: RowViews, row: int, newest: int, at: int, number: float) -> int:
     """Count, sum or mean: `newest` is at least `at`, the ring already moved."""
     kind, size, hop = line[KIND], line[SIZE], line[HOP]
-    tile = at // hop
-    if tile <= newest // hop - size:
+    tile = _tile(at, hop)
+    if at < newest and tile <= _tile(newest, hop) - size:
         return _REFUSED
     place = tile % size
     if kind == COUNT:
@@ -116,7 +126,7 @@ def _add_to_tile(line: Ints, rows: RowViews, row: int, newest: int, at: int, num
     return _TAKEN
 
 
-@kernel
+@lean_kernel
 def _insert_last(line: Ints, rows: RowViews, row: int, at: int, key: int) -> int:
     """Last k: keys newest first, then their times; of equal times the later arrival is newer."""
     keys, size = line[AT], line[SIZE]
@@ -135,7 +145,7 @@ def _insert_last(line: Ints, rows: RowViews, row: int, at: int, key: int) -> int
     return _TAKEN
 
 
-@kernel
+@lean_kernel
 def _add_decayed(line: Ints, rows: RowViews, row: int, at: int, key: int) -> int:
     """Space-saving with decay: reference time, keys, then values as of the reference time."""
     size, keys = line[SIZE], line[AT] + 1
@@ -163,12 +173,12 @@ def _add_decayed(line: Ints, rows: RowViews, row: int, at: int, key: int) -> int
     return _TAKEN
 
 
-@kernel
+@lean_kernel
 def _tile_total(line: Ints, rows: RowViews, row: int, newest: int, at: int) -> float:
     """The value of a count, sum or mean as of `at`, not before `newest`."""
     kind, size, hop = line[KIND], line[SIZE], line[HOP]
-    first = max(at - line[SPAN], 0) // hop
-    last = newest // hop
+    first = _tile(max(at - line[SPAN], 0), hop)
+    last = _tile(newest, hop)
     total, events = 0.0, 0
     place = first % size
     for _ in range(first, last + 1):
@@ -188,7 +198,7 @@ def _tile_total(line: Ints, rows: RowViews, row: int, newest: int, at: int) -> f
     return total
 
 
-@kernel
+@lean_kernel
 def _read_row(
     program: Ints, rows: RowViews, row: int, when: int, out: FeatureBlock, to: int
 ) -> None:
@@ -216,14 +226,14 @@ def _read_row(
                 column += 1
 
 
-@kernel
+@lean_kernel
 def read_rows(program: Ints, rows: RowViews, at_ms: Ints, out: FeatureBlock) -> None:
     """Read row ``i`` as of ``at_ms[i]`` into line ``i`` of `out`."""
     for i in range(len(at_ms)):
         _read_row(program, rows, i, at_ms[i], out, i)
 
 
-@kernel
+@lean_kernel
 def _update_number(
     line: Ints, rows: RowViews, row: int, newest: int, events: EventArrays, event: int
 ) -> int:
@@ -234,7 +244,7 @@ def _update_number(
     return _add_to_tile(line, rows, row, newest, events.times[event], number)
 
 
-@kernel
+@lean_kernel
 def _update_key(line: Ints, rows: RowViews, row: int, events: EventArrays, event: int) -> int:
     """Give one event to a last k or a decayed count."""
     key = events.keys[line[INPUT], event]
@@ -245,7 +255,7 @@ def _update_key(line: Ints, rows: RowViews, row: int, events: EventArrays, event
     return _add_decayed(line, rows, row, events.times[event], key)
 
 
-@kernel
+@lean_kernel
 def _update(
     line: Ints, rows: RowViews, row: int, newest: int, events: EventArrays, event: int
 ) -> int:
@@ -262,7 +272,7 @@ def _update(
     return _TAKEN
 
 
-@kernel
+@lean_kernel
 def apply_events(
     program: Ints, rows: RowViews, events: EventArrays, late: Bools, before: bool, out: FeatureBlock
 ) -> None:
