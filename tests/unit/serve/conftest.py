@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -79,7 +80,7 @@ class FakeModel:
         raise StaleParameters(f"version {version} is wanted")
 
     async def run(self) -> None:
-        return
+        await asyncio.Event().wait()
 
 
 class Outage(MemoryStore):
