@@ -5,18 +5,18 @@ from freshrank.benchmarks.load import Tally, whole_answer
 ANSWER = b"HTTP/1.1 200 OK\r\nserver: x\r\nContent-Length: 5\r\n\r\nhello"
 
 
-def test_an_answer_is_whole_only_with_its_last_byte():
+def test_an_answer_is_whole_only_with_its_last_byte() -> None:
     assert [whole_answer(ANSWER[:end]) for end in range(len(ANSWER))] == [None] * len(ANSWER)
     assert whole_answer(ANSWER) == len(ANSWER)
     assert whole_answer(ANSWER + b"HTTP/1.1 2") == len(ANSWER)
 
 
-def test_an_answer_of_unknown_length_is_refused():
+def test_an_answer_of_unknown_length_is_refused() -> None:
     with pytest.raises(ValueError, match="Content-Length"):
         whole_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 
 
-def test_only_answers_within_the_counted_time_make_the_figures():
+def test_only_answers_within_the_counted_time_make_the_figures() -> None:
     tally = Tally(begins=10.0, ends=12.0)
     tally.note(9.9, 10.1, status_ok=True)  # sent in the warm-up
     tally.note(10.0, 10.002, status_ok=True)
@@ -29,7 +29,7 @@ def test_only_answers_within_the_counted_time_make_the_figures():
     assert result.errors == 0
 
 
-def test_wrong_answers_count_whenever_they_come():
+def test_wrong_answers_count_whenever_they_come() -> None:
     tally = Tally(begins=10.0, ends=12.0)
     tally.note(5.0, 5.1, status_ok=False)
     tally.note(11.0, 11.1, status_ok=False)

@@ -15,17 +15,17 @@ def read(stream: bytes) -> tuple[int, bytes, bool]:
     return asyncio.run(reading())
 
 
-def test_a_body_of_stated_length_is_read_and_the_connection_kept():
+def test_a_body_of_stated_length_is_read_and_the_connection_kept() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: a:b\r\n\r\nhelloNEXT"
     assert read(answer) == (200, b"hello", True)
 
 
-def test_header_names_are_read_in_any_case_and_an_announced_close_is_seen():
+def test_header_names_are_read_in_any_case_and_an_announced_close_is_seen() -> None:
     answer = b"HTTP/1.1 422 Nope\r\nCONTENT-LENGTH:2\r\nconnection: Close\r\n\r\n{}"
     assert read(answer) == (422, b"{}", False)
 
 
-def test_chunks_are_put_together():
+def test_chunks_are_put_together() -> None:
     answer = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"4\r\nabcd\r\n3;x=y\r\nefg\r\n0\r\n\r\n"
@@ -44,6 +44,6 @@ def test_chunks_are_put_together():
         b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
     ],
 )
-def test_half_an_answer_or_none_at_all_is_a_connection_error(stream):
+def test_half_an_answer_or_none_at_all_is_a_connection_error(stream: bytes) -> None:
     with pytest.raises(ConnectionError):
         read(stream)

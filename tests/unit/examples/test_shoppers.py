@@ -13,10 +13,10 @@ def shop(seed: int = 1, size: ShopSize | None = None) -> Shop:
 def everything(market: Shop) -> list[float]:
     """The click probability of every item, for one shopper."""
     items = [Candidate(one + 1, one % 20 + 1) for one in range(300)]
-    return market.click_probability("u00000", items).tolist()
+    return list(market.click_probability("u00000", items))
 
 
-def test_the_same_seed_gives_the_same_events():
+def test_the_same_seed_gives_the_same_events() -> None:
     def story(market: Shop) -> list[object]:
         told: list[object] = []
         for _ in range(20):
@@ -29,14 +29,14 @@ def test_the_same_seed_gives_the_same_events():
     assert story(shop(1)) != story(shop(2))
 
 
-def test_event_ids_differ_and_carry_the_run():
+def test_event_ids_differ_and_carry_the_run() -> None:
     market = shop()
     ids = [event.event_id for event in market.browse(100, NOW_MS) + market.browse(100, NOW_MS)]
     assert len(set(ids)) == 200
     assert all(one.startswith("run-") for one in ids)
 
 
-def test_browsing_gives_the_wanted_number_of_its_kinds_at_the_time_given():
+def test_browsing_gives_the_wanted_number_of_its_kinds_at_the_time_given() -> None:
     events = shop().browse(2_000, NOW_MS)
     assert len(events) == 2_000
     assert {event.type for event in events} == set(BROWSE_KINDS)
@@ -44,14 +44,14 @@ def test_browsing_gives_the_wanted_number_of_its_kinds_at_the_time_given():
     assert shop().browse(0, NOW_MS) == []
 
 
-def test_an_item_keeps_its_category_and_price():
+def test_an_item_keeps_its_category_and_price() -> None:
     seen: dict[int, set[tuple[int, float]]] = {}
     for event in shop().browse(5_000, NOW_MS):
         seen.setdefault(event.item_id, set()).add((event.category_id, event.price))
     assert all(len(facts) == 1 for facts in seen.values())
 
 
-def test_candidates_are_different_items_with_their_own_category():
+def test_candidates_are_different_items_with_their_own_category() -> None:
     market = shop()
     category = {event.item_id: event.category_id for event in market.browse(20_000, NOW_MS)}
     chosen = market.candidates(50)
@@ -59,7 +59,7 @@ def test_candidates_are_different_items_with_their_own_category():
     assert all(one.category_id == category[one.item_id] for one in chosen)
 
 
-def test_tastes_of_everybody_move_within_a_minute_and_keep_their_spread():
+def test_tastes_of_everybody_move_within_a_minute_and_keep_their_spread() -> None:
     market = shop(size=ShopSize(users=10, items=300, categories=20))
     before = np.array(everything(market))
     market.advance(0.1)
@@ -72,7 +72,7 @@ def test_tastes_of_everybody_move_within_a_minute_and_keep_their_spread():
     assert 0.02 < late.mean() < 0.4
 
 
-def test_many_small_steps_drift_as_far_as_one_large_one():
+def test_many_small_steps_drift_as_far_as_one_large_one() -> None:
     spreads = []
     for steps in (1, 50):
         moved = []
@@ -88,10 +88,10 @@ def test_many_small_steps_drift_as_far_as_one_large_one():
 
 def everything_of(market: Shop, items: int) -> list[float]:
     shown = [Candidate(one + 1, one % 20 + 1) for one in range(items)]
-    return market.click_probability("u00001", shown).tolist()
+    return list(market.click_probability("u00001", shown))
 
 
-def test_what_a_shopper_browses_tells_what_they_will_click():
+def test_what_a_shopper_browses_tells_what_they_will_click() -> None:
     market = shop(size=ShopSize(users=1, items=300, categories=20))
     browsed = [event.category_id for event in market.browse(50, NOW_MS)]
     favourite = max(set(browsed), key=browsed.count)
@@ -106,7 +106,7 @@ def test_what_a_shopper_browses_tells_what_they_will_click():
     assert odds[0] > np.median(others) / (1 - np.median(others))
 
 
-def test_reactions_follow_the_showing_in_order_and_within_seconds():
+def test_reactions_follow_the_showing_in_order_and_within_seconds() -> None:
     market = shop()
     reactions = [
         event for _ in range(300) for event in market.react("u00007", market.candidates(10), NOW_MS)
@@ -118,7 +118,7 @@ def test_reactions_follow_the_showing_in_order_and_within_seconds():
     assert {event.user_id for event in reactions} == {"u00007"}
 
 
-def test_clicks_come_as_often_as_the_probability_says():
+def test_clicks_come_as_often_as_the_probability_says() -> None:
     market = shop(3)
     shown = market.candidates(20)
     expected = market.click_probability("u00003", shown).sum()

@@ -1,11 +1,15 @@
 import asyncio
 import json
+from collections.abc import Coroutine
+from typing import Any
 
 import numpy as np
 import pytest
 
 from freshrank.examples.shoppers import Shop, ShopSize
 from freshrank.examples.traffic import Rates, Traffic
+
+Sent = list[tuple[bytes, dict[str, Any]]]
 
 
 class SteppedClock:
@@ -34,7 +38,7 @@ class Endpoint:
     def __init__(self, status: int = 200, body: bytes | None = None) -> None:
         self.status = status
         self.body = body
-        self.requests: list[dict[str, object]] = []
+        self.requests: list[dict[str, Any]] = []
 
     async def ask(self, body: bytes) -> tuple[int, bytes]:
         request = json.loads(body)
@@ -43,8 +47,8 @@ class Endpoint:
         return self.status, self.body or json.dumps({"ranking": ranking, "scores": []}).encode()
 
 
-def traffic(clock: SteppedClock, endpoint: Endpoint, rates: Rates) -> tuple[Traffic, list]:
-    sent: list[tuple[bytes, dict]] = []
+def traffic(clock: SteppedClock, endpoint: Endpoint, rates: Rates) -> tuple[Traffic, Sent]:
+    sent: Sent = []
 
     async def send(key: bytes, value: bytes) -> None:
         sent.append((key, json.loads(value)))
@@ -53,12 +57,12 @@ def traffic(clock: SteppedClock, endpoint: Endpoint, rates: Rates) -> tuple[Traf
     return Traffic(shop, rates, clock, send, endpoint.ask), sent
 
 
-def run_until_the_end(loop) -> None:
+def run_until_the_end(loop: Coroutine[Any, Any, None]) -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(loop)
 
 
-def test_browsing_goes_at_the_rate_given_with_the_user_as_key():
+def test_browsing_goes_at_the_rate_given_with_the_user_as_key() -> None:
     clock = SteppedClock(10.0)
     driver, sent = traffic(clock, Endpoint(), Rates(events_per_s=130.0))
     run_until_the_end(driver.browse())
@@ -67,7 +71,7 @@ def test_browsing_goes_at_the_rate_given_with_the_user_as_key():
     assert [event["ts"] for _, event in sent] == sorted(event["ts"] for _, event in sent)
 
 
-def test_scores_are_asked_for_at_the_rate_of_impressions():
+def test_scores_are_asked_for_at_the_rate_of_impressions() -> None:
     clock = SteppedClock(10.0)
     endpoint = Endpoint()
     driver, _ = traffic(clock, endpoint, Rates(impressions_per_s=100.0, candidates=12, show=4))
@@ -77,7 +81,7 @@ def test_scores_are_asked_for_at_the_rate_of_impressions():
     assert all(len(one["candidates"]) == 12 and one["show"] == 4 for one in endpoint.requests)
 
 
-def test_only_what_was_ranked_best_is_clicked_and_only_when_it_is_due():
+def test_only_what_was_ranked_best_is_clicked_and_only_when_it_is_due() -> None:
     clock = SteppedClock(60.0)
     endpoint = Endpoint()
     driver, sent = traffic(
@@ -109,14 +113,14 @@ def test_only_what_was_ranked_best_is_clicked_and_only_when_it_is_due():
         Endpoint(200, b'{"ranking": [99]}'),
     ],
 )
-def test_a_useless_answer_is_counted_and_nothing_is_shown(endpoint):
+def test_a_useless_answer_is_counted_and_nothing_is_shown(endpoint: Endpoint) -> None:
     driver, _ = traffic(SteppedClock(5.0), endpoint, Rates())
     assert not asyncio.run(driver.show_once())
     assert driver.counts.failures == 1
     assert driver.counts.shown == 0
 
 
-def test_an_endpoint_that_is_not_there_is_asked_again_and_again_but_slowly():
+def test_an_endpoint_that_is_not_there_is_asked_again_and_again_but_slowly() -> None:
     clock = SteppedClock(10.0)
     driver, _ = traffic(clock, Endpoint(), Rates(impressions_per_s=500.0, show=5))
 
@@ -128,7 +132,7 @@ def test_an_endpoint_that_is_not_there_is_asked_again_and_again_but_slowly():
     assert 15 <= driver.counts.failures <= 21
 
 
-def test_an_event_that_cannot_be_sent_ends_the_traffic():
+def test_an_event_that_cannot_be_sent_ends_the_traffic() -> None:
     clock = SteppedClock(5.0)
     driver, _ = traffic(clock, Endpoint(), Rates())
 
