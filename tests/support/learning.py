@@ -1,0 +1,125 @@
+"""A small learning problem: inputs of every kind, and a truth that can be learned."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from freshrank.actors.messages import (
+    Cut,
+    Delta,
+    Examples,
+    Floats,
+    Gradient,
+    IdField,
+    InputLayout,
+    Inputs,
+    Ints,
+    Span,
+    Version,
+)
+from freshrank.learner.models import DeepFM, LogisticRegression, Model
+
+LAYOUT = InputLayout(("price", "views"), (IdField("user"), IdField("item"), IdField("recent", 3)))
+NO_DENSE = InputLayout((), (IdField("item"),))
+FIRST = Version(1, 0)
+"""Of a learner that starts with nothing."""
+MODELS: dict[str, Model] = {
+    "logistic regression": LogisticRegression(base_rate=0.2).bind(LAYOUT),
+    "DeepFM": DeepFM(embedding_dim=4, hidden=(8, 5), base_rate=0.2).bind(LAYOUT),
+    "DeepFM without layers": DeepFM(embedding_dim=3, hidden=()).bind(LAYOUT),
+    "DeepFM on one id": DeepFM(embedding_dim=2, hidden=(3,)).bind(NO_DENSE),
+}
+
+
+def inputs(layout: InputLayout, rows: int, seed: int = 0, distinct_ids: int = 20) -> Inputs:
+    """Random inputs; every fifth id is absent."""
+    random = np.random.default_rng(seed)
+    ids = random.integers(1, distinct_ids + 1, (rows, layout.id_width)) * 7919
+    ids[random.random(ids.shape) < 0.2] = 0
+    dense = random.normal(size=(rows, len(layout.dense))).astype(np.float32)
+    return Inputs(dense, ids.astype(np.int64))
+
+
+def examples(
+    layout: InputLayout, rows: int, *, begin: int = 0, partition: int = 0, seed: int = 0
+) -> Examples:
+    """Rows whose label depends on their first id and a little chance; their span is `rows` long."""
+    given = inputs(layout, rows, seed)
+    random = np.random.default_rng(seed + 1)
+    odds = np.where(given.ids[:, 0] // 7919 % 2 == 1, 0.9, 0.1)
+    return Examples(
+        Span(partition, (begin,), (begin + rows,)),
+        given,
+        (random.random(rows) < odds).astype(np.float32),
+        1_000 + np.arange(begin, begin + rows),
+    )
+
+
+def gradient(
+    begin: int,
+    end: int,
+    *,
+    base: Version = FIRST,
+    partition: int = 0,
+    keys: tuple[int, ...] = (7,),
+    value: float = 1.0,
+) -> Gradient:
+    """A gradient for `LogisticRegression` on `NO_DENSE` with one example a record."""
+    rows = end - begin
+    return Gradient(
+        span=Span(partition, (begin,), (end,)),
+        base=base,
+        dense=np.full(1, value, np.float32),
+        keys=np.array(keys, np.int64),
+        rows=np.full((len(keys), 1), value, np.float32),
+        labels=(np.arange(rows) % 2).astype(np.float32),
+        scores=np.full(rows, 0.5, np.float32),
+        reference_scores=None,
+        newest_event_ms=1_000 + end,
+    )
+
+
+def delta(
+    version: Version,
+    base: Version | None,
+    rows: dict[int, float] | None = None,
+    *,
+    evicted: tuple[int, ...] = (),
+    applied: dict[int, Cut] | None = None,
+    created_ms: int = 0,
+) -> Delta:
+    """A delta for `LogisticRegression` on `NO_DENSE`."""
+    keys = sorted(rows or {})
+    return Delta(
+        version=version,
+        base=base,
+        dense=np.array([version.step], np.float32),
+        keys=np.array(keys, np.int64),
+        rows=np.array([[(rows or {})[key]] for key in keys], np.float32).reshape(-1, 1),
+        evicted=np.array(evicted, np.int64),
+        applied=applied or {},
+        created_ms=created_ms,
+    )
+
+
+def contents(keys: Ints, rows: Floats) -> dict[int, list[float]]:
+    """A table as a dictionary."""
+    return {int(key): row.tolist() for key, row in zip(keys, rows, strict=True)}
+
+
+class FakeClock:
+    """Time that stands until somebody moves it; sleeping moves it."""
+
+    def __init__(self, now_ms: int = 1_000_000) -> None:
+        self.ms = float(now_ms)
+        self.slept: list[float] = []
+
+    def now_ms(self) -> int:
+        return int(self.ms)
+
+    def monotonic(self) -> float:
+        return self.ms / 1000.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.ms += seconds * 1000.0
