@@ -10,9 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+# The first call of a kernel compiles it, and a busy machine is slow: time decides no test.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Read by Ray when it is imported, hence set before any test module is.
 os.environ.update(
