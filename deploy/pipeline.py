@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
 from freshrank.actors.errors import ConfigError
+from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.definitions import FeatureView, Stream
 from freshrank.feature_actors.encoder import InputEncoder
 from freshrank.feature_actors.labelling import Recipe
@@ -47,6 +48,9 @@ class Pipeline:
         What is learned, and how.
     crosses
         Pairs of id inputs that are also looked up together (``("user_id", "category_id")``).
+    samples
+        For the page: ``entities`` (keys to offer), ``candidates`` (what to score for them),
+        ``event`` (a value for a field) and ``choices`` (values to choose a field from).
 
     Raises ConfigError, naming place and fix, as soon as it is written down wrong.
     """
@@ -60,6 +64,7 @@ class Pipeline:
     model: ModelSpec
     optimizer: OptimizerSpec
     crosses: Sequence[tuple[str, str]] = ()
+    samples: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         place = f"Pipeline({self.name!r})"
@@ -74,18 +79,18 @@ class Pipeline:
         _ = self.plan, self.encoder, self.bound_model
 
     def _check_kinds(self, place: str) -> None:
-        for field, kinds in (
+        for name, kinds in (
             ("stream", (Stream,)),
             ("label", (Joined, Labelled)),
             ("model", (LogisticRegression, DeepFM)),
             ("optimizer", (SGD, Adagrad, FTRL)),
         ):
-            if not isinstance(getattr(self, field), kinds):
+            if not isinstance(getattr(self, name), kinds):
                 names = " or ".join(f"{one.__name__}(...)" for one in kinds)
                 raise ConfigError(
-                    f"{place}.{field}",
-                    f"{getattr(self, field)!r} is not of a kind that is known here",
-                    f"Write {field}={names}.",
+                    f"{place}.{name}",
+                    f"{getattr(self, name)!r} is not of a kind that is known here",
+                    f"Write {name}={names}.",
                 )
         if isinstance(self.features, type) or not self.features:
             raise ConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,31 +26,6 @@ class ReplicaOptions:
     max_ongoing_requests: int = 512
     num_cpus: float = 0.0
     """Reserved, not enforced. 0: a two-core laptop holds all parts."""
-
-
-def haproxy_environment() -> Mapping[str, str]:
-    """The variables that put Serve into its fast mode; Ray reads them when it is imported.
-
-    They have to be set on every node before Ray starts there.
-    """
-    return {
-        # Requests go through HAProxy straight to the replicas: twenty times the throughput of
-        # Serve's own proxy, which is one Python process.
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        # User code and request handling share one event loop.
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # That mode buffers a thousand log lines and flushes them on the event loop, which stands
-        # for 10 ms meanwhile.
-        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
-        # One thread of HAProxy moves far more than one machine's replicas can answer.
-        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        # Unset by default: a request whose replica hangs would hang for ever.
-        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "30",
-        # The default of 30 s is for long requests; ours take milliseconds, and a stop is to be
-        # over within 10 s.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
-        "RAY_SERVE_USAGE_STATS_ENABLED": "0",
-    }
 
 
 def start_proxy(host: str, port: int) -> None:

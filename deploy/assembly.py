@@ -1,0 +1,131 @@
+"""From a pipeline, settings and collaborators to one part: the same for every way of running.
+
+Nothing here starts anything or knows where it runs: `local` calls it with parts in memory,
+`hosts` with Kafka, Redis and a learner in another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from freshrank.actors.clock import Clock
+from freshrank.actors.follower import Follower
+from freshrank.actors.protocols import (
+    JsonValue,
+    OnlineStore,
+    ParameterSource,
+    RecordSink,
+    SnapshotStore,
+    StatusBoard,
+)
+from freshrank.deploy.pipeline import Pipeline
+from freshrank.deploy.settings import LearnerSettings, ServeSettings
+from freshrank.feature_actors.codec import Codec
+from freshrank.learner.actor import LearnerActor, LearnerDuties, Offload, StatusLog
+from freshrank.learner.core import Differentiate, Learner, StepSettings
+from freshrank.learner.weights import ModelWeights
+from freshrank.serve.feature_reader import FeatureReader
+from freshrank.serve.schema import Limits
+from freshrank.serve.service import ScoringService, ServiceParts, ServiceSettings
+
+
+def learner(
+    pipeline: Pipeline, settings: LearnerSettings, differentiate: Differentiate | None = None
+) -> Learner:
+    """The core of the learner; `differentiate` where it is to be sent examples."""
+    steps = StepSettings(
+        batch_examples=settings.batch_examples,
+        max_wait_ms=settings.max_wait_ms,
+        max_staleness_steps=settings.max_staleness_steps,
+        max_rows=settings.max_rows,
+    )
+    return Learner(pipeline.bound_model, pipeline.optimizer, steps, differentiate=differentiate)
+
+
+def learner_actor(
+    core: Learner,
+    settings: LearnerSettings,
+    clock: Clock,
+    store: SnapshotStore | None,
+    *,
+    log: StatusLog | None = None,
+    offload: Offload = asyncio.to_thread,
+) -> LearnerActor:
+    """The learner with its loops."""
+    duties = LearnerDuties(checkpoint_interval_s=settings.checkpoint_interval_s)
+    return LearnerActor(core, clock, store, duties=duties, log=log, offload=offload)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaParts:
+    """What a replica needs of the world."""
+
+    parameters: ParameterSource
+    store: OnlineStore
+    sink: RecordSink
+    board: StatusBoard
+    clock: Clock
+    close: Callable[[], Awaitable[None]]
+    """Leaves what the others hold open."""
+
+
+def scoring_service(
+    pipeline: Pipeline, settings: ServeSettings, parts: ReplicaParts
+) -> ScoringService:
+    """One replica, not started yet."""
+    weights = ModelWeights(pipeline.bound_model)
+    limits = Limits(requests=settings.max_ongoing_requests)
+    return ScoringService(
+        ServiceSettings(
+            pipeline=pipeline.name,
+            entity=pipeline.stream.key.name,
+            events_topic=pipeline.stream.topic,
+            impressions_topic=pipeline.impressions_topic if pipeline.joined else None,
+            layout=pipeline.encoder.fingerprint,
+            event_schema=_event_schema(pipeline),
+            samples={**pipeline.samples, "automatic": _automatic(pipeline)},
+            show=settings.show,
+            read_timeout_s=settings.read_timeout_ms / 1000,
+            wait_timeout_s=settings.wait_timeout_ms / 1000,
+            limits=limits,
+        ),
+        ServiceParts(
+            served=pipeline.served,
+            scorer=weights,
+            model=Follower(parts.parameters, weights, parts.clock, hold_epochs=True),
+            store=FeatureReader(parts.store, parts.clock, settings.read_timeout_ms / 1000),
+            sink=parts.sink,
+            board=parts.board,
+            clock=parts.clock,
+            event_key=event_key(pipeline),
+            close=parts.close,
+        ),
+    )
+
+
+def event_key(pipeline: Pipeline) -> Callable[[bytes], bytes]:
+    """Checks one event's JSON and gives the key of its record; raises BadRecord."""
+    decode, key = Codec(pipeline.stream).decode_one, pipeline.stream.key.key
+
+    def key_of(event: bytes) -> bytes:
+        return str(getattr(decode(event), key)).encode()
+
+    return key_of
+
+
+def _event_schema(pipeline: Pipeline) -> Mapping[str, JsonValue]:
+    """The JSON schema of one event."""
+    schema = pipeline.stream.schema
+    _, components = msgspec.json.schema_components([schema])
+    found: Mapping[str, JsonValue] = components[schema.__name__]
+    return found
+
+
+def _automatic(pipeline: Pipeline) -> dict[str, JsonValue]:
+    """Which fields of an event a page fills in by itself."""
+    stream = pipeline.stream
+    return {"id": stream.id, "time": stream.time, "key": stream.key.key}

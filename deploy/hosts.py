@@ -1,0 +1,162 @@
+"""What runs inside the processes of a distributed system: plain classes that Ray places.
+
+A host gets the pipeline's text, the settings and the addresses of the outside parts; it makes its
+part there (`assembly`), starts it when first spoken to, and delegates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import Cut, Examples, Gradient, Progress, Version
+from freshrank.actors.protocols import Status
+from freshrank.actors.runtime import BoxedParameters, Box, RemoteActor, RemoteLearner
+from freshrank.actors.snapshots import FileSnapshots
+from freshrank.deploy import assembly
+from freshrank.deploy.pipeline_file import PipelineFile
+from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.kafka import KafkaSink, KafkaSource
+from freshrank.feature_actors.online_store import RedisBoard, RedisStore
+from freshrank.learner.tensorboard_log import TensorBoardLog
+from freshrank.serve.service import ScoringService
+
+# Seconds between two posts of the learner's figures: the page and the table look once a second.
+_POST_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A pipeline, and where the outside parts are: all that a host has to be told."""
+
+    file: PipelineFile
+    settings: Settings
+    bootstrap: str
+    redis_url: str
+    state: Path
+    learner: RemoteActor
+
+    @property
+    def namespace(self) -> str:
+        """Of the pipeline's keys in Redis."""
+        return f"fr:{self.file.load().name}"
+
+
+class Once:
+    """Runs a start-up once, whoever asks first; the others wait for it, and share its error."""
+
+    def __init__(self, start: Callable[[], Awaitable[None]]) -> None:
+        self._start = start
+        self._task: asyncio.Future[None] | None = None
+
+    async def done(self) -> None:
+        """Come back when it has run; raises what it raised."""
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._start())
+        await asyncio.shield(self._task)
+
+
+class LearnerHost:
+    """The learner's process."""
+
+    def __init__(self, site: Site, on_gpu: bool) -> None:
+        pipeline, settings = site.file.load(), site.settings.learner
+        core = assembly.learner(pipeline, settings, _on_gpu if on_gpu else None)
+        self._learner = assembly.learner_actor(
+            core,
+            settings,
+            SystemClock(),
+            FileSnapshots(site.state / "learner"),
+            log=TensorBoardLog(site.state / "tensorboard"),
+        )
+        self._boxed = BoxedParameters(self._learner)
+        self._board = RedisBoard(site.redis_url, site.namespace)
+        self._started = Once(self._start)
+        self._posting: asyncio.Task[None] | None = None
+
+    async def ping(self) -> None:
+        """Start it, or raise what ended it."""
+        await self._started.done()
+        await self._learner.ping()
+
+    async def push(self, work: Gradient | Examples) -> Progress:
+        """See `GradientSink`."""
+        await self._started.done()
+        return await self._learner.push(work)
+
+    async def progress(self, partition: int) -> Progress:
+        """See `GradientSink`."""
+        await self._started.done()
+        return await self._learner.progress(partition)
+
+    async def applied(self) -> Mapping[int, Cut]:
+        """How far each partition's examples are contained in the newest version."""
+        await self._started.done()
+        return await self._learner.applied()
+
+    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Box]:
+        """See `ParameterSource`."""
+        await self._started.done()
+        return await self._boxed.newer_than(version, timeout_s)
+
+    async def status(self) -> Status:
+        """The learner's figures."""
+        await self._started.done()
+        return await self._learner.status()
+
+    async def freeze(self) -> None:
+        """Keep a copy of the present weights (where examples are sent)."""
+        await self._started.done()
+        await self._learner.freeze()
+
+    async def stop(self) -> None:
+        """Learn what is pending and write a last checkpoint."""
+        if self._posting is not None:
+            self._posting.cancel()
+        await self._learner.stop()
+
+    async def _start(self) -> None:
+        await self._learner.start()
+        self._posting = asyncio.create_task(self._post())
+
+    async def _post(self) -> None:
+        while True:
+            try:
+                await self._board.post("learner", await self._learner.status())
+            except Unavailable:
+                pass  # the online store says so itself; figures are worth no more than that
+            await asyncio.sleep(_POST_S)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaFactory:
+    """Makes a replica's service in the replica's process."""
+
+    site: Site
+
+    async def __call__(self) -> ScoringService:
+        """Connect, and give the service, not started yet."""
+        site, settings = self.site, self.site.settings
+        sink = KafkaSink(site.bootstrap)
+        await sink.start()
+        store = RedisStore(site.redis_url, site.namespace)
+        board = RedisBoard(site.redis_url, site.namespace)
+
+        async def close() -> None:
+            await sink.stop()
+            await store.close()
+            await board.close()
+
+        parts = assembly.ReplicaParts(
+            parameters=RemoteLearner(site.learner, settings.shards.push_timeout_s),
+            store=store,
+            sink=sink,
+            board=board,
+            clock=SystemClock(),
+            close=close,
+        )
+        return assembly.scoring_service(site.file.load(), settings.serve, parts)

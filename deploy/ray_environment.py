@@ -1,0 +1,42 @@
+"""What Ray reads from the environment when it is imported: set before, and said out loud."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+
+from freshrank.serve.haproxy import haproxy_environment
+
+
+def prepare(address: str | None) -> None:
+    """Set what is not set yet in this process, whose children inherit it.
+
+    On a cluster that runs already (`address`), its nodes have their own environment: there only
+    what this process reads is set, and its way of authentication is that of the cluster.
+    """
+    wanted: dict[str, str] = {**_ALWAYS, **haproxy_environment()}
+    if address is None:
+        wanted |= _private_cluster()
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+
+
+_ALWAYS: Mapping[str, str] = {
+    # Nothing is sent to anybody from a user's machine.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A reference that is pickled by hand is pinned until its sender dies: an error is better.
+    "RAY_allow_out_of_band_object_ref_serialization": "0",
+    # An exporter and an agent's worth of memory that nobody here reads: we have our own figures.
+    "RAY_enable_metrics_collection": "0",
+}
+
+
+def _private_cluster() -> dict[str, str]:
+    """A token of this run's own: whoever else reaches the ports cannot run code here.
+
+    Ray's own default writes one into the home directory, for all clusters of the user.
+    """
+    if "RAY_AUTH_MODE" in os.environ or "RAY_AUTH_TOKEN" in os.environ:
+        return {}
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

@@ -1,0 +1,170 @@
+"""Who exists, on which resources, and who holds whose handle.
+
+::
+
+    driver (`live`)           holds every actor's first handle; its end is theirs
+      ├── learner             1 actor; a GPU where there is one
+      ├── shard-0 .. shard-n  actors; each owns partitions i, i+n, ... and pushes to the learner
+      ├── supervisor          a loop here: pings all, restarts what stands
+      └── Serve               controller, HAProxy and replicas, which follow the learner
+
+Nobody holds a shard's handle but the driver; shards and replicas find the learner by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from pydantic import BaseModel, ConfigDict
+from ray.serve import Application
+
+from freshrank.actors.runtime import ActorOptions, RemoteActor, spawn
+from freshrank.actors.sharding import assign
+from freshrank.deploy.hosts import LearnerHost, ReplicaFactory, ShardHost, Site
+from freshrank.deploy.pipeline_file import PipelineFile
+from freshrank.deploy.settings import ServeSettings, Settings
+from freshrank.serve import deployment
+from freshrank.serve.deployment import ReplicaOptions
+
+# Of the local cluster. Deltas of large models pass through it, the newest 32 of them; 64 MB of
+# /dev/shm, a container's default, would do for small ones.
+_OBJECT_STORE_BYTES = 200_000_000
+
+# Seconds for the learner and the shards to write down what they have. A stop has ten in all.
+STOP_TIMEOUT_S = 5.0
+
+
+def connect(address: str | None) -> None:
+    """Start Ray on this machine, or join the cluster at `address`. Blocks for some seconds.
+
+    `ray_environment.prepare` comes before the import of this module.
+    """
+    if address is None:
+        ray.init(
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=_OBJECT_STORE_BYTES,
+        )
+    else:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def start_ingress(settings: ServeSettings) -> None:
+    """Start Serve's controller and its ingress, which need nothing of ours yet. Blocks."""
+    deployment.start_proxy(settings.host, settings.port)
+
+
+def learner_address(pipeline: str) -> RemoteActor:
+    """Under which name everybody finds the learner of `pipeline`."""
+    return RemoteActor("learner", _namespace(pipeline))
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A running system, as its driver holds it."""
+
+    learner: RemoteActor
+    shards: Sequence[RemoteActor]
+
+    @property
+    def actors(self) -> list[RemoteActor]:
+        """All that a supervisor looks after; Serve looks after its replicas itself."""
+        return [self.learner, *self.shards]
+
+    async def freeze(self) -> None:
+        """Keep a copy of the present weights wherever gradients are computed."""
+        calls = (actor.call("freeze", timeout_s=STOP_TIMEOUT_S) for actor in self.actors)
+        await asyncio.gather(*calls)
+
+    async def drain(self) -> list[str]:
+        """Stop the shards, then the learner, which learns their last; gives what went wrong."""
+        problems = await _stop(self.shards)
+        return problems + await _stop([self.learner])
+
+
+def build(site: Site, partitions: int) -> System:
+    """Start the actors. They make their parts by themselves, at the supervisor's first ping."""
+    namespace = _namespace(site.file.load().name)
+    on_gpu = _on_gpu(site.settings)
+    learner = spawn(
+        LearnerHost,
+        ActorOptions("learner", namespace, num_gpus=1.0 if on_gpu else 0.0),
+        site,
+        on_gpu,
+    )
+    count = min(site.settings.shards.count, partitions)
+    shards = [
+        spawn(ShardHost, ActorOptions(f"shard-{index}", namespace), site, index, owned, on_gpu)
+        for index, owned in enumerate(assign(partitions, count))
+    ]
+    return System(learner, shards)
+
+
+def serve_replicas(site: Site) -> None:
+    """Run the replicas and wait until the first is up. Blocks."""
+    deployment.deploy(ReplicaFactory(site), _replica_options(site.settings.serve))
+
+
+def disconnect(own_cluster: bool) -> None:
+    """Leave; a cluster that was started here ends, another loses this pipeline. Blocks."""
+    if not own_cluster:
+        deployment.shut_down()
+    ray.shutdown()
+
+
+class AppArguments(BaseModel):
+    """What a Serve config file says of the application (``args:``)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pipeline: Path
+    """Of the pipeline's file, on the node that builds the application."""
+    bootstrap: str
+    redis_url: str
+    config: Path | None = None
+    """Settings in TOML."""
+
+
+def build_app(arguments: AppArguments) -> Application:
+    """The endpoint as ``import_path: freshrank.deploy.topology:build_app`` of a config file.
+
+    Learner and shards are run beside it by ``freshrank run --address``.
+    """
+    file, settings = PipelineFile.read(arguments.pipeline), Settings.load(arguments.config)
+    name = file.load().name
+    site = Site(
+        file=file,
+        settings=settings,
+        bootstrap=arguments.bootstrap,
+        redis_url=arguments.redis_url,
+        state=settings.state_folder(name),
+        learner=learner_address(name),
+    )
+    return deployment.application(ReplicaFactory(site), _replica_options(settings.serve))
+
+
+def _replica_options(settings: ServeSettings) -> ReplicaOptions:
+    return ReplicaOptions(settings.replicas, settings.max_ongoing_requests)
+
+
+def _on_gpu(settings: Settings) -> bool:
+    """Whether the learner computes the gradients, on a GPU."""
+    if settings.learner.device == "auto":
+        return bool(ray.cluster_resources().get("GPU", 0.0) >= 1.0)
+    return settings.learner.device == "cuda"
+
+
+def _namespace(pipeline: str) -> str:
+    return f"freshrank-{pipeline}"
+
+
+async def _stop(actors: Sequence[RemoteActor]) -> list[str]:
+    calls = (actor.call("stop", timeout_s=STOP_TIMEOUT_S) for actor in actors)
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    return [str(answer) for answer in answers if isinstance(answer, BaseException)]
