@@ -1,0 +1,30 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+class NewTopic:
+    def __init__(
+        self,
+        name: str,
+        num_partitions: int,
+        replication_factor: int,
+        replica_assignments: Mapping[int, Sequence[int]] | None = ...,
+        topic_configs: Mapping[str, str] | None = ...,
+    ) -> None: ...
+
+class CreateTopicsResponse:
+    topic_errors: Sequence[tuple[Any, ...]]
+    """(topic, error code, ...); what follows differs between versions of the protocol."""
+
+class AIOKafkaAdminClient:
+    def __init__(
+        self,
+        *,
+        bootstrap_servers: str | list[str] = ...,
+        client_id: str = ...,
+        request_timeout_ms: int = ...,
+    ) -> None: ...
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+    async def create_topics(
+        self, new_topics: list[NewTopic], timeout_ms: int | None = ...
+    ) -> CreateTopicsResponse: ...

@@ -1,0 +1,225 @@
+"""The batteries over a real Apache Kafka, the embedded broker and a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import aiokafka
+import pytest
+import redis
+from batteries import (
+    PATIENCE_S,
+    EventSourceBattery,
+    LogWorld,
+    OnlineStoreBattery,
+    RecordSinkBattery,
+    StatusBoardBattery,
+    StoreWorld,
+)
+
+from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.protocols import EventSource, RecordSink, StatusBoard
+from freshrank.deploy.brokers import Broker, EmbeddedBroker
+from freshrank.feature_actors.kafka import KafkaSink, KafkaSource, ensure_topics, partition_count
+from freshrank.feature_actors.online_store import RedisBoard, RedisStore
+
+
+class KafkaLogWorld:
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self.topic = topic
+        self.bootstrap = bootstrap
+        self._sinks: list[KafkaSink] = []
+        self._made = False
+
+    async def _topics(self) -> None:
+        if not self._made:
+            await ensure_topics(self.bootstrap, [self.topic, self.topic + ".dead"], 3)
+            self._made = True
+
+    async def write(self, partition: int, values: Sequence[bytes | None]) -> None:
+        await self._topics()
+        producer = aiokafka.AIOKafkaProducer(bootstrap_servers=self.bootstrap)
+        await producer.start()
+        try:
+            for value in values:
+                await producer.send(self.topic, value, key=b"any", partition=partition)
+        finally:
+            await producer.stop()
+
+    async def contents(self, topic: str) -> list[tuple[bytes | None, dict[str, bytes]]]:
+        consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=self.bootstrap)
+        await consumer.start()
+        parts = [
+            aiokafka.TopicPartition(topic, one)
+            for one in range(await partition_count(self.bootstrap, topic))
+        ]
+        consumer.assign(parts)
+        for part in parts:
+            consumer.seek(part, 0)
+        wanted = sum((await consumer.end_offsets(parts)).values())
+        found: list[tuple[bytes | None, dict[str, bytes]]] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found) < wanted:
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += [(record.value, dict(record.headers)) for record in records]
+        await consumer.stop()
+        return found
+
+    async def source(self) -> EventSource:
+        await self._topics()
+        return KafkaSource(self.bootstrap)
+
+    async def sink(self) -> RecordSink:
+        await self._topics()
+        self._sinks.append(KafkaSink(self.bootstrap))
+        await self._sinks[-1].start()
+        return self._sinks[-1]
+
+    async def close(self) -> None:
+        for sink in self._sinks:
+            await sink.stop()
+            await sink.stop()
+
+
+class TestKafkaSource(EventSourceBattery):
+    @pytest.fixture
+    def world(self, kafka: Broker, fresh_name: str) -> LogWorld:
+        return KafkaLogWorld(kafka.bootstrap, fresh_name)
+
+    def test_a_topic_shorter_than_what_was_read_is_refused(
+        self, kafka: Broker, fresh_name: str
+    ) -> None:
+        async def test() -> None:
+            await ensure_topics(kafka.bootstrap, [fresh_name], 1)
+            with pytest.raises(ConfigError, match="ends at offset 0, but records up to 5"):
+                await KafkaSource(kafka.bootstrap).start({(fresh_name, 0): 5})
+
+        asyncio.run(test())
+
+
+class TestKafkaSink(RecordSinkBattery):
+    @pytest.fixture
+    def world(self, kafka: Broker, fresh_name: str) -> LogWorld:
+        return KafkaLogWorld(kafka.bootstrap, fresh_name)
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[str]:
+    topics = {"given": 3, "given.dead": 3}
+    with EmbeddedBroker(topics) as broker:
+        yield broker.bootstrap
+
+
+class TestEmbeddedBroker:
+    def test_records_go_round(self, embedded: str) -> None:
+        async def test() -> None:
+            await ensure_topics(embedded, ["given", "unheard-of"], 3)
+            assert await partition_count(embedded, "given") == 3
+            assert await partition_count(embedded, "unheard-of") >= 1
+            sink, source = KafkaSink(embedded), KafkaSource(embedded)
+            await sink.start()
+            partition, offset = await sink.send("given", b"foobar", b"value")
+            await source.start({("given", partition): offset})
+            batches = await source.poll(10, PATIENCE_S)
+            assert [one.values for one in batches] == [[b"value"]]
+            await source.stop()
+            await sink.stop()
+
+        asyncio.run(test())
+
+
+def test_topics_are_made_once_with_their_partitions(kafka: Broker, fresh_name: str) -> None:
+    async def test() -> None:
+        with pytest.raises(ConfigError, match="no such topic"):
+            await partition_count(kafka.bootstrap, fresh_name)
+        await ensure_topics(kafka.bootstrap, [fresh_name], 5)
+        await ensure_topics(kafka.bootstrap, [fresh_name, fresh_name + ".late"], 2)
+        assert await partition_count(kafka.bootstrap, fresh_name) == 5
+        assert await partition_count(kafka.bootstrap, fresh_name + ".late") == 2
+        with pytest.raises(ConfigError, match="InvalidTopic"):
+            await ensure_topics(kafka.bootstrap, ["not a name!"], 2)
+
+    asyncio.run(test())
+
+
+def test_a_broker_that_is_not_there_is_unavailable() -> None:
+    nobody = "127.0.0.1:1"
+
+    async def test() -> None:
+        with pytest.raises(Unavailable, match="kafka"):
+            await ensure_topics(nobody, ["t"], 1, deadline_s=2.0)
+        with pytest.raises(Unavailable, match="kafka"):
+            await KafkaSource(nobody, deadline_s=2.0).start({("t", 0): None})
+        with pytest.raises(Unavailable, match="kafka"):
+            await KafkaSink(nobody, deadline_s=2.0).start()
+
+    asyncio.run(test())
+
+
+class RedisWorld:
+    def __init__(self, url: str, namespace: str) -> None:
+        self._url = url
+        self._made: RedisStore | None = None
+        self._namespace = namespace
+
+    @property
+    def store(self) -> RedisStore:
+        if self._made is None:
+            self._made = RedisStore(self._url, self._namespace)
+        return self._made
+
+    async def forget(self) -> None:
+        with redis.Redis.from_url(self._url) as client:
+            client.flushdb()
+
+    async def close(self) -> None:
+        await self.store.close()
+        await self.store.close()
+
+
+class TestRedisStore(OnlineStoreBattery):
+    @pytest.fixture
+    def world(self, redis_url: str, fresh_name: str) -> Iterator[StoreWorld]:
+        with redis.Redis.from_url(redis_url) as client:
+            client.flushdb()
+        yield RedisWorld(redis_url, fresh_name)
+
+    def test_a_server_that_is_not_there_is_unavailable(self) -> None:
+        async def test() -> None:
+            store = RedisStore("redis://127.0.0.1:1/0", "none", deadline_s=1.0)
+            with pytest.raises(Unavailable, match="redis"):
+                await store.read([b"a"])
+            with pytest.raises(Unavailable, match="redis"):
+                await store.claim(0, 1)
+
+        asyncio.run(test())
+
+    def test_a_server_that_forgot_its_scripts_is_told_them_again(
+        self, redis_url: str, fresh_name: str
+    ) -> None:
+        async def test() -> None:
+            store = RedisStore(redis_url, fresh_name)
+            await store.claim(0, 1)
+            with redis.Redis.from_url(redis_url) as client:
+                client.script_flush()
+            await store.write(0, 1, 1, [b"%d" % i for i in range(3_000)], b"x" * 3_000)
+            assert await store.read([b"0", b"2999"]) == [b"x", b"x"]
+            await store.close()
+
+        asyncio.run(test())
+
+
+class TestRedisBoard(StatusBoardBattery):
+    @pytest.fixture
+    def make(
+        self, redis_url: str, fresh_name: str
+    ) -> Callable[[], AbstractAsyncContextManager[StatusBoard]]:
+        @asynccontextmanager
+        async def board() -> AsyncIterator[StatusBoard]:
+            made = RedisBoard(redis_url, fresh_name)
+            yield made
+            await made.close()
+
+        return board
