@@ -10,8 +10,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from freshrank.actors.compiled import kernel
-from freshrank.actors.messages import Bools, Ints
+from freshrank.actors.compiled import lean_kernel
+from freshrank.actors.messages import Ints
 
 ABSENT = 0
 """The id of a value that is not there."""
@@ -66,12 +66,12 @@ def hash_ints(values: Ints) -> Ints:
     return np.where(values == 0, ZERO_INTEGER_ID, values)
 
 
-@kernel
+@lean_kernel
 def _rotate(value: np.uint64, left: np.uint64) -> np.uint64:
     return (value << left) | (value >> (np.uint64(64) - left))
 
 
-@kernel
+@lean_kernel
 def _four(data: NDArray[np.uint8], at: int) -> np.uint64:
     """Four bytes, little-endian."""
     return (
@@ -82,23 +82,23 @@ def _four(data: NDArray[np.uint8], at: int) -> np.uint64:
     )
 
 
-@kernel
+@lean_kernel
 def _eight(data: NDArray[np.uint8], at: int) -> np.uint64:
     """Eight bytes, little-endian."""
     return _four(data, at) | (_four(data, at + 4) << np.uint64(32))
 
 
-@kernel
+@lean_kernel
 def _round(state: np.uint64, lane: np.uint64) -> np.uint64:
     return _rotate(state + lane * _PRIME_2, np.uint64(31)) * _PRIME_1
 
 
-@kernel
+@lean_kernel
 def _merge(state: np.uint64, lane: np.uint64) -> np.uint64:
     return (state ^ _round(np.uint64(0), lane)) * _PRIME_1 + _PRIME_4
 
 
-@kernel
+@lean_kernel
 def _xxh64(data: NDArray[np.uint8], begin: int, end: int) -> np.int64:
     """xxHash64, seed 0, of ``data[begin:end]``; 0 becomes 1."""
     at = begin
@@ -137,7 +137,7 @@ def _xxh64(data: NDArray[np.uint8], begin: int, end: int) -> np.int64:
     return np.int64(state)
 
 
-@kernel
+@lean_kernel
 def hash_joined(data: NDArray[np.uint8], out: Ints) -> bool:
     """Hash the pieces of `data` between zero bytes into `out`; False if their number differs."""
     piece, begin = 0, 0
@@ -154,7 +154,7 @@ def hash_joined(data: NDArray[np.uint8], out: Ints) -> bool:
     return True
 
 
-@kernel
+@lean_kernel
 def mix(salt: np.int64, value: np.int64) -> np.int64:
     """A well-spread id from two integers (the order matters); never 0."""
     state = np.uint64(salt) * _PRIME_1 + np.uint64(value) + _SPLITMIX_GAMMA
@@ -166,26 +166,24 @@ def mix(salt: np.int64, value: np.int64) -> np.int64:
     return np.int64(state)
 
 
-@kernel
-def mix_columns(ids: Ints, others: Ints, crossed: Bools, salts: Ints) -> None:
-    """Salt the ids int64[n, f] in place, column by column; 0 stays 0.
+@lean_kernel
+def mix_columns(left: Ints, right: Ints, salts: Ints, out: Ints) -> None:
+    """Salt the ids `left` int64[n, f], column by column, into `out` int64[n, f]; 0 stays 0.
 
-    A column with ``crossed[j]`` becomes the cross of `ids` and `others` (both int64[n, f]): 0
-    where either is absent. A row that repeats the row before it is copied from it, which is
-    what the many candidates of one request do.
+    The last ``c`` columns are crossed with `right` int64[n, c]: 0 where either is absent. What
+    equals the row before it is copied from there, as in the many candidates of one request.
     """
-    rows, columns = ids.shape
-    last = np.zeros(columns, dtype=np.int64)
+    rows, columns = left.shape
+    plain = columns - right.shape[1]
     for i in range(rows):
-        for j in range(columns):
-            own = ids[i, j]
-            if i > 0 and own == last[j] and (not crossed[j] or others[i, j] == others[i - 1, j]):
-                ids[i, j] = ids[i - 1, j]
-                continue
-            last[j] = own
-            if own == 0 or (crossed[j] and others[i, j] == 0):
-                ids[i, j] = 0
-            elif crossed[j]:
-                ids[i, j] = mix(mix(salts[j], own), others[i, j])
+        for j in range(plain):
+            own = left[i, j]
+            if own == 0:
+                out[i, j] = 0
+            elif i > 0 and own == left[i - 1, j]:
+                out[i, j] = out[i - 1, j]
             else:
-                ids[i, j] = mix(salts[j], own)
+                out[i, j] = mix(salts[j], own)
+        for j in range(plain, columns):
+            own, other = left[i, j], right[i, j - plain]
+            out[i, j] = 0 if own == 0 or other == 0 else mix(mix(salts[j], own), other)

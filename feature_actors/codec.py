@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -31,6 +33,7 @@ class Codec:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
+        self._time: Callable[[msgspec.Struct], int] = attrgetter(stream.time)
         self._decoder = msgspec.json.Decoder(record_type(stream))
 
     def decode(self, batch: RecordBatch) -> tuple[Columns, list[RejectedRecord]]:
@@ -43,8 +46,7 @@ class Codec:
         offsets, stamps = batch.offsets, batch.timestamps_ms
         if good is not None:
             offsets, stamps = offsets[good], stamps[good]
-        time = self.stream.time
-        times = np.array([getattr(event, time) for event in events], dtype=np.int64)
+        times = np.fromiter(map(self._time, events), np.int64, len(events))
         columns = Columns(self.stream.fields, events, offsets, times)
         ahead = times - stamps > self.stream.max_ahead_ms
         if ahead.any():

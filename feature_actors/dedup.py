@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from freshrank.actors.compiled import kernel
+from freshrank.actors.compiled import lean_kernel
 from freshrank.actors.messages import Bools, Ints
 
 _FIRST_SLOTS = 1 << 12  # 64 KiB: nothing for an idle partition
@@ -87,7 +87,7 @@ def _empty(slots: int) -> Ints:
     return np.zeros((slots, 2), dtype=np.int64)
 
 
-@kernel
+@lean_kernel
 def _find(table: Ints, key: np.int64) -> np.int64:
     """The slot of `key`, or the empty one where it belongs; the table is a power of two long."""
     last = len(table) - 1
@@ -97,7 +97,7 @@ def _find(table: Ints, key: np.int64) -> np.int64:
     return slot
 
 
-@kernel
+@lean_kernel
 def insert(table: Ints, entries: Ints) -> None:
     """Put distinct `entries` int64[m, 2] (id, time) into a table that has room for them."""
     for i in range(len(entries)):
@@ -106,7 +106,7 @@ def insert(table: Ints, entries: Ints) -> None:
         table[slot, 1] = entries[i, 1]
 
 
-@kernel
+@lean_kernel
 def mark(
     table: Ints, ids: Ints, times: Ints, newest: int, horizon: int, fresh: Bools
 ) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import xxhash
 
-from freshrank.actors.compiled import kernel
+from freshrank.actors.compiled import lean_kernel
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.hashing import hash_text, mix_columns
 from freshrank.actors.messages import (
@@ -36,7 +36,7 @@ class _Sources(NamedTuple):
     left: Ints
     """int64[f]."""
     right: Ints
-    """int64[f]: the other side of a cross (the same column again where there is none)."""
+    """int64[c]: the other sides of the crosses, which are the last columns."""
     matches: Ints
 
 
@@ -70,10 +70,10 @@ class InputEncoder:
         matches = self._matches()
         crossed = [_cross(columns, cross) for cross in crosses]
         _check_names([*columns, *(name for name, _ in crossed)])
-        pairs = [(one, one) for sources in columns.values() for one in sources]
-        pairs += [pair for _, found in crossed for pair in found]
+        pairs = [pair for _, found in crossed for pair in found]
+        single = [one for sources in columns.values() for one in sources]
         self._sources = _Sources(
-            np.array([left for left, _ in pairs], dtype=np.int64),
+            np.array(single + [left for left, _ in pairs], dtype=np.int64),
             np.array([right for _, right in pairs], dtype=np.int64),
             np.array([where for _, where in matches], dtype=np.int64).reshape(-1, 3),
         )
@@ -83,7 +83,6 @@ class InputEncoder:
             dense=(*plan.columns, *self._number_names, *(name for name, _ in matches)),
             fields=tuple(IdField(name, width) for name, width in widths.items()),
         )
-        self._crossed = np.arange(len(pairs)) >= len(pairs) - sum(len(one) for _, one in crossed)
         self._salts = np.repeat(
             np.array([hash_text(name) for name in widths], dtype=np.int64), list(widths.values())
         )
@@ -122,11 +121,15 @@ class InputEncoder:
         for line, name in enumerate(self._number_names):
             numbers[line] = context[name]
         dense = np.empty((rows, len(self.layout.dense)), dtype=np.float32)
-        out = np.empty((rows, len(self._salts)), dtype=np.int64)
-        other = np.empty_like(out)
-        gather(block, which, _Context(ids, numbers), self._sources, _Out(dense, out, other))
-        mix_columns(out, other, self._crossed, self._salts)
-        return Inputs(dense, out)
+        left = np.empty((rows, len(self._sources.left)), dtype=np.int64)
+        right = np.empty((rows, len(self._sources.right)), dtype=np.int64)
+        ids_out = np.empty_like(left)
+        context_arrays = _Context(ids, numbers)
+        gather_dense(block, which, context_arrays, self._sources.matches, dense)
+        gather_ids(block.ids, which, ids, self._sources.left, left)
+        gather_ids(block.ids, which, ids, self._sources.right, right)
+        mix_columns(left, right, self._salts, ids_out)
+        return Inputs(dense, ids_out)
 
     def _id_columns(self) -> dict[str, list[int]]:
         """The sources of each id field, crosses apart."""
@@ -155,12 +158,6 @@ class _Context(NamedTuple):
     """int64[., n]."""
     numbers: Doubles
     """float64[., n]."""
-
-
-class _Out(NamedTuple):
-    dense: Floats
-    ids: Ints
-    other: Ints
 
 
 def _context_field(stream: Stream, names: Sequence[str], index: int) -> Field:
@@ -195,7 +192,7 @@ def _cross(
     return "_x_".join(cross), [(one, right[0]) for one in left]
 
 
-@kernel
+@lean_kernel
 def _shrink(value: float) -> float:
     """The sign times log1p of the magnitude; 0 for NaN."""
     if value > 0.0:
@@ -205,31 +202,36 @@ def _shrink(value: float) -> float:
     return 0.0
 
 
-@kernel
-def gather(
-    block: FeatureBlock, which: Ints, context: _Context, sources: _Sources, out: _Out
-) -> None:
-    """Fill the dense inputs, and the ids of both sides before salting."""
-    features, numbers = block.values.shape[1], len(context.numbers)
+@lean_kernel
+def gather_ids(bags: Ints, which: Ints, context: Ints, sources: Ints, out: Ints) -> None:
+    """Fill `out` int64[n, f] from the `sources` int64[f] of its columns."""
     for i in range(len(which)):
         row = which[i]
-        repeats = i > 0 and which[i - 1] == row
+        for column in range(len(sources)):
+            source = sources[column]
+            out[i, column] = bags[row, source] if source >= 0 else context[-1 - source, i]
+
+
+@lean_kernel
+def gather_dense(
+    block: FeatureBlock, which: Ints, context: _Context, matches: Ints, out: Floats
+) -> None:
+    """Fill `out` float32[n, d]: features, numeric context, matches."""
+    values, bags, weights = block.values, block.ids, block.id_weights
+    ids, numbers = context.ids, context.numbers
+    features = values.shape[1]
+    for i in range(len(which)):
+        row = which[i]
         for column in range(features):
-            out.dense[i, column] = (
-                out.dense[i - 1, column] if repeats else _shrink(block.values[row, column])
-            )
-        for line in range(numbers):
-            out.dense[i, features + line] = _shrink(context.numbers[line, i])
-        for match in range(len(sources.matches)):
-            begin, end, line = sources.matches[match]
-            weight = 0.0
-            for place in range(begin, end):
-                if block.ids[row, place] == context.ids[line, i]:
-                    weight += block.id_weights[row, place]
-            out.dense[i, features + numbers + match] = _shrink(weight)
-        for column in range(len(sources.left)):
-            left, right = sources.left[column], sources.right[column]
-            out.ids[i, column] = block.ids[row, left] if left >= 0 else context.ids[-1 - left, i]
-            out.other[i, column] = (
-                block.ids[row, right] if right >= 0 else context.ids[-1 - right, i]
-            )
+            if i > 0 and which[i - 1] == row:
+                out[i, column] = out[i - 1, column]
+            else:
+                out[i, column] = _shrink(values[row, column])
+        for line in range(len(numbers)):
+            out[i, features + line] = _shrink(numbers[line, i])
+        for match in range(len(matches)):
+            weight, own = 0.0, ids[matches[match, 2], i]
+            for place in range(matches[match, 0], matches[match, 1]):
+                if bags[row, place] == own:
+                    weight += weights[row, place]
+            out[i, features + len(numbers) + match] = _shrink(weight)

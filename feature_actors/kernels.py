@@ -2,7 +2,8 @@
 
 A row is ``words`` words of 8 bytes. Words 0 and 1 are the newest event time and the offset of
 the last event applied. The rest belongs to *operations*: `program` int64[o, 8] holds one line for
-each, whose entries are the constants below.
+each, whose entries are the constants below. A batch is given to one operation after the other,
+each going through its events in order: tight loops, whose cache misses overlap.
 
 A read as of a time before the newest event of the row is a read as of that event. Since every
 ring of tiles is positioned by that newest event too, what a window gives depends on the events
@@ -10,13 +11,15 @@ alone, not on the order in which they came.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from freshrank.actors.compiled import lean_kernel
 from freshrank.actors.messages import Bools, Doubles, Ints
+
+Shorts: TypeAlias = NDArray[np.int32]
 
 
 class RowViews(NamedTuple):
@@ -26,7 +29,7 @@ class RowViews(NamedTuple):
     """float64[r, words]."""
     longs: Ints
     """int64[r, words]."""
-    shorts: NDArray[np.int32]
+    shorts: Shorts
     """int32[r, 2 * words]: the tiles of counts."""
 
 
@@ -45,6 +48,19 @@ class EventArrays(NamedTuple):
     """float64[., n]: one line for each numeric column; NaN is passed over."""
     keys: Ints
     """int64[., n]: one line for each id column; 0 is passed over."""
+
+
+class Trace(NamedTuple):
+    """What becomes of each of ``n`` events: filled by `apply_events`."""
+
+    newest: Ints
+    """int64[n]: the newest event time of the row just before the event."""
+    taken: Bools
+    """bool[n]: some operation took it."""
+    refused: Bools
+    """bool[n]: some operation had to refuse it as too old."""
+    late: Bools
+    """bool[n]: refused and not taken."""
 
 
 class FeatureBlock(NamedTuple):
@@ -76,7 +92,11 @@ FORGOTTEN_HALF_LIVES = 32.0
 
 _LN_2 = math.log(2.0)
 
-_PASSED, _TAKEN, _REFUSED = 0, 1, 2  # what an operation did with an event
+
+def blank_trace(events: int) -> Trace:
+    """Room for the trace of some events."""
+    flags = np.empty((3, events), dtype=np.bool_)
+    return Trace(np.empty(events, dtype=np.int64), flags[0], flags[1], flags[2])
 
 
 def views(rows: Doubles) -> RowViews:
@@ -85,219 +105,266 @@ def views(rows: Doubles) -> RowViews:
 
 
 @lean_kernel
-def _tile(at: int, hop: int) -> int:
-    """``at // hop``: exact up to 2**53, and many times faster than a division of integers."""
-    return math.floor(at / hop)
+def _quotient(number: int, divisor: int, inverse: float) -> int:
+    """``number // divisor``, given ``1 / divisor``: a third of the time of a division.
+
+    Exact for 0 <= number < 2**53, where the product is off by less than one.
+    """
+    guess = int(number * inverse)
+    rest = number - guess * divisor
+    if rest < 0:
+        return guess - 1
+    if rest >= divisor:
+        return guess + 1
+    return guess
 
 
 @lean_kernel
-def _advance(line: Ints, rows: RowViews, row: int, newest: int, at: int) -> None:
-    """Empty the tiles that come into reach when the newest event moves from `newest` to `at`."""
-    kind, size, hop = line[KIND], line[SIZE], line[HOP]
-    end = _tile(at, hop)
-    begin = max(_tile(newest, hop) + 1, end - size + 1)
-    place = begin % size if begin <= end else 0
-    for _ in range(begin, end + 1):
-        if kind == COUNT:
-            rows.shorts[row, 2 * line[AT] + place] = 0
-        else:
-            rows.doubles[row, line[AT] + place] = 0.0
-            if kind == MEAN:
-                rows.shorts[row, 2 * (line[AT] + size) + place] = 0
+def _count_total(shorts: Shorts, row: int, begin: int, size: int, tiles: tuple[int, int]) -> int:
+    """The sum over a ring of int32 tiles from `begin`: those numbered first to last."""
+    total, place = 0, begin + tiles[0] % size
+    for _ in range(tiles[0], tiles[1] + 1):
+        total += shorts[row, place]
         place += 1
-        if place == size:
-            place = 0
-
-
-@lean_kernel
-def _add_to_tile(line: Ints, rows: RowViews, row: int, newest: int, at: int, number: float) -> int:
-    """Count, sum or mean: `newest` is at least `at`, the ring already moved."""
-    kind, size, hop = line[KIND], line[SIZE], line[HOP]
-    tile = _tile(at, hop)
-    if at < newest and tile <= _tile(newest, hop) - size:
-        return _REFUSED
-    place = tile % size
-    if kind == COUNT:
-        rows.shorts[row, 2 * line[AT] + place] += 1
-    else:
-        rows.doubles[row, line[AT] + place] += number
-        if kind == MEAN:
-            rows.shorts[row, 2 * (line[AT] + size) + place] += 1
-    return _TAKEN
-
-
-@lean_kernel
-def _insert_last(line: Ints, rows: RowViews, row: int, at: int, key: int) -> int:
-    """Last k: keys newest first, then their times; of equal times the later arrival is newer."""
-    keys, size = line[AT], line[SIZE]
-    times = keys + size
-    place = size - 1
-    if rows.longs[row, keys + place] != 0 and at < rows.longs[row, times + place]:
-        return _REFUSED
-    while place > 0 and (
-        rows.longs[row, keys + place - 1] == 0 or rows.longs[row, times + place - 1] <= at
-    ):
-        rows.longs[row, keys + place] = rows.longs[row, keys + place - 1]
-        rows.longs[row, times + place] = rows.longs[row, times + place - 1]
-        place -= 1
-    rows.longs[row, keys + place] = key
-    rows.longs[row, times + place] = at
-    return _TAKEN
-
-
-@lean_kernel
-def _add_decayed(line: Ints, rows: RowViews, row: int, at: int, key: int) -> int:
-    """Space-saving with decay: reference time, keys, then values as of the reference time."""
-    size, keys = line[SIZE], line[AT] + 1
-    values = keys + size
-    half_lives = (at - rows.longs[row, line[AT]]) / line[SPAN]
-    weight = 1.0
-    if half_lives > 0.0:
-        factor = math.exp(-_LN_2 * half_lives)
-        for place in range(size):
-            rows.doubles[row, values + place] *= factor
-        rows.longs[row, line[AT]] = at
-    elif half_lives < -FORGOTTEN_HALF_LIVES:
-        return _REFUSED
-    else:
-        weight = math.exp(_LN_2 * half_lives)
-    least = 0
-    for place in range(size):
-        if rows.longs[row, keys + place] == key:
-            rows.doubles[row, values + place] += weight
-            return _TAKEN
-        if rows.doubles[row, values + place] < rows.doubles[row, values + least]:
-            least = place
-    rows.longs[row, keys + least] = key
-    rows.doubles[row, values + least] += weight
-    return _TAKEN
-
-
-@lean_kernel
-def _tile_total(line: Ints, rows: RowViews, row: int, newest: int, at: int) -> float:
-    """The value of a count, sum or mean as of `at`, not before `newest`."""
-    kind, size, hop = line[KIND], line[SIZE], line[HOP]
-    first = _tile(max(at - line[SPAN], 0), hop)
-    last = _tile(newest, hop)
-    total, events = 0.0, 0
-    place = first % size
-    for _ in range(first, last + 1):
-        if kind == COUNT:
-            events += rows.shorts[row, 2 * line[AT] + place]
-        else:
-            total += rows.doubles[row, line[AT] + place]
-            if kind == MEAN:
-                events += rows.shorts[row, 2 * (line[AT] + size) + place]
-        place += 1
-        if place == size:
-            place = 0
-    if kind == COUNT:
-        return float(events)
-    if kind == MEAN:
-        return total / events if events > 0 else math.nan
+        if place == begin + size:
+            place = begin
     return total
 
 
 @lean_kernel
-def _read_row(
-    program: Ints, rows: RowViews, row: int, when: int, out: FeatureBlock, to: int
+def _sum_total(doubles: Doubles, row: int, begin: int, size: int, tiles: tuple[int, int]) -> float:
+    """The sum over a ring of float64 tiles."""
+    total, place = 0.0, begin + tiles[0] % size
+    for _ in range(tiles[0], tiles[1] + 1):
+        total += doubles[row, place]
+        place += 1
+        if place == begin + size:
+            place = begin
+    return total
+
+
+@lean_kernel
+def _read_tiles(line: Ints, rows: RowViews, row: int, newest: int, when: int) -> float:
+    """The value of a count, sum or mean as of `when` or `newest`, whichever is later."""
+    kind, begin, size, hop = line[KIND], line[AT], line[SIZE], line[HOP]
+    inverse = 1.0 / hop
+    first = _quotient(max(max(when, newest) - line[SPAN], 0), hop, inverse)
+    tiles = (first, _quotient(newest, hop, inverse))
+    if kind == COUNT:
+        return float(_count_total(rows.shorts, row, 2 * begin, size, tiles))
+    total = _sum_total(rows.doubles, row, begin, size, tiles)
+    if kind == SUM:
+        return total
+    events = _count_total(rows.shorts, row, 2 * (begin + size), size, tiles)
+    return total / events if events > 0 else math.nan
+
+
+@lean_kernel
+def _apply_tiles(
+    line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
 ) -> None:
-    """Fill line `to` of `out` with the features of one row as of `when`."""
-    newest = rows.longs[row, NEWEST]
-    at = max(when, newest)
-    for operation in range(len(program)):
-        line = program[operation]
-        kind, begin, size, column = line[KIND], line[AT], line[SIZE], line[OUT]
-        if kind <= MEAN:
-            out.values[to, column] = _tile_total(line, rows, row, newest, at)
-        elif kind == TIME_SINCE:
-            last = rows.longs[row, begin]
-            out.values[to, column] = (at - last) / 1000.0 if last >= 0 else math.nan
-        elif kind == LAST_K:
-            for place in range(size):
-                key = rows.longs[row, begin + place]
-                out.ids[to, column + place] = key
-                out.id_weights[to, column + place] = 0.0 if key == 0 else 1.0
-        else:
-            factor = math.exp(-_LN_2 * ((at - rows.longs[row, begin]) / line[SPAN]))
-            for place in range(begin + 1, begin + 1 + size):
-                out.ids[to, column] = rows.longs[row, place]
-                out.id_weights[to, column] = rows.doubles[row, place + size] * factor
-                column += 1
+    """Count, sum or mean: read if wanted, empty the tiles that come into reach, add."""
+    doubles, shorts = rows.doubles, rows.shorts
+    kind, size, hop, mask = line[KIND], line[SIZE], line[HOP], line[MASK]
+    sums, counts = line[AT], 2 * (line[AT] + (size if kind == MEAN else 0))
+    inverse = 1.0 / hop
+    before = len(out.values) > 0
+    for i in range(len(trace.newest)):
+        row, at, newest = events.slots[i], events.times[i], trace.newest[i]
+        if before:
+            out.values[i, line[OUT]] = _read_tiles(line, rows, row, newest, at)
+        tile, head = _quotient(at, hop, inverse), _quotient(newest, hop, inverse)
+        for coming in range(max(head + 1, tile - size + 1), tile + 1):
+            place = coming % size
+            if kind != SUM:
+                shorts[row, counts + place] = 0
+            if kind != COUNT:
+                doubles[row, sums + place] = 0.0
+        if mask >= 0 and not events.masks[mask, i]:
+            continue
+        number = 0.0 if kind == COUNT else events.numbers[line[INPUT], i]
+        if math.isnan(number):
+            continue
+        if tile <= head - size:
+            trace.refused[i] = True
+            continue
+        trace.taken[i] = True
+        place = tile % size
+        if kind != SUM:
+            shorts[row, counts + place] += 1
+        if kind != COUNT:
+            doubles[row, sums + place] += number
+
+
+@lean_kernel
+def _read_time_since(line: Ints, rows: RowViews, row: int, newest: int, when: int) -> float:
+    """Seconds, or NaN."""
+    last = rows.longs[row, line[AT]]
+    return (max(when, newest) - last) / 1000.0 if last >= 0 else math.nan
+
+
+@lean_kernel
+def _apply_time_since(
+    line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
+) -> None:
+    """Read if wanted, then keep the newer time: an older one is no news, and not refused."""
+    longs, begin, mask = rows.longs, line[AT], line[MASK]
+    before = len(out.values) > 0
+    for i in range(len(trace.newest)):
+        row, at = events.slots[i], events.times[i]
+        if before:
+            out.values[i, line[OUT]] = _read_time_since(line, rows, row, trace.newest[i], at)
+        if mask >= 0 and not events.masks[mask, i]:
+            continue
+        if at > longs[row, begin]:
+            longs[row, begin] = at
+            trace.taken[i] = True
+
+
+@lean_kernel
+def _read_last_k(line: Ints, rows: RowViews, row: int, out: FeatureBlock, to: int) -> None:
+    """Each id weighs 1."""
+    for place in range(line[SIZE]):
+        key = rows.longs[row, line[AT] + place]
+        out.ids[to, line[OUT] + place] = key
+        out.id_weights[to, line[OUT] + place] = 0.0 if key == 0 else 1.0
+
+
+@lean_kernel
+def _apply_last_k(
+    line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
+) -> None:
+    """Read if wanted, then insert: keys newest first, then their times.
+
+    Of equal times the later arrival is the newer.
+    """
+    longs, size, keys, mask = rows.longs, line[SIZE], line[AT], line[MASK]
+    times = keys + size
+    before = len(out.ids) > 0
+    for i in range(len(trace.newest)):
+        row, at, key = events.slots[i], events.times[i], events.keys[line[INPUT], i]
+        if before:
+            _read_last_k(line, rows, row, out, i)
+        if key == 0 or (mask >= 0 and not events.masks[mask, i]):
+            continue
+        place = size - 1
+        if longs[row, keys + place] != 0 and at < longs[row, times + place]:
+            trace.refused[i] = True
+            continue
+        trace.taken[i] = True
+        while place > 0 and (
+            longs[row, keys + place - 1] == 0 or longs[row, times + place - 1] <= at
+        ):
+            longs[row, keys + place] = longs[row, keys + place - 1]
+            longs[row, times + place] = longs[row, times + place - 1]
+            place -= 1
+        longs[row, keys + place] = key
+        longs[row, times + place] = at
+
+
+@lean_kernel
+def _read_decayed(
+    line: Ints, rows: RowViews, row: int, at: int, out: FeatureBlock, to: int
+) -> None:
+    """The decayed count of each id as of `at`, not before the newest event."""
+    begin, size, column = line[AT], line[SIZE], line[OUT]
+    factor = math.exp(-_LN_2 * ((at - rows.longs[row, begin]) / line[SPAN]))
+    for place in range(begin + 1, begin + 1 + size):
+        out.ids[to, column] = rows.longs[row, place]
+        out.id_weights[to, column] = rows.doubles[row, place + size] * factor
+        column += 1
+
+
+@lean_kernel
+def _counter(longs: Ints, doubles: Doubles, row: int, entries: tuple[int, int], key: int) -> int:
+    """The word of `key` among the entries (first word, number), else of the smallest counter."""
+    begin, size = entries
+    least = begin
+    for place in range(begin, begin + size):
+        if longs[row, place] == key:
+            return place
+        if doubles[row, place + size] < doubles[row, least + size]:
+            least = place
+    return least
+
+
+@lean_kernel
+def _apply_decayed(
+    line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
+) -> None:
+    """Space-saving with decay: reference time, keys, then values as of the reference time."""
+    doubles, longs, mask = rows.doubles, rows.longs, line[MASK]
+    size, begin = line[SIZE], line[AT]
+    rate = _LN_2 / line[SPAN]
+    before = len(out.ids) > 0
+    for i in range(len(trace.newest)):
+        row, at, key = events.slots[i], events.times[i], events.keys[line[INPUT], i]
+        if before:
+            _read_decayed(line, rows, row, max(at, trace.newest[i]), out, i)
+        if key == 0 or (mask >= 0 and not events.masks[mask, i]):
+            continue
+        age = longs[row, begin] - at
+        if age > FORGOTTEN_HALF_LIVES * line[SPAN]:
+            trace.refused[i] = True
+            continue
+        trace.taken[i] = True
+        weight = math.exp(-rate * abs(age))
+        if age < 0:
+            for place in range(begin + 1 + size, begin + 1 + 2 * size):
+                doubles[row, place] *= weight
+            longs[row, begin] = at
+            weight = 1.0
+        place = _counter(longs, doubles, row, (begin + 1, size), key)
+        longs[row, place] = key
+        doubles[row, place + size] += weight
 
 
 @lean_kernel
 def read_rows(program: Ints, rows: RowViews, at_ms: Ints, out: FeatureBlock) -> None:
     """Read row ``i`` as of ``at_ms[i]`` into line ``i`` of `out`."""
-    for i in range(len(at_ms)):
-        _read_row(program, rows, i, at_ms[i], out, i)
-
-
-@lean_kernel
-def _update_number(
-    line: Ints, rows: RowViews, row: int, newest: int, events: EventArrays, event: int
-) -> int:
-    """Give one event to a count, sum or mean."""
-    number = 1.0 if line[KIND] == COUNT else events.numbers[line[INPUT], event]
-    if math.isnan(number):
-        return _PASSED
-    return _add_to_tile(line, rows, row, newest, events.times[event], number)
-
-
-@lean_kernel
-def _update_key(line: Ints, rows: RowViews, row: int, events: EventArrays, event: int) -> int:
-    """Give one event to a last k or a decayed count."""
-    key = events.keys[line[INPUT], event]
-    if key == 0:
-        return _PASSED
-    if line[KIND] == LAST_K:
-        return _insert_last(line, rows, row, events.times[event], key)
-    return _add_decayed(line, rows, row, events.times[event], key)
-
-
-@lean_kernel
-def _update(
-    line: Ints, rows: RowViews, row: int, newest: int, events: EventArrays, event: int
-) -> int:
-    """Give one event to one operation, if it meets the condition."""
-    if line[MASK] >= 0 and not events.masks[line[MASK], event]:
-        return _PASSED
-    if line[KIND] <= MEAN:
-        return _update_number(line, rows, row, newest, events, event)
-    if line[KIND] != TIME_SINCE:
-        return _update_key(line, rows, row, events, event)
-    if events.times[event] <= rows.longs[row, line[AT]]:
-        return _PASSED
-    rows.longs[row, line[AT]] = events.times[event]
-    return _TAKEN
+    for operation in range(len(program)):
+        line = program[operation]
+        kind, column = line[KIND], line[OUT]
+        for i in range(len(at_ms)):
+            newest = rows.longs[i, NEWEST]
+            if kind <= MEAN:
+                out.values[i, column] = _read_tiles(line, rows, i, newest, at_ms[i])
+            elif kind == TIME_SINCE:
+                out.values[i, column] = _read_time_since(line, rows, i, newest, at_ms[i])
+            elif kind == LAST_K:
+                _read_last_k(line, rows, i, out, i)
+            else:
+                _read_decayed(line, rows, i, max(newest, at_ms[i]), out, i)
 
 
 @lean_kernel
 def apply_events(
-    program: Ints, rows: RowViews, events: EventArrays, late: Bools, before: bool, out: FeatureBlock
+    program: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
 ) -> None:
     """Apply the events in order to the rows of their slots.
 
-    With `before`, the features just before event ``i``, as of its time, go to line ``i`` of `out`.
-    ``late[i]`` tells that some operation had to refuse the event as too old, and none took it;
-    such an event leaves no trace.
+    Unless `out` has no lines, the features just before event ``i``, as of its time, go to its
+    line ``i``. An event that is late leaves no trace in its row.
     """
-    for i in range(len(late)):
-        row, at = events.slots[i], events.times[i]
-        if before:
-            _read_row(program, rows, row, at, out, i)
-        newest = rows.longs[row, NEWEST]
-        if at > newest:
-            for operation in range(len(program)):
-                if program[operation, KIND] <= MEAN:
-                    _advance(program[operation], rows, row, newest, at)
-            rows.longs[row, NEWEST] = at
-            newest = at
-        taken, refused = False, False
-        for operation in range(len(program)):
-            outcome = _update(program[operation], rows, row, newest, events, i)
-            taken = taken or outcome == _TAKEN
-            refused = refused or outcome == _REFUSED
-        late[i] = refused and not taken
-        if not late[i]:
-            rows.longs[row, OFFSET] = events.offsets[i]
+    longs = rows.longs
+    for i in range(len(trace.late)):
+        row = events.slots[i]
+        trace.newest[i] = longs[row, NEWEST]
+        longs[row, NEWEST] = max(trace.newest[i], events.times[i])
+        trace.taken[i] = False
+        trace.refused[i] = False
+    for operation in range(len(program)):
+        line = program[operation]
+        kind = line[KIND]
+        if kind <= MEAN:
+            _apply_tiles(line, rows, events, trace, out)
+        elif kind == TIME_SINCE:
+            _apply_time_since(line, rows, events, trace, out)
+        elif kind == LAST_K:
+            _apply_last_k(line, rows, events, trace, out)
+        else:
+            _apply_decayed(line, rows, events, trace, out)
+    for i in range(len(trace.late)):
+        trace.late[i] = trace.refused[i] and not trace.taken[i]
+        if not trace.late[i]:
+            longs[events.slots[i], OFFSET] = events.offsets[i]

@@ -74,17 +74,11 @@ class EntityTable:
         names = columns.text(self.plan.entity.key)
         slots = np.fromiter(map(self._index.__getitem__, names), np.int64, len(names))
         self._grow()
-        late = np.empty(len(slots), dtype=np.bool_)
+        trace = kernels.blank_trace(len(slots))
         out = self.plan.block(len(slots) if before else 0)
-        kernels.apply_events(
-            self.plan.program,
-            kernels.views(self._rows),
-            self._events(columns, slots),
-            late,
-            before,
-            out,
-        )
-        return Applied(slots, late, out if before else None)
+        events = self._events(columns, slots)
+        kernels.apply_events(self.plan.program, kernels.views(self._rows), events, trace, out)
+        return Applied(slots, trace.late, out if before else None)
 
     def rows(self, slots: Ints) -> Doubles:
         """float64[m, words]: a copy of the rows at `slots`."""
