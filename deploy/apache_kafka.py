@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.deploy.processes import Child, Server, ask, free_port
+from freshrank.deploy.processes import Child, Server, ask, free_port, listens
 
 KAFKA_VERSION = "4.3.0"
 
@@ -64,6 +64,13 @@ _CLUSTER_ID = "ZnJlc2hyYW5rLWxvY2FsLg"
 
 # Enough for tens of partitions and a million events a minute; the page cache does the rest.
 _HEAP = "-Xmx512m"
+
+# Kafka says little that matters below a warning; without a format, times are those since start.
+_LOGGING = (
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
+)
 
 # Listens after 3.5 s on an idle machine with two cores, after 13 s on a busy one.
 _START_TIMEOUT_S = 90.0
@@ -126,17 +133,18 @@ class ApacheKafka(Server):
         libraries = kafka_libraries(self._say)
         self._folder.mkdir(parents=True, exist_ok=True)
         port = self._wanted_port or free_port()
+        if listens("127.0.0.1", port):
+            raise Unavailable("kafka", f"another program listens on port {port}; give another one")
         properties = self._write_properties(port)
-        run = [java, "-cp", f"{libraries}/*", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
+        run = [java, "-cp", f"{libraries}/*", *_LOGGING]
         if not (self._folder / "data" / "meta.properties").exists():
             self._format_storage(run, properties)
         self._say(f"starting Apache Kafka {KAFKA_VERSION} on 127.0.0.1:{port}")
         self._child = Child(
             "kafka",
-            [*run, _HEAP, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "kafka.Kafka",
-             str(properties)],
+            [*run, _HEAP, "kafka.Kafka", str(properties)],
             self._folder / "kafka.log",
-        )  # fmt: skip
+        )
         self._child.wait_until(lambda: _answers(port), _START_TIMEOUT_S)
         self._port = port
 

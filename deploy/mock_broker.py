@@ -66,6 +66,8 @@ def start(topics: dict[str, int]) -> str:
     if not cluster:
         raise RuntimeError("librdkafka could not start its mock cluster")
     for name, partitions in topics.items():
+        if partitions < 1:
+            raise ValueError(f"topic {name} with {partitions} partitions")
         code = library.rd_kafka_mock_topic_create(cluster, name.encode(), partitions, _BROKERS)
         if code != _OK:
             raise RuntimeError(f"topic {name} with {partitions} partitions: error {code}")

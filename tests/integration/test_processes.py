@@ -1,0 +1,113 @@
+"""Child processes: waited for, stopped, and gone when their parent is, however it went."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from freshrank.actors.errors import Unavailable
+from freshrank.deploy.processes import Child, ask, free_port, listens
+
+SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "print('up', flush=True); time.sleep(60)",
+]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie that nobody has waited for does not)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while alive(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.02)
+
+
+def started(command: list[str], folder: Path) -> Child:
+    child = Child("sleeper", command, folder / "log")
+    child.wait_until(lambda: "up" in child.output(), timeout_s=20)
+    return child
+
+
+def test_a_child_is_asked_to_leave_and_a_stubborn_one_is_killed(tmp_path: Path) -> None:
+    for command, grace_s in ((SLEEP, 20.0), (STUBBORN, 0.2)):
+        child = started(command, tmp_path)
+        assert alive(child.pid)
+        begin = time.monotonic()
+        child.stop(grace_s)
+        assert time.monotonic() - begin < 10
+        assert not alive(child.pid)
+        assert not child.running
+        child.stop()
+
+
+def test_a_child_that_ends_at_once_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("of an earlier run\n")
+    child = Child(
+        "sleeper", [sys.executable, "-c", "print('no disk'); raise SystemExit(3)"], tmp_path / "log"
+    )
+    with pytest.raises(Unavailable, match=r"sleeper: ended with status 3(.|\n)*no disk") as caught:
+        child.wait_until(lambda: False, timeout_s=20)
+    assert "earlier" not in str(caught.value)
+
+
+def test_a_child_that_is_never_ready_is_stopped(tmp_path: Path) -> None:
+    child = Child("sleeper", SLEEP, tmp_path / "log")
+    with pytest.raises(Unavailable, match=r"was not ready within 0\.1 s"):
+        child.wait_until(lambda: False, timeout_s=0.1)
+    assert not alive(child.pid)
+
+
+def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
+    children: list[Child] = []
+    thread = threading.Thread(target=lambda: children.append(started(SLEEP, tmp_path)))
+    thread.start()
+    thread.join()
+    (child,) = children
+    # The kernel would have killed it by the time that a second child is up.
+    started(SLEEP, tmp_path).stop()
+    assert child.running
+    child.stop()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_child_is_gone_when_its_parent_was_killed(how: signal.Signals, tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from freshrank.deploy.processes import Child\n"
+        f"child = Child('sleeper', {STUBBORN!r}, Path(sys.argv[1]))\n"
+        "child.wait_until(lambda: 'up' in child.output(), 20)\n"
+        "print(child.pid, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "log")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert alive(pid)
+        os.kill(parent.pid, how)
+        parent.wait(20)
+    wait_gone(pid)
+
+
+def test_nobody_listens_on_a_free_port() -> None:
+    port = free_port()
+    assert not listens("127.0.0.1", port)
+    assert ask("127.0.0.1", port, b"PING\r\n") == b""
