@@ -123,3 +123,17 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.ms += seconds * 1000.0
+
+
+class Files:
+    """A snapshot store in memory."""
+
+    def __init__(self, *payloads: bytes) -> None:
+        self.payloads = list(payloads)
+
+    def save(self, name: str, payload: bytes) -> None:
+        assert name == "learner"
+        self.payloads.insert(0, payload)
+
+    def candidates(self, name: str) -> list[bytes]:
+        return self.payloads if name == "learner" else []

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from learning import NO_DENSE, FakeClock, Files, examples, gradient
+
+from freshrank.actors.errors import SnapshotError, Unavailable
+from freshrank.actors.follower import Follower
+from freshrank.actors.messages import Delta, Version
+from freshrank.actors.protocols import SnapshotStore, Status
+from freshrank.learner.actor import LearnerActor, LearnerDuties, inline
+from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.differentiator import CompiledDifferentiator
+from freshrank.learner.models import LogisticRegression
+from freshrank.learner.optimizers import SGD
+from freshrank.learner.weights import ModelWeights
+
+MODEL = LogisticRegression().bind(NO_DENSE)
+
+
+class Alarms(FakeClock):
+    """A clock whose sleepers wake when the test moves it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sleepers: list[tuple[float, asyncio.Event]] = []
+
+    async def sleep(self, seconds: float) -> None:
+        rings = asyncio.Event()
+        self._sleepers.append((self.ms + seconds * 1000.0, rings))
+        await rings.wait()
+
+    async def advance(self, ms: float) -> None:
+        self.ms += ms
+        for at, rings in self._sleepers:
+            if at <= self.ms:
+                rings.set()
+        self._sleepers = [one for one in self._sleepers if not one[1].is_set()]
+        await settle()
+
+
+async def settle() -> None:
+    """Let every task go on until it waits for something."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def core(**settings: int) -> Learner:
+    return Learner(MODEL, SGD(0.1), StepSettings(**settings), differentiate=CompiledDifferentiator)
+
+
+def actor(
+    learner: Learner, store: SnapshotStore | None = None, **parts: Any
+) -> tuple[LearnerActor, Alarms]:
+    clock = Alarms()
+    return LearnerActor(learner, clock, store, **{"offload": inline, **parts}), clock
+
+
+def scenario(play: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await play()
+
+    asyncio.run(bounded())
+
+
+def test_a_push_that_fills_the_batch_is_published_before_it_is_answered() -> None:
+    async def play() -> None:
+        learner, _ = actor(core(batch_examples=4))
+        await learner.start()
+        first = await learner.push(gradient(0, 3))
+        assert (first.accepted, first.version) == (True, Version(1, 0))
+        second = await learner.push(gradient(3, 4))
+        assert second.version == Version(1, 1)
+        (delta,) = await learner.newer_than(Version(1, 0), timeout_s=0.0)
+        assert delta.applied == await learner.applied() == {0: (4,)}
+        await learner.stop()
+
+    scenario(play)
+
+
+def test_few_examples_are_learned_when_they_have_waited_long_enough() -> None:
+    async def play() -> None:
+        learner, clock = actor(core(batch_examples=100, max_wait_ms=50))
+        await learner.start()
+        await learner.push(gradient(0, 1))
+        await settle()
+        await clock.advance(49)
+        assert await learner.newer_than(Version(1, 0), timeout_s=0.0) == []
+        await clock.advance(2)
+        assert len(await learner.newer_than(Version(1, 0), timeout_s=0.0)) == 1
+        await learner.stop()
+
+    scenario(play)
+
+
+def test_a_follower_of_the_actor_holds_its_weights() -> None:
+    async def play() -> None:
+        learner_core = core(batch_examples=10)
+        learner, clock = actor(learner_core)
+        await learner.start()
+        weights = ModelWeights(MODEL)
+        follower = Follower(learner, weights, clock, hold_epochs=False)
+        await follower.step()
+        for number in range(5):
+            await learner.push(examples(NO_DENSE, 10, begin=10 * number, seed=number))
+            await follower.step()
+            assert (weights.version, weights.checksum()) == await learner.checksum()
+        assert weights.version == Version(1, 5)
+        await learner.stop()
+
+    scenario(play)
+
+
+def test_only_what_is_on_disk_is_called_durable() -> None:
+    async def play() -> None:
+        files = Files()
+        learner, clock = actor(
+            core(batch_examples=1), files, duties=LearnerDuties(checkpoint_interval_s=10.0)
+        )
+        await learner.start()
+        assert len(files.payloads) == 1
+        await settle()
+        assert (await learner.push(gradient(0, 2))).durable == ()
+        await clock.advance(10_001)
+        assert len(files.payloads) == 2
+        assert (await learner.progress(0)).durable == (2,)
+        status = await learner.status()
+        assert status["checkpoint_age_s"] == 0.0
+        await learner.stop()
+
+    scenario(play)
+
+
+def test_a_second_start_goes_on_where_the_first_stopped() -> None:
+    async def play() -> None:
+        files = Files()
+        first, _ = actor(core(), files)
+        await first.start()
+        await first.push(gradient(0, 2))
+        await first.stop()
+        second_core = core()
+        second, _ = actor(second_core, files)
+        await second.start()
+        assert (await second.progress(0)).applied == (2,)
+        (snapshot,) = await second.newer_than(Version(1, 1), timeout_s=0.0)
+        assert (snapshot.base, snapshot.version) == (None, Version(2, 0))
+        assert snapshot.keys.tolist() == [7]
+        await second.stop()
+
+    scenario(play)
+
+
+def test_nothing_is_taken_before_the_start_and_after_the_stop() -> None:
+    async def play() -> None:
+        learner, _ = actor(core())
+        for reason in ("not started yet", "stopped"):
+            for call in (
+                learner.push(gradient(0, 1)),
+                learner.progress(0),
+                learner.applied(),
+                learner.newer_than(None, 0.0),
+            ):
+                with pytest.raises(Unavailable, match=f"learner: {reason}"):
+                    await call
+            await learner.start()
+            await learner.stop()
+            await learner.stop()
+
+    scenario(play)
+
+
+class FullDisk(Files):
+    """Takes the first file only."""
+
+    def save(self, name: str, payload: bytes) -> None:
+        if self.payloads:
+            raise SnapshotError("no space left")
+        super().save(name, payload)
+
+
+def test_a_loop_that_died_is_seen_by_everyone() -> None:
+    async def play() -> None:
+        learner, clock = actor(core(), FullDisk())
+        await learner.start()
+        await settle()
+        await learner.ping()
+        await clock.advance(10_001)
+        for call in (
+            learner.ping(),
+            learner.push(gradient(0, 1)),
+            learner.newer_than(None, 0.0),
+        ):
+            with pytest.raises(SnapshotError, match="no space left"):
+                await call
+
+    scenario(play)
+
+
+def test_whoever_gives_up_a_push_leaves_no_half_taken_step() -> None:
+    async def play() -> None:
+        release = asyncio.Event()
+
+        async def slow(function: Callable[..., Any], *args: object) -> Any:
+            await release.wait()
+            return function(*args)
+
+        learner, _ = actor(core(batch_examples=1), offload=slow)
+        await learner.start()
+        given_up = asyncio.create_task(learner.push(gradient(0, 2)))
+        await settle()
+        given_up.cancel()
+        await settle()
+        release.set()
+        await settle()
+        assert await learner.applied() == {0: (2,)}
+        assert len(await learner.newer_than(Version(1, 0), timeout_s=0.0)) == 1
+
+    scenario(play)
+
+
+class Watched(Learner):
+    """Remembers which threads stepped it."""
+
+    stepped_on: tuple[threading.Thread, ...] = ()
+
+    def step(self, now_ms: int, monotonic: float) -> Delta | None:
+        self.stepped_on += (threading.current_thread(),)
+        return super().step(now_ms, monotonic)
+
+
+def test_heavy_work_leaves_the_event_loop() -> None:
+    async def play() -> None:
+        learner_core = Watched(MODEL, SGD(0.1), StepSettings(batch_examples=1))
+        learner, _ = actor(learner_core, offload=asyncio.to_thread)
+        await learner.start()
+        await learner.push(gradient(0, 1))
+        await learner.stop()
+        assert set(learner_core.stepped_on) != set()
+        assert threading.main_thread() not in learner_core.stepped_on
+
+    scenario(play)
+
+
+class Curves:
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[int, int, Status]] = []
+        self.closed = 0
+
+    def write(self, step: int, now_ms: int, status: Status) -> None:
+        self.written.append((step, now_ms, status))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_curves_are_written_now_and_then_and_closed() -> None:
+    async def play() -> None:
+        curves = Curves()
+        learner, clock = actor(
+            core(batch_examples=1), log=curves, duties=LearnerDuties(log_interval_s=5.0)
+        )
+        await learner.start()
+        await learner.push(gradient(0, 2))
+        await settle()
+        await clock.advance(5_001)
+        await learner.stop()
+        ((step, now_ms, status),) = curves.written
+        assert (step, now_ms, status["version"]) == (1, 1_005_001, "1.1")
+        assert curves.closed == 1
+
+    scenario(play)

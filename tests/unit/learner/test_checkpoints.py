@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from learning import MODELS, NO_DENSE, Files, examples, gradient
+
+from freshrank.actors.errors import DefinitionChanged, SnapshotError
+from freshrank.actors.messages import Version
+from freshrank.learner.checkpoints import NAME, restore, take
+from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.differentiator import CompiledDifferentiator
+from freshrank.learner.models import LogisticRegression, Model
+from freshrank.learner.optimizers import FTRL, SGD, Adagrad, Optimizer
+
+SMALL = LogisticRegression().bind(NO_DENSE)
+
+
+def new(model: Model, optimizer: Optimizer, **settings: int) -> Learner:
+    return Learner(model, optimizer, StepSettings(**settings), differentiate=CompiledDifferentiator)
+
+
+def feed(learner: Learner, begin: int, end: int) -> None:
+    for number in range(begin, end):
+        work = examples(learner.model.layout, 20, begin=20 * number, seed=number)
+        assert learner.offer(work, 0.0).accepted
+        learner.step(0, 0.0)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.01), Adagrad(0.05), FTRL(0.05, l1=0.01)], ids=repr)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_a_learner_that_was_restored_goes_on_bit_for_bit(
+    model: Model, optimizer: Optimizer
+) -> None:
+    straight, broken = new(model, optimizer, max_rows=16), new(model, optimizer, max_rows=16)
+    feed(straight, 0, 12)
+    feed(broken, 0, 7)
+    files = Files(take(broken).pack())
+    feed(broken, 7, 9)  # lost with the crash
+    resumed = new(model, optimizer, max_rows=16)
+    assert restore(resumed, files)
+    assert resumed.version == Version(2, 0)
+    assert resumed.progress(0).applied == resumed.progress(0).durable == (140,)
+    feed(resumed, 7, 12)
+    assert resumed.weights.checksum() == straight.weights.checksum()
+    assert (resumed.dense_state == straight.dense_state).all()
+    assert resumed.applied == straight.applied
+    assert resumed.newest_event_ms == straight.newest_event_ms
+    for name in ("examples", "auc", "log_loss"):
+        assert resumed.validation.status()[name] == straight.validation.status()[name]
+
+
+def test_a_checkpoint_is_independent_of_what_the_learner_does_next() -> None:
+    learner = new(SMALL, SGD(0.1))
+    feed(learner, 0, 3)
+    checkpoint, expected = take(learner), learner.weights.checksum()
+    feed(learner, 3, 6)
+    resumed = new(SMALL, SGD(0.1))
+    restore(resumed, Files(checkpoint.pack()))
+    assert resumed.weights.checksum() == expected
+
+
+def test_what_is_pending_is_left_to_the_shards() -> None:
+    learner = new(SMALL, SGD(0.1))
+    learner.offer(gradient(0, 5), 0.0)
+    learner.step(0, 0.0)
+    learner.offer(gradient(5, 9, base=learner.version), 0.0)
+    resumed = new(SMALL, SGD(0.1))
+    restore(resumed, Files(take(learner).pack()))
+    assert resumed.progress(0).applied == (5,)
+
+
+def test_quarantined_spans_are_remembered() -> None:
+    learner = new(SMALL, SGD(0.1))
+    learner.offer(gradient(0, 5, value=float("inf")), 0.0)
+    resumed = new(SMALL, SGD(0.1))
+    restore(resumed, Files(take(learner).pack()))
+    assert resumed.quarantined == learner.quarantined != []
+
+
+def test_every_restart_is_a_new_epoch() -> None:
+    files = Files()
+    for epoch in range(2, 5):
+        learner = new(SMALL, SGD(0.1))
+        restore(learner, files)
+        files.save(NAME, take(learner).pack())
+        restarted = new(SMALL, SGD(0.1))
+        restore(restarted, files)
+        assert restarted.version == Version(epoch, 0)
+
+
+def test_a_damaged_newest_file_costs_the_steps_since_the_one_before() -> None:
+    learner = new(SMALL, SGD(0.1))
+    feed(learner, 0, 2)
+    older = take(learner).pack()
+    feed(learner, 2, 4)
+    newest = bytearray(take(learner).pack())
+    newest[len(newest) // 2] ^= 1
+    resumed = new(SMALL, SGD(0.1))
+    assert restore(resumed, Files(bytes(newest), older))
+    assert resumed.progress(0).applied == (40,)
+
+
+def test_files_that_cannot_be_read_are_not_taken_for_none() -> None:
+    with pytest.raises(SnapshotError, match="none of 2 checkpoints can be read: truncated"):
+        restore(new(SMALL, SGD(0.1)), Files(b"", b"something else"))
+    assert not restore(new(SMALL, SGD(0.1)), Files())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        new(SMALL, SGD(0.2)),
+        new(SMALL, FTRL()),
+        new(LogisticRegression(base_rate=0.1).bind(NO_DENSE), SGD(0.1)),
+        new(MODELS["logistic regression"], SGD(0.1)),
+    ],
+    ids=["rate", "optimizer", "model", "layout"],
+)
+def test_a_checkpoint_of_another_definition_is_refused(other: Learner) -> None:
+    files = Files(take(new(SMALL, SGD(0.1))).pack())
+    with pytest.raises(DefinitionChanged):
+        restore(other, files)
+    assert other.version == Version(1, 0)
+    assert np.array_equal(other.weights.dense, other.model.initial())
