@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -111,3 +111,13 @@ class Columns:
         if field.optional:
             ids[~self.present(field.name)] = ABSENT
         return ids
+
+
+def entity_ids(field: Field, names: Sequence[str]) -> Ints:
+    """int64[n]: the ids of entities by their names, as `Columns.hashed` gives them for `field`.
+
+    Raises ValueError or OverflowError where an integer field has a name that is none.
+    """
+    if field.kind is Kind.TEXT:
+        return hash_texts(names)
+    return hash_ints(np.array([int(name) for name in names], dtype=np.int64))

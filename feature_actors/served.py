@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from freshrank.actors.errors import RequestError, Unavailable
-from freshrank.actors.hashing import hash_ints, hash_text, hash_texts
+from freshrank.actors.hashing import hash_ints, hash_texts
 from freshrank.actors.messages import Doubles, Inputs, Ints
 from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors import kernels
+from freshrank.feature_actors.columns import entity_ids
 from freshrank.feature_actors.definitions import Stream
 from freshrank.feature_actors.encoder import InputEncoder
 from freshrank.feature_actors.fields import Kind
@@ -104,7 +105,7 @@ class Served:
             name: _column(name, kind, candidates) for name, kind in self._kinds.items()
         }
         count = len(next(iter(candidates.values()), ()))
-        context[self._plan.entity.key] = np.full(count, self._entity_id(entity))
+        context[self._plan.entity.key] = np.repeat(self._entity_id(entity), count)
         which = np.zeros(count, dtype=np.int64)
         return self._encoder.encode(self._read(row, at_ms), which, context)
 
@@ -128,11 +129,10 @@ class Served:
     def _read(self, row: bytes | None, at_ms: int) -> FeatureBlock:
         return self._plan.read(self._words(row), np.array([at_ms], dtype=np.int64))
 
-    def _entity_id(self, entity: str) -> int:
-        if self._entity.kind is Kind.TEXT:
-            return hash_text(entity)
+    def _entity_id(self, entity: str) -> Ints:
+        """int64[1]."""
         try:
-            return int(hash_ints(np.array([int(entity)], dtype=np.int64))[0])
+            return entity_ids(self._entity, [entity])
         except (ValueError, OverflowError) as error:
             name = self._plan.entity.name
             raise RequestError(name, f"{entity!r} is not a 64-bit integer") from error

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from freshrank.actors.messages import Bools, Doubles, Ints
-from freshrank.feature_actors import kernels
-from freshrank.feature_actors.columns import Columns
+from freshrank.feature_actors import hash_table, kernels
+from freshrank.feature_actors.columns import Columns, entity_ids
 from freshrank.feature_actors.kernels import EventArrays, FeatureBlock
 from freshrank.feature_actors.plan import FeaturePlan
 
-_FIRST_ROWS = 1_024
+_LEAST_ROWS = 1_024
 
 # Idle entities are looked for when event time has moved by this part of what a row retains: the
 # look touches every row, and rows then stay at most an eighth longer than they must.
@@ -36,44 +37,29 @@ class Applied:
     """The features just before each event, as of its time, where they were asked for."""
 
 
-class _Index(dict[str, int]):
-    """Entity to slot; an unknown entity gets the next free slot when it is looked up."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-        """By slot; of a free slot: the name that it had."""
-        self.free: list[int] = []
-
-    def __missing__(self, name: str) -> int:
-        if self.free:
-            slot = self.free.pop()
-            self.names[slot] = name
-        else:
-            slot = len(self.names)
-            self.names.append(name)
-        self[name] = slot
-        return slot
-
-
 class EntityTable:
-    """Rows of `plan`, one an entity; more than `max_entities` only until the next `evict`."""
+    """Rows of `plan`, one an entity; more than `max_entities` only until the next `evict`.
+
+    Entities are told apart by their 64-bit ids: among a million of them, two share a row with a
+    probability of 3e-8.
+    """
 
     def __init__(self, plan: FeaturePlan, max_entities: int) -> None:
         self.plan = plan
         self.max_entities = max_entities
-        self._index = _Index()
-        self._rows = self._blank(_FIRST_ROWS)
+        self._slots = hash_table.blank(0)
+        self._names: list[str] = []
+        """By slot; of a free slot: the name that it had."""
+        self._free: list[int] = []
+        self._rows = self._blank(_LEAST_ROWS)
         self._evicted_at = 0
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._names) - len(self._free)
 
     def apply(self, columns: Columns, before: bool) -> Applied:
         """Apply events in order; with `before`, also read each row just before its event."""
-        names = columns.text(self.plan.entity.key)
-        slots = np.fromiter(map(self._index.__getitem__, names), np.int64, len(names))
-        self._grow()
+        slots = self._assign(columns)
         trace = kernels.blank_trace(len(slots))
         out = self.plan.block(len(slots) if before else 0)
         events = self._events(columns, slots)
@@ -84,19 +70,15 @@ class EntityTable:
         """float64[m, words]: a copy of the rows at `slots`."""
         return self._rows[slots]
 
-    def slots(self) -> Ints:
-        """int64[len]: the slots in use, in the order of `arrays`."""
-        return np.fromiter(self._index.values(), np.int64, len(self))
-
     def entities(self, slots: Ints) -> list[str]:
         """The entities at `slots`."""
-        names = self._index.names
-        return [names[slot] for slot in slots.tolist()]
+        return [self._names[slot] for slot in slots.tolist()]
 
     def row(self, entity: str) -> Doubles | None:
         """float64[words]: a copy of the entity's row, None when it has none."""
-        slot = self._index.get(entity)
-        return None if slot is None else self._rows[slot].copy()
+        slot = np.empty(1, dtype=np.int64)
+        hash_table.look_up(self._slots, self._ids([entity]), slot)
+        return None if slot[0] < 0 else self._rows[slot[0]].copy()
 
     def evict(self, now_event_ms: int) -> list[str]:
         """Drop entities whose rows hold nothing that could matter, and the oldest when full.
@@ -107,22 +89,21 @@ class EntityTable:
         idle_due = horizon is not None and now_event_ms - self._evicted_at > horizon // _IDLE_PARTS
         if not idle_due and len(self) <= self.max_entities:
             return []
-        slots = np.fromiter(self._index.values(), np.int64, len(self))
-        newest = self._rows[slots, kernels.NEWEST].view(np.int64)
+        slots = self._live_slots()
+        newest = self._rows.view(np.int64)[slots, kernels.NEWEST]
         going = np.zeros(len(slots), dtype=np.bool_)
         if horizon is not None and idle_due:
             going |= newest < now_event_ms - horizon
             self._evicted_at = now_event_ms
-        left = len(slots) - int(going.sum())
-        if left > self.max_entities:
+        if len(slots) - int(going.sum()) > self.max_entities:
             surplus = len(slots) - int(_CUT_TO * self.max_entities)
             going[np.argsort(newest, kind="stable")[:surplus]] = True
         return self._drop(slots[going])
 
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, for a snapshot: rows float64[m, words], names as UTF-8 and their ends."""
-        names = [name.encode() for name in self._index]
-        slots = np.fromiter(self._index.values(), np.int64, len(self))
+        slots = self._live_slots()
+        names = [name.encode() for name in self.entities(slots)]
         return {
             "rows": self._rows[slots],
             "names": np.frombuffer(b"".join(names), dtype=np.uint8),
@@ -132,18 +113,49 @@ class EntityTable:
 
     @classmethod
     def restore(
-        cls, plan: FeaturePlan, max_entities: int, arrays: Mapping[str, NDArray[np.generic]]
+        cls, plan: FeaturePlan, max_entities: int, arrays: Mapping[str, NDArray[Any]]
     ) -> EntityTable:
         """The table whose `arrays` these are (of a plan with the same fingerprint)."""
         table = cls(plan, max_entities)
         text, begin = arrays["names"].tobytes(), 0
         for end in arrays["name_ends"].tolist():
-            table._index[text[begin:end].decode()]
+            table._names.append(text[begin:end].decode())
             begin = end
-        table._grow()
-        table._rows[: len(table)] = arrays["rows"]
+        table._index(np.arange(len(table._names)))
+        table._rows = np.concatenate([arrays["rows"], table._blank(_LEAST_ROWS)])
         table._evicted_at = int(arrays["evicted_at"][0])
         return table
+
+    def _assign(self, columns: Columns) -> Ints:
+        """The slot of each event's entity; a new entity gets a free one."""
+        count = len(columns)
+        if not hash_table.has_room(self._slots, len(self) + count):
+            larger = hash_table.blank(len(self) + count)
+            hash_table.insert(larger, hash_table.entries_of(self._slots))
+            self._slots = larger
+        free = np.array(self._free[: -count - 1 : -1], dtype=np.int64)
+        fresh = np.arange(len(self._names), len(self._names) + count - len(free))
+        offered = np.concatenate([free, fresh])
+        slots, firsts = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+        ids = columns.hashed(self.plan.entity.key)
+        added = hash_table.assign(self._slots, ids, offered, slots, firsts)
+        if added:
+            self._name(slots[firsts[:added]], firsts[:added], columns)
+        return slots
+
+    def _name(self, slots: Ints, firsts: Ints, columns: Columns) -> None:
+        """Note the names of new entities at `slots` and make room for their rows."""
+        names = columns.text(self.plan.entity.key)
+        for slot, first in zip(slots.tolist(), firsts.tolist(), strict=True):
+            if slot < len(self._names):
+                self._free.pop()
+                self._names[slot] = names[first]
+            else:
+                self._names.append(names[first])
+        needed = len(self._names)
+        if needed > len(self._rows):
+            more = max(needed, len(self._rows) * 3 // 2) - len(self._rows)
+            self._rows = np.concatenate([self._rows, self._blank(more)])
 
     def _events(self, columns: Columns, slots: Ints) -> EventArrays:
         layout, events = self.plan.layout, len(columns)
@@ -161,16 +173,24 @@ class EntityTable:
     def _blank(self, rows: int) -> Doubles:
         return np.tile(self.plan.empty_row, (rows, 1))
 
-    def _grow(self) -> None:
-        needed = len(self._index.names)
-        if needed > len(self._rows):
-            more = max(needed, len(self._rows) * 3 // 2) - len(self._rows)
-            self._rows = np.concatenate([self._rows, self._blank(more)])
+    def _ids(self, names: list[str]) -> Ints:
+        return entity_ids(self.plan.source.fields[self.plan.entity.key], names)
+
+    def _live_slots(self) -> Ints:
+        """The slots that are taken, ascending."""
+        live = np.ones(len(self._names), dtype=np.bool_)
+        live[self._free] = False
+        return np.flatnonzero(live)
+
+    def _index(self, slots: Ints) -> None:
+        """Make the hash table anew, for the entities at `slots`."""
+        self._slots = hash_table.blank(len(slots))
+        hash_table.insert(self._slots, np.stack([self._ids(self.entities(slots)), slots], axis=1))
 
     def _drop(self, slots: Ints) -> list[str]:
         dropped = self.entities(slots)
-        for name in dropped:
-            del self._index[name]
-        self._index.free += slots.tolist()
+        self._free += slots.tolist()
         self._rows[slots] = self.plan.empty_row
+        if dropped:
+            self._index(self._live_slots())
         return dropped

@@ -1,0 +1,99 @@
+"""An open-addressing map from ids to int64, as one array that kernels walk.
+
+Faster than a dict by an order of magnitude where it has many thousand entries: the cache misses
+of a batch overlap, and no object is touched. Entries are never removed; a table is rebuilt.
+"""
+
+import numpy as np
+
+from freshrank.actors.compiled import lean_kernel
+from freshrank.actors.messages import Bools, Ints
+
+_LEAST_SLOTS = 1 << 12  # 64 KiB: nothing for an idle partition
+
+# A table is replaced by a larger one when 5 of 8 places are taken: beyond, linear probing is slow.
+_FULL_EIGHTHS = 5
+
+# Fibonacci hashing: 2**64 divided by the golden ratio; its high bits are the well-mixed ones.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def blank(entries: int) -> Ints:
+    """An empty table int64[s, 2] (id, value) that holds twice `entries` before it is full."""
+    wanted = 2 * entries * 8 // _FULL_EIGHTHS
+    return np.zeros((max(_LEAST_SLOTS, 1 << wanted.bit_length()), 2), dtype=np.int64)
+
+
+def has_room(table: Ints, entries: int) -> bool:
+    """Whether the table may hold so many."""
+    return entries * 8 <= len(table) * _FULL_EIGHTHS
+
+
+def entries_of(table: Ints) -> Ints:
+    """int64[m, 2]: what the table holds, in the order of its places."""
+    taken: Ints = table[table[:, 0] != 0]
+    return taken
+
+
+@lean_kernel
+def _place(table: Ints, key: np.int64) -> int:
+    """Where `key` is, or the empty place where it belongs; the table is a power of two long."""
+    last = len(table) - 1
+    place = int((np.uint64(key) * _GOLDEN) >> np.uint64(32)) & last
+    while table[place, 0] != 0 and table[place, 0] != key:
+        place = (place + 1) & last
+    return place
+
+
+@lean_kernel
+def insert(table: Ints, entries: Ints) -> None:
+    """Put `entries` int64[m, 2] with distinct ids, none of them 0, into a table with room."""
+    for i in range(len(entries)):
+        place = _place(table, entries[i, 0])
+        table[place, 0] = entries[i, 0]
+        table[place, 1] = entries[i, 1]
+
+
+@lean_kernel
+def look_up(table: Ints, ids: Ints, out: Ints) -> None:
+    """The value of each id int64[n], -1 for an unknown one."""
+    for i in range(len(ids)):
+        place = _place(table, ids[i])
+        out[i] = table[place, 1] if table[place, 0] != 0 else -1
+
+
+@lean_kernel
+def assign(table: Ints, ids: Ints, offered: Ints, out: Ints, firsts: Ints) -> int:
+    """The value of each id int64[n]; an unknown one gets the next of those `offered` int64[n].
+
+    Gives how many were unknown; the places of their first events go to `firsts`.
+    """
+    added = 0
+    for i in range(len(ids)):
+        place = _place(table, ids[i])
+        if table[place, 0] == 0:
+            table[place, 0] = ids[i]
+            table[place, 1] = offered[added]
+            firsts[added] = i
+            added += 1
+        out[i] = table[place, 1]
+    return added
+
+
+@lean_kernel
+def mark(table: Ints, ids: Ints, times: Ints, horizon_newest: Ints, fresh: Bools) -> int:
+    """Fill `fresh` in order, for a table of ids and times; gives how many ids were added.
+
+    `horizon_newest` int64[2] holds the horizon and the newest time so far, which is moved.
+    """
+    added = 0
+    for i in range(len(ids)):
+        horizon_newest[1] = max(horizon_newest[1], times[i])
+        place = _place(table, ids[i])
+        known = table[place, 0] != 0
+        fresh[i] = not known or table[place, 1] < horizon_newest[1] - horizon_newest[0]
+        if fresh[i]:
+            added += 0 if known else 1
+            table[place, 0] = ids[i]
+            table[place, 1] = times[i]
+    return added
