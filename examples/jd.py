@@ -23,9 +23,8 @@ from typing import NamedTuple
 import msgspec
 
 from freshrank import (
-    Adagrad,
+    FTRL,
     Count,
-    DecayedCount,
     Entity,
     FeatureView,
     Labelled,
@@ -40,6 +39,7 @@ from freshrank import (
 KINDS = {"6": "click", "1": "view", "5": "follow", "3": "uncart", "2": "cart", "4": "order"}
 """The data's codes and our names, the weakest first."""
 INTENT = ("follow", "cart", "order")
+PACE = ["2s", "6s", "20s", "1m", "3m", "10m", "1h", "1d", "7d"]
 
 
 class Action(msgspec.Struct):
@@ -60,33 +60,36 @@ actions = Stream("jd", id="action_id", time="ts", key=user, schema=Action)
 
 
 class Shopping(FeatureView):
-    """How far this shopper has come."""
+    """How far this shopper has come, and how fast.
+
+    The many short windows let a linear model draw any curve over the time since the last view,
+    click or step: within seconds of one, the next means something else than minutes later.
+    """
 
     entity, source = user, actions
-    views = Count(where=col.kind == "view", windows=["10m", "1d", "7d"])
-    clicks = Count(where=col.kind == "click", windows=["10m", "1d", "7d"])
-    intents = Count(where=col.kind.isin(INTENT), windows=["10m", "1d", "7d"])
-    uncarts = Count(where=col.kind == "uncart", windows=["1d"])
-    kinds = LastK("kind", k=2)
-    skus = DecayedCount(by="sku_id", half_life="1d", top=4)
+    ever = Count(windows=["90d"])
+    views = Count(where=col.kind == "view", windows=PACE)
+    clicks = Count(where=col.kind == "click", windows=PACE)
+    intents = Count(where=col.kind.isin(INTENT), windows=PACE)
+    uncarts = Count(where=col.kind == "uncart", windows=["10m", "1d"])
+    kinds = LastK("kind", k=3)
     idle = TimeSince()
-    since_intent = TimeSince(where=col.kind.isin(INTENT))
 
 
-def make(name: str, view: type[FeatureView]) -> Pipeline:
+def make(view: type[FeatureView]) -> Pipeline:
     """The pipeline over one feature view."""
     return Pipeline(
-        name,
+        "jd",
         stream=actions,
         features=[view],
         context=["sku_id", "category_id", "brand_id"],
         label=Labelled(positive=col.kind.isin(INTENT), among=col.kind != "uncart"),
-        model=LogisticRegression(),
-        optimizer=Adagrad(0.1),
+        model=LogisticRegression(base_rate=0.04),
+        optimizer=FTRL(alpha=0.2, l2=1.0),
     )
 
 
-pipeline = make("jd", Shopping)
+pipeline = make(Shopping)
 
 
 class Row(NamedTuple):

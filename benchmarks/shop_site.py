@@ -1,0 +1,92 @@
+"""The demo's pipeline as the benches use it: its file, its outside parts, rows and requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import RecordBatch
+from freshrank.actors.protocols import WriteOutcome
+from freshrank.benchmarks.registry import BenchOptions
+from freshrank.benchmarks.workload import CATEGORIES, ITEMS, shop_events
+from freshrank.deploy.brokers import open_broker
+from freshrank.deploy.outside import Outside
+from freshrank.deploy.pipeline import Pipeline
+from freshrank.deploy.pipeline_file import PipelineFile
+from freshrank.deploy.redis_server import RedisServer
+from freshrank.examples.shoppers import Candidate
+from freshrank.examples.traffic import ScoreRequest
+from freshrank.feature_actors.codec import Codec
+from freshrank.feature_actors.online_store import RedisStore
+from freshrank.feature_actors.table import EntityTable
+
+# Of the claim under which a bench writes rows itself: nobody competes for it.
+_EPOCH = 1
+
+
+def shop_file() -> PipelineFile:
+    """The demo's pipeline file."""
+    text = files("freshrank.examples").joinpath("recommend.py").read_text(encoding="utf-8")
+    return PipelineFile("examples/recommend.py", text)
+
+
+def outside_parts(options: BenchOptions, folder: Path, say: Callable[[str], None]) -> Outside:
+    """Real Apache Kafka and real Redis: those given, else to be started here."""
+    broker = open_broker(options.kafka or "apache", topics={}, folder=folder / "kafka", say=say)
+    return Outside(broker, RedisServer(options.redis))
+
+
+def user_name(number: int) -> str:
+    """The user of that number, as the workload names them."""
+    return f"u{number:07d}"
+
+
+async def write_rows(
+    pipeline: Pipeline, redis_url: str, events: Sequence[bytes], at_ms: int
+) -> None:
+    """Put the rows that `events` give into the online store, without a shard."""
+    columns, rejected = Codec(pipeline.stream).decode(
+        RecordBatch(
+            topic=pipeline.stream.topic,
+            partition=0,
+            values=list(events),
+            offsets=np.arange(len(events), dtype=np.int64),
+            timestamps_ms=np.full(len(events), at_ms, dtype=np.int64),
+        )
+    )
+    assert not rejected  # of our own making
+    table = EntityTable(pipeline.plan, len(events))
+    slots = np.unique(table.apply(columns, before=False).slots)
+    keys = [pipeline.served.key(name) for name in table.entities(slots)]
+    store = RedisStore(redis_url, f"fr:{pipeline.name}")
+    await store.claim(0, _EPOCH)
+    written = await store.write(0, _EPOCH, 0, keys, table.rows(slots).tobytes())
+    await store.close()
+    if written is not WriteOutcome.WRITTEN:
+        raise Unavailable("redis", f"the rows of the bench were not written: {written.value}")
+
+
+def user_history(users: int, at_ms: int, rng: np.random.Generator) -> list[bytes]:
+    """Ten events a user, the newest at `at_ms`."""
+    return [value for _, value in shop_events(10 * users, users, at_ms, rng)]
+
+
+def some_candidates(count: int, rng: np.random.Generator) -> list[Candidate]:
+    """Different items of the workload's catalogue."""
+    items = rng.choice(ITEMS, count, replace=False) + 1
+    return [Candidate(item, item % CATEGORIES + 1) for item in items.tolist()]
+
+
+def score_bodies(count: int, users: int, candidates: int, rng: np.random.Generator) -> list[bytes]:
+    """Bodies of POST /v1/score, each of another user (as far as they go) and other items."""
+    return [
+        msgspec.json.encode(
+            ScoreRequest(user_name(one % users), some_candidates(candidates, rng), 10)
+        )
+        for one in range(count)
+    ]
