@@ -18,6 +18,7 @@ from freshrank.actors.messages import (
     Version,
 )
 from freshrank.learner.models import DeepFM, LogisticRegression, Model
+from freshrank.learner.weights import ModelWeights
 
 LAYOUT = InputLayout(("price", "views"), (IdField("user"), IdField("item"), IdField("recent", 3)))
 NO_DENSE = InputLayout((), (IdField("item"),))
@@ -100,6 +101,24 @@ def delta(
         applied=applied or {},
         created_ms=created_ms,
     )
+
+
+def random_weights(model: Model, seed: int = 0) -> ModelWeights:
+    """Weights at version 1.0 with something in every place."""
+    random = np.random.default_rng(seed)
+    keys = np.arange(1, 21) * 7919
+    weights = ModelWeights(model)
+    weights.apply(
+        Delta(
+            version=Version(1, 0),
+            base=None,
+            dense=random.normal(0.0, 0.5, model.dense_size).astype(np.float32),
+            keys=keys,
+            rows=random.normal(0.0, 0.5, (len(keys), model.rows.width)).astype(np.float32),
+            evicted=np.empty(0, np.int64),
+        )
+    )
+    return weights
 
 
 def contents(keys: Ints, rows: Floats) -> dict[int, list[float]]:

@@ -1,0 +1,74 @@
+"""The compiled kernels and torch compute one and the same gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from learning import MODELS, examples, random_weights
+
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import Examples, Inputs
+from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.differentiator import CompiledDifferentiator
+from freshrank.learner.models import Model
+from freshrank.learner.optimizers import Adagrad
+from freshrank.learner.torch_models import TorchDifferentiator
+from freshrank.learner.weights import ModelWeights
+
+every = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+
+
+def without_ids(work: Examples) -> Examples:
+    return replace(work, inputs=Inputs(work.inputs.dense, np.zeros_like(work.inputs.ids)))
+
+
+@pytest.mark.parametrize("case", ["some", "none", "no ids"])
+@every
+def test_both_agree(model: Model, case: str) -> None:
+    weights = random_weights(model)
+    work = examples(model.layout, 0 if case == "none" else 64, seed=11)
+    if case == "no ids":
+        work = without_ids(work)
+    compiled = CompiledDifferentiator(model, weights)
+    torch = TorchDifferentiator(model, weights, "auto")
+    compiled.freeze()
+    torch.freeze()
+    ours, theirs = compiled.gradient(work), torch.gradient(work)
+    assert (theirs.span, theirs.base) == (ours.span, ours.base)
+    assert theirs.newest_event_ms == ours.newest_event_ms
+    assert (theirs.keys == ours.keys).all()
+    assert theirs.reference_scores is not None and ours.reference_scores is not None
+    for mine, other in (
+        (ours.dense, theirs.dense),
+        (ours.rows, theirs.rows),
+        (ours.scores, theirs.scores),
+        (ours.labels, theirs.labels),
+        (ours.reference_scores, theirs.reference_scores),
+    ):
+        assert mine.dtype == other.dtype == np.float32
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-4)
+
+
+@every
+def test_torch_asks_for_weights_before_it_differentiates_too(model: Model) -> None:
+    with pytest.raises(Unavailable, match="no snapshot has arrived yet"):
+        TorchDifferentiator(model, ModelWeights(model), "cpu").gradient(examples(model.layout, 3))
+
+
+@every
+def test_a_learner_learns_the_same_by_either(model: Model) -> None:
+    learners = [
+        Learner(model, Adagrad(0.05), StepSettings(), differentiate=differentiate)
+        for differentiate in (CompiledDifferentiator, partial(TorchDifferentiator, device="cpu"))
+    ]
+    for number in range(20):
+        work = examples(model.layout, 32, begin=32 * number, seed=number)
+        for learner in learners:
+            learner.offer(work, 0.0)
+            learner.step(0, 0.0)
+    unseen = examples(model.layout, 200, seed=99).inputs
+    by_kernels, by_torch = (learner.weights.score(unseen) for learner in learners)
+    np.testing.assert_allclose(by_kernels, by_torch, atol=5e-3)

@@ -1,0 +1,181 @@
+"""What every model keeps to, alone and with every optimiser."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from learning import LAYOUT, MODELS, examples, inputs, random_weights
+
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import Delta, Examples, InputLayout, Inputs, Span, Version
+from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.differentiator import CompiledDifferentiator
+from freshrank.learner.models import DeepFM, LogisticRegression, Model
+from freshrank.learner.optimizers import FTRL, SGD, Adagrad, Optimizer
+from freshrank.learner.validation import exact_auc
+from freshrank.learner.weights import ModelWeights
+
+every = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+
+
+def loss(weights: ModelWeights, work: Examples) -> float:
+    scores = weights.score(work.inputs).astype(np.float64)
+    return float(-np.log(np.where(work.labels > 0.5, scores, 1.0 - scores)).sum())
+
+
+@every
+def test_the_gradient_is_the_slope_of_the_log_loss(model: Model) -> None:
+    weights, work = random_weights(model), examples(model.layout, 40, seed=3)
+    gradient = CompiledDifferentiator(model, weights).gradient(work)
+    table, random = weights.table, np.random.default_rng(4)
+    for _ in range(5):
+        toward_dense = random.normal(size=model.dense_size).astype(np.float32)
+        toward_rows = random.normal(size=gradient.rows.shape).astype(np.float32)
+        expected = float(gradient.dense @ toward_dense + (gradient.rows * toward_rows).sum())
+        dense, rows = weights.dense.copy(), table.read(gradient.keys)
+        around = []
+        for sign in (1.0, -1.0):
+            size = np.float32(sign * 2e-3)
+            weights.dense = dense + size * toward_dense
+            table.put(gradient.keys, rows + size * toward_rows)
+            around.append(loss(weights, work))
+        weights.dense = dense
+        table.put(gradient.keys, rows)
+        assert (around[0] - around[1]) / 4e-3 == pytest.approx(expected, rel=0.02, abs=0.1)
+
+
+@every
+def test_a_gradient_names_its_span_version_ids_and_scores(model: Model) -> None:
+    weights, work = random_weights(model), examples(model.layout, 15, begin=30)
+    differentiator = CompiledDifferentiator(model, weights)
+    gradient = differentiator.gradient(work)
+    assert (gradient.span, gradient.base) == (Span(0, (30,), (45,)), Version(1, 0))
+    assert gradient.keys.tolist() == sorted(set(work.inputs.ids.ravel().tolist()) - {0})
+    assert (gradient.labels == work.labels).all()
+    assert (gradient.scores == weights.score(work.inputs)).all()
+    assert gradient.reference_scores is None
+    assert gradient.newest_event_ms == 1_044
+    differentiator.freeze()
+    weights.apply(random_weights_again(model))
+    later = differentiator.gradient(work)
+    assert later.reference_scores is not None
+    assert (later.reference_scores == gradient.scores).all()
+    assert (later.scores != gradient.scores).any()
+
+
+def random_weights_again(model: Model) -> Delta:
+    """Another snapshot, one epoch later."""
+    other = random_weights(model, seed=9)
+    return Delta(
+        Version(2, 0),
+        None,
+        other.dense,
+        other.table.keys.copy(),
+        other.table.rows.copy(),
+        np.empty(0, np.int64),
+    )
+
+
+@every
+def test_gradients_of_parts_add_up_to_that_of_the_whole(model: Model) -> None:
+    weights, work = random_weights(model), examples(model.layout, 30)
+    differentiator = CompiledDifferentiator(model, weights)
+    whole = differentiator.gradient(work)
+    dense, rows = np.zeros_like(whole.dense), np.zeros_like(whole.rows)
+    for part in (slice(0, 7), slice(7, 30)):
+        one = differentiator.gradient(
+            Examples(
+                work.span,
+                Inputs(work.inputs.dense[part], work.inputs.ids[part]),
+                work.labels[part],
+                work.event_times_ms[part],
+            )
+        )
+        dense += one.dense
+        rows[np.searchsorted(whole.keys, one.keys)] += one.rows
+    assert dense == pytest.approx(whole.dense, rel=1e-3, abs=1e-4)
+    assert rows == pytest.approx(whole.rows, rel=1e-3, abs=1e-4)
+
+
+@every
+def test_a_span_without_examples_has_a_gradient_of_nothing(model: Model) -> None:
+    gradient = CompiledDifferentiator(model, random_weights(model)).gradient(
+        examples(model.layout, 0)
+    )
+    assert (len(gradient), len(gradient.keys), gradient.newest_event_ms) == (0, 0, 0)
+    assert (gradient.dense == 0.0).all()
+
+
+@every
+def test_before_the_first_snapshot_there_is_a_score_and_no_gradient(model: Model) -> None:
+    weights = ModelWeights(model)
+    assert np.isfinite(weights.score(inputs(model.layout, 5))).all()
+    with pytest.raises(Unavailable, match="no snapshot has arrived yet"):
+        CompiledDifferentiator(model, weights).gradient(examples(model.layout, 5))
+
+
+@every
+def test_it_starts_close_to_the_base_rate(model: Model) -> None:
+    scores = ModelWeights(model).score(inputs(model.layout, 200))
+    expected = 0.2 if "base_rate=0.2" in repr(model) else 0.5
+    assert abs(float(np.median(scores)) - expected) < 0.05
+
+
+@every
+def test_scores_do_not_depend_on_the_other_rows(model: Model) -> None:
+    weights, given = random_weights(model), inputs(model.layout, 30)
+    alone = [
+        weights.score(Inputs(given.dense[i : i + 1], given.ids[i : i + 1]))[0] for i in range(30)
+    ]
+    assert weights.score(given) == pytest.approx(np.array(alone), rel=1e-4)
+    assert len(weights.score(Inputs(given.dense[:0], given.ids[:0]))) == 0
+
+
+def test_the_order_and_number_of_ids_in_a_bag_do_not_matter() -> None:
+    for model in (MODELS["logistic regression"], MODELS["DeepFM"]):
+        weights = random_weights(model)
+        dense = np.zeros((3, 2), np.float32)
+        ids = np.array([[1, 2, 3, 4, 0], [1, 2, 0, 4, 3], [1, 2, 3, 4, 3]]) * 7919
+        first, turned, doubled = weights.score(Inputs(dense, ids))
+        assert turned == pytest.approx(first, rel=1e-5)
+        assert doubled != first, "an id that is there twice counts twice in the mean"
+
+
+def layouts() -> list[InputLayout]:
+    return [LAYOUT, InputLayout(LAYOUT.dense[::-1], LAYOUT.fields)]
+
+
+def test_fingerprints_tell_models_and_layouts_apart_and_nothing_else() -> None:
+    specs: list[LogisticRegression | DeepFM] = [
+        LogisticRegression(),
+        LogisticRegression(0.1),
+        DeepFM(),
+        DeepFM(embedding_dim=9),
+        DeepFM(hidden=(32, 16)),
+        DeepFM(seed=1),
+    ]
+    prints = [spec.bind(layout).fingerprint for spec in specs for layout in layouts()]
+    assert len(set(prints)) == len(prints)
+    assert prints == [spec.bind(layout).fingerprint for spec in specs for layout in layouts()]
+
+
+@every
+def test_it_can_be_sent_to_another_process(model: Model) -> None:
+    other = pickle.loads(pickle.dumps(model))
+    assert other == model
+    assert (other.initial() == model.initial()).all()
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.02), Adagrad(0.2), FTRL(0.2)], ids=repr)
+@every
+def test_every_optimizer_teaches_it_what_can_be_learned(model: Model, optimizer: Optimizer) -> None:
+    learner = Learner(model, optimizer, StepSettings(), differentiate=CompiledDifferentiator)
+    for number in range(60):
+        learner.offer(examples(model.layout, 64, begin=64 * number, seed=number), 0.0)
+        learner.step(0, 0.0)
+    unseen = examples(model.layout, 2_000, seed=1_000)
+    odds = (unseen.inputs.ids[:, 0] // 7919 % 2).astype(np.float32)
+    best = exact_auc(unseen.labels, odds)
+    assert exact_auc(unseen.labels, learner.weights.score(unseen.inputs)) > best - 0.12

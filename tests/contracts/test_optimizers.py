@@ -1,0 +1,88 @@
+"""What every optimiser keeps to."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from freshrank.actors.messages import Floats
+from freshrank.learner.optimizers import FTRL, SGD, Adagrad, Optimizer
+
+OPTIMIZERS: list[Optimizer] = [
+    SGD(0.05),
+    Adagrad(0.3),
+    FTRL(alpha=0.3),
+    FTRL(alpha=0.3, l1=0.05, l2=0.01),
+]
+every = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+
+
+def rows_of(optimizer: Optimizer, count: int, width: int) -> Floats:
+    """Rows with random weights and no state yet."""
+    rows = np.zeros((count, width * (1 + optimizer.state_per_weight)), np.float32)
+    rows[:, :width] = np.random.default_rng(1).normal(size=(count, width))
+    return rows
+
+
+@every
+def test_it_finds_the_minimum_of_a_convex_loss(optimizer: Optimizer) -> None:
+    wanted = np.array([[0.7, -0.4, 0.0]], np.float32)
+    rows = rows_of(optimizer, 1, 3)
+    for _ in range(3_000):
+        optimizer.update(rows, np.array([0]), rows[:, :3] - wanted)
+    assert rows[:, :3] == pytest.approx(wanted, abs=0.03)
+
+
+@every
+def test_it_touches_only_the_rows_it_is_given(optimizer: Optimizer) -> None:
+    rows = rows_of(optimizer, 5, 2)
+    before = rows.copy()
+    optimizer.update(rows, np.array([4, 1]), np.ones((2, 2), np.float32))
+    assert (rows[[0, 2, 3]] == before[[0, 2, 3]]).all()
+    assert (rows[[4, 1], :2] < before[[4, 1], :2]).all()
+
+
+@every
+def test_the_order_of_rows_does_not_matter(optimizer: Optimizer) -> None:
+    gradient = np.random.default_rng(2).normal(size=(6, 2)).astype(np.float32)
+    rows, turned = rows_of(optimizer, 6, 2), rows_of(optimizer, 6, 2)
+    there, back = np.arange(6), np.arange(6)[::-1].copy()
+    for _ in range(3):
+        optimizer.update(rows, there, gradient)
+        optimizer.update(turned, back, gradient[::-1].copy())
+    assert (rows == turned).all()
+
+
+@every
+def test_columns_are_independent(optimizer: Optimizer) -> None:
+    gradient = np.array([[1.0, -2.0]], np.float32)
+    rows = rows_of(optimizer, 1, 2)
+    apart = [np.ascontiguousarray(rows.reshape(1, -1, 2)[:, :, column]) for column in range(2)]
+    for _ in range(3):
+        optimizer.update(rows, np.array([0]), gradient)
+        for column, one in enumerate(apart):
+            optimizer.update(one, np.array([0]), gradient[:, [column]])
+    assert rows[0, :2].tolist() == [float(one[0, 0]) for one in apart]
+
+
+@every
+def test_without_a_gradient_nothing_moves(optimizer: Optimizer) -> None:
+    rows = rows_of(optimizer, 2, 2)
+    before = rows.copy()
+    for regularize in (True, False):
+        optimizer.update(rows, np.arange(2), np.zeros((2, 2), np.float32), regularize)
+    assert rows[:, :2] == pytest.approx(before[:, :2], rel=1e-5)
+
+
+@every
+def test_inputs_are_left_as_they_are(optimizer: Optimizer) -> None:
+    gradient, positions = np.ones((1, 2), np.float32), np.array([1])
+    optimizer.update(rows_of(optimizer, 2, 2), positions, gradient)
+    assert (gradient == 1.0).all() and positions.tolist() == [1]
+
+
+@every
+def test_it_can_be_sent_to_another_process(optimizer: Optimizer) -> None:
+    assert pickle.loads(pickle.dumps(optimizer)) == optimizer
