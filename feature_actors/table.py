@@ -66,6 +66,12 @@ class EntityTable:
         kernels.apply_events(self.plan.program, kernels.views(self._rows), events, trace, out)
         return Applied(slots, trace.late, out if before else None)
 
+    def slots(self) -> Ints:
+        """int64[e]: where each entity's row lies, ascending."""
+        live = np.ones(len(self._names), dtype=np.bool_)
+        live[self._free] = False
+        return np.flatnonzero(live)
+
     def rows(self, slots: Ints) -> Doubles:
         """float64[m, words]: a copy of the rows at `slots`."""
         return self._rows[slots]
@@ -89,7 +95,7 @@ class EntityTable:
         idle_due = horizon is not None and now_event_ms - self._evicted_at > horizon // _IDLE_PARTS
         if not idle_due and len(self) <= self.max_entities:
             return []
-        slots = self._live_slots()
+        slots = self.slots()
         newest = self._rows.view(np.int64)[slots, kernels.NEWEST]
         going = np.zeros(len(slots), dtype=np.bool_)
         if horizon is not None and idle_due:
@@ -102,7 +108,7 @@ class EntityTable:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, for a snapshot: rows float64[m, words], names as UTF-8 and their ends."""
-        slots = self._live_slots()
+        slots = self.slots()
         names = [name.encode() for name in self.entities(slots)]
         return {
             "rows": self._rows[slots],
@@ -176,12 +182,6 @@ class EntityTable:
     def _ids(self, names: list[str]) -> Ints:
         return entity_ids(self.plan.source.fields[self.plan.entity.key], names)
 
-    def _live_slots(self) -> Ints:
-        """The slots that are taken, ascending."""
-        live = np.ones(len(self._names), dtype=np.bool_)
-        live[self._free] = False
-        return np.flatnonzero(live)
-
     def _index(self, slots: Ints) -> None:
         """Make the hash table anew, for the entities at `slots`."""
         self._slots = hash_table.blank(len(slots))
@@ -192,5 +192,5 @@ class EntityTable:
         self._free += slots.tolist()
         self._rows[slots] = self.plan.empty_row
         if dropped:
-            self._index(self._live_slots())
+            self._index(self.slots())
         return dropped
