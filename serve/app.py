@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import TypeAlias
 
 import msgspec
@@ -16,6 +15,7 @@ from starlette.routing import Route
 
 from freshrank.actors.errors import FreshrankError, RequestError
 from freshrank.serve.openapi import document
+from freshrank.serve.page.assembly import page
 from freshrank.serve.schema import ErrorAnswer, Problem
 from freshrank.serve.service import ScoringService, problem_of, status_of
 
@@ -55,7 +55,7 @@ class Routes:
     def __init__(self, service: ScoringService) -> None:
         self._service = service
         self._limits = service.settings.limits
-        self._page = files("freshrank.serve").joinpath("page.html").read_text(encoding="utf-8")
+        self._page = page()
         self._document = _encode(document(service))
         self._ongoing = 0
 
@@ -121,7 +121,8 @@ class Routes:
 
     async def page(self, request: Request) -> Response:
         """GET /: figures to watch, and a person to play."""
-        return HTMLResponse(self._page)
+        headers = {"Content-Security-Policy": self._page.policy}
+        return HTMLResponse(self._page.html, headers=headers)
 
     def _route(self, path: str, handler: Handler, method: str = "GET") -> Route:
         requests = self._service.metrics.requests

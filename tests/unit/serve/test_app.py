@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from freshrank.actors.impressions import decode_impression, served_rows
+from freshrank.serve.page.assembly import page
 from freshrank.serve.schema import Limits
 
 from .conftest import ReplicaUnderTest
@@ -230,7 +231,7 @@ def test_the_document_describes_the_routes_and_the_candidates(replica: ReplicaUn
     assert set(candidate["properties"]) == {"item_id", "note", "price"}
 
 
-def test_the_page_stands_alone(replica: ReplicaUnderTest) -> None:
-    page = get(replica, "/").text
-    assert "Freshrank" in page
-    assert "http://" not in page and "https://" not in page
+def test_the_page_comes_with_the_policy_that_fits_it(replica: ReplicaUnderTest) -> None:
+    answer = get(replica, "/")
+    assert answer.headers["content-security-policy"] == page().policy
+    assert answer.text == page().html

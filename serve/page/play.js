@@ -1,0 +1,250 @@
+// A person plays: picks an entity, sends an event, watches features and scores.
+
+const SHOWN_AT_FIRST = 10;
+
+class Play {
+  constructor(pipeline) {
+    this.pipeline = pipeline;
+    this.names = Object.keys(pipeline.candidate);
+    this.samples = pipeline.samples ?? {};
+    this.candidates = this.samples.candidates ?? [];
+    this.values = {};
+    this.before = null;
+    this.touched = null;
+    this.all = false;
+    this.turn = 0;
+  }
+
+  begin() {
+    const { entity } = this.pipeline;
+    document.querySelectorAll(".entity").forEach((one) => { one.textContent = entity; });
+    const entities = (this.samples.entities ?? []).map(String);
+    byId("ids").append(...entities.map((one) => make("option", { value: one })));
+    byId("suggested").append(...entities.slice(0, 8).map((one) =>
+      make("button", { type: "button", onclick: () => this.pick(one) }, one)));
+    byId("choose").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.pick(byId("id").value.trim());
+    });
+    byId("candidates").value = "[\n" + this.candidates.map((one) => "  " + JSON.stringify(one)).join(",\n") + "\n]";
+    byId("use").addEventListener("click", () => this.useCandidates());
+    byId("more").addEventListener("click", () => { this.all = !this.all; this.drawRanking(); });
+    byId("impress").addEventListener("click", () => this.guarded(() => this.impress()));
+    this.drawForm();
+    if (entities.length) this.pick(entities[0]);
+    else byId("features-note").textContent = `give the id of a ${entity}`;
+  }
+
+  async pick(id) {
+    if (!id) return;
+    this.id = byId("id").value = id;
+    this.before = this.touched = this.features = null;
+    for (const one of byId("suggested").children) {
+      one.setAttribute("aria-pressed", one.textContent === id);
+    }
+    await this.guarded(() => this.refresh());
+  }
+
+  // Run what a person asked for, and say what went wrong.
+  async guarded(action) {
+    const problem = byId("problem");
+    problem.hidden = true;
+    try {
+      await action();
+    } catch (error) {
+      problem.textContent = error.message;
+      problem.hidden = false;
+    }
+  }
+
+  async refresh() {
+    const turn = ++this.turn;
+    const [features, scores] = await Promise.all([this.readFeatures(), this.score(0)]);
+    if (turn !== this.turn) return; // a later look has overtaken this one
+    this.drawFeatures(features);
+    if (scores) {
+      this.scores = scores;
+      this.drawRanking();
+    }
+  }
+
+  readFeatures() {
+    const path = [this.pipeline.entity, this.id].map(encodeURIComponent).join("/");
+    return ask(`v1/features/${path}`);
+  }
+
+  // With `show` 0 nothing is logged: looking is not showing.
+  async score(show) {
+    if (!this.candidates.length) return null;
+    return ask("v1/score", { [this.pipeline.entity]: this.id, candidates: this.candidates, show });
+  }
+
+  async impress() {
+    const show = Math.min(SHOWN_AT_FIRST, this.candidates.length);
+    this.scores = await this.score(show);
+    this.drawRanking();
+    log(make("li", {}, make("p", {}, `The best ${show} were logged as shown to ${this.id}`),
+      make("p", { class: "note" }, `request ${this.scores.request_id}, version ${this.scores.model.version}`)));
+  }
+
+  useCandidates() {
+    this.guarded(async () => {
+      let given;
+      try {
+        given = JSON.parse(byId("candidates").value);
+      } catch (error) {
+        throw new Error(`candidates: not JSON (${error.message})`);
+      }
+      if (!Array.isArray(given) || !given.length) throw new Error("candidates: a list is needed");
+      this.candidates = given;
+      this.before = this.touched = null;
+      if (this.id) await this.refresh();
+    });
+  }
+
+  drawFeatures(answer) {
+    const previous = this.features;
+    this.features = answer.features;
+    const age = answer.age_ms == null ? "no event known" : `last event ${duration(answer.age_ms)} ago`;
+    byId("features-note").textContent = answer.source === "online" || answer.event_time_ms == null
+      ? age : `${age}, from ${answer.source.replace("_", " ")} row`;
+    const rows = Object.entries(answer.features).flatMap(([name, value]) => {
+      const changed = previous && !decaying(previous[name], value) ? "changed" : null;
+      if (!Array.isArray(value)) return [make("dt", {}, name), make("dd", { class: changed }, plain(value))];
+      const bag = value.map((one) => make("span", {}, String(one.id), " ",
+        make("small", {}, one.weight === 1 ? "" : number(one.weight, 2))));
+      return [make("dt", { class: "bag" }, name),
+        make("dd", { class: `bag ${changed ?? ""}` }, ...(bag.length ? bag : ["none"]))];
+    });
+    byId("features").replaceChildren(...rows);
+  }
+
+  drawRanking() {
+    const { scores, ranking, model, features } = this.scores;
+    const best = Math.max(...scores, 1e-9);
+    // The candidate that an event was sent for stays in sight, wherever it falls.
+    const shown = ranking.map((index, place) => ({ index, place }))
+      .filter(({ index, place }) => this.all || place < SHOWN_AT_FIRST || index === this.touched);
+    byId("ranking").replaceChildren(...shown.map((one) => this.row(one.index, one.place, best)));
+    const more = byId("more");
+    more.hidden = ranking.length <= SHOWN_AT_FIRST;
+    more.textContent = this.all ? `Show the best ${SHOWN_AT_FIRST}` : `Show all ${ranking.length}`;
+    byId("impress").hidden = false;
+    byId("impress").textContent = `Log the best ${Math.min(SHOWN_AT_FIRST, ranking.length)} as shown`;
+    byId("ranking-note").textContent = model.version === null
+      ? "No weights yet: these are the scores of an untrained model."
+      : `Scores of version ${model.version}, ${duration(model.age_ms)} old; `
+        + `features ${features.age_ms == null ? "are defaults" : `${duration(features.age_ms)} old`}.`
+        + (this.before ? " Changes: since before your event, with what the weights learned meanwhile." : "");
+  }
+
+  row(index, place, best) {
+    const candidate = this.candidates[index];
+    const score = this.scores.scores[index];
+    const fill = make("i");
+    fill.style.transform = `scaleX(${Math.max(0.004, score / best)})`;
+    const [first, ...others] = this.names.map((name) => `${name} ${candidate[name]}`);
+    return make("li", { class: index === this.touched ? "touched" : null },
+      make("span", { class: "place" }, String(place + 1)),
+      make("span", { class: "item" }, first ?? `candidate ${index}`, " ",
+        make("small", {}, others.join(" · "))),
+      make("span", { class: "bar" }, fill),
+      make("span", { class: "score" }, number(score, 4)),
+      this.moved(index, place, score),
+      make("button", { type: "button", title: "Send this event for this candidate",
+        onclick: () => this.guarded(() => this.send(index)) }, this.verb()));
+  }
+
+  moved(index, place, score) {
+    if (!this.before) return make("span", { class: "moved" });
+    const by = score - this.before.scores[index];
+    const places = this.before.ranking.indexOf(index) - place;
+    if (Math.abs(by) < 0.00005 && !places) return make("span", { class: "moved note" }, "=");
+    const jump = places ? ` ${places > 0 ? "▲" : "▼"}${Math.abs(places)}` : "";
+    return make("span", { class: `moved ${by >= 0 ? "up" : "down"}` },
+      `${by >= 0 ? "+" : "−"}${number(Math.abs(by), 4)}${jump}`);
+  }
+
+  // The fields of an event that neither the entity, nor the candidate, nor this page fills.
+  fields() {
+    const filled = new Set([...Object.values(this.samples.automatic ?? {}), ...this.names]);
+    const { properties = {}, required = [] } = this.pipeline.event_schema;
+    return Object.entries(properties).filter(([name]) => !filled.has(name))
+      .map(([name, kind]) => ({ name, kind, needed: required.includes(name) }));
+  }
+
+  drawForm() {
+    byId("event").addEventListener("submit", (event) => event.preventDefault());
+    byId("event").append(...this.fields().map(({ name, kind, needed }) => {
+      const choices = kind.enum ?? this.samples.choices?.[name];
+      this.values[name] = this.samples.event?.[name] ?? choices?.[0] ?? kind.default
+        ?? starting(kind, needed);
+      return make("div", {}, make("span", { class: "name" }, name),
+        choices ? this.chips(name, choices) : this.input(name, kind));
+    }));
+  }
+
+  chips(name, known) {
+    const buttons = known.map((value) => make("button", { type: "button", onclick: () => {
+      this.values[name] = value;
+      mark();
+      if (this.scores) this.drawRanking();
+    } }, String(value)));
+    const mark = () => buttons.forEach((one) =>
+      one.setAttribute("aria-pressed", one.textContent === String(this.values[name])));
+    mark();
+    this.spoken ??= name;
+    return make("div", { class: "chips", role: "group", "aria-label": name }, ...buttons);
+  }
+
+  input(name, kind) {
+    const start = this.values[name];
+    if (kind.type === "boolean") {
+      return make("input", { type: "checkbox", "aria-label": name, checked: start ? "" : null,
+        onchange: (event) => { this.values[name] = event.target.checked; } });
+    }
+    const numeric = kind.type === "number" || kind.type === "integer";
+    return make("input", { type: numeric ? "number" : "text", step: "any", "aria-label": name,
+      value: start ?? "", oninput: (event) => {
+        const text = event.target.value;
+        this.values[name] = text === "" ? undefined : numeric ? Number(text) : text;
+      } });
+  }
+
+  verb() {
+    return this.spoken ? String(this.values[this.spoken]) : "send";
+  }
+
+  async send(index) {
+    const { key, id, time } = this.samples.automatic;
+    const candidate = this.candidates[index];
+    const whole = (name) => this.pipeline.event_schema.properties[name].type === "integer";
+    const event = { ...this.values, ...candidate,
+      [id]: whole(id) ? Date.now() * 1000 + Math.floor(Math.random() * 1000)
+        : `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`,
+      [key]: whole(key) ? Number(this.id) : this.id, [time]: Date.now() };
+    if (this.scores) this.before = this.scores;
+    this.touched = index;
+    const begun = performance.now();
+    const { positions: [place] } = await ask("v1/events", event);
+    const note = new Note(this, this.verb(), index, begun, place);
+    note.add(performance.now() - begun, `in the topic: partition ${place.partition}, offset ${place.offset}`);
+    await Promise.all([note.followFeatures(), note.followWeights()]);
+  }
+}
+
+// What a number may do by itself between two looks: windows move and ages grow.
+function decaying(previous, value) {
+  if (Array.isArray(value)) {
+    const ids = (bag) => JSON.stringify((bag ?? []).map((one) => one.id));
+    return ids(previous) === ids(value)
+      && value.every((one, place) => one.weight <= previous[place].weight);
+  }
+  return previous === value || (previous != null && value > previous && !Number.isInteger(value));
+}
+
+function starting(kind, needed) {
+  if (kind.type === "number" || kind.type === "integer") return needed ? 0 : undefined;
+  if (kind.type === "boolean") return needed ? false : undefined;
+  return needed ? "" : undefined;
+}

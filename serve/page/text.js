@@ -1,0 +1,60 @@
+// Elements, numbers and requests: what the other scripts share.
+
+const ABSENT = "–";
+const byId = (id) => document.getElementById(id);
+
+// Whatever came over the network becomes text, never markup.
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child != null));
+  return element;
+}
+
+function number(value, digits = 0) {
+  if (value == null || !Number.isFinite(value)) return ABSENT;
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+// A figure of a feature: as many digits as tell something.
+function plain(value) {
+  if (typeof value !== "number") return value == null ? ABSENT : String(value);
+  if (Number.isInteger(value)) return number(value);
+  return number(value, Math.abs(value) >= 100 ? 1 : 3);
+}
+
+function duration(ms) {
+  if (ms == null || !Number.isFinite(ms)) return ABSENT;
+  if (ms < 10) return `${number(ms, 1)} ms`;
+  if (ms < 1000) return `${number(ms)} ms`;
+  if (ms < 60_000) return `${number(ms / 1000, ms < 10_000 ? 1 : 0)} s`;
+  if (ms < 7_200_000) return `${number(ms / 60_000)} min`;
+  if (ms < 172_800_000) return `${number(ms / 3_600_000)} h`;
+  return `${number(ms / 86_400_000)} d`;
+}
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+// Give the JSON of an answer; throw the server's own reason where there is one.
+async function ask(path, body) {
+  const options = { cache: "no-store", signal: AbortSignal.timeout(8000) };
+  if (body !== undefined) {
+    Object.assign(options, { method: "POST", body: JSON.stringify(body),
+      headers: { "content-type": "application/json" } });
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    throw new Error(error.name === "TimeoutError" ? "no answer in 8 s" : "cannot be reached");
+  }
+  const answer = await response.json().catch(() => null);
+  if (!response.ok && answer?.error) {
+    throw new Error(`${answer.error.field}: ${answer.error.reason}`);
+  }
+  if (answer === null) throw new Error(`status ${response.status} without JSON`);
+  return answer;
+}
