@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
@@ -19,22 +18,19 @@ ROOT = Path(__file__).parent.parent
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-# Read by Ray when it is imported, hence set before any test module is.
-os.environ.update(
-    RAY_AUTH_MODE="disabled",  # else it writes a token into the home folder
-    RAY_USAGE_STATS_ENABLED="0",
-    # A reference inside an argument would pin its object for ever: raise instead.
-    RAY_allow_out_of_band_object_ref_serialization="0",
-    # What a test defines is looked up by actors under its own module name.
-    PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")]),
-)
-
 
 def refuse(what: str) -> Callable[..., NoReturn]:
     def refused(*args: object, **kwargs: object) -> NoReturn:
         pytest.fail(f"{what} in a test outside tests/integration")
 
     return refused
+
+
+def sleep_of_others(seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Sleep for those who wait for a child process; refuse everybody else."""
+    if sys._getframe(1).f_globals["__name__"] != "subprocess":
+        pytest.fail("time.sleep in a test outside tests/integration")
+    sleep(seconds)
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +43,6 @@ def stay_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
         return
     for method in ("connect", "connect_ex", "bind", "sendto"):
         monkeypatch.setattr(socket.socket, method, refuse(f"socket.{method}"))
-    monkeypatch.setattr(time, "sleep", refuse("time.sleep"))
+    monkeypatch.setattr(time, "sleep", sleep_of_others)
     if "ray" in sys.modules:
         monkeypatch.setattr("ray.init", refuse("ray.init"))

@@ -7,8 +7,9 @@ import types
 import freshrank
 
 
-def test_the_list_of_public_names_is_sorted_and_complete() -> None:
-    assert freshrank.__all__ == sorted(freshrank.__all__)
+def test_the_list_of_public_names_is_complete() -> None:
+    # Its order is the linter's business (RUF022).
+    assert len(freshrank.__all__) == len(set(freshrank.__all__))
     namespace = {
         name
         for name, value in vars(freshrank).items()

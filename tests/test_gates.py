@@ -51,7 +51,7 @@ def test_what_the_layers_allow_is_not_reported(tmp_path: Path) -> None:
         "serve/app.py": "from freshrank.actors.messages import Span\nimport starlette",
         "serve/deployment.py": "import ray.serve",
         "learner/torch_models.py": "import torch.nn",
-        "deploy/local.py": "import freshrank.learner.core, freshrank.serve.app",
+        "deploy/local.py": "import freshrank.learner.core, freshrank.examples.recommend",
     }.items():
         path = tmp_path / file
         path.parent.mkdir(exist_ok=True)

@@ -5,14 +5,23 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from freshrank.deploy.apache_kafka import ApacheKafka, kafka_available
 from freshrank.deploy.brokers import Broker
+from freshrank.deploy.ray_environment import prepare
 from freshrank.deploy.redis_server import RedisServer
 
+ROOT = Path(__file__).parent.parent.parent
+
 _NUMBERS = itertools.count()
+
+# Ray reads these when it is imported, so they are set before any test module is.
+prepare(address=None)
+# Actors look up what a test module defines under its own name.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ MIDDLE = {"feature_actors", "learner", "serve"}
 MAY_IMPORT: dict[str, set[str]] = {
     "actors": set(),
     **{folder: {"actors"} for folder in MIDDLE},
-    "deploy": {"actors", *MIDDLE},
+    # The command line runs what is bundled: the demo's pipeline and the benches.
+    "deploy": {"actors", *MIDDLE, "examples", "benchmarks"},
 }
 
 # Where a library that starts something, connects to something or is slow to import may appear.
