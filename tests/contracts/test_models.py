@@ -37,13 +37,13 @@ def test_the_gradient_is_the_slope_of_the_log_loss(model: Model) -> None:
         dense, rows = weights.dense.copy(), table.read(gradient.keys)
         around = []
         for sign in (1.0, -1.0):
-            size = np.float32(sign * 2e-3)
+            size = np.float32(sign * 3e-4)
             weights.dense = dense + size * toward_dense
             table.put(gradient.keys, rows + size * toward_rows)
             around.append(loss(weights, work))
         weights.dense = dense
         table.put(gradient.keys, rows)
-        assert (around[0] - around[1]) / 4e-3 == pytest.approx(expected, rel=0.02, abs=0.1)
+        assert (around[0] - around[1]) / 6e-4 == pytest.approx(expected, rel=0.02, abs=0.1)
 
 
 @every
@@ -178,4 +178,4 @@ def test_every_optimizer_teaches_it_what_can_be_learned(model: Model, optimizer:
     unseen = examples(model.layout, 2_000, seed=1_000)
     odds = (unseen.inputs.ids[:, 0] // 7919 % 2).astype(np.float32)
     best = exact_auc(unseen.labels, odds)
-    assert exact_auc(unseen.labels, learner.weights.score(unseen.inputs)) > best - 0.12
+    assert exact_auc(unseen.labels, learner.weights.score(unseen.inputs)) > best - 0.02

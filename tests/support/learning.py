@@ -33,9 +33,10 @@ MODELS: dict[str, Model] = {
 
 
 def inputs(layout: InputLayout, rows: int, seed: int = 0, distinct_ids: int = 20) -> Inputs:
-    """Random inputs; every fifth id is absent."""
+    """Random inputs with ids that no two fields share; every fifth id is absent."""
     random = np.random.default_rng(seed)
-    ids = random.integers(1, distinct_ids + 1, (rows, layout.id_width)) * 7919
+    salts = np.repeat(np.arange(len(layout.fields)), [one.width for one in layout.fields])
+    ids = random.integers(1, distinct_ids + 1, (rows, layout.id_width)) * 7919 + salts
     ids[random.random(ids.shape) < 0.2] = 0
     dense = random.normal(size=(rows, len(layout.dense))).astype(np.float32)
     return Inputs(dense, ids.astype(np.int64))
@@ -106,7 +107,7 @@ def delta(
 def random_weights(model: Model, seed: int = 0) -> ModelWeights:
     """Weights at version 1.0 with something in every place."""
     random = np.random.default_rng(seed)
-    keys = np.arange(1, 21) * 7919
+    keys = (np.arange(1, 21) * 7919 + np.arange(3)[:, None]).ravel()
     weights = ModelWeights(model)
     weights.apply(
         Delta(
