@@ -111,7 +111,7 @@ def test_apache_kafka_that_cannot_start_says_why(kafka: Broker, tmp_path: Path) 
         ApacheKafka(tmp_path, port=taken).start()
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "meta.properties").write_text("version=1\n")
-    with pytest.raises(Unavailable, match=r"ended with status 1; its log .*kafka\.log(.|\n)*No readable"):
+    with pytest.raises(Unavailable, match=r"status 1; its log .*kafka\.log(.|\n)*No readable"):
         ApacheKafka(tmp_path).start()
 
 
