@@ -58,6 +58,7 @@ class KafkaSource:
 
     async def start(self, positions: Mapping[tuple[str, int], int | None]) -> None:
         """Begin at the given offsets; raises Unavailable, or ConfigError for a shorter topic."""
+        await self.stop()
         consumer = aiokafka.AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             group_id=None,

@@ -99,6 +99,11 @@ class PartitionState:
         """Whether the learner is known to have more than this state has read."""
         return bool(self._stops)
 
+    @property
+    def wanted_cut(self) -> Cut:
+        """How far has to be read again until the learner can be given anything."""
+        return self._stops[-1] if self._stops else self.cut
+
     def resume(self, progress: Progress) -> None:
         """Go on beside a learner that has got this far. Raises ProgressError (see Outbox)."""
         self._stops = self.outbox.resume(progress)

@@ -1,0 +1,92 @@
+"""Where the results of a shard go: rows, examples, rejected records and snapshots."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.protocols import JsonValue
+from freshrank.feature_actors.pusher import Pusher
+from freshrank.feature_actors.rejects import Rejects
+from freshrank.feature_actors.saver import Saver
+from freshrank.feature_actors.writer import OnlineWriter
+
+
+@dataclass(slots=True)
+class Outlets:
+    """The four of them, woken and emptied together."""
+
+    writer: OnlineWriter
+    pusher: Pusher | None
+    rejects: Rejects
+    saver: Saver
+    _loops: list[asyncio.Task[None]] = field(default_factory=list)
+    _troubles: dict[str, str] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Start to give away in the background whatever `wake` tells of."""
+        self._loops = [asyncio.create_task(self.writer.run())]
+        if self.pusher is not None:
+            self._loops.append(asyncio.create_task(self.pusher.run()))
+
+    def check(self) -> None:
+        """Raise what ended the work in the background, if anything did."""
+        for loop in self._loops:
+            if loop.done():
+                loop.result()
+
+    async def end(self) -> None:
+        """End the work in the background; what was under way goes on waiting."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+
+    def wake(self) -> None:
+        """There may be something to give away."""
+        self.writer.wake()
+        if self.pusher is not None:
+            self.pusher.wake()
+        self.rejects.flush_in_background()
+
+    async def give_all(self) -> None:
+        """Give away all that waits now, as far as the others take it."""
+        gives = {"online store": self.writer.flush, "rejects": self.rejects.flush}
+        if self.pusher is not None:
+            gives["learner"] = self.pusher.push
+        for name, give in gives.items():
+            try:
+                await give()
+                self._troubles.pop(name, None)
+            except Unavailable as error:
+                self._troubles[name] = str(error)
+
+    async def save_when_due(self) -> None:
+        """Begin a snapshot, when one is due and all that it says was dealt with has been."""
+        partition = self.saver.due()
+        if partition is not None and await self.rejects.settle():
+            await self.saver.begin(partition, self.writer.on_their_way(partition))
+
+    def troubles(self) -> dict[str, JsonValue]:
+        """What does not work at present, by name."""
+        found: dict[str, JsonValue] = {**self._troubles}
+        named: list[tuple[str, str | None]] = [
+            ("online store", self.writer.trouble),
+            ("learner", self.pusher.trouble if self.pusher else None),
+            ("rejects", self.rejects.trouble),
+            ("snapshots", self.saver.trouble),
+        ]
+        return found | {name: trouble for name, trouble in named if trouble is not None}
+
+    def figures(self, monotonic: float) -> dict[str, JsonValue]:
+        """For the status."""
+        return {
+            "silent": self.writer.silent,
+            "rows_written": self.writer.rows_written,
+            "rows_waiting": self.writer.waiting,
+            "spans_pushed": self.pusher.spans if self.pusher else 0,
+            "spans_stale": self.pusher.stale if self.pusher else 0,
+            "freshness": self.writer.freshness.at(monotonic).to_json(),
+            "snapshot_age_s": self.saver.age_s(),
+            "snapshot_bytes": self.saver.size(),
+        }

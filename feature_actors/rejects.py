@@ -1,0 +1,72 @@
+"""Records that were no use, on their way to the topics where somebody can look at them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import RejectedRecord
+from freshrank.actors.protocols import RecordSink
+from freshrank.feature_actors.partition import Outcome
+
+# Records that may wait for the broker before reading waits too.
+MOST_WAITING = 10_000
+# Seconds that a snapshot waits for them at most; it is tried again later.
+PATIENCE_S = 1.0
+DEAD_SUFFIX, LATE_SUFFIX = ".dead", ".late"
+
+
+class Rejects:
+    """Keeps rejected records until they are written to ``<topic>.dead`` or ``<topic>.late``.
+
+    After a crash the records beyond the snapshot are rejected again: their origin tells.
+    """
+
+    def __init__(self, sink: RecordSink) -> None:
+        self._sink = sink
+        self._waiting: dict[str, list[RejectedRecord]] = {DEAD_SUFFIX: [], LATE_SUFFIX: []}
+        self._flushing: asyncio.Task[None] | None = None
+        self.trouble: str | None = None
+        """Why they cannot be written at present."""
+
+    @property
+    def full(self) -> bool:
+        """Whether reading has to wait."""
+        return sum(map(len, self._waiting.values())) >= MOST_WAITING
+
+    def add(self, outcome: Outcome) -> None:
+        """Take what a batch rejected."""
+        self._waiting[DEAD_SUFFIX] += outcome.dead
+        self._waiting[LATE_SUFFIX] += outcome.late
+
+    def flush_in_background(self) -> None:
+        """Write what waits, unless that is going on."""
+        if any(self._waiting.values()) and (self._flushing is None or self._flushing.done()):
+            self._flushing = asyncio.create_task(self._note(self.flush()))
+
+    async def settle(self) -> bool:
+        """Write all that waits now; False if that did not work in time."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                if self._flushing is not None:
+                    await self._flushing
+                await self._note(self.flush())
+        except TimeoutError:
+            self.trouble = "kafka: no answer"
+        return not any(self._waiting.values())
+
+    async def flush(self) -> None:
+        """Write what waits. Raises Unavailable; what is not known to be written goes on waiting."""
+        for suffix, records in self._waiting.items():
+            if records:
+                sent = list(records)
+                await self._sink.reject(suffix, sent)
+                del records[: len(sent)]
+
+    async def _note(self, flushing: Coroutine[object, object, None]) -> None:
+        try:
+            await flushing
+            self.trouble = None
+        except Unavailable as error:
+            self.trouble = str(error)
