@@ -113,9 +113,9 @@ def random_weights(model: Model, seed: int = 0) -> ModelWeights:
         Delta(
             version=Version(1, 0),
             base=None,
-            dense=random.normal(0.0, 0.5, model.dense_size).astype(np.float32),
+            dense=random.normal(0.0, 0.3, model.dense_size).astype(np.float32),
             keys=keys,
-            rows=random.normal(0.0, 0.5, (len(keys), model.rows.width)).astype(np.float32),
+            rows=random.normal(0.0, 0.3, (len(keys), model.rows.width)).astype(np.float32),
             evicted=np.empty(0, np.int64),
         )
     )
