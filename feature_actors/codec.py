@@ -48,7 +48,7 @@ class Codec:
             offsets, stamps = offsets[good], stamps[good]
         times = np.fromiter(map(self._time, events), np.int64, len(events))
         columns = Columns(self.stream.fields, events, offsets, times)
-        ahead = times - stamps > self.stream.max_ahead_ms
+        ahead = times > stamps + self.stream.max_ahead_ms
         if ahead.any():
             places = np.arange(len(batch.values)) if good is None else good
             for place in places[ahead].tolist():

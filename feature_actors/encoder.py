@@ -26,6 +26,10 @@ from freshrank.feature_actors.kernels import FeatureBlock
 from freshrank.feature_actors.plan import FeaturePlan
 
 
+# Sums of enormous numbers overflow to infinity, which no model must see.
+_LARGEST = float(np.finfo(np.float64).max)
+
+
 class _Sources(NamedTuple):
     """Where each input column comes from.
 
@@ -194,11 +198,11 @@ def _cross(
 
 @lean_kernel
 def _shrink(value: float) -> float:
-    """The sign times log1p of the magnitude; 0 for NaN."""
+    """The sign times log1p of the magnitude: always finite, 0 for NaN."""
     if value > 0.0:
-        return float(np.log1p(value))
+        return float(np.log1p(min(value, _LARGEST)))
     if value < 0.0:
-        return float(-np.log1p(-value))
+        return float(-np.log1p(min(-value, _LARGEST)))
     return 0.0
 
 

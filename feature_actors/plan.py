@@ -110,7 +110,7 @@ def _check_views(views: Sequence[type[FeatureView]]) -> None:
 def _check_unique(what: str, names: Sequence[str]) -> None:
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise ConfigError(name, f"two features give a {what} of this name", "Rename one.")
+            raise ConfigError(name, f"there are two {what}s of this name", "Rename one of them.")
 
 
 def _canonical(views: Sequence[type[FeatureView]]) -> str:

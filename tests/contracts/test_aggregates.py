@@ -1,0 +1,287 @@
+"""One battery of checks over every aggregate: whatever it is, it agrees with the raw events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive import (
+    START_MS,
+    Behaviour,
+    Condition,
+    Naive,
+    always,
+    category,
+    columns_of,
+    item,
+    stream,
+    user,
+)
+
+from freshrank.feature_actors.definitions import (
+    Aggregate,
+    Count,
+    DecayedCount,
+    FeatureView,
+    LastK,
+    Mean,
+    Sum,
+    TimeSince,
+    col,
+)
+from freshrank.feature_actors.plan import FeatureBlock, FeaturePlan
+from freshrank.feature_actors.table import EntityTable
+from freshrank.feature_actors.windows import Window
+
+# Forty events of 32 half-lives ago weigh less than this together: with them, whether a counter is
+# there depends on the order of arrival.
+FORGOTTEN = 1e-8
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the raw events say: numbers, and a bag in any order of equal weights."""
+
+    numbers: list[float]
+    bag: list[tuple[int, float]]
+
+
+class Case:
+    """An aggregate and its naive twin."""
+
+    def __init__(self, aggregate: Aggregate, where: Condition = always) -> None:
+        self.where = where
+        body = {"entity": user, "source": stream, "f": aggregate}
+        self.aggregate = aggregate
+        self.plan = FeaturePlan([type("View", (FeatureView,), body)])
+
+    def expected(self, naive: Naive, at_ms: int) -> Expected:
+        aggregate, where = self.aggregate, self.where
+        match aggregate:
+            case Count():
+                return Expected([naive.count(w, where, at_ms) for w in windows(aggregate)], [])
+            case Sum():
+                sums = [sum(naive.prices(w, where, at_ms)) for w in windows(aggregate)]
+                return Expected(sums, [])
+            case Mean():
+                return Expected([naive.mean(w, where, at_ms) for w in windows(aggregate)], [])
+            case TimeSince():
+                return Expected([naive.time_since(where, at_ms)], [])
+            case LastK():
+                key = item if aggregate.of == "item_id" else category
+                return Expected([], naive.last_k(aggregate.k, where, key))
+            case DecayedCount():
+                decayed = naive.decayed(4_000, where, category, at_ms).items()
+                return Expected([], sorted(pair for pair in decayed if pair[1] > FORGOTTEN))
+        raise AssertionError(f"no naive twin of {aggregate}")
+
+    def read(self, table: EntityTable, entity: str, at_ms: int) -> FeatureBlock:
+        row = table.row(entity)
+        rows = self.plan.empty_row if row is None else row
+        return self.plan.read(rows.reshape(1, -1), np.array([at_ms]))
+
+    def agrees(self, block: FeatureBlock, line: int, naive: Naive, at_ms: int) -> None:
+        wanted = self.expected(naive, at_ms)
+        np.testing.assert_allclose(block.values[line], wanted.numbers, rtol=1e-12)
+        pairs = zip(block.ids[line].tolist(), block.id_weights[line].tolist(), strict=True)
+        bag = [pair for pair in pairs if pair[0] != 0 and pair[1] > FORGOTTEN]
+        if isinstance(self.aggregate, DecayedCount):
+            bag.sort()
+        assert [one for one, _ in bag] == [one for one, _ in wanted.bag]
+        np.testing.assert_allclose(
+            [weight for _, weight in bag], [weight for _, weight in wanted.bag], atol=1e-8
+        )
+
+
+def windows(aggregate: Count | Sum | Mean) -> list[Window]:
+    lengths = {"1s": 1_000, "10s": 10_000, "1m": 60_000}
+    hops = {None: 12, "2s": 5}
+    return [
+        Window(text, lengths[text], -(-lengths[text] // hops[aggregate.hop]))
+        for text in aggregate.windows
+    ]
+
+
+def is_order(event: Behaviour) -> bool:
+    return event.type == "order"
+
+
+# Four categories at most, so that four counters are exact; the bound of fewer is tested below.
+CASES = {
+    "count": Case(Count(windows=["1s", "10s", "1m"])),
+    "count where": Case(Count(where=col.type == "order", windows=["10s"]), is_order),
+    "count hop": Case(Count(windows=["10s"], hop="2s")),
+    "sum": Case(Sum("price", windows=["1s", "1m"])),
+    "sum where": Case(Sum("price", where=col.type == "order", windows=["10s"]), is_order),
+    "mean": Case(Mean("price", windows=["1s", "10s"])),
+    "mean where": Case(Mean("price", where=col.type == "order", windows=["10s"]), is_order),
+    "time since": Case(TimeSince()),
+    "time since where": Case(TimeSince(where=col.type == "order"), is_order),
+    "last k": Case(LastK("item_id", k=3)),
+    "last k of text": Case(LastK("category", k=4, where=col.type == "order"), is_order),
+    "last one": Case(LastK("item_id", k=1)),
+    "decayed": Case(DecayedCount(by="category", half_life="4s", top=4)),
+    "decayed where": Case(
+        DecayedCount(by="category", half_life="4s", top=4, where=col.type == "order"), is_order
+    ),
+}
+
+# Mostly within a few windows, now and then far ahead, so that rings wrap and empty.
+moments = st.one_of(
+    st.integers(0, 3_000), st.integers(0, 80_000), st.sampled_from([0, 1_000, 10_000, 200_000])
+)
+behaviours = st.builds(
+    Behaviour,
+    event_id=st.just("e"),
+    user_id=st.sampled_from(["ann", "bob"]),
+    ts=moments.map(lambda moment: START_MS + moment),
+    type=st.sampled_from(["view", "order"]),
+    item_id=st.integers(-1, 4),
+    category=st.sampled_from(["a", "b", "c\0d", "", None]),
+    price=st.one_of(st.none(), st.integers(-40, 400).map(lambda quarters: quarters / 4)),
+)
+logs = st.lists(behaviours, max_size=40)
+
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def applied(case: Case, log: Sequence[Behaviour]) -> EntityTable:
+    table = EntityTable(case.plan, 100)
+    table.apply(columns_of(log), before=False)
+    return table
+
+
+def of(entity: str, log: Sequence[Behaviour]) -> Naive:
+    return Naive([event for event in log if event.user_id == entity])
+
+
+@each_case
+@given(log=logs, at=moments)
+@settings(max_examples=40)
+def test_a_read_at_any_time_agrees_with_the_raw_events(
+    case: Case, log: list[Behaviour], at: int
+) -> None:
+    table = applied(case, log)
+    for entity in ("ann", "bob", "nobody"):
+        case.agrees(case.read(table, entity, START_MS + at), 0, of(entity, log), START_MS + at)
+
+
+@each_case
+@given(log=logs)
+@settings(max_examples=20)
+def test_the_features_before_an_event_are_a_read_of_the_row_just_before(
+    case: Case, log: list[Behaviour]
+) -> None:
+    whole = EntityTable(case.plan, 100).apply(columns_of(log), before=True).before
+    assert whole is not None
+    table = EntityTable(case.plan, 100)
+    for place, event in enumerate(log):
+        single = case.read(table, event.user_id, event.ts)
+        for name in FeatureBlock._fields:
+            np.testing.assert_array_equal(getattr(whole, name)[place], getattr(single, name)[0])
+        case.agrees(whole, place, of(event.user_id, log[:place]), event.ts)
+        table.apply(columns_of([event], place), before=False)
+
+
+@each_case
+@given(log=logs, cut=st.integers(0, 40), data=st.data())
+@settings(max_examples=15)
+def test_a_batch_split_anywhere_gives_the_same_rows(
+    case: Case, log: list[Behaviour], cut: int, data: st.DataObject
+) -> None:
+    parts = EntityTable(case.plan, 100)
+    asked = data.draw(st.booleans())
+    first = parts.apply(columns_of(log[:cut]), before=asked)
+    second = parts.apply(columns_of(log[cut:], cut), before=not asked)
+    whole = EntityTable(case.plan, 100)
+    once = whole.apply(columns_of(log), before=False)
+    np.testing.assert_array_equal(np.concatenate([first.late, second.late]), once.late)
+    for name, array in whole.arrays().items():
+        assert array.tobytes() == parts.arrays()[name].tobytes()
+
+
+@each_case
+@given(log=logs, rest=logs)
+@settings(max_examples=15)
+def test_a_restored_snapshot_goes_on_as_if_nothing_had_been(
+    case: Case, log: list[Behaviour], rest: list[Behaviour]
+) -> None:
+    table = applied(case, log)
+    restored = EntityTable.restore(case.plan, 100, table.arrays())
+    for one in (table, restored):
+        one.apply(columns_of(rest, len(log)), before=False)
+    for entity in ("ann", "bob"):
+        mine, other = table.row(entity), restored.row(entity)
+        assert (mine is None) == (other is None)
+        assert mine is None or other is None or mine.tobytes() == other.tobytes()
+
+
+@each_case
+@given(log=logs, at=moments)
+@settings(max_examples=8)
+def test_reading_changes_neither_the_rows_nor_the_columns(
+    case: Case, log: list[Behaviour], at: int
+) -> None:
+    columns = columns_of(log)
+    table = EntityTable(case.plan, 100)
+    table.apply(columns, before=False)
+    rows = table.rows(table.slots())
+    kept = rows.tobytes(), columns.hashed("category").tobytes(), columns.number("price").tobytes()
+    case.plan.read(rows, np.full(len(rows), START_MS + at))
+    table.apply(columns.take(np.arange(0)), before=True)
+    assert kept == (
+        table.rows(table.slots()).tobytes(),
+        columns.hashed("category").tobytes(),
+        columns.number("price").tobytes(),
+    )
+
+
+@pytest.mark.parametrize("name", ["count", "sum", "mean", "last k", "decayed"])
+def test_an_event_that_nothing_can_take_is_late_and_leaves_no_trace(name: str) -> None:
+    case = CASES[name]
+    newest = [event(START_MS + moment) for moment in (200_000, 200_001, 200_002)]
+    table = applied(case, newest)
+    kept = table.arrays()
+    late = table.apply(columns_of([event(START_MS)], 3), before=False).late
+    assert late.tolist() == [True]
+    assert {key: one.tobytes() for key, one in table.arrays().items()} == {
+        key: one.tobytes() for key, one in kept.items()
+    }
+
+
+def test_an_event_that_meets_no_condition_is_not_late() -> None:
+    case = CASES["count where"]
+    table = applied(case, [event(START_MS + 200_000)])
+    old = Behaviour(event_id="e", user_id="ann", ts=START_MS, type="view")
+    assert table.apply(columns_of([old], 1), before=False).late.tolist() == [False]
+
+
+def test_a_time_since_calls_nothing_late() -> None:
+    table = applied(CASES["time since"], [event(START_MS + 200_000)])
+    assert not table.apply(columns_of([event(START_MS)], 1), before=False).late.any()
+
+
+@given(log=logs, top=st.integers(1, 3), at=moments)
+@settings(max_examples=200)
+def test_few_counters_keep_the_bound_of_space_saving(
+    log: list[Behaviour], top: int, at: int
+) -> None:
+    case = Case(DecayedCount(by="category", half_life="4s", top=top))
+    block = case.read(applied(case, log), "ann", START_MS + at)
+    true = of("ann", log).decayed(4_000, always, category, START_MS + at)
+    bound = sum(true.values()) / top
+    kept = dict(zip(block.ids[0].tolist(), block.id_weights[0].tolist(), strict=True))
+    for key, weight in kept.items():
+        if key != 0:
+            assert true[key] - 1e-8 <= weight <= true[key] + bound + 1e-8
+    assert {key for key, weight in true.items() if weight > bound + 1e-8} <= kept.keys()
+
+
+def event(ts: int) -> Behaviour:
+    return Behaviour(
+        event_id="e", user_id="ann", ts=ts, type="order", category="a", price=1.0, item_id=2
+    )

@@ -1,0 +1,103 @@
+"""Features recomputed from the raw events: what every compiled aggregate is compared with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+
+from freshrank.actors.hashing import hash_ints, hash_text
+from freshrank.feature_actors.columns import Columns
+from freshrank.feature_actors.definitions import Entity, Stream
+from freshrank.feature_actors.windows import Window
+
+START_MS = 1_700_000_000_000
+
+Condition = Callable[["Behaviour"], bool]
+Bag = list[tuple[int, float]]
+
+
+class Behaviour(msgspec.Struct):
+    event_id: str
+    user_id: str
+    ts: int
+    type: str = "view"
+    item_id: int = 1
+    category: str | None = None
+    price: float | None = None
+    quantity: int | None = None
+
+
+user = Entity("user", key="user_id")
+stream = Stream("behaviour", id="event_id", time="ts", key=user, schema=Behaviour)
+
+
+def columns_of(events: Sequence[Behaviour], first_offset: int = 0) -> Columns:
+    return Columns(
+        stream.fields,
+        list(events),
+        np.arange(first_offset, first_offset + len(events), dtype=np.int64),
+        np.array([event.ts for event in events], dtype=np.int64),
+    )
+
+
+def always(_: Behaviour) -> bool:
+    return True
+
+
+class Naive:
+    """The events of one entity, in order of arrival, read as of a time."""
+
+    def __init__(self, events: Sequence[Behaviour]) -> None:
+        self.events = list(events)
+
+    def as_of(self, at_ms: int) -> int:
+        return max([at_ms, *(event.ts for event in self.events)])
+
+    def window(self, window: Window, where: Condition, at_ms: int) -> list[Behaviour]:
+        at = self.as_of(at_ms)
+        begin = max(at - window.length_ms, 0) // window.hop_ms * window.hop_ms
+        return [event for event in self.events if where(event) and begin <= event.ts <= at]
+
+    def count(self, window: Window, where: Condition, at_ms: int) -> float:
+        return float(len(self.window(window, where, at_ms)))
+
+    def prices(self, window: Window, where: Condition, at_ms: int) -> list[float]:
+        chosen = self.window(window, where, at_ms)
+        return [event.price for event in chosen if event.price is not None]
+
+    def mean(self, window: Window, where: Condition, at_ms: int) -> float:
+        prices = self.prices(window, where, at_ms)
+        return sum(prices) / len(prices) if prices else math.nan
+
+    def time_since(self, where: Condition, at_ms: int) -> float:
+        times = [event.ts for event in self.events if where(event)]
+        return (self.as_of(at_ms) - max(times)) / 1000 if times else math.nan
+
+    def last_k(self, k: int, where: Condition, key: Callable[[Behaviour], int]) -> Bag:
+        order = sorted(
+            (event.ts, arrival, key(event))
+            for arrival, event in enumerate(self.events)
+            if where(event) and key(event) != 0
+        )
+        return [(one, 1.0) for _, _, one in reversed(order[-k:])]
+
+    def decayed(
+        self, half_life_ms: int, where: Condition, key: Callable[[Behaviour], int], at_ms: int
+    ) -> dict[int, float]:
+        at, found = self.as_of(at_ms), dict[int, float]()
+        for event in self.events:
+            if where(event) and key(event) != 0:
+                weight = 0.5 ** ((at - event.ts) / half_life_ms)
+                found[key(event)] = found.get(key(event), 0.0) + weight
+        return found
+
+
+def item(event: Behaviour) -> int:
+    return int(hash_ints(np.array([event.item_id]))[0])
+
+
+def category(event: Behaviour) -> int:
+    return 0 if event.category is None else hash_text(event.category)
