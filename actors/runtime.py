@@ -17,7 +17,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 
 from freshrank.actors.errors import FreshrankError, PartFailed, Unavailable
 from freshrank.actors.messages import Cut, Delta, Examples, Gradient, Progress, Version
-from freshrank.actors.protocols import ParameterSource, Status
+from freshrank.actors.protocols import ParameterSource
 
 T = TypeVar("T")
 Box: TypeAlias = "Delta | ray.ObjectRef[Delta]"
@@ -107,9 +107,9 @@ class RemoteActor:
         except RayError as error:
             raise Unavailable(self.name, _first_line(error)) from error
 
-    async def status(self, timeout_s: float) -> Status:
-        """The actor's own figures."""
-        return cast(Status, await self.call("status", timeout_s=timeout_s))
+    async def ping(self, timeout_s: float) -> None:
+        """Ask whether all is well over there. Raises Unavailable, or what is not well."""
+        await self.call("ping", timeout_s=timeout_s)
 
     def kill(self) -> None:
         """End its process at once; Ray starts it again."""

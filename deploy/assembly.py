@@ -7,7 +7,7 @@ Nothing here starts anything or knows where it runs: `local` calls it with parts
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,6 +15,8 @@ import msgspec
 from freshrank.actors.clock import Clock
 from freshrank.actors.follower import Follower
 from freshrank.actors.protocols import (
+    EventSource,
+    GradientSink,
     JsonValue,
     OnlineStore,
     ParameterSource,
@@ -24,9 +26,13 @@ from freshrank.actors.protocols import (
 )
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import LearnerSettings, ServeSettings
+from freshrank.deploy.settings import ShardSettings as ShardSection
 from freshrank.feature_actors.codec import Codec
+from freshrank.feature_actors.pressure import Limits as ShardLimits
+from freshrank.feature_actors.shard import Shard, ShardPorts, ShardSettings
 from freshrank.learner.actor import LearnerActor, LearnerDuties, Offload, StatusLog
 from freshrank.learner.core import Differentiate, Learner, StepSettings
+from freshrank.learner.differentiator import CompiledDifferentiator
 from freshrank.learner.weights import ModelWeights
 from freshrank.serve.feature_reader import FeatureReader
 from freshrank.serve.schema import Limits
@@ -58,6 +64,63 @@ def learner_actor(
     """The learner with its loops."""
     duties = LearnerDuties(checkpoint_interval_s=settings.checkpoint_interval_s)
     return LearnerActor(core, clock, store, duties=duties, log=log, offload=offload)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardParts:
+    """What a shard needs of the world."""
+
+    source: EventSource
+    sink: RecordSink
+    store: OnlineStore
+    learner: GradientSink
+    parameters: ParameterSource | None
+    """Whose weights the gradients are computed on; None: the learner is sent examples."""
+    snapshots: SnapshotStore
+    board: StatusBoard
+    clock: Clock
+
+
+def shard(
+    pipeline: Pipeline,
+    partitions: Sequence[int],
+    settings: ShardSettings,
+    parts: ShardParts,
+    max_entities: int,
+) -> tuple[Shard, Follower | None]:
+    """A shard, and what keeps its weights new where it computes gradients; neither is started."""
+    follower: Follower | None = None
+    weights: ModelWeights | None = None
+    differentiator: CompiledDifferentiator | None = None
+    if parts.parameters is not None:
+        weights = ModelWeights(pipeline.bound_model)
+        follower = Follower(parts.parameters, weights, parts.clock, hold_epochs=False)
+        differentiator = CompiledDifferentiator(pipeline.bound_model, weights)
+    ports = ShardPorts(
+        source=parts.source,
+        sink=parts.sink,
+        store=parts.store,
+        learner=parts.learner,
+        differentiator=differentiator,
+        weights=weights,
+        snapshots=parts.snapshots,
+        board=parts.board,
+        clock=parts.clock,
+    )
+    return Shard(pipeline.recipe(max_entities), partitions, ports, settings), follower
+
+
+def shard_settings(settings: ShardSection, name: str, *, lock_step: bool = False) -> ShardSettings:
+    """What the settings say, in the words of a shard."""
+    return ShardSettings(
+        name=name,
+        poll_max_records=settings.poll_max_records,
+        poll_timeout_s=0.0 if lock_step else settings.poll_timeout_ms / 1000,
+        snapshot_interval_s=settings.snapshot_interval_s,
+        push_timeout_s=settings.push_timeout_s,
+        limits=ShardLimits(outbox_examples=settings.outbox_max_examples),
+        lock_step=lock_step,
+    )
 
 
 @dataclass(frozen=True, slots=True)

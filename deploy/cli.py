@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -30,7 +31,7 @@ Then copy `examples/recommend.py` and `freshrank run` your own.
 
 Seconds = Annotated[
     Optional[float],  # noqa: UP045 - typer reads the annotation at run time
-    typer.Option("--seconds", help="Stop after so many seconds (else: Ctrl-C).", min=1),
+    typer.Option("--seconds", help="Stop after running for so long (else: Ctrl-C).", min=1),
 ]
 Json = Annotated[
     Optional[Path],  # noqa: UP045
@@ -64,9 +65,9 @@ def demo(
 
         freshrank demo --kafka apache
     """
-    from freshrank.deploy.live import run_demo  # noqa: PLC0415
+    from freshrank.deploy.commands import demo_run, start  # noqa: PLC0415
 
-    run_demo(kafka=kafka, redis=redis, port=port, seconds=seconds, json_file=json_file)
+    start(replace(demo_run(kafka, redis, port), seconds=seconds, json_file=json_file))
 
 
 @app.command()
@@ -96,9 +97,9 @@ def run(
 
         url = "redis://cache:6379/0"
     """
-    from freshrank.deploy.live import run_pipeline  # noqa: PLC0415
+    from freshrank.deploy.commands import start, user_run  # noqa: PLC0415
 
-    run_pipeline(file, config=config, address=address, seconds=seconds, json_file=json_file)
+    start(replace(user_run(file, config, address), seconds=seconds, json_file=json_file))
 
 
 @app.command()
@@ -126,14 +127,32 @@ def replay(
 def bench(
     name: Annotated[str, typer.Argument(help="Which bench; `list` names them.")],
     json_file: Json = None,
+    kafka: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="`host:port` of a real broker; else Apache Kafka is started here."),
+    ] = None,
+    redis: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="`redis://host:port/db`; else one is started here."),
+    ] = None,
+    data: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The real data set, for the benches that need one."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Of each measurement.", min=1)] = 3,
 ) -> None:
     """Measure, and compare with what should be reached.
 
+    freshrank bench list
+
     freshrank bench ingest --json ingest.json
+
+    freshrank bench jd --data bo_action.parquet
     """
+    from freshrank.benchmarks.registry import BenchOptions  # noqa: PLC0415
     from freshrank.deploy.bench_cli import run_bench  # noqa: PLC0415
 
-    run_bench(name, json_file)
+    run_bench(name, BenchOptions(kafka, redis, data, rounds), json_file)
 
 
 @app.command()

@@ -7,22 +7,26 @@ part there (`assembly`), starts it when first spoken to, and delegates.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Cut, Examples, Gradient, Progress, Version
-from freshrank.actors.protocols import Status
-from freshrank.actors.runtime import BoxedParameters, Box, RemoteActor, RemoteLearner
+from freshrank.actors.protocols import Differentiator, Status
+from freshrank.actors.runtime import Box, BoxedParameters, RemoteActor, RemoteLearner
 from freshrank.actors.snapshots import FileSnapshots
 from freshrank.deploy import assembly
 from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.actor import FeatureShard
 from freshrank.feature_actors.kafka import KafkaSink, KafkaSource
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
+from freshrank.learner.models import Model
 from freshrank.learner.tensorboard_log import TensorBoardLog
+from freshrank.learner.weights import ModelWeights
 from freshrank.serve.service import ScoringService
 
 # Seconds between two posts of the learner's figures: the page and the table look once a second.
@@ -125,11 +129,61 @@ class LearnerHost:
 
     async def _post(self) -> None:
         while True:
-            try:
+            # Without the online store there is no board: its readers say so themselves.
+            with contextlib.suppress(Unavailable):
                 await self._board.post("learner", await self._learner.status())
-            except Unavailable:
-                pass  # the online store says so itself; figures are worth no more than that
             await asyncio.sleep(_POST_S)
+
+
+class ShardHost:
+    """A feature shard's process."""
+
+    def __init__(self, site: Site, index: int, partitions: Sequence[int], on_gpu: bool) -> None:
+        pipeline, settings = site.file.load(), site.settings.shards
+        self._sink = KafkaSink(site.bootstrap)
+        learner = RemoteLearner(site.learner, settings.push_timeout_s)
+        shard, follower = assembly.shard(
+            pipeline,
+            partitions,
+            assembly.shard_settings(settings, f"shard-{index}"),
+            assembly.ShardParts(
+                source=KafkaSource(site.bootstrap),
+                sink=self._sink,
+                store=RedisStore(site.redis_url, site.namespace),
+                learner=learner,
+                parameters=None if on_gpu else learner,
+                snapshots=FileSnapshots(site.state / "shards"),
+                board=RedisBoard(site.redis_url, site.namespace),
+                clock=SystemClock(),
+            ),
+            settings.max_entities_per_partition,
+        )
+        self._shard = FeatureShard(shard, [follower] if follower else [])
+        self._started = Once(self._start)
+
+    async def ping(self) -> None:
+        """Start it, or raise what ended it."""
+        await self._started.done()
+        await self._shard.ping()
+
+    async def status(self) -> Status:
+        """The shard's figures."""
+        await self._started.done()
+        return await self._shard.status()
+
+    async def freeze(self) -> None:
+        """Keep a copy of the present weights (where gradients are computed here)."""
+        await self._started.done()
+        await self._shard.freeze()
+
+    async def stop(self) -> None:
+        """Drain, write snapshots, leave."""
+        await self._shard.stop()
+        await self._sink.stop()
+
+    async def _start(self) -> None:
+        await self._sink.start()
+        await self._shard.start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +214,11 @@ class ReplicaFactory:
             close=close,
         )
         return assembly.scoring_service(site.file.load(), settings.serve, parts)
+
+
+def _on_gpu(model: Model, weights: ModelWeights) -> Differentiator:
+    """The differentiator of a learner that is sent examples."""
+    # Importing torch takes seconds and half a gigabyte: only here, and only then.
+    from freshrank.learner.torch_models import TorchDifferentiator  # noqa: PLC0415
+
+    return TorchDifferentiator(model, weights, "cuda")

@@ -30,9 +30,13 @@ class Outside:
 
     async def start(self) -> None:
         """Start both at the same time. Raises Unavailable and ConfigError."""
-        async with asyncio.TaskGroup() as starting:
-            for part in (self.broker, self.redis):
-                starting.create_task(asyncio.to_thread(part.start))
+        parts = (self.broker, self.redis)
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(part.start) for part in parts), return_exceptions=True
+        )
+        for answer in answers:  # both have ended, so that `stop` finds whatever was started
+            if isinstance(answer, BaseException):
+                raise answer
 
     async def stop(self) -> None:
         """Stop what was started here."""

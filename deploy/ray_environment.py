@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping
 
+from freshrank.deploy.processes import free_port
 from freshrank.serve.haproxy import haproxy_environment
 
 
@@ -33,10 +34,15 @@ _ALWAYS: Mapping[str, str] = {
 
 
 def _private_cluster() -> dict[str, str]:
-    """A token of this run's own: whoever else reaches the ports cannot run code here.
+    """What belongs to a cluster of one run: it shares neither ports nor secrets with another.
 
-    Ray's own default writes one into the home directory, for all clusters of the user.
+    The token keeps whoever else reaches the ports from running code here. Ray's own default
+    writes one into the home directory, for all clusters of the user.
     """
-    if "RAY_AUTH_MODE" in os.environ or "RAY_AUTH_TOKEN" in os.environ:
-        return {}
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    wanted = {
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+    }
+    if "RAY_AUTH_MODE" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ:
+        wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return wanted

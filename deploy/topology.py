@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import ray
 from pydantic import BaseModel, ConfigDict
@@ -111,10 +112,13 @@ def serve_replicas(site: Site) -> None:
     deployment.deploy(ReplicaFactory(site), _replica_options(site.settings.serve))
 
 
-def disconnect(own_cluster: bool) -> None:
-    """Leave; a cluster that was started here ends, another loses this pipeline. Blocks."""
-    if not own_cluster:
-        deployment.shut_down()
+def stop_ingress() -> None:
+    """Take replicas and ingress down, once they have answered what they were asked. Blocks."""
+    deployment.shut_down()
+
+
+def disconnect() -> None:
+    """Leave Ray: a cluster that was started here ends. Blocks."""
     ray.shutdown()
 
 
@@ -156,7 +160,8 @@ def _replica_options(settings: ServeSettings) -> ReplicaOptions:
 def _on_gpu(settings: Settings) -> bool:
     """Whether the learner computes the gradients, on a GPU."""
     if settings.learner.device == "auto":
-        return bool(ray.cluster_resources().get("GPU", 0.0) >= 1.0)
+        resources = cast(Callable[[], dict[str, float]], ray.cluster_resources)()
+        return resources.get("GPU", 0.0) >= 1.0
     return settings.learner.device == "cuda"
 
 

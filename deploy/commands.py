@@ -1,0 +1,71 @@
+"""From what was typed to what is run: files read, settings merged, Ray's environment set."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from freshrank.deploy import ray_environment
+from freshrank.deploy.pipeline_file import PipelineFile
+from freshrank.deploy.settings import Settings
+
+# The frozen copy is taken after this share of the run, or after so many seconds if that is less:
+# the live model has learned something by then, and most of the run is left to compare over.
+_FREEZE_SHARE = 0.2
+_FREEZE_AFTER_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was asked for."""
+
+    file: PipelineFile
+    settings: Settings
+    address: str | None = None
+    """Of a Ray cluster; None: one of this run's own, on this machine."""
+    seconds: float | None = None
+    """To run once all is up; None: until it is stopped."""
+    json_file: Path | None = None
+    """Takes the summary."""
+    demo: bool = False
+    """Whether generated shoppers make the traffic."""
+
+    @property
+    def freeze_after_s(self) -> float:
+        """When the frozen copy is taken, from the moment that all is up."""
+        if self.seconds is None:
+            return _FREEZE_AFTER_S
+        return min(self.seconds * _FREEZE_SHARE, _FREEZE_AFTER_S)
+
+
+def demo_run(kafka: str, redis: str, port: int) -> Run:
+    """The bundled pipeline under generated traffic."""
+    settings = Settings.load(
+        None,
+        {
+            **os.environ,
+            "FRESHRANK_KAFKA__BOOTSTRAP": kafka,
+            "FRESHRANK_REDIS__URL": redis,
+            "FRESHRANK_SERVE__PORT": str(port),
+        },
+    )
+    example = files("freshrank.examples").joinpath("recommend.py")
+    file = PipelineFile("examples/recommend.py", example.read_text(encoding="utf-8"))
+    return Run(file, settings, demo=True)
+
+
+def user_run(file: Path, config: Path | None, address: str | None) -> Run:
+    """A pipeline of the user's own."""
+    return Run(PipelineFile.read(file), Settings.load(config), address)
+
+
+def start(run: Run) -> None:
+    """Run it; comes back when all of it is stopped."""
+    run.file.load()  # a mistake in it is told before anything is started
+    ray_environment.prepare(run.address)
+    # Ray reads its environment when it is imported: not before this line.
+    from freshrank.deploy.live import run_live  # noqa: PLC0415
+
+    run_live(run)
