@@ -18,8 +18,9 @@ from freshrank.actors.messages import RecordBatch, RejectedRecord
 # Seconds after which a broker that does not answer counts as away.
 DEADLINE_S = 10.0
 # A fetch that finds nothing comes back after so long, in milliseconds. A partition that was
-# resumed or sought waits for the fetch that is under way, so it bounds that wait.
-_FETCH_WAIT_MS = 100
+# resumed or sought waits for the fetch that is under way, so it bounds that wait; and the
+# in-memory broker gives new records only to the next fetch, never to one that waits.
+_FETCH_WAIT_MS = 20
 # What one fetch may bring of one partition, in bytes: two batches of 20,000 small events.
 _FETCH_PARTITION_BYTES = 4 << 20
 # A batch on its way to the broker: 65 events of 250 bytes each fill the client's own 16 kB.
