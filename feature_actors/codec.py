@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from operator import attrgetter
-from typing import Annotated, Any, cast
+from functools import reduce
+from operator import attrgetter, or_
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import msgspec
 import numpy as np
@@ -111,7 +113,7 @@ def record_type(stream: Stream) -> type[msgspec.Struct]:
     for field in msgspec.structs.fields(stream.schema):
         rules = _rules(stream, field.name, bounds[field.name])
         if rules is not None:
-            fields.append((field.name, Annotated[field.type, rules], _default(field)))
+            fields.append((field.name, _ruled(field.type, rules), _default(field)))
     return msgspec.defstruct(
         stream.schema.__name__, fields, bases=(stream.schema,), gc=False, kw_only=True
     )
@@ -120,8 +122,8 @@ def record_type(stream: Stream) -> type[msgspec.Struct]:
 def _rules(stream: Stream, name: str, described: inspect.Type) -> msgspec.Meta | None:
     """What holds for a field beside its own type, where that says nothing stricter."""
     if isinstance(described, inspect.UnionType):
-        numeric = [one for one in described.types if isinstance(one, inspect.IntType)]
-        described = numeric[0] if numeric else described
+        rest = [one for one in described.types if not isinstance(one, inspect.NoneType)]
+        described = rest[0] if len(rest) == 1 else described
     if isinstance(described, inspect.IntType):
         least = 0 if name == stream.time else -(2**63)
         unbounded_below = described.ge is None and described.gt is None
@@ -132,6 +134,14 @@ def _rules(stream: Stream, name: str, described: inspect.Type) -> msgspec.Meta |
     if isinstance(described, inspect.StrType) and name in (stream.id, stream.key.key):
         return msgspec.Meta(min_length=described.min_length or 1)
     return None
+
+
+def _ruled(annotation: Any, rules: msgspec.Meta) -> Any:
+    """The type with the rules on it, or on the integer of an optional one."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return Annotated[annotation, rules]
+    members = [one if one is NoneType else Annotated[one, rules] for one in get_args(annotation)]
+    return reduce(or_, members)
 
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:

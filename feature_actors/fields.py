@@ -82,7 +82,7 @@ class Fields(Mapping[str, Field]):
             raise ConfigError(
                 place,
                 f"the field {name!r} is {found.kind.value.__name__}",
-                f"Name one of {wanted}.",
+                f"Name a field of {wanted}.",
             )
         return found
 
