@@ -78,10 +78,11 @@ def event(number: int, who: str, kind: str, item: int, at_ms: int) -> bytes:
 
 
 def impression(made: Recipe, who: str, items: Sequence[int], at_ms: int, number: int = 0) -> bytes:
-    """A logged answer that showed `items`; the first dense input tells impressions apart."""
+    """A logged answer that showed `items`; dense inputs tell number and rank apart."""
     layout = made.encoder.layout
     dense = np.zeros((len(items), len(layout.dense)), dtype="<f4")
     dense[:, 0] = number
+    dense[:, 1] = np.arange(len(items))
     ids = np.tile(np.array(items, dtype="<i8").reshape(-1, 1), (1, layout.id_width))
     return encode_impression(
         Impression(

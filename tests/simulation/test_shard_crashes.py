@@ -1,0 +1,168 @@
+"""Crash at any call, start again, and end where an undisturbed run ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shard_world import Applied, Crash, World, features, run
+from small_shop import LABELLED, recipe
+
+from freshrank.actors.errors import Unavailable
+
+SECONDS = 60
+
+
+@dataclass
+class End:
+    features: dict[str, bytes]
+    examples: Applied
+    stored: dict[bytes, bytes]
+    calls: int
+    dead: int
+
+
+async def finish(world: World) -> End:
+    shard = world.shard()
+    await shard.start()
+    await world.until_read(shard)
+    calls = world.fragile.calls
+    return End(
+        features(shard),
+        world.learner.examples(),
+        dict(world.store.rows),
+        calls,
+        len({one.offset for _, one in world.sink.rejected}),
+    )
+
+
+def undisturbed(labelled: bool = False) -> End:
+    found: list[End] = []
+
+    async def test() -> None:
+        world = World(recipe(LABELLED) if labelled else None)
+        world.fill(SECONDS)
+        found.append(await finish(world))
+
+    run(test)
+    return found[0]
+
+
+def same(end: End, wanted: End) -> None:
+    assert end.examples == wanted.examples
+    assert set(end.examples.values()) == {1}
+    assert end.features == wanted.features
+    assert end.stored == wanted.stored
+    assert end.dead == wanted.dead
+
+
+async def crash_once(world: World, at: int, after: bool) -> None:
+    """Run until the crash (or for a while); the shard is then simply gone."""
+    world.fragile.calls, world.fragile.crash_at, world.fragile.after = 0, at, after
+    try:
+        shard = world.shard()
+        await shard.start()
+        for _ in range(60):
+            await shard.step()
+            world.clock.at_ms += 250
+    except (Crash, Unavailable):
+        pass
+    finally:
+        world.fragile.crash_at = None
+
+
+@pytest.fixture(scope="module")
+def joined_end() -> End:
+    return undisturbed()
+
+
+@pytest.fixture(scope="module")
+def labelled_end() -> End:
+    return undisturbed(labelled=True)
+
+
+def test_the_undisturbed_run_is_worth_comparing_with(joined_end: End, labelled_end: End) -> None:
+    labels = Counter(key[3] for key in joined_end.examples)
+    assert labels[0.0] > 5 and labels[1.0] > 5
+    assert len(labelled_end.examples) == 2 * SECONDS
+    assert len(joined_end.features) == 8
+    assert joined_end.dead > 3
+    assert 100 < joined_end.calls < 1_000
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_shard_that_crashes_at_any_call_ends_where_it_would_have_ended(
+    joined_end: End, after: bool
+) -> None:
+    async def test() -> None:
+        for at in range(joined_end.calls):
+            world = World()
+            world.fill(SECONDS)
+            await crash_once(world, at, after)
+            same(await finish(world), joined_end)
+
+    run(test)
+
+
+@dataclass
+class Episode:
+    """One life of a shard, and what happens to the others meanwhile."""
+
+    at: int
+    """Of the call at which it crashes."""
+    after: bool
+    learner: str
+    away: str
+    """Who cannot be reached all the time."""
+
+
+crashes = st.lists(
+    st.builds(
+        Episode,
+        st.integers(0, 300),
+        st.booleans(),
+        st.sampled_from(["", "save", "crash", "both"]),
+        st.sampled_from(["", "", "store", "sink", "learner"]),
+    ),
+    max_size=6,
+)
+
+
+async def crash_and_compare(world: World, plan: list[Episode], wanted: End) -> None:
+    world.fill(SECONDS)
+    for one in plan:
+        if one.learner == "save":
+            world.learner.checkpoint()
+        world.away(one.away)
+        await crash_once(world, one.at, one.after)
+        world.away("")
+        if one.learner == "both":
+            world.learner.checkpoint()
+        if one.learner in ("crash", "both"):
+            world.learner.crash()
+    same(await finish(world), wanted)
+
+
+@settings(deadline=None, max_examples=60)
+@given(crashes)
+def test_shard_and_learner_may_crash_again_and_again(joined_end: End, plan: list[Episode]) -> None:
+    run(lambda: crash_and_compare(World(), plan, joined_end))
+
+
+@settings(deadline=None, max_examples=25)
+@given(crashes)
+def test_events_with_labels_of_their_own_are_learned_once_whoever_crashes(
+    labelled_end: End, plan: list[Episode]
+) -> None:
+    run(lambda: crash_and_compare(World(recipe(LABELLED)), plan, labelled_end))
+
+
+@settings(deadline=None, max_examples=25)
+@given(crashes, st.integers(1, 50))
+def test_batches_of_another_size_after_each_crash_change_nothing(
+    joined_end: End, plan: list[Episode], at_once: int
+) -> None:
+    run(lambda: crash_and_compare(World(at_once=at_once), plan, joined_end))

@@ -1,0 +1,300 @@
+"""A shard with everything around it in memory, where anything can crash at any call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from small_shop import START_MS, event, impression, recipe
+
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import Cut, Examples, Gradient, Progress, RejectedRecord, Version
+from freshrank.actors.protocols import WriteOutcome
+from freshrank.feature_actors.labelling import Recipe
+from freshrank.feature_actors.labels import Joined
+from freshrank.feature_actors.memory import (
+    MemoryBoard,
+    MemoryLog,
+    MemorySink,
+    MemorySnapshots,
+    MemorySource,
+    MemoryStore,
+)
+from freshrank.feature_actors.pressure import Limits
+from freshrank.feature_actors.shard import Shard, ShardPorts, ShardSettings
+
+PARTITIONS = 2
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@dataclass
+class ManualClock:
+    at_ms: int = START_MS
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+    def monotonic(self) -> float:
+        return self.at_ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        self.at_ms += max(1, int(seconds * 1000))
+        await asyncio.sleep(0)
+
+
+Applied = Counter[tuple[Any, ...]]
+
+
+@dataclass
+class FakeLearner:
+    """Takes spans in order, remembers what it learned, forgets what is not checkpointed."""
+
+    applied: dict[int, Cut] = field(default_factory=dict)
+    learned: dict[int, list[tuple[Cut, Cut, Examples]]] = field(default_factory=dict)
+    durable: dict[int, Cut] = field(default_factory=dict)
+    away: bool = False
+
+    async def push(self, work: Gradient | Examples) -> Progress:
+        if self.away:
+            raise Unavailable("learner", "away")
+        assert isinstance(work, Examples)
+        span = work.span
+        accepted = self.applied.get(span.partition, span.begin) == span.begin
+        if accepted:
+            self.applied[span.partition] = span.end
+            self.learned.setdefault(span.partition, []).append((span.begin, span.end, work))
+        return self._answer(span.partition, accepted)
+
+    async def progress(self, partition: int) -> Progress:
+        if self.away:
+            raise Unavailable("learner", "away")
+        return self._answer(partition, True)
+
+    def checkpoint(self) -> None:
+        self.durable = dict(self.applied)
+
+    def crash(self) -> None:
+        for partition, spans in self.learned.items():
+            kept = self.durable.get(partition)
+            self.learned[partition] = [
+                one for one in spans if kept is not None and _within(one[1], kept)
+            ]
+        self.applied = dict(self.durable)
+
+    def examples(self) -> Applied:
+        """Every example that was learned, with how often."""
+        found: Applied = Counter()
+        for partition, spans in self.learned.items():
+            for _, _, one in spans:
+                for row in range(len(one)):
+                    values = one.inputs.dense[row].tolist(), one.inputs.ids[row].tolist()
+                    key = (partition, *map(tuple, values), float(one.labels[row]))
+                    found[(*key, int(one.event_times_ms[row]))] += 1
+        return found
+
+    def _answer(self, partition: int, accepted: bool) -> Progress:
+        applied, durable = self.applied.get(partition, ()), self.durable.get(partition, ())
+        return Progress(accepted, False, applied, durable, Version(1, 1))
+
+
+def _within(cut: Cut, bound: Cut) -> bool:
+    return all(one <= other for one, other in zip(cut, bound, strict=True))
+
+
+class FussySink(MemorySink):
+    """May be away."""
+
+    away = False
+
+    async def reject(self, suffix: str, records: Sequence[RejectedRecord]) -> None:
+        if self.away:
+            raise Unavailable("kafka", "away")
+        await super().reject(suffix, records)
+
+
+class StrictStore(MemoryStore):
+    """Notices a row that goes back in time; may be away."""
+
+    away = False
+
+    async def claim(self, partition: int, epoch: int) -> int | None:
+        if self.away:
+            raise Unavailable("redis", "away")
+        return await super().claim(partition, epoch)
+
+    async def write(
+        self,
+        partition: int,
+        epoch: int,
+        position: int,
+        keys: Sequence[bytes],
+        rows: bytes | memoryview,
+    ) -> WriteOutcome:
+        if self.away:
+            raise Unavailable("redis", "away")
+        before = {key: self.rows[key] for key in keys if key in self.rows}
+        outcome = await super().write(partition, epoch, position, keys, rows)
+        for key, row in before.items():
+            assert _offset(self.rows[key]) >= _offset(row), f"{key!r} went back"
+        return outcome
+
+
+def _offset(row: bytes) -> int:
+    return int.from_bytes(row[8:16], "little", signed=True)
+
+
+class Fragile:
+    """Passes calls on; the n-th from now on ends the process, before or after its effect."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.crash_at: int | None = None
+        self.after = False
+
+    def wrap(self, thing: Any) -> Any:
+        fragile = self
+
+        class Wrapped:
+            def __getattr__(self, name: str) -> Any:
+                found = getattr(thing, name)
+                if not callable(found):
+                    return found
+                if asyncio.iscoroutinefunction(found):
+
+                    async def call(*args: Any) -> Any:
+                        crashing = fragile._count()
+                        if crashing and not fragile.after:
+                            raise Crash
+                        result = await found(*args)
+                        if crashing:
+                            raise Crash
+                        return result
+
+                    return call
+
+                def call_now(*args: Any) -> Any:
+                    crashing = fragile._count()
+                    if crashing and not fragile.after:
+                        raise Crash
+                    result = found(*args)
+                    if crashing:
+                        raise Crash
+                    return result
+
+                return call_now
+
+        return Wrapped()
+
+    def _count(self) -> bool:
+        self.calls += 1
+        return self.crash_at is not None and self.calls - 1 == self.crash_at
+
+
+class World:
+    """Two partitions, the parts around a shard, and records that arrive as time goes on."""
+
+    def __init__(
+        self, made: Recipe | None = None, limits: Limits | None = None, at_once: int = 7
+    ) -> None:
+        self.recipe = made or recipe()
+        self.clock = ManualClock()
+        self.log = MemoryLog(PARTITIONS)
+        self.sink = FussySink(self.log, self.clock)
+        self.store = StrictStore()
+        self.snapshots = MemorySnapshots()
+        self.board = MemoryBoard(self.clock)
+        self.learner = FakeLearner()
+        self.fragile = Fragile()
+        self.settings = ShardSettings(
+            poll_max_records=at_once,
+            poll_timeout_s=0.0,
+            snapshot_interval_s=3.0,
+            limits=limits or Limits(),
+            lock_step=True,
+        )
+
+    def away(self, part: str) -> None:
+        """Only `part` (``store``, ``sink``, ``learner`` or none) cannot be reached."""
+        self.store.away = part == "store"
+        self.sink.away = part == "sink"
+        self.learner.away = part == "learner"
+
+    def shard(self, **changes: Any) -> Shard:
+        """A new shard on what its predecessor left behind."""
+        wrap = self.fragile.wrap
+        ports = ShardPorts(
+            source=changes.get("source") or wrap(MemorySource(self.log)),
+            sink=wrap(self.sink),
+            store=wrap(self.store),
+            learner=wrap(self.learner),
+            differentiator=None,
+            weights=None,
+            snapshots=wrap(self.snapshots),
+            board=wrap(self.board),
+            clock=self.clock,
+        )
+        settings = changes.get("settings", self.settings)
+        return Shard(self.recipe, range(PARTITIONS), ports, settings)
+
+    def fill(self, seconds: int, seed: int = 1) -> None:
+        """Some minutes of shopping: events, items shown, duplicates, late and broken records."""
+        random = np.random.default_rng(seed)
+        joined = isinstance(self.recipe.label, Joined)
+        number = 0
+        for second in range(seconds):
+            for partition in range(PARTITIONS):
+                who = f"u{partition}-{random.integers(4)}"
+                at_ms = second * 1000 + int(random.integers(0, 3_000))
+                kind = "order" if random.random() < 0.4 else "view"
+                record = event(number, who, kind, int(random.integers(1, 4)), at_ms)
+                stamp_ms = START_MS + second * 1000 + 4_000
+                self.log.append("events", partition, record, stamp_ms)
+                if random.random() < 0.15:
+                    self.log.append("events", partition, record, stamp_ms)
+                if random.random() < 0.1:
+                    self.log.append("events", partition, b"{broken", stamp_ms)
+                if joined and random.random() < 0.5:
+                    items = random.integers(1, 4, size=2).tolist()
+                    shown = impression(self.recipe, who, items, second * 1000, number)
+                    self.log.append("shown", partition, shown, stamp_ms)
+                number += 1
+
+    async def until_read(self, shard: Shard, patience: int = 2_000) -> None:
+        """Step until nothing is left to read and to give away."""
+        for _ in range(patience):
+            await shard.step()
+            self.clock.at_ms += 250
+            done = all(
+                self.log.end(topic, partition) == at and not state.outbox.unsent
+                for partition, state in shard.states.items()
+                for topic, at in zip(self.recipe.topics, state.cut, strict=True)
+            )
+            if done and not any(len(state.dirty) for state in shard.states.values()):
+                return
+        raise AssertionError(f"not done after {patience} steps: {await shard.status()}")
+
+
+def features(shard: Shard) -> dict[str, bytes]:
+    """The row of every entity."""
+    found: dict[str, bytes] = {}
+    for state in shard.states.values():
+        slots = state.table.slots()
+        rows = state.table.rows(slots)
+        for name, row in zip(state.table.entities(slots), rows, strict=True):
+            found[name] = row.tobytes()
+    return found
+
+
+def run(test: Callable[[], Any]) -> None:
+    async def whole() -> None:
+        async with asyncio.timeout(120):
+            await test()
+
+    asyncio.run(whole())
