@@ -110,6 +110,7 @@ def test_the_newest_delta_is_kept_however_large() -> None:
         publisher = Publisher(kept=0)
         publisher.publish(2)
         assert versions(await publisher.log.newer_than(Version(1, 1), LONG_S)) == [2]
+        assert publisher.snapshots == 0
 
     asyncio.run(scenario())
 
