@@ -9,15 +9,17 @@ from typing import TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from freshrank.actors.errors import FreshrankError, RequestError
+from freshrank.serve.answers import HealthAnswer, ReadyAnswer
 from freshrank.serve.openapi import document
 from freshrank.serve.page.assembly import page
-from freshrank.serve.schema import ErrorAnswer, Problem
-from freshrank.serve.service import ScoringService, problem_of, status_of
+from freshrank.serve.problems import answer_of, problem, status_of
+from freshrank.serve.service import ScoringService
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 ServiceFactory: TypeAlias = Callable[[], Awaitable[ScoringService]]
@@ -46,7 +48,9 @@ def build_app(factory: ServiceFactory) -> Starlette:
         yield
         await service.stop()
 
-    return Starlette(lifespan=lifespan)
+    return Starlette(
+        lifespan=lifespan, exception_handlers={HTTPException: _no_route, Exception: _our_fault}
+    )
 
 
 class Routes:
@@ -62,9 +66,9 @@ class Routes:
     def table(self) -> list[Route]:
         """The routes; each knows its own methods, and answers errors as JSON."""
         return [
-            self._route("/v1/score", self.score, "POST"),
-            self._route("/v1/events", self.events, "POST"),
-            self._route("/v1/features/{entity}/{id}", self.features),
+            self._route("/v1/score", self._shed(self.score), "POST"),
+            self._route("/v1/events", self._shed(self.events), "POST"),
+            self._route("/v1/features/{entity}/{id:path}", self._shed(self.features)),
             self._route("/v1/model", self.model),
             self._route("/v1/pipeline", self.pipeline),
             self._route("/v1/status", self.status),
@@ -90,7 +94,7 @@ class Routes:
 
     async def model(self, request: Request) -> Response:
         """GET /v1/model."""
-        return _json(self._service.model_info())
+        return _json(self._service.model())
 
     async def pipeline(self, request: Request) -> Response:
         """GET /v1/pipeline."""
@@ -103,16 +107,16 @@ class Routes:
     async def healthz(self, request: Request) -> Response:
         """GET /healthz: 200 while this replica can go on."""
         broken = self._service.health()
-        return _json({"ok": broken is None, "reason": broken}, 503 if broken else 200)
+        return _json(HealthAnswer(broken is None, broken), 503 if broken else 200)
 
     async def readyz(self, request: Request) -> Response:
         """GET /readyz: 200 while it holds weights and the online store answers."""
         missing = await self._service.readiness()
-        return _json({"ready": not missing, "missing": missing}, 503 if missing else 200)
+        return _json(ReadyAnswer(not missing, missing), 503 if missing else 200)
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics."""
-        text = self._service.metrics.expose(await self._service.statuses())
+        text = await self._service.expose_metrics()
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def openapi(self, request: Request) -> Response:
@@ -125,31 +129,38 @@ class Routes:
         return HTMLResponse(self._page.html, headers=headers)
 
     def _route(self, path: str, handler: Handler, method: str = "GET") -> Route:
-        requests = self._service.metrics.requests
+        metrics = self._service.metrics
 
-        async def guarded(request: Request) -> Response:
-            if self._ongoing >= self._limits.requests:
-                response = _problem("server", "too many requests at once", 503)
-                response.headers["Retry-After"] = _RETRY_AFTER_S
-            else:
-                response = await self._answer(handler, request)
-            requests.labels(path, response.status_code).inc()
+        async def answered(request: Request) -> Response:
+            response = await self._answer(handler, request)
+            metrics.answered(path, response.status_code)
             return response
 
-        return Route(path, guarded, methods=[method])
+        return Route(path, answered, methods=[method])
+
+    def _shed(self, handler: Handler) -> Handler:
+        """Refuse what is too much at once. What watches the replica is never refused."""
+
+        async def shed(request: Request) -> Response:
+            if self._ongoing >= self._limits.requests:
+                raise RequestError("server", "too many requests at once", status=503)
+            self._ongoing += 1
+            try:
+                return await handler(request)
+            finally:
+                self._ongoing -= 1
+
+        return shed
 
     async def _answer(self, handler: Handler, request: Request) -> Response:
-        self._ongoing += 1
         try:
+            _check_headers(request, self._limits.header_bytes)
             return await handler(request)
         except FreshrankError as error:
-            field, reason = problem_of(error)
-            response = _problem(field, reason, status_of(error))
+            response = _json(answer_of(error), status_of(error))
             if response.status_code == 503:
                 response.headers["Retry-After"] = _RETRY_AFTER_S
             return response
-        finally:
-            self._ongoing -= 1
 
     async def _body(self, request: Request) -> bytes:
         """The whole body; raises RequestError when it is too large or comes too slowly."""
@@ -166,12 +177,31 @@ class Routes:
         except TimeoutError as error:
             reason = f"not complete after {_BODY_DEADLINE_S} s"
             raise RequestError("body", reason, status=408) from error
+        except ClientDisconnect as error:  # nobody is left to read the answer
+            raise RequestError("body", "the client went away", status=400) from error
         return b"".join(parts)
+
+
+def _check_headers(request: Request, bound: int) -> None:
+    """Raise RequestError when the headers are larger than a client of ours has reason to send."""
+    size = sum(len(name) + len(value) for name, value in request.scope["headers"])
+    if size > bound:
+        raise RequestError("headers", f"{size} bytes, more than {bound}", status=431)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """No such path, or not by this method."""
+    assert isinstance(error, HTTPException)
+    field = "method" if error.status_code == 405 else "path"
+    response = _json(problem(field, error.detail), error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _our_fault(request: Request, error: Exception) -> Response:
+    """What nobody foresaw: the server logs it with its trace, the caller learns that it was us."""
+    return _json(problem("server", f"unexpected {type(error).__name__}"), 500)
 
 
 def _json(content: object, status: int = 200) -> Response:
     return Response(_encode(content), status, media_type="application/json")
-
-
-def _problem(field: str, reason: str, status: int) -> Response:
-    return _json(ErrorAnswer(Problem(field, reason)), status)

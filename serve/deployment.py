@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 from ray import serve
 from ray.serve.config import HTTPOptions
@@ -74,6 +72,6 @@ def deploy(factory: ServiceFactory, options: ReplicaOptions) -> None:
     serve.run(application(factory, options), name=APP_NAME, route_prefix="/")
 
 
-def shut_down() -> None:
-    """Take all replicas and the ingress down."""
-    cast(Callable[[], None], serve.shutdown)()
+def delete() -> None:
+    """Take the replicas down, once they have answered what they were asked; the ingress stays."""
+    serve.delete(APP_NAME)

@@ -1,92 +1,169 @@
-"""The OpenAPI document, made from the very types that requests are decoded with."""
+"""The OpenAPI document, made from the very types that requests and answers are coded with."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-from freshrank.serve.schema import (
-    TEXT_BOUND,
+from freshrank.serve.answers import (
     ErrorAnswer,
     EventsAnswer,
-    Limits,
+    FeaturesAnswer,
+    HealthAnswer,
+    ModelAnswer,
+    PipelineAnswer,
+    ReadyAnswer,
     ScoreAnswer,
+    Statuses,
 )
+from freshrank.serve.schema import TEXT_BOUND
 from freshrank.serve.service import ScoringService
 
-Document = dict[str, Any]
+Document: TypeAlias = dict[str, Any]
 
 _REFERENCES = "#/components/schemas/{name}"
-_FREE = {"type": "object"}
+_MEANINGS = {
+    "400": "Not JSON",
+    "404": "There is no such entity here",
+    "408": "The body came too slowly",
+    "413": "The body is too large",
+    "422": "A field is wrong; the answer names it",
+    "431": "The headers are too large",
+    "500": "Our fault",
+    "503": "Overloaded, or what it takes is not there in time: try again",
+}
+_BODY_ERRORS = ("400", "408", "413", "422", "431", "500", "503")
+_RETRY_AFTER = {
+    "description": "Seconds to wait before the next try",
+    "schema": {"type": "string", "pattern": "^[0-9]+$"},
+}
 
 
 def document(service: ScoringService) -> Document:
     """OpenAPI 3.1, for this pipeline."""
-    limits = service.settings.limits
-    schemas, components = _components(service, limits)
-    score, score_answer, events_answer, error = schemas
-    event = service.settings.event_schema
-    many = {"type": "array", "items": event, "minItems": 1, "maxItems": limits.events}
-    errors = {
-        status: _answer(meaning, error)
-        for status, meaning in (
-            ("400", "Not JSON"),
-            ("408", "The body came too slowly"),
-            ("413", "The body is too large"),
-            ("422", "A field is wrong; the answer names it"),
-            ("503", "Overloaded, or what was asked for is not there in time"),
-        )
+    settings = service.settings
+    types: dict[str, Any] = {
+        "request": service.decoder.request_type,
+        "score": ScoreAnswer,
+        "events": EventsAnswer,
+        "features": FeaturesAnswer,
+        "model": ModelAnswer,
+        "pipeline": PipelineAnswer,
+        "status": Statuses,
+        "health": HealthAnswer,
+        "ready": ReadyAnswer,
+        "error": ErrorAnswer,
     }
-    identity = [
-        _parameter("entity", {"type": "string", "enum": [service.settings.entity]}),
-        _parameter("id", {"type": "string", "minLength": 1, "maxLength": TEXT_BOUND}),
-    ]
-    unknown = {"404": _answer("Another entity", error)} | {
-        status: errors[status] for status in ("422", "503")
-    }
+    found, components = msgspec.json.schema_components(types.values(), ref_template=_REFERENCES)
+    writer = _Writer(dict(zip(types, found, strict=True)))
+    event = dict(settings.event_schema)
+    events = {"type": "array", "items": event, "minItems": 1, "maxItems": settings.limits.events}
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"Freshrank: {service.settings.pipeline}", "version": "1"},
-        "paths": {
-            "/v1/score": {"post": _post("Score candidates", score, score_answer, errors)},
-            "/v1/events": {
-                "post": _post(
-                    "Write events to the topic", {"anyOf": [event, many]}, events_answer, errors
-                )
-            },
-            "/v1/features/{entity}/{id}": {
-                "get": _get("The features of one entity, as of now", unknown)
-                | {"parameters": identity}
-            },
-            "/v1/model": {"get": _get("Version, age and contents of the weights")},
-            "/v1/pipeline": {"get": _get("What this pipeline takes")},
-            "/v1/status": {"get": _get("The figures of all parts")},
-            "/healthz": {"get": _get("Alive", {"503": _answer("Broken for good", _FREE)})},
-            "/readyz": {"get": _get("Ready", {"503": _answer("Something is missing", _FREE)})},
-        },
+        "info": {"title": f"Freshrank: {settings.pipeline}", "version": "1"},
+        "paths": writer.actions({"anyOf": [event, events]})
+        | writer.looks(settings.entity)
+        | writer.watched(),
         "components": {"schemas": components},
     }
 
 
-def _components(service: ScoringService, limits: Limits) -> tuple[list[Document], Document]:
-    types = [service.decoder.request_type, ScoreAnswer, EventsAnswer, ErrorAnswer]
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCES)
-    request = components[service.decoder.request_type.__name__]
-    request["properties"]["candidates"] |= {"minItems": 1, "maxItems": limits.candidates}
-    return list(schemas), components
+class _Writer:
+    """Writes down one path after another; `schemas` are those of the answers, by name."""
 
+    def __init__(self, schemas: Document) -> None:
+        self._schemas = schemas
 
-def _post(summary: str, body: Document, answer: Document, errors: Document) -> Document:
-    return {
-        "summary": summary,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {"200": _answer("Done", answer), **errors},
-    }
+    def actions(self, events: Document) -> Document:
+        """What is posted."""
+        return {
+            "/v1/score": {
+                "post": self._post(
+                    "score", "Score candidates for one entity", self._schemas["request"]
+                )
+            },
+            "/v1/events": {
+                "post": self._post(
+                    "events",
+                    "Write one event or a list of them to the topic. After a 503 some may have "
+                    "been written; sending all again is safe, they are recognised by their ids",
+                    events,
+                )
+            },
+        }
 
+    def looks(self, entity: str) -> Document:
+        """What is read."""
+        identity = [
+            _parameter("entity", {"type": "string", "enum": [entity]}),
+            _parameter("id", {"type": "string", "minLength": 1, "maxLength": TEXT_BOUND}),
+        ]
+        features = self._get("features", "The features of one entity, as of now", "404", "422")
+        return {
+            "/v1/features/{entity}/{id}": {"get": features | {"parameters": identity}},
+            "/v1/model": {"get": self._get("model", "Version, age and contents of the weights")},
+            "/v1/pipeline": {"get": self._get("pipeline", "What this pipeline takes")},
+            "/v1/status": {"get": self._get("status", "The figures of all parts")},
+        }
 
-def _get(summary: str, others: Document | None = None) -> Document:
-    return {"summary": summary, "responses": {"200": _answer("Done", _FREE), **(others or {})}}
+    def watched(self) -> Document:
+        """What machines and people watch the replica by."""
+        return {
+            "/healthz": {"get": self._probe("health", "Whether this replica can go on")},
+            "/readyz": {"get": self._probe("ready", "Whether it has weights and features")},
+            "/metrics": {"get": self._text("metrics", "Prometheus metrics", "text/plain")},
+            "/openapi.json": {"get": self._text("openapi", "This document", "application/json")},
+            "/": {"get": self._text("page", "A page to watch and to play", "text/html")},
+        }
+
+    def _post(self, name: str, summary: str, body: Document) -> Document:
+        content = {"application/json": {"schema": body}}
+        return {
+            "operationId": name,
+            "summary": summary,
+            "requestBody": {"required": True, "content": content},
+            "responses": {
+                "200": _answer("Done", self._schemas[name]),
+                **self._errors(_BODY_ERRORS),
+            },
+        }
+
+    def _get(self, name: str, summary: str, *errors: str) -> Document:
+        errors = (*errors, "431", "500", "503")
+        return {
+            "operationId": name,
+            "summary": summary,
+            "responses": {"200": _answer("Done", self._schemas[name]), **self._errors(errors)},
+        }
+
+    def _probe(self, name: str, summary: str) -> Document:
+        schema = self._schemas[name]
+        return {
+            "operationId": name,
+            "summary": summary,
+            "responses": {
+                "200": _answer("Yes", schema),
+                "503": _answer("No", schema),
+                **self._errors(("431", "500")),
+            },
+        }
+
+    def _text(self, name: str, summary: str, media_type: str) -> Document:
+        return {
+            "operationId": name,
+            "summary": summary,
+            "responses": {
+                "200": {"description": "Done", "content": {media_type: {"schema": {}}}},
+                **self._errors(("431", "500")),
+            },
+        }
+
+    def _errors(self, statuses: tuple[str, ...]) -> Document:
+        found = {one: _answer(_MEANINGS[one], self._schemas["error"]) for one in statuses}
+        if "503" in found:
+            found["503"]["headers"] = {"Retry-After": _RETRY_AFTER}
+        return found
 
 
 def _answer(meaning: str, schema: Document) -> Document:

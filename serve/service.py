@@ -6,22 +6,14 @@ import asyncio
 import itertools
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import msgspec
 import numpy as np
 
 from freshrank.actors.clock import Clock
-from freshrank.actors.errors import (
-    BadRecord,
-    FreshrankError,
-    RequestError,
-    StaleParameters,
-    Unavailable,
-)
-from freshrank.actors.impressions import Impression, encode_impression
-from freshrank.actors.messages import Cut, Inputs, Ints, Version
+from freshrank.actors.errors import BadRecord, RequestError, Unavailable
 from freshrank.actors.protocols import (
     JsonValue,
     RecordSink,
@@ -30,65 +22,36 @@ from freshrank.actors.protocols import (
     Status,
     StatusBoard,
 )
-from freshrank.serve.feature_reader import FeatureReader, StoredRow
-from freshrank.serve.metrics import ServeMetrics
-from freshrank.serve.schema import (
-    TEXT_BOUND,
+from freshrank.serve.answers import (
+    Bounds,
     EventsAnswer,
     FeatureInfo,
-    Limits,
+    FeaturesAnswer,
+    ModelAnswer,
     ModelInfo,
+    PipelineAnswer,
     Position,
     ScoreAnswer,
+)
+from freshrank.serve.feature_reader import FeatureReader, StoredRow
+from freshrank.serve.metrics import ServeMetrics
+from freshrank.serve.model import FollowedModel, wait_for_age, wait_for_version
+from freshrank.serve.schema import (
+    TEXT_BOUND,
+    Limits,
     ScoreCall,
     ScoreDecoder,
+    placed,
     rounded,
     split_events,
 )
+from freshrank.serve.shown import Scored, ShownLog
 
+# Figures are for people: a busy moment is no reason to show none.
+_BOARD_TIMEOUT_S = 1.0
 
-class FollowedModel(Protocol):
-    """What keeps the weights at the learner's newest version (`actors.follower.Follower`)."""
-
-    @property
-    def version(self) -> Version | None:
-        """None before the first snapshot."""
-        ...
-
-    @property
-    def error(self) -> str | None:
-        """What the learner's last answer failed with."""
-        ...
-
-    @property
-    def applied(self) -> Mapping[int, Cut]:
-        """How far each partition's examples are contained in the weights."""
-        ...
-
-    @property
-    def newest_event_ms(self) -> int:
-        """The newest event time contained in the weights."""
-        ...
-
-    def age_ms(self) -> int | None:
-        """Since the weights were published."""
-        ...
-
-    def silence_ms(self) -> int | None:
-        """Since the learner last answered."""
-        ...
-
-    def status(self) -> dict[str, JsonValue]:
-        """The figures of this copy."""
-        ...
-
-    async def wait_for(self, version: Version, timeout_s: float) -> None:
-        """Come back when the weights are at least `version`; raises StaleParameters."""
-        ...
-
-    async def run(self) -> None:
-        """Follow for ever."""
-        ...
+# Seconds between two posts of a replica's figures: the page looks once a second.
+_POST_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +69,8 @@ class ServiceSettings:
     event_schema: Mapping[str, JsonValue]
     """JSON schema of one event."""
     samples: Mapping[str, JsonValue] = field(default_factory=dict)
-    """Examples for the page: ``entities`` and ``candidates``."""
+    """For the page: ``entities``, ``candidates``, ``event`` (values of fields), ``choices`` (of
+    fields) and ``automatic`` (which fields are the event's ``id``, ``time`` and ``key``)."""
     show: int = 10
     """How many of the best candidates count as shown where the request does not say."""
     read_timeout_s: float = 0.05
@@ -139,40 +103,62 @@ class ScoringService:
         self.metrics = ServeMetrics()
         self._parts = parts
         self.decoder = ScoreDecoder(settings.entity, parts.served.context, settings.limits)
+        topic = settings.impressions_topic
+        self._shown_log = (
+            None if topic is None else ShownLog(parts.served, parts.sink, topic, settings.layout)
+        )
         # Unique over replicas and restarts, and cheap: a random prefix and a counter.
-        self._request_prefix = os.urandom(6).hex()
+        self._id = os.urandom(6).hex()
         self._request_numbers = itertools.count()
         self._following: asyncio.Task[None] | None = None
+        self._posting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to follow the learner. Called on the event loop that will serve."""
         self._following = asyncio.create_task(self._parts.model.run(), name="follow the learner")
+        self._posting = asyncio.create_task(self._post_figures(), name="post figures")
 
     async def stop(self) -> None:
         """Flush the impressions and leave."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        tasks = [task for task in (self._following, self._posting) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._parts.close()
 
     async def score(self, body: bytes) -> ScoreAnswer:
         """Answer POST /v1/score. Raises RequestError and StaleParameters."""
         call = self.decoder.decode(body)
-        with self.metrics.latency.time():
-            await self._await_model(call)
-            return await self._score(call)
+        parts, begun = self._parts, self._parts.clock.monotonic()
+        timeout_s = self.settings.wait_timeout_s
+        if call.min_version is not None:
+            await wait_for_version(parts.model, call.min_version, timeout_s)
+        if call.max_model_age_ms is not None:
+            await wait_for_age(parts.model, call.max_model_age_ms, timeout_s, parts.clock)
+        found = await parts.store.read(parts.served.key(call.entity))
+        answer = self._answer(call, found)
+        ended = parts.clock.monotonic()
+        self.metrics.scored(begun, ended, call.count, found.source, answer.features.age_ms)
+        return answer
 
     async def add_events(self, body: bytes) -> EventsAnswer:
-        """Answer POST /v1/events: all checked first, then all written. Raises Unavailable too."""
-        events = split_events(body, self.settings.limits)
-        keys = [self._event_key(index, event) for index, event in enumerate(events)]
+        """Answer POST /v1/events: all checked first, then all written.
+
+        Raises RequestError, and Unavailable when not all could be written: then some may have
+        been, and sending all again is safe, because events are recognised by their ids.
+        """
+        events, many = split_events(body, self.settings.limits)
+        keys = [
+            self._event_key(event, f"events[{index}]" if many else "")
+            for index, event in enumerate(events)
+        ]
         topic, sink = self.settings.events_topic, self._parts.sink
         places = await asyncio.gather(
             *(sink.send(topic, key, event) for key, event in zip(keys, events, strict=True))
         )
         return EventsAnswer(len(events), [Position(*place) for place in places])
 
-    async def features(self, entity: str, key: str) -> dict[str, JsonValue]:
+    async def features(self, entity: str, key: str) -> FeaturesAnswer:
         """Answer GET /v1/features/{entity}/{id}. Raises RequestError."""
         if entity != self.settings.entity:
             reason = f"there is no entity {entity!r} here, only {self.settings.entity!r}"
@@ -181,50 +167,56 @@ class ScoringService:
             raise RequestError("id", f"from 1 to {TEXT_BOUND} characters")
         found = await self._parts.store.read(self._parts.served.key(key))
         at_ms = self._parts.clock.now_ms()
-        return {
-            "entity": entity,
-            "id": key,
-            "at_ms": at_ms,
-            **msgspec.structs.asdict(self._freshness(found, at_ms)),
-            "features": self._parts.served.describe(found.row, at_ms),
-        }
+        return FeaturesAnswer(
+            *msgspec.structs.astuple(self._freshness(found, at_ms)),
+            entity=entity,
+            id=key,
+            at_ms=at_ms,
+            features=dict(self._parts.served.describe(found.row, at_ms)),
+        )
 
-    def model_info(self) -> dict[str, JsonValue]:
+    def model(self) -> ModelAnswer:
         """Answer GET /v1/model."""
         model = self._parts.model
-        return {
-            **msgspec.structs.asdict(self._model()),
-            "newest_event_ms": model.newest_event_ms or None,
-            "learner_silent_ms": model.silence_ms(),
-            "learner_error": model.error,
-            "applied": {str(partition): list(cut) for partition, cut in model.applied.items()},
-        }
+        return ModelAnswer(
+            *msgspec.structs.astuple(self._model()),
+            newest_event_ms=model.newest_event_ms or None,
+            learner_silent_ms=model.silence_ms(),
+            learner_error=model.error,
+            applied={str(partition): list(cut) for partition, cut in model.applied.items()},
+        )
 
-    def describe(self) -> dict[str, JsonValue]:
-        """Answer GET /v1/pipeline: what a caller, or the page, has to know."""
-        return {
-            "pipeline": self.settings.pipeline,
-            "entity": self.settings.entity,
-            "candidate": {name: kind.__name__ for name, kind in self._parts.served.context.items()},
-            "event_schema": self.settings.event_schema,
-            "samples": self.settings.samples,
-        }
+    def describe(self) -> PipelineAnswer:
+        """Answer GET /v1/pipeline."""
+        settings, limits = self.settings, self.settings.limits
+        return PipelineAnswer(
+            pipeline=settings.pipeline,
+            entity=settings.entity,
+            candidate={name: kind.__name__ for name, kind in self._parts.served.context.items()},
+            event_schema=dict(settings.event_schema),
+            samples=dict(settings.samples),
+            show=settings.show,
+            bounds=Bounds(limits.body_bytes, limits.candidates, limits.events),
+        )
 
     async def statuses(self) -> dict[str, Status]:
-        """Answer GET /v1/status: what all parts posted, and this replica's own figures."""
+        """Answer GET /v1/status: what all parts posted, and this replica's own figures of now."""
         statuses: dict[str, Status] = {}
         try:
-            async with asyncio.timeout(self.settings.read_timeout_s):
+            async with asyncio.timeout(_BOARD_TIMEOUT_S):
                 statuses.update(await self._parts.board.collect())
         except (Unavailable, TimeoutError) as error:
             statuses["board"] = {"error": str(error) or "no answer"}
-        statuses["replica"] = {
-            "model": self._parts.model.status(),
-            "store_error": self._parts.store.error,
-            "store_failures": self._parts.store.failures,
-            "impressions_lost": self._parts.sink.failures,
-        }
+        statuses.pop(f"replica-{self._id}", None)
+        statuses["replica"] = self._figures()
         return statuses
+
+    async def expose_metrics(self) -> bytes:
+        """Answer GET /metrics. Other replicas are left out: each is asked by itself."""
+        statuses = await self.statuses()
+        return self.metrics.expose(
+            {part: one for part, one in statuses.items() if not part.startswith("replica-")}
+        )
 
     def health(self) -> str | None:
         """What has stopped this replica for good; None while it works."""
@@ -246,99 +238,60 @@ class ScoringService:
             missing["online_store"] = str(error) or "no answer"
         return missing
 
-    async def _await_model(self, call: ScoreCall) -> None:
-        model, timeout_s = self._parts.model, self.settings.wait_timeout_s
-        if call.min_version is not None and (
-            model.version is None or model.version < call.min_version
-        ):
-            await model.wait_for(call.min_version, timeout_s)
-        wanted = call.max_model_age_ms
-        if wanted is None:
-            return
-        age = model.age_ms()
-        if age is None or age > wanted:
-            held = model.version or Version(0, 0)
-            await model.wait_for(Version(held.epoch, held.step + 1), timeout_s)
-
-    async def _score(self, call: ScoreCall) -> ScoreAnswer:
+    def _answer(self, call: ScoreCall, found: StoredRow) -> ScoreAnswer:
+        # Without an await: features, version and scores belong together.
         parts = self._parts
-        found = await parts.store.read(parts.served.key(call.entity))
-        # From here on without an await: features, version and scores belong together.
         at_ms = parts.clock.now_ms()
         inputs = parts.served.inputs(found.row, call.entity, call.columns, at_ms)
         scores = parts.scorer.score(inputs)
         ranking = np.argsort(-scores, kind="stable")
         answer = ScoreAnswer(
-            request_id=f"{self._request_prefix}-{next(self._request_numbers)}",
+            request_id=f"{self._id}-{next(self._request_numbers)}",
             model=self._model(),
             features=self._freshness(found, at_ms),
             scores=rounded(scores),
             ranking=ranking.tolist(),
         )
-        self.metrics.candidates.inc(call.count)
-        self.metrics.features.labels(found.source).inc()
-        self._log_shown(call, answer, inputs, ranking, at_ms)
+        shown = ranking[: self.settings.show if call.show is None else call.show]
+        if len(shown) and self._shown_log is not None:
+            scored = Scored(call.entity, answer, call.columns, inputs, shown, at_ms)
+            # At the next turn of the loop: the answer goes out first.
+            asyncio.get_running_loop().call_soon(self._log_shown, self._shown_log, scored)
         return answer
+
+    def _log_shown(self, log: ShownLog, scored: Scored) -> None:
+        self.metrics.shown(log.add(scored))
 
     def _model(self) -> ModelInfo:
         version = self._parts.model.version
         return ModelInfo(None if version is None else str(version), self._parts.model.age_ms())
 
     def _freshness(self, found: StoredRow, at_ms: int) -> FeatureInfo:
-        event_time_ms, offset = self._parts.served.freshness(found.row)
         if found.row is None:
             return FeatureInfo(found.source, None, None, None)
+        event_time_ms, offset = self._parts.served.freshness(found.row)
         return FeatureInfo(found.source, event_time_ms, max(0, at_ms - event_time_ms), offset)
 
-    def _log_shown(
-        self, call: ScoreCall, answer: ScoreAnswer, inputs: Inputs, ranking: Ints, at_ms: int
-    ) -> None:
-        """Queue the rows of the best candidates, as they were scored, for the joiner."""
-        topic = self.settings.impressions_topic
-        shown = ranking[: self.settings.show if call.show is None else call.show]
-        if topic is None or not len(shown):
-            return
-        impression = Impression(
-            request_id=answer.request_id,
-            entity=call.entity,
-            at_ms=at_ms,
-            version=answer.model.version or "",
-            layout=self.settings.layout,
-            join_keys=self._parts.served.join_keys(call.columns)[shown].tobytes(),
-            dense=inputs.dense[shown].tobytes(),
-            ids=inputs.ids[shown].tobytes(),
-        )
-        try:
-            key = call.entity.encode("utf-8", "surrogatepass")
-            self._parts.sink.send_nowait(topic, key, encode_impression(impression))
-        except Unavailable:
-            # The score is worth more than its example: answered, and counted as lost.
-            self.metrics.impressions.labels("lost").inc()
-        else:
-            self.metrics.impressions.labels("logged").inc()
-
-    def _event_key(self, index: int, event: bytes) -> bytes:
+    def _event_key(self, event: bytes, place: str) -> bytes:
         try:
             return self._parts.event_key(event)
         except BadRecord as error:
-            raise RequestError(f"events[{index}]", error.reason) from error
+            raise RequestError(*placed(error.reason, place)) from error
 
+    def _figures(self) -> dict[str, JsonValue]:
+        parts = self._parts
+        return {
+            "model": parts.model.status(),
+            "store_error": parts.store.error,
+            "store_failures": parts.store.failures,
+            "impressions_lost": parts.sink.failures,
+            **self.metrics.figures(parts.clock.monotonic()),
+        }
 
-def status_of(error: FreshrankError) -> int:
-    """The HTTP status that says what an error means to the caller."""
-    if isinstance(error, RequestError):
-        return error.status
-    if isinstance(error, StaleParameters | Unavailable):
-        return 503
-    return 500
-
-
-def problem_of(error: FreshrankError) -> tuple[str, str]:
-    """Field and reason of an error, as the answer names them."""
-    if isinstance(error, RequestError):
-        return error.field, error.reason
-    if isinstance(error, StaleParameters):
-        return "min_version", str(error)
-    if isinstance(error, Unavailable):
-        return error.part, error.reason
-    return "server", str(error)
+    async def _post_figures(self) -> None:
+        """Let the other replicas, and what reads the board, know."""
+        while True:
+            # Readiness tells of an outage; figures are worth no more than the next try.
+            with suppress(Unavailable):
+                await self._parts.board.post(f"replica-{self._id}", self._figures())
+            await self._parts.clock.sleep(_POST_S)

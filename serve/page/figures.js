@@ -54,7 +54,7 @@ function figuresOf(status, model, at) {
   const events = sum(shards, (one) => one.events);
   const requests = sum(replicas, (one) => one.requests);
   return {
-    at, shards: shards.length, learner: learner !== null,
+    at, shards: shards.length, starting: shards.filter((one) => one.starting).length, learner: learner !== null,
     events, eventsPerS: rates.events.at(at, events),
     lag: sum(shards, (one) => one.lag_total), late: sum(shards, (one) => one.late),
     dead: sum(shards, (one) => one.dead),
@@ -98,7 +98,8 @@ const TILES = [
   {
     title: "Lag", zero: true, unit: " records unread", missing: noShard,
     lines: [{ name: "lag", style: "live", read: (now) => now.lag, ...count }],
-    under: (now) => `${now.shards} shard${now.shards === 1 ? "" : "s"}`,
+    under: (now) => `${now.shards} shard${now.shards === 1 ? "" : "s"}`
+      + (now.starting ? ` · ${now.starting} starting` : ""),
   },
   {
     title: "Event to features", zero: true, missing: noShard,
@@ -180,6 +181,7 @@ function alertsOf(status, ready, model) {
   const found = Object.entries(ready.missing ?? {}).map(([part, reason]) => [`not ready: ${part}`, reason]);
   for (const [part, figures] of Object.entries(status)) {
     if (figures.error) found.push([part, figures.error]);
+    for (const [what, reason] of Object.entries(figures.health ?? {})) found.push([`${part}: ${what}`, reason]);
     for (const one of figures.alerts ?? []) found.push([part, one]);
     for (const one of (figures.quarantined ?? []).slice(-1)) found.push([`${part} quarantined`, one]);
     if (figures.store_error) found.push([`${part}: online store`, figures.store_error]);

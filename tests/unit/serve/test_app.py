@@ -177,7 +177,7 @@ def test_one_event_needs_no_list(replica: ReplicaUnderTest) -> None:
 def test_of_a_list_with_a_wrong_event_none_is_written(replica: ReplicaUnderTest) -> None:
     answer = post(replica, "/v1/events", json=[{"user_id": "a"}, {"user_id": 5}])
     assert answer.status_code == 422
-    assert answer.json()["error"]["field"] == "events[1]"
+    assert answer.json()["error"]["field"] == "events[1].user_id"
     assert all(replica.log.end("behaviour", partition) == 0 for partition in range(4))
 
 
@@ -220,8 +220,8 @@ def test_metrics_count_requests_by_status_and_hold_what_was_posted(
     text = talk(replica, story)
     assert 'freshrank_requests_total{route="/v1/score",status="200"} 1.0' in text
     assert 'freshrank_requests_total{route="/v1/score",status="400"} 1.0' in text
-    assert 'freshrank_events_per_s{part="shard-0"} 12.5' in text
-    assert "freshrank_lag" not in text
+    assert 'freshrank_part_events_per_s{part="shard-0"} 12.5' in text
+    assert "freshrank_part_lag" not in text
 
 
 def test_the_document_describes_the_routes_and_the_candidates(replica: ReplicaUnderTest) -> None:
