@@ -28,7 +28,7 @@ from freshrank.feature_actors.memory import (
 )
 from freshrank.feature_actors.shard import Shard
 from freshrank.learner.actor import LearnerActor, inline
-from freshrank.serve.schema import ScoreAnswer
+from freshrank.serve.answers import ScoreAnswer
 from freshrank.serve.service import ScoringService
 
 
