@@ -1,19 +1,26 @@
 """The yardstick of `ingest`: read the topic and decode it, and do nothing with it.
 
-Nobody who consumes Kafka with aiokafka and decodes JSON in Python is faster than this.
+Nobody who consumes Kafka with aiokafka and decodes JSON in Python is faster than this. Runs in a
+process of its own, as the shard does::
+
+    python -m freshrank.benchmarks.bare_loop BOOTSTRAP TOPIC PARTITIONS COUNT
+
+prints the seconds that it took.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 
 import msgspec
+import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from freshrank.examples.shoppers import ShopEvent
 
-async def read_and_decode(
-    bootstrap: str, topic: str, partitions: int, count: int, schema: type[msgspec.Struct]
-) -> float:
+
+async def read_and_decode(bootstrap: str, topic: str, partitions: int, count: int) -> float:
     """Seconds from the first fetch until `count` records are decoded, one partition or many.
 
     `getmany` gives at most 20,000 records at once, as the shard asks for.
@@ -24,7 +31,7 @@ async def read_and_decode(
     await consumer.start()
     try:
         consumer.assign([TopicPartition(topic, one) for one in range(partitions)])
-        decode = msgspec.json.Decoder(schema).decode
+        decode = msgspec.json.Decoder(ShopEvent).decode
         started = time.perf_counter()
         done = 0
         while done < count:
@@ -33,3 +40,13 @@ async def read_and_decode(
         return time.perf_counter() - started
     finally:
         await consumer.stop()
+
+
+def main() -> None:
+    """Read the arguments, run, print."""
+    bootstrap, topic, partitions, count = sys.argv[1:]
+    print(uvloop.run(read_and_decode(bootstrap, topic, int(partitions), int(count))))
+
+
+if __name__ == "__main__":
+    main()

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+
+Better: TypeAlias = Literal["higher", "lower"]
 
 PACKAGES = (
     "aiokafka",
@@ -45,7 +47,7 @@ class Figure:
     name: str
     value: float
     unit: str
-    better: Literal["higher", "lower"]
+    better: Better
     reach: float | None = None
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import RecordBatch
 from freshrank.actors.protocols import WriteOutcome
 from freshrank.benchmarks.registry import BenchOptions
@@ -29,9 +29,16 @@ from freshrank.feature_actors.table import EntityTable
 _EPOCH = 1
 
 
-def shop_file() -> PipelineFile:
-    """The demo's pipeline file."""
+def shop_file(topic: str = "behaviour", name: str = "recommend") -> PipelineFile:
+    """The demo's pipeline file, its topic and its name replaced where a bench wants its own."""
     text = files("freshrank.examples").joinpath("recommend.py").read_text(encoding="utf-8")
+    for was, wanted in (
+        ('Stream("behaviour"', f'Stream("{topic}"'),
+        ('"recommend",', f'"{name}",'),
+    ):
+        if text.count(was) != 1:
+            raise ConfigError("examples/recommend.py", f"not one {was}", "Mend the bench.")
+        text = text.replace(was, wanted)
     return PipelineFile("examples/recommend.py", text)
 
 

@@ -16,11 +16,13 @@ of the cart is neither; it is not predicted, but it counts as a feature.
 The data: 4paradigm/OpenMLDB, demo/jd-recommendation; `bo_action.parquet`.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from freshrank import (
     FTRL,
@@ -35,6 +37,8 @@ from freshrank import (
     TimeSince,
     col,
 )
+from freshrank.deploy.replay import History, frozen_after, replay
+from freshrank.learner.validation import exact_auc, log_loss
 
 KINDS = {"6": "click", "1": "view", "5": "follow", "3": "uncart", "2": "cart", "4": "order"}
 """The data's codes and our names, the weakest first."""
@@ -143,3 +147,63 @@ def records(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
     """Key, value and time (ms) of each record to replay, oldest first."""
     for action in read_actions(path):
         yield action.user_id.encode(), msgspec.json.encode(action), action.ts
+
+
+def report(path: Path) -> dict[str, float]:
+    """What to compare the replay with, over the same actions that the frozen copy scores too.
+
+    The running base rate, the running rate after each kind of last action of the shopper, and
+    the same model without the features: what a score knows of item, category and brand alone.
+    """
+    seen = read_actions(path)
+    begin = frozen_after(len(seen))
+    history = History(
+        [one.user_id.encode() for one in seen],
+        [msgspec.json.encode(one) for one in seen],
+        np.array([one.ts for one in seen], dtype=np.int64),
+    )
+    context_only = asyncio.run(replay(make(Nothing), history))
+    return {
+        **baselines(seen, begin),
+        "auc_context_only": float(str(context_only["auc_live"])),
+        "log_loss_context_only": float(str(context_only["log_loss_live"])),
+    }
+
+
+class Nothing(FeatureView):
+    """A view that no event ever meets."""
+
+    entity, source = user, actions
+    never = TimeSince(where=col.kind == "")
+
+
+def baselines(seen: Sequence[Action], begin: int) -> dict[str, float]:
+    """Quality of the two running rates over the predicted ones of ``seen[begin:]``.
+
+    Each action is scored before it is counted; a rate begins at one intent in fifty actions.
+    """
+    counts: dict[str, tuple[float, float]] = {}
+    last_kind: dict[str, str] = {}
+    labels: list[float] = []
+    base: list[float] = []
+    after: list[float] = []
+    for place, action in enumerate(seen):
+        last = last_kind.get(action.user_id, "none")
+        last_kind[action.user_id] = action.kind
+        if action.kind == "uncart":
+            continue
+        label = float(action.kind in INTENT)
+        for rates, key in ((base, "any"), (after, last)):
+            positives, total = counts.get(key, (1.0, 50.0))
+            counts[key] = positives + label, total + 1.0
+            if place >= begin:
+                rates.append(positives / total)
+        if place >= begin:
+            labels.append(label)
+    known = np.array(labels, dtype=np.float32)
+    of_base, of_last = (np.array(one, dtype=np.float32) for one in (base, after))
+    return {
+        "log_loss_base_rate": log_loss(known, of_base) / len(known),
+        "auc_last_kind": exact_auc(known, of_last),
+        "log_loss_last_kind": log_loss(known, of_last) / len(known),
+    }
