@@ -70,7 +70,8 @@ class DeltaLog:
             return await self._from_snapshot()
         if version == self._newest:
             try:
-                await asyncio.wait_for(self._changed.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):  # wait_for may lose a cancellation
+                    await self._changed.wait()
             except TimeoutError:
                 return []
             if not self._reaches(version):  # a burst of appends larger than what is kept

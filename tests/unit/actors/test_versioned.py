@@ -147,3 +147,16 @@ def test_whoever_polls_whenever_ends_with_the_learners_weights(
                 assert follower.checksum() == publisher.truth.checksum()
 
     asyncio.run(scenario())
+
+
+def test_a_poll_that_is_cancelled_just_as_a_version_appears_is_cancelled() -> None:
+    async def scenario() -> None:
+        publisher = Publisher()
+        poll = asyncio.create_task(publisher.log.newer_than(Version(1, 0), LONG_S))
+        await asyncio.sleep(0)
+        publisher.publish(1)
+        poll.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await poll
+
+    asyncio.run(scenario())
