@@ -42,6 +42,8 @@ class Site:
     bootstrap: str
     redis_url: str
     state: Path
+    partitions: int
+    """Of the stream's topic."""
     learner: RemoteActor
 
     @property

@@ -92,34 +92,35 @@ class _Operation:
         """Start, and then watch until the time is over."""
         run, say = self._run, self._screen.say
         say(f"starting Ray, Kafka ({run.settings.kafka.bootstrap}) and Redis")
-        connecting = asyncio.ensure_future(asyncio.to_thread(self._connect))
+        connecting = asyncio.ensure_future(asyncio.to_thread(topology.connect, run.address))
         running.push_async_callback(self._disconnect, connecting)
-        await asyncio.gather(asyncio.shield(connecting), outside.start())
-        bootstrap = outside.broker.bootstrap
-        partitions = await prepare_topics(self._pipeline, bootstrap, run.settings.kafka.partitions)
-        site = Site(
-            file=run.file,
-            settings=run.settings,
-            bootstrap=bootstrap,
-            redis_url=outside.redis.url,
-            state=self._state,
-            learner=topology.learner_address(self._pipeline.name),
-        )
+        _, site = await asyncio.gather(asyncio.shield(connecting), self._site(outside))
         say(f"starting the learner, {run.settings.shards.count} shard(s) and the endpoint")
-        system = topology.build(site, partitions)
+        system = topology.build(site)
         running.push_async_callback(self._drain, system)
         supervisor = Supervisor(system.actors, SystemClock(), say)
-        await asyncio.gather(asyncio.to_thread(topology.serve_replicas, site), supervisor.round())
+        await asyncio.gather(asyncio.to_thread(topology.start_serving, site), supervisor.round())
         say(f"the endpoint and its page are up: {self._url}/")
         traffic = None
         if run.demo:
-            traffic = DemoTraffic(bootstrap, self._pipeline.stream.topic, self._url)
+            traffic = DemoTraffic(site.bootstrap, self._pipeline.stream.topic, self._url)
         with self._screen.table():
             await self._watch(system, supervisor, traffic)
 
-    def _connect(self) -> None:
-        topology.connect(self._run.address)
-        topology.start_ingress(self._run.settings.serve)
+    async def _site(self, outside: Outside) -> Site:
+        """Start what is outside, and say where it is."""
+        await outside.start()
+        settings, bootstrap = self._run.settings, outside.broker.bootstrap
+        count = await prepare_topics(self._pipeline, bootstrap, settings.kafka.partitions)
+        return Site(
+            file=self._run.file,
+            settings=settings,
+            bootstrap=bootstrap,
+            redis_url=outside.redis.url,
+            state=self._state,
+            partitions=count,
+            learner=topology.learner_address(self._pipeline.name),
+        )
 
     async def _disconnect(self, connecting: asyncio.Future[None]) -> None:
         # A start that is under way cannot be interrupted: it is waited for, whatever comes of it.
@@ -174,7 +175,7 @@ class _Operation:
 
     async def _drain(self, system: topology.System) -> None:
         """Let the ingress answer what it has, and everybody write down what they know."""
-        ingress = asyncio.wait_for(asyncio.to_thread(topology.stop_ingress), _INGRESS_STOP_S)
+        ingress = asyncio.wait_for(asyncio.to_thread(topology.stop_replicas), _INGRESS_STOP_S)
         problems, slow = await asyncio.gather(system.drain(), ingress, return_exceptions=True)
         for problem in problems if isinstance(problems, list) else [problems]:
             self._screen.say(f"while stopping: {problem}")

@@ -45,6 +45,7 @@ def connect(address: str | None) -> None:
 
     `ray_environment.prepare` comes before the import of this module.
     """
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # `Screen` says what goes on
     if address is None:
         ray.init(
             include_dashboard=False,
@@ -54,11 +55,6 @@ def connect(address: str | None) -> None:
         )
     else:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-
-
-def start_ingress(settings: ServeSettings) -> None:
-    """Start Serve's controller and its ingress, which need nothing of ours yet. Blocks."""
-    deployment.start_proxy(settings.host, settings.port)
 
 
 def learner_address(pipeline: str) -> RemoteActor:
@@ -89,7 +85,7 @@ class System:
         return problems + await _stop([self.learner])
 
 
-def build(site: Site, partitions: int) -> System:
+def build(site: Site) -> System:
     """Start the actors. They make their parts by themselves, at the supervisor's first ping."""
     namespace = _namespace(site.file.load().name)
     on_gpu = _on_gpu(site.settings)
@@ -99,22 +95,24 @@ def build(site: Site, partitions: int) -> System:
         site,
         on_gpu,
     )
-    count = min(site.settings.shards.count, partitions)
+    count = min(site.settings.shards.count, site.partitions)
     shards = [
         spawn(ShardHost, ActorOptions(f"shard-{index}", namespace), site, index, owned, on_gpu)
-        for index, owned in enumerate(assign(partitions, count))
+        for index, owned in enumerate(assign(site.partitions, count))
     ]
     return System(learner, shards)
 
 
-def serve_replicas(site: Site) -> None:
-    """Run the replicas and wait until the first is up. Blocks."""
-    deployment.deploy(ReplicaFactory(site), _replica_options(site.settings.serve))
+def start_serving(site: Site) -> None:
+    """Start Serve's ingress and the replicas, and wait until the first is up. Blocks."""
+    settings = site.settings.serve
+    deployment.start_proxy(settings.host, settings.port)
+    deployment.deploy(ReplicaFactory(site), _replica_options(settings))
 
 
-def stop_ingress() -> None:
-    """Take replicas and ingress down, once they have answered what they were asked. Blocks."""
-    deployment.shut_down()
+def stop_replicas() -> None:
+    """Take the replicas down, once they have answered what they were asked. Blocks."""
+    deployment.delete()
 
 
 def disconnect() -> None:
@@ -131,6 +129,8 @@ class AppArguments(BaseModel):
     """Of the pipeline's file, on the node that builds the application."""
     bootstrap: str
     redis_url: str
+    partitions: int
+    """Of the stream's topic."""
     config: Path | None = None
     """Settings in TOML."""
 
@@ -148,6 +148,7 @@ def build_app(arguments: AppArguments) -> Application:
         bootstrap=arguments.bootstrap,
         redis_url=arguments.redis_url,
         state=settings.state_folder(name),
+        partitions=arguments.partitions,
         learner=learner_address(name),
     )
     return deployment.application(ReplicaFactory(site), _replica_options(settings.serve))

@@ -41,9 +41,11 @@ from freshrank.serve.schema import (
     Limits,
     ScoreCall,
     ScoreDecoder,
+    may_be_whole,
     placed,
     rounded,
     split_events,
+    with_whole_numbers,
 )
 from freshrank.serve.shown import Scored, ShownLog
 
@@ -148,14 +150,12 @@ class ScoringService:
         been, and sending all again is safe, because events are recognised by their ids.
         """
         events, many = split_events(body, self.settings.limits)
-        keys = [
-            self._event_key(event, f"events[{index}]" if many else "")
+        records = [
+            self._record(event, f"events[{index}]" if many else "")
             for index, event in enumerate(events)
         ]
         topic, sink = self.settings.events_topic, self._parts.sink
-        places = await asyncio.gather(
-            *(sink.send(topic, key, event) for key, event in zip(keys, events, strict=True))
-        )
+        places = await asyncio.gather(*(sink.send(topic, *record) for record in records))
         return EventsAnswer(len(events), [Position(*place) for place in places])
 
     async def features(self, entity: str, key: str) -> FeaturesAnswer:
@@ -272,9 +272,16 @@ class ScoringService:
         event_time_ms, offset = self._parts.served.freshness(found.row)
         return FeatureInfo(found.source, event_time_ms, max(0, at_ms - event_time_ms), offset)
 
-    def _event_key(self, event: bytes, place: str) -> bytes:
+    def _record(self, event: bytes, place: str) -> tuple[bytes, bytes]:
+        """Key and value of an event's record; `place` says where in the request it stands."""
         try:
-            return self._parts.event_key(event)
+            try:
+                return self._parts.event_key(event), event
+            except BadRecord as error:
+                if not may_be_whole(error.reason):
+                    raise
+                event = with_whole_numbers(event)
+                return self._parts.event_key(event), event
         except BadRecord as error:
             raise RequestError(*placed(error.reason, place)) from error
 
