@@ -139,16 +139,23 @@ def serve_on_ray(place: Place) -> None:
 
     address = RemoteActor("learner", _NAMESPACE)
     file, settings = shop_file(), place.settings
-    site = Site(file, settings, place.bootstrap, place.redis_url, place.folder, address)
+    site = Site(
+        file=file,
+        settings=settings,
+        bootstrap=place.bootstrap,
+        redis_url=place.redis_url,
+        state=place.folder,
+        partitions=settings.kafka.partitions,
+        learner=address,
+    )
     topology.connect(None)
-    topology.start_ingress(settings.serve)
     learner = spawn(LearnerHost, ActorOptions("learner", _NAMESPACE), site, False)
-    topology.serve_replicas(site)
+    topology.start_serving(site)
     remote = RemoteLearner(learner, settings.shards.push_timeout_s)
     try:
         asyncio.run(beside(Pulse(file.load(), remote, remote, np.random.default_rng(0))))
     finally:
-        topology.stop_ingress()
+        topology.stop_replicas()
         topology.disconnect()
 
 

@@ -25,7 +25,6 @@ from freshrank.feature_actors.fields import Field, Kind
 from freshrank.feature_actors.kernels import FeatureBlock
 from freshrank.feature_actors.plan import FeaturePlan
 
-
 # Sums of enormous numbers overflow to infinity, which no model must see.
 _LARGEST = float(np.finfo(np.float64).max)
 
