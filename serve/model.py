@@ -64,7 +64,7 @@ async def wait_for_version(model: FollowedModel, wanted: Version, timeout_s: flo
 async def wait_for_age(
     model: FollowedModel, longest_ms: int, timeout_s: float, clock: Clock
 ) -> None:
-    """Come back when the weights are at most `longest_ms` old; raises RequestError (503)."""
+    """Come back when the weights are at most `longest_ms` old; raises RequestError (409)."""
     deadline = clock.monotonic() + timeout_s
     while True:
         age, held = model.age_ms(), model.version
@@ -76,4 +76,4 @@ async def wait_for_age(
         except StaleParameters as error:
             known = "no weights have arrived" if age is None else f"the newest are {age} ms old"
             reason = f"at most {longest_ms} ms are wanted, {known}, after {timeout_s} s"
-            raise RequestError("max_model_age_ms", reason, status=503) from error
+            raise RequestError("max_model_age_ms", reason, status=409) from error

@@ -27,6 +27,7 @@ _MEANINGS = {
     "400": "Not JSON",
     "404": "There is no such entity here",
     "408": "The body came too slowly",
+    "409": "The weights asked for did not arrive in time: ask for less, or again later",
     "413": "The body is too large",
     "422": "A field is wrong; the answer names it",
     "431": "The headers are too large",
@@ -34,6 +35,7 @@ _MEANINGS = {
     "503": "Overloaded, or what it takes is not there in time: try again",
 }
 _BODY_ERRORS = ("400", "408", "413", "422", "431", "500", "503")
+_SCORE_ERRORS = (*_BODY_ERRORS, "409")
 _RETRY_AFTER = {
     "description": "Seconds to wait before the next try",
     "schema": {"type": "string", "pattern": "^[0-9]+$"},
@@ -80,7 +82,10 @@ class _Writer:
         return {
             "/v1/score": {
                 "post": self._post(
-                    "score", "Score candidates for one entity", self._schemas["request"]
+                    "score",
+                    "Score candidates for one entity",
+                    self._schemas["request"],
+                    _SCORE_ERRORS,
                 )
             },
             "/v1/events": {
@@ -89,6 +94,7 @@ class _Writer:
                     "Write one event or a list of them to the topic. After a 503 some may have "
                     "been written; sending all again is safe, they are recognised by their ids",
                     events,
+                    _BODY_ERRORS,
                 )
             },
         }
@@ -117,7 +123,7 @@ class _Writer:
             "/": {"get": self._text("page", "A page to watch and to play", "text/html")},
         }
 
-    def _post(self, name: str, summary: str, body: Document) -> Document:
+    def _post(self, name: str, summary: str, body: Document, errors: tuple[str, ...]) -> Document:
         content = {"application/json": {"schema": body}}
         return {
             "operationId": name,
@@ -125,7 +131,7 @@ class _Writer:
             "requestBody": {"required": True, "content": content},
             "responses": {
                 "200": _answer("Done", self._schemas[name]),
-                **self._errors(_BODY_ERRORS),
+                **self._errors(errors),
             },
         }
 

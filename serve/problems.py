@@ -7,14 +7,16 @@ from freshrank.serve.answers import ErrorAnswer, Problem
 
 
 def status_of(error: FreshrankError) -> int:
-    """The HTTP status: 4xx where the caller has to mend something, 503 where time may.
+    """The HTTP status: 4xx where the caller has to mend or lower something, 503 where time may.
 
     >>> status_of(RequestError("show", "must be positive")), status_of(Unavailable("kafka", "full"))
     (422, 503)
     """
     if isinstance(error, RequestError):
         return error.status
-    return 503 if isinstance(error, StaleParameters | Unavailable) else 500
+    if isinstance(error, StaleParameters):
+        return 409
+    return 503 if isinstance(error, Unavailable) else 500
 
 
 def answer_of(error: FreshrankError) -> ErrorAnswer:

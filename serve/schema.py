@@ -91,7 +91,7 @@ class ScoreDecoder:
 
     def decode(self, body: bytes) -> ScoreCall:
         """Read a body; raises RequestError naming the field."""
-        request = cast(Any, _decoded(self._decode, body))
+        request = cast(Any, decoded(self._decode, body))
         candidates, wanted = request.candidates, request.min_version
         return ScoreCall(
             self._entity_of(request),
@@ -102,19 +102,6 @@ class ScoreDecoder:
             request.max_model_age_ms,
         )
 
-
-def split_events(body: bytes, limits: Limits) -> tuple[list[bytes], bool]:
-    """The raw JSON of each event in a body that holds one or a list, and whether it is a list."""
-    one_or_many = _decoded(_decode_events, body)
-    if not isinstance(one_or_many, list):
-        return [body], False
-    if not 1 <= len(one_or_many) <= limits.events:
-        raise RequestError("events", f"from 1 to {limits.events} at once, not {len(one_or_many)}")
-    return [bytes(raw) for raw in one_or_many], True
-
-
-_Events: TypeAlias = list[msgspec.Raw] | dict[str, msgspec.Raw]
-_decode_events = msgspec.json.Decoder(_Events).decode
 
 # How msgspec tells where: "Expected `int`, got `str` - at `$.candidates[0].item_id`".
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
@@ -131,9 +118,46 @@ def placed(reason: str, above: str = "") -> tuple[str, str]:
     return ".".join(part for part in (above, where) if part) or "body", what
 
 
-def _decoded(decode: Callable[[bytes], object], body: bytes) -> object:
+# msgspec's words for 163.0 where an integer is wanted.
+_FLOAT_FOR_INT = re.compile(r"Expected `int\b[^`]*`, got `float`")
+
+
+def may_be_whole(reason: str) -> bool:
+    """Whether what was refused is right after all when 163.0 is read as 163, as JSON has it."""
+    return _FLOAT_FOR_INT.search(reason) is not None
+
+
+def with_whole_numbers(body: bytes) -> bytes:
+    """The same JSON with each number that is whole written as an integer.
+
+    Some clients write every number as a float (pandas turns ids into them); the rest never comes
+    here, because it costs several times what decoding does.
+
+    >>> with_whole_numbers(b'{"id": 163.0, "price": 0.5}')
+    b'{"id":163,"price":0.5}'
+    """
+    return msgspec.json.encode(_whole(msgspec.json.decode(body)))
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _whole(one) for key, one in value.items()}
+    return value
+
+
+def decoded(decode: Callable[[bytes], object], body: bytes) -> object:
+    """What `decode` makes of a body; raises RequestError naming the field in place of its errors."""
     try:
-        return decode(body)
+        try:
+            return decode(body)
+        except msgspec.ValidationError as error:
+            if not may_be_whole(str(error)):
+                raise
+            return decode(with_whole_numbers(body))
     except msgspec.ValidationError as error:
         raise RequestError(*placed(str(error))) from error
     except msgspec.DecodeError as error:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from freshrank.actors.clock import Clock
-from freshrank.actors.errors import BadRecord, RequestError, Unavailable
+from freshrank.actors.errors import RequestError, Unavailable
 from freshrank.actors.protocols import (
     JsonValue,
     RecordSink,
@@ -33,6 +33,7 @@ from freshrank.serve.answers import (
     Position,
     ScoreAnswer,
 )
+from freshrank.serve.events import EventKey, records
 from freshrank.serve.feature_reader import FeatureReader, StoredRow
 from freshrank.serve.metrics import ServeMetrics
 from freshrank.serve.model import FollowedModel, wait_for_age, wait_for_version
@@ -41,11 +42,7 @@ from freshrank.serve.schema import (
     Limits,
     ScoreCall,
     ScoreDecoder,
-    may_be_whole,
-    placed,
     rounded,
-    split_events,
-    with_whole_numbers,
 )
 from freshrank.serve.shown import Scored, ShownLog
 
@@ -91,8 +88,7 @@ class ServiceParts:
     sink: RecordSink
     board: StatusBoard
     clock: Clock
-    event_key: Callable[[bytes], bytes]
-    """Checks one event's JSON and gives its record key; raises BadRecord."""
+    event_key: EventKey
     close: Callable[[], Awaitable[None]]
     """Flushes and leaves what the parts hold open."""
 
@@ -149,14 +145,12 @@ class ScoringService:
         Raises RequestError, and Unavailable when not all could be written: then some may have
         been, and sending all again is safe, because events are recognised by their ids.
         """
-        events, many = split_events(body, self.settings.limits)
-        records = [
-            self._record(event, f"events[{index}]" if many else "")
-            for index, event in enumerate(events)
-        ]
-        topic, sink = self.settings.events_topic, self._parts.sink
-        places = await asyncio.gather(*(sink.send(topic, *record) for record in records))
-        return EventsAnswer(len(events), [Position(*place) for place in places])
+        settings, sink = self.settings, self._parts.sink
+        found = records(body, self._parts.event_key, settings.limits.events)
+        places = await asyncio.gather(
+            *(sink.send(settings.events_topic, key, event) for key, event in found)
+        )
+        return EventsAnswer(len(found), [Position(*place) for place in places])
 
     async def features(self, entity: str, key: str) -> FeaturesAnswer:
         """Answer GET /v1/features/{entity}/{id}. Raises RequestError."""
@@ -271,19 +265,6 @@ class ScoringService:
             return FeatureInfo(found.source, None, None, None)
         event_time_ms, offset = self._parts.served.freshness(found.row)
         return FeatureInfo(found.source, event_time_ms, max(0, at_ms - event_time_ms), offset)
-
-    def _record(self, event: bytes, place: str) -> tuple[bytes, bytes]:
-        """Key and value of an event's record; `place` says where in the request it stands."""
-        try:
-            try:
-                return self._parts.event_key(event), event
-            except BadRecord as error:
-                if not may_be_whole(error.reason):
-                    raise
-                event = with_whole_numbers(event)
-                return self._parts.event_key(event), event
-        except BadRecord as error:
-            raise RequestError(*placed(error.reason, place)) from error
 
     def _figures(self) -> dict[str, JsonValue]:
         parts = self._parts

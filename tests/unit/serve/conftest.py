@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx
 import msgspec
 import numpy as np
 import pytest
-from starlette.applications import Starlette
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import BadRecord, StaleParameters, Unavailable
 from freshrank.actors.messages import Cut, Floats, Inputs, Ints, Version
 from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.memory import MemoryBoard, MemoryLog, MemorySink, MemoryStore
-from freshrank.serve.app import Routes
+from freshrank.serve.app import build_app
 from freshrank.serve.feature_reader import FeatureReader
 from freshrank.serve.schema import Limits
 from freshrank.serve.service import ScoringService, ServiceParts, ServiceSettings
@@ -131,10 +131,20 @@ class ReplicaUnderTest:
         self.service = ScoringService(settings, self.parts)
         self.closed = False
 
-    def client(self) -> httpx.AsyncClient:
-        app = Starlette(routes=Routes(self.service).table())
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
-        return httpx.AsyncClient(transport=transport, base_url="http://replica")
+    @asynccontextmanager
+    async def client(self, *, raises: bool = True) -> AsyncIterator[httpx.AsyncClient]:
+        """The application, started; with `raises`, what it did not foresee fails the test."""
+
+        async def made() -> ScoringService:
+            return self.service
+
+        app = build_app(made)
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=raises)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://replica") as client,
+        ):
+            yield client
 
     def without_impressions(self) -> None:
         settings = replace(self.service.settings, impressions_topic=None)

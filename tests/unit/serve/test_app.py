@@ -150,15 +150,17 @@ def test_too_many_requests_at_once_are_shed_with_retry_after() -> None:
     assert answer.headers["retry-after"] == "1"
 
 
-def test_a_version_that_does_not_come_in_time_is_a_503(replica: ReplicaUnderTest) -> None:
+def test_a_version_that_does_not_come_in_time_is_a_409(replica: ReplicaUnderTest) -> None:
     answer = score(replica, min_version="1.6")
-    assert answer.status_code == 503
+    assert answer.status_code == 409
     assert answer.json()["error"]["field"] == "min_version"
     assert score(replica, min_version="1.5").status_code == 200
 
 
-def test_weights_older_than_allowed_are_a_503(replica: ReplicaUnderTest) -> None:
-    assert score(replica, max_model_age_ms=39).status_code == 503
+def test_weights_older_than_allowed_are_a_409(replica: ReplicaUnderTest) -> None:
+    answer = score(replica, max_model_age_ms=39)
+    assert answer.status_code == 409
+    assert answer.json()["error"]["field"] == "max_model_age_ms"
     assert score(replica, max_model_age_ms=40).status_code == 200
 
 
