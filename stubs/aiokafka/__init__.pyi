@@ -1,6 +1,6 @@
 # What Freshrank uses of aiokafka 0.14, which carries no complete types.
 from asyncio import Future
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 class TopicPartition(NamedTuple):

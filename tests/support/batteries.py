@@ -336,7 +336,8 @@ class OnlineStoreBattery:
 class StoreWorld(Protocol):
     """An online store, as a test sees it from outside."""
 
-    store: OnlineStore
+    @property
+    def store(self) -> OnlineStore: ...
 
     async def forget(self) -> None: ...
 

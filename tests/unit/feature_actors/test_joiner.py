@@ -122,7 +122,8 @@ cuts = st.lists(st.tuples(st.booleans(), st.integers(1, 10)), max_size=40)
 def test_any_interleaving_and_a_restart_anywhere_give_the_examples_of_the_rule(
     events: list[Did], seen: list[Saw], turns: list[tuple[bool, int]], restart: int
 ) -> None:
-    under_test, found = joiner(), set()
+    under_test = joiner()
+    found: Known = set()
     at_event = at_seen = 0
     turns = [*turns, (True, len(events)), (False, len(seen)), (True, len(events))]
     for turn, (is_event, count) in enumerate(turns):
