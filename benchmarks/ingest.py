@@ -61,7 +61,7 @@ def _rounds(
             arguments = [outside.broker.bootstrap, topic, str(partitions), str(count)]
             bare.append(float(_child("bare_loop", arguments)))
         with console.status(f"round {number + 1}: shard"):
-            arguments = [outside.broker.bootstrap, outside.redis.url, topic, f"bench-{number}"]
+            arguments = [outside.broker.bootstrap, outside.redis.url, topic, f"{topic}-{number}"]
             arguments += [str(folder / f"snapshots-{number}"), str(count)]
             answer = _child("ingest_host", arguments)
             shard.append(msgspec.json.decode(answer, type=IngestResult))

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import uvloop
 
-from freshrank.actors.clock import SystemClock
+from freshrank.actors.clock import Clock, SystemClock
 from freshrank.actors.errors import PartFailed
 from freshrank.actors.messages import RecordBatch
 from freshrank.actors.snapshots import FileSnapshots
@@ -39,7 +39,7 @@ class IngestResult(msgspec.Struct, frozen=True):
     """What one run gave."""
 
     seconds: float
-    """From the start of the shard, its connecting to Kafka included, until its last row is in Redis."""
+    """From the start of the shard (it connects to Kafka first) until its last row is in Redis."""
     cpu_seconds: float
     """Of this process in that time."""
     rows_written: int
@@ -123,7 +123,7 @@ async def measure(place: Place, count: int) -> IngestResult:
     await running
     following.cancel()
     await learner.stop()
-    await remove_rows(store, shard)
+    await remove_rows(store, shard, clock)
     for part in (sink.stop, store.close, board.close):
         await part()
     return IngestResult(
@@ -131,11 +131,11 @@ async def measure(place: Place, count: int) -> IngestResult:
     )
 
 
-async def remove_rows(store: RedisStore, shard: Shard) -> None:
+async def remove_rows(store: RedisStore, shard: Shard, clock: Clock) -> None:
     """Leave the Redis as it was found, for it may be somebody's."""
     for partition, state in shard.states.items():
         names = state.table.entities(state.table.slots())
-        epoch = time.time_ns()  # higher than that of the shard, which has stopped
+        epoch = clock.now_ms()  # higher than that of the shard, which has stopped
         await store.claim(partition, epoch)
         keys = [state.recipe.row_key(name) for name in names]
         await store.remove(partition, epoch, keys)
