@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import Cut, Ints, Progress, RecordBatch, RejectedRecord
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots import Array, pack, unpack
@@ -180,6 +181,9 @@ class PartitionState:
     def restore(cls, recipe: Recipe, partition: int, payload: bytes) -> PartitionState:
         """The state that was packed. Raises SnapshotError, DefinitionChanged."""
         meta, arrays = unpack(SNAPSHOT_KIND, recipe.fingerprint, payload)
+
+        if meta["partition"] != partition:
+            raise SnapshotError(f"a snapshot of partition {meta['partition']}, not {partition}")
 
         def part(name: str) -> dict[str, Any]:
             prefix = name + "/"
