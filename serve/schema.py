@@ -150,7 +150,7 @@ def _whole(value: object) -> object:
 
 
 def decoded(decode: Callable[[bytes], object], body: bytes) -> object:
-    """What `decode` makes of a body; raises RequestError naming the field in place of its errors."""
+    """What `decode` makes of a body; its errors become RequestError, naming the field."""
     try:
         try:
             return decode(body)

@@ -106,7 +106,7 @@ class ScoringService:
             None if topic is None else ShownLog(parts.served, parts.sink, topic, settings.layout)
         )
         # Unique over replicas and restarts, and cheap: a random prefix and a counter.
-        self._id = os.urandom(6).hex()
+        self.id = os.urandom(6).hex()
         self._request_numbers = itertools.count()
         self._following: asyncio.Task[None] | None = None
         self._posting: asyncio.Task[None] | None = None
@@ -201,7 +201,7 @@ class ScoringService:
                 statuses.update(await self._parts.board.collect())
         except (Unavailable, TimeoutError) as error:
             statuses["board"] = {"error": str(error) or "no answer"}
-        statuses.pop(f"replica-{self._id}", None)
+        statuses.pop(f"replica-{self.id}", None)
         statuses["replica"] = self._figures()
         return statuses
 
@@ -240,7 +240,7 @@ class ScoringService:
         scores = parts.scorer.score(inputs)
         ranking = np.argsort(-scores, kind="stable")
         answer = ScoreAnswer(
-            request_id=f"{self._id}-{next(self._request_numbers)}",
+            request_id=f"{self.id}-{next(self._request_numbers)}",
             model=self._model(),
             features=self._freshness(found, at_ms),
             scores=rounded(scores),
@@ -281,5 +281,5 @@ class ScoringService:
         while True:
             # Readiness tells of an outage; figures are worth no more than the next try.
             with suppress(Unavailable):
-                await self._parts.board.post(f"replica-{self._id}", self._figures())
+                await self._parts.board.post(f"replica-{self.id}", self._figures())
             await self._parts.clock.sleep(_POST_S)

@@ -15,7 +15,7 @@ import pytest
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import BadRecord, StaleParameters, Unavailable
 from freshrank.actors.messages import Cut, Floats, Inputs, Ints, Version
-from freshrank.actors.protocols import JsonValue
+from freshrank.actors.protocols import JsonValue, ServedFeatures
 from freshrank.feature_actors.memory import MemoryBoard, MemoryLog, MemorySink, MemoryStore
 from freshrank.serve.app import build_app
 from freshrank.serve.feature_reader import FeatureReader
@@ -102,11 +102,17 @@ class Outage(MemoryStore):
 class ReplicaUnderTest:
     """One service, its fakes, and a client that speaks to it without a network."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        served: ServedFeatures | None = None,
+        model: FakeModel | None = None,
+    ) -> None:
         clock = SystemClock()
         self.log = MemoryLog(4)
         self.store = Outage()
-        self.model = FakeModel()
+        self.model = model or FakeModel()
         self.sink = MemorySink(self.log, clock)
         settings = ServiceSettings(
             pipeline="shop",
@@ -118,7 +124,7 @@ class ReplicaUnderTest:
             limits=limits or Limits(),
         )
         self.parts = ServiceParts(
-            served=FakeServed(),
+            served=served or FakeServed(),
             scorer=FakeScorer(),
             model=self.model,
             store=FeatureReader(self.store, clock, timeout_s=1.0),
@@ -150,12 +156,17 @@ class ReplicaUnderTest:
         settings = replace(self.service.settings, impressions_topic=None)
         self.service = ScoringService(settings, self.parts)
 
+    def use_board_of(self, other: ReplicaUnderTest) -> None:
+        self.parts = replace(self.parts, board=other.parts.board)
+        self.service = ScoringService(self.service.settings, self.parts)
+
     async def _close(self) -> None:
         self.closed = True
 
 
 class _Event(msgspec.Struct):
     user_id: str
+    ts: int = 0
 
 
 def event_key(value: bytes) -> bytes:
