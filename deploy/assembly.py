@@ -27,7 +27,7 @@ from freshrank.actors.protocols import (
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import LearnerSettings, ServeSettings
 from freshrank.deploy.settings import ShardSettings as ShardSection
-from freshrank.feature_actors.codec import Codec
+from freshrank.feature_actors.codec import Codec, record_type
 from freshrank.feature_actors.pressure import Limits as ShardLimits
 from freshrank.feature_actors.shard import Shard, ShardPorts, ShardSettings
 from freshrank.learner.actor import LearnerActor, LearnerDuties, Offload, StatusLog
@@ -182,10 +182,11 @@ def event_key(pipeline: Pipeline) -> Callable[[bytes], bytes]:
 
 def _event_schema(pipeline: Pipeline) -> Mapping[str, JsonValue]:
     """The JSON schema of one event."""
-    schema = pipeline.stream.schema
+    schema = record_type(pipeline.stream)
     _, components = msgspec.json.schema_components([schema])
-    found: Mapping[str, JsonValue] = components[schema.__name__]
-    return found
+    found: dict[str, JsonValue] = components.pop(schema.__name__)
+    # What its fields refer to ("#/$defs/...").
+    return found | {"$defs": components} if components else found
 
 
 def _automatic(pipeline: Pipeline) -> dict[str, JsonValue]:

@@ -59,7 +59,9 @@ def document(service: ScoringService) -> Document:
     }
     found, components = msgspec.json.schema_components(types.values(), ref_template=_REFERENCES)
     writer = _Writer(dict(zip(types, found, strict=True)))
-    event = dict(settings.event_schema)
+    event: Document = dict(settings.event_schema)
+    components |= event.pop("$defs", {})
+    event, components = _moved(event), _moved(components)
     events = {"type": "array", "items": event, "minItems": 1, "maxItems": settings.limits.events}
     return {
         "openapi": "3.1.0",
@@ -170,6 +172,17 @@ class _Writer:
         if "503" in found:
             found["503"]["headers"] = {"Retry-After": _RETRY_AFTER}
         return found
+
+
+def _moved(schema: Any) -> Any:
+    """`schema` with its references to ``$defs`` led to where the document keeps them."""
+    if isinstance(schema, dict):
+        return {key: _moved(one) for key, one in schema.items()}
+    if isinstance(schema, list):
+        return [_moved(one) for one in schema]
+    if isinstance(schema, str) and schema.startswith("#/$defs/"):
+        return _REFERENCES.format(name=schema.removeprefix("#/$defs/"))
+    return schema
 
 
 def _answer(meaning: str, schema: Document) -> Document:

@@ -22,6 +22,12 @@ from freshrank.serve.feature_reader import FeatureReader
 from freshrank.serve.schema import Limits
 from freshrank.serve.service import ScoringService, ServiceParts, ServiceSettings
 
+EVENT_SCHEMA: Mapping[str, JsonValue] = {
+    "type": "object",
+    "properties": {"user_id": {"type": "string"}},
+    "required": ["user_id"],
+}
+
 
 class FakeServed:
     """The row is the user's favourite item, as text."""
@@ -108,6 +114,7 @@ class ReplicaUnderTest:
         *,
         served: ServedFeatures | None = None,
         model: FakeModel | None = None,
+        event_schema: Mapping[str, JsonValue] | None = None,
     ) -> None:
         clock = SystemClock()
         self.log = MemoryLog(4)
@@ -120,7 +127,7 @@ class ReplicaUnderTest:
             events_topic="behaviour",
             impressions_topic="shop.impressions",
             layout="abc",
-            event_schema={"type": "object", "properties": {"user_id": {"type": "string"}}},
+            event_schema=event_schema or EVENT_SCHEMA,
             limits=limits or Limits(),
         )
         self.parts = ServiceParts(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from freshrank.actors.protocols import JsonValue
 from freshrank.serve import answers
 from freshrank.serve.openapi import document
 
@@ -136,6 +137,19 @@ def test_an_id_that_is_too_long_is_refused_by_name() -> None:
     answer = ask("GET", "/v1/features/user/" + "x" * 257)
     assert answer.status_code == 422
     assert described("GET", "/v1/features/{entity}/{id}", answer).error.field == "id"
+
+
+def test_what_an_event_refers_to_is_found_in_the_document() -> None:
+    place: JsonValue = {"type": "object", "properties": {"city": {"type": "string"}}}
+    schema: dict[str, JsonValue] = {
+        "properties": {"where": {"$ref": "#/$defs/Place"}},
+        "$defs": {"Place": place},
+    }
+    whole = document(ReplicaUnderTest(event_schema=schema).service)
+    body = whole["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
+    one, _ = body["schema"]["anyOf"]
+    assert one == {"properties": {"where": {"$ref": "#/components/schemas/Place"}}}
+    assert whole["components"]["schemas"]["Place"] == place
 
 
 def test_every_route_is_described_and_every_described_path_is_a_route() -> None:
