@@ -275,6 +275,7 @@ class Shard:
             self._lag = await self._ports.source.lag()
             self._backlog.look(sum(self._lag.values()))
             _check_ends(self.states, self._lag)
+            await self._out.writer.confirm()
             if self._out.pusher is not None:
                 await self._out.pusher.refresh()
             await self._ports.board.post(self.settings.name, await self.status())

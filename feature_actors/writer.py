@@ -135,6 +135,17 @@ class OnlineWriter:
                 await self._write(lane, slots)
         self.trouble = None
 
+    async def confirm(self) -> None:
+        """Claim again what is claimed: a store that was emptied gets all rows, traffic or not.
+
+        Raises Unavailable, and ProgressError when fenced off.
+        """
+        for lane in self._lanes.values():
+            if lane.claimed:
+                await self._claim(lane)
+                if len(lane.state.dirty):
+                    self._woken.set()
+
     async def _claim(self, lane: _Lane) -> None:
         position = await self._store.claim(lane.state.partition, self._epoch)
         lane.claimed = True
