@@ -115,7 +115,7 @@ class LearnerHost:
         return await self._learner.status()
 
     async def freeze(self) -> None:
-        """Keep a copy of the present weights (where examples are sent)."""
+        """Compare with the present weights from now on (a copy is kept where examples come)."""
         await self._started.done()
         await self._learner.freeze()
 

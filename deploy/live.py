@@ -56,9 +56,7 @@ class _Operation:
 
     async def run(self) -> None:
         """All of it."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop.set)
+        self._listen_for_signals()
         self._check_port()
         prepare_state(self._state, self._run.settings.kafka.bootstrap, self._screen.say)
         outside = outside_of(self._pipeline, self._run.settings, self._state, self._screen.say)
@@ -68,6 +66,12 @@ class _Operation:
             self._screen.say("stopping")
         if self._figures is not None:
             self._report(self._figures)
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+            loop.add_signal_handler(number, self._stop.set)
 
     def _check_port(self) -> None:
         settings = self._run.settings.serve
@@ -95,6 +99,7 @@ class _Operation:
         connecting = asyncio.ensure_future(asyncio.to_thread(topology.connect, run.address))
         running.push_async_callback(self._disconnect, connecting)
         _, site = await asyncio.gather(asyncio.shield(connecting), self._site(outside))
+        self._listen_for_signals()  # Ray has put handlers of its own in their place
         say(f"starting the learner, {run.settings.shards.count} shard(s) and the endpoint")
         system = topology.build(site)
         running.push_async_callback(self._drain, system)

@@ -108,8 +108,9 @@ class LocalSystem:
         newest = (await self.learner.status())["version"]
         return await self.replica.score(msgspec.json.encode({**request, "min_version": newest}))
 
-    def freeze(self) -> None:
+    async def freeze(self) -> None:
         """Keep a copy of the present weights, to compare with."""
+        await self.learner.freeze()
         for shard in self.shards:
             shard.freeze()
 

@@ -101,7 +101,7 @@ async def replay(
         world.log.extend(pipeline.stream.topic, 0, history.values[begin:end], times_ms)
         await system.drain()
         if not frozen and end >= freeze_at:
-            system.freeze()
+            await system.freeze()
             frozen = True
         if number % _CHECKPOINT_CHUNKS == 0:
             await system.learner.save()

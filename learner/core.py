@@ -200,7 +200,8 @@ class Learner:
         return self._delta(None, everything, now_ms)
 
     def freeze(self) -> None:
-        """Keep a copy of the weights that scores beside them (where examples are offered)."""
+        """Compare with the present weights from now on; a shard's own copy is frozen by itself."""
+        self.validation.compare_anew()
         if self.differentiator:
             self.differentiator.freeze()
 

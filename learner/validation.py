@@ -170,6 +170,11 @@ class ProgressiveValidation:
             self.reference.add(labels, reference)
         self._recent.add(labels, scores, reference)
 
+    def compare_anew(self) -> None:
+        """Another copy was frozen: forget how the last one compared."""
+        self.live, self.reference = ScoreHistogram(), ScoreHistogram()
+        self._recent = _Recent()
+
     def status(self) -> dict[str, JsonValue]:
         """AUC and log loss (None where undefined) and how many examples they rest on."""
         live, frozen = self._recent.quality()
