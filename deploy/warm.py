@@ -109,7 +109,7 @@ async def exercise(pipeline: Pipeline) -> int:
         await system.start()
         for _ in range(2):
             await _visit(system, clock)
-            system.freeze()
+            await system.freeze()
         examples = (await system.status())["examples"]
         await system.stop()
     assert isinstance(examples, int)
