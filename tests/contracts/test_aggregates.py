@@ -260,6 +260,12 @@ def test_an_event_that_meets_no_condition_is_not_late() -> None:
     assert table.apply(columns_of([old], 1), before=False).late.tolist() == [False]
 
 
+def test_an_event_that_a_longer_window_takes_is_not_late() -> None:
+    table = applied(CASES["count"], [event(START_MS + 200_000)])
+    behind = columns_of([event(START_MS + 195_000), event(START_MS + 200_000 - 70_000)], 1)
+    assert table.apply(behind, before=False).late.tolist() == [False, True]
+
+
 def test_a_time_since_calls_nothing_late() -> None:
     table = applied(CASES["time since"], [event(START_MS + 200_000)])
     assert not table.apply(columns_of([event(START_MS)], 1), before=False).late.any()
