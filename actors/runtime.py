@@ -94,7 +94,8 @@ class RemoteActor:
             if self._handle is None:
                 self._handle = await asyncio.to_thread(ray.get_actor, self.name, self._namespace)
             answer = getattr(self._handle, method).remote(*args)
-            return await asyncio.wait_for(answer, timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for may lose a cancellation
+                return await answer
         except RayTaskError as error:
             if isinstance(error.cause, FreshrankError):
                 raise error.cause from error
@@ -178,7 +179,8 @@ class RemoteLearner:
         if isinstance(box, Delta):
             return box
         try:
-            return await asyncio.wait_for(box, _TRAVEL_S)
+            async with asyncio.timeout(_TRAVEL_S):
+                return await box
         except (TimeoutError, RayError) as error:  # its owner, the learner, has died meanwhile
             raise Unavailable(self._actor.name, _first_line(error)) from error
 

@@ -4,7 +4,7 @@ Runs in a process of its own, so that it shares no interpreter with anything it 
 
     python -m freshrank.benchmarks.load 127.0.0.1 8000 /v1/score 32 5.0 < bodies
 
-reads one JSON body a line, sends them in turn, and prints a `LoadResult` as JSON.
+reads one JSON body a line, sends them in turn, and prints a `LoadResult` as MessagePack.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class LoadResult(msgspec.Struct, frozen=True):
     p99_ms: float
     errors: int
     """Answers other than 200, and connections that broke."""
+    first_error: str
+    """The first wrong answer as it came ("" without one)."""
 
 
 @dataclass(slots=True)
@@ -48,11 +50,13 @@ class Tally:
     ends: float
     latencies_ms: list[float] = field(default_factory=list)
     errors: int = 0
+    first_error: str = ""
 
-    def note(self, sent: float, arrived: float, status_ok: bool) -> None:
+    def note(self, sent: float, arrived: float, answer: bytes) -> None:
         """Count one answer; a wrong one counts whenever it comes."""
-        if not status_ok:
+        if not answer.startswith(b"HTTP/1.1 200"):
             self.errors += 1
+            self.first_error = self.first_error or answer[:500].decode(errors="replace")
         elif self.begins <= sent and arrived <= self.ends:
             self.latencies_ms.append((arrived - sent) * 1000.0)
 
@@ -63,6 +67,7 @@ class Tally:
             p50_ms=quantile(self.latencies_ms, 0.50),
             p99_ms=quantile(self.latencies_ms, 0.99),
             errors=self.errors,
+            first_error=self.first_error,
         )
 
 
@@ -90,7 +95,7 @@ class Connection(asyncio.Protocol):
         if end is None or self._transport is None:
             return
         now = time.perf_counter()
-        self._tally.note(self._sent, now, self._received.startswith(b"HTTP/1.1 200"))
+        self._tally.note(self._sent, now, self._received[:end])
         self._received = self._received[end:]
         if now >= self._tally.ends:
             self._transport.close()
@@ -166,7 +171,7 @@ def run_load(
     )
     if done.returncode != 0:
         raise Unavailable("the load client", done.stderr.decode(errors="replace")[-2_000:])
-    return msgspec.json.decode(done.stdout, type=LoadResult)
+    return msgspec.msgpack.decode(done.stdout, type=LoadResult)
 
 
 def main() -> None:
@@ -174,7 +179,8 @@ def main() -> None:
     host, port, path, connections, seconds = sys.argv[1:]
     bodies = sys.stdin.buffer.read().splitlines()
     driving = drive((host, int(port)), path, bodies, int(connections), float(seconds))
-    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(driving)))
+    # Not JSON, which has no way to say that there is no median.
+    sys.stdout.buffer.write(msgspec.msgpack.encode(uvloop.run(driving)))
 
 
 if __name__ == "__main__":

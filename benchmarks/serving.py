@@ -82,6 +82,8 @@ def _rounds(
                         f"round {number + 1} {mode:>8} c={connections:<3}"
                         f"{result.answers_per_s:8.0f}/s  p50 {result.p50_ms:7.2f} ms"
                         f"  p99 {result.p99_ms:7.2f} ms  errors {result.errors}"
+                        f" {result.first_error}",
+                        markup=False,
                     )
         rounds.append(found)
     return rounds
@@ -127,7 +129,7 @@ def figures(rounds: Sequence[Mapping[tuple[str, int], LoadResult]]) -> list[Figu
         Figure("p50_ms_c1", middle("haproxy", 1, "p50_ms"), "ms", "lower", 1.0),
         Figure("p99_ms_c1", middle("haproxy", 1, "p99_ms"), "ms", "lower"),
         Figure("ratio_to_default_proxy_c32", ratio("default"), "1", "higher", 10.0),
-        Figure("ratio_to_uvicorn_c32", ratio("uvicorn"), "1", "higher", 0.2),
+        Figure("ratio_to_uvicorn_c32", ratio("bare"), "1", "higher", 0.2),
         Figure("errors", errors, "count", "lower", 0.0),
         Figure("p50_ms_c32", middle("haproxy", 32, "p50_ms"), "ms", "lower"),
         Figure("p99_ms_c32", middle("haproxy", 32, "p99_ms"), "ms", "lower"),

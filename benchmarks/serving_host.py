@@ -1,6 +1,6 @@
 """One server of the `serving` bench, in a process of its own: the same service in three places.
 
-    python -m freshrank.benchmarks.serving_host haproxy|default|uvicorn BOOTSTRAP REDIS PORT FOLDER
+    python -m freshrank.benchmarks.serving_host haproxy|default|bare BOOTSTRAP REDIS PORT FOLDER
 
 Ends with SIGTERM. The learner, which publishes ten versions a second, is an actor beside the
 replica where there is Ray, and lives in the server's own process where there is none.
@@ -33,7 +33,7 @@ from freshrank.learner.actor import LearnerActor
 from freshrank.serve.app import build_app
 from freshrank.serve.service import ScoringService
 
-MODES = ("haproxy", "default", "uvicorn")
+MODES = ("haproxy", "default", "bare")
 
 # Makes Serve what it is out of the box; `ray_environment.prepare` leaves what is set already.
 _DEFAULT_PROXY = {
@@ -163,7 +163,7 @@ def main() -> None:
     """Serve in the mode that the arguments name, until told to end."""
     mode, bootstrap, redis_url, port, folder = sys.argv[1:]
     place = Place(bootstrap, redis_url, int(port), Path(folder))
-    if mode == "uvicorn":
+    if mode == "bare":
         uvloop.run(serve_bare(place))
         return
     if mode == "default":

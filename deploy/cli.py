@@ -21,6 +21,7 @@ app = typer.Typer(
     name="freshrank",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,  # a trace is for a report of a bug, and plain text there
     rich_markup_mode="markdown",
     help="""Fresh features, fresh weights: from a Kafka topic to a REST score in Python.
 

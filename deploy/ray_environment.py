@@ -33,16 +33,22 @@ _ALWAYS: Mapping[str, str] = {
 }
 
 
+# Fixed by default, so that two clusters on one machine would kill each other's ingress.
+_PORTS = (
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
+)
+
+
 def _private_cluster() -> dict[str, str]:
     """What belongs to a cluster of one run: it shares neither ports nor secrets with another.
 
     The token keeps whoever else reaches the ports from running code here. Ray's own default
     writes one into the home directory, for all clusters of the user.
     """
-    wanted = {
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-    }
+    wanted = {name: str(free_port()) for name in _PORTS}
     if "RAY_AUTH_MODE" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ:
         wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     return wanted

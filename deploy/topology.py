@@ -22,8 +22,10 @@ from typing import cast
 
 import ray
 from pydantic import BaseModel, ConfigDict
+from ray.exceptions import RayError
 from ray.serve import Application
 
+from freshrank.actors.errors import Unavailable
 from freshrank.actors.runtime import ActorOptions, RemoteActor, spawn
 from freshrank.actors.sharding import assign
 from freshrank.deploy.hosts import LearnerHost, ReplicaFactory, ShardHost, Site
@@ -104,10 +106,16 @@ def build(site: Site) -> System:
 
 
 def start_serving(site: Site) -> None:
-    """Start Serve's ingress and the replicas, and wait until the first is up. Blocks."""
+    """Start Serve's ingress and the replicas, and wait until the first is up. Blocks.
+
+    Raises Unavailable with what Serve says.
+    """
     settings = site.settings.serve
-    deployment.start_proxy(settings.host, settings.port)
-    deployment.deploy(ReplicaFactory(site), _replica_options(settings))
+    try:
+        deployment.start_proxy(settings.host, settings.port)
+        deployment.deploy(ReplicaFactory(site), _replica_options(settings))
+    except (RayError, RuntimeError) as error:  # RuntimeError: Serve gave a deployment up
+        raise Unavailable("ray serve", f"{error} (its logs: /tmp/ray/session_latest)") from error
 
 
 def stop_replicas() -> None:

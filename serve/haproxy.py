@@ -26,5 +26,8 @@ def haproxy_environment() -> Mapping[str, str]:
         # The default of 30 s is for long requests; ours take milliseconds, and a stop is to be
         # over within 10 s.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
+        # After the default of 5 s, three times, Serve kills an ingress that is still starting: on
+        # two cores, with everything else starting beside it, it may take longer.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         "RAY_SERVE_USAGE_STATS_ENABLED": "0",
     }

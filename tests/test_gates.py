@@ -13,10 +13,10 @@ from layers import breaks
 ROOT = Path(__file__).parent.parent
 
 # Well below what there is, well above what is left when a folder is no longer collected.
-FEWEST_TESTS = 350
+FEWEST_TESTS = 900
 
 # Files of the package and its tests that mypy must look at.
-FEWEST_TYPED_FILES = 90
+FEWEST_TYPED_FILES = 190
 
 
 def tool(*command: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,8 @@ from freshrank.benchmarks.load import Tally, whole_answer
 
 ANSWER = b"HTTP/1.1 200 OK\r\nserver: x\r\nContent-Length: 5\r\n\r\nhello"
 
+WRONG = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+
 
 def test_an_answer_is_whole_only_with_its_last_byte() -> None:
     assert [whole_answer(ANSWER[:end]) for end in range(len(ANSWER))] == [None] * len(ANSWER)
@@ -18,10 +20,10 @@ def test_an_answer_of_unknown_length_is_refused() -> None:
 
 def test_only_answers_within_the_counted_time_make_the_figures() -> None:
     tally = Tally(begins=10.0, ends=12.0)
-    tally.note(9.9, 10.1, status_ok=True)  # sent in the warm-up
-    tally.note(10.0, 10.002, status_ok=True)
-    tally.note(11.0, 11.004, status_ok=True)
-    tally.note(11.9, 12.1, status_ok=True)  # arrived after the end
+    tally.note(9.9, 10.1, ANSWER)  # sent in the warm-up
+    tally.note(10.0, 10.002, ANSWER)
+    tally.note(11.0, 11.004, ANSWER)
+    tally.note(11.9, 12.1, ANSWER)  # arrived after the end
     result = tally.result()
     assert result.answers_per_s == 1.0
     assert result.p50_ms == pytest.approx(2.0)
@@ -31,7 +33,8 @@ def test_only_answers_within_the_counted_time_make_the_figures() -> None:
 
 def test_wrong_answers_count_whenever_they_come() -> None:
     tally = Tally(begins=10.0, ends=12.0)
-    tally.note(5.0, 5.1, status_ok=False)
-    tally.note(11.0, 11.1, status_ok=False)
+    tally.note(5.0, 5.1, WRONG)
+    tally.note(11.0, 11.1, WRONG)
     assert tally.result().errors == 2
+    assert tally.result().first_error.startswith("HTTP/1.1 503 Busy")
     assert tally.latencies_ms == []

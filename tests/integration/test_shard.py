@@ -1,0 +1,130 @@
+"""A shard between a real Kafka and a real Redis, stopped, killed and robbed of its rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import redis
+from shard_world import PARTITIONS, FakeLearner, features
+from small_shop import Event, impression, recipe
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.snapshots import FileSnapshots
+from freshrank.deploy.brokers import Broker
+from freshrank.feature_actors.actor import FeatureShard
+from freshrank.feature_actors.kafka import KafkaSink, KafkaSource, ensure_topics
+from freshrank.feature_actors.online_store import RedisBoard, RedisStore
+from freshrank.feature_actors.shard import Shard, ShardPorts, ShardSettings
+
+USERS = 20
+
+
+class Site:
+    """Topics of its own, and what outlives a shard."""
+
+    def __init__(self, bootstrap: str, redis_url: str, name: str, folder: Path) -> None:
+        self.bootstrap, self.redis_url, self.name = bootstrap, redis_url, name
+        self.topics = (f"{name}.events", f"{name}.shown")
+        self.recipe = replace(recipe(), topics=self.topics)
+        self.learner = FakeLearner()
+        self.snapshots = FileSnapshots(folder)
+        self.clock = SystemClock()
+        self.sink = KafkaSink(bootstrap)
+        self.written = 0
+
+    async def start(self) -> None:
+        useless = [f"{self.name}.events.dead", f"{self.name}.events.late"]
+        await ensure_topics(self.bootstrap, [*self.topics, *useless], PARTITIONS)
+        await self.sink.start()
+
+    def shard(self) -> tuple[Shard, RedisStore, RedisBoard]:
+        store, board = RedisStore(self.redis_url, self.name), RedisBoard(self.redis_url, self.name)
+        ports = ShardPorts(
+            source=KafkaSource(self.bootstrap),
+            sink=self.sink,
+            store=store,
+            learner=self.learner,
+            differentiator=None,
+            weights=None,
+            snapshots=self.snapshots,
+            board=board,
+            clock=self.clock,
+        )
+        settings = ShardSettings(snapshot_interval_s=0.3)
+        return Shard(self.recipe, range(PARTITIONS), ports, settings), store, board
+
+    async def shop(self, count: int) -> None:
+        """Show each user an item, which they order at once; now and then a broken record."""
+        for _ in range(count):
+            number, self.written = self.written, self.written + 1
+            who, now = f"u{number % USERS}", self.clock.now_ms()
+            shown = impression(self.recipe, who, [number + 1], 0, number)
+            at = msgspec.msgpack.decode(shown)
+            at[2] = now
+            ordered = Event(f"e{number}", who, "order", number + 1, 1.0, now)
+            self.sink.send_nowait(self.topics[1], who.encode(), msgspec.msgpack.encode(at))
+            await self.sink.send(self.topics[0], who.encode(), msgspec.json.encode(ordered))
+        await self.sink.send(self.topics[0], b"u0", b"{broken")
+
+    def stored(self) -> dict[str, bytes]:
+        with redis.Redis.from_url(self.redis_url) as client:
+            names = [f"u{n}" for n in range(USERS)]
+            rows = client.mget([self.recipe.row_key(name) for name in names])
+        return {name: row for name, row in zip(names, rows, strict=True) if row is not None}
+
+
+async def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    for _ in range(int(seconds * 50)):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def test_rows_and_examples_survive_a_stop_a_kill_and_an_emptied_store(
+    kafka: Broker, redis_url: str, fresh_name: str, tmp_path: Path
+) -> None:
+    site = Site(kafka.bootstrap, redis_url, fresh_name, tmp_path)
+
+    async def life(count: int, end: Callable[[FeatureShard, Shard], Awaitable[None]]) -> None:
+        shard, store, board = site.shard()
+        actor = FeatureShard(shard)
+        await actor.start()
+        await site.shop(count)
+        await wait_for(lambda: len(site.learner.examples()) == site.written)
+        await wait_for(lambda: site.stored() == features(shard))
+        await actor.ping()
+        assert (await actor.status())["health"] == {}
+        await end(actor, shard)
+        await store.close()
+        await board.close()
+
+    async def test() -> None:
+        await site.start()
+        await life(50, lambda actor, shard: actor.stop())
+        await site.shop(30)  # while nobody reads
+        await life(20, kill)
+        site.learner.checkpoint()
+        await site.shop(10)
+        await life(40, flush)
+        await site.sink.stop()
+
+    async def kill(actor: FeatureShard, shard: Shard) -> None:
+        for task in actor._tasks:
+            task.cancel()
+        await asyncio.gather(*actor._tasks, return_exceptions=True)
+        await shard._ports.source.stop()  # only so that no socket is left open
+
+    async def flush(actor: FeatureShard, shard: Shard) -> None:
+        with redis.Redis.from_url(redis_url) as client:
+            client.flushall()
+        await wait_for(lambda: site.stored() == features(shard))
+        assert set(site.learner.examples().values()) == {1}
+        assert sum(state.counters.dead for state in shard.states.values()) >= 5
+        await actor.stop()
+
+    asyncio.run(test())

@@ -1,0 +1,217 @@
+"""Rejected records and snapshots, and how they wait for each other."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shard_world import FussySink, ManualClock, StrictStore
+from small_shop import batch, event, recipe
+
+from freshrank.actors.errors import SnapshotError
+from freshrank.actors.messages import RejectedRecord
+from freshrank.feature_actors.dirty import DirtySlots
+from freshrank.feature_actors.memory import MemoryLog, MemorySnapshots
+from freshrank.feature_actors.outlets import Outlets
+from freshrank.feature_actors.partition import Outcome, PartitionState
+from freshrank.feature_actors.rejects import MOST_WAITING, Rejects
+from freshrank.feature_actors.saver import Saver
+from freshrank.feature_actors.writer import OnlineWriter
+
+MADE = recipe(None)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+def dead(offset: int) -> Outcome:
+    return Outcome(dead=[RejectedRecord("events", 0, offset, "broken", b"{")])
+
+
+def sink() -> FussySink:
+    return FussySink(MemoryLog(1), ManualClock())
+
+
+def test_rejected_records_wait_while_the_broker_is_away_and_keep_their_order() -> None:
+    async def test() -> None:
+        to = sink()
+        rejects = Rejects(to)
+        to.away = True
+        for offset in range(3):
+            rejects.add(dead(offset))
+        assert not await rejects.settle()
+        assert "away" in str(rejects.trouble)
+        to.away = False
+        rejects.add(Outcome(late=[RejectedRecord("events", 0, 9, "late", b"{}")]))
+        assert await rejects.settle()
+        assert rejects.trouble is None
+        told = [(topic, one.offset) for topic, one in to.rejected]
+        assert told == [*(("events.dead", n) for n in range(3)), ("events.late", 9)]
+        assert await rejects.settle()
+        assert len(to.rejected) == 4
+
+    run(test)
+
+
+def test_records_added_while_others_are_written_are_not_lost() -> None:
+    class Slow(FussySink):
+        async def reject(self, suffix: str, records: Sequence[RejectedRecord]) -> None:
+            await asyncio.sleep(0)
+            await super().reject(suffix, records)
+
+    async def test() -> None:
+        to = Slow(MemoryLog(1), ManualClock())
+        rejects = Rejects(to)
+        rejects.add(dead(0))
+        rejects.flush_in_background()
+        rejects.flush_in_background()
+        rejects.add(dead(1))
+        await asyncio.sleep(0)
+        rejects.add(dead(2))
+        assert await rejects.settle()
+        assert [one.offset for _, one in to.rejected] == [0, 1, 2]
+
+    run(test)
+
+
+def test_too_many_rejected_records_are_a_reason_to_wait() -> None:
+    rejects = Rejects(sink())
+    rejects.add(Outcome(dead=dead(0).dead * (MOST_WAITING - 1)))
+    assert not rejects.full
+    rejects.add(dead(1))
+    assert rejects.full
+
+
+class Scene:
+    def __init__(self, partitions: int = 2) -> None:
+        self.clock = ManualClock()
+        self.states = {one: PartitionState(MADE, one) for one in range(partitions)}
+        self.snapshots = MemorySnapshots()
+        self.saver = Saver(self.states, self.snapshots, self.clock, 10.0, threaded=False)
+
+    def see(self, partition: int, offset: int) -> None:
+        value = event(offset, "u1", "view", 7, 1_000 + offset)
+        self.states[partition].process(batch("events", [value], offset, partition=partition))
+
+    async def save_due(self) -> list[int]:
+        saved = []
+        while (partition := self.saver.due()) is not None:
+            await self.saver.begin(partition, [])
+            saved.append(partition)
+        return saved
+
+
+def test_snapshots_of_the_partitions_are_spread_over_the_interval() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.see(0, 0)
+        scene.see(1, 0)
+        assert await scene.save_due() == []
+        assert scene.saver.age_s() is None
+        scene.clock.at_ms += 5_000
+        assert await scene.save_due() == [0]
+        scene.clock.at_ms += 5_000
+        assert await scene.save_due() == [1]
+        assert scene.saver.age_s() == 5.0
+        assert scene.saver.size() > 0
+
+    run(test)
+
+
+def test_a_state_that_read_nothing_is_not_written_again() -> None:
+    async def test() -> None:
+        scene = Scene(partitions=1)
+        scene.see(0, 0)
+        for _ in range(3):
+            scene.clock.at_ms += 10_000
+            assert await scene.save_due() == [0]
+        assert len(scene.snapshots.candidates("partition-0")) == 1
+        scene.see(0, 1)
+        scene.clock.at_ms += 10_000
+        await scene.save_due()
+        assert len(scene.snapshots.candidates("partition-0")) == 2
+
+    run(test)
+
+
+def test_a_disk_that_fails_is_shown_and_tried_again() -> None:
+    class Full(MemorySnapshots):
+        full = True
+
+        def save(self, name: str, payload: bytes) -> None:
+            if self.full:
+                raise SnapshotError("no space left")
+            super().save(name, payload)
+
+    async def test() -> None:
+        scene, disk = Scene(partitions=1), Full()
+        scene.saver = Saver(scene.states, disk, scene.clock, 10.0, threaded=True)
+        scene.see(0, 0)
+        scene.clock.at_ms += 10_000
+        await scene.saver.save_all()
+        assert "no space left" in str(scene.saver.trouble)
+        disk.full = False
+        await scene.saver.save_all()
+        assert scene.saver.trouble is None
+        assert len(disk.candidates("partition-0")) == 1
+
+    run(test)
+
+
+def test_no_snapshot_is_begun_before_the_rejected_records_are_safe() -> None:
+    async def test() -> None:
+        scene, to = Scene(partitions=1), sink()
+        rejects = Rejects(to)
+        writer = OnlineWriter(scene.states, StrictStore(), 1, scene.clock)
+        out = Outlets(writer, None, rejects, scene.saver)
+        scene.see(0, 0)
+        rejects.add(dead(1))
+        to.away = True
+        scene.clock.at_ms += 10_000
+        await out.save_when_due()
+        assert scene.snapshots.candidates("partition-0") == []
+        assert "rejects" in out.troubles()
+        to.away = False
+        await out.save_when_due()
+        assert len(scene.snapshots.candidates("partition-0")) == 1
+        assert out.troubles() == {}
+
+    run(test)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3_000), max_size=20) | st.integers(1, 9), max_size=20))
+def test_dirty_slots_are_an_ordered_set(moves: list[list[int] | int]) -> None:
+    dirty, wanted = DirtySlots(), dict[int, None]()
+    for move in moves:
+        if isinstance(move, int):
+            taken = dirty.take(move).tolist()
+            assert taken == list(wanted)[:move]
+            for slot in taken:
+                del wanted[slot]
+        else:
+            dirty.mark(np.array(move, dtype=np.int64))
+            wanted.update(dict.fromkeys(move))
+        assert dirty.peek().tolist() == list(wanted)
+        assert len(dirty) == len(wanted)
+
+
+def test_a_failure_in_the_background_is_raised_by_the_check() -> None:
+    async def test() -> None:
+        scene, store = Scene(partitions=1), StrictStore()
+        await store.claim(0, 9)
+        writer = OnlineWriter(scene.states, store, 1, scene.clock)
+        out = Outlets(writer, None, Rejects(sink()), scene.saver)
+        out.begin()
+        out.check()
+        out.wake()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        with pytest.raises(Exception, match="claimed by epoch 9"):
+            out.check()
+        await out.end()
+
+    run(test)
