@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import msgspec
 import uvloop
@@ -84,9 +85,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._send(transport)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by descent
+        self._send(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Collect until the answer is whole."""
@@ -136,7 +136,10 @@ def whole_answer(received: bytes) -> int | None:
 async def drive(
     address: tuple[str, int], path: str, bodies: Sequence[bytes], connections: int, seconds: float
 ) -> LoadResult:
-    """Keep `connections` requests under way for `seconds` after the warm-up."""
+    """Keep `connections` requests under way for `seconds` after the warm-up.
+
+    Raises Unavailable when not one answer counts.
+    """
     host, port = address
     head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
     requests = itertools.cycle(
@@ -154,6 +157,8 @@ async def drive(
         await asyncio.wait_for(waiting, WARM_UP_S + seconds + SILENCE_S)
     except TimeoutError:
         tally.errors += sum(not connection.done.done() for _, connection in opened)
+    if not tally.latencies_ms:
+        raise Unavailable(f"{host}:{port}", f"no answer that counts; {tally.first_error}")
     return tally.result()
 
 

@@ -68,4 +68,10 @@ pipeline = Pipeline(
     model=LogisticRegression(),
     # Steps are large, because tastes here drift within a minute.
     optimizer=Adagrad(0.3),
+    # For the page: whom and what to try. The generated shop puts item n into category n mod 20.
+    samples={
+        "entities": [f"u{number:05d}" for number in (7, 42, 300, 1234)],
+        "candidates": [{"item_id": n, "category_id": (n - 1) % 20 + 1} for n in range(1, 13)],
+        "choices": {"type": ["view", "click", "cart", "order"]},
+    },
 )
