@@ -1,236 +1,218 @@
-"""How long until a score has used an event, and until one was given by weights that learned it.
+"""How long until an event counts: in the features of a score, and in the weights behind it.
 
-The whole system is up as `freshrank run` starts it, on real Apache Kafka and real Redis; shoppers
-make 1,000 events a second, open loop, and click on what they are shown, so that the learner
-steps. Beside them, probes are sent one after another from this process, over the same Kafka and
-the same REST endpoint that anybody would use.
+The whole system is up, as `freshrank run` starts it, on real Kafka and real Redis. A thousand
+events a second arrive in an open loop, impressions are shown and clicked, the learner steps.
+Meanwhile two kinds of probes run, on users of their own (`freshrank.benchmarks.probes`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
+import uvloop
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from freshrank.actors.clock import SystemClock
+from freshrank.actors.impressions import decode_impression
+from freshrank.benchmarks.probes import Endpoint, Prober, ShownPlaces, Unusable
 from freshrank.benchmarks.registry import BenchOptions
-from freshrank.benchmarks.report import Figure
+from freshrank.benchmarks.report import Figure, quantile
 from freshrank.benchmarks.shop_site import outside_parts, shop_file
 from freshrank.deploy.outside import Outside
+from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.processes import Child, ask, free_port
 from freshrank.examples.keepalive import KeepAliveClient
-from freshrank.examples.shoppers import Shop, ShopEvent
+from freshrank.examples.shoppers import Shop
 from freshrank.examples.traffic import Rates, Traffic
-from freshrank.feature_actors.kafka import KafkaSink
+from freshrank.feature_actors.kafka import KafkaSink, KafkaSource, partition_count
 
-EVENTS_PER_S = 1_000.0
-PROBES = 300
-# A probe that has no answer by then counts as unanswered.
-GIVE_UP_S = 5.0
-# Between two looks of a probe: finer than what is measured, coarse enough not to be the load.
-LOOK_S = {"features": 0.003, "weights": 0.008}
-# Probes under way at the same time. A weights probe mostly waits.
-WORKERS = {"features": 1, "weights": 3}
-# Between showing an item and its click: the impression is in its topic by then.
-REACTION_S = 0.3
-# Of traffic before the first probe: caches are filled, the learner steps.
-WARM_UP_S = 8.0
-START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 20.0
+# Each kind; well above the 300 that the figures are to rest on.
+PROBES = 360
+# Of each kind, each second.
+PROBES_PER_S = 6.0
+RATES = Rates(events_per_s=1_000.0, impressions_per_s=100.0, candidates=20, show=10)
+# Seconds of traffic before the first probe: caches are warm and the learner steps.
+WARM_UP_S = 15.0
+# A cold Ray with Serve on two busy cores.
+START_TIMEOUT_S = 150.0
+STOP_TIMEOUT_S = 15.0
 
 _READY = b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
 
 
+@dataclass(slots=True)
+class Results:
+    """What the probes of one kind gave."""
+
+    latencies_ms: list[float] = field(default_factory=list)
+    unanswered: int = 0
+
+
 def run(options: BenchOptions, console: Console) -> list[Figure]:
-    """Start Kafka and Redis (or take those given) and the system, measure, stop."""
+    """Start Kafka and Redis (or take those given) and the system, probe, stop."""
     with tempfile.TemporaryDirectory(prefix="freshrank-bench-") as name:
         folder = Path(name)
         outside = outside_parts(options, folder, console.print)
         asyncio.run(outside.start())
         try:
-            return figures(_with_system(options, console, outside, folder))
+            # Names of its own: the broker and the Redis may be somebody's.
+            unique = f"bench-{time.time_ns():x}"
+            file = folder / "pipeline.py"
+            file.write_text(shop_file(unique, unique).text, encoding="utf-8")
+            pipeline = shop_file(unique, unique).load()
+            with _system(outside, file, folder, console) as port:
+                probes = max(int(PROBES * options.scale), 1)
+                probing = _probe_all(pipeline, outside.broker.bootstrap, port, probes, console)
+                return figures(*uvloop.run(probing))
         finally:
             asyncio.run(outside.stop())
 
 
-@dataclass(slots=True)
-class Found:
-    """Milliseconds of each answered probe, by kind; and how many had no answer."""
-
-    features: list[float] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
-    unanswered: int = 0
-
-
-def figures(found: Found) -> list[Figure]:
-    """The quantiles over all probes."""
-
-    def quantile(values: Sequence[float], share: float) -> float:
-        return float(np.quantile(values, share)) if values else float("nan")
-
-    return [
-        Figure("feature_p50_ms", quantile(found.features, 0.5), "ms", "lower"),
-        Figure("feature_p99_ms", quantile(found.features, 0.99), "ms", "lower", 100.0),
-        Figure("weights_p50_ms", quantile(found.weights, 0.5), "ms", "lower"),
-        Figure("weights_p99_ms", quantile(found.weights, 0.99), "ms", "lower", 500.0),
-        Figure("unanswered", found.unanswered, "count", "lower", 0.0),
-        Figure("feature_probes", len(found.features), "count", "higher"),
-        Figure("weights_probes", len(found.weights), "count", "higher"),
-    ]
-
-
-def _with_system(options: BenchOptions, console: Console, outside: Outside, folder: Path) -> Found:
-    """`freshrank run` in a process of its own, and the probes against it."""
-    port, topic = free_port(), f"freshrank-bench-{time.time_ns():x}"
-    pipeline = folder / "shop.py"
-    pipeline.write_text(shop_file(topic, "bench").text, encoding="utf-8")
-    config = folder / "bench.toml"
-    config.write_text(
-        f'state = "{folder / "state"}"\n[kafka]\nbootstrap = "{outside.broker.bootstrap}"\n'
-        f'[redis]\nurl = "{outside.redis.url}"\n[serve]\nport = {port}\n',
-        encoding="utf-8",
+@contextlib.contextmanager
+def _system(outside: Outside, file: Path, folder: Path, console: Console) -> Iterator[int]:
+    """`freshrank run` in a process of its own; gives the endpoint's port."""
+    port = free_port()
+    child = Child(
+        "freshrank run",
+        [sys.executable, "-m", "freshrank.deploy.cli", "run", str(file)],
+        folder / "system.log",
+        environment={
+            "FRESHRANK_KAFKA__BOOTSTRAP": outside.broker.bootstrap,
+            "FRESHRANK_REDIS__URL": outside.redis.url,
+            "FRESHRANK_SERVE__PORT": str(port),
+            "FRESHRANK_STATE": str(folder / "state"),
+        },
     )
-    command = [sys.executable, "-m", "freshrank.deploy.cli", "run", str(pipeline)]
-    with console.status("starting the system"):
-        child = Child("the system", [*command, "--config", str(config)], folder / "system.log")
     try:
-        child.wait_until(
-            lambda: ask("127.0.0.1", port, _READY).startswith(b"HTTP/1.1 200"), START_TIMEOUT_S
-        )
-        prober = Prober(outside.broker.bootstrap, topic, port)
-        return asyncio.run(prober.run(int(PROBES * options.scale), console))
+        with console.status("starting the system"):
+            child.wait_until(
+                lambda: ask("127.0.0.1", port, _READY).startswith(b"HTTP/1.1 200"),
+                START_TIMEOUT_S,
+            )
+        yield port
     finally:
         child.stop(grace_s=STOP_TIMEOUT_S)
 
 
-class Prober:
-    """Traffic and probes against one running system."""
+async def _probe_all(
+    pipeline: Pipeline, bootstrap: str, port: int, probes: int, console: Console
+) -> tuple[Results, Results, int]:
+    """Traffic and probes; gives those of features, those of weights, and failed requests."""
+    clock, topic = SystemClock(), pipeline.stream.topic
+    sink, places = KafkaSink(bootstrap), ShownPlaces()
+    await sink.start()
 
-    def __init__(self, bootstrap: str, topic: str, port: int) -> None:
-        self._sink = KafkaSink(bootstrap)
-        self._topic = topic
-        self._port = port
-        self._found = Found()
-        self._rng = np.random.default_rng(1)
-        self._shop = Shop(np.random.default_rng(0), run=f"bench-{time.time_ns():x}")
-        self._sent = 0
-        self._event_run = f"probe-{time.time_ns():x}"
+    async def send(key: bytes, value: bytes) -> tuple[int, int]:
+        return await sink.send(topic, key, value)
 
-    async def run(self, probes: int, console: Console) -> Found:
-        """`probes` of each kind, under load."""
-        await self._sink.start()
-        async with KeepAliveClient("127.0.0.1", self._port) as client:
+    async def send_nowait(key: bytes, value: bytes) -> None:
+        sink.send_nowait(topic, key, value)
 
-            async def browse_ask(body: bytes) -> tuple[int, bytes]:
-                return await client.post("/v1/score", body)
+    async with contextlib.AsyncExitStack() as open_parts:
+        open_parts.push_async_callback(sink.stop)
+        client = await open_parts.enter_async_context(KeepAliveClient("127.0.0.1", port))
 
-            rates = Rates(events_per_s=EVENTS_PER_S)
-            traffic = Traffic(self._shop, rates, SystemClock(), self._send, browse_ask)
-            load = asyncio.ensure_future(traffic.run())
-            try:
-                with console.status("warming up"):
-                    await asyncio.sleep(WARM_UP_S)
-                with Progress(console=console) as progress:
-                    await self._probe_all(probes, progress)
-            finally:
-                load.cancel()
-                await asyncio.gather(load, return_exceptions=True)
-                await self._sink.stop()
-        return self._found
+        async def score(body: bytes) -> tuple[int, bytes]:
+            return await client.post("/v1/score", body)
 
-    async def _probe_all(self, probes: int, progress: Progress) -> None:
-        kinds: list[tuple[str, Callable[[KeepAliveClient], Awaitable[float | None]], list[float]]]
-        kinds = [
-            ("features", self._feature_probe, self._found.features),
-            ("weights", self._weights_probe, self._found.weights),
+        shop = Shop(np.random.default_rng(0), run=topic)
+        traffic = Traffic(shop, RATES, clock, send_nowait, score)
+        beside = [
+            asyncio.create_task(traffic.run()),
+            asyncio.create_task(_read_shown(bootstrap, pipeline.impressions_topic, places)),
         ]
-        async with asyncio.TaskGroup() as group:
-            for name, probe, times in kinds:
-                bar = progress.add_task(name, total=probes)
-                left = iter(range(probes))
+        try:
+            await clock.sleep(WARM_UP_S)
+            prober = Prober(send, places, clock, shop.candidates(10))
+            with Progress(console=console) as progress:
+                bar = progress.add_task("probes", total=2 * probes)
+                kinds = (("f", prober.feature), ("w", prober.weights))
+                found = await asyncio.gather(
+                    *(_open_loop(kind, probe, probes, port, (progress, bar))
+                      for kind, probe in kinds)
+                )  # fmt: skip
+            for task in beside:
+                if task.done():
+                    task.result()
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+    return found[0], found[1], traffic.counts.failures
 
-                async def work(
-                    left: Any = left, probe: Any = probe, times: Any = times, bar: Any = bar
-                ) -> None:
-                    async with KeepAliveClient("127.0.0.1", self._port) as client:
-                        for _ in left:
-                            found = await probe(client)
-                            if found is None:
-                                self._found.unanswered += 1
-                            else:
-                                times.append(found * 1000.0)
-                            progress.advance(bar)
 
-                for _ in range(WORKERS[name]):
-                    group.create_task(work())
+async def _open_loop(
+    kind: str,
+    probe: Callable[[str, Endpoint], Awaitable[float]],
+    probes: int,
+    port: int,
+    bar: tuple[Progress, TaskID],
+) -> Results:
+    """Begin a probe whenever it is due, however long the ones before it take."""
+    results = Results()
 
-    async def _feature_probe(self, client: KeepAliveClient) -> float | None:
-        """Seconds from just before an event's send to the first score that used it."""
-        user, item = self._shop.visitor(), self._shop.candidates(1)[0]
-        event = self._event(user, item.item_id, item.category_id, "view")
-        began = time.perf_counter()
-        _, offset = await self._sink.send(self._topic, user.encode(), event)
-        while time.perf_counter() - began < GIVE_UP_S:
-            answer = await self._score(client, user, show=0)
-            if (answer["features"]["offset"] or -1) >= offset:
-                return time.perf_counter() - began
-            await asyncio.sleep(LOOK_S["features"])
-        return None
+    async def one(number: int) -> None:
+        async with KeepAliveClient("127.0.0.1", port) as client:
+            try:
+                results.latencies_ms.append(await probe(f"probe-{kind}-{number}", client))
+            except (OSError, Unusable):  # TimeoutError is an OSError
+                results.unanswered += 1
+        bar[0].advance(bar[1])
 
-    async def _weights_probe(self, client: KeepAliveClient) -> float | None:
-        """Seconds from just before a click's send to the first score by weights that learned it."""
-        user = self._shop.visitor()
-        candidates = self._shop.candidates(5)
-        body = {"user": user, "candidates": msgspec.to_builtins(candidates), "show": 5}
-        await client.post("/v1/score", json.dumps(body).encode())
-        await asyncio.sleep(REACTION_S)
-        clicked = candidates[int(self._rng.integers(5))]
-        event = self._event(user, clicked.item_id, clicked.category_id, "click")
-        began = time.perf_counter()
-        partition, offset = await self._sink.send(self._topic, user.encode(), event)
-        while time.perf_counter() - began < GIVE_UP_S:
-            _, model = await client.get("/v1/model")
-            applied = json.loads(model)["applied"].get(str(partition))
-            if applied is not None and applied[0] > offset:
-                # The replica holds such a version: the next score is by it, or by a later one.
-                await self._score(client, user, show=0)
-                return time.perf_counter() - began
-            await asyncio.sleep(LOOK_S["weights"])
-        return None
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with asyncio.TaskGroup() as under_way:
+        for number in range(probes):
+            # The two kinds alternate, so that they do not meet in the same millisecond.
+            shift = 0.5 if kind == "w" else 0.0
+            await asyncio.sleep(began + (number + shift) / PROBES_PER_S - loop.time())
+            under_way.create_task(one(number))
+    return results
 
-    async def _score(self, client: KeepAliveClient, user: str, show: int) -> dict[str, Any]:
-        candidates = msgspec.to_builtins(self._shop.candidates(20))
-        body = {"user": user, "candidates": candidates, "show": show}
-        status, answer = await client.post("/v1/score", json.dumps(body).encode())
-        if status != 200:
-            raise OSError(f"/v1/score answered {status}: {answer[:200]!r}")
-        decoded: dict[str, Any] = json.loads(answer)
-        return decoded
 
-    def _event(self, user: str, item: int, category: int, kind: str) -> bytes:
-        self._sent += 1
-        return msgspec.json.encode(
-            ShopEvent(
-                event_id=f"{self._event_run}-{self._sent}",
-                user_id=user,
-                item_id=item,
-                category_id=category,
-                type=kind,
-                price=1.0,
-                ts=time.time_ns() // 1_000_000,
-            )
-        )
+async def _read_shown(bootstrap: str, topic: str, places: ShownPlaces) -> None:
+    """Read the impressions from now on, for ever."""
+    source = KafkaSource(bootstrap)
+    count = await partition_count(bootstrap, topic)
+    await source.start({(topic, partition): None for partition in range(count)})
+    try:
+        while True:
+            for batch in await source.poll(5_000, 0.05):
+                found = zip(batch.values, batch.offsets.tolist(), strict=True)
+                places.add(
+                    {
+                        decode_impression(value).request_id: (batch.partition, offset)
+                        for value, offset in found
+                        if value is not None
+                    }
+                )
+    finally:
+        await source.stop()
 
-    async def _send(self, key: bytes, value: bytes) -> None:
-        self._sink.send_nowait(self._topic, key, value)
+
+def figures(features: Results, weights: Results, failed_requests: int) -> list[Figure]:
+    """Quantiles over the probes; failed requests of the traffic count as unanswered too."""
+    unanswered = features.unanswered + weights.unanswered + failed_requests
+    return [
+        *_quantiles("feature", features.latencies_ms, 100.0),
+        *_quantiles("weights", weights.latencies_ms, 500.0),
+        Figure("unanswered", unanswered, "count", "lower", 0.0),
+        Figure("feature_probes", len(features.latencies_ms), "count", "higher"),
+        Figure("weights_probes", len(weights.latencies_ms), "count", "higher"),
+    ]
+
+
+def _quantiles(what: str, latencies_ms: Sequence[float], reach: float) -> list[Figure]:
+    return [
+        Figure(f"{what}_p50_ms", quantile(latencies_ms, 0.50), "ms", "lower"),
+        Figure(f"{what}_p99_ms", quantile(latencies_ms, 0.99), "ms", "lower", reach),
+    ]

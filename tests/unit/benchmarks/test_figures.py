@@ -1,0 +1,71 @@
+"""From measurements to figures, in each bench."""
+
+from freshrank.benchmarks import freshness, ingest, jd, serving
+from freshrank.benchmarks.freshness import Results
+from freshrank.benchmarks.ingest_host import IngestResult
+from freshrank.benchmarks.load import LoadResult
+from freshrank.benchmarks.report import Figure
+
+
+def by_name(figures: list[Figure]) -> dict[str, Figure]:
+    found = {one.name: one for one in figures}
+    assert len(found) == len(figures)
+    return found
+
+
+def answers(per_s: float, p50_ms: float = 0.5, errors: int = 0) -> LoadResult:
+    return LoadResult(per_s, p50_ms, 2 * p50_ms, errors, "")
+
+
+def test_serving_compares_within_a_round_and_takes_the_middle_round() -> None:
+    rounds = [
+        {
+            ("haproxy", 1): answers(1000, p50_ms=p50),
+            ("haproxy", 32): answers(fast),
+            ("default", 1): answers(10),
+            ("default", 32): answers(slow),
+            ("bare", 1): answers(1000),
+            ("bare", 32): answers(10_000, errors=1),
+        }
+        for p50, fast, slow in ((0.4, 4000.0, 200.0), (0.6, 2000.0, 50.0), (9.0, 3000.0, 100.0))
+    ]
+    figures = by_name(serving.figures(rounds))
+    assert figures["p50_ms_c1"].value == 0.6
+    assert figures["p50_ms_c1"].met
+    assert figures["ratio_to_default_proxy_c32"].value == 30.0
+    assert figures["ratio_to_uvicorn_c32"].value == 0.3
+    assert figures["errors"].value == 3
+    assert figures["errors"].met is False
+
+
+def test_ingest_compares_within_a_round_and_takes_the_middle_round() -> None:
+    shard = [IngestResult(seconds, 5.0, 10, 100) for seconds in (10.0, 5.0, 40.0)]
+    figures = by_name(ingest.figures(1_000_000, [4.0, 3.0, 4.0], shard))
+    assert figures["ratio_to_bare_loop"].value == 0.4
+    assert figures["events_per_s"].value == 100_000
+    assert figures["events_per_s"].met
+    assert figures["cpu_us_per_event"].value == 5.0
+
+
+def test_freshness_counts_everything_that_was_not_answered() -> None:
+    features = Results([float(one) for one in range(1, 301)], unanswered=1)
+    weights = Results([100.0] * 300, unanswered=2)
+    figures = by_name(freshness.figures(features, weights, failed_requests=3))
+    assert figures["feature_p50_ms"].value == 150.0
+    assert figures["feature_p99_ms"].value == 297.0
+    assert figures["feature_p99_ms"].met is False
+    assert figures["weights_p99_ms"].met
+    assert figures["unanswered"].value == 6
+    assert figures["unanswered"].met is False
+
+
+def test_jd_asks_that_live_is_ahead_of_the_frozen_copy_and_of_the_base_rate() -> None:
+    learned = {
+        "auc_live": 0.64, "auc_frozen": 0.61, "log_loss_live": 0.167, "log_loss_frozen": 0.169,
+    }  # fmt: skip
+    good = by_name(jd.figures(learned, {"log_loss_base_rate": 0.173, "auc_last_kind": 0.56}))
+    assert good["auc_live"].met
+    assert good["log_loss_live"].met
+    assert good["log_loss_live"].reach == 0.169
+    bad = by_name(jd.figures(learned, {"log_loss_base_rate": 0.160}))
+    assert bad["log_loss_live"].met is False
