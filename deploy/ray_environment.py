@@ -30,6 +30,9 @@ _ALWAYS: Mapping[str, str] = {
     "RAY_allow_out_of_band_object_ref_serialization": "0",
     # An exporter and an agent's worth of memory that nobody here reads: we have our own figures.
     "RAY_enable_metrics_collection": "0",
+    # Ray's workers run at niceness 15: behind everything else on the machine, Kafka's broker and
+    # whoever asks for scores among them. Ours answer requests.
+    "RAY_worker_niceness": "0",
 }
 
 

@@ -44,7 +44,7 @@ def test_seconds_and_items_stay_apart_and_come_in_time_order() -> None:
 
 def test_the_file_is_read_sorted_as_records_of_the_schema(tmp_path: Path) -> None:
     path = tmp_path / "actions.parquet"
-    columns = {
+    columns: dict[str, list[int] | list[str]] = {
         "time": [3 * SECOND, 1 * SECOND],
         "pair_id": ["7_3", "8_4"],
         "type": ["2", "6"],
