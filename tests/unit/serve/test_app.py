@@ -9,12 +9,11 @@ from typing import Any, TypeVar
 import httpx
 import numpy as np
 import pytest
+from serving import ReplicaUnderTest
 
 from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.serve.page.assembly import page
 from freshrank.serve.schema import Limits
-
-from .conftest import ReplicaUnderTest
 
 T = TypeVar("T")
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
+from serving import FakeServed, ReplicaUnderTest
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Inputs
 from freshrank.serve.schema import Limits
 
-from .conftest import FakeServed, ReplicaUnderTest
 from .test_app import candidates, get, post, score, talk
 from .test_feature_reader import settle
 

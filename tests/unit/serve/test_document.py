@@ -11,12 +11,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serving import ReplicaUnderTest
 
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve import answers
 from freshrank.serve.openapi import document
-
-from .conftest import ReplicaUnderTest
 
 JSON = st.recursive(
     st.none()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from serving import FakeModel, ReplicaUnderTest
 
 from freshrank.actors.errors import RequestError, StaleParameters
 from freshrank.actors.messages import Version
 from freshrank.serve.model import wait_for_age, wait_for_version
 
-from .conftest import FakeModel, ReplicaUnderTest
 from .test_app import candidates, get, talk
 from .test_feature_reader import FakeClock, settle
 
