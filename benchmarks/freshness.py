@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from freshrank.actors.impressions import decode_impression
 from freshrank.benchmarks.probes import Endpoint, Prober, ShownPlaces, Unusable
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, quantile
-from freshrank.benchmarks.shop_site import outside_parts, shop_file
+from freshrank.benchmarks.shop_site import running_outside, shop_file
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.processes import Child, ask, free_port
@@ -59,22 +58,16 @@ class Results:
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Start Kafka and Redis (or take those given) and the system, probe, stop."""
-    with tempfile.TemporaryDirectory(prefix="freshrank-bench-") as name:
-        folder = Path(name)
-        outside = outside_parts(options, folder, console.print)
-        asyncio.run(outside.start())
-        try:
-            # Names of its own: the broker and the Redis may be somebody's.
-            unique = f"bench-{time.time_ns():x}"
-            file = folder / "pipeline.py"
-            file.write_text(shop_file(unique, unique).text, encoding="utf-8")
-            pipeline = shop_file(unique, unique).load()
-            with _system(outside, file, folder, console) as port:
-                probes = max(int(PROBES * options.scale), 1)
-                probing = _probe_all(pipeline, outside.broker.bootstrap, port, probes, console)
-                return figures(*uvloop.run(probing))
-        finally:
-            asyncio.run(outside.stop())
+    with running_outside(options, console) as (outside, folder):
+        # Names of its own: the broker and the Redis may be somebody's.
+        unique = f"bench-{time.time_ns():x}"
+        file = folder / "pipeline.py"
+        file.write_text(shop_file(unique, unique).text, encoding="utf-8")
+        pipeline = shop_file(unique, unique).load()
+        with _system(outside, file, folder, console) as port:
+            probes = max(int(PROBES * options.scale), 1)
+            probing = _probe_all(pipeline, outside.broker.bootstrap, port, probes, console)
+            return figures(*uvloop.run(probing))
 
 
 @contextlib.contextmanager

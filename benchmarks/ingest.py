@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from freshrank.actors.errors import Unavailable
 from freshrank.benchmarks.ingest_host import IngestResult
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median
-from freshrank.benchmarks.shop_site import outside_parts
+from freshrank.benchmarks.shop_site import running_outside
 from freshrank.benchmarks.workload import TopicFiller, shop_events
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.settings import Settings
@@ -38,14 +37,8 @@ TIMEOUT_S = 300.0
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Start Kafka and Redis (or take those given), fill the topic, measure, stop."""
-    with tempfile.TemporaryDirectory(prefix="freshrank-bench-") as name:
-        folder = Path(name)
-        outside = outside_parts(options, folder, console.print)
-        asyncio.run(outside.start())
-        try:
-            return _rounds(options, console, outside, folder)
-        finally:
-            asyncio.run(outside.stop())
+    with running_outside(options, console) as (outside, folder):
+        return _rounds(options, console, outside, folder)
 
 
 def _rounds(

@@ -36,7 +36,6 @@ class Pulse:
         self._sink = sink
         self._source = source
         self._rng = rng
-        self.pushed = 0
 
     async def run(self) -> None:
         """Push until cancelled. Raises Unavailable when the learner does not take it."""
@@ -52,7 +51,6 @@ class Pulse:
             answer = await self._sink.push(replace(gradient, base=progress.version))
             if not answer.accepted:
                 raise Unavailable("learner", "a gradient of the bench was refused")
-            self.pushed += 1
             due = max(due + PERIOD_S, loop.time())
             await asyncio.sleep(due - loop.time())
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median
 from freshrank.benchmarks.serving_host import MODES
 from freshrank.benchmarks.shop_site import (
-    outside_parts,
+    running_outside,
     score_bodies,
     shop_file,
     user_history,
@@ -31,6 +30,7 @@ from freshrank.benchmarks.shop_site import (
 )
 from freshrank.deploy.outside import Outside, prepare_topics
 from freshrank.deploy.processes import Child, ask, free_port
+from freshrank.deploy.settings import Settings
 
 USERS = 1_000
 BODIES = 500
@@ -48,14 +48,8 @@ _READY = b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Start Kafka and Redis (or take those given), measure, stop."""
-    with tempfile.TemporaryDirectory(prefix="freshrank-bench-") as name:
-        folder = Path(name)
-        outside = outside_parts(options, folder, console.print)
-        asyncio.run(outside.start())
-        try:
-            return figures(_rounds(options, console, outside, folder))
-        finally:
-            asyncio.run(outside.stop())
+    with running_outside(options, console) as (outside, folder):
+        return figures(_rounds(options, console, outside, folder))
 
 
 def _rounds(
@@ -64,7 +58,7 @@ def _rounds(
     pipeline, rng = shop_file().load(), np.random.default_rng(0)
     now_ms = time.time_ns() // 1_000_000
     bootstrap, redis_url = outside.broker.bootstrap, outside.redis.url
-    asyncio.run(prepare_topics(pipeline, bootstrap, 8))
+    asyncio.run(prepare_topics(pipeline, bootstrap, Settings().kafka.partitions))
     asyncio.run(write_rows(pipeline, redis_url, user_history(USERS, now_ms, rng), now_ms))
     bodies = score_bodies(BODIES, USERS, CANDIDATES, rng)
     rounds = []

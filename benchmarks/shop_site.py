@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import RecordBatch
@@ -42,10 +46,20 @@ def shop_file(topic: str = "behaviour", name: str = "recommend") -> PipelineFile
     return PipelineFile("examples/recommend.py", text)
 
 
-def outside_parts(options: BenchOptions, folder: Path, say: Callable[[str], None]) -> Outside:
-    """Real Apache Kafka and real Redis: those given, else to be started here."""
-    broker = open_broker(options.kafka or "apache", topics={}, folder=folder / "kafka", say=say)
-    return Outside(broker, RedisServer(options.redis))
+@contextlib.contextmanager
+def running_outside(options: BenchOptions, console: Console) -> Iterator[tuple[Outside, Path]]:
+    """Real Apache Kafka and real Redis, those given or started here, and a folder; all go after."""
+    with tempfile.TemporaryDirectory(prefix="freshrank-bench-") as name:
+        folder = Path(name)
+        broker = open_broker(
+            options.kafka or "apache", topics={}, folder=folder / "kafka", say=console.print
+        )
+        outside = Outside(broker, RedisServer(options.redis))
+        try:
+            asyncio.run(outside.start())
+            yield outside, folder
+        finally:
+            asyncio.run(outside.stop())
 
 
 def user_name(number: int) -> str:

@@ -152,7 +152,6 @@ def scoring_service(
             event_schema=_event_schema(pipeline),
             samples={**pipeline.samples, "automatic": _automatic(pipeline)},
             show=settings.show,
-            read_timeout_s=settings.read_timeout_ms / 1000,
             wait_timeout_s=settings.wait_timeout_ms / 1000,
             limits=limits,
         ),

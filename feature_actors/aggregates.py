@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors import kernels
@@ -87,13 +88,18 @@ class Count(_Windowed):
 
 
 @dataclass(frozen=True)
-class Sum(_Windowed):
-    """The sum of a numeric field over each window, in float64; None is passed over."""
+class _OverField(_Windowed):
+    """What Sum and Mean share: windows over the values of a field."""
 
     of: str
     where: Expression | None = None
     windows: Sequence[str] = ()
     hop: str | None = None
+
+    _kind: ClassVar[int]
+    """Of the kernel's line."""
+    _verb: ClassVar[str]
+    """In the canonical spelling."""
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for a wrong field, condition or window."""
@@ -101,40 +107,32 @@ class Sum(_Windowed):
         self._check_where(fields, place)
 
     def lay_out(self, name: str, layout: Layout) -> None:
-        """One tile a word."""
+        """A word a tile for the sum; for a mean half a word more."""
         for window in self._windows():
-            layout.windowed(name, kernels.SUM, self.where, self.of, window)
+            layout.windowed(name, self._kind, self.where, self.of, window)
 
     def canonical(self) -> str:
         """Field, condition, windows and hops."""
-        return f"sum({self.of}; {self.where}; {self._spans()})"
+        return f"{self._verb}({self.of}; {self.where}; {self._spans()})"
 
 
 @dataclass(frozen=True)
-class Mean(_Windowed):
+class Sum(_OverField):
+    """The sum of a numeric field over each window, in float64; None is passed over."""
+
+    _kind = kernels.SUM
+    _verb = "sum"
+
+
+@dataclass(frozen=True)
+class Mean(_OverField):
     """The mean of a numeric field over each window: tiles of a sum and of a count.
 
     None is passed over; NaN where the window holds no value.
     """
 
-    of: str
-    where: Expression | None = None
-    windows: Sequence[str] = ()
-    hop: str | None = None
-
-    def check(self, fields: Fields, place: str) -> None:
-        """Raise ConfigError for a wrong field, condition or window."""
-        fields.require(self.of, place, Kind.INTEGER, Kind.NUMBER)
-        self._check_where(fields, place)
-
-    def lay_out(self, name: str, layout: Layout) -> None:
-        """A word and a half a tile."""
-        for window in self._windows():
-            layout.windowed(name, kernels.MEAN, self.where, self.of, window)
-
-    def canonical(self) -> str:
-        """Field, condition, windows and hops."""
-        return f"mean({self.of}; {self.where}; {self._spans()})"
+    _kind = kernels.MEAN
+    _verb = "mean"
 
 
 @dataclass(frozen=True)

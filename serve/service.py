@@ -72,7 +72,6 @@ class ServiceSettings:
     fields) and ``automatic`` (which fields are the event's ``id``, ``time`` and ``key``)."""
     show: int = 10
     """How many of the best candidates count as shown where the request does not say."""
-    read_timeout_s: float = 0.05
     wait_timeout_s: float = 1.0
     limits: Limits = field(default_factory=Limits)
 
