@@ -39,6 +39,7 @@ MODES = ("haproxy", "default", "bare")
 _DEFAULT_PROXY = {
     "RAY_SERVE_ENABLE_HA_PROXY": "0",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "",
 }
 _NAMESPACE = "freshrank-bench"
 

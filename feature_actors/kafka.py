@@ -30,6 +30,9 @@ _WRITE_BATCH_BYTES = 128 << 10
 _LARGEST_REJECTED = 900_000
 # Records that may wait in memory for the broker before `send_nowait` refuses.
 MOST_QUEUED = 10_000
+# Seconds that queued records gather before they go out together: a request to the broker for each
+# would cost both sides more than scoring what it logs.
+GATHER_S = 0.005
 # Replicas of a topic made here, where there are as many brokers: one may then fail.
 _REPLICAS = 3
 # Seconds between two looks for a topic that was just made.
@@ -161,7 +164,9 @@ class KafkaSink:
         self._bootstrap = bootstrap
         self._deadline_s = deadline_s
         self._producer: aiokafka.AIOKafkaProducer | None = None
-        self._queued: set[asyncio.Task[None]] = set()
+        self._queued: list[tuple[str, bytes | None, bytes]] = []
+        self._sending: set[asyncio.Task[None]] = set()
+        self._under_way = 0
         self._failures = 0
 
     async def start(self) -> None:
@@ -188,11 +193,11 @@ class KafkaSink:
 
     def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
         """Queue one record; raises Unavailable when too many wait already."""
-        if len(self._queued) >= MOST_QUEUED:
+        if len(self._queued) + self._under_way >= MOST_QUEUED:
             raise Unavailable("kafka", f"{MOST_QUEUED} records wait for the broker")
-        task = asyncio.create_task(self._write_queued(topic, key, value))
-        self._queued.add(task)
-        task.add_done_callback(self._queued.discard)
+        if not self._queued:
+            asyncio.get_running_loop().call_later(GATHER_S, self._send_queued)
+        self._queued.append((topic, key, value))
 
     async def reject(self, suffix: str, records: Sequence[RejectedRecord]) -> None:
         """Write to ``<topic><suffix>``, with reason and origin as headers, and wait."""
@@ -205,17 +210,36 @@ class KafkaSink:
 
     async def stop(self) -> None:
         """Write what is queued, within the deadline, and leave; safe to call twice."""
+        self._send_queued()
+        async with _translated(self._deadline_s):
+            await asyncio.gather(*self._sending)
         producer, self._producer = self._producer, None
         if producer is not None:
             async with _translated(self._deadline_s):
-                await asyncio.gather(*self._queued)
                 await producer.stop()
 
-    async def _write_queued(self, topic: str, key: bytes | None, value: bytes) -> None:
-        try:
-            await self._write(topic, key, value)
-        except Unavailable:
-            self._failures += 1
+    def _send_queued(self) -> None:
+        if not self._queued:
+            return
+        records, self._queued = self._queued, []
+        self._under_way += len(records)
+        task = asyncio.create_task(self._write_all(records))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _write_all(self, records: Sequence[tuple[str, bytes | None, bytes]]) -> None:
+        """Write queued records together, and count those that are lost."""
+        written: list[asyncio.Future[aiokafka.RecordMetadata]] = []
+        # A failure is counted below: who queued them does not wait.
+        with contextlib.suppress(Unavailable):
+            async with _translated(self._deadline_s):
+                for topic, key, value in records:
+                    with contextlib.suppress(KafkaError):  # too large: the others go on
+                        written.append(await self._started().send(topic, value, key=key))
+                if written:
+                    await asyncio.wait(written)
+        self._under_way -= len(records)
+        self._failures += len(records) - sum(map(_succeeded, written))
 
     async def _reject(self, suffix: str, one: RejectedRecord) -> None:
         headers = [
@@ -238,13 +262,21 @@ class KafkaSink:
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]] | None = None,
     ) -> tuple[int, int]:
-        if self._producer is None:
-            raise Unavailable("kafka", "the sink has not been started")
+        producer = self._started()
         async with _translated(self._deadline_s):
-            written = await self._producer.send(topic, value, key=key, headers=headers)
+            written = await producer.send(topic, value, key=key, headers=headers)
             # Shielded: the client itself sets the result of what it gave away.
             safe = await asyncio.shield(written)
         return safe.partition, safe.offset
+
+    def _started(self) -> aiokafka.AIOKafkaProducer:
+        if self._producer is None:
+            raise Unavailable("kafka", "the sink has not been started")
+        return self._producer
+
+
+def _succeeded(written: asyncio.Future[aiokafka.RecordMetadata]) -> bool:
+    return written.done() and not written.cancelled() and written.exception() is None
 
 
 async def ensure_topics(

@@ -58,8 +58,9 @@ def application(factory: ServiceFactory, options: ReplicaOptions) -> serve.Appli
         num_replicas=options.replicas,
         max_ongoing_requests=options.max_ongoing_requests,
         ray_actor_options={"num_cpus": options.num_cpus},
-        # An access log line a request costs more than the request's own work.
-        logging_config=LoggingConfig(enable_access_log=False),
+        # An access log line a request costs more than the request's own work; below this level
+        # the line is made, and thrown away.
+        logging_config=LoggingConfig(enable_access_log=False, log_level="WARNING"),
         health_check_period_s=2.0,
         graceful_shutdown_timeout_s=5.0,
         graceful_shutdown_wait_loop_s=0.2,
