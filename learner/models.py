@@ -65,7 +65,8 @@ def sigmoid(logits: Floats) -> Floats:
     >>> sigmoid(np.array([0.0, -1000.0], np.float32)).round(3).tolist()
     [0.5, 0.0]
     """
-    clipped = np.clip(logits, np.float32(-30.0), np.float32(30.0))
+    # Not np.clip, whose own cost is three times that of both.
+    clipped = np.minimum(np.maximum(logits, np.float32(-30.0)), np.float32(30.0))
     return np.float32(1.0) / (np.float32(1.0) + np.exp(-clipped))
 
 

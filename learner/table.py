@@ -143,6 +143,35 @@ def _read_all(index: Slots, keys: Ints, rows: Floats, wanted: Ints, init: RowIni
 
 
 @kernel
+def _pool_all(
+    index: Slots, keys: Ints, rows: Floats, init: RowInit, ids: Ints, starts: Ints
+) -> Floats:
+    n, fields, columns, width = len(ids), len(starts) - 1, ids.shape[1], init.width
+    pooled = np.zeros((n, fields, width), np.float32)
+    found = np.zeros((columns, width), np.float32)  # the row of the id that each column is at
+    for i in range(n):
+        for field in range(fields):
+            present = 0
+            for j in range(starts[field], starts[field + 1]):
+                one = ids[i, j]
+                if one == 0:
+                    continue
+                if i == 0 or ids[i - 1, j] != one:
+                    position, _ = _find(index, keys, one)
+                    if position >= 0:
+                        found[j] = rows[position, :width]
+                    else:
+                        _initialise(found[j], one, init)
+                present += 1
+                for k in range(width):
+                    pooled[i, field, k] += found[j, k]
+            if present > 1:
+                for k in range(width):
+                    pooled[i, field, k] /= present
+    return pooled
+
+
+@kernel
 def _checksum(keys: Ints, rows: Floats, width: int) -> np.uint64:
     """The sum of one hash per row, so that the order of rows does not matter."""
     total = np.uint64(0)
@@ -201,6 +230,14 @@ class KeyedTable:
     def read(self, keys: Ints) -> Floats:
         """float32[len(keys), width]: copies of the rows, the initial ones for unknown ids."""
         return _read_all(self._index, self._keys, self._rows, keys, self.init)
+
+    def pool(self, ids: Ints, starts: Ints) -> Floats:
+        """float32[n, F, width]: what `pooling.pool` makes of the rows of ids int64[n, f].
+
+        Without looking for the distinct ids first: rows that lie beside each other, the
+        candidates of one request, share most of theirs.
+        """
+        return _pool_all(self._index, self._keys, self._rows, self.init, ids, starts)
 
     def find(self, keys: Ints) -> Ints:
         """int64[len(keys)]: positions in `rows`, -1 for unknown ids."""

@@ -8,7 +8,7 @@ import xxhash
 from freshrank.actors.errors import ProgressError
 from freshrank.actors.messages import Delta, Floats, Inputs, Version
 from freshrank.learner.models import Model, sigmoid
-from freshrank.learner.pooling import distinct, field_starts, pool
+from freshrank.learner.pooling import field_starts
 from freshrank.learner.table import KeyedTable
 
 
@@ -62,8 +62,7 @@ class ModelWeights:
 
     def score(self, inputs: Inputs) -> Floats:
         """float32[n]: probabilities, from dense inputs [n, d] and ids [n, f]."""
-        keys, index = distinct(inputs.ids)
-        pooled = pool(self.table.read(keys), index, self._starts)
+        pooled = self.table.pool(inputs.ids, self._starts)
         return sigmoid(self.model.logits(self.dense, inputs.dense, pooled))
 
     def copy(self) -> ModelWeights:

@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from freshrank.actors.messages import Floats, IdField, InputLayout, Ints
 from freshrank.learner.pooling import distinct, field_starts, pool, scatter
+from freshrank.learner.table import KeyedTable, RowInit
 
 LAYOUT = InputLayout((), (IdField("a"), IdField("bag", 3), IdField("b", 2)))
 STARTS = field_starts(LAYOUT)
@@ -39,6 +40,16 @@ def test_a_field_is_the_mean_of_the_rows_of_its_present_ids(ids: Ints) -> None:
     np.testing.assert_allclose(
         pool(rows, where, STARTS), naive_pool(table, ids), rtol=1e-5, atol=1e-6
     )
+
+
+@given(IDS, st.sampled_from([0.0, 0.1]))
+def test_a_table_pools_to_the_bit_what_pool_makes_of_its_rows(ids: Ints, scale: float) -> None:
+    table = KeyedTable(RowInit(width=2, scale=scale, seed=0), state_width=1)
+    known = np.array([-2, 1, 3])  # the others have their initial rows
+    table.put(known, np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
+    keys, where = distinct(ids)
+    wanted = pool(table.read(keys), where, STARTS)
+    assert table.pool(ids, STARTS).tobytes() == wanted.tobytes()
 
 
 @given(IDS)
