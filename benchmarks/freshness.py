@@ -26,6 +26,7 @@ from freshrank.benchmarks.probes import Endpoint, Prober, ShownPlaces, Unusable
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, quantile
 from freshrank.benchmarks.shop_site import running_outside, shop_file
+from freshrank.deploy.hosts import settle
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.processes import Child, ask, free_port
@@ -125,6 +126,7 @@ async def _probe_all(
         ]
         try:
             await clock.sleep(WARM_UP_S)
+            settle()  # what measures must not stand still itself
             prober = Prober(send, places, clock, shop.candidates(10))
             with Progress(console=console) as progress:
                 bar = progress.add_task("probes", total=2 * probes)

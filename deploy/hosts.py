@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,16 @@ class Site:
     def namespace(self) -> str:
         """Of the pipeline's keys in Redis."""
         return f"fr:{self.file.load().name}"
+
+
+def settle() -> None:
+    """Take what has been made so far, modules above all, out of the garbage collector's sight.
+
+    It would look through all of it again and again, and everything stands meanwhile: 100 ms and
+    more for the half million objects of Ray, Numba and the rest.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class Once:
@@ -127,6 +138,7 @@ class LearnerHost:
 
     async def _start(self) -> None:
         await self._learner.start()
+        settle()
         self._posting = asyncio.create_task(self._post())
 
     async def _post(self) -> None:
@@ -186,6 +198,7 @@ class ShardHost:
     async def _start(self) -> None:
         await self._sink.start()
         await self._shard.start()
+        settle()
 
 
 @dataclass(frozen=True, slots=True)
