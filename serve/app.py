@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -14,16 +15,15 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freshrank.actors.errors import FreshrankError, RequestError
 from freshrank.serve.answers import HealthAnswer, ReadyAnswer
+from freshrank.serve.ingress import Handler, Handlers, Shortcut
 from freshrank.serve.openapi import document
 from freshrank.serve.page.assembly import page
 from freshrank.serve.problems import answer_of, problem, status_of
 from freshrank.serve.service import ScoringService
 
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 ServiceFactory: TypeAlias = Callable[[], Awaitable[ScoringService]]
 """Makes a replica's service, in the replica's process. It may travel there pickled."""
 
@@ -34,16 +34,17 @@ _BODY_DEADLINE_S = 5.0
 # What a client should wait when this replica has too much to do.
 _RETRY_AFTER_S = "1"
 
+_logger = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-def build_app(factory: ServiceFactory) -> Starlette:
-    """The ASGI application of one replica.
+def build_app(factory: ServiceFactory, shortcuts: Handlers | None = None) -> Starlette:
+    """The ASGI application of one replica; `shortcuts` takes what may be answered without it.
 
     Its service is made, and begins to follow the learner, when the application starts up, on the
     event loop that will serve; it stops with the application.
     """
-    shortcuts: dict[tuple[str, str], Handler] = {}
+    handlers: Handlers = {} if shortcuts is None else shortcuts
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -51,37 +52,16 @@ def build_app(factory: ServiceFactory) -> Starlette:
         service.start()
         routes = Routes(service).table()
         app.router.routes.extend(routes)
-        shortcuts["POST", _HOT] = next(one.endpoint for one in routes if one.path == _HOT)
+        handlers["POST", _HOT] = next(one.endpoint for one in routes if one.path == _HOT)
         yield
+        del handlers["POST", _HOT]
         await service.stop()
 
     return Starlette(
         lifespan=lifespan,
-        middleware=[Middleware(Shortcut, handlers=shortcuts)],
+        middleware=[Middleware(Shortcut, handlers=handlers)],
         exception_handlers={HTTPException: _no_route, Exception: _our_fault},
     )
-
-
-class Shortcut:
-    """Takes some requests past the router, whose matching and wrapping cost a fifth of a score.
-
-    `handlers` maps method and path to what answers; errors included.
-    """
-
-    def __init__(self, app: ASGIApp, handlers: Mapping[tuple[str, str], Handler]) -> None:
-        self._app = app
-        self._handlers = handlers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer by a handler, or pass on."""
-        handler = None
-        if scope["type"] == "http":
-            handler = self._handlers.get((scope["method"], scope["path"]))
-        if handler is None:
-            await self._app(scope, receive, send)
-        else:
-            response = await handler(Request(scope, receive))
-            await response(scope, receive, send)
 
 
 class Routes:
@@ -163,7 +143,11 @@ class Routes:
         metrics = self._service.metrics
 
         async def answered(request: Request) -> Response:
-            response = await self._answer(handler, request)
+            try:
+                response = await self._answer(handler, request)
+            except Exception as error:
+                _logger.exception("%s failed", path)
+                response = await _our_fault(request, error)
             metrics.answered(path, response.status_code)
             return response
 
@@ -230,7 +214,7 @@ async def _no_route(request: Request, error: Exception) -> Response:
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:
-    """What nobody foresaw: the server logs it with its trace, the caller learns that it was us."""
+    """What nobody foresaw: it is logged with its trace, and the caller learns that it was us."""
     return _json(problem("server", f"unexpected {type(error).__name__}"), 500)
 
 

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from freshrank.actors.errors import PartFailed
 from freshrank.serve.app import ServiceFactory, build_app
+from freshrank.serve.ingress import REPLICA_HANDLERS
 from freshrank.serve.service import ScoringService
 
 APP_NAME = "freshrank"
@@ -39,7 +40,7 @@ class ScoringReplica:
         self._service: ScoringService | None = None
 
     def __serve_build_asgi_app__(self) -> Starlette:
-        return build_app(self._make)
+        return build_app(self._make, REPLICA_HANDLERS)
 
     async def check_health(self) -> None:
         """Raise when this replica cannot go on: Serve replaces it then."""

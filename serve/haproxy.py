@@ -24,7 +24,7 @@ def haproxy_environment() -> Mapping[str, str]:
         # Else HAProxy writes a line about each request to a Python process beside it, which costs
         # as much as a quarter of the request itself; the replicas count for themselves.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        # A request is not watched for its client's leaving: see there.
+        # The way past Serve's own handling of each request: see there.
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "freshrank.serve.ingress.middlewares",
         # Unset by default: a request whose replica hangs would hang for ever.
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "30",
