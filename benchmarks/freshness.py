@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import uvloop
@@ -22,14 +20,13 @@ from rich.progress import Progress, TaskID
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.impressions import decode_impression
+from freshrank.benchmarks.live_system import running
 from freshrank.benchmarks.probes import Endpoint, Prober, ShownPlaces, Unusable
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, quantile
 from freshrank.benchmarks.shop_site import running_outside, shop_file
 from freshrank.deploy.hosts import settle
-from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
-from freshrank.deploy.processes import Child, ask, free_port
 from freshrank.examples.keepalive import KeepAliveClient
 from freshrank.examples.shoppers import Shop
 from freshrank.examples.traffic import Rates, Traffic
@@ -42,11 +39,6 @@ PROBES_PER_S = 6.0
 RATES = Rates(events_per_s=1_000.0, impressions_per_s=100.0, candidates=20, show=10)
 # Seconds of traffic before the first probe: caches are warm and the learner steps.
 WARM_UP_S = 15.0
-# A cold Ray with Serve on two busy cores.
-START_TIMEOUT_S = 150.0
-STOP_TIMEOUT_S = 15.0
-
-_READY = b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -65,36 +57,10 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
         file = folder / "pipeline.py"
         file.write_text(shop_file(unique, unique).text, encoding="utf-8")
         pipeline = shop_file(unique, unique).load()
-        with _system(outside, file, folder, console) as port:
+        with running(outside, file, folder, console) as system:
             probes = max(int(PROBES * options.scale), 1)
-            probing = _probe_all(pipeline, outside.broker.bootstrap, port, probes, console)
+            probing = _probe_all(pipeline, outside.broker.bootstrap, system.port, probes, console)
             return figures(*uvloop.run(probing))
-
-
-@contextlib.contextmanager
-def _system(outside: Outside, file: Path, folder: Path, console: Console) -> Iterator[int]:
-    """`freshrank run` in a process of its own; gives the endpoint's port."""
-    port = free_port()
-    child = Child(
-        "freshrank run",
-        [sys.executable, "-m", "freshrank.deploy.cli", "run", str(file)],
-        folder / "system.log",
-        environment={
-            "FRESHRANK_KAFKA__BOOTSTRAP": outside.broker.bootstrap,
-            "FRESHRANK_REDIS__URL": outside.redis.url,
-            "FRESHRANK_SERVE__PORT": str(port),
-            "FRESHRANK_STATE": str(folder / "state"),
-        },
-    )
-    try:
-        with console.status("starting the system"):
-            child.wait_until(
-                lambda: ask("127.0.0.1", port, _READY).startswith(b"HTTP/1.1 200"),
-                START_TIMEOUT_S,
-            )
-        yield port
-    finally:
-        child.stop(grace_s=STOP_TIMEOUT_S)
 
 
 async def _probe_all(

@@ -33,6 +33,7 @@ BENCHES = {
     "ingest": "events per second through one feature shard, beside a bare Kafka loop",
     "freshness": "from the send of an event to the first score that used it or learned from it",
     "serving": "/v1/score behind HAProxy, behind Serve's own proxy, and in bare uvicorn",
+    "recovery": "kill shard, learner and replicas under load: how soon all is well again",
     "learner": "Criteo, one pass, predict before update, on one core (needs --data)",
     "jd": "the JD clickstream in event time: live, frozen, base rate (needs --data)",
 }

@@ -26,11 +26,12 @@ FLUSH_TIMEOUT_S = 60.0
 
 
 def shop_events(
-    count: int, users: int, newest_ms: int, rng: np.random.Generator
+    count: int, users: int, newest_ms: int, rng: np.random.Generator, run: str = "e"
 ) -> Iterator[tuple[bytes, bytes]]:
     """Key and JSON of `count` events in order of time, the last one at `newest_ms`.
 
-    Every user comes as often as any other; items follow a power law.
+    Every user comes as often as any other; items follow a power law. `run` begins each event's
+    id: other events with the same ids would count as their duplicates.
     """
     encode = msgspec.json.Encoder().encode
     for begin in range(0, count, CHUNK):
@@ -42,7 +43,7 @@ def shop_events(
         for at in range(size):
             user, item = f"u{who[at]:07d}", items[at] + 1
             event = ShopEvent(
-                event_id=f"e{begin + at:09d}",
+                event_id=f"{run}{begin + at:09d}",
                 user_id=user,
                 item_id=item,
                 category_id=item % CATEGORIES + 1,

@@ -1,0 +1,99 @@
+"""The whole system as `freshrank run` starts it, in processes of its own that can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from freshrank.deploy.outside import Outside
+from freshrank.deploy.processes import Child, ask, free_port
+
+# A cold Ray with Serve on two busy cores.
+START_TIMEOUT_S = 150.0
+STOP_TIMEOUT_S = 15.0
+
+_READY = b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
+_STATE = "FRESHRANK_STATE"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSystem:
+    """Where a running system is."""
+
+    port: int
+    """Of the endpoint, on 127.0.0.1."""
+    state: Path
+    """The state folder: no other system on this machine has it in its environment."""
+
+    def processes(self, title: str) -> list[int]:
+        """Ids of this system's processes whose command line holds `title`."""
+        mark = f"{_STATE}={self.state}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                ours = mark in (entry / "environ").read_bytes().split(b"\0")
+                if ours and title.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue  # it has ended meanwhile
+        return sorted(found)
+
+    def kill(self, title: str) -> None:
+        """SIGKILL the first process of that title, if there is one at this moment."""
+        for process in self.processes(title)[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def resident_bytes(self, title: str) -> int:
+        """Memory that the largest process of that title holds in RAM."""
+        sizes = [0]
+        for process in self.processes(title):
+            with contextlib.suppress(OSError):
+                pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+                sizes.append(pages * os.sysconf("SC_PAGE_SIZE"))
+        return max(sizes)
+
+
+@contextlib.contextmanager
+def running(
+    outside: Outside,
+    file: Path,
+    folder: Path,
+    console: Console,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[LiveSystem]:
+    """Run the pipeline of `file` until the end of the block; `settings` as environment variables.
+
+    Raises Unavailable with the end of its log when it does not become ready.
+    """
+    system = LiveSystem(free_port(), folder / "state")
+    child = Child(
+        "freshrank run",
+        [sys.executable, "-m", "freshrank.deploy.cli", "run", str(file)],
+        folder / "system.log",
+        environment={
+            "FRESHRANK_KAFKA__BOOTSTRAP": outside.broker.bootstrap,
+            "FRESHRANK_REDIS__URL": outside.redis.url,
+            "FRESHRANK_SERVE__PORT": str(system.port),
+            _STATE: str(system.state),
+            **(settings or {}),
+        },
+    )
+    try:
+        with console.status("starting the system"):
+            child.wait_until(
+                lambda: ask("127.0.0.1", system.port, _READY).startswith(b"HTTP/1.1 200"),
+                START_TIMEOUT_S,
+            )
+        yield system
+    finally:
+        child.stop(grace_s=STOP_TIMEOUT_S)

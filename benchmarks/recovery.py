@@ -1,0 +1,320 @@
+"""Kill parts of the running system under load, again and again: how long until all is well again.
+
+The whole system is up with two replicas, on real Kafka and real Redis. First the shard is killed,
+while ten thousand events a second arrive; then the log is read again from its first record by a
+process that never crashes, and features and examples are compared. Then the learner is killed,
+then one of the replicas, while scores are asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import uvloop
+from rich.console import Console
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import Version
+from freshrank.benchmarks.live_system import LiveSystem, running
+from freshrank.benchmarks.log_truth import LogTruth, read_truth
+from freshrank.benchmarks.registry import BenchOptions
+from freshrank.benchmarks.report import Figure, median
+from freshrank.benchmarks.shop_site import running_outside, shop_file
+from freshrank.benchmarks.steady_stream import SteadyStream
+from freshrank.deploy.outside import Outside
+from freshrank.deploy.pipeline import Pipeline
+from freshrank.examples.keepalive import KeepAliveClient
+from freshrank.examples.shoppers import Shop
+from freshrank.examples.traffic import Rates, Traffic
+from freshrank.feature_actors.kafka import KafkaSink, partition_count
+from freshrank.feature_actors.online_store import RedisStore
+
+KILLS = 10
+EVENTS_PER_S = 10_000.0
+USERS = 20_000
+# While the learner and the replicas are killed: enough examples for a version in each moment.
+CALM_EVENTS_PER_S = 500.0
+REQUESTS_PER_S = 200.0
+CONNECTIONS = 8
+# Seconds of calm before each kill, at random: a crash is not to meet the same moment of a cycle.
+CALM_S = (1.0, 4.0)
+# A system is fresh when an event sent at most so long ago, in seconds, is in a score.
+FRESH_S = 0.5
+# Between two events that are looked for, and two looks.
+PROBE_S = 0.05
+# Seconds after which a part counts as lost for good.
+PATIENCE_S = 60.0
+# Rows of a partition; beyond all users that there are.
+MAX_ENTITIES = 250_000
+
+
+@dataclass(slots=True)
+class Answers:
+    """What clients of the endpoint saw."""
+
+    requests: int = 0
+    server_errors: int = 0
+    """Answers of 5xx."""
+    broken: int = 0
+    """Connections that ended without the answer that was due."""
+
+    async def ask(self, client: KeepAliveClient, body: bytes) -> None:
+        """One score, whatever comes of it."""
+        self.requests += 1
+        try:
+            status, _ = await client.post("/v1/score", body)
+            self.server_errors += status >= 500
+        except OSError:
+            self.broken += 1
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What the kills of each kind gave."""
+
+    to_fresh_s: list[float] = field(default_factory=list)
+    wrong_rows: int = 0
+    expected_examples: int = 0
+    learned_examples: int = 0
+    to_version_s: list[float] = field(default_factory=list)
+    learner_answers: Answers = field(default_factory=Answers)
+    disagreements: int = 0
+    replica_answers: Answers = field(default_factory=Answers)
+
+
+def run(options: BenchOptions, console: Console) -> list[Figure]:
+    """Start Kafka and Redis (or take those given) and the system, kill, compare, stop."""
+    with running_outside(options, console) as (outside, folder):
+        unique = f"bench-{time.time_ns():x}"
+        file = folder / "pipeline.py"
+        file.write_text(shop_file(unique, unique).text, encoding="utf-8")
+        pipeline = shop_file(unique, unique).load()
+        replicas = {"FRESHRANK_SERVE__REPLICAS": "2"}
+        with running(outside, file, folder, console, replicas) as system:
+            bench = _Bench(pipeline, outside, system, max(int(KILLS * options.scale), 1), console)
+            return figures(uvloop.run(bench.run()))
+
+
+class _Bench:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        outside: Outside,
+        system: LiveSystem,
+        kills: int,
+        console: Console,
+    ) -> None:
+        self._pipeline = pipeline
+        self._outside = outside
+        self._system = system
+        self._kills = kills
+        self._console = console
+        self._clock = SystemClock()
+        self._rng = np.random.default_rng(0)
+        self._found = Recovered()
+        self._client = KeepAliveClient("127.0.0.1", system.port)
+        self._sink = KafkaSink(outside.broker.bootstrap)
+
+    async def run(self) -> Recovered:
+        found, topic = self._found, self._pipeline.stream.topic
+        await self._sink.start()
+        async with self._client:
+            stream = SteadyStream(self._outside.broker.bootstrap, topic, EVENTS_PER_S, USERS)
+            with stream:
+                async with self._traffic():
+                    found.to_fresh_s = await self._repeat("the shard", self._kill_shard)
+                await asyncio.to_thread(stream.stop)
+            await self._compare()
+            async with self._traffic():
+                async with self._asking(found.learner_answers):
+                    found.to_version_s = await self._repeat("the learner", self._kill_learner)
+                async with self._asking(found.replica_answers):
+                    await self._repeat("a replica", self._kill_replica)
+                found.disagreements = await self._disagreements()
+        await self._sink.stop()
+        return found
+
+    async def _repeat(self, who: str, kill: Callable[[int], Awaitable[float]]) -> list[float]:
+        seconds = []
+        for number in range(self._kills):
+            await self._clock.sleep(self._rng.uniform(*CALM_S))
+            seconds.append(await kill(number))
+            self._console.print(f"{who}, kill {number + 1}: well again after {seconds[-1]:.2f} s")
+        return seconds
+
+    async def _kill_shard(self, number: int) -> float:
+        """Seconds until an event of the last moment is in the features that are served."""
+        self._system.kill("ShardHost")
+        began = self._clock.monotonic()
+        sent: list[tuple[str, float]] = []
+        while self._clock.monotonic() - began < PATIENCE_S:
+            user = f"probe-{number}-{len(sent)}"
+            sent.append((user, self._clock.monotonic()))
+            self._sink.send_nowait(self._pipeline.stream.topic, user.encode(), self._event(user))
+            await self._clock.sleep(PROBE_S)
+            now = self._clock.monotonic()
+            young = [one for one, at in sent if PROBE_S <= now - at <= FRESH_S]
+            if young and await self._served(young[0]):
+                return self._clock.monotonic() - began
+        raise Unavailable("shard", f"not fresh {PATIENCE_S} s after it was killed")
+
+    async def _kill_learner(self, number: int) -> float:
+        """Seconds until a replica answers with weights of the learner that came after."""
+        before = await self._version()
+        self._system.kill("LearnerHost")
+        began = self._clock.monotonic()
+        while (now := self._clock.monotonic()) - began < PATIENCE_S:
+            if (await self._version()).epoch > before.epoch:
+                return now - began
+            await self._clock.sleep(PROBE_S)
+        raise Unavailable("learner", f"no version {PATIENCE_S} s after it was killed")
+
+    async def _kill_replica(self, number: int) -> float:
+        """Seconds until there are two again."""
+        self._system.kill("ServeReplica")
+        began = self._clock.monotonic()
+        while (now := self._clock.monotonic()) - began < PATIENCE_S:
+            posted = [one for one in await self._statuses() if one.startswith("replica")]
+            if len(self._system.processes("ServeReplica")) >= 2 and len(posted) >= 2:
+                return now - began
+            await self._clock.sleep(0.2)
+        raise Unavailable("replica", f"not back {PATIENCE_S} s after it was killed")
+
+    async def _compare(self) -> None:
+        """Wait until all is read, and compare with what the log says."""
+        bootstrap, topic = self._outside.broker.bootstrap, self._pipeline.stream.topic
+        with self._console.status("reading the log again, to compare"):
+            partitions = await partition_count(bootstrap, topic)
+            await self._until_idle()
+            truth: LogTruth = await read_truth(self._pipeline, bootstrap, partitions, MAX_ENTITIES)
+            store = RedisStore(self._outside.redis.url, f"fr:{self._pipeline.name}")
+            self._found.wrong_rows = await truth.wrong_rows(store)
+            await store.close()
+        self._found.expected_examples = truth.examples
+        learner = (await self._statuses())["learner"]
+        self._found.learned_examples = learner["examples"]
+
+    async def _until_idle(self) -> None:
+        """Nothing to read, to write or to learn, twice in a row: figures are posted each second."""
+        deadline, calm = self._clock.monotonic() + PATIENCE_S, 0
+        while calm < 2:
+            if self._clock.monotonic() > deadline:
+                raise Unavailable("the system", f"still busy after {PATIENCE_S} s")
+            await self._clock.sleep(2.0)
+            statuses = await self._statuses()
+            names = ("lag_total", "rows_waiting", "unsent")
+            waiting = sum(statuses["shard-0"][name] for name in names)
+            waiting += statuses["learner"]["pending_examples"]
+            calm = calm + 1 if waiting == 0 else 0
+
+    @contextlib.asynccontextmanager
+    async def _traffic(self) -> AsyncIterator[None]:
+        """Shoppers who are shown items and click: examples to learn from."""
+        client = KeepAliveClient("127.0.0.1", self._system.port)
+        topic = self._pipeline.stream.topic
+
+        async def send(key: bytes, value: bytes) -> None:
+            self._sink.send_nowait(topic, key, value)
+
+        async def ask(body: bytes) -> tuple[int, bytes]:
+            return await client.post("/v1/score", body)
+
+        rates = Rates(events_per_s=CALM_EVENTS_PER_S, impressions_per_s=200.0)
+        shop = Shop(np.random.default_rng(0), run=f"{time.time_ns():x}")
+        async with client, _beside(Traffic(shop, rates, self._clock, send, ask).run()):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _asking(self, answers: Answers) -> AsyncIterator[None]:
+        """Scores at a steady rate over several connections, in an open loop."""
+        clients = [KeepAliveClient("127.0.0.1", self._system.port) for _ in range(CONNECTIONS)]
+        shop = Shop(np.random.default_rng(1), run="asking")
+
+        async def ask_on(client: KeepAliveClient) -> None:
+            due = self._clock.monotonic()
+            while True:
+                due = max(due + CONNECTIONS / REQUESTS_PER_S, self._clock.monotonic() - 1.0)
+                await self._clock.sleep(max(0.0, due - self._clock.monotonic()))
+                request = {"user": shop.visitor(), "candidates": shop.candidates(20), "show": 0}
+                await answers.ask(client, msgspec.json.encode(request))
+
+        async with contextlib.AsyncExitStack() as stack:
+            for client in clients:
+                await stack.enter_async_context(client)
+                await stack.enter_async_context(_beside(ask_on(client)))
+            yield
+
+    async def _version(self) -> Version:
+        answer = await self._get("/v1/model")
+        return Version.parse(answer["version"]) if answer.get("version") else Version(0, 0)
+
+    async def _served(self, user: str) -> bool:
+        return (await self._get(f"/v1/features/user/{user}")).get("offset") is not None
+
+    async def _statuses(self) -> dict[str, Any]:
+        return await self._get("/v1/status")
+
+    async def _disagreements(self) -> int:
+        parts = await self._statuses()
+        replicas = [one["model"] for name, one in parts.items() if name.startswith("replica")]
+        return sum(int(model.get("disagreements", 0)) for model in replicas)
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        """The answer; {} where there is none at this moment."""
+        try:
+            status, body = await self._client.get(path)
+        except OSError:
+            return {}
+        return msgspec.json.decode(body, type=dict[str, Any]) if status == 200 else {}
+
+    def _event(self, user: str) -> bytes:
+        now_ms = self._clock.now_ms()
+        event = {"event_id": user, "user_id": user, "item_id": 1, "category_id": 1}
+        return msgspec.json.encode({**event, "type": "view", "price": 1.0, "ts": now_ms})
+
+
+@contextlib.asynccontextmanager
+async def _beside(work: Awaitable[None]) -> AsyncIterator[None]:
+    """Run `work` until the block ends; raises what ended it before."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+        if task.done():
+            task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def figures(found: Recovered) -> list[Figure]:
+    """Medians over the kills, and sums of what must not be."""
+    replica, learner = found.replica_answers, found.learner_answers
+    difference = found.expected_examples - found.learned_examples
+    return [
+        Figure("seconds_to_fresh_p50", median(found.to_fresh_s), "s", "lower", 3.0),
+        Figure("seconds_to_fresh_max", max(found.to_fresh_s), "s", "lower"),
+        Figure("wrong_values", found.wrong_rows, "count", "lower", 0.0),
+        Figure("lost_examples", max(difference, 0), "count", "lower", 0.0),
+        Figure("doubled_examples", max(-difference, 0), "count", "lower", 0.0),
+        Figure("examples", found.expected_examples, "count", "higher"),
+        Figure("seconds_to_next_version_p50", median(found.to_version_s), "s", "lower", 5.0),
+        Figure("disagreements", found.disagreements, "count", "lower", 0.0),
+        Figure("failed_requests", learner.server_errors + learner.broken, "count", "lower", 0.0),
+        Figure("answers_5xx", replica.server_errors, "count", "lower", 0.0),
+        Figure(
+            "broken_connections_per_10000",
+            10_000 * replica.broken / max(replica.requests, 1),
+            "1/10000",
+            "lower",
+            1.0,
+        ),
+        Figure("requests", learner.requests + replica.requests, "count", "higher"),
+    ]
