@@ -70,11 +70,17 @@ class Once:
         self._start = start
         self._task: asyncio.Future[None] | None = None
 
-    async def done(self) -> None:
-        """Come back when it has run; raises what it raised."""
+    def begin(self) -> asyncio.Future[None]:
+        """Let it run, and do not wait. Raises what it raised, if it has ended so."""
         if self._task is None:
             self._task = asyncio.ensure_future(self._start())
-        await asyncio.shield(self._task)
+        if self._task.done():
+            self._task.result()
+        return self._task
+
+    async def done(self) -> None:
+        """Come back when it has run; raises what it raised."""
+        await asyncio.shield(self.begin())
 
 
 class LearnerHost:
@@ -96,8 +102,8 @@ class LearnerHost:
         self._posting: asyncio.Task[None] | None = None
 
     async def ping(self) -> None:
-        """Start it, or raise what ended it."""
-        await self._started.done()
+        """Start it, or raise what ended it. Taking up a large state takes longer than a ping may."""
+        self._started.begin()
         await self._learner.ping()
 
     async def push(self, work: Gradient | Examples) -> Progress:
@@ -176,8 +182,8 @@ class ShardHost:
         self._started = Once(self._start)
 
     async def ping(self) -> None:
-        """Start it, or raise what ended it."""
-        await self._started.done()
+        """Start it, or raise what ended it. Taking up a large state takes longer than a ping may."""
+        self._started.begin()
         await self._shard.ping()
 
     async def status(self) -> Status:

@@ -20,15 +20,17 @@ from freshrank.actors.errors import (
     Unavailable,
 )
 
-# Seconds. A ping starts what has just been restarted, which loads a snapshot.
-PING_TIMEOUT_S = 10.0
+# Seconds: whoever is alive answers within milliseconds, a stopped machine may swap.
+PING_TIMEOUT_S = 5.0
 
-# Seconds between two rounds: a crash is noticed within one of them.
+# Seconds between two rounds: a crash is noticed within one of them. What is being started again
+# by Ray is looked for more often, because it waits for its first ping to take up its work.
 INTERVAL_S = 1.0
+INTERVAL_MISSING_S = 0.1
 
-# Pings missed in a row before the process is ended: a restart by Ray takes up to 1.2 s, a stopped
-# machine may swap; half a minute of silence is neither.
-MISSED_PINGS = 3
+# Seconds of silence before the process is ended. Ray starts a process that died again by itself,
+# which takes ten and more on a busy machine; ending it meanwhile would begin that anew.
+SILENCE_S = 30.0
 
 # Seconds, and how many failures within them show that starting again does not help.
 FAILURE_WINDOW_S = 60.0
@@ -64,26 +66,27 @@ class Verdict(Enum):
 class Patience:
     """The record of one actor, and what follows from it."""
 
-    missed: int = 0
+    silent_since: float | None = None
+    """Of the first ping in a row that was not answered."""
     failures: list[float] = field(default_factory=list)
 
     def judge(self, error: Exception | None, now_s: float) -> Verdict:
         """Take the outcome of one ping and say what to do.
 
         >>> patience = Patience()
-        >>> [patience.judge(Unavailable("shard-0", "dead"), at).value for at in range(3)]
+        >>> [patience.judge(Unavailable("shard-0", "dead"), at).value for at in (0, 9, 30)]
         ['leave', 'leave', 'restart']
         """
         if error is None:
-            self.missed = 0
+            self.silent_since = None
             return Verdict.LEAVE
         if isinstance(error, ConfigError | DefinitionChanged):
             return Verdict.GIVE_UP
         if isinstance(error, Unavailable):
-            self.missed += 1
-            if self.missed < MISSED_PINGS:
+            self.silent_since = now_s if self.silent_since is None else self.silent_since
+            if now_s - self.silent_since < SILENCE_S:
                 return Verdict.LEAVE
-        self.missed = 0
+        self.silent_since = None
         self.failures = [at for at in self.failures if now_s - at < FAILURE_WINDOW_S] + [now_s]
         return Verdict.GIVE_UP if len(self.failures) > FAILURES_ALLOWED else Verdict.RESTART
 
@@ -103,7 +106,8 @@ class Supervisor:
         """Repeat `round`. Raises the error of an actor that starting again does not mend."""
         while True:
             await self.round()
-            await self._clock.sleep(INTERVAL_S)
+            missing = any(one.silent_since is not None for one in self._patience.values())
+            await self._clock.sleep(INTERVAL_MISSING_S if missing else INTERVAL_S)
 
     async def round(self) -> None:
         """Ping all at once, and do what their records ask for."""

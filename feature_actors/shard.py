@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -278,10 +279,13 @@ class Shard:
             await self._out.writer.confirm()
             if self._out.pusher is not None:
                 await self._out.pusher.refresh()
-            await self._ports.board.post(self.settings.name, await self.status())
             self._troubles.pop("look", None)
         except Unavailable as error:
             self._troubles["look"] = str(error)
+        # Whoever is away: that is when the figures are wanted. A board that is away itself has
+        # been told of above.
+        with contextlib.suppress(Unavailable):
+            await self._ports.board.post(self.settings.name, await self.status())
 
 
 def _check_ends(states: Mapping[int, PartitionState], lag: Mapping[tuple[str, int], int]) -> None:

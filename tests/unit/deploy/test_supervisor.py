@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from freshrank.actors.errors import DefinitionChanged, FreshrankError, SnapshotError, Unavailable
-from freshrank.deploy.supervisor import FAILURES_ALLOWED, MISSED_PINGS, Supervisor
+from freshrank.deploy.supervisor import FAILURES_ALLOWED, SILENCE_S, Supervisor
 
 
 class StandingClock:
@@ -51,18 +51,27 @@ def rounds(actors: list[Actor], count: int) -> list[str]:
 
 
 def test_an_actor_that_misses_some_pings_is_left_alone() -> None:
-    silence: list[FreshrankError | None] = [Unavailable("s", "silent")] * (MISSED_PINGS - 1)
+    silence: list[FreshrankError | None] = [Unavailable("s", "silent")] * int(SILENCE_S)
     actor = Actor("s", [*silence, None, *silence])
-    assert rounds([actor], 10) == []
+    assert rounds([actor], 3 * int(SILENCE_S)) == []
     assert actor.kills == 0
 
 
 def test_an_actor_that_stays_silent_is_ended_and_only_that_one() -> None:
-    silent = Actor("silent", [Unavailable("s", "nothing heard")] * MISSED_PINGS)
+    silent = Actor("silent", [Unavailable("s", "nothing heard")] * (int(SILENCE_S) + 1))
     well = Actor("well", [])
-    said = rounds([silent, well], MISSED_PINGS)
+    said = rounds([silent, well], int(SILENCE_S) + 1)
     assert (silent.kills, well.kills) == (1, 0)
     assert said == ["silent is started again: s: nothing heard"]
+
+
+def test_a_missing_actor_is_looked_for_more_often_until_it_is_there() -> None:
+    missing = [Unavailable("s", "starting")] * 3
+    actor = Actor("s", [*missing, None, None, DefinitionChanged("the end of this test")])
+    clock = StandingClock()
+    with pytest.raises(DefinitionChanged):
+        asyncio.run(Supervisor([actor], clock, lambda _: None).run())
+    assert clock.now_s == pytest.approx(0.1 + 0.1 + 0.1 + 1.0 + 1.0)
 
 
 def test_an_actor_whose_loop_ended_is_started_again_at_once() -> None:
