@@ -102,7 +102,7 @@ class LearnerHost:
         self._posting: asyncio.Task[None] | None = None
 
     async def ping(self) -> None:
-        """Start it, or raise what ended it. Taking up a large state takes longer than a ping may."""
+        """Let it start (a large state takes longer than a ping may), or raise what ended it."""
         self._started.begin()
         await self._learner.ping()
 
@@ -182,7 +182,7 @@ class ShardHost:
         self._started = Once(self._start)
 
     async def ping(self) -> None:
-        """Start it, or raise what ended it. Taking up a large state takes longer than a ping may."""
+        """Let it start (a large state takes longer than a ping may), or raise what ended it."""
         self._started.begin()
         await self._shard.ping()
 

@@ -1,0 +1,149 @@
+"""Ten times the usual rate for half a minute: memory stays bounded, nothing is lost, all is read.
+
+The whole system is up on real Kafka and real Redis at a steady rate. Then the burst comes, and
+goes; what is left is compared with what the log says (`freshrank.benchmarks.log_truth`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import uvloop
+from rich.console import Console
+
+from freshrank.actors.errors import Unavailable
+from freshrank.benchmarks.live_system import LiveSystem, running
+from freshrank.benchmarks.log_truth import read_truth
+from freshrank.benchmarks.registry import BenchOptions
+from freshrank.benchmarks.report import Figure
+from freshrank.benchmarks.shop_site import running_outside, shop_file
+from freshrank.benchmarks.steady_stream import SteadyStream
+from freshrank.deploy.outside import Outside
+from freshrank.deploy.pipeline import Pipeline
+from freshrank.examples.keepalive import KeepAliveClient
+from freshrank.feature_actors.kafka import partition_count
+from freshrank.feature_actors.online_store import RedisStore
+
+USUAL_PER_S = 5_000.0
+BURST = 10.0
+BURST_S = 30.0
+# Of the usual rate, before and after: the state has grown to its users by then.
+CALM_S = 15.0
+USERS = 50_000
+# Rows of a partition: an eighth of the users, and room for an uneven hash.
+MAX_ENTITIES = 10_000
+# What the shard's process may take, in bytes: the program itself (Ray, Numba and the rest take
+# 400 MB), rows and their snapshot, and the batches under way.
+BOUND_BYTES = 700_000_000
+PATIENCE_S = 120.0
+LOOK_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Survived:
+    """What the burst did."""
+
+    peak_bytes: int
+    catch_up_s: float
+    largest_lag: int
+    events: int
+    lost: int
+    wrong_rows: int
+
+
+def run(options: BenchOptions, console: Console) -> list[Figure]:
+    """Start Kafka and Redis (or take those given) and the system, burst, compare, stop."""
+    with running_outside(options, console) as (outside, folder):
+        unique = f"bench-{time.time_ns():x}"
+        file = folder / "pipeline.py"
+        file.write_text(shop_file(unique, unique).text, encoding="utf-8")
+        pipeline = shop_file(unique, unique).load()
+        bound = {"FRESHRANK_SHARDS__MAX_ENTITIES_PER_PARTITION": str(MAX_ENTITIES)}
+        with running(outside, file, folder, console, bound) as system:
+            return figures(uvloop.run(_burst(pipeline, outside, system, options.scale)))
+
+
+async def _burst(
+    pipeline: Pipeline, outside: Outside, system: LiveSystem, scale: float
+) -> Survived:
+    bootstrap, topic = outside.broker.bootstrap, pipeline.stream.topic
+    async with KeepAliveClient("127.0.0.1", system.port) as client:
+        with SteadyStream(bootstrap, topic, USUAL_PER_S, USERS) as stream:
+            watched = asyncio.create_task(_watch(system))
+            await asyncio.sleep(CALM_S * scale)
+            stream.per_s = BURST * USUAL_PER_S
+            await asyncio.sleep(BURST_S * scale)
+            stream.per_s = USUAL_PER_S
+            ended = time.monotonic()
+            # So far behind is a shard that keeps up: a quarter of a second of records.
+            while (await _lag(client)) > USUAL_PER_S / 4:
+                if time.monotonic() - ended > PATIENCE_S:
+                    raise Unavailable("shard", f"has not caught up after {PATIENCE_S} s")
+                await asyncio.sleep(LOOK_S)
+            catch_up_s = time.monotonic() - ended
+            await asyncio.sleep(CALM_S * scale)
+            await asyncio.to_thread(stream.stop)
+        await _until_written(client)
+        watched.cancel()
+        peak, largest_lag = await watched
+        partitions = await partition_count(bootstrap, topic)
+        truth = await read_truth(pipeline, bootstrap, partitions, MAX_ENTITIES)
+        store = RedisStore(outside.redis.url, f"fr:{pipeline.name}")
+        wrong = await truth.wrong_rows(store)
+        await store.close()
+        events = (await _shard(client))["events"]
+        return Survived(peak, catch_up_s, largest_lag, events, stream.written - events, wrong)
+
+
+async def _watch(system: LiveSystem) -> tuple[int, int]:
+    """Until cancelled; gives the peak of the shard's memory, and of what it had not read."""
+    peak = largest = 0
+    try:
+        async with KeepAliveClient("127.0.0.1", system.port) as own:
+            while True:
+                peak = max(peak, system.resident_bytes("ShardHost"))
+                largest = max(largest, await _lag(own))
+                await asyncio.sleep(LOOK_S)
+    except asyncio.CancelledError:
+        return peak, largest
+
+
+async def _shard(client: KeepAliveClient) -> dict[str, Any]:
+    status, body = await client.get("/v1/status")
+    if status != 200:
+        raise Unavailable("the endpoint", f"/v1/status answers {status}")
+    found: dict[str, Any] = msgspec.json.decode(body)["shard-0"]
+    return found
+
+
+async def _lag(client: KeepAliveClient) -> int:
+    return int((await _shard(client))["lag_total"])
+
+
+async def _until_written(client: KeepAliveClient) -> None:
+    """All is read and in the store, twice in a row: figures are posted each second."""
+    deadline, calm = time.monotonic() + PATIENCE_S, 0
+    while calm < 2:
+        if time.monotonic() > deadline:
+            raise Unavailable("shard", f"still busy after {PATIENCE_S} s")
+        await asyncio.sleep(2.0)
+        shard = await _shard(client)
+        calm = calm + 1 if shard["lag_total"] + shard["rows_waiting"] == 0 else 0
+
+
+def figures(found: Survived) -> list[Figure]:
+    """The peak against the bound, and what must not be."""
+    return [
+        Figure("peak_memory_over_bound", found.peak_bytes / BOUND_BYTES, "1", "lower", 1.0),
+        Figure("peak_memory", found.peak_bytes / 2**20, "MiB", "lower"),
+        Figure("lost", max(found.lost, 0), "count", "lower", 0.0),
+        Figure("doubled", max(-found.lost, 0), "count", "lower", 0.0),
+        Figure("wrong_values", found.wrong_rows, "count", "lower", 0.0),
+        Figure("seconds_to_catch_up", found.catch_up_s, "s", "lower"),
+        Figure("largest_lag", found.largest_lag, "count", "lower"),
+        Figure("events", found.events, "count", "higher"),
+    ]
