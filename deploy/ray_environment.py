@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 from freshrank.deploy.processes import free_port
-from freshrank.serve.haproxy import haproxy_environment
+from freshrank.serve.haproxy import haproxy_environment, private_haproxy
 
 
 def prepare(address: str | None) -> None:
@@ -46,15 +50,24 @@ _PORTS = (
 
 
 def _private_cluster() -> dict[str, str]:
-    """What belongs to a cluster of one run: it shares neither ports nor secrets with another.
+    """What belongs to a cluster of one run: it shares no ports, files or secrets with another.
 
     The token keeps whoever else reaches the ports from running code here. Ray's own default
     writes one into the home directory, for all clusters of the user.
     """
     wanted = {name: str(free_port()) for name in _PORTS}
+    wanted |= private_haproxy(_private_folder())
     # Named after the systems where it is off by default: a cluster of this machine alone, whose
     # parts listen on the loopback address in place of all of them.
     wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     if "RAY_AUTH_MODE" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ:
         wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     return wanted
+
+
+def _private_folder() -> Path:
+    """A new folder that its owner alone can look into, gone with this process."""
+    # Not below TMPDIR: a socket in it has a path of at most 107 characters, 80 of which are Ray's.
+    folder = Path(tempfile.mkdtemp(prefix="freshrank-", dir="/tmp"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
+import ray.util
 from ray import serve
+from ray.serve._private import replica
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 from starlette.applications import Starlette
@@ -36,6 +41,7 @@ class ScoringReplica:
     """What Serve holds in each replica's process; Serve runs the application's start and end."""
 
     def __init__(self, factory: ServiceFactory) -> None:
+        _stay_on_loopback()
         self._factory = factory
         self._service: ScoringService | None = None
 
@@ -50,6 +56,24 @@ class ScoringReplica:
     async def _make(self) -> ScoringService:
         self._service = await self._factory()
         return self._service
+
+
+def _stay_on_loopback() -> None:
+    """Where the cluster is this machine alone, bind what Serve binds to every address to loopback.
+
+    That is each replica's port for calls from other deployments: they carry the cluster's token
+    and are unpickled, and no setting of Ray moves the port. Called in the replica's process before
+    Serve opens it.
+    """
+    node = cast(Callable[[], str], ray.util.get_node_ip_address)()  # Ray leaves it untyped
+    if not ipaddress.ip_address(node).is_loopback:
+        return
+    add_port: Callable[[object, str], int] = vars(replica)["add_port_to_grpc_server"]
+
+    def add_port_on_loopback(server: object, address: str) -> int:
+        return add_port(server, address.replace("[::]", node))
+
+    vars(replica)["add_port_to_grpc_server"] = add_port_on_loopback
 
 
 def application(factory: ServiceFactory, options: ReplicaOptions) -> serve.Application:

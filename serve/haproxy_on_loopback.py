@@ -1,0 +1,65 @@
+"""HAProxy on a machine of its own: a program that Ray starts in HAProxy's place.
+
+Used as ``python haproxy_on_loopback.py BINARY ARGUMENT ...``, with HAProxy's program and arguments.
+Ray binds two ports of HAProxy's own, statistics and metrics, to every address of the machine; they
+ask nobody who they are, and no setting of Ray moves them. Here they are moved to loopback in the
+file that ``-f`` names, before this process becomes HAProxy: at the first start, and whenever Ray
+starts another because the replicas have changed.
+
+It imports nothing but Python's own modules, so that a change of replicas does not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+# The sections whose only port is HAProxy's own, and the one whose address is `serve.host`.
+_OWN = ("frontend prometheus", "listen stats")
+_AS_SET = "frontend http_frontend"
+
+# A port on every address, as Ray writes it in the one and the other section; or moved already.
+_PORT = re.compile(r"\s+bind (?:\*|127\.0\.0\.1)?:(\d+)")
+
+
+def on_loopback(configuration: str) -> str:
+    """The same configuration, with the ports of HAProxy's own on loopback.
+
+    Raises ValueError when it is not of the form that is known here: a port may be open then.
+    """
+    lines, moved, section = [], [], ""
+    for line in configuration.splitlines():
+        if line and not line[0].isspace():
+            section = line
+        if line.split()[:1] == ["bind"] and section != _AS_SET:
+            port = _PORT.fullmatch(line)
+            if port is None or section not in _OWN:
+                raise ValueError(f"an unknown port in its section {section!r}: {line.strip()}")
+            moved.append(section)
+            lines.append(f"  bind 127.0.0.1:{port[1]}")
+        else:
+            lines.append(line)
+    if sorted(moved) != sorted(_OWN):
+        raise ValueError(f"a port each was expected in {_OWN}, and there is one in {moved}")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Move the ports, and become HAProxy; its process id and its arguments are ours."""
+    command = sys.argv[1:]
+    path = Path(command[command.index("-f") + 1])
+    try:
+        moved = on_loopback(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        sys.exit(f"HAProxy is not started, its configuration {path} has {error}")
+    # Whole or not at all, should this process be killed meanwhile.
+    beside = path.with_suffix(".loopback")
+    beside.write_text(moved, encoding="utf-8")
+    beside.replace(path)
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main()
