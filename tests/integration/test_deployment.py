@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -10,7 +14,9 @@ import httpx
 import pytest
 from ray import serve
 from serving import ReplicaFactory
+from sockets import open_sockets, processes_of
 
+from freshrank.deploy.brokers import Broker, EmbeddedBroker
 from freshrank.deploy.processes import free_port
 from freshrank.serve import deployment
 from freshrank.serve.deployment import ReplicaOptions
@@ -18,8 +24,8 @@ from freshrank.serve.deployment import ReplicaOptions
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 TIMEOUT_S = 20.0
-# The words of /proc/net/tcp for 127.0.0.1, and for a socket that listens.
-_LOOPBACK, _LISTENING = "0100007F", "0A"
+# What a local system consists of, as the kernel calls it.
+PROGRAMS = {"gcs_server", "raylet", "haproxy", "java", "redis-server", "ray::ServeRepli"}
 
 
 @pytest.fixture
@@ -47,17 +53,54 @@ def test_requests_are_answered_behind_haproxy_until_the_replica_leaves_in_order(
         late = {"user": "u1", "candidates": candidates, "min_version": "9.0"}
         assert client.post("/v1/score", json=late).status_code == 409
         assert client.get("/").headers["content-security-policy"]
-    assert _listening(port) == {_LOOPBACK}
     deployment.delete()
     assert mark.read_text() == "closed"
 
 
-def _listening(port: int) -> set[str]:
-    """The addresses on which somebody listens on `port`, as the kernel writes them."""
-    tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6")]
-    sockets = [line.split() for table in tables for line in table.splitlines()[1:]]
-    return {
-        one[1].partition(":")[0]
-        for one in sockets
-        if one[3] == _LISTENING and one[1].endswith(f":{port:04X}")
-    }
+def test_nothing_of_a_local_system_listens_beyond_loopback(
+    port: int, kafka: Broker, redis_url: str, tmp_path: Path
+) -> None:
+    deployment.deploy(ReplicaFactory(tmp_path / "mark"), ReplicaOptions())
+    with EmbeddedBroker({"behaviour": 1}) as embedded:
+        # What Ray starts and leaves to itself has the token in its environment.
+        token = os.environ["RAY_AUTH_TOKEN"]
+        found = set(open_sockets(processes_of(os.getpid(), "RAY_AUTH_TOKEN", token)))
+        brokers = {int(one.bootstrap.rpartition(":")[2]) for one in (kafka, embedded)}
+    assert [one for one in found if not one.on_loopback] == []
+    assert {one.program for one in found} >= PROGRAMS
+    assert {one.port for one in found} >= {port, *brokers}
+    # Kafka's second listener is that of its controller.
+    assert len({one.port for one in found if one.program == "java"}) == 2
+    ours = [one.port for one in found if one.program == "ray::ServeRepli" and "6" in one.protocol]
+    assert {_called(one, token="wrong") for one in ours} == {"UNIMPLEMENTED", "UNAUTHENTICATED"}
+    assert "UNAUTHENTICATED" not in {_called(one, token) for one in ours}
+
+
+def test_a_socket_that_is_open_to_others_is_seen() -> None:
+    with contextlib.ExitStack() as stack:
+        planted = set()
+        for family, kind, host in (
+            (socket.AF_INET, socket.SOCK_STREAM, "0.0.0.0"),
+            (socket.AF_INET, socket.SOCK_DGRAM, "0.0.0.0"),
+            (socket.AF_INET6, socket.SOCK_STREAM, "::"),
+            (socket.AF_INET, socket.SOCK_STREAM, "127.0.0.1"),
+        ):
+            one = stack.enter_context(socket.socket(family, kind))
+            one.bind((host, 0))
+            if kind is socket.SOCK_STREAM:
+                one.listen()
+            planted.add((host, one.getsockname()[1]))
+        found = [one for one in open_sockets([os.getpid()]) if (one.host, one.port) in planted]
+    assert {(one.host, one.port) for one in found} == planted
+    assert sorted(one.host for one in found if not one.on_loopback) == ["0.0.0.0", "0.0.0.0", "::"]
+
+
+def _called(port: int, token: str) -> str:
+    """What comes of a call to the gRPC server of a replica by somebody who holds `token`."""
+    grpc = importlib.import_module("grpc")  # it comes with Ray, without types
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        method = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
+        header = ("authorization", f"Bearer {token}")
+        with pytest.raises(grpc.RpcError) as failed:
+            method(b"no request", timeout=TIMEOUT_S, metadata=[header])
+    return cast(str, failed.value.code().name)

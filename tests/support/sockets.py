@@ -36,14 +36,14 @@ class Open:
         return address.is_loopback
 
 
-def processes_with(variable: str, value: str) -> set[int]:
-    """All processes that were started with `variable` set to `value`, and their descendants.
+def processes_of(root: int, variable: str, value: str) -> set[int]:
+    """`root`, all processes that were started with `variable` set to `value`, and descendants.
 
     Whoever leaves its parent keeps what it was started with.
     """
     marker = f"{variable}={value}".encode()
     parents: dict[int, int] = {}
-    found: set[int] = set()
+    found = {root}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended, or is somebody else's
             parents[int(folder.name)] = int(_after_name(folder)[1])

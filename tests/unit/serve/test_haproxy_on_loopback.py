@@ -1,0 +1,99 @@
+"""HAProxy's own ports are moved to loopback, or HAProxy is not started."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from freshrank.serve import haproxy_on_loopback
+from freshrank.serve.haproxy_on_loopback import on_loopback
+
+CONFIGURATION = """\
+global
+    stats socket /tmp/admin.sock mode 666 level admin
+frontend prometheus
+    bind :9101
+    mode http
+frontend http_frontend
+    bind *:8000
+    # bind :1 is no port
+listen stats
+  bind *:8404
+  stats enable
+"""
+
+
+def test_haproxys_own_ports_are_moved_and_that_of_the_endpoint_is_left_as_set() -> None:
+    moved = on_loopback(CONFIGURATION)
+    assert re.findall(r"^ +bind (.*)", moved, re.MULTILINE) == [
+        "127.0.0.1:9101",
+        "*:8000",
+        "127.0.0.1:8404",
+    ]
+    same = [line for line in CONFIGURATION.splitlines() if " bind " not in line]
+    assert [line for line in moved.splitlines() if " bind " not in line] == same
+
+
+def test_a_configuration_that_is_moved_already_stays_as_it_is() -> None:
+    assert on_loopback(on_loopback(CONFIGURATION)) == on_loopback(CONFIGURATION)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("bind :9101", "bind :9101,:9102"),
+        ("bind :9101", "bind 10.0.0.1:9101"),
+        ("bind :9101", "bind ipv6@:9101"),
+        ("bind :9101", "bind :9101 ssl"),
+        ("    bind :9101\n", ""),
+        ("bind :9101", "bind :9101\n    bind :9102"),
+        ("listen stats", "listen statistics"),
+        ("global", "frontend grpc_frontend\n    bind *:9000 proto h2\nglobal"),
+    ],
+)
+def test_another_form_than_the_known_one_is_refused(was: str, becomes: str) -> None:
+    with pytest.raises(ValueError, match=r"an unknown port|a port each was expected"):
+        on_loopback(CONFIGURATION.replace(was, becomes))
+
+
+def test_the_form_is_that_of_the_installed_ray() -> None:
+    spec = find_spec("ray")  # found, not imported
+    assert spec is not None and spec.origin is not None
+    templates = Path(spec.origin).parent / "serve" / "_private" / "haproxy_templates.py"
+    text = templates.read_text().partition("HAPROXY_CONFIG_TEMPLATE")[2]
+    filled = re.sub(r"{{ config\.(\w+_)?port }}", "80", text)
+    without_grpc = re.sub(r"{%- if config\.grpc_enabled %}\nfrontend.*?(?=listen)", "", filled,
+                          flags=re.DOTALL)  # fmt: skip
+    assert "127.0.0.1:80" in on_loopback(without_grpc)
+
+
+def test_the_program_becomes_haproxy_with_the_file_moved(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    become: list[tuple[str, Sequence[str]]] = []
+    monkeypatch.setattr(os, "execv", lambda path, command: become.append((path, command)))
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(CONFIGURATION)
+    command = ["/bin/haproxy", "-db", "-f", str(file), "-sf", "12"]
+    monkeypatch.setattr(sys, "argv", ["haproxy_on_loopback.py", *command])
+    haproxy_on_loopback.main()
+    assert become == [("/bin/haproxy", command)]
+    assert file.read_text() == on_loopback(CONFIGURATION)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_program_ends_with_a_reason_where_it_cannot_move_the_ports(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "execv", lambda path, command: pytest.fail("became HAProxy"))
+    file = tmp_path / "haproxy.cfg"
+    file.write_text("frontend prometheus\n    bind 0.0.0.0:9101\n")
+    monkeypatch.setattr(sys, "argv", ["haproxy_on_loopback.py", "/bin/haproxy", "-f", str(file)])
+    with pytest.raises(SystemExit, match=r"haproxy\.cfg has an unknown port in its section"):
+        haproxy_on_loopback.main()
