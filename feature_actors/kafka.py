@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import RecordBatch, RejectedRecord
+from freshrank.feature_actors.kafka_security import KafkaSecurity
 
 # Seconds after which a broker that does not answer counts as away.
 DEADLINE_S = 10.0
@@ -37,6 +38,8 @@ GATHER_S = 0.005
 _REPLICAS = 3
 # Seconds between two looks for a topic that was just made.
 _LOOK_AGAIN_S = 0.05
+# Of brokers that anybody may use, as those are that are started here.
+OPEN = KafkaSecurity()
 
 
 @contextlib.asynccontextmanager
@@ -54,9 +57,15 @@ class KafkaSource:
     Offsets live in the snapshots of who reads. Records of aborted transactions are left out.
     """
 
-    def __init__(self, bootstrap: str, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        deadline_s: float = DEADLINE_S,
+        security: KafkaSecurity = OPEN,
+    ) -> None:
         self._bootstrap = bootstrap
         self._deadline_s = deadline_s
+        self._security = security
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         self._positions: dict[aiokafka.TopicPartition, int] = {}
 
@@ -72,6 +81,7 @@ class KafkaSource:
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             max_partition_fetch_bytes=_FETCH_PARTITION_BYTES,
             request_timeout_ms=int(self._deadline_s * 1000),
+            **self._security.arguments(),
         )
         try:
             async with _translated(self._deadline_s):
@@ -160,9 +170,15 @@ def _shorter(one: aiokafka.TopicPartition, at: int, end: int) -> ConfigError:
 class KafkaSink:
     """Writes records, idempotently and acknowledged by all replicas; satisfies RecordSink."""
 
-    def __init__(self, bootstrap: str, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        deadline_s: float = DEADLINE_S,
+        security: KafkaSecurity = OPEN,
+    ) -> None:
         self._bootstrap = bootstrap
         self._deadline_s = deadline_s
+        self._security = security
         self._producer: aiokafka.AIOKafkaProducer | None = None
         self._queued: list[tuple[str, bytes | None, bytes]] = []
         self._sending: set[asyncio.Task[None]] = set()
@@ -178,6 +194,7 @@ class KafkaSink:
             linger_ms=0,
             max_batch_size=_WRITE_BATCH_BYTES,
             request_timeout_ms=int(self._deadline_s * 1000),
+            **self._security.arguments(),
         )
         try:
             async with _translated(self._deadline_s):
@@ -280,20 +297,23 @@ def _succeeded(written: asyncio.Future[aiokafka.RecordMetadata]) -> bool:
 
 
 async def ensure_topics(
-    bootstrap: str, topics: Sequence[str], partitions: int, deadline_s: float = DEADLINE_S
+    bootstrap: str,
+    topics: Sequence[str],
+    partitions: int,
+    deadline_s: float = DEADLINE_S,
+    security: KafkaSecurity = OPEN,
 ) -> None:
     """Make the topics that are not there, and wait until all can be used.
 
     Raises Unavailable, or ConfigError when the broker refuses a name.
     """
-    async with _metadata(bootstrap, deadline_s) as client:
+    async with _metadata(bootstrap, deadline_s, security) as client:
         known = await client.fetch_all_metadata()
         missing = [one for one in topics if known.partitions_for_topic(one) is None]
         if missing and client.cluster.controller is not None:
             replicas = min(_REPLICAS, len(known.brokers()))
-            await _create(
-                bootstrap, [NewTopic(one, partitions, replicas) for one in missing], deadline_s
-            )
+            topics_to_make = [NewTopic(one, partitions, replicas) for one in missing]
+            await _create(bootstrap, topics_to_make, deadline_s, security)
         while missing:
             # A broker without a controller has no admin interface (librdkafka's mock): there
             # a topic appears, with the broker's own number of partitions, when asked for.
@@ -304,9 +324,11 @@ async def ensure_topics(
                 await asyncio.sleep(_LOOK_AGAIN_S)
 
 
-async def partition_count(bootstrap: str, topic: str, deadline_s: float = DEADLINE_S) -> int:
+async def partition_count(
+    bootstrap: str, topic: str, deadline_s: float = DEADLINE_S, security: KafkaSecurity = OPEN
+) -> int:
     """How many partitions `topic` has. Raises Unavailable, or ConfigError when it is not there."""
-    async with _metadata(bootstrap, deadline_s) as client:
+    async with _metadata(bootstrap, deadline_s, security) as client:
         found = (await client.fetch_all_metadata()).partitions_for_topic(topic)
     if found is None:
         raise ConfigError(f"topic {topic!r}", f"{bootstrap} has no such topic", "Make it first.")
@@ -314,8 +336,14 @@ async def partition_count(bootstrap: str, topic: str, deadline_s: float = DEADLI
 
 
 @contextlib.asynccontextmanager
-async def _metadata(bootstrap: str, deadline_s: float) -> AsyncIterator[AIOKafkaClient]:
-    client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=int(deadline_s * 1000))
+async def _metadata(
+    bootstrap: str, deadline_s: float, security: KafkaSecurity
+) -> AsyncIterator[AIOKafkaClient]:
+    client = AIOKafkaClient(
+        bootstrap_servers=bootstrap,
+        request_timeout_ms=int(deadline_s * 1000),
+        **security.arguments(),
+    )
     try:
         async with _translated(deadline_s):
             await client.bootstrap()
@@ -324,9 +352,13 @@ async def _metadata(bootstrap: str, deadline_s: float) -> AsyncIterator[AIOKafka
         await client.close()
 
 
-async def _create(bootstrap: str, topics: list[NewTopic], deadline_s: float) -> None:
+async def _create(
+    bootstrap: str, topics: list[NewTopic], deadline_s: float, security: KafkaSecurity
+) -> None:
     admin = AIOKafkaAdminClient(
-        bootstrap_servers=bootstrap, request_timeout_ms=int(deadline_s * 1000)
+        bootstrap_servers=bootstrap,
+        request_timeout_ms=int(deadline_s * 1000),
+        **security.arguments(),
     )
     try:
         await admin.start()

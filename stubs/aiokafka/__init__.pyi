@@ -1,6 +1,7 @@
 # What Freshrank uses of aiokafka 0.14, which carries no complete types.
 from asyncio import Future
 from collections.abc import Sequence
+from ssl import SSLContext
 from typing import NamedTuple
 
 class TopicPartition(NamedTuple):
@@ -34,6 +35,11 @@ class AIOKafkaConsumer:
         fetch_max_bytes: int = ...,
         max_partition_fetch_bytes: int = ...,
         request_timeout_ms: int = ...,
+        security_protocol: str = ...,
+        ssl_context: SSLContext | None = ...,
+        sasl_mechanism: str = ...,
+        sasl_plain_username: str | None = ...,
+        sasl_plain_password: str | None = ...,
         retry_backoff_ms: int = ...,
         auto_offset_reset: str = ...,
         enable_auto_commit: bool = ...,
@@ -63,6 +69,11 @@ class AIOKafkaProducer:
         bootstrap_servers: str | list[str] = ...,
         client_id: str | None = ...,
         request_timeout_ms: int = ...,
+        security_protocol: str = ...,
+        ssl_context: SSLContext | None = ...,
+        sasl_mechanism: str = ...,
+        sasl_plain_username: str | None = ...,
+        sasl_plain_password: str | None = ...,
         acks: int | str = ...,
         max_batch_size: int = ...,
         max_request_size: int = ...,

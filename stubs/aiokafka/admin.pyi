@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from ssl import SSLContext
 from typing import Any
 
 class NewTopic:
@@ -22,6 +23,11 @@ class AIOKafkaAdminClient:
         bootstrap_servers: str | list[str] = ...,
         client_id: str = ...,
         request_timeout_ms: int = ...,
+        security_protocol: str = ...,
+        ssl_context: SSLContext | None = ...,
+        sasl_mechanism: str = ...,
+        sasl_plain_username: str | None = ...,
+        sasl_plain_password: str | None = ...,
     ) -> None: ...
     async def start(self) -> None: ...
     async def close(self) -> None: ...

@@ -1,5 +1,6 @@
 from asyncio import Future
 from collections.abc import Sequence
+from ssl import SSLContext
 
 class ClusterMetadata:
     controller: object | None
@@ -14,6 +15,11 @@ class AIOKafkaClient:
         bootstrap_servers: str | list[str] = ...,
         client_id: str = ...,
         request_timeout_ms: int = ...,
+        security_protocol: str = ...,
+        ssl_context: SSLContext | None = ...,
+        sasl_mechanism: str = ...,
+        sasl_plain_username: str | None = ...,
+        sasl_plain_password: str | None = ...,
     ) -> None: ...
     async def bootstrap(self) -> None: ...
     async def close(self) -> None: ...
