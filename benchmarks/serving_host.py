@@ -144,6 +144,7 @@ def serve_on_ray(place: Place) -> None:
         file=file,
         settings=settings,
         bootstrap=place.bootstrap,
+        kafka_security=settings.kafka.security(),
         redis_url=place.redis_url,
         state=place.folder,
         partitions=settings.kafka.partitions,

@@ -22,17 +22,17 @@ class DemoTraffic:
 
     Parameters
     ----------
-    bootstrap, topic
-        Where the events go.
+    sink, topic
+        Where the events go; started and stopped here.
     url
         Of the REST endpoint.
     """
 
-    def __init__(self, bootstrap: str, topic: str, url: str) -> None:
+    def __init__(self, sink: KafkaSink, topic: str, url: str) -> None:
         address = urlsplit(url)
         assert address.hostname is not None and address.port is not None  # we made it
         self._client = KeepAliveClient(address.hostname, address.port)
-        self._sink = KafkaSink(bootstrap)
+        self._sink = sink
         self._topic = topic
         self._latencies = RecentLatencies()
         seed = time.time_ns()  # another shop each time; its name keeps the event ids apart

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from freshrank.actors.clock import SystemClock
@@ -24,6 +24,7 @@ from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.settings import Settings
 from freshrank.feature_actors.actor import FeatureShard
 from freshrank.feature_actors.kafka import KafkaSink, KafkaSource
+from freshrank.feature_actors.kafka_security import KafkaSecurity
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
 from freshrank.learner.models import Model
 from freshrank.learner.tensorboard_log import TensorBoardLog
@@ -41,7 +42,9 @@ class Site:
     file: PipelineFile
     settings: Settings
     bootstrap: str
-    redis_url: str
+    kafka_security: KafkaSecurity = field(repr=False)
+    redis_url: str = field(repr=False)
+    """With the password, if there is one."""
     state: Path
     partitions: int
     """Of the stream's topic."""
@@ -51,6 +54,10 @@ class Site:
     def namespace(self) -> str:
         """Of the pipeline's keys in Redis."""
         return f"fr:{self.file.load().name}"
+
+    def sink(self) -> KafkaSink:
+        """A writer to the broker, not started yet."""
+        return KafkaSink(self.bootstrap, security=self.kafka_security)
 
 
 def settle() -> None:
@@ -160,14 +167,14 @@ class ShardHost:
 
     def __init__(self, site: Site, index: int, partitions: Sequence[int], on_gpu: bool) -> None:
         pipeline, settings = site.file.load(), site.settings.shards
-        self._sink = KafkaSink(site.bootstrap)
+        self._sink = site.sink()
         learner = RemoteLearner(site.learner, settings.push_timeout_s)
         shard, follower = assembly.shard(
             pipeline,
             partitions,
             assembly.shard_settings(settings, f"shard-{index}"),
             assembly.ShardParts(
-                source=KafkaSource(site.bootstrap),
+                source=KafkaSource(site.bootstrap, security=site.kafka_security),
                 sink=self._sink,
                 store=RedisStore(site.redis_url, site.namespace),
                 learner=learner,
@@ -216,7 +223,7 @@ class ReplicaFactory:
     async def __call__(self) -> ScoringService:
         """Connect, and give the service, not started yet."""
         site, settings = self.site, self.site.settings
-        sink = KafkaSink(site.bootstrap)
+        sink = site.sink()
         await sink.start()
         store = RedisStore(site.redis_url, site.namespace)
         board = RedisBoard(site.redis_url, site.namespace)

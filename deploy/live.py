@@ -108,7 +108,7 @@ class _Operation:
         say(f"the endpoint and its page are up: {self._url}/")
         traffic = None
         if run.demo:
-            traffic = DemoTraffic(site.bootstrap, self._pipeline.stream.topic, self._url)
+            traffic = DemoTraffic(site.sink(), self._pipeline.stream.topic, self._url)
         with self._screen.table():
             await self._watch(system, supervisor, traffic)
 
@@ -116,11 +116,13 @@ class _Operation:
         """Start what is outside, and say where it is."""
         await outside.start()
         settings, bootstrap = self._run.settings, outside.broker.bootstrap
-        count = await prepare_topics(self._pipeline, bootstrap, settings.kafka.partitions)
+        security, wanted = settings.kafka.security(), settings.kafka.partitions
+        count = await prepare_topics(self._pipeline, bootstrap, wanted, security)
         return Site(
             file=self._run.file,
             settings=settings,
             bootstrap=bootstrap,
+            kafka_security=security,
             redis_url=outside.redis.url,
             state=self._state,
             partitions=count,

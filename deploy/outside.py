@@ -13,7 +13,9 @@ from freshrank.deploy.brokers import Broker, open_broker
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.redis_server import RedisServer
 from freshrank.deploy.settings import Settings
-from freshrank.feature_actors.kafka import ensure_topics, partition_count
+from freshrank.feature_actors.kafka import OPEN, ensure_topics, partition_count
+from freshrank.feature_actors.kafka_security import KafkaSecurity
+from freshrank.feature_actors.online_store import check_access
 
 EMBEDDED = "embedded"
 
@@ -37,6 +39,7 @@ class Outside:
         for answer in answers:  # both have ended, so that `stop` finds whatever was started
             if isinstance(answer, BaseException):
                 raise answer
+        await check_access(self.redis.url)
 
     async def stop(self) -> None:
         """Stop what was started here."""
@@ -51,7 +54,7 @@ def outside_of(
     """What the settings name, not started yet."""
     partitions = settings.kafka.partitions
     topics = dict.fromkeys((*pipeline.topics, *side_topics(pipeline)), partitions)
-    url = settings.redis.url
+    url = settings.redis.address()
     return Outside(
         open_broker(settings.kafka.bootstrap, topics=topics, folder=state / "kafka", say=say),
         RedisServer(None if url == EMBEDDED else url),
@@ -64,16 +67,19 @@ def side_topics(pipeline: Pipeline) -> list[str]:
     return [*dead, f"{pipeline.stream.topic}.late"]
 
 
-async def prepare_topics(pipeline: Pipeline, bootstrap: str, partitions: int) -> int:
+async def prepare_topics(
+    pipeline: Pipeline, bootstrap: str, partitions: int, security: KafkaSecurity = OPEN
+) -> int:
     """Make the topics that are missing; gives the number of partitions that the stream has.
 
     Raises ConfigError when the impressions are not partitioned as the stream is.
     """
-    await ensure_topics(bootstrap, [pipeline.stream.topic], partitions)
-    count = await partition_count(bootstrap, pipeline.stream.topic)
-    await ensure_topics(bootstrap, [*pipeline.topics[1:], *side_topics(pipeline)], count)
+    others = [*pipeline.topics[1:], *side_topics(pipeline)]
+    await ensure_topics(bootstrap, [pipeline.stream.topic], partitions, security=security)
+    count = await partition_count(bootstrap, pipeline.stream.topic, security=security)
+    await ensure_topics(bootstrap, others, count, security=security)
     for topic in pipeline.topics[1:]:
-        found = await partition_count(bootstrap, topic)
+        found = await partition_count(bootstrap, topic, security=security)
         if found != count:
             raise ConfigError(
                 f"topic {topic!r}",

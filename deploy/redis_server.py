@@ -96,11 +96,36 @@ def find_redis() -> str:
     )
 
 
+def without_secrets(url: str) -> str:
+    """A Redis's URL as messages show it: the user, the password and the options are left out.
+
+    >>> without_secrets("redis://shop:s3cret@cache:6379/0?password=s3cret")
+    'redis://cache:6379/0'
+    >>> without_secrets("shop:s3cret@cache:6379")
+    'cache:6379'
+    """
+    before, at, place = url.partition("?")[0].rpartition("@")
+    scheme, slashes, _ = before.partition("://")
+    return f"{scheme}{slashes}{place}" if at and slashes else place
+
+
 def _check_given(url: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _REDIS_PORT
+    except ValueError:  # whose text quotes what it takes for the port
+        raise _no_url(url) from None
     if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ConfigError("redis", f"{url!r} is not a URL of a Redis", "Say redis://host:port/db.")
+        raise _no_url(url)
     if parts.scheme != "unix":
-        host, port = parts.hostname or "localhost", parts.port or _REDIS_PORT
+        host = parts.hostname or "localhost"
         if not listens(host, port, _GIVEN_TIMEOUT_S):
             raise Unavailable("redis", f"nobody listens at {host}:{port}; is it up?")
+
+
+def _no_url(url: str) -> ConfigError:
+    return ConfigError(
+        "redis",
+        f"{without_secrets(url)!r} is not a URL of a Redis",
+        "Say redis://host:port/db; what is special in a URL is written %40 for @ and so on.",
+    )

@@ -10,13 +10,30 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.kafka_security import KafkaSecurity
 
 _PREFIX = "FRESHRANK_"
+
+# What is said in place of an address for a server that is started here.
+STARTED_HERE = ("embedded", "apache")
+
+# Keys whose value no message shows, and the kinds of problem that concern a section as a whole.
+_SECRET = {"url", "password"}
+_OF_SECTIONS = {"model_type", "value_error"}
 
 # Variables of that prefix which are no settings: which Python scripts/install takes.
 _OTHERS = {"FRESHRANK_PYTHON"}
@@ -25,10 +42,38 @@ _OTHERS = {"FRESHRANK_PYTHON"}
 class Section(BaseModel):
     """A table of the file: unknown keys are errors, and nothing changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What is wrong with a value is told, not the value: it may be, or hold, a secret.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class KafkaSettings(Section):
+class WithPassword(Section):
+    """A server that may ask for a password; neither its text nor an error tells it."""
+
+    password: SecretStr | None = None
+    password_file: FilePath | None = None
+    """Whose text is the password, but for the end of its last line; instead of `password`."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("`password` and `password_file` are both given")
+        return self
+
+    def secret(self) -> str | None:
+        """The password; raises ConfigError when its file cannot be read."""
+        if self.password_file is None:
+            return None if self.password is None else self.password.get_secret_value()
+        try:
+            return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"password_file {self.password_file}",
+                f"cannot be read ({type(error).__name__})",
+                "Give a text file with the password alone.",
+            ) from error
+
+
+class KafkaSettings(WithPassword):
     """The broker and the topics that are created where they are missing."""
 
     bootstrap: str = "embedded"
@@ -37,14 +82,58 @@ class KafkaSettings(Section):
     partitions: int = Field(default=8, ge=1, le=10_000)
     """Of topics created here. More than shards, so that a second machine finds work to take; few,
     because each costs 5 MB in the embedded broker."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How a given broker is spoken to; one that is started here listens on loopback, in plain."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    username: str | None = None
+    """For SASL, with `password` or `password_file`."""
+    ca_file: FilePath | None = None
+    """Certificates (PEM) of whom to trust with SSL, on every machine; the system's by default."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        secret = self.password or self.password_file
+        if self.security_protocol.startswith("SASL") and not (self.username and secret):
+            raise ValueError("SASL needs `username`, and `password` or `password_file`")
+        if (self.username or secret) and not self.security_protocol.startswith("SASL"):
+            raise ValueError("who one is, is told with `security_protocol` SASL_SSL only")
+        if self.ca_file and not self.security_protocol.endswith("SSL"):
+            raise ValueError("`ca_file` has a meaning with `security_protocol` (SASL_)SSL only")
+        return self
+
+    def security(self) -> KafkaSecurity:
+        """For every client; raises ConfigError when the password cannot be read."""
+        return KafkaSecurity(
+            self.security_protocol, self.sasl_mechanism, self.username, self.secret(), self.ca_file
+        )
 
 
-class RedisSettings(Section):
+class RedisSettings(WithPassword):
     """The online store."""
 
-    url: str = "embedded"
-    """``redis://host:port/db``, or ``embedded``: the server found on the path, else the bundled
-    one."""
+    url: str = Field(default="embedded", repr=False)
+    """``redis[s]://[user@]host:port/db``, or ``embedded``: the server found on the path, else the
+    bundled one. It may hold a password too, ``redis://user:password@...``."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.password or self.password_file:
+            try:
+                known = urlsplit(self.url).password
+            except ValueError:  # whose text would quote the URL
+                known = None
+            if known is not None or self.url in STARTED_HERE:
+                raise ValueError("a password is for a `url` of a server, one without a password")
+        return self
+
+    def address(self) -> str:
+        """`url` with the password in it; raises ConfigError when that cannot be read."""
+        secret = self.secret()
+        if secret is None:
+            return self.url
+        parts = urlsplit(self.url)
+        user, _, place = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{user}:{quote(secret, safe='')}@{place}").geturl()
 
 
 class ShardSettings(Section):
@@ -183,4 +272,8 @@ def _first_problem(error: ValidationError, places: Mapping[tuple[str, ...], str]
             section = inner
         known = ", ".join(section.model_fields)
         return ConfigError(f"{place}: {name}", "there is no such setting", f"Known here: {known}.")
-    return ConfigError(f"{place}: {name}", problem["msg"], f"It is {problem['input']!r} now.")
+    told = problem["msg"].removeprefix("Value error, ")
+    # A number or a choice is shown; where a secret may stand, it is not.
+    harmless = problem["type"] not in _OF_SECTIONS and keys[-1] not in _SECRET
+    now = f"It is {problem['input']!r} now." if harmless else "See the README for what it may be."
+    return ConfigError(f"{place}: {name}", told, now)

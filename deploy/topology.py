@@ -25,12 +25,12 @@ from pydantic import BaseModel, ConfigDict
 from ray.exceptions import RayError
 from ray.serve import Application
 
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.runtime import ActorOptions, RemoteActor, spawn
 from freshrank.actors.sharding import assign
 from freshrank.deploy.hosts import LearnerHost, ReplicaFactory, ShardHost, Site
 from freshrank.deploy.pipeline_file import PipelineFile
-from freshrank.deploy.settings import ServeSettings, Settings
+from freshrank.deploy.settings import STARTED_HERE, ServeSettings, Settings
 from freshrank.serve import deployment
 from freshrank.serve.deployment import ReplicaOptions
 
@@ -135,12 +135,11 @@ class AppArguments(BaseModel):
 
     pipeline: Path
     """Of the pipeline's file, on the node that builds the application."""
-    bootstrap: str
-    redis_url: str
     partitions: int
     """Of the stream's topic."""
     config: Path | None = None
-    """Settings in TOML."""
+    """Settings in TOML. With the environment of that node they say where broker and Redis are:
+    Serve shows these arguments to whoever asks, and secrets are none of them."""
 
 
 def build_app(arguments: AppArguments) -> Application:
@@ -149,12 +148,19 @@ def build_app(arguments: AppArguments) -> Application:
     Learner and shards are run beside it by ``freshrank run --address``.
     """
     file, settings = PipelineFile.read(arguments.pipeline), Settings.load(arguments.config)
+    if settings.kafka.bootstrap in STARTED_HERE or settings.redis.url in STARTED_HERE:
+        raise ConfigError(
+            "kafka.bootstrap and redis.url",
+            "on a cluster the broker and the Redis are given",
+            "Name them in `config`, or set FRESHRANK_KAFKA__BOOTSTRAP and FRESHRANK_REDIS__URL.",
+        )
     name = file.load().name
     site = Site(
         file=file,
         settings=settings,
-        bootstrap=arguments.bootstrap,
-        redis_url=arguments.redis_url,
+        bootstrap=settings.kafka.bootstrap,
+        kafka_security=settings.kafka.security(),
+        redis_url=settings.redis.address(),
         state=settings.state_folder(name),
         partitions=arguments.partitions,
         learner=learner_address(name),

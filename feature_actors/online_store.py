@@ -17,7 +17,7 @@ import msgspec
 import redis.asyncio
 import redis.exceptions
 
-from freshrank.actors.errors import ProgressError, Unavailable
+from freshrank.actors.errors import ConfigError, ProgressError, Unavailable
 from freshrank.actors.protocols import Status, WriteOutcome
 
 Argument: TypeAlias = bytes | str | int | memoryview
@@ -145,6 +145,29 @@ class _Wire:
                 self._idle.append(connection)
             else:  # answers may still be on their way: nobody may read them as theirs
                 await connection.disconnect(nowait=True)
+
+
+async def check_access(url: str, deadline_s: float = DEADLINE_S) -> None:
+    """Ask the server for a sign of life; raises Unavailable, or ConfigError for its password."""
+    wire = _Wire(url, deadline_s)
+    try:
+        (answer,) = await wire.call([("PING",)])
+    except Unavailable as error:
+        if isinstance(error.__cause__, redis.exceptions.AuthenticationError):
+            raise _refused(error.reason) from error
+        raise
+    finally:
+        await wire.close()
+    if isinstance(answer, redis.exceptions.AuthenticationError):
+        raise _refused(str(answer))
+
+
+def _refused(reason: str) -> ConfigError:
+    return ConfigError(
+        "redis",
+        f"the server refuses who asks ({reason})",
+        "Set FRESHRANK_REDIS__PASSWORD_FILE or FRESHRANK_REDIS__PASSWORD.",
+    )
 
 
 class RedisStore:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from layers import breaks
+from unpickling import unpickles
 
 ROOT = Path(__file__).parent.parent
 
@@ -57,6 +58,30 @@ def test_what_the_layers_allow_is_not_reported(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(line)
     assert breaks(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("import pickle", "pickle"),
+        ("from pickle import loads", "pickle"),
+        ("import cloudpickle as c", "cloudpickle"),
+        ("from ray import cloudpickle", "ray.cloudpickle"),
+        ("import ray.cloudpickle", "ray.cloudpickle"),
+        ("x = ray.cloudpickle.loads(b'')", "ray.cloudpickle"),
+        ("x = torch.load('w', weights_only=False)", "torch.load"),
+        ("from torch import load", "torch.load"),
+        ("x = np.load('w.npy')", "np.load"),
+        ("x = np.lib.format.read_array(f, allow_pickle=True)", "allow_pickle"),
+    ],
+)
+def test_reading_a_pickle_is_seen(tmp_path: Path, line: str, what: str) -> None:
+    path = tmp_path / "learner" / "checkpoints.py"
+    path.parent.mkdir()
+    path.write_text(f"import json\n{line}\n")
+    assert f"learner/checkpoints.py:2: {what}" in unpickles(tmp_path)
+    path.write_text("import json\nx = json.loads(safetensors.numpy.load(b''))\n")
+    assert unpickles(tmp_path) == []
 
 
 def test_a_type_error_is_seen(tmp_path: Path) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from layers import HOMES, MAY_IMPORT, breaks, imports
+from unpickling import FOLDERS, unpickles
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_no_layer_is_crossed() -> None:
     assert breaks(ROOT) == []
+
+
+def test_nothing_from_outside_is_unpickled() -> None:
+    assert all(list((ROOT / folder).glob("*.py")) for folder in FOLDERS)
+    assert unpickles(ROOT) == []
 
 
 def test_ray_is_imported_at_its_three_edges_and_they_exist() -> None:

@@ -102,5 +102,5 @@ def _called(port: int, token: str) -> str:
         method = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
         header = ("authorization", f"Bearer {token}")
         with pytest.raises(grpc.RpcError) as failed:
-            method(b"no request", timeout=TIMEOUT_S, metadata=[header])
+            method(b"", timeout=TIMEOUT_S, metadata=[header])
     return cast(str, failed.value.code().name)
