@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import aiokafka
@@ -40,6 +41,15 @@ _REPLICAS = 3
 _LOOK_AGAIN_S = 0.05
 # Of brokers that anybody may use, as those are that are started here.
 OPEN = KafkaSecurity()
+
+
+def _without_password(record: logging.LogRecord) -> bool:
+    """Whether a line of the client's log may be written: not the request with the password."""
+    return "SaslAuthenticateRequest" not in record.getMessage()
+
+
+# At its most talkative level the client writes each request, as it is.
+logging.getLogger("aiokafka.conn").addFilter(_without_password)
 
 
 @contextlib.asynccontextmanager

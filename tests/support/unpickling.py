@@ -41,9 +41,8 @@ def _of(path: Path) -> Iterator[tuple[int, str]]:
             for alias in node.names:
                 if alias.name in MODULES or f"{node.module}.{alias.name}" in CALLS:
                     yield node.lineno, f"{node.module}.{alias.name}"
-        elif isinstance(node, ast.Attribute) and ast.unparse(node) in CALLS:
-            yield node.lineno, ast.unparse(node)
-        elif isinstance(node, ast.Attribute) and node.attr in MODULES:
-            yield node.lineno, ast.unparse(node)
+        elif isinstance(node, ast.Attribute):
+            if ast.unparse(node) in CALLS or node.attr in MODULES:
+                yield node.lineno, ast.unparse(node)
         elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             yield node.value.lineno, "allow_pickle"

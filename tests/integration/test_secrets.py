@@ -1,0 +1,266 @@
+"""Real servers that ask for a password: who knows it works with them, and nobody else learns it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+from sockets import open_sockets, processes_of
+
+from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.deploy import apache_kafka
+from freshrank.deploy.apache_kafka import ApacheKafka
+from freshrank.deploy.brokers import Broker
+from freshrank.deploy.outside import Outside
+from freshrank.deploy.processes import Child, ask, free_port
+from freshrank.deploy.redis_server import RedisServer, find_redis
+from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.kafka import KafkaSink, KafkaSource, ensure_topics, partition_count
+from freshrank.feature_actors.kafka_security import KafkaSecurity
+from freshrank.feature_actors.online_store import RedisBoard, RedisStore
+
+SECRET, WRONG = "zaunkoenig-right", "zaunkoenig-wrong"
+# What no text may contain.
+TOLD = "zaunkoenig"
+
+# Kafka's ApiVersions request, version 0: the one that is answered before anybody says who he is.
+_API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 7, -1)
+
+_SASL = f"""\
+sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config=\
+org.apache.kafka.common.security.plain.PlainLoginModule required \
+username="shop" password="{SECRET}" user_shop="{SECRET}";
+"""
+
+# Seconds for a whole system to start, and to stop, on a busy machine.
+_START_S, _STOP_S = 240.0, 60.0
+
+
+class GuardedKafka(ApacheKafka):
+    """The same broker, for those who are the user `shop`."""
+
+    def _write_properties(self, port: int) -> Path:
+        path = super()._write_properties(port)
+        text = path.read_text()
+        for what in ("PLAINTEXT://", "PLAINTEXT:PLAINTEXT,", "name=PLAINTEXT"):
+            text = text.replace(what, what.replace("PLAINTEXT", "SASL_PLAINTEXT"))
+        path.write_text(text + _SASL)
+        return path
+
+
+@pytest.fixture(scope="module")
+def guarded_kafka(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a broker with SASL; `kafka` is asked for, so that it is skipped with that."""
+
+    def answers(port: int) -> bool:
+        return bool(ask("127.0.0.1", port, _API_VERSIONS))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apache_kafka, "_answers", answers)
+        with GuardedKafka(tmp_path_factory.mktemp("guarded")) as broker:
+            yield broker.bootstrap
+
+
+@pytest.fixture(scope="module")
+def guarded_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a Redis with a password."""
+    folder, port = tmp_path_factory.mktemp("redis"), free_port()
+    configuration = folder / "redis.conf"
+    configuration.write_text(
+        f'bind 127.0.0.1\nport {port}\ndir {folder}\nsave ""\nrequirepass {SECRET}\n'
+    )
+    child = Child("redis", [find_redis(), str(configuration)], folder / "redis.log")
+    child.wait_until(lambda: b"NOAUTH" in ask("127.0.0.1", port, b"PING\r\n"), 20.0)
+    yield port
+    child.stop()
+
+
+def told(error: BaseException) -> str:
+    """All that a log would show of an error but the lines of source, which are a test's here."""
+    parts, one = [repr(error)], error
+    while True:
+        parts += traceback.format_exception_only(one)
+        above = one.__cause__ or one.__context__
+        if above is None:
+            return "".join(parts)
+        one = above
+
+
+def redis_address(port: int, password: str) -> str:
+    variables = {
+        "FRESHRANK_REDIS__URL": f"redis://127.0.0.1:{port}/0",
+        "FRESHRANK_REDIS__PASSWORD": password,
+    }
+    return Settings.load(None, variables).redis.address()
+
+
+def security(password: str) -> KafkaSecurity:
+    return KafkaSecurity("SASL_PLAINTEXT", username="shop", password=password)
+
+
+def test_a_redis_is_used_with_its_password(guarded_redis: int) -> None:
+    async def use() -> None:
+        url = redis_address(guarded_redis, SECRET)
+        await Outside(_Nothing(), RedisServer(url)).start()
+        board = RedisBoard(url, "secrets")
+        await board.post("learner", {"version": "1.1"})
+        assert await board.collect() == {"learner": {"version": "1.1"}}
+        await board.close()
+
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize("password", [WRONG, None])
+def test_a_redis_that_refuses_the_password_is_reported_without_it(
+    guarded_redis: int, password: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    url = f"redis://127.0.0.1:{guarded_redis}/0"
+    if password is not None:
+        url = redis_address(guarded_redis, password)
+    with pytest.raises(ConfigError, match="FRESHRANK_REDIS__PASSWORD_FILE") as at_start:
+        asyncio.run(Outside(_Nothing(), RedisServer(url)).start())
+    with pytest.raises(Unavailable) as later:
+        asyncio.run(RedisStore(url, "secrets").read([b"key"]))
+    assert TOLD not in told(at_start.value) + told(later.value) + caplog.text
+
+
+def test_servers_that_are_not_there_are_reported_without_the_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    url, address = redis_address(free_port(), SECRET), f"127.0.0.1:{free_port()}"
+    errors = []
+    for attempt in (
+        lambda: asyncio.run(RedisStore(url, "secrets").read([b"key"])),
+        lambda: asyncio.run(partition_count(address, "t", security=security(SECRET))),
+        lambda: RedisServer(url).start(),
+        lambda: RedisServer(url.replace("127.0.0.1", "nobody.invalid")).start(),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            attempt()
+        errors.append(told(caught.value))
+    assert TOLD not in "".join(errors) + caplog.text
+
+
+def test_a_kafka_with_sasl_is_used_by_who_knows_the_password_and_by_nobody_else(
+    guarded_kafka: str, fresh_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def round_trip(password: str) -> list[bytes | None]:
+        secured = security(password)
+        await ensure_topics(guarded_kafka, [fresh_name], 1, security=secured)
+        sink, source = (of(guarded_kafka, security=secured) for of in (KafkaSink, KafkaSource))
+        assert isinstance(sink, KafkaSink) and isinstance(source, KafkaSource)
+        await sink.start()
+        await source.start({(fresh_name, 0): None})
+        try:
+            await sink.send(fresh_name, None, b"one")
+            (batch,) = await source.poll(10, 10.0)
+            return list(batch.values)
+        finally:
+            await sink.stop()
+            await source.stop()
+
+    assert asyncio.run(round_trip(SECRET)) == [b"one"]
+    for attempt in (
+        round_trip(WRONG),
+        KafkaSink(guarded_kafka, security=security(WRONG)).start(),
+        KafkaSource(guarded_kafka, security=security(WRONG)).start({(fresh_name, 0): None}),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            asyncio.run(attempt)
+        assert TOLD not in told(caught.value)
+    assert TOLD not in caplog.text
+
+
+def test_a_whole_run_tells_no_secret_and_listens_on_loopback(
+    guarded_kafka: str, guarded_redis: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text(f"{SECRET}\n")
+    port = free_port()
+    command = ["demo", "--kafka", guarded_kafka, "--redis", f"redis://127.0.0.1:{guarded_redis}/0"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "freshrank.deploy.cli", *command, "--port", str(port)],
+        cwd=tmp_path, env=_environment(file), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        pages = _pages(f"http://127.0.0.1:{port}", run)
+        tree = processes_of(run.pid, "FRESHRANK_REDIS__PASSWORD", SECRET)
+        found = list(open_sockets(tree))
+        commands = [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in tree]
+    finally:
+        run.send_signal(signal.SIGINT)
+        output, _ = run.communicate(timeout=_STOP_S)
+    logs = [one for one in Path("/tmp/ray").glob(f"session_*_{run.pid}/logs/**/*") if one.is_file()]
+    written = [one for one in tmp_path.rglob("*") if one.is_file() and one != file]
+    assert [one for one in found if not one.on_loopback] == []
+    assert {one.program for one in found} >= {
+        "raylet",
+        "haproxy",
+        "ray::LearnerHos",
+        "ray::ShardHost",
+    }
+    assert len(logs) > 5 and written
+    for name, text in {"output": output, "commands": "\n".join(commands), **pages}.items():
+        assert text and TOLD not in text, name
+    assert [one for one in (*logs, *written) if TOLD.encode() in one.read_bytes()] == []
+
+
+def _environment(password_file: Path) -> Mapping[str, str]:
+    """Of a run of its own: nothing of this process's Ray, and the password of both servers."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return ours | {
+        "FRESHRANK_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "FRESHRANK_KAFKA__USERNAME": "shop",
+        "FRESHRANK_KAFKA__PASSWORD_FILE": str(password_file),
+        "FRESHRANK_REDIS__PASSWORD": SECRET,
+    }
+
+
+def _pages(url: str, run: subprocess.Popen[str]) -> Mapping[str, str]:
+    """What the endpoint of a run shows, once all parts have posted their figures."""
+    deadline = time.monotonic() + _START_S
+    while True:
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline, "the run was not up in time"
+        try:
+            status = httpx.get(f"{url}/v1/status", timeout=5.0)
+            if status.status_code == 200 and len(status.json()) >= 3:
+                break
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    paths = ("/", "/v1/status", "/metrics", "/readyz", "/openapi.json")
+    return {path: httpx.get(url + path, timeout=10.0).text for path in paths}
+
+
+class _Nothing(Broker):
+    """Stands where a broker is not looked at."""
+
+    bootstrap = "127.0.0.1:9"
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def __enter__(self) -> _Nothing:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
