@@ -274,6 +274,6 @@ def _first_problem(error: ValidationError, places: Mapping[tuple[str, ...], str]
         return ConfigError(f"{place}: {name}", "there is no such setting", f"Known here: {known}.")
     told = problem["msg"].removeprefix("Value error, ")
     # A number or a choice is shown; where a secret may stand, it is not.
-    harmless = problem["type"] not in _OF_SECTIONS and keys[-1] not in _SECRET
-    now = f"It is {problem['input']!r} now." if harmless else "See the README for what it may be."
+    shown = problem["type"] not in _OF_SECTIONS and not _SECRET.intersection(keys)
+    now = f"It is {problem['input']!r} now." if shown else "What it is may be secret: not shown."
     return ConfigError(f"{place}: {name}", told, now)

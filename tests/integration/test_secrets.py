@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sockets import open_sockets, processes_of
+from sockets import command_lines, open_sockets, processes_of
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy import apache_kafka
@@ -47,6 +47,9 @@ username="shop" password="{SECRET}" user_shop="{SECRET}";
 
 # Seconds for a whole system to start, and to stop, on a busy machine.
 _START_S, _STOP_S = 240.0, 60.0
+
+# Seconds for one answer of it while it is starting.
+_ANSWER_S = 60.0
 
 
 class GuardedKafka(ApacheKafka):
@@ -204,7 +207,7 @@ def test_a_whole_run_tells_no_secret_and_listens_on_loopback(
         pages = _pages(f"http://127.0.0.1:{port}", run)
         tree = processes_of(run.pid, "FRESHRANK_REDIS__PASSWORD", SECRET)
         found = list(open_sockets(tree))
-        commands = [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in tree]
+        commands = list(command_lines(tree))
     finally:
         run.send_signal(signal.SIGINT)
         output, _ = run.communicate(timeout=_STOP_S)
@@ -241,14 +244,14 @@ def _pages(url: str, run: subprocess.Popen[str]) -> Mapping[str, str]:
         assert run.poll() is None, run.communicate()[0]
         assert time.monotonic() < deadline, "the run was not up in time"
         try:
-            status = httpx.get(f"{url}/v1/status", timeout=5.0)
+            status = httpx.get(f"{url}/v1/status", timeout=_ANSWER_S)
             if status.status_code == 200 and len(status.json()) >= 3:
                 break
         except httpx.TransportError:
             pass
         time.sleep(0.5)
     paths = ("/", "/v1/status", "/metrics", "/readyz", "/openapi.json")
-    return {path: httpx.get(url + path, timeout=10.0).text for path in paths}
+    return {path: httpx.get(url + path, timeout=_ANSWER_S).text for path in paths}
 
 
 class _Nothing(Broker):
