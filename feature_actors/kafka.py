@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import aiokafka
@@ -15,7 +14,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import RecordBatch, RejectedRecord
-from freshrank.feature_actors.kafka_security import KafkaSecurity
+from freshrank.feature_actors.kafka_security import OPEN, KafkaSecurity
 
 # Seconds after which a broker that does not answer counts as away.
 DEADLINE_S = 10.0
@@ -39,17 +38,6 @@ GATHER_S = 0.005
 _REPLICAS = 3
 # Seconds between two looks for a topic that was just made.
 _LOOK_AGAIN_S = 0.05
-# Of brokers that anybody may use, as those are that are started here.
-OPEN = KafkaSecurity()
-
-
-def _without_password(record: logging.LogRecord) -> bool:
-    """Whether a line of the client's log may be written: not the request with the password."""
-    return "SaslAuthenticateRequest" not in record.getMessage()
-
-
-# At its most talkative level the client writes each request, as it is.
-logging.getLogger("aiokafka.conn").addFilter(_without_password)
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,3 +57,16 @@ class KafkaSecurity:
                 f"{self.ca_file} holds no certificates that can be read ({error.strerror})",
                 "Give a file in PEM, on every machine.",
             ) from error
+
+
+# Of brokers that anybody may use, as those are that are started here.
+OPEN = KafkaSecurity()
+
+
+def _without_password(record: logging.LogRecord) -> bool:
+    """Whether a line of the client's log may be written: not the request with the password."""
+    return "SaslAuthenticateRequest" not in record.getMessage()
+
+
+# At its most talkative level the client writes each request as it is.
+logging.getLogger("aiokafka.conn").addFilter(_without_password)
