@@ -46,7 +46,7 @@ username="shop" password="{SECRET}" user_shop="{SECRET}";
 """
 
 # Seconds for a whole system to start, and to stop, on a busy machine.
-_START_S, _STOP_S = 240.0, 60.0
+_START_S, _STOP_S = 180.0, 60.0
 
 # Seconds for one answer of it while it is starting.
 _ANSWER_S = 60.0

@@ -55,7 +55,7 @@ def test_what_the_user_has_set_is_left(environment: dict[str, str]) -> None:
 
 def test_on_a_cluster_nothing_is_moved(environment: dict[str, str]) -> None:
     prepare("auto")
-    assert not [name for name in environment if name.endswith(("_PATH", "_TOKEN", "_PORT"))]
+    assert not [name for name in environment if name.endswith(("_BINARY_PATH", "_TOKEN", "_PORT"))]
 
 
 def test_ray_knows_every_variable_that_is_set(environment: dict[str, str]) -> None:
