@@ -12,7 +12,8 @@ The loop that ties them (see docs/architecture.md)::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
 
@@ -154,15 +155,28 @@ class StatusBoard(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One file that a `SnapshotStore` keeps."""
+
+    place: str
+    """Where it lies, for people."""
+    read: Callable[[], bytes | bytearray]
+    """Gives its contents. Raises SnapshotError when they cannot be read."""
+
+
 class SnapshotStore(Protocol):
     """Named files that are whole or not there at all, the newest few kept."""
 
-    def save(self, name: str, payload: bytes) -> None:
-        """Write, fsync, rename; then prune older ones."""
+    def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+        """Write, fsync, rename; then prune older ones. Gives the length.
+
+        Raises SnapshotError when that fails; what was there stays.
+        """
         ...
 
-    def candidates(self, name: str) -> list[bytes]:
-        """What is kept under `name`, newest first, unreadable files left out."""
+    def candidates(self, name: str) -> list[Kept]:
+        """What is kept under `name`, newest first."""
         ...
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from freshrank.actors.clock import Clock
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import SnapshotError, Unavailable
 from freshrank.actors.messages import Cut, Delta, Examples, Gradient, Progress, Version
 from freshrank.actors.protocols import JsonValue, SnapshotStore, Status
 from freshrank.actors.versioned import DeltaLog
@@ -16,6 +17,13 @@ from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner
 
 T = TypeVar("T")
+
+# The first checkpoint of an epoch is tried so often, so many seconds apart: then whoever looks
+# after the learner is told why it does not begin, before they take it for one that hangs.
+_CLAIM_TRIES = 20
+_CLAIM_RETRY_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 Offload = Callable[..., Awaitable[Any]]
 """Runs a function with its arguments away from the event loop (`asyncio.to_thread`)."""
@@ -89,19 +97,33 @@ class LearnerActor:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
         self._saved_at: float | None = None
+        self._passed_over: list[str] = []
+        self._trouble: str | None = None
+        """Why the last checkpoint could not be written."""
 
     async def start(self) -> None:
         """Go on from the newest checkpoint, one epoch later. May be called again: does nothing.
 
-        Raises DefinitionChanged and SnapshotError (see `checkpoints.restore`).
+        Raises DefinitionChanged and SnapshotError (see `checkpoints.restore`), the latter also
+        when no checkpoint can be written for long.
         """
         if self._deltas is not None:
             return
         if self._store is not None:
-            await self._offload(checkpoints.restore, self._learner, self._store)
+            found = await self._offload(checkpoints.restore, self._learner, self._store)
+            self._passed_over = found.problems
+        await self._claim_epoch()
         self._deltas = DeltaLog(self._learner.version, self._snapshot)
-        await self.save()  # so that this epoch is never given out twice
         self._tasks = [asyncio.create_task(loop) for loop in self._loops()]
+
+    async def _claim_epoch(self) -> None:
+        """Write that this epoch has begun, before anybody hears of it: it never comes twice."""
+        for _ in range(_CLAIM_TRIES):
+            await self.save()
+            if self._trouble is None:
+                return
+            await self._clock.sleep(_CLAIM_RETRY_S)
+        raise SnapshotError(f"the learner cannot begin: {self._trouble}")
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
         loops = [self._step_when_due()]
@@ -171,10 +193,16 @@ class LearnerActor:
         async with self._lock:
             figures = await self._offload(self._learner.status, self._clock.monotonic())
         age = None if self._saved_at is None else self._clock.monotonic() - self._saved_at
-        return {**figures, "checkpoint_age_s": age}
+        health = {} if self._trouble is None else {"checkpoints": self._trouble}
+        passed_over = {"passed_over": self._passed_over}
+        return {**figures, "health": health, **passed_over, "checkpoint_age_s": age}
 
     async def save(self) -> None:
-        """Write a checkpoint of this moment; what it covers becomes durable."""
+        """Write a checkpoint of this moment; what it covers becomes durable.
+
+        A disk that does not take it shows in the status; the older ones stay, the shards keep
+        their examples, and learning goes on.
+        """
         if self._store is not None:
             await asyncio.shield(self._save(self._store))
 
@@ -183,7 +211,16 @@ class LearnerActor:
             async with self._lock:
                 checkpoint = await self._offload(checkpoints.take, self._learner)
                 moment = self._clock.monotonic()
-            await self._offload(_write, store, checkpoint)
+            try:
+                await self._offload(_write, store, checkpoint)
+            except SnapshotError as error:
+                if self._trouble is None:
+                    _log.warning("%s; the older ones stay, and it is tried again", error)
+                self._trouble = str(error)
+                return
+            if self._trouble is not None:
+                _log.warning("checkpoints can be written again")
+                self._trouble = None
             self._learner.durable = checkpoint.applied
             self._saved_at = moment
 
@@ -245,4 +282,4 @@ class LearnerActor:
 
 
 def _write(store: SnapshotStore, checkpoint: checkpoints.Checkpoint) -> None:
-    store.save(checkpoints.NAME, checkpoint.pack())
+    store.save(checkpoints.NAME, checkpoint.pieces())

@@ -1,7 +1,7 @@
 """Rejected records and snapshots, and how they wait for each other."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -99,7 +99,7 @@ class Scene:
     async def save_due(self) -> list[int]:
         saved = []
         while (partition := self.saver.due()) is not None:
-            await self.saver.begin(partition, [])
+            await self.saver.begin(partition, np.zeros(0, dtype=np.int64))
             saved.append(partition)
         return saved
 
@@ -141,10 +141,10 @@ def test_a_disk_that_fails_is_shown_and_tried_again() -> None:
     class Full(MemorySnapshots):
         full = True
 
-        def save(self, name: str, payload: bytes) -> None:
+        def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
             if self.full:
                 raise SnapshotError("no space left")
-            super().save(name, payload)
+            return super().save(name, pieces)
 
     async def test() -> None:
         scene, disk = Scene(partitions=1), Full()

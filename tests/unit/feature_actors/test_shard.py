@@ -276,12 +276,21 @@ def test_damaged_snapshots_are_passed_over_and_told() -> None:
         await shard.start()
         await world.until_read(shard)
         await shard.stop()
-        newest = world.snapshots.candidates("partition-0")[0]
-        world.snapshots.save("partition-0", newest[:-9])
+        newest = world.snapshots.candidates("partition-0")[0].read()
+        world.snapshots.save("partition-0", [bytes(newest[:-9])])
         again = world.shard()
         await again.start()
         assert again.states[0].cut == shard.states[0].cut
-        assert "checksum" in str((await again.status())["passed_over"])
+        for name in ("passed_over", "health"):
+            told = str((await again.status())[name])
+            assert "partition-0 (0 snapshots ago) was passed over: truncated" in told
+        world.log.append("events", 0, event(99_999, "u0-1", "view", 1, 40_000), START_MS + 40_000)
+        world.log.append("events", 1, event(99_998, "u1-1", "view", 1, 40_000), START_MS + 40_000)
+        await world.until_read(again)
+        world.clock.at_ms += 3_000
+        await again.step()
+        await again.step()
+        assert (await again.status())["health"] == {}
 
     run(test)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import pytest
@@ -175,17 +175,106 @@ def test_nothing_is_taken_before_the_start_and_after_the_stop() -> None:
 
 
 class FullDisk(Files):
-    """Takes the first file only."""
+    """Takes files while there is space."""
 
-    def save(self, name: str, payload: bytes) -> None:
-        if self.payloads:
+    def __init__(self, *payloads: bytes, space: int) -> None:
+        super().__init__(*payloads)
+        self.space = space
+
+    def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+        if self.space == 0:
             raise SnapshotError("no space left")
-        super().save(name, payload)
+        self.space -= 1
+        return super().save(name, pieces)
+
+
+def test_a_full_disk_is_survived_and_told_and_nothing_is_durable_meanwhile(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def play() -> None:
+        disk = FullDisk(space=1)
+        learner, clock = actor(core(batch_examples=1), disk)
+        await learner.start()
+        await settle()
+        assert (await learner.push(gradient(0, 1))).accepted
+        for _ in range(2):
+            await clock.advance(10_001)
+        await learner.ping()
+        assert (await learner.status())["health"] == {"checkpoints": "no space left"}
+        assert (await learner.push(gradient(1, 2, base=Version(1, 1)))).durable == ()
+        disk.space = 9
+        await clock.advance(10_001)
+        assert (await learner.status())["health"] == {}
+        assert (await learner.progress(0)).durable == (2,)
+        assert len(disk.payloads) == 2
+        await learner.stop()
+
+    scenario(play)
+    assert [record.getMessage() for record in caplog.records] == [
+        "no space left; the older ones stay, and it is tried again",
+        "checkpoints can be written again",
+    ]
+
+
+def test_an_epoch_is_heard_of_only_once_it_is_on_disk() -> None:
+    async def play() -> None:
+        disk = FullDisk(space=0)
+        learner, clock = actor(core(), disk)
+        starting = asyncio.create_task(learner.start())
+        await settle()
+        with pytest.raises(Unavailable, match="not started yet"):
+            await learner.newer_than(None, 0.0)
+        disk.space = 9
+        await clock.advance(1_001)
+        await starting
+        await learner.stop()
+
+    scenario(play)
+
+
+def test_a_learner_that_cannot_write_for_long_does_not_begin() -> None:
+    async def play() -> None:
+        learner, clock = actor(core(), FullDisk(space=0))
+        starting = asyncio.create_task(learner.start())
+        while not starting.done():
+            await settle()
+            await clock.advance(1_001)
+        with pytest.raises(SnapshotError, match="cannot begin: no space left"):
+            await starting
+
+    scenario(play)
+
+
+def test_a_damaged_checkpoint_that_was_passed_over_is_told() -> None:
+    async def play() -> None:
+        files = Files()
+        first, _ = actor(core(batch_examples=1), files)
+        await first.start()
+        await first.push(gradient(0, 1))
+        await first.stop()
+        files.payloads.insert(0, files.payloads[0][:-1])
+        second, _ = actor(core(), files)
+        await second.start()
+        assert (await second.progress(0)).applied == (1,)
+        told = str((await second.status())["passed_over"])
+        assert "file 0 was passed over: truncated or damaged" in told
+        await second.stop()
+
+    scenario(play)
+
+
+class BrokenDisk(Files):
+    """Has a mistake in it, from the second file on."""
+
+    def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+        if self.payloads:
+            raise ValueError("a mistake")
+        return super().save(name, pieces)
 
 
 def test_a_loop_that_died_is_seen_by_everyone() -> None:
     async def play() -> None:
-        learner, clock = actor(core(), FullDisk())
+        learner, clock = actor(core(), BrokenDisk())
         await learner.start()
         await settle()
         await learner.ping()
@@ -195,7 +284,7 @@ def test_a_loop_that_died_is_seen_by_everyone() -> None:
             learner.push(gradient(0, 1)),
             learner.newer_than(None, 0.0),
         ):
-            with pytest.raises(SnapshotError, match="no space left"):
+            with pytest.raises(ValueError, match="a mistake"):
                 await call
 
     scenario(play)

@@ -19,6 +19,10 @@ def new(model: Model, optimizer: Optimizer, **settings: int) -> Learner:
     return Learner(model, optimizer, StepSettings(**settings), differentiate=CompiledDifferentiator)
 
 
+def packed(learner: Learner) -> bytes:
+    return b"".join(take(learner).pieces())
+
+
 def feed(learner: Learner, begin: int, end: int) -> None:
     for number in range(begin, end):
         work = examples(learner.model.layout, 20, begin=20 * number, seed=number)
@@ -34,10 +38,10 @@ def test_a_learner_that_was_restored_goes_on_bit_for_bit(
     straight, broken = new(model, optimizer, max_rows=16), new(model, optimizer, max_rows=16)
     feed(straight, 0, 12)
     feed(broken, 0, 7)
-    files = Files(take(broken).pack())
+    files = Files(packed(broken))
     feed(broken, 7, 9)  # lost with the crash
     resumed = new(model, optimizer, max_rows=16)
-    assert restore(resumed, files)
+    assert restore(resumed, files).place == "file 0"
     assert resumed.version == Version(2, 0)
     assert resumed.progress(0).applied == resumed.progress(0).durable == (140,)
     feed(resumed, 7, 12)
@@ -55,7 +59,7 @@ def test_a_checkpoint_is_independent_of_what_the_learner_does_next() -> None:
     checkpoint, expected = take(learner), learner.weights.checksum()
     feed(learner, 3, 6)
     resumed = new(SMALL, SGD(0.1))
-    restore(resumed, Files(checkpoint.pack()))
+    restore(resumed, Files(b"".join(checkpoint.pieces())))
     assert resumed.weights.checksum() == expected
 
 
@@ -65,7 +69,7 @@ def test_what_is_pending_is_left_to_the_shards() -> None:
     learner.step(0, 0.0)
     learner.offer(gradient(5, 9, base=learner.version), 0.0)
     resumed = new(SMALL, SGD(0.1))
-    restore(resumed, Files(take(learner).pack()))
+    restore(resumed, Files(packed(learner)))
     assert resumed.progress(0).applied == (5,)
 
 
@@ -73,7 +77,7 @@ def test_quarantined_spans_are_remembered() -> None:
     learner = new(SMALL, SGD(0.1))
     learner.offer(gradient(0, 5, value=float("inf")), 0.0)
     resumed = new(SMALL, SGD(0.1))
-    restore(resumed, Files(take(learner).pack()))
+    restore(resumed, Files(packed(learner)))
     assert resumed.quarantined == learner.quarantined != []
 
 
@@ -82,7 +86,7 @@ def test_every_restart_is_a_new_epoch() -> None:
     for epoch in range(2, 5):
         learner = new(SMALL, SGD(0.1))
         restore(learner, files)
-        files.save(NAME, take(learner).pack())
+        files.save(NAME, take(learner).pieces())
         restarted = new(SMALL, SGD(0.1))
         restore(restarted, files)
         assert restarted.version == Version(epoch, 0)
@@ -91,19 +95,22 @@ def test_every_restart_is_a_new_epoch() -> None:
 def test_a_damaged_newest_file_costs_the_steps_since_the_one_before() -> None:
     learner = new(SMALL, SGD(0.1))
     feed(learner, 0, 2)
-    older = take(learner).pack()
+    older = packed(learner)
     feed(learner, 2, 4)
-    newest = bytearray(take(learner).pack())
+    newest = bytearray(packed(learner))
     newest[len(newest) // 2] ^= 1
     resumed = new(SMALL, SGD(0.1))
-    assert restore(resumed, Files(bytes(newest), older))
+    found = restore(resumed, Files(bytes(newest), older))
+    assert found.place == "file 1"
+    (problem,) = found.problems
+    assert "file 0 was passed over: truncated or damaged" in problem
     assert resumed.progress(0).applied == (40,)
 
 
 def test_files_that_cannot_be_read_are_not_taken_for_none() -> None:
-    with pytest.raises(SnapshotError, match="none of 2 checkpoints can be read: truncated"):
+    with pytest.raises(SnapshotError, match=r"no checkpoint can be read: file 0 .*; file 1 was"):
         restore(new(SMALL, SGD(0.1)), Files(b"", b"something else"))
-    assert not restore(new(SMALL, SGD(0.1)), Files())
+    assert restore(new(SMALL, SGD(0.1)), Files()).place is None
 
 
 @pytest.mark.parametrize(
@@ -117,8 +124,8 @@ def test_files_that_cannot_be_read_are_not_taken_for_none() -> None:
     ids=["rate", "optimizer", "model", "layout"],
 )
 def test_a_checkpoint_of_another_definition_is_refused(other: Learner) -> None:
-    files = Files(take(new(SMALL, SGD(0.1))).pack())
-    with pytest.raises(DefinitionChanged):
+    files = Files(packed(new(SMALL, SGD(0.1))))
+    with pytest.raises(DefinitionChanged, match="file 0: made for definitions"):
         restore(other, files)
     assert other.version == Version(1, 0)
     assert np.array_equal(other.weights.dense, other.model.initial())
