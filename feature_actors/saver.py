@@ -91,10 +91,14 @@ class Saver:
             else:
                 await saving
 
-    async def save_all(self) -> None:
-        """Write a snapshot of every partition, and wait for it."""
+    async def settle(self) -> None:
+        """Come back when no snapshot is under way."""
         if self._saving is not None:
             await self._saving
+
+    async def save_all(self) -> None:
+        """Write a snapshot of every partition, and wait for it."""
+        await self.settle()
         for partition, state in self._states.items():
             await self._save(partition, state.snapshot())
 
