@@ -204,6 +204,9 @@ class Settings(Section):
     state: Path | None = None
     """Snapshots and checkpoints; by default ``.freshrank/<pipeline>`` in the current folder. On a
     cluster of several machines it must be a folder that all of them see."""
+    memory_bytes: int | None = Field(default=None, ge=1)
+    """What all of it may take on one machine; by default what the machine, or its container, has.
+    A pipeline that may come to need more is refused at the start."""
 
     @classmethod
     def load(
@@ -253,7 +256,8 @@ def _put(values: dict[str, object], keys: tuple[str, ...], value: str, variable:
     for key in keys[:-1]:
         inner = values.setdefault(key, {})
         if not isinstance(inner, dict):
-            sections = ", ".join(name for name in Settings.model_fields if name != "state")
+            plain = ("state", "memory_bytes")
+            sections = ", ".join(name for name in Settings.model_fields if name not in plain)
             raise ConfigError(variable, f"{key!r} is not a section", f"Known: {sections}.")
         values = inner
     values[keys[-1]] = value

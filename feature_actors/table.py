@@ -22,6 +22,9 @@ _LEAST_ROWS = 1_024
 # look touches every row, and rows then stay at most an eighth longer than they must.
 _IDLE_PARTS = 8
 
+ROOM = 1.1
+"""A table has room for so many times its bound of entities: those that come between two cuts."""
+
 # A full table is cut to this part of its bound, so that the next cut is not the next batch's.
 _CUT_TO = 0.95
 
@@ -171,10 +174,12 @@ class EntityTable:
                 self._names[slot] = names[first]
             else:
                 self._names.append(names[first])
-        needed = len(self._names)
-        if needed > len(self._rows):
-            more = max(needed, len(self._rows) * 3 // 2) - len(self._rows)
-            self._rows = np.concatenate([self._rows, self._blank(more)])
+        needed, present = len(self._names), len(self._rows)
+        if needed > present:
+            wanted, bound = present * 3 // 2, int(ROOM * self.max_entities)
+            if needed <= bound < wanted:
+                wanted = bound
+            self._rows = np.concatenate([self._rows, self._blank(max(needed, wanted) - present)])
 
     def _keep(self, slots: Ints) -> None:
         """The rows at `slots` are about to change."""
