@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from damage import damaged
 from learning import MODELS, NO_DENSE, Files, examples, gradient
 
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
 from freshrank.actors.messages import Version
-from freshrank.learner.checkpoints import NAME, restore, take
+from freshrank.actors.snapshots import FileSnapshots
+from freshrank.learner.checkpoints import NAME, fingerprint, restore, take
 from freshrank.learner.core import Learner, StepSettings
 from freshrank.learner.differentiator import CompiledDifferentiator
 from freshrank.learner.models import LogisticRegression, Model
@@ -105,6 +109,29 @@ def test_a_damaged_newest_file_costs_the_steps_since_the_one_before() -> None:
     (problem,) = found.problems
     assert "file 0 was passed over: truncated or damaged" in problem
     assert resumed.progress(0).applied == (40,)
+
+
+def test_whatever_became_of_the_newest_file_it_is_named_and_the_one_before_is_used(
+    tmp_path: Path,
+) -> None:
+    store, learner = FileSnapshots(tmp_path), new(SMALL, SGD(0.1))
+    feed(learner, 0, 2)
+    store.save(NAME, take(learner).pieces())
+    checksum = learner.weights.checksum()
+    feed(learner, 2, 4)
+    store.save(NAME, take(learner).pieces())
+    path = Path(store.candidates(NAME)[0].place)
+    tried = 0
+    for name, payload in damaged(path.read_bytes(), NAME, fingerprint(learner)):
+        path.write_bytes(payload)
+        resumed = new(SMALL, SGD(0.1))
+        found = restore(resumed, store)
+        (problem,) = found.problems
+        assert problem.startswith(f"{path} was passed over: "), name
+        assert resumed.weights.checksum() == checksum, name
+        assert resumed.progress(0).applied == (40,), name
+        tried += 1
+    assert tried > 120
 
 
 def test_files_that_cannot_be_read_are_not_taken_for_none() -> None:
