@@ -29,6 +29,7 @@ from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median
 from freshrank.benchmarks.shop_site import shop_file, user_name
 from freshrank.benchmarks.workload import CATEGORIES, ITEMS, KIND_SHARES, KINDS
+from freshrank.deploy.hosts import settle
 from freshrank.deploy.settings import Settings
 from freshrank.examples.shoppers import ShopEvent
 from freshrank.feature_actors.labelling import Recipe
@@ -72,6 +73,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
         shop = Shop(int(USERS * options.scale))
         console.print(f"filling in {shop.users} users")
         shop.fill()
+        settle()
         measured = uvloop.run(_measure(shop, Path(name), options.rounds))
     return figures(measured)
 
