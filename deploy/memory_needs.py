@@ -13,6 +13,7 @@ from freshrank.deploy.settings import Settings
 from freshrank.feature_actors.plan import FeaturePlan
 from freshrank.feature_actors.pressure import Limits
 from freshrank.feature_actors.table import ROOM
+from freshrank.feature_actors.table_copy import SPARE
 
 # Bytes that the programs themselves take (measured: 1.45 GB in all with one shard and one replica,
 # shared pages counted once): Ray, Serve, HAProxy and the driver, and each part of ours.
@@ -26,8 +27,8 @@ _STORED_BYTES = 200
 _EXAMPLE_BYTES = 20
 # Bytes of a row that waits in a pool: a cell, and its place in the index.
 _CELL_BYTES = 40
-# Bytes of a row of the learner's table beside its numbers: id, age, places in the index.
-_ROW_BYTES = 32
+# Bytes of a row of the learner's table beside its numbers: id and age, and places in the index.
+_ROW_BYTES, _INDEX_BYTES = 16, 14
 
 _ENTITIES = "shards.max_entities_per_partition"
 
@@ -68,8 +69,8 @@ def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]
     buffers = partitions * waiting.pending_items * (example + _CELL_BYTES)
     buffers += partitions * waiting.label_events * _CELL_BYTES
     weights = 4 * model.rows.width
-    # Twice: a checkpoint is a copy.
-    learned = 2 * (weights * (1 + pipeline.optimizer.state_per_weight) + _ROW_BYTES)
+    # Twice: a checkpoint is a copy, without the index.
+    learned = 2 * (weights * (1 + pipeline.optimizer.state_per_weight) + _ROW_BYTES) + _INDEX_BYTES
     ids = settings.learner.max_rows
     found = [
         Need("the programs", _BASE_BYTES + (copies + 1) * _PART_BYTES),
@@ -77,10 +78,14 @@ def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]
             f"{partitions} x {entities:,} rows of {row} B and {_ENTITY_BYTES} B beside",
             partitions * entities * (int(ROOM * row) + _ENTITY_BYTES), _ENTITIES, entities,
         ),
+        Need(
+            "the copy of a snapshot in each shard",
+            shards.count * int(entities * row * SPARE), _ENTITIES, entities,
+        ),
         Need("the learner's table", ids * learned, "learner.max_rows", ids),
         Need(
             "copies of the weights",
-            copies * ids * (weights + _ROW_BYTES), "learner.max_rows", ids,
+            copies * ids * (weights + _ROW_BYTES + _INDEX_BYTES), "learner.max_rows", ids,
         ),
         Need(
             "examples to be learned",

@@ -26,6 +26,7 @@ from freshrank.feature_actors.outbox import LabelledRows, Outbox
 from freshrank.feature_actors.pool import LONG_AGO_MS
 from freshrank.feature_actors.snapshot import SNAPSHOT_KIND, Snapshot, part_of
 from freshrank.feature_actors.table import EntityTable
+from freshrank.feature_actors.table_copy import RowMemory
 
 
 @dataclass(slots=True)
@@ -147,17 +148,18 @@ class PartitionState:
             stay = [name not in names for name in self.table.entities(slots)]
             self.dirty.mark(slots[np.array(stay, dtype=np.bool_)])
 
-    def snapshot(self, unwritten: Ints | None = None) -> Snapshot:
+    def snapshot(self, unwritten: Ints | None = None, memory: RowMemory | None = None) -> Snapshot:
         """The whole state of now.
 
-        `unwritten` int64[m] are slots whose rows are on their way to the online store.
+        `unwritten` int64[m] are slots whose rows are on their way to the online store. `memory`
+        is the snapshot's until its file is written.
         """
         slots, evicted = self.table.slots(), list(self.evicted)
         dirty = self.dirty.among(self.table.size)
         if unwritten is not None:
             dirty[unwritten] = True
         parts: dict[str, Frozen] = {
-            "table": self.table.freeze(),
+            "table": self.table.freeze(memory),
             "dedup": self._dedup.freeze(),
             "outbox": self.outbox.freeze(),
             "store": partial(_store_arrays, dirty, slots, evicted),

@@ -14,6 +14,7 @@ from freshrank.actors.protocols import SnapshotStore
 from freshrank.feature_actors.partition import PartitionState
 from freshrank.feature_actors.recovery import snapshot_name
 from freshrank.feature_actors.snapshot import Snapshot
+from freshrank.feature_actors.table_copy import RowMemory
 
 # Bytes of rows copied at once between two batches: two milliseconds where memory is new.
 SLICE_BYTES = 1 << 20
@@ -61,6 +62,8 @@ class Saver:
             for rank, partition in enumerate(states)
         }
         self._saving: asyncio.Task[None] | None = None
+        self._memory = RowMemory(next(iter(states.values())).recipe.plan.row_words)
+        self._reserve()
         self.trouble: str | None = None
         """Why the last snapshot could not be written."""
         self.passed_over: list[str] = []
@@ -85,7 +88,7 @@ class Saver:
         kept, state = self._kept[partition], self._states[partition]
         kept.due = self._clock.monotonic() + self._interval_s
         if kept.cut != state.cut:
-            saving = self._save(partition, state.snapshot(unwritten))
+            saving = self._save(partition, state.snapshot(unwritten, self._memory))
             if self._threaded:
                 self._saving = asyncio.create_task(saving)
             else:
@@ -100,7 +103,7 @@ class Saver:
         """Write a snapshot of every partition, and wait for it."""
         await self.settle()
         for partition, state in self._states.items():
-            await self._save(partition, state.snapshot())
+            await self._save(partition, state.snapshot(memory=self._memory))
 
     def age_s(self) -> float | None:
         """Age of the oldest of the newest snapshots; None while one is missing."""
@@ -116,6 +119,10 @@ class Saver:
         """Bytes of the newest snapshots together."""
         return sum(kept.size for kept in self._kept.values())
 
+    def _reserve(self) -> None:
+        """Have memory for the largest partition."""
+        self._memory.reserve(max(len(state.table) for state in self._states.values()))
+
     async def _save(self, partition: int, snapshot: Snapshot) -> None:
         row_bytes = self._states[partition].recipe.plan.bytes_per_entity
         most = max(1, SLICE_BYTES // row_bytes) if self._threaded else None
@@ -125,7 +132,9 @@ class Saver:
             whole = snapshot.copy_rows(most)
 
         def write() -> int:
-            return self._snapshots.save(snapshot_name(partition), snapshot.pieces())
+            size = self._snapshots.save(snapshot_name(partition), snapshot.pieces())
+            self._reserve()
+            return size
 
         kept = self._kept[partition]
         try:

@@ -14,7 +14,7 @@ from freshrank.feature_actors.columns import Columns, entity_ids
 from freshrank.feature_actors.frozen import Frozen, texts_of
 from freshrank.feature_actors.kernels import EventArrays, FeatureBlock
 from freshrank.feature_actors.plan import FeaturePlan
-from freshrank.feature_actors.table_copy import TableCopy
+from freshrank.feature_actors.table_copy import RowMemory, TableCopy
 
 _LEAST_ROWS = 1_024
 
@@ -22,7 +22,7 @@ _LEAST_ROWS = 1_024
 # look touches every row, and rows then stay at most an eighth longer than they must.
 _IDLE_PARTS = 8
 
-ROOM = 1.1
+ROOM = 1.05
 """A table has room for so many times its bound of entities: those that come between two cuts."""
 
 # A full table is cut to this part of its bound, so that the next cut is not the next batch's.
@@ -118,13 +118,14 @@ class EntityTable:
             going[np.argsort(newest, kind="stable")[:surplus]] = True
         return self._drop(slots[going])
 
-    def freeze(self) -> Frozen:
-        """Begin a copy of everything; `copy_rows` makes it whole.
+    def freeze(self, memory: RowMemory | None = None) -> Frozen:
+        """Begin a copy of everything, its rows in `memory`; `copy_rows` makes it whole.
 
         Rows float64[m, words], names as UTF-8 and their ends, and the time of the last look.
         """
         self.copy_rows(None)  # one at a time
-        copy = self._copy = TableCopy(self.slots(), self._names.copy(), self.plan.row_words)
+        rows = (memory or RowMemory(self.plan.row_words)).take(len(self))
+        copy = self._copy = TableCopy(self.slots(), self._names.copy(), rows)
         evicted_at = np.array([self._evicted_at])
         return lambda: {**copy.arrays(), "evicted_at": evicted_at}
 

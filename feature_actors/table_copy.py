@@ -15,6 +15,30 @@ from freshrank.actors.messages import Doubles, Ints
 from freshrank.actors.snapshots import Array
 from freshrank.feature_actors.frozen import text_arrays
 
+SPARE = 1.125
+"""What is reserved, as a multiple of what is needed when that is done."""
+
+
+class RowMemory:
+    """Memory for the rows of one copy at a time, kept from each copy to the next.
+
+    Memory that is new to a process takes ten times as long to write to as memory that is not.
+    """
+
+    def __init__(self, words: int) -> None:
+        self._rows: Doubles = np.zeros((0, words), dtype=np.float64)
+
+    def reserve(self, rows: int) -> None:
+        """Have so many and some to spare, written to once. Slow: not between two batches."""
+        if rows > len(self._rows):
+            self._rows = np.full((int(SPARE * rows), self._rows.shape[1]), 0.0)
+
+    def take(self, rows: int) -> Doubles:
+        """float64[rows, words]: of what is reserved if that is enough, else new."""
+        return (
+            self._rows[:rows] if rows <= len(self._rows) else np.empty((rows, self._rows.shape[1]))
+        )
+
 
 class TableCopy:
     """The rows and names at `slots` int64[e] (ascending) of a table.
@@ -23,15 +47,15 @@ class TableCopy:
     ----------
     names
         By slot, of all slots; nobody changes this list.
-    words
-        Of a row.
+    rows
+        float64[e, words]: takes the rows.
     """
 
-    def __init__(self, slots: Ints, names: list[str], words: int) -> None:
+    def __init__(self, slots: Ints, names: list[str], rows: Doubles) -> None:
         self._slots = slots
         self._names = names
         self._next = 0  # of `slots`
-        self._rows: Doubles = np.empty((len(slots), words), dtype=np.float64)
+        self._rows = rows
         # By slot: where its row goes in `_rows`; -1 once it is there, or where there is none.
         self._places: Ints = np.full(len(names), -1, dtype=np.int64)
         self._places[slots] = np.arange(len(slots))

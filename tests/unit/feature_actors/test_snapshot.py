@@ -15,6 +15,7 @@ from freshrank.actors.messages import Progress, Version
 from freshrank.feature_actors import hash_table, pool, table
 from freshrank.feature_actors.frozen import text_arrays, texts_of
 from freshrank.feature_actors.partition import PartitionState
+from freshrank.feature_actors.table_copy import RowMemory
 
 JOINED_SHOP, LABELLED_SHOP = recipe(max_entities=6), recipe(LABELLED, max_entities=6)
 
@@ -116,7 +117,9 @@ def test_a_snapshot_is_the_state_at_its_cut_whatever_happens_between_its_slices(
     for what, size in [("events", 10), *before]:
         life.happen(what, size)
     expected = packed(life.state)
-    snapshot = life.state.snapshot(unwritten=life.state.dirty.take(2))
+    memory = RowMemory(life.recipe.plan.row_words)
+    memory.reserve(seed % 12)  # enough, or not
+    snapshot = life.state.snapshot(life.state.dirty.take(2), memory)
     for happening, rows in slices:
         for what, size in happening:
             life.happen(what, size)
@@ -124,6 +127,17 @@ def test_a_snapshot_is_the_state_at_its_cut_whatever_happens_between_its_slices(
     snapshot.copy_rows(None)
     assert b"".join(snapshot.pieces()) == expected
     assert packed(PartitionState.restore(life.recipe, 0, expected)) == expected
+
+
+def test_reserved_memory_is_used_again_and_again() -> None:
+    memory = RowMemory(words=3)
+    memory.reserve(16)
+    first, second = memory.take(16), memory.take(18)
+    assert np.shares_memory(first, second)
+    assert first.shape == (16, 3)
+    memory.reserve(17)
+    assert np.shares_memory(memory.take(1), first)
+    assert not np.shares_memory(memory.take(19), first)
 
 
 def test_a_second_snapshot_finishes_the_first() -> None:

@@ -92,6 +92,15 @@ def test_it_grows_with_its_entities() -> None:
     assert set(found.values()) == {1.0}
 
 
+def test_it_has_no_room_beyond_its_bound_and_what_comes_between_two_cuts() -> None:
+    table = EntityTable(hourly, 2_000)
+    for start in range(0, 2_000, 100):
+        table.apply(
+            events([f"u{number}" for number in range(start, start + 100)], [1] * 100), False
+        )
+    assert len(table._rows) == 2_100
+
+
 def test_names_of_any_text_are_kept_apart_and_restored() -> None:
     names = ["a\0b", "a", "\0", "", "ünï", "日本", "a" * 1_000]
     table = EntityTable(hourly, 10)
