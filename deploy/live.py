@@ -111,7 +111,6 @@ class _Operation:
         connecting = asyncio.ensure_future(asyncio.to_thread(topology.connect, run.address))
         running.push_async_callback(self._disconnect, connecting)
         _, site = await asyncio.gather(asyncio.shield(connecting), self._site(outside))
-        self._check_memory(site.partitions)
         self._listen_for_signals()  # Ray has put handlers of its own in their place
         say(f"starting the learner, {run.settings.shards.count} shard(s) and the endpoint")
         system = topology.build(site)
@@ -131,6 +130,7 @@ class _Operation:
         settings, bootstrap = self._run.settings, outside.broker.bootstrap
         security, wanted = settings.kafka.security(), settings.kafka.partitions
         count = await prepare_topics(self._pipeline, bootstrap, wanted, security)
+        self._check_memory(count)
         return Site(
             file=self._run.file,
             settings=settings,
