@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learning import contents
 
-from freshrank.learner.table import KeyedTable, RowInit, home
+from freshrank.learner.probing import home
+from freshrank.learner.table import KeyedTable, RowInit
 
 ZERO = RowInit(width=2, scale=0.0, seed=0)
 RANDOM = RowInit(width=4, scale=0.5, seed=3)
