@@ -236,7 +236,9 @@ class LearnerActor:
 
     async def _write_log(self) -> None:
         if self._log is not None:
-            self._log.write(self._learner.total_steps, self._clock.now_ms(), await self.status())
+            self._log.write(
+                self._learner.trained.total_steps, self._clock.now_ms(), await self.status()
+            )
 
     def _published(self) -> DeltaLog:
         if self._deltas is None or self._stopped:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -166,7 +166,7 @@ class KeyedTable:
 
     @property
     def stamps(self) -> Ints:
-        """int64[len]: whatever the last `touch` of each row gave (a view)."""
+        """int64[len]: what `oldest` goes by; to be set by whoever changes a row (a view)."""
         return self._stamps[: self._size]
 
     def read(self, keys: Ints) -> Floats:
@@ -185,14 +185,14 @@ class KeyedTable:
         """int64[len(keys)]: positions in `rows`, -1 for unknown ids."""
         return find_all(self._index, self._keys, keys)
 
-    def touch(self, keys: Ints, stamp: int) -> Ints:
-        """int64[len(keys)]: positions in `rows`; unknown ids are added. Marks all with `stamp`."""
+    def reach(self, keys: Ints) -> Ints:
+        """int64[len(keys)]: positions in `rows`; unknown ids are added at the end, unstamped."""
         known = self._size
         self._reserve(known + len(keys))
         positions, self._size = _insert_all(
             self._index, self._keys, self._rows, known, keys, self.init
         )
-        self._stamps[positions] = stamp
+        self._stamps[known : self._size] = 0
         self._count(np.arange(known, self._size), 1)
         return positions
 
@@ -205,7 +205,7 @@ class KeyedTable:
 
     def put(self, keys: Ints, rows: Floats, stamps: Ints | int = 0) -> None:
         """Set whole rows, float32[len(keys), width + state_width]; `keys` are distinct."""
-        positions = self.touch(keys, 0)
+        positions = self.reach(keys)
         with self.changing(positions):
             self._rows[positions] = rows
         self._stamps[positions] = stamps

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from learning import gradient
 
-from freshrank.learner.guard import Guard
+from freshrank.learner.guard import GradientSizes, Guard
 
 GOOD = gradient(0, 2)
 
@@ -14,15 +14,16 @@ GOOD = gradient(0, 2)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_gradient_that_is_not_finite_is_refused_by_name(bad: float) -> None:
     rows = np.array([[bad]], np.float32)
-    guard = Guard()
-    assert guard.trouble_with_gradient(GOOD) is None
+    guard, sizes = Guard(), GradientSizes()
+    assert sizes.trouble_with(GOOD, guard) is None
     dense, scores = rows[0], np.array([0.5, bad], np.float32)
     for broken, name in (
         (replace(GOOD, rows=rows), "row gradient"),
         (replace(GOOD, dense=dense), "dense gradient"),
-        (replace(GOOD, scores=scores), "score"),
+        (replace(GOOD, scores=scores), "score or a label"),
+        (replace(GOOD, labels=scores), "score or a label"),
     ):
-        assert guard.trouble_with_gradient(broken) == f"a {name} is not finite"
+        assert sizes.trouble_with(broken, guard) == f"a {name} is not finite"
 
 
 def test_weights_beyond_the_bound_are_refused_with_their_size() -> None:

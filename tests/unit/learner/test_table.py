@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learning import contents
 
+from freshrank.actors.messages import Ints
 from freshrank.learner.probing import home
 from freshrank.learner.table import KeyedTable, RowInit
 
@@ -36,11 +37,16 @@ def test_it_holds_what_a_dictionary_holds(commands: list[tuple[bool, list[int]]]
         assert table.read(asked).tolist() == [truth.get(key, [0.0, 0.0]) for key in NEIGHBOURS]
 
 
+def stamp(table: KeyedTable, keys: Ints, with_what: int) -> None:
+    positions = table.reach(keys)
+    table.stamps[positions] = with_what
+
+
 def test_it_grows_without_losing_rows_or_positions() -> None:
     table = KeyedTable(ZERO)
     keys = np.random.default_rng(0).integers(-(2**62), 2**62, 50_000)
     for part in np.array_split(keys, 70):
-        positions = table.touch(part, stamp=1)
+        positions = table.reach(part)
         assert (table.keys[positions] == part).all()
     assert len(table) == 50_000
     assert (table.keys[table.find(keys)] == keys).all()
@@ -50,7 +56,7 @@ def test_an_unknown_id_reads_as_the_row_it_would_get() -> None:
     table = KeyedTable(RANDOM, state_width=3)
     keys = np.arange(1, 100)
     expected = table.read(keys)
-    table.touch(keys, stamp=0)
+    table.reach(keys)
     assert (table.read(keys) == expected).all()
     assert (table.rows[:, RANDOM.width :] == 0.0).all()
 
@@ -75,9 +81,9 @@ def test_initial_rows_are_spread_evenly_and_differ_by_id_and_seed() -> None:
 
 def test_the_oldest_are_the_least_stamps_and_among_equals_the_least_ids() -> None:
     table = KeyedTable(ZERO)
-    table.touch(np.array([9, 5, 7]), stamp=1)
-    table.touch(np.array([2, 1, 3]), stamp=2)
-    table.touch(np.array([5]), stamp=3)
+    stamp(table, np.array([9, 5, 7]), 1)
+    stamp(table, np.array([2, 1, 3]), 2)
+    stamp(table, np.array([5]), 3)
     assert table.oldest(1).tolist() == [7]
     assert table.oldest(3).tolist() == [1, 7, 9]
     assert table.oldest(6).tolist() == [1, 2, 3, 5, 7, 9]
@@ -86,7 +92,7 @@ def test_the_oldest_are_the_least_stamps_and_among_equals_the_least_ids() -> Non
 def test_a_removed_row_keeps_the_stamps_of_the_others_right() -> None:
     table = KeyedTable(ZERO)
     for key in range(1, 9):
-        table.touch(np.array([key]), stamp=key)
+        stamp(table, np.array([key]), key)
     table.remove(np.array([2, 8, 77]))
     assert dict(zip(table.keys.tolist(), table.stamps.tolist(), strict=True)) == {
         key: key for key in (1, 3, 4, 5, 6, 7)
