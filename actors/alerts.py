@@ -58,7 +58,13 @@ class Alert:
 class AlertSink(Protocol):
     """Where a part tells of it."""
 
-    def emit(self, alert: Alert) -> None:
+    def emit(
+        self,
+        kind: AlertKind,
+        severity: Severity,
+        message: str,
+        details: Mapping[str, JsonValue] | None = None,
+    ) -> None:
         """Tell; never waits and never fails."""
         ...
 
@@ -76,11 +82,16 @@ class Alerts:
 
     Parameters
     ----------
+    part
+        Whose they are.
     sink, topic
         Where the records go; None: to the log alone.
     """
 
-    def __init__(self, clock: Clock, sink: RecordSink | None = None, topic: str = "alerts") -> None:
+    def __init__(
+        self, part: str, clock: Clock, sink: RecordSink | None = None, topic: str = "alerts"
+    ) -> None:
+        self._part = part
         self._clock = clock
         self._sink = sink
         self._topic = topic
@@ -89,14 +100,21 @@ class Alerts:
         self._held_back = 0
         self._refused = 0
 
-    def emit(self, alert: Alert) -> None:
+    def emit(
+        self,
+        kind: AlertKind,
+        severity: Severity,
+        message: str,
+        details: Mapping[str, JsonValue] | None = None,
+    ) -> None:
         """Count it, and tell of it unless its kind has been told of too often of late."""
-        self._counts[alert.kind] = self._counts.get(alert.kind, 0) + 1
-        if not self._may_tell(alert.kind):
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        if not self._may_tell(kind):
             self._held_back += 1
             return
+        alert = Alert(kind, severity, self._part, message, self._clock.now_ms(), details or {})
         level = logging.ERROR if alert.severity is Severity.ERROR else logging.WARNING
-        _LOG.log(level, "%s: %s: %s", alert.part, alert.kind, alert.message)
+        _LOG.log(level, "%s: %s: %s", alert.part, kind, message)
         if self._sink is None:
             return
         try:

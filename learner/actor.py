@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
+from freshrank.actors.alerts import Alerts, AlertSink
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Cut, Delta, Examples, Gradient, Progress, Version
@@ -31,6 +32,16 @@ class StatusLog(Protocol):
     def close(self) -> None:
         """Finish the file."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerOutlets:
+    """Where a learner tells of itself, beside its status."""
+
+    alerts: AlertSink | None = None
+    """None: to the log and the status alone."""
+    log: StatusLog | None = None
+    """Takes the curves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +71,8 @@ class LearnerActor:
         Where checkpoints are kept; None: the learner begins anew with each start.
     duties
         Intervals.
-    log
-        Takes the curves.
+    outlets
+        Alerts and curves.
     offload
         How heavy work leaves the event loop.
     """
@@ -73,14 +84,16 @@ class LearnerActor:
         store: SnapshotStore | None = None,
         *,
         duties: LearnerDuties | None = None,
-        log: StatusLog | None = None,
+        outlets: LearnerOutlets | None = None,
         offload: Offload = asyncio.to_thread,
     ) -> None:
         self._learner = learner
         self._clock = clock
         self._store = store
         self._duties = duties or LearnerDuties()
-        self._log = log
+        outlets = outlets or LearnerOutlets()
+        self._alerts = outlets.alerts or Alerts("learner", clock)
+        self._log = outlets.log
         self._offload = offload
         self._lock = asyncio.Lock()
         self._saving = asyncio.Lock()
@@ -137,6 +150,7 @@ class LearnerActor:
             if self._learner.due_in_s(now) == 0.0:
                 await self._step()
                 progress = replace(progress, version=self._learner.version)
+            self._tell()
         self._waiting.set()
         return progress
 
@@ -161,17 +175,12 @@ class LearnerActor:
         async with self._lock:
             await self._offload(self._learner.freeze)
 
-    async def checksum(self) -> tuple[Version, str]:
-        """The version and the checksum of its weights, for a follower to compare with."""
-        async with self._lock:
-            return self._learner.version, await self._offload(self._learner.weights.checksum)
-
     async def status(self) -> Status:
         """Figures of the learner, and the checkpoint's age."""
         async with self._lock:
             figures = await self._offload(self._learner.status, self._clock.monotonic())
         age = None if self._saved_at is None else self._clock.monotonic() - self._saved_at
-        return {**figures, "checkpoint_age_s": age}
+        return {**figures, "checkpoint_age_s": age, "alerts": self._alerts.status()}
 
     async def save(self) -> None:
         """Write a checkpoint of this moment; what it covers becomes durable."""
@@ -209,6 +218,12 @@ class LearnerActor:
         )
         if delta is not None and self._deltas is not None:
             self._deltas.append(delta)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Raise an alert for what the core has noticed."""
+        for incident in self._learner.incidents.take():
+            self._alerts.emit(*incident)
 
     async def _step_when_due(self) -> None:
         """Step in time where too few examples came to make a step due by themselves."""
@@ -232,6 +247,7 @@ class LearnerActor:
     async def _snapshot(self) -> Delta:
         async with self._lock:
             delta: Delta = await self._offload(self._learner.snapshot, self._clock.now_ms())
+            self._tell()
             return delta
 
     async def _write_log(self) -> None:

@@ -52,7 +52,9 @@ class Incidents:
             Quarantined(one, reason) for reason in refusals for one in ranges(refusals[reason])
         ]
         self.quarantined = (self.quarantined + named)[-_KEPT:]
-        offsets = [[one.span.partition, list(one.span.begin), list(one.span.end)] for one in named]
+        offsets: list[JsonValue] = [
+            [one.span.partition, list(one.span.begin), list(one.span.end)] for one in named
+        ]
         told = "; ".join([*([message] if message else []), *(str(one) for one in named)])
         self.add(AlertKind.GUARD_TRIPPED, Severity.WARNING, told, {"quarantined": offsets})
 
