@@ -165,7 +165,7 @@ class GuardSettings(Section):
     """Of the logit, its norm averaged over a span; that of a healthy model is some tens."""
     gradient_factor: float = Field(default=100.0, gt=1)
     """... and so many times what is typical of late: single examples differ by ten."""
-    loss_tolerance: float = Field(default=0.5, gt=0)
+    loss_tolerance: float = Field(default=0.3, gt=0)
     """A log loss worse by this share of what it was, beyond chance, is harm and no drift."""
     most_trips: int = Field(default=50, ge=0)
     """So many times in a row it goes back, a batch each; then the loss counts as normal."""

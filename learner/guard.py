@@ -83,7 +83,7 @@ class Guard:
     max_weight: float = 100.0
     max_gradient: float = 1e4
     gradient_factor: float = 100.0
-    loss_tolerance: float = 0.5
+    loss_tolerance: float = 0.3
     most_trips: int = 50
 
     def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -95,8 +96,13 @@ def test_examples_without_any_error_have_no_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    "bounds", [{"max_weight": 0.0}, {"gradient_factor": 1.0}, {"loss_tolerance": -1.0}]
+    "guard",
+    [
+        lambda: Guard(max_weight=0.0),
+        lambda: Guard(gradient_factor=1.0),
+        lambda: Guard(loss_tolerance=-1.0),
+    ],
 )
-def test_bounds_that_nothing_could_keep_to_are_refused(bounds: dict[str, float]) -> None:
+def test_bounds_that_nothing_could_keep_to_are_refused(guard: Callable[[], Guard]) -> None:
     with pytest.raises(ConfigError, match="nothing could be learned"):
-        Guard(**bounds)
+        guard()

@@ -28,7 +28,7 @@ class Stream:
 
 def settled(stream: Stream) -> LossTest:
     """A test that knows what is normal."""
-    test = LossTest(tolerance=0.5)
+    test = LossTest(tolerance=0.3)
     for _ in range(40):
         assert not test.add(*stream.batch())
     return test
@@ -53,7 +53,7 @@ def test_a_calm_stream_never_trips(rate: float, together: int) -> None:
     assert examples_until_a_trip(test, batches) is None
 
 
-@pytest.mark.parametrize(("rate", "within"), [(0.002, 2), (0.03, 1), (0.2, 2), (0.4, 40)])
+@pytest.mark.parametrize(("rate", "within"), [(0.002, 2), (0.03, 1), (0.2, 2), (0.4, 10)])
 def test_flipped_labels_trip_within_a_few_batches(rate: float, within: int) -> None:
     stream = Stream(rate)
     test = settled(stream)
@@ -112,10 +112,10 @@ def test_a_slow_drift_never_trips_however_far_it_goes() -> None:
 
 def test_what_lasts_and_cannot_be_told_from_chance_becomes_normal() -> None:
     labels = np.tile(np.array([1, 0], np.float32), 500)
-    test = LossTest(tolerance=0.5)
+    test = LossTest(tolerance=0.3)
     for _ in range(10):
         test.add(labels, np.full(1_000, 0.5, np.float32))
-    slightly = np.where(labels > 0, 0.3525, 0.6475).astype(np.float32)  # 1.504 times the loss
+    slightly = np.where(labels > 0, 0.4055, 0.5945).astype(np.float32)  # 1.302 times the loss
     for _ in range(HORIZON // 1_000 - 1):
         assert not test.add(labels, slightly)
         assert not test.at_rest
@@ -124,7 +124,7 @@ def test_what_lasts_and_cannot_be_told_from_chance_becomes_normal() -> None:
 
 
 def test_nothing_is_judged_before_there_is_something_to_compare_with() -> None:
-    stream, test = Stream(0.1), LossTest(tolerance=0.5)
+    stream, test = Stream(0.1), LossTest(tolerance=0.3)
     for number in range(7):
         labels, scores = stream.batch()
         assert not test.add(labels if number % 2 else 1.0 - labels, scores)
@@ -150,7 +150,7 @@ def test_a_restored_test_decides_as_the_first_would() -> None:
     labels, scores = stream.batch(20)
     test.add(1.0 - labels, scores)
     assert not test.at_rest
-    other = LossTest(tolerance=0.5)
+    other = LossTest(tolerance=0.3)
     other.restore(test.state())
     assert other.state() == test.state()
     flipped = [(1.0 - labels, scores) for labels, scores in (stream.batch(20) for _ in range(50))]
