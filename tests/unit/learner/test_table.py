@@ -125,3 +125,35 @@ def test_a_copy_goes_its_own_way() -> None:
     copy = table.copy()
     table.put(np.array([5, 6]), np.zeros((2, 2), np.float32))
     assert contents(copy.keys, copy.rows) == {5: [1.0, 2.0]}
+
+
+OPERATIONS = st.lists(
+    st.tuples(st.booleans(), st.sets(st.integers(-20, 20).filter(bool), min_size=1)), max_size=20
+)
+
+
+@given(OPERATIONS)
+def test_the_expected_checksum_is_that_of_the_rows_whatever_is_done(
+    operations: list[tuple[bool, set[int]]],
+) -> None:
+    table = KeyedTable(RANDOM, state_width=2)
+    for number, (putting, some) in enumerate(operations):
+        keys = np.array(sorted(some))
+        if putting:
+            table.put(keys, np.random.default_rng(number).random((len(keys), 6), np.float32))
+        else:
+            table.remove(keys)
+        positions = table.reach(keys[::2])
+        with table.changing(positions):
+            table.rows[positions] += 1.0
+        assert table.expected_checksum == table.checksum()
+        assert table.copy().expected_checksum == table.checksum()
+
+
+def test_a_row_that_is_changed_behind_the_tables_back_is_found_out() -> None:
+    table = KeyedTable(ZERO)
+    table.put(np.array([5, 6]), np.array([[1, 2], [3, 4]], np.float32))
+    table.rows[1, 0] = 3.5
+    assert table.checksum() != table.expected_checksum
+    assert not table.recount()
+    assert table.recount(), "from there on that is what is expected"
