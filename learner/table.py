@@ -187,12 +187,7 @@ class KeyedTable:
 
     def reach(self, keys: Ints) -> Ints:
         """int64[len(keys)]: positions in `rows`; unknown ids are added at the end, unstamped."""
-        known = self._size
-        self._reserve(known + len(keys))
-        positions, self._size = _insert_all(
-            self._index, self._keys, self._rows, known, keys, self.init
-        )
-        self._stamps[known : self._size] = 0
+        known, positions = self._size, self._place(keys)
         self._count(np.arange(known, self._size), 1)
         return positions
 
@@ -205,17 +200,19 @@ class KeyedTable:
 
     def put(self, keys: Ints, rows: Floats, stamps: Ints | int = 0) -> None:
         """Set whole rows, float32[len(keys), width + state_width]; `keys` are distinct."""
-        positions = self.reach(keys)
-        with self.changing(positions):
-            self._rows[positions] = rows
+        known, positions = self._size, self._place(keys)
+        self._count(positions[positions < known], -1)
+        self._rows[positions] = rows
         self._stamps[positions] = stamps
+        self._count(positions, 1)
 
     def remove(self, keys: Ints) -> None:
         """Forget `keys`, distinct (unknown ones are passed over)."""
-        self._count(self.find(keys), -1)
-        self._size = _remove_all(
-            self._index, self._keys, self._rows, self._stamps, self._size, keys
-        )
+        if len(keys):
+            self._count(self.find(keys), -1)
+            self._size = _remove_all(
+                self._index, self._keys, self._rows, self._stamps, self._size, keys
+            )
 
     def oldest(self, count: int) -> Ints:
         """int64[count]: the ids with the least stamps, ascending (ties: the lesser id first)."""
@@ -253,6 +250,16 @@ class KeyedTable:
     def checksum_at(self, positions: Ints) -> int:
         """The part of the rows at `positions` (-1: none) in the checksum."""
         return sum_at(self._keys, self._rows, self.init.width, positions)
+
+    def _place(self, keys: Ints) -> Ints:
+        """As `reach`, without counting what was added."""
+        known = self._size
+        self._reserve(known + len(keys))
+        positions, self._size = _insert_all(
+            self._index, self._keys, self._rows, known, keys, self.init
+        )
+        self._stamps[known : self._size] = 0
+        return positions
 
     def _count(self, positions: Ints, sign: int) -> None:
         self._expected = (self._expected + sign * self.checksum_at(positions)) % 2**64

@@ -9,6 +9,7 @@ from learning import FakeClock
 from freshrank.actors.alerts import MOST_AT_ONCE, AlertKind, Alerts, Severity
 from freshrank.actors.errors import Unavailable
 from freshrank.feature_actors.memory import MemoryLog, MemorySink
+from freshrank.serve.metrics import ServeMetrics
 
 TOPIC = "shop.alerts"
 
@@ -75,3 +76,11 @@ def test_without_a_sink_the_log_and_the_counter_remain(caplog: pytest.LogCapture
     tell(alerts)
     assert alerts.status()["lost"] == 0
     assert len(caplog.records) == 1
+
+
+def test_the_counter_of_each_kind_is_a_metric() -> None:
+    alerts = Alerts("learner", FakeClock())
+    tell(alerts)
+    tell(alerts)
+    exposed = ServeMetrics().expose({"learner": {"alerts": alerts.status()}}).decode()
+    assert 'freshrank_part_alerts_by_kind_guard_tripped{part="learner"} 2.0' in exposed
