@@ -213,7 +213,27 @@ class Weights(Protocol):
         ...
 
     def apply(self, delta: Delta) -> None:
-        """Take a delta whole. Raises ProgressError if it does not continue from `version`."""
+        """Take a delta whole.
+
+        Raises ProgressError if it does not continue from `version`, and ChecksumMismatch if it
+        would not give the learner's weights; then nothing has changed.
+        """
+        ...
+
+    def replace(self, deltas: Sequence[Delta]) -> None:
+        """Take a snapshot and what follows it in the place of all that is held, in one piece.
+
+        Raises as `apply` does; a ProgressError also where it would lead to an older version.
+        """
+        ...
+
+    @property
+    def expected_checksum(self) -> str:
+        """What `checksum` should give, kept up with each delta."""
+        ...
+
+    def checksum(self) -> str:
+        """Of the weights as they are, all of which are read: it takes a while."""
         ...
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
+from freshrank.actors.alerts import Alerts
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import SnapshotError, Unavailable
 from freshrank.actors.messages import Cut, Delta, Examples, Gradient, Progress, Version
-from freshrank.actors.protocols import JsonValue, SnapshotStore, Status
+from freshrank.actors.protocols import SnapshotStore, Status
 from freshrank.actors.versioned import DeltaLog
 from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner
+from freshrank.learner.outlets import LearnerDuties, LearnerOutlets
 
 T = TypeVar("T")
 
@@ -27,26 +29,6 @@ _log = logging.getLogger(__name__)
 
 Offload = Callable[..., Awaitable[Any]]
 """Runs a function with its arguments away from the event loop (`asyncio.to_thread`)."""
-
-
-class StatusLog(Protocol):
-    """Where curves go (`TensorBoardLog`)."""
-
-    def write(self, step: int, now_ms: int, status: Mapping[str, JsonValue]) -> None:
-        """Add the figures of one moment."""
-        ...
-
-    def close(self) -> None:
-        """Finish the file."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class LearnerDuties:
-    """What a learner does beside learning, and how often (seconds)."""
-
-    checkpoint_interval_s: float = 10.0
-    log_interval_s: float = 5.0
 
 
 async def inline(function: Callable[..., T], *args: object) -> T:
@@ -68,8 +50,8 @@ class LearnerActor:
         Where checkpoints are kept; None: the learner begins anew with each start.
     duties
         Intervals.
-    log
-        Takes the curves.
+    outlets
+        Alerts and curves.
     offload
         How heavy work leaves the event loop.
     """
@@ -81,14 +63,16 @@ class LearnerActor:
         store: SnapshotStore | None = None,
         *,
         duties: LearnerDuties | None = None,
-        log: StatusLog | None = None,
+        outlets: LearnerOutlets | None = None,
         offload: Offload = asyncio.to_thread,
     ) -> None:
         self._learner = learner
         self._clock = clock
         self._store = store
         self._duties = duties or LearnerDuties()
-        self._log = log
+        outlets = outlets or LearnerOutlets()
+        self._alerts = outlets.alerts or Alerts("learner", clock)
+        self._log = outlets.log
         self._offload = offload
         self._lock = asyncio.Lock()
         self._saving = asyncio.Lock()
@@ -159,6 +143,7 @@ class LearnerActor:
             if self._learner.due_in_s(now) == 0.0:
                 await self._step()
                 progress = replace(progress, version=self._learner.version)
+            self._tell()
         self._waiting.set()
         return progress
 
@@ -183,19 +168,19 @@ class LearnerActor:
         async with self._lock:
             await self._offload(self._learner.freeze)
 
-    async def checksum(self) -> tuple[Version, str]:
-        """The version and the checksum of its weights, for a follower to compare with."""
-        async with self._lock:
-            return self._learner.version, await self._offload(self._learner.weights.checksum)
-
     async def status(self) -> Status:
         """Figures of the learner, and the checkpoint's age."""
         async with self._lock:
             figures = await self._offload(self._learner.status, self._clock.monotonic())
         age = None if self._saved_at is None else self._clock.monotonic() - self._saved_at
         health = {} if self._trouble is None else {"checkpoints": self._trouble}
-        passed_over = {"passed_over": self._passed_over}
-        return {**figures, "health": health, **passed_over, "checkpoint_age_s": age}
+        return {
+            **figures,
+            "health": health,
+            "passed_over": self._passed_over,
+            "checkpoint_age_s": age,
+            "alerts": self._alerts.status(),
+        }
 
     async def save(self) -> None:
         """Write a checkpoint of this moment; what it covers becomes durable.
@@ -246,6 +231,12 @@ class LearnerActor:
         )
         if delta is not None and self._deltas is not None:
             self._deltas.append(delta)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Raise an alert for what the core has noticed."""
+        for incident in self._learner.incidents.take():
+            self._alerts.emit(*incident)
 
     async def _step_when_due(self) -> None:
         """Step in time where too few examples came to make a step due by themselves."""
@@ -269,11 +260,14 @@ class LearnerActor:
     async def _snapshot(self) -> Delta:
         async with self._lock:
             delta: Delta = await self._offload(self._learner.snapshot, self._clock.now_ms())
+            self._tell()
             return delta
 
     async def _write_log(self) -> None:
         if self._log is not None:
-            self._log.write(self._learner.total_steps, self._clock.now_ms(), await self.status())
+            self._log.write(
+                self._learner.trained.total_steps, self._clock.now_ms(), await self.status()
+            )
 
     def _published(self) -> DeltaLog:
         if self._deltas is None or self._stopped:

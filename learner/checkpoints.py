@@ -16,7 +16,7 @@ from freshrank.actors.messages import Cut, Span, Version
 from freshrank.actors.protocols import JsonValue, SnapshotStore
 from freshrank.actors.snapshots import pack, unpack_for
 from freshrank.learner.core import Learner
-from freshrank.learner.guard import Quarantined
+from freshrank.learner.incidents import Quarantined
 from freshrank.learner.validation import ProgressiveValidation
 
 NAME = "learner"
@@ -52,20 +52,22 @@ def take(learner: Learner) -> Checkpoint:
         fingerprint=fingerprint(learner),
         meta={
             "version": str(learner.version),
-            "total_steps": learner.total_steps,
+            "total_steps": learner.trained.total_steps,
             "newest_event_ms": learner.newest_event_ms,
             "applied": {str(one): list(cut) for one, cut in learner.applied.items()},
             "quarantined": [
                 [one.span.partition, list(one.span.begin), list(one.span.end), one.reason]
-                for one in learner.quarantined
+                for one in learner.incidents.quarantined
             ],
+            "watch": learner.watch.meta(),
         },
         arrays={
-            "dense": learner.dense_state.copy(),
+            "dense": learner.trained.dense_state.copy(),
             "keys": table.keys.copy(),
             "rows": table.rows.copy(),
             "stamps": table.stamps.copy(),
             **learner.validation.arrays(),
+            **learner.watch.arrays(),
         },
         applied=dict(learner.applied),
     )
@@ -105,16 +107,17 @@ def restore(learner: Learner, store: SnapshotStore) -> Restored:
 
 
 def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-    learner.dense_state[:] = arrays["dense"]
+    learner.trained.dense_state[:] = arrays["dense"]
     learner.weights.table.put(arrays["keys"], arrays["rows"], arrays["stamps"])
     learner.weights.version = Version(Version.parse(meta["version"]).epoch + 1, 0)
-    learner.total_steps = meta["total_steps"]
+    learner.trained.total_steps = meta["total_steps"]
     learner.newest_event_ms = meta["newest_event_ms"]
     learner.applied = {int(one): tuple(cut) for one, cut in meta["applied"].items()}
     learner.accepted.cuts = dict(learner.applied)
     learner.durable = dict(learner.applied)
-    learner.quarantined = [
+    learner.incidents.quarantined = [
         Quarantined(Span(partition, tuple(begin), tuple(end)), reason)
         for partition, begin, end, reason in meta["quarantined"]
     ]
+    learner.watch.restore(meta["watch"], arrays)
     learner.validation = ProgressiveValidation.restore(arrays)

@@ -1,22 +1,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import threading
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from learning import NO_DENSE, FakeClock, Files, examples, gradient
 
-from freshrank.actors.errors import SnapshotError, Unavailable
+from freshrank.actors.alerts import Alerts
+from freshrank.actors.errors import ChecksumMismatch, SnapshotError, Unavailable
 from freshrank.actors.follower import Follower
 from freshrank.actors.messages import Delta, Version
 from freshrank.actors.protocols import SnapshotStore, Status
-from freshrank.learner.actor import LearnerActor, LearnerDuties, inline
+from freshrank.feature_actors.memory import MemoryLog, MemorySink
+from freshrank.learner.actor import LearnerActor, inline
 from freshrank.learner.core import Learner, StepSettings
 from freshrank.learner.differentiator import CompiledDifferentiator
 from freshrank.learner.models import LogisticRegression
 from freshrank.learner.optimizers import SGD
+from freshrank.learner.outlets import LearnerDuties, LearnerOutlets
 from freshrank.learner.weights import ModelWeights
 
 MODEL = LogisticRegression().bind(NO_DENSE)
@@ -109,7 +115,8 @@ def test_a_follower_of_the_actor_holds_its_weights() -> None:
         for number in range(5):
             await learner.push(examples(NO_DENSE, 10, begin=10 * number, seed=number))
             await follower.step()
-            assert (weights.version, weights.checksum()) == await learner.checksum()
+            assert weights.version == learner_core.version
+            assert weights.checksum() == learner_core.weights.checksum()
         assert weights.version == Version(1, 5)
         await learner.stop()
 
@@ -353,7 +360,9 @@ def test_curves_are_written_now_and_then_and_closed() -> None:
     async def play() -> None:
         curves = Curves()
         learner, clock = actor(
-            core(batch_examples=1), log=curves, duties=LearnerDuties(log_interval_s=5.0)
+            core(batch_examples=1),
+            outlets=LearnerOutlets(log=curves),
+            duties=LearnerDuties(log_interval_s=5.0),
         )
         await learner.start()
         await learner.push(gradient(0, 2))
@@ -363,5 +372,84 @@ def test_curves_are_written_now_and_then_and_closed() -> None:
         ((step, now_ms, status),) = curves.written
         assert (step, now_ms, status["version"]) == (1, 1_005_001, "1.1")
         assert curves.closed == 1
+
+    scenario(play)
+
+
+def test_what_the_guard_refuses_becomes_an_alert_and_learning_goes_on() -> None:
+    async def play() -> None:
+        clock, log = Alarms(), MemoryLog(1)
+        alerts = Alerts("learner", clock, MemorySink(log, clock), "shop.alerts")
+        learner_core = core(batch_examples=2)
+        learner, _ = actor(learner_core, outlets=LearnerOutlets(alerts=alerts))
+        await learner.start()
+        await learner.push(gradient(0, 2))
+        await learner.push(gradient(2, 4, base=Version(1, 1), value=float("nan")))
+        assert (await learner.push(gradient(4, 6, base=Version(1, 1)))).accepted
+        assert await learner.applied() == {0: (6,)}
+        (record,) = log.read("shop.alerts", 0, 0, 10).values
+        assert record is not None
+        told = json.loads(record)
+        assert (told["kind"], told["part"]) == ("guard_tripped", "learner")
+        assert told["details"] == {"quarantined": [[0, [2], [4]]]}
+        status = await learner.status()
+        assert status["alerts"] == {"by_kind": {"guard_tripped": 1}, "held_back": 0, "lost": 0}
+        assert (status["examples"], status["examples_quarantined"]) == (4, 2)
+        await learner.stop()
+
+    scenario(play)
+
+
+def test_after_a_trip_the_restored_weights_are_published_before_the_push_is_answered() -> None:
+    async def play() -> None:
+        learner_core = Learner(MODEL, SGD(0.1), StepSettings(batch_examples=100))
+        learner, clock = actor(learner_core)
+        await learner.start()
+        weights = ModelWeights(MODEL)
+        follower = Follower(learner, weights, clock, hold_epochs=True)
+        shard = CompiledDifferentiator(MODEL, weights)
+        await follower.step()
+        for number in range(50):
+            await learner.push(shard.gradient(examples(NO_DENSE, 100, begin=100 * number)))
+            await follower.step()
+        work = examples(NO_DENSE, 100, begin=5_000)
+        progress = await learner.push(shard.gradient(replace(work, labels=1.0 - work.labels)))
+        assert (progress.accepted, progress.applied, progress.version) == (
+            True,
+            (5_100,),
+            Version(1, 51),
+        )
+        held = weights.checksum()
+        await follower.step()
+        assert weights.version == Version(1, 51)
+        assert weights.checksum() == learner_core.weights.checksum() != held
+        assert follower.applied == {0: (5_100,)}
+        await learner.stop()
+
+    scenario(play)
+
+
+def test_rows_that_were_changed_outside_of_a_step_are_noticed_and_followers_agree_again() -> None:
+    async def play() -> None:
+        learner_core = core(batch_examples=1)
+        alerts = Alerts("learner", Alarms())
+        learner, clock = actor(learner_core, outlets=LearnerOutlets(alerts=alerts))
+        await learner.start()
+        await learner.push(gradient(0, 2, keys=(7, 8)))
+        weights = ModelWeights(MODEL)
+        follower = Follower(learner, weights, clock, hold_epochs=True)
+        await follower.step()
+        learner_core.weights.table.rows[:] += 1.0
+        await learner.push(gradient(2, 4, base=Version(1, 1), keys=(7,)))
+        with pytest.raises(ChecksumMismatch):
+            await follower.step()
+        for begin in range(4, 140, 2):
+            await learner.push(gradient(begin, begin + 2, base=learner_core.version, keys=(8,)))
+            with contextlib.suppress(ChecksumMismatch):
+                await follower.step()
+        assert not follower.differs
+        assert weights.checksum() == learner_core.weights.checksum()
+        assert alerts.status()["by_kind"] == {"weights_differ": 1}
+        await learner.stop()
 
     scenario(play)

@@ -50,7 +50,7 @@ def test_a_learner_that_was_restored_goes_on_bit_for_bit(
     assert resumed.progress(0).applied == resumed.progress(0).durable == (140,)
     feed(resumed, 7, 12)
     assert resumed.weights.checksum() == straight.weights.checksum()
-    assert (resumed.dense_state == straight.dense_state).all()
+    assert (resumed.trained.dense_state == straight.trained.dense_state).all()
     assert resumed.applied == straight.applied
     assert resumed.newest_event_ms == straight.newest_event_ms
     for name in ("examples", "auc", "log_loss"):
@@ -82,7 +82,7 @@ def test_quarantined_spans_are_remembered() -> None:
     learner.offer(gradient(0, 5, value=float("inf")), 0.0)
     resumed = new(SMALL, SGD(0.1))
     restore(resumed, Files(packed(learner)))
-    assert resumed.quarantined == learner.quarantined != []
+    assert resumed.incidents.quarantined == learner.incidents.quarantined != []
 
 
 def test_every_restart_is_a_new_epoch() -> None:
