@@ -13,9 +13,10 @@ from freshrank.actors.protocols import OnlineStore
 
 # Rows remembered for when the store does not answer: at 1 kB a row, 20 MB.
 KNOWN_ROWS = 20_000
-# After a failure the store is left alone for so long: requests of that time are answered at once
-# from what is known, in place of waiting for the same deadline one after another.
-_REST_S = 0.5
+# After failures in a row the store is left alone for so long: requests of that time are answered
+# at once from what is known, in place of waiting for the same deadline one after another. Not
+# after the first, which may be one late answer: then the very next request is worth a try.
+_FIRST_REST_S, _LONGEST_REST_S = 0.05, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class FeatureReader:
         self._under_way: _Batch = {}
         self._reading: asyncio.Task[list[bytes | None]] | None = None
         self._rest_until = 0.0
+        self._failed_in_a_row = 0
         self.error: str | None = None
         """What the last read failed with; None while all is well."""
         self.failures = 0
@@ -93,7 +95,7 @@ class FeatureReader:
             self._fail(batch, error)
             return
         else:
-            self.error = None
+            self.error, self._failed_in_a_row = None, 0
             found = [self._remember(*one) for one in zip(batch, reading.result(), strict=True)]
         for futures, row in zip(batch.values(), found, strict=True):
             for future in futures:
@@ -111,8 +113,11 @@ class FeatureReader:
 
     def _rest(self, error: BaseException) -> None:
         self.failures += 1
+        self._failed_in_a_row += 1
         self.error = str(error) or f"no answer in {self._timeout_s} s"
-        self._rest_until = self._clock.monotonic() + _REST_S
+        if self._failed_in_a_row > 1:
+            rest_s = min(_FIRST_REST_S * 2.0 ** min(self._failed_in_a_row - 2, 16), _LONGEST_REST_S)
+            self._rest_until = self._clock.monotonic() + rest_s
 
     def _remember(self, key: bytes, row: bytes | None) -> StoredRow:
         if row is None:

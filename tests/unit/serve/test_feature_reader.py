@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
+
+import pytest
 
 from freshrank.actors.errors import Unavailable
 from freshrank.feature_actors.memory import MemoryStore
@@ -90,22 +93,38 @@ def test_a_request_that_goes_away_takes_nothing_from_the_others() -> None:
     asyncio.run(story())
 
 
-def test_after_a_failure_the_store_is_left_alone_for_a_moment() -> None:
+def test_one_late_answer_costs_the_next_request_nothing() -> None:
     async def story() -> None:
         store, clock = Store(), FakeClock()
         reader = FeatureReader(store, clock, timeout_s=1.0)
         await reader.read(b"a")
         store.away = True
         assert await reader.read(b"a") == StoredRow(b"row of a", "last_known")
-        assert await reader.read(b"b") == StoredRow(None, "default")
-        assert len(store.batches) == 2
         assert reader.error == "redis: gone"
         store.away = False
-        clock.now += 1.0
         assert (await reader.read(b"b")).source == "online"
         assert reader.error is None
 
     asyncio.run(story())
+
+
+def test_after_failures_in_a_row_the_store_is_left_alone_for_longer_and_longer() -> None:
+    async def story() -> list[float]:
+        store, clock = Store(), FakeClock()
+        reader = FeatureReader(store, clock, timeout_s=1.0)
+        store.away, asked = True, []
+        for _ in range(400):
+            before = len(store.batches)
+            assert await reader.read(b"a") == StoredRow(None, "default")
+            if len(store.batches) > before:
+                asked.append(clock.now)
+            clock.now += 0.01
+        return [round(later - at, 2) for at, later in itertools.pairwise(asked)]
+
+    pauses = asyncio.run(story())
+    # To a step of the clock.
+    assert pauses[:5] == pytest.approx([0.01, 0.05, 0.1, 0.2, 0.4], abs=0.011)
+    assert pauses[5:] == pytest.approx([0.5] * len(pauses[5:]), abs=0.011)
 
 
 def test_no_more_rows_are_remembered_than_the_bound_allows() -> None:
