@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
+import sys
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import uvloop
 from rich.console import Console
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.protocols import Status
 from freshrank.deploy import memory_needs, topology
+from freshrank.deploy.blocking import BlockingCalls
 from freshrank.deploy.commands import Run
 from freshrank.deploy.demo_traffic import DemoTraffic
 from freshrank.deploy.figures import Figures, Gauge
@@ -30,8 +33,15 @@ from freshrank.examples.keepalive import KeepAliveClient
 # Seconds between two looks at the figures.
 _LOOK_EVERY_S = 1.0
 
-# Seconds for the replicas to answer what they have been asked, when all is stopped.
+# A stop takes at most ten seconds in all. The parts of it, in seconds: for what runs in this
+# process to end...
+_BACKGROUND_STOP_S = 1.0
+# ... for the replicas to answer what they have been asked, while the shards and the learner write
+# down what they know (`topology`)...
 _INGRESS_STOP_S = 4.0
+# ... for a call into Ray that is under way, and then for Ray itself to end.
+_CALLS_STOP_S = 1.0
+_RAY_STOP_S = 3.0
 
 
 def run_live(run: Run) -> None:
@@ -40,7 +50,7 @@ def run_live(run: Run) -> None:
 
 
 class _Operation:
-    """One run. Its parts are stopped in the reverse order of their start."""
+    """One run."""
 
     def __init__(self, run: Run, screen: Screen) -> None:
         self._run = run
@@ -50,6 +60,9 @@ class _Operation:
         settings = run.settings.serve
         self._url = f"http://{settings.host}:{settings.port}"
         self._state = run.settings.state_folder(self._pipeline.name)
+        self._calls = BlockingCalls()
+        self._to_drain: topology.System | None = None
+        self._deployed = False
         self._gauge = Gauge()
         self._figures: Figures | None = None
         self._first_score_s: float | None = None
@@ -60,12 +73,22 @@ class _Operation:
         self._check_port()
         prepare_state(self._state, self._run.settings.kafka.bootstrap, self._screen.say)
         outside = outside_of(self._pipeline, self._run.settings, self._state, self._screen.say)
-        async with contextlib.AsyncExitStack() as running:
-            running.push_async_callback(outside.stop)
-            await self._until_stopped(self._live(outside, running))
+        try:
+            await self._until_stopped(self._live(outside))
             self._screen.say("stopping")
+        finally:
+            await self._end(outside)
+
+    async def _end(self, outside: Outside) -> None:
+        """Stop all parts, and say what has come of it; an error on its way out goes on."""
+        failure = sys.exception()
+        await self._drain()
+        # Nobody needs another any more.
+        _, ended = await asyncio.gather(outside.stop(), self._disconnect())
         if self._figures is not None:
             self._report(self._figures)
+        if not ended:
+            _leave(failure)
 
     def _listen_for_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -104,19 +127,17 @@ class _Operation:
         with contextlib.suppress(asyncio.CancelledError):
             await doing
 
-    async def _live(self, outside: Outside, running: contextlib.AsyncExitStack) -> None:
+    async def _live(self, outside: Outside) -> None:
         """Start, and then watch until the time is over."""
         run, say = self._run, self._screen.say
         say(f"starting Ray, Kafka ({run.settings.kafka.bootstrap}) and Redis")
-        connecting = asyncio.ensure_future(asyncio.to_thread(topology.connect, run.address))
-        running.push_async_callback(self._disconnect, connecting)
-        _, site = await asyncio.gather(asyncio.shield(connecting), self._site(outside))
+        connecting = self._calls.run(topology.connect, run.address)
+        _, site = await asyncio.gather(connecting, self._site(outside))
         self._listen_for_signals()  # Ray has put handlers of its own in their place
         say(f"starting the learner, {run.settings.shards.count} shard(s) and the endpoint")
         system = topology.build(site)
-        running.push_async_callback(self._drain, system)
         supervisor = Supervisor(system.actors, SystemClock(), say)
-        await asyncio.gather(asyncio.to_thread(topology.start_serving, site), supervisor.round())
+        await asyncio.gather(self._start_serving(site), self._start_actors(system, supervisor))
         say(f"the endpoint and its page are up: {self._url}/")
         traffic = None
         if run.demo:
@@ -126,7 +147,7 @@ class _Operation:
 
     async def _site(self, outside: Outside) -> Site:
         """Start what is outside, and say where it is."""
-        await outside.start()
+        await outside.start(self._calls.run)
         settings, bootstrap = self._run.settings, outside.broker.bootstrap
         security, wanted = settings.kafka.security(), settings.kafka.partitions
         count = await prepare_topics(self._pipeline, bootstrap, wanted, security)
@@ -142,10 +163,16 @@ class _Operation:
             learner=topology.learner_address(self._pipeline.name),
         )
 
-    async def _disconnect(self, connecting: asyncio.Future[None]) -> None:
-        # A start that is under way cannot be interrupted: it is waited for, whatever comes of it.
-        await asyncio.wait([connecting])
-        await asyncio.to_thread(topology.disconnect)
+    async def _start_serving(self, site: Site) -> None:
+        # A cluster of others goes on with it without us; one of our own ends with us.
+        self._deployed = self._run.address is not None
+        await self._calls.run(topology.start_serving, site)
+        self._deployed = True
+
+    async def _start_actors(self, system: topology.System, supervisor: Supervisor) -> None:
+        # Who has not come up has nothing to write down.
+        await supervisor.round()
+        self._to_drain = system
 
     async def _watch(
         self, system: topology.System, supervisor: Supervisor, traffic: DemoTraffic | None
@@ -162,7 +189,7 @@ class _Operation:
         finally:
             for task in background:
                 task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            await asyncio.wait(background, timeout=_BACKGROUND_STOP_S)
 
     async def _show(
         self, background: Sequence[asyncio.Future[None]], traffic: DemoTraffic | None
@@ -193,14 +220,35 @@ class _Operation:
         self._first_score_s = self._screen.elapsed_s()
         self._screen.say("the first score is answered")
 
-    async def _drain(self, system: topology.System) -> None:
+    async def _drain(self) -> None:
         """Let the ingress answer what it has, and everybody write down what they know."""
-        ingress = asyncio.wait_for(asyncio.to_thread(topology.stop_replicas), _INGRESS_STOP_S)
-        problems, slow = await asyncio.gather(system.drain(), ingress, return_exceptions=True)
-        for problem in problems if isinstance(problems, list) else [problems]:
+        problems, _ = await asyncio.gather(self._drain_actors(), self._stop_replicas())
+        for problem in problems:
             self._screen.say(f"while stopping: {problem}")
-        if isinstance(slow, BaseException):
-            self._screen.say(f"the endpoint did not stop in {_INGRESS_STOP_S:g} s: it is ended")
+
+    async def _drain_actors(self) -> list[str]:
+        return [] if self._to_drain is None else await self._to_drain.drain()
+
+    async def _stop_replicas(self) -> None:
+        if self._deployed:
+            try:
+                async with asyncio.timeout(_INGRESS_STOP_S):
+                    await self._calls.run(topology.stop_replicas)
+            except TimeoutError:
+                self._screen.say(f"the endpoint did not stop in {_INGRESS_STOP_S:g} s: it is ended")
+            except Unavailable as error:
+                self._screen.say(f"while stopping: {error}")
+
+    async def _disconnect(self) -> bool:
+        """Leave Ray; False when a call is still under way: Ray would end this process over it."""
+        if not await self._calls.settled(_CALLS_STOP_S):
+            return False
+        try:
+            async with asyncio.timeout(_RAY_STOP_S):
+                await self._calls.run(topology.disconnect)
+        except TimeoutError:
+            return False
+        return True
 
     def _report(self, figures: Figures) -> None:
         self._screen.summary(figures)
@@ -208,6 +256,15 @@ class _Operation:
             summary = {**figures.summary(), "first_score_s": self._first_score_s}
             text = json.dumps(summary, indent=2)
             self._run.json_file.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _leave(failure: BaseException | None) -> NoReturn:
+    """End this process at once, whatever its threads do; the kernel ends what it started."""
+    if failure is not None:
+        sys.stderr.write(f"error: {failure}\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1 if failure is not None else 0)
 
 
 async def _statuses(client: KeepAliveClient) -> dict[str, Status]:

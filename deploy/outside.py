@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.brokers import Broker, open_broker
@@ -19,6 +20,9 @@ from freshrank.feature_actors.online_store import check_access
 
 EMBEDDED = "embedded"
 
+Offload: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
+"""Runs what blocks away from the event loop."""
+
 # In the state folder: which kind of broker its offsets belong to.
 _MARKER = "broker"
 
@@ -30,11 +34,11 @@ class Outside:
     broker: Broker
     redis: RedisServer
 
-    async def start(self) -> None:
+    async def start(self, offload: Offload = asyncio.to_thread) -> None:
         """Start both at the same time. Raises Unavailable and ConfigError."""
         parts = (self.broker, self.redis)
         answers = await asyncio.gather(
-            *(asyncio.to_thread(part.start) for part in parts), return_exceptions=True
+            *(offload(part.start) for part in parts), return_exceptions=True
         )
         for answer in answers:  # both have ended, so that `stop` finds whatever was started
             if isinstance(answer, BaseException):

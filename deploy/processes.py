@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -30,6 +31,9 @@ os.execvp(sys.argv[2], sys.argv[2:])
 # For the kernel the parent is the *thread* that made the child: one that lives as long as this
 # process makes them all.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="freshrank-spawner")
+
+# Set while `children_apart` is entered.
+_APART = threading.Event()
 
 # Seconds between two looks at a server that is starting: small beside the fastest start (0.1 s).
 _LOOK_EVERY_S = 0.02
@@ -147,6 +151,28 @@ class Child:
     def _failure(self, what: str) -> Unavailable:
         tail = "\n".join(self.output().splitlines()[-_TAIL_LINES:])
         return Unavailable(self._part, f"{what}; its log {self._log} ends with\n{tail}")
+
+
+@contextlib.contextmanager
+def children_apart() -> Iterator[None]:
+    """While it is entered, what Python code forks leads a session of its own, as a `Child` does.
+
+    For servers that a library starts by ``subprocess`` with a ``preexec_fn``: whoever signals
+    our process group (``timeout``, a terminal's Ctrl-C) then reaches us alone.
+    """
+    _APART.set()
+    try:
+        yield
+    finally:
+        _APART.clear()
+
+
+def _after_fork() -> None:
+    if _APART.is_set():
+        os.setsid()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def free_port() -> int:

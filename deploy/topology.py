@@ -24,12 +24,14 @@ import ray
 from pydantic import BaseModel, ConfigDict
 from ray.exceptions import RayError
 from ray.serve import Application
+from ray.serve.exceptions import RayServeException
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.runtime import ActorOptions, RemoteActor, spawn
 from freshrank.actors.sharding import assign
 from freshrank.deploy.hosts import LearnerHost, ReplicaFactory, ShardHost, Site
 from freshrank.deploy.pipeline_file import PipelineFile
+from freshrank.deploy.processes import children_apart
 from freshrank.deploy.settings import STARTED_HERE, ServeSettings, Settings
 from freshrank.serve import deployment
 from freshrank.serve.deployment import ReplicaOptions
@@ -38,8 +40,13 @@ from freshrank.serve.deployment import ReplicaOptions
 # /dev/shm, a container's default, would do for small ones.
 _OBJECT_STORE_BYTES = 200_000_000
 
-# Seconds for the learner and the shards to write down what they have. A stop has ten in all.
-STOP_TIMEOUT_S = 5.0
+# Seconds for the shards to give away and write down what they have, then for the learner, which
+# only has to write. A stop has ten in all.
+SHARD_STOP_S = 4.0
+LEARNER_STOP_S = 1.5
+
+# Seconds for an actor to copy its weights.
+FREEZE_S = 5.0
 
 
 def connect(address: str | None) -> None:
@@ -49,12 +56,14 @@ def connect(address: str | None) -> None:
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # `Screen` says what goes on
     if address is None:
-        ray.init(
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE_BYTES,
-        )
+        # A signal to our group would end its processes before they write down what they know.
+        with children_apart():
+            ray.init(
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+            )
     else:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
 
@@ -78,13 +87,13 @@ class System:
 
     async def freeze(self) -> None:
         """Keep a copy of the present weights wherever gradients are computed."""
-        calls = (actor.call("freeze", timeout_s=STOP_TIMEOUT_S) for actor in self.actors)
+        calls = (actor.call("freeze", timeout_s=FREEZE_S) for actor in self.actors)
         await asyncio.gather(*calls)
 
     async def drain(self) -> list[str]:
         """Stop the shards, then the learner, which learns their last; gives what went wrong."""
-        problems = await _stop(self.shards)
-        return problems + await _stop([self.learner])
+        problems = await _stop(self.shards, SHARD_STOP_S)
+        return problems + await _stop([self.learner], LEARNER_STOP_S)
 
 
 def build(site: Site) -> System:
@@ -119,8 +128,14 @@ def start_serving(site: Site) -> None:
 
 
 def stop_replicas() -> None:
-    """Take the replicas down, once they have answered what they were asked. Blocks."""
-    deployment.delete()
+    """Take the replicas down, once they have answered what they were asked. Blocks.
+
+    Raises Unavailable.
+    """
+    try:
+        deployment.delete()
+    except (RayError, RayServeException) as error:
+        raise Unavailable("ray serve", str(error)) from error
 
 
 def disconnect() -> None:
@@ -184,7 +199,7 @@ def _namespace(pipeline: str) -> str:
     return f"freshrank-{pipeline}"
 
 
-async def _stop(actors: Sequence[RemoteActor]) -> list[str]:
-    calls = (actor.call("stop", timeout_s=STOP_TIMEOUT_S) for actor in actors)
+async def _stop(actors: Sequence[RemoteActor], timeout_s: float) -> list[str]:
+    calls = (actor.call("stop", timeout_s=timeout_s) for actor in actors)
     answers = await asyncio.gather(*calls, return_exceptions=True)
     return [str(answer) for answer in answers if isinstance(answer, BaseException)]
