@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live_system import LiveSystem
 
 from freshrank.deploy.apache_kafka import ApacheKafka, kafka_available
 from freshrank.deploy.brokers import Broker
@@ -56,6 +57,19 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def system(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSystem]:
+    """One whole system, running when a test begins; who stops it starts it again or is the last."""
+    system = LiveSystem(kafka.bootstrap, tmp_path_factory.mktemp("system"), f"sys-{os.getpid()}")
+    system.redis.start()
+    try:
+        system.start()
+        yield system
+    finally:
+        system.kill()
+        system.redis.stop()
 
 
 @pytest.fixture

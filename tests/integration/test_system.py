@@ -1,0 +1,134 @@
+"""The whole system as `freshrank run` starts it, on real Kafka and Redis: used and resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import aiokafka
+from live_system import SHOW, LiveSystem, until
+
+from freshrank.actors.impressions import decode_impression
+from freshrank.actors.messages import Version, covers
+from freshrank.feature_actors.kafka import KafkaSink, partition_count
+
+
+def test_an_event_by_rest_reaches_the_features_and_a_score(system: LiveSystem) -> None:
+    _, offset = system.event("reader", "click", item=3)
+    features = system.features_with("reader", offset)
+    assert features["source"] == "online"
+    assert features["features"]["clicks_1m"] == 1
+    assert recent(features) == {3}
+    answer = system.score("reader")
+    assert answer["features"]["offset"] == offset
+    assert len(answer["scores"]) == len(answer["ranking"]) == 10
+
+
+def test_a_click_on_what_was_scored_is_in_a_version_that_then_answers(system: LiveSystem) -> None:
+    shown = system.score("clicker", show=SHOW)
+    system.shown += SHOW
+    partition, impression = until(lambda: impression_of(system, shown["request_id"]))
+    item = shown["ranking"][0] + 1
+    clicked_in, click = system.event("clicker", "click", item)
+    assert clicked_in == partition
+    version = until(lambda: version_with(system, partition, (click + 1, impression + 1)))
+    assert version > Version.parse(shown["model"]["version"])
+    assert Version.parse(system.score("clicker")["model"]["version"]) >= version
+
+
+def test_a_broken_record_is_put_aside_and_the_stream_goes_on(system: LiveSystem) -> None:
+    place = asyncio.run(broken_record(system, b"sloppy"))
+    _, offset = system.event("sloppy")
+    system.features_with("sloppy", offset)
+    (headers,) = until(lambda: rejected(system, place))
+    assert headers["topic"].decode() == system.topic
+    assert headers["reason"]
+
+
+def test_an_emptied_redis_is_filled_again_without_traffic(system: LiveSystem) -> None:
+    _, offset = system.event("settled", "order")
+    before = system.features_with("settled", offset)
+    system.redis.empty()
+    after = system.features_with("settled", offset)
+    assert after["features"]["spend_7d"] == before["features"]["spend_7d"] == 1.0
+
+
+def test_a_stop_is_in_order_and_a_second_start_goes_on(system: LiveSystem) -> None:
+    _, offset = system.event("regular", "order", item=5)
+    before = system.features_with("regular", offset)
+    system.score("regular", show=SHOW)
+    system.shown += SHOW
+    system.learned(system.shown)
+    applied, version = system.get("/v1/model")["applied"], system.version()
+
+    # As `timeout` does it, and a terminal's Ctrl-C: all of the group hear of it.
+    assert system.stop(signal.SIGTERM, group=True) == 0, system.log()
+    assert system.summary()["examples"] == system.shown
+    assert "summary" in system.log() and "while stopping" not in system.log()
+
+    system.start()
+    assert system.version().epoch == version.epoch + 1
+    after = system.features_with("regular", offset)
+    assert after["features"]["spend_7d"] == before["features"]["spend_7d"]
+    assert recent(after) == {5}
+    resumed = system.get("/v1/model")["applied"]
+    assert all(covers(resumed[partition], cut) for partition, cut in applied.items())
+    _, newer = system.event("regular", "click", item=6)
+    assert recent(system.features_with("regular", newer)) == {5, 6}
+    system.score("regular", show=SHOW)
+    system.learned(SHOW)  # and none of those of the first life again
+
+    assert system.stop(signal.SIGINT, group=False) == 0, system.log()
+    assert system.summary()["examples"] == SHOW
+    assert "while stopping" not in system.log()
+
+
+def recent(answer: Any) -> set[int]:
+    return {one["id"] for one in answer["features"]["recent"]}
+
+
+def version_with(system: LiveSystem, partition: int, cut: tuple[int, int]) -> Version | None:
+    model = system.get("/v1/model")
+    reached = model["applied"].get(str(partition), [0, 0])
+    return Version.parse(model["version"]) if covers(tuple(reached), cut) else None
+
+
+def impression_of(system: LiveSystem, request_id: str) -> tuple[int, int] | None:
+    for record in asyncio.run(records(system, f"{system.pipeline}.impressions")):
+        if decode_impression(record.value).request_id == request_id:
+            return record.partition, record.offset
+    return None
+
+
+async def broken_record(system: LiveSystem, key: bytes) -> tuple[int, int]:
+    sink = KafkaSink(system.bootstrap)
+    await sink.start()
+    place = await sink.send(system.topic, key, b"{broken")
+    await sink.stop()
+    return place
+
+
+def rejected(system: LiveSystem, place: tuple[int, int]) -> list[dict[str, bytes]]:
+    """The headers of the dead letters that name this place."""
+    found = [dict(one.headers) for one in asyncio.run(records(system, f"{system.topic}.dead"))]
+    return [one for one in found if (int(one["partition"]), int(one["offset"])) == place]
+
+
+async def records(system: LiveSystem, topic: str) -> list[Any]:
+    """All that a topic holds now."""
+    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=system.bootstrap)
+    await consumer.start()
+    count = await partition_count(system.bootstrap, topic)
+    parts = [aiokafka.TopicPartition(topic, one) for one in range(count)]
+    consumer.assign(parts)
+    for part in parts:
+        consumer.seek(part, 0)
+    wanted = sum((await consumer.end_offsets(parts)).values())
+    found: list[Any] = []
+    async with asyncio.timeout(10.0):
+        while len(found) < wanted:
+            for some in (await consumer.getmany(timeout_ms=200)).values():
+                found += some
+    await consumer.stop()
+    return found

@@ -1,0 +1,222 @@
+"""`freshrank run` as a person starts it: a process of its own, spoken to over HTTP and signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+import redis
+
+from freshrank.actors.messages import Version
+from freshrank.benchmarks.shop_site import shop_file
+from freshrank.deploy.processes import Child, ask, free_port, listens
+from freshrank.deploy.redis_server import find_redis
+from freshrank.examples.recommend import Behaviour
+
+T = TypeVar("T")
+
+# Seconds: a cold Ray with Serve on two busy cores; a stop as the documentation promises it; and
+# anything that takes milliseconds on an idle machine.
+START_S, STOP_S, PATIENCE_S = 150.0, 10.0, 30.0
+
+CANDIDATES = [{"item_id": item, "category_id": item % 20} for item in range(1, 11)]
+SHOW = 4
+"""So many of them are shown: each gives one example."""
+
+
+def until(read: Callable[[], T | None], seconds: float = PATIENCE_S) -> T:
+    """What `read` gives as soon as that is something."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = read()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"{read} gave {found!r} for {seconds} s"
+        time.sleep(0.05)
+
+
+class OwnRedis:
+    """A Redis on a port of its own, that comes back there, empty, after it was stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self._port = free_port()
+        self._folder = folder
+        self._child: Child | None = None
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        where = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._folder)]
+        command = [find_redis(), *where, "--save", "", "--appendonly", "no"]
+        self._child = Child("redis", command, self._folder / "redis.log")
+        self._child.wait_until(lambda: listens("127.0.0.1", self._port), PATIENCE_S)
+
+    def stop(self) -> None:
+        assert self._child is not None
+        self._child.stop()
+
+    def empty(self) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+
+class LiveSystem:
+    """The demo's pipeline under names of its own; started, stopped and started again."""
+
+    def __init__(self, bootstrap: str, folder: Path, name: str) -> None:
+        self.topic, self.pipeline = f"{name}-behaviour", name
+        self.bootstrap = bootstrap
+        self.redis = OwnRedis(folder)
+        self.summary_file = folder / "summary.json"
+        self._folder = folder
+        self._port = free_port()
+        self._file = folder / "pipeline.py"
+        self._file.write_text(shop_file(self.topic, name).text, encoding="utf-8")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=PATIENCE_S)
+        self._events = 0
+        self.shown = 0
+        """Examples that will come of what was shown since the learner started."""
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        command = [sys.executable, "-m", "freshrank.deploy.cli", "run", str(self._file)]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--json", str(self.summary_file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment(),
+                start_new_session=True,
+            )
+        question = b"GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+
+        def ready() -> bool:
+            assert self._process is not None and self._process.poll() is None, self.log()
+            return ask("127.0.0.1", self._port, question).startswith(b"HTTP/1.1 200")
+
+        until(ready, START_S)
+
+    def stop(self, number: signal.Signals, *, group: bool) -> int:
+        """Signal the process (or its group), and give its exit code; it must end in time."""
+        assert self._process is not None
+        if group:
+            os.killpg(self._process.pid, number)
+        else:
+            self._process.send_signal(number)
+        return self._process.wait(STOP_S)
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._http.close()
+
+    def log(self) -> str:
+        """All that it has printed."""
+        return (self._folder / "log").read_text(encoding="utf-8")
+
+    def get(self, path: str) -> Any:
+        """The body of a 200 answer."""
+        answer = self._http.get(path)
+        assert answer.status_code == 200, (path, answer.text)
+        return answer.json()
+
+    def post(self, path: str, body: object) -> Any:
+        """The body of a 200 answer."""
+        answer = self._http.post(path, json=body)
+        assert answer.status_code == 200, (path, answer.text)
+        return answer.json()
+
+    def missing(self) -> Mapping[str, str]:
+        """What `/readyz` says is missing; nothing when it is ready."""
+        answer = self._http.get("/readyz")
+        body = answer.json()
+        assert (answer.status_code == 200) == body["ready"]
+        found: Mapping[str, str] = body["missing"]
+        return found
+
+    def event(self, user: str, kind: str = "view", item: int = 1) -> tuple[int, int]:
+        """Post one event of `user`; gives its place in the topic."""
+        self._events += 1
+        event = Behaviour(
+            event_id=f"{user}-{kind}-{self._events}-{os.getpid()}",
+            user_id=user,
+            item_id=item,
+            category_id=item % 20,
+            type=kind,
+            price=1.0,
+            ts=time.time_ns() // 1_000_000,
+        )
+        (place,) = self.post("/v1/events", msgspec.to_builtins(event))["positions"]
+        return place["partition"], place["offset"]
+
+    def score(self, user: str, show: int = 0) -> Any:
+        """The answer to a score of all candidates."""
+        request = {"user": user, "candidates": CANDIDATES, "show": show}
+        return self.post("/v1/score", request)
+
+    def features(self, user: str) -> Any:
+        """The features of `user` as of now."""
+        return self.get(f"/v1/features/user/{user}")
+
+    def features_with(self, user: str, offset: int) -> Any:
+        """The features of `user`, once they hold the event at `offset`."""
+
+        def holds() -> Any:
+            answer = self.features(user)
+            return answer if answer["offset"] == offset else None
+
+        return until(holds)
+
+    def version(self) -> Version:
+        """Of the weights that answer now."""
+        return Version.parse(self.get("/v1/model")["version"])
+
+    def examples(self) -> int:
+        """How many have been applied since the learner started, as it posts once a second."""
+        count: int = self.get("/v1/status").get("learner", {}).get("examples", 0)
+        return count
+
+    def learned(self, expected: int) -> None:
+        """Come back when exactly so many examples were applied since the learner started.
+
+        What was shown and not clicked becomes an example when later events have come, of every
+        partition.
+        """
+        users = [f"clock-{number}" for number in range(8)]
+
+        def applied() -> bool:
+            for user in users:
+                self.event(user)
+            return self.examples() >= expected
+
+        until(applied)
+        time.sleep(2.5)  # two posts of the learner: more would show
+        assert self.get("/v1/status")["learner"]["examples"] == expected
+
+    def summary(self) -> Mapping[str, Any]:
+        """What the last stop has written."""
+        found: Mapping[str, Any] = json.loads(self.summary_file.read_text(encoding="utf-8"))
+        return found
+
+    def _environment(self) -> Mapping[str, str]:
+        # Those of the tests' own Ray are not for a cluster beside it.
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        return ours | {
+            "FRESHRANK_KAFKA__BOOTSTRAP": self.bootstrap,
+            "FRESHRANK_KAFKA__PARTITIONS": "2",
+            "FRESHRANK_REDIS__URL": self.redis.url,
+            "FRESHRANK_SERVE__PORT": str(self._port),
+            "FRESHRANK_STATE": str(self._folder / "state"),
+        }
