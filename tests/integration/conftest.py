@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_system import LiveSystem
+from whole_system import WholeSystem
 
 from freshrank.deploy.apache_kafka import ApacheKafka, kafka_available
 from freshrank.deploy.brokers import Broker
@@ -60,9 +60,9 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def system(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSystem]:
+def system(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeSystem]:
     """One whole system, running when a test begins; who stops it starts it again or is the last."""
-    system = LiveSystem(kafka.bootstrap, tmp_path_factory.mktemp("system"), f"sys-{os.getpid()}")
+    system = WholeSystem(kafka.bootstrap, tmp_path_factory.mktemp("system"), f"sys-{os.getpid()}")
     system.redis.start()
     try:
         system.start()

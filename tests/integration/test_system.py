@@ -7,14 +7,14 @@ import signal
 from typing import Any
 
 import aiokafka
-from live_system import SHOW, LiveSystem, until
+from whole_system import SHOW, WholeSystem, until
 
 from freshrank.actors.impressions import decode_impression
 from freshrank.actors.messages import Version, covers
 from freshrank.feature_actors.kafka import KafkaSink, partition_count
 
 
-def test_an_event_by_rest_reaches_the_features_and_a_score(system: LiveSystem) -> None:
+def test_an_event_by_rest_reaches_the_features_and_a_score(system: WholeSystem) -> None:
     _, offset = system.event("reader", "click", item=3)
     features = system.features_with("reader", offset)
     assert features["source"] == "online"
@@ -25,9 +25,8 @@ def test_an_event_by_rest_reaches_the_features_and_a_score(system: LiveSystem) -
     assert len(answer["scores"]) == len(answer["ranking"]) == 10
 
 
-def test_a_click_on_what_was_scored_is_in_a_version_that_then_answers(system: LiveSystem) -> None:
+def test_a_click_on_what_was_scored_is_in_a_version_that_then_answers(system: WholeSystem) -> None:
     shown = system.score("clicker", show=SHOW)
-    system.shown += SHOW
     partition, impression = until(lambda: impression_of(system, shown["request_id"]))
     item = shown["ranking"][0] + 1
     clicked_in, click = system.event("clicker", "click", item)
@@ -37,7 +36,7 @@ def test_a_click_on_what_was_scored_is_in_a_version_that_then_answers(system: Li
     assert Version.parse(system.score("clicker")["model"]["version"]) >= version
 
 
-def test_a_broken_record_is_put_aside_and_the_stream_goes_on(system: LiveSystem) -> None:
+def test_a_broken_record_is_put_aside_and_the_stream_goes_on(system: WholeSystem) -> None:
     place = asyncio.run(broken_record(system, b"sloppy"))
     _, offset = system.event("sloppy")
     system.features_with("sloppy", offset)
@@ -46,7 +45,7 @@ def test_a_broken_record_is_put_aside_and_the_stream_goes_on(system: LiveSystem)
     assert headers["reason"]
 
 
-def test_an_emptied_redis_is_filled_again_without_traffic(system: LiveSystem) -> None:
+def test_an_emptied_redis_is_filled_again_without_traffic(system: WholeSystem) -> None:
     _, offset = system.event("settled", "order")
     before = system.features_with("settled", offset)
     system.redis.empty()
@@ -54,17 +53,16 @@ def test_an_emptied_redis_is_filled_again_without_traffic(system: LiveSystem) ->
     assert after["features"]["spend_7d"] == before["features"]["spend_7d"] == 1.0
 
 
-def test_a_stop_is_in_order_and_a_second_start_goes_on(system: LiveSystem) -> None:
+def test_a_stop_is_in_order_and_a_second_start_goes_on(system: WholeSystem) -> None:
     _, offset = system.event("regular", "order", item=5)
     before = system.features_with("regular", offset)
     system.score("regular", show=SHOW)
-    system.shown += SHOW
-    system.learned(system.shown)
+    examples = system.learn_all()
     applied, version = system.get("/v1/model")["applied"], system.version()
 
     # As `timeout` does it, and a terminal's Ctrl-C: all of the group hear of it.
     assert system.stop(signal.SIGTERM, group=True) == 0, system.log()
-    assert system.summary()["examples"] == system.shown
+    assert system.summary()["examples"] == examples
     assert "summary" in system.log() and "while stopping" not in system.log()
 
     system.start()
@@ -77,7 +75,7 @@ def test_a_stop_is_in_order_and_a_second_start_goes_on(system: LiveSystem) -> No
     _, newer = system.event("regular", "click", item=6)
     assert recent(system.features_with("regular", newer)) == {5, 6}
     system.score("regular", show=SHOW)
-    system.learned(SHOW)  # and none of those of the first life again
+    assert system.learn_all() == SHOW  # and none of those of the first life again
 
     assert system.stop(signal.SIGINT, group=False) == 0, system.log()
     assert system.summary()["examples"] == SHOW
@@ -88,20 +86,20 @@ def recent(answer: Any) -> set[int]:
     return {one["id"] for one in answer["features"]["recent"]}
 
 
-def version_with(system: LiveSystem, partition: int, cut: tuple[int, int]) -> Version | None:
+def version_with(system: WholeSystem, partition: int, cut: tuple[int, int]) -> Version | None:
     model = system.get("/v1/model")
     reached = model["applied"].get(str(partition), [0, 0])
     return Version.parse(model["version"]) if covers(tuple(reached), cut) else None
 
 
-def impression_of(system: LiveSystem, request_id: str) -> tuple[int, int] | None:
+def impression_of(system: WholeSystem, request_id: str) -> tuple[int, int] | None:
     for record in asyncio.run(records(system, f"{system.pipeline}.impressions")):
         if decode_impression(record.value).request_id == request_id:
             return record.partition, record.offset
     return None
 
 
-async def broken_record(system: LiveSystem, key: bytes) -> tuple[int, int]:
+async def broken_record(system: WholeSystem, key: bytes) -> tuple[int, int]:
     sink = KafkaSink(system.bootstrap)
     await sink.start()
     place = await sink.send(system.topic, key, b"{broken")
@@ -109,13 +107,13 @@ async def broken_record(system: LiveSystem, key: bytes) -> tuple[int, int]:
     return place
 
 
-def rejected(system: LiveSystem, place: tuple[int, int]) -> list[dict[str, bytes]]:
+def rejected(system: WholeSystem, place: tuple[int, int]) -> list[dict[str, bytes]]:
     """The headers of the dead letters that name this place."""
     found = [dict(one.headers) for one in asyncio.run(records(system, f"{system.topic}.dead"))]
     return [one for one in found if (int(one["partition"]), int(one["offset"])) == place]
 
 
-async def records(system: LiveSystem, topic: str) -> list[Any]:
+async def records(system: WholeSystem, topic: str) -> list[Any]:
     """All that a topic holds now."""
     consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=system.bootstrap)
     await consumer.start()

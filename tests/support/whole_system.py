@@ -17,6 +17,7 @@ import msgspec
 import redis
 
 from freshrank.actors.messages import Version
+from freshrank.benchmarks.live_system import LiveSystem
 from freshrank.benchmarks.shop_site import shop_file
 from freshrank.deploy.processes import Child, ask, free_port, listens
 from freshrank.deploy.redis_server import find_redis
@@ -27,6 +28,9 @@ T = TypeVar("T")
 # Seconds: a cold Ray with Serve on two busy cores; a stop as the documentation promises it; and
 # anything that takes milliseconds on an idle machine.
 START_S, STOP_S, PATIENCE_S = 150.0, 10.0, 30.0
+
+# Seconds after which every part has posted its figures anew: they do so once a second.
+_POSTED_S = 2.5
 
 CANDIDATES = [{"item_id": item, "category_id": item % 20} for item in range(1, 11)]
 SHOW = 4
@@ -68,7 +72,7 @@ class OwnRedis:
             client.flushall()
 
 
-class LiveSystem:
+class WholeSystem:
     """The demo's pipeline under names of its own; started, stopped and started again."""
 
     def __init__(self, bootstrap: str, folder: Path, name: str) -> None:
@@ -77,14 +81,13 @@ class LiveSystem:
         self.redis = OwnRedis(folder)
         self.summary_file = folder / "summary.json"
         self._folder = folder
+        self._state = folder / "state"
         self._port = free_port()
         self._file = folder / "pipeline.py"
         self._file.write_text(shop_file(self.topic, name).text, encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=PATIENCE_S)
         self._events = 0
-        self.shown = 0
-        """Examples that will come of what was shown since the learner started."""
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
@@ -138,13 +141,24 @@ class LiveSystem:
         assert answer.status_code == 200, (path, answer.text)
         return answer.json()
 
-    def missing(self) -> Mapping[str, str]:
-        """What `/readyz` says is missing; nothing when it is ready."""
+    def readiness(self) -> Mapping[str, str] | None:
+        """What `/readyz` says is missing, nothing when it is ready; None while nobody answers."""
         answer = self._http.get("/readyz")
+        if "missing" not in answer.text:
+            return None
         body = answer.json()
         assert (answer.status_code == 200) == body["ready"]
         found: Mapping[str, str] = body["missing"]
         return found
+
+    def processes(self, title: str) -> list[int]:
+        """Ids of this system's processes whose command line holds `title`."""
+        return LiveSystem(self._port, self._state).processes(title)
+
+    def kill_process(self, title: str) -> None:
+        """SIGKILL the one process of that title."""
+        (process,) = self.processes(title)
+        os.kill(process, signal.SIGKILL)
 
     def event(self, user: str, kind: str = "view", item: int = 1) -> tuple[int, int]:
         """Post one event of `user`; gives its place in the topic."""
@@ -170,40 +184,43 @@ class LiveSystem:
         """The features of `user` as of now."""
         return self.get(f"/v1/features/user/{user}")
 
-    def features_with(self, user: str, offset: int) -> Any:
+    def features_with(self, user: str, offset: int, seconds: float = PATIENCE_S) -> Any:
         """The features of `user`, once they hold the event at `offset`."""
 
         def holds() -> Any:
             answer = self.features(user)
             return answer if answer["offset"] == offset else None
 
-        return until(holds)
+        return until(holds, seconds)
 
     def version(self) -> Version:
         """Of the weights that answer now."""
         return Version.parse(self.get("/v1/model")["version"])
 
-    def examples(self) -> int:
-        """How many have been applied since the learner started, as it posts once a second."""
-        count: int = self.get("/v1/status").get("learner", {}).get("examples", 0)
-        return count
+    def learn_all(self) -> int:
+        """Let all that was shown become examples, and be learned; gives how many there were.
 
-    def learned(self, expected: int) -> None:
-        """Come back when exactly so many examples were applied since the learner started.
-
-        What was shown and not clicked becomes an example when later events have come, of every
-        partition.
+        Since the start of the learner. What was shown and not clicked becomes an example when
+        later events have come, of every partition.
         """
         users = [f"clock-{number}" for number in range(8)]
 
-        def applied() -> bool:
+        def learned() -> Mapping[str, Any] | None:
             for user in users:
                 self.event(user)
-            return self.examples() >= expected
+            parts = self.get("/v1/status")
+            shards = [status for part, status in parts.items() if part.startswith("shard")]
+            waiting = [one["pending"] + one["unsent"] for one in shards if not one["starting"]]
+            if len(waiting) == len(shards) > 0 and sum(waiting) == 0 and "learner" in parts:
+                learner: Mapping[str, Any] = parts["learner"]
+                return None if learner["pending_examples"] else learner
+            return None
 
-        until(applied)
-        time.sleep(2.5)  # two posts of the learner: more would show
-        assert self.get("/v1/status")["learner"]["examples"] == expected
+        time.sleep(_POSTED_S)
+        until(learned)
+        time.sleep(_POSTED_S)
+        examples: int = until(learned)["examples"]
+        return examples
 
     def summary(self) -> Mapping[str, Any]:
         """What the last stop has written."""
@@ -218,5 +235,5 @@ class LiveSystem:
             "FRESHRANK_KAFKA__PARTITIONS": "2",
             "FRESHRANK_REDIS__URL": self.redis.url,
             "FRESHRANK_SERVE__PORT": str(self._port),
-            "FRESHRANK_STATE": str(self._folder / "state"),
+            "FRESHRANK_STATE": str(self._state),
         }
