@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from whole_system import SHOW, WholeSystem, until
 
@@ -22,7 +23,7 @@ def test_without_redis_scores_go_on_and_say_what_they_rest_on(system: WholeSyste
     assert answer["features"]["source"] == "last_known"
     assert answer["features"]["offset"] == offset
     assert system.score("stranger")["features"]["source"] == "default"
-    assert until(lambda: (system.readiness() or {}).keys()) == {"online_store"}
+    assert list(until(system.readiness)) == ["online_store"]
     _, meanwhile = system.event("known")
 
     system.redis.start()  # empty
@@ -73,7 +74,7 @@ def test_a_killed_replica_is_ready_again_only_with_weights(system: WholeSystem) 
     assert Version.parse(system.score("reader")["model"]["version"]) >= before
 
 
-def scores_until_a_newer_epoch(system: WholeSystem, before: Version) -> list[dict[str, object]]:
+def scores_until_a_newer_epoch(system: WholeSystem, before: Version) -> list[Any]:
     """Answers, each of which had to be a 200, from now until the weights are of a later epoch."""
     answers = []
     deadline = time.monotonic() + RESTART_S

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from freshrank.actors.errors import Unavailable
-from freshrank.deploy.processes import Child, ask, free_port, listens
+from freshrank.deploy.processes import Child, ask, children_apart, free_port, listens
 
 SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
 STUBBORN = [
@@ -105,6 +105,20 @@ def test_a_child_is_gone_when_its_parent_was_killed(how: signal.Signals, tmp_pat
         os.kill(parent.pid, how)
         parent.wait(20)
     wait_gone(pid)
+
+
+def test_what_python_code_forks_apart_leads_a_session_of_its_own() -> None:
+    def session() -> int:
+        # As Ray starts its servers.
+        with subprocess.Popen(SLEEP, preexec_fn=lambda: None) as server:  # noqa: PLW1509
+            found = os.getsid(server.pid) - server.pid
+            server.kill()
+        return found
+
+    assert session() != 0
+    with children_apart():
+        assert session() == 0
+    assert session() != 0
 
 
 def test_nobody_listens_on_a_free_port() -> None:
