@@ -177,26 +177,23 @@ class Follower:
         return None if then_ms is None else max(0, self._clock.now_ms() - then_ms)
 
     def _take_all(self, deltas: Sequence[Delta]) -> None:
-        if self._differs and deltas and deltas[0].base is None and not self._holds(deltas[-1]):
+        """Apply `deltas`, which lead on from each other, unless their epoch is held back."""
+        if not deltas:
+            return
+        # A snapshot may be older than the deltas behind it: what all lead to is what counts.
+        first, newest = deltas[0], deltas[-1]
+        if self._holds(newest):
+            self._seen = newest.version
+        elif self._is_strange(newest) and first.base is not None:
+            self._seen = None  # the held-back epoch has caught up: the next poll takes it whole
+        elif self._differs and first.base is None:
             self._weights.replace(deltas)
             self._differs = False
-            self._taken(deltas[-1])
-            return
-        for delta in deltas:
-            if not self._take(delta):
-                return
-
-    def _take(self, delta: Delta) -> bool:
-        """Apply `delta` unless its epoch is held back; False: the rest of the list is void."""
-        if self._holds(delta):
-            self._seen = delta.version
-            return True
-        if self._is_strange(delta) and delta.base is not None:
-            self._seen = None  # the held-back epoch has caught up: the next poll takes it whole
-            return False
-        self._weights.apply(delta)
-        self._taken(delta)
-        return True
+            self._taken(newest)
+        else:
+            for delta in deltas:
+                self._weights.apply(delta)
+                self._taken(delta)
 
     def _holds(self, delta: Delta) -> bool:
         """Whether the held weights are kept, for those of `delta` contain less."""

@@ -33,8 +33,9 @@ def test_without_redis_scores_go_on_and_say_what_they_rest_on(system: WholeSyste
 
 
 def test_without_the_learner_scores_go_on_and_their_age_grows(system: WholeSystem) -> None:
+    learned = system.learn_all()
     system.score("patient", show=SHOW)
-    system.learn_all()
+    assert system.learn_all() == learned + SHOW
     before = system.version()
     system.kill_process("ray::LearnerHost")
     answers = scores_until_a_newer_epoch(system, before)
@@ -45,6 +46,7 @@ def test_without_the_learner_scores_go_on_and_their_age_grows(system: WholeSyste
     ages = [one["model"]["age_ms"] for one in answers if one["model"]["version"] == str(before)]
     assert ages == sorted(ages) and ages[-1] > ages[0]
     assert versions[-1].epoch == before.epoch + 1
+    assert system.learn_all() == learned + SHOW
 
 
 def test_a_killed_shard_goes_on_and_applies_nothing_twice(system: WholeSystem) -> None:

@@ -198,9 +198,9 @@ class WholeSystem:
         return Version.parse(self.get("/v1/model")["version"])
 
     def learn_all(self) -> int:
-        """Let all that was shown become examples, and be learned; gives how many there were.
+        """Let all that was shown become examples, and be learned; gives how many there were ever.
 
-        Since the start of the learner. What was shown and not clicked becomes an example when
+        What was shown and not clicked becomes an example when
         later events have come, of every partition.
         """
         users = [f"clock-{number}" for number in range(8)]

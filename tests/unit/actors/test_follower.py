@@ -149,6 +149,22 @@ def test_a_replica_keeps_its_weights_until_the_new_epoch_has_learned_as_much() -
     assert not follower.holding_back
 
 
+def test_a_snapshot_from_before_the_new_epoch_caught_up_is_taken_with_what_follows_it() -> None:
+    # The learner makes a snapshot once, and gives it as long as its deltas lead on from it.
+    caught_up = [whole(2, 0, {0: (4,)}), on(2, 1, {0: (9,)})]
+    follower, source, _ = follow(
+        [whole(1, 9, {0: (9,)})],
+        [whole(2, 0, {0: (4,)})],
+        [on(2, 1, {0: (9,)})],
+        caught_up,
+        hold_epochs=True,
+    )
+    asyncio.run(run_through(follower, source))
+    assert source.asked == [None, Version(1, 9), Version(2, 0), None, Version(2, 1)]
+    assert follower.version == Version(2, 1)
+    assert not follower.holding_back
+
+
 def test_a_replica_takes_a_new_epoch_that_has_lost_nothing() -> None:
     follower, source, _ = follow(
         [whole(1, 9, {0: (9,)})], [whole(2, 0, {0: (9,), 1: (1,)})], hold_epochs=True
