@@ -139,7 +139,12 @@ class KafkaSource:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             async with _translated(self._deadline_s):
-                await consumer.stop()
+                leaving = asyncio.ensure_future(consumer.stop())
+                await asyncio.wait([leaving])
+                # The client cancels what is under way to a broker that is away, and then takes
+                # that for a cancellation of its own.
+                if not leaving.cancelled():
+                    leaving.result()
 
     def _started(self) -> aiokafka.AIOKafkaConsumer:
         if self._consumer is None:
