@@ -190,7 +190,6 @@ class KafkaSink:
         self._under_way = 0
         self._failures = 0
         self._rejecting: aiokafka.AIOKafkaProducer | None = None
-        self._alone = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect. Raises Unavailable."""
@@ -219,7 +218,15 @@ class KafkaSink:
             # Not idempotent: the client counts on after a record that the broker refuses, and all
             # later ones of its partition would be out of order. Once more than once does no harm.
             self._rejecting = await self._connected(idempotent=False)
-        await asyncio.gather(*(self._reject(suffix, one) for one in records))
+        writes = (self._write_cut(suffix, one, _LARGEST_REJECTED) for one in records)
+        answers = await asyncio.gather(*writes, return_exceptions=True)
+        for error in answers:
+            if isinstance(error, BaseException) and not _too_large(error):
+                raise error
+        # It may be the batch that was too large: each of it goes alone, and is cut if it must.
+        for one, error in zip(records, answers, strict=True):
+            if error is not None:
+                await self._write_alone(suffix, one)
 
     @property
     def failures(self) -> int:
@@ -279,16 +286,6 @@ class KafkaSink:
         self._under_way -= len(records)
         self._failures += len(records) - sum(map(_succeeded, written))
 
-    async def _reject(self, suffix: str, one: RejectedRecord) -> None:
-        try:
-            await self._write_cut(suffix, one, _LARGEST_REJECTED)
-        except Unavailable as error:
-            if not _too_large(error):
-                raise
-            # It may be the batch that was too large: each of it goes alone, and is cut if it must.
-            async with self._alone:
-                await self._write_alone(suffix, one)
-
     async def _write_alone(self, suffix: str, one: RejectedRecord) -> None:
         keep = _LARGEST_REJECTED
         while True:
@@ -326,7 +323,7 @@ def _succeeded(written: asyncio.Future[aiokafka.RecordMetadata]) -> bool:
     return written.done() and not written.cancelled() and written.exception() is None
 
 
-def _too_large(error: Unavailable) -> bool:
+def _too_large(error: BaseException) -> bool:
     return isinstance(error.__cause__, MessageSizeTooLargeError)
 
 

@@ -57,9 +57,11 @@ class Rejects:
         """Write all that waits now; False if that did not work in time."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                if self._flushing is not None:
-                    await asyncio.shield(self._flushing)
-                await self._note(self.flush())
+                for _ in range(2):  # what came too late for a round that was under way
+                    self.flush_in_background()
+                    if self._flushing is not None:
+                        # Goes on when patience ends: what was sent twice would be there twice.
+                        await asyncio.shield(self._flushing)
         except TimeoutError:
             self.trouble = "kafka: no answer"
         return not any(self._waiting.values())

@@ -81,7 +81,7 @@ TOML = {
     "an unknown key": ("[kafka]\nboostrap = 'a:1'", "shop.toml: kafka.boostrap", "bootstrap, part"),
     "an unknown section": ("[kafak]\nx = 1", "shop.toml: kafak", "Known here: kafka, redis, shard"),
     "a key outside its section": ("partitions = 3", "shop.toml: partitions", "Known here: kafka"),
-    "a value for a section": ("kafka = 'a:1'", "shop.toml: kafka", "'a:1'"),
+    "a value for a section": ("kafka = 'a:1'", "shop.toml: kafka", "valid dictionary"),
     "a wrong type": ("[shards]\ncount = 'two'", "shop.toml: shards.count", "valid integer"),
     "a value too small": ("[kafka]\npartitions = 0", "kafka.partitions", "greater than or equal"),
     "a value too large": ("[kafka]\npartitions = 10001", "kafka.partitions", "less than or equal"),
@@ -127,7 +127,7 @@ def test_an_address_of_a_broker_that_is_none(freshrank: CommandLine, bootstrap: 
 )
 def test_a_url_of_a_redis_that_is_none(freshrank: CommandLine, url: str) -> None:
     said = freshrank.fails("run", "pipeline.py", REDIS__URL=url, KAFKA__BOOTSTRAP=closed())
-    assert "is not a URL of a Redis. Say redis://host:port/db." in said
+    assert "is not a URL of a Redis. Say redis://host:port/db" in said
 
 
 def test_a_password_in_a_wrong_url_is_not_shown(freshrank: CommandLine) -> None:
@@ -178,9 +178,8 @@ def test_a_wrong_password_of_redis(
     url = f"redis://{password}127.0.0.1:{guarded_redis}/0"
     said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP=kafka.bootstrap, REDIS__URL=url)
     assert said.startswith("redis: ")
-    assert "authenticated" in said or "password" in said.partition(". See")[0]
-    assert "redis://user:password@host:port/db" in said
-    assert "wrong" not in said
+    assert "the server refuses who asks" in said
+    assert "Set FRESHRANK_REDIS__PASSWORD_FILE or FRESHRANK_REDIS__PASSWORD." in said
 
 
 def test_a_broker_in_place_of_a_redis(freshrank: CommandLine, kafka: Broker) -> None:
