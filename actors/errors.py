@@ -20,6 +20,22 @@ dead-letter topic, ``RequestError`` becomes a 4xx answer, and everything else st
 that met it and shows in its health.
 """
 
+# Characters of a reason that are kept: it may repeat what a record or a request says, and goes into
+# headers, answers and logs. Its end is kept because it names the field.
+_REASON_HEAD, _REASON_TAIL = 300, 100
+
+
+def bounded(reason: str) -> str:
+    r"""A reason that fits into a header or a line of a log, whatever input it repeats.
+
+    >>> bounded("a" * 1000).count("a"), bounded("half of a surrogate: \ud800")
+    (400, 'half of a surrogate: \\ud800')
+    """
+    text = reason.encode(errors="backslashreplace").decode()
+    if len(text) <= _REASON_HEAD + _REASON_TAIL:
+        return text
+    return f"{text[:_REASON_HEAD]} … {text[-_REASON_TAIL:]}"
+
 
 class FreshrankError(Exception):
     """The root: catch it at the outermost edge only.
@@ -59,17 +75,17 @@ class BadRecord(FreshrankError):
     """One record that cannot be decoded or breaks a stated rule; `reason` goes with it."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = bounded(reason)
+        super().__init__(self.reason)
 
 
 class RequestError(FreshrankError):
     """A REST request is wrong: `field` names the place, `reason` what to mend."""
 
     def __init__(self, field: str, reason: str, status: int = 422) -> None:
-        super().__init__(f"{field}: {reason}")
-        self.field = field
-        self.reason = reason
+        self.field = bounded(field)
+        self.reason = bounded(reason)
+        super().__init__(f"{self.field}: {self.reason}")
         self.status = status
 
 

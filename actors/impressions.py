@@ -47,7 +47,9 @@ def decode_impression(payload: bytes) -> Impression:
     """Read a payload; raises BadRecord when it is not one."""
     try:
         return _decoder.decode(payload)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except RecursionError as error:
+        raise BadRecord("not an impression: nested too deeply") from error
+    except ValueError as error:  # msgspec's own errors, and text that is no UTF-8
         raise BadRecord(f"not an impression: {error}") from error
 
 

@@ -33,6 +33,12 @@ def covers(reached: Cut, wanted: Cut) -> bool:
     return all(have >= want for have, want in zip(reached, wanted, strict=True))
 
 
+LONGEST_KEY = 256
+"""Characters of an entity's key and of an event's id. Those that people or shops use are far
+shorter; without a bound a few records or requests could fill the memory that is bounded by the
+number of entities."""
+
+
 class Version(NamedTuple):
     """A version of the weights; a later one is greater.
 

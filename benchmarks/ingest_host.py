@@ -87,7 +87,7 @@ async def measure(place: Place, count: int) -> IngestResult:
     pipeline = shop_file(place.topic, place.name).load()
     warm_up(pipeline)
     settings, clock = Settings(), SystemClock()
-    partitions = await prepare_topics(pipeline, place.bootstrap, settings.kafka.partitions)
+    partitions = await prepare_topics(pipeline, place.bootstrap, settings)
     sink, store = KafkaSink(place.bootstrap), RedisStore(place.redis_url, f"fr:{place.name}")
     board = RedisBoard(place.redis_url, f"fr:{place.name}")
     core = assembly.learner(pipeline, settings.learner)

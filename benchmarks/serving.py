@@ -58,7 +58,7 @@ def _rounds(
     pipeline, rng = shop_file().load(), np.random.default_rng(0)
     now_ms = time.time_ns() // 1_000_000
     bootstrap, redis_url = outside.broker.bootstrap, outside.redis.url
-    asyncio.run(prepare_topics(pipeline, bootstrap, Settings().kafka.partitions))
+    asyncio.run(prepare_topics(pipeline, bootstrap, Settings()))
     asyncio.run(write_rows(pipeline, redis_url, user_history(USERS, now_ms, rng), now_ms))
     bodies = score_bodies(BODIES, USERS, CANDIDATES, rng)
     rounds = []

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from freshrank.benchmarks import registry
 from freshrank.benchmarks.registry import BenchOptions
+from freshrank.deploy.outside import check_summary
 
 
 def run_bench(name: str, options: BenchOptions, json_file: Path | None) -> None:
@@ -20,6 +21,7 @@ def run_bench(name: str, options: BenchOptions, json_file: Path | None) -> None:
             table.add_row(bench, line)
         console.print(table)
         return
+    check_summary(json_file)
     report = registry.run_bench(name, options, console)
     report.print(console)
     if json_file is not None:

@@ -65,7 +65,7 @@ class GivenBroker(Server):
     def start(self) -> None:
         """Raises Unavailable when none of its addresses can be connected to."""
         if not any(listens(host, port, _GIVEN_TIMEOUT_S) for host, port in self._addresses):
-            raise Unavailable("kafka", f"nobody listens at {self.bootstrap}; is the broker up?")
+            raise Unavailable("kafka", f"nobody listens at {self.bootstrap}")
 
     def stop(self) -> None:
         """Leave it alone."""
@@ -160,7 +160,7 @@ def _address(text: str) -> tuple[str, int]:
     (('broker-1.shop', 9092), ('::1', 9092))
     """
     host, colon, port = text.strip().rpartition(":")
-    if not (host and colon and port.isdigit()):
+    if not (host and colon and port.isdecimal() and int(port) < 65_536):
         raise ConfigError(
             "kafka",
             f"{text!r} is not the address of a broker",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
+import tempfile
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
@@ -168,16 +170,45 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line; errors of ours are one line each, with place and fix."""
+    """Run the command line. An error is told without a trace, and is the exit status.
+
+    2: the user can mend it, and is told the place and the fix. 1: something went wrong while
+    running: one line, and a file with the trace where there is one.
+    """
     try:
         app()
+    except ConfigError as error:
+        _tell(str(error))
+        sys.exit(2)
     except FreshrankError as error:
-        console = Console(stderr=True, soft_wrap=True)
-        console.print("error:", style="bold red", end=" ")
-        console.print(str(error), markup=False, highlight=False)
-        if isinstance(error, ConfigError):
-            sys.exit(2)
+        _tell_one_line(str(error))
         sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the outermost edge: it is told and written down
+        told = "".join(traceback.format_exception_only(error)).strip()
+        _tell_one_line(
+            f"unexpected {told}\n{''.join(traceback.format_exception(error))}",
+            "a mistake of ours, please report it",
+        )
+        sys.exit(1)
+
+
+def _tell(problem: str) -> None:
+    console = Console(stderr=True, soft_wrap=True)
+    console.print("error:", style="bold red", end=" ")
+    console.print(problem, markup=False, highlight=False)
+
+
+def _tell_one_line(problem: str, remark: str = "in full") -> None:
+    """Tell the first line of a problem; what else there is, such as a trace, goes into a file."""
+    first, _, rest = problem.partition("\n")
+    if rest.strip():
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", errors="replace", prefix="freshrank-", suffix=".log",
+            delete=False,
+        ) as file:  # fmt: skip
+            file.write(f"{' '.join(sys.argv)}\n{problem}\n")
+        first = f"{first} ({remark}: {file.name})"
+    _tell(first)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
 from freshrank.deploy import ray_environment
 from freshrank.deploy.pipeline_file import PipelineFile
+from freshrank.deploy.processes import free_port
 from freshrank.deploy.settings import Settings
 
 # The frozen copy is taken after this share of the run, or after so many seconds if that is less:
@@ -59,6 +60,15 @@ def demo_run(kafka: str, redis: str, port: int) -> Run:
 def user_run(file: Path, config: Path | None, address: str | None) -> Run:
     """A pipeline of the user's own."""
     return Run(PipelineFile.read(file), Settings.load(config), address)
+
+
+def on_a_port(run: Run) -> Run:
+    """Settle which port it is where any will do: HAProxy has to be told one."""
+    serve = run.settings.serve
+    if serve.port != 0:
+        return run
+    settled = serve.model_copy(update={"port": free_port()})
+    return replace(run, settings=run.settings.model_copy(update={"serve": settled}))
 
 
 def start(run: Run) -> None:

@@ -20,13 +20,20 @@ from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.protocols import Status
 from freshrank.deploy import memory_needs, topology
 from freshrank.deploy.blocking import BlockingCalls
-from freshrank.deploy.commands import Run
+from freshrank.deploy.commands import Run, on_a_port
 from freshrank.deploy.demo_traffic import DemoTraffic
 from freshrank.deploy.figures import Figures, Gauge
 from freshrank.deploy.hosts import Site
-from freshrank.deploy.outside import Outside, outside_of, prepare_state, prepare_topics
-from freshrank.deploy.processes import listens
+from freshrank.deploy.outside import (
+    Outside,
+    check_summary,
+    outside_of,
+    prepare_state,
+    prepare_topics,
+)
+from freshrank.deploy.processes import check_port
 from freshrank.deploy.screen import Screen
+from freshrank.deploy.settings import STARTED_HERE
 from freshrank.deploy.supervisor import Supervisor
 from freshrank.examples.keepalive import KeepAliveClient
 
@@ -57,11 +64,11 @@ class _Operation:
     """One run."""
 
     def __init__(self, run: Run, screen: Screen) -> None:
-        self._run = run
+        self._run = on_a_port(run)
         self._screen = screen
         self._stop = asyncio.Event()
         self._pipeline = run.file.load()
-        settings = run.settings.serve
+        settings = self._run.settings.serve
         self._url = f"http://{settings.host}:{settings.port}"
         self._state = run.settings.state_folder(self._pipeline.name)
         self._calls = BlockingCalls()
@@ -74,7 +81,10 @@ class _Operation:
     async def run(self) -> None:
         """All of it."""
         self._listen_for_signals()
-        self._check_port()
+        if self._run.address is None:
+            check_port(self._run.settings.serve.host, self._run.settings.serve.port)
+        topology.check_address(self._run.address)
+        check_summary(self._run.json_file)
         prepare_state(self._state, self._run.settings.kafka.bootstrap, self._screen.say)
         outside = outside_of(self._pipeline, self._run.settings, self._state, self._screen.say)
         try:
@@ -99,15 +109,6 @@ class _Operation:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
             loop.add_signal_handler(number, self._stop.set)
-
-    def _check_port(self) -> None:
-        settings = self._run.settings.serve
-        if self._run.address is None and listens(settings.host, settings.port):
-            raise ConfigError(
-                f"port {settings.port}",
-                "somebody listens there already",
-                "Choose another: --port, or FRESHRANK_SERVE__PORT.",
-            )
 
     def _check_memory(self, partitions: int) -> None:
         """Say what may come to be needed; raises ConfigError when one machine has not got it."""
@@ -135,8 +136,12 @@ class _Operation:
         """Start, and then watch until the time is over."""
         run, say = self._run, self._screen.say
         say(f"starting Ray, Kafka ({run.settings.kafka.bootstrap}) and Redis")
+        preparing = asyncio.ensure_future(self._site(outside))
+        if run.settings.kafka.bootstrap not in STARTED_HERE:
+            # A mistake about a broker that others run is told before anything is started.
+            await preparing
         connecting = self._calls.run(topology.connect, run.address)
-        _, site = await asyncio.gather(connecting, self._site(outside))
+        _, site = await asyncio.gather(connecting, preparing)
         self._listen_for_signals()  # Ray has put handlers of its own in their place
         say(f"starting the learner, {run.settings.shards.count} shard(s) and the endpoint")
         system = topology.build(site)
@@ -153,14 +158,13 @@ class _Operation:
         """Start what is outside, and say where it is."""
         await outside.start(self._calls.run)
         settings, bootstrap = self._run.settings, outside.broker.bootstrap
-        security, wanted = settings.kafka.security(), settings.kafka.partitions
-        count = await prepare_topics(self._pipeline, bootstrap, wanted, security)
+        count = await prepare_topics(self._pipeline, bootstrap, settings)
         self._check_memory(count)
         return Site(
             file=self._run.file,
             settings=settings,
             bootstrap=bootstrap,
-            kafka_security=security,
+            kafka_security=settings.kafka.security(),
             redis_url=outside.redis.url,
             state=self._state,
             partitions=count,
@@ -276,7 +280,7 @@ def _leave(failure: BaseException | None) -> NoReturn:
         sys.stderr.write(f"error: {failure}\n")
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1 if failure is not None else 0)
+    os._exit(0 if failure is None else 2 if isinstance(failure, ConfigError) else 1)
 
 
 async def _statuses(client: KeepAliveClient) -> dict[str, Status]:

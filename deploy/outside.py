@@ -1,21 +1,26 @@
-"""The parts that are not ours: a broker, a Redis, their topics, and the state that fits to them."""
+"""The parts that are not ours: a broker, a Redis, their topics, and the state that fits to them.
+
+What is not there, or is not as it has to be, when a run begins is for its user to mend: a
+ConfigError. What goes away later is Unavailable.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy.brokers import Broker, open_broker
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.redis_server import RedisServer
-from freshrank.deploy.settings import Settings
+from freshrank.deploy.settings import STARTED_HERE, Settings
 from freshrank.feature_actors.kafka import ensure_topics, partition_count
-from freshrank.feature_actors.kafka_security import OPEN, KafkaSecurity
 from freshrank.feature_actors.online_store import check_access
 
 EMBEDDED = "embedded"
@@ -26,6 +31,13 @@ Offload: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 # In the state folder: which kind of broker its offsets belong to.
 _MARKER = "broker"
 
+_FIXES = {
+    "kafka": "See that it is up, and that kafka.bootstrap (FRESHRANK_KAFKA__BOOTSTRAP, --kafka) "
+    "is its address.",
+    "redis": "See that it is up, and that redis.url (FRESHRANK_REDIS__URL, --redis) is right: "
+    "redis://user:password@host:port/db.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Outside:
@@ -35,15 +47,16 @@ class Outside:
     redis: RedisServer
 
     async def start(self, offload: Offload = asyncio.to_thread) -> None:
-        """Start both at the same time. Raises Unavailable and ConfigError."""
+        """Start both at the same time, or look whether they answer. Raises ConfigError."""
         parts = (self.broker, self.redis)
-        answers = await asyncio.gather(
-            *(offload(part.start) for part in parts), return_exceptions=True
-        )
-        for answer in answers:  # both have ended, so that `stop` finds whatever was started
-            if isinstance(answer, BaseException):
-                raise answer
-        await check_access(self.redis.url)
+        with _to_mend():
+            answers = await asyncio.gather(
+                *(offload(part.start) for part in parts), return_exceptions=True
+            )
+            for answer in answers:  # both have ended, so that `stop` finds whatever was started
+                if isinstance(answer, BaseException):
+                    raise answer
+            await check_access(self.redis.url)
 
     async def stop(self) -> None:
         """Stop what was started here."""
@@ -71,23 +84,34 @@ def side_topics(pipeline: Pipeline) -> list[str]:
     return [*dead, f"{pipeline.stream.topic}.late", pipeline.alerts_topic]
 
 
-async def prepare_topics(
-    pipeline: Pipeline, bootstrap: str, partitions: int, security: KafkaSecurity = OPEN
-) -> int:
+async def prepare_topics(pipeline: Pipeline, bootstrap: str, settings: Settings) -> int:
     """Make the topics that are missing; gives the number of partitions that the stream has.
 
-    Raises ConfigError when the impressions are not partitioned as the stream is.
+    Raises ConfigError when the impressions are not partitioned as the stream is, when there are
+    not enough partitions for the shards, and when the broker does not answer.
     """
-    others = [*pipeline.topics[1:], *side_topics(pipeline)]
-    await ensure_topics(bootstrap, [pipeline.stream.topic], partitions, security=security)
-    count = await partition_count(bootstrap, pipeline.stream.topic, security=security)
+    with _to_mend():
+        return await _prepared(pipeline, bootstrap, settings)
+
+
+async def _prepared(pipeline: Pipeline, bootstrap: str, settings: Settings) -> int:
+    topics, shards, security = pipeline.topics, settings.shards.count, settings.kafka.security()
+    others = [*topics[1:], *side_topics(pipeline)]
+    await ensure_topics(bootstrap, topics[:1], settings.kafka.partitions, security=security)
+    count = await partition_count(bootstrap, topics[0], security=security)
+    if count < shards:
+        raise ConfigError(
+            "shards.count",
+            f"{shards} shards, but topic {topics[0]!r} has {count} partitions",
+            f"Take {count} or fewer (FRESHRANK_SHARDS__COUNT), or give the topic more partitions.",
+        )
     await ensure_topics(bootstrap, others, count, security=security)
-    for topic in pipeline.topics[1:]:
+    for topic in topics[1:]:
         found = await partition_count(bootstrap, topic, security=security)
         if found != count:
             raise ConfigError(
                 f"topic {topic!r}",
-                f"it has {found} partitions and {pipeline.stream.topic!r} has {count}",
+                f"it has {found} partitions and {topics[0]!r} has {count}",
                 "Give both the same number: a user's records have to meet in one place.",
             )
     return count
@@ -97,9 +121,21 @@ def prepare_state(folder: Path, kafka: str, say: Callable[[str], None]) -> None:
     """Make the state folder, or put one aside whose offsets no broker knows any more.
 
     The embedded broker forgets its topics when it stops, so what was learned from them cannot
-    be continued: offsets would begin at 0 again.
+    be continued: offsets would begin at 0 again. Raises ConfigError when the folder cannot be
+    used.
     """
-    kind = kafka if kafka in (EMBEDDED, "apache") else "given"
+    try:
+        _prepare_state(folder, kafka, say)
+    except OSError as error:
+        raise ConfigError(
+            str(folder),
+            f"the state cannot be kept there: {error.strerror}",
+            "Give a folder that can be written (FRESHRANK_STATE).",
+        ) from error
+
+
+def _prepare_state(folder: Path, kafka: str, say: Callable[[str], None]) -> None:
+    kind = kafka if kafka in STARTED_HERE else "given"
     marker = folder / _MARKER
     if marker.exists():
         before = marker.read_text(encoding="utf-8")
@@ -119,3 +155,29 @@ def prepare_state(folder: Path, kafka: str, say: Callable[[str], None]) -> None:
             )
     folder.mkdir(parents=True, exist_ok=True)
     marker.write_text(kind, encoding="utf-8")
+
+
+def check_summary(path: Path | None) -> None:
+    """Raise ConfigError when the summary could not be written at the end."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        problem = "it is a folder" if path.is_dir() else None
+    except OSError as error:
+        problem = error.strerror
+    if problem is None and not os.access(path if path.exists() else path.parent, os.W_OK):
+        problem = "it may not be written"
+    if problem is not None:
+        raise ConfigError(
+            str(path), f"no place for the summary: {problem}", "Give another (--json)."
+        )
+
+
+@contextlib.contextmanager
+def _to_mend() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as error:
+        fix = _FIXES.get(error.part, "See what it says.")
+        raise ConfigError(error.part, error.reason, fix) from error

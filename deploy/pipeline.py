@@ -115,9 +115,21 @@ class Pipeline:
             raise ConfigError(
                 f"{place}.context", "a string, not a list of fields", f'Write ["{self.context}"].'
             )
+        if not isinstance(self.context, Sequence):
+            raise ConfigError(
+                f"{place}.context",
+                f"{self.context!r} is no list of fields",
+                'Write what a candidate carries, as in ["item_id"].',
+            )
         for index, name in enumerate(self.context):
             self.stream.fields.require(name, f"{place}.context[{index}]")
         self.label.check(self.stream.fields)
+        if isinstance(self.label, Joined) and self.label.on == self.stream.key.key:
+            raise ConfigError(
+                f"{place}.label.on",
+                f"{self.label.on!r} names who was shown something, not what",
+                "Name the field of the item that was shown.",
+            )
         if isinstance(self.label, Joined) and self.label.on not in self.context:
             raise ConfigError(
                 f"{place}.label.on",

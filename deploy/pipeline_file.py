@@ -71,12 +71,12 @@ class PipelineFile:
             raise ConfigError(
                 f"{self.path}:{error.lineno}", f"syntax error: {error.msg}", "Mend that line."
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise self._with_line(error) from error
         return module
 
-    def _with_line(self, error: Exception) -> ConfigError:
+    def _with_line(self, error: BaseException) -> ConfigError:
         """Say where in the file `error` came from."""
         lines = [
             frame.lineno

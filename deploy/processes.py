@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import ConfigError, Unavailable
 
 # Run between us and the server: asks the kernel to kill this process when its parent is gone
 # (PR_SET_PDEATHSIG = 1), then becomes the server. A program of its own, because code between fork
@@ -181,6 +182,22 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ConfigError unless we could listen there."""
+    place = f"serve.port {port} of {host}"
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        fix = "Choose another: --port, or FRESHRANK_SERVE__PORT (and FRESHRANK_SERVE__HOST)."
+        problem = "somebody listens there already"
+        if error.errno != errno.EADDRINUSE:
+            problem = f"we cannot listen there: {error.strerror}"
+        raise ConfigError(place, problem, fix) from error
 
 
 def listens(host: str, port: int, timeout_s: float = 1.0) -> bool:

@@ -36,7 +36,7 @@ class RedisServer(Server):
     """
 
     def __init__(self, url: str | None = None) -> None:
-        self._given = url
+        self._given = None if url is None else _address(url)
         self._url = url
         self._child: Child | None = None
 
@@ -50,7 +50,9 @@ class RedisServer(Server):
     def start(self) -> None:
         """Make it answer; raises ConfigError without a program, Unavailable when it fails."""
         if self._given is not None:
-            _check_given(self._given)
+            host, port = self._given
+            if host and not listens(host, port, _GIVEN_TIMEOUT_S):
+                raise Unavailable("redis", f"nobody listens at {host}:{port}")
             return
         program = find_redis()
         port = free_port()
@@ -109,18 +111,20 @@ def without_secrets(url: str) -> str:
     return f"{scheme}{slashes}{place}" if at and slashes else place
 
 
-def _check_given(url: str) -> None:
+def _address(url: str) -> tuple[str, int]:
+    """Host and port of a Redis ("" for a socket of this machine); raises ConfigError.
+
+    >>> _address("redis://:secret@cache.shop/0"), _address("unix:///run/redis.sock")
+    (('cache.shop', 6379), ('', 6379))
+    """
     try:
         parts = urlsplit(url)
-        port = parts.port or _REDIS_PORT
+        host, port = parts.hostname or "localhost", parts.port or _REDIS_PORT
     except ValueError:  # whose text quotes what it takes for the port
         raise _no_url(url) from None
     if parts.scheme not in {"redis", "rediss", "unix"}:
         raise _no_url(url)
-    if parts.scheme != "unix":
-        host = parts.hostname or "localhost"
-        if not listens(host, port, _GIVEN_TIMEOUT_S):
-            raise Unavailable("redis", f"nobody listens at {host}:{port}; is it up?")
+    return ("" if parts.scheme == "unix" else host), port
 
 
 def _no_url(url: str) -> ConfigError:

@@ -25,6 +25,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Ints
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.local import LocalSystem, World
+from freshrank.deploy.outside import check_summary
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.settings import Settings
@@ -147,6 +148,7 @@ def read_history(module: ModuleType, file: str, data: Path) -> History:
 def run_replay(file: Path, data: Path, speed_up: float | None, json_file: Path | None) -> None:
     """The command: read, play with a progress bar, print what came of it."""
     console = Console()
+    check_summary(json_file)
     pipeline_file = PipelineFile.read(file)
     pipeline, module = pipeline_file.load(), pipeline_file.load_module()
     console.print(pipeline.describe(), markup=False, highlight=False)

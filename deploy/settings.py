@@ -43,7 +43,9 @@ class Section(BaseModel):
     """A table of the file: unknown keys are errors, and nothing changes after reading."""
 
     # What is wrong with a value is told, not the value: it may be, or hold, a secret.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 class WithPassword(Section):

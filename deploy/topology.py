@@ -34,7 +34,7 @@ from freshrank.actors.sharding import assign
 from freshrank.deploy import warm
 from freshrank.deploy.hosts import LearnerHost, ReplicaFactory, ShardHost, Site
 from freshrank.deploy.pipeline_file import PipelineFile
-from freshrank.deploy.processes import children_apart
+from freshrank.deploy.processes import children_apart, listens
 from freshrank.deploy.settings import STARTED_HERE, ServeSettings, Settings
 from freshrank.serve import deployment
 from freshrank.serve.deployment import ReplicaOptions
@@ -59,6 +59,9 @@ _SPARE_HELD_S = 0.2
 # Seconds for an actor to copy its weights.
 FREEZE_S = 5.0
 
+# Seconds: a cluster far away answers in tenths of one.
+_CLUSTER_TIMEOUT_S = 5.0
+
 
 def connect(address: str | None) -> None:
     """Start Ray on this machine, or join the cluster at `address`. Blocks for some seconds.
@@ -75,8 +78,30 @@ def connect(address: str | None) -> None:
                 logging_level=logging.ERROR,
                 object_store_memory=_OBJECT_STORE_BYTES,
             )
-    else:
+        return
+    try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise _no_cluster(address, str(error).partition("\n")[0]) from error
+
+
+def check_address(address: str | None) -> None:
+    """Raise ConfigError when nobody listens at the address of a cluster.
+
+    Ray itself would look for minutes, and then end this process.
+    """
+    if address is None or address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal() and int(port) < 65_536):
+        raise _no_cluster(address, "it is no address")
+    if not listens(host.strip("[]"), int(port), _CLUSTER_TIMEOUT_S):
+        raise _no_cluster(address, "nobody listens there")
+
+
+def _no_cluster(address: str, problem: str) -> ConfigError:
+    fix = "Name a cluster that is up: `auto`, `host:6379` or `ray://host:10001`."
+    return ConfigError(f"--address {address}", problem, fix)
 
 
 def learner_address(pipeline: str) -> RemoteActor:
@@ -117,10 +142,9 @@ def build(site: Site) -> System:
         site,
         on_gpu,
     )
-    count = min(site.settings.shards.count, site.partitions)
     shards = [
         spawn(ShardHost, ActorOptions(f"shard-{index}", namespace), site, index, owned, on_gpu)
-        for index, owned in enumerate(assign(site.partitions, count))
+        for index, owned in enumerate(assign(site.partitions, site.settings.shards.count))
     ]
     return System(learner, shards)
 
@@ -218,10 +242,16 @@ def _replica_options(settings: ServeSettings) -> ReplicaOptions:
 
 def _on_gpu(settings: Settings) -> bool:
     """Whether the learner computes the gradients, on a GPU."""
-    if settings.learner.device == "auto":
-        resources = cast(Callable[[], dict[str, float]], ray.cluster_resources)()
-        return resources.get("GPU", 0.0) >= 1.0
-    return settings.learner.device == "cuda"
+    device = settings.learner.device
+    if device == "cpu":
+        return False
+    resources = cast(Callable[[], dict[str, float]], ray.cluster_resources)()
+    found = resources.get("GPU", 0.0) >= 1.0
+    if device == "cuda" and not found:
+        raise ConfigError(
+            "learner.device", "cuda is wanted, and Ray knows of no GPU", 'Take "auto" or "cpu".'
+        )
+    return found
 
 
 def _namespace(pipeline: str) -> str:

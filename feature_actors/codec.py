@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import inspect
 
 from freshrank.actors.errors import BadRecord
-from freshrank.actors.messages import Ints, RecordBatch, RejectedRecord
+from freshrank.actors.messages import LONGEST_KEY, Ints, RecordBatch, RejectedRecord
 from freshrank.feature_actors.columns import Columns
 from freshrank.feature_actors.definitions import Stream
 
@@ -29,8 +29,10 @@ class Codec:
 
     A record is rejected, with a reason that names the field, when it is a tombstone, larger than
     `Stream.max_bytes`, not JSON, not of the schema (NaN and Infinity are no JSON numbers), when an
-    integer needs more than 64 bits, the key or the id is empty, or the event time is before 1970
-    or more than `Stream.max_ahead` after the broker's time of the record.
+    integer needs more than 64 bits, the key or the id is empty or longer than `LONGEST_KEY`
+    characters, or the event time is before 1970 or more than `Stream.max_ahead` after the broker's
+    time of the record. Fields that the schema does not name are passed over; of a field that is
+    named twice the last counts.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -132,7 +134,9 @@ def _rules(stream: Stream, name: str, described: inspect.Type) -> msgspec.Meta |
             ge=least if unbounded_below else None, le=2**63 - 1 if unbounded_above else None
         )
     if isinstance(described, inspect.StrType) and name in (stream.id, stream.key.key):
-        return msgspec.Meta(min_length=described.min_length or 1)
+        return msgspec.Meta(
+            min_length=described.min_length or 1, max_length=described.max_length or LONGEST_KEY
+        )
     return None
 
 

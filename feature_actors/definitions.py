@@ -57,8 +57,9 @@ __all__ = [
 # What may stand in a key of the online store, in a metric and in a JSON field alike.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-# Kafka's own rule for the names of topics.
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+# Kafka's own rule for the names of topics; "." and ".." are none, and five characters are left for
+# the name of the side topic, as in "plays.dead".
+_TOPIC = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,244}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +108,13 @@ class Stream:
         place = f"Stream({self.topic!r})"
         if not _TOPIC.fullmatch(self.topic):
             raise ConfigError(
-                place, "a topic's name is letters, digits, '.', '_' and '-'", "Take another name."
+                place,
+                "a topic's name is up to 244 letters, digits, '.', '_' and '-'",
+                "Take another name.",
             )
-        if self.max_bytes < 1:
+        if not isinstance(self.max_bytes, int) or self.max_bytes < 1:
             raise ConfigError(
-                f"{place}.max_bytes", f"{self.max_bytes} is no size", "Take 1 or more."
+                f"{place}.max_bytes", f"{self.max_bytes!r} is no size", "Take 1 or more."
             )
         duration_ms(self.dedup_within, f"{place}.dedup_within")
         duration_ms(self.max_ahead, f"{place}.max_ahead")

@@ -182,6 +182,8 @@ def _cross(
 ) -> tuple[str, list[tuple[int, int]]]:
     """Name and source pairs of a cross: of two single fields, or of a bag and a single one."""
     place = f"crosses {cross!r}"
+    if isinstance(cross, str) or len(cross) != 2:
+        raise ConfigError(place, "it is no pair", 'Write pairs, as in [("user_id", "item_id")].')
     for name in cross:
         if name not in columns:
             raise ConfigError(

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
@@ -18,7 +19,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.hashing import hash_ints, hash_text
 from freshrank.actors.messages import Bools
 from freshrank.feature_actors.columns import Columns
-from freshrank.feature_actors.fields import Fields, Kind
+from freshrank.feature_actors.fields import Field, Fields, Kind
 
 _ORDER: dict[str, Callable[[Any, Any], Bools]] = {
     "<": operator.lt,
@@ -128,6 +129,14 @@ class Combination(Expression):
         """Check both sides."""
         self.left.check(fields, place)
         self.right.check(fields, place)
+        wanted: dict[str, object] = {}
+        for one in _equalities(self):
+            if wanted.setdefault(one.name, one.constant) != one.constant:
+                raise ConfigError(
+                    f"{place} {self}",
+                    f"the field {one.name!r} is never {wanted[one.name]!r} and {one.constant!r}",
+                    "Combine them with |, or use isin.",
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +231,23 @@ def _equal(columns: Columns, name: str, constant: str | int | float) -> Bools:
     return np.equal(columns.number(name), constant)
 
 
+def _equalities(condition: Expression) -> Iterator[Comparison]:
+    """The comparisons with == that all have to hold for `condition` to hold."""
+    if isinstance(condition, Combination) and condition.symbol == "&":
+        yield from _equalities(condition.left)
+        yield from _equalities(condition.right)
+    elif isinstance(condition, Comparison) and condition.symbol == "==":
+        yield condition
+
+
+def _check_choice(field: Field, constant: object, place: str) -> None:
+    """Raise ConfigError when a field can never be `constant`."""
+    if field.choices and constant not in field.choices:
+        near = difflib.get_close_matches(str(constant), map(str, field.choices), n=1)
+        fix = f"Did you mean {near[0]!r}?" if near else f"It is one of {list(field.choices)}."
+        raise ConfigError(place, f"the field {field.name!r} is never {constant!r}", fix)
+
+
 def _check_constant(fields: Fields, name: str, constant: object, place: str) -> None:
     kind = fields.require(name, place).kind
     if isinstance(constant, str) != (kind is Kind.TEXT):
@@ -231,5 +257,6 @@ def _check_constant(fields: Fields, name: str, constant: object, place: str) -> 
             f"{type(constant).__name__}",
             "Compare with a constant of the field's type.",
         )
+    _check_choice(fields[name], constant, place)
     if not isinstance(constant, str) and not -(2**63) <= cast(float, constant) < 2**63:
         raise ConfigError(place, f"{constant!r} is no 64-bit value", "Take a smaller constant.")

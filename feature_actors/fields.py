@@ -27,6 +27,8 @@ class Field:
     kind: Kind
     optional: bool = False
     """Whether it may be None."""
+    choices: tuple[str | int, ...] = ()
+    """All that it can be, where the schema says so (a Literal); () where anything."""
 
 
 class Fields(Mapping[str, Field]):
@@ -49,11 +51,12 @@ class Fields(Mapping[str, Field]):
         self._known: dict[str, Field] = {}
         self._unusable: dict[str, str] = {}
         for one in described.fields:
-            kind, optional = _kind(one.type)
+            plain, optional = _without_none(one.type)
+            kind = _kind(plain)
             if kind is None:
                 self._unusable[one.name] = type(one.type).__name__.removesuffix("Type").lower()
             else:
-                self._known[one.name] = Field(one.name, kind, optional)
+                self._known[one.name] = Field(one.name, kind, optional, _choices(plain))
 
     def __getitem__(self, name: str) -> Field:
         return self._known[name]
@@ -87,20 +90,28 @@ class Fields(Mapping[str, Field]):
         return found
 
 
-def _kind(described: inspect.Type) -> tuple[Kind | None, bool]:
-    """The kind of a described type (None: unusable), and whether it may be None."""
+def _without_none(described: inspect.Type) -> tuple[inspect.Type, bool]:
+    """A described type without its None, and whether it had one."""
     if isinstance(described, inspect.UnionType):
         rest = [one for one in described.types if not isinstance(one, inspect.NoneType)]
         if len(rest) == 1:
-            return _kind(rest[0])[0], True
-        return None, False
+            return rest[0], True
+    return described, False
+
+
+def _choices(described: inspect.Type) -> tuple[str | int, ...]:
+    if not isinstance(described, inspect.LiteralType):
+        return ()
+    return tuple(one for one in described.values if isinstance(one, str | int))
+
+
+def _kind(described: inspect.Type) -> Kind | None:
+    """The kind of a described type; None: unusable."""
     if isinstance(described, inspect.LiteralType):
         kinds = {type(value) for value in described.values}
-        return {frozenset({str}): Kind.TEXT, frozenset({int}): Kind.INTEGER}.get(
-            frozenset(kinds)
-        ), False
+        return {frozenset({str}): Kind.TEXT, frozenset({int}): Kind.INTEGER}.get(frozenset(kinds))
     if isinstance(described, inspect.StrType):
-        return Kind.TEXT, False
+        return Kind.TEXT
     if isinstance(described, inspect.IntType | inspect.BoolType):
-        return Kind.INTEGER, False
-    return (Kind.NUMBER if isinstance(described, inspect.FloatType) else None), False
+        return Kind.INTEGER
+    return Kind.NUMBER if isinstance(described, inspect.FloatType) else None

@@ -10,7 +10,12 @@ import aiokafka
 import numpy as np
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import RecordBatch, RejectedRecord
@@ -27,8 +32,10 @@ _FETCH_PARTITION_BYTES = 4 << 20
 # A batch on its way to the broker: 65 events of 250 bytes each fill the client's own 16 kB.
 _WRITE_BATCH_BYTES = 128 << 10
 # A record larger than this is cut when it is rejected, in bytes: it may have come from a topic
-# whose limit is higher than that of its dead letters (1 MiB unless configured).
+# whose limit is higher than that of its dead letters (1 MiB unless configured). Where that limit
+# is lower still, a record that it refuses is cut to a quarter, again and again.
 _LARGEST_REJECTED = 900_000
+_CUT_TO = 4
 # Records that may wait in memory for the broker before `send_nowait` refuses.
 MOST_QUEUED = 10_000
 # Seconds that queued records gather before they go out together: a request to the broker for each
@@ -187,12 +194,66 @@ class KafkaSink:
         self._sending: set[asyncio.Task[None]] = set()
         self._under_way = 0
         self._failures = 0
+        self._rejecting: aiokafka.AIOKafkaProducer | None = None
 
     async def start(self) -> None:
         """Connect. Raises Unavailable."""
+        self._producer = await self._connected(idempotent=True)
+
+    async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+        """Write one record and wait until it is safe; gives (partition, offset)."""
+        producer = self._started()
+        async with _translated(self._deadline_s):
+            written = await producer.send(topic, value, key=key)
+            # Shielded: the client itself sets the result of what it gave away.
+            safe = await asyncio.shield(written)
+        return safe.partition, safe.offset
+
+    def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
+        """Queue one record; raises Unavailable when too many wait already."""
+        if len(self._queued) + self._under_way >= MOST_QUEUED:
+            raise Unavailable("kafka", f"{MOST_QUEUED} records wait for the broker")
+        if not self._queued:
+            asyncio.get_running_loop().call_later(GATHER_S, self._send_queued)
+        self._queued.append((topic, key, value))
+
+    async def reject(self, suffix: str, records: Sequence[RejectedRecord]) -> None:
+        """Write to ``<topic><suffix>``, with reason and origin as headers, and wait."""
+        if self._rejecting is None:
+            # Not idempotent: the client counts on after a record that the broker refuses, and all
+            # later ones of its partition would be out of order. Once more than once does no harm.
+            self._rejecting = await self._connected(idempotent=False)
+        writes = (self._write_cut(suffix, one, _LARGEST_REJECTED) for one in records)
+        answers = await asyncio.gather(*writes, return_exceptions=True)
+        for error in answers:
+            if isinstance(error, BaseException) and not _too_large(error):
+                raise error
+        # It may be the batch that was too large: each of it goes alone, and is cut if it must.
+        for one, error in zip(records, answers, strict=True):
+            if error is not None:
+                await self._write_alone(suffix, one)
+
+    @property
+    def failures(self) -> int:
+        """How many queued records were lost for good."""
+        return self._failures
+
+    async def stop(self) -> None:
+        """Write what is queued, within the deadline, and leave; safe to call twice."""
+        self._send_queued()
+        async with _translated(self._deadline_s):
+            await asyncio.gather(*self._sending)
+        producers = self._producer, self._rejecting
+        self._producer = self._rejecting = None
+        for producer in producers:
+            if producer is not None:
+                async with _translated(self._deadline_s):
+                    await producer.stop()
+
+    async def _connected(self, *, idempotent: bool) -> aiokafka.AIOKafkaProducer:
         producer = aiokafka.AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
-            enable_idempotence=True,
+            enable_idempotence=idempotent,
             acks="all",
             linger_ms=0,
             max_batch_size=_WRITE_BATCH_BYTES,
@@ -205,38 +266,7 @@ class KafkaSink:
         except BaseException:
             await producer.stop()
             raise
-        self._producer = producer
-
-    async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
-        """Write one record and wait until it is safe; gives (partition, offset)."""
-        return await self._write(topic, key, value)
-
-    def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
-        """Queue one record; raises Unavailable when too many wait already."""
-        if len(self._queued) + self._under_way >= MOST_QUEUED:
-            raise Unavailable("kafka", f"{MOST_QUEUED} records wait for the broker")
-        if not self._queued:
-            asyncio.get_running_loop().call_later(GATHER_S, self._send_queued)
-        self._queued.append((topic, key, value))
-
-    async def reject(self, suffix: str, records: Sequence[RejectedRecord]) -> None:
-        """Write to ``<topic><suffix>``, with reason and origin as headers, and wait."""
-        await asyncio.gather(*(self._reject(suffix, one) for one in records))
-
-    @property
-    def failures(self) -> int:
-        """How many queued records were lost for good."""
-        return self._failures
-
-    async def stop(self) -> None:
-        """Write what is queued, within the deadline, and leave; safe to call twice."""
-        self._send_queued()
-        async with _translated(self._deadline_s):
-            await asyncio.gather(*self._sending)
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            async with _translated(self._deadline_s):
-                await producer.stop()
+        return producer
 
     def _send_queued(self) -> None:
         if not self._queued:
@@ -261,33 +291,32 @@ class KafkaSink:
         self._under_way -= len(records)
         self._failures += len(records) - sum(map(_succeeded, written))
 
-    async def _reject(self, suffix: str, one: RejectedRecord) -> None:
-        headers = [
-            ("reason", one.reason.encode()),
-            ("topic", one.topic.encode()),
-            ("partition", b"%d" % one.partition),
-            ("offset", b"%d" % one.offset),
-        ]
-        value = one.value
-        if value is not None and len(value) > _LARGEST_REJECTED:
-            headers.append(("bytes", b"%d" % len(value)))
-            value = value[:_LARGEST_REJECTED]
-        key = f"{one.topic}-{one.partition}".encode()
-        await self._write(one.topic + suffix, key, value, headers)
+    async def _write_alone(self, suffix: str, one: RejectedRecord) -> None:
+        keep = _LARGEST_REJECTED
+        while True:
+            try:
+                await self._write_cut(suffix, one, keep)
+                return
+            except Unavailable as error:
+                size = min(keep, len(one.value or b""))
+                if size == 0 or not _too_large(error):
+                    raise
+                keep = size // _CUT_TO
 
-    async def _write(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes]] | None = None,
-    ) -> tuple[int, int]:
-        producer = self._started()
+    async def _write_cut(self, suffix: str, one: RejectedRecord, keep: int) -> None:
+        """Write at most `keep` bytes of a record, and say how many it had."""
+        headers, value = _origin(one), one.value
+        if value is not None and len(value) > keep:
+            headers.append(("bytes", b"%d" % len(value)))
+            value = value[:keep]
+        key = f"{one.topic}-{one.partition}".encode()
+        if self._rejecting is None:
+            raise Unavailable("kafka", "the sink has been stopped")
         async with _translated(self._deadline_s):
-            written = await producer.send(topic, value, key=key, headers=headers)
-            # Shielded: the client itself sets the result of what it gave away.
-            safe = await asyncio.shield(written)
-        return safe.partition, safe.offset
+            written = await self._rejecting.send(
+                one.topic + suffix, value, key=key, headers=headers
+            )
+            await asyncio.shield(written)
 
     def _started(self) -> aiokafka.AIOKafkaProducer:
         if self._producer is None:
@@ -297,6 +326,20 @@ class KafkaSink:
 
 def _succeeded(written: asyncio.Future[aiokafka.RecordMetadata]) -> bool:
     return written.done() and not written.cancelled() and written.exception() is None
+
+
+def _too_large(error: BaseException) -> bool:
+    return isinstance(error.__cause__, MessageSizeTooLargeError)
+
+
+def _origin(one: RejectedRecord) -> list[tuple[str, bytes]]:
+    """Reason and origin of a rejected record, as headers."""
+    return [
+        ("reason", one.reason.encode()),
+        ("topic", one.topic.encode()),
+        ("partition", b"%d" % one.partition),
+        ("offset", b"%d" % one.offset),
+    ]
 
 
 async def ensure_topics(

@@ -205,10 +205,14 @@ class PartitionState:
         recipe, counters = self.recipe, self.counters
         columns, dead = self._codec.decode(batch)
         outcome.dead.extend(dead)
-        fresh = self._dedup.fresh(columns.hashed(recipe.stream.id), columns.event_times_ms)
+        # An event whose clock is ahead must not move the partition's time: all others would be too
+        # old to be known again, or to count as labels.
+        stamps_ms = batch.timestamps_ms[np.searchsorted(batch.offsets, columns.offsets)]
+        times_ms = np.minimum(columns.event_times_ms, stamps_ms)
+        fresh = self._dedup.fresh(columns.hashed(recipe.stream.id), times_ms)
         if not fresh.all():
             counters.duplicates += int(len(fresh) - fresh.sum())
-            columns = columns.take(np.flatnonzero(fresh))
+            columns, times_ms = columns.take(np.flatnonzero(fresh)), times_ms[fresh]
         if len(columns) == 0:
             return LabelledRows.none(*self._widths)
         applied = self.table.apply(columns, before=isinstance(recipe.label, Labelled))
@@ -216,8 +220,6 @@ class PartitionState:
         self.dirty.mark(applied.slots[~applied.late] if len(late) else applied.slots)
         outcome.late.extend(_late(batch, columns.offsets[late]))
         counters.events += len(columns) - len(late)
-        stamps_ms = batch.timestamps_ms[np.searchsorted(batch.offsets, columns.offsets)]
-        times_ms = np.minimum(columns.event_times_ms, stamps_ms)
         self.newest_event_ms = max(self.newest_event_ms, int(times_ms.max()))
         if isinstance(recipe.label, Labelled):
             return labelling.labelled(recipe, columns, applied)

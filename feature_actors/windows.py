@@ -65,6 +65,8 @@ def parse_windows(texts: Sequence[str], hop: str | None, place: str) -> tuple[Wi
     where = f"{place}.windows"
     if isinstance(texts, str):
         raise ConfigError(where, f"{texts!r} is a string", f'Write a list: ["{texts}"].')
+    if not isinstance(texts, Sequence):
+        raise ConfigError(where, f"{texts!r} is no list", 'Write a list, as in ["1h", "7d"].')
     if len(texts) == 0:
         raise ConfigError(where, "no window is given", 'Write at least one, as in ["1h", "7d"].')
     found: dict[int, Window] = {}

@@ -44,7 +44,8 @@ class Optimizer(Protocol):
 
 
 def _at_least(place: str, value: float, least: float, strictly: bool) -> None:
-    if not (value > least if strictly else value >= least):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and (value > least if strictly else value >= least)):
         bound = f"more than {least:g}" if strictly else f"{least:g} or more"
         raise ConfigError(place, f"{value!r} is out of range", f"Give {bound}.")
 

@@ -35,6 +35,9 @@ def haproxy_environment() -> Mapping[str, str]:
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "freshrank.serve.ingress.middlewares",
         # Unset by default: a request whose replica hangs would hang for ever.
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "30",
+        # The default is an hour, for which a client that says nothing keeps one of the 4,096
+        # connections. A replica sees a request when its headers are complete, and not before.
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "30",
         # The default of 30 s is for long requests; ours take milliseconds, and a stop is to be
         # over within 10 s.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",

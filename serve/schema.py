@@ -13,13 +13,12 @@ import msgspec
 import numpy as np
 
 from freshrank.actors.errors import RequestError
-from freshrank.actors.messages import Floats, Version
+from freshrank.actors.messages import LONGEST_KEY, Floats, Version
 
 Column: TypeAlias = Sequence[str] | Sequence[float]
 
-# An id that people or shops use is far shorter; without a bound one request could fill the cache
-# of known rows.
-TEXT_BOUND = 256
+# Characters of any text in a request: no event has a longer key, so no row could be found.
+TEXT_BOUND = LONGEST_KEY
 # Kafka's and NumPy's integers.
 _INT64 = (-(2**63), 2**63 - 1)
 # How `Version` is written; 18 digits fit into 64 bits.

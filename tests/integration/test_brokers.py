@@ -156,7 +156,7 @@ def test_an_address_is_used_as_it_is_given(kafka: Broker, tmp_path: Path) -> Non
 
 
 def test_an_address_where_nobody_listens_or_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="is the broker up"):
+    with pytest.raises(Unavailable, match="nobody listens"):
         GivenBroker(f"127.0.0.1:{free_port()}").start()
     for wrong in ("kafka", "kafka:port", ":9092", "a:1,,b:2"):
         with pytest.raises(ConfigError, match="is not the address of a broker"):

@@ -43,14 +43,14 @@ def test_a_stopped_redis_is_gone() -> None:
     with server:
         url = server.url
     server.stop()
-    with pytest.raises(Unavailable, match="is it up"):
+    with pytest.raises(Unavailable, match="nobody listens"):
         RedisServer(url).start()
 
 
 def test_a_url_that_is_none_or_where_nobody_listens_is_refused() -> None:
     with pytest.raises(ConfigError, match="redis://host:port/db"):
         RedisServer("localhost:6379").start()
-    with pytest.raises(Unavailable, match="is it up"):
+    with pytest.raises(Unavailable, match="nobody listens"):
         RedisServer(f"redis://127.0.0.1:{free_port()}/0").start()
 
 

@@ -80,6 +80,15 @@ def test_duplicates_are_known_across_batches() -> None:
     assert views_of(state, "u1", 2_000) == 1.0
 
 
+def test_an_event_whose_clock_is_ahead_does_not_hide_duplicates() -> None:
+    state = PartitionState(MADE, 0)
+    good = event(1, "u1", "view", 7, 10_000)
+    ahead = event(2, "u2", "view", 7, 3_000_000)  # by more than ids are remembered
+    state.process(batch("events", [good, ahead, good], stamps_ms=[10_000] * 3))
+    state.process(batch("events", [good], begin=3, stamps_ms=[10_000]))
+    assert (state.counters.events, state.counters.duplicates) == (2, 2)
+
+
 class OneMinute(FeatureView):
     entity, source = user, events
     views = Count(where=col.type == "view", windows=["1m"])

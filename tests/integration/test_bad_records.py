@@ -1,0 +1,167 @@
+"""Records that nobody should send, through a real Kafka: none stops a shard, none vanishes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import aiokafka
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from shard_world import FakeLearner
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.messages import RejectedRecord
+from freshrank.actors.snapshots import FileSnapshots
+from freshrank.benchmarks.fuzz_impressions import impressions
+from freshrank.benchmarks.fuzz_pipeline import Fate, Place, Sent, pipeline, unaccounted
+from freshrank.benchmarks.fuzz_records import LARGE, events
+from freshrank.deploy.brokers import Broker
+from freshrank.deploy.outside import side_topics
+from freshrank.deploy.pipeline import Pipeline
+from freshrank.feature_actors.actor import FeatureShard
+from freshrank.feature_actors.kafka import KafkaSink, KafkaSource, ensure_topics
+from freshrank.feature_actors.online_store import RedisBoard, RedisStore
+from freshrank.feature_actors.shard import Shard, ShardPorts, ShardSettings
+from freshrank.feature_actors.shard_status import totals
+
+PARTITIONS = 3
+# Seconds: ten times what it takes on two busy cores.
+PATIENCE_S = 120.0
+# Of a side topic that takes less than a record may have, in bytes.
+NARROW = 20_000
+
+
+async def make(bootstrap: str, topic: str, largest: int) -> None:
+    """Make a topic for records of up to `largest` bytes."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    configs = {"max.message.bytes": str(largest)}
+    await admin.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs=configs)])
+    await admin.close()
+
+
+async def send(bootstrap: str, topic: str, records: Sequence[Sent]) -> dict[Place, Sent]:
+    """Write all, in order; gives where each lies."""
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=bootstrap, max_request_size=2 * LARGE, max_batch_size=2 * LARGE
+    )
+    await producer.start()
+    written = [await producer.send(topic, one.value, key=one.key) for one in records]
+    places = await asyncio.gather(*written)
+    await producer.stop()
+    return {
+        (topic, place.partition, place.offset): one
+        for place, one in zip(places, records, strict=True)
+    }
+
+
+async def side_records(bootstrap: str, topics: Sequence[str]) -> list[tuple[str, RejectedRecord]]:
+    """What lies in the side topics, with reason and origin."""
+    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    parts = [aiokafka.TopicPartition(topic, one) for topic in topics for one in range(PARTITIONS)]
+    consumer.assign(parts)
+    for part in parts:
+        consumer.seek(part, 0)
+    wanted = sum((await consumer.end_offsets(parts)).values())
+    found: list[tuple[str, RejectedRecord]] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len(found) < wanted:
+            for part, records in (await consumer.getmany(timeout_ms=200)).items():
+                for one in records:
+                    told = {name: value.decode() for name, value in one.headers}
+                    place = told["topic"], int(told["partition"]), int(told["offset"])
+                    found.append((part.topic, RejectedRecord(*place, told["reason"], one.value)))
+    await consumer.stop()
+    return found
+
+
+def useless_topics(made: Pipeline) -> list[str]:
+    return [topic for topic in side_topics(made) if topic.endswith((".dead", ".late"))]
+
+
+async def read_all(
+    made: Pipeline, bootstrap: str, redis_url: str, folder: Path, records: int
+) -> Mapping[str, int]:
+    """Run a shard until it has read so many records; gives its counters."""
+    sink = KafkaSink(bootstrap)
+    await sink.start()
+    store, board = RedisStore(redis_url, made.name), RedisBoard(redis_url, made.name)
+    ports = ShardPorts(
+        source=KafkaSource(bootstrap),
+        sink=sink,
+        store=store,
+        learner=FakeLearner(),
+        differentiator=None,
+        weights=None,
+        snapshots=FileSnapshots(folder),
+        board=board,
+        clock=SystemClock(),
+    )
+    settings = ShardSettings(snapshot_interval_s=0.5)
+    shard = Shard(made.recipe(max_entities=1_000), range(PARTITIONS), ports, settings)
+    actor = FeatureShard(shard)
+    await actor.start()
+    async with asyncio.timeout(PATIENCE_S):
+        while not _done(shard, records):
+            await actor.ping()  # raises what stopped it
+            await asyncio.sleep(0.1)
+    health = (await actor.status())["health"]
+    assert health == {}, health
+    await actor.stop()
+    await sink.stop()
+    await store.close()
+    await board.close()
+    return {name: int(str(value)) for name, value in totals(shard.states).items()}
+
+
+def _done(shard: Shard, records: int) -> bool:
+    """Whether it has read so many, and written down those that are no use."""
+    read = sum(sum(state.cut) for state in shard.states.values())
+    return read >= records and not any(shard._out.rejects._waiting.values())
+
+
+def test_every_record_is_taken_by_a_rule_or_lies_in_a_side_topic_with_reason_and_origin(
+    kafka: Broker, redis_url: str, fresh_name: str, tmp_path: Path
+) -> None:
+    made = pipeline(fresh_name.lower(), f"{fresh_name}.readings")
+    bootstrap, now_ms = kafka.bootstrap, SystemClock().now_ms()
+
+    async def story() -> None:
+        for topic in made.topics:
+            await make(bootstrap, topic, 2 * LARGE)
+        await ensure_topics(bootstrap, side_topics(made), PARTITIONS)
+        sent = await send(bootstrap, made.topics[0], events(11, now_ms, rounds=2))
+        shown = impressions(made, 11, now_ms, rounds=2)
+        large = b"\xd9" + LARGE.to_bytes(4, "big") + b"x" * LARGE
+        shown.append(Sent("ten megabytes", b"u1", large, Fate.DEAD))
+        sent |= await send(bootstrap, made.topics[1], shown)
+        counted = await read_all(made, bootstrap, redis_url, tmp_path, len(sent))
+        rejected = await side_records(bootstrap, useless_topics(made))
+        assert unaccounted(sent, counted, rejected) == []
+        fates = ("events", "duplicates", "late", "dead", "impressions")
+        assert all(counted[name] for name in fates), counted
+
+    asyncio.run(story())
+
+
+def test_what_a_side_topic_has_no_room_for_is_cut_until_it_has(
+    kafka: Broker, redis_url: str, fresh_name: str, tmp_path: Path
+) -> None:
+    made = pipeline(fresh_name.lower(), f"{fresh_name}.readings")
+    bootstrap, now_ms = kafka.bootstrap, SystemClock().now_ms()
+
+    async def story() -> None:
+        await make(bootstrap, made.topics[0], 2 * LARGE)
+        await make(bootstrap, f"{made.topics[0]}.dead", NARROW)
+        topics = [made.topics[1], *side_topics(made)]
+        await ensure_topics(bootstrap, topics, PARTITIONS)
+        corpus = events(12, now_ms, large=1_500_000)
+        sent = await send(bootstrap, made.topics[0], corpus)
+        counted = await read_all(made, bootstrap, redis_url, tmp_path, len(sent))
+        rejected = await side_records(bootstrap, useless_topics(made))
+        assert unaccounted(sent, counted, rejected) == []
+        assert max(len(one.value or b"") for _, one in rejected) > NARROW // 10
+
+    asyncio.run(story())

@@ -1,0 +1,118 @@
+"""Clients that send too much, too slowly or without end: refused in time, others go on."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import uvicorn
+from serving import ReplicaUnderTest
+
+from freshrank.serve import app as app_module
+from freshrank.serve.app import build_app
+from freshrank.serve.schema import Limits
+from freshrank.serve.service import ScoringService
+
+# Seconds that a body may take here: the real bound would only make the tests slow.
+BODY_DEADLINE_S = 0.5
+# More than a replica answers at the same time, were each of them to hold a place for long.
+SLOW_CLIENTS = 40
+PLACES = 20
+
+BODY = {"user": "u", "candidates": [{"item_id": 1, "note": "n", "price": 1.0}]}
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The application in the server that Serve's replicas run it in."""
+    monkeypatch.setattr(app_module, "_BODY_DEADLINE_S", BODY_DEADLINE_S)
+    replica = ReplicaUnderTest(Limits(requests=PLACES))
+
+    async def made() -> ScoringService:
+        return replica.service
+
+    listening = socket.create_server(("127.0.0.1", 0), backlog=2 * SLOW_CLIENTS)
+    server = uvicorn.Server(uvicorn.Config(build_app(made), log_level="error", access_log=False))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
+    thread.start()
+    yield listening.getsockname()[1]
+    server.should_exit = True
+    thread.join()
+    listening.close()
+
+
+def ask(port: int, data: bytes, more: bytes = b"", times: int = 0) -> bytes:
+    """Send `data`, then `more` again and again until it is refused; gives the answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        try:
+            connection.sendall(data)
+            for _ in range(times):
+                connection.sendall(more)
+        except OSError:
+            pass  # closed meanwhile: the answer came before
+        return connection.recv(65_536)
+
+
+HEAD = b"POST /v1/score HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+
+
+def test_a_body_without_end_is_refused_at_the_bound(port: int) -> None:
+    chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
+    answer = ask(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk, times=10_000)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_that_is_announced_too_large_is_refused(port: int) -> None:
+    answer = ask(port, HEAD + b"Content-Length: 100000000\r\n\r\n", b" " * 65_536, times=2_000)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_that_never_comes_is_refused_in_time(port: int) -> None:
+    assert ask(port, HEAD + b"Content-Length: 100\r\n\r\n{").startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("size", [20_000, 200_000])
+def test_headers_that_are_too_large_are_refused(port: int, size: int) -> None:
+    answer = ask(port, HEAD + b"X-Much: " + b"x" * size + b"\r\nContent-Length: 0\r\n\r\n")
+    assert answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+
+
+def test_broken_http_is_refused(port: int) -> None:
+    for data in (
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET\r\n\r\n",
+        HEAD + b"Content-Length: x\r\n\r\n",
+    ):
+        assert ask(port, data + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+def test_slow_clients_hold_no_place_for_longer_than_the_bound(port: int) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(SLOW_CLIENTS)]
+    for connection in slow:
+        connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n{")
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            assert client.get("/healthz").status_code == 200  # never shed
+            for connection in slow:
+                answer = connection.recv(65_536)
+                assert answer.startswith((b"HTTP/1.1 408 ", b"HTTP/1.1 503 "))
+            assert client.post("/v1/score", json=BODY).status_code == 200
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_clients_that_do_not_finish_their_headers_keep_nobody_waiting(port: int) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(SLOW_CLIENTS)]
+    try:
+        for connection in slow:
+            connection.sendall(b"POST /v1/score HTTP/1.1\r\nX-Slow: ")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            assert client.post("/v1/score", json=BODY).status_code == 200
+    finally:
+        for connection in slow:
+            connection.close()
