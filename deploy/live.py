@@ -37,10 +37,6 @@ from freshrank.deploy.settings import STARTED_HERE
 from freshrank.deploy.supervisor import Supervisor
 from freshrank.examples.keepalive import KeepAliveClient
 
-# Seconds between two looks after the spare processes: a restart uses one up. The first look comes
-# when what was started has begun to work.
-_SPARES_EVERY_S = 5.0
-
 # Seconds between two looks at the figures.
 _LOOK_EVERY_S = 1.0
 
@@ -188,7 +184,6 @@ class _Operation:
         background = [
             asyncio.ensure_future(supervisor.run()),
             asyncio.ensure_future(self._freeze(system)),
-            asyncio.ensure_future(self._keep_spares()),
         ]
         if traffic is not None:
             background.append(asyncio.ensure_future(traffic.run()))
@@ -223,13 +218,6 @@ class _Operation:
     async def _freeze(self, system: topology.System) -> None:
         await asyncio.sleep(self._run.freeze_after_s)
         await system.freeze()
-
-    async def _keep_spares(self) -> None:
-        while True:
-            await asyncio.sleep(_SPARES_EVERY_S)
-            # Without one a restart takes longer: no more than that.
-            with contextlib.suppress(Unavailable):
-                await self._calls.run(topology.warm_spares)
 
     async def _note_first_score(self, traffic: DemoTraffic) -> None:
         await traffic.first_score.wait()

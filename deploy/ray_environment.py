@@ -60,8 +60,6 @@ def _private_cluster() -> dict[str, str]:
     # Named after the systems where it is off by default: a cluster of this machine alone, whose
     # parts listen on the loopback address in place of all of them.
     wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    # Idle workers beyond it are ended: see `topology.warm_spares`.
-    wanted["RAY_num_workers_soft_limit"] = "2"
     if "RAY_AUTH_MODE" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ:
         wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     return wanted

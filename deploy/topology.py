@@ -6,7 +6,6 @@
       ├── learner             1 actor; a GPU where there is one
       ├── shard-0 .. shard-n  actors; each owns partitions i, i+n, ... and pushes to the learner
       ├── supervisor          a loop here: pings all, restarts what stands
-      ├── spares              idle processes, ready to become one of those above
       └── Serve               controller, HAProxy and replicas, which follow the learner
 
 Nobody holds a shard's handle but the driver; shards and replicas find the learner by name.
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +22,13 @@ from typing import cast
 
 import ray
 from pydantic import BaseModel, ConfigDict
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import RayError
 from ray.serve import Application
 from ray.serve.exceptions import RayServeException
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.runtime import ActorOptions, RemoteActor, spawn
 from freshrank.actors.sharding import assign
-from freshrank.deploy import warm
 from freshrank.deploy.hosts import LearnerHost, ReplicaFactory, ShardHost, Site
 from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.processes import children_apart, listens
@@ -47,14 +44,6 @@ _OBJECT_STORE_BYTES = 200_000_000
 # only has to write. A stop has ten in all.
 SHARD_STOP_S = 4.0
 LEARNER_STOP_S = 1.5
-
-# Idle processes that stand by. `ray_environment` bounds Ray's own idle ones to as many, so that
-# there are no cold ones among them.
-SPARES = 2
-# Seconds for both to load everything on a busy machine.
-_SPARES_TIMEOUT_S = 60.0
-# Seconds that each keeps its process, so that they do not take turns in one.
-_SPARE_HELD_S = 0.2
 
 # Seconds for an actor to copy its weights.
 FREEZE_S = 5.0
@@ -160,24 +149,6 @@ def start_serving(site: Site) -> None:
         deployment.deploy(ReplicaFactory(site), _replica_options(settings))
     except (RayError, RuntimeError) as error:  # RuntimeError: Serve gave a deployment up
         raise Unavailable("ray serve", f"{error} (its logs: /tmp/ray/session_latest)") from error
-
-
-def warm_spares() -> None:
-    """Have idle processes load what a part of ours needs. Blocks; raises Unavailable.
-
-    Ray keeps a few workers idle, and starts an actor that died again in one of them: what has
-    been loaded there by then need not be loaded while everybody waits.
-    """
-    spare = ray.remote(_stand_by).options(num_cpus=0, max_retries=0)
-    try:
-        ray.get([spare.remote() for _ in range(SPARES)], timeout=_SPARES_TIMEOUT_S)
-    except (RayError, GetTimeoutError) as error:
-        raise Unavailable("a spare process", str(error)) from error
-
-
-def _stand_by() -> None:
-    warm.get_ready()
-    time.sleep(_SPARE_HELD_S)
 
 
 def stop_replicas() -> None:

@@ -7,8 +7,6 @@ system calls them: a small one in this process reads a few events, is restarted,
 from __future__ import annotations
 
 import asyncio
-import functools
-import importlib
 import sys
 import time
 from collections.abc import Iterator
@@ -146,13 +144,6 @@ def _add_events(world: World, kind: str, items: range, at_ms: int) -> None:
         [msgspec.json.encode(event) for event in events],
         np.array([event.ts for event in events], dtype=np.int64),
     )
-
-
-@functools.cache
-def get_ready() -> None:
-    """Load, once, all that a part of ours needs: code, and kernels for whatever pipeline."""
-    importlib.import_module("freshrank.deploy.hosts")
-    asyncio.run(exercise(next(pipelines())))
 
 
 def main() -> None:
