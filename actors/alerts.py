@@ -31,6 +31,8 @@ class AlertKind(StrEnum):
     """The loss stayed high through so many trips that it counts as the new normal."""
     WEIGHTS_DIFFER = "weights_differ"
     """A copy of the weights was not what the learner published; it is fetched anew."""
+    NOT_SAVED = "not_saved"
+    """A snapshot or checkpoint could not be written; older ones stay, and it is tried again."""
 
 
 class Severity(StrEnum):

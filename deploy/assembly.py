@@ -115,6 +115,7 @@ def shard(
         snapshots=parts.snapshots,
         board=parts.board,
         clock=parts.clock,
+        alerts=parts.alerts,
     )
     return Shard(pipeline.recipe(max_entities), partitions, ports, settings), follower
 

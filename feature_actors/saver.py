@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from freshrank.actors.alerts import AlertKind, Alerts, AlertSink, Severity
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import Cut, Ints
@@ -37,6 +38,8 @@ class Saver:
     ----------
     interval_s
         Between two snapshots of a partition; those of different partitions are spread over it.
+    alerts
+        Told when a file cannot be written; None: to the log alone.
     threaded
         Whether the state is copied little by little while the next batches are processed, and the
         file written in another thread; else all of it is done at once.
@@ -50,7 +53,9 @@ class Saver:
         interval_s: float,
         *,
         threaded: bool,
+        alerts: AlertSink | None = None,
     ) -> None:
+        self._alerts = alerts or Alerts("shard", clock)
         self._states = states
         self._snapshots = snapshots
         self._clock = clock
@@ -141,7 +146,8 @@ class Saver:
             kept.size = await asyncio.to_thread(write) if self._threaded else write()
         except SnapshotError as error:
             if self.trouble is None:
-                _log.warning("%s; the older ones stay, and it is tried again", error)
+                what = f"{error}; the older ones stay, and it is tried again"
+                self._alerts.emit(AlertKind.NOT_SAVED, Severity.ERROR, what)
             self.trouble = str(error)
             return
         if self.trouble is not None:

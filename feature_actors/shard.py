@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from freshrank.actors.alerts import AlertSink
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.actors.messages import RecordBatch
@@ -57,6 +58,8 @@ class ShardPorts:
     snapshots: SnapshotStore
     board: StatusBoard
     clock: Clock
+    alerts: AlertSink | None = None
+    """None: to the log alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,14 @@ class Shard:
             OnlineWriter(states, ports.store, clock.now_ms(), clock),
             self._make_pusher(states),
             Rejects(ports.sink),
-            Saver(states, ports.snapshots, clock, interval_s, threaded=threaded),
+            Saver(
+                states,
+                ports.snapshots,
+                clock,
+                interval_s,
+                threaded=threaded,
+                alerts=ports.alerts,
+            ),
         )
         self._out.saver.passed_over = passed_over
         self.states = states
@@ -212,6 +222,7 @@ class Shard:
             "bytes_per_entity": self._recipe.plan.bytes_per_entity,
             **totals(self.states),
             **self._out.figures(now),
+            "alerts": {} if self._ports.alerts is None else self._ports.alerts.status(),
             "partitions": partition_figures(self.states, self._lag),
         }
 

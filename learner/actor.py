@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from freshrank.actors.alerts import Alerts
+from freshrank.actors.alerts import AlertKind, Alerts, Severity
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import SnapshotError, Unavailable
 from freshrank.actors.messages import Cut, Delta, Examples, Gradient, Progress, Version
@@ -200,7 +200,8 @@ class LearnerActor:
                 await self._offload(_write, store, checkpoint)
             except SnapshotError as error:
                 if self._trouble is None:
-                    _log.warning("%s; the older ones stay, and it is tried again", error)
+                    what = f"{error}; the older ones stay, and it is tried again"
+                    self._alerts.emit(AlertKind.NOT_SAVED, Severity.ERROR, what)
                 self._trouble = str(error)
                 return
             if self._trouble is not None:

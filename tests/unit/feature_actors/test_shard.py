@@ -324,7 +324,7 @@ def test_a_full_disk_is_survived_until_there_is_space_again(
 
     run(test)
     assert [record.getMessage() for record in caplog.records] == [
-        "no space left; the older ones stay, and it is tried again",
+        "shard: not_saved: no space left; the older ones stay, and it is tried again",
         "snapshots can be written again",
     ]
 

@@ -207,7 +207,9 @@ def test_a_full_disk_is_survived_and_told_and_nothing_is_durable_meanwhile(
         for _ in range(2):
             await clock.advance(10_001)
         await learner.ping()
-        assert (await learner.status())["health"] == {"checkpoints": "no space left"}
+        status = await learner.status()
+        assert status["health"] == {"checkpoints": "no space left"}
+        assert status["alerts"] == {"by_kind": {"not_saved": 1}, "held_back": 0, "lost": 0}
         assert (await learner.push(gradient(1, 2, base=Version(1, 1)))).durable == ()
         disk.space = 9
         await clock.advance(10_001)
@@ -218,7 +220,7 @@ def test_a_full_disk_is_survived_and_told_and_nothing_is_durable_meanwhile(
 
     scenario(play)
     assert [record.getMessage() for record in caplog.records] == [
-        "no space left; the older ones stay, and it is tried again",
+        "learner: not_saved: no space left; the older ones stay, and it is tried again",
         "checkpoints can be written again",
     ]
 
