@@ -116,6 +116,13 @@ class Outbox:
         """How many examples the learner has not applied."""
         return self.examples - sum(len(one.rows) for one in self._closed[: self._sent])
 
+    @property
+    def next_end(self) -> Cut | None:
+        """Where the span ends that is offered next; None when there is none."""
+        if self._sent < len(self._closed):
+            return self._closed[self._sent].end
+        return self._end if self._open else None
+
     def extend(self, rows: LabelledRows, end: Cut) -> None:
         """Add the examples that the records up to the cut `end` gave."""
         self._end = end

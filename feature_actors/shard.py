@@ -33,7 +33,7 @@ from freshrank.feature_actors.saver import Saver
 from freshrank.feature_actors.shard_status import Backlog, Rate, partition_figures, totals
 from freshrank.feature_actors.writer import OnlineWriter
 
-# Seconds between two looks at lag, durability and idle entities, and two posts of the status.
+# Seconds between two looks at lag and durability, and two posts of the status.
 DUTIES_S = 0.5
 # Seconds before a part that was away is asked again.
 RETRY_S = 0.5
@@ -152,8 +152,11 @@ class Shard:
                 await self._out.end()
             self._running.set_result(None)
 
-    async def step(self) -> None:
-        """One round. Raises Unavailable when the broker is away: nothing is lost by that."""
+    async def step(self, turn: int | None = None) -> None:
+        """One round. Raises Unavailable when the broker is away: nothing is lost by that.
+
+        In lock-step `turn` may name the one partition whose next span the learner gets.
+        """
         # 1. Take what has come: all of it pure.
         batches = await self._ports.source.poll(
             self.settings.poll_max_records, self.settings.poll_timeout_s
@@ -163,7 +166,7 @@ class Shard:
         # 2. Rows to the store, 3. examples to the learner, 4. useless records to their topics,
         # while the next round goes on.
         if self.settings.lock_step:
-            await self._out.give_all()
+            await self._out.give_all(turn)
         else:
             self._out.wake()
         # 5. Who has too much waits.
@@ -237,6 +240,7 @@ class Shard:
     def _take(self, batch: RecordBatch) -> None:
         state = self.states[batch.partition]
         outcome = state.process(batch)
+        state.evict()  # here, so that what is dropped follows from the records, not from a clock
         self._out.rejects.add(outcome)
         if outcome.unread_from is not None:
             self._ports.source.seek(batch.topic, batch.partition, outcome.unread_from)
@@ -260,7 +264,6 @@ class Shard:
     async def _duties(self) -> None:
         self._duties_due = self._ports.clock.monotonic() + DUTIES_S
         for partition, state in self.states.items():
-            state.evict()
             if state.joiner is not None and self._lag[self._recipe.topics[-1], partition] == 0:
                 state.joiner.all_shown_until(self._looked_ms)
         if self.settings.lock_step:
