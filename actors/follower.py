@@ -120,7 +120,7 @@ class Follower:
         self._heard_ms = self._clock.now_ms()
         self._error = None
         for delta in deltas:
-            if not self._take(delta):
+            if not self._take(delta, deltas[-1]):
                 return
 
     async def wait_for(self, version: Version, timeout_s: float) -> None:
@@ -137,11 +137,14 @@ class Follower:
     def _since(self, then_ms: int | None) -> int | None:
         return None if then_ms is None else max(0, self._clock.now_ms() - then_ms)
 
-    def _take(self, delta: Delta) -> bool:
-        """Apply `delta` unless its epoch is held back; False: the rest of the list is void."""
+    def _take(self, delta: Delta, last: Delta) -> bool:
+        """Apply `delta` unless its epoch is held back; False: the rest of the list is void.
+
+        What counts is what the `last` of the list contains: nobody sees the weights in between.
+        """
         version = self._weights.version
         strange = version is not None and delta.version.epoch != version.epoch
-        if strange and self._hold_epochs and not self._contains_held(delta):
+        if strange and self._hold_epochs and not self._contains_held(last):
             self._seen = delta.version
             return True
         if strange and delta.base is not None:

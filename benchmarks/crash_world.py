@@ -1,0 +1,306 @@
+"""The whole system in one process, whose parts end and are started again, to the end of the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from freshrank.actors.errors import ProgressError, Unavailable
+from freshrank.actors.follower import Follower
+from freshrank.actors.messages import Delta, Examples, Gradient, Progress, Version
+from freshrank.actors.snapshots import FileSnapshots
+from freshrank.benchmarks.crash_clock import SteppedClock
+from freshrank.benchmarks.crash_ledger import Difference, End, Ledger, end_of
+from freshrank.benchmarks.crash_steps import (
+    Crash,
+    Fate,
+    Process,
+    instrumented,
+    running,
+    step_called,
+)
+from freshrank.benchmarks.crash_stream import recorded
+from freshrank.deploy.local import LocalParts, World, in_lock_step, look_at_learner
+from freshrank.deploy.pipeline import Pipeline
+from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.lock_step import Cells, CellSource
+from freshrank.feature_actors.memory import MemorySource
+from freshrank.feature_actors.partition import PartitionState
+from freshrank.feature_actors.shard import Shard
+from freshrank.learner.actor import LearnerActor
+from freshrank.learner.core import Learner
+from freshrank.learner.weights import ModelWeights
+
+T = TypeVar("T")
+
+# Seconds of the simulated clock that a round takes.
+ROUND_S = 0.25
+# Rounds after which a run has gone wrong: an undisturbed one takes some fifty.
+PATIENCE = 500
+# Events of a cell: some thirty turns in all.
+CELL_EVENTS = 4
+# Everything small, so that each thing happens several times in a short stream.
+_SETTINGS = Settings.model_validate(
+    {
+        "shards": {"count": 2, "poll_max_records": 7, "snapshot_interval_s": 1.5},
+        "learner": {"batch_examples": 6, "max_wait_ms": 400, "checkpoint_interval_s": 2.0},
+    }
+)
+
+
+class LearnerSeat:
+    """The learner as the others hold it: while it is away, or when it ends, they get no answer."""
+
+    def __init__(self) -> None:
+        self.process: Process | None = None
+        self.actor: LearnerActor | None = None
+
+    @step_called("send gradient")
+    async def push(self, work: Gradient | Examples) -> Progress:
+        """See GradientSink."""
+        return await self._answer(lambda actor: actor.push(work))
+
+    @step_called("ask")
+    async def progress(self, partition: int) -> Progress:
+        """See GradientSink."""
+        return await self._answer(lambda actor: actor.progress(partition))
+
+    @step_called("receive")
+    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Delta]:
+        """See ParameterSource."""
+        return await self._answer(lambda actor: actor.newer_than(version, timeout_s))
+
+    async def _answer(self, ask: Callable[[LearnerActor], Awaitable[T]]) -> T:
+        process, actor = self.process, self.actor
+        if process is None or actor is None or not process.alive:
+            raise Unavailable("learner", "away")
+        token = running.set(process)
+        try:
+            return await ask(actor)
+        except Crash as crash:
+            raise Unavailable("learner", "it ended") from crash
+        finally:
+            running.reset(token)
+
+
+@dataclass
+class Follows:
+    """A shard or a replica in the process that it lives in now."""
+
+    process: Process
+    follower: Follower
+    background: asyncio.Task[None] | None = None
+    """Follows all the time, where runs are not in lock-step."""
+
+    def check(self) -> None:
+        """Raise what the background found; that its process ended is known."""
+        if self.background is not None and self.background.done():
+            error = self.background.exception()
+            if error is not None and not isinstance(error, Crash):
+                raise error
+
+
+@dataclass(kw_only=True)
+class ShardSeat(Follows):
+    """With its loop and what it reads."""
+
+    shard: Shard
+    source: MemorySource
+
+
+class CrashWorld:
+    """One run over the recorded stream, made within its event loop.
+
+    Parameters
+    ----------
+    folder
+        Empty: for snapshots and checkpoints.
+    fate
+        What ends when.
+    lock_step
+        Whether the order of all spans follows from the log; else shards step as they can, the
+        learner sums what comes, and weights follow in the background.
+    """
+
+    def __init__(self, pipeline: Pipeline, folder: Path, fate: Fate, *, lock_step: bool) -> None:
+        self._pipeline = pipeline
+        self._fate = fate
+        self._lock_step = lock_step
+        self._clock = SteppedClock()
+        self._log = recorded(pipeline)
+        self._world = World(
+            self._log,
+            self._clock,
+            snapshots=FileSnapshots(folder / "shards"),
+            checkpoints=FileSnapshots(folder / "learner"),
+        )
+        settings = in_lock_step(_SETTINGS) if lock_step else _SETTINGS
+        self._parts = LocalParts(pipeline, settings, self._world)
+        self._cells = Cells(self._log, pipeline.topics, CELL_EVENTS)
+        self._ledger = Ledger(lambda process: process.name == "replica")
+        self._learner = LearnerSeat()
+        self._core: Learner | None = None
+        self._shards: dict[int, ShardSeat] = {}
+        self._replica: Follows | None = None
+        self._answers: ModelWeights | None = None
+        self._gone: list[LearnerActor] = []
+
+    async def run(self) -> End:
+        """To the end of the log, starting again whatever ends. Raises Difference."""
+        asyncio.get_running_loop().set_exception_handler(_only_unexpected)
+        with self._ledger.watching(), instrumented():
+            for _ in range(PATIENCE):
+                await self._start_what_ended()
+                if not await self._round() and await self._settled():
+                    return self._end()
+                await self._clock.advance(ROUND_S)
+        raise Difference(f"not at the end after {PATIENCE} rounds")
+
+    async def _start_what_ended(self) -> None:
+        if not _alive(self._learner.process):
+            await self._start_learner()
+        for index in range(_SETTINGS.shards.count):
+            seat = self._shards.get(index)
+            if seat is None or not seat.process.alive:
+                self._shards.pop(index, None)
+                await self._start_shard(index)
+        if self._replica is None or not self._replica.process.alive:
+            self._start_replica()
+
+    async def _start_learner(self) -> None:
+        process = Process("learner", self._fate)
+        core, actor = self._parts.learner()
+        await self._within(process, actor.start)
+        if not process.alive:
+            return
+        if self._learner.actor is not None:
+            self._gone.append(self._learner.actor)
+        self._core, self._learner.process, self._learner.actor = core, process, actor
+        for seat in self._following():
+            self._follow_in_background(seat)
+
+    async def _start_shard(self, index: int) -> None:
+        process = Process(f"shard-{index}", self._fate)
+        source = (CellSource(self._log, self._pipeline.topics) if self._lock_step
+                  else MemorySource(self._log))  # fmt: skip
+        shard, follower = self._parts.shard(index, self._learner, source)
+        await self._within(process, shard.start)
+        if process.alive and shard.states:
+            self._shards[index] = seat = ShardSeat(process, follower, shard=shard, source=source)
+            self._follow_in_background(seat)
+
+    def _start_replica(self) -> None:
+        process = Process("replica", self._fate)
+        self._answers = ModelWeights(self._pipeline.bound_model)
+        follower = Follower(self._learner, self._answers, self._clock, hold_epochs=True)
+        self._replica = Follows(process, follower)
+        self._follow_in_background(self._replica)
+
+    def _follow_in_background(self, seat: Follows) -> None:
+        if not self._lock_step:
+            token = running.set(seat.process)
+            if seat.background is not None:
+                seat.background.cancel()  # it may wait for the answer of a learner that has ended
+            seat.background = asyncio.create_task(seat.follower.run())
+            running.reset(token)
+
+    async def _round(self) -> bool:
+        """Whatever can be done once; False when there is nothing left to do."""
+        busy = await (self._take_turn() if self._lock_step else self._step_all())
+        for seat in self._following():
+            if self._lock_step:
+                await self._within(seat.process, lambda seat=seat: seat.follower.step(0.0))
+            seat.check()
+        if self._learner.actor is not None and _alive(self._learner.process):
+            await self._learner.actor.ping()
+        return busy
+
+    async def _take_turn(self) -> bool:
+        for seat in self._shards.values():
+            try:
+                await look_at_learner(seat.shard.states.values(), self._learner)
+            except Unavailable:
+                return True
+            except ProgressError:
+                seat.process.alive = False
+        if not self._all_alive():
+            return True
+        turn = self._cells.next_turn(self._states())
+        if turn is None:
+            return False
+        for seat in self._shards.values():
+            if turn.partition in seat.shard.states and isinstance(seat.source, CellSource):
+                seat.source.give(turn)
+                shard = seat.shard
+                await self._within(seat.process, lambda shard=shard: shard.step(turn.partition))
+        return True
+
+    async def _step_all(self) -> bool:
+        for seat in self._shards.values():
+            if seat.process.alive:
+                await self._within(seat.process, seat.shard.step)
+        if not self._all_alive():
+            return True
+        return any(
+            state.replaying or state.outbox.unsent or self._unread(state)
+            for state in self._states()
+        )
+
+    def _unread(self, state: PartitionState) -> bool:
+        ends = (self._log.end(topic, state.partition) for topic in self._pipeline.topics)
+        return tuple(ends) != state.cut
+
+    async def _settled(self) -> bool:
+        """Whether rows, examples and weights have arrived where they belong."""
+        if not self._all_alive() or self._core is None or self._replica is None:
+            return False
+        if self._core.due_in_s(self._clock.monotonic()) is not None:
+            return False
+        if any(len(state.dirty) or state.evicted for state in self._states()):
+            return False
+        return self._replica.follower.version == self._core.version
+
+    def _end(self) -> End:
+        assert self._core is not None and self._answers is not None  # it has settled
+        states = {state.partition: state for state in self._states()}
+        sink, store = self._parts.sink, self._world.store
+        return end_of(states, store, sink, self._core, self._answers, self._ledger)
+
+    def _states(self) -> list[PartitionState]:
+        return [one for seat in self._shards.values() for one in seat.shard.states.values()]
+
+    def _following(self) -> list[Follows]:
+        return [*self._shards.values(), *([self._replica] if self._replica else [])]
+
+    def _all_alive(self) -> bool:
+        return (
+            _alive(self._learner.process)
+            and len(self._shards) == _SETTINGS.shards.count
+            and all(seat.process.alive for seat in self._following())
+        )
+
+    async def _within(self, process: Process, work: Callable[[], Awaitable[object]]) -> None:
+        """Do `work` as `process`, if it lives; the supervisor starts it again when it fails."""
+        if not process.alive:
+            return
+        token = running.set(process)
+        try:
+            await work()
+        except Unavailable:
+            pass  # the learner was away: it is tried again in the next round
+        except (Crash, ProgressError):
+            process.alive = False
+        finally:
+            running.reset(token)
+
+
+def _alive(process: Process | None) -> bool:
+    return process is not None and process.alive
+
+
+def _only_unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    if not isinstance(context.get("exception"), Crash):
+        loop.default_exception_handler(context)
