@@ -198,13 +198,13 @@ def end_of(
     ledger: Ledger,
 ) -> End:
     """The present state of a run as its end."""
-    features, seen = {}, {}
+    features: dict[str, bytes] = {}
+    seen: dict[int, bytes] = {}
     for partition, state in states.items():
         slots = state.table.slots()
         rows = state.table.rows(slots)
         features |= {
-            name: row.tobytes()
-            for name, row in zip(state.table.entities(slots), rows, strict=True)
+            name: row.tobytes() for name, row in zip(state.table.entities(slots), rows, strict=True)
         }
         arrays = state.snapshot()[1]
         order = np.argsort(arrays["dedup/ids"])

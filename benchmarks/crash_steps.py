@@ -147,7 +147,9 @@ def instrumented() -> Iterator[None]:
 
 
 @contextmanager
-def replaced(functions: Iterable[tuple[type | ModuleType, str, Callable[..., Any]]]) -> Iterator[None]:
+def replaced(
+    functions: Iterable[tuple[type | ModuleType, str, Callable[..., Any]]],
+) -> Iterator[None]:
     """Within, each function of an owner is another."""
     with ExitStack() as stack:
         for owner, name, function in functions:

@@ -1,6 +1,8 @@
-"""The pipeline and the recorded stream of the simulation: small, with all that may go wrong in it."""
+"""Pipeline and recorded stream of the simulation: small, with all that may go wrong in it."""
 
 from __future__ import annotations
+
+from functools import cache
 
 import msgspec
 import numpy as np
@@ -54,6 +56,7 @@ class Activity(FeatureView):
     interest = DecayedCount(by="item", half_life="1m", top=2)
 
 
+@cache
 def shop() -> Pipeline:
     """Dense weights and a keyed table, learned from what was served."""
     return Pipeline(

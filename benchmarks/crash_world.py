@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -212,7 +213,7 @@ class CrashWorld:
         busy = await (self._take_turn() if self._lock_step else self._step_all())
         for seat in self._following():
             if self._lock_step:
-                await self._within(seat.process, lambda seat=seat: seat.follower.step(0.0))
+                await self._within(seat.process, partial(seat.follower.step, 0.0))
             seat.check()
         if self._learner.actor is not None and _alive(self._learner.process):
             await self._learner.actor.ping()
@@ -234,8 +235,7 @@ class CrashWorld:
         for seat in self._shards.values():
             if turn.partition in seat.shard.states and isinstance(seat.source, CellSource):
                 seat.source.give(turn)
-                shard = seat.shard
-                await self._within(seat.process, lambda shard=shard: shard.step(turn.partition))
+                await self._within(seat.process, partial(seat.shard.step, turn.partition))
         return True
 
     async def _step_all(self) -> bool:

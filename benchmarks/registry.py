@@ -36,6 +36,7 @@ BENCHES = {
     "recovery": "kill shard, learner and replicas under load: how soon all is well again",
     "overload": "ten times the rate for half a minute: memory, what is lost, time to catch up",
     "learner": "Criteo, one pass, predict before update, on one core (needs --data)",
+    "crashes": "a crash at every step: features, examples and weights of the run without one",
     "jd": "the JD clickstream in event time: live, frozen, base rate (needs --data)",
 }
 """Name and one line each; the code is the `run` of the module of that name."""

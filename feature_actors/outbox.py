@@ -154,7 +154,7 @@ class Outbox:
             self.close()
         segment = self._closed[self._sent]
         return Examples(
-            Span(self._partition, segment.begin, segment.end),
+            Span(self._partition, segment.begin, segment.end, first=self._sent == 0),
             Inputs(segment.rows.dense, segment.rows.ids),
             segment.rows.labels,
             segment.rows.event_times_ms,
