@@ -43,11 +43,13 @@ ROUND_S = 0.25
 PATIENCE = 500
 # Events of a cell: some thirty turns in all.
 CELL_EVENTS = 4
+# Files of a name: so few that some are pruned.
+_KEEP = 2
 # Everything small, so that each thing happens several times in a short stream.
 _SETTINGS = Settings.model_validate(
     {
         "shards": {"count": 2, "poll_max_records": 7, "snapshot_interval_s": 1.5},
-        "learner": {"batch_examples": 6, "max_wait_ms": 400, "checkpoint_interval_s": 2.0},
+        "learner": {"batch_examples": 6, "max_wait_ms": 400, "checkpoint_interval_s": 1.0},
     }
 )
 
@@ -135,8 +137,8 @@ class CrashWorld:
         self._world = World(
             self._log,
             self._clock,
-            snapshots=FileSnapshots(folder / "shards"),
-            checkpoints=FileSnapshots(folder / "learner"),
+            snapshots=FileSnapshots(folder / "shards", _KEEP),
+            checkpoints=FileSnapshots(folder / "learner", _KEEP),
         )
         settings = in_lock_step(_SETTINGS) if lock_step else _SETTINGS
         self._parts = LocalParts(pipeline, settings, self._world)

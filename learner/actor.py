@@ -99,8 +99,8 @@ class LearnerActor:
             return
         if self._store is not None:
             await self._offload(checkpoints.restore, self._learner, self._store)
+        await self.save()  # before anybody hears of this epoch, so that none is given out twice
         self._deltas = DeltaLog(self._learner.version, self._snapshot)
-        await self.save()  # so that this epoch is never given out twice
         self._tasks = [asyncio.create_task(loop) for loop in self._loops()]
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
