@@ -22,7 +22,7 @@ from freshrank.learner.optimizers import Adagrad
 PARTITIONS = 3
 START_MS = 1_700_000_000_000
 # Of the stream. Labels come within 10 s, so most examples are learned on the way.
-SECONDS = 24
+SECONDS = 18
 ITEMS = 4
 USERS = 4
 """Of a partition."""

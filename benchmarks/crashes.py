@@ -29,7 +29,7 @@ from freshrank.benchmarks.crash_world import CrashWorld
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure
 
-# Pairs of places that a full bench runs, at 70 ms of a core each.
+# Pairs of places that a full bench runs, at some 50 ms of a core each.
 PAIRS = 1_600
 # A second crash so soon after the first meets what is just starting again.
 _SOON = 60

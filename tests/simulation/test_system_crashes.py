@@ -42,13 +42,13 @@ def test_the_undisturbed_run_is_worth_comparing_with(lock_step: bool) -> None:
     assert steps >= {("shard", step) for step in SHARD_STEPS | saved - {"prune"}}
     assert steps >= {("replica", "receive"), ("replica", "swap")}
     labels = Counter(example[3] for example in end.examples)
-    assert labels[0.0] > 20 and labels[1.0] > 10
+    assert labels[0.0] > 10 and labels[1.0] > 10
     assert set(end.examples.values()) == {1}
     assert end.replica
     counted = Counter[str]()
     for counters in end.counters.values():
         counted.update(counters)
-    assert min(counted["duplicates"], counted["late"], counted["dead"], counted["evicted"]) > 2
+    assert min(counted["duplicates"], counted["late"], counted["dead"], counted["evicted"]) > 1
     assert all(len(pending[3]) > 0 for pending in end.pending.values())
 
 
@@ -68,7 +68,7 @@ def test_a_crash_at_any_place_and_at_pairs_of_them_changes_nothing() -> None:
     verdicts = list(crashes.check_all(singles + pairs))
     assert [str(one) for one in verdicts if one.problem is not None] == []
     assert all(len(one.crashes) == 1 for one in verdicts[: len(singles)])
-    assert len(singles) > 900
+    assert len(singles) > 800
 
 
 @settings(deadline=None, max_examples=20)
