@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.actors.follower import Follower
-from freshrank.actors.messages import Delta, Examples, Gradient, Progress, Version
 from freshrank.actors.snapshots import FileSnapshots
 from freshrank.benchmarks.crash_clock import SteppedClock
 from freshrank.benchmarks.crash_ledger import Difference, End, Ledger, end_of
-from freshrank.benchmarks.crash_steps import (
-    Crash,
-    Fate,
-    Process,
-    instrumented,
-    running,
-    step_called,
-)
+from freshrank.benchmarks.crash_seats import Follows, LearnerSeat, ShardSeat, alive
+from freshrank.benchmarks.crash_steps import Crash, Fate, Process, instrumented, running
 from freshrank.benchmarks.crash_stream import recorded
 from freshrank.deploy.local import LocalParts, World, in_lock_step, look_at_learner
 from freshrank.deploy.pipeline import Pipeline
@@ -30,12 +21,9 @@ from freshrank.deploy.settings import Settings
 from freshrank.feature_actors.lock_step import Cells, CellSource
 from freshrank.feature_actors.memory import MemorySource
 from freshrank.feature_actors.partition import PartitionState
-from freshrank.feature_actors.shard import Shard
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.core import Learner
 from freshrank.learner.weights import ModelWeights
-
-T = TypeVar("T")
 
 # Seconds of the simulated clock that a round takes.
 ROUND_S = 0.25
@@ -54,66 +42,6 @@ _SETTINGS = Settings.model_validate(
 )
 
 
-class LearnerSeat:
-    """The learner as the others hold it: while it is away, or when it ends, they get no answer."""
-
-    def __init__(self) -> None:
-        self.process: Process | None = None
-        self.actor: LearnerActor | None = None
-
-    @step_called("send gradient")
-    async def push(self, work: Gradient | Examples) -> Progress:
-        """See GradientSink."""
-        return await self._answer(lambda actor: actor.push(work))
-
-    @step_called("ask")
-    async def progress(self, partition: int) -> Progress:
-        """See GradientSink."""
-        return await self._answer(lambda actor: actor.progress(partition))
-
-    @step_called("receive")
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Delta]:
-        """See ParameterSource."""
-        return await self._answer(lambda actor: actor.newer_than(version, timeout_s))
-
-    async def _answer(self, ask: Callable[[LearnerActor], Awaitable[T]]) -> T:
-        process, actor = self.process, self.actor
-        if process is None or actor is None or not process.alive:
-            raise Unavailable("learner", "away")
-        token = running.set(process)
-        try:
-            return await ask(actor)
-        except Crash as crash:
-            raise Unavailable("learner", "it ended") from crash
-        finally:
-            running.reset(token)
-
-
-@dataclass
-class Follows:
-    """A shard or a replica in the process that it lives in now."""
-
-    process: Process
-    follower: Follower
-    background: asyncio.Task[None] | None = None
-    """Follows all the time, where runs are not in lock-step."""
-
-    def check(self) -> None:
-        """Raise what the background found; that its process ended is known."""
-        if self.background is not None and self.background.done():
-            error = self.background.exception()
-            if error is not None and not isinstance(error, Crash):
-                raise error
-
-
-@dataclass(kw_only=True)
-class ShardSeat(Follows):
-    """With its loop and what it reads."""
-
-    shard: Shard
-    source: MemorySource
-
-
 class CrashWorld:
     """One run over the recorded stream, made within its event loop.
 
@@ -126,12 +54,19 @@ class CrashWorld:
     lock_step
         Whether the order of all spans follows from the log; else shards step as they can, the
         learner sums what comes, and weights follow in the background.
+    away_rounds
+        For so long a part that ended is away, while the others go on.
     """
 
-    def __init__(self, pipeline: Pipeline, folder: Path, fate: Fate, *, lock_step: bool) -> None:
+    def __init__(
+        self, pipeline: Pipeline, folder: Path, fate: Fate, *, lock_step: bool, away_rounds: int = 0
+    ) -> None:
         self._pipeline = pipeline
         self._fate = fate
         self._lock_step = lock_step
+        self._away_rounds = away_rounds
+        self._rounds = 0
+        self._back: dict[str, int] = {}
         self._clock = SteppedClock()
         self._log = recorded(pipeline)
         self._world = World(
@@ -155,7 +90,7 @@ class CrashWorld:
         """To the end of the log, starting again whatever ends. Raises Difference."""
         asyncio.get_running_loop().set_exception_handler(_only_unexpected)
         with self._ledger.watching(), instrumented():
-            for _ in range(PATIENCE):
+            for self._rounds in range(PATIENCE):
                 await self._start_what_ended()
                 if not await self._round() and await self._settled():
                     return self._end()
@@ -163,15 +98,25 @@ class CrashWorld:
         raise Difference(f"not at the end after {PATIENCE} rounds")
 
     async def _start_what_ended(self) -> None:
-        if not _alive(self._learner.process):
+        if not alive(self._learner.process) and self._is_back("learner"):
             await self._start_learner()
         for index in range(_SETTINGS.shards.count):
             seat = self._shards.get(index)
-            if seat is None or not seat.process.alive:
-                self._shards.pop(index, None)
+            if seat is not None and seat.process.alive:
+                continue
+            self._shards.pop(index, None)
+            if self._is_back(f"shard-{index}"):
                 await self._start_shard(index)
-        if self._replica is None or not self._replica.process.alive:
+        if not alive(self._replica.process if self._replica else None) and self._is_back("replica"):
             self._start_replica()
+
+    def _is_back(self, name: str) -> bool:
+        """Whether a process that is not there, or has ended, may be started now."""
+        away = self._away_rounds if self._fate.crashes else 0
+        if self._rounds < self._back.setdefault(name, self._rounds + away):
+            return False
+        del self._back[name]
+        return True
 
     async def _start_learner(self) -> None:
         process = Process("learner", self._fate)
@@ -217,7 +162,7 @@ class CrashWorld:
             if self._lock_step:
                 await self._within(seat.process, partial(seat.follower.step, 0.0))
             seat.check()
-        if self._learner.actor is not None and _alive(self._learner.process):
+        if self._learner.actor is not None and alive(self._learner.process):
             await self._learner.actor.ping()
         return busy
 
@@ -279,7 +224,7 @@ class CrashWorld:
 
     def _all_alive(self) -> bool:
         return (
-            _alive(self._learner.process)
+            alive(self._learner.process)
             and len(self._shards) == _SETTINGS.shards.count
             and all(seat.process.alive for seat in self._following())
         )
@@ -297,10 +242,6 @@ class CrashWorld:
             process.alive = False
         finally:
             running.reset(token)
-
-
-def _alive(process: Process | None) -> bool:
-    return process is not None and process.alive
 
 
 def _only_unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

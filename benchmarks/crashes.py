@@ -33,6 +33,8 @@ from freshrank.benchmarks.report import Figure
 PAIRS = 1_600
 # A second crash so soon after the first meets what is just starting again.
 _SOON = 60
+# So long some are away: a second of the simulated clock, in which the others read and checkpoint.
+_AWAY_ROUNDS = 4
 # Seconds that one run may take: it is some milliseconds, so it hangs.
 _TIMEOUT_S = 60.0
 # Runs that a worker is given at once.
@@ -41,10 +43,11 @@ _BATCH = 10
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: how its parts work together, and where they end (`Fate.crash_at`)."""
+    """One run: how its parts work together, where they end (`Fate.crash_at`), for how long."""
 
     lock_step: bool
     crash_at: tuple[int, ...] = ()
+    away_rounds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Verdict:
     def __str__(self) -> str:
         mode = "in lock-step" if self.run.lock_step else "asynchronous"
         places = ", then ".join(map(str, self.crashes))
-        return f"{mode}, {places} {self.run.crash_at}: {self.problem}"
+        return f"{mode}, {places} ({self.run}): {self.problem}"
 
 
 def play(run: Run) -> tuple[Fate, End]:
@@ -67,7 +70,9 @@ def play(run: Run) -> tuple[Fate, End]:
     fate = Fate(run.crash_at)
 
     async def whole(folder: str) -> End:
-        world = CrashWorld(shop(), Path(folder), fate, lock_step=run.lock_step)
+        world = CrashWorld(
+            shop(), Path(folder), fate, lock_step=run.lock_step, away_rounds=run.away_rounds
+        )
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 return await world.run()
@@ -103,16 +108,18 @@ def singles(lock_step: bool) -> list[Run]:
 
 
 def pairs(lock_step: bool, count: int, seed: int = 1) -> list[Run]:
-    """A crash at a random place and then at another, half of them soon after it."""
+    """A crash at a random place and then at another, every other one soon after it.
+
+    Some are started again at once, some after a while.
+    """
     random = np.random.default_rng(seed)
     passed = len(undisturbed(lock_step)[0].passed)
     firsts = random.integers(0, passed, count)
     reach = np.where(np.arange(count) % 2 == 0, _SOON, np.maximum(passed - firsts, _SOON))
     seconds = random.integers(0, reach)
-    return [
-        Run(lock_step, (first, second))
-        for first, second in zip(firsts.tolist(), seconds.tolist(), strict=True)
-    ]
+    away = random.choice([0, _AWAY_ROUNDS], count)
+    drawn = zip(firsts.tolist(), seconds.tolist(), away.tolist(), strict=True)
+    return [Run(lock_step, (first, second), rounds) for first, second, rounds in drawn]
 
 
 def check_all(runs: Sequence[Run]) -> Iterator[Verdict]:

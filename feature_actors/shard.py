@@ -153,9 +153,9 @@ class Shard:
             self._running.set_result(None)
 
     async def step(self, turn: int | None = None) -> None:
-        """One round. Raises Unavailable when the broker is away: nothing is lost by that.
+        """One round; the learner gets all spans, or the next one of partition `turn`.
 
-        In lock-step `turn` may name the one partition whose next span the learner gets.
+        Raises Unavailable when the broker is away: nothing is lost by that.
         """
         # 1. Take what has come: all of it pure.
         batches = await self._ports.source.poll(
@@ -163,8 +163,7 @@ class Shard:
         )
         for batch in batches:
             self._take(batch)
-        # 2. Rows to the store, 3. examples to the learner, 4. useless records to their topics,
-        # while the next round goes on.
+        # 2. Rows to the store, 3. examples to the learner, 4. useless records to their topics.
         if self.settings.lock_step:
             await self._out.give_all(turn)
         else:
@@ -240,7 +239,6 @@ class Shard:
     def _take(self, batch: RecordBatch) -> None:
         state = self.states[batch.partition]
         outcome = state.process(batch)
-        state.evict()  # here, so that what is dropped follows from the records, not from a clock
         self._out.rejects.add(outcome)
         if outcome.unread_from is not None:
             self._ports.source.seek(batch.topic, batch.partition, outcome.unread_from)

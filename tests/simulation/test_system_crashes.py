@@ -72,9 +72,11 @@ def test_a_crash_at_any_place_and_at_pairs_of_them_changes_nothing() -> None:
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.booleans(), st.lists(st.integers(0, 700), min_size=2, max_size=3))
-def test_crashes_again_and_again_change_nothing(lock_step: bool, crash_at: list[int]) -> None:
-    assert check(Run(lock_step, tuple(crash_at))).problem is None
+@given(st.booleans(), st.lists(st.integers(0, 700), min_size=2, max_size=3), st.integers(0, 8))
+def test_crashes_again_and_again_change_nothing(
+    lock_step: bool, crash_at: list[int], away_rounds: int
+) -> None:
+    assert check(Run(lock_step, tuple(crash_at), away_rounds)).problem is None
 
 
 Fault: TypeAlias = list[tuple[type | ModuleType, str, Callable[..., Any]]]
@@ -242,7 +244,8 @@ def test_a_bench_counts_places_pairs_and_what_went_wrong() -> None:
         Verdict(Run(True, (1, 2)), (place, place), "Difference: weights"),
     ]
     assert str(verdicts[1]) == (
-        "in lock-step, learner after step, then learner after step (1, 2): Difference: weights"
+        "in lock-step, learner after step, then learner after step "
+        "(Run(lock_step=True, crash_at=(1, 2), away_rounds=0)): Difference: weights"
     )
     figures = {one.name: one for one in crashes.figures(verdicts, 12.0)}
     assert (figures["crash_points"].value, figures["pairs"].value) == (1, 1)
