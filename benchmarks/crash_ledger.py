@@ -55,11 +55,17 @@ class Ledger:
         self._offered: list[tuple[Span, Examples]] = []
         self._learned: list[tuple[int, Examples]] = []
         self._checksums: dict[Version, str] = {}
+        self._found: Difference | None = None
         self._newest: dict[Process, tuple[Version, Mapping[int, Cut]]] = {}
 
     def examples(self) -> Counter[Example]:
         """All that the learner's weights contain, with how often."""
         return Counter(one for _, examples in self._learned for one in _rows(examples))
+
+    def check(self) -> None:
+        """Raise what was found so far, whoever it was first raised to. Raises Difference."""
+        if self._found is not None:
+            raise self._found
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -96,14 +102,18 @@ class Ledger:
 
     def _publish(self, version: Version, checksum: str) -> None:
         if self._checksums.setdefault(version, checksum) != checksum:
-            raise Difference(f"two versions {version}")
+            raise self._differs(f"two versions {version}")
 
     def _swapped(self, _: None, weights: ModelWeights, delta: Delta) -> None:
         process = running.get()
         if process is None:
             return
         if self._checksums.get(delta.version) != weights.checksum():
-            raise Difference(f"{process.name}: not the weights that are {delta.version}")
+            raise self._differs(f"{process.name}: not the weights that are {delta.version}")
+
+    def _differs(self, what: str) -> Difference:
+        self._found = Difference(what)
+        return self._found
 
     def _followed(self, _: None, follower: Follower, *__: object) -> None:
         process, version = running.get(), follower.version
@@ -111,7 +121,7 @@ class Ledger:
             return
         before, applied = self._newest.get(process, (version, follower.applied))
         if version < before or not _contains(follower.applied, applied):
-            raise Difference(f"{process.name} went back from {before} to {version}")
+            raise self._differs(f"{process.name} went back from {before} to {version}")
         self._newest[process] = version, follower.applied
 
 

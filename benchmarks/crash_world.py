@@ -92,7 +92,9 @@ class CrashWorld:
         with self._ledger.watching(), instrumented():
             for self._rounds in range(PATIENCE):
                 await self._start_what_ended()
-                if not await self._round() and await self._settled():
+                busy = await self._round()
+                self._ledger.check()
+                if not busy and await self._settled():
                     return self._end()
                 await self._clock.advance(ROUND_S)
         raise Difference(f"not at the end after {PATIENCE} rounds")
@@ -245,5 +247,5 @@ class CrashWorld:
 
 
 def _only_unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    if not isinstance(context.get("exception"), Crash):
+    if not isinstance(context.get("exception"), Crash | Difference):
         loop.default_exception_handler(context)
