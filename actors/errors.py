@@ -11,11 +11,13 @@
     ├── SnapshotError        a snapshot or checkpoint file is refused
     │   └── DefinitionChanged  ... because the definitions it was made for have changed
     ├── ProgressError        offsets or versions would go back (ours to mend)
+    ├── ChecksumMismatch     a copy of the weights is not what the learner has (fetched anew)
     └── PartFailed           another process raised what nobody foresaw (ours to mend)
 
 The distinction that matters at run time: ``Unavailable`` is retried with a bound,
-``BadRecord`` goes to the dead-letter topic, ``RequestError`` becomes a 4xx answer, and
-everything else stops the part that met it and shows in its health.
+``ChecksumMismatch`` makes a follower fetch all weights anew, ``BadRecord`` goes to the
+dead-letter topic, ``RequestError`` becomes a 4xx answer, and everything else stops the part
+that met it and shows in its health.
 """
 
 
@@ -94,6 +96,10 @@ class DefinitionChanged(SnapshotError):
 
 class ProgressError(FreshrankError):
     """An offset or a version would go back."""
+
+
+class ChecksumMismatch(FreshrankError):
+    """A copy of the weights is not, or would not become, what the learner published."""
 
 
 class PartFailed(FreshrankError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from freshrank.actors.alerts import AlertKind, AlertSink, Severity
 from freshrank.actors.clock import Clock
-from freshrank.actors.errors import StaleParameters, Unavailable
+from freshrank.actors.errors import ChecksumMismatch, StaleParameters, Unavailable
 from freshrank.actors.messages import Cut, Delta, Version, covers
 from freshrank.actors.protocols import JsonValue, ParameterSource, Weights
 
@@ -17,10 +18,19 @@ POLL_S = 5.0
 # restarts takes seconds, and its followers should not all knock at the same instant.
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 3.0
+# Seconds between two looks at all weights held. Damage to a row in memory is rare, and found at
+# once when a delta touches that row; a million rows of width 9 take 20 ms of another thread.
+_VERIFY_S = 60.0
 
 
 class Follower:
     """Applies whatever `source` publishes to `weights`, in order and whole.
+
+    Each delta names the checksum of the weights that it leads to, and is applied only if it would
+    give them; now and then all weights held are summed anew. Where they differ from the learner's,
+    a snapshot replaces them, whatever the version. Until then the copy answers on, as the version
+    it was last: a delta that did not fit has changed nothing, and a row that was damaged is one of
+    many. But it says so (`differs`).
 
     Parameters
     ----------
@@ -30,6 +40,8 @@ class Follower:
         For replicas: weights of a restarted learner, which may have learned less than the held
         ones, are taken only when they contain all that the held ones do. Shards take them at
         once: they have to compute gradients for that very learner.
+    alerts
+        Told when the copy is not what the learner published; None: counted only.
     seed
         Of the jitter between retries.
     """
@@ -41,18 +53,24 @@ class Follower:
         clock: Clock,
         *,
         hold_epochs: bool,
+        alerts: AlertSink | None = None,
         seed: int = 0,
     ) -> None:
         self._source = source
         self._weights = weights
         self._clock = clock
         self._hold_epochs = hold_epochs
+        self._alerts = alerts
         self._random = random.Random(seed)
         self._applied: Mapping[int, Cut] = {}
         self._created_ms: int | None = None
         self._newest_event_ms = 0
         self._seen: Version | None = weights.version
         self._heard_ms: int | None = None
+        self._lag_ms: int | None = None
+        self._differs = False
+        self._mismatches = 0
+        self._verified_at = clock.monotonic()
         self._failures = 0
         self._error: str | None = None
         self._changed = asyncio.Event()
@@ -90,6 +108,18 @@ class Follower:
         """How long ago the learner last answered: nothing newer than that can be missed."""
         return self._since(self._heard_ms)
 
+    @property
+    def differs(self) -> bool:
+        """Whether the weights are known not to be the learner's; a snapshot is on its way."""
+        return self._differs
+
+    def lag_ms(self) -> int | None:
+        """How long the newest answer took to be applied; None before the first.
+
+        Whatever was published meanwhile the weights do not contain yet: nothing older is missing.
+        """
+        return self._lag_ms
+
     def status(self) -> dict[str, JsonValue]:
         """The figures of this copy."""
         return {
@@ -97,6 +127,8 @@ class Follower:
             "age_ms": self.age_ms(),
             "silence_ms": self.silence_ms(),
             "holding_back": self.holding_back,
+            "differs": self.differs,
+            "mismatches": self._mismatches,
             "failures": self._failures,
             "error": self._error,
         }
@@ -108,20 +140,27 @@ class Follower:
             try:
                 await self.step()
                 failed = 0
-            except Unavailable as error:
+            except (Unavailable, ChecksumMismatch) as error:
                 self._failures += 1
                 self._error = str(error)
                 await self._clock.sleep(self._backoff_s(failed))
                 failed += 1
 
     async def step(self, timeout_s: float = POLL_S) -> None:
-        """One long poll and what comes of it. Raises Unavailable and ProgressError."""
+        """One long poll and what comes of it.
+
+        Raises Unavailable, ProgressError, and ChecksumMismatch: the next step asks for a snapshot.
+        """
         deltas = await self._source.newer_than(self._seen, timeout_s)
-        self._heard_ms = self._clock.now_ms()
-        self._error = None
-        for delta in deltas:
-            if not self._take(delta, deltas[-1]):
-                return
+        heard_ms = self._clock.now_ms()
+        try:
+            self._take_all(deltas)
+            await self._verify_when_due()
+        except ChecksumMismatch as error:
+            self._mismatch(str(error))
+            raise
+        self._heard_ms, self._error = heard_ms, None
+        self._lag_ms = self._clock.now_ms() - heard_ms
 
     async def wait_for(self, version: Version, timeout_s: float) -> None:
         """Come back when the weights are at least `version`; raises StaleParameters."""
@@ -137,27 +176,57 @@ class Follower:
     def _since(self, then_ms: int | None) -> int | None:
         return None if then_ms is None else max(0, self._clock.now_ms() - then_ms)
 
-    def _take(self, delta: Delta, last: Delta) -> bool:
-        """Apply `delta` unless its epoch is held back; False: the rest of the list is void.
-
-        What counts is what the `last` of the list contains: nobody sees the weights in between.
-        """
-        version = self._weights.version
-        strange = version is not None and delta.version.epoch != version.epoch
-        if strange and self._hold_epochs and not self._contains_held(last):
-            self._seen = delta.version
-            return True
-        if strange and delta.base is not None:
+    def _take_all(self, deltas: Sequence[Delta]) -> None:
+        """Apply `deltas`, which lead on from each other, unless their epoch is held back."""
+        if not deltas:
+            return
+        # A snapshot may be older than the deltas behind it: what all lead to is what counts.
+        first, newest = deltas[0], deltas[-1]
+        if self._holds(newest):
+            self._seen = newest.version
+        elif self._is_strange(newest) and first.base is not None:
             self._seen = None  # the held-back epoch has caught up: the next poll takes it whole
-            return False
-        self._weights.apply(delta)
+        elif self._differs and first.base is None:
+            self._weights.replace(deltas)
+            self._differs = False
+            self._taken(newest)
+        else:
+            for delta in deltas:
+                self._weights.apply(delta)
+                self._taken(delta)
+
+    def _holds(self, delta: Delta) -> bool:
+        """Whether the held weights are kept, for those of `delta` contain less."""
+        return self._hold_epochs and self._is_strange(delta) and not self._contains_held(delta)
+
+    def _is_strange(self, delta: Delta) -> bool:
+        version = self._weights.version
+        return version is not None and delta.version.epoch != version.epoch
+
+    def _taken(self, delta: Delta) -> None:
+        """The weights are those that `delta` leads to."""
         self._seen = delta.version
         self._applied = delta.applied
         self._created_ms = delta.created_ms
         self._newest_event_ms = delta.newest_event_ms
         self._changed.set()
         self._changed = asyncio.Event()
-        return True
+
+    async def _verify_when_due(self) -> None:
+        """Sum all weights held, now and then: scores are given meanwhile, deltas wait."""
+        now = self._clock.monotonic()
+        if self._differs or self.version is None or now < self._verified_at + _VERIFY_S:
+            return
+        self._verified_at = now
+        found = await asyncio.to_thread(self._weights.checksum)
+        if found != self._weights.expected_checksum:
+            raise ChecksumMismatch(f"weights held as {self.version} were damaged")
+
+    def _mismatch(self, message: str) -> None:
+        self._differs, self._seen = True, None
+        self._mismatches += 1
+        if self._alerts is not None:
+            self._alerts.emit(AlertKind.WEIGHTS_DIFFER, Severity.WARNING, message)
 
     def _contains_held(self, delta: Delta) -> bool:
         return all(

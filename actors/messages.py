@@ -207,3 +207,5 @@ class Delta:
     """When the learner published it."""
     newest_event_ms: int = 0
     """The newest event time among all examples contained."""
+    checksum: str | None = None
+    """Of all the weights that it leads to; whoever applies it has to get the same."""

@@ -12,7 +12,8 @@ The loop that ties them (see docs/architecture.md)::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
 
@@ -154,15 +155,28 @@ class StatusBoard(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One file that a `SnapshotStore` keeps."""
+
+    place: str
+    """Where it lies, for people."""
+    read: Callable[[], bytes | bytearray]
+    """Gives its contents. Raises SnapshotError when they cannot be read."""
+
+
 class SnapshotStore(Protocol):
     """Named files that are whole or not there at all, the newest few kept."""
 
-    def save(self, name: str, payload: bytes) -> None:
-        """Write, fsync, rename; then prune older ones."""
+    def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+        """Write, fsync, rename; then prune older ones. Gives the length.
+
+        Raises SnapshotError when that fails; what was there stays.
+        """
         ...
 
-    def candidates(self, name: str) -> list[bytes]:
-        """What is kept under `name`, newest first, unreadable files left out."""
+    def candidates(self, name: str) -> list[Kept]:
+        """What is kept under `name`, newest first."""
         ...
 
 
@@ -199,7 +213,27 @@ class Weights(Protocol):
         ...
 
     def apply(self, delta: Delta) -> None:
-        """Take a delta whole. Raises ProgressError if it does not continue from `version`."""
+        """Take a delta whole.
+
+        Raises ProgressError if it does not continue from `version`, and ChecksumMismatch if it
+        would not give the learner's weights; then nothing has changed.
+        """
+        ...
+
+    def replace(self, deltas: Sequence[Delta]) -> None:
+        """Take a snapshot and what follows it in the place of all that is held, in one piece.
+
+        Raises as `apply` does; a ProgressError also where it would lead to an older version.
+        """
+        ...
+
+    @property
+    def expected_checksum(self) -> str:
+        """What `checksum` should give, kept up with each delta."""
+        ...
+
+    def checksum(self) -> str:
+        """Of the weights as they are, all of which are read: it takes a while."""
         ...
 
 

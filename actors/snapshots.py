@@ -1,94 +1,187 @@
 """One file for a state: named arrays and a little metadata, whole or refused.
 
-The format is safetensors, whose header carries what is needed to refuse a file that is
-truncated, damaged, foreign, of a newer format or made for other definitions.
+A file is a safetensors file: any reader of that format opens it. Its header carries what is
+needed to refuse a file that is foreign, of a newer format or made for other definitions; its last
+tensor, `CHECKSUM`, is the xxHash64 of all that comes before and tells a file that is truncated or
+damaged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
-import safetensors
-import safetensors.numpy
 import xxhash
 from numpy.typing import NDArray
 
+from freshrank.actors.disk import Disk, Piece
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
-from freshrank.actors.protocols import JsonValue
+from freshrank.actors.protocols import JsonValue, Kept
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
 
-# Grows by one when a reader of the present format could not read the new one.
-FORMAT = 1
+# Grows by one when a reader of the present format could not read the new one. Whatever it is, the
+# last eight bytes are the checksum and the header says which it is: so it can be told from damage.
+FORMAT = 2
+CHECKSUM = "checksum"
+"""The name of the last tensor."""
+
 _HEADER_KEY = "freshrank"
 _CHECKSUM_BYTES = 8
+# Bytes hashed and written at once: little enough to be in the cache for the second of the two,
+# much enough that the interpreter is hardly asked for in between.
+_CHUNK_BYTES = 1 << 22
+
+# What safetensors calls the types of arrays, which it keeps in little-endian order.
+_TYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"), "U64": np.dtype("<u8"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
+}  # fmt: skip
+_TYPE_NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
-class _Header(msgspec.Struct, frozen=True):
+class _Mark(msgspec.Struct, frozen=True):
+    """What a file is and what it was made for: in its header."""
+
     kind: str
     format: int
     fingerprint: str
     meta: msgspec.Raw
 
 
-def pack(kind: str, fingerprint: str, meta: Mapping[str, JsonValue], arrays: Arrays) -> bytes:
-    """One payload of `arrays` and `meta`, marked with what it is and what it was made for.
+class _Tensor(msgspec.Struct, frozen=True):
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a whole and undamaged file says."""
+
+    kind: str
+    fingerprint: str
+    meta: dict[str, Any]
+    arrays: dict[str, Array]
+    """They may be written to; they share one memory, which lasts as long as any of them."""
+
+
+def pack(
+    kind: str, fingerprint: str, meta: Mapping[str, JsonValue], arrays: Arrays
+) -> Iterator[Piece]:
+    """The contents of a file, piece by piece; no array is copied.
 
     Parameters
     ----------
     kind
-        What the payload holds (``"partition"``, ``"learner"``).
+        What the file holds (``"partition"``, ``"learner"``).
     fingerprint
         Of the definitions: whoever has others cannot read it.
     meta
         Small figures, as plain JSON.
     arrays
-        Any shapes and dtypes that safetensors knows.
+        Any shapes of the usual types; not to be changed until all pieces are taken.
     """
-    header = _Header(kind, FORMAT, fingerprint, msgspec.Raw(json.dumps(meta).encode()))
-    body = safetensors.numpy.save(
-        {name: np.ascontiguousarray(array) for name, array in arrays.items()},
-        metadata={_HEADER_KEY: msgspec.json.encode(header).decode()},
+    # Wide types first: then each array begins at a multiple of its width.
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    mark = _Mark(kind, FORMAT, fingerprint, msgspec.Raw(json.dumps(meta).encode()))
+    header: dict[str, Any] = {"__metadata__": {_HEADER_KEY: msgspec.json.encode(mark).decode()}}
+    begin = 0
+    for name in names:
+        one = arrays[name]
+        end = begin + one.nbytes
+        header[name] = _Tensor(_TYPE_NAMES[one.dtype], list(one.shape), (begin, end))
+        begin = end
+    header[CHECKSUM] = _Tensor("U8", [_CHECKSUM_BYTES], (begin, begin + _CHECKSUM_BYTES))
+    text = msgspec.json.encode(header)
+    text += b" " * (-len(text) % 8)
+    sum_so_far = xxhash.xxh64()
+    pieces: list[Piece | Array] = [len(text).to_bytes(8, "little"), text]
+    for piece in [*pieces, *(arrays[name] for name in names)]:
+        for chunk in _chunks(piece):
+            sum_so_far.update(chunk)
+            yield chunk
+    yield sum_so_far.digest()
+
+
+def unpack(payload: bytes | bytearray) -> Contents:
+    """What `pack` was given. Raises SnapshotError for any reason not to trust the payload."""
+    data = payload if isinstance(payload, bytearray) else bytearray(payload)
+    whole = len(data) > _CHECKSUM_BYTES and (
+        xxhash.xxh64_digest(memoryview(data)[:-_CHECKSUM_BYTES]) == data[-_CHECKSUM_BYTES:]
     )
-    return body + xxhash.xxh64_digest(body)
-
-
-def unpack(kind: str, fingerprint: str, payload: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The (meta, arrays) that `pack` was given; the arrays may be written to.
-
-    Raises DefinitionChanged when only the fingerprint differs, and SnapshotError for any
-    other reason not to trust the payload.
-    """
-    body, checksum = payload[:-_CHECKSUM_BYTES], payload[-_CHECKSUM_BYTES:]
-    if xxhash.xxh64_digest(body) != checksum:
-        raise SnapshotError("truncated or damaged: the checksum does not fit")
-    header = _read_header(body)
-    if header.kind != kind:
-        raise SnapshotError(f"a {header.kind!r} file where {kind!r} is wanted")
-    if header.format > FORMAT:
-        raise SnapshotError(f"format {header.format} is newer than this program's {FORMAT}")
-    if header.fingerprint != fingerprint:
-        raise DefinitionChanged(f"made for definitions {header.fingerprint}, not {fingerprint}")
-    arrays = safetensors.numpy.load(body)
-    return json.loads(bytes(header.meta)), {name: one.copy() for name, one in arrays.items()}
-
-
-def _read_header(body: bytes) -> _Header:
-    # A safetensors file begins with the length of its JSON header, which holds our own.
+    mark, tensors, begin = _read_header(data)
+    expected = begin + max((one.data_offsets[1] for one in tensors.values()), default=0)
+    if not whole:
+        size = f"{len(data)} of {expected} bytes" if len(data) != expected else "the checksum"
+        raise SnapshotError(f"truncated or damaged: {size} does not fit")
+    if mark.format != FORMAT:
+        age = "newer" if mark.format > FORMAT else "older"
+        raise SnapshotError(f"format {mark.format} is {age} than this program's {FORMAT}")
     try:
-        size = int.from_bytes(body[:8], "little")
-        metadata = json.loads(body[8 : 8 + size])["__metadata__"]
-        return msgspec.json.decode(metadata[_HEADER_KEY], type=_Header)
-    except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
+        arrays = {
+            name: np.frombuffer(
+                data,
+                _TYPES[one.dtype],
+                count=int(np.prod(one.shape, dtype=np.int64)),
+                offset=begin + one.data_offsets[0],
+            ).reshape(one.shape)
+            for name, one in tensors.items()
+            if name != CHECKSUM
+        }
+        meta = json.loads(bytes(mark.meta))
+    except (ValueError, KeyError) as error:
         raise SnapshotError(f"not a Freshrank file: {error}") from error
+    return Contents(mark.kind, mark.fingerprint, meta, arrays)
+
+
+def unpack_for(
+    kind: str, fingerprint: str, payload: bytes | bytearray
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The (meta, arrays) of a file of this kind, made for these definitions.
+
+    Raises DefinitionChanged when only the fingerprint differs, and SnapshotError for any other
+    reason not to trust the payload.
+    """
+    found = unpack(payload)
+    if found.kind != kind:
+        raise SnapshotError(f"a {found.kind!r} file where {kind!r} is wanted")
+    if found.fingerprint != fingerprint:
+        raise DefinitionChanged(f"made for definitions {found.fingerprint}, not {fingerprint}")
+    return found.meta, found.arrays
+
+
+def _chunks(piece: Piece | Array) -> Iterator[memoryview]:
+    if isinstance(piece, np.ndarray):
+        piece = np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
+    view = memoryview(piece)
+    for begin in range(0, len(view), _CHUNK_BYTES):
+        yield view[begin : begin + _CHUNK_BYTES]
+
+
+def _read_header(data: bytearray) -> tuple[_Mark, dict[str, _Tensor], int]:
+    """The mark, the tensors, and where their bytes begin."""
+    # A safetensors file begins with the length of its JSON header, which holds our own.
+    begin = 8 + int.from_bytes(data[:8], "little")
+    if begin > len(data):
+        raise SnapshotError("truncated, or not a Freshrank file: it ends within its header")
+    try:
+        header = msgspec.json.decode(data[8:begin], type=dict[str, msgspec.Raw])
+        metadata = msgspec.json.decode(header.pop("__metadata__"), type=dict[str, str])
+        mark = msgspec.json.decode(metadata[_HEADER_KEY], type=_Mark)
+        tensors = {name: msgspec.json.decode(raw, type=_Tensor) for name, raw in header.items()}
+    except (ValueError, KeyError, msgspec.MsgspecError) as error:
+        raise SnapshotError(f"damaged, or not a Freshrank file: {error}") from error
+    return mark, tensors, begin
 
 
 class FileSnapshots:
@@ -101,56 +194,55 @@ class FileSnapshots:
     keep
         How many of the newest are kept for each name. More than one, so that a damaged
         newest file costs a longer replay and not the state.
+    disk
+        Does what is done to files.
     """
 
-    def __init__(self, folder: Path, keep: int = 3) -> None:
+    def __init__(self, folder: Path, keep: int = 3, disk: Disk | None = None) -> None:
         self._folder = folder
         self._keep = keep
-        folder.mkdir(parents=True, exist_ok=True)
+        self._disk = disk or Disk()
+        self._disk.make_folder(folder)
 
-    def save(self, name: str, payload: bytes) -> None:
-        """Write, fsync, rename, fsync the folder; then prune older ones.
+    def save(self, name: str, pieces: Iterable[Piece]) -> int:
+        """Write, fsync, rename, fsync the folder; then prune older ones. Gives the file's length.
 
         Raises SnapshotError when the disk does not take it; what was there stays.
         """
-        kept = self._numbered(name)
-        number = kept[-1][0] + 1 if kept else 1
-        final = self._folder / f"{name}.{number:012d}.snapshot"
+        disk, folder = self._disk, self._folder
+        # One writer a name: a draft that a crash left behind is overwritten by the next.
+        draft = folder / f".{name}.draft"
         try:
-            # One writer a name: a draft that a crash left behind is overwritten by the next.
-            self._write(final, self._folder / f".{name}.draft", payload)
+            kept = self._numbered(name)
+            final = folder / f"{name}.{kept[-1][0] + 1 if kept else 1:012d}.snapshot"
+            size = disk.write(draft, pieces)
+            disk.sync(draft)
+            disk.rename(draft, final)
+            disk.sync(folder)
             for _, path in kept[: max(0, len(kept) + 1 - self._keep)]:
-                path.unlink(missing_ok=True)
+                disk.remove(path)
         except OSError as error:
-            raise SnapshotError(f"cannot write {final}: {error}") from error
+            self._discard(draft)
+            raise SnapshotError(f"cannot write {name} in {folder}: {error}") from error
+        return size
 
-    def candidates(self, name: str) -> list[bytes]:
-        """What is kept under `name`, newest first, unreadable files left out."""
-        payloads = []
-        for _, path in reversed(self._numbered(name)):
-            try:
-                payloads.append(path.read_bytes())
-            except OSError:
-                continue  # an unreadable file is as good as none: an older one may serve
-        return payloads
+    def candidates(self, name: str) -> list[Kept]:
+        """What is kept under `name`, newest first."""
+        paths = [path for _, path in reversed(self._numbered(name))]
+        return [Kept(str(path), partial(self._read, path)) for path in paths]
 
-    def _write(self, final: Path, draft: Path, payload: bytes) -> None:
-        with draft.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(final)
-        folder = os.open(self._folder, os.O_RDONLY)
+    def _read(self, path: Path) -> bytearray:
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            return self._disk.read(path)
+        except OSError as error:
+            raise SnapshotError(f"cannot be read: {error}") from error
+
+    def _discard(self, draft: Path) -> None:
+        """Give its space back to a disk that is full; it may also refuse that."""
+        with contextlib.suppress(OSError):
+            self._disk.remove(draft)
 
     def _numbered(self, name: str) -> list[tuple[int, Path]]:
         pattern = re.compile(re.escape(name) + r"\.(\d+)\.snapshot")
-        found = []
-        for path in self._folder.iterdir():
-            match = pattern.fullmatch(path.name)
-            if match:
-                found.append((int(match[1]), path))
-        return sorted(found)
+        matches = map(pattern.fullmatch, self._disk.names(self._folder))
+        return sorted((int(one[1]), self._folder / one[0]) for one in matches if one)

@@ -11,6 +11,9 @@ from freshrank.actors.messages import Delta, Version
 
 # Some minutes of deltas of a busy small model; beyond it a follower is quicker with a snapshot.
 KEPT_BYTES = 64 * 2**20
+# Deltas after a snapshot that is given to more than those who ask at the same time. Few, so that
+# whoever comes late has soon caught up, and that what a damaged delta leads to is not repeated.
+_LONGEST_TAIL = 64
 
 
 class DeltaLog:
@@ -86,12 +89,15 @@ class DeltaLog:
         return [delta for delta in self._deltas if version is None or delta.version > version]
 
     async def _from_snapshot(self) -> list[Delta]:
-        """A snapshot (made once for all who ask, while the log leads on from it), and the rest."""
+        """A snapshot (made once for all who ask within some versions), and the rest."""
         async with self._making:
-            if self._snapshot is None or not self._reaches(self._snapshot.version):
-                self._snapshot = await self._make_snapshot()
             snapshot = self._snapshot
+            if snapshot is None or not self._follows_soon(snapshot.version):
+                snapshot = self._snapshot = await self._make_snapshot()
         return [snapshot, *self._after(snapshot.version)]
+
+    def _follows_soon(self, version: Version) -> bool:
+        return self._reaches(version) and len(self._after(version)) <= _LONGEST_TAIL
 
 
 def size_of(delta: Delta) -> int:

@@ -28,6 +28,7 @@ from freshrank.benchmarks.crash_steps import Process, replaced, running
 from freshrank.feature_actors.memory import MemorySink, MemoryStore
 from freshrank.feature_actors.partition import PartitionState
 from freshrank.learner import checkpoints
+from freshrank.learner.checkpoints import Restored
 from freshrank.learner.core import Learner
 from freshrank.learner.differentiator import CompiledDifferentiator
 from freshrank.learner.weights import ModelWeights
@@ -91,13 +92,13 @@ class Ledger:
     def _stepped(self, delta: Delta | None, core: Learner, *_: object) -> None:
         if delta is None:
             return
-        self._learned += [(core.total_steps, examples) for _, examples in self._offered]
+        self._learned += [(core.trained.total_steps, examples) for _, examples in self._offered]
         self._offered = []
         self._publish(delta.version, core.weights.checksum())
 
-    def _restored(self, _: bool, core: Learner, __: SnapshotStore) -> None:
+    def _restored(self, _: Restored, core: Learner, __: SnapshotStore) -> None:
         self._offered = []
-        self._learned = [one for one in self._learned if one[0] <= core.total_steps]
+        self._learned = [one for one in self._learned if one[0] <= core.trained.total_steps]
         self._publish(core.version, core.weights.checksum())
 
     def _publish(self, version: Version, checksum: str) -> None:
@@ -173,10 +174,13 @@ class End:
     rejected: frozenset[tuple[str, int, int, str]]
     """Topic, partition, offset and reason of each useless record."""
     examples: Counter[Example]
+    quarantined: list[str]
+    """What the learner's guard refused; the ledger takes such examples for learned."""
     replica: bool
     """Whether it has the learner's weights."""
     weights: dict[str, bytes]
-    """Those of the learner, its optimiser's state, and how far each partition is in them."""
+    """Those of the learner, its optimiser's state, how far each partition is in them, and how
+    good they were."""
 
     def compare(self, wanted: End, *, weights: bool) -> None:
         """Raise Difference unless all is as `wanted`; in asynchronous runs the weights may vary."""
@@ -216,9 +220,7 @@ def end_of(
         features |= {
             name: row.tobytes() for name, row in zip(state.table.entities(slots), rows, strict=True)
         }
-        arrays = state.snapshot()[1]
-        order = np.argsort(arrays["dedup/ids"])
-        seen[partition] = arrays["dedup/ids"][order].tobytes()
+        seen[partition] = np.sort(state.snapshot().parts["dedup"]()["ids"]).tobytes()
     return End(
         cuts={one: state.cut for one, state in states.items()},
         features=features,
@@ -230,6 +232,7 @@ def end_of(
             (topic, one.partition, one.offset, one.reason) for topic, one in sink.rejected
         ),
         examples=ledger.examples(),
+        quarantined=[str(one) for one in core.incidents.quarantined],
         replica=replica.checksum() == core.weights.checksum(),
         weights=_weights(core),
     )
@@ -237,7 +240,7 @@ def end_of(
 
 def _pending(state: PartitionState) -> list[bytes]:
     assert state.joiner is not None  # the label is joined
-    arrays = state.joiner.arrays()
+    arrays = state.joiner.freeze()()
     order = np.argsort(arrays["pending.order"])
     marks = arrays["marks"][:2]
     columns = ("pairs", "times", "order", "dense", "ids")
@@ -248,9 +251,10 @@ def _weights(core: Learner) -> dict[str, bytes]:
     table = core.weights.table
     order = np.argsort(table.keys)
     return {
-        "dense": core.dense_state.tobytes(),
+        "dense": core.trained.dense_state.tobytes(),
         "keys": table.keys[order].tobytes(),
         "rows": table.rows[order].tobytes(),
         "stamps": table.stamps[order].tobytes(),
         "applied": repr(sorted(core.applied.items())).encode(),
+        **{f"quality/{name}": one.tobytes() for name, one in core.validation.arrays().items()},
     }

@@ -8,7 +8,6 @@ may end: from then on none of its steps has any effect, and whoever called it ge
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from freshrank.actors.disk import Disk, Piece
 from freshrank.actors.versioned import DeltaLog
 from freshrank.feature_actors.codec import Codec
 from freshrank.feature_actors.joiner import Joiner
@@ -28,8 +28,9 @@ from freshrank.learner import checkpoints
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.core import Learner
 from freshrank.learner.differentiator import CompiledDifferentiator
-from freshrank.learner.guard import Guard
+from freshrank.learner.guard import GradientSizes, Guard
 from freshrank.learner.optimizers import Adagrad
+from freshrank.learner.watch import Watch
 from freshrank.learner.weights import ModelWeights
 
 
@@ -127,7 +128,8 @@ STEPS = (
     Step(Learner, "offer", "aggregate"),
     Step(Learner, "step", "learn"),
     Step(Adagrad, "update", "step"),
-    Step(Guard, "trouble_with_gradient", "guard gradient"),
+    Step(GradientSizes, "trouble_with", "guard gradient"),
+    Step(Watch, "judge", "guard loss"),
     Step(Guard, "trouble_with_weights", "guard weights"),
     Step(DeltaLog, "append", "publish"),
     Step(checkpoints, "restore", "restore"),
@@ -135,14 +137,14 @@ STEPS = (
     Step(LearnerActor, "save", "durable"),
     Step(ModelWeights, "apply", "swap"),
 )
-"""All but calls of the learner (`LearnerSeat`), and what `_files` has of the file system."""
+"""All but calls of the learner (`LearnerSeat`) and what is done to files (`StepwiseDisk`)."""
 
 
 @contextmanager
 def instrumented() -> Iterator[None]:
     """Within, processes can end at each step."""
     wrapped = [(owner, name, as_step(vars(owner)[name], step)) for owner, name, step in STEPS]
-    with replaced([*wrapped, *_files()]):
+    with replaced(wrapped):
         yield
 
 
@@ -194,51 +196,34 @@ def _awaited(original: Callable[..., Any], name: str) -> Callable[..., Any]:
     return step
 
 
-def _files() -> list[tuple[type | ModuleType, str, Callable[..., Any]]]:
-    """What writing a file is made of."""
-    return [
-        (Path, "open", _opening(Path.open)),
-        (os, "fsync", _called(_in_page_cache, "fsync")),
-        (Path, "replace", _called(Path.replace, "rename")),
-        (Path, "unlink", _called(Path.unlink, "prune")),
-    ]
+class StepwiseDisk(Disk):
+    """Where a process can end in the middle of a file; the machine and what it wrote remain."""
 
-
-def _in_page_cache(descriptor: int) -> None:
-    """A process that ends leaves behind what it wrote: there is no need to wait for the disk."""
-
-
-def _opening(original: Callable[..., Any]) -> Callable[..., Any]:
-    def open_file(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        file = original(path, mode, *args, **kwargs)
-        process = running.get()
-        return file if process is None or "w" not in mode else _Draft(file, process)
-
-    return open_file
-
-
-class _Draft:
-    """A file being written: who ends before the write is over leaves half of it."""
-
-    def __init__(self, file: Any, process: Process) -> None:
-        self._file = file
-        self._process = process
-
-    def __enter__(self) -> _Draft:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def write(self, payload: bytes) -> int:
-        try:
-            self._process.at("write", after=False)
-        except Crash:
-            self._file.write(payload[: len(payload) // 2])
-            raise
-        written: int = self._file.write(payload)
-        self._process.at("write", after=True)
+    def write(self, path: Path, pieces: Iterable[Piece]) -> int:
+        """Of a process that ends meanwhile half a file is left."""
+        whole = b"".join(pieces)
+        self._write(path, [whole[: len(whole) // 2]])
+        written: int = self._rewrite(path, [whole])
         return written
+
+    @step_called("write half")
+    def _write(self, path: Path, pieces: Iterable[Piece]) -> int:
+        return super().write(path, pieces)
+
+    @step_called("write")
+    def _rewrite(self, path: Path, pieces: Iterable[Piece]) -> int:
+        return super().write(path, pieces)
+
+    @step_called("fsync")
+    def sync(self, path: Path) -> None:
+        """Nothing: only what loses its power has to wait for the disk."""
+
+    @step_called("rename")
+    def rename(self, old: Path, new: Path) -> None:
+        """See Disk."""
+        super().rename(old, new)
+
+    @step_called("prune")
+    def remove(self, path: Path) -> None:
+        """See Disk."""
+        super().remove(path)

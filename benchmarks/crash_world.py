@@ -7,13 +7,20 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from freshrank.actors.errors import ProgressError, Unavailable
+from freshrank.actors.errors import ChecksumMismatch, ProgressError, Unavailable
 from freshrank.actors.follower import Follower
 from freshrank.actors.snapshots import FileSnapshots
 from freshrank.benchmarks.crash_clock import SteppedClock
 from freshrank.benchmarks.crash_ledger import Difference, End, Ledger, end_of
 from freshrank.benchmarks.crash_seats import Follows, LearnerSeat, ShardSeat, alive
-from freshrank.benchmarks.crash_steps import Crash, Fate, Process, instrumented, running
+from freshrank.benchmarks.crash_steps import (
+    Crash,
+    Fate,
+    Process,
+    StepwiseDisk,
+    instrumented,
+    running,
+)
 from freshrank.benchmarks.crash_stream import recorded
 from freshrank.deploy.local import LocalParts, World, in_lock_step, look_at_learner
 from freshrank.deploy.pipeline import Pipeline
@@ -29,6 +36,9 @@ from freshrank.learner.weights import ModelWeights
 ROUND_S = 0.25
 # Rounds after which a run has gone wrong: an undisturbed one takes some fifty.
 PATIENCE = 500
+# Rounds without work before the end: longer than `shard.DUTIES_S`, so that each shard has asked
+# meanwhile how far a learner is that was started again.
+_QUIET_ROUNDS = 3
 # Events of a cell: some thirty turns in all.
 CELL_EVENTS = 4
 # Files of a name: so few that some are pruned.
@@ -72,8 +82,8 @@ class CrashWorld:
         self._world = World(
             self._log,
             self._clock,
-            snapshots=FileSnapshots(folder / "shards", _KEEP),
-            checkpoints=FileSnapshots(folder / "learner", _KEEP),
+            snapshots=FileSnapshots(folder / "shards", _KEEP, StepwiseDisk()),
+            checkpoints=FileSnapshots(folder / "learner", _KEEP, StepwiseDisk()),
         )
         settings = in_lock_step(_SETTINGS) if lock_step else _SETTINGS
         self._parts = LocalParts(pipeline, settings, self._world)
@@ -89,12 +99,14 @@ class CrashWorld:
     async def run(self) -> End:
         """To the end of the log, starting again whatever ends. Raises Difference."""
         asyncio.get_running_loop().set_exception_handler(_only_unexpected)
+        quiet = 0
         with self._ledger.watching(), instrumented():
             for self._rounds in range(PATIENCE):
                 await self._start_what_ended()
                 busy = await self._round()
                 self._ledger.check()
-                if not busy and await self._settled():
+                quiet = quiet + 1 if not busy and self._settled() else 0
+                if quiet == _QUIET_ROUNDS:
                     return self._end()
                 await self._clock.advance(ROUND_S)
         raise Difference(f"not at the end after {PATIENCE} rounds")
@@ -202,7 +214,7 @@ class CrashWorld:
         ends = (self._log.end(topic, state.partition) for topic in self._pipeline.topics)
         return tuple(ends) != state.cut
 
-    async def _settled(self) -> bool:
+    def _settled(self) -> bool:
         """Whether rows, examples and weights have arrived where they belong."""
         if not self._all_alive() or self._core is None or self._replica is None:
             return False
@@ -238,8 +250,8 @@ class CrashWorld:
         token = running.set(process)
         try:
             await work()
-        except Unavailable:
-            pass  # the learner was away: it is tried again in the next round
+        except (Unavailable, ChecksumMismatch):
+            pass  # the learner was away, or is to be asked for all weights: in the next round
         except (Crash, ProgressError):
             process.alive = False
         finally:

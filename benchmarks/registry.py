@@ -35,6 +35,7 @@ BENCHES = {
     "serving": "/v1/score behind HAProxy, behind Serve's own proxy, and in bare uvicorn",
     "recovery": "kill shard, learner and replicas under load: how soon all is well again",
     "overload": "ten times the rate for half a minute: memory, what is lost, time to catch up",
+    "snapshot": "of a million users, of a shard that goes on reading meanwhile",
     "learner": "Criteo, one pass, predict before update, on one core (needs --data)",
     "crashes": "a crash at every step: features, examples and weights of the run without one",
     "jd": "the JD clickstream in event time: live, frozen, base rate (needs --data)",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from freshrank.actors.alerts import AlertSink
 from freshrank.actors.clock import Clock
 from freshrank.actors.follower import Follower
 from freshrank.actors.protocols import (
@@ -30,9 +31,11 @@ from freshrank.deploy.settings import ShardSettings as ShardSection
 from freshrank.feature_actors.codec import Codec, record_type
 from freshrank.feature_actors.pressure import Limits as ShardLimits
 from freshrank.feature_actors.shard import Shard, ShardPorts, ShardSettings
-from freshrank.learner.actor import LearnerActor, LearnerDuties, Offload, StatusLog
+from freshrank.learner.actor import LearnerActor, Offload
 from freshrank.learner.core import Differentiate, Learner, StepSettings
 from freshrank.learner.differentiator import CompiledDifferentiator
+from freshrank.learner.guard import Guard
+from freshrank.learner.outlets import LearnerDuties, LearnerOutlets
 from freshrank.learner.weights import ModelWeights
 from freshrank.serve.feature_reader import FeatureReader
 from freshrank.serve.schema import Limits
@@ -49,7 +52,10 @@ def learner(
         max_staleness_steps=settings.max_staleness_steps,
         max_rows=settings.max_rows,
     )
-    return Learner(pipeline.bound_model, pipeline.optimizer, steps, differentiate=differentiate)
+    guard = Guard(**settings.guard.model_dump())
+    return Learner(
+        pipeline.bound_model, pipeline.optimizer, steps, guard=guard, differentiate=differentiate
+    )
 
 
 def learner_actor(
@@ -58,12 +64,12 @@ def learner_actor(
     clock: Clock,
     store: SnapshotStore | None,
     *,
-    log: StatusLog | None = None,
+    outlets: LearnerOutlets | None = None,
     offload: Offload = asyncio.to_thread,
 ) -> LearnerActor:
     """The learner with its loops."""
     duties = LearnerDuties(checkpoint_interval_s=settings.checkpoint_interval_s)
-    return LearnerActor(core, clock, store, duties=duties, log=log, offload=offload)
+    return LearnerActor(core, clock, store, duties=duties, outlets=outlets, offload=offload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,7 @@ class ShardParts:
     snapshots: SnapshotStore
     board: StatusBoard
     clock: Clock
+    alerts: AlertSink | None = None
 
 
 def shard(
@@ -94,7 +101,9 @@ def shard(
     differentiator: CompiledDifferentiator | None = None
     if parts.parameters is not None:
         weights = ModelWeights(pipeline.bound_model)
-        follower = Follower(parts.parameters, weights, parts.clock, hold_epochs=False)
+        follower = Follower(
+            parts.parameters, weights, parts.clock, hold_epochs=False, alerts=parts.alerts
+        )
         differentiator = CompiledDifferentiator(pipeline.bound_model, weights)
     ports = ShardPorts(
         source=parts.source,
@@ -134,6 +143,7 @@ class ReplicaParts:
     clock: Clock
     close: Callable[[], Awaitable[None]]
     """Leaves what the others hold open."""
+    alerts: AlertSink | None = None
 
 
 def scoring_service(
@@ -141,6 +151,7 @@ def scoring_service(
 ) -> ScoringService:
     """One replica, not started yet."""
     weights = ModelWeights(pipeline.bound_model)
+    model = Follower(parts.parameters, weights, parts.clock, hold_epochs=True, alerts=parts.alerts)
     limits = Limits(requests=settings.max_ongoing_requests)
     return ScoringService(
         ServiceSettings(
@@ -153,18 +164,20 @@ def scoring_service(
             samples={**pipeline.samples, "automatic": _automatic(pipeline)},
             show=settings.show,
             wait_timeout_s=settings.wait_timeout_ms / 1000,
+            max_start_lag_ms=settings.max_start_lag_ms,
             limits=limits,
         ),
         ServiceParts(
             served=pipeline.served,
             scorer=weights,
-            model=Follower(parts.parameters, weights, parts.clock, hold_epochs=True),
+            model=model,
             store=FeatureReader(parts.store, parts.clock, settings.read_timeout_ms / 1000),
             sink=parts.sink,
             board=parts.board,
             clock=parts.clock,
             event_key=event_key(pipeline),
             close=parts.close,
+            alerts=parts.alerts,
         ),
     )
 

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, FreshrankError
+from freshrank.deploy.state_cli import state_app
 
 # Everything that a command needs beyond this is imported when it runs: --help and version
 # answer at once, and `bench` or `replay` work where Ray is not installed.
@@ -29,6 +30,8 @@ Try `freshrank demo` first: it starts everything on this machine.
 Then copy `examples/recommend.py` and `freshrank run` your own.
 """,
 )
+
+app.add_typer(state_app, name="state")
 
 Seconds = Annotated[
     Optional[float],  # noqa: UP045 - typer reads the annotation at run time

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from freshrank.actors.alerts import Alerts
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Cut, Examples, Gradient, Progress, Version
@@ -27,12 +28,15 @@ from freshrank.feature_actors.kafka import KafkaSink, KafkaSource
 from freshrank.feature_actors.kafka_security import KafkaSecurity
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
 from freshrank.learner.models import Model
+from freshrank.learner.outlets import LearnerOutlets
 from freshrank.learner.tensorboard_log import TensorBoardLog
 from freshrank.learner.weights import ModelWeights
 from freshrank.serve.service import ScoringService
 
 # Seconds between two posts of the learner's figures: the page and the table look once a second.
 _POST_S = 1.0
+# Seconds between two tries of the learner to reach the broker, which it tells alerts to.
+_RECONNECT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,10 @@ class Site:
     partitions: int
     """Of the stream's topic."""
     learner: RemoteActor
+
+    def alerts(self, part: str, sink: KafkaSink) -> Alerts:
+        """The alerts of `part`, written by `sink`."""
+        return Alerts(part, SystemClock(), sink, self.file.load().alerts_topic)
 
     @property
     def namespace(self) -> str:
@@ -96,17 +104,21 @@ class LearnerHost:
     def __init__(self, site: Site, on_gpu: bool) -> None:
         pipeline, settings = site.file.load(), site.settings.learner
         core = assembly.learner(pipeline, settings, _on_gpu if on_gpu else None)
+        self._sink = site.sink()
         self._learner = assembly.learner_actor(
             core,
             settings,
             SystemClock(),
             FileSnapshots(site.state / "learner"),
-            log=TensorBoardLog(site.state / "tensorboard"),
+            outlets=LearnerOutlets(
+                alerts=site.alerts("learner", self._sink),
+                log=TensorBoardLog(site.state / "tensorboard"),
+            ),
         )
         self._boxed = BoxedParameters(self._learner)
         self._board = RedisBoard(site.redis_url, site.namespace)
         self._started = Once(self._start)
-        self._posting: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
 
     async def ping(self) -> None:
         """Let it start (a large state takes longer than a ping may), or raise what ended it."""
@@ -145,14 +157,24 @@ class LearnerHost:
 
     async def stop(self) -> None:
         """Learn what is pending and write a last checkpoint."""
-        if self._posting is not None:
-            self._posting.cancel()
+        for task in self._beside:
+            task.cancel()
         await self._learner.stop()
+        with contextlib.suppress(Unavailable):  # what is left are alerts, which are in the log
+            await self._sink.stop()
 
     async def _start(self) -> None:
         await self._learner.start()
         settle()
-        self._posting = asyncio.create_task(self._post())
+        self._beside = [asyncio.create_task(self._post()), asyncio.create_task(self._connect())]
+
+    async def _connect(self) -> None:
+        """Reach the broker, for alerts: learning needs it for nothing, and does not wait for it."""
+        while True:
+            try:
+                return await self._sink.start()
+            except Unavailable:  # until then each alert counts as lost
+                await asyncio.sleep(_RECONNECT_S)
 
     async def _post(self) -> None:
         while True:
@@ -182,6 +204,7 @@ class ShardHost:
                 snapshots=FileSnapshots(site.state / "shards"),
                 board=RedisBoard(site.redis_url, site.namespace),
                 clock=SystemClock(),
+                alerts=site.alerts(f"shard-{index}", self._sink),
             ),
             settings.max_entities_per_partition,
         )
@@ -240,6 +263,7 @@ class ReplicaFactory:
             board=board,
             clock=SystemClock(),
             close=close,
+            alerts=site.alerts("replica", sink),
         )
         return assembly.scoring_service(site.file.load(), settings.serve, parts)
 

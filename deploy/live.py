@@ -16,7 +16,7 @@ from rich.console import Console
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.protocols import Status
-from freshrank.deploy import topology
+from freshrank.deploy import memory_needs, topology
 from freshrank.deploy.commands import Run
 from freshrank.deploy.demo_traffic import DemoTraffic
 from freshrank.deploy.figures import Figures, Gauge
@@ -82,6 +82,18 @@ class _Operation:
                 "Choose another: --port, or FRESHRANK_SERVE__PORT.",
             )
 
+    def _check_memory(self, partitions: int) -> None:
+        """Say what may come to be needed; raises ConfigError when one machine has not got it."""
+        found = memory_needs.needs(self._pipeline, self._run.settings, partitions)
+        there = memory_needs.memory_there(self._run.settings)
+        needed = memory_needs.gigabytes(memory_needs.total(found))
+        if self._run.address is not None:
+            self._screen.say(f"up to {needed} of memory may be needed in the cluster")
+            return
+        memory_needs.check(self._pipeline, found, there)
+        there_text = memory_needs.gigabytes(there.bytes)
+        self._screen.say(f"up to {needed} of memory may be needed; {there.where} has {there_text}")
+
     async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` until it is done or a stop is asked for; raises what it raises."""
         doing = asyncio.ensure_future(work)
@@ -118,6 +130,7 @@ class _Operation:
         settings, bootstrap = self._run.settings, outside.broker.bootstrap
         security, wanted = settings.kafka.security(), settings.kafka.partitions
         count = await prepare_topics(self._pipeline, bootstrap, wanted, security)
+        self._check_memory(count)
         return Site(
             file=self._run.file,
             settings=settings,

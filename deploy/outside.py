@@ -62,9 +62,9 @@ def outside_of(
 
 
 def side_topics(pipeline: Pipeline) -> list[str]:
-    """Where records go that cannot be used."""
+    """Where records go that cannot be used, and alerts."""
     dead = [f"{topic}.dead" for topic in pipeline.topics]
-    return [*dead, f"{pipeline.stream.topic}.late"]
+    return [*dead, f"{pipeline.stream.topic}.late", pipeline.alerts_topic]
 
 
 async def prepare_topics(

@@ -157,6 +157,11 @@ class Pipeline:
         return f"{self.name}.impressions"
 
     @property
+    def alerts_topic(self) -> str:
+        """What a person should look at, as JSON (`actors.alerts.Alert`)."""
+        return f"{self.name}.alerts"
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """The source topics in the order of every `Cut`."""
         return (self.stream.topic,) + ((self.impressions_topic,) if self.joined else ())

@@ -156,6 +156,21 @@ class ShardSettings(Section):
     """After that a push counts as lost and is repeated."""
 
 
+class GuardSettings(Section):
+    """What the learner refuses to learn from, and when it goes back to its last good weights."""
+
+    max_weight: float = Field(default=100.0, gt=0)
+    """Logits live within 16: a weight of 100 has run away. The step is undone."""
+    max_gradient: float = Field(default=1e4, gt=0)
+    """Of the logit, its norm averaged over a span; that of a healthy model is some tens."""
+    gradient_factor: float = Field(default=100.0, gt=1)
+    """... and so many times what is typical of late: single examples differ by ten."""
+    loss_tolerance: float = Field(default=0.3, gt=0)
+    """A log loss worse by this share of what it was, beyond chance, is harm and no drift."""
+    most_trips: int = Field(default=50, ge=0)
+    """So many times in a row it goes back, a batch each; then the loss counts as normal."""
+
+
 class LearnerSettings(Section):
     """The actor that steps the optimiser."""
 
@@ -172,6 +187,7 @@ class LearnerSettings(Section):
     compiled kernels elsewhere."""
     max_rows: int = Field(default=10_000_000, ge=16)
     """Of the keyed table; beyond it the rows that were updated least recently are dropped."""
+    guard: GuardSettings = GuardSettings()
 
 
 class ServeSettings(Section):
@@ -191,6 +207,9 @@ class ServeSettings(Section):
     """Of the online store; beyond it the request is answered with default features and says so."""
     wait_timeout_ms: int = Field(default=1_000, ge=0)
     """How long a request for a ``min_version`` that is not there yet may wait."""
+    max_start_lag_ms: int = Field(default=1_000, ge=0)
+    """A new replica is not ready before its weights are so close to the learner's newest: a large
+    snapshot takes seconds to come, and versions go on meanwhile."""
 
 
 class Settings(Section):
@@ -204,6 +223,9 @@ class Settings(Section):
     state: Path | None = None
     """Snapshots and checkpoints; by default ``.freshrank/<pipeline>`` in the current folder. On a
     cluster of several machines it must be a folder that all of them see."""
+    memory_bytes: int | None = Field(default=None, ge=1)
+    """What all of it may take on one machine; by default what the machine, or its container, has.
+    A pipeline that may come to need more is refused at the start."""
 
     @classmethod
     def load(
@@ -253,7 +275,8 @@ def _put(values: dict[str, object], keys: tuple[str, ...], value: str, variable:
     for key in keys[:-1]:
         inner = values.setdefault(key, {})
         if not isinstance(inner, dict):
-            sections = ", ".join(name for name in Settings.model_fields if name != "state")
+            plain = ("state", "memory_bytes")
+            sections = ", ".join(name for name in Settings.model_fields if name not in plain)
             raise ConfigError(variable, f"{key!r} is not a section", f"Known: {sections}.")
         values = inner
     values[keys[-1]] = value

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from freshrank.actors.messages import Bools, Ints
+from freshrank.actors.snapshots import Array
 from freshrank.feature_actors import hash_table
+from freshrank.feature_actors.frozen import Frozen
 
 
 class Deduplicator:
@@ -18,16 +18,19 @@ class Deduplicator:
     An id is remembered while its event time is at least the newest event time seen, less the
     horizon: an event sent twice is found out until the stream has moved on by that much. The
     first event of an id stands; a duplicate changes nothing. Memory: 16 bytes a place of the
-    table, and 1.6 to 6.4 places for each id remembered.
+    table, of which there are 1.6 to 6.4 for each id remembered, and 10 for its place in the log.
     """
 
     def __init__(self, horizon_ms: int) -> None:
-        self._table = hash_table.blank(0)
-        self._used = 0
         self._horizon_newest = np.array([horizon_ms, 0])
+        # The table finds an id. The log is all that was put into it, in order: what was once
+        # written there stays, so a snapshot needs no copy of it.
+        self._used = 0
+        self._table = hash_table.blank(0)
+        self._ids, self._times = _blank_log(self._table)
 
     def __len__(self) -> int:
-        """How many ids the table holds; forgotten ones are among them until it is rebuilt."""
+        """How many ids the log holds; forgotten ones are among them until it is rebuilt."""
         return self._used
 
     def fresh(self, ids: Ints, event_times_ms: Ints) -> Bools:
@@ -35,37 +38,46 @@ class Deduplicator:
 
         Both arguments are int64[n], in log order; an id is never 0.
         """
-        if not hash_table.has_room(self._table, self._used + len(ids)):
-            self._rebuild(self._live(), len(ids))
+        if self._used + len(ids) > len(self._ids):
+            live = self.freeze()()
+            self._rebuild(live["ids"], live["times"], len(ids))
         out = np.empty(len(ids), dtype=np.bool_)
-        self._used += hash_table.mark(self._table, ids, event_times_ms, self._horizon_newest, out)
+        hash_table.mark(self._table, ids, event_times_ms, self._horizon_newest, out)
+        begin, self._used = self._used, self._used + int(np.count_nonzero(out))
+        self._ids[begin : self._used] = ids[out]
+        self._times[begin : self._used] = event_times_ms[out]
         return out
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """What is remembered, for a snapshot: ids and times int64[m], the newest time int64[1]."""
-        live = self._live()
-        return {
-            "ids": live[:, 0].copy(),
-            "times": live[:, 1].copy(),
-            "newest": self._horizon_newest[1:].copy(),
-        }
+    def freeze(self) -> Frozen:
+        """What is remembered: ids and times int64[m], the newest time int64[1]."""
+        ids, times = self._ids[: self._used], self._times[: self._used]
+        horizon, newest = self._horizon_newest.tolist()
+
+        def arrays() -> dict[str, Array]:
+            live = times >= newest - horizon
+            return {"ids": ids[live], "times": times[live], "newest": np.array([newest])}
+
+        return arrays
 
     @classmethod
-    def restore(cls, horizon_ms: int, arrays: Mapping[str, NDArray[Any]]) -> Deduplicator:
-        """The deduplicator whose `arrays` these are."""
+    def restore(cls, horizon_ms: int, arrays: Mapping[str, Array]) -> Deduplicator:
+        """The deduplicator whose frozen `arrays` these are."""
         restored = cls(horizon_ms)
         restored._horizon_newest[1:] = arrays["newest"]
-        restored._rebuild(np.stack([arrays["ids"], arrays["times"]], axis=1), 0)
+        restored._rebuild(arrays["ids"], arrays["times"], 0)
         return restored
 
-    def _live(self) -> Ints:
-        """int64[m, 2]: ids and times within the horizon."""
-        entries = hash_table.entries_of(self._table)
-        horizon, newest = self._horizon_newest
-        live: Ints = entries[entries[:, 1] >= newest - horizon]
-        return live
+    def _rebuild(self, ids: Ints, times: Ints, coming: int) -> None:
+        """Hold these, which differ, and have room for twice as many and those that come."""
+        self._used = len(ids)
+        self._table = hash_table.blank(len(ids) + coming)
+        hash_table.insert(self._table, np.stack([ids, times], axis=1))
+        self._ids, self._times = _blank_log(self._table)
+        self._ids[: len(ids)] = ids
+        self._times[: len(ids)] = times
 
-    def _rebuild(self, live: Ints, coming: int) -> None:
-        self._table = hash_table.blank(len(live) + coming)
-        hash_table.insert(self._table, live)
-        self._used = len(live)
+
+def _blank_log(table: Ints) -> tuple[Ints, Ints]:
+    """Ids and times, as many as the table may hold."""
+    size = hash_table.room(table)
+    return np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)

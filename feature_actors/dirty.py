@@ -42,6 +42,13 @@ class DirtySlots:
         """int64[m]: all of them."""
         return self._queue[: self._count].copy()
 
+    def among(self, count: int) -> Bools:
+        """bool[count]: which of the slots below `count` are in the set."""
+        found = np.zeros(count, dtype=np.bool_)
+        known = self._marked[:count]
+        found[: len(known)] = known
+        return found
+
     def take(self, most: int) -> Ints:
         """int64[m]: up to `most` of them, the longest marked first; they are no longer marked."""
         taken = self._queue[:most].copy() if most < self._count else self.peek()

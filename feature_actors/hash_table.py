@@ -24,9 +24,9 @@ def blank(entries: int) -> Ints:
     return np.zeros((max(_LEAST_SLOTS, 1 << wanted.bit_length()), 2), dtype=np.int64)
 
 
-def has_room(table: Ints, entries: int) -> bool:
-    """Whether the table may hold so many."""
-    return entries * 8 <= len(table) * _FULL_EIGHTHS
+def room(table: Ints) -> int:
+    """How many entries the table may hold."""
+    return len(table) * _FULL_EIGHTHS // 8
 
 
 def entries_of(table: Ints) -> Ints:
@@ -81,19 +81,16 @@ def assign(table: Ints, ids: Ints, offered: Ints, out: Ints, firsts: Ints) -> in
 
 
 @lean_kernel
-def mark(table: Ints, ids: Ints, times: Ints, horizon_newest: Ints, fresh: Bools) -> int:
-    """Fill `fresh` in order, for a table of ids and times; gives how many ids were added.
+def mark(table: Ints, ids: Ints, times: Ints, horizon_newest: Ints, fresh: Bools) -> None:
+    """Fill `fresh` in order, for a table of ids and times, which gets those that are.
 
     `horizon_newest` int64[2] holds the horizon and the newest time so far, which is moved.
     """
-    added = 0
     for i in range(len(ids)):
         horizon_newest[1] = max(horizon_newest[1], times[i])
         place = _place(table, ids[i])
         known = table[place, 0] != 0
         fresh[i] = not known or table[place, 1] < horizon_newest[1] - horizon_newest[0]
         if fresh[i]:
-            added += 0 if known else 1
             table[place, 0] = ids[i]
             table[place, 1] = times[i]
-    return added

@@ -25,6 +25,7 @@ import numpy as np
 
 from freshrank.actors.messages import Inputs, Ints
 from freshrank.actors.snapshots import Array
+from freshrank.feature_actors.frozen import Frozen
 from freshrank.feature_actors.outbox import LabelledRows
 from freshrank.feature_actors.pool import LONG_AGO_MS, PairPool
 
@@ -153,17 +154,19 @@ class Joiner:
         """
         self._forget_labels(min(at_ms, self.watermark_ms) - MAX_DELAY_MS)
 
-    def arrays(self) -> dict[str, Array]:
-        """The state, for a snapshot."""
-        marks = [self.watermark_ms, self._newest_shown_ms, self._labels_since_ms]
-        return {
-            "marks": np.array(marks, dtype=np.int64),
-            **{f"pending.{name}": one for name, one in self._pending.arrays().items()},
-            **{f"labels.{name}": one for name, one in self._labels.arrays().items()},
-        }
+    def freeze(self) -> Frozen:
+        """The state of now, for a snapshot."""
+        marks = np.array([self.watermark_ms, self._newest_shown_ms, self._labels_since_ms])
+        pools = {"pending": self._pending.freeze(), "labels": self._labels.freeze()}
+
+        def arrays() -> dict[str, Array]:
+            made = {f"{pool}.{name}": one for pool in pools for name, one in pools[pool]().items()}
+            return {"marks": marks, **made}
+
+        return arrays
 
     def load(self, arrays: Mapping[str, Array]) -> None:
-        """Become the state that `arrays` gave."""
+        """Become the state whose frozen `arrays` these are."""
         self.watermark_ms, self._newest_shown_ms, self._labels_since_ms = arrays["marks"].tolist()
         for prefix, pool in (("pending.", self._pending), ("labels.", self._labels)):
             own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ProgressError
 from freshrank.actors.messages import Ints, RecordBatch, RejectedRecord
-from freshrank.actors.protocols import Status, WriteOutcome
+from freshrank.actors.protocols import Kept, Status, WriteOutcome
 from freshrank.actors.sharding import partition_of, partitions_of
 
 # Figures of a part that has not posted for so long are left out, as Redis does by its TTL.
@@ -285,10 +286,15 @@ class MemorySnapshots:
         self._keep = keep
         self._kept: dict[str, list[bytes]] = {}
 
-    def save(self, name: str, payload: bytes) -> None:
-        """Keep `payload` as the newest of `name`."""
+    def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+        """Keep what `pieces` make as the newest of `name`."""
+        payload = b"".join(pieces)
         self._kept[name] = [payload, *self._kept.get(name, [])][: self._keep]
+        return len(payload)
 
-    def candidates(self, name: str) -> list[bytes]:
+    def candidates(self, name: str) -> list[Kept]:
         """What is kept under `name`, newest first."""
-        return list(self._kept.get(name, []))
+        return [
+            Kept(f"{name} ({age} snapshots ago)", partial(bytes, payload))
+            for age, payload in enumerate(self._kept.get(name, []))
+        ]

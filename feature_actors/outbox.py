@@ -10,6 +10,7 @@ import numpy as np
 from freshrank.actors.errors import ProgressError
 from freshrank.actors.messages import Cut, Examples, Floats, Inputs, Ints, Progress, Span, covers
 from freshrank.actors.snapshots import Array
+from freshrank.feature_actors.frozen import Frozen
 
 # A span is closed when it holds so many examples: a gradient is then worth its message, and
 # its computation does not hold the loop up for more than some milliseconds.
@@ -205,24 +206,29 @@ class Outbox:
         self.close()
         self._sent = len(self._closed)
 
-    def arrays(self) -> dict[str, Array]:
-        """The state, for a snapshot: rows of all spans (the open one last) and their bounds."""
-        open_rows = LabelledRows.join(self._open, *self._widths)
-        segments = [*self._closed, _Segment(self._open_begin, self._end, open_rows)]
-        rows = LabelledRows.join([one.rows for one in segments], *self._widths)
-        return {
-            "begins": np.array([one.begin for one in segments], dtype=np.int64),
-            "ends": np.array([one.end for one in segments], dtype=np.int64),
-            "counts": np.array([len(one.rows) for one in segments], dtype=np.int64),
-            "order": rows.order,
-            "dense": rows.dense,
-            "ids": rows.ids,
-            "labels": rows.labels,
-            "event_times_ms": rows.event_times_ms,
-        }
+    def freeze(self) -> Frozen:
+        """The state of now, for a snapshot: rows of all spans (the open one last), their bounds."""
+        closed, opened = list(self._closed), list(self._open)
+        begin, end, widths = self._open_begin, self._end, self._widths
+
+        def arrays() -> dict[str, Array]:
+            segments = [*closed, _Segment(begin, end, LabelledRows.join(opened, *widths))]
+            rows = LabelledRows.join([one.rows for one in segments], *widths)
+            return {
+                "begins": np.array([one.begin for one in segments], dtype=np.int64),
+                "ends": np.array([one.end for one in segments], dtype=np.int64),
+                "counts": np.array([len(one.rows) for one in segments], dtype=np.int64),
+                "order": rows.order,
+                "dense": rows.dense,
+                "ids": rows.ids,
+                "labels": rows.labels,
+                "event_times_ms": rows.event_times_ms,
+            }
+
+        return arrays
 
     def load(self, arrays: Mapping[str, Array]) -> None:
-        """Become the state that `arrays` gave (nothing counts as sent)."""
+        """Become the state whose frozen `arrays` these are (nothing counts as sent)."""
         rows = LabelledRows(
             arrays["order"],
             arrays["dense"],

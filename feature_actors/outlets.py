@@ -84,6 +84,7 @@ class Outlets:
             ("learner", self.pusher.trouble if self.pusher else None),
             ("rejects", self.rejects.trouble),
             ("snapshots", self.saver.trouble),
+            ("recovery", self.saver.passed_over_until_saved()),
         ]
         return found | {name: trouble for name, trouble in named if trouble is not None}
 
@@ -96,6 +97,7 @@ class Outlets:
             "spans_pushed": self.pusher.spans if self.pusher else 0,
             "spans_stale": self.pusher.stale if self.pusher else 0,
             "freshness": self.writer.freshness.at(monotonic).to_json(),
+            "passed_over": self.saver.passed_over,
             "snapshot_age_s": self.saver.age_s(),
             "snapshot_bytes": self.saver.size(),
         }

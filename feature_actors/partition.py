@@ -5,30 +5,28 @@ No clock, no network, no randomness: the state is a function of the records up t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from functools import partial
 
 import numpy as np
 
 from freshrank.actors.errors import SnapshotError
-from freshrank.actors.messages import Cut, Ints, Progress, RecordBatch, RejectedRecord
+from freshrank.actors.messages import Bools, Cut, Ints, Progress, RecordBatch, RejectedRecord
 from freshrank.actors.protocols import JsonValue
-from freshrank.actors.snapshots import Array, pack, unpack
+from freshrank.actors.snapshots import Array, unpack_for
 from freshrank.feature_actors import labelling
 from freshrank.feature_actors.codec import Codec
 from freshrank.feature_actors.dedup import Deduplicator
 from freshrank.feature_actors.dirty import DirtySlots
+from freshrank.feature_actors.frozen import Frozen, text_arrays, texts_of
 from freshrank.feature_actors.joiner import Joiner
 from freshrank.feature_actors.labelling import Recipe
 from freshrank.feature_actors.labels import Joined, Labelled
 from freshrank.feature_actors.outbox import LabelledRows, Outbox
 from freshrank.feature_actors.pool import LONG_AGO_MS
+from freshrank.feature_actors.snapshot import SNAPSHOT_KIND, Snapshot, part_of
 from freshrank.feature_actors.table import EntityTable
-
-Snapshot: TypeAlias = tuple[dict[str, JsonValue], dict[str, Array]]
-
-SNAPSHOT_KIND = "partition"
+from freshrank.feature_actors.table_copy import RowMemory
 
 
 @dataclass(slots=True)
@@ -151,69 +149,58 @@ class PartitionState:
             stay = [name not in names for name in self.table.entities(slots)]
             self.dirty.mark(slots[np.array(stay, dtype=np.bool_)])
 
-    def snapshot(self, unwritten: Sequence[str] = ()) -> Snapshot:
-        """The whole state as (meta, arrays), independent of what happens next.
+    def snapshot(self, unwritten: Ints | None = None, memory: RowMemory | None = None) -> Snapshot:
+        """The whole state of now.
 
-        `unwritten` names entities whose rows are on their way to the online store.
+        `unwritten` int64[m] are slots whose rows are on their way to the online store. `memory`
+        is the snapshot's until its file is written.
         """
-        dirty = {*self.table.entities(self.dirty.peek()), *unwritten}
-        parts: dict[str, dict[str, Any]] = {
-            "table": self.table.arrays(),
-            "dedup": self._dedup.arrays(),
-            "outbox": self.outbox.arrays(),
-            "joiner": self.joiner.arrays() if self.joiner else {},
+        slots, evicted = self.table.slots(), list(self.evicted)
+        dirty = self.dirty.among(self.table.size)
+        if unwritten is not None:
+            dirty[unwritten] = True
+        parts: dict[str, Frozen] = {
+            "table": self.table.freeze(memory),
+            "dedup": self._dedup.freeze(),
+            "outbox": self.outbox.freeze(),
+            "store": partial(_store_arrays, dirty, slots, evicted),
         }
-        arrays = {f"{part}/{name}": one for part in parts for name, one in parts[part].items()}
+        if self.joiner is not None:
+            parts["joiner"] = self.joiner.freeze()
         meta: dict[str, JsonValue] = {
             "partition": self.partition,
             "cut": list(self.cut),
             "newest_event_ms": self.newest_event_ms,
             "counters": asdict(self.counters),
-            "dirty": sorted(dirty),
-            "evicted": self.evicted,
         }
-        return meta, arrays
-
-    def pack(self, snapshot: Snapshot) -> bytes:
-        """The file of a snapshot (this may run in another thread)."""
-        return pack(SNAPSHOT_KIND, self.recipe.fingerprint, *snapshot)
+        return Snapshot(self.cut, self.recipe.fingerprint, meta, parts, self.table.copy_rows)
 
     @classmethod
-    def restore(cls, recipe: Recipe, partition: int, payload: bytes) -> PartitionState:
-        """The state that was packed. Raises SnapshotError, DefinitionChanged."""
-        meta, arrays = unpack(SNAPSHOT_KIND, recipe.fingerprint, payload)
-
+    def restore(cls, recipe: Recipe, partition: int, payload: bytes | bytearray) -> PartitionState:
+        """The state that a snapshot's file holds. Raises SnapshotError, DefinitionChanged."""
+        meta, arrays = unpack_for(SNAPSHOT_KIND, recipe.fingerprint, payload)
         if meta["partition"] != partition:
             raise SnapshotError(f"a snapshot of partition {meta['partition']}, not {partition}")
-
-        def part(name: str) -> dict[str, Any]:
-            prefix = name + "/"
-            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
         state = cls(recipe, partition)
-        state.table = EntityTable.restore(recipe.plan, recipe.max_entities, part("table"))
-        state._dedup = Deduplicator.restore(recipe.stream.dedup_within_ms, part("dedup"))
-        state.outbox.load(part("outbox"))
-        if state.joiner:
-            state.joiner.load(part("joiner"))
+        state.table = EntityTable.restore(
+            recipe.plan, recipe.max_entities, part_of(arrays, "table")
+        )
+        state._dedup = Deduplicator.restore(recipe.stream.dedup_within_ms, part_of(arrays, "dedup"))
+        # Its own copy: examples may wait for long, and would keep all of the file in memory.
+        state.outbox.load({name: one.copy() for name, one in part_of(arrays, "outbox").items()})
+        if state.joiner is not None:
+            state.joiner.load(part_of(arrays, "joiner"))
         state._cut = meta["cut"]
         state.newest_event_ms = meta["newest_event_ms"]
         state.counters = Counters(**meta["counters"])
-        state.evicted = meta["evicted"]
-        state.mark(meta["dirty"])
+        store = part_of(arrays, "store")
+        state.evicted = texts_of(store["evicted"], store["evicted_ends"])
+        state.dirty.mark(np.flatnonzero(store["dirty"]))
         return state
 
     def mark_all(self) -> None:
         """Every row is to be written again."""
         self.dirty.mark(self.table.slots())
-
-    def mark(self, names: Iterable[str]) -> None:
-        """The rows of `names` are to be written again; those that are gone are left out."""
-        wanted = set(names)
-        if wanted:
-            slots = self.table.slots()
-            known = [name in wanted for name in self.table.entities(slots)]
-            self.dirty.mark(slots[np.array(known, dtype=np.bool_)])
 
     def _take_events(self, batch: RecordBatch, outcome: Outcome) -> LabelledRows:
         recipe, counters = self.recipe, self.counters
@@ -258,6 +245,12 @@ class PartitionState:
             self._stops.pop(0)
             if not self._stops:
                 self.outbox.reach()
+
+
+def _store_arrays(dirty: Bools, slots: Ints, evicted: list[str]) -> dict[str, Array]:
+    """What the online store has not got: rows, in the order of `slots`, and removals."""
+    names, ends = text_arrays(evicted)
+    return {"dirty": dirty[slots], "evicted": names, "evicted_ends": ends}
 
 
 def _between(batch: RecordBatch, begin: int, end: int | None) -> RecordBatch:

@@ -10,6 +10,7 @@ from freshrank.actors.compiled import kernel
 from freshrank.actors.hashing import mix
 from freshrank.actors.messages import Ints
 from freshrank.actors.snapshots import Array
+from freshrank.feature_actors.frozen import Frozen
 
 # Below every time: "none".
 LONG_AGO_MS = -(2**62)
@@ -98,14 +99,21 @@ class PairPool:
         """The columns at `rows`: those just taken are whole until the next `append`."""
         return {name: column[rows] for name, column in self._columns.items()}
 
-    def arrays(self) -> dict[str, Array]:
-        """The rows that wait, for a snapshot."""
-        rows = np.flatnonzero(self._cells[: self._end, _LIVE])
-        cells = self._cells[rows]
-        return {"pairs": cells[:, _PAIR], "times": cells[:, _TIME], **self.columns(rows)}
+    def freeze(self) -> Frozen:
+        """The rows that wait. All of a row but its link and whether it waits stays as it was."""
+        span = slice(self._begin, self._end)
+        cells, live = self._cells[span], self._cells[span, _LIVE] != 0
+        columns = {name: column[span] for name, column in self._columns.items()}
+
+        def arrays() -> dict[str, Array]:
+            rows = np.flatnonzero(live)
+            named = {"pairs": cells[:, _PAIR], "times": cells[:, _TIME], **columns}
+            return {name: column[rows] for name, column in named.items()}
+
+        return arrays
 
     def load(self, arrays: Mapping[str, Array]) -> None:
-        """Hold the rows that `arrays` gave, and no others."""
+        """Hold the rows of frozen `arrays`, and no others."""
         self._cells[: self._end, _LIVE] = 0
         self.live = 0
         self._resize(_FEWEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
@@ -9,6 +10,8 @@ from freshrank.actors.messages import Progress
 from freshrank.actors.protocols import SnapshotStore
 from freshrank.feature_actors.labelling import Recipe
 from freshrank.feature_actors.partition import PartitionState
+
+_log = logging.getLogger(__name__)
 
 
 def snapshot_name(partition: int) -> str:
@@ -34,15 +37,16 @@ def recover(
     the newest snapshot was made by other definitions.
     """
     problems: list[str] = []
-    for payload in snapshots.candidates(snapshot_name(partition)):
+    for kept in snapshots.candidates(snapshot_name(partition)):
         try:
-            state = PartitionState.restore(recipe, partition, payload)
+            state = PartitionState.restore(recipe, partition, kept.read())
             if progress is not None:
                 state.resume(progress)
-        except DefinitionChanged:
-            raise
+        except DefinitionChanged as error:
+            raise DefinitionChanged(f"{kept.place}: {error}") from error
         except (SnapshotError, ProgressError) as error:
-            problems.append(f"partition {partition}: a snapshot was passed over: {error}")
+            problems.append(f"{kept.place} was passed over: {error}")
+            _log.warning(problems[-1])
             continue
         return Recovered(state, problems)
     state = PartitionState(recipe, partition)

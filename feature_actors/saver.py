@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import SnapshotError
-from freshrank.actors.messages import Cut
+from freshrank.actors.messages import Cut, Ints
 from freshrank.actors.protocols import SnapshotStore
-from freshrank.feature_actors.partition import PartitionState, Snapshot
+from freshrank.feature_actors.partition import PartitionState
 from freshrank.feature_actors.recovery import snapshot_name
+from freshrank.feature_actors.snapshot import Snapshot
+from freshrank.feature_actors.table_copy import RowMemory
+
+# Bytes of rows copied at once between two batches: two milliseconds where memory is new.
+SLICE_BYTES = 1 << 20
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -30,7 +38,8 @@ class Saver:
     interval_s
         Between two snapshots of a partition; those of different partitions are spread over it.
     threaded
-        Whether files are packed and written in another thread (the copy of the state never is).
+        Whether the state is copied little by little while the next batches are processed, and the
+        file written in another thread; else all of it is done at once.
     """
 
     def __init__(
@@ -53,8 +62,12 @@ class Saver:
             for rank, partition in enumerate(states)
         }
         self._saving: asyncio.Task[None] | None = None
+        self._memory = RowMemory(next(iter(states.values())).recipe.plan.row_words)
+        self._reserve()
         self.trouble: str | None = None
         """Why the last snapshot could not be written."""
+        self.passed_over: list[str] = []
+        """Snapshots that could not be taken up at the start, and why."""
 
     def due(self) -> int | None:
         """The partition whose snapshot is due, if none is being written."""
@@ -66,27 +79,31 @@ class Saver:
         late = [one for one, kept in self._kept.items() if now >= kept.due]
         return min(late, key=lambda one: self._kept[one].due) if late else None
 
-    async def begin(self, partition: int, unwritten: list[str]) -> None:
-        """Copy the state now, and have the file written; without threads it is there then.
+    async def begin(self, partition: int, unwritten: Ints) -> None:
+        """Take a snapshot of now, and have its file written; without threads it is there then.
 
-        `unwritten` names entities whose rows are on their way to the online store. A state that
-        has read nothing since its last snapshot is not written again.
+        `unwritten` are slots whose rows are on their way to the online store. A state that has
+        read nothing since its last snapshot is not written again.
         """
         kept, state = self._kept[partition], self._states[partition]
         kept.due = self._clock.monotonic() + self._interval_s
         if kept.cut != state.cut:
-            writing = self._write(partition, state.snapshot(unwritten), state.cut)
+            saving = self._save(partition, state.snapshot(unwritten, self._memory))
             if self._threaded:
-                self._saving = asyncio.create_task(writing)
+                self._saving = asyncio.create_task(saving)
             else:
-                await writing
+                await saving
+
+    async def settle(self) -> None:
+        """Come back when no snapshot is under way."""
+        if self._saving is not None:
+            await self._saving
 
     async def save_all(self) -> None:
         """Write a snapshot of every partition, and wait for it."""
-        if self._saving is not None:
-            await self._saving
+        await self.settle()
         for partition, state in self._states.items():
-            await self._write(partition, state.snapshot(), state.cut)
+            await self._save(partition, state.snapshot(memory=self._memory))
 
     def age_s(self) -> float | None:
         """Age of the oldest of the newest snapshots; None while one is missing."""
@@ -94,22 +111,39 @@ class Saver:
         known = [at for at in times if at is not None]
         return self._clock.monotonic() - min(known) if known and len(known) == len(times) else None
 
+    def passed_over_until_saved(self) -> str | None:
+        """The same as a trouble, until there is a new snapshot of every partition."""
+        return "; ".join(self.passed_over) or None if self.age_s() is None else None
+
     def size(self) -> int:
         """Bytes of the newest snapshots together."""
         return sum(kept.size for kept in self._kept.values())
 
-    async def _write(self, partition: int, snapshot: Snapshot, cut: Cut) -> None:
-        state = self._states[partition]
+    def _reserve(self) -> None:
+        """Have memory for the largest partition."""
+        self._memory.reserve(max(len(state.table) for state in self._states.values()))
+
+    async def _save(self, partition: int, snapshot: Snapshot) -> None:
+        row_bytes = self._states[partition].recipe.plan.bytes_per_entity
+        most = max(1, SLICE_BYTES // row_bytes) if self._threaded else None
+        whole = snapshot.copy_rows(most)
+        while not whole:
+            await asyncio.sleep(0)  # the next batch goes on meanwhile
+            whole = snapshot.copy_rows(most)
 
         def write() -> int:
-            payload = state.pack(snapshot)
-            self._snapshots.save(snapshot_name(partition), payload)
-            return len(payload)
+            size = self._snapshots.save(snapshot_name(partition), snapshot.pieces())
+            self._reserve()
+            return size
 
         kept = self._kept[partition]
         try:
             kept.size = await asyncio.to_thread(write) if self._threaded else write()
         except SnapshotError as error:
+            if self.trouble is None:
+                _log.warning("%s; the older ones stay, and it is tried again", error)
             self.trouble = str(error)
             return
-        self.trouble, kept.at, kept.cut = None, self._clock.monotonic(), cut
+        if self.trouble is not None:
+            _log.warning("snapshots can be written again")
+        self.trouble, kept.at, kept.cut = None, self._clock.monotonic(), snapshot.cut

@@ -98,7 +98,6 @@ class Shard:
         self._duties_due = 0.0
         self._rate = Rate()
         self._troubles: dict[str, str] = {}
-        self._passed_over: list[str] = []
         self._backlog = Backlog()
         self._stopping = False
         self._failed = False
@@ -132,7 +131,8 @@ class Shard:
             Rejects(ports.sink),
             Saver(states, ports.snapshots, clock, interval_s, threaded=threaded),
         )
-        self.states, self._passed_over = states, passed_over
+        self._out.saver.passed_over = passed_over
+        self.states = states
 
     async def run(self) -> None:
         """Start, then step until `stop`. Raises what ended it."""
@@ -206,7 +206,6 @@ class Shard:
         return {
             **named,
             "health": {**self._troubles, **self._out.troubles()},
-            "passed_over": self._passed_over,
             "events_per_s": self._rate.at(now),
             "lag_total": sum(self._lag.values()),
             "catching_up": self._backlog.status(),

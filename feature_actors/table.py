@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from freshrank.actors.messages import Bools, Doubles, Ints
+from freshrank.actors.snapshots import Array
 from freshrank.feature_actors import hash_table, kernels
 from freshrank.feature_actors.columns import Columns, entity_ids
+from freshrank.feature_actors.frozen import Frozen, texts_of
 from freshrank.feature_actors.kernels import EventArrays, FeatureBlock
 from freshrank.feature_actors.plan import FeaturePlan
+from freshrank.feature_actors.table_copy import RowMemory, TableCopy
 
 _LEAST_ROWS = 1_024
 
 # Idle entities are looked for when event time has moved by this part of what a row retains: the
 # look touches every row, and rows then stay at most an eighth longer than they must.
 _IDLE_PARTS = 8
+
+ROOM = 1.05
+"""A table has room for so many times its bound of entities: those that come between two cuts."""
 
 # A full table is cut to this part of its bound, so that the next cut is not the next batch's.
 _CUT_TO = 0.95
@@ -50,16 +54,24 @@ class EntityTable:
         self._slots = hash_table.blank(0)
         self._names: list[str] = []
         """By slot; of a free slot: the name that it had."""
-        self._free: list[int] = []
+        self._free: Ints = np.zeros(0, dtype=np.int64)
         self._rows = self._blank(_LEAST_ROWS)
         self._evicted_at = 0
+        self._copy: TableCopy | None = None
+        """Under way."""
 
     def __len__(self) -> int:
         return len(self._names) - len(self._free)
 
+    @property
+    def size(self) -> int:
+        """Slots, with those that are free at present."""
+        return len(self._names)
+
     def apply(self, columns: Columns, before: bool) -> Applied:
         """Apply events in order; with `before`, also read each row just before its event."""
         slots = self._assign(columns)
+        self._keep(slots)
         trace = kernels.blank_trace(len(slots))
         out = self.plan.block(len(slots) if before else 0)
         events = self._events(columns, slots)
@@ -106,27 +118,32 @@ class EntityTable:
             going[np.argsort(newest, kind="stable")[:surplus]] = True
         return self._drop(slots[going])
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, for a snapshot: rows float64[m, words], names as UTF-8 and their ends."""
-        slots = self.slots()
-        names = [name.encode() for name in self.entities(slots)]
-        return {
-            "rows": self._rows[slots],
-            "names": np.frombuffer(b"".join(names), dtype=np.uint8),
-            "name_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
-            "evicted_at": np.array([self._evicted_at]),
-        }
+    def freeze(self, memory: RowMemory | None = None) -> Frozen:
+        """Begin a copy of everything, its rows in `memory`; `copy_rows` makes it whole.
+
+        Rows float64[m, words], names as UTF-8 and their ends, and the time of the last look.
+        """
+        self.copy_rows(None)  # one at a time
+        rows = (memory or RowMemory(self.plan.row_words)).take(len(self))
+        copy = self._copy = TableCopy(self.slots(), self._names.copy(), rows)
+        evicted_at = np.array([self._evicted_at])
+        return lambda: {**copy.arrays(), "evicted_at": evicted_at}
+
+    def copy_rows(self, most: int | None) -> bool:
+        """Go on with the copy by so many rows (None: all); whether it is whole."""
+        if self._copy is not None:
+            self._copy.advance(self._rows, most)
+            if self._copy.complete:
+                self._copy = None
+        return self._copy is None
 
     @classmethod
     def restore(
-        cls, plan: FeaturePlan, max_entities: int, arrays: Mapping[str, NDArray[Any]]
+        cls, plan: FeaturePlan, max_entities: int, arrays: Mapping[str, Array]
     ) -> EntityTable:
-        """The table whose `arrays` these are (of a plan with the same fingerprint)."""
+        """The table whose frozen `arrays` these are (of a plan with the same fingerprint)."""
         table = cls(plan, max_entities)
-        text, begin = arrays["names"].tobytes(), 0
-        for end in arrays["name_ends"].tolist():
-            table._names.append(text[begin:end].decode())
-            begin = end
+        table._names = texts_of(arrays["names"], arrays["name_ends"])
         table._index(np.arange(len(table._names)))
         table._rows = np.concatenate([arrays["rows"], table._blank(_LEAST_ROWS)])
         table._evicted_at = int(arrays["evicted_at"][0])
@@ -135,11 +152,11 @@ class EntityTable:
     def _assign(self, columns: Columns) -> Ints:
         """The slot of each event's entity; a new entity gets a free one."""
         count = len(columns)
-        if not hash_table.has_room(self._slots, len(self) + count):
+        if len(self) + count > hash_table.room(self._slots):
             larger = hash_table.blank(len(self) + count)
             hash_table.insert(larger, hash_table.entries_of(self._slots))
             self._slots = larger
-        free = np.array(self._free[: -count - 1 : -1], dtype=np.int64)
+        free = self._free[:count]
         fresh = np.arange(len(self._names), len(self._names) + count - len(free))
         offered = np.concatenate([free, fresh])
         slots, firsts = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
@@ -152,16 +169,23 @@ class EntityTable:
     def _name(self, slots: Ints, firsts: Ints, columns: Columns) -> None:
         """Note the names of new entities at `slots` and make room for their rows."""
         names = columns.text(self.plan.entity.key)
+        self._free = self._free[len(slots) :]
         for slot, first in zip(slots.tolist(), firsts.tolist(), strict=True):
             if slot < len(self._names):
-                self._free.pop()
                 self._names[slot] = names[first]
             else:
                 self._names.append(names[first])
-        needed = len(self._names)
-        if needed > len(self._rows):
-            more = max(needed, len(self._rows) * 3 // 2) - len(self._rows)
-            self._rows = np.concatenate([self._rows, self._blank(more)])
+        needed, present = len(self._names), len(self._rows)
+        if needed > present:
+            wanted, bound = present * 3 // 2, int(ROOM * self.max_entities)
+            if needed <= bound < wanted:
+                wanted = bound
+            self._rows = np.concatenate([self._rows, self._blank(max(needed, wanted) - present)])
+
+    def _keep(self, slots: Ints) -> None:
+        """The rows at `slots` are about to change."""
+        if self._copy is not None:
+            self._copy.keep(self._rows, slots)
 
     def _events(self, columns: Columns, slots: Ints) -> EventArrays:
         layout, events = self.plan.layout, len(columns)
@@ -189,7 +213,8 @@ class EntityTable:
 
     def _drop(self, slots: Ints) -> list[str]:
         dropped = self.entities(slots)
-        self._free += slots.tolist()
+        self._free = np.concatenate([self._free, slots])
+        self._keep(slots)
         self._rows[slots] = self.plan.empty_row
         if dropped:
             self._index(self.slots())

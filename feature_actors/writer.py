@@ -96,10 +96,9 @@ class OnlineWriter:
         """Partitions whose replay has not reached what the store was last told."""
         return [one for one, lane in self._lanes.items() if lane.silent]
 
-    def on_their_way(self, partition: int) -> list[str]:
-        """Entities whose rows were sent and not confirmed."""
-        lane = self._lanes[partition]
-        return lane.state.table.entities(lane.on_their_way)
+    def on_their_way(self, partition: int) -> Ints:
+        """int64[m]: the slots whose rows were sent and not confirmed."""
+        return self._lanes[partition].on_their_way
 
     async def run(self) -> None:
         """Flush whenever woken, for ever. Raises ProgressError when fenced off."""

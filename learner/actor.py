@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
+from freshrank.actors.alerts import Alerts
 from freshrank.actors.clock import Clock
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import SnapshotError, Unavailable
 from freshrank.actors.messages import Cut, Delta, Examples, Gradient, Progress, Version
-from freshrank.actors.protocols import JsonValue, SnapshotStore, Status
+from freshrank.actors.protocols import SnapshotStore, Status
 from freshrank.actors.versioned import DeltaLog
 from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner
+from freshrank.learner.outlets import LearnerDuties, LearnerOutlets
 
 T = TypeVar("T")
 
+# The first checkpoint of an epoch is tried so often, so many seconds apart: then whoever looks
+# after the learner is told why it does not begin, before they take it for one that hangs.
+_CLAIM_TRIES = 20
+_CLAIM_RETRY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
 Offload = Callable[..., Awaitable[Any]]
 """Runs a function with its arguments away from the event loop (`asyncio.to_thread`)."""
-
-
-class StatusLog(Protocol):
-    """Where curves go (`TensorBoardLog`)."""
-
-    def write(self, step: int, now_ms: int, status: Mapping[str, JsonValue]) -> None:
-        """Add the figures of one moment."""
-        ...
-
-    def close(self) -> None:
-        """Finish the file."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class LearnerDuties:
-    """What a learner does beside learning, and how often (seconds)."""
-
-    checkpoint_interval_s: float = 10.0
-    log_interval_s: float = 5.0
 
 
 async def inline(function: Callable[..., T], *args: object) -> T:
@@ -60,8 +50,8 @@ class LearnerActor:
         Where checkpoints are kept; None: the learner begins anew with each start.
     duties
         Intervals.
-    log
-        Takes the curves.
+    outlets
+        Alerts and curves.
     offload
         How heavy work leaves the event loop.
     """
@@ -73,14 +63,16 @@ class LearnerActor:
         store: SnapshotStore | None = None,
         *,
         duties: LearnerDuties | None = None,
-        log: StatusLog | None = None,
+        outlets: LearnerOutlets | None = None,
         offload: Offload = asyncio.to_thread,
     ) -> None:
         self._learner = learner
         self._clock = clock
         self._store = store
         self._duties = duties or LearnerDuties()
-        self._log = log
+        outlets = outlets or LearnerOutlets()
+        self._alerts = outlets.alerts or Alerts("learner", clock)
+        self._log = outlets.log
         self._offload = offload
         self._lock = asyncio.Lock()
         self._saving = asyncio.Lock()
@@ -89,19 +81,33 @@ class LearnerActor:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
         self._saved_at: float | None = None
+        self._passed_over: list[str] = []
+        self._trouble: str | None = None
+        """Why the last checkpoint could not be written."""
 
     async def start(self) -> None:
         """Go on from the newest checkpoint, one epoch later. May be called again: does nothing.
 
-        Raises DefinitionChanged and SnapshotError (see `checkpoints.restore`).
+        Raises DefinitionChanged and SnapshotError (see `checkpoints.restore`), the latter also
+        when no checkpoint can be written for long.
         """
         if self._deltas is not None:
             return
         if self._store is not None:
-            await self._offload(checkpoints.restore, self._learner, self._store)
-        await self.save()  # before anybody hears of this epoch, so that none is given out twice
+            found = await self._offload(checkpoints.restore, self._learner, self._store)
+            self._passed_over = found.problems
+        await self._claim_epoch()
         self._deltas = DeltaLog(self._learner.version, self._snapshot)
         self._tasks = [asyncio.create_task(loop) for loop in self._loops()]
+
+    async def _claim_epoch(self) -> None:
+        """Write that this epoch has begun, before anybody hears of it: it never comes twice."""
+        for _ in range(_CLAIM_TRIES):
+            await self.save()
+            if self._trouble is None:
+                return
+            await self._clock.sleep(_CLAIM_RETRY_S)
+        raise SnapshotError(f"the learner cannot begin: {self._trouble}")
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
         loops = [self._step_when_due()]
@@ -137,6 +143,7 @@ class LearnerActor:
             if self._learner.due_in_s(now) == 0.0:
                 await self._step()
                 progress = replace(progress, version=self._learner.version)
+            self._tell()
         self._waiting.set()
         return progress
 
@@ -161,20 +168,26 @@ class LearnerActor:
         async with self._lock:
             await self._offload(self._learner.freeze)
 
-    async def checksum(self) -> tuple[Version, str]:
-        """The version and the checksum of its weights, for a follower to compare with."""
-        async with self._lock:
-            return self._learner.version, await self._offload(self._learner.weights.checksum)
-
     async def status(self) -> Status:
         """Figures of the learner, and the checkpoint's age."""
         async with self._lock:
             figures = await self._offload(self._learner.status, self._clock.monotonic())
         age = None if self._saved_at is None else self._clock.monotonic() - self._saved_at
-        return {**figures, "checkpoint_age_s": age}
+        health = {} if self._trouble is None else {"checkpoints": self._trouble}
+        return {
+            **figures,
+            "health": health,
+            "passed_over": self._passed_over,
+            "checkpoint_age_s": age,
+            "alerts": self._alerts.status(),
+        }
 
     async def save(self) -> None:
-        """Write a checkpoint of this moment; what it covers becomes durable."""
+        """Write a checkpoint of this moment; what it covers becomes durable.
+
+        A disk that does not take it shows in the status; the older ones stay, the shards keep
+        their examples, and learning goes on.
+        """
         if self._store is not None:
             await asyncio.shield(self._save(self._store))
 
@@ -183,7 +196,16 @@ class LearnerActor:
             async with self._lock:
                 checkpoint = await self._offload(checkpoints.take, self._learner)
                 moment = self._clock.monotonic()
-            await self._offload(_write, store, checkpoint)
+            try:
+                await self._offload(_write, store, checkpoint)
+            except SnapshotError as error:
+                if self._trouble is None:
+                    _log.warning("%s; the older ones stay, and it is tried again", error)
+                self._trouble = str(error)
+                return
+            if self._trouble is not None:
+                _log.warning("checkpoints can be written again")
+                self._trouble = None
             self._learner.durable = checkpoint.applied
             self._saved_at = moment
 
@@ -209,6 +231,12 @@ class LearnerActor:
         )
         if delta is not None and self._deltas is not None:
             self._deltas.append(delta)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Raise an alert for what the core has noticed."""
+        for incident in self._learner.incidents.take():
+            self._alerts.emit(*incident)
 
     async def _step_when_due(self) -> None:
         """Step in time where too few examples came to make a step due by themselves."""
@@ -232,11 +260,14 @@ class LearnerActor:
     async def _snapshot(self) -> Delta:
         async with self._lock:
             delta: Delta = await self._offload(self._learner.snapshot, self._clock.now_ms())
+            self._tell()
             return delta
 
     async def _write_log(self) -> None:
         if self._log is not None:
-            self._log.write(self._learner.total_steps, self._clock.now_ms(), await self.status())
+            self._log.write(
+                self._learner.trained.total_steps, self._clock.now_ms(), await self.status()
+            )
 
     def _published(self) -> DeltaLog:
         if self._deltas is None or self._stopped:
@@ -245,4 +276,4 @@ class LearnerActor:
 
 
 def _write(store: SnapshotStore, checkpoint: checkpoints.Checkpoint) -> None:
-    store.save(checkpoints.NAME, checkpoint.pack())
+    store.save(checkpoints.NAME, checkpoint.pieces())

@@ -44,10 +44,16 @@ class Pending:
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
+        """All, in order."""
         self.gradients: list[Gradient] = []
         self.examples = 0
         self.since: float | None = None
         """When the oldest example came (monotonic seconds)."""
+
+    @property
+    def taught(self) -> list[Span]:
+        """The spans that there is something to learn from."""
+        return [one.span for one in self.gradients]
 
     def add(self, gradient: Gradient, monotonic: float) -> None:
         """Take a span with at least one example."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
 
+from freshrank.actors.disk import Piece
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
 from freshrank.actors.messages import Cut, Span, Version
 from freshrank.actors.protocols import JsonValue, SnapshotStore
-from freshrank.actors.snapshots import pack, unpack
+from freshrank.actors.snapshots import pack, unpack_for
 from freshrank.learner.core import Learner
-from freshrank.learner.guard import Quarantined
+from freshrank.learner.incidents import Quarantined
 from freshrank.learner.validation import ProgressiveValidation
 
 NAME = "learner"
 """Of the files, and their kind."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class Checkpoint:
     arrays: dict[str, NDArray[Any]]
     applied: dict[int, Cut]
 
-    def pack(self) -> bytes:
-        """The file's payload."""
+    def pieces(self) -> Iterator[Piece]:
+        """The file's contents."""
         return pack(NAME, self.fingerprint, self.meta, self.arrays)
 
 
@@ -47,59 +52,72 @@ def take(learner: Learner) -> Checkpoint:
         fingerprint=fingerprint(learner),
         meta={
             "version": str(learner.version),
-            "total_steps": learner.total_steps,
+            "total_steps": learner.trained.total_steps,
             "newest_event_ms": learner.newest_event_ms,
             "applied": {str(one): list(cut) for one, cut in learner.applied.items()},
             "quarantined": [
                 [one.span.partition, list(one.span.begin), list(one.span.end), one.reason]
-                for one in learner.quarantined
+                for one in learner.incidents.quarantined
             ],
+            "watch": learner.watch.meta(),
         },
         arrays={
-            "dense": learner.dense_state.copy(),
+            "dense": learner.trained.dense_state.copy(),
             "keys": table.keys.copy(),
             "rows": table.rows.copy(),
             "stamps": table.stamps.copy(),
             **learner.validation.arrays(),
+            **learner.watch.arrays(),
         },
         applied=dict(learner.applied),
     )
 
 
-def restore(learner: Learner, store: SnapshotStore) -> bool:
+@dataclass(slots=True)
+class Restored:
+    """From where a learner goes on, and what was passed over to get there."""
+
+    place: str | None = None
+    """Of the checkpoint; None: there was none."""
+    problems: list[str] = field(default_factory=list)
+
+
+def restore(learner: Learner, store: SnapshotStore) -> Restored:
     """Put a fresh `learner` where the newest readable checkpoint left off, one epoch later.
 
-    False when there is none. Raises DefinitionChanged when it was made for another model or
-    optimiser, and SnapshotError when there are files and none can be read.
+    Raises DefinitionChanged when it was made for another model or optimiser, and SnapshotError
+    when there are files and none can be read.
     """
-    payloads = store.candidates(NAME)
-    refused: list[str] = []
-    for payload in payloads:
+    found = Restored()
+    for kept in store.candidates(NAME):
         try:
-            meta, arrays = unpack(NAME, fingerprint(learner), payload)
-        except DefinitionChanged:
-            raise
+            meta, arrays = unpack_for(NAME, fingerprint(learner), kept.read())
+        except DefinitionChanged as error:
+            raise DefinitionChanged(f"{kept.place}: {error}") from error
         except SnapshotError as error:
-            refused.append(str(error))
+            found.problems.append(f"{kept.place} was passed over: {error}")
+            _log.warning(found.problems[-1])
             continue
         _fill(learner, meta, arrays)
-        return True
-    if refused:
-        raise SnapshotError(f"none of {len(refused)} checkpoints can be read: {'; '.join(refused)}")
-    return False
+        found.place = kept.place
+        return found
+    if found.problems:
+        raise SnapshotError(f"no checkpoint can be read: {'; '.join(found.problems)}")
+    return found
 
 
 def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-    learner.dense_state[:] = arrays["dense"]
+    learner.trained.dense_state[:] = arrays["dense"]
     learner.weights.table.put(arrays["keys"], arrays["rows"], arrays["stamps"])
     learner.weights.version = Version(Version.parse(meta["version"]).epoch + 1, 0)
-    learner.total_steps = meta["total_steps"]
+    learner.trained.total_steps = meta["total_steps"]
     learner.newest_event_ms = meta["newest_event_ms"]
     learner.applied = {int(one): tuple(cut) for one, cut in meta["applied"].items()}
     learner.accepted.cuts = dict(learner.applied)
     learner.durable = dict(learner.applied)
-    learner.quarantined = [
+    learner.incidents.quarantined = [
         Quarantined(Span(partition, tuple(begin), tuple(end)), reason)
         for partition, begin, end, reason in meta["quarantined"]
     ]
+    learner.watch.restore(meta["watch"], arrays)
     learner.validation = ProgressiveValidation.restore(arrays)

@@ -4,39 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
+from freshrank.actors.alerts import AlertKind, Severity
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import (
     Cut,
     Delta,
     Examples,
-    Floats,
     Gradient,
-    Ints,
     Progress,
+    Span,
     Version,
 )
 from freshrank.actors.protocols import Differentiator, JsonValue
-from freshrank.learner.aggregation import Accepted, Pending, SummedGradient, staleness, total
+from freshrank.learner.aggregation import Accepted, Pending, staleness, total
 from freshrank.learner.figures import LearnerFigures
-from freshrank.learner.guard import Guard, Quarantined
+from freshrank.learner.guard import Guard
+from freshrank.learner.incidents import Incidents
 from freshrank.learner.models import Model
 from freshrank.learner.optimizers import Optimizer
-from freshrank.learner.table import KeyedTable
+from freshrank.learner.trained import EVICTED_SHARE, Changed, Trained
 from freshrank.learner.validation import ProgressiveValidation
+from freshrank.learner.watch import Step, Verdict, Watch
 from freshrank.learner.weights import ModelWeights
 
 Differentiate = Callable[[Model, ModelWeights], Differentiator]
-
-# A sixteenth of the rows goes at once when the table is full, so that looking for the oldest
-# ones, which reads all, is paid once in many steps.
-_EVICTED_SHARE = 16
-_DENSE: Ints = np.zeros(1, np.int64)
-# Named in the status; the count goes on beyond it.
-_QUARANTINE_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +48,12 @@ class StepSettings:
     dimensions and FTRL takes 108 bytes, and 24 for id, age and index."""
 
     def __post_init__(self) -> None:
-        if self.batch_examples < 1 or self.max_rows < _EVICTED_SHARE:
+        if self.batch_examples < 1 or self.max_rows < EVICTED_SHARE:
             raise ConfigError(
                 "StepSettings",
                 "nothing could be learned",
-                f"Give batch_examples >= 1 and max_rows >= {_EVICTED_SHARE}.",
+                f"Give batch_examples >= 1 and max_rows >= {EVICTED_SHARE}.",
             )
-
-
-class _Changed(NamedTuple):
-    """The table's part of a delta."""
-
-    keys: Ints
-    rows: Floats
-    evicted: Ints
-
-    def without_evicted(self) -> _Changed:
-        """Without the rows that were changed and dropped in the same step."""
-        kept = ~np.isin(self.keys, self.evicted)
-        return _Changed(self.keys[kept], self.rows[kept], self.evicted)
 
 
 class Learner:
@@ -101,25 +82,25 @@ class Learner:
         self.model = model
         self.optimizer = optimizer
         self.settings = settings
-        self.guard = guard or Guard()
-        states = 1 + optimizer.state_per_weight
-        table = KeyedTable(model.rows, model.rows.width * optimizer.state_per_weight)
-        self.weights = ModelWeights(model, table)
-        self.weights.version = Version(1, 0)
-        self.dense_state: Floats = np.zeros((1, model.dense_size * states), np.float32)
-        self.dense_state[0, : model.dense_size] = self.weights.dense
-        self.weights.dense = self.dense_state[0, : model.dense_size]
+        self.watch = Watch(guard or Guard())
+        self.trained = Trained(model, optimizer, settings.max_rows)
         self.differentiator = differentiate(model, self.weights) if differentiate else None
         self.accepted = Accepted()
         self.applied: dict[int, Cut] = {}
         self.durable: dict[int, Cut] = {}
-        self.quarantined: list[Quarantined] = []
-        self.total_steps = 0
-        """Over all epochs: the age of a row is told by it."""
+        self.incidents = Incidents()
         self.newest_event_ms = 0
         self.validation = ProgressiveValidation()
         self.figures = LearnerFigures()
         self._pending = Pending()
+        self._tripped: Gradient | None = None
+        """What the loss was found to be worse by: a step back is due."""
+        self._oldest_base = Version(0, 0)
+
+    @property
+    def weights(self) -> ModelWeights:
+        """The newest ones, in the very memory that is stepped."""
+        return self.trained.weights
 
     @property
     def version(self) -> Version:
@@ -142,26 +123,24 @@ class Learner:
             self.figures.refused_out_of_turn += 1
             return self._answer(span.partition, accepted=False)
         gradient = self._gradient(work)
-        lag = staleness(gradient.base, self.version)
-        if lag is None or lag > self.settings.max_staleness_steps:
+        lag = self._lag(gradient)
+        if lag is None:
             self.figures.refused_stale += 1
             return self._answer(span.partition, accepted=False, stale=True)
         self.accepted.take(span)
         self.figures.count_lag(lag)
-        trouble = self.guard.trouble_with_gradient(gradient)
-        if trouble:
-            self._quarantine([Quarantined(span, trouble)])
-        if trouble or not len(gradient):
-            self._pending.add_without_examples(span)
-            if not self._pending.examples:
-                self._learned(self._drain())
-        else:
-            self.validation.add(gradient.labels, gradient.scores, gradient.reference_scores)
+        if self._may_be_learned(gradient):
             self._pending.add(gradient, monotonic)
+        else:
+            self._pending.add_without_examples(span)
+            if not self._pending.examples and self._tripped is None:
+                self._drain()
         return self._answer(span.partition, accepted=True)
 
     def due_in_s(self, monotonic: float) -> float | None:
         """Seconds until a step is due (0: now); None while nothing waits to be learned."""
+        if self._tripped:
+            return 0.0
         if self._pending.since is None:
             return None
         if self._pending.examples >= self.settings.batch_examples:
@@ -169,35 +148,38 @@ class Learner:
         return max(0.0, self._pending.since + self.settings.max_wait_ms / 1000.0 - monotonic)
 
     def step(self, now_ms: int, monotonic: float) -> Delta | None:
-        """Learn from all that is pending.
+        """Learn from all that is pending; after a trip of the guard go back instead.
 
-        None when there was nothing, or when the guard refused what came out: then the weights
-        are as before, and the spans are quarantined.
+        What goes back is published as the next version. None when there was nothing, or when the
+        guard refused what came out: then the weights are as before, and the spans quarantined.
         """
+        if self._tripped is not None:
+            return self._go_back(self._tripped, now_ms)
         pending = self._drain()
         if not pending.gradients:
-            self._learned(pending)
             return None
         summed = total(pending.gradients)
-        rows, trouble = self._update(summed)
-        self._learned(pending)
+        change, rows = self.trained.update(summed)
+        trouble = self.watch.guard.trouble_with_weights(self.weights.dense, rows)
         if trouble:
-            self._quarantine([Quarantined(one.span, trouble) for one in pending.gradients])
+            self.trained.take_back(change)
+            self._refuse(pending.taught, trouble, pending.examples)
             return None
         newest_ms = max(one.newest_event_ms for one in pending.gradients)
         self.newest_event_ms = max(self.newest_event_ms, newest_ms)
         self.figures.count_step(pending.examples, now_ms - newest_ms, monotonic)
-        base = self.version
-        self.weights.version = Version(base.epoch, base.step + 1)
-        evicted = self._evict()
-        changed = _Changed(summed.keys, rows, evicted)
+        base = self._next_version()
+        evicted = self.trained.evict(change)
+        self.watch.stepped(Step(base, self.version, pending.taught, pending.examples, change))
+        changed = Changed(summed.keys, rows, evicted)
         return self._delta(base, changed.without_evicted() if len(evicted) else changed, now_ms)
 
     def snapshot(self, now_ms: int) -> Delta:
         """All present weights as one delta without a base."""
-        keys = np.sort(self.weights.table.keys)
-        everything = _Changed(keys, self.weights.table.read(keys), np.empty(0, np.int64))
-        return self._delta(None, everything, now_ms)
+        if not self.weights.table.recount():
+            message = "the learner's own rows were changed outside of a step"
+            self.incidents.add(AlertKind.WEIGHTS_DIFFER, Severity.ERROR, message)
+        return self._delta(None, self.trained.present(self.weights.table.keys), now_ms)
 
     def freeze(self) -> None:
         """Compare with the present weights from now on; a shard's own copy is frozen by itself."""
@@ -213,10 +195,7 @@ class Learner:
             "pending_examples": self._pending.examples,
             "applied": {str(one): list(cut) for one, cut in sorted(self.applied.items())},
             "newest_event_ms": self.newest_event_ms,
-            "quarantined": [
-                f"partition {one.span.partition} {one.span.begin}..{one.span.end}: {one.reason}"
-                for one in self.quarantined
-            ],
+            "quarantined": [str(one) for one in self.incidents.quarantined],
             **self.figures.status(monotonic),
             **self.validation.status(),
         }
@@ -240,44 +219,69 @@ class Learner:
         )
 
     def _drain(self) -> Pending:
+        """What is pending: from here on it counts as applied, and in the quality figures."""
         pending, self._pending = self._pending, Pending()
-        return pending
-
-    def _learned(self, pending: Pending) -> None:
         for span in pending.spans:
             self.applied[span.partition] = span.end
+        for one in pending.gradients:
+            self.validation.add(one.labels, one.scores, one.reference_scores)
+        return pending
 
-    def _quarantine(self, refused: list[Quarantined]) -> None:
-        self.figures.guard_trips += 1
-        self.quarantined = (self.quarantined + refused)[-_QUARANTINE_KEPT:]
+    def _lag(self, gradient: Gradient) -> int | None:
+        """The age in steps of the weights it was computed on; None when it must not be used."""
+        lag = staleness(gradient.base, self.version)
+        too_old = lag is None or lag > self.settings.max_staleness_steps
+        void = self._tripped is not None or gradient.base < self._oldest_base
+        return None if too_old or void else lag
 
-    def _update(self, summed: SummedGradient) -> tuple[Floats, str | None]:
-        """Step in place; gives the changed rows, or undoes it and says what was wrong."""
-        table, known = self.weights.table, len(self.weights.table)
-        self.total_steps += 1
-        positions = table.touch(summed.keys, self.total_steps)
-        rows_before, dense_before = table.rows.take(positions, axis=0), self.dense_state.copy()
-        self.optimizer.update(table.rows, positions, summed.rows)
-        self.optimizer.update(self.dense_state, _DENSE, summed.dense[np.newaxis], regularize=False)
-        rows = table.rows.take(positions, axis=0)[:, : self.model.rows.width]
-        rows = np.ascontiguousarray(rows)
-        trouble = self.guard.trouble_with_weights(self.weights.dense, rows)
-        if trouble:
-            table.rows[positions] = rows_before
-            self.dense_state[:] = dense_before
-            table.remove(table.keys[known:].copy())
-        return rows, trouble
+    def _may_be_learned(self, gradient: Gradient) -> bool:
+        """Ask the guard; whatever it refuses is quarantined, at once or when going back."""
+        if not len(gradient):
+            return False
+        if trouble := self.watch.trouble_with(gradient):
+            self._refuse([gradient.span], trouble, len(gradient))
+            return False
+        verdict = self.watch.judge(gradient)
+        if verdict is Verdict.WORSE:
+            self._tripped = gradient
+        elif verdict is Verdict.NORMAL:
+            message = f"the loss has stayed high and counts as normal from {gradient.span} on"
+            self.incidents.add(AlertKind.REGIME_ACCEPTED, Severity.ERROR, message)
+        return verdict is not Verdict.WORSE
 
-    def _evict(self) -> Ints:
-        """Drop the rows that were updated least recently, when there are too many."""
-        table, bound = self.weights.table, self.settings.max_rows
-        if len(table) <= bound:
-            return np.empty(0, np.int64)
-        evicted = table.oldest(len(table) - bound + bound // _EVICTED_SHARE)
-        table.remove(evicted)
-        return evicted
+    def _go_back(self, trip: Gradient, now_ms: int) -> Delta | None:
+        """Restore the last good state, as the next version, and quarantine all since."""
+        self._tripped, reason = None, str(self.watch.loss)
+        pending = self._drain()
+        steps, suspects = self.watch.give_up()
+        for step in reversed(steps):
+            self.trained.take_back(step.change)
+        undone = sum(step.examples for step in steps)
+        self.figures.count_trip(undone + pending.examples + len(trip), undone)
+        good = steps[0].base if steps else self.version
+        since = [*(span for step in steps for span in step.spans), *pending.taught]
+        known = set(suspects)
+        unproven = [span for span in since if span not in known]
+        refusals = {reason: suspects, f"not proven when {good} was restored": unproven}
+        self.incidents.refused(refusals, f"back at the weights of {good}")
+        if not steps:
+            return None
+        base = self._next_version()
+        self._oldest_base = self.version
+        touched = np.concatenate([step.change.keys for step in steps])
+        return self._delta(base, self.trained.present(touched), now_ms)
 
-    def _delta(self, base: Version | None, changed: _Changed, now_ms: int) -> Delta:
+    def _next_version(self) -> Version:
+        """Move the version on; gives the one before."""
+        base = self.version
+        self.weights.version = Version(base.epoch, base.step + 1)
+        return base
+
+    def _refuse(self, spans: list[Span], reason: str, examples: int) -> None:
+        self.figures.count_trip(examples)
+        self.incidents.refused({reason: spans})
+
+    def _delta(self, base: Version | None, changed: Changed, now_ms: int) -> Delta:
         return Delta(
             version=self.version,
             base=base,
@@ -288,4 +292,5 @@ class Learner:
             applied=dict(self.applied),
             created_ms=now_ms,
             newest_event_ms=self.newest_event_ms,
+            checksum=self.weights.expected_checksum,
         )

@@ -22,6 +22,7 @@ class LearnerFigures:
         self.refused_out_of_turn = 0
         self.refused_stale = 0
         self.guard_trips = 0
+        self.quarantined = 0
         self._lags: dict[int, int] = {}
         self._recent: deque[tuple[float, int]] = deque()
         self._freshness = RecentLatencies()
@@ -39,12 +40,23 @@ class LearnerFigures:
         self._forget(monotonic)
         self._freshness.add(np.array([freshness_ms], np.int64), monotonic)
 
+    def count_trip(self, refused: int, undone: int = 0) -> None:
+        """The guard refused so many examples, of which some had been learned before."""
+        self.guard_trips += 1
+        self.quarantined += refused
+        self.examples -= undone
+
     def _forget(self, monotonic: float) -> None:
         while self._recent and self._recent[0][0] <= monotonic - _RATE_S:
             self._recent.popleft()
 
     def status(self, monotonic: float) -> dict[str, JsonValue]:
-        """Plain JSON. `staleness_steps` counts gradients by age: 0, 1, 2-3, 4-7, ... steps."""
+        """Plain JSON.
+
+        `examples` are those learned and `examples_quarantined` those that were not: together all
+        that was taken and is not pending. `staleness_steps` counts gradients by age: 0, 1, 2-3,
+        4-7, ... steps.
+        """
         self._forget(monotonic)
         return {
             "steps": self.steps,
@@ -55,5 +67,6 @@ class LearnerFigures:
             "refused_out_of_turn": self.refused_out_of_turn,
             "refused_stale": self.refused_stale,
             "guard_trips": self.guard_trips,
+            "examples_quarantined": self.quarantined,
             "freshness": self._freshness.at(monotonic).to_json(),
         }

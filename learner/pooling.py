@@ -13,7 +13,7 @@ import numpy as np
 
 from freshrank.actors.compiled import kernel
 from freshrank.actors.messages import Floats, InputLayout, Ints
-from freshrank.learner.table import home
+from freshrank.learner.probing import home
 
 
 class Distinct(NamedTuple):

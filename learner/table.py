@@ -6,21 +6,22 @@ sweep); rows lie densely beside them, so that a snapshot is one copy.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from freshrank.actors.compiled import kernel
 from freshrank.actors.hashing import mix
 from freshrank.actors.messages import Floats, Ints
+from freshrank.learner.checksum import sum_at
+from freshrank.learner.probing import Slots, find, find_all, reindex, unlink
 
 # Half of the index stays free: a probe then looks at 1.5 places on average when it finds its id.
 _MAX_LOAD = 0.5
 _LEAST_CAPACITY = 16
 
-Slots: TypeAlias = NDArray[np.int32]
-"""The index: positions of rows, -1 where a slot is free. 32 bits: half the cache misses."""
 Array = TypeVar("Array", Ints, Floats)
 
 
@@ -34,32 +35,6 @@ class RowInit(NamedTuple):
     width: int
     scale: float
     seed: int
-
-
-@kernel
-def home(key: np.int64, mask: int) -> np.int64:
-    """The first slot to look for `key` in an index of ``mask + 1`` (a power of two) slots."""
-    return mix(np.int64(0), key) & np.int64(mask)
-
-
-@kernel
-def _find(index: Slots, keys: Ints, key: np.int64) -> tuple[np.int64, np.int64]:
-    """(position of `key` or -1, the index slot where it is or would be)."""
-    mask = len(index) - 1
-    slot = home(key, mask)
-    while index[slot] >= 0:
-        if keys[index[slot]] == key:
-            return np.int64(index[slot]), slot
-        slot = (slot + 1) & mask
-    return np.int64(-1), slot
-
-
-@kernel
-def _find_all(index: Slots, keys: Ints, wanted: Ints) -> Ints:
-    positions = np.empty(len(wanted), np.int64)
-    for i in range(len(wanted)):
-        positions[i], _ = _find(index, keys, wanted[i])
-    return positions
 
 
 @kernel
@@ -79,7 +54,7 @@ def _insert_all(
     """Positions of `wanted`, those that are new appended with their initial rows; new size."""
     positions = np.empty(len(wanted), np.int64)
     for i in range(len(wanted)):
-        position, slot = _find(index, keys, wanted[i])
+        position, slot = find(index, keys, wanted[i])
         if position < 0:
             position = np.int64(size)
             size += 1
@@ -91,37 +66,15 @@ def _insert_all(
 
 
 @kernel
-def _reindex(index: Slots, keys: Ints, size: int) -> None:
-    for position in range(size):
-        _, slot = _find(index, keys, keys[position])
-        index[slot] = position
-
-
-@kernel
-def _unlink(index: Slots, keys: Ints, slot: np.int64) -> None:
-    """Empty one slot and move back what had been pushed on by it."""
-    mask = len(index) - 1
-    index[slot] = -1
-    probe = (slot + 1) & mask
-    while index[probe] >= 0:
-        wanted = home(keys[index[probe]], mask)
-        if ((probe - wanted) & mask) >= ((probe - slot) & mask):
-            index[slot] = index[probe]
-            index[probe] = -1
-            slot = probe
-        probe = (probe + 1) & mask
-
-
-@kernel
 def _remove_all(index: Slots, keys: Ints, rows: Floats, stamps: Ints, size: int, gone: Ints) -> int:
     for i in range(len(gone)):
-        position, slot = _find(index, keys, gone[i])
+        position, slot = find(index, keys, gone[i])
         if position < 0:
             continue
-        _unlink(index, keys, slot)
+        unlink(index, keys, slot)
         size -= 1
         if position != size:  # the last row fills the hole
-            _, moved = _find(index, keys, keys[size])
+            _, moved = find(index, keys, keys[size])
             index[moved] = position
             keys[position] = keys[size]
             rows[position] = rows[size]
@@ -133,7 +86,7 @@ def _remove_all(index: Slots, keys: Ints, rows: Floats, stamps: Ints, size: int,
 def _read_all(index: Slots, keys: Ints, rows: Floats, wanted: Ints, init: RowInit) -> Floats:
     out = np.empty((len(wanted), init.width), np.float32)
     for i in range(len(wanted)):
-        position, _ = _find(index, keys, wanted[i])
+        position, _ = find(index, keys, wanted[i])
         if position >= 0:
             for j in range(init.width):
                 out[i, j] = rows[position, j]
@@ -157,7 +110,7 @@ def _pool_all(
                 if one == 0:
                     continue
                 if i == 0 or ids[i - 1, j] != one:
-                    position, _ = _find(index, keys, one)
+                    position, _ = find(index, keys, one)
                     if position >= 0:
                         found[j] = rows[position, :width]
                     else:
@@ -169,18 +122,6 @@ def _pool_all(
                 for k in range(width):
                     pooled[i, field, k] /= present
     return pooled
-
-
-@kernel
-def _checksum(keys: Ints, rows: Floats, width: int) -> np.uint64:
-    """The sum of one hash per row, so that the order of rows does not matter."""
-    total = np.uint64(0)
-    for i in range(len(keys)):
-        one = keys[i]
-        for j in range(width):
-            one = mix(one, np.int64(rows[i, j : j + 1].view(np.uint32)[0]))
-        total += np.uint64(one)
-    return total
 
 
 class KeyedTable:
@@ -208,6 +149,7 @@ class KeyedTable:
         self._keys: Ints = np.empty(_LEAST_CAPACITY, np.int64)
         self._rows: Floats = np.empty((_LEAST_CAPACITY, init.width + state_width), np.float32)
         self._stamps: Ints = np.zeros(_LEAST_CAPACITY, np.int64)
+        self._expected = 0
 
     def __len__(self) -> int:
         return self._size
@@ -224,7 +166,7 @@ class KeyedTable:
 
     @property
     def stamps(self) -> Ints:
-        """int64[len]: whatever the last `touch` of each row gave (a view)."""
+        """int64[len]: what `oldest` goes by; to be set by whoever changes a row (a view)."""
         return self._stamps[: self._size]
 
     def read(self, keys: Ints) -> Floats:
@@ -241,28 +183,36 @@ class KeyedTable:
 
     def find(self, keys: Ints) -> Ints:
         """int64[len(keys)]: positions in `rows`, -1 for unknown ids."""
-        return _find_all(self._index, self._keys, keys)
+        return find_all(self._index, self._keys, keys)
 
-    def touch(self, keys: Ints, stamp: int) -> Ints:
-        """int64[len(keys)]: positions in `rows`; unknown ids are added. Marks all with `stamp`."""
-        self._reserve(self._size + len(keys))
-        positions, self._size = _insert_all(
-            self._index, self._keys, self._rows, self._size, keys, self.init
-        )
-        self._stamps[positions] = stamp
+    def reach(self, keys: Ints) -> Ints:
+        """int64[len(keys)]: positions in `rows`; unknown ids are added at the end, unstamped."""
+        known, positions = self._size, self._place(keys)
+        self._count(np.arange(known, self._size), 1)
         return positions
 
+    @contextmanager
+    def changing(self, positions: Ints) -> Iterator[None]:
+        """Within it the rows at `positions`, distinct, may be changed in place."""
+        self._count(positions, -1)
+        yield
+        self._count(positions, 1)
+
     def put(self, keys: Ints, rows: Floats, stamps: Ints | int = 0) -> None:
-        """Set whole rows, float32[len(keys), width + state_width]."""
-        positions = self.touch(keys, 0)
+        """Set whole rows, float32[len(keys), width + state_width]; `keys` are distinct."""
+        known, positions = self._size, self._place(keys)
+        self._count(positions[positions < known], -1)
         self._rows[positions] = rows
         self._stamps[positions] = stamps
+        self._count(positions, 1)
 
     def remove(self, keys: Ints) -> None:
-        """Forget `keys` (unknown ones are passed over)."""
-        self._size = _remove_all(
-            self._index, self._keys, self._rows, self._stamps, self._size, keys
-        )
+        """Forget `keys`, distinct (unknown ones are passed over)."""
+        if len(keys):
+            self._count(self.find(keys), -1)
+            self._size = _remove_all(
+                self._index, self._keys, self._rows, self._stamps, self._size, keys
+            )
 
     def oldest(self, count: int) -> Ints:
         """int64[count]: the ids with the least stamps, ascending (ties: the lesser id first)."""
@@ -279,11 +229,40 @@ class KeyedTable:
         other._keys = self._keys.copy()
         other._rows = self._rows.copy()
         other._stamps = self._stamps.copy()
+        other._expected = self._expected
         return other
+
+    @property
+    def expected_checksum(self) -> int:
+        """What `checksum` should give: kept up with every change, a hash or two a changed row."""
+        return self._expected
 
     def checksum(self) -> int:
         """64 bits over ids and the first ``init.width`` columns, whatever their order."""
-        return int(_checksum(self.keys, self.rows, self.init.width))
+        return self.checksum_at(np.arange(self._size))
+
+    def recount(self) -> bool:
+        """Expect from here on what is there; False when it is not what was expected so far."""
+        found, expected = self.checksum(), self._expected
+        self._expected = found
+        return found == expected
+
+    def checksum_at(self, positions: Ints) -> int:
+        """The part of the rows at `positions` (-1: none) in the checksum."""
+        return sum_at(self._keys, self._rows, self.init.width, positions)
+
+    def _place(self, keys: Ints) -> Ints:
+        """As `reach`, without counting what was added."""
+        known = self._size
+        self._reserve(known + len(keys))
+        positions, self._size = _insert_all(
+            self._index, self._keys, self._rows, known, keys, self.init
+        )
+        self._stamps[known : self._size] = 0
+        return positions
+
+    def _count(self, positions: Ints, sign: int) -> None:
+        self._expected = (self._expected + sign * self.checksum_at(positions)) % 2**64
 
     def _reserve(self, size: int) -> None:
         """Make room for `size` rows, doubling, so that growth costs O(1) a row."""
@@ -296,7 +275,7 @@ class KeyedTable:
         self._rows = _grown(self._rows, capacity)
         self._stamps = _grown(self._stamps, capacity)
         self._index = np.full(int(capacity / _MAX_LOAD), -1, np.int32)
-        _reindex(self._index, self._keys, self._size)
+        reindex(self._index, self._keys, self._size)
 
 
 def _grown(old: Array, capacity: int) -> Array:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xxhash
 
-from freshrank.actors.errors import ProgressError
+from freshrank.actors.errors import ChecksumMismatch, ProgressError
 from freshrank.actors.messages import Delta, Floats, Inputs, Version
+from freshrank.learner.checksum import sum_of
 from freshrank.learner.models import Model, sigmoid
 from freshrank.learner.pooling import field_starts
 from freshrank.learner.table import KeyedTable
@@ -31,17 +34,33 @@ class ModelWeights:
     def apply(self, delta: Delta) -> None:
         """Take `delta` whole.
 
-        Raises ProgressError, and changes nothing, when it does not continue from `version`, is
-        a snapshot that is not newer, or has the sizes of another model.
+        Changes nothing and raises ProgressError when it does not continue from `version`, is
+        a snapshot that is not newer, or has the sizes of another model; ChecksumMismatch when it
+        would not give the weights that the learner has.
         """
         self._check(delta)
-        if delta.base is None:
-            self.table = KeyedTable(self.model.rows)
-        else:
-            self.table.remove(delta.evicted)
-        self.table.put(delta.keys, delta.rows)
+        table = KeyedTable(self.model.rows) if delta.base is None else self.table
+        expected = delta.checksum
+        if expected is not None and expected != _combined(delta.dense, _after(table, delta)):
+            raise ChecksumMismatch(f"{delta.base} -> {delta.version} does not give {expected}")
+        table.remove(delta.evicted)
+        table.put(delta.keys, delta.rows)
+        self.table = table
         self.dense = delta.dense
         self.version = delta.version
+
+    def replace(self, deltas: Sequence[Delta]) -> None:
+        """Take a snapshot and the deltas after it in the place of whatever is held.
+
+        Raises as `apply` does, and ProgressError when they lead to an older version: then
+        nothing has changed.
+        """
+        other = ModelWeights(self.model)
+        for delta in deltas:
+            other.apply(delta)
+        if self.version is not None and (other.version is None or other.version < self.version):
+            raise ProgressError(f"{other.version} after {self.version}: a version never goes back")
+        self.table, self.dense, self.version = other.table, other.dense, other.version
 
     def _check(self, delta: Delta) -> None:
         if delta.base is not None and delta.base != self.version:
@@ -72,13 +91,25 @@ class ModelWeights:
         other.version = self.version
         return other
 
+    @property
+    def expected_checksum(self) -> str:
+        """What `checksum` should give; that of the table is kept up with each change."""
+        return _combined(self.dense, self.table.expected_checksum)
+
     def checksum(self) -> str:
         """16 hexadecimal digits over all weights: equal copies of one version have the same."""
-        return weights_checksum(self.dense, self.table)
+        return _combined(self.dense, self.table.checksum())
 
 
-def weights_checksum(dense: Floats, table: KeyedTable) -> str:
-    """16 hexadecimal digits over dense weights and table, whatever the order of its rows."""
-    seed = table.checksum()
-    payload = np.ascontiguousarray(dense).tobytes() + seed.to_bytes(8, "little")
+def _combined(dense: Floats, table: int) -> str:
+    payload = np.ascontiguousarray(dense).tobytes() + table.to_bytes(8, "little")
     return xxhash.xxh64_hexdigest(payload)
+
+
+def _after(table: KeyedTable, delta: Delta) -> int:
+    """The checksum that `table` would have with `delta`."""
+    positions = table.find(delta.keys)
+    if len(delta.evicted):
+        positions = np.union1d(positions, table.find(delta.evicted))
+    rest = table.expected_checksum - table.checksum_at(positions)
+    return (rest + sum_of(delta.keys, delta.rows)) % 2**64

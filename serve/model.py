@@ -34,6 +34,15 @@ class FollowedModel(Protocol):
         """The newest event time contained in the weights."""
         ...
 
+    @property
+    def differs(self) -> bool:
+        """Whether the weights are known not to be the learner's."""
+        ...
+
+    def lag_ms(self) -> int | None:
+        """For how long, at most, newer weights were missing when the last answer was taken."""
+        ...
+
     def age_ms(self) -> int | None:
         """Since the weights were published."""
         ...
@@ -77,3 +86,28 @@ async def wait_for_age(
             known = "no weights have arrived" if age is None else f"the newest are {age} ms old"
             reason = f"at most {longest_ms} ms are wanted, {known}, after {timeout_s} s"
             raise RequestError("max_model_age_ms", reason, status=409) from error
+
+
+class Admission:
+    """What keeps a replica's weights from being answered with: at its start, and when damaged.
+
+    Once they have been close to the learner's, a learner that is away keeps nobody from answering:
+    the age of the weights tells then.
+    """
+
+    def __init__(self, model: FollowedModel, longest_lag_ms: int) -> None:
+        self._model = model
+        self._longest_lag_ms = longest_lag_ms
+        self._admitted = False
+
+    def missing(self) -> str | None:
+        """Why the weights will not do; None when they will."""
+        model, lag_ms = self._model, self._model.lag_ms()
+        if model.version is None or lag_ms is None:
+            return model.error or "no weights have arrived yet"
+        if model.differs:
+            return f"not the learner's weights, which are on their way ({model.error})"
+        if not self._admitted and lag_ms > self._longest_lag_ms:
+            return f"{lag_ms} ms behind the learner, at most {self._longest_lag_ms} to begin with"
+        self._admitted = True
+        return None

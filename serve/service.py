@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
+from freshrank.actors.alerts import AlertSink
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import RequestError, Unavailable
 from freshrank.actors.protocols import (
@@ -36,7 +37,7 @@ from freshrank.serve.answers import (
 from freshrank.serve.events import EventKey, records
 from freshrank.serve.feature_reader import FeatureReader, StoredRow
 from freshrank.serve.metrics import ServeMetrics
-from freshrank.serve.model import FollowedModel, wait_for_age, wait_for_version
+from freshrank.serve.model import Admission, FollowedModel, wait_for_age, wait_for_version
 from freshrank.serve.schema import (
     TEXT_BOUND,
     Limits,
@@ -73,6 +74,8 @@ class ServiceSettings:
     show: int = 10
     """How many of the best candidates count as shown where the request does not say."""
     wait_timeout_s: float = 1.0
+    max_start_lag_ms: int = 1_000
+    """A replica is not ready before its weights have once been so close to the learner's."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -90,6 +93,7 @@ class ServiceParts:
     event_key: EventKey
     close: Callable[[], Awaitable[None]]
     """Flushes and leaves what the parts hold open."""
+    alerts: AlertSink | None = None
 
 
 class ScoringService:
@@ -100,6 +104,7 @@ class ScoringService:
         self.metrics = ServeMetrics()
         self._parts = parts
         self.decoder = ScoreDecoder(settings.entity, parts.served.context, settings.limits)
+        self._admission = Admission(parts.model, settings.max_start_lag_ms)
         topic = settings.impressions_topic
         self._shown_log = (
             None if topic is None else ShownLog(parts.served, parts.sink, topic, settings.layout)
@@ -223,8 +228,8 @@ class ScoringService:
         missing: dict[str, str] = {}
         if broken := self.health():
             missing["replica"] = broken
-        if self._parts.model.version is None:
-            missing["model"] = self._parts.model.error or "no weights have arrived yet"
+        if lacking := self._admission.missing():
+            missing["model"] = lacking
         try:
             await self._parts.store.check()
         except (Unavailable, TimeoutError) as error:
@@ -272,6 +277,7 @@ class ScoringService:
             "store_error": parts.store.error,
             "store_failures": parts.store.failures,
             "impressions_lost": parts.sink.failures,
+            "alerts": parts.alerts.status() if parts.alerts else {},
             **self.metrics.figures(parts.clock.monotonic()),
         }
 

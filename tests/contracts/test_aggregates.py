@@ -17,6 +17,7 @@ from naive import (
     always,
     category,
     columns_of,
+    everything_of,
     item,
     stream,
     user,
@@ -200,8 +201,8 @@ def test_a_batch_split_anywhere_gives_the_same_rows(
     whole = EntityTable(case.plan, 100)
     once = whole.apply(columns_of(log), before=False)
     np.testing.assert_array_equal(np.concatenate([first.late, second.late]), once.late)
-    for name, array in whole.arrays().items():
-        assert array.tobytes() == parts.arrays()[name].tobytes()
+    for name, array in everything_of(whole).items():
+        assert array.tobytes() == everything_of(parts)[name].tobytes()
 
 
 @each_case
@@ -211,7 +212,7 @@ def test_a_restored_snapshot_goes_on_as_if_nothing_had_been(
     case: Case, log: list[Behaviour], rest: list[Behaviour]
 ) -> None:
     table = applied(case, log)
-    restored = EntityTable.restore(case.plan, 100, table.arrays())
+    restored = EntityTable.restore(case.plan, 100, everything_of(table))
     for one in (table, restored):
         one.apply(columns_of(rest, len(log)), before=False)
     for entity in ("ann", "bob"):
@@ -245,10 +246,10 @@ def test_an_event_that_nothing_can_take_is_late_and_leaves_no_trace(name: str) -
     case = CASES[name]
     newest = [event(START_MS + moment) for moment in (200_000, 200_001, 200_002)]
     table = applied(case, newest)
-    kept = table.arrays()
+    kept = everything_of(table)
     late = table.apply(columns_of([event(START_MS)], 3), before=False).late
     assert late.tolist() == [True]
-    assert {key: one.tobytes() for key, one in table.arrays().items()} == {
+    assert {key: one.tobytes() for key, one in everything_of(table).items()} == {
         key: one.tobytes() for key, one in kept.items()
     }
 

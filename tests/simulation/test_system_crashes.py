@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -12,14 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from freshrank.actors.disk import Piece
+from freshrank.actors.errors import ChecksumMismatch
 from freshrank.actors.follower import Follower
-from freshrank.actors.messages import Delta, Span
+from freshrank.actors.messages import Delta, Span, Version
+from freshrank.actors.snapshots import Array
 from freshrank.benchmarks import crashes
 from freshrank.benchmarks.crash_ledger import End
-from freshrank.benchmarks.crash_steps import Place, replaced
+from freshrank.benchmarks.crash_steps import Place, Process, replaced, running
 from freshrank.benchmarks.crashes import Run, Verdict, check, undisturbed
+from freshrank.feature_actors.frozen import Frozen
 from freshrank.feature_actors.lock_step import Cells, Turn
-from freshrank.feature_actors.partition import PartitionState, Snapshot
+from freshrank.feature_actors.partition import PartitionState
+from freshrank.feature_actors.snapshot import Snapshot
 from freshrank.learner import checkpoints
 from freshrank.learner.aggregation import Accepted
 from freshrank.learner.checkpoints import Checkpoint
@@ -36,13 +41,14 @@ MODES = pytest.mark.parametrize("lock_step", [True, False], ids=["lock-step", "a
 def test_the_undisturbed_run_is_worth_comparing_with(lock_step: bool) -> None:
     fate, end = undisturbed(lock_step)
     steps = {(place.process.partition("-")[0], place.step) for place in fate.passed}
-    saved = {"write", "fsync", "rename", "prune"}
+    saved = {"write half", "write", "fsync", "rename", "prune"}
     assert steps >= {("learner", step) for step in LEARNER_STEPS | saved}
     assert steps >= {("shard", step) for step in SHARD_STEPS | saved - {"prune"}}
     assert steps >= {("replica", "receive"), ("replica", "swap")}
     labels = Counter(example[3] for example in end.examples)
     assert labels[0.0] > 10 and labels[1.0] > 10
     assert set(end.examples.values()) == {1}
+    assert end.quarantined == []
     assert end.replica
     counted = Counter[str]()
     for counters in end.counters.values():
@@ -52,8 +58,8 @@ def test_the_undisturbed_run_is_worth_comparing_with(lock_step: bool) -> None:
 
 
 LEARNER_STEPS = {
-    "restore", "aggregate", "guard gradient", "step", "guard weights", "publish", "checkpoint",
-    "durable",
+    "restore", "aggregate", "guard gradient", "guard loss", "step", "guard weights", "publish",
+    "checkpoint", "durable",
 }  # fmt: skip
 SHARD_STEPS = {
     "seek", "poll", "decode", "update", "join", "write to Redis", "reject", "differentiate",
@@ -84,31 +90,37 @@ Fault: TypeAlias = list[tuple[type | ModuleType, str, Callable[..., Any]]]
 
 def offset_before_state() -> Fault:
     """The cut is saved, and the state that goes with it only the next time."""
-    original = PartitionState.pack
-    before: dict[int, Snapshot] = {}
+    original = Snapshot.pieces
+    before: dict[Any, dict[str, Frozen]] = {}
 
-    def pack(state: PartitionState, snapshot: Snapshot) -> Any:
-        blank = PartitionState(state.recipe, state.partition).snapshot()
-        earlier = before.get(id(state), blank)
-        before[id(state)] = snapshot
-        parts = ("table/", "dedup/", "joiner/")
-        old = {name: array for name, array in earlier[1].items() if name.startswith(parts)}
-        return original(state, (snapshot[0], snapshot[1] | old))
+    def pieces(snapshot: Snapshot) -> Iterator[Piece]:
+        state = ("table", "dedup", "joiner")
+        now = {name: copied(snapshot.parts[name]()) for name in state}
+        earlier = before.get(snapshot.meta["partition"], now)
+        before[snapshot.meta["partition"]] = now
+        return original(replace(snapshot, parts={**snapshot.parts, **earlier}))
 
-    return [(PartitionState, "pack", pack)]
+    return [(Snapshot, "pieces", pieces)]
+
+
+def copied(arrays: dict[str, Array]) -> Frozen:
+    """`arrays`, whatever becomes of the memory that they are in."""
+    own = {name: array.copy() for name, array in arrays.items()}
+    return lambda: own
 
 
 def snapshot_without_joiner() -> Fault:
     """What waits for its label is not in the file."""
-    original = PartitionState.pack
+    original = Snapshot.pieces
 
-    def pack(state: PartitionState, snapshot: Snapshot) -> Any:
-        meta, arrays = snapshot
-        waiting = {name for name in arrays if name.startswith("joiner/pending.")}
-        none = {name: arrays[name][:0] for name in waiting}
-        return original(state, (meta, arrays | none))
+    def pieces(snapshot: Snapshot) -> Iterator[Piece]:
+        joiner = snapshot.parts["joiner"]()
+        none = {name: joiner[name][:0] for name in joiner if name.startswith("pending.")}
+        return original(
+            replace(snapshot, parts={**snapshot.parts, "joiner": copied(joiner | none)})
+        )
 
-    return [(PartitionState, "pack", pack)]
+    return [(Snapshot, "pieces", pieces)]
 
 
 def dropped_delta() -> Fault:
@@ -125,13 +137,18 @@ def dropped_delta() -> Fault:
 
 
 def dense_without_sparse() -> Fault:
-    """The dense weights are swapped, the rows are not."""
+    """The dense weights are swapped, the rows, which were all right on arrival, are not."""
     original = ModelWeights.apply
 
     def apply(weights: ModelWeights, delta: Delta) -> None:
-        original(weights, replace(delta, keys=delta.keys[:0], rows=delta.rows[:0]))
+        original(weights, replace(without_rows(delta), checksum=None))
 
     return [(ModelWeights, "apply", apply)]
+
+
+def without_rows(delta: Delta) -> Delta:
+    """Only the dense weights of it."""
+    return replace(delta, keys=delta.keys[:0], rows=delta.rows[:0])
 
 
 def gradient_twice() -> Fault:
@@ -182,14 +199,14 @@ def runs_ending(lock_step: bool, process: str) -> list[Run]:
     return [Run(lock_step, (at,)) for at in ends[len(ends) // 2 :]]
 
 
-def first_problem(fault: Fault, runs: Sequence[Run]) -> str:
+def first_problem(fault: Callable[[], Fault], runs: Sequence[Run]) -> str:
     """What the first run that differs says; it has to be a comparison that tells."""
     undisturbed(runs[0].lock_step)  # before there is a fault
-    with replaced(fault):
-        for run in runs:
+    for run in runs:
+        with replaced(fault()):
             problem = check(run).problem
-            if problem is not None:
-                return problem
+        if problem is not None:
+            return problem
     return "nothing"
 
 
@@ -213,7 +230,26 @@ def first_problem(fault: Fault, runs: Sequence[Run]) -> str:
 def test_a_planted_fault_is_seen(
     fault: Callable[[], Fault], lock_step: bool, process: str, problem: str
 ) -> None:
-    assert problem in first_problem(fault(), runs_ending(lock_step, process))
+    assert problem in first_problem(fault, runs_ending(lock_step, process))
+
+
+@MODES
+def test_a_delta_that_lost_its_rows_is_refused_and_changes_nothing(lock_step: bool) -> None:
+    undisturbed(lock_step)  # with whole deltas
+    original, refused = ModelWeights.apply, set[tuple[Process | None, Version]]()
+
+    def apply(weights: ModelWeights, delta: Delta) -> None:
+        arrival = running.get(), delta.version
+        lost = delta.base is not None and delta.version.step % 3 == 0 and arrival not in refused
+        try:
+            original(weights, without_rows(delta) if lost else delta)
+        except ChecksumMismatch:
+            refused.add(arrival)
+            raise
+
+    with replaced([(ModelWeights, "apply", apply)]):
+        assert check(Run(lock_step)).problem is None
+    assert {process.name for process, _ in refused if process} == {"shard-0", "shard-1", "replica"}
 
 
 @MODES
@@ -225,6 +261,7 @@ def test_whatever_differs_is_named(lock_step: bool) -> None:
         "features": dict(list(end.features.items())[1:]),
         "pending": {**end.pending, 1: []},
         "rejected": frozenset(list(end.rejected)[1:]),
+        "quarantined": ["a span"],
         "replica": False,
         "weights": {**end.weights, "rows": b""},
     }

@@ -370,7 +370,9 @@ class SnapshotStoreBattery:
     def test_the_newest_three_come_newest_first(self, store: SnapshotStore) -> None:
         assert store.candidates("p-0") == []
         for payload in (b"1", b"2", b"3", b"4"):
-            store.save("p-0", payload)
-        store.save("p-1", b"other")
-        assert store.candidates("p-0") == [b"4", b"3", b"2"]
-        assert store.candidates("p-1") == [b"other"]
+            assert store.save("p-0", [payload, memoryview(b"!")]) == 2
+        store.save("p-1", [b"other"])
+        kept = store.candidates("p-0")
+        assert [bytes(one.read()) for one in kept] == [b"4!", b"3!", b"2!"]
+        assert len({one.place for one in kept}) == 3
+        assert [bytes(one.read()) for one in store.candidates("p-1")] == [b"other"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
+
 import numpy as np
 
 from freshrank.actors.messages import (
@@ -17,6 +20,7 @@ from freshrank.actors.messages import (
     Span,
     Version,
 )
+from freshrank.actors.protocols import Kept
 from freshrank.learner.models import DeepFM, LogisticRegression, Model
 from freshrank.learner.weights import ModelWeights
 
@@ -151,9 +155,14 @@ class Files:
     def __init__(self, *payloads: bytes) -> None:
         self.payloads = list(payloads)
 
-    def save(self, name: str, payload: bytes) -> None:
+    def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
         assert name == "learner"
-        self.payloads.insert(0, payload)
+        self.payloads.insert(0, b"".join(pieces))
+        return len(self.payloads[0])
 
-    def candidates(self, name: str) -> list[bytes]:
-        return self.payloads if name == "learner" else []
+    def candidates(self, name: str) -> list[Kept]:
+        assert name == "learner"
+        return [
+            Kept(f"file {number}", partial(bytes, payload))
+            for number, payload in enumerate(self.payloads)
+        ]

@@ -9,8 +9,10 @@ import msgspec
 import numpy as np
 
 from freshrank.actors.hashing import hash_ints, hash_text
+from freshrank.actors.snapshots import Array
 from freshrank.feature_actors.columns import Columns
 from freshrank.feature_actors.definitions import Entity, Stream
+from freshrank.feature_actors.table import EntityTable
 from freshrank.feature_actors.windows import Window
 
 START_MS = 1_700_000_000_000
@@ -101,3 +103,10 @@ def item(event: Behaviour) -> int:
 
 def category(event: Behaviour) -> int:
     return 0 if event.category is None else hash_text(event.category)
+
+
+def everything_of(table: EntityTable) -> dict[str, Array]:
+    """The table's arrays of this moment."""
+    frozen = table.freeze()
+    assert table.copy_rows(None)
+    return frozen()

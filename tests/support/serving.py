@@ -72,6 +72,11 @@ class FakeModel:
         self.applied: Mapping[int, Cut] = {0: (12, 3)}
         self.newest_event_ms = 900
         self.age: int | None = 40
+        self.differs = False
+        self.lag: int | None = 3
+
+    def lag_ms(self) -> int | None:
+        return self.lag
 
     def age_ms(self) -> int | None:
         return self.age

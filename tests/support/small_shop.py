@@ -24,6 +24,7 @@ from freshrank.feature_actors.definitions import (
 from freshrank.feature_actors.encoder import InputEncoder
 from freshrank.feature_actors.labelling import Recipe
 from freshrank.feature_actors.labels import Joined, Labelled
+from freshrank.feature_actors.partition import PartitionState
 from freshrank.feature_actors.plan import FeaturePlan
 from freshrank.feature_actors.served import row_key
 
@@ -96,6 +97,13 @@ def impression(made: Recipe, who: str, items: Sequence[int], at_ms: int, number:
             ids=ids.tobytes(),
         )
     )
+
+
+def packed(state: PartitionState) -> bytes:
+    """The file of a snapshot taken at once."""
+    snapshot = state.snapshot()
+    assert snapshot.copy_rows(None)
+    return b"".join(snapshot.pieces())
 
 
 def batch(

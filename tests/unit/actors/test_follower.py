@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from learning import NO_DENSE, FakeClock, delta
 
+from freshrank.actors.alerts import Alerts
 from freshrank.actors.errors import ProgressError, StaleParameters, Unavailable
 from freshrank.actors.follower import Follower
 from freshrank.actors.messages import Cut, Delta, Version
@@ -32,12 +36,14 @@ class Script:
         return answer
 
 
+MODEL = LogisticRegression().bind(NO_DENSE)
+
+
 def follow(
     *answers: list[Delta] | Exception, hold_epochs: bool = False
 ) -> tuple[Follower, Script, FakeClock]:
     source, clock = Script(*answers), FakeClock()
-    weights = ModelWeights(LogisticRegression().bind(NO_DENSE))
-    return Follower(source, weights, clock, hold_epochs=hold_epochs), source, clock
+    return Follower(source, ModelWeights(MODEL), clock, hold_epochs=hold_epochs), source, clock
 
 
 async def run_through(follower: Follower, source: Script) -> None:
@@ -181,3 +187,160 @@ def test_who_waits_in_vain_is_told_what_there_is() -> None:
     follower, _, _ = follow()
     with pytest.raises(StaleParameters, match=r"version 1\.4 is wanted, None is the newest"):
         asyncio.run(follower.wait_for(Version(1, 4), timeout_s=0.0))
+
+
+class Copy:
+    """A follower, its weights, its alerts, and a publisher of what it should hold."""
+
+    def __init__(self, hold_epochs: bool = False) -> None:
+        self.source, self.clock = Script(), FakeClock()
+        self.weights, self.truth = ModelWeights(MODEL), ModelWeights(MODEL)
+        self.alerts = Alerts("replica", self.clock)
+        self.follower = Follower(
+            self.source, self.weights, self.clock, hold_epochs=hold_epochs, alerts=self.alerts
+        )
+
+    def whole(self, epoch: int, step: int) -> Delta:
+        keys = range(1, 30)
+        self.truth = ModelWeights(MODEL)
+        return self._published(Version(epoch, step), None, {key: key / 7 for key in keys})
+
+    def next(self, key: int, cut: int = 0) -> Delta:
+        version = self.truth.version
+        assert version is not None
+        following = Version(version.epoch, version.step + 1)
+        return self._published(following, version, {key: following.step / 3}, cut)
+
+    def snapshot(self) -> Delta:
+        version, table = self.truth.version, self.truth.table
+        assert version is not None
+        rows = dict(zip(table.keys.tolist(), table.rows[:, 0].tolist(), strict=True))
+        return replace(delta(version, None, rows), checksum=self.truth.checksum())
+
+    def _published(
+        self, version: Version, base: Version | None, rows: dict[int, float], cut: int = 0
+    ) -> Delta:
+        made = delta(version, base, rows, applied={0: (cut,)})
+        self.truth.apply(made)
+        return replace(made, checksum=self.truth.checksum())
+
+    def give(self, *answers: list[Delta] | Exception) -> None:
+        self.source.answers.extend(answers)
+        asyncio.run(run_through(self.follower, self.source))
+
+    def damage(self, key: int) -> None:
+        self.weights.table.rows[self.weights.table.find(np.array([key]))] += 1.0
+
+    def check_equal(self) -> None:
+        assert self.weights.version == self.truth.version
+        assert self.weights.checksum() == self.truth.checksum()
+        assert not self.follower.differs
+
+
+def test_a_delta_that_was_damaged_on_its_way_is_not_applied_and_a_snapshot_is_fetched() -> None:
+    copy = Copy()
+    copy.give([copy.whole(1, 0)], [copy.next(5)])
+    good = copy.next(6)
+    copy.give([replace(good, rows=good.rows * 1.5)])
+    assert copy.follower.differs
+    assert copy.weights.version == Version(1, 1), "what it holds is still that version, and tells"
+    assert copy.source.asked[-1] is None
+    assert copy.alerts.status()["by_kind"] == {"weights_differ": 1}
+    copy.give([copy.snapshot(), copy.next(7)])
+    copy.check_equal()
+    assert copy.follower.status()["mismatches"] == 1
+    copy.give([copy.next(8)])
+    copy.check_equal()
+
+
+def test_a_damaged_row_is_found_when_a_delta_touches_it_and_repaired() -> None:
+    copy = Copy()
+    copy.give([copy.whole(1, 0)])
+    copy.damage(6)
+    copy.give([copy.next(5)])
+    assert copy.follower.status()["mismatches"] == 0, "nobody has looked at that row yet"
+    copy.give([copy.next(6)])
+    assert copy.follower.differs
+    copy.give([copy.snapshot()])
+    copy.check_equal()
+
+
+def test_a_damaged_row_that_nothing_touches_is_found_within_a_minute() -> None:
+    copy = Copy()
+    copy.give([copy.whole(1, 0)])
+    copy.damage(6)
+    copy.clock.ms += 61_000
+    copy.give([])
+    assert copy.follower.differs
+    assert copy.follower.error == "weights held as 1.0 were damaged"
+    copy.give([copy.snapshot()])
+    copy.check_equal()
+
+
+def test_repair_never_leads_to_an_older_version_in_between() -> None:
+    """The learner's snapshot is older than what is held; the deltas after it lead beyond."""
+    copy = Copy()
+    copy.give([copy.whole(1, 0)])
+    early = copy.snapshot()
+    tail = [copy.next(3), copy.next(4), copy.next(5)]
+    copy.give(tail)
+    seen: list[Version | None] = []
+    replaced = ModelWeights.replace
+
+    class Watching(ModelWeights):
+        def replace(self, deltas: Sequence[Delta]) -> None:
+            replaced(self, deltas)
+            seen.append(self.version)
+
+    copy.weights.__class__ = Watching
+    copy.damage(6)
+    bad = copy.next(6)
+    copy.give([bad], [early, *tail, bad])
+    assert seen == [Version(1, 4)]
+    copy.check_equal()
+
+
+def test_a_snapshot_that_is_damaged_too_is_asked_for_again_after_growing_waits() -> None:
+    copy = Copy()
+    copy.give([copy.whole(1, 0)])
+    good = copy.next(6)
+    damaged = replace(good, rows=good.rows * 1.5)
+    broken = replace(copy.snapshot(), dense=np.array([7.0], np.float32))
+    copy.give([damaged], *[[broken]] * 8)
+    assert copy.weights.version == Version(1, 0)
+    assert copy.follower.status()["mismatches"] == 9
+    assert copy.clock.slept[-1] > 10 * copy.clock.slept[0]
+    copy.give([copy.snapshot()])
+    copy.check_equal()
+
+
+def test_a_damaged_replica_still_waits_for_a_new_epoch_to_have_learned_as_much() -> None:
+    copy = Copy(hold_epochs=True)
+    copy.give([copy.whole(1, 0)], [copy.next(4, cut=9)])
+    copy.damage(6)
+    copy.give([copy.next(6, cut=10)])
+    assert copy.follower.differs
+    copy.give([copy.whole(2, 0)], [copy.next(3, cut=8)])
+    assert copy.weights.version == Version(1, 1)
+    assert copy.follower.differs and copy.follower.holding_back
+    caught_up = copy.next(3, cut=10)
+    copy.give([caught_up], [replace(copy.snapshot(), applied={0: (10,)})])
+    copy.check_equal()
+
+
+def test_how_long_an_answer_took_to_be_applied_is_told() -> None:
+    copy = Copy()
+    assert copy.follower.lag_ms() is None
+    apply = ModelWeights.apply
+    clock = copy.clock
+
+    class Slow(ModelWeights):
+        def apply(self, delta: Delta) -> None:
+            clock.ms += 2_500
+            apply(self, delta)
+
+    copy.weights.__class__ = Slow
+    copy.give([copy.whole(1, 0)])
+    assert copy.follower.lag_ms() == 2_500
+    copy.give([])
+    assert copy.follower.lag_ms() == 0

@@ -105,6 +105,21 @@ def test_followers_that_come_together_share_one_snapshot() -> None:
     asyncio.run(scenario())
 
 
+def test_a_snapshot_is_not_given_away_for_ever() -> None:
+    """Whoever could not use what followed it gets another one."""
+
+    async def scenario() -> None:
+        publisher = Publisher()
+        await publisher.log.newer_than(None, LONG_S)
+        publisher.publish(64)
+        assert len(await publisher.log.newer_than(None, LONG_S)) == 65
+        publisher.publish(1)
+        assert versions(await publisher.log.newer_than(None, LONG_S)) == [65]
+        assert publisher.snapshots == 2
+
+    asyncio.run(scenario())
+
+
 def test_the_newest_delta_is_kept_however_large() -> None:
     async def scenario() -> None:
         publisher = Publisher(kept=0)

@@ -1,6 +1,8 @@
 """From measurements to figures, in each bench."""
 
-from freshrank.benchmarks import freshness, ingest, jd, serving
+import pytest
+
+from freshrank.benchmarks import freshness, ingest, jd, serving, snapshot
 from freshrank.benchmarks.freshness import Results
 from freshrank.benchmarks.ingest_host import IngestResult
 from freshrank.benchmarks.load import LoadResult
@@ -45,6 +47,39 @@ def test_ingest_compares_within_a_round_and_takes_the_middle_round() -> None:
     assert figures["events_per_s"].value == 100_000
     assert figures["events_per_s"].met
     assert figures["cpu_us_per_event"].value == 5.0
+
+
+def test_a_snapshot_is_judged_by_how_late_the_loop_was_during_it() -> None:
+    figures = by_name(
+        snapshot.figures(
+            snapshot.Measured(
+                quiet=[0.001, 0.005],
+                pauses=[[0.001] * 99, [0.019] * 5, [0.002, 0.5]],
+                seconds=[3.0, 2.0, 9.0],
+                users=10,
+                file_bytes=5_000,
+                restore_seconds=1.5,
+            )
+        )
+    )
+    assert figures["pause_p99_ms"].value == pytest.approx(19.0)
+    assert figures["pause_p99_ms"].met
+    assert figures["longest_pause_ms"].value == 19.0
+    assert figures["longest_pause_ms_without"].value == 5.0
+    assert figures["seconds"].value == 3.0
+    assert figures["bytes_per_user"].value == 500.0
+
+
+def test_a_shop_is_filled_and_goes_on_in_every_partition() -> None:
+    shop = snapshot.Shop(users=80)
+    shop.fill()
+    assert [len(state.table) for state in shop.states.values()] == [10] * 8
+    for _ in range(8):
+        shop.go_on(20)
+    assert sum(state.counters.events for state in shop.states.values()) == 80 + 8 * 20
+    for state in shop.states.values():
+        assert state.joiner is not None
+        assert state.joiner.pending + state.outbox.examples == snapshot.SHOWN
 
 
 def test_freshness_counts_everything_that_was_not_answered() -> None:

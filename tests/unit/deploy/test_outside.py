@@ -46,12 +46,13 @@ def test_state_of_another_broker_is_not_touched(tmp_path: Path) -> None:
     assert prepare(folder, "apache") == []
 
 
-def test_rejected_records_have_topics_of_their_own(tmp_path: Path) -> None:
+def test_rejected_records_and_alerts_have_topics_of_their_own(tmp_path: Path) -> None:
     pipeline = PipelineFile.read(EXAMPLE).load()
     assert side_topics(pipeline) == [
         "behaviour.dead",
         "recommend.impressions.dead",
         "behaviour.late",
+        "recommend.alerts",
     ]
     with pytest.raises(ConfigError, match="not the address of a broker"):
         settings = Settings.load(None, {"FRESHRANK_KAFKA__BOOTSTRAP": "nonsense"})

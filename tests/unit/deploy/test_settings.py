@@ -1,9 +1,15 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from freshrank.actors.errors import ConfigError
+from freshrank.deploy import assembly
+from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.settings import Settings
+from freshrank.learner.guard import Guard
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "recommend.py"
 
 
 def write(folder: Path, text: str) -> Path:
@@ -63,3 +69,10 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
 def test_the_state_folder_follows_the_pipelines_name_unless_it_is_given(tmp_path: Path) -> None:
     assert Settings().state_folder("recommend").parts[-2:] == (".freshrank", "recommend")
     assert Settings(state=tmp_path).state_folder("recommend") == tmp_path
+
+
+def test_the_guards_bounds_are_a_section_of_the_learners_and_reach_it() -> None:
+    settings = Settings.load(None, {"FRESHRANK_LEARNER__GUARD__MAX_WEIGHT": "7"})
+    pipeline = PipelineFile.read(EXAMPLE).load()
+    made = assembly.learner(pipeline, settings.learner).watch.guard
+    assert made == replace(Guard(), max_weight=7.0), "the defaults are those of the guard itself"

@@ -44,7 +44,7 @@ def test_a_restored_deduplicator_remembers_the_same(
 ) -> None:
     dedup = Deduplicator(HORIZON_MS)
     fresh(dedup, log)
-    restored = Deduplicator.restore(HORIZON_MS, dedup.arrays())
+    restored = Deduplicator.restore(HORIZON_MS, dedup.freeze()())
     assert fresh(restored, rest) == fresh(dedup, rest) == naive(log + rest)[len(log) :]
 
 
@@ -54,5 +54,5 @@ def test_it_forgets_what_lies_beyond_the_horizon() -> None:
         times = np.arange(start, start + 5_000)
         assert dedup.fresh(times + 1, times).all()
     assert len(dedup) < 20_000
-    assert len(dedup.arrays()["ids"]) == HORIZON_MS + 1
+    assert len(dedup.freeze()()["ids"]) == HORIZON_MS + 1
     assert not any(fresh(dedup, [(500_000, 499_999), (499_990, 499_989)]))

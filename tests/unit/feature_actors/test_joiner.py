@@ -128,7 +128,7 @@ def test_any_interleaving_and_a_restart_anywhere_give_the_examples_of_the_rule(
     turns = [*turns, (True, len(events)), (False, len(seen)), (True, len(events))]
     for turn, (is_event, count) in enumerate(turns):
         if turn == restart:
-            arrays = {name: one.copy() for name, one in under_test.arrays().items()}
+            arrays = {name: one.copy() for name, one in under_test.freeze()().items()}
             under_test = joiner()
             under_test.load(arrays)
         if is_event:

@@ -145,7 +145,7 @@ def test_arrays_bring_an_outbox_back_with_the_bounds_of_its_spans() -> None:
     box.offer()
     box.extend(rows(4, 2), (2, 3))
     back = outbox()
-    back.load({name: one.copy() for name, one in box.arrays().items()})
+    back.load({name: one.copy() for name, one in box.freeze()().items()})
     assert back.examples == 3
     assert offered(back) == ((0, 0), (1, 0), [1])
     back.extend(NOTHING, (5, 5))
@@ -192,7 +192,7 @@ class TestResume:
             box.offer()
             box.answer(told((place, 0)))
         back = outbox()
-        back.load(box.arrays())
+        back.load(box.freeze()())
         assert back.can_serve((1, 0))
         assert back.resume(told((1, 0), durable=(1, 0))) == []
         assert offered(back) == ((1, 0), (2, 0), [2])

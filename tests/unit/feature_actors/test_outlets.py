@@ -1,14 +1,14 @@
 """Rejected records and snapshots, and how they wait for each other."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_world import FussySink, ManualClock, StrictStore
-from small_shop import batch, event, recipe
+from small_shop import batch, event, packed, recipe
 
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import RejectedRecord
@@ -99,7 +99,7 @@ class Scene:
     async def save_due(self) -> list[int]:
         saved = []
         while (partition := self.saver.due()) is not None:
-            await self.saver.begin(partition, [])
+            await self.saver.begin(partition, np.zeros(0, dtype=np.int64))
             saved.append(partition)
         return saved
 
@@ -141,10 +141,10 @@ def test_a_disk_that_fails_is_shown_and_tried_again() -> None:
     class Full(MemorySnapshots):
         full = True
 
-        def save(self, name: str, payload: bytes) -> None:
+        def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
             if self.full:
                 raise SnapshotError("no space left")
-            super().save(name, payload)
+            return super().save(name, pieces)
 
     async def test() -> None:
         scene, disk = Scene(partitions=1), Full()
@@ -157,6 +157,37 @@ def test_a_disk_that_fails_is_shown_and_tried_again() -> None:
         await scene.saver.save_all()
         assert scene.saver.trouble is None
         assert len(disk.candidates("partition-0")) == 1
+
+    run(test)
+
+
+def test_a_snapshot_is_written_beside_the_next_batches_and_is_of_its_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("freshrank.feature_actors.saver.SLICE_BYTES", 1)  # a row at a time
+
+    async def test() -> None:
+        scene = Scene(partitions=1)
+        scene.saver = Saver(scene.states, scene.snapshots, scene.clock, 10.0, threaded=True)
+        for offset in range(20):
+            value = event(offset, f"u{offset}", "view", 7, 1_000)
+            scene.states[0].process(batch("events", [value], offset))
+        expected = packed(scene.states[0])
+        scene.clock.at_ms += 10_000
+        assert await scene.save_due() == [0]
+        for offset in range(20, 30):
+            scene.see(0, offset)
+            assert scene.saver.due() is None
+            await asyncio.sleep(0)
+        assert scene.snapshots.candidates("partition-0") == []
+        await scene.saver.settle()
+        (kept,) = scene.snapshots.candidates("partition-0")
+        assert kept.read() == expected
+        assert scene.saver.size() == len(expected)
+        scene.clock.at_ms += 10_000
+        assert await scene.save_due() == [0]  # for the ten events that it has not got
+        await scene.saver.settle()
+        assert len(scene.snapshots.candidates("partition-0")) == 2
 
     run(test)
 

@@ -15,6 +15,7 @@ from small_shop import (
     event,
     events,
     impression,
+    packed,
     recipe,
     user,
 )
@@ -217,7 +218,7 @@ def test_rows_pending_and_examples_at_a_cut_follow_from_the_log_alone(
     state, at = PartitionState(MADE, 0), {"events": 0, "shown": 0}
     for turn, (is_event, count) in enumerate(plan):
         if turn == restart:
-            state = PartitionState.restore(MADE, 0, state.pack(state.snapshot()))
+            state = PartitionState.restore(MADE, 0, packed(state))
         topic = "events" if is_event else "shown"
         feed(state, topic, at[topic], at[topic] + count, seed)
         at[topic] = min(at[topic] + count, 120)
@@ -230,7 +231,7 @@ def test_rows_pending_and_examples_at_a_cut_follow_from_the_log_alone(
 
 def test_a_snapshot_of_another_partition_or_definition_is_refused() -> None:
     state = PartitionState(MADE, 0)
-    payload = state.pack(state.snapshot())
+    payload = packed(state)
     with pytest.raises(DefinitionChanged):
         PartitionState.restore(OWN_LABELS, 0, payload)
     with pytest.raises(SnapshotError, match="partition 0, not 1"):
@@ -240,9 +241,10 @@ def test_a_snapshot_of_another_partition_or_definition_is_refused() -> None:
 def test_a_snapshot_is_independent_of_what_happens_next() -> None:
     state = PartitionState(MADE, 0)
     state.process(batch("events", [event(1, "u1", "view", 7, 1_000)]))
-    snapshot = state.snapshot(unwritten=["u1"])
+    snapshot = state.snapshot()
     state.process(batch("events", [event(2, "u1", "view", 7, 2_000)], begin=1))
-    back = PartitionState.restore(MADE, 0, state.pack(snapshot))
+    assert snapshot.copy_rows(None)
+    back = PartitionState.restore(MADE, 0, b"".join(snapshot.pieces()))
     assert back.cut == (1, 0)
     assert views_of(back, "u1", 3_000) == 1.0
     assert views_of(state, "u1", 3_000) == 2.0
@@ -252,8 +254,9 @@ def test_rows_that_the_store_has_not_got_are_dirty_again_after_a_restart() -> No
     state = PartitionState(MADE, 0)
     for number, who in enumerate(["u1", "u2", "u3"]):
         state.process(batch("events", [event(number, who, "view", 7, 1_000)], begin=number))
-    state.dirty.take(2)
-    back = PartitionState.restore(MADE, 0, state.pack(state.snapshot(unwritten=["u1", "gone"])))
+    snapshot = state.snapshot(unwritten=state.dirty.take(2)[:1])
+    assert snapshot.copy_rows(None)
+    back = PartitionState.restore(MADE, 0, b"".join(snapshot.pieces()))
     assert back.table.entities(back.dirty.take(9)) == ["u1", "u3"]
 
 
@@ -304,5 +307,5 @@ def test_idle_entities_are_evicted_and_named_for_the_store() -> None:
     left = state.table.entities(state.dirty.take(9))
     assert set(left).isdisjoint(state.evicted) and "u3" in left
     assert state.counters.evicted == len(state.evicted)
-    back = PartitionState.restore(made, 0, state.pack(state.snapshot()))
+    back = PartitionState.restore(made, 0, packed(state))
     assert back.evicted == state.evicted

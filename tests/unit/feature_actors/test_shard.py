@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -7,9 +7,9 @@ import pytest
 from shard_world import World, features, run
 from small_shop import LABELLED, START_MS, event, recipe
 
-from freshrank.actors.errors import DefinitionChanged, ProgressError, Unavailable
+from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError, Unavailable
 from freshrank.feature_actors.actor import FeatureShard
-from freshrank.feature_actors.memory import MemorySource
+from freshrank.feature_actors.memory import MemorySnapshots, MemorySource
 from freshrank.feature_actors.pressure import Limits
 from freshrank.feature_actors.shard import Shard
 
@@ -276,14 +276,57 @@ def test_damaged_snapshots_are_passed_over_and_told() -> None:
         await shard.start()
         await world.until_read(shard)
         await shard.stop()
-        newest = world.snapshots.candidates("partition-0")[0]
-        world.snapshots.save("partition-0", newest[:-9])
+        newest = world.snapshots.candidates("partition-0")[0].read()
+        world.snapshots.save("partition-0", [bytes(newest[:-9])])
         again = world.shard()
         await again.start()
         assert again.states[0].cut == shard.states[0].cut
-        assert "checksum" in str((await again.status())["passed_over"])
+        for name in ("passed_over", "health"):
+            told = str((await again.status())[name])
+            assert "partition-0 (0 snapshots ago) was passed over: truncated" in told
+        world.log.append("events", 0, event(99_999, "u0-1", "view", 1, 40_000), START_MS + 40_000)
+        world.log.append("events", 1, event(99_998, "u1-1", "view", 1, 40_000), START_MS + 40_000)
+        await world.until_read(again)
+        world.clock.at_ms += 3_000
+        await again.step()
+        await again.step()
+        assert (await again.status())["health"] == {}
 
     run(test)
+
+
+def test_a_full_disk_is_survived_until_there_is_space_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Disk(MemorySnapshots):
+        full = True
+
+        def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+            if self.full:
+                raise SnapshotError("no space left")
+            return super().save(name, pieces)
+
+    async def test() -> None:
+        world, disk = World(), Disk()
+        world.snapshots = disk
+        world.fill(30)
+        shard = world.shard()
+        await shard.start()
+        await world.until_read(shard)
+        assert (await shard.status())["health"] == {"snapshots": "no space left"}
+        assert disk.candidates("partition-0") == []
+        disk.full = False
+        await shard.stop()
+        assert (await shard.status())["health"] == {}
+        again = world.shard()
+        await again.start()
+        assert features(again) == features(shard)
+
+    run(test)
+    assert [record.getMessage() for record in caplog.records] == [
+        "no space left; the older ones stay, and it is tried again",
+        "snapshots can be written again",
+    ]
 
 
 def test_snapshots_of_other_definitions_are_not_silently_replaced() -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive import Behaviour, columns_of, stream, user
+from naive import Behaviour, columns_of, everything_of, stream, user
 
 from freshrank.feature_actors.columns import Columns
 from freshrank.feature_actors.definitions import (
@@ -92,11 +92,20 @@ def test_it_grows_with_its_entities() -> None:
     assert set(found.values()) == {1.0}
 
 
+def test_it_has_no_room_beyond_its_bound_and_what_comes_between_two_cuts() -> None:
+    table = EntityTable(hourly, 2_000)
+    for start in range(0, 2_000, 100):
+        table.apply(
+            events([f"u{number}" for number in range(start, start + 100)], [1] * 100), False
+        )
+    assert len(table._rows) == 2_100
+
+
 def test_names_of_any_text_are_kept_apart_and_restored() -> None:
     names = ["a\0b", "a", "\0", "", "ünï", "日本", "a" * 1_000]
     table = EntityTable(hourly, 10)
     table.apply(events(names, [1] * 7), before=False)
-    restored = EntityTable.restore(hourly, 10, table.arrays())
+    restored = EntityTable.restore(hourly, 10, everything_of(table))
     assert counts(restored, 1) == dict.fromkeys(names, 1.0)
     for name in names:
         mine, other = table.row(name), restored.row(name)
@@ -106,7 +115,7 @@ def test_names_of_any_text_are_kept_apart_and_restored() -> None:
 
 
 def test_an_empty_table_survives_a_snapshot() -> None:
-    restored = EntityTable.restore(hourly, 10, EntityTable(hourly, 10).arrays())
+    restored = EntityTable.restore(hourly, 10, everything_of(EntityTable(hourly, 10)))
     assert len(restored) == 0
     restored.apply(events(["a"], [1]), before=False)
     assert counts(restored, 1) == {"a": 1.0}
@@ -182,7 +191,7 @@ def test_whatever_comes_and_goes_rows_belong_to_their_entities(
                 del expected[name]
             assert len(table) <= 4
         else:
-            table = EntityTable.restore(lasting, 4, table.arrays())
+            table = EntityTable.restore(lasting, 4, everything_of(table))
         assert sorted(table.entities(table.slots())) == sorted(expected)
         for name, times in expected.items():
             row = table.row(name)
@@ -211,6 +220,6 @@ def test_an_entity_may_be_an_integer(shop: int) -> None:
     table = EntityTable(plan, 10)
     columns = Columns(visits.fields, [Visit(1, shop, 5)], np.array([0]), np.array([5]))
     table.apply(columns, before=False)
-    restored = EntityTable.restore(plan, 10, table.arrays())
+    restored = EntityTable.restore(plan, 10, everything_of(table))
     assert restored.row(str(shop)) is not None
     assert counts(restored, 5) == {str(shop): 1.0}

@@ -1,22 +1,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from learning import NO_DENSE, FakeClock, Files, examples, gradient
 
-from freshrank.actors.errors import SnapshotError, Unavailable
+from freshrank.actors.alerts import Alerts
+from freshrank.actors.errors import ChecksumMismatch, SnapshotError, Unavailable
 from freshrank.actors.follower import Follower
 from freshrank.actors.messages import Delta, Version
 from freshrank.actors.protocols import SnapshotStore, Status
-from freshrank.learner.actor import LearnerActor, LearnerDuties, inline
+from freshrank.feature_actors.memory import MemoryLog, MemorySink
+from freshrank.learner.actor import LearnerActor, inline
 from freshrank.learner.core import Learner, StepSettings
 from freshrank.learner.differentiator import CompiledDifferentiator
 from freshrank.learner.models import LogisticRegression
 from freshrank.learner.optimizers import SGD
+from freshrank.learner.outlets import LearnerDuties, LearnerOutlets
 from freshrank.learner.weights import ModelWeights
 
 MODEL = LogisticRegression().bind(NO_DENSE)
@@ -109,7 +115,8 @@ def test_a_follower_of_the_actor_holds_its_weights() -> None:
         for number in range(5):
             await learner.push(examples(NO_DENSE, 10, begin=10 * number, seed=number))
             await follower.step()
-            assert (weights.version, weights.checksum()) == await learner.checksum()
+            assert weights.version == learner_core.version
+            assert weights.checksum() == learner_core.weights.checksum()
         assert weights.version == Version(1, 5)
         await learner.stop()
 
@@ -175,17 +182,106 @@ def test_nothing_is_taken_before_the_start_and_after_the_stop() -> None:
 
 
 class FullDisk(Files):
-    """Takes the first file only."""
+    """Takes files while there is space."""
 
-    def save(self, name: str, payload: bytes) -> None:
-        if self.payloads:
+    def __init__(self, *payloads: bytes, space: int) -> None:
+        super().__init__(*payloads)
+        self.space = space
+
+    def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+        if self.space == 0:
             raise SnapshotError("no space left")
-        super().save(name, payload)
+        self.space -= 1
+        return super().save(name, pieces)
+
+
+def test_a_full_disk_is_survived_and_told_and_nothing_is_durable_meanwhile(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def play() -> None:
+        disk = FullDisk(space=1)
+        learner, clock = actor(core(batch_examples=1), disk)
+        await learner.start()
+        await settle()
+        assert (await learner.push(gradient(0, 1))).accepted
+        for _ in range(2):
+            await clock.advance(10_001)
+        await learner.ping()
+        assert (await learner.status())["health"] == {"checkpoints": "no space left"}
+        assert (await learner.push(gradient(1, 2, base=Version(1, 1)))).durable == ()
+        disk.space = 9
+        await clock.advance(10_001)
+        assert (await learner.status())["health"] == {}
+        assert (await learner.progress(0)).durable == (2,)
+        assert len(disk.payloads) == 2
+        await learner.stop()
+
+    scenario(play)
+    assert [record.getMessage() for record in caplog.records] == [
+        "no space left; the older ones stay, and it is tried again",
+        "checkpoints can be written again",
+    ]
+
+
+def test_an_epoch_is_heard_of_only_once_it_is_on_disk() -> None:
+    async def play() -> None:
+        disk = FullDisk(space=0)
+        learner, clock = actor(core(), disk)
+        starting = asyncio.create_task(learner.start())
+        await settle()
+        with pytest.raises(Unavailable, match="not started yet"):
+            await learner.newer_than(None, 0.0)
+        disk.space = 9
+        await clock.advance(1_001)
+        await starting
+        await learner.stop()
+
+    scenario(play)
+
+
+def test_a_learner_that_cannot_write_for_long_does_not_begin() -> None:
+    async def play() -> None:
+        learner, clock = actor(core(), FullDisk(space=0))
+        starting = asyncio.create_task(learner.start())
+        while not starting.done():
+            await settle()
+            await clock.advance(1_001)
+        with pytest.raises(SnapshotError, match="cannot begin: no space left"):
+            await starting
+
+    scenario(play)
+
+
+def test_a_damaged_checkpoint_that_was_passed_over_is_told() -> None:
+    async def play() -> None:
+        files = Files()
+        first, _ = actor(core(batch_examples=1), files)
+        await first.start()
+        await first.push(gradient(0, 1))
+        await first.stop()
+        files.payloads.insert(0, files.payloads[0][:-1])
+        second, _ = actor(core(), files)
+        await second.start()
+        assert (await second.progress(0)).applied == (1,)
+        told = str((await second.status())["passed_over"])
+        assert "file 0 was passed over: truncated or damaged" in told
+        await second.stop()
+
+    scenario(play)
+
+
+class BrokenDisk(Files):
+    """Has a mistake in it, from the second file on."""
+
+    def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+        if self.payloads:
+            raise ValueError("a mistake")
+        return super().save(name, pieces)
 
 
 def test_a_loop_that_died_is_seen_by_everyone() -> None:
     async def play() -> None:
-        learner, clock = actor(core(), FullDisk())
+        learner, clock = actor(core(), BrokenDisk())
         await learner.start()
         await settle()
         await learner.ping()
@@ -195,7 +291,7 @@ def test_a_loop_that_died_is_seen_by_everyone() -> None:
             learner.push(gradient(0, 1)),
             learner.newer_than(None, 0.0),
         ):
-            with pytest.raises(SnapshotError, match="no space left"):
+            with pytest.raises(ValueError, match="a mistake"):
                 await call
 
     scenario(play)
@@ -264,7 +360,9 @@ def test_curves_are_written_now_and_then_and_closed() -> None:
     async def play() -> None:
         curves = Curves()
         learner, clock = actor(
-            core(batch_examples=1), log=curves, duties=LearnerDuties(log_interval_s=5.0)
+            core(batch_examples=1),
+            outlets=LearnerOutlets(log=curves),
+            duties=LearnerDuties(log_interval_s=5.0),
         )
         await learner.start()
         await learner.push(gradient(0, 2))
@@ -274,5 +372,84 @@ def test_curves_are_written_now_and_then_and_closed() -> None:
         ((step, now_ms, status),) = curves.written
         assert (step, now_ms, status["version"]) == (1, 1_005_001, "1.1")
         assert curves.closed == 1
+
+    scenario(play)
+
+
+def test_what_the_guard_refuses_becomes_an_alert_and_learning_goes_on() -> None:
+    async def play() -> None:
+        clock, log = Alarms(), MemoryLog(1)
+        alerts = Alerts("learner", clock, MemorySink(log, clock), "shop.alerts")
+        learner_core = core(batch_examples=2)
+        learner, _ = actor(learner_core, outlets=LearnerOutlets(alerts=alerts))
+        await learner.start()
+        await learner.push(gradient(0, 2))
+        await learner.push(gradient(2, 4, base=Version(1, 1), value=float("nan")))
+        assert (await learner.push(gradient(4, 6, base=Version(1, 1)))).accepted
+        assert await learner.applied() == {0: (6,)}
+        (record,) = log.read("shop.alerts", 0, 0, 10).values
+        assert record is not None
+        told = json.loads(record)
+        assert (told["kind"], told["part"]) == ("guard_tripped", "learner")
+        assert told["details"] == {"quarantined": [[0, [2], [4]]]}
+        status = await learner.status()
+        assert status["alerts"] == {"by_kind": {"guard_tripped": 1}, "held_back": 0, "lost": 0}
+        assert (status["examples"], status["examples_quarantined"]) == (4, 2)
+        await learner.stop()
+
+    scenario(play)
+
+
+def test_after_a_trip_the_restored_weights_are_published_before_the_push_is_answered() -> None:
+    async def play() -> None:
+        learner_core = Learner(MODEL, SGD(0.1), StepSettings(batch_examples=100))
+        learner, clock = actor(learner_core)
+        await learner.start()
+        weights = ModelWeights(MODEL)
+        follower = Follower(learner, weights, clock, hold_epochs=True)
+        shard = CompiledDifferentiator(MODEL, weights)
+        await follower.step()
+        for number in range(50):
+            await learner.push(shard.gradient(examples(NO_DENSE, 100, begin=100 * number)))
+            await follower.step()
+        work = examples(NO_DENSE, 100, begin=5_000)
+        progress = await learner.push(shard.gradient(replace(work, labels=1.0 - work.labels)))
+        assert (progress.accepted, progress.applied, progress.version) == (
+            True,
+            (5_100,),
+            Version(1, 51),
+        )
+        held = weights.checksum()
+        await follower.step()
+        assert weights.version == Version(1, 51)
+        assert weights.checksum() == learner_core.weights.checksum() != held
+        assert follower.applied == {0: (5_100,)}
+        await learner.stop()
+
+    scenario(play)
+
+
+def test_rows_that_were_changed_outside_of_a_step_are_noticed_and_followers_agree_again() -> None:
+    async def play() -> None:
+        learner_core = core(batch_examples=1)
+        alerts = Alerts("learner", Alarms())
+        learner, clock = actor(learner_core, outlets=LearnerOutlets(alerts=alerts))
+        await learner.start()
+        await learner.push(gradient(0, 2, keys=(7, 8)))
+        weights = ModelWeights(MODEL)
+        follower = Follower(learner, weights, clock, hold_epochs=True)
+        await follower.step()
+        learner_core.weights.table.rows[:] += 1.0
+        await learner.push(gradient(2, 4, base=Version(1, 1), keys=(7,)))
+        with pytest.raises(ChecksumMismatch):
+            await follower.step()
+        for begin in range(4, 140, 2):
+            await learner.push(gradient(begin, begin + 2, base=learner_core.version, keys=(8,)))
+            with contextlib.suppress(ChecksumMismatch):
+                await follower.step()
+        assert not follower.differs
+        assert weights.checksum() == learner_core.weights.checksum()
+        assert alerts.status()["by_kind"] == {"weights_differ": 1}
+        await learner.stop()
 
     scenario(play)

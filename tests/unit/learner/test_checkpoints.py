@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from damage import damaged
 from learning import MODELS, NO_DENSE, Files, examples, gradient
 
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
 from freshrank.actors.messages import Version
-from freshrank.learner.checkpoints import NAME, restore, take
+from freshrank.actors.snapshots import FileSnapshots
+from freshrank.learner.checkpoints import NAME, fingerprint, restore, take
 from freshrank.learner.core import Learner, StepSettings
 from freshrank.learner.differentiator import CompiledDifferentiator
 from freshrank.learner.models import LogisticRegression, Model
@@ -17,6 +22,10 @@ SMALL = LogisticRegression().bind(NO_DENSE)
 
 def new(model: Model, optimizer: Optimizer, **settings: int) -> Learner:
     return Learner(model, optimizer, StepSettings(**settings), differentiate=CompiledDifferentiator)
+
+
+def packed(learner: Learner) -> bytes:
+    return b"".join(take(learner).pieces())
 
 
 def feed(learner: Learner, begin: int, end: int) -> None:
@@ -34,15 +43,15 @@ def test_a_learner_that_was_restored_goes_on_bit_for_bit(
     straight, broken = new(model, optimizer, max_rows=16), new(model, optimizer, max_rows=16)
     feed(straight, 0, 12)
     feed(broken, 0, 7)
-    files = Files(take(broken).pack())
+    files = Files(packed(broken))
     feed(broken, 7, 9)  # lost with the crash
     resumed = new(model, optimizer, max_rows=16)
-    assert restore(resumed, files)
+    assert restore(resumed, files).place == "file 0"
     assert resumed.version == Version(2, 0)
     assert resumed.progress(0).applied == resumed.progress(0).durable == (140,)
     feed(resumed, 7, 12)
     assert resumed.weights.checksum() == straight.weights.checksum()
-    assert (resumed.dense_state == straight.dense_state).all()
+    assert (resumed.trained.dense_state == straight.trained.dense_state).all()
     assert resumed.applied == straight.applied
     assert resumed.newest_event_ms == straight.newest_event_ms
     for name in ("examples", "auc", "log_loss"):
@@ -55,7 +64,7 @@ def test_a_checkpoint_is_independent_of_what_the_learner_does_next() -> None:
     checkpoint, expected = take(learner), learner.weights.checksum()
     feed(learner, 3, 6)
     resumed = new(SMALL, SGD(0.1))
-    restore(resumed, Files(checkpoint.pack()))
+    restore(resumed, Files(b"".join(checkpoint.pieces())))
     assert resumed.weights.checksum() == expected
 
 
@@ -65,16 +74,31 @@ def test_what_is_pending_is_left_to_the_shards() -> None:
     learner.step(0, 0.0)
     learner.offer(gradient(5, 9, base=learner.version), 0.0)
     resumed = new(SMALL, SGD(0.1))
-    restore(resumed, Files(take(learner).pack()))
+    restore(resumed, Files(packed(learner)))
     assert resumed.progress(0).applied == (5,)
+
+
+def test_the_quality_of_what_is_pending_is_left_to_the_shards_with_it() -> None:
+    learner = new(SMALL, SGD(0.1))
+    learner.offer(gradient(0, 5), 0.0)
+    learner.step(0, 0.0)
+    again = gradient(5, 9, base=learner.version)
+    learner.offer(again, 0.0)
+    resumed = new(SMALL, SGD(0.1))
+    restore(resumed, Files(packed(learner)))
+    assert resumed.validation.status()["examples"] == 5
+    resumed.offer(replace(again, base=resumed.version), 0.0)
+    for one in (learner, resumed):
+        one.step(0, 0.0)
+        assert one.validation.status()["examples"] == 9
 
 
 def test_quarantined_spans_are_remembered() -> None:
     learner = new(SMALL, SGD(0.1))
     learner.offer(gradient(0, 5, value=float("inf")), 0.0)
     resumed = new(SMALL, SGD(0.1))
-    restore(resumed, Files(take(learner).pack()))
-    assert resumed.quarantined == learner.quarantined != []
+    restore(resumed, Files(packed(learner)))
+    assert resumed.incidents.quarantined == learner.incidents.quarantined != []
 
 
 def test_every_restart_is_a_new_epoch() -> None:
@@ -82,7 +106,7 @@ def test_every_restart_is_a_new_epoch() -> None:
     for epoch in range(2, 5):
         learner = new(SMALL, SGD(0.1))
         restore(learner, files)
-        files.save(NAME, take(learner).pack())
+        files.save(NAME, take(learner).pieces())
         restarted = new(SMALL, SGD(0.1))
         restore(restarted, files)
         assert restarted.version == Version(epoch, 0)
@@ -91,19 +115,45 @@ def test_every_restart_is_a_new_epoch() -> None:
 def test_a_damaged_newest_file_costs_the_steps_since_the_one_before() -> None:
     learner = new(SMALL, SGD(0.1))
     feed(learner, 0, 2)
-    older = take(learner).pack()
+    older = packed(learner)
     feed(learner, 2, 4)
-    newest = bytearray(take(learner).pack())
+    newest = bytearray(packed(learner))
     newest[len(newest) // 2] ^= 1
     resumed = new(SMALL, SGD(0.1))
-    assert restore(resumed, Files(bytes(newest), older))
+    found = restore(resumed, Files(bytes(newest), older))
+    assert found.place == "file 1"
+    (problem,) = found.problems
+    assert "file 0 was passed over: truncated or damaged" in problem
     assert resumed.progress(0).applied == (40,)
 
 
+def test_whatever_became_of_the_newest_file_it_is_named_and_the_one_before_is_used(
+    tmp_path: Path,
+) -> None:
+    store, learner = FileSnapshots(tmp_path), new(SMALL, SGD(0.1))
+    feed(learner, 0, 2)
+    store.save(NAME, take(learner).pieces())
+    checksum = learner.weights.checksum()
+    feed(learner, 2, 4)
+    store.save(NAME, take(learner).pieces())
+    path = Path(store.candidates(NAME)[0].place)
+    tried = 0
+    for name, payload in damaged(path.read_bytes(), NAME, fingerprint(learner)):
+        path.write_bytes(payload)
+        resumed = new(SMALL, SGD(0.1))
+        found = restore(resumed, store)
+        (problem,) = found.problems
+        assert problem.startswith(f"{path} was passed over: "), name
+        assert resumed.weights.checksum() == checksum, name
+        assert resumed.progress(0).applied == (40,), name
+        tried += 1
+    assert tried > 120
+
+
 def test_files_that_cannot_be_read_are_not_taken_for_none() -> None:
-    with pytest.raises(SnapshotError, match="none of 2 checkpoints can be read: truncated"):
+    with pytest.raises(SnapshotError, match=r"no checkpoint can be read: file 0 .*; file 1 was"):
         restore(new(SMALL, SGD(0.1)), Files(b"", b"something else"))
-    assert not restore(new(SMALL, SGD(0.1)), Files())
+    assert restore(new(SMALL, SGD(0.1)), Files()).place is None
 
 
 @pytest.mark.parametrize(
@@ -117,8 +167,8 @@ def test_files_that_cannot_be_read_are_not_taken_for_none() -> None:
     ids=["rate", "optimizer", "model", "layout"],
 )
 def test_a_checkpoint_of_another_definition_is_refused(other: Learner) -> None:
-    files = Files(take(new(SMALL, SGD(0.1))).pack())
-    with pytest.raises(DefinitionChanged):
+    files = Files(packed(new(SMALL, SGD(0.1))))
+    with pytest.raises(DefinitionChanged, match="file 0: made for definitions"):
         restore(other, files)
     assert other.version == Version(1, 0)
     assert np.array_equal(other.weights.dense, other.model.initial())

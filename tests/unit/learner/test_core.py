@@ -122,17 +122,17 @@ def test_a_step_that_runs_away_is_undone_to_the_last_bit() -> None:
     one.offer(gradient(0, 2, keys=(3, 7)), 0.0)
     step(one)
     before, table_before = one.weights.checksum(), one.weights.table.rows.copy()
-    dense_before = one.dense_state.copy()
-    one.guard = Guard(max_weight=1e-4)
+    dense_before = one.trained.dense_state.copy()
+    one.watch.guard = Guard(max_weight=1e-4)
     one.offer(gradient(2, 4, base=one.version, keys=(5, 7, 9)), 0.0)
     assert one.step(0, 0.0) is None
     assert one.version == Version(1, 1)
     assert one.weights.checksum() == before
     assert (one.weights.table.rows == table_before).all()
-    assert (one.dense_state == dense_before).all()
+    assert (one.trained.dense_state == dense_before).all()
     assert one.applied == {0: (4,)}
-    assert one.quarantined[0].span == Span(0, (2,), (4,))
-    one.guard = Guard()
+    assert one.incidents.quarantined[0].span == Span(0, (2,), (4,))
+    one.watch.guard = Guard()
     one.offer(gradient(4, 5, base=one.version, keys=(5,)), 0.0)
     assert step(one).base == Version(1, 1)
 
@@ -227,7 +227,7 @@ def test_each_example_is_applied_exactly_once_whatever_is_sent(
 ) -> None:
     """Spans come early, late and twice; the intercept of SGD counts what was learned."""
     one = learner(SGD(1.0))
-    one.guard = Guard(max_weight=1e9)
+    one.watch.guard = Guard(max_weight=1e9)
     for partition in range(3):
         one.offer(gradient(0, 1, partition=partition, value=1.0), 0.0)
     learned = 3

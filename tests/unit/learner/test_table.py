@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learning import contents
 
-from freshrank.learner.table import KeyedTable, RowInit, home
+from freshrank.actors.messages import Ints
+from freshrank.learner.probing import home
+from freshrank.learner.table import KeyedTable, RowInit
 
 ZERO = RowInit(width=2, scale=0.0, seed=0)
 RANDOM = RowInit(width=4, scale=0.5, seed=3)
@@ -35,11 +37,16 @@ def test_it_holds_what_a_dictionary_holds(commands: list[tuple[bool, list[int]]]
         assert table.read(asked).tolist() == [truth.get(key, [0.0, 0.0]) for key in NEIGHBOURS]
 
 
+def stamp(table: KeyedTable, keys: Ints, with_what: int) -> None:
+    positions = table.reach(keys)
+    table.stamps[positions] = with_what
+
+
 def test_it_grows_without_losing_rows_or_positions() -> None:
     table = KeyedTable(ZERO)
     keys = np.random.default_rng(0).integers(-(2**62), 2**62, 50_000)
     for part in np.array_split(keys, 70):
-        positions = table.touch(part, stamp=1)
+        positions = table.reach(part)
         assert (table.keys[positions] == part).all()
     assert len(table) == 50_000
     assert (table.keys[table.find(keys)] == keys).all()
@@ -49,7 +56,7 @@ def test_an_unknown_id_reads_as_the_row_it_would_get() -> None:
     table = KeyedTable(RANDOM, state_width=3)
     keys = np.arange(1, 100)
     expected = table.read(keys)
-    table.touch(keys, stamp=0)
+    table.reach(keys)
     assert (table.read(keys) == expected).all()
     assert (table.rows[:, RANDOM.width :] == 0.0).all()
 
@@ -74,9 +81,9 @@ def test_initial_rows_are_spread_evenly_and_differ_by_id_and_seed() -> None:
 
 def test_the_oldest_are_the_least_stamps_and_among_equals_the_least_ids() -> None:
     table = KeyedTable(ZERO)
-    table.touch(np.array([9, 5, 7]), stamp=1)
-    table.touch(np.array([2, 1, 3]), stamp=2)
-    table.touch(np.array([5]), stamp=3)
+    stamp(table, np.array([9, 5, 7]), 1)
+    stamp(table, np.array([2, 1, 3]), 2)
+    stamp(table, np.array([5]), 3)
     assert table.oldest(1).tolist() == [7]
     assert table.oldest(3).tolist() == [1, 7, 9]
     assert table.oldest(6).tolist() == [1, 2, 3, 5, 7, 9]
@@ -85,7 +92,7 @@ def test_the_oldest_are_the_least_stamps_and_among_equals_the_least_ids() -> Non
 def test_a_removed_row_keeps_the_stamps_of_the_others_right() -> None:
     table = KeyedTable(ZERO)
     for key in range(1, 9):
-        table.touch(np.array([key]), stamp=key)
+        stamp(table, np.array([key]), key)
     table.remove(np.array([2, 8, 77]))
     assert dict(zip(table.keys.tolist(), table.stamps.tolist(), strict=True)) == {
         key: key for key in (1, 3, 4, 5, 6, 7)
@@ -118,3 +125,35 @@ def test_a_copy_goes_its_own_way() -> None:
     copy = table.copy()
     table.put(np.array([5, 6]), np.zeros((2, 2), np.float32))
     assert contents(copy.keys, copy.rows) == {5: [1.0, 2.0]}
+
+
+OPERATIONS = st.lists(
+    st.tuples(st.booleans(), st.sets(st.integers(-20, 20).filter(bool), min_size=1)), max_size=20
+)
+
+
+@given(OPERATIONS)
+def test_the_expected_checksum_is_that_of_the_rows_whatever_is_done(
+    operations: list[tuple[bool, set[int]]],
+) -> None:
+    table = KeyedTable(RANDOM, state_width=2)
+    for number, (putting, some) in enumerate(operations):
+        keys = np.array(sorted(some))
+        if putting:
+            table.put(keys, np.random.default_rng(number).random((len(keys), 6), np.float32))
+        else:
+            table.remove(keys)
+        positions = table.reach(keys[::2])
+        with table.changing(positions):
+            table.rows[positions] += 1.0
+        assert table.expected_checksum == table.checksum()
+        assert table.copy().expected_checksum == table.checksum()
+
+
+def test_a_row_that_is_changed_behind_the_tables_back_is_found_out() -> None:
+    table = KeyedTable(ZERO)
+    table.put(np.array([5, 6]), np.array([[1, 2], [3, 4]], np.float32))
+    table.rows[1, 0] = 3.5
+    assert table.checksum() != table.expected_checksum
+    assert not table.recount()
+    assert table.recount(), "from there on that is what is expected"

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from learning import NO_DENSE, contents, delta
 
-from freshrank.actors.errors import ProgressError
+from freshrank.actors.errors import ChecksumMismatch, ProgressError
 from freshrank.actors.messages import Delta, Inputs, Version
 from freshrank.learner.models import LogisticRegression
 from freshrank.learner.weights import ModelWeights
@@ -96,3 +98,71 @@ def test_a_copy_stays_when_the_original_moves_on() -> None:
     assert frozen.score(inputs).tolist() == before.tolist()
     assert frozen.version == Version(1, 0)
     assert held.score(inputs)[0] != before[0]
+
+
+def checked(*deltas: Delta) -> list[Delta]:
+    """The same with the checksums that they lead to."""
+    held, found = ModelWeights(MODEL), []
+    for one in deltas:
+        held.apply(one)
+        found.append(replace(one, checksum=held.checksum()))
+    return found
+
+
+SECOND = delta(Version(1, 1), Version(1, 0), {6: 1.5, 7: 0.75}, evicted=(5,))
+
+
+def test_deltas_that_lead_where_they_say_are_taken() -> None:
+    back = delta(Version(1, 2), Version(1, 1), {5: 2.0, 7: 1.0}, evicted=(7,))
+    held = weights(*checked(FIRST, SECOND, back))
+    assert held.checksum() == held.expected_checksum == weights(FIRST, SECOND, back).checksum()
+
+
+@pytest.mark.parametrize("part", ["dense", "rows", "keys", "evicted"])
+def test_a_delta_that_was_damaged_changes_nothing(part: str) -> None:
+    first, second = checked(FIRST, SECOND)
+    array = getattr(second, part).copy()
+    array.flat[0] += 1
+    held = weights(first)
+    before = held.checksum()
+    with pytest.raises(ChecksumMismatch, match=r"1\.0 -> 1\.1 does not give"):
+        held.apply(replace(second, **{part: array}))
+    assert (held.checksum(), held.version) == (before, Version(1, 0))
+    held.apply(second)
+
+
+def test_a_snapshot_that_was_damaged_changes_nothing() -> None:
+    (first,) = checked(FIRST)
+    damaged = replace(first, version=Version(1, 5), rows=first.rows + 1.0)
+    held = weights(first)
+    with pytest.raises(ChecksumMismatch):
+        held.apply(damaged)
+    assert held.version == Version(1, 0)
+
+
+def test_a_delta_on_a_row_that_was_damaged_is_refused() -> None:
+    first, second = checked(FIRST, SECOND)
+    held = weights(first)
+    held.table.rows[held.table.find(np.array([6]))] = 9.0
+    with pytest.raises(ChecksumMismatch):
+        held.apply(second)
+
+
+def test_a_replacement_repairs_whatever_was_held_and_may_have_its_version() -> None:
+    first, second = checked(FIRST, SECOND)
+    held = weights(first, second)
+    held.table.rows[:] = 9.0
+    held.replace([first, second])
+    assert held.checksum() == weights(FIRST, SECOND).checksum()
+    assert held.version == Version(1, 1)
+    held.replace(checked(delta(Version(1, 4), None, {3: 0.3})))
+    assert held.table.keys.tolist() == [3]
+
+
+def test_a_replacement_never_leads_back() -> None:
+    first, second = checked(FIRST, SECOND)
+    held = weights(first, second)
+    before = held.checksum()
+    with pytest.raises(ProgressError, match="never goes back"):
+        held.replace([first])
+    assert (held.checksum(), held.version) == (before, Version(1, 1))

@@ -149,3 +149,29 @@ def test_the_pipeline_is_described_for_callers(replica: ReplicaUnderTest) -> Non
     assert told["entity"] == "user"
     assert told["candidate"] == {"item_id": "int", "note": "str", "price": "float"}
     assert told["bounds"]["candidates"] == 1_000
+
+
+def readiness(model: FakeModel) -> dict[str, str]:
+    return asyncio.run(ReplicaUnderTest(model=model).service.readiness())
+
+
+def test_a_new_replica_is_not_ready_before_its_weights_are_close_to_the_learners() -> None:
+    model = FakeModel()
+    replica = ReplicaUnderTest(model=model).service
+    model.lag = None
+    assert asyncio.run(replica.readiness()) == {"model": "no weights have arrived yet"}
+    model.lag = 1_001
+    missing = asyncio.run(replica.readiness())
+    assert missing == {"model": "1001 ms behind the learner, at most 1000 to begin with"}
+    model.lag = 1_000
+    assert asyncio.run(replica.readiness()) == {}
+    model.lag = 60_000
+    assert asyncio.run(replica.readiness()) == {}, "from there on the age of the weights tells"
+
+
+def test_a_replica_whose_weights_are_not_the_learners_is_not_ready() -> None:
+    model = FakeModel()
+    assert readiness(model) == {}
+    model.differs, model.error = True, "1.4 -> 1.5 does not give 00ff"
+    assert "not the learner's weights" in readiness(model)["model"]
+    assert "1.4 -> 1.5" in readiness(model)["model"]

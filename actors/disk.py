@@ -1,0 +1,61 @@
+"""The file operations that keep state: few, so that a test can let each of them fail."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+Piece: TypeAlias = bytes | memoryview
+"""A part of a file's contents."""
+
+
+class Disk:
+    """Files of a real file system. Each method raises OSError when the disk does not do it."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Make `folder`, and what it lies in, where they are missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def names(self, folder: Path) -> list[str]:
+        """What lies in `folder`, in no order."""
+        return [path.name for path in folder.iterdir()]
+
+    def read(self, path: Path) -> bytearray:
+        """The whole file."""
+        with path.open("rb", buffering=0) as file:
+            contents = bytearray(os.fstat(file.fileno()).st_size)
+            view, taken = memoryview(contents), 0
+            while count := file.readinto(view[taken:]):
+                taken += count
+        if taken < len(contents):
+            raise OSError(f"{taken} of {len(contents)} bytes could be read")
+        return contents
+
+    def write(self, path: Path, pieces: Iterable[Piece]) -> int:
+        """Make the file of `pieces`; gives its length. It may be lost until `sync`."""
+        total = 0
+        with path.open("wb", buffering=0) as file:
+            for piece in pieces:
+                rest = memoryview(piece)
+                while rest:  # a disk that is nearly full takes a part
+                    taken = file.write(rest)
+                    rest, total = rest[taken:], total + taken
+        return total
+
+    def sync(self, path: Path) -> None:
+        """Have a file's contents, or a folder's names, survive the loss of power."""
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Give a file another name in one step; what had that name is gone."""
+        old.replace(new)
+
+    def remove(self, path: Path) -> None:
+        """Delete a file, if it is there."""
+        path.unlink(missing_ok=True)

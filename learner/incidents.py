@@ -1,0 +1,89 @@
+"""What a learner refused and what it noticed: named, kept for the status, and told once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from freshrank.actors.alerts import AlertKind, Severity
+from freshrank.actors.messages import Span
+from freshrank.actors.protocols import JsonValue
+
+# Quarantined spans that are named in the status; the counts go on beyond it.
+_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A span whose examples were refused: it counts as applied, and nothing is learned of it.
+
+    Whatever had been learned of it when it was found out has been taken back.
+    """
+
+    span: Span
+    reason: str
+
+    def __str__(self) -> str:
+        span = self.span
+        return f"partition {span.partition} {span.begin}..{span.end}: {self.reason}"
+
+
+class Incident(NamedTuple):
+    """An alert in the making: who tells it, and when, is added by whoever takes it."""
+
+    kind: AlertKind
+    severity: Severity
+    message: str
+    details: Mapping[str, JsonValue]
+
+
+class Incidents:
+    """The quarantined spans, and what a person has not been told yet."""
+
+    def __init__(self) -> None:
+        self.quarantined: list[Quarantined] = []
+        """The newest few."""
+        self._untold: list[Incident] = []
+
+    def refused(self, refusals: Mapping[str, Sequence[Span]], message: str = "") -> None:
+        """The guard has tripped; `refusals` are the spans by the reason of each."""
+        named = [
+            Quarantined(one, reason) for reason in refusals for one in ranges(refusals[reason])
+        ]
+        self.quarantined = (self.quarantined + named)[-_KEPT:]
+        offsets: list[JsonValue] = [
+            [one.span.partition, list(one.span.begin), list(one.span.end)] for one in named
+        ]
+        told = "; ".join([*([message] if message else []), *(str(one) for one in named)])
+        self.add(AlertKind.GUARD_TRIPPED, Severity.WARNING, told, {"quarantined": offsets})
+
+    def add(
+        self,
+        kind: AlertKind,
+        severity: Severity,
+        message: str,
+        details: Mapping[str, JsonValue] | None = None,
+    ) -> None:
+        """Something that a person should hear of."""
+        self._untold.append(Incident(kind, severity, message, details or {}))
+
+    def take(self) -> list[Incident]:
+        """What has not been told yet."""
+        untold, self._untold = self._untold, []
+        return untold
+
+
+def ranges(spans: Sequence[Span]) -> list[Span]:
+    """The same records in as few spans as their order allows.
+
+    >>> ranges([Span(0, (1,), (3,)), Span(1, (5,), (6,)), Span(0, (3,), (4,))])
+    [Span(partition=0, begin=(1,), end=(4,)), Span(partition=1, begin=(5,), end=(6,))]
+    """
+    found: dict[int, list[Span]] = {}
+    for span in spans:
+        of_partition = found.setdefault(span.partition, [])
+        follows = bool(of_partition) and of_partition[-1].end == span.begin
+        begin = of_partition.pop().begin if follows else span.begin
+        of_partition.append(Span(span.partition, begin, span.end))
+    return [span for partition in sorted(found) for span in found[partition]]
