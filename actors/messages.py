@@ -70,6 +70,8 @@ class Span:
     partition: int
     begin: Cut
     end: Cut
+    first: bool = False
+    """Nothing before it is kept: a learner that knows nothing of the partition begins with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ BENCHES = {
     "snapshot": "of a million users, of a shard that goes on reading meanwhile",
     "learner": "Criteo, one pass, predict before update, on one core (needs --data)",
     "fuzz": "records and requests that nobody should send: all are accounted for, no 5xx",
+    "crashes": "a crash at every step: features, examples and weights of the run without one",
     "jd": "the JD clickstream in event time: live, frozen, base rate (needs --data)",
 }
 """Name and one line each; the code is the `run` of the module of that name."""

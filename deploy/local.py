@@ -1,23 +1,25 @@
 """The same parts in one process, in lock-step, with any clock: for simulation and for replay.
 
-Nothing happens beside a `step`, and nothing depends on real time: the same records and the same
-steps give the same features, weights and figures, bit for bit.
+Nothing happens beside a `step`, and nothing depends on real time: the same records give the same
+features, weights and figures, bit for bit, whoever crashes in between (`lock_step.Cells`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
 from freshrank.actors.clock import Clock
 from freshrank.actors.follower import Follower
-from freshrank.actors.protocols import JsonValue
+from freshrank.actors.protocols import GradientSink, JsonValue, ParameterSource, SnapshotStore
 from freshrank.actors.sharding import assign
 from freshrank.deploy import assembly
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.lock_step import Cells, CellSource
 from freshrank.feature_actors.memory import (
     MemoryBoard,
     MemoryLog,
@@ -26,8 +28,10 @@ from freshrank.feature_actors.memory import (
     MemorySource,
     MemoryStore,
 )
+from freshrank.feature_actors.partition import PartitionState
 from freshrank.feature_actors.shard import Shard
 from freshrank.learner.actor import LearnerActor, inline
+from freshrank.learner.core import Learner
 from freshrank.serve.answers import ScoreAnswer
 from freshrank.serve.service import ScoringService
 
@@ -39,37 +43,92 @@ class World:
     log: MemoryLog
     clock: Clock
     store: MemoryStore = field(default_factory=MemoryStore)
-    snapshots: MemorySnapshots = field(default_factory=MemorySnapshots)
+    snapshots: SnapshotStore = field(default_factory=MemorySnapshots)
     """Of the shards."""
-    checkpoints: MemorySnapshots = field(default_factory=MemorySnapshots)
+    checkpoints: SnapshotStore = field(default_factory=MemorySnapshots)
     """Of the learner."""
 
 
-class LocalSystem:
-    """A learner, its shards and a replica over a `World`.
+class LearnerHandle(GradientSink, ParameterSource, Protocol):
+    """The learner, as shards and replicas hold it."""
 
-    Examples become a step of the learner as they come (its batch is one example), so that
-    nothing waits for time to pass, and all copies of the weights follow within the same `step`.
-    """
+
+class LocalParts:
+    """Makes each part over a `World`, as often as it is started."""
 
     def __init__(self, pipeline: Pipeline, settings: Settings, world: World) -> None:
         self.pipeline = pipeline
+        self.settings = settings
         self.world = world
         self.sink = MemorySink(world.log, world.clock)
         """Rejected records can be looked at in it."""
         self._board = MemoryBoard(world.clock)
-        eager = settings.learner.model_copy(update={"batch_examples": 1})
-        core = assembly.learner(pipeline, eager)
-        self.learner: LearnerActor = assembly.learner_actor(
-            core, eager, world.clock, world.checkpoints, offload=inline
+
+    def learner(self) -> tuple[Learner, LearnerActor]:
+        """The core and the actor around it, not started."""
+        core = assembly.learner(self.pipeline, self.settings.learner)
+        world = self.world
+        actor = assembly.learner_actor(
+            core, self.settings.learner, world.clock, world.checkpoints, offload=inline
         )
-        made = [
-            self._shard(settings, index, owned)
-            for index, owned in enumerate(assign(world.log.partitions, settings.shards.count))
+        return core, actor
+
+    def shard(
+        self, index: int, learner: LearnerHandle, source: MemorySource
+    ) -> tuple[Shard, Follower]:
+        """One shard and what keeps its weights new, not started."""
+        world, settings = self.world, self.settings.shards
+        shard, follower = assembly.shard(
+            self.pipeline,
+            assign(world.log.partitions, settings.count)[index],
+            assembly.shard_settings(settings, f"shard-{index}", lock_step=True),
+            assembly.ShardParts(
+                source=source,
+                sink=self.sink,
+                store=world.store,
+                learner=learner,
+                parameters=learner,
+                snapshots=world.snapshots,
+                board=self._board,
+                clock=world.clock,
+            ),
+            settings.max_entities_per_partition,
+        )
+        assert follower is not None  # there are parameters to follow
+        return shard, follower
+
+    def replica(self, learner: LearnerHandle) -> ScoringService:
+        """One replica, not started."""
+        parts = assembly.ReplicaParts(
+            parameters=learner,
+            store=self.world.store,
+            sink=self.sink,
+            board=self._board,
+            clock=self.world.clock,
+            close=_nothing,
+        )
+        return assembly.scoring_service(self.pipeline, self.settings.serve, parts)
+
+
+class LocalSystem:
+    """A learner, its shards and a replica over a `World`, in lock-step."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, world: World) -> None:
+        self.pipeline = pipeline
+        self.world = world
+        self._parts = LocalParts(pipeline, in_lock_step(settings), world)
+        self._cells = Cells(world.log, pipeline.topics)
+        self._sources = [
+            CellSource(world.log, pipeline.topics) for _ in range(settings.shards.count)
         ]
-        self.shards: list[Shard] = [shard for shard, _ in made]
-        self._followers: list[Follower] = [one for _, one in made if one is not None]
-        self.replica: ScoringService = self._replica(settings)
+        self.learner = self._parts.learner()[1]
+        made = [
+            self._parts.shard(index, self.learner, source)
+            for index, source in enumerate(self._sources)
+        ]
+        self.shards = [shard for shard, _ in made]
+        self._followers = [follower for _, follower in made]
+        self.replica = self._parts.replica(self.learner)
         self._replica_started = False
 
     async def start(self) -> None:
@@ -79,26 +138,29 @@ class LocalSystem:
         for shard in self.shards:
             await shard.start()
 
-    async def step(self) -> None:
-        """Each shard reads once, gives away what follows from it, and gets the new weights."""
+    async def step(self) -> bool:
+        """The partition whose turn it is reads on and gives away what follows; all follow.
+
+        False, and nothing is done, when nothing is left to do.
+        """
         for shard in self.shards:
-            await shard.step()
-            await self._follow()
+            await look_at_learner(shard.states.values(), self.learner)
+        turn = self._cells.next_turn(
+            state for shard in self.shards for state in shard.states.values()
+        )
+        if turn is None:
+            return False
+        for shard, source in zip(self.shards, self._sources, strict=True):
+            if turn.partition in shard.states:
+                source.give(turn)
+                await shard.step(turn.partition)
+        await self._follow()
+        return True
 
     async def drain(self) -> None:
-        """Step until every record has been read."""
-        while self.lag() > 0:
-            await self.step()
-
-    def lag(self) -> int:
-        """Records that no shard has read."""
-        log, topics = self.world.log, self.pipeline.topics
-        return sum(
-            log.end(topic, partition) - offset
-            for shard in self.shards
-            for partition, state in shard.states.items()
-            for topic, offset in zip(topics, state.cut, strict=True)
-        )
+        """Step until every record has been read and every example been learned."""
+        while await self.step():
+            pass
 
     async def score(self, request: Mapping[str, JsonValue]) -> ScoreAnswer:
         """POST /v1/score, by the newest weights. Raises RequestError."""
@@ -130,37 +192,18 @@ class LocalSystem:
         for follower in self._followers:
             await follower.step(timeout_s=0.0)
 
-    def _shard(
-        self, settings: Settings, index: int, owned: list[int]
-    ) -> tuple[Shard, Follower | None]:
-        world = self.world
-        return assembly.shard(
-            self.pipeline,
-            owned,
-            assembly.shard_settings(settings.shards, f"shard-{index}", lock_step=True),
-            assembly.ShardParts(
-                source=MemorySource(world.log),
-                sink=self.sink,
-                store=world.store,
-                learner=self.learner,
-                parameters=self.learner,
-                snapshots=world.snapshots,
-                board=self._board,
-                clock=world.clock,
-            ),
-            settings.shards.max_entities_per_partition,
-        )
 
-    def _replica(self, settings: Settings) -> ScoringService:
-        parts = assembly.ReplicaParts(
-            parameters=self.learner,
-            store=self.world.store,
-            sink=self.sink,
-            board=self._board,
-            clock=self.world.clock,
-            close=_nothing,
-        )
-        return assembly.scoring_service(self.pipeline, settings.serve, parts)
+def in_lock_step(settings: Settings) -> Settings:
+    """`settings` where each span is a step, and only the very newest weights will do for it."""
+    eager = {"batch_examples": 1, "max_staleness_steps": 0}
+    return settings.model_copy(update={"learner": settings.learner.model_copy(update=eager)})
+
+
+async def look_at_learner(states: Iterable[PartitionState], learner: GradientSink) -> None:
+    """Tell `states` how far the learner is: it may have gone back. Raises ProgressError."""
+    for state in states:
+        if not state.replaying:
+            state.outbox.answer(await learner.progress(state.partition))
 
 
 async def _nothing() -> None:

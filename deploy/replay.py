@@ -29,10 +29,11 @@ from freshrank.deploy.outside import check_summary
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.lock_step import CELL_EVENTS
 from freshrank.feature_actors.memory import MemoryLog
 
-# Records between two versions of the weights: a live system at 1,000 events/s steps as often.
-CHUNK_RECORDS = 64
+# Records that are added at once: a cell, so that its bounds are those of the cells.
+CHUNK_RECORDS = CELL_EVENTS
 
 # The frozen copy is taken after this share of the records.
 FREEZE_SHARE = 0.2

@@ -80,6 +80,14 @@ class MemoryLog:
             timestamps_ms=np.array(records.timestamps_ms[offset : offset + count], dtype=np.int64),
         )
 
+    def first_after(self, topic: str, partition: int, offset: int, at_ms: int) -> int:
+        """The first offset from `offset` on whose record is later than `at_ms`; else the end."""
+        stamps_ms = self._records(topic, partition).timestamps_ms
+        for at in range(offset, len(stamps_ms)):
+            if stamps_ms[at] > at_ms:
+                return at
+        return len(stamps_ms)
+
     async def wait(self, timeout_s: float) -> None:
         """Come back when a record has been added anywhere, or after `timeout_s`."""
         arrived = asyncio.Event()

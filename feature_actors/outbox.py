@@ -117,6 +117,13 @@ class Outbox:
         """How many examples the learner has not applied."""
         return self.examples - sum(len(one.rows) for one in self._closed[: self._sent])
 
+    @property
+    def next_end(self) -> Cut | None:
+        """Where the span ends that is offered next; None when there is none."""
+        if self._sent < len(self._closed):
+            return self._closed[self._sent].end
+        return self._end if self._open else None
+
     def extend(self, rows: LabelledRows, end: Cut) -> None:
         """Add the examples that the records up to the cut `end` gave."""
         self._end = end
@@ -148,7 +155,7 @@ class Outbox:
             self.close()
         segment = self._closed[self._sent]
         return Examples(
-            Span(self._partition, segment.begin, segment.end),
+            Span(self._partition, segment.begin, segment.end, first=self._sent == 0),
             Inputs(segment.rows.dense, segment.rows.ids),
             segment.rows.labels,
             segment.rows.event_times_ms,

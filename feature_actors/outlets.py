@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.protocols import JsonValue
@@ -49,11 +51,18 @@ class Outlets:
             self.pusher.wake()
         self.rejects.flush_in_background()
 
-    async def give_all(self) -> None:
-        """Give away all that waits now, as far as the others take it."""
-        gives = {"online store": self.writer.flush, "rejects": self.rejects.flush}
+    async def give_all(self, turn: int | None = None) -> None:
+        """Give away all that waits now, as far as the others take it.
+
+        With `turn`, the learner gets the next span of this partition alone.
+        """
+        gives: dict[str, Callable[[], Awaitable[None]]] = {
+            "online store": self.writer.flush,
+            "rejects": self.rejects.flush,
+        }
         if self.pusher is not None:
-            gives["learner"] = self.pusher.push
+            push, push_next = self.pusher.push, self.pusher.push_next
+            gives["learner"] = push if turn is None else partial(push_next, turn)
         for name, give in gives.items():
             try:
                 await give()

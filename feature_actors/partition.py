@@ -133,6 +133,7 @@ class PartitionState:
         if unread is not None:
             self._cut[at] = unread  # no record lies between: the log has a gap here
         self._collect(rows)
+        self.evict()  # here, so that what is dropped follows from the records, not from a clock
         self.counters.dead += len(outcome.dead)
         self.counters.late += len(outcome.late)
         return outcome

@@ -30,10 +30,13 @@ def waiting_topics(state: PartitionState, limits: Limits, impressions_lag: int) 
     # What is read again up to the learner's cut has to be kept, and cannot be pushed before.
     if not state.replaying and state.outbox.examples >= limits.outbox_examples:
         return frozenset(topics)
-    waiting = {topic for topic in topics if state.stopped(topic)}
+    stopped = {topic for topic in topics if state.stopped(topic)}
+    waiting = set(stopped)
     if state.joiner is not None:
-        if state.joiner.pending >= limits.pending_items:
-            waiting.add(topics[1])
-        elif state.joiner.labels >= limits.label_events and impressions_lag > 0:
-            waiting.add(topics[0])
+        events, shown = topics
+        # One waits for the other only while that may be read: else both would wait for ever.
+        if state.joiner.pending >= limits.pending_items and events not in stopped:
+            waiting.add(shown)
+        elif state.joiner.labels >= limits.label_events and shown not in stopped:
+            waiting |= {events} if impressions_lag > 0 else set()
     return frozenset(waiting)

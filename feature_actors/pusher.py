@@ -75,6 +75,13 @@ class Pusher:
                 pass
         self.trouble = None
 
+    async def push_next(self, partition: int) -> None:
+        """Offer the next span of one partition. Raises Unavailable, ProgressError."""
+        state = self._states[partition]
+        if not state.replaying:
+            await self._push_one(state)
+        self.trouble = None
+
     async def refresh(self) -> None:
         """Ask what has become durable, where examples are kept that were applied."""
         for state in self._states.values():

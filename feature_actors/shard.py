@@ -34,7 +34,7 @@ from freshrank.feature_actors.saver import Saver
 from freshrank.feature_actors.shard_status import Backlog, Rate, partition_figures, totals
 from freshrank.feature_actors.writer import OnlineWriter
 
-# Seconds between two looks at lag, durability and idle entities, and two posts of the status.
+# Seconds between two looks at lag and durability, and two posts of the status.
 DUTIES_S = 0.5
 # Seconds before a part that was away is asked again.
 RETRY_S = 0.5
@@ -162,18 +162,20 @@ class Shard:
                 await self._out.end()
             self._running.set_result(None)
 
-    async def step(self) -> None:
-        """One round. Raises Unavailable when the broker is away: nothing is lost by that."""
+    async def step(self, turn: int | None = None) -> None:
+        """One round; the learner gets all spans, or the next one of partition `turn`.
+
+        Raises Unavailable when the broker is away: nothing is lost by that.
+        """
         # 1. Take what has come: all of it pure.
         batches = await self._ports.source.poll(
             self.settings.poll_max_records, self.settings.poll_timeout_s
         )
         for batch in batches:
             self._take(batch)
-        # 2. Rows to the store, 3. examples to the learner, 4. useless records to their topics,
-        # while the next round goes on.
+        # 2. Rows to the store, 3. examples to the learner, 4. useless records to their topics.
         if self.settings.lock_step:
-            await self._out.give_all()
+            await self._out.give_all(turn)
         else:
             self._out.wake()
         # 5. Who has too much waits.
@@ -270,7 +272,6 @@ class Shard:
     async def _duties(self) -> None:
         self._duties_due = self._ports.clock.monotonic() + DUTIES_S
         for partition, state in self.states.items():
-            state.evict()
             if state.joiner is not None and self._lag[self._recipe.topics[-1], partition] == 0:
                 state.joiner.all_shown_until(self._looked_ms)
         if self.settings.lock_step:

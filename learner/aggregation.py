@@ -28,9 +28,11 @@ class Accepted:
     cuts: dict[int, Cut] = field(default_factory=dict)
 
     def fits(self, span: Span) -> bool:
-        """Whether `span` is the next of its partition (or the first ever)."""
+        """Whether `span` is the next of its partition (or the first that there is)."""
         known = self.cuts.get(span.partition)
-        return known is None or known == span.begin
+        if known is None:
+            return span.first or not any(span.begin)
+        return known == span.begin
 
     def take(self, span: Span) -> None:
         """Move on to the end of `span`."""

@@ -130,12 +130,11 @@ class Learner:
         self.accepted.take(span)
         self.figures.count_lag(lag)
         if self._may_be_learned(gradient):
-            self.validation.add(gradient.labels, gradient.scores, gradient.reference_scores)
             self._pending.add(gradient, monotonic)
         else:
             self._pending.add_without_examples(span)
             if not self._pending.examples and self._tripped is None:
-                self._learned(self._drain())
+                self._drain()
         return self._answer(span.partition, accepted=True)
 
     def due_in_s(self, monotonic: float) -> float | None:
@@ -157,7 +156,6 @@ class Learner:
         if self._tripped is not None:
             return self._go_back(self._tripped, now_ms)
         pending = self._drain()
-        self._learned(pending)
         if not pending.gradients:
             return None
         summed = total(pending.gradients)
@@ -221,12 +219,13 @@ class Learner:
         )
 
     def _drain(self) -> Pending:
+        """What is pending: from here on it counts as applied, and in the quality figures."""
         pending, self._pending = self._pending, Pending()
-        return pending
-
-    def _learned(self, pending: Pending) -> None:
         for span in pending.spans:
             self.applied[span.partition] = span.end
+        for one in pending.gradients:
+            self.validation.add(one.labels, one.scores, one.reference_scores)
+        return pending
 
     def _lag(self, gradient: Gradient) -> int | None:
         """The age in steps of the weights it was computed on; None when it must not be used."""
@@ -254,7 +253,6 @@ class Learner:
         """Restore the last good state, as the next version, and quarantine all since."""
         self._tripped, reason = None, str(self.watch.loss)
         pending = self._drain()
-        self._learned(pending)
         steps, suspects = self.watch.give_up()
         for step in reversed(steps):
             self.trained.take_back(step.change)

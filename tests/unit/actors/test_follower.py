@@ -173,6 +173,20 @@ def test_a_replica_takes_a_new_epoch_that_has_lost_nothing() -> None:
     assert follower.version == Version(2, 0)
 
 
+def test_an_old_snapshot_and_the_deltas_after_it_are_one_answer() -> None:
+    follower, source, _ = follow(
+        [whole(1, 5, {0: (50,)})],
+        [whole(2, 0, {0: (30,)}), on(2, 1, {0: (40,)})],
+        [on(2, 2, {0: (60,)})],
+        [whole(2, 0, {0: (30,)}), on(2, 1, {0: (40,)}), on(2, 2, {0: (60,)})],
+        hold_epochs=True,
+    )
+    asyncio.run(run_through(follower, source))
+    assert source.asked[:4] == [None, Version(1, 5), Version(2, 1), None]
+    assert (follower.version, follower.applied) == (Version(2, 2), {0: (60,)})
+    assert not follower.holding_back
+
+
 def test_who_waits_for_a_version_is_woken_by_it() -> None:
     async def scenario() -> None:
         follower, source, _ = follow([whole(1, 0, {})], [on(1, 1, {})], [on(1, 2, {})])

@@ -59,6 +59,35 @@ def test_a_span_keeps_its_bounds_until_it_is_applied() -> None:
     assert box.offer() is None
 
 
+def test_the_first_span_that_is_kept_says_so() -> None:
+    box = outbox()
+    for place in (1, 2):
+        box.extend(rows(place), (place, 0))
+        box.close()
+    first = box.offer()
+    assert first is not None and first.span.first
+    box.answer(told((1, 0)))
+    second = box.offer()
+    assert second is not None and not second.span.first
+    box.answer(told((1, 0), durable=(1, 0)))  # the one before it is forgotten
+    second = box.offer()
+    assert second is not None and second.span.first
+
+
+def test_where_the_next_span_ends_is_known_before_it_is_offered() -> None:
+    box = outbox()
+    box.extend(NOTHING, (1, 0))
+    ends = [box.next_end]
+    box.extend(rows(1), (2, 0))
+    ends.append(box.next_end)
+    box.close()
+    box.extend(rows(2), (3, 0))
+    ends.append(box.next_end)
+    box.answer(told((2, 0)))
+    ends.append(box.next_end)
+    assert ends == [None, (2, 0), (2, 0), (3, 0)]
+
+
 def test_cuts_without_examples_are_not_offered_but_covered_by_the_next_span() -> None:
     box = outbox()
     box.extend(NOTHING, (5, 5))

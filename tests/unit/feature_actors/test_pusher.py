@@ -42,6 +42,21 @@ def test_every_partition_gives_what_it_has() -> None:
     run(test)
 
 
+def test_in_lock_step_one_span_of_one_partition_is_given() -> None:
+    async def test() -> None:
+        learner, state = FakeLearner(), filled(1)
+        one = pusher(learner, filled(0), state)
+        state.outbox.close()
+        state.process(batch("events", [event(9, "u1", "view", 7, 5_000)], begin=3, partition=1))
+        await one.push_next(1)
+        assert learner.applied == {1: (3,)}
+        await one.push_next(1)
+        await one.push_next(1)
+        assert learner.applied == {1: (4,)}
+
+    run(test)
+
+
 def test_a_learner_that_went_back_gets_again_what_it_lost() -> None:
     async def test() -> None:
         learner, state = FakeLearner(), filled()

@@ -36,7 +36,9 @@ def test_ids_at_the_ends_of_the_range_are_told_apart() -> None:
 
 def test_only_the_next_span_of_a_partition_fits() -> None:
     accepted = Accepted()
-    assert accepted.fits(Span(0, (5, 2), (6, 2))), "the first ever begins where it begins"
+    assert not accepted.fits(Span(0, (5, 2), (6, 2))), "something before it was lost"
+    assert accepted.fits(Span(0, (5, 2), (6, 2), first=True)), "nothing before it is kept"
+    assert accepted.fits(Span(0, (0, 0), (6, 2))), "nothing lies before it"
     accepted.take(Span(0, (5, 2), (6, 2)))
     assert accepted.fits(Span(0, (6, 2), (7, 3)))
     assert not accepted.fits(Span(0, (5, 2), (6, 2))), "twice"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,21 @@ def test_what_is_pending_is_left_to_the_shards() -> None:
     resumed = new(SMALL, SGD(0.1))
     restore(resumed, Files(packed(learner)))
     assert resumed.progress(0).applied == (5,)
+
+
+def test_the_quality_of_what_is_pending_is_left_to_the_shards_with_it() -> None:
+    learner = new(SMALL, SGD(0.1))
+    learner.offer(gradient(0, 5), 0.0)
+    learner.step(0, 0.0)
+    again = gradient(5, 9, base=learner.version)
+    learner.offer(again, 0.0)
+    resumed = new(SMALL, SGD(0.1))
+    restore(resumed, Files(packed(learner)))
+    assert resumed.validation.status()["examples"] == 5
+    resumed.offer(replace(again, base=resumed.version), 0.0)
+    for one in (learner, resumed):
+        one.step(0, 0.0)
+        assert one.validation.status()["examples"] == 9
 
 
 def test_quarantined_spans_are_remembered() -> None:

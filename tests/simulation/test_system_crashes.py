@@ -1,0 +1,289 @@
+"""End any part of the whole system at any step, start it again, and end where nothing ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from freshrank.actors.disk import Piece
+from freshrank.actors.errors import ChecksumMismatch
+from freshrank.actors.follower import Follower
+from freshrank.actors.messages import Delta, Span, Version
+from freshrank.actors.snapshots import Array
+from freshrank.benchmarks import crashes
+from freshrank.benchmarks.crash_ledger import End
+from freshrank.benchmarks.crash_steps import Place, Process, replaced, running
+from freshrank.benchmarks.crashes import Run, Verdict, check, undisturbed
+from freshrank.feature_actors.frozen import Frozen
+from freshrank.feature_actors.lock_step import Cells, Turn
+from freshrank.feature_actors.partition import PartitionState
+from freshrank.feature_actors.snapshot import Snapshot
+from freshrank.learner import checkpoints
+from freshrank.learner.aggregation import Accepted
+from freshrank.learner.checkpoints import Checkpoint
+from freshrank.learner.core import Learner
+from freshrank.learner.weights import ModelWeights
+
+# Of each way to run, beside all single places: `freshrank bench crashes` runs many more.
+PAIRS = 60
+
+MODES = pytest.mark.parametrize("lock_step", [True, False], ids=["lock-step", "asynchronous"])
+
+
+@MODES
+def test_the_undisturbed_run_is_worth_comparing_with(lock_step: bool) -> None:
+    fate, end = undisturbed(lock_step)
+    steps = {(place.process.partition("-")[0], place.step) for place in fate.passed}
+    saved = {"write half", "write", "fsync", "rename", "prune"}
+    assert steps >= {("learner", step) for step in LEARNER_STEPS | saved}
+    assert steps >= {("shard", step) for step in SHARD_STEPS | saved - {"prune"}}
+    assert steps >= {("replica", "receive"), ("replica", "swap")}
+    labels = Counter(example[3] for example in end.examples)
+    assert labels[0.0] > 10 and labels[1.0] > 10
+    assert set(end.examples.values()) == {1}
+    assert end.quarantined == []
+    assert end.replica
+    counted = Counter[str]()
+    for counters in end.counters.values():
+        counted.update(counters)
+    assert min(counted["duplicates"], counted["late"], counted["dead"], counted["evicted"]) > 1
+    assert all(len(pending[3]) > 0 for pending in end.pending.values())
+
+
+LEARNER_STEPS = {
+    "restore", "aggregate", "guard gradient", "guard loss", "step", "guard weights", "publish",
+    "checkpoint", "durable",
+}  # fmt: skip
+SHARD_STEPS = {
+    "seek", "poll", "decode", "update", "join", "write to Redis", "reject", "differentiate",
+    "send gradient", "acknowledge", "receive", "swap",
+}  # fmt: skip
+
+
+def test_a_crash_at_any_place_and_at_pairs_of_them_changes_nothing() -> None:
+    singles = [run for lock_step in (True, False) for run in crashes.singles(lock_step)]
+    pairs = [run for lock_step in (True, False) for run in crashes.pairs(lock_step, PAIRS)]
+    verdicts = list(crashes.check_all(singles + pairs))
+    assert [str(one) for one in verdicts if one.problem is not None] == []
+    assert all(len(one.crashes) == 1 for one in verdicts[: len(singles)])
+    assert len(singles) > 800
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.booleans(), st.lists(st.integers(0, 700), min_size=2, max_size=3), st.integers(0, 8))
+def test_crashes_again_and_again_change_nothing(
+    lock_step: bool, crash_at: list[int], away_rounds: int
+) -> None:
+    assert check(Run(lock_step, tuple(crash_at), away_rounds)).problem is None
+
+
+Fault: TypeAlias = list[tuple[type | ModuleType, str, Callable[..., Any]]]
+"""Functions of an owner, and what stands in for them."""
+
+
+def offset_before_state() -> Fault:
+    """The cut is saved, and the state that goes with it only the next time."""
+    original = Snapshot.pieces
+    before: dict[Any, dict[str, Frozen]] = {}
+
+    def pieces(snapshot: Snapshot) -> Iterator[Piece]:
+        state = ("table", "dedup", "joiner")
+        now = {name: copied(snapshot.parts[name]()) for name in state}
+        earlier = before.get(snapshot.meta["partition"], now)
+        before[snapshot.meta["partition"]] = now
+        return original(replace(snapshot, parts={**snapshot.parts, **earlier}))
+
+    return [(Snapshot, "pieces", pieces)]
+
+
+def copied(arrays: dict[str, Array]) -> Frozen:
+    """`arrays`, whatever becomes of the memory that they are in."""
+    own = {name: array.copy() for name, array in arrays.items()}
+    return lambda: own
+
+
+def snapshot_without_joiner() -> Fault:
+    """What waits for its label is not in the file."""
+    original = Snapshot.pieces
+
+    def pieces(snapshot: Snapshot) -> Iterator[Piece]:
+        joiner = snapshot.parts["joiner"]()
+        none = {name: joiner[name][:0] for name in joiner if name.startswith("pending.")}
+        return original(
+            replace(snapshot, parts={**snapshot.parts, "joiner": copied(joiner | none)})
+        )
+
+    return [(Snapshot, "pieces", pieces)]
+
+
+def dropped_delta() -> Fault:
+    """Every third version is taken without its weights."""
+    original = ModelWeights.apply
+
+    def apply(weights: ModelWeights, delta: Delta) -> None:
+        if delta.base is not None and delta.version.step % 3 == 0:
+            weights.version = delta.version
+        else:
+            original(weights, delta)
+
+    return [(ModelWeights, "apply", apply)]
+
+
+def dense_without_sparse() -> Fault:
+    """The dense weights are swapped, the rows, which were all right on arrival, are not."""
+    original = ModelWeights.apply
+
+    def apply(weights: ModelWeights, delta: Delta) -> None:
+        original(weights, replace(without_rows(delta), checksum=None))
+
+    return [(ModelWeights, "apply", apply)]
+
+
+def without_rows(delta: Delta) -> Delta:
+    """Only the dense weights of it."""
+    return replace(delta, keys=delta.keys[:0], rows=delta.rows[:0])
+
+
+def gradient_twice() -> Fault:
+    """A checkpoint says less than its weights contain."""
+    original = checkpoints.take
+    before: dict[int, Checkpoint] = {}
+
+    def take(learner: Learner) -> Checkpoint:
+        found = original(learner)
+        earlier = before.get(id(learner), found)
+        before[id(learner)] = found
+        meta = {**found.meta, "applied": earlier.meta["applied"]}
+        return replace(found, meta=meta, applied=earlier.applied)
+
+    return [(checkpoints, "take", take)]
+
+
+def gap_taken() -> Fault:
+    """A learner that knows nothing of a partition takes any span of it for the first."""
+
+    def fits(accepted: Accepted, span: Span) -> bool:
+        return accepted.cuts.get(span.partition, span.begin) == span.begin
+
+    return [(Accepted, "fits", fits)]
+
+
+def newest_epoch_taken() -> Fault:
+    """A replica takes a restarted learner's weights, whatever they contain."""
+    return [(Follower, "_contains_held", lambda follower, delta: True)]
+
+
+def order_of_partitions() -> Fault:
+    """What a learner lost is given again partition by partition, not in the order of the log."""
+
+    def next_turn(cells: Cells, states: Sequence[PartitionState]) -> Turn | None:
+        turns = [original(cells, [state]) for state in states]
+        again = [turn for turn in turns if turn is not None and turn.until is None]
+        return min(again, key=lambda turn: turn.partition) if again else original(cells, states)
+
+    original = Cells.next_turn
+    return [(Cells, "next_turn", next_turn)]
+
+
+def runs_ending(lock_step: bool, process: str) -> list[Run]:
+    """Some of the places where `process` can end, once there are snapshots and checkpoints."""
+    fate, _ = undisturbed(lock_step)
+    ends = [at for at in fate.distinct() if fate.passed[at].process.startswith(process)]
+    return [Run(lock_step, (at,)) for at in ends[len(ends) // 2 :]]
+
+
+def first_problem(fault: Callable[[], Fault], runs: Sequence[Run]) -> str:
+    """What the first run that differs says; it has to be a comparison that tells."""
+    undisturbed(runs[0].lock_step)  # before there is a fault
+    for run in runs:
+        with replaced(fault()):
+            problem = check(run).problem
+        if problem is not None:
+            return problem
+    return "nothing"
+
+
+@pytest.mark.parametrize(
+    ("fault", "lock_step", "process", "problem"),
+    [
+        (offset_before_state, True, "shard", "Difference: features"),
+        (offset_before_state, False, "shard", "Difference: features"),
+        (snapshot_without_joiner, True, "shard", "Difference: "),
+        (snapshot_without_joiner, False, "shard", "Difference: "),
+        (dropped_delta, True, "replica", "not the weights that are"),
+        (dropped_delta, False, "replica", "not the weights that are"),
+        (dense_without_sparse, True, "replica", "not the weights that are"),
+        (gradient_twice, True, "learner", "Difference: examples"),
+        (gradient_twice, False, "learner", "Difference: examples"),
+        (gap_taken, False, "learner", "Difference: examples"),
+        (newest_epoch_taken, True, "learner", "replica went back"),
+        (order_of_partitions, True, "learner", "Difference: weights"),
+    ],
+)
+def test_a_planted_fault_is_seen(
+    fault: Callable[[], Fault], lock_step: bool, process: str, problem: str
+) -> None:
+    assert problem in first_problem(fault, runs_ending(lock_step, process))
+
+
+@MODES
+def test_a_delta_that_lost_its_rows_is_refused_and_changes_nothing(lock_step: bool) -> None:
+    undisturbed(lock_step)  # with whole deltas
+    original, refused = ModelWeights.apply, set[tuple[Process | None, Version]]()
+
+    def apply(weights: ModelWeights, delta: Delta) -> None:
+        arrival = running.get(), delta.version
+        lost = delta.base is not None and delta.version.step % 3 == 0 and arrival not in refused
+        try:
+            original(weights, without_rows(delta) if lost else delta)
+        except ChecksumMismatch:
+            refused.add(arrival)
+            raise
+
+    with replaced([(ModelWeights, "apply", apply)]):
+        assert check(Run(lock_step)).problem is None
+    assert {process.name for process, _ in refused if process} == {"shard-0", "shard-1", "replica"}
+
+
+@MODES
+def test_whatever_differs_is_named(lock_step: bool) -> None:
+    _, end = undisturbed(lock_step)
+    end.compare(end, weights=True)
+    others: dict[str, Any] = {
+        "cuts": {**end.cuts, 0: (0, 0)},
+        "features": dict(list(end.features.items())[1:]),
+        "pending": {**end.pending, 1: []},
+        "rejected": frozenset(list(end.rejected)[1:]),
+        "quarantined": ["a span"],
+        "replica": False,
+        "weights": {**end.weights, "rows": b""},
+    }
+    for name, other in others.items():
+        with pytest.raises(AssertionError, match=f"^{name}: "):
+            replace(end, **{name: other}).compare(end, weights=True)
+    twice: End = replace(end, examples=end.examples + end.examples)
+    with pytest.raises(AssertionError, match="more than once"):
+        twice.compare(twice, weights=True)
+
+
+def test_a_bench_counts_places_pairs_and_what_went_wrong() -> None:
+    place = Place("learner", "step", after=True)
+    verdicts = [
+        Verdict(Run(True, (1,)), (place,), None),
+        Verdict(Run(True, (1, 2)), (place, place), "Difference: weights"),
+    ]
+    assert str(verdicts[1]) == (
+        "in lock-step, learner after step, then learner after step "
+        "(Run(lock_step=True, crash_at=(1, 2), away_rounds=0)): Difference: weights"
+    )
+    figures = {one.name: one for one in crashes.figures(verdicts, 12.0)}
+    assert (figures["crash_points"].value, figures["pairs"].value) == (1, 1)
+    assert (figures["failures"].value, figures["failures"].met) == (1, False)
+    assert figures["seconds"].met
