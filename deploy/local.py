@@ -61,7 +61,6 @@ class LocalParts:
         self.settings = settings
         self.world = world
         self.sink = MemorySink(world.log, world.clock)
-        """Rejected records can be looked at in it."""
         self._board = MemoryBoard(world.clock)
 
     def learner(self) -> tuple[Learner, LearnerActor]:
@@ -117,6 +116,8 @@ class LocalSystem:
         self.pipeline = pipeline
         self.world = world
         self._parts = LocalParts(pipeline, in_lock_step(settings), world)
+        self.sink = self._parts.sink
+        """Rejected records can be looked at in it."""
         self._cells = Cells(world.log, pipeline.topics)
         self._sources = [
             CellSource(world.log, pipeline.topics) for _ in range(settings.shards.count)
