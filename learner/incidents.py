@@ -77,8 +77,9 @@ class Incidents:
 def ranges(spans: Sequence[Span]) -> list[Span]:
     """The same records in as few spans as their order allows.
 
-    >>> ranges([Span(0, (1,), (3,)), Span(1, (5,), (6,)), Span(0, (3,), (4,))])
-    [Span(partition=0, begin=(1,), end=(4,)), Span(partition=1, begin=(5,), end=(6,))]
+    >>> found = ranges([Span(0, (1,), (3,)), Span(1, (5,), (6,)), Span(0, (3,), (4,))])
+    >>> [(one.partition, one.begin, one.end) for one in found]
+    [(0, (1,), (4,)), (1, (5,), (6,))]
     """
     found: dict[int, list[Span]] = {}
     for span in spans:

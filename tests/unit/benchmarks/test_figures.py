@@ -2,7 +2,7 @@
 
 import pytest
 
-from freshrank.benchmarks import freshness, ingest, jd, serving, snapshot
+from freshrank.benchmarks import freshness, ingest, jd, overload, recovery, serving
 from freshrank.benchmarks.freshness import Results
 from freshrank.benchmarks.ingest_host import IngestResult
 from freshrank.benchmarks.load import LoadResult
@@ -104,3 +104,30 @@ def test_jd_asks_that_live_is_ahead_of_the_frozen_copy_and_of_the_base_rate() ->
     assert good["log_loss_live"].reach == 0.169
     bad = by_name(jd.figures(learned, {"log_loss_base_rate": 0.160}))
     assert bad["log_loss_live"].met is False
+
+
+def test_recovery_tells_lost_examples_from_doubled_ones() -> None:
+    found = recovery.Recovered(
+        to_fresh_s=[2.0, 9.0, 2.5],
+        expected_examples=100,
+        learned_examples=97,
+        to_version_s=[4.0],
+        replica_answers=recovery.Answers(requests=20_000, server_errors=1, broken=3),
+    )
+    figures = by_name(recovery.figures(found))
+    assert figures["seconds_to_fresh_p50"].value == 2.5
+    assert figures["lost_examples"].value == 3 and figures["lost_examples"].met is False
+    assert figures["doubled_examples"].value == 0 and figures["doubled_examples"].met
+    assert figures["answers_5xx"].met is False
+    assert figures["broken_connections_per_10000"].value == 1.5
+    found.learned_examples = 102
+    figures = by_name(recovery.figures(found))
+    assert (figures["lost_examples"].value, figures["doubled_examples"].value) == (0, 2)
+
+
+def test_overload_holds_memory_against_its_bound_and_counts_what_is_missing() -> None:
+    bound = overload.BOUND_BYTES
+    figures = by_name(overload.figures(overload.Survived(bound // 2, 3.0, 7, 990, 10, 1)))
+    assert figures["peak_memory_over_bound"].value == 0.5
+    assert figures["lost"].value == 10 and figures["lost"].met is False
+    assert figures["wrong_values"].met is False
