@@ -2,7 +2,7 @@
 
 import pytest
 
-from freshrank.benchmarks import freshness, ingest, jd, overload, recovery, serving
+from freshrank.benchmarks import freshness, ingest, jd, overload, recovery, serving, snapshot
 from freshrank.benchmarks.freshness import Results
 from freshrank.benchmarks.ingest_host import IngestResult
 from freshrank.benchmarks.load import LoadResult
