@@ -44,6 +44,9 @@ class ActorOptions:
     num_cpus: float = 0.0
     """Reserved, not enforced. 0: a two-core laptop holds all parts."""
     num_gpus: float = 0.0
+    restarts: bool = True
+    """Whether Ray starts it again when it has died. Its death is then known only after some two
+    seconds, else at once."""
     max_concurrency: int = 1000
     """Long polls each occupy a slot: many more than there are followers."""
 
@@ -51,14 +54,15 @@ class ActorOptions:
 def spawn(cls: type[T], options: ActorOptions, *args: object) -> RemoteActor:
     """Start `cls` as a named asyncio actor and give its address.
 
-    Ray restarts it for ever with the same `args`; a call that was under way is never repeated
-    by Ray (``max_task_retries=0``), because only the caller knows whether that is safe.
+    Ray restarts it for ever with the same `args` (see `ActorOptions.restarts`); a call that was
+    under way is never repeated by Ray (``max_task_retries=0``), because only the caller knows
+    whether that is safe.
     """
     placed = ray.remote(cls).options(
         name=options.name,
         namespace=options.namespace,
         get_if_exists=True,
-        max_restarts=-1,
+        max_restarts=-1 if options.restarts else 0,
         max_task_retries=0,
         enable_task_events=False,  # each call would leave a trace in the GCS: 60 MB in 140 s
         num_cpus=options.num_cpus,

@@ -50,8 +50,7 @@ class LiveSystem:
     def kill(self, title: str) -> None:
         """SIGKILL the first process of that title, if there is one at this moment."""
         for process in self.processes(title)[:1]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+            end(process)
 
     def resident_bytes(self, title: str) -> int:
         """Memory that the largest process of that title holds in RAM."""
@@ -61,6 +60,12 @@ class LiveSystem:
                 pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
                 sizes.append(pages * os.sysconf("SC_PAGE_SIZE"))
         return max(sizes)
+
+
+def end(process: int) -> None:
+    """SIGKILL, unless it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
 
 
 @contextlib.contextmanager

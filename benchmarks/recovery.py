@@ -23,7 +23,7 @@ from rich.console import Console
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Version
-from freshrank.benchmarks.live_system import LiveSystem, running
+from freshrank.benchmarks.live_system import LiveSystem, end, running
 from freshrank.benchmarks.log_truth import LogTruth, read_truth
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median
@@ -152,7 +152,7 @@ class _Bench:
 
     async def _kill_shard(self, number: int) -> float:
         """Seconds until an event of the last moment is in the features that are served."""
-        self._system.kill("ShardHost")
+        end((await self._statuses())["shard-0"]["process_id"])
         began = self._clock.monotonic()
         sent: list[tuple[str, float]] = []
         while self._clock.monotonic() - began < PATIENCE_S:

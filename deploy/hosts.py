@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.actors.messages import Cut, Examples, Gradient, Progress, Version
 from freshrank.actors.protocols import Differentiator, Status
 from freshrank.actors.runtime import Box, BoxedParameters, RemoteActor, RemoteLearner
 from freshrank.actors.snapshots import FileSnapshots
-from freshrank.deploy import assembly
+from freshrank.deploy import assembly, warm
 from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.settings import Settings
 from freshrank.feature_actors.actor import FeatureShard
@@ -185,22 +186,60 @@ class LearnerHost:
 
 
 class ShardHost:
-    """A feature shard's process."""
+    """The process of a feature shard, or of one that stands by."""
 
-    def __init__(self, site: Site, index: int, partitions: Sequence[int], on_gpu: bool) -> None:
-        pipeline, settings = site.file.load(), site.settings.shards
+    def __init__(self, site: Site, on_gpu: bool) -> None:
+        self._site = site
+        self._on_gpu = on_gpu
         self._sink = site.sink()
+        self._shard: FeatureShard | None = None
+        self._started = Once(self._start)
+
+    async def stand_by(self) -> None:
+        """Load all that a shard needs. Raises ProgressError where one works: it was replaced."""
+        if self._shard is not None:
+            raise ProgressError("it was replaced, and still has its partitions")
+        await asyncio.to_thread(warm.get_ready)
+
+    async def take_over(self, index: int, partitions: Sequence[int]) -> None:
+        """Be the shard of these partitions from now on, or raise what ended it.
+
+        It is begun, not waited for: a large state takes longer than a ping may.
+        """
+        if self._shard is None:
+            self._shard = self._make(index, partitions)
+        self._started.begin()
+        await self._shard.ping()
+
+    async def status(self) -> Status:
+        """The shard's figures."""
+        await self._started.done()
+        return await self._working().status()
+
+    async def freeze(self) -> None:
+        """Keep a copy of the present weights (where gradients are computed here)."""
+        await self._started.done()
+        await self._working().freeze()
+
+    async def stop(self) -> None:
+        """Drain, write snapshots, leave."""
+        if self._shard is not None:
+            await self._shard.stop()
+        await self._sink.stop()
+
+    def _make(self, index: int, partitions: Sequence[int]) -> FeatureShard:
+        site, settings = self._site, self._site.settings.shards
         learner = RemoteLearner(site.learner, settings.push_timeout_s)
         shard, follower = assembly.shard(
-            pipeline,
+            site.file.load(),
             partitions,
-            assembly.shard_settings(settings, f"shard-{index}"),
+            replace(assembly.shard_settings(settings, f"shard-{index}"), process_id=os.getpid()),
             assembly.ShardParts(
                 source=KafkaSource(site.bootstrap, security=site.kafka_security),
                 sink=self._sink,
                 store=RedisStore(site.redis_url, site.namespace),
                 learner=learner,
-                parameters=None if on_gpu else learner,
+                parameters=None if self._on_gpu else learner,
                 snapshots=FileSnapshots(site.state / "shards"),
                 board=RedisBoard(site.redis_url, site.namespace),
                 clock=SystemClock(),
@@ -208,32 +247,16 @@ class ShardHost:
             ),
             settings.max_entities_per_partition,
         )
-        self._shard = FeatureShard(shard, [follower] if follower else [])
-        self._started = Once(self._start)
+        return FeatureShard(shard, [follower] if follower else [])
 
-    async def ping(self) -> None:
-        """Let it start (a large state takes longer than a ping may), or raise what ended it."""
-        self._started.begin()
-        await self._shard.ping()
-
-    async def status(self) -> Status:
-        """The shard's figures."""
-        await self._started.done()
-        return await self._shard.status()
-
-    async def freeze(self) -> None:
-        """Keep a copy of the present weights (where gradients are computed here)."""
-        await self._started.done()
-        await self._shard.freeze()
-
-    async def stop(self) -> None:
-        """Drain, write snapshots, leave."""
-        await self._shard.stop()
-        await self._sink.stop()
+    def _working(self) -> FeatureShard:
+        if self._shard is None:
+            raise Unavailable("shard", "it has no partitions yet")
+        return self._shard
 
     async def _start(self) -> None:
         await self._sink.start()
-        await self._shard.start()
+        await self._working().start()
         settle()
 
 

@@ -141,9 +141,11 @@ class _Operation:
         self._listen_for_signals()  # Ray has put handlers of its own in their place
         say(f"starting the learner, {run.settings.shards.count} shard(s) and the endpoint")
         system = topology.build(site)
-        supervisor = Supervisor(system.actors, SystemClock(), say)
+        supervisor = Supervisor(system.parts, SystemClock(), say)
         await asyncio.gather(self._start_serving(site), self._start_actors(system, supervisor))
         say(f"the endpoint and its page are up: {self._url}/")
+        # Not before: what it loads would hold up those who have to be there.
+        supervisor.add(topology.stand_by(site, system))
         traffic = None
         if run.demo:
             traffic = DemoTraffic(site.sink(), self._pipeline.stream.topic, self._url)

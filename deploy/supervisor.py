@@ -23,9 +23,9 @@ from freshrank.actors.errors import (
 # Seconds: whoever is alive answers within milliseconds, a stopped machine may swap.
 PING_TIMEOUT_S = 5.0
 
-# Seconds between two rounds: a crash is noticed within one of them. What is being started again
-# by Ray is looked for more often, because it waits for its first ping to take up its work.
-INTERVAL_S = 1.0
+# Seconds between two pings: a crash is noticed within them. What is being started again by Ray is
+# looked for more often, because it waits for its first ping to take up its work.
+INTERVAL_S = 0.5
 INTERVAL_MISSING_S = 0.1
 
 # Seconds of silence before the process is ended. Ray starts a process that died again by itself,
@@ -97,21 +97,36 @@ class Supervisor:
     def __init__(
         self, actors: Sequence[Supervised], clock: Clock, report: Callable[[str], None]
     ) -> None:
-        self._actors = actors
+        self._actors = list(actors)
         self._clock = clock
         self._report = report
         self._patience = {actor.name: Patience() for actor in actors}
 
+    def add(self, actor: Supervised) -> None:
+        """Look after one more, from the next `run` on."""
+        self._actors.append(actor)
+        self._patience[actor.name] = Patience()
+
     async def run(self) -> None:
-        """Repeat `round`. Raises the error of an actor that starting again does not mend."""
-        while True:
-            await self.round()
-            missing = any(one.silent_since is not None for one in self._patience.values())
-            await self._clock.sleep(INTERVAL_MISSING_S if missing else INTERVAL_S)
+        """Look after each, for ever. Raises the error of one that starting again does not mend."""
+        keeping = [asyncio.ensure_future(self._keep(actor)) for actor in self._actors]
+        try:
+            await asyncio.gather(*keeping)
+        finally:
+            for one in keeping:
+                one.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
 
     async def round(self) -> None:
         """Ping all at once, and do what their records ask for."""
         await asyncio.gather(*(self._look_after(actor) for actor in self._actors))
+
+    async def _keep(self, actor: Supervised) -> None:
+        # By itself: nobody is to wait for one that is slow to answer.
+        while True:
+            await self._look_after(actor)
+            missing = self._patience[actor.name].silent_since is not None
+            await self._clock.sleep(INTERVAL_MISSING_S if missing else INTERVAL_S)
 
     async def _look_after(self, actor: Supervised) -> None:
         error: Exception | None = None

@@ -5,6 +5,7 @@
     driver (`live`)           holds every actor's first handle; its end is theirs
       ├── learner             1 actor; a GPU where there is one
       ├── shard-0 .. shard-n  actors; each owns partitions i, i+n, ... and pushes to the learner
+      ├── standby             1 actor; becomes the shard whose process has died
       ├── supervisor          a loop here: pings all, restarts what stands
       └── Serve               controller, HAProxy and replicas, which follow the learner
 
@@ -15,8 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -33,6 +36,7 @@ from freshrank.deploy.hosts import LearnerHost, ReplicaFactory, ShardHost, Site
 from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.processes import children_apart, listens
 from freshrank.deploy.settings import STARTED_HERE, ServeSettings, Settings
+from freshrank.deploy.standby import ShardSlot, Standby
 from freshrank.serve import deployment
 from freshrank.serve.deployment import ReplicaOptions
 
@@ -103,16 +107,16 @@ class System:
     """A running system, as its driver holds it."""
 
     learner: RemoteActor
-    shards: Sequence[RemoteActor]
+    shards: Sequence[ShardSlot]
 
     @property
-    def actors(self) -> list[RemoteActor]:
-        """All that a supervisor looks after; Serve looks after its replicas itself."""
+    def parts(self) -> list[RemoteActor | ShardSlot]:
+        """All that has to be up; Serve looks after its replicas itself."""
         return [self.learner, *self.shards]
 
     async def freeze(self) -> None:
         """Keep a copy of the present weights wherever gradients are computed."""
-        calls = (actor.call("freeze", timeout_s=FREEZE_S) for actor in self.actors)
+        calls = (part.call("freeze", timeout_s=FREEZE_S) for part in self.parts)
         await asyncio.gather(*calls)
 
     async def drain(self) -> list[str]:
@@ -131,11 +135,27 @@ def build(site: Site) -> System:
         site,
         on_gpu,
     )
+    make = partial(_shard_host, site, on_gpu)
     shards = [
-        spawn(ShardHost, ActorOptions(f"shard-{index}", namespace), site, index, owned, on_gpu)
+        ShardSlot(index, owned, make)
         for index, owned in enumerate(assign(site.partitions, site.settings.shards.count))
     ]
     return System(learner, shards)
+
+
+def stand_by(site: Site, system: System) -> Standby:
+    """Start a process that takes the place of a shard that dies; it has to be supervised, too."""
+    standby = Standby(partial(_shard_host, site, _on_gpu(site.settings)))
+    for shard in system.shards:
+        shard.standby = standby
+    return standby
+
+
+def _shard_host(site: Site, on_gpu: bool) -> RemoteActor:
+    """A host without a duty. Its name says nothing: it may become any shard."""
+    name = f"shard-host-{uuid.uuid4().hex[:8]}"
+    options = ActorOptions(name, _namespace(site.file.load().name), restarts=False)
+    return spawn(ShardHost, options, site, on_gpu)
 
 
 def start_serving(site: Site) -> None:
@@ -229,7 +249,7 @@ def _namespace(pipeline: str) -> str:
     return f"freshrank-{pipeline}"
 
 
-async def _stop(actors: Sequence[RemoteActor], timeout_s: float) -> list[str]:
+async def _stop(actors: Sequence[RemoteActor | ShardSlot], timeout_s: float) -> list[str]:
     calls = (actor.call("stop", timeout_s=timeout_s) for actor in actors)
     answers = await asyncio.gather(*calls, return_exceptions=True)
     return [str(answer) for answer in answers if isinstance(answer, BaseException)]

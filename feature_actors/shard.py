@@ -67,6 +67,8 @@ class ShardSettings:
     """How a shard works."""
 
     name: str = "shard-0"
+    process_id: int | None = None
+    """For the status: which process has the partitions at present."""
     poll_max_records: int = 4096
     """At once. Rows go out and answers come in between two batches, some 40 ms apart."""
     poll_timeout_s: float = 0.05
@@ -208,7 +210,11 @@ class Shard:
 
     async def status(self) -> Status:
         """Figures of now."""
-        named: dict[str, JsonValue] = {"name": self.settings.name, "starting": not self.states}
+        named: dict[str, JsonValue] = {
+            "name": self.settings.name,
+            "process_id": self.settings.process_id,
+            "starting": not self.states,
+        }
         if not self.states:
             return {**named, "health": dict(self._troubles)}
         now, weights = self._ports.clock.monotonic(), self._ports.weights

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import Any
 
@@ -54,7 +56,7 @@ def test_a_killed_shard_goes_on_and_applies_nothing_twice(system: WholeSystem) -
     before = system.features_with("loyal", offset)
     learned = system.learn_all()
     system.score("loyal", show=SHOW)
-    system.kill_process("ray::ShardHost")
+    os.kill(system.shard_process(), signal.SIGKILL)
     _, newer = system.event("loyal", "order", item=8)
     after = system.features_with("loyal", newer, RESTART_S)
     for name in ("spend_1h", "spend_7d"):

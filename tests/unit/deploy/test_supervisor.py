@@ -3,7 +3,13 @@ import asyncio
 import pytest
 
 from freshrank.actors.errors import DefinitionChanged, FreshrankError, SnapshotError, Unavailable
-from freshrank.deploy.supervisor import FAILURES_ALLOWED, SILENCE_S, Supervisor
+from freshrank.deploy.supervisor import (
+    FAILURES_ALLOWED,
+    INTERVAL_MISSING_S,
+    INTERVAL_S,
+    SILENCE_S,
+    Supervisor,
+)
 
 
 class StandingClock:
@@ -71,7 +77,7 @@ def test_a_missing_actor_is_looked_for_more_often_until_it_is_there() -> None:
     clock = StandingClock()
     with pytest.raises(DefinitionChanged):
         asyncio.run(Supervisor([actor], clock, lambda _: None).run())
-    assert clock.now_s == pytest.approx(0.1 + 0.1 + 0.1 + 1.0 + 1.0)
+    assert clock.now_s == pytest.approx(3 * INTERVAL_MISSING_S + 2 * INTERVAL_S)
 
 
 def test_an_actor_whose_loop_ended_is_started_again_at_once() -> None:
@@ -92,3 +98,19 @@ def test_an_error_that_no_restart_mends_is_raised_at_once() -> None:
     with pytest.raises(DefinitionChanged):
         rounds([actor], 1)
     assert actor.kills == 0
+
+
+def test_one_that_does_not_answer_holds_up_no_other() -> None:
+    class Hanging(Actor):
+        async def ping(self, timeout_s: float) -> None:
+            await asyncio.Event().wait()
+
+    async def go() -> int:
+        well = Actor("well", [None] * 5 + [DefinitionChanged("the end of this test")])
+        supervisor = Supervisor([Hanging("slow", [])], StandingClock(), lambda _: None)
+        supervisor.add(well)
+        with pytest.raises(DefinitionChanged):
+            await supervisor.run()
+        return len(well.outcomes)
+
+    assert asyncio.run(go()) == 0
