@@ -23,6 +23,8 @@ from freshrank.serve.deployment import ReplicaOptions
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
+# No process has this id.
+NOBODY = -1
 TIMEOUT_S = 20.0
 # What a local system consists of, as the kernel calls it.
 PROGRAMS = {"gcs_server", "raylet", "haproxy", "java", "redis-server", "ray::ServeRepli"}
@@ -65,13 +67,15 @@ def test_nothing_of_a_local_system_listens_beyond_loopback(
         # What Ray starts and leaves to itself has the token in its environment.
         token = os.environ["RAY_AUTH_TOKEN"]
         found = set(open_sockets(processes_of(os.getpid(), "RAY_AUTH_TOKEN", token)))
+        # Another system may be up beside this one, with a token of its own.
+        mine = set(open_sockets(processes_of(NOBODY, "RAY_AUTH_TOKEN", token)))
         brokers = {int(one.bootstrap.rpartition(":")[2]) for one in (kafka, embedded)}
     assert [one for one in found if not one.on_loopback] == []
     assert {one.program for one in found} >= PROGRAMS
     assert {one.port for one in found} >= {port, *brokers}
     # Kafka's second listener is that of its controller.
     assert len({one.port for one in found if one.program == "java"}) == 2
-    ours = [one.port for one in found if one.program == "ray::ServeRepli" and "6" in one.protocol]
+    ours = [one.port for one in mine if one.program == "ray::ServeRepli" and "6" in one.protocol]
     assert {_called(one, token="wrong") for one in ours} == {"UNIMPLEMENTED", "UNAUTHENTICATED"}
     assert "UNAUTHENTICATED" not in {_called(one, token) for one in ours}
 
