@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +23,7 @@ from freshrank.benchmarks.live_system import running
 from freshrank.benchmarks.probes import Endpoint, Prober, ShownPlaces, Unusable
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, quantile
-from freshrank.benchmarks.shop_site import running_outside, shop_file
+from freshrank.benchmarks.shop_site import own_shop, running_outside
 from freshrank.deploy.hosts import settle
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.examples.keepalive import KeepAliveClient
@@ -52,11 +51,7 @@ class Results:
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Start Kafka and Redis (or take those given) and the system, probe, stop."""
     with running_outside(options, console) as (outside, folder):
-        # Names of its own: the broker and the Redis may be somebody's.
-        unique = f"bench-{time.time_ns():x}"
-        file = folder / "pipeline.py"
-        file.write_text(shop_file(unique, unique).text, encoding="utf-8")
-        pipeline = shop_file(unique, unique).load()
+        file, pipeline = own_shop(folder)
         with running(outside, file, folder, console) as system:
             probes = max(int(PROBES * options.scale), 1)
             probing = _probe_all(pipeline, outside.broker.bootstrap, system.port, probes, console)

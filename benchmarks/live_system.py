@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from freshrank.actors.errors import Unavailable
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.processes import Child, ask, free_port
 
@@ -62,6 +65,24 @@ class LiveSystem:
         return max(sizes)
 
 
+def is_ready(port: int) -> bool:
+    """Whether an endpoint of this machine says that it is."""
+    return ask("127.0.0.1", port, _READY).startswith(b"HTTP/1.1 200")
+
+
+async def until_calm(waiting: Callable[[], Awaitable[int]], patience_s: float) -> None:
+    """Come back when nothing waits, twice in a row: figures are posted each second.
+
+    Raises Unavailable when something still does after `patience_s`.
+    """
+    deadline, calm = time.monotonic() + patience_s, 0
+    while calm < 2:
+        if time.monotonic() > deadline:
+            raise Unavailable("the system", f"still busy after {patience_s} s")
+        await asyncio.sleep(2.0)
+        calm = calm + 1 if await waiting() == 0 else 0
+
+
 def end(process: int) -> None:
     """SIGKILL, unless it has ended."""
     with contextlib.suppress(ProcessLookupError):
@@ -95,10 +116,7 @@ def running(
     )
     try:
         with console.status("starting the system"):
-            child.wait_until(
-                lambda: ask("127.0.0.1", system.port, _READY).startswith(b"HTTP/1.1 200"),
-                START_TIMEOUT_S,
-            )
+            child.wait_until(lambda: is_ready(system.port), START_TIMEOUT_S)
         yield system
     finally:
         child.stop(grace_s=STOP_TIMEOUT_S)

@@ -16,11 +16,11 @@ import uvloop
 from rich.console import Console
 
 from freshrank.actors.errors import Unavailable
-from freshrank.benchmarks.live_system import LiveSystem, running
+from freshrank.benchmarks.live_system import LiveSystem, running, until_calm
 from freshrank.benchmarks.log_truth import read_truth
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure
-from freshrank.benchmarks.shop_site import running_outside, shop_file
+from freshrank.benchmarks.shop_site import own_shop, running_outside
 from freshrank.benchmarks.steady_stream import SteadyStream
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
@@ -58,10 +58,7 @@ class Survived:
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Start Kafka and Redis (or take those given) and the system, burst, compare, stop."""
     with running_outside(options, console) as (outside, folder):
-        unique = f"bench-{time.time_ns():x}"
-        file = folder / "pipeline.py"
-        file.write_text(shop_file(unique, unique).text, encoding="utf-8")
-        pipeline = shop_file(unique, unique).load()
+        file, pipeline = own_shop(folder)
         bound = {"FRESHRANK_SHARDS__MAX_ENTITIES_PER_PARTITION": str(MAX_ENTITIES)}
         with running(outside, file, folder, console, bound) as system:
             return figures(uvloop.run(_burst(pipeline, outside, system, options.scale)))
@@ -87,7 +84,7 @@ async def _burst(
             catch_up_s = time.monotonic() - ended
             await asyncio.sleep(CALM_S * scale)
             await asyncio.to_thread(stream.stop)
-        await _until_written(client)
+        await until_calm(lambda: _waiting(client), PATIENCE_S)
         watched.cancel()
         peak, largest_lag = await watched
         partitions = await partition_count(bootstrap, topic)
@@ -124,15 +121,10 @@ async def _lag(client: KeepAliveClient) -> int:
     return int((await _shard(client))["lag_total"])
 
 
-async def _until_written(client: KeepAliveClient) -> None:
-    """All is read and in the store, twice in a row: figures are posted each second."""
-    deadline, calm = time.monotonic() + PATIENCE_S, 0
-    while calm < 2:
-        if time.monotonic() > deadline:
-            raise Unavailable("shard", f"still busy after {PATIENCE_S} s")
-        await asyncio.sleep(2.0)
-        shard = await _shard(client)
-        calm = calm + 1 if shard["lag_total"] + shard["rows_waiting"] == 0 else 0
+async def _waiting(client: KeepAliveClient) -> int:
+    """What is left to read and to write."""
+    shard = await _shard(client)
+    return int(shard["lag_total"] + shard["rows_waiting"])
 
 
 def figures(found: Survived) -> list[Figure]:

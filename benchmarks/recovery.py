@@ -23,11 +23,11 @@ from rich.console import Console
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Version
-from freshrank.benchmarks.live_system import LiveSystem, end, running
+from freshrank.benchmarks.live_system import LiveSystem, end, running, until_calm
 from freshrank.benchmarks.log_truth import LogTruth, read_truth
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median
-from freshrank.benchmarks.shop_site import running_outside, shop_file
+from freshrank.benchmarks.shop_site import own_shop, running_outside
 from freshrank.benchmarks.steady_stream import SteadyStream
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
@@ -93,10 +93,7 @@ class Recovered:
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Start Kafka and Redis (or take those given) and the system, kill, compare, stop."""
     with running_outside(options, console) as (outside, folder):
-        unique = f"bench-{time.time_ns():x}"
-        file = folder / "pipeline.py"
-        file.write_text(shop_file(unique, unique).text, encoding="utf-8")
-        pipeline = shop_file(unique, unique).load()
+        file, pipeline = own_shop(folder)
         replicas = {"FRESHRANK_SERVE__REPLICAS": "2"}
         with running(outside, file, folder, console, replicas) as system:
             bench = _Bench(pipeline, outside, system, max(int(KILLS * options.scale), 1), console)
@@ -193,7 +190,7 @@ class _Bench:
         bootstrap, topic = self._outside.broker.bootstrap, self._pipeline.stream.topic
         with self._console.status("reading the log again, to compare"):
             partitions = await partition_count(bootstrap, topic)
-            await self._until_idle()
+            await until_calm(self._waiting, PATIENCE_S)
             truth: LogTruth = await read_truth(self._pipeline, bootstrap, partitions, MAX_ENTITIES)
             store = RedisStore(self._outside.redis.url, f"fr:{self._pipeline.name}")
             self._found.wrong_rows = await truth.wrong_rows(store)
@@ -202,18 +199,12 @@ class _Bench:
         learner = (await self._statuses())["learner"]
         self._found.learned_examples = learner["examples"]
 
-    async def _until_idle(self) -> None:
-        """Nothing to read, to write or to learn, twice in a row: figures are posted each second."""
-        deadline, calm = self._clock.monotonic() + PATIENCE_S, 0
-        while calm < 2:
-            if self._clock.monotonic() > deadline:
-                raise Unavailable("the system", f"still busy after {PATIENCE_S} s")
-            await self._clock.sleep(2.0)
-            statuses = await self._statuses()
-            names = ("lag_total", "rows_waiting", "unsent")
-            waiting = sum(statuses["shard-0"][name] for name in names)
-            waiting += statuses["learner"]["pending_examples"]
-            calm = calm + 1 if waiting == 0 else 0
+    async def _waiting(self) -> int:
+        """What is left to read, to write and to learn."""
+        statuses = await self._statuses()
+        names = ("lag_total", "rows_waiting", "unsent")
+        left: int = sum(statuses["shard-0"][name] for name in names)
+        return left + int(statuses["learner"]["pending_examples"])
 
     @contextlib.asynccontextmanager
     async def _traffic(self) -> AsyncIterator[None]:

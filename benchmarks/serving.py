@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from freshrank.benchmarks.live_system import is_ready
 from freshrank.benchmarks.load import LoadResult, run_load
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median
@@ -29,7 +30,7 @@ from freshrank.benchmarks.shop_site import (
     write_rows,
 )
 from freshrank.deploy.outside import Outside, prepare_topics
-from freshrank.deploy.processes import Child, ask, free_port
+from freshrank.deploy.processes import Child, free_port
 from freshrank.deploy.settings import Settings
 
 USERS = 1_000
@@ -42,8 +43,6 @@ SECONDS = 6.0
 START_TIMEOUT_S = 120.0
 # Serve's own drain is part of it.
 STOP_TIMEOUT_S = 20.0
-
-_READY = b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
@@ -95,9 +94,7 @@ def _measured(
         folder / "server.log",
     )  # fmt: skip
     try:
-        child.wait_until(
-            lambda: ask("127.0.0.1", port, _READY).startswith(b"HTTP/1.1 200"), START_TIMEOUT_S
-        )
+        child.wait_until(lambda: is_ready(port), START_TIMEOUT_S)
         return {
             connections: run_load(("127.0.0.1", port), "/v1/score", bodies, connections, seconds)
             for connections in CONNECTIONS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -44,6 +45,17 @@ def shop_file(topic: str = "behaviour", name: str = "recommend") -> PipelineFile
             raise ConfigError("examples/recommend.py", f"not one {was}", "Mend the bench.")
         text = text.replace(was, wanted)
     return PipelineFile("examples/recommend.py", text)
+
+
+def own_shop(folder: Path) -> tuple[Path, Pipeline]:
+    """The demo's pipeline under names of its own, as a file in `folder`, and loaded.
+
+    The broker and the Redis may be somebody's.
+    """
+    unique = f"bench-{time.time_ns():x}"
+    made, path = shop_file(unique, unique), folder / "pipeline.py"
+    path.write_text(made.text, encoding="utf-8")
+    return path, made.load()
 
 
 @contextlib.contextmanager
