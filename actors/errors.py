@@ -7,6 +7,7 @@
     ├── BadRecord            a record of a topic cannot be used (the topic's fault)
     ├── RequestError         a REST request is wrong (the caller's fault)
     ├── Unavailable          an outside part did not answer in time (worth another try)
+    │   └── Gone             ... and never will: its process has ended
     ├── StaleParameters      the wanted weights did not arrive in time
     ├── SnapshotError        a snapshot or checkpoint file is refused
     │   └── DefinitionChanged  ... because the definitions it was made for have changed
@@ -96,6 +97,10 @@ class Unavailable(FreshrankError):
         super().__init__(f"{part}: {reason}")
         self.part = part
         self.reason = reason
+
+
+class Gone(Unavailable):
+    """An outside part did not answer, and never will: its process has ended."""
 
 
 class StaleParameters(FreshrankError):

@@ -7,17 +7,18 @@ callers retry with a bound; an error of ours that was raised over there is raise
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError, RayTaskError
+from ray.util import list_named_actors
 
-from freshrank.actors.errors import FreshrankError, PartFailed, Unavailable
+from freshrank.actors.errors import FreshrankError, Gone, PartFailed, Unavailable
 from freshrank.actors.messages import Cut, Delta, Examples, Gradient, Progress, Version
-from freshrank.actors.protocols import ParameterSource
 
 T = TypeVar("T")
 Box: TypeAlias = "Delta | ray.ObjectRef[Delta]"
@@ -39,64 +40,63 @@ _TRAVEL_S = 5.0
 class ActorOptions:
     """How an actor is placed."""
 
-    name: str
+    role: str
     namespace: str
     num_cpus: float = 0.0
     """Reserved, not enforced. 0: a two-core laptop holds all parts."""
     num_gpus: float = 0.0
-    restarts: bool = True
-    """Whether Ray starts it again when it has died. Its death is then known only after some two
-    seconds, else at once."""
     max_concurrency: int = 1000
     """Long polls each occupy a slot: many more than there are followers."""
 
 
 def spawn(cls: type[T], options: ActorOptions, *args: object) -> RemoteActor:
-    """Start `cls` as a named asyncio actor and give its address.
+    """Start `cls` as an asyncio actor of a role, and give its address.
 
-    Ray restarts it for ever with the same `args` (see `ActorOptions.restarts`); a call that was
-    under way is never repeated by Ray (``max_task_retries=0``), because only the caller knows
-    whether that is safe.
+    Ray does not start it again when it has died (it would tell of the death only after two
+    seconds): whoever holds the address starts another. A call that was under way is never repeated
+    by Ray, because only the caller knows whether that is safe.
     """
+    # Of one length, and growing: the names of a role are in the order of their start.
+    name = f"{options.role}-{time.time_ns()}"
     placed = ray.remote(cls).options(
-        name=options.name,
+        name=name,
         namespace=options.namespace,
-        get_if_exists=True,
-        max_restarts=-1 if options.restarts else 0,
+        max_restarts=0,
         max_task_retries=0,
         enable_task_events=False,  # each call would leave a trace in the GCS: 60 MB in 140 s
         num_cpus=options.num_cpus,
         num_gpus=options.num_gpus,
         max_concurrency=options.max_concurrency,
     )
-    handle = placed.remote(*args)
-    return RemoteActor(options.name, options.namespace, handle)
+    return RemoteActor(name, placed.remote(*args))
 
 
-class RemoteActor:
-    """The address of one named actor.
+class Address(Protocol):
+    """Where calls go."""
 
-    Who started it owns it: Ray ends an actor whose owner lets go of the first handle, so that one
-    is kept, and stays good when the actor is restarted. Others look it up again after its death.
-    """
-
-    def __init__(self, name: str, namespace: str, handle: object | None = None) -> None:
-        self.name = name
-        self._namespace = namespace
-        self._owned = handle
-        self._handle = handle
-
-    def __reduce__(self) -> tuple[type[RemoteActor], tuple[str, str]]:
-        return RemoteActor, (self.name, self._namespace)
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
 
     async def call(self, method: str, *args: object, timeout_s: float) -> Any:
         """Call `method` and wait for its answer for at most `timeout_s`.
 
         Raises Unavailable, the FreshrankError that the method raised, or PartFailed.
         """
+        ...
+
+
+class RemoteActor:
+    """The address of one process. Ray ends an actor when whoever started it lets go of this."""
+
+    def __init__(self, name: str, handle: object) -> None:
+        self.name = name
+        self._handle = handle
+
+    async def call(self, method: str, *args: object, timeout_s: float) -> Any:
+        """See `Address`. Raises Gone when the process has ended."""
         try:
-            if self._handle is None:
-                self._handle = await asyncio.to_thread(ray.get_actor, self.name, self._namespace)
             answer = getattr(self._handle, method).remote(*args)
             async with asyncio.timeout(timeout_s):  # wait_for may lose a cancellation
                 return await answer
@@ -106,36 +106,69 @@ class RemoteActor:
             raise PartFailed(f"{self.name}.{method}: {error}") from error
         except (TimeoutError, GetTimeoutError) as error:
             raise Unavailable(self.name, f"no answer to {method} in {timeout_s} s") from error
-        except (RayActorError, ValueError) as error:  # ValueError: no actor of that name
-            self._handle = self._owned
-            raise Unavailable(self.name, _first_line(error)) from error
+        except ActorDiedError as error:
+            raise Gone(self.name, _first_line(error)) from error
         except RayError as error:
             raise Unavailable(self.name, _first_line(error)) from error
 
-    async def ping(self, timeout_s: float) -> None:
-        """Ask whether all is well over there. Raises Unavailable, or what is not well."""
-        await self.call("ping", timeout_s=timeout_s)
-
     def kill(self) -> None:
-        """End its process at once; Ray starts it again."""
-        if self._handle is not None:
-            ray.kill(cast(Any, self._handle), no_restart=False)
+        """End its process at once."""
+        ray.kill(cast(Any, self._handle))
 
 
-class BoxedParameters:
-    """On the learner's side: what followers in other processes are answered."""
+class RemoteRole:
+    """The address of whoever has a role: of its actors that live, the one that was started first.
 
-    def __init__(self, source: ParameterSource) -> None:
-        self._source = source
+    Those started later stand by. Whose answer fails is looked up again with the next call.
+    """
+
+    def __init__(self, role: str, namespace: str) -> None:
+        self.name = role
+        self._namespace = namespace
+        self._actor: RemoteActor | None = None
+
+    def __reduce__(self) -> tuple[type[RemoteRole], tuple[str, str]]:
+        return RemoteRole, (self.name, self._namespace)
+
+    async def call(self, method: str, *args: object, timeout_s: float) -> Any:
+        """See `Address`."""
+        try:
+            if self._actor is None:
+                self._actor = await asyncio.to_thread(self._find)
+            return await self._actor.call(method, *args, timeout_s=timeout_s)
+        except Unavailable:
+            self._actor = None
+            raise
+
+    def _find(self) -> RemoteActor:
+        """Ask Ray. Blocks for milliseconds; raises Unavailable."""
+        try:
+            named = cast(Callable[..., list[dict[str, str]]], list_named_actors)
+            names = [
+                one["name"]
+                for one in named(all_namespaces=True)
+                if one["namespace"] == self._namespace and one["name"].startswith(f"{self.name}-")
+            ]
+            if not names:
+                raise Unavailable(self.name, "nobody is there")
+            return RemoteActor(self.name, ray.get_actor(min(names), self._namespace))
+        except (RayError, ValueError) as error:  # ValueError: it has ended meanwhile
+            raise Unavailable(self.name, _first_line(error)) from error
+
+
+class Boxes:
+    """On the learner's side: what followers in other processes are sent."""
+
+    def __init__(self) -> None:
         self._boxes: OrderedDict[tuple[Version | None, Version], ray.ObjectRef[Delta]] = (
             OrderedDict()
         )
 
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Box]:
-        """`ParameterSource.newer_than`, with each large delta in the object store once."""
-        return [self._box(delta) for delta in await self._source.newer_than(version, timeout_s)]
+    def pack(self, deltas: Sequence[Delta]) -> list[Box]:
+        """The same, with each large one in the object store once."""
+        return [self._pack(delta) for delta in deltas]
 
-    def _box(self, delta: Delta) -> Box:
+    def _pack(self, delta: Delta) -> Box:
         if delta.dense.nbytes + delta.keys.nbytes + delta.rows.nbytes < _INLINE_BYTES:
             return delta
         key = (delta.base, delta.version)
@@ -150,7 +183,7 @@ class BoxedParameters:
 class RemoteLearner:
     """A learner in another process, as GradientSink and as ParameterSource."""
 
-    def __init__(self, actor: RemoteActor, push_timeout_s: float) -> None:
+    def __init__(self, actor: Address, push_timeout_s: float) -> None:
         self._actor = actor
         self._push_timeout_s = push_timeout_s
 

@@ -24,7 +24,7 @@ from freshrank.benchmarks.probes import Endpoint, Prober, ShownPlaces, Unusable
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, quantile
 from freshrank.benchmarks.shop_site import own_shop, running_outside
-from freshrank.deploy.hosts import settle
+from freshrank.deploy.host import settle
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.examples.keepalive import KeepAliveClient
 from freshrank.examples.shoppers import Shop

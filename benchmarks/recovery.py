@@ -149,7 +149,7 @@ class _Bench:
 
     async def _kill_shard(self, number: int) -> float:
         """Seconds until an event of the last moment is in the features that are served."""
-        end((await self._statuses())["shard-0"]["process_id"])
+        end(await self._process_of("shard-0"))
         began = self._clock.monotonic()
         sent: list[tuple[str, float]] = []
         while self._clock.monotonic() - began < PATIENCE_S:
@@ -166,7 +166,7 @@ class _Bench:
     async def _kill_learner(self, number: int) -> float:
         """Seconds until a replica answers with weights of the learner that came after."""
         before = await self._version()
-        self._system.kill("LearnerHost")
+        end(await self._process_of("learner"))
         began = self._clock.monotonic()
         while (now := self._clock.monotonic()) - began < PATIENCE_S:
             if (await self._version()).epoch > before.epoch:
@@ -184,6 +184,16 @@ class _Bench:
                 return now - began
             await self._clock.sleep(0.2)
         raise Unavailable("replica", f"not back {PATIENCE_S} s after it was killed")
+
+    async def _process_of(self, part: str) -> int:
+        """Id of the process that is `part`; what was posted of it may have expired."""
+        deadline = self._clock.monotonic() + PATIENCE_S
+        while self._clock.monotonic() < deadline:
+            found: int = (await self._statuses()).get(part, {}).get("process_id", 0)
+            if found:
+                return found
+            await self._clock.sleep(PROBE_S)
+        raise Unavailable(part, f"says nothing of itself for {PATIENCE_S} s")
 
     async def _compare(self) -> None:
         """Wait until all is read, and compare with what the log says."""

@@ -41,7 +41,8 @@ _DEFAULT_PROXY = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "",
 }
-_NAMESPACE = "freshrank-bench"
+# Seconds for the learner's process to start on two busy cores.
+_TAKE_OVER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +130,10 @@ def serve_on_ray(place: Place) -> None:
     """A replica behind Serve's ingress, and the learner as an actor."""
     ray_environment.prepare(None)
     # Ray reads its environment when it is imported: not before this line.
-    from freshrank.actors.runtime import (  # noqa: PLC0415
-        ActorOptions,
-        RemoteActor,
-        RemoteLearner,
-        spawn,
-    )
+    from freshrank.actors.runtime import RemoteLearner  # noqa: PLC0415
     from freshrank.deploy import topology  # noqa: PLC0415
-    from freshrank.deploy.hosts import LearnerHost, Site  # noqa: PLC0415
+    from freshrank.deploy.site import Site  # noqa: PLC0415
 
-    address = RemoteActor("learner", _NAMESPACE)
     file, settings = shop_file(), place.settings
     site = Site(
         file=file,
@@ -148,12 +143,13 @@ def serve_on_ray(place: Place) -> None:
         redis_url=place.redis_url,
         state=place.folder,
         partitions=settings.kafka.partitions,
-        learner=address,
+        learner=topology.learner_address(file.load().name),
     )
     topology.connect(None)
-    learner = spawn(LearnerHost, ActorOptions("learner", _NAMESPACE), site, False)
+    learner = topology.Hosts(site).learner()
+    asyncio.run(learner.call("take_over", timeout_s=_TAKE_OVER_S))
     topology.start_serving(site)
-    remote = RemoteLearner(learner, settings.shards.push_timeout_s)
+    remote = RemoteLearner(site.learner, settings.shards.push_timeout_s)
     try:
         asyncio.run(beside(Pulse(file.load(), remote, remote, np.random.default_rng(0))))
     finally:

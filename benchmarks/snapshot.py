@@ -29,7 +29,7 @@ from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median
 from freshrank.benchmarks.shop_site import shop_file, user_name
 from freshrank.benchmarks.workload import CATEGORIES, ITEMS, KIND_SHARES, KINDS
-from freshrank.deploy.hosts import settle
+from freshrank.deploy.host import settle
 from freshrank.deploy.settings import Settings
 from freshrank.examples.shoppers import ShopEvent
 from freshrank.feature_actors.labelling import Recipe

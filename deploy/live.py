@@ -23,7 +23,6 @@ from freshrank.deploy.blocking import BlockingCalls
 from freshrank.deploy.commands import Run, on_a_port
 from freshrank.deploy.demo_traffic import DemoTraffic
 from freshrank.deploy.figures import Figures, Gauge
-from freshrank.deploy.hosts import Site
 from freshrank.deploy.outside import (
     Outside,
     check_summary,
@@ -34,6 +33,7 @@ from freshrank.deploy.outside import (
 from freshrank.deploy.processes import check_port
 from freshrank.deploy.screen import Screen
 from freshrank.deploy.settings import STARTED_HERE
+from freshrank.deploy.site import Site
 from freshrank.deploy.supervisor import Supervisor
 from freshrank.examples.keepalive import KeepAliveClient
 
@@ -140,12 +140,14 @@ class _Operation:
         _, site = await asyncio.gather(connecting, preparing)
         self._listen_for_signals()  # Ray has put handlers of its own in their place
         say(f"starting the learner, {run.settings.shards.count} shard(s) and the endpoint")
-        system = topology.build(site)
+        hosts = topology.Hosts(site)
+        system = topology.build(site, hosts)
         supervisor = Supervisor(system.parts, SystemClock(), say)
         await asyncio.gather(self._start_serving(site), self._start_actors(system, supervisor))
         say(f"the endpoint and its page are up: {self._url}/")
         # Not before: what it loads would hold up those who have to be there.
-        supervisor.add(topology.stand_by(site, system))
+        for standby in topology.stand_by(system, hosts):
+            supervisor.add(standby)
         traffic = None
         if run.demo:
             traffic = DemoTraffic(site.sink(), self._pipeline.stream.topic, self._url)

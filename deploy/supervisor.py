@@ -1,4 +1,4 @@
-"""Keeps actors alive: Ray restarts a process that died, this one also sees a loop that stands.
+"""Keeps parts alive: one that has died is replaced by its slot, this one sees a loop that stands.
 
 What is told of an actor and what is done with it is decided by `Patience`, which does nothing
 itself; `Supervisor` asks, and acts.
@@ -23,13 +23,13 @@ from freshrank.actors.errors import (
 # Seconds: whoever is alive answers within milliseconds, a stopped machine may swap.
 PING_TIMEOUT_S = 5.0
 
-# Seconds between two pings: a crash is noticed within them. What is being started again by Ray is
-# looked for more often, because it waits for its first ping to take up its work.
+# Seconds between two pings: a crash is noticed within them. Who is to take a lost one's place is
+# pinged more often, because it waits for its first ping to take up the work.
 INTERVAL_S = 0.5
 INTERVAL_MISSING_S = 0.1
 
-# Seconds of silence before the process is ended. Ray starts a process that died again by itself,
-# which takes ten and more on a busy machine; ending it meanwhile would begin that anew.
+# Seconds of silence before the process is ended. One that is starting takes ten and more on a busy
+# machine; ending it meanwhile would begin that anew.
 SILENCE_S = 30.0
 
 # Seconds, and how many failures within them show that starting again does not help.
@@ -50,7 +50,7 @@ class Supervised(Protocol):
         ...
 
     def kill(self) -> None:
-        """End its process; it is started again by itself."""
+        """End its process; another takes its place."""
         ...
 
 

@@ -5,21 +5,19 @@
     driver (`live`)           holds every actor's first handle; its end is theirs
       ├── learner             1 actor; a GPU where there is one
       ├── shard-0 .. shard-n  actors; each owns partitions i, i+n, ... and pushes to the learner
-      ├── standby             1 actor; becomes the shard whose process has died
-      ├── supervisor          a loop here: pings all, restarts what stands
+      ├── standbys            actors; become the shard or the learner whose process has died
+      ├── supervisor          a loop here: pings all, replaces what has ended or stands
       └── Serve               controller, HAProxy and replicas, which follow the learner
 
-Nobody holds a shard's handle but the driver; shards and replicas find the learner by name.
+Nobody holds a shard's handle but the driver; shards and replicas find the learner by its role.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -30,13 +28,14 @@ from ray.serve import Application
 from ray.serve.exceptions import RayServeException
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.runtime import ActorOptions, RemoteActor, spawn
+from freshrank.actors.runtime import ActorOptions, RemoteActor, RemoteRole, spawn
 from freshrank.actors.sharding import assign
-from freshrank.deploy.hosts import LearnerHost, ReplicaFactory, ShardHost, Site
+from freshrank.deploy.hosts import LearnerHost, ReplicaFactory, ShardHost
 from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.processes import children_apart, listens
 from freshrank.deploy.settings import STARTED_HERE, ServeSettings, Settings
-from freshrank.deploy.standby import ShardSlot, Standby
+from freshrank.deploy.site import Site
+from freshrank.deploy.standby import STAND_BY, Duty, Slot
 from freshrank.serve import deployment
 from freshrank.serve.deployment import ReplicaOptions
 
@@ -48,6 +47,9 @@ _OBJECT_STORE_BYTES = 200_000_000
 # only has to write. A stop has ten in all.
 SHARD_STOP_S = 4.0
 LEARNER_STOP_S = 1.5
+
+# Its role: how others find it.
+_LEARNER = "learner"
 
 # Seconds for an actor to copy its weights.
 FREEZE_S = 5.0
@@ -97,20 +99,20 @@ def _no_cluster(address: str, problem: str) -> ConfigError:
     return ConfigError(f"--address {address}", problem, fix)
 
 
-def learner_address(pipeline: str) -> RemoteActor:
-    """Under which name everybody finds the learner of `pipeline`."""
-    return RemoteActor("learner", _namespace(pipeline))
+def learner_address(pipeline: str) -> RemoteRole:
+    """Where everybody finds the learner of `pipeline`."""
+    return RemoteRole(_LEARNER, _namespace(pipeline))
 
 
 @dataclass(frozen=True, slots=True)
 class System:
     """A running system, as its driver holds it."""
 
-    learner: RemoteActor
-    shards: Sequence[ShardSlot]
+    learner: Slot
+    shards: Sequence[Slot]
 
     @property
-    def parts(self) -> list[RemoteActor | ShardSlot]:
+    def parts(self) -> list[Slot]:
         """All that has to be up; Serve looks after its replicas itself."""
         return [self.learner, *self.shards]
 
@@ -125,37 +127,53 @@ class System:
         return problems + await _stop([self.learner], LEARNER_STOP_S)
 
 
-def build(site: Site) -> System:
+class Hosts:
+    """Starts hosts without a duty.
+
+    Raises ConfigError when the settings want a GPU, and there is none.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._namespace = _namespace(site.file.load().name)
+        self.on_gpu = _on_gpu(site.settings)
+        """Whether the learner computes the gradients, on a GPU."""
+
+    def learner(self) -> RemoteActor:
+        """One that can become the learner."""
+        options = ActorOptions(_LEARNER, self._namespace, num_gpus=1.0 if self.on_gpu else 0.0)
+        return spawn(LearnerHost, options, self._site, self.on_gpu)
+
+    def shard(self) -> RemoteActor:
+        """One that can become any shard."""
+        options = ActorOptions("shard", self._namespace)
+        return spawn(ShardHost, options, self._site, self.on_gpu)
+
+
+def build(site: Site, hosts: Hosts) -> System:
     """Start the actors. They make their parts by themselves, at the supervisor's first ping."""
-    namespace = _namespace(site.file.load().name)
-    on_gpu = _on_gpu(site.settings)
-    learner = spawn(
-        LearnerHost,
-        ActorOptions("learner", namespace, num_gpus=1.0 if on_gpu else 0.0),
-        site,
-        on_gpu,
+    assigned = enumerate(assign(site.partitions, site.settings.shards.count))
+    return System(
+        Slot("learner", Duty("take_over"), hosts.learner),
+        [
+            Slot(f"shard-{index}", Duty("take_over", (index, list(owned))), hosts.shard)
+            for index, owned in assigned
+        ],
     )
-    make = partial(_shard_host, site, on_gpu)
-    shards = [
-        ShardSlot(index, owned, make)
-        for index, owned in enumerate(assign(site.partitions, site.settings.shards.count))
-    ]
-    return System(learner, shards)
 
 
-def stand_by(site: Site, system: System) -> Standby:
-    """Start a process that takes the place of a shard that dies; it has to be supervised, too."""
-    standby = Standby(partial(_shard_host, site, _on_gpu(site.settings)))
+def stand_by(system: System, hosts: Hosts) -> list[Slot]:
+    """Start processes that take the place of one that dies; they have to be supervised, too.
+
+    A learner on a GPU has nobody: who stood by would need another GPU.
+    """
+    for_shards = Slot("a shard's standby", STAND_BY, hosts.shard)
     for shard in system.shards:
-        shard.standby = standby
-    return standby
-
-
-def _shard_host(site: Site, on_gpu: bool) -> RemoteActor:
-    """A host without a duty. Its name says nothing: it may become any shard."""
-    name = f"shard-host-{uuid.uuid4().hex[:8]}"
-    options = ActorOptions(name, _namespace(site.file.load().name), restarts=False)
-    return spawn(ShardHost, options, site, on_gpu)
+        shard.standby = for_shards
+    if hosts.on_gpu:
+        return [for_shards]
+    system.learner.standby = Slot("the learner's standby", STAND_BY, hosts.learner)
+    return [for_shards, system.learner.standby]
 
 
 def start_serving(site: Site) -> None:
@@ -249,7 +267,7 @@ def _namespace(pipeline: str) -> str:
     return f"freshrank-{pipeline}"
 
 
-async def _stop(actors: Sequence[RemoteActor | ShardSlot], timeout_s: float) -> list[str]:
+async def _stop(actors: Sequence[Slot], timeout_s: float) -> list[str]:
     calls = (actor.call("stop", timeout_s=timeout_s) for actor in actors)
     answers = await asyncio.gather(*calls, return_exceptions=True)
     return [str(answer) for answer in answers if isinstance(answer, BaseException)]

@@ -33,6 +33,10 @@ def haproxy_environment() -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # The way past Serve's own handling of each request: see there.
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "freshrank.serve.ingress.middlewares",
+        # By default only a request that was not sent yet is given to another replica. One that has
+        # had no byte of an answer can be, too: a replica answers before it writes down what was
+        # shown, and an event that was written already is known by its id.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         # Unset by default: a request whose replica hangs would hang for ever.
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "30",
         # The default is an hour, for which a client that says nothing keeps one of the 4,096

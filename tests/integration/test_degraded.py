@@ -39,7 +39,7 @@ def test_without_the_learner_scores_go_on_and_their_age_grows(system: WholeSyste
     system.score("patient", show=SHOW)
     assert system.learn_all() == learned + SHOW
     before = system.version()
-    system.kill_process("ray::LearnerHost")
+    os.kill(system.process_of("learner"), signal.SIGKILL)
     answers = scores_until_a_newer_epoch(system, before)
 
     versions = [Version.parse(one["model"]["version"]) for one in answers]
@@ -56,7 +56,7 @@ def test_a_killed_shard_goes_on_and_applies_nothing_twice(system: WholeSystem) -
     before = system.features_with("loyal", offset)
     learned = system.learn_all()
     system.score("loyal", show=SHOW)
-    os.kill(system.shard_process(), signal.SIGKILL)
+    os.kill(system.process_of("shard-0"), signal.SIGKILL)
     _, newer = system.event("loyal", "order", item=8)
     after = system.features_with("loyal", newer, RESTART_S)
     for name in ("spend_1h", "spend_7d"):

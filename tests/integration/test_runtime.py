@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import numpy as np
 import pytest
 
-from freshrank.actors.errors import PartFailed, StaleParameters, Unavailable
+from freshrank.actors.errors import Gone, PartFailed, StaleParameters, Unavailable
 from freshrank.actors.messages import Delta, Examples, Gradient, Inputs, Progress, Span, Version
 from freshrank.actors.runtime import (
     ActorOptions,
     Box,
-    BoxedParameters,
+    Boxes,
     RemoteActor,
     RemoteLearner,
+    RemoteRole,
     spawn,
 )
 
@@ -54,8 +56,8 @@ class FakeLearner:
     """What a learner's host is to the adapters."""
 
     def __init__(self, width: int) -> None:
-        self._boxed = BoxedParameters(Source(width))
-        self._pushed = 0
+        self._boxes = Boxes()
+        self._source = Source(width)
 
     async def pid(self) -> int:
         return os.getpid()
@@ -69,7 +71,7 @@ class FakeLearner:
         return Progress(True, False, (partition,), (), Version(1, 7))
 
     async def newer_than(self, version: Version | None, timeout_s: float) -> list[Box]:
-        return await self._boxed.newer_than(version, timeout_s)
+        return self._boxes.pack(await self._source.newer_than(version, timeout_s))
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -116,7 +118,7 @@ def test_errors_of_ours_arrive_as_themselves_and_others_as_part_failed() -> None
 
 def test_an_actor_that_does_not_exist_or_is_too_slow_is_unavailable() -> None:
     async def absent() -> object:
-        return await RemoteActor("nobody", "test-runtime").call("pid", timeout_s=TIMEOUT_S)
+        return await RemoteRole("nobody", "test-runtime").call("pid", timeout_s=TIMEOUT_S)
 
     with pytest.raises(Unavailable, match="nobody"):
         run(absent)
@@ -130,23 +132,34 @@ def test_an_actor_that_does_not_exist_or_is_too_slow_is_unavailable() -> None:
         run(too_slow)
 
 
-def test_a_killed_actor_is_unavailable_for_a_moment_and_then_answers_under_the_same_address() -> (
-    None
-):
-    actor = start("learner-mortal", 3)
+def test_a_killed_actor_is_gone_and_whoever_was_started_next_has_its_role() -> None:
+    first, second = start("learner-mortal", 3), start("learner-mortal", 3)
+    role = RemoteRole("learner-mortal", "test-runtime")
 
     async def work() -> None:
-        first = await actor.call("pid", timeout_s=TIMEOUT_S)
-        actor.kill()
-        deadline = asyncio.get_running_loop().time() + 30
+        ids = [await actor.call("pid", timeout_s=TIMEOUT_S) for actor in (first, second)]
+        assert await role.call("pid", timeout_s=TIMEOUT_S) == ids[0]
+        first.kill()
+        with pytest.raises(Gone):
+            await first.call("sleep", TIMEOUT_S, timeout_s=TIMEOUT_S)
+        deadline = asyncio.get_running_loop().time() + TIMEOUT_S
         while True:
             try:
-                second = await actor.call("pid", timeout_s=TIMEOUT_S)
-                if second != first:
-                    break
-            except Unavailable:
-                pass
-            assert asyncio.get_running_loop().time() < deadline, "it never came back"
-            await asyncio.sleep(0.05)
+                assert await role.call("pid", timeout_s=TIMEOUT_S) == ids[1]
+                break
+            except Unavailable:  # known until the first call that it does not answer
+                assert asyncio.get_running_loop().time() < deadline, "nobody took it over"
+                await asyncio.sleep(0.05)
+
+    run(work)
+
+
+def test_an_address_of_a_role_finds_its_way_from_another_process() -> None:
+    actor = start("learner-far", 3)
+    role: RemoteRole = pickle.loads(pickle.dumps(RemoteRole("learner-far", "test-runtime")))
+
+    async def work() -> None:
+        expected = await actor.call("pid", timeout_s=TIMEOUT_S)
+        assert await role.call("pid", timeout_s=TIMEOUT_S) == expected
 
     run(work)

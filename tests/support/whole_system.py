@@ -155,12 +155,12 @@ class WholeSystem:
         """Ids of this system's processes whose command line holds `title`."""
         return LiveSystem(self._port, self._state).processes(title)
 
-    def shard_process(self) -> int:
-        """Id of the process that has the partitions at present."""
+    def process_of(self, part: str) -> int:
+        """Id of the process that is `part` at present: not of one that stands by."""
         found: list[int] = []
 
         def posted() -> bool:
-            found[:] = [self.get("/v1/status").get("shard-0", {}).get("process_id", 0)]
+            found[:] = [self.get("/v1/status").get(part, {}).get("process_id", 0)]
             return found[0] > 0
 
         until(posted, 15.0)  # what was posted before it died may have expired

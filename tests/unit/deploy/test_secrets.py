@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.runtime import RemoteActor
+from freshrank.actors.runtime import RemoteRole
 from freshrank.deploy.commands import Run
-from freshrank.deploy.hosts import Site
 from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.redis_server import RedisServer
 from freshrank.deploy.settings import Settings
+from freshrank.deploy.site import Site
 
 SECRET = "zaunkoenig"
 SASL = {
@@ -42,7 +42,7 @@ def site(settings: Settings) -> Site:
         redis_url=settings.redis.address(),
         state=Path("/state"),
         partitions=1,
-        learner=RemoteActor("learner", "namespace"),
+        learner=RemoteRole("learner", "namespace"),
     )
 
 

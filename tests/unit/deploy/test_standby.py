@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from freshrank.actors.errors import FreshrankError, ProgressError, Unavailable
-from freshrank.deploy.standby import LEAST_AGE_S, MISSED_PINGS, ShardSlot, Standby
+from freshrank.actors.errors import FreshrankError, Gone, ProgressError, Unavailable
+from freshrank.deploy.standby import LEAST_AGE_S, MISSED_PINGS, STAND_BY, Duty, Slot
 
-DEAD = Unavailable("shard-0", "dead")
+DEAD, SLOW = Gone("shard-0", "dead"), Unavailable("shard-0", "slow")
 PING_S = 5.0
 
 
@@ -39,9 +39,10 @@ class Story:
     def __init__(self, *, standby: bool) -> None:
         self.now_s = 0.0
         self.hosts: list[Host] = []
-        self.slot = ShardSlot(0, [0, 2], self.make, monotonic=lambda: self.now_s)
+        duty = Duty("take_over", (0, [0, 2]))
+        self.slot = Slot("shard-0", duty, self.make, monotonic=lambda: self.now_s)
         if standby:
-            self.slot.standby = Standby(self.make)
+            self.slot.standby = Slot("standby", STAND_BY, self.make, monotonic=lambda: self.now_s)
 
     def make(self) -> Host:
         self.hosts.append(Host(self))
@@ -55,7 +56,7 @@ class Story:
         assert self.slot.standby is not None
         return self._pings(self.slot.standby, 1)
 
-    def _pings(self, part: ShardSlot | Standby, count: int) -> int:
+    def _pings(self, part: Slot, count: int) -> int:
         answered = 0
         for _ in range(count):
             try:
@@ -87,14 +88,30 @@ def test_who_has_died_is_replaced_by_who_stands_by_and_another_stands_by() -> No
     assert story.hosts[2].asked == [("stand_by",)]
 
 
-def test_without_anybody_ready_another_is_made() -> None:
-    story = Story(standby=True)  # nobody has asked the one that stands by to get ready
+def test_who_stands_by_takes_over_though_it_is_not_ready_yet() -> None:
+    story = Story(standby=True)  # nobody has asked it to get ready
     story.now_s += LEAST_AGE_S
     story.hosts[0].error = DEAD
     assert story.pings(2) == 1
+    assert story.hosts[1].asked == [TAKE_OVER]
     assert len(story.hosts) == 3
-    assert story.hosts[2].asked == [TAKE_OVER]
-    assert story.hosts[1].asked == []
+
+
+def test_one_that_stands_by_and_has_died_is_replaced_too() -> None:
+    story = Story(standby=True)
+    story.now_s += LEAST_AGE_S
+    story.hosts[1].error = DEAD
+    assert story.standby_pings() == 0
+    assert story.standby_pings() == 1
+    assert [host.killed for host in story.hosts] == [False, True, False]
+
+
+def test_one_that_cannot_begin_yet_is_left_to_try() -> None:
+    story = Story(standby=True)
+    story.now_s += LEAST_AGE_S
+    story.hosts[0].error = Unavailable("kafka", "away")
+    assert story.pings(2 * MISSED_PINGS) == 0
+    assert not story.hosts[0].killed
 
 
 def test_one_that_dies_while_it_starts_is_not_made_anew_at_once() -> None:
@@ -110,7 +127,7 @@ def test_one_that_dies_while_it_starts_is_not_made_anew_at_once() -> None:
 def test_one_that_is_slow_is_given_some_pings_and_then_ended() -> None:
     story = Story(standby=True)
     assert story.pings() == story.standby_pings() == 1
-    story.hosts[0].error, story.hosts[0].answers_after_s = DEAD, PING_S
+    story.hosts[0].error, story.hosts[0].answers_after_s = SLOW, PING_S
     assert story.pings(MISSED_PINGS - 1) == 0
     kills = [story.hosts[0].killed]
     assert story.pings() == 0
