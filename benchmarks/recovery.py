@@ -175,15 +175,28 @@ class _Bench:
         raise Unavailable("learner", f"no version {PATIENCE_S} s after it was killed")
 
     async def _kill_replica(self, number: int) -> float:
-        """Seconds until there are two again."""
+        """Seconds until there are two again that answer."""
         self._system.kill("ServeReplica")
         began = self._clock.monotonic()
+        answered_at: dict[str, float] = {}
         while (now := self._clock.monotonic()) - began < PATIENCE_S:
-            posted = [one for one in await self._statuses() if one.startswith("replica")]
-            if len(self._system.processes("ServeReplica")) >= 2 and len(posted) >= 2:
+            answered_at[await self._whose_answer()] = now
+            alive = [one for one, at in answered_at.items() if one and now - at < FRESH_S]
+            # Who has been killed answers nothing any more: within this time it is forgotten.
+            if now - began > FRESH_S and len(alive) >= 2:
                 return now - began
-            await self._clock.sleep(0.2)
+            await self._clock.sleep(PROBE_S)
         raise Unavailable("replica", f"not back {PATIENCE_S} s after it was killed")
+
+    async def _whose_answer(self) -> str:
+        """The id of the replica that answers a score; "" where none does."""
+        request = {"user": "nobody", "candidates": [{"item_id": 1, "category_id": 1}], "show": 0}
+        try:
+            status, body = await self._client.post("/v1/score", msgspec.json.encode(request))
+        except OSError:
+            return ""
+        answer: dict[str, str] = msgspec.json.decode(body) if status == 200 else {}
+        return answer.get("request_id", "").rpartition("-")[0]
 
     async def _process_of(self, part: str) -> int:
         """Id of the process that is `part`; what was posted of it may have expired."""

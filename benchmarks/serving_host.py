@@ -146,7 +146,7 @@ def serve_on_ray(place: Place) -> None:
         learner=topology.learner_address(file.load().name),
     )
     topology.connect(None)
-    learner = topology.Hosts(site).learner()
+    learner = topology.Hosts(site, print).learner()
     asyncio.run(learner.call("take_over", timeout_s=_TAKE_OVER_S))
     topology.start_serving(site)
     remote = RemoteLearner(site.learner, settings.shards.push_timeout_s)

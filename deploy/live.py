@@ -140,7 +140,7 @@ class _Operation:
         _, site = await asyncio.gather(connecting, preparing)
         self._listen_for_signals()  # Ray has put handlers of its own in their place
         say(f"starting the learner, {run.settings.shards.count} shard(s) and the endpoint")
-        hosts = topology.Hosts(site)
+        hosts = topology.Hosts(site, say)
         system = topology.build(site, hosts)
         supervisor = Supervisor(system.parts, SystemClock(), say)
         await asyncio.gather(self._start_serving(site), self._start_actors(system, supervisor))

@@ -60,18 +60,26 @@ class Slot:
         Told with each ping.
     make
         Starts a host.
+    report
+        Told of who is replaced, in a line for people.
     monotonic
         Seconds, to tell who is slow, and for how long it has been there.
     """
 
     def __init__(
-        self, name: str, duty: Duty, make: Make, monotonic: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        duty: Duty,
+        make: Make,
+        report: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.standby: Slot | None = None
         """Whose host takes this duty over, should it be lost; else a new one does."""
         self._duty = duty
         self._make = make
+        self._report = report
         self._monotonic = monotonic
         self._missed = 0
         self._take(make())
@@ -89,6 +97,7 @@ class Slot:
             self._missed += now - begun >= timeout_s
             lost = isinstance(error, Gone) or self._missed >= MISSED_PINGS
             if lost and now - self._since >= LEAST_AGE_S:
+                self._report(f"{self.name} is replaced: {error}")
                 self.kill()
             raise
         self._missed = 0

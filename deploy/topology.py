@@ -128,13 +128,14 @@ class System:
 
 
 class Hosts:
-    """Starts hosts without a duty.
+    """Starts hosts without a duty; `report` is told of those that are replaced.
 
     Raises ConfigError when the settings want a GPU, and there is none.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, report: Callable[[str], None]) -> None:
         self._site = site
+        self.report = report
         self._namespace = _namespace(site.file.load().name)
         self.on_gpu = _on_gpu(site.settings)
         """Whether the learner computes the gradients, on a GPU."""
@@ -154,9 +155,14 @@ def build(site: Site, hosts: Hosts) -> System:
     """Start the actors. They make their parts by themselves, at the supervisor's first ping."""
     assigned = enumerate(assign(site.partitions, site.settings.shards.count))
     return System(
-        Slot("learner", Duty("take_over"), hosts.learner),
+        Slot("learner", Duty("take_over"), hosts.learner, hosts.report),
         [
-            Slot(f"shard-{index}", Duty("take_over", (index, list(owned))), hosts.shard)
+            Slot(
+                f"shard-{index}",
+                Duty("take_over", (index, list(owned))),
+                hosts.shard,
+                hosts.report,
+            )
             for index, owned in assigned
         ],
     )
@@ -167,13 +173,14 @@ def stand_by(system: System, hosts: Hosts) -> list[Slot]:
 
     A learner on a GPU has nobody: who stood by would need another GPU.
     """
-    for_shards = Slot("a shard's standby", STAND_BY, hosts.shard)
+    for_shards = Slot("a shard's standby", STAND_BY, hosts.shard, hosts.report)
     for shard in system.shards:
         shard.standby = for_shards
     if hosts.on_gpu:
         return [for_shards]
-    system.learner.standby = Slot("the learner's standby", STAND_BY, hosts.learner)
-    return [for_shards, system.learner.standby]
+    for_learner = Slot("the learner's standby", STAND_BY, hosts.learner, hosts.report)
+    system.learner.standby = for_learner
+    return [for_shards, for_learner]
 
 
 def start_serving(site: Site) -> None:

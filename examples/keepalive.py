@@ -56,7 +56,9 @@ class KeepAliveClient:
     async def _exchange(self, request: bytes) -> tuple[int, bytes]:
         try:
             async with asyncio.timeout(self._timeout_s):
-                if self._streams is None:
+                # A server may close a connection that nobody uses at any time.
+                if self._streams is None or self._streams[0].at_eof():
+                    await self.close()
                     self._streams = await asyncio.open_connection(
                         self._host, self._port, limit=HEAD_LIMIT
                     )

@@ -37,6 +37,8 @@ def haproxy_environment() -> Mapping[str, str]:
         # had no byte of an answer can be, too: a replica answers before it writes down what was
         # shown, and an event that was written already is known by its id.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        # Each idle connection to a replica that has just died costs one try: more than the usual 3.
+        "RAY_SERVE_HAPROXY_RETRIES": "20",
         # Unset by default: a request whose replica hangs would hang for ever.
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "30",
         # The default is an hour, for which a client that says nothing keeps one of the 4,096

@@ -40,9 +40,13 @@ class Story:
         self.now_s = 0.0
         self.hosts: list[Host] = []
         duty = Duty("take_over", (0, [0, 2]))
-        self.slot = Slot("shard-0", duty, self.make, monotonic=lambda: self.now_s)
+        self.said: list[str] = []
+        self.slot = self.new_slot("shard-0", duty)
         if standby:
-            self.slot.standby = Slot("standby", STAND_BY, self.make, monotonic=lambda: self.now_s)
+            self.slot.standby = self.new_slot("standby", STAND_BY)
+
+    def new_slot(self, name: str, duty: Duty) -> Slot:
+        return Slot(name, duty, self.make, self.said.append, lambda: self.now_s)
 
     def make(self) -> Host:
         self.hosts.append(Host(self))
@@ -86,6 +90,7 @@ def test_who_has_died_is_replaced_by_who_stands_by_and_another_stands_by() -> No
     assert story.hosts[1].asked == [("stand_by",), TAKE_OVER]
     assert story.standby_pings() == 1
     assert story.hosts[2].asked == [("stand_by",)]
+    assert story.said == ["shard-0 is replaced: shard-0: dead"]
 
 
 def test_who_stands_by_takes_over_though_it_is_not_ready_yet() -> None:
