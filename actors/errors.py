@@ -4,7 +4,7 @@
 
     FreshrankError
     ├── ConfigError          a pipeline file or a setting is wrong (the user's to mend)
-    ├── BadRecord            a record of a topic cannot be used (the topic's fault)
+    ├── BadRecord            a record cannot be used, or written (the record's fault)
     ├── RequestError         a REST request is wrong (the caller's fault)
     ├── Unavailable          an outside part did not answer in time (worth another try)
     │   └── Gone             ... and never will: its process has ended
@@ -73,7 +73,7 @@ class ConfigError(FreshrankError):
 
 
 class BadRecord(FreshrankError):
-    """One record that cannot be decoded or breaks a stated rule; `reason` goes with it."""
+    """One record that cannot be decoded or breaks a rule, of ours or of its topic's: `reason`."""
 
     def __init__(self, reason: str) -> None:
         self.reason = bounded(reason)

@@ -86,7 +86,8 @@ class RecordSink(Protocol):
     async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
         """Write one record and wait until it is safe; gives (partition, offset).
 
-        Raises Unavailable when the broker did not take it in time.
+        Raises BadRecord when it is larger than its topic takes, and Unavailable when it is not
+        known to be written: the broker did not answer in time, or refused it.
         """
         ...
 
@@ -100,7 +101,7 @@ class RecordSink(Protocol):
 
     @property
     def failures(self) -> int:
-        """How many queued records were lost for good."""
+        """How many queued records are lost, or not known to be written."""
         ...
 
 

@@ -29,7 +29,9 @@ from freshrank.deploy.pipeline import Pipeline
 from freshrank.examples.keepalive import KeepAliveClient
 from freshrank.examples.shoppers import Shop
 from freshrank.examples.traffic import Rates, Traffic
-from freshrank.feature_actors.kafka import KafkaSink, KafkaSource, partition_count
+from freshrank.feature_actors.kafka_sink import KafkaSink
+from freshrank.feature_actors.kafka_source import KafkaSource
+from freshrank.feature_actors.kafka_topics import partition_count
 
 # Each kind; well above the 300 that the figures are to rest on.
 PROBES = 360

@@ -27,7 +27,7 @@ from freshrank.benchmarks.shop_site import running_outside
 from freshrank.benchmarks.workload import TopicFiller, shop_events
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.settings import Settings
-from freshrank.feature_actors.kafka import ensure_topics
+from freshrank.feature_actors.kafka_topics import ensure_topics
 
 EVENTS = 1_000_000
 USERS = 100_000

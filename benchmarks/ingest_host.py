@@ -26,7 +26,8 @@ from freshrank.deploy import assembly
 from freshrank.deploy.outside import prepare_topics
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
-from freshrank.feature_actors.kafka import KafkaSink, KafkaSource
+from freshrank.feature_actors.kafka_sink import KafkaSink
+from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
 from freshrank.feature_actors.partition import PartitionState
 from freshrank.feature_actors.shard import Shard

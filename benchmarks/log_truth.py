@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from freshrank.deploy.pipeline import Pipeline
-from freshrank.feature_actors.kafka import KafkaSource
+from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.online_store import RedisStore
 from freshrank.feature_actors.partition import PartitionState
 

@@ -25,7 +25,7 @@ from freshrank.benchmarks.steady_stream import SteadyStream
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.examples.keepalive import KeepAliveClient
-from freshrank.feature_actors.kafka import partition_count
+from freshrank.feature_actors.kafka_topics import partition_count
 from freshrank.feature_actors.online_store import RedisStore
 
 USUAL_PER_S = 5_000.0

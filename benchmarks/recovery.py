@@ -34,7 +34,8 @@ from freshrank.deploy.pipeline import Pipeline
 from freshrank.examples.keepalive import KeepAliveClient
 from freshrank.examples.shoppers import Shop
 from freshrank.examples.traffic import Rates, Traffic
-from freshrank.feature_actors.kafka import KafkaSink, partition_count
+from freshrank.feature_actors.kafka_sink import KafkaSink
+from freshrank.feature_actors.kafka_topics import partition_count
 from freshrank.feature_actors.online_store import RedisStore
 
 KILLS = 10

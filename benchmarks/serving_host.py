@@ -27,7 +27,7 @@ from freshrank.benchmarks.shop_site import shop_file
 from freshrank.deploy import assembly, ray_environment
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
-from freshrank.feature_actors.kafka import KafkaSink
+from freshrank.feature_actors.kafka_sink import KafkaSink
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
 from freshrank.learner.actor import LearnerActor
 from freshrank.serve.app import build_app

@@ -30,7 +30,8 @@ from freshrank.deploy.settings import LearnerSettings, ServeSettings
 from freshrank.deploy.settings import ShardSettings as ShardSection
 from freshrank.feature_actors.codec import Codec, record_type
 from freshrank.feature_actors.pressure import Limits as ShardLimits
-from freshrank.feature_actors.shard import Shard, ShardPorts, ShardSettings
+from freshrank.feature_actors.shard import Shard
+from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings
 from freshrank.learner.actor import LearnerActor, Offload
 from freshrank.learner.core import Differentiate, Learner, StepSettings
 from freshrank.learner.differentiator import CompiledDifferentiator

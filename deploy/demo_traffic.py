@@ -14,7 +14,7 @@ from freshrank.deploy.figures import Requests
 from freshrank.examples.keepalive import KeepAliveClient
 from freshrank.examples.shoppers import Shop
 from freshrank.examples.traffic import Rates, Traffic
-from freshrank.feature_actors.kafka import KafkaSink
+from freshrank.feature_actors.kafka_sink import KafkaSink
 
 
 class DemoTraffic:

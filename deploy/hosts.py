@@ -22,7 +22,7 @@ from freshrank.deploy import assembly
 from freshrank.deploy.host import Host, reach
 from freshrank.deploy.site import Site
 from freshrank.feature_actors.actor import FeatureShard
-from freshrank.feature_actors.kafka import KafkaSource
+from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.models import Model

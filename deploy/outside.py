@@ -20,7 +20,7 @@ from freshrank.deploy.brokers import Broker, open_broker
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.redis_server import RedisServer
 from freshrank.deploy.settings import STARTED_HERE, Settings
-from freshrank.feature_actors.kafka import ensure_topics, partition_count
+from freshrank.feature_actors.kafka_topics import ensure_topics, partition_count
 from freshrank.feature_actors.online_store import check_access
 
 EMBEDDED = "embedded"

@@ -5,32 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from freshrank.actors.alerts import AlertSink
-from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.actors.messages import RecordBatch
-from freshrank.actors.protocols import (
-    Differentiator,
-    EventSource,
-    GradientSink,
-    JsonValue,
-    OnlineStore,
-    RecordSink,
-    SnapshotStore,
-    Status,
-    StatusBoard,
-    Weights,
-)
+from freshrank.actors.protocols import JsonValue, Status
 from freshrank.feature_actors.labelling import Recipe
 from freshrank.feature_actors.outlets import Outlets
 from freshrank.feature_actors.partition import PartitionState
-from freshrank.feature_actors.pressure import Limits, waiting_topics
+from freshrank.feature_actors.pressure import waiting_topics
 from freshrank.feature_actors.pusher import Pusher
 from freshrank.feature_actors.recovery import recover
 from freshrank.feature_actors.rejects import Rejects
 from freshrank.feature_actors.saver import Saver
+from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings
 from freshrank.feature_actors.shard_status import Backlog, Rate, partition_figures, totals
 from freshrank.feature_actors.writer import OnlineWriter
 
@@ -40,44 +27,6 @@ DUTIES_S = 0.5
 RETRY_S = 0.5
 # Seconds that `stop` gives to rows and examples that wait; the rest is in the snapshots.
 DRAIN_S = 1.5
-
-
-@dataclass(frozen=True, slots=True)
-class ShardPorts:
-    """Who a shard works with."""
-
-    source: EventSource
-    sink: RecordSink
-    store: OnlineStore
-    learner: GradientSink | None
-    """None: nothing is learned."""
-    differentiator: Differentiator | None
-    """Computes the gradients here; None: the learner is sent examples."""
-    weights: Weights | None
-    """Those that the differentiator uses; somebody else keeps them fresh."""
-    snapshots: SnapshotStore
-    board: StatusBoard
-    clock: Clock
-    alerts: AlertSink | None = None
-    """None: to the log alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardSettings:
-    """How a shard works."""
-
-    name: str = "shard-0"
-    process_id: int | None = None
-    """For the status: which process has the partitions at present."""
-    poll_max_records: int = 4096
-    """At once. Rows go out and answers come in between two batches, some 40 ms apart."""
-    poll_timeout_s: float = 0.05
-    snapshot_interval_s: float = 10.0
-    push_timeout_s: float = 5.0
-    limits: Limits = field(default_factory=Limits)
-    lock_step: bool = False
-    """Each step waits for its own writes, pushes and snapshots, and starts no thread: what
-    happens then follows from the records alone. For simulation and replay."""
 
 
 class Shard:

@@ -28,7 +28,7 @@ _MEANINGS = {
     "404": "There is no such entity here",
     "408": "The body came too slowly",
     "409": "The weights asked for did not arrive in time: ask for less, or again later",
-    "413": "The body is too large",
+    "413": "The body is too large, or an event for its topic",
     "422": "A field is wrong; the answer names it",
     "431": "The headers are too large",
     "500": "Our fault",

@@ -14,7 +14,7 @@ import numpy as np
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.clock import Clock
-from freshrank.actors.errors import RequestError, Unavailable
+from freshrank.actors.errors import BadRecord, RequestError, Unavailable
 from freshrank.actors.protocols import (
     JsonValue,
     RecordSink,
@@ -146,14 +146,17 @@ class ScoringService:
     async def add_events(self, body: bytes) -> EventsAnswer:
         """Answer POST /v1/events: all checked first, then all written.
 
-        Raises RequestError, and Unavailable when not all could be written: then some may have
-        been, and sending all again is safe, because events are recognised by their ids.
+        Raises RequestError, also where one is larger than the topic takes, and Unavailable. When
+        not all could be written, some may have been, and sending all again is safe, because events
+        are recognised by their ids.
         """
         settings, sink = self.settings, self._parts.sink
         found = records(body, self._parts.event_key, settings.limits.events)
-        places = await asyncio.gather(
-            *(sink.send(settings.events_topic, key, event) for key, event in found)
-        )
+        sent = (sink.send(settings.events_topic, key, event) for key, event in found)
+        try:
+            places = await asyncio.gather(*sent)
+        except BadRecord as error:
+            raise RequestError("events", error.reason, status=413) from error
         return EventsAnswer(len(found), [Position(*place) for place in places])
 
     async def features(self, entity: str, key: str) -> FeaturesAnswer:

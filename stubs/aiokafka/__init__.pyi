@@ -62,6 +62,17 @@ class AIOKafkaConsumer:
         self, *partitions: TopicPartition, timeout_ms: int = ..., max_records: int | None = ...
     ) -> dict[TopicPartition, list[ConsumerRecord]]: ...
 
+class BatchBuilder:
+    def append(
+        self,
+        *,
+        timestamp: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = ...,
+    ) -> object: ...
+    def close(self) -> None: ...
+
 class AIOKafkaProducer:
     def __init__(
         self,
@@ -93,4 +104,8 @@ class AIOKafkaProducer:
         partition: int | None = ...,
         timestamp_ms: int | None = ...,
         headers: Sequence[tuple[str, bytes]] | None = ...,
+    ) -> Future[RecordMetadata]: ...
+    def create_batch(self) -> BatchBuilder: ...
+    async def send_batch(
+        self, batch: BatchBuilder, topic: str, *, partition: int
     ) -> Future[RecordMetadata]: ...

@@ -20,9 +20,12 @@ from freshrank.deploy.brokers import Broker
 from freshrank.deploy.outside import side_topics
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.feature_actors.actor import FeatureShard
-from freshrank.feature_actors.kafka import KafkaSink, KafkaSource, ensure_topics
+from freshrank.feature_actors.kafka_sink import KafkaSink
+from freshrank.feature_actors.kafka_source import KafkaSource
+from freshrank.feature_actors.kafka_topics import ensure_topics
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
-from freshrank.feature_actors.shard import Shard, ShardPorts, ShardSettings
+from freshrank.feature_actors.shard import Shard
+from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings
 from freshrank.feature_actors.shard_status import totals
 
 PARTITIONS = 3

@@ -22,7 +22,9 @@ from batteries import (
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.protocols import EventSource, RecordSink, StatusBoard
 from freshrank.deploy.brokers import Broker, EmbeddedBroker
-from freshrank.feature_actors.kafka import KafkaSink, KafkaSource, ensure_topics, partition_count
+from freshrank.feature_actors.kafka_sink import KafkaSink
+from freshrank.feature_actors.kafka_source import KafkaSource
+from freshrank.feature_actors.kafka_topics import ensure_topics, partition_count
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
 
 

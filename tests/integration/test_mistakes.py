@@ -16,7 +16,7 @@ from freshrank.deploy import cli, commands, topology
 from freshrank.deploy.brokers import Broker
 from freshrank.deploy.processes import Child, ask, free_port
 from freshrank.deploy.redis_server import find_redis
-from freshrank.feature_actors.kafka import ensure_topics
+from freshrank.feature_actors.kafka_topics import ensure_topics
 
 PASSWORD = "hunter2-and-more"
 

@@ -26,8 +26,10 @@ from freshrank.deploy.outside import Outside
 from freshrank.deploy.processes import Child, ask, free_port
 from freshrank.deploy.redis_server import RedisServer, find_redis
 from freshrank.deploy.settings import Settings
-from freshrank.feature_actors.kafka import KafkaSink, KafkaSource, ensure_topics, partition_count
 from freshrank.feature_actors.kafka_security import KafkaSecurity
+from freshrank.feature_actors.kafka_sink import KafkaSink
+from freshrank.feature_actors.kafka_source import KafkaSource
+from freshrank.feature_actors.kafka_topics import ensure_topics, partition_count
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
 
 SECRET, WRONG = "zaunkoenig-right", "zaunkoenig-wrong"

@@ -16,9 +16,12 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.snapshots import FileSnapshots
 from freshrank.deploy.brokers import Broker
 from freshrank.feature_actors.actor import FeatureShard
-from freshrank.feature_actors.kafka import KafkaSink, KafkaSource, ensure_topics
+from freshrank.feature_actors.kafka_sink import KafkaSink
+from freshrank.feature_actors.kafka_source import KafkaSource
+from freshrank.feature_actors.kafka_topics import ensure_topics
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
-from freshrank.feature_actors.shard import Shard, ShardPorts, ShardSettings
+from freshrank.feature_actors.shard import Shard
+from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings
 
 USERS = 20
 

@@ -11,7 +11,8 @@ from whole_system import SHOW, WholeSystem, until
 
 from freshrank.actors.impressions import decode_impression
 from freshrank.actors.messages import Version, covers
-from freshrank.feature_actors.kafka import KafkaSink, partition_count
+from freshrank.feature_actors.kafka_sink import KafkaSink
+from freshrank.feature_actors.kafka_topics import partition_count
 
 
 def test_an_event_by_rest_reaches_the_features_and_a_score(system: WholeSystem) -> None:

@@ -23,7 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 # A name that ends in * stands for all files that begin so.
 HOMES: dict[str, tuple[str, ...]] = {
     "ray": ("actors/runtime.py", "serve/deployment.py", "deploy/topology.py"),
-    "aiokafka": ("feature_actors/kafka.py",),
+    "aiokafka": tuple(
+        f"feature_actors/kafka_{part}.py" for part in ("calls", "source", "topics", "writer")
+    ),
     "redis": ("feature_actors/online_store.py",),
     "torch": ("learner/torch_*",),
     "numba": ("actors/compiled.py",),

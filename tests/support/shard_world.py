@@ -25,7 +25,8 @@ from freshrank.feature_actors.memory import (
     MemoryStore,
 )
 from freshrank.feature_actors.pressure import Limits
-from freshrank.feature_actors.shard import Shard, ShardPorts, ShardSettings
+from freshrank.feature_actors.shard import Shard
+from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings
 
 PARTITIONS = 2
 

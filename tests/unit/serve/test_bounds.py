@@ -10,7 +10,7 @@ import httpx
 import pytest
 from serving import FakeServed, ReplicaUnderTest
 
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.messages import Inputs
 from freshrank.serve.schema import Limits
 
@@ -96,6 +96,20 @@ def test_an_event_that_cannot_be_written_is_a_503(
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
     assert answer.json()["error"] == {"field": "kafka", "reason": "no leader"}
+
+
+def test_an_event_that_is_too_large_for_its_topic_is_told_so_not_to_come_again(
+    replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(topic: str, key: bytes, value: bytes) -> None:
+        raise BadRecord("17 bytes are more than topic 'events' takes")
+
+    monkeypatch.setattr(replica.sink, "send", refuse)
+    answer = post(replica, "/v1/events", json={"user_id": "a"})
+    assert answer.status_code == 413
+    assert "retry-after" not in answer.headers
+    told = {"field": "events", "reason": "17 bytes are more than topic 'events' takes"}
+    assert answer.json()["error"] == told
 
 
 def test_a_score_is_given_when_its_impression_cannot_be_logged(

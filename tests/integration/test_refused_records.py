@@ -1,0 +1,126 @@
+"""What a real broker refuses for good is told or counted, and harms no other record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import aiokafka
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from freshrank.actors.errors import BadRecord, Unavailable
+from freshrank.deploy.brokers import Broker
+from freshrank.feature_actors.kafka_sink import KafkaSink
+
+# Seconds: ten times what it takes on two busy cores.
+PATIENCE_S = 60.0
+# Of the topic, in bytes: less than a batch on its way may have.
+NARROW = 20_000
+LARGE = b"x" * (2 * NARROW)
+
+
+async def make(bootstrap: str, topic: str, configs: Mapping[str, str]) -> None:
+    """Make a topic of one partition, so that all its records share a sequence."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=configs)])
+    await admin.close()
+
+
+async def contents(bootstrap: str, topic: str) -> list[bytes | None]:
+    """All values of the topic, in order."""
+    part = aiokafka.TopicPartition(topic, 0)
+    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    consumer.assign([part])
+    consumer.seek(part, 0)
+    wanted = (await consumer.end_offsets([part]))[part]
+    found: list[bytes | None] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len(found) < wanted:
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found += [record.value for record in records]
+    await consumer.stop()
+    return found
+
+
+def tell(
+    kafka: Broker,
+    topic: str,
+    story: Callable[[KafkaSink], Awaitable[None]],
+    configs: Mapping[str, str] | None = None,
+) -> list[bytes | None]:
+    """Play `story` with a sink and such a topic; gives what the topic holds afterwards."""
+
+    async def play() -> list[bytes | None]:
+        await make(kafka.bootstrap, topic, configs or {"max.message.bytes": str(NARROW)})
+        sink = KafkaSink(kafka.bootstrap)
+        await sink.start()
+        try:
+            await story(sink)
+        finally:
+            await sink.stop()
+        return await contents(kafka.bootstrap, topic)
+
+    return asyncio.run(play())
+
+
+def test_records_after_one_that_is_too_large_are_written(kafka: Broker, fresh_name: str) -> None:
+    async def story(sink: KafkaSink) -> None:
+        assert await sink.send(fresh_name, b"k", b"before") == (0, 0)
+        for _ in range(2):
+            with pytest.raises(BadRecord, match=f"{len(LARGE)} bytes are more than .*{fresh_name}"):
+                await sink.send(fresh_name, b"k", LARGE)
+        assert await sink.send(fresh_name, b"k", b"after") == (0, 1)
+        sink.send_nowait(fresh_name, b"k", b"at last")
+
+    assert tell(kafka, fresh_name, story) == [b"before", b"after", b"at last"]
+
+
+def test_of_queued_records_only_the_one_that_is_too_large_is_lost_and_counted(
+    kafka: Broker, fresh_name: str
+) -> None:
+    good = [b"%d" % number for number in range(20)]
+
+    async def story(sink: KafkaSink) -> None:
+        for value in (*good[:5], LARGE, *good[5:10]):
+            sink.send_nowait(fresh_name, b"k", value)
+        await sink.stop()
+        assert sink.failures == 1
+        await sink.start()
+        for value in good[10:]:
+            sink.send_nowait(fresh_name, None, value)
+        await sink.stop()
+        assert sink.failures == 1
+
+    found = tell(kafka, fresh_name, story)
+    assert sorted(map(str, found)) == sorted(map(str, good))
+
+
+def test_records_of_which_only_many_at_once_are_too_large_are_all_written_once(
+    kafka: Broker, fresh_name: str
+) -> None:
+    sent = [b"%03d" % number + b"x" * (NARROW // 10) for number in range(100)]
+
+    async def story(sink: KafkaSink) -> None:
+        for value in sent[:50]:
+            sink.send_nowait(fresh_name, b"k", value)
+        places = await asyncio.gather(*(sink.send(fresh_name, b"k", one) for one in sent[50:]))
+        assert len(set(places)) == 50
+        await sink.stop()
+        assert sink.failures == 0
+
+    assert sorted(map(str, tell(kafka, fresh_name, story))) == sorted(map(str, sent))
+
+
+def test_records_after_one_that_is_refused_for_another_reason_are_written(
+    kafka: Broker, fresh_name: str
+) -> None:
+    async def story(sink: KafkaSink) -> None:
+        for value in (b"one", b"two"):
+            with pytest.raises(Unavailable, match="kafka"):
+                await sink.send(fresh_name, None, b"a compacted topic takes none without a key")
+            assert (await sink.send(fresh_name, b"k", value))[0] == 0
+
+    assert tell(kafka, fresh_name, story, {"cleanup.policy": "compact"}) == [b"one", b"two"]
