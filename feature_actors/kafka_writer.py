@@ -135,17 +135,18 @@ class KafkaWriter:
 
     async def _write_alone(self, one: Record) -> Answer:
         """Write it in a batch of its own: what else is on its way cannot harm it."""
-        if self._plain is None:
+        plain = self._plain
+        if plain is None:
             return _not_connected()
-        batch = self._plain.create_batch()
+        batch = plain.create_batch()
         batch.append(timestamp=None, key=one.key, value=one.value, headers=one.headers)
         batch.close()
         try:
             async with asyncio.timeout(self._deadline_s), self._one_alone:
-                count = len(await self._plain.partitions_for(one.topic))
+                count = len(await plain.partitions_for(one.topic))
                 # Without a key it may lie anywhere.
                 partition = 0 if one.key is None else partition_of(one.key, count)
-                written = await self._plain.send_batch(batch, one.topic, partition=partition)
+                written = await plain.send_batch(batch, one.topic, partition=partition)
                 # Shielded: the client itself sets the result of what it gave away.
                 safe = await asyncio.shield(written)
         except (KafkaError, OSError) as error:  # TimeoutError is an OSError

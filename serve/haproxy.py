@@ -61,13 +61,14 @@ def private_haproxy(folder: Path) -> Mapping[str, str]:
     folder
         Readable by its owner alone. Of HAProxy's configuration, of the socket by which whoever
         opens it commands HAProxy, and of a program that starts HAProxy with its own ports on
-        loopback (`haproxy_on_loopback`). Ray's own default is one folder for everybody.
+        loopback, and ends it with who started it (`haproxy_on_loopback`). Ray's own default is one
+        folder for everybody.
     """
     starter = folder / "haproxy"
     program = Path(__file__).with_name("haproxy_on_loopback.py")
     # -I -S: Python's own modules are all that it needs, and it starts in a third of the time.
-    command = shlex.join([sys.executable, "-I", "-S", str(program), _binary()])
-    starter.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
+    python, haproxy = shlex.join([sys.executable, "-I", "-S", str(program)]), shlex.quote(_binary())
+    starter.write_text(f'#!/bin/sh\nexec {python} "$PPID" {haproxy} "$@"\n', encoding="utf-8")
     starter.chmod(0o700)
     return {
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(starter),

@@ -1,24 +1,36 @@
 """HAProxy on a machine of its own: a program that Ray starts in HAProxy's place.
 
-Used as ``python haproxy_on_loopback.py BINARY ARGUMENT ...``, with HAProxy's program and arguments.
+Used as ``python haproxy_on_loopback.py PARENT BINARY ARGUMENT ...``: the id of the process that
+starts it, and HAProxy's program and arguments.
+
 Ray binds two ports of HAProxy's own, statistics and metrics, to every address of the machine; they
 ask nobody who they are, and no setting of Ray moves them. Here they are moved to loopback in the
 file that ``-f`` names, before this process becomes HAProxy: at the first start, and whenever Ray
 starts another because the replicas have changed.
+
+Nobody stops HAProxy when Ray's own process is killed: it would go on, hold the port, and answer for
+replicas that are gone. So the kernel is asked to kill it with its parent.
 
 It imports nothing but Python's own modules, so that a change of replicas does not wait for it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
 # The sections whose only port is HAProxy's own, and the one whose address is `serve.host`.
 _OWN = ("frontend prometheus", "listen stats")
 _AS_SET = "frontend http_frontend"
+
+# Of Linux' prctl: the signal that this process gets when its parent ends. It is kept when the
+# process becomes another program. The parent is, for the kernel, the thread that started it; Ray
+# starts HAProxy from the event loop of an actor, whose thread lives as long as the actor.
+_PR_SET_PDEATHSIG = 1
 
 # A port on every address, as Ray writes it in the one and the other section; or moved already.
 _PORT = re.compile(r"\s+bind (?:\*|127\.0\.0\.1)?:(\d+)")
@@ -46,9 +58,17 @@ def on_loopback(configuration: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def end_with(parent: int) -> None:
+    """Have this process killed when `parent` ends; it ends at once if that has happened already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("HAProxy is not started, who started it has ended")
+
+
 def main() -> None:
     """Move the ports, and become HAProxy; its process id and its arguments are ours."""
-    command = sys.argv[1:]
+    parent, *command = sys.argv[1:]
+    end_with(int(parent))
     path = Path(command[command.index("-f") + 1])
     try:
         moved = on_loopback(path.read_text(encoding="utf-8"))

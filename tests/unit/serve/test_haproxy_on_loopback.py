@@ -81,8 +81,11 @@ def test_the_program_becomes_haproxy_with_the_file_moved(
     file = tmp_path / "haproxy.cfg"
     file.write_text(CONFIGURATION)
     command = ["/bin/haproxy", "-db", "-f", str(file), "-sf", "12"]
-    monkeypatch.setattr(sys, "argv", ["haproxy_on_loopback.py", *command])
+    tied: list[int] = []
+    monkeypatch.setattr(haproxy_on_loopback, "end_with", tied.append)
+    monkeypatch.setattr(sys, "argv", ["haproxy_on_loopback.py", "7", *command])
     haproxy_on_loopback.main()
+    assert tied == [7]
     assert become == [("/bin/haproxy", command)]
     assert file.read_text() == on_loopback(CONFIGURATION)
     assert list(tmp_path.iterdir()) == [file]
@@ -94,6 +97,8 @@ def test_the_program_ends_with_a_reason_where_it_cannot_move_the_ports(
     monkeypatch.setattr(os, "execv", lambda path, command: pytest.fail("became HAProxy"))
     file = tmp_path / "haproxy.cfg"
     file.write_text("frontend prometheus\n    bind 0.0.0.0:9101\n")
-    monkeypatch.setattr(sys, "argv", ["haproxy_on_loopback.py", "/bin/haproxy", "-f", str(file)])
+    monkeypatch.setattr(haproxy_on_loopback, "end_with", lambda parent: None)
+    command = ["/bin/haproxy", "-f", str(file)]
+    monkeypatch.setattr(sys, "argv", ["haproxy_on_loopback.py", "7", *command])
     with pytest.raises(SystemExit, match=r"haproxy\.cfg has an unknown port in its section"):
         haproxy_on_loopback.main()

@@ -1,0 +1,139 @@
+"""HAProxy, as Ray starts it, ends with the process that started it: a real one, a killed parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from whole_system import until
+
+from freshrank.deploy.processes import free_port, listens
+from freshrank.serve.haproxy import private_haproxy
+
+# Seconds until the kernel has killed it: milliseconds on an idle machine.
+SOON_S = 5.0
+
+# As Ray does it: from a thread beside the main one, and again beside the first for a new
+# configuration. Says the process ids, then waits to be killed.
+PARENT = """
+import subprocess, sys, threading, time
+starter, times = sys.argv[1], int(sys.argv[2])
+command = [starter, "-db", "-f", sys.argv[3]]
+
+def start():
+    last = []
+    for _ in range(times):
+        sys.stdin.readline()
+        last = [str(subprocess.Popen(command + (["-sf", *last] if last else [])).pid)]
+        print(last[0], flush=True)
+    time.sleep(600)
+
+threading.Thread(target=start).start()
+"""
+
+# Ray's sections, and a client that is silent keeps its connection for longer than the test takes.
+CONFIGURATION = """\
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 5s
+frontend prometheus
+    bind :{metrics}
+frontend http_frontend
+    bind 127.0.0.1:{port}
+listen stats
+    bind *:{stats}
+"""
+
+
+class Started:
+    """A parent that was told to start HAProxy so many times."""
+
+    def __init__(self, folder: Path, times: int) -> None:
+        self.port = free_port()
+        file = folder / "haproxy.cfg"
+        ports = {"metrics": free_port(), "stats": free_port(), "port": self.port}
+        file.write_text(CONFIGURATION.format(**ports), encoding="utf-8")
+        starter = private_haproxy(folder)["RAY_SERVE_HAPROXY_BINARY_PATH"]
+        self.parent = subprocess.Popen(
+            [sys.executable, "-c", PARENT, starter, str(times), str(file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def next(self) -> int:
+        """Let it start one; gives its process id once it is HAProxy and listens."""
+        assert self.parent.stdin is not None and self.parent.stdout is not None
+        self.parent.stdin.write("\n")
+        self.parent.stdin.flush()
+        process = int(self.parent.stdout.readline())
+        until(lambda: is_haproxy(process) and listens("127.0.0.1", self.port))
+        return process
+
+    def kill(self) -> None:
+        """SIGKILL the parent."""
+        with self.parent:  # closes the pipes, waits
+            self.parent.kill()
+
+
+def is_haproxy(process: int) -> bool:
+    """Whether a process of that id runs HAProxy, in itself."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+    return "(haproxy) Z" not in stat and "(haproxy)" in stat
+
+
+@pytest.fixture
+def left() -> Iterator[list[int]]:
+    """Processes that are ended after the test, if it has failed to."""
+    processes: list[int] = []
+    yield processes
+    for one in filter(is_haproxy, processes):
+        os.kill(one, signal.SIGKILL)
+
+
+def test_haproxy_is_killed_with_who_started_it(tmp_path: Path, left: list[int]) -> None:
+    started = Started(tmp_path, 1)
+    left.append(started.next())
+    started.kill()
+    until(lambda: not is_haproxy(left[0]), SOON_S)
+
+
+def test_one_that_still_serves_an_old_client_and_its_successor_are_killed_too(
+    tmp_path: Path, left: list[int]
+) -> None:
+    started = Started(tmp_path, 2)
+    with ExitStack() as stack:
+        stack.callback(started.kill)
+        left.append(started.next())
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", started.port)))
+        client.sendall(b"GET / HTTP/1.1\r\n")  # and no more: it is kept
+        left.append(started.next())
+        assert all(map(is_haproxy, left))
+    until(lambda: not any(map(is_haproxy, left)), SOON_S)
+
+
+def test_haproxy_is_not_started_for_one_that_has_ended(tmp_path: Path) -> None:
+    file = tmp_path / "haproxy.cfg"
+    ports = {"metrics": free_port(), "stats": free_port(), "port": free_port()}
+    file.write_text(CONFIGURATION.format(**ports), encoding="utf-8")
+    starter = Path(private_haproxy(tmp_path)["RAY_SERVE_HAPROXY_BINARY_PATH"])
+    # As if its parent had been another when it began.
+    other = starter.read_text(encoding="utf-8").replace('"$PPID"', str(os.getpid() + 1))
+    starter.write_text(other, encoding="utf-8")
+    done = subprocess.run(
+        [starter, "-db", "-f", file], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode != 0
+    assert "who started it has ended" in done.stderr
