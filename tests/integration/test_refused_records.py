@@ -124,3 +124,18 @@ def test_records_after_one_that_is_refused_for_another_reason_are_written(
             assert (await sink.send(fresh_name, b"k", value))[0] == 0
 
     assert tell(kafka, fresh_name, story, {"cleanup.policy": "compact"}) == [b"one", b"two"]
+
+
+def test_a_topic_that_has_refused_a_record_is_not_written_to_record_by_record_afterwards(
+    kafka: Broker, fresh_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(sink: KafkaSink) -> None:
+        with pytest.raises(BadRecord):
+            await sink.send(fresh_name, b"k", LARGE)
+        alone: list[object] = []
+        monkeypatch.setattr(sink._writer, "_write_alone", alone.append)
+        places = await asyncio.gather(*(sink.send(fresh_name, b"k", b"x") for _ in range(20)))
+        assert [offset for _, offset in places] == list(range(20))
+        assert alone == []
+
+    assert tell(kafka, fresh_name, story) == [b"x"] * 20
