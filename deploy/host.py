@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.deploy import warm
-from freshrank.feature_actors.kafka import KafkaSink
+from freshrank.feature_actors.kafka_sink import KafkaSink
 
 # Seconds between two tries to reach a broker that is away.
 _RECONNECT_S = 5.0

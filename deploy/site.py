@@ -10,8 +10,8 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.runtime import RemoteRole
 from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.settings import Settings
-from freshrank.feature_actors.kafka import KafkaSink
 from freshrank.feature_actors.kafka_security import KafkaSecurity
+from freshrank.feature_actors.kafka_sink import KafkaSink
 
 
 @dataclass(frozen=True, slots=True)
