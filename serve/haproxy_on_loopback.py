@@ -8,6 +8,10 @@ ask nobody who they are, and no setting of Ray moves them. Here they are moved t
 file that ``-f`` names, before this process becomes HAProxy: at the first start, and whenever Ray
 starts another because the replicas have changed.
 
+Many clients send a request's head and its body apart, and HAProxy passes on what it has. What has
+been passed on in parts cannot be given to another replica when the first one dies, so HAProxy is
+told to wait for the whole, if that is no larger than its buffer of 16,384 bytes.
+
 Nobody stops HAProxy when Ray's own process is killed: it would go on, hold the port, and answer for
 replicas that are gone. So the kernel is asked to kill it with its parent.
 
@@ -26,6 +30,16 @@ from pathlib import Path
 # The sections whose only port is HAProxy's own, and the one whose address is `serve.host`.
 _OWN = ("frontend prometheus", "listen stats")
 _AS_SET = "frontend http_frontend"
+
+# Lines of the section from which the others inherit. Who does not send all of a request in time is
+# answered as by a replica.
+_DEFAULTS = "defaults\n"
+_WHOLE_REQUESTS = """\
+  option http-buffer-request
+  timeout http-request 5s
+  http-error status 408 content-type application/json string \
+'{"error":{"field":"request","reason":"not complete after 5 s"}}'
+"""
 
 # Of Linux' prctl: the signal that this process gets when its parent ends. It is kept when the
 # process becomes another program. The parent is, for the kernel, the thread that started it; Ray
@@ -58,6 +72,20 @@ def on_loopback(configuration: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_whole_requests(configuration: str) -> str:
+    """The same configuration, in which HAProxy waits for the whole of a request.
+
+    Raises ValueError when it is not of the form that is known here.
+    """
+    if _WHOLE_REQUESTS in configuration:
+        return configuration
+    lines = configuration.splitlines(keepends=True)
+    if lines.count(_DEFAULTS) != 1:
+        raise ValueError(f"not one section {_DEFAULTS.strip()!r}")
+    lines.insert(lines.index(_DEFAULTS) + 1, _WHOLE_REQUESTS)
+    return "".join(lines)
+
+
 def end_with(parent: int) -> None:
     """Have this process killed when `parent` ends; it ends at once if that has happened already."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -66,17 +94,17 @@ def end_with(parent: int) -> None:
 
 
 def main() -> None:
-    """Move the ports, and become HAProxy; its process id and its arguments are ours."""
+    """Adapt the configuration, and become HAProxy; its process id and its arguments are ours."""
     parent, *command = sys.argv[1:]
     end_with(int(parent))
     path = Path(command[command.index("-f") + 1])
     try:
-        moved = on_loopback(path.read_text(encoding="utf-8"))
+        adapted = with_whole_requests(on_loopback(path.read_text(encoding="utf-8")))
     except ValueError as error:
         sys.exit(f"HAProxy is not started, its configuration {path} has {error}")
     # Whole or not at all, should this process be killed meanwhile.
     beside = path.with_suffix(".loopback")
-    beside.write_text(moved, encoding="utf-8")
+    beside.write_text(adapted, encoding="utf-8")
     beside.replace(path)
     os.execv(command[0], command)
 

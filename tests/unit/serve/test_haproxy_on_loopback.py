@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from freshrank.serve import haproxy_on_loopback
-from freshrank.serve.haproxy_on_loopback import on_loopback
+from freshrank.serve.haproxy_on_loopback import on_loopback, with_whole_requests
 
 CONFIGURATION = """\
 global
     stats socket /tmp/admin.sock mode 666 level admin
+defaults
+    mode http
 frontend prometheus
     bind :9101
     mode http
@@ -38,6 +40,15 @@ def test_haproxys_own_ports_are_moved_and_that_of_the_endpoint_is_left_as_set() 
     ]
     same = [line for line in CONFIGURATION.splitlines() if " bind " not in line]
     assert [line for line in moved.splitlines() if " bind " not in line] == same
+
+
+def test_requests_are_waited_for_as_a_whole_by_every_section() -> None:
+    adapted = with_whole_requests(CONFIGURATION)
+    defaults = adapted.partition("defaults\n")[2].partition("frontend")[0]
+    assert "option http-buffer-request" in defaults
+    assert with_whole_requests(adapted) == adapted
+    with pytest.raises(ValueError, match="not one section 'defaults'"):
+        with_whole_requests(CONFIGURATION.replace("defaults", "default"))
 
 
 def test_a_configuration_that_is_moved_already_stays_as_it_is() -> None:
@@ -71,6 +82,7 @@ def test_the_form_is_that_of_the_installed_ray() -> None:
     without_grpc = re.sub(r"{%- if config\.grpc_enabled %}\nfrontend.*?(?=listen)", "", filled,
                           flags=re.DOTALL)  # fmt: skip
     assert "127.0.0.1:80" in on_loopback(without_grpc)
+    assert "http-buffer-request" in with_whole_requests(without_grpc)
 
 
 def test_the_program_becomes_haproxy_with_the_file_moved(
@@ -87,7 +99,7 @@ def test_the_program_becomes_haproxy_with_the_file_moved(
     haproxy_on_loopback.main()
     assert tied == [7]
     assert become == [("/bin/haproxy", command)]
-    assert file.read_text() == on_loopback(CONFIGURATION)
+    assert file.read_text() == with_whole_requests(on_loopback(CONFIGURATION))
     assert list(tmp_path.iterdir()) == [file]
 
 
