@@ -185,8 +185,8 @@ class LearnerActor:
     async def save(self) -> None:
         """Write a checkpoint of this moment; what it covers becomes durable.
 
-        A disk that does not take it shows in the status; the older ones stay, the shards keep
-        their examples, and learning goes on.
+        What is pending is learned first. A disk that does not take it shows in the status; the
+        older ones stay, the shards keep their examples, and learning goes on.
         """
         if self._store is not None:
             await asyncio.shield(self._save(self._store))
@@ -194,6 +194,7 @@ class LearnerActor:
     async def _save(self, store: SnapshotStore) -> None:
         async with self._saving:
             async with self._lock:
+                await self._step()
                 checkpoint = await self._offload(checkpoints.take, self._learner)
                 moment = self._clock.monotonic()
             try:

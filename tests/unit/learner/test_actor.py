@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from learning import NO_DENSE, FakeClock, Files, examples, gradient
 
@@ -158,6 +159,52 @@ def test_a_second_start_goes_on_where_the_first_stopped() -> None:
         assert (snapshot.base, snapshot.version) == (None, Version(2, 0))
         assert snapshot.keys.tolist() == [7]
         await second.stop()
+
+    scenario(play)
+
+
+async def feed(learner: LearnerActor, spans: range) -> None:
+    """Spans of 100 examples each; number 58 has no gradient, and the labels of 60 to 62 are flipped."""
+    for number in spans:
+        work = examples(NO_DENSE, 100, begin=100 * number, seed=number)
+        labels = 1.0 - work.labels if 60 <= number <= 62 else work.labels
+        spoilt = replace(work, labels=np.full_like(labels, np.nan) if number == 58 else labels)
+        assert (await learner.push(spoilt)).accepted
+
+
+def memory_of(learner: Learner) -> dict[str, Any]:
+    """All that the guard remembers, but for the versions, whose epochs differ after a restart."""
+    meta: dict[str, Any] = learner.watch.meta()
+    steps = [{**step, "base": None, "version": None} for step in meta["steps"]]
+    return {**meta, "steps": steps}
+
+
+@pytest.mark.parametrize("saved", range(56, 64))
+def test_a_learner_killed_amid_a_batch_has_judged_each_span_as_often_as_one_that_was_not(
+    saved: int,
+) -> None:
+    async def play() -> None:
+        files, straight_core, resumed_core = Files(), *(core(batch_examples=300) for _ in range(2))
+        straight, killed, resumed = (
+            actor(one, store)[0]
+            for one, store in (
+                (straight_core, Files()),
+                (core(batch_examples=300), files),
+                (resumed_core, files),
+            )
+        )
+        for learner in (straight, killed):
+            await learner.start()
+            await feed(learner, range(saved))
+            await learner.save()
+        await resumed.start()
+        for learner in (straight, resumed):
+            await feed(learner, range(saved, 80))
+        assert straight_core.figures.guard_trips >= 2, "of both kinds"
+        assert memory_of(resumed_core) == memory_of(straight_core)
+        assert resumed_core.weights.checksum() == straight_core.weights.checksum()
+        for learner in (straight, killed, resumed):
+            await learner.stop()
 
     scenario(play)
 
