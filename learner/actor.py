@@ -157,11 +157,13 @@ class LearnerActor:
         self._published()
         return dict(self._learner.applied)
 
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Delta]:
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Delta]:
         """See `ParameterSource`. Raises Unavailable before `start` and after `stop`."""
         deltas = self._published()
         await self.ping()
-        return await deltas.newer_than(version, timeout_s)
+        return await deltas.newer_than(version, timeout_s, refused)
 
     async def freeze(self) -> None:
         """Keep a copy of the present weights for comparison (where examples are sent)."""
