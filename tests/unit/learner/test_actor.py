@@ -164,7 +164,7 @@ def test_a_second_start_goes_on_where_the_first_stopped() -> None:
 
 
 async def feed(learner: LearnerActor, spans: range) -> None:
-    """Spans of 100 examples each; number 58 has no gradient, and the labels of 60 to 62 are flipped."""
+    """Spans of 100 examples; number 58 has no gradient, the labels of 60 to 62 are flipped."""
     for number in spans:
         work = examples(NO_DENSE, 100, begin=100 * number, seed=number)
         labels = 1.0 - work.labels if 60 <= number <= 62 else work.labels
