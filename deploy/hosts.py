@@ -156,7 +156,7 @@ class ShardHost(Host[FeatureShard]):
                 clock=SystemClock(),
                 alerts=site.alerts(f"shard-{index}", self._sink),
             ),
-            settings.max_entities_per_partition,
+            assembly.bounds(settings),
         )
         return FeatureShard(shard, [follower] if follower else [])
 
