@@ -173,6 +173,7 @@ def scoring_service(
             show=settings.show,
             wait_timeout_s=settings.wait_timeout_ms / 1000,
             max_start_lag_ms=settings.max_start_lag_ms,
+            max_start_wait_ms=settings.max_start_wait_ms,
             limits=limits,
         ),
         ServiceParts(

@@ -217,6 +217,9 @@ class ServeSettings(Section):
     max_start_lag_ms: int = Field(default=1_000, ge=0)
     """A new replica is not ready before its weights are so close to the learner's newest: a large
     snapshot takes seconds to come, and versions go on meanwhile."""
+    max_start_wait_ms: int = Field(default=10_000, ge=0)
+    """A new replica is given no request before it is ready, or has waited for so long: then it
+    answers with what it has. A learner that is started again at the same time is back by then."""
 
 
 class Settings(Section):
