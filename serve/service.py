@@ -83,7 +83,7 @@ class ServiceSettings:
     max_start_lag_ms: int = 1_000
     """A replica is not ready before its weights have once been so close to the learner's."""
     max_start_wait_ms: int = 10_000
-    """A new replica is given no request before it is ready, or has waited for so long."""
+    """... and is given no request before it is ready, or has waited for so long."""
     limits: Limits = field(default_factory=Limits)
 
 
