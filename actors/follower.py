@@ -18,6 +18,10 @@ POLL_S = 5.0
 # restarts takes seconds, and its followers should not all knock at the same instant.
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 3.0
+# The same after weights that differed, which cost a snapshot each. So often in a row means a disk,
+# a network or a memory that lies; twice as long without any ends the row.
+_LONGEST_REPAIR_S = 30.0
+_CALM_S = 2.0 * _LONGEST_REPAIR_S
 # Seconds between two looks at all weights held. Damage to a row in memory is rare, and found at
 # once when a delta touches that row; a million rows of width 9 take 20 ms of another thread.
 _VERIFY_S = 60.0
@@ -28,9 +32,10 @@ class Follower:
 
     Each delta names the checksum of the weights that it leads to, and is applied only if it would
     give them; now and then all weights held are summed anew. Where they differ from the learner's,
-    a snapshot replaces them, whatever the version. Until then the copy answers on, as the version
-    it was last: a delta that did not fit has changed nothing, and a row that was damaged is one of
-    many. But it says so (`differs`).
+    a snapshot without what was refused replaces them, whatever the version. Until then the copy
+    answers on, as the version it was last: a delta that did not fit has changed nothing, and a row
+    that was damaged is one of many. But it says so (`differs`). Should they differ again and again,
+    the pauses before the next snapshot grow.
 
     Parameters
     ----------
@@ -70,6 +75,10 @@ class Follower:
         self._lag_ms: int | None = None
         self._differs = False
         self._mismatches = 0
+        self._in_a_row = 0
+        self._differed_at = clock.monotonic() - _CALM_S
+        self._refused: Version | None = None
+        """The newest version of the last answer, where that did not give the learner's weights."""
         self._verified_at = clock.monotonic()
         self._failures = 0
         self._error: str | None = None
@@ -140,26 +149,27 @@ class Follower:
             try:
                 await self.step()
                 failed = 0
-            except (Unavailable, ChecksumMismatch) as error:
-                self._failures += 1
-                self._error = str(error)
-                await self._clock.sleep(self._backoff_s(failed))
+            except Unavailable as error:
+                await self._pause(error, failed, _LONGEST_BACKOFF_S)
                 failed += 1
+            except ChecksumMismatch as error:
+                await self._pause(error, self._in_a_row - 1, _LONGEST_REPAIR_S)
 
     async def step(self, timeout_s: float = POLL_S) -> None:
         """One long poll and what comes of it.
 
         Raises Unavailable, ProgressError, and ChecksumMismatch: the next step asks for a snapshot.
         """
-        deltas = await self._source.newer_than(self._seen, timeout_s)
+        deltas = await self._source.newer_than(self._seen, timeout_s, self._refused)
         heard_ms = self._clock.now_ms()
         try:
             self._take_all(deltas)
             await self._verify_when_due()
         except ChecksumMismatch as error:
+            self._refused = deltas[-1].version if deltas else None
             self._mismatch(str(error))
             raise
-        self._heard_ms, self._error = heard_ms, None
+        self._heard_ms, self._error, self._refused = heard_ms, None, None
         self._lag_ms = self._clock.now_ms() - heard_ms
 
     async def wait_for(self, version: Version, timeout_s: float) -> None:
@@ -223,6 +233,9 @@ class Follower:
             raise ChecksumMismatch(f"weights held as {self.version} were damaged")
 
     def _mismatch(self, message: str) -> None:
+        now = self._clock.monotonic()
+        self._in_a_row = 1 if now >= self._differed_at + _CALM_S else self._in_a_row + 1
+        self._differed_at = now
         self._differs, self._seen = True, None
         self._mismatches += 1
         if self._alerts is not None:
@@ -234,7 +247,9 @@ class Follower:
             for partition, cut in self._applied.items()
         )
 
-    def _backoff_s(self, failed: int) -> float:
-        """Doubled with each failure in a row, up to a bound; half of it left to chance."""
-        longest = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(failed, 16))
-        return longest * (0.5 + 0.5 * self._random.random())
+    async def _pause(self, error: Exception, failed: int, longest_s: float) -> None:
+        """Twice as long as before the last failure in a row, up to a bound; half is chance."""
+        self._failures += 1
+        self._error = str(error)
+        most = min(longest_s, _FIRST_BACKOFF_S * 2.0 ** min(failed, 16))
+        await self._clock.sleep(most * (0.5 + 0.5 * self._random.random()))

@@ -196,11 +196,16 @@ class GradientSink(Protocol):
 class ParameterSource(Protocol):
     """The learner, as anything that follows its weights sees it."""
 
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Delta]:
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Delta]:
         """The deltas that lead from `version` to the newest, in order.
 
         One snapshot when the log no longer reaches back to `version` (or it is None, or of
         another epoch); [] when nothing newer appeared within `timeout_s`.
+
+        `refused` is the newest version of an answer that did not give the learner's weights: the
+        next one begins with a snapshot beyond it, or made after it.
         """
         ...
 

@@ -164,8 +164,13 @@ class Boxes:
             OrderedDict()
         )
 
-    def pack(self, deltas: Sequence[Delta]) -> list[Box]:
-        """The same, with each large one in the object store once."""
+    def pack(self, deltas: Sequence[Delta], *, anew: bool = False) -> list[Box]:
+        """The same, with each large one in the object store once.
+
+        `anew`: what was there may be damaged and is not given again.
+        """
+        if anew:
+            self._boxes.clear()
         return [self._pack(delta) for delta in deltas]
 
     def _pack(self, delta: Delta) -> Box:
@@ -202,12 +207,14 @@ class RemoteLearner:
         answer = await self._actor.call("applied", timeout_s=self._push_timeout_s)
         return cast(Mapping[int, Cut], answer)
 
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Delta]:
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Delta]:
         """The deltas that lead on from `version`. Raises Unavailable."""
         boxes = cast(
             list[Box],
             await self._actor.call(
-                "newer_than", version, timeout_s, timeout_s=timeout_s + _TRAVEL_S
+                "newer_than", version, timeout_s, refused, timeout_s=timeout_s + _TRAVEL_S
             ),
         )
         return [await self._open(box) for box in boxes]

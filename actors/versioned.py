@@ -12,7 +12,7 @@ from freshrank.actors.messages import Delta, Version
 # Some minutes of deltas of a busy small model; beyond it a follower is quicker with a snapshot.
 KEPT_BYTES = 64 * 2**20
 # Deltas after a snapshot that is given to more than those who ask at the same time. Few, so that
-# whoever comes late has soon caught up, and that what a damaged delta leads to is not repeated.
+# whoever comes late has soon caught up.
 _LONGEST_TAIL = 64
 
 
@@ -67,10 +67,12 @@ class DeltaLog:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Delta]:
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Delta]:
         """See `ParameterSource.newer_than`. A snapshot may be followed by deltas."""
-        if not self._reaches(version):
-            return await self._from_snapshot()
+        if refused is not None or not self._reaches(version):
+            return await self._from_snapshot(refused)
         if version == self._newest:
             try:
                 async with asyncio.timeout(timeout_s):  # wait_for may lose a cancellation
@@ -88,15 +90,18 @@ class DeltaLog:
     def _after(self, version: Version | None) -> list[Delta]:
         return [delta for delta in self._deltas if version is None or delta.version > version]
 
-    async def _from_snapshot(self) -> list[Delta]:
+    async def _from_snapshot(self, refused: Version | None = None) -> list[Delta]:
         """A snapshot (made once for all who ask within some versions), and the rest."""
         async with self._making:
             snapshot = self._snapshot
-            if snapshot is None or not self._follows_soon(snapshot.version):
+            if snapshot is None or not self._serves(snapshot.version, refused):
                 snapshot = self._snapshot = await self._make_snapshot()
         return [snapshot, *self._after(snapshot.version)]
 
-    def _follows_soon(self, version: Version) -> bool:
+    def _serves(self, version: Version, refused: Version | None) -> bool:
+        """Whether a snapshot of it, and what follows, contains nothing refused and is no detour."""
+        if refused is not None and version <= refused:
+            return False
         return self._reaches(version) and len(self._after(version)) <= _LONGEST_TAIL
 
 

@@ -36,9 +36,11 @@ class LearnerSeat:
         return await self._answer(lambda actor: actor.progress(partition))
 
     @step_called("receive")
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Delta]:
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Delta]:
         """See ParameterSource."""
-        return await self._answer(lambda actor: actor.newer_than(version, timeout_s))
+        return await self._answer(lambda actor: actor.newer_than(version, timeout_s, refused))
 
     async def _answer(self, ask: Callable[[LearnerActor], Awaitable[T]]) -> T:
         process, actor = self.process, self.actor

@@ -28,6 +28,7 @@ from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
 from freshrank.feature_actors.kafka_sink import KafkaSink
 from freshrank.feature_actors.kafka_source import KafkaSource
+from freshrank.feature_actors.labelling import Bounds
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
 from freshrank.feature_actors.partition import PartitionState
 from freshrank.feature_actors.shard import Shard
@@ -66,7 +67,7 @@ def warm_up(pipeline: Pipeline) -> None:
     events = user_history(100, 10**12, np.random.default_rng(0))
     offsets = np.arange(len(events), dtype=np.int64)
     stamps = np.full(len(events), 10**12, dtype=np.int64)
-    state = PartitionState(pipeline.recipe(1_000), 0)
+    state = PartitionState(pipeline.recipe(Bounds(entities=1_000, event_ids=1_000)), 0)
     state.process(RecordBatch(pipeline.stream.topic, 0, list(events), offsets, stamps))
     state.table.rows(state.dirty.take(10))
 
@@ -109,7 +110,7 @@ async def measure(place: Place, count: int) -> IngestResult:
         range(partitions),
         assembly.shard_settings(settings.shards, "shard-0"),
         parts,
-        settings.shards.max_entities_per_partition,
+        assembly.bounds(settings.shards),
     )
     assert follower is not None  # gradients are computed here
     await sink.start()

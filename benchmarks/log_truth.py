@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from freshrank.deploy.pipeline import Pipeline
+from freshrank.deploy.settings import Settings
 from freshrank.feature_actors.kafka_source import KafkaSource
+from freshrank.feature_actors.labelling import Bounds
 from freshrank.feature_actors.online_store import RedisStore
 from freshrank.feature_actors.partition import PartitionState
 
@@ -44,7 +46,8 @@ async def read_truth(
     pipeline: Pipeline, bootstrap: str, partitions: int, max_entities: int
 ) -> LogTruth:
     """Read both topics from their beginning to their present end. Raises Unavailable."""
-    recipe = pipeline.recipe(max_entities)
+    bounds = Bounds(max_entities, Settings().shards.max_event_ids_per_partition)
+    recipe = pipeline.recipe(bounds)
     states = [PartitionState(recipe, partition) for partition in range(partitions)]
     source = KafkaSource(bootstrap)
     await source.start({(topic, one): None for topic in recipe.topics for one in range(partitions)})

@@ -32,7 +32,7 @@ from freshrank.benchmarks.workload import CATEGORIES, ITEMS, KIND_SHARES, KINDS
 from freshrank.deploy.host import settle
 from freshrank.deploy.settings import Settings
 from freshrank.examples.shoppers import ShopEvent
-from freshrank.feature_actors.labelling import Recipe
+from freshrank.feature_actors.labelling import Bounds, Recipe
 from freshrank.feature_actors.partition import PartitionState
 from freshrank.feature_actors.recovery import recover
 from freshrank.feature_actors.saver import Saver
@@ -100,7 +100,9 @@ class Shop:
     def __init__(self, users: int) -> None:
         pipeline = shop_file().load()
         # A quarter more than there are, so that nobody is evicted.
-        self.recipe: Recipe = pipeline.recipe(users * 5 // 4 // PARTITIONS)
+        self.recipe: Recipe = pipeline.recipe(
+            Bounds(users * 5 // 4 // PARTITIONS, event_ids=500_000)
+        )
         self.states = {one: PartitionState(self.recipe, one) for one in range(PARTITIONS)}
         self.users = users
         self._rng = np.random.default_rng(0)

@@ -29,6 +29,7 @@ from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import LearnerSettings, ServeSettings
 from freshrank.deploy.settings import ShardSettings as ShardSection
 from freshrank.feature_actors.codec import Codec, record_type
+from freshrank.feature_actors.labelling import Bounds
 from freshrank.feature_actors.pressure import Limits as ShardLimits
 from freshrank.feature_actors.shard import Shard
 from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings
@@ -94,7 +95,7 @@ def shard(
     partitions: Sequence[int],
     settings: ShardSettings,
     parts: ShardParts,
-    max_entities: int,
+    bounds: Bounds,
 ) -> tuple[Shard, Follower | None]:
     """A shard, and what keeps its weights new where it computes gradients; neither is started."""
     follower: Follower | None = None
@@ -118,7 +119,12 @@ def shard(
         clock=parts.clock,
         alerts=parts.alerts,
     )
-    return Shard(pipeline.recipe(max_entities), partitions, ports, settings), follower
+    return Shard(pipeline.recipe(bounds), partitions, ports, settings), follower
+
+
+def bounds(settings: ShardSection) -> Bounds:
+    """What the settings say, in the words of a partition."""
+    return Bounds(settings.max_entities_per_partition, settings.max_event_ids_per_partition)
 
 
 def shard_settings(settings: ShardSection, name: str, *, lock_step: bool = False) -> ShardSettings:
@@ -167,6 +173,7 @@ def scoring_service(
             show=settings.show,
             wait_timeout_s=settings.wait_timeout_ms / 1000,
             max_start_lag_ms=settings.max_start_lag_ms,
+            max_start_wait_ms=settings.max_start_wait_ms,
             limits=limits,
         ),
         ServiceParts(

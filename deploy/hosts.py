@@ -63,10 +63,13 @@ class LearnerHost(Host[LearnerActor]):
         """How far each partition's examples are contained in the newest version."""
         return await (await self._working()).applied()
 
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Box]:
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Box]:
         """See `ParameterSource`."""
         learner = await self._working()
-        return self._boxes.pack(await learner.newer_than(version, timeout_s))
+        deltas = await learner.newer_than(version, timeout_s, refused)
+        return self._boxes.pack(deltas, anew=refused is not None)
 
     async def status(self) -> Status:
         """The learner's figures."""
@@ -153,7 +156,7 @@ class ShardHost(Host[FeatureShard]):
                 clock=SystemClock(),
                 alerts=site.alerts(f"shard-{index}", self._sink),
             ),
-            settings.max_entities_per_partition,
+            assembly.bounds(settings),
         )
         return FeatureShard(shard, [follower] if follower else [])
 

@@ -91,7 +91,7 @@ class LocalParts:
                 board=self._board,
                 clock=world.clock,
             ),
-            settings.max_entities_per_partition,
+            assembly.bounds(settings),
         )
         assert follower is not None  # there are parameters to follow
         return shard, follower

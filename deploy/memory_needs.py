@@ -10,6 +10,7 @@ from pathlib import Path
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
+from freshrank.feature_actors import dedup
 from freshrank.feature_actors.plan import FeaturePlan
 from freshrank.feature_actors.pressure import Limits
 from freshrank.feature_actors.table import ROOM
@@ -55,11 +56,7 @@ class Memory:
 
 
 def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]:
-    """All that a system on one machine may come to hold, the largest first.
-
-    Left out is what no setting bounds: the ids of events that were seen, some 100 bytes for each
-    event within the stream's `dedup_within`.
-    """
+    """All that a system on one machine may come to hold, the largest first."""
     shards, copies = settings.shards, settings.shards.count + settings.serve.replicas
     layout, model = pipeline.encoder.layout, pipeline.bound_model
     entities = shards.max_entities_per_partition
@@ -71,7 +68,7 @@ def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]
     weights = 4 * model.rows.width
     # Twice: a checkpoint is a copy, without the index.
     learned = 2 * (weights * (1 + pipeline.optimizer.state_per_weight) + _ROW_BYTES) + _INDEX_BYTES
-    ids = settings.learner.max_rows
+    ids, seen = settings.learner.max_rows, shards.max_event_ids_per_partition
     found = [
         Need("the programs", _BASE_BYTES + (copies + 1) * _PART_BYTES),
         Need(
@@ -81,6 +78,12 @@ def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]
         Need(
             "the copy of a snapshot in each shard",
             shards.count * int(entities * row * SPARE), _ENTITIES, entities,
+        ),
+        # Once more in each shard: while one partition's are sorted out, both copies are there.
+        Need(
+            f"{seen:,} ids of events in each partition",
+            (partitions + shards.count) * dedup.bytes_at_most(seen, shards.poll_max_records),
+            "shards.max_event_ids_per_partition", seen,
         ),
         Need("the learner's table", ids * learned, "learner.max_rows", ids),
         Need(

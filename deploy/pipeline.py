@@ -13,7 +13,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.definitions import FeatureView, Stream
 from freshrank.feature_actors.encoder import InputEncoder
-from freshrank.feature_actors.labelling import Recipe
+from freshrank.feature_actors.labelling import Bounds, Recipe
 from freshrank.feature_actors.labels import Joined, Labelled
 from freshrank.feature_actors.plan import FeaturePlan
 from freshrank.feature_actors.served import Served
@@ -184,8 +184,8 @@ class Pipeline:
         parts = (self.plan.fingerprint, self.encoder.fingerprint, repr(self.label))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
-    def recipe(self, max_entities: int) -> Recipe:
-        """What a shard computes of each partition, with room for so many entities in each."""
+    def recipe(self, bounds: Bounds) -> Recipe:
+        """What a shard computes of each partition, and keeps of it."""
         return Recipe(
             stream=self.stream,
             plan=self.plan,
@@ -194,7 +194,7 @@ class Pipeline:
             topics=self.topics,
             fingerprint=self.fingerprint,
             row_key=self.served.key,
-            max_entities=max_entities,
+            bounds=bounds,
         )
 
     def describe(self) -> str:

@@ -61,10 +61,21 @@ _CLUSTER_TIMEOUT_S = 5.0
 def connect(address: str | None) -> None:
     """Start Ray on this machine, or join the cluster at `address`. Blocks for some seconds.
 
-    `ray_environment.prepare` comes before the import of this module.
+    `ray_environment.prepare` comes before the import of this module. Raises Unavailable when Ray
+    does not come up, ConfigError when there is no such cluster.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # `Screen` says what goes on
     if address is None:
+        _start_ray()
+        return
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise _no_cluster(address, str(error).partition("\n")[0]) from error
+
+
+def _start_ray() -> None:
+    try:
         # A signal to our group would end its processes before they write down what they know.
         with children_apart():
             ray.init(
@@ -73,11 +84,13 @@ def connect(address: str | None) -> None:
                 logging_level=logging.ERROR,
                 object_store_memory=_OBJECT_STORE_BYTES,
             )
-        return
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:
-        raise _no_cluster(address, str(error).partition("\n")[0]) from error
+    except Exception as error:
+        # Of these, the first two have no narrower type: Ray has waited for its own processes.
+        if type(error) not in (Exception, RuntimeError, TimeoutError):
+            raise
+        said = str(error).partition("\n")[0].rstrip(".")
+        fix = "Start again when the machine is less busy; its logs: /tmp/ray/session_latest/logs"
+        raise Unavailable("ray", f"it did not come up ({said}). {fix}") from error
 
 
 def check_address(address: str | None) -> None:

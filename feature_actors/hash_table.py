@@ -18,15 +18,20 @@ _FULL_EIGHTHS = 5
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
+def places(entries: int) -> int:
+    """How many a table for so many entries has, of 16 bytes each."""
+    wanted = 2 * entries * 8 // _FULL_EIGHTHS
+    return max(_LEAST_SLOTS, 1 << wanted.bit_length())
+
+
 def blank(entries: int) -> Ints:
     """An empty table int64[s, 2] (id, value) that holds twice `entries` before it is full."""
-    wanted = 2 * entries * 8 // _FULL_EIGHTHS
-    return np.zeros((max(_LEAST_SLOTS, 1 << wanted.bit_length()), 2), dtype=np.int64)
+    return np.zeros((places(entries), 2), dtype=np.int64)
 
 
-def room(table: Ints) -> int:
-    """How many entries the table may hold."""
-    return len(table) * _FULL_EIGHTHS // 8
+def room(places: int) -> int:
+    """How many entries a table of so many may hold."""
+    return places * _FULL_EIGHTHS // 8
 
 
 def entries_of(table: Ints) -> Ints:
@@ -47,7 +52,7 @@ def _place(table: Ints, key: np.int64) -> int:
 
 @lean_kernel
 def insert(table: Ints, entries: Ints) -> None:
-    """Put `entries` int64[m, 2] with distinct ids, none of them 0, into a table with room."""
+    """Put `entries` int64[m, 2], no id of them 0, into a table with room; of equals the last."""
     for i in range(len(entries)):
         place = _place(table, entries[i, 0])
         table[place, 0] = entries[i, 0]
@@ -81,16 +86,26 @@ def assign(table: Ints, ids: Ints, offered: Ints, out: Ints, firsts: Ints) -> in
 
 
 @lean_kernel
-def mark(table: Ints, ids: Ints, times: Ints, horizon_newest: Ints, fresh: Bools) -> None:
-    """Fill `fresh` in order, for a table of ids and times, which gets those that are.
+def mark(table: Ints, log: Ints, ids: Ints, times: Ints, state: Ints, fresh: Bools) -> None:
+    """Fill `fresh` in order, for a table of places in `log` int64[r, 2] (id, time).
 
-    `horizon_newest` int64[2] holds the horizon and the newest time so far, which is moved.
+    What is fresh is added to both. `state` int64[5] holds the horizon, the most ids that are known
+    at once, and, which are moved, the newest time, how much of the log is used, and how many ids
+    have become unknown before their time.
     """
+    horizon, most = state[0], state[1]
     for i in range(len(ids)):
-        horizon_newest[1] = max(horizon_newest[1], times[i])
+        state[2] = max(state[2], times[i])
+        oldest, used = state[2] - horizon, state[3]
         place = _place(table, ids[i])
-        known = table[place, 0] != 0
-        fresh[i] = not known or table[place, 1] < horizon_newest[1] - horizon_newest[0]
+        at = table[place, 1]
+        known = table[place, 0] != 0 and at >= used - most
+        fresh[i] = not known or log[at, 1] < oldest
         if fresh[i]:
             table[place, 0] = ids[i]
-            table[place, 1] = times[i]
+            table[place, 1] = used
+            log[used, 0] = ids[i]
+            log[used, 1] = times[i]
+            if used >= most and log[used - most, 1] >= oldest:
+                state[4] += 1
+            state[3] = used + 1

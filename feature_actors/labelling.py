@@ -27,6 +27,16 @@ _RANK_BITS = 16
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of what is kept of each partition."""
+
+    entities: int
+    """Beyond it, those without events for longest are dropped."""
+    event_ids: int
+    """Beyond it, the oldest are forgotten before `Stream.dedup_within` has passed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """What is computed of each partition: a pipeline's definitions, compiled."""
 
@@ -41,8 +51,7 @@ class Recipe:
     """Of all definitions: snapshots of others are refused."""
     row_key: Callable[[str], bytes]
     """The online store's key of an entity."""
-    max_entities: int
-    """A partition's bound; beyond it, those without events for longest are dropped."""
+    bounds: Bounds
 
 
 def labelled(recipe: Recipe, columns: Columns, applied: Applied) -> LabelledRows:

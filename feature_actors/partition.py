@@ -44,6 +44,8 @@ class Counters:
     examples: int = 0
     positives: int = 0
     evicted: int = 0
+    ids_forgotten: int = 0
+    """Of events, before `Stream.dedup_within` had passed: there were more than are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class PartitionState:
         self.recipe = recipe
         self.partition = partition
         self.counters = Counters()
-        self.table = EntityTable(recipe.plan, recipe.max_entities)
+        self.table = EntityTable(recipe.plan, recipe.bounds.entities)
         self.dirty = DirtySlots()
         """Rows that the online store has not got."""
         self.evicted: list[str] = []
@@ -73,7 +75,7 @@ class PartitionState:
         self._cut = [0] * len(recipe.topics)
         self._stops: list[Cut] = []
         self._codec = Codec(recipe.stream)
-        self._dedup = Deduplicator(recipe.stream.dedup_within_ms)
+        self._dedup = Deduplicator(recipe.stream.dedup_within_ms, recipe.bounds.event_ids)
         layout = recipe.encoder.layout
         self._widths = (len(layout.dense), layout.id_width)
         self.outbox = Outbox(partition, self.cut, *self._widths)
@@ -89,9 +91,10 @@ class PartitionState:
 
     @property
     def nbytes(self) -> int:
-        """Memory held, roughly: rows, examples and what waits for its label."""
+        """Memory held, roughly: rows, ids of events, examples and what waits for its label."""
+        rows = len(self.table) * self.recipe.plan.bytes_per_entity
         joiner = self.joiner.nbytes if self.joiner else 0
-        return len(self.table) * self.recipe.plan.bytes_per_entity + self.outbox.nbytes + joiner
+        return rows + self._dedup.nbytes + self.outbox.nbytes + joiner
 
     @property
     def replaying(self) -> bool:
@@ -183,9 +186,11 @@ class PartitionState:
             raise SnapshotError(f"a snapshot of partition {meta['partition']}, not {partition}")
         state = cls(recipe, partition)
         state.table = EntityTable.restore(
-            recipe.plan, recipe.max_entities, part_of(arrays, "table")
+            recipe.plan, recipe.bounds.entities, part_of(arrays, "table")
         )
-        state._dedup = Deduplicator.restore(recipe.stream.dedup_within_ms, part_of(arrays, "dedup"))
+        state._dedup = Deduplicator.restore(
+            recipe.stream.dedup_within_ms, recipe.bounds.event_ids, part_of(arrays, "dedup")
+        )
         # Its own copy: examples may wait for long, and would keep all of the file in memory.
         state.outbox.load({name: one.copy() for name, one in part_of(arrays, "outbox").items()})
         if state.joiner is not None:
@@ -210,7 +215,9 @@ class PartitionState:
         # old to be known again, or to count as labels.
         stamps_ms = batch.timestamps_ms[np.searchsorted(batch.offsets, columns.offsets)]
         times_ms = np.minimum(columns.event_times_ms, stamps_ms)
+        forgotten = self._dedup.forgotten
         fresh = self._dedup.fresh(columns.hashed(recipe.stream.id), times_ms)
+        counters.ids_forgotten += self._dedup.forgotten - forgotten
         if not fresh.all():
             counters.duplicates += int(len(fresh) - fresh.sum())
             columns, times_ms = columns.take(np.flatnonzero(fresh)), times_ms[fresh]

@@ -152,7 +152,7 @@ class EntityTable:
     def _assign(self, columns: Columns) -> Ints:
         """The slot of each event's entity; a new entity gets a free one."""
         count = len(columns)
-        if len(self) + count > hash_table.room(self._slots):
+        if len(self) + count > hash_table.room(len(self._slots)):
             larger = hash_table.blank(len(self) + count)
             hash_table.insert(larger, hash_table.entries_of(self._slots))
             self._slots = larger

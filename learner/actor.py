@@ -157,11 +157,13 @@ class LearnerActor:
         self._published()
         return dict(self._learner.applied)
 
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Delta]:
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Delta]:
         """See `ParameterSource`. Raises Unavailable before `start` and after `stop`."""
         deltas = self._published()
         await self.ping()
-        return await deltas.newer_than(version, timeout_s)
+        return await deltas.newer_than(version, timeout_s, refused)
 
     async def freeze(self) -> None:
         """Keep a copy of the present weights for comparison (where examples are sent)."""
@@ -185,8 +187,8 @@ class LearnerActor:
     async def save(self) -> None:
         """Write a checkpoint of this moment; what it covers becomes durable.
 
-        A disk that does not take it shows in the status; the older ones stay, the shards keep
-        their examples, and learning goes on.
+        What is pending is learned first. A disk that does not take it shows in the status; the
+        older ones stay, the shards keep their examples, and learning goes on.
         """
         if self._store is not None:
             await asyncio.shield(self._save(self._store))
@@ -194,6 +196,7 @@ class LearnerActor:
     async def _save(self, store: SnapshotStore) -> None:
         async with self._saving:
             async with self._lock:
+                await self._step()
                 checkpoint = await self._offload(checkpoints.take, self._learner)
                 moment = self._clock.monotonic()
             try:

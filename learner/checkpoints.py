@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from freshrank.actors.disk import Piece
-from freshrank.actors.errors import DefinitionChanged, SnapshotError
+from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
 from freshrank.actors.messages import Cut, Span, Version
 from freshrank.actors.protocols import JsonValue, SnapshotStore
 from freshrank.actors.snapshots import pack, unpack_for
@@ -46,7 +46,13 @@ def fingerprint(learner: Learner) -> str:
 
 
 def take(learner: Learner) -> Checkpoint:
-    """Copy the state. What is pending is left out: the shards still hold it."""
+    """Copy the state.
+
+    Raises ProgressError while something is pending: the guard's memory already contains what it
+    has judged, and a learner restarted from such a copy would judge it again.
+    """
+    if learner.accepted.cuts != learner.applied:
+        raise ProgressError("a checkpoint of a learner with pending spans; step before")
     table = learner.weights.table
     return Checkpoint(
         fingerprint=fingerprint(learner),

@@ -31,15 +31,11 @@ def _sum_at(keys: Ints, rows: Floats, width: int, positions: Ints) -> np.uint64:
 
 
 def sum_at(keys: Ints, rows: Floats, width: int, positions: Ints) -> int:
-    """The sum over the rows at `positions` (-1: none), of the first `width` columns of each."""
-    return int(_sum_at(keys, rows, width, positions))
-
-
-def sum_of(keys: Ints, rows: Floats) -> int:
-    """The sum over whole rows, float32[len(keys), width].
+    """The sum over the rows at `positions` (-1: none), of the first `width` columns of each.
 
     >>> keys, rows = np.array([3, 4]), np.array([[0.5], [1.5]], np.float32)
-    >>> (sum_of(keys[:1], rows[:1]) + sum_of(keys[1:], rows[1:])) % 2**64 == sum_of(keys, rows)
+    >>> both, first, second = (sum_at(keys, rows, 1, np.array(at)) for at in ([0, 1], [0], [1]))
+    >>> (first + second) % 2**64 == both
     True
     """
-    return sum_at(keys, rows, rows.shape[1], np.arange(len(keys)))
+    return int(_sum_at(keys, rows, width, positions))

@@ -43,7 +43,7 @@ class StepSettings:
     """... or this long after the first of them."""
     max_staleness_steps: int = 64
     """A gradient of weights older than this is refused."""
-    max_rows: int = 10_000_000
+    max_rows: int = 2_000_000
     """Beyond it the least recently updated rows are dropped. A row of a DeepFM with 8
     dimensions and FTRL takes 108 bytes, and 24 for id, age and index."""
 

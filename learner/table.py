@@ -202,17 +202,21 @@ class KeyedTable:
         """Set whole rows, float32[len(keys), width + state_width]; `keys` are distinct."""
         known, positions = self._size, self._place(keys)
         self._count(positions[positions < known], -1)
-        self._rows[positions] = rows
-        self._stamps[positions] = stamps
+        self._rows[positions], self._stamps[positions] = rows, stamps
         self._count(positions, 1)
 
     def remove(self, keys: Ints) -> None:
         """Forget `keys`, distinct (unknown ones are passed over)."""
         if len(keys):
             self._count(self.find(keys), -1)
-            self._size = _remove_all(
-                self._index, self._keys, self._rows, self._stamps, self._size, keys
-            )
+            self._drop(keys)
+
+    def exchange(self, gone: Ints, keys: Ints, rows: Floats, expected: int) -> None:
+        """`remove` and `put` at the cost of no hash; `expected` is what `expected_after` gave."""
+        self._drop(gone)
+        positions = self._place(keys)
+        self._rows[positions], self._stamps[positions] = rows, 0
+        self._expected = expected
 
     def oldest(self, count: int) -> Ints:
         """int64[count]: the ids with the least stamps, ascending (ties: the lesser id first)."""
@@ -237,19 +241,23 @@ class KeyedTable:
         """What `checksum` should give: kept up with every change, a hash or two a changed row."""
         return self._expected
 
+    def expected_after(self, gone: Ints, keys: Ints, rows: Floats) -> int:
+        """What `expected_checksum` would be were `gone` removed, then `rows` put under `keys`."""
+        positions = self.find(keys)
+        if len(gone):
+            positions = np.union1d(positions, self.find(gone))
+        added = sum_at(keys, rows, self.init.width, np.arange(len(keys)))
+        return (self._expected - self._sum_at(positions) + added) % 2**64
+
     def checksum(self) -> int:
         """64 bits over ids and the first ``init.width`` columns, whatever their order."""
-        return self.checksum_at(np.arange(self._size))
+        return self._sum_at(np.arange(self._size))
 
     def recount(self) -> bool:
         """Expect from here on what is there; False when it is not what was expected so far."""
         found, expected = self.checksum(), self._expected
         self._expected = found
         return found == expected
-
-    def checksum_at(self, positions: Ints) -> int:
-        """The part of the rows at `positions` (-1: none) in the checksum."""
-        return sum_at(self._keys, self._rows, self.init.width, positions)
 
     def _place(self, keys: Ints) -> Ints:
         """As `reach`, without counting what was added."""
@@ -261,8 +269,16 @@ class KeyedTable:
         self._stamps[known : self._size] = 0
         return positions
 
+    def _drop(self, gone: Ints) -> None:
+        self._size = _remove_all(
+            self._index, self._keys, self._rows, self._stamps, self._size, gone
+        )
+
+    def _sum_at(self, positions: Ints) -> int:
+        return sum_at(self._keys, self._rows, self.init.width, positions)
+
     def _count(self, positions: Ints, sign: int) -> None:
-        self._expected = (self._expected + sign * self.checksum_at(positions)) % 2**64
+        self._expected = (self._expected + sign * self._sum_at(positions)) % 2**64
 
     def _reserve(self, size: int) -> None:
         """Make room for `size` rows, doubling, so that growth costs O(1) a row."""

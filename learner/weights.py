@@ -9,7 +9,6 @@ import xxhash
 
 from freshrank.actors.errors import ChecksumMismatch, ProgressError
 from freshrank.actors.messages import Delta, Floats, Inputs, Version
-from freshrank.learner.checksum import sum_of
 from freshrank.learner.models import Model, sigmoid
 from freshrank.learner.pooling import field_starts
 from freshrank.learner.table import KeyedTable
@@ -40,11 +39,12 @@ class ModelWeights:
         """
         self._check(delta)
         table = KeyedTable(self.model.rows) if delta.base is None else self.table
-        expected = delta.checksum
-        if expected is not None and expected != _combined(delta.dense, _after(table, delta)):
-            raise ChecksumMismatch(f"{delta.base} -> {delta.version} does not give {expected}")
-        table.remove(delta.evicted)
-        table.put(delta.keys, delta.rows)
+        after = table.expected_after(delta.evicted, delta.keys, delta.rows)
+        if delta.checksum not in (None, _combined(delta.dense, after)):
+            raise ChecksumMismatch(
+                f"{delta.base} -> {delta.version} does not give {delta.checksum}"
+            )
+        table.exchange(delta.evicted, delta.keys, delta.rows, after)
         self.table = table
         self.dense = delta.dense
         self.version = delta.version
@@ -104,12 +104,3 @@ class ModelWeights:
 def _combined(dense: Floats, table: int) -> str:
     payload = np.ascontiguousarray(dense).tobytes() + table.to_bytes(8, "little")
     return xxhash.xxh64_hexdigest(payload)
-
-
-def _after(table: KeyedTable, delta: Delta) -> int:
-    """The checksum that `table` would have with `delta`."""
-    positions = table.find(delta.keys)
-    if len(delta.evicted):
-        positions = np.union1d(positions, table.find(delta.evicted))
-    rest = table.expected_checksum - table.checksum_at(positions)
-    return (rest + sum_of(delta.keys, delta.rows)) % 2**64

@@ -42,7 +42,8 @@ def build_app(factory: ServiceFactory, shortcuts: Handlers | None = None) -> Sta
     """The ASGI application of one replica; `shortcuts` takes what may be answered without it.
 
     Its service is made, and begins to follow the learner, when the application starts up, on the
-    event loop that will serve; it stops with the application.
+    event loop that will serve; it stops with the application. A start waits, for a while, until
+    weights and store are there.
     """
     handlers: Handlers = {} if shortcuts is None else shortcuts
 
@@ -50,6 +51,7 @@ def build_app(factory: ServiceFactory, shortcuts: Handlers | None = None) -> Sta
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         service = await factory()
         service.start()
+        await service.until_ready()  # whoever runs the application sends requests after that
         routes = Routes(service).table()
         app.router.routes.extend(routes)
         handlers["POST", _HOT] = next(one.endpoint for one in routes if one.path == _HOT)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import RequestError, StaleParameters
 from freshrank.actors.messages import Cut, Version
 from freshrank.actors.protocols import JsonValue
+
+# Seconds between two looks at whether a new replica is ready: small beside the seconds that its
+# process takes to come up.
+_LOOK_S = 0.05
 
 
 class FollowedModel(Protocol):
@@ -86,6 +90,15 @@ async def wait_for_age(
             known = "no weights have arrived" if age is None else f"the newest are {age} ms old"
             reason = f"at most {longest_ms} ms are wanted, {known}, after {timeout_s} s"
             raise RequestError("max_model_age_ms", reason, status=409) from error
+
+
+async def wait_to_be_ready(
+    missing: Callable[[], Awaitable[Mapping[str, str]]], timeout_s: float, clock: Clock
+) -> None:
+    """Come back when nothing is missing, or after `timeout_s`."""
+    deadline = clock.monotonic() + timeout_s
+    while clock.monotonic() < deadline and await missing():
+        await clock.sleep(_LOOK_S)
 
 
 class Admission:

@@ -37,7 +37,13 @@ from freshrank.serve.answers import (
 from freshrank.serve.events import EventKey, records
 from freshrank.serve.feature_reader import FeatureReader, StoredRow
 from freshrank.serve.metrics import ServeMetrics
-from freshrank.serve.model import Admission, FollowedModel, wait_for_age, wait_for_version
+from freshrank.serve.model import (
+    Admission,
+    FollowedModel,
+    wait_for_age,
+    wait_for_version,
+    wait_to_be_ready,
+)
 from freshrank.serve.schema import (
     TEXT_BOUND,
     Limits,
@@ -76,6 +82,8 @@ class ServiceSettings:
     wait_timeout_s: float = 1.0
     max_start_lag_ms: int = 1_000
     """A replica is not ready before its weights have once been so close to the learner's."""
+    max_start_wait_ms: int = 10_000
+    """... and is given no request before it is ready, or has waited for so long."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -119,6 +127,11 @@ class ScoringService:
         """Begin to follow the learner. Called on the event loop that will serve."""
         self._following = asyncio.create_task(self._parts.model.run(), name="follow the learner")
         self._posting = asyncio.create_task(self._post_figures(), name="post figures")
+
+    async def until_ready(self) -> None:
+        """Come back when ready, or to answer with what there is after `max_start_wait_ms`."""
+        timeout_s = self.settings.max_start_wait_ms / 1000.0
+        await wait_to_be_ready(self.readiness, timeout_s, self._parts.clock)
 
     async def stop(self) -> None:
         """Flush the impressions and leave."""

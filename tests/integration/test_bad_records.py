@@ -23,6 +23,7 @@ from freshrank.feature_actors.actor import FeatureShard
 from freshrank.feature_actors.kafka_sink import KafkaSink
 from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.kafka_topics import ensure_topics
+from freshrank.feature_actors.labelling import Bounds
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
 from freshrank.feature_actors.shard import Shard
 from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings
@@ -103,7 +104,9 @@ async def read_all(
         clock=SystemClock(),
     )
     settings = ShardSettings(snapshot_interval_s=0.5)
-    shard = Shard(made.recipe(max_entities=1_000), range(PARTITIONS), ports, settings)
+    shard = Shard(
+        made.recipe(Bounds(entities=1_000, event_ids=100_000)), range(PARTITIONS), ports, settings
+    )
     actor = FeatureShard(shard)
     await actor.start()
     async with asyncio.timeout(PATIENCE_S):

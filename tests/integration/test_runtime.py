@@ -47,7 +47,9 @@ class Source:
     def __init__(self, width: int) -> None:
         self.width = width
 
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Delta]:
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Delta]:
         newest = Version(1, 7)
         return [] if version == newest else [delta(newest, self.width)]
 
@@ -70,8 +72,11 @@ class FakeLearner:
             raise KeyError("a mistake of ours")
         return Progress(True, False, (partition,), (), Version(1, 7))
 
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Box]:
-        return self._boxes.pack(await self._source.newer_than(version, timeout_s))
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Box]:
+        deltas = await self._source.newer_than(version, timeout_s, refused)
+        return self._boxes.pack(deltas, anew=refused is not None)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

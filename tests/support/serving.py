@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import numpy as np
 
-from freshrank.actors.clock import SystemClock
+from freshrank.actors.clock import Clock, SystemClock
 from freshrank.actors.errors import BadRecord, StaleParameters, Unavailable
 from freshrank.actors.messages import Cut, Floats, Inputs, Ints, Version
 from freshrank.actors.protocols import JsonValue, ServedFeatures
@@ -120,8 +120,10 @@ class ReplicaUnderTest:
         served: ServedFeatures | None = None,
         model: FakeModel | None = None,
         event_schema: Mapping[str, JsonValue] | None = None,
+        clock: Clock | None = None,
+        max_start_wait_ms: int = 0,
     ) -> None:
-        clock = SystemClock()
+        clock = clock or SystemClock()
         self.log = MemoryLog(4)
         self.store = Outage()
         self.model = model or FakeModel()
@@ -133,6 +135,7 @@ class ReplicaUnderTest:
             impressions_topic="shop.impressions",
             layout="abc",
             event_schema=event_schema or EVENT_SCHEMA,
+            max_start_wait_ms=max_start_wait_ms,
             limits=limits or Limits(),
         )
         self.parts = ServiceParts(

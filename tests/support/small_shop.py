@@ -22,7 +22,7 @@ from freshrank.feature_actors.definitions import (
     col,
 )
 from freshrank.feature_actors.encoder import InputEncoder
-from freshrank.feature_actors.labelling import Recipe
+from freshrank.feature_actors.labelling import Bounds, Recipe
 from freshrank.feature_actors.labels import Joined, Labelled
 from freshrank.feature_actors.partition import PartitionState
 from freshrank.feature_actors.plan import FeaturePlan
@@ -59,7 +59,9 @@ JOINED = Joined(positive=col.type == "order", on="item", within="30s", grace="2s
 LABELLED = Labelled(positive=col.type == "order")
 
 
-def recipe(label: Joined | Labelled | None = JOINED, max_entities: int = 1_000) -> Recipe:
+def recipe(
+    label: Joined | Labelled | None = JOINED, max_entities: int = 1_000, event_ids: int = 1_000
+) -> Recipe:
     plan = FeaturePlan([Activity])
     return Recipe(
         stream=events,
@@ -69,7 +71,7 @@ def recipe(label: Joined | Labelled | None = JOINED, max_entities: int = 1_000) 
         topics=("events", "shown") if isinstance(label, Joined) else ("events",),
         fingerprint=f"shop {plan.fingerprint} {label!r}",
         row_key=lambda name: row_key("shop", plan, name),
-        max_entities=max_entities,
+        bounds=Bounds(max_entities, event_ids),
     )
 
 

@@ -23,10 +23,14 @@ class Script:
     def __init__(self, *answers: list[Delta] | Exception) -> None:
         self.answers = deque(answers)
         self.asked: list[Version | None] = []
+        self.refused: list[Version | None] = []
         self.exhausted = asyncio.Event()
 
-    async def newer_than(self, version: Version | None, timeout_s: float) -> list[Delta]:
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Delta]:
         self.asked.append(version)
+        self.refused.append(refused)
         if not self.answers:
             self.exhausted.set()
             await asyncio.Event().wait()
@@ -260,7 +264,7 @@ def test_a_delta_that_was_damaged_on_its_way_is_not_applied_and_a_snapshot_is_fe
     copy.give([replace(good, rows=good.rows * 1.5)])
     assert copy.follower.differs
     assert copy.weights.version == Version(1, 1), "what it holds is still that version, and tells"
-    assert copy.source.asked[-1] is None
+    assert (copy.source.asked[-1], copy.source.refused[-1]) == (None, Version(1, 2))
     assert copy.alerts.status()["by_kind"] == {"weights_differ": 1}
     copy.give([copy.snapshot(), copy.next(7)])
     copy.check_equal()
@@ -328,6 +332,24 @@ def test_a_snapshot_that_is_damaged_too_is_asked_for_again_after_growing_waits()
     assert copy.clock.slept[-1] > 10 * copy.clock.slept[0]
     copy.give([copy.snapshot()])
     copy.check_equal()
+
+
+def test_weights_that_differ_again_and_again_are_repaired_at_growing_intervals() -> None:
+    """Each snapshot fits, and no delta that follows it does."""
+    copy = Copy()
+    copy.give([copy.whole(1, 0)])
+    for _ in range(12):
+        good = copy.next(6)
+        copy.give([replace(good, rows=good.rows * 1.5)], [copy.snapshot()])
+    copy.check_equal()
+    first, *_, last = copy.clock.slept
+    assert 0.05 <= first <= 0.1, "the first repair is soon"
+    assert 15.0 <= last <= 30.0
+    copy.clock.ms += 61_000
+    good = copy.next(6)
+    copy.give([replace(good, rows=good.rows * 1.5)], [copy.snapshot()])
+    copy.check_equal()
+    assert copy.clock.slept[-1] <= 0.1, "a minute without any is a new beginning"
 
 
 def test_a_damaged_replica_still_waits_for_a_new_epoch_to_have_learned_as_much() -> None:

@@ -105,9 +105,22 @@ def test_followers_that_come_together_share_one_snapshot() -> None:
     asyncio.run(scenario())
 
 
-def test_a_snapshot_is_not_given_away_for_ever() -> None:
-    """Whoever could not use what followed it gets another one."""
+def test_who_refused_something_gets_a_snapshot_of_later_or_made_later() -> None:
+    async def scenario() -> None:
+        publisher = Publisher()
+        await publisher.log.newer_than(None, LONG_S)
+        publisher.publish(2)
+        fresh = await publisher.log.newer_than(None, LONG_S, Version(1, 1))
+        assert versions(fresh) == [2], "what was refused is not in it"
+        assert publisher.snapshots == 2
+        assert (await publisher.log.newer_than(None, LONG_S, Version(1, 1)))[0] is fresh[0]
+        assert versions(await publisher.log.newer_than(None, LONG_S, Version(1, 2))) == [2]
+        assert publisher.snapshots == 3, "it may be the snapshot itself that was refused"
 
+    asyncio.run(scenario())
+
+
+def test_a_snapshot_is_not_given_away_for_ever() -> None:
     async def scenario() -> None:
         publisher = Publisher()
         await publisher.log.newer_than(None, LONG_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,24 +13,42 @@ from freshrank.deploy.memory_needs import Memory, check, memory_there, needs, to
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
 from freshrank.feature_actors.definitions import Count, FeatureView, col
+from freshrank.learner.models import DeepFM
+from freshrank.learner.optimizers import FTRL, Adagrad, Optimizer
 
 GIB = 1 << 30
 SHOP = shop_file().load()
+
+
+def variant(**changed: Any) -> Pipeline:
+    """The shop, with something else in it."""
+    kept = ("stream", "features", "context", "label", "model", "optimizer")
+    return Pipeline("variant", **{**{name: getattr(SHOP, name) for name in kept}, **changed})
 
 
 def settings(**variables: str) -> Settings:
     return Settings.load(None, {f"FRESHRANK_{name}": value for name, value in variables.items()})
 
 
+# Firmware and kernel keep some of it.
+LAPTOP = Memory(int(7.6 * GIB), "this machine")
+
+
 def test_the_demo_with_its_defaults_starts_on_a_laptop_of_8_gb() -> None:
-    # Firmware and kernel keep some of it.
-    check(SHOP, needs(SHOP, Settings(), 8), Memory(int(7.6 * GIB), "this machine"))
+    check(SHOP, needs(SHOP, Settings(), 8), LAPTOP)
+
+
+@pytest.mark.parametrize("optimizer", [Adagrad(), FTRL()], ids=repr)
+def test_so_does_a_deepfm(optimizer: Optimizer) -> None:
+    deep = variant(model=DeepFM(), optimizer=optimizer)
+    check(deep, needs(deep, Settings(), 8), LAPTOP)
 
 
 @pytest.mark.parametrize(
     ("variables", "partitions"),
     [
         ({"SHARDS__MAX_ENTITIES_PER_PARTITION": "500000"}, 8),
+        ({"SHARDS__MAX_EVENT_IDS_PER_PARTITION": "2000000"}, 8),
         ({"LEARNER__MAX_ROWS": "20000000"}, 8),
         ({"SHARDS__OUTBOX_MAX_EXAMPLES": "400000"}, 8),
         ({"SHARDS__COUNT": "2"}, 8),
@@ -52,15 +71,7 @@ def test_rows_are_counted_by_what_the_views_declare() -> None:
         entity, source = SHOP.features[0].entity, SHOP.stream
         orders = Count(where=col.type == "order", windows=["30d"], hop="1h")
 
-    wide = Pipeline(
-        "wide",
-        stream=SHOP.stream,
-        features=[*SHOP.features, Wide],
-        context=SHOP.context,
-        label=SHOP.label,
-        model=SHOP.model,
-        optimizer=SHOP.optimizer,
-    )
+    wide = variant(features=[*SHOP.features, Wide])
     found = needs(wide, Settings(), 8)
     more = total(found) - total(needs(SHOP, Settings(), 8))
     # 720 hops of 4 bytes for each of two million entities, here and in Redis.

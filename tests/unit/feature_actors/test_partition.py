@@ -26,6 +26,7 @@ from freshrank.feature_actors.definitions import Count, FeatureView, col
 from freshrank.feature_actors.encoder import InputEncoder
 from freshrank.feature_actors.partition import PartitionState
 from freshrank.feature_actors.plan import FeaturePlan
+from freshrank.feature_actors.shard_status import totals
 
 MADE = recipe()
 OWN_LABELS = recipe(LABELLED)
@@ -78,6 +79,17 @@ def test_duplicates_are_known_across_batches() -> None:
     for begin in (0, 1):
         state.process(batch("events", [event(1, "u1", "view", 7, 1_000)], begin))
     assert views_of(state, "u1", 2_000) == 1.0
+
+
+def test_duplicates_of_ids_beyond_the_bound_count_again_and_that_is_told() -> None:
+    state = PartitionState(recipe(event_ids=2), 0)
+    for begin, number in enumerate([1, 2, 3, 3, 1]):
+        state.process(batch("events", [event(number, "u1", "view", 7, 1_000)], begin))
+        state = PartitionState.restore(state.recipe, 0, packed(state))
+    assert (state.counters.events, state.counters.duplicates) == (4, 1)
+    assert state.counters.ids_forgotten == 2
+    assert totals({0: state})["ids_forgotten"] == 2
+    assert views_of(state, "u1", 2_000) == 4.0
 
 
 def test_an_event_whose_clock_is_ahead_does_not_hide_duplicates() -> None:

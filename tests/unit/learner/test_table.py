@@ -128,21 +128,32 @@ def test_a_copy_goes_its_own_way() -> None:
 
 
 OPERATIONS = st.lists(
-    st.tuples(st.booleans(), st.sets(st.integers(-20, 20).filter(bool), min_size=1)), max_size=20
+    st.tuples(
+        st.sampled_from(["put", "remove", "exchange"]),
+        st.sets(st.integers(-20, 20).filter(bool), min_size=1),
+    ),
+    max_size=20,
 )
 
 
 @given(OPERATIONS)
 def test_the_expected_checksum_is_that_of_the_rows_whatever_is_done(
-    operations: list[tuple[bool, set[int]]],
+    operations: list[tuple[str, set[int]]],
 ) -> None:
     table = KeyedTable(RANDOM, state_width=2)
-    for number, (putting, some) in enumerate(operations):
+    for number, (operation, some) in enumerate(operations):
         keys = np.array(sorted(some))
-        if putting:
-            table.put(keys, np.random.default_rng(number).random((len(keys), 6), np.float32))
-        else:
+        rows = np.random.default_rng(number).random((len(keys), 6), np.float32)
+        if operation == "put":
+            table.put(keys, rows)
+        elif operation == "remove":
             table.remove(keys)
+        else:
+            gone, other = keys[::3], table.copy()
+            table.exchange(gone, keys, rows, table.expected_after(gone, keys, rows))
+            other.remove(gone)
+            other.put(keys, rows)
+            assert contents(table.keys, table.rows) == contents(other.keys, other.rows)
         positions = table.reach(keys[::2])
         with table.changing(positions):
             table.rows[positions] += 1.0

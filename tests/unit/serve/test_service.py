@@ -169,6 +169,68 @@ def test_a_new_replica_is_not_ready_before_its_weights_are_close_to_the_learners
     assert asyncio.run(replica.readiness()) == {}, "from there on the age of the weights tells"
 
 
+class Bell(FakeClock):
+    """A clock whose sleepers wake when it rings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rung = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._rung.wait()
+
+    async def ring(self, after_s: float) -> None:
+        self.now += after_s
+        rung, self._rung = self._rung, asyncio.Event()
+        rung.set()
+        await settle()
+
+
+def without_weights() -> FakeModel:
+    model = FakeModel()
+    model.version = None
+    return model
+
+
+def test_a_replica_is_not_started_before_weights_and_store_are_there() -> None:
+    async def story() -> int:
+        clock = Bell()
+        replica = ReplicaUnderTest(model=without_weights(), clock=clock, max_start_wait_ms=10_000)
+        replica.store.away = True
+        started = asyncio.Event()
+
+        async def first_request() -> int:
+            async with replica.client() as client:
+                started.set()
+                return (await client.get("/readyz")).status_code
+
+        asking = asyncio.create_task(first_request())
+        await settle()
+        await clock.ring(1.0)
+        replica.model.version = Version(1, 0)
+        await clock.ring(1.0)
+        assert not started.is_set()
+        replica.store.away = False
+        await clock.ring(1.0)
+        assert started.is_set()
+        return await asking
+
+    assert asyncio.run(story()) == 200
+
+
+def test_without_a_learner_a_replica_starts_after_a_while_all_the_same() -> None:
+    clock = FakeClock()
+    replica = ReplicaUnderTest(model=without_weights(), clock=clock, max_start_wait_ms=10_000)
+    asyncio.run(replica.service.until_ready())
+    assert 10.0 <= clock.now <= 10.1
+
+
+def test_a_replica_that_has_all_that_it_needs_starts_at_once() -> None:
+    clock = FakeClock()
+    asyncio.run(ReplicaUnderTest(clock=clock, max_start_wait_ms=10_000).service.until_ready())
+    assert clock.now == 0.0
+
+
 def test_a_replica_whose_weights_are_not_the_learners_is_not_ready() -> None:
     model = FakeModel()
     assert readiness(model) == {}
