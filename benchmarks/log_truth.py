@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from freshrank.benchmarks.live_system import until_calm
+from freshrank.benchmarks.live_view import LiveView
+from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.feature_actors.kafka_source import KafkaSource
+from freshrank.feature_actors.kafka_topics import partition_count
 from freshrank.feature_actors.online_store import RedisStore
 from freshrank.feature_actors.partition import PartitionState
 
@@ -13,6 +17,8 @@ from freshrank.feature_actors.partition import PartitionState
 _RECORDS = 20_000
 _ROWS = 1_000
 _POLL_S = 0.2
+# Rows of a partition, as the settings have it; beyond all users of a bench.
+_MAX_ENTITIES = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +63,37 @@ async def read_truth(
                 return LogTruth(states)
     finally:
         await source.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a running system holds beside what its log says."""
+
+    wrong_rows: int
+    expected_examples: int
+    learned_examples: int
+
+    @property
+    def lost_examples(self) -> int:
+        """Those that should have been learned, and were not."""
+        return max(self.expected_examples - self.learned_examples, 0)
+
+    @property
+    def doubled_examples(self) -> int:
+        """Those that were learned, and should not have been."""
+        return max(self.learned_examples - self.expected_examples, 0)
+
+
+async def compare(
+    pipeline: Pipeline, outside: Outside, view: LiveView, patience_s: float
+) -> Compared:
+    """Wait until all is read and learned, and read the log again. Raises Unavailable."""
+    await until_calm(view.waiting, patience_s)
+    bootstrap = outside.broker.bootstrap
+    partitions = await partition_count(bootstrap, pipeline.stream.topic)
+    truth = await read_truth(pipeline, bootstrap, partitions, _MAX_ENTITIES)
+    store = RedisStore(outside.redis.url, f"fr:{pipeline.name}")
+    wrong = await truth.wrong_rows(store)
+    await store.close()
+    learner = (await view.statuses())["learner"]
+    return Compared(wrong, truth.examples, learner["examples"])
