@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -19,8 +19,9 @@ import uvloop
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError
+from freshrank.actors.impressions import decode_impression
 from freshrank.actors.messages import Version
-from freshrank.benchmarks.dead_letters import DeadLetters, read_dead_letters
+from freshrank.benchmarks.dead_letters import DeadLetters, read_dead_letters, records
 from freshrank.benchmarks.faults import Fault, Plan, plans
 from freshrank.benchmarks.harm import PATIENCE_S, Harm
 from freshrank.benchmarks.live_system import Application
@@ -39,6 +40,8 @@ USERS = 20_000
 SPOILT_SHARE = 0.01
 # Seconds between two looks for the last dead letters.
 LOOK_S = 1.0
+# Seconds that shoppers go on after all is well: by then nothing of theirs may be lost.
+CALM_S = 5.0
 
 # Before any weights.
 _NONE = Version(0, 0)
@@ -49,27 +52,34 @@ class _Model(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
+    request_id: str
     model: _Model
 
 
 @dataclass(slots=True)
-class Versions:
-    """The weights that answered, one answer after another."""
+class Answers:
+    """The answers to scores, one after another."""
 
-    answers: int = 0
+    count: int = 0
     back: int = 0
-    """Answers of weights older than those of an answer before, or of none."""
+    """Those of weights older than the ones of an answer before, or of none."""
+    storm: set[str] = field(default_factory=set)
+    """Requests that were answered while something went wrong."""
+    calm: set[str] = field(default_factory=set)
+    """Those that were answered after all was well again."""
+    is_calm: bool = False
     _newest: Version = _NONE
 
     def heard(self, status: int, body: bytes) -> None:
-        """Take one answer to a score."""
+        """Take one answer."""
         if status != 200:
             return
-        version = msgspec.json.decode(body, type=_Answer).model.version
-        found = _NONE if version is None else Version.parse(version)
-        self.answers += 1
+        answer = msgspec.json.decode(body, type=_Answer)
+        found = Version.parse(answer.model.version) if answer.model.version else _NONE
+        self.count += 1
         self.back += found < self._newest
         self._newest = max(found, self._newest)
+        (self.calm if self.is_calm else self.storm).add(answer.request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,9 @@ class Survived:
     events: int
     compared: Compared
     letters: DeadLetters
-    versions: Versions
+    answers: Answers
+    logged: frozenset[str]
+    """The requests whose impressions are in the log."""
     disagreements: int
     """Checksums of the replica that were not the learner's."""
     versions_apart: int
@@ -126,13 +138,15 @@ class _Chaos:
     async def run(self, hands: list[Plan]) -> Survived:
         """Hurt it under load, and look at what is left."""
         bootstrap, topic = self._outside.broker.bootstrap, self._pipeline.stream.topic
-        versions = Versions()
+        answers = Answers()
         async with self._view:
             with SteadyStream(bootstrap, topic, EVENTS_PER_S, USERS, SPOILT_SHARE) as stream:
-                async with shoppers(self._port, stream.write, versions.heard):
+                async with shoppers(self._port, stream.write, answers.heard):
                     await _all(self._harm.inflict(plan) for plan in hands)
                     self._say("waiting until all is well")
                     await self._harm.until_ready()
+                    answers.is_calm = True
+                    await asyncio.sleep(CALM_S)
                 await asyncio.to_thread(stream.stop)
             compared = await compare(self._pipeline, self._outside, self._view, PATIENCE_S)
             self._say("compared with the log")
@@ -142,7 +156,8 @@ class _Chaos:
                 events=stream.written,
                 compared=compared,
                 letters=await self._letters(),
-                versions=versions,
+                answers=answers,
+                logged=await asyncio.to_thread(_logged, bootstrap, self._pipeline.topics[1]),
                 disagreements=await self._view.disagreements(),
                 versions_apart=int(Version.parse(learner["version"]) != replica),
             )
@@ -161,6 +176,12 @@ class _Chaos:
         self._console.print(f"{time.monotonic() - self._began:6.1f} s  {line}")
 
 
+def _logged(bootstrap: str, topic: str) -> frozenset[str]:
+    """The requests whose impressions are there. Raises Unavailable, BadRecord."""
+    found = (decode_impression(one.value() or b"") for one in records(bootstrap, topic))
+    return frozenset(one.request_id for one in found)
+
+
 async def _all(works: Iterable[Awaitable[None]]) -> None:
     """Let all run; raises what ends one of them, and ends the others then."""
     tasks = [asyncio.ensure_future(work) for work in works]
@@ -174,14 +195,15 @@ async def _all(works: Iterable[Awaitable[None]]) -> None:
 
 def figures(found: Survived) -> list[Figure]:
     """How much was done, and what must not be."""
-    compared, letters, versions = found.compared, found.letters, found.versions
+    compared, letters, answers = found.compared, found.letters, found.answers
     never = {
         "wrong_values": compared.wrong_rows,
         "lost_examples": compared.lost_examples,
         "doubled_examples": compared.doubled_examples,
         "lost_dead_letters": letters.lost,
         "strange_dead_letters": letters.strange,
-        "versions_back": versions.back,
+        "lost_impressions": len(answers.calm - found.logged),
+        "versions_back": answers.back,
         "disagreements": found.disagreements,
         "versions_apart": found.versions_apart,
     }
@@ -190,7 +212,8 @@ def figures(found: Survived) -> list[Figure]:
         "events": found.events,
         "spoilt": len(letters.spoilt),
         "examples": compared.expected_examples,
-        "answers": versions.answers,
+        "answers": answers.count,
+        "not_logged_meanwhile": len(answers.storm - found.logged),
     }
     return [
         *(Figure(name, value, "count", "lower", 0.0) for name, value in never.items()),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from freshrank.actors.errors import Unavailable
 from freshrank.benchmarks.fuzz_pipeline import Place
@@ -24,8 +25,10 @@ _WAYS: Sequence[Callable[[bytes], bytes]] = (
 )
 WAYS = len(_WAYS)
 
-# At once; and seconds of silence after which the broker counts as away.
+# At once, and seconds to wait for so many: at the end of a topic it is fewer.
 _RECORDS = 10_000
+_WAIT_S = 0.2
+# Seconds of silence after which the broker counts as away.
 _SILENCE_S = 20.0
 
 
@@ -81,14 +84,17 @@ def _text(header: str | bytes | None) -> str:
 
 def records(bootstrap: str, topic: str) -> Iterator[Message[bytes, bytes]]:
     """All records of a topic, from the first to the last of this moment. Raises Unavailable."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody"})
+    # Its own log would go to standard error; what is wrong is raised below.
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "nobody", "log_level": 0})
     try:
         ends = _ends(consumer, topic)
         consumer.assign([TopicPartition(topic, one, first) for one, (first, _) in ends.items()])
         left = {one: end for one, (first, end) in ends.items() if end > first}
+        heard = time.monotonic()
         while left:
-            found = consumer.consume(_RECORDS, _SILENCE_S)
-            if not found:
+            found = consumer.consume(_RECORDS, _WAIT_S)
+            heard = time.monotonic() if found else heard
+            if time.monotonic() - heard > _SILENCE_S:
                 raise Unavailable("kafka", f"no more of {topic}, but {left} should be there")
             for one in found:
                 partition, offset = one.partition() or 0, one.offset() or 0
@@ -98,6 +104,8 @@ def records(bootstrap: str, topic: str) -> Iterator[Message[bytes, bytes]]:
                     yield one
                 if offset >= ends[partition][1] - 1:
                     left.pop(partition, None)
+    except KafkaException as error:
+        raise Unavailable("kafka", str(error)) from error
     finally:
         consumer.close()
 
