@@ -25,24 +25,26 @@ Plan: TypeAlias = list[tuple[float, Fault]]
 """Faults one after another, and how many seconds after the one before each comes."""
 
 # Two hands hurt the system at the same time. The application is not started without a broker and
-# a store (it would refuse), so that one hand does all of these.
+# a store (it would refuse), and a shard that hangs with it is killed with it, so that one hand does
+# all of these.
 HANDS = (
-    (Fault.SHARD, Fault.LEARNER, Fault.REPLICA, Fault.INGRESS, Fault.HANG),
-    (Fault.STORE, Fault.BROKER, Fault.APPLICATION),
+    (Fault.SHARD, Fault.LEARNER, Fault.REPLICA, Fault.INGRESS),
+    (Fault.STORE, Fault.BROKER, Fault.APPLICATION, Fault.HANG),
 )
 
-# Seconds between the end of one fault and the next of the same hand: a snapshot of all partitions
-# and a checkpoint take ten, so that some faults find new ones and some the old.
-GAP_S = (0.5, 5.0)
+# Seconds between the end of one fault and the next of the same hand, at least and at most. What
+# the first hand does is mended sooner: it waits longer, so that both are done at the same time.
+# Snapshots and checkpoints come every ten seconds: some faults find new ones, some the old.
+GAPS_S = ((2.0, 20.0), (0.5, 5.0))
 
 
 def plans(rounds: int, rng: np.random.Generator) -> list[Plan]:
     """What each hand does: all its faults, so many times, each time in another order."""
     return [
         [
-            (float(rng.uniform(*GAP_S)), hand[at])
+            (float(rng.uniform(*gap_s)), hand[at])
             for _ in range(rounds)
             for at in rng.permutation(len(hand)).tolist()
         ]
-        for hand in HANDS
+        for hand, gap_s in zip(HANDS, GAPS_S, strict=True)
     ]
