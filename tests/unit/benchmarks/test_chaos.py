@@ -39,8 +39,8 @@ def test_each_fault_comes_in_each_round_once_in_an_order_and_at_moments_that_the
 def test_a_spoilt_event_bears_the_mark_and_is_dead(way: int) -> None:
     good = [value for _, value in shop_events(3, 9, NOW_MS, np.random.default_rng(0))]
     assert not any(MARK in one for one in good)
-    values = [good[0], spoilt(good[1], way), good[2]]
-    assert MARK in values[1]
+    values: list[bytes | None] = [good[0], spoilt(good[1], way), good[2]]
+    assert MARK in (values[1] or b"")
     batch = RecordBatch(
         "behaviour", 0, values, np.arange(3, dtype=np.int64), np.full(3, NOW_MS, dtype=np.int64)
     )
