@@ -18,7 +18,7 @@ import numpy as np
 import uvloop
 from rich.console import Console
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.impressions import decode_impression
 from freshrank.actors.messages import Version
 from freshrank.benchmarks.dead_letters import DeadLetters, read_dead_letters, records
@@ -40,6 +40,8 @@ USERS = 20_000
 SPOILT_SHARE = 0.01
 # Seconds between two looks for the last dead letters.
 LOOK_S = 1.0
+# So much of what the application has printed is shown where it does not come back.
+LOG_LINES = 40
 # Seconds that shoppers go on after all is well: by then nothing of theirs may be lost.
 CALM_S = 5.0
 
@@ -118,6 +120,10 @@ def survive(options: BenchOptions, console: Console) -> Survived:
                 application.start()
             chaos = _Chaos(pipeline, outside, application, console)
             return uvloop.run(chaos.run(plans(options.rounds, np.random.default_rng(0))))
+        except Unavailable:
+            lines = application.log.read_text(encoding="utf-8").splitlines()
+            console.print(*lines[-LOG_LINES:], sep="\n", markup=False)
+            raise
         finally:
             application.stop()
 

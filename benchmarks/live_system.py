@@ -106,7 +106,8 @@ class Application:
     ) -> None:
         self.system = LiveSystem(free_port(), folder / "state")
         self._command = [sys.executable, "-m", "freshrank.deploy.cli", "run", str(file)]
-        self._log = folder / "system.log"
+        self.log = folder / "system.log"
+        """What it prints."""
         self._environment = {
             "FRESHRANK_KAFKA__BOOTSTRAP": outside.broker.bootstrap,
             "FRESHRANK_REDIS__URL": outside.redis.url,
@@ -118,7 +119,7 @@ class Application:
 
     def start(self) -> None:
         """Come back when it is ready. Raises Unavailable with the end of its log when it is not."""
-        self._child = Child("freshrank run", self._command, self._log, self._environment)
+        self._child = Child("freshrank run", self._command, self.log, self._environment)
         self._child.wait_until(lambda: is_ready(self.system.port), START_TIMEOUT_S)
 
     def kill(self) -> None:
