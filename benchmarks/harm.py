@@ -52,8 +52,8 @@ class Harm:
         self._say = say
         self._clock = SystemClock()
         self._ways: dict[Fault, Callable[[], Awaitable[None]]] = {
-            Fault.SHARD: self._kill_shard,
-            Fault.LEARNER: lambda: self._kill("LearnerHost"),
+            Fault.SHARD: lambda: self._kill_part("shard-0", "ShardHost"),
+            Fault.LEARNER: lambda: self._kill_part("learner", "LearnerHost"),
             Fault.REPLICA: lambda: self._kill("ServeReplica"),
             Fault.INGRESS: lambda: self._kill("bin/haproxy"),
             Fault.HANG: self._hang,
@@ -93,45 +93,46 @@ class Harm:
         end(min(before))
         await self._until(replaced, f"no new process {title}")
 
-    async def _kill_shard(self) -> None:
-        shard = await self._shard()
-        end(shard)
-        await self._taken_over(shard)
+    async def _kill_part(self, part: str, title: str) -> None:
+        """Kill the process that is `part`, and wait for another that is."""
+        process = await self._process_of(part, title)
+        end(process)
+        await self._taken_over(part, title, process)
 
     async def _hang(self) -> None:
-        shard = await self._shard()
-        _signal(shard, signal.SIGSTOP)
+        part, title = "shard-0", "ShardHost"
+        process = await self._process_of(part, title)
+        _signal(process, signal.SIGSTOP)
         try:
-            await self._taken_over(shard)
+            await self._taken_over(part, title, process)
         finally:
-            _signal(shard, signal.SIGCONT)
+            _signal(process, signal.SIGCONT)
 
         async def gone() -> bool:
-            return shard not in self._system.processes("ShardHost")
+            return process not in self._system.processes(title)
 
         await self._until(gone, "who was replaced as a shard goes on beside the other")
 
-    async def _shard(self) -> int:
-        """The process that has the partitions."""
-        found: list[int] = []
+    async def _process_of(self, part: str, title: str) -> int:
+        found: set[int] = set()
 
         async def there() -> bool:
-            found[:] = await self._shard_processes()
+            found.update(await self._posted(part, title))
             return bool(found)
 
-        await self._until(there, "there is no shard")
-        return found[0]
+        await self._until(there, f"there is no {part}")
+        return found.pop()
 
-    async def _taken_over(self, shard: int) -> None:
+    async def _taken_over(self, part: str, title: str, process: int) -> None:
         async def other() -> bool:
-            return bool(set(await self._shard_processes()) - {shard})
+            return bool(await self._posted(part, title) - {process})
 
-        await self._until(other, "nobody took over from the shard")
+        await self._until(other, f"nobody took over from {part}")
 
-    async def _shard_processes(self) -> list[int]:
-        """The process that was last heard to have the partitions, if it is there."""
-        posted = (await self._view.statuses()).get("shard-0", {}).get("process_id")
-        return [one for one in self._system.processes("ShardHost") if one == posted]
+    async def _posted(self, part: str, title: str) -> set[int]:
+        """The process that was last heard to be `part`, if it is there."""
+        posted = (await self._view.statuses()).get(part, {}).get("process_id")
+        return {posted}.intersection(self._system.processes(title))
 
     async def _lose_store(self) -> None:
         redis = self._outside.redis
