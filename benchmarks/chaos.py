@@ -218,6 +218,7 @@ def figures(found: Survived) -> list[Figure]:
         "events": found.events,
         "spoilt": len(letters.spoilt),
         "examples": compared.expected_examples,
+        "quarantined_examples": compared.quarantined_examples,
         "answers": answers.count,
         "not_logged_meanwhile": len(answers.storm - found.logged),
     }

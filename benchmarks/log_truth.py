@@ -72,16 +72,23 @@ class Compared:
     wrong_rows: int
     expected_examples: int
     learned_examples: int
+    quarantined_examples: int
+    """Those that the guard refused, by name: they count as neither learned nor lost."""
 
     @property
     def lost_examples(self) -> int:
         """Those that should have been learned, and were not."""
-        return max(self.expected_examples - self.learned_examples, 0)
+        return max(self.expected_examples - self.taken_examples, 0)
 
     @property
     def doubled_examples(self) -> int:
         """Those that were learned, and should not have been."""
-        return max(self.learned_examples - self.expected_examples, 0)
+        return max(self.taken_examples - self.expected_examples, 0)
+
+    @property
+    def taken_examples(self) -> int:
+        """Learned, or refused by name."""
+        return self.learned_examples + self.quarantined_examples
 
 
 async def compare(
@@ -96,4 +103,5 @@ async def compare(
     wrong = await truth.wrong_rows(store)
     await store.close()
     learner = (await view.statuses())["learner"]
-    return Compared(wrong, truth.examples, learner["examples"])
+    learned, refused = learner["examples"], learner["examples_quarantined"]
+    return Compared(wrong, truth.examples, learned, refused)

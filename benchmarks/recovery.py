@@ -78,6 +78,7 @@ class Recovered:
     wrong_rows: int = 0
     expected_examples: int = 0
     learned_examples: int = 0
+    """With those that the guard has quarantined."""
     to_version_s: list[float] = field(default_factory=list)
     learner_answers: Answers = field(default_factory=Answers)
     disagreements: int = 0
@@ -205,7 +206,7 @@ class _Bench:
             found = await compare(self._pipeline, self._outside, self._view, PATIENCE_S)
         self._found.wrong_rows = found.wrong_rows
         self._found.expected_examples = found.expected_examples
-        self._found.learned_examples = found.learned_examples
+        self._found.learned_examples = found.taken_examples
 
     def _traffic(self) -> contextlib.AbstractAsyncContextManager[None]:
         topic = self._pipeline.stream.topic

@@ -87,7 +87,7 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
     found = Survived(
         faults=[Fault.HANG],
         events=100,
-        compared=Compared(wrong_rows=2, expected_examples=50, learned_examples=53),
+        compared=Compared(2, expected_examples=50, learned_examples=49, quarantined_examples=4),
         letters=DeadLetters(frozenset({("shop", 0, 1)}), frozenset()),
         answers=answers,
         logged=frozenset("af"),
@@ -104,6 +104,6 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
         "versions_apart": 1,
     }
     assert figures["lost_examples"].met and figures["versions_back"].met
-    assert (Compared(0, 5, 3).lost_examples, Compared(0, 5, 3).doubled_examples) == (2, 0)
+    assert (Compared(0, 5, 2, 1).lost_examples, Compared(0, 5, 2, 1).doubled_examples) == (2, 0)
     assert figures["faults"].value == 1 and figures["faults"].met is None
     assert figures["not_logged_meanwhile"].value == 2

@@ -54,7 +54,7 @@ def test_a_learner_that_was_restored_goes_on_bit_for_bit(
     assert (resumed.trained.dense_state == straight.trained.dense_state).all()
     assert resumed.applied == straight.applied
     assert resumed.newest_event_ms == straight.newest_event_ms
-    for name in ("examples", "auc", "log_loss"):
+    for name in ("judged", "auc", "log_loss"):
         assert resumed.validation.status()[name] == straight.validation.status()[name]
 
 
@@ -86,11 +86,24 @@ def test_the_quality_of_what_is_pending_is_left_to_the_shards_with_it() -> None:
     learner.offer(again, 0.0)
     resumed = new(SMALL, SGD(0.1))
     restore(resumed, Files(packed(learner)))
-    assert resumed.validation.status()["examples"] == 5
+    assert resumed.validation.status()["judged"] == 5
     resumed.offer(replace(again, base=resumed.version), 0.0)
     for one in (learner, resumed):
         one.step(0, 0.0)
-        assert one.validation.status()["examples"] == 9
+        assert one.validation.status()["judged"] == 9
+
+
+def test_learned_and_quarantined_are_together_all_that_was_taken_over_several_lives() -> None:
+    learner = new(SMALL, SGD(0.1))
+    learner.offer(gradient(0, 5), 0.0)
+    learner.step(0, 0.0)
+    learner.offer(gradient(5, 8, base=learner.version, value=float("inf")), 0.0)
+    resumed = new(SMALL, SGD(0.1))
+    restore(resumed, Files(packed(learner)))
+    resumed.offer(gradient(8, 12, base=resumed.version), 0.0)
+    resumed.step(0, 0.0)
+    status = resumed.status(0.0)
+    assert (status["examples"], status["examples_quarantined"]) == (9, 3)
 
 
 def test_quarantined_spans_are_remembered() -> None:
