@@ -43,7 +43,7 @@ LOOK_S = 1.0
 # So much of what the application has printed is shown where it does not come back.
 LOG_LINES = 40
 # Seconds that shoppers go on after all is well: by then nothing of theirs may be lost.
-CALM_S = 5.0
+CALM_S = 3.0
 
 # Before any weights.
 _NONE = Version(0, 0)

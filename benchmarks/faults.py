@@ -35,7 +35,7 @@ HANDS = (
 # Seconds between the end of one fault and the next of the same hand, at least and at most. What
 # the first hand does is mended sooner: it waits longer, so that both are done at the same time.
 # Snapshots and checkpoints come every ten seconds: some faults find new ones, some the old.
-GAPS_S = ((2.0, 20.0), (0.5, 5.0))
+GAPS_S = ((2.0, 12.0), (0.5, 5.0))
 
 
 def plans(rounds: int, rng: np.random.Generator) -> list[Plan]:
