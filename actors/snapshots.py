@@ -29,9 +29,9 @@ from freshrank.actors.protocols import JsonValue, Kept
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
 
-# Grows by one when a reader of the present format could not read the new one. Whatever it is, the
+# Grows by one when a reader of one format could not read the other. Whatever it is, the
 # last eight bytes are the checksum and the header says which it is: so it can be told from damage.
-FORMAT = 2
+FORMAT = 3
 CHECKSUM = "checksum"
 """The name of the last tensor."""
 

@@ -21,6 +21,8 @@ from freshrank.deploy.processes import Child, ask, free_port
 # A cold Ray with Serve on two busy cores.
 START_TIMEOUT_S = 150.0
 STOP_TIMEOUT_S = 15.0
+# What is killed ends at once, unless the machine is very busy; and between two looks for it.
+KILL_TIMEOUT_S, LOOK_S = 15.0, 0.05
 
 _READY = b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
 _STATE = "FRESHRANK_STATE"
@@ -89,6 +91,55 @@ def end(process: int) -> None:
         os.kill(process, signal.SIGKILL)
 
 
+class Application:
+    """`freshrank run` as its user starts it: on one port and one state folder, however often.
+
+    `settings` are environment variables.
+    """
+
+    def __init__(
+        self,
+        outside: Outside,
+        file: Path,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.system = LiveSystem(free_port(), folder / "state")
+        self._command = [sys.executable, "-m", "freshrank.deploy.cli", "run", str(file)]
+        self.log = folder / "system.log"
+        """What it prints."""
+        self._environment = {
+            "FRESHRANK_KAFKA__BOOTSTRAP": outside.broker.bootstrap,
+            "FRESHRANK_REDIS__URL": outside.redis.url,
+            "FRESHRANK_SERVE__PORT": str(self.system.port),
+            _STATE: str(self.system.state),
+            **(settings or {}),
+        }
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        """Come back when it is ready. Raises Unavailable with the end of its log when it is not."""
+        self._child = Child("freshrank run", self._command, self.log, self._environment)
+        self._child.wait_until(lambda: is_ready(self.system.port), START_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """SIGKILL every process of it, and come back when there is none."""
+        deadline = time.monotonic() + KILL_TIMEOUT_S
+        while left := self.system.processes(""):
+            if time.monotonic() > deadline:
+                raise Unavailable("freshrank run", f"processes {left} do not end")
+            for process in left:
+                end(process)
+            time.sleep(LOOK_S)
+        self.stop()
+
+    def stop(self) -> None:
+        """Ask it to end, and see to it that it does."""
+        if self._child is not None:
+            self._child.stop(grace_s=STOP_TIMEOUT_S)
+        self._child = None
+
+
 @contextlib.contextmanager
 def running(
     outside: Outside,
@@ -97,26 +148,11 @@ def running(
     console: Console,
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[LiveSystem]:
-    """Run the pipeline of `file` until the end of the block; `settings` as environment variables.
-
-    Raises Unavailable with the end of its log when it does not become ready.
-    """
-    system = LiveSystem(free_port(), folder / "state")
-    child = Child(
-        "freshrank run",
-        [sys.executable, "-m", "freshrank.deploy.cli", "run", str(file)],
-        folder / "system.log",
-        environment={
-            "FRESHRANK_KAFKA__BOOTSTRAP": outside.broker.bootstrap,
-            "FRESHRANK_REDIS__URL": outside.redis.url,
-            "FRESHRANK_SERVE__PORT": str(system.port),
-            _STATE: str(system.state),
-            **(settings or {}),
-        },
-    )
+    """Run the pipeline of `file` until the end of the block; see `Application`."""
+    application = Application(outside, file, folder, settings)
     try:
         with console.status("starting the system"):
-            child.wait_until(lambda: is_ready(system.port), START_TIMEOUT_S)
-        yield system
+            application.start()
+        yield application.system
     finally:
-        child.stop(grace_s=STOP_TIMEOUT_S)
+        application.stop()

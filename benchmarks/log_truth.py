@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from freshrank.benchmarks.live_system import until_calm
+from freshrank.benchmarks.live_view import LiveView
+from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
 from freshrank.feature_actors.kafka_source import KafkaSource
+from freshrank.feature_actors.kafka_topics import partition_count
 from freshrank.feature_actors.labelling import Bounds
 from freshrank.feature_actors.online_store import RedisStore
 from freshrank.feature_actors.partition import PartitionState
@@ -15,6 +19,8 @@ from freshrank.feature_actors.partition import PartitionState
 _RECORDS = 20_000
 _ROWS = 1_000
 _POLL_S = 0.2
+# Rows of a partition, as the settings have it; beyond all users of a bench.
+_MAX_ENTITIES = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +66,45 @@ async def read_truth(
                 return LogTruth(states)
     finally:
         await source.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a running system holds beside what its log says."""
+
+    wrong_rows: int
+    expected_examples: int
+    learned_examples: int
+    quarantined_examples: int
+    """Those that the guard refused, by name: they count as neither learned nor lost."""
+
+    @property
+    def lost_examples(self) -> int:
+        """Those that should have been learned, and were not."""
+        return max(self.expected_examples - self.taken_examples, 0)
+
+    @property
+    def doubled_examples(self) -> int:
+        """Those that were learned, and should not have been."""
+        return max(self.taken_examples - self.expected_examples, 0)
+
+    @property
+    def taken_examples(self) -> int:
+        """Learned, or refused by name."""
+        return self.learned_examples + self.quarantined_examples
+
+
+async def compare(
+    pipeline: Pipeline, outside: Outside, view: LiveView, patience_s: float
+) -> Compared:
+    """Wait until all is read and learned, and read the log again. Raises Unavailable."""
+    await until_calm(view.waiting, patience_s)
+    bootstrap = outside.broker.bootstrap
+    partitions = await partition_count(bootstrap, pipeline.stream.topic)
+    truth = await read_truth(pipeline, bootstrap, partitions, _MAX_ENTITIES)
+    store = RedisStore(outside.redis.url, f"fr:{pipeline.name}")
+    wrong = await truth.wrong_rows(store)
+    await store.close()
+    learner = (await view.statuses())["learner"]
+    learned, refused = learner["examples"], learner["examples_quarantined"]
+    return Compared(wrong, truth.examples, learned, refused)

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -22,27 +21,23 @@ from rich.console import Console
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.messages import Version
-from freshrank.benchmarks.live_system import LiveSystem, end, running, until_calm
-from freshrank.benchmarks.log_truth import LogTruth, read_truth
+from freshrank.benchmarks.live_system import LiveSystem, end, running
+from freshrank.benchmarks.live_view import LiveView
+from freshrank.benchmarks.log_truth import compare
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median
 from freshrank.benchmarks.shop_site import own_shop, running_outside
+from freshrank.benchmarks.shop_traffic import beside, shoppers
 from freshrank.benchmarks.steady_stream import SteadyStream
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.examples.keepalive import KeepAliveClient
 from freshrank.examples.shoppers import Shop
-from freshrank.examples.traffic import Rates, Traffic
 from freshrank.feature_actors.kafka_sink import KafkaSink
-from freshrank.feature_actors.kafka_topics import partition_count
-from freshrank.feature_actors.online_store import RedisStore
 
 KILLS = 10
 EVENTS_PER_S = 10_000.0
 USERS = 20_000
-# While the learner and the replicas are killed: enough examples for a version in each moment.
-CALM_EVENTS_PER_S = 500.0
 REQUESTS_PER_S = 200.0
 CONNECTIONS = 8
 # Seconds of calm before each kill, at random: a crash is not to meet the same moment of a cycle.
@@ -53,8 +48,6 @@ FRESH_S = 0.5
 PROBE_S = 0.05
 # Seconds after which a part counts as lost for good.
 PATIENCE_S = 60.0
-# Rows of a partition; beyond all users that there are.
-MAX_ENTITIES = 250_000
 
 
 @dataclass(slots=True)
@@ -85,6 +78,7 @@ class Recovered:
     wrong_rows: int = 0
     expected_examples: int = 0
     learned_examples: int = 0
+    """With those that the guard has quarantined."""
     to_version_s: list[float] = field(default_factory=list)
     learner_answers: Answers = field(default_factory=Answers)
     disagreements: int = 0
@@ -118,13 +112,13 @@ class _Bench:
         self._clock = SystemClock()
         self._rng = np.random.default_rng(0)
         self._found = Recovered()
-        self._client = KeepAliveClient("127.0.0.1", system.port)
+        self._view = LiveView(system.port)
         self._sink = KafkaSink(outside.broker.bootstrap)
 
     async def run(self) -> Recovered:
         found, topic = self._found, self._pipeline.stream.topic
         await self._sink.start()
-        async with self._client:
+        async with self._view:
             stream = SteadyStream(self._outside.broker.bootstrap, topic, EVENTS_PER_S, USERS)
             with stream:
                 async with self._traffic():
@@ -136,7 +130,7 @@ class _Bench:
                     found.to_version_s = await self._repeat("the learner", self._kill_learner)
                 async with self._asking(found.replica_answers):
                     await self._repeat("a replica", self._kill_replica)
-                found.disagreements = await self._disagreements()
+                found.disagreements = await self._view.disagreements()
         await self._sink.stop()
         return found
 
@@ -160,17 +154,17 @@ class _Bench:
             await self._clock.sleep(PROBE_S)
             now = self._clock.monotonic()
             young = [one for one, at in sent if PROBE_S <= now - at <= FRESH_S]
-            if young and await self._served(young[0]):
+            if young and await self._view.served(young[0]):
                 return self._clock.monotonic() - began
         raise Unavailable("shard", f"not fresh {PATIENCE_S} s after it was killed")
 
     async def _kill_learner(self, number: int) -> float:
         """Seconds until a replica answers with weights of the learner that came after."""
-        before = await self._version()
+        before = await self._view.version()
         end(await self._process_of("learner"))
         began = self._clock.monotonic()
         while (now := self._clock.monotonic()) - began < PATIENCE_S:
-            if (await self._version()).epoch > before.epoch:
+            if (await self._view.version()).epoch > before.epoch:
                 return now - began
             await self._clock.sleep(PROBE_S)
         raise Unavailable("learner", f"no version {PATIENCE_S} s after it was killed")
@@ -192,18 +186,15 @@ class _Bench:
     async def _whose_answer(self) -> str:
         """The id of the replica that answers a score; "" where none does."""
         request = {"user": "nobody", "candidates": [{"item_id": 1, "category_id": 1}], "show": 0}
-        try:
-            status, body = await self._client.post("/v1/score", msgspec.json.encode(request))
-        except OSError:
-            return ""
-        answer: dict[str, str] = msgspec.json.decode(body) if status == 200 else {}
-        return answer.get("request_id", "").rpartition("-")[0]
+        answer = await self._view.post("/v1/score", msgspec.json.encode(request))
+        whose: str = answer.get("request_id", "").rpartition("-")[0]
+        return whose
 
     async def _process_of(self, part: str) -> int:
         """Id of the process that is `part`; what was posted of it may have expired."""
         deadline = self._clock.monotonic() + PATIENCE_S
         while self._clock.monotonic() < deadline:
-            found: int = (await self._statuses()).get(part, {}).get("process_id", 0)
+            found: int = (await self._view.statuses()).get(part, {}).get("process_id", 0)
             if found:
                 return found
             await self._clock.sleep(PROBE_S)
@@ -211,41 +202,15 @@ class _Bench:
 
     async def _compare(self) -> None:
         """Wait until all is read, and compare with what the log says."""
-        bootstrap, topic = self._outside.broker.bootstrap, self._pipeline.stream.topic
         with self._console.status("reading the log again, to compare"):
-            partitions = await partition_count(bootstrap, topic)
-            await until_calm(self._waiting, PATIENCE_S)
-            truth: LogTruth = await read_truth(self._pipeline, bootstrap, partitions, MAX_ENTITIES)
-            store = RedisStore(self._outside.redis.url, f"fr:{self._pipeline.name}")
-            self._found.wrong_rows = await truth.wrong_rows(store)
-            await store.close()
-        self._found.expected_examples = truth.examples
-        learner = (await self._statuses())["learner"]
-        self._found.learned_examples = learner["examples"]
+            found = await compare(self._pipeline, self._outside, self._view, PATIENCE_S)
+        self._found.wrong_rows = found.wrong_rows
+        self._found.expected_examples = found.expected_examples
+        self._found.learned_examples = found.taken_examples
 
-    async def _waiting(self) -> int:
-        """What is left to read, to write and to learn."""
-        statuses = await self._statuses()
-        names = ("lag_total", "rows_waiting", "unsent")
-        left: int = sum(statuses["shard-0"][name] for name in names)
-        return left + int(statuses["learner"]["pending_examples"])
-
-    @contextlib.asynccontextmanager
-    async def _traffic(self) -> AsyncIterator[None]:
-        """Shoppers who are shown items and click: examples to learn from."""
-        client = KeepAliveClient("127.0.0.1", self._system.port)
+    def _traffic(self) -> contextlib.AbstractAsyncContextManager[None]:
         topic = self._pipeline.stream.topic
-
-        async def send(key: bytes, value: bytes) -> None:
-            self._sink.send_nowait(topic, key, value)
-
-        async def ask(body: bytes) -> tuple[int, bytes]:
-            return await client.post("/v1/score", body)
-
-        rates = Rates(events_per_s=CALM_EVENTS_PER_S, impressions_per_s=200.0)
-        shop = Shop(np.random.default_rng(0), run=f"{time.time_ns():x}")
-        async with client, _beside(Traffic(shop, rates, self._clock, send, ask).run()):
-            yield
+        return shoppers(self._system.port, partial(self._sink.send_nowait, topic))
 
     @contextlib.asynccontextmanager
     async def _asking(self, answers: Answers) -> AsyncIterator[None]:
@@ -264,49 +229,13 @@ class _Bench:
         async with contextlib.AsyncExitStack() as stack:
             for client in clients:
                 await stack.enter_async_context(client)
-                await stack.enter_async_context(_beside(ask_on(client)))
+                await stack.enter_async_context(beside(ask_on(client)))
             yield
-
-    async def _version(self) -> Version:
-        answer = await self._get("/v1/model")
-        return Version.parse(answer["version"]) if answer.get("version") else Version(0, 0)
-
-    async def _served(self, user: str) -> bool:
-        return (await self._get(f"/v1/features/user/{user}")).get("offset") is not None
-
-    async def _statuses(self) -> dict[str, Any]:
-        return await self._get("/v1/status")
-
-    async def _disagreements(self) -> int:
-        parts = await self._statuses()
-        replicas = [one["model"] for name, one in parts.items() if name.startswith("replica")]
-        return sum(int(model.get("disagreements", 0)) for model in replicas)
-
-    async def _get(self, path: str) -> dict[str, Any]:
-        """The answer; {} where there is none at this moment."""
-        try:
-            status, body = await self._client.get(path)
-        except OSError:
-            return {}
-        return msgspec.json.decode(body, type=dict[str, Any]) if status == 200 else {}
 
     def _event(self, user: str) -> bytes:
         now_ms = self._clock.now_ms()
         event = {"event_id": user, "user_id": user, "item_id": 1, "category_id": 1}
         return msgspec.json.encode({**event, "type": "view", "price": 1.0, "ts": now_ms})
-
-
-@contextlib.asynccontextmanager
-async def _beside(work: Awaitable[None]) -> AsyncIterator[None]:
-    """Run `work` until the block ends; raises what ended it before."""
-    task = asyncio.ensure_future(work)
-    try:
-        yield
-        if task.done():
-            task.result()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def figures(found: Recovered) -> list[Figure]:

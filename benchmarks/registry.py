@@ -24,7 +24,7 @@ class BenchOptions:
     data: Path | None = None
     """The real data set, for the benches that need one."""
     rounds: int = 3
-    """How often each side of a ratio is measured."""
+    """How often each side of a ratio is measured, and each fault comes."""
     scale: float = 1.0
     """The share of the stated amount of work to do: below 1 for a quick look."""
 
@@ -34,6 +34,7 @@ BENCHES = {
     "freshness": "from the send of an event to the first score that used it or learned from it",
     "serving": "/v1/score behind HAProxy, behind Serve's own proxy, and in bare uvicorn",
     "recovery": "kill shard, learner and replicas under load: how soon all is well again",
+    "chaos": "kill, hang and take away everything under load: nothing is lost or doubled",
     "overload": "ten times the rate for half a minute: memory, what is lost, time to catch up",
     "snapshot": "of a million users, of a shard that goes on reading meanwhile",
     "learner": "Criteo, one pass, predict before update, on one core (needs --data)",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import random
 import threading
 import time
 
 import numpy as np
 
+from freshrank.benchmarks.dead_letters import WAYS, spoilt
 from freshrank.benchmarks.workload import TopicFiller, shop_events
 
 # Seconds between two bursts: many events share the work of a wake-up, none waits for long.
@@ -17,15 +19,20 @@ TICK_S = 0.01
 class SteadyStream:
     """Writes `per_s` events of `users` users a second, in a thread, until it is stopped.
 
-    The rate may be changed at any time. After a stall at most a second is made up for.
+    The rate may be changed at any time. After a stall at most a second is made up for. Of the
+    records `spoilt_share` are no use (`dead_letters`).
     """
 
-    def __init__(self, bootstrap: str, topic: str, per_s: float, users: int) -> None:
+    def __init__(
+        self, bootstrap: str, topic: str, per_s: float, users: int, spoilt_share: float = 0.0
+    ) -> None:
         self.per_s = per_s
         self.written = 0
+        self._spoilt_share = spoilt_share
         self._users = users
         self._filler = TopicFiller(bootstrap, topic)
         self._rng = np.random.default_rng(0)
+        self._dice = random.Random(0)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="steady stream")
 
@@ -43,6 +50,10 @@ class SteadyStream:
             self._thread.join()
             self._filler.finish()
 
+    def write(self, key: bytes, value: bytes) -> None:
+        """Write a record of somebody else among those of the stream."""
+        self._filler.write(key, value)
+
     def _run(self) -> None:
         last, owed = time.monotonic(), 0.0
         for tick in itertools.count():
@@ -54,5 +65,10 @@ class SteadyStream:
             owed -= count
             now_ms = time.time_ns() // 1_000_000
             for key, value in shop_events(count, self._users, now_ms, self._rng, f"s{tick}-"):
-                self._filler.write(key, value)
+                self._filler.write(key, self._perhaps_spoilt(value))
             self.written += count
+
+    def _perhaps_spoilt(self, value: bytes) -> bytes:
+        if self._dice.random() >= self._spoilt_share:
+            return value
+        return spoilt(value, self._dice.randrange(WAYS))

@@ -67,6 +67,9 @@ class TopicFiller:
                 "linger.ms": 50,
                 "batch.size": 1_000_000,
                 "queue.buffering.max.messages": 500_000,
+                # A broker that is away would be told of on standard error, again and again; what
+                # it does not take in the end is told by `finish`.
+                "log_level": 0,
             }
         )
 

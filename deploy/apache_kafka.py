@@ -94,7 +94,7 @@ class ApacheKafka(Server):
         Of its data, settings and ``kafka.log``. A second start in the same folder finds the same
         topics again.
     port
-        To listen on (127.0.0.1 only); by default any free one.
+        To listen on (127.0.0.1 only); by default any free one, the same at each start.
     auto_create
         Whether a topic appears when it is first asked for.
     say
@@ -146,7 +146,7 @@ class ApacheKafka(Server):
             self._folder / "kafka.log",
         )
         self._child.wait_until(lambda: _answers(port), _START_TIMEOUT_S)
-        self._port = port
+        self._port = self._wanted_port = port
 
     def stop(self) -> None:
         """Let it write its state down and leave."""

@@ -34,7 +34,7 @@ from freshrank.deploy.processes import check_port
 from freshrank.deploy.screen import Screen
 from freshrank.deploy.settings import STARTED_HERE
 from freshrank.deploy.site import Site
-from freshrank.deploy.supervisor import Supervisor
+from freshrank.deploy.supervisor import Supervisor, when_all_are_there
 from freshrank.examples.keepalive import KeepAliveClient
 
 # Seconds between two looks at the figures.
@@ -221,7 +221,8 @@ class _Operation:
 
     async def _freeze(self, system: topology.System) -> None:
         await asyncio.sleep(self._run.freeze_after_s)
-        await system.freeze()
+        # Who is away at that moment is looked after by the supervisor, and keeps its copy later.
+        await when_all_are_there(system.freeze, SystemClock())
 
     async def _note_first_score(self, traffic: DemoTraffic) -> None:
         await traffic.first_score.wait()

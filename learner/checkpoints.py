@@ -66,6 +66,7 @@ def take(learner: Learner) -> Checkpoint:
                 for one in learner.incidents.quarantined
             ],
             "watch": learner.watch.meta(),
+            "counted": learner.figures.kept(),
         },
         arrays={
             "dense": learner.trained.dense_state.copy(),
@@ -126,4 +127,5 @@ def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]
         for partition, begin, end, reason in meta["quarantined"]
     ]
     learner.watch.restore(meta["watch"], arrays)
+    learner.figures.restore(meta["counted"])
     learner.validation = ProgressiveValidation.restore(arrays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,7 +15,10 @@ _RATE_S = 10.0
 
 
 class LearnerFigures:
-    """Counts since the start of this learner, rates and freshness of late."""
+    """Counts since the start of this learner, rates and freshness of late.
+
+    Those of examples go on from one start to the next.
+    """
 
     def __init__(self) -> None:
         self.steps = 0
@@ -46,6 +50,14 @@ class LearnerFigures:
         self.quarantined += refused
         self.examples -= undone
 
+    def kept(self) -> dict[str, JsonValue]:
+        """What a checkpoint keeps."""
+        return {"examples": self.examples, "quarantined": self.quarantined}
+
+    def restore(self, kept: Mapping[str, int]) -> None:
+        """Go on from what `kept` gave."""
+        self.examples, self.quarantined = kept["examples"], kept["quarantined"]
+
     def _forget(self, monotonic: float) -> None:
         while self._recent and self._recent[0][0] <= monotonic - _RATE_S:
             self._recent.popleft()
@@ -54,8 +66,8 @@ class LearnerFigures:
         """Plain JSON.
 
         `examples` are those learned and `examples_quarantined` those that were not: together all
-        that was taken and is not pending. `staleness_steps` counts gradients by age: 0, 1, 2-3,
-        4-7, ... steps.
+        that was ever taken and is not pending. `staleness_steps` counts gradients by age: 0, 1,
+        2-3, 4-7, ... steps.
         """
         self._forget(monotonic)
         return {

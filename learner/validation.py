@@ -179,7 +179,7 @@ class ProgressiveValidation:
         """AUC and log loss (None where undefined) and how many examples they rest on."""
         live, frozen = self._recent.quality()
         return {
-            "examples": self.lifetime.count,
+            "judged": self.lifetime.count,
             "auc": _plain(self.lifetime.quality().auc),
             "log_loss": _plain(self.lifetime.quality().log_loss),
             "compared": self.live.count,

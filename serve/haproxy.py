@@ -50,6 +50,9 @@ def haproxy_environment() -> Mapping[str, str]:
         # After the default of 5 s, three times, Serve kills an ingress that is still starting: on
         # two cores, with everything else starting beside it, it may take longer.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+        # HAProxy is started again after three looks in a row that find it dead: nobody is answered
+        # meanwhile, and the default is ten seconds from one look to the next.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     }
 
 

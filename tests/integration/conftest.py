@@ -26,13 +26,18 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "sup
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A real Apache Kafka; topics are not created by themselves."""
+def kafka_available_here() -> None:
+    """Skip where Apache Kafka cannot be started; fail where CI is set."""
     missing = kafka_available()
     if missing:
         if os.environ.get("CI"):
             pytest.fail(f"integration tests need Apache Kafka where CI is set: {missing}")
         pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_available_here: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A real Apache Kafka; topics are not created by themselves."""
     with ApacheKafka(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
 

@@ -94,13 +94,16 @@ def test_an_impossible_topic_of_the_embedded_broker_is_reported() -> None:
 def test_apache_kafka_keeps_its_records_over_a_restart(kafka: Broker, tmp_path: Path) -> None:
     # `kafka` is asked for so that this is skipped, or fails, where it cannot be had.
     lines: list[str] = []
-    with ApacheKafka(tmp_path, say=lines.append) as broker:
-        assert broker.bootstrap != kafka.bootstrap
-        asyncio.run(create(broker.bootstrap, "behaviour"))
-        assert asyncio.run(round_trip(broker.bootstrap, "behaviour", b"one")) == [b"one"]
-    with ApacheKafka(tmp_path, say=lines.append) as broker:
-        assert asyncio.run(partitions(broker.bootstrap, "behaviour")) == 2
-        assert asyncio.run(round_trip(broker.bootstrap, "behaviour", b"two")) == [b"one", b"two"]
+    broker = ApacheKafka(tmp_path, say=lines.append)
+    with broker:
+        address = broker.bootstrap
+        assert address != kafka.bootstrap
+        asyncio.run(create(address, "behaviour"))
+        assert asyncio.run(round_trip(address, "behaviour", b"one")) == [b"one"]
+    with broker:
+        assert broker.bootstrap == address
+        assert asyncio.run(partitions(address, "behaviour")) == 2
+        assert asyncio.run(round_trip(address, "behaviour", b"two")) == [b"one", b"two"]
     assert [line.partition(" on ")[0] for line in lines] == ["starting Apache Kafka 4.3.0"] * 2
     assert "ERROR" not in (tmp_path / "kafka.log").read_text()
 

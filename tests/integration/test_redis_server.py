@@ -47,6 +47,26 @@ def test_a_stopped_redis_is_gone() -> None:
         RedisServer(url).start()
 
 
+def test_a_killed_redis_comes_back_where_it_was_and_empty() -> None:
+    async def keys(url: str) -> int:
+        client = redis.asyncio.Redis.from_url(url)
+        try:
+            return int(await client.dbsize())
+        finally:
+            await client.aclose()
+
+    with RedisServer() as server:
+        url = server.url
+        asyncio.run(configured(url, "bind"))  # which writes a key
+        assert asyncio.run(keys(url)) == 1
+        server.kill()
+        with pytest.raises(Unavailable, match="nobody listens"):
+            RedisServer(url).start()
+        server.start()
+        assert server.url == url
+        assert asyncio.run(keys(url)) == 0
+
+
 def test_a_url_that_is_none_or_where_nobody_listens_is_refused() -> None:
     with pytest.raises(ConfigError, match="redis://host:port/db"):
         RedisServer("localhost:6379").start()

@@ -138,7 +138,7 @@ def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch, version: int
     with monkeypatch.context() as patch:
         patch.setattr("freshrank.actors.snapshots.FORMAT", version)
         payload = packed()
-    with pytest.raises(SnapshotError, match=f"format {version} is {age} than this program's 2"):
+    with pytest.raises(SnapshotError, match=f"format {version} is {age} than this program's 3"):
         unpack(payload)
 
 

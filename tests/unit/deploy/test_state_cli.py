@@ -85,7 +85,7 @@ def test_the_json_has_all_figures(folder: Path, tmp_path: Path) -> None:
         "newest": True,
         "problem": None,
         "kind": "partition",
-        "format": 2,
+        "format": 3,
         "fingerprint": MADE.fingerprint,
         "partition": 3,
         "version": None,

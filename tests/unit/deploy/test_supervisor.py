@@ -9,6 +9,7 @@ from freshrank.deploy.supervisor import (
     INTERVAL_S,
     SILENCE_S,
     Supervisor,
+    when_all_are_there,
 )
 
 
@@ -114,3 +115,22 @@ def test_one_that_does_not_answer_holds_up_no_other() -> None:
         return len(well.outcomes)
 
     assert asyncio.run(go()) == 0
+
+
+def test_what_needs_all_parts_waits_for_the_one_that_is_away_and_begins_anew() -> None:
+    clock, begun = StandingClock(), []
+    away: list[FreshrankError | None] = [Unavailable("shard-0", "no answer")] * 3
+    shard = Actor("shard-0", away)
+
+    async def freeze() -> None:
+        begun.append(clock.now_s)
+        await shard.ping(1.0)
+
+    asyncio.run(when_all_are_there(freeze, clock))
+    assert begun == [at * INTERVAL_S for at in range(4)]
+
+
+def test_what_needs_all_parts_raises_an_error_that_no_waiting_mends() -> None:
+    broken = Actor("shard-0", [Unavailable("shard-0", "no answer"), SnapshotError("damaged")])
+    with pytest.raises(SnapshotError, match="damaged"):
+        asyncio.run(when_all_are_there(lambda: broken.ping(1.0), StandingClock()))

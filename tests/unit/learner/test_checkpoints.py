@@ -53,7 +53,7 @@ def test_a_learner_that_was_restored_goes_on_bit_for_bit(
     assert (resumed.trained.dense_state == straight.trained.dense_state).all()
     assert resumed.applied == straight.applied
     assert resumed.newest_event_ms == straight.newest_event_ms
-    for name in ("examples", "auc", "log_loss"):
+    for name in ("judged", "auc", "log_loss"):
         assert resumed.validation.status()[name] == straight.validation.status()[name]
 
 
@@ -75,6 +75,20 @@ def test_no_checkpoint_is_taken_while_something_is_pending() -> None:
         take(learner)
     learner.step(0, 0.0)
     assert take(learner).applied == {0: (5,)}
+
+
+def test_learned_and_quarantined_are_together_all_that_was_taken_over_several_lives() -> None:
+    learner = new(SMALL, SGD(0.1))
+    learner.offer(gradient(0, 5), 0.0)
+    learner.step(0, 0.0)
+    learner.offer(gradient(5, 8, base=learner.version, value=float("inf")), 0.0)
+    learner.step(0, 0.0)
+    resumed = new(SMALL, SGD(0.1))
+    restore(resumed, Files(packed(learner)))
+    resumed.offer(gradient(8, 12, base=resumed.version), 0.0)
+    resumed.step(0, 0.0)
+    status = resumed.status(0.0)
+    assert (status["examples"], status["examples_quarantined"]) == (9, 3)
 
 
 def test_quarantined_spans_are_remembered() -> None:

@@ -114,7 +114,7 @@ def test_a_broken_gradient_is_quarantined_by_name_and_the_rest_goes_on() -> None
     status = one.status(0.0)
     assert status["guard_trips"] == 1
     assert status["quarantined"] == ["partition 0 (2,)..(4,): a dense gradient is not finite"]
-    assert status["examples"] == 3, "what is refused is not judged either"
+    assert status["judged"] == 3, "what is refused is not judged either"
 
 
 def test_a_step_that_runs_away_is_undone_to_the_last_bit() -> None:

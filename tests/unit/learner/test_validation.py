@@ -85,7 +85,7 @@ def test_live_and_frozen_are_compared_on_the_same_examples() -> None:
     validation.add(early, early_scores, None)
     validation.add(labels, scores, constant)
     status = validation.status()
-    assert (status["examples"], status["compared"]) == (2_500, 2_000)
+    assert (status["judged"], status["compared"]) == (2_500, 2_000)
     assert status["auc_live"] == pytest.approx(exact_auc(labels, scores), abs=1e-3)
     assert status["auc_frozen"] == pytest.approx(0.5)
     assert status["auc_recent_frozen"] == pytest.approx(0.5)
@@ -117,7 +117,7 @@ def test_one_batch_larger_than_the_window_leaves_its_newest_part() -> None:
 
 def test_without_examples_nothing_is_claimed() -> None:
     status = ProgressiveValidation().status()
-    assert status["examples"] == 0
+    assert status["judged"] == 0
     assert {status[name] for name in status if "auc" in name or "loss" in name} == {None}
 
 
@@ -128,5 +128,5 @@ def test_a_restored_validation_goes_on_counting() -> None:
     other = ProgressiveValidation.restore(validation.arrays())
     for one in (validation, other):
         one.add(labels, scores, None)
-    kept = ("examples", "auc", "log_loss", "compared", "auc_live", "auc_frozen")
+    kept = ("judged", "auc", "log_loss", "compared", "auc_live", "auc_frozen")
     assert [other.status()[name] for name in kept] == [validation.status()[name] for name in kept]

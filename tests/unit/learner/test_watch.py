@@ -247,6 +247,7 @@ def test_a_learner_resumed_anywhere_trips_and_goes_back_as_the_first_would(
                 run.take(run.learner.snapshot(0))
             run.feed(1, flipped if 60 <= number < 64 else as_it_is)
     assert straight.trips > 0
+    assert resumed.learner.figures.kept() == straight.learner.figures.kept()
     assert resumed.replica.checksum() == straight.replica.checksum()
     assert [
         (one.span, one.reason.split("when")[0]) for one in resumed.learner.incidents.quarantined
