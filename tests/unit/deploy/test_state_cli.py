@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
         snapshot.copy_rows(None)
         shards.save("partition-3", snapshot.pieces())
     learner = Learner(LogisticRegression().bind(NO_DENSE), SGD(0.1), StepSettings())
-    learner.applied = {3: (812, 40)}
+    learner.applied = learner.accepted.cuts = {3: (812, 40)}
     FileSnapshots(tmp_path / "learner").save("learner", checkpoints.take(learner).pieces())
     (tmp_path / "tensorboard").mkdir()
     (tmp_path / "tensorboard" / "events.out").write_bytes(b"curves")
