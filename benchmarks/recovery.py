@@ -40,8 +40,9 @@ EVENTS_PER_S = 10_000.0
 USERS = 20_000
 REQUESTS_PER_S = 200.0
 CONNECTIONS = 8
-# Seconds of calm before each kill, at random: a crash is not to meet the same moment of a cycle.
-CALM_S = (1.0, 4.0)
+# Seconds of calm before each kill, at random: a crash is not to meet the same moment of a cycle. So
+# long that whoever stands by has loaded its code, as in a system that does not die all the time.
+CALM_S = (8.0, 14.0)
 # A system is fresh when an event sent at most so long ago, in seconds, is in a score.
 FRESH_S = 0.5
 # Between two events that are looked for, and two looks.
