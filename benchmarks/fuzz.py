@@ -25,7 +25,7 @@ from freshrank.benchmarks.report import Figure
 from freshrank.benchmarks.shop_site import shop_file
 from freshrank.deploy.local import LocalSystem, World
 from freshrank.deploy.pipeline import Pipeline
-from freshrank.deploy.settings import Settings
+from freshrank.deploy.settings import ServeSettings, Settings
 from freshrank.feature_actors.memory import MemoryLog
 from freshrank.feature_actors.shard_status import totals
 from freshrank.serve.app import build_app
@@ -35,6 +35,8 @@ CASES = 10_000
 # How often every kind of record is sent.
 ROUNDS = 30
 PARTITIONS = 4
+# Of a request for a version that will never come: here none does, and many ask for one.
+WAIT_MS = 1
 # Of chance. The same requests and records each time: a figure that changed was changed by us.
 SEED = 1
 
@@ -119,7 +121,8 @@ def ask(cases: int) -> tuple[Asked, Taken]:
 
 def _endpoint(made: Pipeline, world: World) -> Starlette:
     async def started() -> ScoringService:
-        system = LocalSystem(made, Settings(), world)
+        settings = Settings(serve=ServeSettings(wait_timeout_ms=WAIT_MS))
+        system = LocalSystem(made, settings, world)
         await system.start()
         return system.replica
 
