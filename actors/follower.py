@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping, Sequence
 
 from freshrank.actors.alerts import AlertKind, AlertSink, Severity
+from freshrank.actors.backoff import Backoff
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ChecksumMismatch, StaleParameters, Unavailable
 from freshrank.actors.messages import Cut, Delta, Version, covers
@@ -47,8 +47,6 @@ class Follower:
         once: they have to compute gradients for that very learner.
     alerts
         Told when the copy is not what the learner published; None: counted only.
-    seed
-        Of the jitter between retries.
     """
 
     def __init__(
@@ -59,14 +57,14 @@ class Follower:
         *,
         hold_epochs: bool,
         alerts: AlertSink | None = None,
-        seed: int = 0,
     ) -> None:
         self._source = source
         self._weights = weights
         self._clock = clock
         self._hold_epochs = hold_epochs
         self._alerts = alerts
-        self._random = random.Random(seed)
+        self._away = Backoff(_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S)
+        self._repairs = Backoff(_FIRST_BACKOFF_S, _LONGEST_REPAIR_S)
         self._applied: Mapping[int, Cut] = {}
         self._created_ms: int | None = None
         self._newest_event_ms = 0
@@ -75,7 +73,6 @@ class Follower:
         self._lag_ms: int | None = None
         self._differs = False
         self._mismatches = 0
-        self._in_a_row = 0
         self._differed_at = clock.monotonic() - _CALM_S
         self._refused: Version | None = None
         """The newest version of the last answer, where that did not give the learner's weights."""
@@ -144,16 +141,14 @@ class Follower:
 
     async def run(self) -> None:
         """Follow for ever, retrying what is unavailable; any other error ends it and is raised."""
-        failed = 0
         while True:
             try:
                 await self.step()
-                failed = 0
+                self._away.reset()
             except Unavailable as error:
-                await self._pause(error, failed, _LONGEST_BACKOFF_S)
-                failed += 1
+                await self._pause(error, self._away)
             except ChecksumMismatch as error:
-                await self._pause(error, self._in_a_row - 1, _LONGEST_REPAIR_S)
+                await self._pause(error, self._repairs)
 
     async def step(self, timeout_s: float = POLL_S) -> None:
         """One long poll and what comes of it.
@@ -234,7 +229,8 @@ class Follower:
 
     def _mismatch(self, message: str) -> None:
         now = self._clock.monotonic()
-        self._in_a_row = 1 if now >= self._differed_at + _CALM_S else self._in_a_row + 1
+        if now >= self._differed_at + _CALM_S:
+            self._repairs.reset()
         self._differed_at = now
         self._differs, self._seen = True, None
         self._mismatches += 1
@@ -247,9 +243,7 @@ class Follower:
             for partition, cut in self._applied.items()
         )
 
-    async def _pause(self, error: Exception, failed: int, longest_s: float) -> None:
-        """Twice as long as before the last failure in a row, up to a bound; half is chance."""
+    async def _pause(self, error: Exception, backoff: Backoff) -> None:
         self._failures += 1
         self._error = str(error)
-        most = min(longest_s, _FIRST_BACKOFF_S * 2.0 ** min(failed, 16))
-        await self._clock.sleep(most * (0.5 + 0.5 * self._random.random()))
+        await self._clock.sleep(backoff.next_s())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from freshrank.actors.backoff import Backoff
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Progress
@@ -55,18 +56,17 @@ class Pusher:
 
     async def run(self) -> None:
         """Push whenever woken, for ever. Raises ProgressError (see `Outbox.answer`)."""
-        retry_s = FIRST_RETRY_S
+        away = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             await self._woken.wait()
             self._woken.clear()
             try:
                 await self.push()
-                retry_s = FIRST_RETRY_S
+                away.reset()
             except Unavailable as error:
                 self.trouble = str(error)
                 self._woken.set()
-                await self._clock.sleep(retry_s)
-                retry_s = min(2 * retry_s, LAST_RETRY_S)
+                await self._clock.sleep(away.next_s())
 
     async def push(self) -> None:
         """Offer all spans until none is left. Raises Unavailable, ProgressError."""

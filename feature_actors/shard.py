@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from freshrank.actors.backoff import Backoff
 from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.actors.messages import RecordBatch
 from freshrank.actors.protocols import JsonValue, Status
@@ -23,7 +24,7 @@ from freshrank.feature_actors.writer import OnlineWriter
 
 # Seconds between two looks at lag and durability, and two posts of the status.
 DUTIES_S = 0.5
-# Seconds before a part that was away is asked again.
+# Seconds, at most, before a part that was away is asked again.
 RETRY_S = 0.5
 # Seconds that `stop` gives to rows and examples that wait; the rest is in the snapshots.
 DRAIN_S = 1.5
@@ -191,12 +192,13 @@ class Shard:
 
     async def _patiently(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work`, again and again while a part that it needs is away."""
+        away = Backoff(RETRY_S, RETRY_S)
         while not self._stopping:
             try:
                 await work()
             except Unavailable as error:
                 self._troubles[name] = str(error)
-                await self._ports.clock.sleep(RETRY_S)
+                await self._ports.clock.sleep(away.next_s())
             else:
                 self._troubles.pop(name, None)
                 return

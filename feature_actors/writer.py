@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from freshrank.actors.backoff import Backoff
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.actors.histogram import RecentLatencies
@@ -102,21 +103,20 @@ class OnlineWriter:
 
     async def run(self) -> None:
         """Flush whenever woken, for ever. Raises ProgressError when fenced off."""
-        retry_s = FIRST_RETRY_S
+        away = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             await self._woken.wait()
             self._woken.clear()
             begun = self._clock.monotonic()
             try:
                 await self.flush()
-                retry_s = FIRST_RETRY_S
+                away.reset()
                 took_s = self._clock.monotonic() - begun
                 await self._clock.sleep(min(took_s, LONGEST_REST_S))
             except Unavailable as error:
                 self.trouble = str(error)
                 self._woken.set()
-                await self._clock.sleep(retry_s)
-                retry_s = min(2 * retry_s, LAST_RETRY_S)
+                await self._clock.sleep(away.next_s())
 
     async def flush(self) -> None:
         """Write all that is dirty now. Raises Unavailable (what was not written stays dirty)."""
