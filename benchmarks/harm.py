@@ -131,8 +131,8 @@ class Harm:
 
     async def _posted(self, part: str, title: str) -> set[int]:
         """The process that was last heard to be `part`, if it is there."""
-        posted = (await self._view.statuses()).get(part, {}).get("process_id")
-        return {posted}.intersection(self._system.processes(title))
+        posted = await self._view.process_of(part)
+        return {one for one in self._system.processes(title) if one == posted}
 
     async def _lose_store(self) -> None:
         redis = self._outside.redis

@@ -48,6 +48,11 @@ class LiveView:
         """What each part posted last."""
         return await self.get("/v1/status")
 
+    async def process_of(self, part: str) -> int | None:
+        """Id of the process that said last that it is `part`; what it said expires soon."""
+        found: int | None = (await self.statuses()).get(part, {}).get("process_id")
+        return found
+
     async def version(self) -> Version:
         """Of the weights that answer; the first of all where none do."""
         answer = await self.get("/v1/model")
@@ -69,4 +74,4 @@ class LiveView:
         """How often replicas found that their weights are not the learner's."""
         parts = await self.statuses()
         replicas = [one["model"] for name, one in parts.items() if name.startswith("replica")]
-        return sum(int(model.get("disagreements", 0)) for model in replicas)
+        return sum(model["mismatches"] for model in replicas)

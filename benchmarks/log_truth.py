@@ -94,17 +94,26 @@ class Compared:
         return self.learned_examples + self.quarantined_examples
 
 
+async def truth_and_wrong_rows(
+    pipeline: Pipeline, outside: Outside, max_entities: int = _MAX_ENTITIES
+) -> tuple[LogTruth, int]:
+    """Read the log again, and count the rows of the online store that differ from it."""
+    bootstrap = outside.broker.bootstrap
+    partitions = await partition_count(bootstrap, pipeline.stream.topic)
+    truth = await read_truth(pipeline, bootstrap, partitions, max_entities)
+    store = RedisStore(outside.redis.url, f"fr:{pipeline.name}")
+    try:
+        return truth, await truth.wrong_rows(store)
+    finally:
+        await store.close()
+
+
 async def compare(
     pipeline: Pipeline, outside: Outside, view: LiveView, patience_s: float
 ) -> Compared:
     """Wait until all is read and learned, and read the log again. Raises Unavailable."""
     await until_calm(view.waiting, patience_s)
-    bootstrap = outside.broker.bootstrap
-    partitions = await partition_count(bootstrap, pipeline.stream.topic)
-    truth = await read_truth(pipeline, bootstrap, partitions, _MAX_ENTITIES)
-    store = RedisStore(outside.redis.url, f"fr:{pipeline.name}")
-    wrong = await truth.wrong_rows(store)
-    await store.close()
+    truth, wrong = await truth_and_wrong_rows(pipeline, outside)
     learner = (await view.statuses())["learner"]
     learned, refused = learner["examples"], learner["examples_quarantined"]
     return Compared(wrong, truth.examples, learned, refused)

@@ -11,22 +11,19 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import uvloop
 from rich.console import Console
 
 from freshrank.actors.errors import Unavailable
 from freshrank.benchmarks.live_system import LiveSystem, running, until_calm
-from freshrank.benchmarks.log_truth import read_truth
+from freshrank.benchmarks.live_view import LiveView
+from freshrank.benchmarks.log_truth import truth_and_wrong_rows
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure
 from freshrank.benchmarks.shop_site import own_shop, running_outside
 from freshrank.benchmarks.steady_stream import SteadyStream
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
-from freshrank.examples.keepalive import KeepAliveClient
-from freshrank.feature_actors.kafka_topics import partition_count
-from freshrank.feature_actors.online_store import RedisStore
 
 USUAL_PER_S = 5_000.0
 BURST = 10.0
@@ -68,7 +65,7 @@ async def _burst(
     pipeline: Pipeline, outside: Outside, system: LiveSystem, scale: float
 ) -> Survived:
     bootstrap, topic = outside.broker.bootstrap, pipeline.stream.topic
-    async with KeepAliveClient("127.0.0.1", system.port) as client:
+    async with LiveView(system.port) as view:
         with SteadyStream(bootstrap, topic, USUAL_PER_S, USERS) as stream:
             watched = asyncio.create_task(_watch(system))
             await asyncio.sleep(CALM_S * scale)
@@ -77,22 +74,18 @@ async def _burst(
             stream.per_s = USUAL_PER_S
             ended = time.monotonic()
             # So far behind is a shard that keeps up: a quarter of a second of records.
-            while (await _lag(client)) > USUAL_PER_S / 4:
+            while (await _lag(view)) > USUAL_PER_S / 4:
                 if time.monotonic() - ended > PATIENCE_S:
                     raise Unavailable("shard", f"has not caught up after {PATIENCE_S} s")
                 await asyncio.sleep(LOOK_S)
             catch_up_s = time.monotonic() - ended
             await asyncio.sleep(CALM_S * scale)
             await asyncio.to_thread(stream.stop)
-        await until_calm(lambda: _waiting(client), PATIENCE_S)
+        await until_calm(view.waiting, PATIENCE_S)
         watched.cancel()
         peak, largest_lag = await watched
-        partitions = await partition_count(bootstrap, topic)
-        truth = await read_truth(pipeline, bootstrap, partitions, MAX_ENTITIES)
-        store = RedisStore(outside.redis.url, f"fr:{pipeline.name}")
-        wrong = await truth.wrong_rows(store)
-        await store.close()
-        events = (await _shard(client))["events"]
+        _, wrong = await truth_and_wrong_rows(pipeline, outside, MAX_ENTITIES)
+        events = (await _shard(view))["events"]
         return Survived(peak, catch_up_s, largest_lag, events, stream.written - events, wrong)
 
 
@@ -100,7 +93,7 @@ async def _watch(system: LiveSystem) -> tuple[int, int]:
     """Until cancelled; gives the peak of the shard's memory, and of what it had not read."""
     peak = largest = 0
     try:
-        async with KeepAliveClient("127.0.0.1", system.port) as own:
+        async with LiveView(system.port) as own:
             while True:
                 peak = max(peak, system.resident_bytes("ShardHost"))
                 largest = max(largest, await _lag(own))
@@ -109,22 +102,15 @@ async def _watch(system: LiveSystem) -> tuple[int, int]:
         return peak, largest
 
 
-async def _shard(client: KeepAliveClient) -> dict[str, Any]:
-    status, body = await client.get("/v1/status")
-    if status != 200:
-        raise Unavailable("the endpoint", f"/v1/status answers {status}")
-    found: dict[str, Any] = msgspec.json.decode(body)["shard-0"]
+async def _shard(view: LiveView) -> dict[str, Any]:
+    found: dict[str, Any] | None = (await view.statuses()).get("shard-0")
+    if found is None:
+        raise Unavailable("the endpoint", "it says nothing of the shard")
     return found
 
 
-async def _lag(client: KeepAliveClient) -> int:
-    return int((await _shard(client))["lag_total"])
-
-
-async def _waiting(client: KeepAliveClient) -> int:
-    """What is left to read and to write."""
-    shard = await _shard(client)
-    return int(shard["lag_total"] + shard["rows_waiting"])
+async def _lag(view: LiveView) -> int:
+    return int((await _shard(view))["lag_total"])
 
 
 def figures(found: Survived) -> list[Figure]:

@@ -129,9 +129,11 @@ class _Bench:
             async with self._traffic():
                 async with self._asking(found.learner_answers):
                     found.to_version_s = await self._repeat("the learner", self._kill_learner)
+                # Before those who count are killed, and again those who came after them.
+                found.disagreements = await self._view.disagreements()
                 async with self._asking(found.replica_answers):
                     await self._repeat("a replica", self._kill_replica)
-                found.disagreements = await self._view.disagreements()
+                found.disagreements += await self._view.disagreements()
         await self._sink.stop()
         return found
 
@@ -195,8 +197,7 @@ class _Bench:
         """Id of the process that is `part`; what was posted of it may have expired."""
         deadline = self._clock.monotonic() + PATIENCE_S
         while self._clock.monotonic() < deadline:
-            found: int = (await self._view.statuses()).get(part, {}).get("process_id", 0)
-            if found:
+            if found := await self._view.process_of(part):
                 return found
             await self._clock.sleep(PROBE_S)
         raise Unavailable(part, f"says nothing of itself for {PATIENCE_S} s")

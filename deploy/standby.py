@@ -21,8 +21,8 @@ MISSED_PINGS = 3
 LEAST_AGE_S = 3.0
 
 
-class Host(Protocol):
-    """The address of a host (`actors.runtime.RemoteActor`)."""
+class HostAddress(Protocol):
+    """Where a host is called (`actors.runtime.RemoteActor`)."""
 
     async def call(self, method: str, *args: object, timeout_s: float) -> Any:
         """Call `method` over there. Raises Gone, Unavailable, or what it raised."""
@@ -33,7 +33,7 @@ class Host(Protocol):
         ...
 
 
-Make: TypeAlias = Callable[[], Host]
+Make: TypeAlias = Callable[[], HostAddress]
 """Starts a host without a duty."""
 
 
@@ -103,7 +103,7 @@ class Slot:
         self._missed = 0
 
     async def call(self, method: str, *args: object, timeout_s: float) -> Any:
-        """Call `method` of the host that has the duty. Raises as `Host.call`."""
+        """Call `method` of the host that has the duty. Raises as `HostAddress.call`."""
         return await self._host.call(method, *args, timeout_s=timeout_s)
 
     def kill(self) -> None:
@@ -111,7 +111,7 @@ class Slot:
         self._host.kill()
         self._take(self._successor())
 
-    def give_away(self) -> Host:
+    def give_away(self) -> HostAddress:
         """Its host, for a duty elsewhere; another takes its place.
 
         It may not have loaded everything yet, and is still ahead of a new one.
@@ -120,8 +120,8 @@ class Slot:
         self._take(self._successor())
         return given
 
-    def _successor(self) -> Host:
+    def _successor(self) -> HostAddress:
         return self.standby.give_away() if self.standby else self._make()
 
-    def _take(self, host: Host) -> None:
+    def _take(self, host: HostAddress) -> None:
         self._host, self._since, self._missed = host, self._monotonic(), 0

@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 import aiokafka
+import redis
 from whole_system import SHOW, WholeSystem, until
 
 from freshrank.actors.impressions import decode_impression
@@ -49,7 +50,8 @@ def test_a_broken_record_is_put_aside_and_the_stream_goes_on(system: WholeSystem
 def test_an_emptied_redis_is_filled_again_without_traffic(system: WholeSystem) -> None:
     _, offset = system.event("settled", "order")
     before = system.features_with("settled", offset)
-    system.redis.empty()
+    with redis.Redis.from_url(system.redis.url) as client:
+        client.flushall()
     after = system.features_with("settled", offset)
     assert after["features"]["spend_7d"] == before["features"]["spend_7d"] == 1.0
 

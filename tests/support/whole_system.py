@@ -14,13 +14,12 @@ from typing import Any, TypeVar
 
 import httpx
 import msgspec
-import redis
 
 from freshrank.actors.messages import Version
 from freshrank.benchmarks.live_system import LiveSystem
 from freshrank.benchmarks.shop_site import shop_file
-from freshrank.deploy.processes import Child, ask, free_port, listens
-from freshrank.deploy.redis_server import find_redis
+from freshrank.deploy.processes import ask, free_port
+from freshrank.deploy.redis_server import RedisServer
 from freshrank.examples.recommend import Behaviour
 
 T = TypeVar("T")
@@ -48,37 +47,14 @@ def until(read: Callable[[], T | None], seconds: float = PATIENCE_S) -> T:
         time.sleep(0.05)
 
 
-class OwnRedis:
-    """A Redis on a port of its own, that comes back there, empty, after it was stopped."""
-
-    def __init__(self, folder: Path) -> None:
-        self._port = free_port()
-        self._folder = folder
-        self._child: Child | None = None
-        self.url = f"redis://127.0.0.1:{self._port}/0"
-
-    def start(self) -> None:
-        where = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._folder)]
-        command = [find_redis(), *where, "--save", "", "--appendonly", "no"]
-        self._child = Child("redis", command, self._folder / "redis.log")
-        self._child.wait_until(lambda: listens("127.0.0.1", self._port), PATIENCE_S)
-
-    def stop(self) -> None:
-        assert self._child is not None
-        self._child.stop()
-
-    def empty(self) -> None:
-        with redis.Redis.from_url(self.url) as client:
-            client.flushall()
-
-
 class WholeSystem:
     """The demo's pipeline under names of its own; started, stopped and started again."""
 
     def __init__(self, bootstrap: str, folder: Path, name: str) -> None:
         self.topic, self.pipeline = f"{name}-behaviour", name
         self.bootstrap = bootstrap
-        self.redis = OwnRedis(folder)
+        self.redis = RedisServer()
+        """Comes back empty, where it was, when it is started again."""
         self.summary_file = folder / "summary.json"
         self._folder = folder
         self._state = folder / "state"

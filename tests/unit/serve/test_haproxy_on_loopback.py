@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from freshrank.serve import haproxy_on_loopback
+from freshrank.serve import app, haproxy_on_loopback
 from freshrank.serve.haproxy_on_loopback import on_loopback, with_whole_requests
 
 CONFIGURATION = """\
@@ -46,6 +46,8 @@ def test_requests_are_waited_for_as_a_whole_by_every_section() -> None:
     adapted = with_whole_requests(CONFIGURATION)
     defaults = adapted.partition("defaults\n")[2].partition("frontend")[0]
     assert "option http-buffer-request" in defaults
+    # HAProxy's program cannot import it.
+    assert f"timeout http-request {app._BODY_DEADLINE_S:g}s" in defaults
     assert with_whole_requests(adapted) == adapted
     with pytest.raises(ValueError, match="not one section 'defaults'"):
         with_whole_requests(CONFIGURATION.replace("defaults", "default"))
