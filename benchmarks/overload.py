@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import uvloop
 from rich.console import Console
@@ -74,7 +73,7 @@ async def _burst(
             stream.per_s = USUAL_PER_S
             ended = time.monotonic()
             # So far behind is a shard that keeps up: a quarter of a second of records.
-            while (await _lag(view)) > USUAL_PER_S / 4:
+            while (lag := await _lag(view)) is None or lag > USUAL_PER_S / 4:
                 if time.monotonic() - ended > PATIENCE_S:
                     raise Unavailable("shard", f"has not caught up after {PATIENCE_S} s")
                 await asyncio.sleep(LOOK_S)
@@ -85,7 +84,7 @@ async def _burst(
         watched.cancel()
         peak, largest_lag = await watched
         _, wrong = await truth_and_wrong_rows(pipeline, outside, MAX_ENTITIES)
-        events = (await _shard(view))["events"]
+        events = (await view.statuses())["shard-0"]["events"]
         return Survived(peak, catch_up_s, largest_lag, events, stream.written - events, wrong)
 
 
@@ -96,21 +95,16 @@ async def _watch(system: LiveSystem) -> tuple[int, int]:
         async with LiveView(system.port) as own:
             while True:
                 peak = max(peak, system.resident_bytes("ShardHost"))
-                largest = max(largest, await _lag(own))
+                largest = max(largest, await _lag(own) or 0)
                 await asyncio.sleep(LOOK_S)
     except asyncio.CancelledError:
         return peak, largest
 
 
-async def _shard(view: LiveView) -> dict[str, Any]:
-    found: dict[str, Any] | None = (await view.statuses()).get("shard-0")
-    if found is None:
-        raise Unavailable("the endpoint", "it says nothing of the shard")
+async def _lag(view: LiveView) -> int | None:
+    """What the shard has not read; None while it says nothing."""
+    found: int | None = (await view.statuses()).get("shard-0", {}).get("lag_total")
     return found
-
-
-async def _lag(view: LiveView) -> int:
-    return int((await _shard(view))["lag_total"])
 
 
 def figures(found: Survived) -> list[Figure]:
