@@ -71,7 +71,7 @@ def private_haproxy(folder: Path) -> Mapping[str, str]:
     program = Path(__file__).with_name("haproxy_on_loopback.py")
     # -I -S: Python's own modules are all that it needs, and it starts in a third of the time.
     python, haproxy = shlex.join([sys.executable, "-I", "-S", str(program)]), shlex.quote(_binary())
-    starter.write_text(f'#!/bin/sh\nexec {python} "$PPID" {haproxy} "$@"\n', encoding="utf-8")
+    starter.write_text(f'#!/bin/sh\nexec {python} {haproxy} "$@"\n', encoding="utf-8")
     starter.chmod(0o700)
     return {
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(starter),

@@ -1,7 +1,6 @@
 """HAProxy on a machine of its own: a program that Ray starts in HAProxy's place.
 
-Used as ``python haproxy_on_loopback.py PARENT BINARY ARGUMENT ...``: the id of the process that
-starts it, and HAProxy's program and arguments.
+Used as ``python haproxy_on_loopback.py BINARY ARGUMENT ...``: HAProxy's program and arguments.
 
 Ray binds two ports of HAProxy's own, statistics and metrics, to every address of the machine; they
 ask nobody who they are, and no setting of Ray moves them. Here they are moved to loopback in the
@@ -86,17 +85,26 @@ def with_whole_requests(configuration: str) -> str:
     return "".join(lines)
 
 
-def end_with(parent: int) -> None:
-    """Have this process killed when `parent` ends; it ends at once if that has happened already."""
+def end_with_parent() -> None:
+    """Have this process killed when its parent ends; it ends at once if that has happened already.
+
+    An orphan's parent is the first process of all, or Ray's node manager; one that is not is the
+    same Python as this.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    parent = os.getppid()
+    try:
+        same = Path(f"/proc/{parent}/exe").readlink() == Path("/proc/self/exe").readlink()
+    except OSError:  # it has ended just now
+        same = False
+    if parent == 1 or not same:
         sys.exit("HAProxy is not started, who started it has ended")
 
 
 def main() -> None:
     """Adapt the configuration, and become HAProxy; its process id and its arguments are ours."""
-    parent, *command = sys.argv[1:]
-    end_with(int(parent))
+    command = sys.argv[1:]
+    end_with_parent()
     path = Path(command[command.index("-f") + 1])
     try:
         adapted = with_whole_requests(on_loopback(path.read_text(encoding="utf-8")))

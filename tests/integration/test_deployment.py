@@ -14,7 +14,7 @@ import httpx
 import pytest
 from ray import serve
 from serving import ReplicaFactory
-from sockets import open_sockets, processes_of
+from sockets import open_sockets, open_sockets_until, processes_of
 
 from freshrank.deploy.brokers import Broker, EmbeddedBroker
 from freshrank.deploy.processes import free_port
@@ -66,13 +66,17 @@ def test_nothing_of_a_local_system_listens_beyond_loopback(
     with EmbeddedBroker({"behaviour": 1}) as embedded:
         # What Ray starts and leaves to itself has the token in its environment.
         token = os.environ["RAY_AUTH_TOKEN"]
-        found = set(open_sockets(processes_of(os.getpid(), "RAY_AUTH_TOKEN", token)))
+        brokers = {int(one.bootstrap.rpartition(":")[2]) for one in (kafka, embedded)}
+        found = open_sockets_until(
+            lambda seen: (
+                {one.port for one in seen} >= {port, *brokers}
+                and {one.program for one in seen} >= PROGRAMS
+            ),
+            lambda: processes_of(os.getpid(), "RAY_AUTH_TOKEN", token),
+        )
         # Another system may be up beside this one, with a token of its own.
         mine = set(open_sockets(processes_of(NOBODY, "RAY_AUTH_TOKEN", token)))
-        brokers = {int(one.bootstrap.rpartition(":")[2]) for one in (kafka, embedded)}
     assert [one for one in found if not one.on_loopback] == []
-    assert {one.program for one in found} >= PROGRAMS
-    assert {one.port for one in found} >= {port, *brokers}
     # Kafka's second listener is that of its controller.
     assert len({one.port for one in found if one.program == "java"}) == 2
     ours = [one.port for one in mine if one.program == "ray::ServeRepli" and "6" in one.protocol]

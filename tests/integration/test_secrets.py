@@ -12,11 +12,12 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
-from sockets import command_lines, open_sockets, processes_of
+from sockets import command_lines, open_sockets_until, processes_of
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy import apache_kafka
@@ -46,6 +47,9 @@ listener.name.sasl_plaintext.plain.sasl.jaas.config=\
 org.apache.kafka.common.security.plain.PlainLoginModule required \
 username="shop" password="{SECRET}" user_shop="{SECRET}";
 """
+
+# Some of what a whole system consists of, as the kernel calls it.
+_PROGRAMS = {"raylet", "haproxy", "ray::LearnerHos", "ray::ShardHost"}
 
 # Seconds for a whole system to start, and to stop, on a busy machine.
 _START_S, _STOP_S = 180.0, 60.0
@@ -207,21 +211,15 @@ def test_a_whole_run_tells_no_secret_and_listens_on_loopback(
     )  # fmt: skip
     try:
         pages = _pages(f"http://127.0.0.1:{port}", run)
-        tree = processes_of(run.pid, "FRESHRANK_REDIS__PASSWORD", SECRET)
-        found = list(open_sockets(tree))
-        commands = list(command_lines(tree))
+        tree = partial(processes_of, run.pid, "FRESHRANK_REDIS__PASSWORD", SECRET)
+        found = open_sockets_until(lambda seen: {one.program for one in seen} >= _PROGRAMS, tree)
+        commands = list(command_lines(tree()))
     finally:
         run.send_signal(signal.SIGINT)
         output, _ = run.communicate(timeout=_STOP_S)
     logs = [one for one in Path("/tmp/ray").glob(f"session_*_{run.pid}/logs/**/*") if one.is_file()]
     written = [one for one in tmp_path.rglob("*") if one.is_file() and one != file]
     assert [one for one in found if not one.on_loopback] == []
-    assert {one.program for one in found} >= {
-        "raylet",
-        "haproxy",
-        "ray::LearnerHos",
-        "ray::ShardHost",
-    }
     assert len(logs) > 5 and written
     for name, text in {"output": output, "commands": "\n".join(commands), **pages}.items():
         assert text and TOLD not in text, name

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from whole_system import until
 
 # States of /proc/net: TCP_LISTEN, and the one of a UDP socket that has no peer (TCP_CLOSE), which
 # takes datagrams from anybody.
@@ -67,6 +69,24 @@ def open_sockets(pids: Iterable[int]) -> Iterator[Open]:
                     if fields[3] == state and fields[9] in held:
                         host, _, port = fields[1].partition(":")
                         yield Open(program, protocol, _address(host), int(port, 16))
+
+
+def open_sockets_until(
+    enough: Callable[[set[Open]], bool], processes: Callable[[], Iterable[int]]
+) -> set[Open]:
+    """Every socket that was seen, at any time, until those are `enough`.
+
+    HAProxy hands its sockets to the next of its kind whenever the replicas change; who reads the
+    one process before that and the other after it sees them with neither.
+    """
+    seen: set[Open] = set()
+
+    def read() -> bool:
+        seen.update(open_sockets(processes()))
+        return enough(seen)
+
+    until(read)
+    return seen
 
 
 def command_lines(pids: Iterable[int]) -> Iterator[str]:

@@ -95,11 +95,11 @@ def test_the_program_becomes_haproxy_with_the_file_moved(
     file = tmp_path / "haproxy.cfg"
     file.write_text(CONFIGURATION)
     command = ["/bin/haproxy", "-db", "-f", str(file), "-sf", "12"]
-    tied: list[int] = []
-    monkeypatch.setattr(haproxy_on_loopback, "end_with", tied.append)
-    monkeypatch.setattr(sys, "argv", ["haproxy_on_loopback.py", "7", *command])
+    tied: list[bool] = []
+    monkeypatch.setattr(haproxy_on_loopback, "end_with_parent", lambda: tied.append(True))
+    monkeypatch.setattr(sys, "argv", ["haproxy_on_loopback.py", *command])
     haproxy_on_loopback.main()
-    assert tied == [7]
+    assert tied == [True]
     assert become == [("/bin/haproxy", command)]
     assert file.read_text() == with_whole_requests(on_loopback(CONFIGURATION))
     assert list(tmp_path.iterdir()) == [file]
@@ -111,8 +111,8 @@ def test_the_program_ends_with_a_reason_where_it_cannot_move_the_ports(
     monkeypatch.setattr(os, "execv", lambda path, command: pytest.fail("became HAProxy"))
     file = tmp_path / "haproxy.cfg"
     file.write_text("frontend prometheus\n    bind 0.0.0.0:9101\n")
-    monkeypatch.setattr(haproxy_on_loopback, "end_with", lambda parent: None)
+    monkeypatch.setattr(haproxy_on_loopback, "end_with_parent", lambda: None)
     command = ["/bin/haproxy", "-f", str(file)]
-    monkeypatch.setattr(sys, "argv", ["haproxy_on_loopback.py", "7", *command])
+    monkeypatch.setattr(sys, "argv", ["haproxy_on_loopback.py", *command])
     with pytest.raises(SystemExit, match=r"haproxy\.cfg has an unknown port in its section"):
         haproxy_on_loopback.main()
