@@ -204,6 +204,8 @@ def figures(found: Survived) -> list[Figure]:
     compared, letters, answers = found.compared, found.letters, found.answers
     never = {
         "wrong_values": compared.wrong_rows,
+        "lost_events": compared.lost_events,
+        "doubled_events": compared.doubled_events,
         "lost_examples": compared.lost_examples,
         "doubled_examples": compared.doubled_examples,
         "lost_dead_letters": letters.lost,

@@ -57,14 +57,15 @@ class LiveSystem:
         for process in self.processes(title)[:1]:
             end(process)
 
-    def resident_bytes(self, title: str) -> int:
-        """Memory that the largest process of that title holds in RAM."""
-        sizes = [0]
-        for process in self.processes(title):
-            with contextlib.suppress(OSError):
-                pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-                sizes.append(pages * os.sysconf("SC_PAGE_SIZE"))
-        return max(sizes)
+    def memory_bytes(self) -> int:
+        """What all its processes hold in RAM; a page that several share counts once in all."""
+        total = 0
+        for process in self.processes(""):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
+                kilobytes = next(line for line in text.splitlines() if line.startswith("Pss:"))
+                total += int(kilobytes.split()[1]) * 1024
+        return total
 
 
 def is_ready(port: int) -> bool:

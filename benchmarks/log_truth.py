@@ -20,7 +20,7 @@ _RECORDS = 20_000
 _ROWS = 1_000
 _POLL_S = 0.2
 # Rows of a partition, as the settings have it; beyond all users of a bench.
-_MAX_ENTITIES = 250_000
+_MAX_ENTITIES = Settings().shards.max_entities_per_partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,11 @@ class LogTruth:
     def examples(self) -> int:
         """Over all partitions, those that wait for their label left out."""
         return sum(state.counters.examples for state in self.states)
+
+    @property
+    def events(self) -> int:
+        """Over all partitions, each once."""
+        return sum(state.counters.events for state in self.states)
 
     async def wrong_rows(self, store: RedisStore) -> int:
         """How many entities have another row in the online store than they should, or none."""
@@ -73,10 +78,22 @@ class Compared:
     """What a running system holds beside what its log says."""
 
     wrong_rows: int
+    expected_events: int
+    applied_events: int
     expected_examples: int
     learned_examples: int
     quarantined_examples: int
     """Those that the guard refused, by name: they count as neither learned nor lost."""
+
+    @property
+    def lost_events(self) -> int:
+        """Those that should have been applied to the features, and were not."""
+        return max(self.expected_events - self.applied_events, 0)
+
+    @property
+    def doubled_events(self) -> int:
+        """Those that were applied, and should not have been."""
+        return max(self.applied_events - self.expected_events, 0)
 
     @property
     def lost_examples(self) -> int:
@@ -94,26 +111,30 @@ class Compared:
         return self.learned_examples + self.quarantined_examples
 
 
-async def truth_and_wrong_rows(
-    pipeline: Pipeline, outside: Outside, max_entities: int = _MAX_ENTITIES
-) -> tuple[LogTruth, int]:
-    """Read the log again, and count the rows of the online store that differ from it."""
+async def compare(
+    pipeline: Pipeline,
+    outside: Outside,
+    view: LiveView,
+    patience_s: float,
+    max_entities: int = _MAX_ENTITIES,
+) -> Compared:
+    """Wait until all is read and learned, and read the log again. Raises Unavailable."""
+    await until_calm(view.waiting, patience_s)
     bootstrap = outside.broker.bootstrap
     partitions = await partition_count(bootstrap, pipeline.stream.topic)
     truth = await read_truth(pipeline, bootstrap, partitions, max_entities)
     store = RedisStore(outside.redis.url, f"fr:{pipeline.name}")
     try:
-        return truth, await truth.wrong_rows(store)
+        wrong = await truth.wrong_rows(store)
     finally:
         await store.close()
-
-
-async def compare(
-    pipeline: Pipeline, outside: Outside, view: LiveView, patience_s: float
-) -> Compared:
-    """Wait until all is read and learned, and read the log again. Raises Unavailable."""
-    await until_calm(view.waiting, patience_s)
-    truth, wrong = await truth_and_wrong_rows(pipeline, outside)
-    learner = (await view.statuses())["learner"]
-    learned, refused = learner["examples"], learner["examples_quarantined"]
-    return Compared(wrong, truth.examples, learned, refused)
+    parts = await view.statuses()
+    learner = parts["learner"]
+    return Compared(
+        wrong_rows=wrong,
+        expected_events=truth.events,
+        applied_events=parts["shard-0"]["events"],
+        expected_examples=truth.examples,
+        learned_examples=learner["examples"],
+        quarantined_examples=learner["examples_quarantined"],
+    )

@@ -16,9 +16,11 @@ from freshrank.feature_actors.pressure import Limits
 from freshrank.feature_actors.table import ROOM
 from freshrank.feature_actors.table_copy import SPARE
 
-# Bytes that the programs themselves take (measured: 1.45 GB in all with one shard and one replica,
+# Bytes that the programs themselves take (measured: 1.74 GB in all with one shard and one replica,
 # shared pages counted once): Ray, Serve, HAProxy and the driver, and each part of ours.
-_BASE_BYTES, _PART_BYTES = 920_000_000, 180_000_000
+_BASE_BYTES, _PART_BYTES = 880_000_000, 180_000_000
+# Parts beside shards and replicas: the learner, and who stands by for it and for the shards.
+_OTHER_PARTS = 3
 # Bytes beside the row of an entity: its name and its key in the store as objects of Python, with
 # their places in lists (170), and 16 for each of about 4 places of the hash table.
 _ENTITY_BYTES = 235
@@ -70,7 +72,7 @@ def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]
     learned = 2 * (weights * (1 + pipeline.optimizer.state_per_weight) + _ROW_BYTES) + _INDEX_BYTES
     ids, seen = settings.learner.max_rows, shards.max_event_ids_per_partition
     found = [
-        Need("the programs", _BASE_BYTES + (copies + 1) * _PART_BYTES),
+        Need("the programs", _BASE_BYTES + (copies + _OTHER_PARTS) * _PART_BYTES),
         Need(
             f"{partitions} x {entities:,} rows of {row} B and {_ENTITY_BYTES} B beside",
             partitions * entities * (int(ROOM * row) + _ENTITY_BYTES), _ENTITIES, entities,

@@ -143,7 +143,7 @@ class ShardSettings(Section):
 
     count: int = Field(default=1, ge=1)
     """One keeps up with 100,000 events/s on one core; more where there are more cores."""
-    max_entities_per_partition: int = Field(default=250_000, ge=1)
+    max_entities_per_partition: int = Field(default=230_000, ge=1)
     """Bounds the memory: times `bytes_per_entity` of the plan, times the partitions."""
     max_event_ids_per_partition: int = Field(default=500_000, ge=1)
     """Remembered to tell an event that is sent twice: those of the last ten minutes at 800 events/s
@@ -192,8 +192,8 @@ class LearnerSettings(Section):
     """``auto``: the gradients are computed here with torch where there is a GPU, by the shards'
     compiled kernels elsewhere."""
     max_rows: int = Field(default=2_000_000, ge=16)
-    """Of the keyed table; beyond it the rows that were updated least recently are dropped. As many
-    as there are entities by default; a DeepFM with FTRL and all other defaults fits into 8 GB."""
+    """Of the keyed table; beyond it the rows that were updated least recently are dropped. About
+    as many as there are entities by default; a DeepFM with FTRL and all other defaults fits into 8 GB."""
     guard: GuardSettings = GuardSettings()
 
 

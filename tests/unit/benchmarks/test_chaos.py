@@ -87,7 +87,14 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
     found = Survived(
         faults=[Fault.HANG],
         events=100,
-        compared=Compared(2, expected_examples=50, learned_examples=49, quarantined_examples=4),
+        compared=Compared(
+            wrong_rows=2,
+            expected_events=100,
+            applied_events=99,
+            expected_examples=50,
+            learned_examples=49,
+            quarantined_examples=4,
+        ),
         letters=DeadLetters(frozenset({("shop", 0, 1)}), frozenset()),
         answers=answers,
         logged=frozenset("af"),
@@ -98,12 +105,15 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
     wrong = {name: one.value for name, one in figures.items() if one.met is False}
     assert wrong == {
         "wrong_values": 2,
+        "lost_events": 1,
         "doubled_examples": 3,
         "lost_dead_letters": 1,
         "lost_impressions": 2,
         "versions_apart": 1,
     }
     assert figures["lost_examples"].met and figures["versions_back"].met
-    assert (Compared(0, 5, 2, 1).lost_examples, Compared(0, 5, 2, 1).doubled_examples) == (2, 0)
+    assert figures["doubled_events"].met
+    fewer = Compared(0, 9, 9, 5, 2, 1)
+    assert (fewer.lost_examples, fewer.doubled_examples) == (2, 0)
     assert figures["faults"].value == 1 and figures["faults"].met is None
     assert figures["not_logged_meanwhile"].value == 2

@@ -1,11 +1,14 @@
 """From measurements to figures, in each bench."""
 
+from dataclasses import replace
+
 import pytest
 
 from freshrank.benchmarks import freshness, ingest, jd, overload, recovery, serving, snapshot
 from freshrank.benchmarks.freshness import Results
 from freshrank.benchmarks.ingest_host import IngestResult
 from freshrank.benchmarks.load import LoadResult
+from freshrank.benchmarks.log_truth import Compared
 from freshrank.benchmarks.report import Figure
 
 
@@ -126,8 +129,20 @@ def test_recovery_tells_lost_examples_from_doubled_ones() -> None:
 
 
 def test_overload_holds_memory_against_its_bound_and_counts_what_is_missing() -> None:
-    bound = overload.BOUND_BYTES
-    figures = by_name(overload.figures(overload.Survived(bound // 2, 3.0, 7, 990, 10, 1)))
+    compared = Compared(
+        wrong_rows=1,
+        expected_events=1_000,
+        applied_events=990,
+        expected_examples=50,
+        learned_examples=40,
+        quarantined_examples=7,
+    )
+    figures = by_name(overload.figures(overload.Survived(800, 400, 3.0, 7, compared)))
     assert figures["peak_memory_over_bound"].value == 0.5
-    assert figures["lost"].value == 10 and figures["lost"].met is False
+    assert figures["lost"].value == 10 + 3 and figures["lost"].met is False
+    assert figures["doubled"].value == 0
     assert figures["wrong_values"].met is False
+    twice = replace(compared, applied_events=1_002, learned_examples=45)
+    figures = by_name(overload.figures(overload.Survived(800, 801, 3.0, 7, twice)))
+    assert figures["doubled"].value == 2 + 2 and figures["lost"].value == 0
+    assert figures["peak_memory_over_bound"].met is False

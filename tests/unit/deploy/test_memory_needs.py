@@ -17,6 +17,7 @@ from freshrank.learner.models import DeepFM
 from freshrank.learner.optimizers import FTRL, Adagrad, Optimizer
 
 GIB = 1 << 30
+ENTITIES = Settings().shards.max_entities_per_partition
 SHOP = shop_file().load()
 
 
@@ -63,7 +64,7 @@ def test_everything_that_grows_is_counted(variables: dict[str, str], partitions:
 def test_a_redis_elsewhere_takes_its_memory_there() -> None:
     elsewhere = settings(REDIS__URL="redis://cache:6379/0")
     saved = total(needs(SHOP, Settings(), 8)) - total(needs(SHOP, elsewhere, 8))
-    assert saved > 8 * 250_000 * SHOP.plan.bytes_per_entity
+    assert saved > 8 * ENTITIES * SHOP.plan.bytes_per_entity
 
 
 def test_rows_are_counted_by_what_the_views_declare() -> None:
@@ -74,8 +75,8 @@ def test_rows_are_counted_by_what_the_views_declare() -> None:
     wide = variant(features=[*SHOP.features, Wide])
     found = needs(wide, Settings(), 8)
     more = total(found) - total(needs(SHOP, Settings(), 8))
-    # 720 hops of 4 bytes for each of two million entities, here and in Redis.
-    assert more >= 2 * 8 * 250_000 * 720 * 4
+    # 720 hops of 4 bytes for each entity, here and in Redis.
+    assert more >= 2 * 8 * ENTITIES * 720 * 4
     with pytest.raises(ConfigError) as caught:
         check(wide, found, Memory(12 * GIB, "this machine"))
     assert caught.value.place.startswith("view Wide (")
