@@ -193,7 +193,7 @@ class LearnerSettings(Section):
     compiled kernels elsewhere."""
     max_rows: int = Field(default=2_000_000, ge=16)
     """Of the keyed table; beyond it the rows that were updated least recently are dropped. About
-    as many as there are entities by default; a DeepFM with FTRL and all other defaults fits into 8 GB."""
+    as many as there are entities by default; a DeepFM with FTRL, all other defaults, takes 8 GB."""
     guard: GuardSettings = GuardSettings()
 
 
