@@ -12,9 +12,11 @@ from freshrank.actors.messages import Cut, Examples, Floats, Inputs, Ints, Progr
 from freshrank.actors.snapshots import Array
 from freshrank.feature_actors.frozen import Frozen
 
-# A span is closed when it holds so many examples: a gradient is then worth its message, and
-# its computation does not hold the loop up for more than some milliseconds.
-SPAN_EXAMPLES = 4096
+# A span is closed when it holds so many examples: a gradient is then worth its message. It is one
+# step of the learner, so what has waited while that was away is learned as finely as the rest:
+# measured on Criteo, steps of 512 learn as well as steps of 64 (AUC 0.702 and 0.703 over the first
+# 200,000), steps of 4,096 do not (0.691).
+SPAN_EXAMPLES = 512
 
 
 @dataclass(frozen=True, slots=True)
