@@ -1,0 +1,88 @@
+"""The whole system in lock-step as a process that can be killed: what it has is on a real disk."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.snapshots import FileSnapshots, unpack
+from freshrank.benchmarks.crash_stream import recorded, shop
+from freshrank.deploy.local import LocalSystem, World
+from freshrank.deploy.settings import Settings
+from freshrank.learner.checkpoints import NAME
+
+# Of the recorded stream: some 180 steps, which take a second or two with their files.
+_SECONDS = 3_000
+# Steps between two checkpoints of the learner; a shard writes a snapshot at each of its steps.
+_CHECKPOINT_STEPS = 5
+_SETTINGS = Settings.model_validate(
+    {
+        "shards": {"count": 2, "snapshot_interval_s": 1e-6},
+        "learner": {"checkpoint_interval_s": 3600},
+    }
+)
+
+
+@dataclass(frozen=True)
+class Began:
+    """Where a process goes on."""
+
+    version: str
+    events: int
+    """That were learned from before."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Whatever has to be the same, bit for bit, however often the process was killed."""
+
+    learned: dict[str, bytes]
+    """Of the learner's last checkpoint: weights, the optimiser's state, quality."""
+    applied: dict[str, list[int]]
+    """The learner's cut of each partition."""
+    steps: int
+    features: dict[str, bytes]
+    """The row of each entity."""
+
+
+def work(folder: Path, told: Connection) -> None:
+    """Go on from what is in `folder` to the end of the log; sends a `Began`, then an `Ended`."""
+    asyncio.run(_work(folder, told))
+
+
+async def _work(folder: Path, told: Connection) -> None:
+    checkpoints = FileSnapshots(folder / "learner")
+    log, shards = recorded(shop(), _SECONDS), FileSnapshots(folder / "shards")
+    world = World(log, SystemClock(), snapshots=shards, checkpoints=checkpoints)
+    system = LocalSystem(shop(), _SETTINGS, world)
+    await system.start()
+    status, applied = await system.status(), await system.learner.applied()
+    told.send(Began(str(status["version"]), sum(cut[0] for cut in applied.values())))
+    steps = 0
+    while await system.step():
+        steps += 1
+        if steps % _CHECKPOINT_STEPS == 0:
+            await system.learner.save()
+    await system.stop()
+    told.send(_end(system, checkpoints))
+
+
+def _end(system: LocalSystem, checkpoints: FileSnapshots) -> Ended:
+    newest = unpack(checkpoints.candidates(NAME)[0].read())
+    order = np.argsort(newest.arrays["keys"])  # of a table's rows, which is not promised
+    rows = ("keys", "rows", "stamps")
+    learned = {
+        name: (array[order] if name in rows else array).tobytes()
+        for name, array in newest.arrays.items()
+    }
+    features: dict[str, bytes] = {}
+    for state in (state for shard in system.shards for state in shard.states.values()):
+        slots = state.table.slots()
+        names, values = state.table.entities(slots), state.table.rows(slots)
+        features |= {name: row.tobytes() for name, row in zip(names, values, strict=True)}
+    return Ended(learned, newest.meta["applied"], newest.meta["total_steps"], features)
