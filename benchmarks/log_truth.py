@@ -9,6 +9,7 @@ from freshrank.benchmarks.live_view import LiveView
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.kafka_topics import partition_count
 from freshrank.feature_actors.labelling import Bounds
@@ -49,13 +50,13 @@ class LogTruth:
 
 
 async def read_truth(
-    pipeline: Pipeline, bootstrap: str, partitions: int, max_entities: int
+    pipeline: Pipeline, kafka: KafkaAccess, partitions: int, max_entities: int
 ) -> LogTruth:
     """Read both topics from their beginning to their present end. Raises Unavailable."""
     bounds = Bounds(max_entities, Settings().shards.max_event_ids_per_partition)
     recipe = pipeline.recipe(bounds)
     states = [PartitionState(recipe, partition) for partition in range(partitions)]
-    source = KafkaSource(bootstrap)
+    source = KafkaSource(kafka)
     await source.start({(topic, one): None for topic in recipe.topics for one in range(partitions)})
     try:
         while True:
@@ -98,9 +99,9 @@ async def truth_and_wrong_rows(
     pipeline: Pipeline, outside: Outside, max_entities: int = _MAX_ENTITIES
 ) -> tuple[LogTruth, int]:
     """Read the log again, and count the rows of the online store that differ from it."""
-    bootstrap = outside.broker.bootstrap
-    partitions = await partition_count(bootstrap, pipeline.stream.topic)
-    truth = await read_truth(pipeline, bootstrap, partitions, max_entities)
+    kafka = KafkaAccess(outside.broker.bootstrap)
+    partitions = await partition_count(kafka, pipeline.stream.topic)
+    truth = await read_truth(pipeline, kafka, partitions, max_entities)
     store = RedisStore(outside.redis.url, f"fr:{pipeline.name}")
     try:
         return truth, await truth.wrong_rows(store)

@@ -10,8 +10,7 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import RecordBatch
-from freshrank.feature_actors.kafka_calls import DEADLINE_S, answered
-from freshrank.feature_actors.kafka_security import OPEN, KafkaSecurity
+from freshrank.feature_actors.kafka_access import KafkaAccess
 
 # A fetch that finds nothing comes back after so long, in milliseconds. A partition that was
 # resumed or sought waits for the fetch that is under way, so it bounds that wait; and the
@@ -27,15 +26,8 @@ class KafkaSource:
     Offsets live in the snapshots of who reads. Records of aborted transactions are left out.
     """
 
-    def __init__(
-        self,
-        bootstrap: str,
-        deadline_s: float = DEADLINE_S,
-        security: KafkaSecurity = OPEN,
-    ) -> None:
-        self._bootstrap = bootstrap
-        self._deadline_s = deadline_s
-        self._security = security
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         self._positions: dict[aiokafka.TopicPartition, int] = {}
 
@@ -43,18 +35,16 @@ class KafkaSource:
         """Begin at the given offsets; raises Unavailable, or ConfigError for a shorter topic."""
         await self.stop()
         consumer = aiokafka.AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # what retention took is gone
             isolation_level="read_committed",
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             max_partition_fetch_bytes=_FETCH_PARTITION_BYTES,
-            request_timeout_ms=int(self._deadline_s * 1000),
-            **self._security.arguments(),
+            **self._kafka.arguments(),
         )
         try:
-            async with answered(self._deadline_s):
+            async with self._kafka.answered():
                 await consumer.start()
                 wanted = {aiokafka.TopicPartition(*one): at for one, at in positions.items()}
                 consumer.assign(list(wanted))
@@ -73,7 +63,7 @@ class KafkaSource:
     async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
         """The next records, at most one batch a partition. Raises Unavailable."""
         wait_ms = int(timeout_s * 1000)
-        async with answered(self._deadline_s + timeout_s):
+        async with self._kafka.answered(timeout_s):
             found = await self._started().getmany(timeout_ms=wait_ms, max_records=max_records)
         for one, records in found.items():
             self._positions[one] = records[-1].offset + 1
@@ -99,7 +89,7 @@ class KafkaSource:
         ends = {one: consumer.highwater(one) for one in self._positions}
         unknown = [one for one, end in ends.items() if end is None]
         if unknown:
-            async with answered(self._deadline_s):
+            async with self._kafka.answered():
                 ends.update(await consumer.end_offsets(unknown))
         return {
             (one.topic, one.partition): max(0, (ends[one] or 0) - at)
@@ -110,7 +100,7 @@ class KafkaSource:
         """Leave; safe to call twice."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            async with answered(self._deadline_s):
+            async with self._kafka.answered():
                 leaving = asyncio.ensure_future(consumer.stop())
                 await asyncio.wait([leaving])
                 # The client cancels what is under way to a broker that is away, and then takes
