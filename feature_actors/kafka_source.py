@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import aiokafka
 import numpy as np
 
+from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import RecordBatch
 from freshrank.feature_actors.kafka_access import KafkaAccess
@@ -30,6 +31,9 @@ class KafkaSource:
         self._kafka = kafka
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         self._positions: dict[aiokafka.TopicPartition, int] = {}
+        # By the wall clock, in milliseconds, as the client stamps the answers to its fetches.
+        self._clock = SystemClock()
+        self._waiting_since: dict[aiokafka.TopicPartition, int] = {}
 
     async def start(self, positions: Mapping[tuple[str, int], int | None]) -> None:
         """Begin at the given offsets; raises Unavailable, or ConfigError for a shorter topic."""
@@ -59,6 +63,7 @@ class KafkaSource:
             await consumer.stop()
             raise
         self._consumer = consumer
+        self._waiting_since = dict.fromkeys(wanted, self._clock.now_ms())
 
     async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
         """The next records, at most one batch a partition. Raises Unavailable."""
@@ -67,15 +72,22 @@ class KafkaSource:
             found = await self._started().getmany(timeout_ms=wait_ms, max_records=max_records)
         for one, records in found.items():
             self._positions[one] = records[-1].offset + 1
+        if sum(map(len, found.values())) >= max_records:
+            # Records of any of them may lie in memory still: those are not fetched meanwhile.
+            self._waiting_since = dict.fromkeys(self._waiting_since, self._clock.now_ms())
         return [_batch(one, records) for one, records in found.items()]
 
     def pause(self, topic: str, partition: int) -> None:
         """Give nothing of it until `resume`."""
-        self._started().pause(aiokafka.TopicPartition(topic, partition))
+        one = aiokafka.TopicPartition(topic, partition)
+        self._started().pause(one)
+        self._waiting_since.pop(one, None)
 
     def resume(self, topic: str, partition: int) -> None:
         """Undo `pause`."""
-        self._started().resume(aiokafka.TopicPartition(topic, partition))
+        one = aiokafka.TopicPartition(topic, partition)
+        self._started().resume(one)
+        self._waiting_since.setdefault(one, self._clock.now_ms())
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Give `offset` next."""
@@ -96,8 +108,17 @@ class KafkaSource:
             for one, at in self._positions.items()
         }
 
+    def fetch_age_s(self) -> float:
+        """Seconds since a fetch was last answered, of the partition that waits longest for that."""
+        if not self._waiting_since:
+            return 0.0
+        answered = self._started().last_poll_timestamp
+        oldest = min(max(at, answered(one) or 0) for one, at in self._waiting_since.items())
+        return max(0, self._clock.now_ms() - oldest) / 1000
+
     async def stop(self) -> None:
         """Leave; safe to call twice."""
+        self._waiting_since = {}
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             async with self._kafka.answered():

@@ -117,6 +117,25 @@ def embedded() -> Iterator[KafkaAccess]:
 
 
 class TestEmbeddedBroker:
+    def test_the_age_of_a_fetch_grows_while_there_is_no_broker(self) -> None:
+        async def test() -> None:
+            with EmbeddedBroker({"given": 2}) as broker:
+                source = KafkaSource(KafkaAccess(broker.bootstrap))
+                await source.start({("given", 0): None, ("given", 1): None})
+                assert await source.poll(10, 0.5) == []
+                before = source.fetch_age_s()
+            async with asyncio.timeout(PATIENCE_S):
+                while source.fetch_age_s() < before + 2.0:
+                    assert await source.poll(10, 0.1) == []
+            source.pause("given", 0)
+            source.resume("given", 0)
+            assert source.fetch_age_s() >= 2.0  # that of the other one
+            source.pause("given", 1)
+            assert source.fetch_age_s() < 2.0
+            await source.stop()
+
+        asyncio.run(test())
+
     def test_records_go_round(self, embedded: KafkaAccess) -> None:
         async def test() -> None:
             await ensure_topics(embedded, ["given", "unheard-of"], 3)
