@@ -75,6 +75,13 @@ class EventSource(Protocol):
         """How many records each topic partition still holds beyond the position."""
         ...
 
+    def fetch_age_s(self) -> float:
+        """Seconds since a fetch was last answered, of the partition that waits longest for that.
+
+        Those that are paused, or whose records lie in memory, wait for nothing; 0 where none waits.
+        """
+        ...
+
     async def stop(self) -> None:
         """Leave; safe to call twice."""
         ...

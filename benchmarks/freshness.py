@@ -29,6 +29,7 @@ from freshrank.deploy.pipeline import Pipeline
 from freshrank.examples.keepalive import KeepAliveClient
 from freshrank.examples.shoppers import Shop
 from freshrank.examples.traffic import Rates, Traffic
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_sink import KafkaSink
 from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.kafka_topics import partition_count
@@ -56,16 +57,17 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
         file, pipeline = own_shop(folder)
         with running(outside, file, folder, console) as system:
             probes = max(int(PROBES * options.scale), 1)
-            probing = _probe_all(pipeline, outside.broker.bootstrap, system.port, probes, console)
+            kafka = KafkaAccess(outside.broker.bootstrap)
+            probing = _probe_all(pipeline, kafka, system.port, probes, console)
             return figures(*uvloop.run(probing))
 
 
 async def _probe_all(
-    pipeline: Pipeline, bootstrap: str, port: int, probes: int, console: Console
+    pipeline: Pipeline, kafka: KafkaAccess, port: int, probes: int, console: Console
 ) -> tuple[Results, Results, int]:
     """Traffic and probes; gives those of features, those of weights, and failed requests."""
     clock, topic = SystemClock(), pipeline.stream.topic
-    sink, places = KafkaSink(bootstrap), ShownPlaces()
+    sink, places = KafkaSink(kafka), ShownPlaces()
     await sink.start()
 
     async def send(key: bytes, value: bytes) -> tuple[int, int]:
@@ -85,7 +87,7 @@ async def _probe_all(
         traffic = Traffic(shop, RATES, clock, send_nowait, score)
         beside = [
             asyncio.create_task(traffic.run()),
-            asyncio.create_task(_read_shown(bootstrap, pipeline.impressions_topic, places)),
+            asyncio.create_task(_read_shown(kafka, pipeline.impressions_topic, places)),
         ]
         try:
             await clock.sleep(WARM_UP_S)
@@ -137,10 +139,10 @@ async def _open_loop(
     return results
 
 
-async def _read_shown(bootstrap: str, topic: str, places: ShownPlaces) -> None:
+async def _read_shown(kafka: KafkaAccess, topic: str, places: ShownPlaces) -> None:
     """Read the impressions from now on, for ever."""
-    source = KafkaSource(bootstrap)
-    count = await partition_count(bootstrap, topic)
+    source = KafkaSource(kafka)
+    count = await partition_count(kafka, topic)
     await source.start({(topic, partition): None for partition in range(count)})
     try:
         while True:

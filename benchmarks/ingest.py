@@ -27,6 +27,7 @@ from freshrank.benchmarks.shop_site import running_outside
 from freshrank.benchmarks.workload import TopicFiller, shop_events
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_topics import ensure_topics
 
 EVENTS = 1_000_000
@@ -84,7 +85,8 @@ def figures(count: int, bare: Sequence[float], shard: Sequence[IngestResult]) ->
 def _fill(bootstrap: str, topic: str, count: int, console: Console) -> int:
     """Write the events to a topic of their own; gives its number of partitions."""
     partitions = Settings().kafka.partitions
-    asyncio.run(ensure_topics(bootstrap, [topic, f"{topic}.dead", f"{topic}.late"], partitions))
+    topics = [topic, f"{topic}.dead", f"{topic}.late"]
+    asyncio.run(ensure_topics(KafkaAccess(bootstrap), topics, partitions))
     filler = TopicFiller(bootstrap, topic)
     events = shop_events(count, USERS, time.time_ns() // 1_000_000, np.random.default_rng(0))
     for key, value in track(events, "filling the topic", count, console=console):

@@ -26,6 +26,7 @@ from freshrank.deploy import assembly
 from freshrank.deploy.outside import prepare_topics
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_sink import KafkaSink
 from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.labelling import Bounds
@@ -53,7 +54,7 @@ class IngestResult(msgspec.Struct, frozen=True):
 class Place:
     """Where everything is."""
 
-    bootstrap: str
+    kafka: KafkaAccess
     redis_url: str
     topic: str
     name: str
@@ -89,14 +90,14 @@ async def measure(place: Place, count: int) -> IngestResult:
     pipeline = shop_file(place.topic, place.name).load()
     warm_up(pipeline)
     settings, clock = Settings(), SystemClock()
-    partitions = await prepare_topics(pipeline, place.bootstrap, settings)
-    sink, store = KafkaSink(place.bootstrap), RedisStore(place.redis_url, f"fr:{place.name}")
+    partitions = await prepare_topics(pipeline, place.kafka, settings)
+    sink, store = KafkaSink(place.kafka), RedisStore(place.redis_url, f"fr:{place.name}")
     board = RedisBoard(place.redis_url, f"fr:{place.name}")
     core = assembly.learner(pipeline, settings.learner)
     learner = assembly.learner_actor(core, settings.learner, clock, None)
     snapshots = FileSnapshots(place.folder)
     parts = assembly.ShardParts(
-        source=KafkaSource(place.bootstrap),
+        source=KafkaSource(place.kafka),
         sink=sink,
         store=store,
         learner=learner,
@@ -146,7 +147,7 @@ async def remove_rows(store: RedisStore, shard: Shard, clock: Clock) -> None:
 def main() -> None:
     """Read the arguments, measure, print."""
     bootstrap, redis_url, topic, name, folder, count = sys.argv[1:]
-    place = Place(bootstrap, redis_url, topic, name, Path(folder))
+    place = Place(KafkaAccess(bootstrap), redis_url, topic, name, Path(folder))
     sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(measure(place, int(count)))))
 
 

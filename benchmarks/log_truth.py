@@ -9,6 +9,7 @@ from freshrank.benchmarks.live_view import LiveView
 from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.kafka_topics import partition_count
 from freshrank.feature_actors.labelling import Bounds
@@ -54,13 +55,13 @@ class LogTruth:
 
 
 async def read_truth(
-    pipeline: Pipeline, bootstrap: str, partitions: int, max_entities: int
+    pipeline: Pipeline, kafka: KafkaAccess, partitions: int, max_entities: int
 ) -> LogTruth:
     """Read both topics from their beginning to their present end. Raises Unavailable."""
     bounds = Bounds(max_entities, Settings().shards.max_event_ids_per_partition)
     recipe = pipeline.recipe(bounds)
     states = [PartitionState(recipe, partition) for partition in range(partitions)]
-    source = KafkaSource(bootstrap)
+    source = KafkaSource(kafka)
     await source.start({(topic, one): None for topic in recipe.topics for one in range(partitions)})
     try:
         while True:
@@ -120,9 +121,9 @@ async def compare(
 ) -> Compared:
     """Wait until all is read and learned, and read the log again. Raises Unavailable."""
     await until_calm(view.waiting, patience_s)
-    bootstrap = outside.broker.bootstrap
-    partitions = await partition_count(bootstrap, pipeline.stream.topic)
-    truth = await read_truth(pipeline, bootstrap, partitions, max_entities)
+    kafka = KafkaAccess(outside.broker.bootstrap)
+    partitions = await partition_count(kafka, pipeline.stream.topic)
+    truth = await read_truth(pipeline, kafka, partitions, max_entities)
     store = RedisStore(outside.redis.url, f"fr:{pipeline.name}")
     try:
         wrong = await truth.wrong_rows(store)

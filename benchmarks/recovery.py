@@ -33,6 +33,7 @@ from freshrank.deploy.outside import Outside
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.examples.keepalive import KeepAliveClient
 from freshrank.examples.shoppers import Shop
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_sink import KafkaSink
 
 KILLS = 10
@@ -114,7 +115,7 @@ class _Bench:
         self._rng = np.random.default_rng(0)
         self._found = Recovered()
         self._view = LiveView(system.port)
-        self._sink = KafkaSink(outside.broker.bootstrap)
+        self._sink = KafkaSink(KafkaAccess(outside.broker.bootstrap))
 
     async def run(self) -> Recovered:
         found, topic = self._found, self._pipeline.stream.topic

@@ -32,6 +32,7 @@ from freshrank.benchmarks.shop_site import (
 from freshrank.deploy.outside import Outside, prepare_topics
 from freshrank.deploy.processes import Child, free_port
 from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.kafka_access import KafkaAccess
 
 USERS = 1_000
 BODIES = 500
@@ -57,7 +58,7 @@ def _rounds(
     pipeline, rng = shop_file().load(), np.random.default_rng(0)
     now_ms = time.time_ns() // 1_000_000
     bootstrap, redis_url = outside.broker.bootstrap, outside.redis.url
-    asyncio.run(prepare_topics(pipeline, bootstrap, Settings()))
+    asyncio.run(prepare_topics(pipeline, KafkaAccess(bootstrap), Settings()))
     asyncio.run(write_rows(pipeline, redis_url, user_history(USERS, now_ms, rng), now_ms))
     bodies = score_bodies(BODIES, USERS, CANDIDATES, rng)
     rounds = []

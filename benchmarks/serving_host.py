@@ -27,6 +27,7 @@ from freshrank.benchmarks.shop_site import shop_file
 from freshrank.deploy import assembly, ray_environment
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_sink import KafkaSink
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
 from freshrank.learner.actor import LearnerActor
@@ -49,7 +50,7 @@ _TAKE_OVER_S = 60.0
 class Place:
     """Where everything is."""
 
-    bootstrap: str
+    kafka: KafkaAccess
     redis_url: str
     port: int
     folder: Path
@@ -105,7 +106,7 @@ def bare_service(
     """Makes the service that a replica would have, following a learner in this process."""
 
     async def make() -> ScoringService:
-        sink = KafkaSink(place.bootstrap)
+        sink = KafkaSink(place.kafka)
         await sink.start()
         store = RedisStore(place.redis_url, f"fr:{pipeline.name}")
         board = RedisBoard(place.redis_url, f"fr:{pipeline.name}")
@@ -138,8 +139,7 @@ def serve_on_ray(place: Place) -> None:
     site = Site(
         file=file,
         settings=settings,
-        bootstrap=place.bootstrap,
-        kafka_security=settings.kafka.security(),
+        kafka=place.kafka,
         redis_url=place.redis_url,
         state=place.folder,
         partitions=settings.kafka.partitions,
@@ -160,7 +160,7 @@ def serve_on_ray(place: Place) -> None:
 def main() -> None:
     """Serve in the mode that the arguments name, until told to end."""
     mode, bootstrap, redis_url, port, folder = sys.argv[1:]
-    place = Place(bootstrap, redis_url, int(port), Path(folder))
+    place = Place(KafkaAccess(bootstrap), redis_url, int(port), Path(folder))
     if mode == "bare":
         uvloop.run(serve_bare(place))
         return

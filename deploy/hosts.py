@@ -146,7 +146,7 @@ class ShardHost(Host[FeatureShard]):
             partitions,
             replace(assembly.shard_settings(settings, f"shard-{index}"), process_id=os.getpid()),
             assembly.ShardParts(
-                source=KafkaSource(site.bootstrap, security=site.kafka_security),
+                source=KafkaSource(site.kafka),
                 sink=self._sink,
                 store=RedisStore(site.redis_url, site.namespace),
                 learner=learner,

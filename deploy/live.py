@@ -36,6 +36,7 @@ from freshrank.deploy.settings import STARTED_HERE
 from freshrank.deploy.site import Site
 from freshrank.deploy.supervisor import Supervisor, when_all_are_there
 from freshrank.examples.keepalive import KeepAliveClient
+from freshrank.feature_actors.kafka_access import KafkaAccess
 
 # Seconds between two looks at the figures.
 _LOOK_EVERY_S = 1.0
@@ -157,14 +158,14 @@ class _Operation:
     async def _site(self, outside: Outside) -> Site:
         """Start what is outside, and say where it is."""
         await outside.start(self._calls.run)
-        settings, bootstrap = self._run.settings, outside.broker.bootstrap
-        count = await prepare_topics(self._pipeline, bootstrap, settings)
+        settings = self._run.settings
+        kafka = KafkaAccess(outside.broker.bootstrap, settings.kafka.security())
+        count = await prepare_topics(self._pipeline, kafka, settings)
         self._check_memory(count)
         return Site(
             file=self._run.file,
             settings=settings,
-            bootstrap=bootstrap,
-            kafka_security=settings.kafka.security(),
+            kafka=kafka,
             redis_url=outside.redis.url,
             state=self._state,
             partitions=count,

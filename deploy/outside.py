@@ -20,6 +20,7 @@ from freshrank.deploy.brokers import Broker, open_broker
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.redis_server import RedisServer
 from freshrank.deploy.settings import STARTED_HERE, Settings
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_topics import ensure_topics, partition_count
 from freshrank.feature_actors.online_store import check_access
 
@@ -84,30 +85,30 @@ def side_topics(pipeline: Pipeline) -> list[str]:
     return [*dead, f"{pipeline.stream.topic}.late", pipeline.alerts_topic]
 
 
-async def prepare_topics(pipeline: Pipeline, bootstrap: str, settings: Settings) -> int:
+async def prepare_topics(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) -> int:
     """Make the topics that are missing; gives the number of partitions that the stream has.
 
     Raises ConfigError when the impressions are not partitioned as the stream is, when there are
     not enough partitions for the shards, and when the broker does not answer.
     """
     with _to_mend():
-        return await _prepared(pipeline, bootstrap, settings)
+        return await _prepared(pipeline, kafka, settings)
 
 
-async def _prepared(pipeline: Pipeline, bootstrap: str, settings: Settings) -> int:
-    topics, shards, security = pipeline.topics, settings.shards.count, settings.kafka.security()
+async def _prepared(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) -> int:
+    topics, shards = pipeline.topics, settings.shards.count
     others = [*topics[1:], *side_topics(pipeline)]
-    await ensure_topics(bootstrap, topics[:1], settings.kafka.partitions, security=security)
-    count = await partition_count(bootstrap, topics[0], security=security)
+    await ensure_topics(kafka, topics[:1], settings.kafka.partitions)
+    count = await partition_count(kafka, topics[0])
     if count < shards:
         raise ConfigError(
             "shards.count",
             f"{shards} shards, but topic {topics[0]!r} has {count} partitions",
             f"Take {count} or fewer (FRESHRANK_SHARDS__COUNT), or give the topic more partitions.",
         )
-    await ensure_topics(bootstrap, others, count, security=security)
+    await ensure_topics(kafka, others, count)
     for topic in topics[1:]:
-        found = await partition_count(bootstrap, topic, security=security)
+        found = await partition_count(kafka, topic)
         if found != count:
             raise ConfigError(
                 f"topic {topic!r}",

@@ -10,7 +10,7 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.runtime import RemoteRole
 from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.settings import Settings
-from freshrank.feature_actors.kafka_security import KafkaSecurity
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_sink import KafkaSink
 
 
@@ -20,8 +20,7 @@ class Site:
 
     file: PipelineFile
     settings: Settings
-    bootstrap: str
-    kafka_security: KafkaSecurity = field(repr=False)
+    kafka: KafkaAccess
     redis_url: str = field(repr=False)
     """With the password, if there is one."""
     state: Path
@@ -40,4 +39,4 @@ class Site:
 
     def sink(self) -> KafkaSink:
         """A writer to the broker, not started yet."""
-        return KafkaSink(self.bootstrap, security=self.kafka_security)
+        return KafkaSink(self.kafka)

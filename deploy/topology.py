@@ -36,6 +36,7 @@ from freshrank.deploy.processes import children_apart, listens
 from freshrank.deploy.settings import STARTED_HERE, ServeSettings, Settings
 from freshrank.deploy.site import Site
 from freshrank.deploy.standby import STAND_BY, Duty, Slot
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.serve import deployment
 from freshrank.serve.deployment import ReplicaOptions
 
@@ -255,8 +256,7 @@ def build_app(arguments: AppArguments) -> Application:
     site = Site(
         file=file,
         settings=settings,
-        bootstrap=settings.kafka.bootstrap,
-        kafka_security=settings.kafka.security(),
+        kafka=KafkaAccess(settings.kafka.bootstrap, settings.kafka.security()),
         redis_url=settings.redis.address(),
         state=settings.state_folder(name),
         partitions=arguments.partitions,

@@ -11,7 +11,7 @@ from typing import TypedDict
 from freshrank.actors.errors import ConfigError
 
 
-class ClientArguments(TypedDict):
+class SecurityArguments(TypedDict):
     """What every client of aiokafka is told about it, by its names."""
 
     security_protocol: str
@@ -38,9 +38,9 @@ class KafkaSecurity:
     ca_file: Path | None = None
     """Certificates (PEM) of whom to trust; None: the system's."""
 
-    def arguments(self) -> ClientArguments:
+    def arguments(self) -> SecurityArguments:
         """For a client's constructor; raises ConfigError when the certificates cannot be read."""
-        return ClientArguments(
+        return SecurityArguments(
             security_protocol=self.protocol,
             ssl_context=self._context() if self.protocol.endswith("SSL") else None,
             sasl_mechanism=self.mechanism,

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.messages import RejectedRecord
-from freshrank.feature_actors.kafka_calls import DEADLINE_S, answered
-from freshrank.feature_actors.kafka_security import OPEN, KafkaSecurity
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_writer import KafkaWriter, Record
 
 # A record larger than this is cut when it is rejected, in bytes: it may have come from a topic
@@ -26,14 +25,9 @@ GATHER_S = 0.005
 class KafkaSink:
     """Writes records, acknowledged by all replicas; satisfies RecordSink."""
 
-    def __init__(
-        self,
-        bootstrap: str,
-        deadline_s: float = DEADLINE_S,
-        security: KafkaSecurity = OPEN,
-    ) -> None:
-        self._deadline_s = deadline_s
-        self._writer = KafkaWriter(bootstrap, deadline_s, security)
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
+        self._writer = KafkaWriter(kafka)
         self._queued: list[Record] = []
         self._sending: set[asyncio.Task[None]] = set()
         self._under_way = 0
@@ -82,7 +76,7 @@ class KafkaSink:
     async def stop(self) -> None:
         """Write what is queued, within the deadline, and leave; safe to call twice."""
         self._send_queued()
-        async with answered(self._deadline_s):
+        async with self._kafka.answered():
             await asyncio.gather(*self._sending)
         await self._writer.stop()
 

@@ -11,8 +11,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from freshrank.actors.errors import ConfigError
-from freshrank.feature_actors.kafka_calls import DEADLINE_S, answered
-from freshrank.feature_actors.kafka_security import OPEN, KafkaSecurity
+from freshrank.feature_actors.kafka_access import KafkaAccess
 
 # Replicas of a topic made here, where there are as many brokers: one may then fail.
 _REPLICAS = 3
@@ -20,24 +19,18 @@ _REPLICAS = 3
 _LOOK_AGAIN_S = 0.05
 
 
-async def ensure_topics(
-    bootstrap: str,
-    topics: Sequence[str],
-    partitions: int,
-    deadline_s: float = DEADLINE_S,
-    security: KafkaSecurity = OPEN,
-) -> None:
+async def ensure_topics(kafka: KafkaAccess, topics: Sequence[str], partitions: int) -> None:
     """Make the topics that are not there, and wait until all can be used.
 
     Raises Unavailable, or ConfigError when the broker refuses a name.
     """
-    async with _metadata(bootstrap, deadline_s, security) as client:
+    async with _metadata(kafka) as client:
         known = await client.fetch_all_metadata()
         missing = [one for one in topics if known.partitions_for_topic(one) is None]
         if missing and client.cluster.controller is not None:
             replicas = min(_REPLICAS, len(known.brokers()))
             topics_to_make = [NewTopic(one, partitions, replicas) for one in missing]
-            await _create(bootstrap, topics_to_make, deadline_s, security)
+            await _create(kafka, topics_to_make)
         while missing:
             # A broker without a controller has no admin interface (librdkafka's mock): there
             # a topic appears, with the broker's own number of partitions, when asked for.
@@ -48,42 +41,29 @@ async def ensure_topics(
                 await asyncio.sleep(_LOOK_AGAIN_S)
 
 
-async def partition_count(
-    bootstrap: str, topic: str, deadline_s: float = DEADLINE_S, security: KafkaSecurity = OPEN
-) -> int:
+async def partition_count(kafka: KafkaAccess, topic: str) -> int:
     """How many partitions `topic` has. Raises Unavailable, or ConfigError when it is not there."""
-    async with _metadata(bootstrap, deadline_s, security) as client:
+    async with _metadata(kafka) as client:
         found = (await client.fetch_all_metadata()).partitions_for_topic(topic)
     if found is None:
-        raise ConfigError(f"topic {topic!r}", f"{bootstrap} has no such topic", "Make it first.")
+        reason = f"{kafka.bootstrap} has no such topic"
+        raise ConfigError(f"topic {topic!r}", reason, "Make it first.")
     return len(found)
 
 
 @contextlib.asynccontextmanager
-async def _metadata(
-    bootstrap: str, deadline_s: float, security: KafkaSecurity
-) -> AsyncIterator[AIOKafkaClient]:
-    client = AIOKafkaClient(
-        bootstrap_servers=bootstrap,
-        request_timeout_ms=int(deadline_s * 1000),
-        **security.arguments(),
-    )
+async def _metadata(kafka: KafkaAccess) -> AsyncIterator[AIOKafkaClient]:
+    client = AIOKafkaClient(**kafka.arguments())
     try:
-        async with answered(deadline_s):
+        async with kafka.answered():
             await client.bootstrap()
             yield client
     finally:
         await client.close()
 
 
-async def _create(
-    bootstrap: str, topics: list[NewTopic], deadline_s: float, security: KafkaSecurity
-) -> None:
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=bootstrap,
-        request_timeout_ms=int(deadline_s * 1000),
-        **security.arguments(),
-    )
+async def _create(kafka: KafkaAccess, topics: list[NewTopic]) -> None:
+    admin = AIOKafkaAdminClient(**kafka.arguments())
     try:
         await admin.start()
         answer = await admin.create_topics(topics)

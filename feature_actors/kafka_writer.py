@@ -13,8 +13,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.sharding import partition_of
-from freshrank.feature_actors.kafka_calls import DEADLINE_S, answered
-from freshrank.feature_actors.kafka_security import OPEN, KafkaSecurity
+from freshrank.feature_actors.kafka_access import KafkaAccess
 
 # A batch on its way to the broker, in bytes: 65 events of 250 bytes each fill the client's own
 # 16 kB.
@@ -49,15 +48,8 @@ class KafkaWriter:
     for their topic. There a record may be written twice when a broker dies before it answers.
     """
 
-    def __init__(
-        self,
-        bootstrap: str,
-        deadline_s: float = DEADLINE_S,
-        security: KafkaSecurity = OPEN,
-    ) -> None:
-        self._bootstrap = bootstrap
-        self._deadline_s = deadline_s
-        self._security = security
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
         self._numbering: aiokafka.AIOKafkaProducer | None = None
         self._plain: aiokafka.AIOKafkaProducer | None = None
         self._refusing: set[str] = set()
@@ -87,21 +79,19 @@ class KafkaWriter:
         self._numbering = self._plain = None
         for producer in producers:
             if producer is not None:
-                async with answered(self._deadline_s):
+                async with self._kafka.answered():
                     await producer.stop()
 
     async def _connected(self, *, idempotent: bool) -> aiokafka.AIOKafkaProducer:
         producer = aiokafka.AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
             enable_idempotence=idempotent,
             acks="all",
             linger_ms=0,
             max_batch_size=_WRITE_BATCH_BYTES,
-            request_timeout_ms=int(self._deadline_s * 1000),
-            **self._security.arguments(),
+            **self._kafka.arguments(),
         )
         try:
-            async with answered(self._deadline_s):
+            async with self._kafka.answered():
                 await producer.start()
         except BaseException:
             await producer.stop()
@@ -112,13 +102,13 @@ class KafkaWriter:
         """Write all in batches; None for each record of a batch that the broker refused."""
         given: list[_Written | Unavailable | BadRecord] = []
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self._kafka.deadline_s):
                 for one in records:
                     given.append(await self._give(one))
                 written = [one for one in given if isinstance(one, asyncio.Future)]
                 if written:
                     await asyncio.wait(written)
-        late = Unavailable("kafka", f"not written within {self._deadline_s} s")
+        late = Unavailable("kafka", f"not written within {self._kafka.deadline_s} s")
         answers: list[Answer | None] = [
             _answer(one, late) if isinstance(one, asyncio.Future) else one for one in given
         ]
@@ -142,7 +132,7 @@ class KafkaWriter:
         batch.append(timestamp=None, key=one.key, value=one.value, headers=one.headers)
         batch.close()
         try:
-            async with asyncio.timeout(self._deadline_s), self._one_alone:
+            async with asyncio.timeout(self._kafka.deadline_s), self._one_alone:
                 count = len(await plain.partitions_for(one.topic))
                 # Without a key it may lie anywhere.
                 partition = 0 if one.key is None else partition_of(one.key, count)

@@ -149,6 +149,10 @@ class MemorySource:
         """How many records lie beyond each position."""
         return {one: self._log.end(*one) - at for one, at in self._positions.items()}
 
+    def fetch_age_s(self) -> float:
+        """Memory answers at once."""
+        return 0.0
+
     async def stop(self) -> None:
         """Leave."""
         self._positions.clear()

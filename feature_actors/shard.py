@@ -19,7 +19,13 @@ from freshrank.feature_actors.recovery import recover
 from freshrank.feature_actors.rejects import Rejects
 from freshrank.feature_actors.saver import Saver
 from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings
-from freshrank.feature_actors.shard_status import Backlog, Rate, partition_figures, totals
+from freshrank.feature_actors.shard_status import (
+    Backlog,
+    Rate,
+    broker_trouble,
+    partition_figures,
+    totals,
+)
 from freshrank.feature_actors.writer import OnlineWriter
 
 # Seconds between two looks at lag and durability, and two posts of the status.
@@ -169,11 +175,13 @@ class Shard:
             return {**named, "health": dict(self._troubles)}
         now, weights = self._ports.clock.monotonic(), self._ports.weights
         version = weights.version if weights is not None else None
+        fetch_age_s = self._ports.source.fetch_age_s()
         return {
             **named,
-            "health": {**self._troubles, **self._out.troubles()},
+            "health": {**self._troubles, **broker_trouble(fetch_age_s), **self._out.troubles()},
             "events_per_s": self._rate.at(now),
             "lag_total": sum(self._lag.values()),
+            "fetch_age_s": fetch_age_s,
             "catching_up": self._backlog.status(),
             "waiting": sorted(f"{topic}-{partition}" for topic, partition in self._paused),
             "version": None if version is None else str(version),

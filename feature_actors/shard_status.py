@@ -11,6 +11,8 @@ from freshrank.feature_actors.partition import PartitionState
 
 # Seconds over which a rate is taken.
 RATE_S = 5.0
+# Seconds without an answer after which a broker counts as away, as it does for every other call.
+AWAY_S = 10.0
 
 Lag = Mapping[tuple[str, int], int]
 
@@ -62,6 +64,17 @@ class Backlog:
     def status(self) -> JsonValue:
         """None when it has caught up."""
         return {"done": self.read, "of": self.records} if self.read < self.records else None
+
+
+def broker_trouble(fetch_age_s: float) -> dict[str, JsonValue]:
+    """What health says of a broker that does not answer; nothing while it does.
+
+    >>> broker_trouble(0.02), broker_trouble(12.3)
+    ({}, {'kafka': 'no fetch has been answered for 12 s'})
+    """
+    if fetch_age_s <= AWAY_S:
+        return {}
+    return {"kafka": f"no fetch has been answered for {fetch_age_s:.0f} s"}
 
 
 def totals(states: Mapping[int, PartitionState]) -> dict[str, JsonValue]:

@@ -20,6 +20,7 @@ from freshrank.deploy.brokers import Broker
 from freshrank.deploy.outside import side_topics
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.feature_actors.actor import FeatureShard
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_sink import KafkaSink
 from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.kafka_topics import ensure_topics
@@ -86,14 +87,14 @@ def useless_topics(made: Pipeline) -> list[str]:
 
 
 async def read_all(
-    made: Pipeline, bootstrap: str, redis_url: str, folder: Path, records: int
+    made: Pipeline, kafka: KafkaAccess, redis_url: str, folder: Path, records: int
 ) -> Mapping[str, int]:
     """Run a shard until it has read so many records; gives its counters."""
-    sink = KafkaSink(bootstrap)
+    sink = KafkaSink(kafka)
     await sink.start()
     store, board = RedisStore(redis_url, made.name), RedisBoard(redis_url, made.name)
     ports = ShardPorts(
-        source=KafkaSource(bootstrap),
+        source=KafkaSource(kafka),
         sink=sink,
         store=store,
         learner=FakeLearner(),
@@ -137,13 +138,13 @@ def test_every_record_is_taken_by_a_rule_or_lies_in_a_side_topic_with_reason_and
     async def story() -> None:
         for topic in made.topics:
             await make(bootstrap, topic, 2 * LARGE)
-        await ensure_topics(bootstrap, side_topics(made), PARTITIONS)
+        await ensure_topics(KafkaAccess(bootstrap), side_topics(made), PARTITIONS)
         sent = await send(bootstrap, made.topics[0], events(11, now_ms, rounds=2))
         shown = impressions(made, 11, now_ms, rounds=2)
         large = b"\xd9" + LARGE.to_bytes(4, "big") + b"x" * LARGE
         shown.append(Sent("ten megabytes", b"u1", large, Fate.DEAD))
         sent |= await send(bootstrap, made.topics[1], shown)
-        counted = await read_all(made, bootstrap, redis_url, tmp_path, len(sent))
+        counted = await read_all(made, KafkaAccess(bootstrap), redis_url, tmp_path, len(sent))
         rejected = await side_records(bootstrap, useless_topics(made))
         assert unaccounted(sent, counted, rejected) == []
         fates = ("events", "duplicates", "late", "dead", "impressions")
@@ -162,10 +163,10 @@ def test_what_a_side_topic_has_no_room_for_is_cut_until_it_has(
         await make(bootstrap, made.topics[0], 2 * LARGE)
         await make(bootstrap, f"{made.topics[0]}.dead", NARROW)
         topics = [made.topics[1], *side_topics(made)]
-        await ensure_topics(bootstrap, topics, PARTITIONS)
+        await ensure_topics(KafkaAccess(bootstrap), topics, PARTITIONS)
         corpus = events(12, now_ms, large=1_500_000)
         sent = await send(bootstrap, made.topics[0], corpus)
-        counted = await read_all(made, bootstrap, redis_url, tmp_path, len(sent))
+        counted = await read_all(made, KafkaAccess(bootstrap), redis_url, tmp_path, len(sent))
         rejected = await side_records(bootstrap, useless_topics(made))
         assert unaccounted(sent, counted, rejected) == []
         assert max(len(one.value or b"") for _, one in rejected) > NARROW // 10

@@ -22,6 +22,7 @@ from batteries import (
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.protocols import EventSource, RecordSink, StatusBoard
 from freshrank.deploy.brokers import Broker, EmbeddedBroker
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_sink import KafkaSink
 from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.kafka_topics import ensure_topics, partition_count
@@ -29,20 +30,20 @@ from freshrank.feature_actors.online_store import RedisBoard, RedisStore
 
 
 class KafkaLogWorld:
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, kafka: KafkaAccess, topic: str) -> None:
         self.topic = topic
-        self.bootstrap = bootstrap
+        self._kafka = kafka
         self._sinks: list[KafkaSink] = []
         self._made = False
 
     async def _topics(self) -> None:
         if not self._made:
-            await ensure_topics(self.bootstrap, [self.topic, self.topic + ".dead"], 3)
+            await ensure_topics(self._kafka, [self.topic, self.topic + ".dead"], 3)
             self._made = True
 
     async def write(self, partition: int, values: Sequence[bytes | None]) -> None:
         await self._topics()
-        producer = aiokafka.AIOKafkaProducer(bootstrap_servers=self.bootstrap)
+        producer = aiokafka.AIOKafkaProducer(**self._kafka.arguments())
         await producer.start()
         try:
             for value in values:
@@ -51,11 +52,11 @@ class KafkaLogWorld:
             await producer.stop()
 
     async def contents(self, topic: str) -> list[tuple[bytes | None, dict[str, bytes]]]:
-        consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=self.bootstrap)
+        consumer = aiokafka.AIOKafkaConsumer(**self._kafka.arguments())
         await consumer.start()
         parts = [
             aiokafka.TopicPartition(topic, one)
-            for one in range(await partition_count(self.bootstrap, topic))
+            for one in range(await partition_count(self._kafka, topic))
         ]
         consumer.assign(parts)
         for part in parts:
@@ -71,11 +72,11 @@ class KafkaLogWorld:
 
     async def source(self) -> EventSource:
         await self._topics()
-        return KafkaSource(self.bootstrap)
+        return KafkaSource(self._kafka)
 
     async def sink(self) -> RecordSink:
         await self._topics()
-        self._sinks.append(KafkaSink(self.bootstrap))
+        self._sinks.append(KafkaSink(self._kafka))
         await self._sinks[-1].start()
         return self._sinks[-1]
 
@@ -88,15 +89,16 @@ class KafkaLogWorld:
 class TestKafkaSource(EventSourceBattery):
     @pytest.fixture
     def world(self, kafka: Broker, fresh_name: str) -> LogWorld:
-        return KafkaLogWorld(kafka.bootstrap, fresh_name)
+        return KafkaLogWorld(KafkaAccess(kafka.bootstrap), fresh_name)
 
     def test_a_topic_shorter_than_what_was_read_is_refused(
         self, kafka: Broker, fresh_name: str
     ) -> None:
         async def test() -> None:
-            await ensure_topics(kafka.bootstrap, [fresh_name], 1)
+            access = KafkaAccess(kafka.bootstrap)
+            await ensure_topics(access, [fresh_name], 1)
             with pytest.raises(ConfigError, match="ends at offset 0, but records up to 5"):
-                await KafkaSource(kafka.bootstrap).start({(fresh_name, 0): 5})
+                await KafkaSource(access).start({(fresh_name, 0): 5})
 
         asyncio.run(test())
 
@@ -104,18 +106,37 @@ class TestKafkaSource(EventSourceBattery):
 class TestKafkaSink(RecordSinkBattery):
     @pytest.fixture
     def world(self, kafka: Broker, fresh_name: str) -> LogWorld:
-        return KafkaLogWorld(kafka.bootstrap, fresh_name)
+        return KafkaLogWorld(KafkaAccess(kafka.bootstrap), fresh_name)
 
 
 @pytest.fixture(scope="module")
-def embedded() -> Iterator[str]:
+def embedded() -> Iterator[KafkaAccess]:
     topics = {"given": 3, "given.dead": 3}
     with EmbeddedBroker(topics) as broker:
-        yield broker.bootstrap
+        yield KafkaAccess(broker.bootstrap)
 
 
 class TestEmbeddedBroker:
-    def test_records_go_round(self, embedded: str) -> None:
+    def test_the_age_of_a_fetch_grows_while_there_is_no_broker(self) -> None:
+        async def test() -> None:
+            with EmbeddedBroker({"given": 2}) as broker:
+                source = KafkaSource(KafkaAccess(broker.bootstrap))
+                await source.start({("given", 0): None, ("given", 1): None})
+                assert await source.poll(10, 0.5) == []
+                before = source.fetch_age_s()
+            async with asyncio.timeout(PATIENCE_S):
+                while source.fetch_age_s() < before + 2.0:
+                    assert await source.poll(10, 0.1) == []
+            source.pause("given", 0)
+            source.resume("given", 0)
+            assert source.fetch_age_s() >= 2.0  # that of the other one
+            source.pause("given", 1)
+            assert source.fetch_age_s() < 2.0
+            await source.stop()
+
+        asyncio.run(test())
+
+    def test_records_go_round(self, embedded: KafkaAccess) -> None:
         async def test() -> None:
             await ensure_topics(embedded, ["given", "unheard-of"], 3)
             assert await partition_count(embedded, "given") == 3
@@ -134,28 +155,29 @@ class TestEmbeddedBroker:
 
 def test_topics_are_made_once_with_their_partitions(kafka: Broker, fresh_name: str) -> None:
     async def test() -> None:
+        access = KafkaAccess(kafka.bootstrap)
         with pytest.raises(ConfigError, match="no such topic"):
-            await partition_count(kafka.bootstrap, fresh_name)
-        await ensure_topics(kafka.bootstrap, [fresh_name], 5)
-        await ensure_topics(kafka.bootstrap, [fresh_name, fresh_name + ".late"], 2)
-        assert await partition_count(kafka.bootstrap, fresh_name) == 5
-        assert await partition_count(kafka.bootstrap, fresh_name + ".late") == 2
+            await partition_count(access, fresh_name)
+        await ensure_topics(access, [fresh_name], 5)
+        await ensure_topics(access, [fresh_name, fresh_name + ".late"], 2)
+        assert await partition_count(access, fresh_name) == 5
+        assert await partition_count(access, fresh_name + ".late") == 2
         with pytest.raises(ConfigError, match="InvalidTopic"):
-            await ensure_topics(kafka.bootstrap, ["not a name!"], 2)
+            await ensure_topics(access, ["not a name!"], 2)
 
     asyncio.run(test())
 
 
 def test_a_broker_that_is_not_there_is_unavailable() -> None:
-    nobody = "127.0.0.1:1"
+    nobody = KafkaAccess("127.0.0.1:1", deadline_s=2.0)
 
     async def test() -> None:
         with pytest.raises(Unavailable, match="kafka"):
-            await ensure_topics(nobody, ["t"], 1, deadline_s=2.0)
+            await ensure_topics(nobody, ["t"], 1)
         with pytest.raises(Unavailable, match="kafka"):
-            await KafkaSource(nobody, deadline_s=2.0).start({("t", 0): None})
+            await KafkaSource(nobody).start({("t", 0): None})
         with pytest.raises(Unavailable, match="kafka"):
-            await KafkaSink(nobody, deadline_s=2.0).start()
+            await KafkaSink(nobody).start()
 
     asyncio.run(test())
 

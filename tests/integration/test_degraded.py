@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from whole_system import SHOW, WholeSystem, until
 
 from freshrank.actors.messages import Version
+from freshrank.deploy.brokers import Broker
 
 # Seconds for Ray to start a process again, with all that it imports, on two busy cores.
 RESTART_S = 90.0
@@ -76,6 +78,28 @@ def test_a_killed_replica_is_ready_again_only_with_weights(system: WholeSystem) 
     until(other, RESTART_S)
     until(lambda: system.readiness() == {}, RESTART_S)
     assert Version.parse(system.score("reader")["model"]["version"]) >= before
+
+
+def test_without_kafka_scores_go_on_and_the_shard_names_it_until_it_is_back(
+    system: WholeSystem, kafka: Broker
+) -> None:
+    _, offset = system.event("cut off")
+    system.features_with("cut off", offset)
+    kafka.stop()
+    try:
+        assert "no fetch" in until(lambda: health(system).get("kafka"))
+        assert system.score("cut off")["features"]["offset"] == offset
+    finally:
+        kafka.start()
+    until(lambda: health(system) == {}, RESTART_S)
+    _, newer = system.event("cut off")
+    system.features_with("cut off", newer)
+
+
+def health(system: WholeSystem) -> Mapping[str, str]:
+    """What the shard says does not work; that it says nothing is a trouble, too."""
+    found: Mapping[str, str] = system.get("/v1/status").get("shard-0", {}).get("health")
+    return {"status": "none has been posted"} if found is None else found
 
 
 def scores_until_a_newer_epoch(system: WholeSystem, before: Version) -> list[Any]:

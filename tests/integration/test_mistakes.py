@@ -16,6 +16,7 @@ from freshrank.deploy import cli, commands, topology
 from freshrank.deploy.brokers import Broker
 from freshrank.deploy.processes import Child, ask, free_port
 from freshrank.deploy.redis_server import find_redis
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_topics import ensure_topics
 
 PASSWORD = "hunter2-and-more"
@@ -239,7 +240,7 @@ def test_more_shards_than_partitions(
     freshrank: CommandLine, kafka: Broker, redis_url: str, fresh_name: str
 ) -> None:
     topic = topic_of("s" + fresh_name)
-    asyncio.run(ensure_topics(kafka.bootstrap, [topic], 2))
+    asyncio.run(ensure_topics(KafkaAccess(kafka.bootstrap), [topic], 2))
     said = freshrank.fails(
         "run", "pipeline.py",
         KAFKA__BOOTSTRAP=kafka.bootstrap, REDIS__URL=redis_url, SHARDS__COUNT="3",
@@ -253,8 +254,8 @@ def test_impressions_of_other_partitions(
 ) -> None:
     topic = topic_of("i" + fresh_name)
     shown = topic.lower().replace(".plays", ".impressions")
-    asyncio.run(ensure_topics(kafka.bootstrap, [topic], 2))
-    asyncio.run(ensure_topics(kafka.bootstrap, [shown], 3))
+    asyncio.run(ensure_topics(KafkaAccess(kafka.bootstrap), [topic], 2))
+    asyncio.run(ensure_topics(KafkaAccess(kafka.bootstrap), [shown], 3))
     said = freshrank.fails(
         "run", "pipeline.py", KAFKA__BOOTSTRAP=kafka.bootstrap, REDIS__URL=redis_url
     )
@@ -267,7 +268,7 @@ def test_a_topic_that_cannot_be_made(
 ) -> None:
     # Kafka takes "." and "_" for the same in the names of its metrics: one of them has to go.
     topic = topic_of("t" + fresh_name)
-    asyncio.run(ensure_topics(kafka.bootstrap, [topic.replace(".", "_")], 1))
+    asyncio.run(ensure_topics(KafkaAccess(kafka.bootstrap), [topic.replace(".", "_")], 1))
     said = freshrank.fails(
         "run", "pipeline.py", KAFKA__BOOTSTRAP=kafka.bootstrap, REDIS__URL=redis_url
     )

@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.deploy.brokers import Broker
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_sink import KafkaSink
 
 # Seconds: ten times what it takes on two busy cores.
@@ -55,7 +56,7 @@ def tell(
 
     async def play() -> list[bytes | None]:
         await make(kafka.bootstrap, topic, configs or {"max.message.bytes": str(NARROW)})
-        sink = KafkaSink(kafka.bootstrap)
+        sink = KafkaSink(KafkaAccess(kafka.bootstrap))
         await sink.start()
         try:
             await story(sink)

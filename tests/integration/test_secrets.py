@@ -27,6 +27,7 @@ from freshrank.deploy.outside import Outside
 from freshrank.deploy.processes import Child, ask, free_port
 from freshrank.deploy.redis_server import RedisServer, find_redis
 from freshrank.deploy.settings import Settings
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_security import KafkaSecurity
 from freshrank.feature_actors.kafka_sink import KafkaSink
 from freshrank.feature_actors.kafka_source import KafkaSource
@@ -116,8 +117,8 @@ def redis_address(port: int, password: str) -> str:
     return Settings.load(None, variables).redis.address()
 
 
-def security(password: str) -> KafkaSecurity:
-    return KafkaSecurity("SASL_PLAINTEXT", username="shop", password=password)
+def access(address: str, password: str) -> KafkaAccess:
+    return KafkaAccess(address, KafkaSecurity("SASL_PLAINTEXT", username="shop", password=password))
 
 
 def test_a_redis_is_used_with_its_password(guarded_redis: int) -> None:
@@ -155,7 +156,7 @@ def test_servers_that_are_not_there_are_reported_without_the_password(
     errors = []
     for attempt in (
         lambda: asyncio.run(RedisStore(url, "secrets").read([b"key"])),
-        lambda: asyncio.run(partition_count(address, "t", security=security(SECRET))),
+        lambda: asyncio.run(partition_count(access(address, SECRET), "t")),
         lambda: RedisServer(url).start(),
         lambda: RedisServer(url.replace("127.0.0.1", "nobody.invalid")).start(),
     ):
@@ -171,10 +172,9 @@ def test_a_kafka_with_sasl_is_used_by_who_knows_the_password_and_by_nobody_else(
     caplog.set_level(logging.DEBUG)
 
     async def round_trip(password: str) -> list[bytes | None]:
-        secured = security(password)
-        await ensure_topics(guarded_kafka, [fresh_name], 1, security=secured)
-        sink, source = (of(guarded_kafka, security=secured) for of in (KafkaSink, KafkaSource))
-        assert isinstance(sink, KafkaSink) and isinstance(source, KafkaSource)
+        secured = access(guarded_kafka, password)
+        await ensure_topics(secured, [fresh_name], 1)
+        sink, source = KafkaSink(secured), KafkaSource(secured)
         await sink.start()
         await source.start({(fresh_name, 0): None})
         try:
@@ -188,8 +188,8 @@ def test_a_kafka_with_sasl_is_used_by_who_knows_the_password_and_by_nobody_else(
     assert asyncio.run(round_trip(SECRET)) == [b"one"]
     for attempt in (
         round_trip(WRONG),
-        KafkaSink(guarded_kafka, security=security(WRONG)).start(),
-        KafkaSource(guarded_kafka, security=security(WRONG)).start({(fresh_name, 0): None}),
+        KafkaSink(access(guarded_kafka, WRONG)).start(),
+        KafkaSource(access(guarded_kafka, WRONG)).start({(fresh_name, 0): None}),
     ):
         with pytest.raises(Unavailable) as caught:
             asyncio.run(attempt)

@@ -16,6 +16,7 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.snapshots import FileSnapshots
 from freshrank.deploy.brokers import Broker
 from freshrank.feature_actors.actor import FeatureShard
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_sink import KafkaSink
 from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.kafka_topics import ensure_topics
@@ -29,25 +30,25 @@ USERS = 20
 class Site:
     """Topics of its own, and what outlives a shard."""
 
-    def __init__(self, bootstrap: str, redis_url: str, name: str, folder: Path) -> None:
-        self.bootstrap, self.redis_url, self.name = bootstrap, redis_url, name
+    def __init__(self, kafka: KafkaAccess, redis_url: str, name: str, folder: Path) -> None:
+        self.kafka, self.redis_url, self.name = kafka, redis_url, name
         self.topics = (f"{name}.events", f"{name}.shown")
         self.recipe = replace(recipe(), topics=self.topics)
         self.learner = FakeLearner()
         self.snapshots = FileSnapshots(folder)
         self.clock = SystemClock()
-        self.sink = KafkaSink(bootstrap)
+        self.sink = KafkaSink(kafka)
         self.written = 0
 
     async def start(self) -> None:
         useless = [f"{self.name}.events.dead", f"{self.name}.events.late"]
-        await ensure_topics(self.bootstrap, [*self.topics, *useless], PARTITIONS)
+        await ensure_topics(self.kafka, [*self.topics, *useless], PARTITIONS)
         await self.sink.start()
 
     def shard(self) -> tuple[Shard, RedisStore, RedisBoard]:
         store, board = RedisStore(self.redis_url, self.name), RedisBoard(self.redis_url, self.name)
         ports = ShardPorts(
-            source=KafkaSource(self.bootstrap),
+            source=KafkaSource(self.kafka),
             sink=self.sink,
             store=store,
             learner=self.learner,
@@ -91,7 +92,7 @@ async def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> No
 def test_rows_and_examples_survive_a_stop_a_kill_and_an_emptied_store(
     kafka: Broker, redis_url: str, fresh_name: str, tmp_path: Path
 ) -> None:
-    site = Site(kafka.bootstrap, redis_url, fresh_name, tmp_path)
+    site = Site(KafkaAccess(kafka.bootstrap), redis_url, fresh_name, tmp_path)
 
     async def life(count: int, end: Callable[[FeatureShard, Shard], Awaitable[None]]) -> None:
         shard, store, board = site.shard()

@@ -12,6 +12,7 @@ from whole_system import SHOW, WholeSystem, until
 
 from freshrank.actors.impressions import decode_impression
 from freshrank.actors.messages import Version, covers
+from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_sink import KafkaSink
 from freshrank.feature_actors.kafka_topics import partition_count
 
@@ -103,7 +104,7 @@ def impression_of(system: WholeSystem, request_id: str) -> tuple[int, int] | Non
 
 
 async def broken_record(system: WholeSystem, key: bytes) -> tuple[int, int]:
-    sink = KafkaSink(system.bootstrap)
+    sink = KafkaSink(KafkaAccess(system.bootstrap))
     await sink.start()
     place = await sink.send(system.topic, key, b"{broken")
     await sink.stop()
@@ -120,7 +121,7 @@ async def records(system: WholeSystem, topic: str) -> list[Any]:
     """All that a topic holds now."""
     consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=system.bootstrap)
     await consumer.start()
-    count = await partition_count(system.bootstrap, topic)
+    count = await partition_count(KafkaAccess(system.bootstrap), topic)
     parts = [aiokafka.TopicPartition(topic, one) for one in range(count)]
     consumer.assign(parts)
     for part in parts:

@@ -25,6 +25,8 @@ from freshrank.actors.protocols import (
 
 # Seconds: a broker on a busy machine may take some to answer.
 PATIENCE_S = 20.0
+# Seconds: many times what an answer takes.
+AWHILE_S = 0.5
 
 
 class LogWorld(Protocol):
@@ -165,6 +167,36 @@ class EventSourceBattery:
             source.seek(world.topic, 0, 9)
             assert (await source.lag())[world.topic, 0] == 1
             await source.stop()
+
+        run(world, test)
+
+    def test_the_age_of_a_fetch_tells_of_partitions_that_wait_for_the_broker_alone(
+        self, world: LogWorld
+    ) -> None:
+        async def test(world: LogWorld) -> None:
+            await world.write(0, [b"a", b"b", b"c"])
+            source = await world.source()
+            assert source.fetch_age_s() == 0.0
+            await source.start({(world.topic, 0): 0, (world.topic, 1): 0})
+            await read(source, 1, at_once=1)
+            await asyncio.sleep(AWHILE_S)
+            # The others came with the first: while they lie in memory no more are asked for.
+            await source.poll(1, PATIENCE_S)
+            assert source.fetch_age_s() < AWHILE_S
+            await read(source, 1)
+            await asyncio.sleep(AWHILE_S)
+            # An answer without a record is one, too.
+            async with asyncio.timeout(PATIENCE_S):
+                while source.fetch_age_s() >= AWHILE_S:
+                    assert await source.poll(100, 0.05) == []
+            for partition in (0, 1):
+                source.pause(world.topic, partition)
+            await source.poll(100, 2 * AWHILE_S)
+            assert source.fetch_age_s() == 0.0
+            source.resume(world.topic, 1)
+            assert source.fetch_age_s() < AWHILE_S
+            await source.stop()
+            assert source.fetch_age_s() == 0.0
 
         run(world, test)
 

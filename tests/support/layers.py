@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 HOMES: dict[str, tuple[str, ...]] = {
     "ray": ("actors/runtime.py", "serve/deployment.py", "deploy/topology.py"),
     "aiokafka": tuple(
-        f"feature_actors/kafka_{part}.py" for part in ("calls", "source", "topics", "writer")
+        f"feature_actors/kafka_{part}.py" for part in ("access", "source", "topics", "writer")
     ),
     "redis": ("feature_actors/online_store.py",),
     "torch": ("learner/torch_*",),

@@ -17,6 +17,7 @@ from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.redis_server import RedisServer
 from freshrank.deploy.settings import Settings
 from freshrank.deploy.site import Site
+from freshrank.feature_actors.kafka_access import KafkaAccess
 
 SECRET = "zaunkoenig"
 SASL = {
@@ -37,8 +38,7 @@ def site(settings: Settings) -> Site:
     return Site(
         file=PipelineFile("shop.py", ""),
         settings=settings,
-        bootstrap=settings.kafka.bootstrap,
-        kafka_security=settings.kafka.security(),
+        kafka=KafkaAccess(settings.kafka.bootstrap, settings.kafka.security()),
         redis_url=settings.redis.address(),
         state=Path("/state"),
         partitions=1,
@@ -55,11 +55,11 @@ def test_what_a_part_is_told_holds_the_secret_and_does_not_show_it(
     told = site(Settings.load(None, environment))
     run = Run(told.file, told.settings)
     assert f"shop:{SECRET}@" in told.redis_url
-    for one in (told, told.settings, told.settings.kafka, told.kafka_security, run, told.sink()):
+    for one in (told, told.settings, told.settings.kafka, told.kafka, run, told.sink()):
         for text in (repr(one), str(one), f"{one}", f"{replace(told)}"):
             assert SECRET not in text
     there: Site = pickle.loads(pickle.dumps(told))
-    assert (there.redis_url, there.kafka_security) == (told.redis_url, told.kafka_security)
+    assert (there.redis_url, there.kafka) == (told.redis_url, told.kafka)
 
 
 def test_a_password_comes_from_a_file_without_the_end_of_its_line(tmp_path: Path) -> None:

@@ -344,6 +344,31 @@ def test_snapshots_of_other_definitions_are_not_silently_replaced() -> None:
     run(test)
 
 
+def test_a_broker_that_answers_no_fetch_is_named_in_health_until_it_does() -> None:
+    class Silent(MemorySource):
+        age_s = 0.0
+
+        def fetch_age_s(self) -> float:
+            return self.age_s
+
+    async def test() -> None:
+        world = World()
+        source = Silent(world.log)
+        shard = world.shard(source=source)
+        await shard.start()
+        for source.age_s, health in (
+            (9.9, {}),
+            (10.1, {"kafka": "no fetch has been answered for 10 s"}),
+            (0.02, {}),
+        ):
+            world.clock.at_ms += 1_000
+            await shard.step()
+            posted = (await world.board.collect())["shard-0"]
+            assert (posted["fetch_age_s"], posted["health"]) == (source.age_s, health)
+
+    run(test)
+
+
 def test_a_broker_that_goes_away_is_shown_and_waited_for() -> None:
     class Broken(MemorySource):
         away = False
