@@ -101,11 +101,12 @@ class Gauge:
         features = _merged([_inner(shard, "freshness") for shard in shards])
         weights = _merged([_inner(learner, "freshness")])
         events = _total(shards, "events")
+        all_tell = bool(shards) and all("events" in one for one in shards)  # none is starting
         compared = (_number(learner, "compared") or 0) > 0
         return Figures(
             elapsed_s=elapsed_s,
             events=events,
-            events_per_s=self._events.at(elapsed_s, events),
+            events_per_s=self._events.at(elapsed_s, events) if all_tell else None,
             lag=_total(shards, "lag_total") if shards else None,
             late=_total(shards, "late"),
             rejected=_total(shards, "dead"),

@@ -206,6 +206,7 @@ class Shard:
                 await work()
             except Unavailable as error:
                 self._troubles[name] = str(error)
+                await self._post()
                 await self._ports.clock.sleep(away.next_s())
             else:
                 self._troubles.pop(name, None)
@@ -258,9 +259,11 @@ class Shard:
             self._troubles.pop("look", None)
         except Unavailable as error:
             self._troubles["look"] = str(error)
-        # Whoever is away: that is when the figures are wanted. A board that is away itself has
-        # been told of above.
-        with contextlib.suppress(Unavailable):
+        # Whoever is away: that is when the figures are wanted.
+        await self._post()
+
+    async def _post(self) -> None:
+        with contextlib.suppress(Unavailable):  # readers of a board that is away say so themselves
             await self._ports.board.post(self.settings.name, await self.status())
 
 

@@ -51,10 +51,11 @@ function figuresOf(status, model, at) {
   const learner = named(status, "learner")[0] ?? null;
   const features = shards.map((one) => one.freshness);
   const scores = replicas.map((one) => one.latency);
-  const events = sum(shards, (one) => one.events);
+  const starting = shards.filter((one) => one.starting).length;
+  const events = starting ? null : sum(shards, (one) => one.events);
   const requests = sum(replicas, (one) => one.requests);
   return {
-    at, shards: shards.length, starting: shards.filter((one) => one.starting).length, learner: learner !== null,
+    at, shards: shards.length, starting, learner: learner !== null,
     events, eventsPerS: rates.events.at(at, events),
     lag: sum(shards, (one) => one.lag_total), late: sum(shards, (one) => one.late),
     dead: sum(shards, (one) => one.dead),

@@ -247,6 +247,9 @@ def test_what_is_away_at_the_start_is_waited_for() -> None:
         shard = world.shard(source=source)
         actor = FeatureShard(shard)
         await actor.start()
+        await wait_for(lambda: source.tries >= 2)
+        posted = (await world.board.collect())["shard-0"]
+        assert posted["starting"] and posted["health"] == {"start": "kafka: not yet"}
         await wait_for(lambda: all_read(world, shard))
         assert source.tries >= 4
         assert (await actor.status())["health"] == {}
