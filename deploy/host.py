@@ -45,7 +45,7 @@ class Host(Generic[P]):
     def __init__(self, name: str) -> None:
         self._name = name
         self._part: P | None = None
-        self._starting: Once | None = None
+        self._starting = Once(self._start)
         self._beside: list[asyncio.Task[None]] = []
 
     async def stand_by(self) -> None:
@@ -59,9 +59,8 @@ class Host(Generic[P]):
 
         It is begun, not waited for: a large state takes longer than a ping may.
         """
-        if self._part is None or self._starting is None:
-            self._part = part = make()
-            self._starting = Once(lambda: _start(part))
+        if self._part is None:
+            self._part = make()
             self._beside = [asyncio.create_task(loop()) for loop in beside]
         self._starting.begin()
         for task in self._beside:
@@ -71,10 +70,15 @@ class Host(Generic[P]):
 
     async def _working(self) -> P:
         """The part, once it has started. Raises Unavailable where there is none."""
-        if self._part is None or self._starting is None:
+        if self._part is None:
             raise Unavailable(self._name, "this process stands by")
         await self._starting.done()
         return self._part
+
+    async def _start(self) -> None:
+        assert self._part is not None  # it is begun by `_be` alone
+        await self._part.start()
+        settle()
 
     def _end_beside(self) -> None:
         for task in self._beside:
@@ -88,11 +92,6 @@ async def reach(sink: KafkaSink) -> None:
             return await sink.start()
         except Unavailable:
             await asyncio.sleep(_RECONNECT_S)
-
-
-async def _start(part: Part) -> None:
-    await part.start()
-    settle()
 
 
 def settle() -> None:
