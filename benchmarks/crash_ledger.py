@@ -25,7 +25,8 @@ from freshrank.actors.messages import (
 )
 from freshrank.actors.protocols import SnapshotStore
 from freshrank.benchmarks.crash_steps import Process, replaced, running
-from freshrank.feature_actors.memory import MemorySink, MemoryStore
+from freshrank.feature_actors.memory import MemoryStore
+from freshrank.feature_actors.memory_log import MemorySink
 from freshrank.feature_actors.partition import PartitionState
 from freshrank.learner import checkpoints
 from freshrank.learner.checkpoints import Restored

@@ -11,7 +11,7 @@ from freshrank.actors.errors import Unavailable
 from freshrank.actors.follower import Follower
 from freshrank.actors.messages import Delta, Examples, Gradient, Progress, Version
 from freshrank.benchmarks.crash_steps import Crash, Process, running, step_called
-from freshrank.feature_actors.memory import MemorySource
+from freshrank.feature_actors.memory_log import MemorySource
 from freshrank.feature_actors.shard import Shard
 from freshrank.learner.actor import LearnerActor
 

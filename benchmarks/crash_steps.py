@@ -21,7 +21,8 @@ from freshrank.actors.versioned import DeltaLog
 from freshrank.feature_actors.codec import Codec
 from freshrank.feature_actors.joiner import Joiner
 from freshrank.feature_actors.lock_step import CellSource
-from freshrank.feature_actors.memory import MemorySink, MemorySource, MemoryStore
+from freshrank.feature_actors.memory import MemoryStore
+from freshrank.feature_actors.memory_log import MemorySink, MemorySource
 from freshrank.feature_actors.outbox import Outbox
 from freshrank.feature_actors.table import EntityTable
 from freshrank.learner import checkpoints

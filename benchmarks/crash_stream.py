@@ -14,7 +14,7 @@ from freshrank.feature_actors.aggregates import Count, DecayedCount, Sum
 from freshrank.feature_actors.definitions import Entity, FeatureView, Stream
 from freshrank.feature_actors.expressions import col
 from freshrank.feature_actors.labels import Joined
-from freshrank.feature_actors.memory import MemoryLog
+from freshrank.feature_actors.memory_log import MemoryLog
 from freshrank.learner.models import DeepFM
 from freshrank.learner.optimizers import Adagrad
 

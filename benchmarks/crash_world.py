@@ -26,7 +26,7 @@ from freshrank.deploy.local import LocalParts, World, in_lock_step, look_at_lear
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
 from freshrank.feature_actors.lock_step import Cells, CellSource
-from freshrank.feature_actors.memory import MemorySource
+from freshrank.feature_actors.memory_log import MemorySource
 from freshrank.feature_actors.partition import PartitionState
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.core import Learner

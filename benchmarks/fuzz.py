@@ -26,7 +26,7 @@ from freshrank.benchmarks.shop_site import shop_file
 from freshrank.deploy.local import LocalSystem, World
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import ServeSettings, Settings
-from freshrank.feature_actors.memory import MemoryLog
+from freshrank.feature_actors.memory_log import MemoryLog
 from freshrank.feature_actors.shard_status import totals
 from freshrank.serve.app import build_app
 from freshrank.serve.service import ScoringService

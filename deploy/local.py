@@ -20,14 +20,8 @@ from freshrank.deploy import assembly
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import Settings
 from freshrank.feature_actors.lock_step import Cells, CellSource
-from freshrank.feature_actors.memory import (
-    MemoryBoard,
-    MemoryLog,
-    MemorySink,
-    MemorySnapshots,
-    MemorySource,
-    MemoryStore,
-)
+from freshrank.feature_actors.memory import MemoryBoard, MemorySnapshots, MemoryStore
+from freshrank.feature_actors.memory_log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.partition import PartitionState
 from freshrank.feature_actors.shard import Shard
 from freshrank.learner.actor import LearnerActor, inline

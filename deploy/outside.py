@@ -22,7 +22,7 @@ from freshrank.deploy.redis_server import RedisServer
 from freshrank.deploy.settings import STARTED_HERE, Settings
 from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_topics import ensure_topics, partition_count
-from freshrank.feature_actors.online_store import check_access
+from freshrank.feature_actors.redis_wire import check_access
 
 EMBEDDED = "embedded"
 

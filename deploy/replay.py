@@ -30,7 +30,7 @@ from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.settings import Settings
 from freshrank.feature_actors.lock_step import CELL_EVENTS
-from freshrank.feature_actors.memory import MemoryLog
+from freshrank.feature_actors.memory_log import MemoryLog
 
 # Records that are added at once: a cell, so that its bounds are those of the cells.
 CHUNK_RECORDS = CELL_EVENTS

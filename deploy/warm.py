@@ -30,7 +30,7 @@ from freshrank.feature_actors.aggregates import (
 from freshrank.feature_actors.definitions import Entity, FeatureView, Stream
 from freshrank.feature_actors.expressions import col
 from freshrank.feature_actors.labels import Joined, Labelled
-from freshrank.feature_actors.memory import MemoryLog
+from freshrank.feature_actors.memory_log import MemoryLog
 from freshrank.learner.models import DeepFM, LogisticRegression
 from freshrank.learner.optimizers import FTRL, SGD, Adagrad
 

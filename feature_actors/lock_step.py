@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from freshrank.actors.messages import Cut, RecordBatch
-from freshrank.feature_actors.memory import MemoryLog, MemorySource
+from freshrank.feature_actors.memory_log import MemoryLog, MemorySource
 from freshrank.feature_actors.partition import PartitionState
 
 # Events between two versions of the weights: a live system at 1,000 events/s steps as often.

@@ -7,32 +7,21 @@ script cuts: packing and parsing hundreds of arguments costs more than writing t
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
-from typing import TypeAlias
+from collections.abc import Sequence
 
 import msgspec
-import redis.asyncio
 import redis.exceptions
 
-from freshrank.actors.errors import ConfigError, ProgressError, Unavailable
+from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.actors.protocols import Status, WriteOutcome
-
-Argument: TypeAlias = bytes | str | int | memoryview
-Command: TypeAlias = tuple[Argument, ...]
-
-# From this size on an argument is sent where it lies instead of being copied into the rest.
-LARGE_BYTES = 10_000
+from freshrank.feature_actors.redis_wire import DEADLINE_S, Command, Wire
 
 # Rows in one script call: long enough to spread the call's cost, short enough that a reader
 # waits less than a millisecond behind it (Lua's own limit on arguments is near 8,000).
 CHUNK_ROWS = 500
 # Calls sent before the first answer is awaited: what lies in the socket stays below 4 MB.
 CALLS_IN_FLIGHT = 4
-# Seconds after which a store that does not answer counts as away.
-DEADLINE_S = 2.0
 # Seconds after which the figures of a part that stopped posting disappear.
 BOARD_TTL_S = 15
 # Keys asked for in one step of a scan over the board.
@@ -82,94 +71,6 @@ return 'written'
 """)
 
 
-def _pack(command: Command) -> Iterator[bytes]:
-    # The client's own packing, in Python, joins once an argument.
-    small = [b"*%d\r\n" % len(command)]
-    for argument in command:
-        raw = bytes(argument) if isinstance(argument, memoryview) else _text(argument)
-        if len(raw) < LARGE_BYTES:
-            small.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
-        else:
-            small.append(b"$%d\r\n" % len(raw))
-            yield b"".join(small)
-            yield raw
-            small = [b"\r\n"]
-    yield b"".join(small)
-
-
-def _text(argument: bytes | str | int) -> bytes:
-    return argument if isinstance(argument, bytes) else str(argument).encode()
-
-
-class _Wire:
-    """Connections that carry packed commands, several before the first answer."""
-
-    def __init__(self, url: str, deadline_s: float) -> None:
-        self._pool = redis.asyncio.ConnectionPool.from_url(url, socket_connect_timeout=deadline_s)
-        self._deadline_s = deadline_s
-        self._idle: list[redis.asyncio.connection.AbstractConnection] = []
-
-    async def call(self, commands: Sequence[Command]) -> list[object]:
-        """Send all, then read all answers. Raises Unavailable; error answers are returned."""
-        async with self._connection() as connection:
-            pieces = [piece for one in commands for piece in _pack(one)]
-            await connection.send_packed_command(pieces, check_health=False)
-            answers: list[object] = []
-            for _ in commands:
-                try:
-                    answers.append(await connection.read_response())
-                except redis.exceptions.ResponseError as error:
-                    answers.append(error)
-            return answers
-
-    def _connect(self) -> redis.asyncio.connection.AbstractConnection:
-        return self._pool.connection_class(**self._pool.connection_kwargs)
-
-    async def close(self) -> None:
-        """Close what is idle; safe to call twice."""
-        while self._idle:
-            await self._idle.pop().disconnect(nowait=True)
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[redis.asyncio.connection.AbstractConnection]:
-        connection = self._idle.pop() if self._idle else self._connect()
-        whole = False
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                yield connection
-                whole = True
-        except (redis.exceptions.RedisError, OSError) as error:
-            raise Unavailable("redis", str(error) or type(error).__name__) from error
-        finally:
-            if whole:
-                self._idle.append(connection)
-            else:  # answers may still be on their way: nobody may read them as theirs
-                await connection.disconnect(nowait=True)
-
-
-async def check_access(url: str, deadline_s: float = DEADLINE_S) -> None:
-    """Ask the server for a sign of life; raises Unavailable, or ConfigError for its password."""
-    wire = _Wire(url, deadline_s)
-    try:
-        (answer,) = await wire.call([("PING",)])
-    except Unavailable as error:
-        if isinstance(error.__cause__, redis.exceptions.AuthenticationError):
-            raise _refused(error.reason) from error
-        raise
-    finally:
-        await wire.close()
-    if isinstance(answer, redis.exceptions.AuthenticationError):
-        raise _refused(str(answer))
-
-
-def _refused(reason: str) -> ConfigError:
-    return ConfigError(
-        "redis",
-        f"the server refuses who asks ({reason})",
-        "Set FRESHRANK_REDIS__PASSWORD_FILE or FRESHRANK_REDIS__PASSWORD.",
-    )
-
-
 class RedisStore:
     """Rows in Redis under the caller's keys; satisfies OnlineStore.
 
@@ -185,7 +86,7 @@ class RedisStore:
     """
 
     def __init__(self, url: str, namespace: str, deadline_s: float = DEADLINE_S) -> None:
-        self._wire = _Wire(url, deadline_s)
+        self._wire = Wire(url, deadline_s)
         self._namespace = namespace
 
     async def claim(self, partition: int, epoch: int) -> int | None:
@@ -272,7 +173,7 @@ class RedisBoard:
     """Figures as JSON under ``{namespace}:status:{part}``; satisfies StatusBoard."""
 
     def __init__(self, url: str, namespace: str, deadline_s: float = DEADLINE_S) -> None:
-        self._wire = _Wire(url, deadline_s)
+        self._wire = Wire(url, deadline_s)
         self._prefix = f"{namespace}:status:"
 
     async def post(self, part: str, status: Status) -> None:

@@ -22,15 +22,8 @@ from batteries import (
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.protocols import EventSource, RecordSink, SnapshotStore, StatusBoard
 from freshrank.actors.snapshots import FileSnapshots
-from freshrank.feature_actors.memory import (
-    BOARD_TTL_MS,
-    MemoryBoard,
-    MemoryLog,
-    MemorySink,
-    MemorySnapshots,
-    MemorySource,
-    MemoryStore,
-)
+from freshrank.feature_actors.memory import BOARD_TTL_MS, MemoryBoard, MemorySnapshots, MemoryStore
+from freshrank.feature_actors.memory_log import MemoryLog, MemorySink, MemorySource
 
 NOW_MS = 1_700_000_000_000
 

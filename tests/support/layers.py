@@ -26,7 +26,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "aiokafka": tuple(
         f"feature_actors/kafka_{part}.py" for part in ("access", "source", "topics", "writer")
     ),
-    "redis": ("feature_actors/online_store.py",),
+    "redis": ("feature_actors/online_store.py", "feature_actors/redis_wire.py"),
     "torch": ("learner/torch_*",),
     "numba": ("actors/compiled.py",),
     "confluent_kafka": (),

@@ -16,7 +16,8 @@ from freshrank.actors.clock import Clock, SystemClock
 from freshrank.actors.errors import BadRecord, StaleParameters, Unavailable
 from freshrank.actors.messages import Cut, Floats, Inputs, Ints, Version
 from freshrank.actors.protocols import JsonValue, ServedFeatures
-from freshrank.feature_actors.memory import MemoryBoard, MemoryLog, MemorySink, MemoryStore
+from freshrank.feature_actors.memory import MemoryBoard, MemoryStore
+from freshrank.feature_actors.memory_log import MemoryLog, MemorySink
 from freshrank.serve.app import build_app
 from freshrank.serve.feature_reader import FeatureReader
 from freshrank.serve.schema import Limits

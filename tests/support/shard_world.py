@@ -16,14 +16,8 @@ from freshrank.actors.messages import Cut, Examples, Gradient, Progress, Rejecte
 from freshrank.actors.protocols import WriteOutcome
 from freshrank.feature_actors.labelling import Recipe
 from freshrank.feature_actors.labels import Joined
-from freshrank.feature_actors.memory import (
-    MemoryBoard,
-    MemoryLog,
-    MemorySink,
-    MemorySnapshots,
-    MemorySource,
-    MemoryStore,
-)
+from freshrank.feature_actors.memory import MemoryBoard, MemorySnapshots, MemoryStore
+from freshrank.feature_actors.memory_log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.pressure import Limits
 from freshrank.feature_actors.shard import Shard
 from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings

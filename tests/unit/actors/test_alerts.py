@@ -8,7 +8,7 @@ from learning import FakeClock
 
 from freshrank.actors.alerts import MOST_AT_ONCE, AlertKind, Alerts, Severity
 from freshrank.actors.errors import Unavailable
-from freshrank.feature_actors.memory import MemoryLog, MemorySink
+from freshrank.feature_actors.memory_log import MemoryLog, MemorySink
 from freshrank.serve.metrics import ServeMetrics
 
 TOPIC = "shop.alerts"

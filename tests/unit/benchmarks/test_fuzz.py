@@ -21,7 +21,7 @@ from freshrank.benchmarks.fuzz_impressions import impressions
 from freshrank.benchmarks.fuzz_pipeline import Fate, Place, Sent, pipeline, unaccounted
 from freshrank.benchmarks.fuzz_records import UNKNOWN_FIELDS, USERS, events
 from freshrank.deploy.local import World
-from freshrank.feature_actors.memory import MemoryLog
+from freshrank.feature_actors.memory_log import MemoryLog
 from freshrank.serve.app import build_app
 from freshrank.serve.service import ScoringService
 

@@ -7,7 +7,7 @@ from small_shop import START_MS, event, impression, recipe
 
 from freshrank.actors.messages import Cut
 from freshrank.feature_actors.lock_step import Cells, CellSource, Turn
-from freshrank.feature_actors.memory import MemoryLog
+from freshrank.feature_actors.memory_log import MemoryLog
 from freshrank.feature_actors.partition import PartitionState
 
 MADE = recipe()

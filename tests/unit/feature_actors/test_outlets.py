@@ -13,7 +13,8 @@ from small_shop import batch, event, packed, recipe
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import RejectedRecord
 from freshrank.feature_actors.dirty import DirtySlots
-from freshrank.feature_actors.memory import MemoryLog, MemorySnapshots
+from freshrank.feature_actors.memory import MemorySnapshots
+from freshrank.feature_actors.memory_log import MemoryLog
 from freshrank.feature_actors.outlets import Outlets
 from freshrank.feature_actors.partition import Outcome, PartitionState
 from freshrank.feature_actors.rejects import MOST_WAITING, Rejects

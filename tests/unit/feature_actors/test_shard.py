@@ -9,7 +9,8 @@ from small_shop import LABELLED, START_MS, event, recipe
 
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError, Unavailable
 from freshrank.feature_actors.actor import FeatureShard
-from freshrank.feature_actors.memory import MemorySnapshots, MemorySource
+from freshrank.feature_actors.memory import MemorySnapshots
+from freshrank.feature_actors.memory_log import MemorySource
 from freshrank.feature_actors.pressure import Limits
 from freshrank.feature_actors.shard import Shard
 

@@ -17,7 +17,7 @@ from freshrank.actors.errors import ChecksumMismatch, SnapshotError, Unavailable
 from freshrank.actors.follower import Follower
 from freshrank.actors.messages import Delta, Version
 from freshrank.actors.protocols import SnapshotStore, Status
-from freshrank.feature_actors.memory import MemoryLog, MemorySink
+from freshrank.feature_actors.memory_log import MemoryLog, MemorySink
 from freshrank.learner.actor import LearnerActor, inline
 from freshrank.learner.core import Learner, StepSettings
 from freshrank.learner.differentiator import CompiledDifferentiator
