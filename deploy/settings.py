@@ -7,7 +7,6 @@ Read in this order, later ones win: the defaults here, a TOML file with one tabl
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -19,24 +18,15 @@ from pydantic import (
     Field,
     FilePath,
     SecretStr,
-    ValidationError,
     model_validator,
 )
 
 from freshrank.actors.errors import ConfigError
+from freshrank.deploy.settings_reader import read
 from freshrank.feature_actors.kafka_security import KafkaSecurity
-
-_PREFIX = "FRESHRANK_"
 
 # What is said in place of an address for a server that is started here.
 STARTED_HERE = ("embedded", "apache")
-
-# Keys whose value no message shows, and the kinds of problem that concern a section as a whole.
-_SECRET = {"url", "password"}
-_OF_SECTIONS = {"model_type", "value_error"}
-
-# Variables of that prefix which are no settings: which Python scripts/install takes.
-_OTHERS = {"FRESHRANK_PYTHON"}
 
 
 class Section(BaseModel):
@@ -242,71 +232,8 @@ class Settings(Section):
         cls, path: Path | None = None, environment: Mapping[str, str] = os.environ
     ) -> Settings:
         """Read file and environment; raises ConfigError naming the key and where it stands."""
-        values = _from_file(path) if path else {}
-        places = {key: str(path) for key in _leaves(values)}
-        for variable, value in environment.items():
-            if variable.startswith(_PREFIX) and variable not in _OTHERS:
-                keys = tuple(variable.removeprefix(_PREFIX).lower().split("__"))
-                places[keys] = variable
-                _put(values, keys, value, variable)
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise _first_problem(error, places) from error
+        return read(cls, path, environment)
 
     def state_folder(self, pipeline: str) -> Path:
         """Where the state of `pipeline` is kept, absolute."""
         return (self.state or Path(".freshrank") / pipeline).absolute()
-
-
-def _from_file(path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            str(path), f"cannot be read: {error.strerror}", "Give a TOML file."
-        ) from (error)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"is not TOML: {error}", "Mend that line.") from error
-
-
-def _leaves(values: Mapping[str, object], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
-    for key, value in values.items():
-        found += [
-            (*above, key),
-            *(_leaves(value, (*above, key)) if isinstance(value, dict) else []),
-        ]
-    return found
-
-
-def _put(values: dict[str, object], keys: tuple[str, ...], value: str, variable: str) -> None:
-    """Set one nested value; raises ConfigError where a section is taken for a value."""
-    for key in keys[:-1]:
-        inner = values.setdefault(key, {})
-        if not isinstance(inner, dict):
-            plain = ("state", "memory_bytes")
-            sections = ", ".join(name for name in Settings.model_fields if name not in plain)
-            raise ConfigError(variable, f"{key!r} is not a section", f"Known: {sections}.")
-        values = inner
-    values[keys[-1]] = value
-
-
-def _first_problem(error: ValidationError, places: Mapping[tuple[str, ...], str]) -> ConfigError:
-    problem = error.errors()[0]
-    keys = tuple(str(one) for one in problem["loc"])
-    place = places.get(keys, "settings")
-    name = ".".join(keys)
-    if problem["type"] == "extra_forbidden":
-        section: type[BaseModel] = Settings
-        for key in keys[:-1]:
-            inner = section.model_fields[key].annotation
-            assert isinstance(inner, type) and issubclass(inner, BaseModel)
-            section = inner
-        known = ", ".join(section.model_fields)
-        return ConfigError(f"{place}: {name}", "there is no such setting", f"Known here: {known}.")
-    told = problem["msg"].removeprefix("Value error, ")
-    # A number or a choice is shown; where a secret may stand, it is not.
-    shown = problem["type"] not in _OF_SECTIONS and not _SECRET.intersection(keys)
-    now = f"It is {problem['input']!r} now." if shown else "What it is may be secret: not shown."
-    return ConfigError(f"{place}: {name}", told, now)
