@@ -266,7 +266,10 @@ class Differentiator(Protocol):
         ...
 
     def freeze(self) -> None:
-        """Keep a copy of the present weights: from now on it scores beside them."""
+        """Keep a copy of the present weights: from now on it scores beside them.
+
+        Raises Unavailable before the first snapshot of them.
+        """
         ...
 
 

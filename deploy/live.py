@@ -34,7 +34,7 @@ from freshrank.deploy.processes import check_port
 from freshrank.deploy.screen import Screen
 from freshrank.deploy.settings import STARTED_HERE
 from freshrank.deploy.site import Site
-from freshrank.deploy.supervisor import Supervisor, when_all_are_there
+from freshrank.deploy.supervisor import Supervisor, now_and_whenever_replaced
 from freshrank.examples.keepalive import KeepAliveClient
 from freshrank.feature_actors.kafka_access import KafkaAccess
 
@@ -222,8 +222,8 @@ class _Operation:
 
     async def _freeze(self, system: topology.System) -> None:
         await asyncio.sleep(self._run.freeze_after_s)
-        # Who is away at that moment is looked after by the supervisor, and keeps its copy later.
-        await when_all_are_there(system.freeze, SystemClock())
+        # Who is replaced has lost its copy: all compare with a new one from then on.
+        await now_and_whenever_replaced(system.freeze, lambda: system.replaced, SystemClock())
 
     async def _note_first_score(self, traffic: DemoTraffic) -> None:
         await traffic.first_score.wait()

@@ -77,6 +77,8 @@ class Slot:
         self.name = name
         self.standby: Slot | None = None
         """Whose host takes this duty over, should it be lost; else a new one does."""
+        self.replaced = 0
+        """How often its host was lost."""
         self._duty = duty
         self._make = make
         self._report = report
@@ -110,6 +112,7 @@ class Slot:
         """End its process at once; another takes its place."""
         self._host.kill()
         self._take(self._successor())
+        self.replaced += 1
 
     def give_away(self) -> HostAddress:
         """Its host, for a duty elsewhere; another takes its place.

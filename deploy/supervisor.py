@@ -63,6 +63,17 @@ async def when_all_are_there(work: Callable[[], Awaitable[None]], clock: Clock) 
             await clock.sleep(INTERVAL_S)
 
 
+async def now_and_whenever_replaced(
+    work: Callable[[], Awaitable[None]], replaced: Callable[[], int], clock: Clock
+) -> None:
+    """Do `work` when all are there, and anew each time that `replaced` has counted another."""
+    while True:
+        seen = replaced()
+        await when_all_are_there(work, clock)
+        while replaced() == seen:
+            await clock.sleep(INTERVAL_S)
+
+
 class Verdict(Enum):
     """What to do about one actor."""
 

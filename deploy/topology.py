@@ -130,6 +130,11 @@ class System:
         """All that has to be up; Serve looks after its replicas itself."""
         return [self.learner, *self.shards]
 
+    @property
+    def replaced(self) -> int:
+        """How often one of them was lost."""
+        return sum(part.replaced for part in self.parts)
+
     async def freeze(self) -> None:
         """Keep a copy of the present weights wherever gradients are computed."""
         calls = (part.call("freeze", timeout_s=FREEZE_S) for part in self.parts)

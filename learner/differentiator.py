@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Examples, Gradient
 from freshrank.learner.models import Model, sigmoid
 from freshrank.learner.pooling import distinct, field_starts, pool, scatter
@@ -21,7 +20,10 @@ class CompiledDifferentiator:
         self._reference: ModelWeights | None = None
 
     def freeze(self) -> None:
-        """Keep a copy of the present weights, which scores beside them from now on."""
+        """Keep a copy of the present weights, which scores beside them from now on.
+
+        Raises Unavailable before the first snapshot of the weights.
+        """
         self._reference = self._weights.copy()
 
     def gradient(self, examples: Examples) -> Gradient:
@@ -31,8 +33,7 @@ class CompiledDifferentiator:
         version that it was computed on.
         """
         weights, inputs = self._weights, examples.inputs
-        if weights.version is None:
-            raise Unavailable("weights", "no snapshot has arrived yet")
+        base = weights.known_version()
         keys, index = distinct(inputs.ids)
         pooled = pool(weights.table.read(keys), index, self._starts)
         scores = sigmoid(self._model.logits(weights.dense, inputs.dense, pooled))
@@ -41,7 +42,7 @@ class CompiledDifferentiator:
         )
         return Gradient(
             span=examples.span,
-            base=weights.version,
+            base=base,
             dense=dense,
             keys=keys,
             rows=scatter(upstream, index, self._starts, len(keys)),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Examples, Floats, Gradient, Inputs, Ints
 from freshrank.learner.deepfm import DeepFMShape
 from freshrank.learner.models import BoundDeepFM, BoundLogistic, Model
@@ -112,14 +112,13 @@ class TorchDifferentiator:
         return str(self._device)
 
     def freeze(self) -> None:
-        """Keep a copy of the present weights, which scores beside them from now on."""
+        """See `CompiledDifferentiator.freeze`."""
         self._reference = self._weights.copy()
 
     def gradient(self, examples: Examples) -> Gradient:
         """See `CompiledDifferentiator.gradient`."""
         weights, inputs = self._weights, examples.inputs
-        if weights.version is None:
-            raise Unavailable("weights", "no snapshot has arrived yet")
+        base = weights.known_version()
         keys, where = distinct(inputs.ids)
         rows = self._tensor(weights.table.read(keys)).requires_grad_()
         logits = self._logits(weights.dense, rows, inputs, where)
@@ -130,7 +129,7 @@ class TorchDifferentiator:
         )
         return Gradient(
             span=examples.span,
-            base=weights.version,
+            base=base,
             dense=_array(dense),
             keys=keys,
             rows=_array(of_rows),

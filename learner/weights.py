@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xxhash
 
-from freshrank.actors.errors import ChecksumMismatch, ProgressError
+from freshrank.actors.errors import ChecksumMismatch, ProgressError, Unavailable
 from freshrank.actors.messages import Delta, Floats, Inputs, Version
 from freshrank.learner.models import Model, sigmoid
 from freshrank.learner.pooling import field_starts
@@ -84,11 +84,20 @@ class ModelWeights:
         pooled = self.table.pool(inputs.ids, self._starts)
         return sigmoid(self.model.logits(self.dense, inputs.dense, pooled))
 
+    def known_version(self) -> Version:
+        """The version. Raises Unavailable before the first snapshot."""
+        if self.version is None:
+            raise Unavailable("weights", "no snapshot has arrived yet")
+        return self.version
+
     def copy(self) -> ModelWeights:
-        """An independent copy at the same version (the frozen reference)."""
+        """An independent copy at the same version (the frozen reference).
+
+        Raises Unavailable before the first snapshot.
+        """
         other = ModelWeights(self.model, self.table.copy())
         other.dense = self.dense.copy()
-        other.version = self.version
+        other.version = self.known_version()
         return other
 
     @property

@@ -114,6 +114,8 @@ def test_before_the_first_snapshot_there_is_a_score_and_no_gradient(model: Model
     assert np.isfinite(weights.score(inputs(model.layout, 5))).all()
     with pytest.raises(Unavailable, match="no snapshot has arrived yet"):
         CompiledDifferentiator(model, weights).gradient(examples(model.layout, 5))
+    with pytest.raises(Unavailable, match="no snapshot has arrived yet"):
+        CompiledDifferentiator(model, weights).freeze()
 
 
 @every

@@ -91,6 +91,7 @@ def test_who_has_died_is_replaced_by_who_stands_by_and_another_stands_by() -> No
     assert story.standby_pings() == 1
     assert story.hosts[2].asked == [("stand_by",)]
     assert story.said == ["shard-0 is replaced: shard-0: dead"]
+    assert story.slot.replaced == 1
 
 
 def test_who_stands_by_takes_over_though_it_is_not_ready_yet() -> None:

@@ -9,6 +9,7 @@ from freshrank.deploy.supervisor import (
     INTERVAL_S,
     SILENCE_S,
     Supervisor,
+    now_and_whenever_replaced,
     when_all_are_there,
 )
 
@@ -128,6 +129,17 @@ def test_what_needs_all_parts_waits_for_the_one_that_is_away_and_begins_anew() -
 
     asyncio.run(when_all_are_there(freeze, clock))
     assert begun == [at * INTERVAL_S for at in range(4)]
+
+
+def test_what_is_lost_with_a_part_is_done_again_when_that_was_replaced() -> None:
+    clock, replaced, done = StandingClock(), iter([0, 0, 0, 0, 1, 1, 1, 3, 3]), []
+
+    async def freeze() -> None:
+        done.append(clock.now_s)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(now_and_whenever_replaced(freeze, lambda: next(replaced), clock))
+    assert done == [at * INTERVAL_S for at in (0, 3, 4)]
 
 
 def test_what_needs_all_parts_raises_an_error_that_no_waiting_mends() -> None:
