@@ -54,7 +54,9 @@ def learner(
         max_staleness_steps=settings.max_staleness_steps,
         max_rows=settings.max_rows,
     )
-    guard = Guard(**settings.guard.model_dump())
+    # Negatives need another event of their partition to be known, and partitions differ.
+    delay_ms = 2 * pipeline.joined.delay_ms if pipeline.joined else 0
+    guard = Guard(**settings.guard.model_dump(), label_delay_ms=delay_ms)
     return Learner(
         pipeline.bound_model, pipeline.optimizer, steps, guard=guard, differentiate=differentiate
     )

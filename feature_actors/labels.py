@@ -54,6 +54,11 @@ class Joined:
         """`grace` in milliseconds; ``"0s"`` is allowed."""
         return 0 if self.grace == "0s" else duration_ms(self.grace, "Joined.grace")
 
+    @property
+    def delay_ms(self) -> int:
+        """So long after it was shown an item is known to be negative; a positive may be at once."""
+        return self.within_ms + self.grace_ms
+
     def check(self, fields: Fields) -> None:
         """Raise ConfigError when it does not fit the stream's schema."""
         self.positive.check(fields, "Joined.positive")

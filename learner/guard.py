@@ -78,6 +78,9 @@ class Guard:
     most_trips
         So many times in a row the learner goes back; then the loss counts as the new normal.
         A batch each, 13,000 examples in all: long enough for somebody to look.
+    label_delay_ms
+        So long after the positives come the negatives that were shown beside them, at most; 0 where
+        both are known at once.
     """
 
     max_weight: float = 100.0
@@ -85,6 +88,7 @@ class Guard:
     gradient_factor: float = 100.0
     loss_tolerance: float = 0.3
     most_trips: int = 50
+    label_delay_ms: int = 0
 
     def __post_init__(self) -> None:
         bounds = (self.max_weight, self.max_gradient, self.loss_tolerance, self.gradient_factor - 1)

@@ -59,7 +59,7 @@ class Watch:
 
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
-        self.loss = LossTest(guard.loss_tolerance)
+        self.loss = LossTest(guard.loss_tolerance, guard.label_delay_ms)
         self._sizes = GradientSizes()
         self._steps: deque[Step] = deque()
         self._suspects: list[Span] = []
@@ -76,7 +76,7 @@ class Watch:
             if step.version <= gradient.base:
                 step.judged += len(gradient)
         self._suspects.append(gradient.span)
-        if not self.loss.add(gradient.labels, gradient.scores):
+        if not self.loss.add(gradient.labels, gradient.scores, gradient.newest_event_ms):
             if self.loss.at_rest:
                 self._rest(len(gradient))
             return Verdict.FINE

@@ -74,5 +74,8 @@ def test_the_state_folder_follows_the_pipelines_name_unless_it_is_given(tmp_path
 def test_the_guards_bounds_are_a_section_of_the_learners_and_reach_it() -> None:
     settings = Settings.load(None, {"FRESHRANK_LEARNER__GUARD__MAX_WEIGHT": "7"})
     pipeline = PipelineFile.read(EXAMPLE).load()
+    assert pipeline.joined is not None
     made = assembly.learner(pipeline, settings.learner).watch.guard
-    assert made == replace(Guard(), max_weight=7.0), "the defaults are those of the guard itself"
+    delay_ms = 2 * pipeline.joined.delay_ms
+    wanted = replace(Guard(), max_weight=7.0, label_delay_ms=delay_ms)
+    assert made == wanted, "the defaults are those of the guard itself"

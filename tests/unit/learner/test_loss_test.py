@@ -156,3 +156,90 @@ def test_a_restored_test_decides_as_the_first_would() -> None:
     flipped = [(1.0 - labels, scores) for labels, scores in (stream.batch(20) for _ in range(50))]
     assert examples_until_a_trip(other, flipped) == examples_until_a_trip(test, flipped)
     assert str(other) == str(test)
+
+
+DELAY_MS = 60_000
+
+
+class Joined(Stream):
+    """The same, whose negatives are known `DELAY_MS` after they were shown, positives at once."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__(rate)
+        self.now_ms = 0
+        self._late: list[tuple[int, Floats]] = []
+
+    def known(self, seconds: int, rows: int = 20) -> list[tuple[Floats, Floats, int]]:
+        """What is known in each of so many seconds, in which `rows` were shown."""
+        found = []
+        for _ in range(seconds):
+            self.now_ms += 1_000
+            labels, scores = self.batch(rows) if rows else (np.zeros(0, np.float32),) * 2
+            self._late.append((self.now_ms + DELAY_MS, scores[labels == 0]))
+            due = [some for at_ms, some in self._late if at_ms <= self.now_ms]
+            self._late = [one for one in self._late if one[0] > self.now_ms]
+            negatives = np.concatenate([np.zeros(0, np.float32), *due])
+            positives = scores[labels > 0]
+            both = np.repeat(np.array([1, 0], np.float32), [len(positives), len(negatives)])
+            found.append((both, np.concatenate([positives, negatives]), self.now_ms))
+        return found
+
+
+def joined(rate: float) -> tuple[Joined, LossTest]:
+    """A stream, and a test that knows what is normal of it."""
+    stream, test = Joined(rate), LossTest(tolerance=0.3, label_delay_ms=2 * DELAY_MS)
+    for labels, scores, at_ms in stream.known(900):
+        assert not test.add(labels, scores, at_ms)
+    return stream, test
+
+
+@pytest.mark.parametrize("rate", [0.03, 0.1, 0.3])
+def test_positives_alone_after_a_pause_are_no_harm(rate: float) -> None:
+    stream, test = joined(rate)
+    for _ in range(5):
+        for rows in (0, 100, 20):  # a pause, and more than ever
+            for labels, scores, at_ms in stream.known(2 * DELAY_MS // 1_000, rows):
+                assert not test.add(labels, scores, at_ms)
+
+
+def test_nor_are_they_at_the_very_start_nor_the_negatives_after_them() -> None:
+    """The model has learned from positives alone by then, and has to learn better."""
+    stream, test = Joined(0.1), LossTest(tolerance=0.3, label_delay_ms=2 * DELAY_MS)
+    for second, (labels, scores, at_ms) in enumerate(stream.known(900)):
+        wrong = max(0.0, 1.0 - max(0, second - 60) / 60)
+        seen = (scores + wrong * (0.99 - scores)).astype(np.float32)
+        assert not test.add(labels, seen, at_ms)
+
+
+def test_negatives_that_do_not_come_at_all_are_harm() -> None:
+    stream, test = joined(0.1)
+    tripped_ms = None
+    began_ms = stream.now_ms
+    for labels, scores, at_ms in stream.known(300):
+        if test.add(labels[labels > 0], scores[labels > 0], at_ms):
+            tripped_ms = at_ms - began_ms
+            break
+    assert tripped_ms is not None and tripped_ms <= 2 * DELAY_MS + 2_000
+
+
+@pytest.mark.parametrize(("rate", "within"), [(0.03, 6), (0.1, 4), (0.3, 10)])
+def test_flipped_labels_trip_though_positives_in_a_row_wait(rate: float, within: int) -> None:
+    stream, test = joined(rate)
+    batches = (stream.batch() for _ in range(50))
+    seen = 0
+    for labels, scores in batches:
+        seen += len(labels)
+        if test.add(1.0 - labels, scores, stream.now_ms):
+            break
+    assert seen <= within * BATCH
+
+
+def test_what_waits_is_kept_in_a_checkpoint() -> None:
+    stream, test = joined(0.1)
+    labels, scores, at_ms = np.ones(50, np.float32), np.full(50, 0.1, np.float32), stream.now_ms
+    assert not test.add(labels, scores, at_ms) and not test.at_rest
+    other = LossTest(tolerance=0.3, label_delay_ms=2 * DELAY_MS)
+    other.restore(test.state())
+    assert other.state() == test.state() and not other.at_rest
+    for one in (test, other):
+        assert one.add(labels, scores, at_ms + 2 * DELAY_MS)
