@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from io import FileIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -35,14 +36,18 @@ class Disk:
 
     def write(self, path: Path, pieces: Iterable[Piece]) -> int:
         """Make the file of `pieces`; gives its length. It may be lost until `sync`."""
-        total = 0
         with path.open("wb", buffering=0) as file:
-            for piece in pieces:
-                rest = memoryview(piece)
-                while rest:  # a disk that is nearly full takes a part
-                    taken = file.write(rest)
-                    rest, total = rest[taken:], total + taken
-        return total
+            return sum(_write_all(file, piece) for piece in pieces)
+
+    def append(self, path: Path, contents: Piece) -> None:
+        """Add to the end of a file, made where it is missing: all of `contents`, or nothing."""
+        with path.open("ab", buffering=0) as file:
+            begin = file.seek(0, os.SEEK_END)
+            try:
+                _write_all(file, contents)
+            except OSError:
+                file.truncate(begin)
+                raise
 
     def sync(self, path: Path) -> None:
         """Have a file's contents, or a folder's names, survive the loss of power."""
@@ -59,3 +64,10 @@ class Disk:
     def remove(self, path: Path) -> None:
         """Delete a file, if it is there."""
         path.unlink(missing_ok=True)
+
+
+def _write_all(file: FileIO, piece: Piece) -> int:
+    rest = memoryview(piece)
+    while rest:  # a disk that is nearly full takes a part
+        rest = rest[file.write(rest) :]
+    return len(piece)

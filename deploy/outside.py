@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from freshrank.actors.disk import Disk
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy.brokers import Broker, open_broker
 from freshrank.deploy.pipeline import Pipeline
@@ -31,6 +33,13 @@ Offload: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 
 # In the state folder: which kind of broker its offsets belong to.
 _MARKER = "broker"
+
+# Bytes that have to fit in there at the start: the checkpoint of a small model, with which its
+# learner begins.
+_LEAST_BYTES = 1 << 20
+
+# What a disk says that would take it if less lay there.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _FIXES = {
     "kafka": "See that it is up, and that kafka.bootstrap (FRESHRANK_KAFKA__BOOTSTRAP, --kafka) "
@@ -123,7 +132,7 @@ def prepare_state(folder: Path, kafka: str, say: Callable[[str], None]) -> None:
 
     The embedded broker forgets its topics when it stops, so what was learned from them cannot
     be continued: offsets would begin at 0 again. Raises ConfigError when the folder cannot be
-    used.
+    used, or its disk is full.
     """
     try:
         _prepare_state(folder, kafka, say)
@@ -131,7 +140,9 @@ def prepare_state(folder: Path, kafka: str, say: Callable[[str], None]) -> None:
         raise ConfigError(
             str(folder),
             f"the state cannot be kept there: {error.strerror}",
-            "Give a folder that can be written (FRESHRANK_STATE).",
+            "Make space there, or give another folder (FRESHRANK_STATE)."
+            if error.errno in _FULL
+            else "Give a folder that can be written (FRESHRANK_STATE).",
         ) from error
 
 
@@ -154,8 +165,22 @@ def _prepare_state(folder: Path, kafka: str, say: Callable[[str], None]) -> None
                 f"this state belongs to another broker (kind {before!r}, now {kind!r})",
                 "Give another folder (FRESHRANK_STATE), or remove this one to start anew.",
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text(kind, encoding="utf-8")
+    _mark(folder, kind)
+
+
+def _mark(folder: Path, kind: str) -> None:
+    """Write down whose offsets these are, once it is known that a state fits in there."""
+    disk, draft = Disk(), folder / ".draft"
+    disk.make_folder(folder)
+    try:
+        # Random bytes: no file system can make them fewer.
+        for contents in (os.urandom(_LEAST_BYTES), kind.encode()):
+            disk.write(draft, [contents])
+            disk.sync(draft)
+        # In one step: with half a mark the state would seem to be another broker's.
+        disk.rename(draft, folder / _MARKER)
+    finally:
+        disk.remove(draft)
 
 
 def check_summary(path: Path | None) -> None:

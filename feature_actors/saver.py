@@ -29,6 +29,8 @@ class _Kept:
     at: float | None = None
     size: int = 0
     cut: Cut | None = None
+    trouble: str | None = None
+    """Why the last snapshot could not be written."""
 
 
 class Saver:
@@ -69,10 +71,13 @@ class Saver:
         self._saving: asyncio.Task[None] | None = None
         self._memory = RowMemory(next(iter(states.values())).recipe.plan.row_words)
         self._reserve()
-        self.trouble: str | None = None
-        """Why the last snapshot could not be written."""
         self.passed_over: list[str] = []
         """Snapshots that could not be taken up at the start, and why."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a partition's last snapshot could not be written, while there is one such."""
+        return next((kept.trouble for kept in self._kept.values() if kept.trouble), None)
 
     def due(self) -> int | None:
         """The partition whose snapshot is due, if none is being written."""
@@ -148,8 +153,9 @@ class Saver:
             if self.trouble is None:
                 what = f"{error}; the older ones stay, and it is tried again"
                 self._alerts.emit(AlertKind.NOT_SAVED, Severity.ERROR, what)
-            self.trouble = str(error)
+            kept.trouble = str(error)
             return
-        if self.trouble is not None:
+        before, kept.trouble = self.trouble, None
+        if before is not None and self.trouble is None:
             _log.warning("snapshots can be written again")
-        self.trouble, kept.at, kept.cut = None, self._clock.monotonic(), snapshot.cut
+        kept.at, kept.cut = self._clock.monotonic(), snapshot.cut

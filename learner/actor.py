@@ -20,9 +20,7 @@ from freshrank.learner.outlets import LearnerDuties, LearnerOutlets
 
 T = TypeVar("T")
 
-# The first checkpoint of an epoch is tried so often, so many seconds apart: then whoever looks
-# after the learner is told why it does not begin, before they take it for one that hangs.
-_CLAIM_TRIES = 20
+# Seconds between two tries to write the first checkpoint of an epoch.
 _CLAIM_RETRY_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -84,12 +82,14 @@ class LearnerActor:
         self._passed_over: list[str] = []
         self._trouble: str | None = None
         """Why the last checkpoint could not be written."""
+        self._log_trouble: str | None = None
+        """Why the last point of the curves could not."""
 
     async def start(self) -> None:
         """Go on from the newest checkpoint, one epoch later. May be called again: does nothing.
 
-        Raises DefinitionChanged and SnapshotError (see `checkpoints.restore`), the latter also
-        when no checkpoint can be written for long.
+        A disk that does not take a checkpoint is waited for. Raises DefinitionChanged and
+        SnapshotError (see `checkpoints.restore`).
         """
         if self._deltas is not None:
             return
@@ -101,13 +101,14 @@ class LearnerActor:
         self._tasks = [asyncio.create_task(loop) for loop in self._loops()]
 
     async def _claim_epoch(self) -> None:
-        """Write that this epoch has begun, before anybody hears of it: it never comes twice."""
-        for _ in range(_CLAIM_TRIES):
-            await self.save()
-            if self._trouble is None:
-                return
+        """Write that this epoch has begun, before anybody hears of it: it never comes twice.
+
+        However long that takes: an error would end whoever asks, who only has to wait, too.
+        """
+        await self.save()
+        while self._trouble is not None:
             await self._clock.sleep(_CLAIM_RETRY_S)
-        raise SnapshotError(f"the learner cannot begin: {self._trouble}")
+            await self.save()
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
         loops = [self._step_when_due()]
@@ -118,7 +119,12 @@ class LearnerActor:
         return loops
 
     async def ping(self) -> None:
-        """Raise what ended one of the background loops, if anything did."""
+        """Raise what ended one of the background loops, if anything did.
+
+        Raises Unavailable while a disk keeps it from beginning.
+        """
+        if self._deltas is None and self._trouble is not None:
+            raise Unavailable("learner", f"cannot begin: {self._trouble}")
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
@@ -175,10 +181,10 @@ class LearnerActor:
         async with self._lock:
             figures = await self._offload(self._learner.status, self._clock.monotonic())
         age = None if self._saved_at is None else self._clock.monotonic() - self._saved_at
-        health = {} if self._trouble is None else {"checkpoints": self._trouble}
+        troubles = {"checkpoints": self._trouble, "curves": self._log_trouble}
         return {
             **figures,
-            "health": health,
+            "health": {name: one for name, one in troubles.items() if one is not None},
             "passed_over": self._passed_over,
             "checkpoint_age_s": age,
             "alerts": self._alerts.status(),
@@ -224,9 +230,6 @@ class LearnerActor:
             await self._step()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.save()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
 
     async def _step(self) -> None:
         """Take a step and publish what it gives; the lock is held."""
@@ -268,10 +271,18 @@ class LearnerActor:
             return delta
 
     async def _write_log(self) -> None:
-        if self._log is not None:
-            self._log.write(
-                self._learner.trained.total_steps, self._clock.now_ms(), await self.status()
-            )
+        if self._log is None:
+            return
+        steps, now_ms, status = (
+            self._learner.trained.total_steps,
+            self._clock.now_ms(),
+            await self.status(),
+        )
+        try:
+            await self._offload(self._log.write, steps, now_ms, status)
+            self._log_trouble = None
+        except OSError as error:
+            self._log_trouble = f"a point is lost: {error}"
 
     def _published(self) -> DeltaLog:
         if self._deltas is None or self._stopped:

@@ -14,11 +14,7 @@ class StatusLog(Protocol):
     """Where curves go (`TensorBoardLog`)."""
 
     def write(self, step: int, now_ms: int, status: Mapping[str, JsonValue]) -> None:
-        """Add the figures of one moment."""
-        ...
-
-    def close(self) -> None:
-        """Finish the file."""
+        """Add the figures of one moment. Raises OSError; those are lost then, and no others."""
         ...
 
 

@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+import io
+import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
+from freshrank.actors.disk import Disk
 from freshrank.actors.protocols import JsonValue
+
+# What every reader looks for in the first record.
+_FILE_VERSION = "brain.Event:2"
 
 
 class TensorBoardLog:
-    """One event file in `folder`; a thread of the writer's own puts it on disk."""
+    """One event file in `folder`, named when there is something to write.
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventFileWriter(str(folder))
+    TensorBoard's own writer ends for good at the first write that a disk refuses. Here a point
+    that does not fit is lost whole, and the next one is tried as usual.
+    """
+
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
+        self._folder = folder
+        self._disk = disk or Disk()
+        self._name: str | None = None
+        self._begun = False
 
     def write(self, step: int, now_ms: int, status: Mapping[str, JsonValue]) -> None:
-        """Add every figure of `status` that is a number, under its own name."""
+        """Add every figure of `status` that is a number, under its own name. Raises OSError."""
         values = [
             Summary.Value(tag=f"learner/{name}", simple_value=float(value))
             for name, value in status.items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         ]
-        event = Event(step=step, wall_time=now_ms / 1000.0, summary=Summary(value=values))
-        self._writer.add_event(event)
+        wall_time = now_ms / 1000.0
+        records = _record(Event(step=step, wall_time=wall_time, summary=Summary(value=values)))
+        if not self._begun:
+            records = _record(Event(wall_time=wall_time, file_version=_FILE_VERSION)) + records
+        if self._name is None:
+            who = f"{socket.gethostname()}.{os.getpid()}"
+            self._name = f"events.out.tfevents.{now_ms // 1000:010d}.{who}"
+        self._disk.make_folder(self._folder)
+        self._disk.append(self._folder / self._name, records)
+        self._begun = True
 
-    def close(self) -> None:
-        """Flush and close the file."""
-        self._writer.close()
+
+def _record(event: Event) -> bytes:
+    """The event as it lies in a file, with its checksums."""
+    buffer = io.BytesIO()
+    RecordWriter(buffer).write(event.SerializeToString())
+    return buffer.getvalue()

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from mistakes import MISTAKES, RIGHT, Mistake
+from small_disk import fill, free, small_disk
 
 from freshrank.actors.errors import PartFailed, Unavailable
 from freshrank.deploy import cli, commands, topology
 from freshrank.deploy.brokers import Broker
+from freshrank.deploy.outside import prepare_state
 from freshrank.deploy.processes import Child, ask, free_port
 from freshrank.deploy.redis_server import find_redis
 from freshrank.feature_actors.kafka_access import KafkaAccess
@@ -218,6 +220,38 @@ def test_a_folder_that_cannot_keep_the_state(freshrank: CommandLine) -> None:
         said = freshrank.fails("run", "pipeline.py", STATE=folder)
         assert said.startswith(str(Path(folder).absolute()))
         assert "Give a folder that can be written (FRESHRANK_STATE)." in said
+
+
+@pytest.mark.parametrize(
+    ("options", "problem", "fix"),
+    [
+        ("size=512k", "No space left on device", "Make space there, or give another folder"),
+        ("size=8m,ro", "Read-only file system", "Give a folder that can be written"),
+    ],
+)
+@pytest.mark.parametrize("below", ["", "shop/state"])
+def test_a_state_on_a_file_system_that_takes_nothing(
+    freshrank: CommandLine, tmp_path: Path, options: str, problem: str, fix: str, below: str
+) -> None:
+    with small_disk(tmp_path / "disk", options) as disk:
+        said = freshrank.fails(
+            "run", "pipeline.py", STATE=str(disk / below), KAFKA__BOOTSTRAP=closed()
+        )
+        assert said == (
+            f"{disk / below}: the state cannot be kept there: {problem}. {fix} (FRESHRANK_STATE)."
+        )
+        assert [one for one in disk.rglob("*") if one.is_file()] == []
+
+
+def test_a_state_on_a_disk_that_has_become_full(freshrank: CommandLine, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "size=8m") as disk:
+        prepare_state(disk, "broker:9092", print)
+        fill(disk)
+        said = freshrank.fails("run", "pipeline.py", STATE=str(disk), KAFKA__BOOTSTRAP=closed())
+        assert said.startswith(f"{disk}: the state cannot be kept there: No space left on device.")
+        free(disk)
+        said = freshrank.fails("run", "pipeline.py", STATE=str(disk), KAFKA__BOOTSTRAP=closed())
+        assert said.startswith("kafka: nobody listens at")
 
 
 def test_a_summary_that_cannot_be_written(freshrank: CommandLine) -> None:

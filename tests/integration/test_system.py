@@ -6,7 +6,6 @@ import asyncio
 import signal
 from typing import Any
 
-import aiokafka
 import redis
 from whole_system import SHOW, WholeSystem, until
 
@@ -14,7 +13,6 @@ from freshrank.actors.impressions import decode_impression
 from freshrank.actors.messages import Version, covers
 from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_sink import KafkaSink
-from freshrank.feature_actors.kafka_topics import partition_count
 
 
 def test_an_event_by_rest_reaches_the_features_and_a_score(system: WholeSystem) -> None:
@@ -97,7 +95,7 @@ def version_with(system: WholeSystem, partition: int, cut: tuple[int, int]) -> V
 
 
 def impression_of(system: WholeSystem, request_id: str) -> tuple[int, int] | None:
-    for record in asyncio.run(records(system, f"{system.pipeline}.impressions")):
+    for record in system.records(f"{system.pipeline}.impressions"):
         if decode_impression(record.value).request_id == request_id:
             return record.partition, record.offset
     return None
@@ -113,24 +111,5 @@ async def broken_record(system: WholeSystem, key: bytes) -> tuple[int, int]:
 
 def rejected(system: WholeSystem, place: tuple[int, int]) -> list[dict[str, bytes]]:
     """The headers of the dead letters that name this place."""
-    found = [dict(one.headers) for one in asyncio.run(records(system, f"{system.topic}.dead"))]
+    found = [dict(one.headers) for one in system.records(f"{system.topic}.dead")]
     return [one for one in found if (int(one["partition"]), int(one["offset"])) == place]
-
-
-async def records(system: WholeSystem, topic: str) -> list[Any]:
-    """All that a topic holds now."""
-    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=system.bootstrap)
-    await consumer.start()
-    count = await partition_count(KafkaAccess(system.bootstrap), topic)
-    parts = [aiokafka.TopicPartition(topic, one) for one in range(count)]
-    consumer.assign(parts)
-    for part in parts:
-        consumer.seek(part, 0)
-    wanted = sum((await consumer.end_offsets(parts)).values())
-    found: list[Any] = []
-    async with asyncio.timeout(10.0):
-        while len(found) < wanted:
-            for some in (await consumer.getmany(timeout_ms=200)).values():
-                found += some
-    await consumer.stop()
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,15 +13,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiokafka
 import httpx
 import msgspec
 
 from freshrank.actors.messages import Version
-from freshrank.benchmarks.live_system import LiveSystem
+from freshrank.benchmarks.live_system import LiveSystem, end
 from freshrank.benchmarks.shop_site import shop_file
 from freshrank.deploy.processes import ask, free_port
 from freshrank.deploy.redis_server import RedisServer
 from freshrank.examples.recommend import Behaviour
+from freshrank.feature_actors.kafka_access import KafkaAccess
+from freshrank.feature_actors.kafka_topics import partition_count
 
 T = TypeVar("T")
 
@@ -48,16 +52,33 @@ def until(read: Callable[[], T | None], seconds: float = PATIENCE_S) -> T:
 
 
 class WholeSystem:
-    """The demo's pipeline under names of its own; started, stopped and started again."""
+    """The demo's pipeline under names of its own; started, stopped and started again.
 
-    def __init__(self, bootstrap: str, folder: Path, name: str) -> None:
+    Parameters
+    ----------
+    folder
+        For all that it writes, but its state where `state` says another place for that.
+    settings
+        Environment variables.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        folder: Path,
+        name: str,
+        *,
+        state: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.topic, self.pipeline = f"{name}-behaviour", name
         self.bootstrap = bootstrap
         self.redis = RedisServer()
         """Comes back empty, where it was, when it is started again."""
         self.summary_file = folder / "summary.json"
         self._folder = folder
-        self._state = folder / "state"
+        self._state = state or folder / "state"
+        self._settings = settings or {}
         self._port = free_port()
         self._file = folder / "pipeline.py"
         self._file.write_text(shop_file(self.topic, name).text, encoding="utf-8")
@@ -100,6 +121,18 @@ class WholeSystem:
             self._process.kill()
             self._process.wait()
         self._http.close()
+
+    def kill_all(self) -> None:
+        """SIGKILL every process of it at once, and come back when there is none."""
+
+        def none_left() -> bool:
+            for process in self.processes(""):
+                end(process)
+            return not self.processes("")
+
+        until(none_left)
+        assert self._process is not None
+        self._process.wait()
 
     def log(self) -> str:
         """All that it has printed."""
@@ -209,6 +242,10 @@ class WholeSystem:
         examples: int = until(learned)["examples"]
         return examples
 
+    def records(self, topic: str) -> list[Any]:
+        """All that a topic holds now."""
+        return asyncio.run(_records(self.bootstrap, topic))
+
     def summary(self) -> Mapping[str, Any]:
         """What the last stop has written."""
         found: Mapping[str, Any] = json.loads(self.summary_file.read_text(encoding="utf-8"))
@@ -223,4 +260,23 @@ class WholeSystem:
             "FRESHRANK_REDIS__URL": self.redis.url,
             "FRESHRANK_SERVE__PORT": str(self._port),
             "FRESHRANK_STATE": str(self._state),
+            **self._settings,
         }
+
+
+async def _records(bootstrap: str, topic: str) -> list[Any]:
+    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    count = await partition_count(KafkaAccess(bootstrap), topic)
+    parts = [aiokafka.TopicPartition(topic, one) for one in range(count)]
+    consumer.assign(parts)
+    for part in parts:
+        consumer.seek(part, 0)
+    wanted = sum((await consumer.end_offsets(parts)).values())
+    found: list[Any] = []
+    async with asyncio.timeout(10.0):
+        while len(found) < wanted:
+            for some in (await consumer.getmany(timeout_ms=200)).values():
+                found += some
+    await consumer.stop()
+    return found

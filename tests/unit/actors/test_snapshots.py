@@ -237,6 +237,31 @@ def test_a_file_is_its_pieces_in_order(tmp_path: Path) -> None:
     assert Disk().read(tmp_path / "file") == b"abcdefg"
 
 
+def test_what_is_added_to_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    program = f"""
+        import resource
+        from pathlib import Path
+        from freshrank.actors.disk import Disk
+
+        disk, path = Disk(), Path({str(tmp_path / "file")!r})
+        disk.append(path, b"one ")
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (7, hard))
+        try:
+            disk.append(path, b"four")
+        except OSError as error:
+            print(error.strerror)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        disk.append(path, b"two")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "File too large\n"
+    assert (tmp_path / "file").read_bytes() == b"one two"
+
+
 def test_a_real_limit_of_the_file_size_is_a_disk_that_is_full(tmp_path: Path) -> None:
     program = f"""
         import resource

@@ -1,7 +1,9 @@
+import errno
 from pathlib import Path
 
 import pytest
 
+from freshrank.actors.disk import Disk
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.outside import outside_of, prepare_state, side_topics
 from freshrank.deploy.pipeline_file import PipelineFile
@@ -44,6 +46,28 @@ def test_state_of_another_broker_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="belongs to another broker"):
         prepare(folder, "broker:9092")
     assert prepare(folder, "apache") == []
+
+
+@pytest.mark.parametrize("duty", ["write", "sync", "rename"])
+def test_a_full_disk_is_told_at_the_start_and_costs_no_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, duty: str
+) -> None:
+    def refuse(*of: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = tmp_path / "shop"
+    prepare(folder, "apache")
+    (folder / "snapshot").write_text("kept")
+    with monkeypatch.context() as full:
+        full.setattr(Disk, duty, refuse)
+        with pytest.raises(ConfigError) as caught:
+            prepare(folder, "apache")
+    assert str(caught.value) == (
+        f"{folder}: the state cannot be kept there: No space left on device. "
+        "Make space there, or give another folder (FRESHRANK_STATE)."
+    )
+    assert prepare(folder, "apache") == []
+    assert sorted(path.name for path in folder.iterdir()) == ["broker", "snapshot"]
 
 
 def test_rejected_records_and_alerts_have_topics_of_their_own(tmp_path: Path) -> None:

@@ -162,6 +162,34 @@ def test_a_disk_that_fails_is_shown_and_tried_again() -> None:
     run(test)
 
 
+def test_a_partition_that_cannot_be_written_is_shown_though_others_can(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class NearlyFull(MemorySnapshots):
+        too_large: str | None = "partition-0"
+
+        def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+            if name == self.too_large:
+                raise SnapshotError("no space left")
+            return super().save(name, pieces)
+
+    async def test() -> None:
+        scene, disk = Scene(partitions=2), NearlyFull()
+        scene.saver = Saver(scene.states, disk, scene.clock, 10.0, threaded=True)
+        for _ in range(2):
+            await scene.saver.save_all()
+            assert scene.saver.trouble == "no space left"
+        disk.too_large = None
+        await scene.saver.save_all()
+        assert scene.saver.trouble is None
+
+    run(test)
+    assert [record.getMessage() for record in caplog.records] == [
+        "shard: not_saved: no space left; the older ones stay, and it is tried again",
+        "snapshots can be written again",
+    ]
+
+
 def test_a_snapshot_is_written_beside_the_next_batches_and_is_of_its_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -288,15 +288,21 @@ def test_an_epoch_is_heard_of_only_once_it_is_on_disk() -> None:
     scenario(play)
 
 
-def test_a_learner_that_cannot_write_for_long_does_not_begin() -> None:
+def test_a_learner_waits_for_space_to_begin_and_says_so_to_whoever_looks_after_it() -> None:
     async def play() -> None:
-        learner, clock = actor(core(), FullDisk(space=0))
+        disk = FullDisk(space=0)
+        learner, clock = actor(core(), disk)
         starting = asyncio.create_task(learner.start())
-        while not starting.done():
+        for _ in range(100):
             await settle()
             await clock.advance(1_001)
-        with pytest.raises(SnapshotError, match="cannot begin: no space left"):
-            await starting
+        with pytest.raises(Unavailable, match="learner: cannot begin: no space left"):
+            await learner.ping()
+        disk.space = 9
+        await clock.advance(1_001)
+        await starting
+        await learner.ping()
+        await learner.stop()
 
     scenario(play)
 
@@ -396,16 +402,15 @@ class Curves:
 
     def __init__(self) -> None:
         self.written: list[tuple[int, int, Status]] = []
-        self.closed = 0
+        self.full = False
 
     def write(self, step: int, now_ms: int, status: Status) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
         self.written.append((step, now_ms, status))
 
-    def close(self) -> None:
-        self.closed += 1
 
-
-def test_curves_are_written_now_and_then_and_closed() -> None:
+def test_curves_are_written_now_and_then() -> None:
     async def play() -> None:
         curves = Curves()
         learner, clock = actor(
@@ -420,7 +425,30 @@ def test_curves_are_written_now_and_then_and_closed() -> None:
         await learner.stop()
         ((step, now_ms, status),) = curves.written
         assert (step, now_ms, status["version"]) == (1, 1_005_001, "1.1")
-        assert curves.closed == 1
+
+    scenario(play)
+
+
+def test_a_point_of_the_curves_that_a_full_disk_refuses_is_told_and_ends_nothing() -> None:
+    async def play() -> None:
+        curves = Curves()
+        learner, clock = actor(
+            core(),
+            outlets=LearnerOutlets(log=curves),
+            duties=LearnerDuties(log_interval_s=5.0),
+        )
+        await learner.start()
+        curves.full = True
+        for _ in range(2):
+            await clock.advance(5_001)
+        await learner.ping()
+        health = (await learner.status())["health"]
+        assert health == {"curves": "a point is lost: [Errno 28] No space left on device"}
+        curves.full = False
+        await clock.advance(5_001)
+        assert (await learner.status())["health"] == {}
+        assert len(curves.written) == 1
+        await learner.stop()
 
     scenario(play)
 

@@ -4,4 +4,13 @@ class Event:
     step: int
     wall_time: float
     summary: Summary
-    def __init__(self, *, step: int, wall_time: float, summary: Summary) -> None: ...
+    file_version: str
+    def __init__(
+        self,
+        *,
+        wall_time: float,
+        step: int = 0,
+        summary: Summary | None = None,
+        file_version: str = "",
+    ) -> None: ...
+    def SerializeToString(self) -> bytes: ...
