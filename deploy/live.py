@@ -31,7 +31,6 @@ from freshrank.deploy.outside import (
     prepare_state,
     prepare_topics,
 )
-from freshrank.deploy.processes import check_port
 from freshrank.deploy.screen import Screen
 from freshrank.deploy.settings import STARTED_HERE
 from freshrank.deploy.site import Site
@@ -79,8 +78,6 @@ class _Operation:
     async def run(self) -> None:
         """All of it."""
         self._listen_for_signals()
-        if self._run.address is None:
-            check_port(self._run.settings.serve.host, self._run.settings.serve.port)
         topology.check_address(self._run.address)
         check_summary(self._run.json_file)
         prepare_state(self._state, self._run.settings.kafka.bootstrap, self._screen.say)

@@ -202,7 +202,8 @@ def test_a_port_in_use(freshrank: CommandLine) -> None:
         port = taken.getsockname()[1]
         said = freshrank.fails("run", "pipeline.py", SERVE__PORT=str(port))
     assert said.startswith(f"serve.port {port} of 127.0.0.1: somebody listens there already.")
-    assert "FRESHRANK_SERVE__PORT" in said
+    assert "--port, FRESHRANK_SERVE__PORT" in said
+    assert "`port` (and `host`) below [serve]" in said
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
