@@ -197,6 +197,6 @@ function toldBy(part, alerts) {
   return Object.entries(alerts?.by_kind ?? {}).map(([kind, times]) => {
     const last = (alerts.newest ?? []).filter((one) => one.kind === kind).at(-1);
     return [`${part}: ${kind.replaceAll("_", " ")}`, `${number(times)} since it started`
-      + (last ? `; at ${new Date(last.at_ms).toLocaleTimeString()}: ${last.message}` : "")];
+      + (last ? `; told last at ${new Date(last.at_ms).toLocaleTimeString()}: ${last.message}` : "")];
   });
 }

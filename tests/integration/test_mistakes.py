@@ -278,7 +278,8 @@ def test_a_topic_that_cannot_be_made(
 
 
 def test_commands_with_wrong_words(freshrank: CommandLine) -> None:
-    assert "there is none of this name" in freshrank.fails("bench", "ingets")
+    said = freshrank.fails("bench", "ingets")
+    assert "there is none of this name. Take one of: ingest, freshness, " in said
     assert "needs the folder" in freshrank.fails("bench", "learner")
     assert "it cannot read history" in freshrank.fails("replay", "pipeline.py", "absent.json")
 

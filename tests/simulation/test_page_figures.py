@@ -83,7 +83,7 @@ def test_alerts_are_shown_by_kind_with_what_was_said_last() -> None:
     told = told_by_a_system(1e-6)
     shown = dict(shown_by_the_page(told)["alerts"])
     times = told["status"]["learner"]["alerts"]["by_kind"]["guard_tripped"]
-    assert shown["learner: guard tripped"].startswith(f"{times} since it started; at ")
+    assert shown["learner: guard tripped"].startswith(f"{times} since it started; told last at ")
     assert "is beyond 1e-06" in shown["learner: guard tripped"]
 
 

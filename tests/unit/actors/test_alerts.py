@@ -98,3 +98,4 @@ def test_the_counter_of_each_kind_is_a_metric() -> None:
     tell(alerts)
     exposed = ServeMetrics().expose({"learner": {"alerts": alerts.status()}}).decode()
     assert 'freshrank_part_alerts_by_kind_guard_tripped{part="learner"} 2.0' in exposed
+    assert "# TYPE freshrank_part_alerts_by_kind_guard_tripped untyped" in exposed
