@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from freshrank.actors.clock import Clock
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import Unavailable, bounded
 from freshrank.actors.protocols import JsonValue, RecordSink
 
 _LOG = logging.getLogger("freshrank.alerts")
@@ -57,6 +57,10 @@ class Alert:
     details: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
+# That many told alerts are named in the status: all that a minute can bring.
+NAMED = MOST_AT_ONCE * len(AlertKind)
+
+
 class AlertSink(Protocol):
     """Where a part tells of it."""
 
@@ -99,6 +103,7 @@ class Alerts:
         self._topic = topic
         self._counts: dict[str, int] = {}
         self._told: dict[str, deque[float]] = {}
+        self._newest: deque[dict[str, JsonValue]] = deque(maxlen=NAMED)
         self._held_back = 0
         self._refused = 0
 
@@ -115,6 +120,7 @@ class Alerts:
             self._held_back += 1
             return
         alert = Alert(kind, severity, self._part, message, self._clock.now_ms(), details or {})
+        self._newest.append(_in_short(alert))
         level = logging.ERROR if alert.severity is Severity.ERROR else logging.WARNING
         _LOG.log(level, "%s: %s: %s", alert.part, kind, message)
         if self._sink is None:
@@ -125,12 +131,17 @@ class Alerts:
             self._refused += 1
 
     def status(self) -> dict[str, JsonValue]:
-        """Counts by kind since the start, and what did not reach the topic.
+        """Counts by kind since the start, what did not reach the topic, and the newest told.
 
         `lost` counts all records that the sink lost, where it is shared.
         """
         lost = self._refused + (self._sink.failures if self._sink else 0)
-        return {"by_kind": dict(self._counts), "held_back": self._held_back, "lost": lost}
+        return {
+            "by_kind": dict(self._counts),
+            "held_back": self._held_back,
+            "lost": lost,
+            "newest": list(self._newest),
+        }
 
     def _may_tell(self, kind: str) -> bool:
         now, told = self._clock.monotonic(), self._told.setdefault(kind, deque())
@@ -140,3 +151,14 @@ class Alerts:
             return False
         told.append(now)
         return True
+
+
+def _in_short(alert: Alert) -> dict[str, JsonValue]:
+    """What a person is shown of it."""
+    return {
+        "part": alert.part,
+        "kind": alert.kind,
+        "severity": alert.severity,
+        "message": bounded(alert.message),
+        "at_ms": alert.at_ms,
+    }

@@ -51,7 +51,8 @@ def run_bench(name: str, options: BenchOptions, console: Console) -> Report:
     Raises ConfigError for a name that is no bench.
     """
     if name not in BENCHES:
-        raise ConfigError(f"bench {name!r}", "there is none of this name", f"use {list(BENCHES)}")
+        known = ", ".join(BENCHES)
+        raise ConfigError(f"bench {name!r}", "there is none of this name", f"Take one of: {known}.")
     module = importlib.import_module(f"freshrank.benchmarks.{name}")
     run: Callable[[BenchOptions, Console], list[Figure]] = module.run
     started = now()

@@ -49,17 +49,27 @@ Config = Annotated[
 ]
 
 
+Kafka = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="`embedded` (in memory), `apache` (started here, kept) or `host:port`."),
+]
+Redis = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="`embedded` (started here) or `redis://host:port/db`."),
+]
+Port = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="Of the REST endpoint and its page; 0: any.", min=0, max=65_535),
+]
+
+
 @app.command()
 def demo(
     seconds: Seconds = None,
     json_file: Json = None,
-    kafka: Annotated[
-        str, typer.Option(help="`embedded`, `apache` (started here) or `host:port`.")
-    ] = "embedded",
-    redis: Annotated[
-        str, typer.Option(help="`embedded` (started here) or `redis://host:port/db`.")
-    ] = "embedded",
-    port: Annotated[int, typer.Option(help="Of the REST endpoint and its page.")] = 8000,
+    kafka: Kafka = "embedded",
+    redis: Redis = "embedded",
+    port: Port = 8000,
 ) -> None:
     """Run the bundled pipeline on generated shopping traffic, everything on this machine.
 
@@ -71,27 +81,36 @@ def demo(
 
         freshrank demo --kafka apache
     """
-    from freshrank.deploy.commands import demo_run, start  # noqa: PLC0415
+    from freshrank.deploy.commands import Typed, demo_run, start  # noqa: PLC0415
 
-    start(replace(demo_run(kafka, redis, port), seconds=seconds, json_file=json_file))
+    start(replace(demo_run(Typed(kafka, redis, port)), seconds=seconds, json_file=json_file))
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913 - typer makes an option of each
     file: Annotated[Path, typer.Argument(help="A Python file with one Pipeline in it.")],
+    *,
     config: Config = None,
     address: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Of a Ray cluster (`auto`, `host:6379`, `ray://…`); else this machine."),
     ] = None,
+    kafka: Kafka = None,
+    redis: Redis = None,
+    port: Port = None,
     seconds: Seconds = None,
     json_file: Json = None,
 ) -> None:
     """Run a pipeline of your own until Ctrl-C; a second start goes on where the first stopped.
 
-        freshrank run shop.py --config shop.toml
+    Without a broker of yours: by default one in memory is started, which forgets all when it
+    stops; with `--kafka apache` a real one, which keeps its topics in the state folder.
 
-        FRESHRANK_KAFKA__BOOTSTRAP=broker:9092 freshrank run shop.py
+        freshrank run shop.py --kafka broker:9092 --redis redis://cache:6379/0
+
+        freshrank run shop.py --kafka apache --port 8001
+
+        freshrank run shop.py --config shop.toml
 
     where `shop.toml` may say
 
@@ -102,10 +121,17 @@ def run(
         [redis]
 
         url = "redis://cache:6379/0"
-    """
-    from freshrank.deploy.commands import start, user_run  # noqa: PLC0415
 
-    start(replace(user_run(file, config, address), seconds=seconds, json_file=json_file))
+        [serve]
+
+        port = 8001
+
+    An option wins over a variable (`FRESHRANK_KAFKA__BOOTSTRAP`), and that over the file.
+    """
+    from freshrank.deploy.commands import Typed, start, user_run  # noqa: PLC0415
+
+    made = user_run(file, config, address, Typed(kafka, redis, port))
+    start(replace(made, seconds=seconds, json_file=json_file))
 
 
 @app.command()

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
+from rich.console import Console
+
 from freshrank.deploy import ray_environment
 from freshrank.deploy.pipeline_file import PipelineFile
-from freshrank.deploy.processes import free_port
+from freshrank.deploy.processes import check_port, free_port
 from freshrank.deploy.settings import Settings
 
 # The frozen copy is taken after this share of the run, or after so many seconds if that is less:
@@ -41,25 +43,37 @@ class Run:
         return min(self.seconds * _FREEZE_SHARE, _FREEZE_AFTER_S)
 
 
-def demo_run(kafka: str, redis: str, port: int) -> Run:
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """Settings that have an option of their own, which wins over all else; None: not typed."""
+
+    kafka: str | None = None
+    redis: str | None = None
+    port: int | None = None
+
+    def environment(self) -> dict[str, str]:
+        """The environment's variables, and these in their words."""
+        typed = {
+            "FRESHRANK_KAFKA__BOOTSTRAP": self.kafka,
+            "FRESHRANK_REDIS__URL": self.redis,
+            "FRESHRANK_SERVE__PORT": self.port,
+        }
+        given = {name: str(value) for name, value in typed.items() if value is not None}
+        return {**os.environ, **given}
+
+
+def demo_run(typed: Typed) -> Run:
     """The bundled pipeline under generated traffic."""
-    settings = Settings.load(
-        None,
-        {
-            **os.environ,
-            "FRESHRANK_KAFKA__BOOTSTRAP": kafka,
-            "FRESHRANK_REDIS__URL": redis,
-            "FRESHRANK_SERVE__PORT": str(port),
-        },
-    )
+    settings = Settings.load(None, typed.environment())
     example = files("freshrank.examples").joinpath("recommend.py")
     file = PipelineFile("examples/recommend.py", example.read_text(encoding="utf-8"))
     return Run(file, settings, demo=True)
 
 
-def user_run(file: Path, config: Path | None, address: str | None) -> Run:
+def user_run(file: Path, config: Path | None, address: str | None, typed: Typed) -> Run:
     """A pipeline of the user's own."""
-    return Run(PipelineFile.read(file), Settings.load(config), address)
+    settings = Settings.load(config, typed.environment())
+    return Run(PipelineFile.read(file), settings, address)
 
 
 def on_a_port(run: Run) -> Run:
@@ -73,7 +87,12 @@ def on_a_port(run: Run) -> Run:
 
 def start(run: Run) -> None:
     """Run it; comes back when all of it is stopped."""
-    run.file.load()  # a mistake in it is told before anything is started
+    # What may be wrong here is told before what takes seconds is loaded.
+    if run.address is None:
+        check_port(run.settings.serve.host, run.settings.serve.port)
+    pipeline = run.file.load()
+    if not run.demo:
+        Console().print(pipeline.describe(), markup=False, highlight=False, soft_wrap=True)
     ray_environment.prepare(run.address)
     # Ray reads its environment when it is imported: not before this line.
     from freshrank.deploy.live import run_live  # noqa: PLC0415

@@ -15,7 +15,7 @@ RATE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What a driver of traffic saw of the endpoint."""
+    """What a driver of traffic saw of the endpoint, or what the replicas say of themselves."""
 
     count: int
     errors: int
@@ -94,7 +94,10 @@ class Gauge:
         statuses: Mapping[str, Status],
         requests: Requests | None = None,
     ) -> Figures:
-        """The figures at `elapsed_s` seconds after the start."""
+        """The figures at `elapsed_s` seconds after the start.
+
+        Without `requests` of a driver, those are told that the replicas have answered.
+        """
         shards = [status for part, status in statuses.items() if part.startswith("shard")]
         learner = statuses.get("learner", {})
         model = _inner(statuses.get("replica", {}), "model")
@@ -102,6 +105,7 @@ class Gauge:
         weights = _merged([_inner(learner, "freshness")])
         events = _total(shards, "events")
         all_tell = bool(shards) and all("events" in one for one in shards)  # none is starting
+        requests = requests or _answered(statuses)
         compared = (_number(learner, "compared") or 0) > 0
         return Figures(
             elapsed_s=elapsed_s,
@@ -142,6 +146,22 @@ class _Rate:
         began, before = self._seen[0]
         # A part that was restarted may count from its last snapshot again.
         return max(0.0, (count - before) / (seconds - began)) if seconds > began else None
+
+
+def _answered(statuses: Mapping[str, Status]) -> Requests | None:
+    """What the replicas count; one that was started again counts anew."""
+    replicas = [
+        status
+        for part, status in statuses.items()
+        if part == "replica" or part.startswith("replica-")
+    ]
+    if not replicas:
+        return None
+    return Requests(
+        _total(replicas, "requests"),
+        _total(replicas, "errors"),
+        _merged([_inner(one, "latency") for one in replicas]),
+    )
 
 
 def _inner(status: Status, name: str) -> Mapping[str, JsonValue]:

@@ -19,6 +19,7 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.protocols import Status
 from freshrank.deploy import memory_needs, topology
+from freshrank.deploy.alert_lines import AlertLines
 from freshrank.deploy.blocking import BlockingCalls
 from freshrank.deploy.commands import Run, on_a_port
 from freshrank.deploy.demo_traffic import DemoTraffic
@@ -30,7 +31,6 @@ from freshrank.deploy.outside import (
     prepare_state,
     prepare_topics,
 )
-from freshrank.deploy.processes import check_port
 from freshrank.deploy.screen import Screen
 from freshrank.deploy.settings import STARTED_HERE
 from freshrank.deploy.site import Site
@@ -78,8 +78,6 @@ class _Operation:
     async def run(self) -> None:
         """All of it."""
         self._listen_for_signals()
-        if self._run.address is None:
-            check_port(self._run.settings.serve.host, self._run.settings.serve.port)
         topology.check_address(self._run.address)
         check_summary(self._run.json_file)
         prepare_state(self._state, self._run.settings.kafka.bootstrap, self._screen.say)
@@ -204,12 +202,14 @@ class _Operation:
         self, background: Sequence[asyncio.Future[None]], traffic: DemoTraffic | None
     ) -> None:
         """Look at the figures until the time is over, or something in the background fails."""
-        address = self._run.settings.serve
+        address, alerts = self._run.settings.serve, AlertLines()
         began = self._screen.elapsed_s()
         async with KeepAliveClient(address.host, address.port) as client:
             while True:
                 elapsed = self._screen.elapsed_s() - began
                 statuses = await _statuses(client)
+                for line in alerts.new(statuses):
+                    self._screen.warn(line)
                 requests = traffic.requests() if traffic else None
                 self._figures = self._gauge.read(elapsed, statuses, requests)
                 self._screen.show(f"{self._pipeline.name}  {self._url}/", self._figures)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from freshrank.actors.alerts import Alerts
 from freshrank.actors.clock import Clock
 from freshrank.actors.follower import Follower
 from freshrank.actors.protocols import GradientSink, JsonValue, ParameterSource, SnapshotStore
@@ -84,6 +85,7 @@ class LocalParts:
                 snapshots=world.snapshots,
                 board=self._board,
                 clock=world.clock,
+                alerts=Alerts(f"shard-{index}", world.clock),
             ),
             assembly.bounds(settings),
         )
@@ -99,6 +101,7 @@ class LocalParts:
             board=self._board,
             clock=self.world.clock,
             close=_nothing,
+            alerts=Alerts("replica", self.world.clock),
         )
         return assembly.scoring_service(self.pipeline, self.settings.serve, parts)
 

@@ -193,7 +193,10 @@ def check_port(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        fix = "Choose another: --port, or FRESHRANK_SERVE__PORT (and FRESHRANK_SERVE__HOST)."
+        fix = (
+            "Choose another: --port, FRESHRANK_SERVE__PORT (and FRESHRANK_SERVE__HOST), or `port` "
+            "(and `host`) below [serve] in the settings' file."
+        )
         problem = "somebody listens there already"
         if error.errno != errno.EADDRINUSE:
             problem = f"we cannot listen there: {error.strerror}"

@@ -1,7 +1,8 @@
 """History through a pipeline in event time: what it would have learned, and how well.
 
 A pipeline file that can be replayed has a function ``records(path)`` beside its pipeline: it
-yields (key, value, event time in ms) of each record, oldest first. It may have ``report(path)``
+yields (key, value, event time in ms) of each record, oldest first: bytes, bytes (the event as
+JSON) and a whole number. It may have ``report(path)``
 too: named figures to compare with, such as those of trivial baselines.
 """
 
@@ -12,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -81,12 +83,13 @@ async def replay(
     speed_up: float | None = None,
     advanced: Callable[[int], None] = lambda records: None,
 ) -> Mapping[str, JsonValue]:
-    """Play all of `history`; gives the learner's figures.
+    """Play all of `history`; gives the learner's figures, and how many records were no use.
 
     Each chunk is scored by the weights that all earlier chunks gave, then learned from.
 
     With `speed_up`, so many seconds of event time pass in one of real time; without, it goes as
-    fast as it can. `advanced` is called with the number of records played so far.
+    fast as it can. `advanced` is called with the number of records played so far. Raises
+    ConfigError when not one of the records could be used.
     """
     clock = EventClock()
     world = World(MemoryLog(partitions=1), clock)  # one order of events, that of the history
@@ -110,7 +113,7 @@ async def replay(
         advanced(end)
     figures = await system.status()
     await system.stop()
-    return figures
+    return {**figures, **_refused(system, len(history))}
 
 
 def frozen_after(records: int) -> int:
@@ -130,20 +133,58 @@ def read_history(module: ModuleType, file: str, data: Path) -> History:
         raise ConfigError(
             file,
             "it cannot read history",
-            "Write a function records(path) that yields (key, value, event time in ms).",
+            f"Write a function records(path). {_RECORD}",
         )
     if not data.exists():
         raise ConfigError(str(data), "there is no such file", "Give the path of the data.")
+    given = cast(Callable[[Path], object], records)(data)
+    if not isinstance(given, Iterable):
+        raise ConfigError(f"{file}: records", f"what it gives is {_kind(given)}", _RECORD)
     keys, values, times = [], [], []
-    for key, value, at_ms in cast(Callable[[Path], Iterable[tuple[bytes, bytes, int]]], records)(
-        data
-    ):
+    for number, one in enumerate(given):
+        key, value, at_ms = _checked(one, f"{file}: record {number} of records")
         keys.append(key)
         values.append(value)
         times.append(at_ms)
     if not keys:
         raise ConfigError(str(data), "there is no record in it", "Give data with some.")
     return History(keys, values, np.array(times, dtype=np.int64))
+
+
+def _refused(system: LocalSystem, records: int) -> dict[str, JsonValue]:
+    """How many were dead or late; raises ConfigError, with the reason of one, if all were dead."""
+    topic = system.pipeline.stream.topic
+    dead = [one for where, one in system.sink.rejected if where == f"{topic}.dead"]
+    if len(dead) == records:
+        raise ConfigError(
+            f"record {dead[0].offset} of records",
+            f"its value is no event of {topic!r}, and no other is: {dead[0].reason}",
+            "Yield the JSON of an event as the stream's schema has it.",
+        )
+    return {"dead": len(dead), "late": len(system.sink.rejected) - len(dead)}
+
+
+_RECORD = "Yield (key, value, event time in ms): bytes, bytes (the event as JSON) and an int."
+
+
+def _checked(record: object, place: str) -> tuple[bytes, bytes, int]:
+    """A record that can be played; raises ConfigError saying what it is instead."""
+    if not isinstance(record, tuple | list):
+        raise ConfigError(place, f"it is {_kind(record)}", _RECORD)
+    if len(record) != 3:
+        raise ConfigError(place, f"it has {len(record)} parts", _RECORD)
+    key, value, at_ms = record
+    for name, part in (("key", key), ("value", value)):
+        if not isinstance(part, bytes):
+            raise ConfigError(place, f"its {name} is {_kind(part)}", _RECORD)
+    # NumPy's integers are taken, too.
+    if isinstance(at_ms, bool) or not isinstance(at_ms, Integral) or int(at_ms).bit_length() > 63:
+        raise ConfigError(place, f"its event time is {at_ms!r}", _RECORD)
+    return key, value, int(at_ms)
+
+
+def _kind(value: object) -> str:
+    return f"of type {type(value).__name__}"
 
 
 def run_replay(file: Path, data: Path, speed_up: float | None, json_file: Path | None) -> None:
@@ -173,6 +214,8 @@ def run_replay(file: Path, data: Path, speed_up: float | None, json_file: Path |
     summary: dict[str, JsonValue] = {
         "records": len(history),
         "seconds": round(time.monotonic() - began, 2),
+        "dead": figures["dead"],
+        "late": figures["late"],
         "versions": figures["steps"],
         **{name: figures[name] for name in _QUALITY},
     }

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from freshrank.deploy.figures import Figures
 from freshrank.deploy.status_table import status_line, status_table, summary_table
@@ -31,10 +32,11 @@ class Screen:
 
     def say(self, line: str) -> None:
         """One line of progress."""
-        self._console.print(
-            f"[dim]{self.elapsed_s():6.1f} s[/dim]  ", end="", markup=True, highlight=False
-        )
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._print(line, "")
+
+    def warn(self, line: str) -> None:
+        """One line of what a person should look at."""
+        self._print(line, "bold yellow")
 
     @contextlib.contextmanager
     def table(self) -> Iterator[None]:
@@ -54,6 +56,11 @@ class Screen:
         elif figures.elapsed_s - self._last_line >= _LINE_EVERY_S:
             self._last_line = figures.elapsed_s
             self._console.print(status_line(figures), markup=False, highlight=False, soft_wrap=True)
+
+    def _print(self, line: str, style: str) -> None:
+        # At once: between two prints the table would be drawn.
+        told = Text.assemble((f"{self.elapsed_s():6.1f} s  ", "dim"), (line, style))
+        self._console.print(told, soft_wrap=True)
 
     def summary(self, figures: Figures) -> None:
         """What has come of it."""

@@ -40,11 +40,16 @@ _WIDTH = 180
 def inspect(path: Place, json_file: Json = None) -> None:
     """Show what each file holds, how old it is, and whether it is whole.
 
-    freshrank state inspect .freshrank/shop
+    The exit code is that of `freshrank state verify`: 1 when a newest file is not whole, or is
+    none of ours; 2 when there is nothing to show.
 
-    freshrank state inspect .freshrank/shop/learner --json state.json
+        freshrank state inspect .freshrank/shop
+
+        freshrank state inspect .freshrank/shop/learner --json state.json
     """
-    _show(_look(path, json_file))
+    files = _look(path, json_file)
+    _show(files)
+    _end(files)
 
 
 @state_app.command()
@@ -62,7 +67,12 @@ def verify(path: Place, json_file: Json = None) -> None:
     for one in bad:
         typer.echo(f"{one.path}: {one.problem}", err=True)
     typer.echo(f"{len(files) - len(bad)} of {len(files)} files are whole")
-    if any(one.newest for one in bad):
+    _end(files)
+
+
+def _end(files: list[StateFile]) -> None:
+    """Exit with 1 when a start would not take up one of the newest."""
+    if any(one.newest and one.problem is not None for one in files):
         raise typer.Exit(1)
 
 

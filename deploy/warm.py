@@ -73,7 +73,7 @@ def pipelines() -> Iterator[Pipeline]:
     learned: list[tuple[ModelSpec, OptimizerSpec, Joined | Labelled]] = [
         (LogisticRegression(), Adagrad(0.1), joined),
         (LogisticRegression(), FTRL(0.1), labelled),
-        (DeepFM(), SGD(0.1), joined),
+        (DeepFM(), SGD(0.001), joined),  # a rate at which the guard sees nothing run away
         (DeepFM(), Adagrad(0.1), labelled),
         (DeepFM(), FTRL(0.1), labelled),
     ]

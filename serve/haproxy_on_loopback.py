@@ -11,6 +11,9 @@ Many clients send a request's head and its body apart, and HAProxy passes on wha
 been passed on in parts cannot be given to another replica when the first one dies, so HAProxy is
 told to wait for the whole, if that is no larger than its buffer of 16,384 bytes.
 
+While no replica is there, at the start and at the end of a run, Ray answers 404, which clients take
+for final. Here it is 503 with Retry-After, as of a replica that has too much to do.
+
 Nobody stops HAProxy when Ray's own process is killed: it would go on, hold the port, and answer for
 replicas that are gone. So the kernel is asked to kill it with its parent.
 
@@ -39,6 +42,19 @@ _WHOLE_REQUESTS = """\
   http-error status 408 content-type application/json string \
 '{"error":{"field":"request","reason":"not complete after 5 s"}}'
 """
+
+# Where requests go that no application wants. Ours wants all, so there is none when they do.
+_NOBODY = "backend default_backend"
+_NOT_FOUND = "    http-request return status 404"
+_AGAIN = """\
+return status 503 content-type application/json hdr Retry-After 1 string \
+'{"error":{"field":"server","reason":"it is starting or stopping"}}'"""
+_NOT_NOW = f"    http-request {_AGAIN}"
+# Before that, Serve's own proxy is asked, who does not know the application: in plain text, while
+# a replica's answers are JSON.
+_STRANGER = (
+    f"    http-response {_AGAIN} if {{ status 404 }} {{ res.hdr(content-type) -m beg text/ }}"
+)
 
 # Of Linux' prctl: the signal that this process gets when its parent ends. It is kept when the
 # process becomes another program. The parent is, for the kernel, the thread that started it; Ray
@@ -85,6 +101,22 @@ def with_whole_requests(configuration: str) -> str:
     return "".join(lines)
 
 
+def come_again(configuration: str) -> str:
+    """The same configuration, in which HAProxy answers 503 while there is no application.
+
+    Raises ValueError when it is not of the form that is known here.
+    """
+    lines = configuration.splitlines()
+    place = lines.index(_NOBODY) + 1 if _NOBODY in lines else len(lines)
+    answer = "".join(lines[place : place + 1])
+    if not answer.startswith((_NOT_FOUND, _NOT_NOW)) or _AS_SET not in lines:
+        raise ValueError(f"no section {_AS_SET!r}, or no answer of 404 in {_NOBODY!r}")
+    lines[place] = _NOT_NOW
+    if _STRANGER not in lines:
+        lines.insert(lines.index(_AS_SET) + 1, _STRANGER)
+    return "\n".join(lines) + "\n"
+
+
 def end_with_parent() -> None:
     """Have this process killed when its parent ends; it ends at once if that has happened already.
 
@@ -107,7 +139,8 @@ def main() -> None:
     end_with_parent()
     path = Path(command[command.index("-f") + 1])
     try:
-        adapted = with_whole_requests(on_loopback(path.read_text(encoding="utf-8")))
+        loopback = on_loopback(path.read_text(encoding="utf-8"))
+        adapted = come_again(with_whole_requests(loopback))
     except ValueError as error:
         sys.exit(f"HAProxy is not started, its configuration {path} has {error}")
     # Whole or not at all, should this process be killed meanwhile.

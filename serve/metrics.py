@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
 from freshrank.actors.histogram import RecentLatencies
@@ -124,17 +124,20 @@ class _Labelled:
 
 
 class _Posted(Collector):
-    """The numbers of all posted statuses as gauges ``freshrank_<name>{part=...}``."""
+    """The numbers of all posted statuses as ``freshrank_<name>{part=...}``.
+
+    Counts and moments are posted alike, so none is said to be the one or the other.
+    """
 
     def __init__(self, statuses: Mapping[str, Status]) -> None:
         self._statuses = statuses
 
     def collect(self) -> Iterable[Metric]:
-        families: dict[str, GaugeMetricFamily] = {}
+        families: dict[str, UnknownMetricFamily] = {}
         for part, status in self._statuses.items():
             for name, value in _numbers(status, ()):
                 family = families.setdefault(
-                    name, GaugeMetricFamily(name, "As posted by the part", labels=["part"])
+                    name, UnknownMetricFamily(name, "As posted by the part", labels=["part"])
                 )
                 family.add_metric([part], value)
         return families.values()

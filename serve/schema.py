@@ -90,7 +90,15 @@ class ScoreDecoder:
 
     def decode(self, body: bytes) -> ScoreCall:
         """Read a body; raises RequestError naming the field."""
-        request = cast(Any, decoded(self._decode, body))
+        try:
+            request = cast(Any, decoded(self._decode, body))
+        except RequestError as error:
+            if not error.reason.startswith(_UNKNOWN):
+                raise
+            inside = error.field.startswith("candidates")
+            known = self.candidate_type if inside else self.request_type
+            names = ", ".join(f"`{name}`" for name in known.__struct_fields__)
+            raise RequestError(error.field, f"{error.reason}. It takes: {names}") from error
         candidates, wanted = request.candidates, request.min_version
         return ScoreCall(
             self._entity_of(request),
@@ -102,6 +110,8 @@ class ScoreDecoder:
         )
 
 
+# msgspec's words for a field that a type does not have.
+_UNKNOWN = "Object contains unknown field"
 # How msgspec tells where: "Expected `int`, got `str` - at `$.candidates[0].item_id`".
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 

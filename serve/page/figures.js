@@ -183,11 +183,20 @@ function alertsOf(status, ready, model) {
   for (const [part, figures] of Object.entries(status)) {
     if (figures.error) found.push([part, figures.error]);
     for (const [what, reason] of Object.entries(figures.health ?? {})) found.push([`${part}: ${what}`, reason]);
-    for (const one of figures.alerts ?? []) found.push([part, one]);
+    found.push(...toldBy(part, figures.alerts));
     for (const one of (figures.quarantined ?? []).slice(-1)) found.push([`${part} quarantined`, one]);
     if (figures.store_error) found.push([`${part}: online store`, figures.store_error]);
     if (figures.model?.error) found.push([`${part}: learner`, figures.model.error]);
   }
   if (model.learner_error && !status.replica?.model?.error) found.push(["learner", model.learner_error]);
   return found;
+}
+
+// How often a part told of each kind since it started, and what it said last.
+function toldBy(part, alerts) {
+  return Object.entries(alerts?.by_kind ?? {}).map(([kind, times]) => {
+    const last = (alerts.newest ?? []).filter((one) => one.kind === kind).at(-1);
+    return [`${part}: ${kind.replaceAll("_", " ")}`, `${number(times)} since it started`
+      + (last ? `; told last at ${new Date(last.at_ms).toLocaleTimeString()}: ${last.message}` : "")];
+  });
 }

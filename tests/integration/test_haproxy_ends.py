@@ -51,6 +51,9 @@ frontend prometheus
     bind :{metrics}
 frontend http_frontend
     bind 127.0.0.1:{port}
+    default_backend default_backend
+backend default_backend
+    http-request return status 404
 listen stats
     bind *:{stats}
 """

@@ -61,6 +61,8 @@ backend replicas
     http-reuse always
     server mortal 127.0.0.1:{mortal}
     server steady 127.0.0.1:{steady}
+backend default_backend
+    http-request return status 404
 listen stats
     bind *:{stats}
 """

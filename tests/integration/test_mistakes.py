@@ -204,7 +204,8 @@ def test_a_port_in_use(freshrank: CommandLine) -> None:
         port = taken.getsockname()[1]
         said = freshrank.fails("run", "pipeline.py", SERVE__PORT=str(port))
     assert said.startswith(f"serve.port {port} of 127.0.0.1: somebody listens there already.")
-    assert "FRESHRANK_SERVE__PORT" in said
+    assert "--port, FRESHRANK_SERVE__PORT" in said
+    assert "`port` (and `host`) below [serve]" in said
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
@@ -311,7 +312,8 @@ def test_a_topic_that_cannot_be_made(
 
 
 def test_commands_with_wrong_words(freshrank: CommandLine) -> None:
-    assert "there is none of this name" in freshrank.fails("bench", "ingets")
+    said = freshrank.fails("bench", "ingets")
+    assert "there is none of this name. Take one of: ingest, freshness, " in said
     assert "needs the folder" in freshrank.fails("bench", "learner")
     assert "it cannot read history" in freshrank.fails("replay", "pipeline.py", "absent.json")
 

@@ -6,7 +6,7 @@ import logging
 import pytest
 from learning import FakeClock
 
-from freshrank.actors.alerts import MOST_AT_ONCE, AlertKind, Alerts, Severity
+from freshrank.actors.alerts import MOST_AT_ONCE, NAMED, AlertKind, Alerts, Severity
 from freshrank.actors.errors import Unavailable
 from freshrank.feature_actors.memory_log import MemoryLog, MemorySink
 from freshrank.serve.metrics import ServeMetrics
@@ -41,7 +41,21 @@ def test_an_alert_is_logged_counted_and_written_as_json(caplog: pytest.LogCaptur
             "details": {"partition": 3},
         }
     ]
-    assert alerts.status() == {"by_kind": {"guard_tripped": 1}, "held_back": 0, "lost": 0}
+    named = {name: value for name, value in records(log)[0].items() if name != "details"}
+    assert alerts.status() == {
+        "by_kind": {"guard_tripped": 1}, "held_back": 0, "lost": 0, "newest": [named],
+    }  # fmt: skip
+
+
+def test_the_status_names_all_that_a_minute_can_tell_in_short() -> None:
+    alerts = Alerts("learner", FakeClock())
+    for kind in AlertKind:
+        for number in range(MOST_AT_ONCE + 3):
+            alerts.emit(kind, Severity.WARNING, f"{number} " + "long " * 1_000)
+    newest = alerts.status()["newest"]
+    assert isinstance(newest, list)
+    assert len(newest) == NAMED == MOST_AT_ONCE * len(AlertKind)
+    assert max(len(json.dumps(one)) for one in newest) < 700
 
 
 def test_a_trouble_that_comes_with_every_batch_is_counted_and_told_now_and_then() -> None:
@@ -84,3 +98,4 @@ def test_the_counter_of_each_kind_is_a_metric() -> None:
     tell(alerts)
     exposed = ServeMetrics().expose({"learner": {"alerts": alerts.status()}}).decode()
     assert 'freshrank_part_alerts_by_kind_guard_tripped{part="learner"} 2.0' in exposed
+    assert "# TYPE freshrank_part_alerts_by_kind_guard_tripped untyped" in exposed

@@ -115,8 +115,17 @@ def test_verify_fails_when_a_newest_file_is_bad_and_names_it(folder: Path) -> No
     assert code == 1
     assert f"{newest(folder)}: truncated or damaged: the checksum does not fit" in shown
     assert "2 of 3 files are whole" in shown
-    assert run("inspect", str(folder))[0] == 0
     assert run("verify", str(newest(folder)))[0] == 1
+
+
+def test_inspect_ends_as_verify_does(folder: Path) -> None:
+    foreign = folder / "tensorboard" / "events.out"
+    assert run("inspect", str(foreign))[0] == run("verify", str(foreign))[0] == 1
+    damage(newest(folder).with_name("partition-3.000000000001.snapshot"))
+    assert run("inspect", str(folder))[0] == run("verify", str(folder))[0] == 0
+    damage(newest(folder))
+    code, shown = run("inspect", str(folder))
+    assert (code, shown.count("truncated or damaged")) == (1, 2)
 
 
 def test_an_older_file_that_is_bad_is_named_only(folder: Path) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -256,7 +257,8 @@ def test_a_full_disk_is_survived_and_told_and_nothing_is_durable_meanwhile(
         await learner.ping()
         status = await learner.status()
         assert status["health"] == {"checkpoints": "no space left"}
-        assert status["alerts"] == {"by_kind": {"not_saved": 1}, "held_back": 0, "lost": 0}
+        counts = {"by_kind": {"not_saved": 1}, "held_back": 0, "lost": 0}
+        assert status["alerts"] == {**counts, "newest": ANY}
         assert (await learner.push(gradient(1, 2, base=Version(1, 1)))).durable == ()
         disk.space = 9
         await clock.advance(10_001)
@@ -470,7 +472,8 @@ def test_what_the_guard_refuses_becomes_an_alert_and_learning_goes_on() -> None:
         assert (told["kind"], told["part"]) == ("guard_tripped", "learner")
         assert told["details"] == {"quarantined": [[0, [2], [4]]]}
         status = await learner.status()
-        assert status["alerts"] == {"by_kind": {"guard_tripped": 1}, "held_back": 0, "lost": 0}
+        counts = {"by_kind": {"guard_tripped": 1}, "held_back": 0, "lost": 0}
+        assert status["alerts"] == {**counts, "newest": ANY}
         assert (status["examples"], status["examples_quarantined"]) == (4, 2)
         await learner.stop()
 

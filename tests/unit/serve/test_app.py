@@ -130,6 +130,17 @@ def test_wrong_input_is_a_4xx_that_names_the_field(
     assert error["reason"]
 
 
+def test_an_unknown_field_is_answered_with_those_that_are_known(replica: ReplicaUnderTest) -> None:
+    reason = score(replica, entity="u1").json()["error"]["reason"]
+    assert reason == (
+        "Object contains unknown field `entity`. "
+        "It takes: `user`, `candidates`, `show`, `min_version`, `max_model_age_ms`"
+    )
+    (candidate,) = candidates(1)
+    reason = score(replica, candidates=[{**candidate, "prize": 2}]).json()["error"]["reason"]
+    assert reason.endswith("field `prize`. It takes: `item_id`, `note`, `price`")
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"user":"\xff"}'])
 def test_a_body_that_is_no_json_is_a_400(replica: ReplicaUnderTest, body: bytes) -> None:
     answer = post(replica, "/v1/score", content=body)

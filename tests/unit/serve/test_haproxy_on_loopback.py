@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from freshrank.serve import app, haproxy_on_loopback
-from freshrank.serve.haproxy_on_loopback import on_loopback, with_whole_requests
+from freshrank.serve.haproxy_on_loopback import come_again, on_loopback, with_whole_requests
 
 CONFIGURATION = """\
 global
@@ -25,6 +25,9 @@ frontend prometheus
 frontend http_frontend
     bind *:8000
     # bind :1 is no port
+    default_backend default_backend
+backend default_backend
+    http-request return status 404 content-type text/plain string "not found"
 listen stats
   bind *:8404
   stats enable
@@ -51,6 +54,25 @@ def test_requests_are_waited_for_as_a_whole_by_every_section() -> None:
     assert with_whole_requests(adapted) == adapted
     with pytest.raises(ValueError, match="not one section 'defaults'"):
         with_whole_requests(CONFIGURATION.replace("defaults", "default"))
+
+
+def test_without_an_application_clients_are_told_to_come_again() -> None:
+    adapted = come_again(CONFIGURATION)
+    (answer,) = re.findall(r"^backend default_backend\n +(.*)", adapted, re.MULTILINE)
+    assert answer.startswith("http-request return status 503 content-type application/json")
+    assert "hdr Retry-After 1 " in answer
+    (stranger,) = re.findall(
+        r"^frontend http_frontend\n( +http-response .*\n)", adapted, re.MULTILINE
+    )
+    assert answer.removeprefix("http-request ") in stranger
+    rest = adapted.replace(stranger, "").replace(answer, "")
+    assert rest == re.sub("http-request return.*", "", CONFIGURATION)
+    assert come_again(adapted) == adapted
+    for other in ("return status 410", "deny"):
+        with pytest.raises(ValueError, match="no answer of 404"):
+            come_again(CONFIGURATION.replace("return status 404", other))
+    with pytest.raises(ValueError, match="no answer of 404"):
+        come_again(CONFIGURATION.partition("    http-request")[0])
 
 
 def test_a_configuration_that_is_moved_already_stays_as_it_is() -> None:
@@ -85,6 +107,7 @@ def test_the_form_is_that_of_the_installed_ray() -> None:
                           flags=re.DOTALL)  # fmt: skip
     assert "127.0.0.1:80" in on_loopback(without_grpc)
     assert "http-buffer-request" in with_whole_requests(without_grpc)
+    assert "return status 404" not in come_again(without_grpc)
 
 
 def test_the_program_becomes_haproxy_with_the_file_moved(
@@ -101,7 +124,7 @@ def test_the_program_becomes_haproxy_with_the_file_moved(
     haproxy_on_loopback.main()
     assert tied == [True]
     assert become == [("/bin/haproxy", command)]
-    assert file.read_text() == with_whole_requests(on_loopback(CONFIGURATION))
+    assert file.read_text() == come_again(with_whole_requests(on_loopback(CONFIGURATION)))
     assert list(tmp_path.iterdir()) == [file]
 
 

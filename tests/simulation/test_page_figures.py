@@ -1,0 +1,108 @@
+"""The page's own functions over what the parts of a whole system really post."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+import pytest
+
+from freshrank.actors.clock import SystemClock
+from freshrank.benchmarks.crash_stream import recorded, shop
+from freshrank.deploy.local import LocalSystem, World
+from freshrank.deploy.settings import Settings
+from freshrank.serve import page
+
+# Every tile as `Tile.write` reads it: its lines, the text below, the reason where there is none.
+SHOWN = """
+const { status, model, ready } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+figuresOf(status, model, 1000);
+const now = figuresOf(status, model, 2000);
+const tiles = Object.fromEntries(TILES.map((tile) => [tile.title, [
+  ...tile.lines.map((line) => shownAs(line, now)), tile.under?.(now) ?? "", tile.missing(now)]]));
+process.stdout.write(JSON.stringify({ tiles, alerts: alertsOf(status, ready, model) }));
+"""
+
+Told = dict[str, Any]
+
+
+def told_by_a_system(max_weight: float) -> Told:
+    """What the page is answered, after a while; a guard of little patience trips."""
+
+    async def play() -> Told:
+        guard = {"max_weight": max_weight, "most_trips": 1_000}
+        settings = Settings.model_validate({"learner": {"guard": guard}, "shards": {"count": 2}})
+        world = World(recorded(shop()), SystemClock())
+        system = LocalSystem(shop(), settings, world)
+        await system.start()
+        await system.drain()
+        await system.freeze()
+        await system.score({"user": "u0", "candidates": [{"item": 1}]})
+        posted = await system.replica.statuses()
+        for shard in system.shards:
+            posted[shard.settings.name] = await shard.status()
+        posted["learner"] = await system.learner.status()
+        model = json.loads(msgspec.json.encode(system.replica.model()))
+        ready = {"ready": True, "missing": await system.replica.readiness()}
+        await system.stop()
+        return {"status": json.loads(msgspec.json.encode(posted)), "model": model, "ready": ready}
+
+    return asyncio.run(play())
+
+
+def shown_by_the_page(told: Told) -> dict[str, Any]:
+    """What a person reads there. Skips where there is no node to run its script."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("there is no node to run the page's script with")
+    names = ("text.js", "charts.js", "figures.js")
+    parts = [files(page).joinpath(name).read_text() for name in names]
+    ran = subprocess.run(
+        [node, "-e", "\n".join(['"use strict";', *parts, SHOWN])],
+        input=json.dumps(told), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    shown: dict[str, Any] = json.loads(ran.stdout)
+    return shown
+
+
+def test_a_healthy_system_is_shown_without_an_alert() -> None:
+    shown = shown_by_the_page(told_by_a_system(100.0))
+    assert shown["alerts"] == []
+    assert shown["tiles"]["Lag"][1] == "2 shards"
+    assert shown["tiles"]["Scoring time"][0].endswith("s")  # ms, or s
+
+
+def test_alerts_are_shown_by_kind_with_what_was_said_last() -> None:
+    told = told_by_a_system(1e-6)
+    shown = dict(shown_by_the_page(told)["alerts"])
+    times = told["status"]["learner"]["alerts"]["by_kind"]["guard_tripped"]
+    assert shown["learner: guard tripped"].startswith(f"{times} since it started; told last at ")
+    assert "is beyond 1e-06" in shown["learner: guard tripped"]
+
+
+# What the page goes through, in words that need no browser: where a part posts it, its kind.
+SHAPES: Mapping[tuple[str, ...], type] = {
+    ("health",): dict, ("alerts",): dict, ("alerts", "by_kind"): dict, ("alerts", "newest"): list,
+    ("quarantined",): list, ("model",): dict, ("freshness", "buckets"): list,
+    ("latency", "buckets"): list,
+}  # fmt: skip
+
+
+def test_the_parts_post_what_the_page_goes_through() -> None:
+    seen = set()
+    for figures in told_by_a_system(1e-6)["status"].values():
+        for path, kind in SHAPES.items():
+            value: Any = figures
+            for name in path:
+                value = value.get(name, {} if name != path[-1] else None)
+            if value is not None:
+                assert isinstance(value, kind), path
+                seen.add(path)
+    assert seen == set(SHAPES)

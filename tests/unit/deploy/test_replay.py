@@ -1,0 +1,100 @@
+"""What a replay says of records that it cannot use."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from mistakes import RIGHT
+
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy import cli
+
+PLAY = {
+    "play_id": "p1", "listener": "ann", "song": "x", "genre": "y", "kind": "like",
+    "seconds": 1.0, "at": 1_700_000_000_000,
+}  # fmt: skip
+RECORD = (b"ann", msgspec.json.encode(PLAY), 1_700_000_000_000)
+FIX = "Yield (key, value, event time in ms): bytes, bytes (the event as JSON) and an int."
+
+
+class Replays:
+    """`freshrank replay` of whatever records a file gives."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        self._patch = patch
+
+    def of(self, given: str) -> tuple[object, str]:
+        """Exit status, and what was said of an error."""
+        Path("songs.py").write_text(f"{RIGHT}\n\ndef records(path):\n    {given}\n")
+        Path("data").write_text("")
+        argv = ["freshrank", "replay", "songs.py", "data", "--json", "out.json"]
+        self._patch.setattr(sys, "argv", argv)
+        try:
+            cli.main()
+        except SystemExit as ended:
+            return ended.code, self._capsys.readouterr().err
+        return 0, ""
+
+
+@pytest.fixture
+def replays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Replays:
+    monkeypatch.chdir(tmp_path)
+    return Replays(capsys, monkeypatch)
+
+
+WRONG = {
+    "a value that is a dictionary": (
+        f"yield (b'ann', {PLAY!r}, 1)",
+        "0 of records: its value is of type dict.",
+    ),
+    "a bare dictionary": (f"yield {PLAY!r}", "0 of records: it is of type dict."),
+    "too few parts": (f"yield {RECORD[:2]!r}", "0 of records: it has 2 parts."),
+    "a key that is text": (f"yield ('ann', {RECORD[1]!r}, 1)", "its key is of type str."),
+    "a time that is none": (f"yield (*{RECORD[:2]!r}, 1.5)", "its event time is 1.5."),
+    "a time beyond all": (f"yield (*{RECORD[:2]!r}, 2**63)", "its event time is 92233"),
+    "a later record": (f"yield {RECORD!r}\n    yield 7", "record 1 of records: it is of type int."),
+    "no records": ("return None", "songs.py: records: what it gives is of type NoneType."),
+}
+
+
+@pytest.mark.parametrize(("given", "place"), WRONG.values(), ids=WRONG)
+def test_a_record_of_another_kind_is_named(replays: Replays, given: str, place: str) -> None:
+    status, said = replays.of(given)
+    assert status == 2
+    assert place in said
+    assert said.rstrip().endswith(FIX)
+
+
+def test_records_of_which_none_is_an_event_are_no_success(replays: Replays) -> None:
+    status, said = replays.of("yield from [(b'ann', b'{\"play_id\": 7}', 1)] * 3")
+    assert status == 2
+    assert "record 0 of records: its value is no event of 'plays', and no other is: " in said
+    assert "play_id" in said
+
+
+def test_some_that_are_none_are_counted(replays: Replays) -> None:
+    status, _ = replays.of(f"yield {RECORD!r}\n    yield (b'ann', b'?', {RECORD[2]})")
+    assert status == 0
+    summary = json.loads(Path("out.json").read_text())
+    assert (summary["records"], summary["dead"], summary["late"]) == (2, 1, 0)
+
+
+def test_times_may_be_those_of_numpy(replays: Replays) -> None:
+    stamp = np.int64(RECORD[2])
+    given = f"import numpy as np; yield (*{RECORD[:2]!r}, np.int64({stamp}))"
+    assert replays.of(given) == (0, "")
+
+
+def test_a_file_that_cannot_read_history_is_told_what_to_write(replays: Replays) -> None:
+    status, said = replays.of("pass\nrecords = None")
+    assert status == 2
+    assert f"Write a function records(path). {FIX}" in said
+    assert ConfigError.__name__ not in said
