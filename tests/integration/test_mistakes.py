@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from freshrank.deploy import cli, commands, topology
 from freshrank.deploy.brokers import Broker
 from freshrank.deploy.processes import Child, ask, free_port
 from freshrank.deploy.redis_server import find_redis
+from freshrank.deploy.state_folder import SHARDS, StateFolder
 from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_topics import ensure_topics
 
@@ -218,6 +220,47 @@ def test_a_folder_that_cannot_keep_the_state(freshrank: CommandLine) -> None:
         said = freshrank.fails("run", "pipeline.py", STATE=folder)
         assert said.startswith(str(Path(folder).absolute()))
         assert "Give a folder that can be written (FRESHRANK_STATE)." in said
+
+
+def learned(folder: Path, bootstrap: str) -> Path:
+    """Make the state of an earlier run; gives a file that has to stay."""
+    state = StateFolder(folder, bootstrap)
+    with state.held():
+        state.begin(print)
+    kept = folder / SHARDS / "kept"
+    kept.parent.mkdir()
+    kept.write_text(bootstrap)
+    return kept
+
+
+def test_a_start_without_the_broker_that_the_state_was_made_with(freshrank: CommandLine) -> None:
+    folder = Path(".freshrank/songs")
+    kept = learned(folder, "apache")
+    for _ in range(2):
+        said = freshrank.fails("run", "pipeline.py")
+        assert said.startswith(f"{folder.absolute()}: this state was made with kafka.bootstrap = ")
+        assert "'apache', and now it is 'embedded'. Give what it was made with" in said
+        assert kept.read_text() == "apache"
+
+
+def test_a_start_that_is_refused_puts_nothing_aside(freshrank: CommandLine) -> None:
+    kept = learned(Path(".freshrank/songs"), "embedded")
+    before = learned(Path(".freshrank/songs.previous"), "embedded")
+    for _ in range(2):
+        said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP=closed())
+        assert said.startswith("kafka: nobody listens at ")
+    assert kept.exists() and before.exists()
+
+
+def test_a_second_run_on_the_state_of_another(freshrank: CommandLine) -> None:
+    folder = Path(".freshrank/songs")
+    kept = learned(folder, "embedded")
+    with StateFolder(folder, "embedded").held():
+        said = freshrank.fails("run", "pipeline.py")
+    assert said.startswith(f"{folder.absolute()}: another run keeps its state there (process ")
+    assert f"(process {os.getpid()} of " in said
+    assert said.endswith("Stop it, or set another `state` (FRESHRANK_STATE).")
+    assert kept.exists()
 
 
 def test_a_summary_that_cannot_be_written(freshrank: CommandLine) -> None:
