@@ -92,7 +92,7 @@ class _Operation:
             check_port(self._run.settings.serve.host, self._run.settings.serve.port)
         topology.check_address(self._run.address)
         check_summary(self._run.json_file)
-        self._state.check()
+        self._state.check(self._pipeline)
 
     async def _end(self, outside: Outside) -> None:
         """Stop all parts, and say what has come of it; an error on its way out goes on."""

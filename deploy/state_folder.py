@@ -6,13 +6,18 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from freshrank.actors.disk import Disk
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, SnapshotError
+from freshrank.actors.snapshots import made_for
+from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.settings import EMBEDDED, STARTED_HERE
+from freshrank.deploy.state_files import newest_first
+from freshrank.feature_actors.snapshot import SNAPSHOT_KIND
+from freshrank.learner import checkpoints
 
 # What lies in it. The last is the log of Apache Kafka, where that is started here: records, which
 # no start ever moves.
@@ -53,14 +58,15 @@ class StateFolder:
         finally:
             os.close(lock)
 
-    def check(self) -> None:
-        """Raise ConfigError when this run could not go on with what is there."""
+    def check(self, pipeline: Pipeline) -> None:
+        """Raise ConfigError when a run of `pipeline` could not go on with what is there."""
         before = self._learned_from()
         if before is None:
             return
         if before == EMBEDDED:
             self._check_aside()
-        elif _kind(before) != _kind(self.bootstrap):
+            return
+        if _kind(before) != _kind(self.bootstrap):
             raise ConfigError(
                 str(self.path),
                 f"this state was made with kafka.bootstrap = {before!r}, and now it is "
@@ -68,6 +74,7 @@ class StateFolder:
                 "Give what it was made with (--config, FRESHRANK_KAFKA__BOOTSTRAP), or another "
                 "`state` (FRESHRANK_STATE).",
             )
+        self._check_definitions(pipeline)
 
     def begin(self, say: Callable[[str], None]) -> None:
         """Note the broker; put aside what was learned from one that is gone with its topics.
@@ -83,6 +90,24 @@ class StateFolder:
                     f"is gone with its topics (kept in {self._aside} until the next such start)"
                 )
             _note(self.path, self.bootstrap)
+
+    def _check_definitions(self, pipeline: Pipeline) -> None:
+        """Raise ConfigError when what a start would take up was made for other definitions."""
+        learner = checkpoints.fingerprint(pipeline.bound_model, pipeline.optimizer)
+        for name, kind, fingerprint, what in (
+            (SHARDS, SNAPSHOT_KIND, pipeline.fingerprint, "features, inputs or label"),
+            (LEARNER, checkpoints.NAME, learner, "model or optimiser"),
+        ):
+            for files in newest_first(self.path / name):
+                if _newest_made_for(kind, files) not in (None, fingerprint):
+                    raise ConfigError(
+                        str(self.path),
+                        f"the definitions of pipeline {pipeline.name!r} ({what}) have changed "
+                        "since this state was made",
+                        "Change them back, give the pipeline another name, set another `state` "
+                        f"(FRESHRANK_STATE), or remove the folders {SHARDS} and {LEARNER} in it "
+                        "to learn anew from what the topics still hold.",
+                    )
 
     @property
     def _aside(self) -> Path:
@@ -145,6 +170,14 @@ class StateFolder:
 def _kind(bootstrap: str) -> str:
     """What has to be the same: one broker may be reached at several addresses."""
     return bootstrap if bootstrap in STARTED_HERE else "given"
+
+
+def _newest_made_for(kind: str, files: Sequence[Path]) -> str | None:
+    """The definitions that the newest file of this kind was made for; None: no file tells."""
+    for one in files:
+        with contextlib.suppress(SnapshotError):  # a start passes it over, too, and says so
+            return made_for(kind, one)
+    return None
 
 
 def _noted(folder: Path) -> str:

@@ -13,13 +13,19 @@ import pytest
 from mistakes import MISTAKES, RIGHT, Mistake
 
 from freshrank.actors.errors import PartFailed, Unavailable
-from freshrank.deploy import cli, commands, topology
+from freshrank.actors.snapshots import FileSnapshots
+from freshrank.deploy import assembly, cli, commands, topology
 from freshrank.deploy.brokers import Broker
+from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.processes import Child, ask, free_port
 from freshrank.deploy.redis_server import find_redis
-from freshrank.deploy.state_folder import SHARDS, StateFolder
+from freshrank.deploy.settings import LearnerSettings
+from freshrank.deploy.state_folder import LEARNER, SHARDS, StateFolder
 from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_topics import ensure_topics
+from freshrank.feature_actors.labelling import Bounds
+from freshrank.feature_actors.partition import PartitionState
+from freshrank.learner import checkpoints
 
 PASSWORD = "hunter2-and-more"
 
@@ -250,6 +256,30 @@ def test_a_start_that_is_refused_puts_nothing_aside(freshrank: CommandLine) -> N
         said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP=closed())
         assert said.startswith("kafka: nobody listens at ")
     assert kept.exists() and before.exists()
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "what"),
+    [
+        ('windows=["10m", "1d"]', 'windows=["20m", "1d"]', "features, inputs or label"),
+        ("Adagrad(0.1)", "Adagrad(0.2)", "model or optimiser"),
+    ],
+)
+def test_a_pipeline_that_has_changed_since_its_state_was_made(
+    freshrank: CommandLine, was: str, now: str, what: str
+) -> None:
+    folder = Path(".freshrank/songs")
+    learned(folder, "apache")
+    pipeline = PipelineFile.read(Path("pipeline.py")).load()
+    shard = PartitionState(pipeline.recipe(Bounds(10, 10)), 0).snapshot()
+    FileSnapshots(folder / SHARDS).save("partition-0", shard.pieces())
+    taken = checkpoints.take(assembly.learner(pipeline, LearnerSettings()))
+    FileSnapshots(folder / LEARNER).save(checkpoints.NAME, taken.pieces())
+
+    Path("pipeline.py").write_text(RIGHT.replace(was, now))
+    said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP="apache")
+    assert said.startswith(f"{folder.absolute()}: the definitions of pipeline 'songs' ({what}) ")
+    assert "have changed since this state was made. Change them back, give the pipeline" in said
 
 
 def test_a_second_run_on_the_state_of_another(freshrank: CommandLine) -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from freshrank.actors.errors import ConfigError
-from freshrank.deploy.state_folder import KAFKA, SHARDS, StateFolder
+from freshrank.actors.snapshots import FileSnapshots, pack
+from freshrank.deploy.pipeline import Pipeline
+from freshrank.deploy.pipeline_file import PipelineFile
+from freshrank.deploy.state_folder import KAFKA, LEARNER, SHARDS, StateFolder
+from freshrank.feature_actors.snapshot import SNAPSHOT_KIND
+from freshrank.learner import checkpoints
+from freshrank.learner.optimizers import Adagrad
 
+PIPELINE = PipelineFile.read(Path(__file__).parents[3] / "examples" / "recommend.py").load()
 LEARNED = f"{SHARDS}/partition-0.000000000001.snapshot"
 
 
@@ -18,7 +26,7 @@ def run(folder: Path, bootstrap: str, learned: str) -> list[str]:
     """A run that learns something; gives what it said."""
     state, said = StateFolder(folder, bootstrap), list[str]()
     with state.held():
-        state.check()
+        state.check(PIPELINE)
         (folder / KAFKA).mkdir(exist_ok=True)
         state.begin(said.append)
         (folder / LEARNED).parent.mkdir(exist_ok=True)
@@ -29,7 +37,10 @@ def run(folder: Path, bootstrap: str, learned: str) -> list[str]:
 def contents(folder: Path) -> dict[str, str]:
     """All that lies there but for the name of the last holder."""
     files = [one for one in folder.rglob("*") if one.is_file() and one.name != "lock"]
-    return {one.relative_to(folder).as_posix(): one.read_text() for one in files}
+    return {
+        one.relative_to(folder).as_posix(): one.read_bytes().decode(errors="replace")
+        for one in files
+    }
 
 
 @pytest.mark.parametrize(
@@ -40,7 +51,7 @@ def test_state_over_a_lasting_broker_is_gone_on_with(
 ) -> None:
     assert run(tmp_path / "shop", first, "kept") == []
     state = StateFolder(tmp_path / "shop", second)
-    state.check()
+    state.check(PIPELINE)
     state.begin(pytest.fail)
     assert contents(tmp_path / "shop") == {LEARNED: "kept", "broker": second}
     assert not (tmp_path / "shop.previous").exists()
@@ -121,7 +132,7 @@ def test_nothing_is_moved_or_noted_before_the_run_begins(tmp_path: Path) -> None
     before = contents(tmp_path)
     state = StateFolder(folder, "apache")
     with state.held():
-        state.check()
+        state.check(PIPELINE)
     assert contents(tmp_path) == before
     assert (aside / LEARNED).read_text() == "0"
 
@@ -130,7 +141,7 @@ def test_a_start_that_learned_nothing_binds_nobody(tmp_path: Path) -> None:
     for bootstrap in ("typing-error:9092", "embedded", "apache", "b:9092"):
         state = StateFolder(tmp_path, bootstrap)
         with state.held():
-            state.check()
+            state.check(PIPELINE)
             state.begin(pytest.fail)
 
 
@@ -159,3 +170,59 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         state = StateFolder(folder, "embedded")
         with pytest.raises(ConfigError, match="the state cannot be kept there"), state.held():
             pytest.fail("held")
+
+
+def keep(folder: Path, pipeline: Pipeline) -> None:
+    """Write what the parts of this pipeline write: headers, and nothing else."""
+    learner = checkpoints.fingerprint(pipeline.bound_model, pipeline.optimizer)
+    for below, name, kind, fingerprint in (
+        (SHARDS, "partition-0", SNAPSHOT_KIND, pipeline.fingerprint),
+        (SHARDS, "partition-1", SNAPSHOT_KIND, pipeline.fingerprint),
+        (LEARNER, checkpoints.NAME, checkpoints.NAME, learner),
+    ):
+        FileSnapshots(folder / below).save(name, pack(kind, fingerprint, {}, {}))
+
+
+OTHER_INPUTS = replace(PIPELINE, context=[*PIPELINE.context, "price"])
+OTHER_OPTIMIZER = replace(PIPELINE, optimizer=Adagrad(0.07))
+
+
+@pytest.mark.parametrize(
+    ("now", "what"),
+    [(OTHER_INPUTS, "features, inputs or label"), (OTHER_OPTIMIZER, "model or optimiser")],
+)
+def test_state_of_other_definitions_is_refused(tmp_path: Path, now: Pipeline, what: str) -> None:
+    state = StateFolder(tmp_path, "apache")
+    state.begin(pytest.fail)
+    keep(tmp_path, PIPELINE)
+    state.check(PIPELINE)
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        state.check(now)
+    assert caught.value.place == str(tmp_path)
+    assert f"'recommend' ({what}) have changed since this state was made" in caught.value.problem
+    assert "give the pipeline another name, set another `state`" in caught.value.fix
+    assert "remove the folders shards and learner in it" in caught.value.fix
+    assert contents(tmp_path) == before
+
+
+def test_the_newest_file_that_is_whole_tells_the_definitions(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path, "apache")
+    state.begin(pytest.fail)
+    keep(tmp_path, OTHER_INPUTS)
+    keep(tmp_path, PIPELINE)
+    state.check(PIPELINE)
+    for damage in (b"", b"\xff" * 1_000):
+        newest = tmp_path / SHARDS / "partition-1.000000000002.snapshot"
+        newest.write_bytes(damage)
+        with pytest.raises(ConfigError, match="have changed"):
+            state.check(PIPELINE)
+    newest.with_name("partition-1.000000000001.snapshot").unlink()
+    state.check(PIPELINE)
+
+
+def test_state_that_will_be_put_aside_may_be_of_other_definitions(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    run(folder, "embedded", "old")
+    keep(folder, OTHER_INPUTS)
+    run(folder, "embedded", "new")
