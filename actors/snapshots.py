@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ CHECKSUM = "checksum"
 
 _HEADER_KEY = "freshrank"
 _CHECKSUM_BYTES = 8
+# Of the number that a safetensors file begins with: the length of its header.
+_LENGTH_BYTES = 8
 # Bytes hashed and written at once: little enough to be in the cache for the second of the two,
 # much enough that the interpreter is hardly asked for in between.
 _CHUNK_BYTES = 1 << 22
@@ -105,7 +108,7 @@ def pack(
     text = msgspec.json.encode(header)
     text += b" " * (-len(text) % 8)
     sum_so_far = xxhash.xxh64()
-    pieces: list[Piece | Array] = [len(text).to_bytes(8, "little"), text]
+    pieces: list[Piece | Array] = [len(text).to_bytes(_LENGTH_BYTES, "little"), text]
     for piece in [*pieces, *(arrays[name] for name in names)]:
         for chunk in _chunks(piece):
             sum_so_far.update(chunk)
@@ -124,9 +127,7 @@ def unpack(payload: bytes | bytearray) -> Contents:
     if not whole:
         size = f"{len(data)} of {expected} bytes" if len(data) != expected else "the checksum"
         raise SnapshotError(f"truncated or damaged: {size} does not fit")
-    if mark.format != FORMAT:
-        age = "newer" if mark.format > FORMAT else "older"
-        raise SnapshotError(f"format {mark.format} is {age} than this program's {FORMAT}")
+    _check_format(mark)
     try:
         arrays = {
             name: np.frombuffer(
@@ -153,11 +154,39 @@ def unpack_for(
     reason not to trust the payload.
     """
     found = unpack(payload)
-    if found.kind != kind:
-        raise SnapshotError(f"a {found.kind!r} file where {kind!r} is wanted")
+    _check_kind(found.kind, kind)
     if found.fingerprint != fingerprint:
         raise DefinitionChanged(f"made for definitions {found.fingerprint}, not {fingerprint}")
     return found.meta, found.arrays
+
+
+def made_for(kind: str, path: Path) -> str:
+    """The fingerprint in the header of a file of this kind; what follows it is not read.
+
+    Raises SnapshotError when it cannot be read, or is of another kind or format.
+    """
+    try:
+        with path.open("rb") as file:
+            length = file.read(_LENGTH_BYTES)
+            most = os.fstat(file.fileno()).st_size
+            header = file.read(min(int.from_bytes(length, "little"), most))
+    except OSError as error:
+        raise SnapshotError(f"cannot be read: {error}") from error
+    mark, _, _ = _read_header(bytearray(length + header))
+    _check_format(mark)
+    _check_kind(mark.kind, kind)
+    return mark.fingerprint
+
+
+def _check_format(mark: _Mark) -> None:
+    if mark.format != FORMAT:
+        age = "newer" if mark.format > FORMAT else "older"
+        raise SnapshotError(f"format {mark.format} is {age} than this program's {FORMAT}")
+
+
+def _check_kind(found: str, wanted: str) -> None:
+    if found != wanted:
+        raise SnapshotError(f"a {found!r} file where {wanted!r} is wanted")
 
 
 def _chunks(piece: Piece | Array) -> Iterator[memoryview]:
@@ -171,11 +200,11 @@ def _chunks(piece: Piece | Array) -> Iterator[memoryview]:
 def _read_header(data: bytearray) -> tuple[_Mark, dict[str, _Tensor], int]:
     """The mark, the tensors, and where their bytes begin."""
     # A safetensors file begins with the length of its JSON header, which holds our own.
-    begin = 8 + int.from_bytes(data[:8], "little")
+    begin = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     if begin > len(data):
         raise SnapshotError("truncated, or not a Freshrank file: it ends within its header")
     try:
-        header = msgspec.json.decode(data[8:begin], type=dict[str, msgspec.Raw])
+        header = msgspec.json.decode(data[_LENGTH_BYTES:begin], type=dict[str, msgspec.Raw])
         metadata = msgspec.json.decode(header.pop("__metadata__"), type=dict[str, str])
         mark = msgspec.json.decode(metadata[_HEADER_KEY], type=_Mark)
         tensors = {name: msgspec.json.decode(raw, type=_Tensor) for name, raw in header.items()}

@@ -21,6 +21,7 @@ from freshrank.actors.snapshots import FileSnapshots
 from freshrank.deploy import assembly
 from freshrank.deploy.host import Host, reach
 from freshrank.deploy.site import Site
+from freshrank.deploy.state_folder import LEARNER, SHARDS, TENSORBOARD
 from freshrank.feature_actors.actor import FeatureShard
 from freshrank.feature_actors.kafka_source import KafkaSource
 from freshrank.feature_actors.online_store import RedisBoard, RedisStore
@@ -94,10 +95,10 @@ class LearnerHost(Host[LearnerActor]):
             core,
             settings,
             SystemClock(),
-            FileSnapshots(site.state / "learner"),
+            FileSnapshots(site.state / LEARNER),
             outlets=LearnerOutlets(
                 alerts=site.alerts("learner", self._sink),
-                log=TensorBoardLog(site.state / "tensorboard"),
+                log=TensorBoardLog(site.state / TENSORBOARD),
             ),
         )
 
@@ -151,7 +152,7 @@ class ShardHost(Host[FeatureShard]):
                 store=RedisStore(site.redis_url, site.namespace),
                 learner=learner,
                 parameters=None if self._on_gpu else learner,
-                snapshots=FileSnapshots(site.state / "shards"),
+                snapshots=FileSnapshots(site.state / SHARDS),
                 board=RedisBoard(site.redis_url, site.namespace),
                 clock=SystemClock(),
                 alerts=site.alerts(f"shard-{index}", self._sink),

@@ -24,16 +24,11 @@ from freshrank.deploy.blocking import BlockingCalls
 from freshrank.deploy.commands import Run, on_a_port
 from freshrank.deploy.demo_traffic import DemoTraffic
 from freshrank.deploy.figures import Figures, Gauge
-from freshrank.deploy.outside import (
-    Outside,
-    check_summary,
-    outside_of,
-    prepare_state,
-    prepare_topics,
-)
+from freshrank.deploy.outside import Outside, check_summary, outside_of, prepare_topics
 from freshrank.deploy.screen import Screen
 from freshrank.deploy.settings import STARTED_HERE
 from freshrank.deploy.site import Site
+from freshrank.deploy.state_folder import StateFolder
 from freshrank.deploy.supervisor import Supervisor, now_and_whenever_replaced
 from freshrank.examples.keepalive import KeepAliveClient
 from freshrank.feature_actors.kafka_access import KafkaAccess
@@ -67,7 +62,9 @@ class _Operation:
         self._pipeline = run.file.load()
         settings = self._run.settings.serve
         self._url = f"http://{settings.host}:{settings.port}"
-        self._state = run.settings.state_folder(self._pipeline.name)
+        self._state = StateFolder(
+            run.settings.state_folder(self._pipeline.name), run.settings.kafka.bootstrap
+        )
         self._calls = BlockingCalls()
         self._to_drain: topology.System | None = None
         self._deployed = False
@@ -78,15 +75,22 @@ class _Operation:
     async def run(self) -> None:
         """All of it."""
         self._listen_for_signals()
+        with self._state.held():
+            self._check()
+            outside = outside_of(
+                self._pipeline, self._run.settings, self._state.path, self._screen.say
+            )
+            try:
+                await self._until_stopped(self._live(outside))
+                self._screen.say("stopping")
+            finally:
+                await self._end(outside)
+
+    def _check(self) -> None:
+        """Raise ConfigError for what can be told before anything is started."""
         topology.check_address(self._run.address)
         check_summary(self._run.json_file)
-        prepare_state(self._state, self._run.settings.kafka.bootstrap, self._screen.say)
-        outside = outside_of(self._pipeline, self._run.settings, self._state, self._screen.say)
-        try:
-            await self._until_stopped(self._live(outside))
-            self._screen.say("stopping")
-        finally:
-            await self._end(outside)
+        self._state.check(self._pipeline)
 
     async def _end(self, outside: Outside) -> None:
         """Stop all parts, and say what has come of it; an error on its way out goes on."""
@@ -138,6 +142,7 @@ class _Operation:
         connecting = self._calls.run(topology.connect, run.address)
         _, site = await asyncio.gather(connecting, preparing)
         self._listen_for_signals()  # Ray has put handlers of its own in their place
+        self._state.begin(say)
         say(f"starting the learner, {run.settings.shards.count} shard(s) and the endpoint")
         hosts = topology.Hosts(site, say)
         system = topology.build(site, hosts)
@@ -165,7 +170,7 @@ class _Operation:
             settings=settings,
             kafka=kafka,
             redis_url=outside.redis.url,
-            state=self._state,
+            state=self._state.path,
             partitions=count,
             learner=topology.learner_address(self._pipeline.name),
         )

@@ -1,4 +1,4 @@
-"""The parts that are not ours: a broker, a Redis, their topics, and the state that fits to them.
+"""The parts that are not ours: a broker, a Redis, and their topics.
 
 What is not there, or is not as it has to be, when a run begins is for its user to mend: a
 ConfigError. What goes away later is Unavailable.
@@ -8,38 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
-import shutil
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from freshrank.actors.disk import Disk
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy.brokers import Broker, open_broker
 from freshrank.deploy.pipeline import Pipeline
 from freshrank.deploy.redis_server import RedisServer
-from freshrank.deploy.settings import STARTED_HERE, Settings
+from freshrank.deploy.settings import EMBEDDED, Settings
+from freshrank.deploy.state_folder import KAFKA
 from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_topics import ensure_topics, partition_count
 from freshrank.feature_actors.redis_wire import check_access
 
-EMBEDDED = "embedded"
-
 Offload: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 """Runs what blocks away from the event loop."""
-
-# In the state folder: which kind of broker its offsets belong to.
-_MARKER = "broker"
-
-# Bytes that have to fit in there at the start: the checkpoint of a small model, with which its
-# learner begins.
-_LEAST_BYTES = 1 << 20
-
-# What a disk says that would take it if less lay there.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _FIXES = {
     "kafka": "See that it is up, and that kafka.bootstrap (FRESHRANK_KAFKA__BOOTSTRAP, --kafka) "
@@ -83,7 +69,7 @@ def outside_of(
     topics = dict.fromkeys((*pipeline.topics, *side_topics(pipeline)), partitions)
     url = settings.redis.address()
     return Outside(
-        open_broker(settings.kafka.bootstrap, topics=topics, folder=state / "kafka", say=say),
+        open_broker(settings.kafka.bootstrap, topics=topics, folder=state / KAFKA, say=say),
         RedisServer(None if url == EMBEDDED else url),
     )
 
@@ -125,62 +111,6 @@ async def _prepared(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) 
                 "Give both the same number: a user's records have to meet in one place.",
             )
     return count
-
-
-def prepare_state(folder: Path, kafka: str, say: Callable[[str], None]) -> None:
-    """Make the state folder, or put one aside whose offsets no broker knows any more.
-
-    The embedded broker forgets its topics when it stops, so what was learned from them cannot
-    be continued: offsets would begin at 0 again. Raises ConfigError when the folder cannot be
-    used, or its disk is full.
-    """
-    try:
-        _prepare_state(folder, kafka, say)
-    except OSError as error:
-        raise ConfigError(
-            str(folder),
-            f"the state cannot be kept there: {error.strerror}",
-            "Make space there, or give another folder (FRESHRANK_STATE)."
-            if error.errno in _FULL
-            else "Give a folder that can be written (FRESHRANK_STATE).",
-        ) from error
-
-
-def _prepare_state(folder: Path, kafka: str, say: Callable[[str], None]) -> None:
-    kind = kafka if kafka in STARTED_HERE else "given"
-    marker = folder / _MARKER
-    if marker.exists():
-        before = marker.read_text(encoding="utf-8")
-        if EMBEDDED in (kind, before):
-            aside = folder.with_name(f"{folder.name}.previous")
-            shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
-            say(
-                "starting anew: the state of the last run belongs to an in-memory broker that is "
-                f"gone with its topics (it is kept in {aside})"
-            )
-        elif kind != before:
-            raise ConfigError(
-                str(folder),
-                f"this state belongs to another broker (kind {before!r}, now {kind!r})",
-                "Give another folder (FRESHRANK_STATE), or remove this one to start anew.",
-            )
-    _mark(folder, kind)
-
-
-def _mark(folder: Path, kind: str) -> None:
-    """Write down whose offsets these are, once it is known that a state fits in there."""
-    disk, draft = Disk(), folder / ".draft"
-    disk.make_folder(folder)
-    try:
-        # Random bytes: no file system can make them fewer.
-        for contents in (os.urandom(_LEAST_BYTES), kind.encode()):
-            disk.write(draft, [contents])
-            disk.sync(draft)
-        # In one step: with half a mark the state would seem to be another broker's.
-        disk.rename(draft, folder / _MARKER)
-    finally:
-        disk.remove(draft)
 
 
 def check_summary(path: Path | None) -> None:

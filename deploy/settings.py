@@ -26,7 +26,8 @@ from freshrank.deploy.settings_reader import read
 from freshrank.feature_actors.kafka_security import KafkaSecurity
 
 # What is said in place of an address for a server that is started here.
-STARTED_HERE = ("embedded", "apache")
+EMBEDDED = "embedded"
+STARTED_HERE = (EMBEDDED, "apache")
 
 
 class Section(BaseModel):
@@ -222,7 +223,7 @@ class Settings(Section):
     serve: ServeSettings = ServeSettings()
     state: Path | None = None
     """Snapshots and checkpoints; by default ``.freshrank/<pipeline>`` in the current folder. On a
-    cluster of several machines it must be a folder that all of them see."""
+    cluster of several machines it must be a folder that all of them see (NFS: version 4)."""
     memory_bytes: int | None = Field(default=None, ge=1)
     """What all of it may take on one machine; by default what the machine, or its container, has.
     A pipeline that may come to need more is refused at the start."""

@@ -59,11 +59,7 @@ def look(path: Path, now_s: float) -> list[StateFile]:
         return [_read(path, now_s)]
     if not path.is_dir():
         raise ConfigError(str(path), "there is nothing of this name", "Give a file or a folder.")
-    found: dict[tuple[Path, str], list[tuple[int, Path]]] = {}
-    for one in path.rglob("*.snapshot"):
-        match = _NAME.fullmatch(one.name)
-        if match and one.is_file():
-            found.setdefault((one.parent, match[1]), []).append((int(match[2]), one))
+    found = newest_first(path)
     if not found:
         raise ConfigError(
             str(path),
@@ -73,9 +69,19 @@ def look(path: Path, now_s: float) -> list[StateFile]:
         )
     return [
         replace(_read(one, now_s), newest=rank == 0)
-        for _, files in sorted(found.items())
-        for rank, (_, one) in enumerate(sorted(files, reverse=True))
+        for files in found
+        for rank, one in enumerate(files)
     ]
+
+
+def newest_first(folder: Path) -> list[list[Path]]:
+    """The files below a folder: those of each name, the newest first."""
+    found: dict[tuple[Path, str], list[tuple[int, Path]]] = {}
+    for one in folder.rglob("*.snapshot"):
+        match = _NAME.fullmatch(one.name)
+        if match and one.is_file():
+            found.setdefault((one.parent, match[1]), []).append((int(match[2]), one))
+    return [[one for _, one in sorted(files, reverse=True)] for _, files in sorted(found.items())]
 
 
 def _read(path: Path, now_s: float) -> StateFile:

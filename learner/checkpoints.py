@@ -17,6 +17,8 @@ from freshrank.actors.protocols import JsonValue, SnapshotStore
 from freshrank.actors.snapshots import pack, unpack_for
 from freshrank.learner.core import Learner
 from freshrank.learner.incidents import Quarantined
+from freshrank.learner.models import Model
+from freshrank.learner.optimizers import Optimizer
 from freshrank.learner.validation import ProgressiveValidation
 
 NAME = "learner"
@@ -39,9 +41,9 @@ class Checkpoint:
         return pack(NAME, self.fingerprint, self.meta, self.arrays)
 
 
-def fingerprint(learner: Learner) -> str:
+def fingerprint(model: Model, optimizer: Optimizer) -> str:
     """Of what a checkpoint has to fit: the model on its inputs, and the optimiser."""
-    text = f"{learner.model.fingerprint} {learner.optimizer!r}"
+    text = f"{model.fingerprint} {optimizer!r}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -55,7 +57,7 @@ def take(learner: Learner) -> Checkpoint:
         raise ProgressError("a checkpoint of a learner with pending spans; step before")
     table = learner.weights.table
     return Checkpoint(
-        fingerprint=fingerprint(learner),
+        fingerprint=fingerprint(learner.model, learner.optimizer),
         meta={
             "version": str(learner.version),
             "total_steps": learner.trained.total_steps,
@@ -95,10 +97,10 @@ def restore(learner: Learner, store: SnapshotStore) -> Restored:
     Raises DefinitionChanged when it was made for another model or optimiser, and SnapshotError
     when there are files and none can be read.
     """
-    found = Restored()
+    found, wanted = Restored(), fingerprint(learner.model, learner.optimizer)
     for kept in store.candidates(NAME):
         try:
-            meta, arrays = unpack_for(NAME, fingerprint(learner), kept.read())
+            meta, arrays = unpack_for(NAME, wanted, kept.read())
         except DefinitionChanged as error:
             raise DefinitionChanged(f"{kept.place}: {error}") from error
         except SnapshotError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,13 +14,19 @@ from mistakes import MISTAKES, RIGHT, Mistake
 from small_disk import fill, free, small_disk
 
 from freshrank.actors.errors import PartFailed, Unavailable
-from freshrank.deploy import cli, commands, topology
+from freshrank.actors.snapshots import FileSnapshots
+from freshrank.deploy import assembly, cli, commands, topology
 from freshrank.deploy.brokers import Broker
-from freshrank.deploy.outside import prepare_state
+from freshrank.deploy.pipeline_file import PipelineFile
 from freshrank.deploy.processes import Child, ask, free_port
 from freshrank.deploy.redis_server import find_redis
+from freshrank.deploy.settings import LearnerSettings
+from freshrank.deploy.state_folder import LEARNER, SHARDS, StateFolder
 from freshrank.feature_actors.kafka_access import KafkaAccess
 from freshrank.feature_actors.kafka_topics import ensure_topics
+from freshrank.feature_actors.labelling import Bounds
+from freshrank.feature_actors.partition import PartitionState
+from freshrank.learner import checkpoints
 
 PASSWORD = "hunter2-and-more"
 
@@ -241,18 +248,84 @@ def test_a_state_on_a_file_system_that_takes_nothing(
         assert said == (
             f"{disk / below}: the state cannot be kept there: {problem}. {fix} (FRESHRANK_STATE)."
         )
-        assert [one for one in disk.rglob("*") if one.is_file()] == []
+        assert {one.name for one in disk.rglob("*") if one.is_file()} <= {"lock"}
 
 
 def test_a_state_on_a_disk_that_has_become_full(freshrank: CommandLine, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=8m") as disk:
-        prepare_state(disk, "broker:9092", print)
+        kept = learned(disk, "broker:9092")
         fill(disk)
         said = freshrank.fails("run", "pipeline.py", STATE=str(disk), KAFKA__BOOTSTRAP=closed())
         assert said.startswith(f"{disk}: the state cannot be kept there: No space left on device.")
+        assert kept.read_text() == "broker:9092"
         free(disk)
         said = freshrank.fails("run", "pipeline.py", STATE=str(disk), KAFKA__BOOTSTRAP=closed())
         assert said.startswith("kafka: nobody listens at")
+
+
+def learned(folder: Path, bootstrap: str) -> Path:
+    """Make the state of an earlier run; gives a file that has to stay."""
+    state = StateFolder(folder, bootstrap)
+    with state.held():
+        state.begin(print)
+    kept = folder / SHARDS / "kept"
+    kept.parent.mkdir()
+    kept.write_text(bootstrap)
+    return kept
+
+
+def test_a_start_without_the_broker_that_the_state_was_made_with(freshrank: CommandLine) -> None:
+    folder = Path(".freshrank/songs")
+    kept = learned(folder, "apache")
+    for _ in range(2):
+        said = freshrank.fails("run", "pipeline.py")
+        assert said.startswith(f"{folder.absolute()}: this state was made with kafka.bootstrap = ")
+        assert "'apache', and now it is 'embedded'. Give what it was made with" in said
+        assert kept.read_text() == "apache"
+
+
+def test_a_start_that_is_refused_puts_nothing_aside(freshrank: CommandLine) -> None:
+    kept = learned(Path(".freshrank/songs"), "embedded")
+    before = learned(Path(".freshrank/songs.previous"), "embedded")
+    for _ in range(2):
+        said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP=closed())
+        assert said.startswith("kafka: nobody listens at ")
+    assert kept.exists() and before.exists()
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "what"),
+    [
+        ('windows=["10m", "1d"]', 'windows=["20m", "1d"]', "features, inputs or label"),
+        ("Adagrad(0.1)", "Adagrad(0.2)", "model or optimiser"),
+    ],
+)
+def test_a_pipeline_that_has_changed_since_its_state_was_made(
+    freshrank: CommandLine, was: str, now: str, what: str
+) -> None:
+    folder = Path(".freshrank/songs")
+    learned(folder, "apache")
+    pipeline = PipelineFile.read(Path("pipeline.py")).load()
+    shard = PartitionState(pipeline.recipe(Bounds(10, 10)), 0).snapshot()
+    FileSnapshots(folder / SHARDS).save("partition-0", shard.pieces())
+    taken = checkpoints.take(assembly.learner(pipeline, LearnerSettings()))
+    FileSnapshots(folder / LEARNER).save(checkpoints.NAME, taken.pieces())
+
+    Path("pipeline.py").write_text(RIGHT.replace(was, now))
+    said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP="apache")
+    assert said.startswith(f"{folder.absolute()}: the definitions of pipeline 'songs' ({what}) ")
+    assert "have changed since this state was made. Change them back, give the pipeline" in said
+
+
+def test_a_second_run_on_the_state_of_another(freshrank: CommandLine) -> None:
+    folder = Path(".freshrank/songs")
+    kept = learned(folder, "embedded")
+    with StateFolder(folder, "embedded").held():
+        said = freshrank.fails("run", "pipeline.py")
+    assert said.startswith(f"{folder.absolute()}: another run keeps its state there (process ")
+    assert f"(process {os.getpid()} of " in said
+    assert said.endswith("Stop it, or set another `state` (FRESHRANK_STATE).")
+    assert kept.exists()
 
 
 def test_a_summary_that_cannot_be_written(freshrank: CommandLine) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from freshrank.actors.disk import Disk, Piece
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
 from freshrank.actors.protocols import Kept
-from freshrank.actors.snapshots import FileSnapshots, pack, unpack, unpack_for
+from freshrank.actors.snapshots import FileSnapshots, made_for, pack, unpack, unpack_for
 
 ARRAYS = {
     "rows": np.arange(6, dtype=np.float64).reshape(2, 3),
@@ -133,13 +133,33 @@ def test_other_definitions_are_told_from_damage() -> None:
         unpack_for("partition", "abc", packed(fingerprint="xyz"))
 
 
+def test_a_header_alone_tells_the_definitions(tmp_path: Path) -> None:
+    path = tmp_path / "a.snapshot"
+    path.write_bytes(packed()[: -ARRAYS["rows"].nbytes])
+    assert made_for("partition", path) == "abc"
+    with pytest.raises(SnapshotError, match="'partition' file where 'learner'"):
+        made_for("learner", path)
+    with pytest.raises(SnapshotError, match="cannot be read"):
+        made_for("partition", tmp_path / "absent")
+    for length in range(len(packed()) - sum(one.nbytes for one in ARRAYS.values()) - 8):
+        path.write_bytes(packed()[:length])
+        with pytest.raises(SnapshotError, match="not a Freshrank file"):
+            made_for("partition", path)
+
+
 @pytest.mark.parametrize(("version", "age"), [(99, "newer"), (1, "older")])
-def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch, version: int, age: str) -> None:
+def test_another_format_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int, age: str
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("freshrank.actors.snapshots.FORMAT", version)
         payload = packed()
-    with pytest.raises(SnapshotError, match=f"format {version} is {age} than this program's 3"):
+    told = f"format {version} is {age} than this program's 3"
+    with pytest.raises(SnapshotError, match=told):
         unpack(payload)
+    (tmp_path / "a").write_bytes(payload)
+    with pytest.raises(SnapshotError, match=told):
+        made_for("partition", tmp_path / "a")
 
 
 def test_the_newest_few_files_are_kept_newest_first(tmp_path: Path) -> None:

@@ -136,7 +136,8 @@ def test_whatever_became_of_the_newest_file_it_is_named_and_the_one_before_is_us
     store.save(NAME, take(learner).pieces())
     path = Path(store.candidates(NAME)[0].place)
     tried = 0
-    for name, payload in damaged(path.read_bytes(), NAME, fingerprint(learner)):
+    made_for = fingerprint(learner.model, learner.optimizer)
+    for name, payload in damaged(path.read_bytes(), NAME, made_for):
         path.write_bytes(payload)
         resumed = new(SMALL, SGD(0.1))
         found = restore(resumed, store)
