@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -16,8 +17,9 @@ from lock_step_process import Began, Ended
 _PROCESSES = get_context("forkserver")
 _PROCESSES.set_forkserver_preload([lock_step_process.__name__])
 
-# Seconds from where one goes on until it is killed; a whole run takes one or two.
-_KILLED_AFTER_S = (0.05, 0.5)
+# Steps from where one goes on until it is killed, and seconds into the next, which takes some
+# milliseconds. A whole run has 180: more than all kills need; each fifth ends with a checkpoint.
+_KILLED_AFTER_STEPS, _KILLED_WITHIN_S = 15, 0.01
 # At so many places, at least: else nothing is shown.
 _KILLS, _LEAST_PLACES = 10, 4
 # Seconds for a start or a whole run on a busy machine.
@@ -41,18 +43,18 @@ class _Run:
 
     def end(self) -> Ended:
         """Let it come to its end."""
-        ended = self._next()
-        assert isinstance(ended, Ended)
+        while not isinstance(told := self._next(), Ended):
+            pass
         self._process.join()
-        return ended
+        return told
 
-    def ends_before(self, seconds: float) -> bool:
-        """Whether it has come to its end meanwhile; else it is killed."""
-        if self._told.poll(seconds):
-            return True
+    def kill(self, steps: int, seconds: float) -> None:
+        """Let it take so many steps, and end so long after the last one."""
+        for _ in range(steps):
+            assert isinstance(self._next(), int), "it came to its end"
+        time.sleep(seconds)
         self._process.kill()
         self._process.join()
-        return False
 
     def _next(self) -> object:
         assert self._told.poll(_PATIENCE_S), "it says nothing"
@@ -63,12 +65,11 @@ def test_weights_after_kills_at_random_are_those_of_an_undisturbed_run(tmp_path:
     wanted = _Run(tmp_path / "undisturbed").end()
     assert wanted.steps > 100 and len(wanted.features) > 10
     rng, begins = random.Random(), []
-    for kill in range(_KILLS + 1):
+    for _ in range(_KILLS):
         run = _Run(tmp_path / "killed")
         begins.append(run.began.events)
-        if kill == _KILLS or run.ends_before(rng.uniform(*_KILLED_AFTER_S)):
-            break
-    ended = run.end()
+        run.kill(rng.randint(1, _KILLED_AFTER_STEPS), rng.uniform(0.0, _KILLED_WITHIN_S))
+    ended = _Run(tmp_path / "killed").end()
     # Each went on where another had been, and they were killed at different places.
     assert begins == sorted(begins)
     assert len(set(begins)) >= _LEAST_PLACES

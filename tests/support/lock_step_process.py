@@ -16,7 +16,7 @@ from freshrank.deploy.local import LocalSystem, World
 from freshrank.deploy.settings import Settings
 from freshrank.learner.checkpoints import NAME
 
-# Of the recorded stream: some 180 steps, which take a second or two with their files.
+# Of the recorded stream: some 180 steps.
 _SECONDS = 3_000
 # Steps between two checkpoints of the learner; a shard writes a snapshot at each of its steps.
 _CHECKPOINT_STEPS = 5
@@ -51,7 +51,10 @@ class Ended:
 
 
 def work(folder: Path, told: Connection) -> None:
-    """Go on from what is in `folder` to the end of the log; sends a `Began`, then an `Ended`."""
+    """Go on from what is in `folder` to the end of the log.
+
+    Sends a `Began`, the number of each step, and an `Ended`.
+    """
     asyncio.run(_work(folder, told))
 
 
@@ -66,6 +69,7 @@ async def _work(folder: Path, told: Connection) -> None:
     steps = 0
     while await system.step():
         steps += 1
+        told.send(steps)
         if steps % _CHECKPOINT_STEPS == 0:
             await system.learner.save()
     await system.stop()
