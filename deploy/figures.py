@@ -150,11 +150,7 @@ class _Rate:
 
 def _answered(statuses: Mapping[str, Status]) -> Requests | None:
     """What the replicas count; one that was started again counts anew."""
-    replicas = [
-        status
-        for part, status in statuses.items()
-        if part == "replica" or part.startswith("replica-")
-    ]
+    replicas = [status for part, status in statuses.items() if part.startswith("replica")]
     if not replicas:
         return None
     return Requests(

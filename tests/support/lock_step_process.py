@@ -8,12 +8,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+from shard_world import features
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.snapshots import FileSnapshots, unpack
 from freshrank.benchmarks.crash_stream import recorded, shop
 from freshrank.deploy.local import LocalSystem, World
 from freshrank.deploy.settings import Settings
+from freshrank.deploy.state_folder import LEARNER, SHARDS
 from freshrank.learner.checkpoints import NAME
 
 # Of the recorded stream: some 180 steps.
@@ -59,8 +61,8 @@ def work(folder: Path, told: Connection) -> None:
 
 
 async def _work(folder: Path, told: Connection) -> None:
-    checkpoints = FileSnapshots(folder / "learner")
-    log, shards = recorded(shop(), _SECONDS), FileSnapshots(folder / "shards")
+    checkpoints = FileSnapshots(folder / LEARNER)
+    log, shards = recorded(shop(), _SECONDS), FileSnapshots(folder / SHARDS)
     world = World(log, SystemClock(), snapshots=shards, checkpoints=checkpoints)
     system = LocalSystem(shop(), _SETTINGS, world)
     await system.start()
@@ -84,9 +86,5 @@ def _end(system: LocalSystem, checkpoints: FileSnapshots) -> Ended:
         name: (array[order] if name in rows else array).tobytes()
         for name, array in newest.arrays.items()
     }
-    features: dict[str, bytes] = {}
-    for state in (state for shard in system.shards for state in shard.states.values()):
-        slots = state.table.slots()
-        names, values = state.table.entities(slots), state.table.rows(slots)
-        features |= {name: row.tobytes() for name, row in zip(names, values, strict=True)}
-    return Ended(learned, newest.meta["applied"], newest.meta["total_steps"], features)
+    found = {name: row for shard in system.shards for name, row in features(shard).items()}
+    return Ended(learned, newest.meta["applied"], newest.meta["total_steps"], found)
