@@ -18,16 +18,16 @@ Doubles: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
-Cut: TypeAlias = tuple[int, ...]
+SourceOffsets: TypeAlias = tuple[int, ...]
 """How far one partition has been read: the next offset of each source topic, in the order
 of the pipeline's sources (the behaviour topic first, then impressions where they are joined).
 Two cuts of a partition are comparable component by component."""
 
 
-def covers(reached: Cut, wanted: Cut) -> bool:
+def dominates(reached: SourceOffsets, wanted: SourceOffsets) -> bool:
     """Whether `reached` lies at or beyond `wanted` in every source topic.
 
-    >>> covers((5, 3), (5, 2)), covers((5, 3), (6, 0))
+    >>> dominates((5, 3), (5, 2)), dominates((5, 3), (6, 0))
     (True, False)
     """
     return all(have >= want for have, want in zip(reached, wanted, strict=True))
@@ -64,12 +64,12 @@ class Version(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class OffsetRange:
     """The records of one partition that something was made from: ``begin <= record < end``."""
 
     partition: int
-    begin: Cut
-    end: Cut
+    begin: SourceOffsets
+    end: SourceOffsets
     first: bool = False
     """Nothing before it is kept: a learner that knows nothing of the partition begins with it."""
 
@@ -135,7 +135,7 @@ class Inputs:
 class Examples:
     """Labelled rows that the records of one span gave, each exactly as it was served."""
 
-    span: Span
+    offset_range: OffsetRange
     inputs: Inputs
     labels: Floats
     """float32[n]: 0 or 1."""
@@ -154,7 +154,7 @@ class Gradient:
     serve progressive validation.
     """
 
-    span: Span
+    offset_range: OffsetRange
     base: Version
     dense: Floats
     """float32[p]."""
@@ -183,9 +183,9 @@ class Progress:
     """Whether the pushed span was taken (True for a mere question)."""
     stale: bool
     """Refused because `Gradient.base` is older than the staleness bound allows."""
-    applied: Cut
+    applied: SourceOffsets
     """The next span must begin here. An empty tuple: nothing is known of the partition yet."""
-    durable: Cut
+    durable: SourceOffsets
     """A checkpoint on disk covers everything below; examples below it may be forgotten."""
     version: Version
 
@@ -207,7 +207,7 @@ class Delta:
     """float32[u, w]."""
     evicted: Ints
     """int64[e]: ids whose rows were dropped (they start anew from their initial value)."""
-    applied: dict[int, Cut] = field(default_factory=dict)
+    applied: dict[int, SourceOffsets] = field(default_factory=dict)
     """For each partition, how far its examples are contained in `version`."""
     created_ms: int = 0
     """When the learner published it."""

@@ -151,7 +151,7 @@ class OnlineStore(Protocol):
         ...
 
 
-class StatusBoard(Protocol):
+class StatusRegistry(Protocol):
     """Where parts put their figures, and the page and the table find them."""
 
     async def post(self, part: str, status: Status) -> None:
@@ -164,7 +164,7 @@ class StatusBoard(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredSnapshot:
     """One file that a `SnapshotStore` keeps."""
 
     place: str
@@ -183,7 +183,7 @@ class SnapshotStore(Protocol):
         """
         ...
 
-    def candidates(self, name: str) -> list[Kept]:
+    def candidates(self, name: str) -> list[StoredSnapshot]:
         """What is kept under `name`, newest first."""
         ...
 

@@ -18,10 +18,10 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayError, RayTaskErr
 from ray.util import list_named_actors
 
 from freshrank.actors.errors import FreshrankError, Gone, PartFailed, Unavailable
-from freshrank.actors.messages import Cut, Delta, Examples, Gradient, Progress, Version
+from freshrank.actors.messages import Delta, Examples, Gradient, Progress, SourceOffsets, Version
 
 T = TypeVar("T")
-Box: TypeAlias = "Delta | ray.ObjectRef[Delta]"
+BoxedDelta: TypeAlias = "Delta | ray.ObjectRef[Delta]"
 """A delta itself when it is small, else where it lies in the object store."""
 
 # Replies below 100 kB travel inside the answer (1.2 ms); larger ones would be copied to the
@@ -156,7 +156,7 @@ class RemoteRole:
             raise Unavailable(self.name, _first_line(error)) from error
 
 
-class Boxes:
+class ObjectRefCache:
     """On the learner's side: what followers in other processes are sent."""
 
     def __init__(self) -> None:
@@ -164,7 +164,7 @@ class Boxes:
             OrderedDict()
         )
 
-    def pack(self, deltas: Sequence[Delta], *, anew: bool = False) -> list[Box]:
+    def pack(self, deltas: Sequence[Delta], *, anew: bool = False) -> list[BoxedDelta]:
         """The same, with each large one in the object store once.
 
         `anew`: what was there may be damaged and is not given again.
@@ -173,7 +173,7 @@ class Boxes:
             self._boxes.clear()
         return [self._pack(delta) for delta in deltas]
 
-    def _pack(self, delta: Delta) -> Box:
+    def _pack(self, delta: Delta) -> BoxedDelta:
         if delta.dense.nbytes + delta.keys.nbytes + delta.rows.nbytes < _INLINE_BYTES:
             return delta
         key = (delta.base, delta.version)
@@ -202,24 +202,24 @@ class RemoteLearner:
         answer = await self._actor.call("progress", partition, timeout_s=self._push_timeout_s)
         return cast(Progress, answer)
 
-    async def applied(self) -> Mapping[int, Cut]:
+    async def applied(self) -> Mapping[int, SourceOffsets]:
         """How far each partition has been applied. Raises Unavailable."""
         answer = await self._actor.call("applied", timeout_s=self._push_timeout_s)
-        return cast(Mapping[int, Cut], answer)
+        return cast(Mapping[int, SourceOffsets], answer)
 
     async def newer_than(
         self, version: Version | None, timeout_s: float, refused: Version | None = None
     ) -> list[Delta]:
         """The deltas that lead on from `version`. Raises Unavailable."""
         boxes = cast(
-            list[Box],
+            list[BoxedDelta],
             await self._actor.call(
                 "newer_than", version, timeout_s, refused, timeout_s=timeout_s + _TRAVEL_S
             ),
         )
         return [await self._open(box) for box in boxes]
 
-    async def _open(self, box: Box) -> Delta:
+    async def _open(self, box: BoxedDelta) -> Delta:
         if isinstance(box, Delta):
             return box
         try:

@@ -29,20 +29,54 @@ class BenchOptions:
     """The share of the stated amount of work to do: below 1 for a quick look."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where a bench is, and what it measures."""
+
+    module: str
+    """Below `freshrank.benchmarks`; its `run(options, console)` gives the figures."""
+    summary: str
+
+
 BENCHES = {
-    "ingest": "events per second through one feature shard, beside a bare Kafka loop",
-    "freshness": "from the send of an event to the first score that used it or learned from it",
-    "serving": "/v1/score behind HAProxy, behind Serve's own proxy, and in bare uvicorn",
-    "recovery": "kill shard, learner and replicas under load: how soon all is well again",
-    "chaos": "kill, hang and take away everything under load: nothing is lost or doubled",
-    "overload": "ten times the rate for half a minute: memory, what is lost, time to catch up",
-    "snapshot": "of a million users, of a shard that goes on reading meanwhile",
-    "learner": "Criteo, one pass, predict before update, on one core (needs --data)",
-    "fuzz": "records and requests that nobody should send: all are accounted for, no 5xx",
-    "crashes": "a crash at every step: features, examples and weights of the run without one",
-    "jd": "the JD clickstream in event time: live, frozen, base rate (needs --data)",
+    "ingest": Bench(
+        "throughput.ingest", "events per second through one feature shard, beside a bare Kafka loop"
+    ),
+    "freshness": Bench(
+        "latency.freshness",
+        "from the send of an event to the first score that used it or learned from it",
+    ),
+    "serving": Bench(
+        "latency.serving", "/v1/score behind HAProxy, behind Serve's own proxy, and in bare uvicorn"
+    ),
+    "recovery": Bench(
+        "chaos.recovery", "kill shard, learner and replicas under load: how soon all is well again"
+    ),
+    "chaos": Bench(
+        "chaos.bench", "kill, hang and take away everything under load: nothing is lost or doubled"
+    ),
+    "overload": Bench(
+        "throughput.overload",
+        "ten times the rate for half a minute: memory, what is lost, time to catch up",
+    ),
+    "snapshot": Bench(
+        "throughput.snapshot", "of a million users, of a shard that goes on reading meanwhile"
+    ),
+    "learner": Bench(
+        "quality.criteo_bench",
+        "Criteo, one pass, predict before update, on one core (needs --data)",
+    ),
+    "fuzz": Bench(
+        "fuzz.bench", "records and requests that nobody should send: all are accounted for, no 5xx"
+    ),
+    "crashes": Bench(
+        "crashes.bench",
+        "a crash at every step: features, examples and weights of the run without one",
+    ),
+    "jd": Bench(
+        "quality.jd", "the JD clickstream in event time: live, frozen, base rate (needs --data)"
+    ),
 }
-"""Name and one line each; the code is the `run` of the module of that name."""
 
 
 def run_bench(name: str, options: BenchOptions, console: Console) -> Report:
@@ -53,7 +87,7 @@ def run_bench(name: str, options: BenchOptions, console: Console) -> Report:
     if name not in BENCHES:
         known = ", ".join(BENCHES)
         raise ConfigError(f"bench {name!r}", "there is none of this name", f"Take one of: {known}.")
-    module = importlib.import_module(f"freshrank.benchmarks.{name}")
+    module = importlib.import_module(f"freshrank.benchmarks.{BENCHES[name].module}")
     run: Callable[[BenchOptions, Console], list[Figure]] = module.run
     started = now()
     return new_report(name, started, run(options, console))

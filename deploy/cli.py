@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, FreshrankError
-from freshrank.deploy.state_cli import state_app
+from freshrank.deploy.commands.state import state_app
 
 # Everything that a command needs beyond this is imported when it runs: --help and version
 # answer at once, and `bench` or `replay` work where Ray is not installed.
@@ -81,9 +81,11 @@ def demo(
 
         freshrank demo --kafka apache
     """
-    from freshrank.deploy.commands import Typed, demo_run, start  # noqa: PLC0415
+    from freshrank.deploy.commands.run_options import CliOverrides  # noqa: PLC0415
+    from freshrank.deploy.commands.start import start  # noqa: PLC0415
+    from freshrank.examples.shop.demo import demo_run  # noqa: PLC0415
 
-    start(replace(demo_run(Typed(kafka, redis, port)), seconds=seconds, json_file=json_file))
+    start(replace(demo_run(CliOverrides(kafka, redis, port)), seconds=seconds, json_file=json_file))
 
 
 @app.command()
@@ -128,9 +130,10 @@ def run(  # noqa: PLR0913 - typer makes an option of each
 
     An option wins over a variable (`FRESHRANK_KAFKA__BOOTSTRAP`), and that over the file.
     """
-    from freshrank.deploy.commands import Typed, start, user_run  # noqa: PLC0415
+    from freshrank.deploy.commands.run_options import CliOverrides, user_run  # noqa: PLC0415
+    from freshrank.deploy.commands.start import start  # noqa: PLC0415
 
-    made = user_run(file, config, address, Typed(kafka, redis, port))
+    made = user_run(file, config, address, CliOverrides(kafka, redis, port))
     start(replace(made, seconds=seconds, json_file=json_file))
 
 
@@ -150,7 +153,7 @@ def replay(
 
     freshrank replay examples/jd.py bo_action.parquet --speed-up 86400
     """
-    from freshrank.deploy.replay import run_replay  # noqa: PLC0415
+    from freshrank.deploy.commands.replay import run_replay  # noqa: PLC0415
 
     run_replay(file, data, speed_up=speed_up, json_file=json_file)
 
@@ -181,8 +184,8 @@ def bench(
 
     freshrank bench jd --data bo_action.parquet
     """
+    from freshrank.benchmarks.cli import run_bench  # noqa: PLC0415
     from freshrank.benchmarks.registry import BenchOptions  # noqa: PLC0415
-    from freshrank.deploy.bench_cli import run_bench  # noqa: PLC0415
 
     run_bench(name, BenchOptions(kafka, redis, data, rounds), json_file)
 

@@ -28,15 +28,15 @@ from ray.serve import Application
 from ray.serve.exceptions import RayServeException
 
 from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.kernels.partitioner import assign
 from freshrank.actors.runtime import ActorOptions, RemoteActor, RemoteRole, spawn
-from freshrank.actors.sharding import assign
-from freshrank.deploy.hosts import LearnerHost, ReplicaFactory, ShardHost
-from freshrank.deploy.pipeline_file import PipelineFile
-from freshrank.deploy.processes import children_apart, listens
-from freshrank.deploy.settings import STARTED_HERE, ServeSettings, Settings
-from freshrank.deploy.site import Site
-from freshrank.deploy.standby import STAND_BY, Duty, Slot
-from freshrank.feature_actors.kafka_access import KafkaAccess
+from freshrank.deploy.cluster.hosts import LearnerHost, ReplicaFactory, ShardHost
+from freshrank.deploy.cluster.placement import ClusterSpec
+from freshrank.deploy.cluster.standby import STAND_BY, ActorSlot, Role
+from freshrank.deploy.config.settings import STARTED_HERE, ServeSettings, Settings
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.servers.processes import children_apart, listens
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.serve import deployment
 from freshrank.serve.deployment import ReplicaOptions
 
@@ -122,11 +122,11 @@ def learner_address(pipeline: str) -> RemoteRole:
 class System:
     """A running system, as its driver holds it."""
 
-    learner: Slot
-    shards: Sequence[Slot]
+    learner: ActorSlot
+    shards: Sequence[ActorSlot]
 
     @property
-    def parts(self) -> list[Slot]:
+    def parts(self) -> list[ActorSlot]:
         """All that has to be up; Serve looks after its replicas itself."""
         return [self.learner, *self.shards]
 
@@ -152,33 +152,33 @@ class Hosts:
     Raises ConfigError when the settings want a GPU, and there is none.
     """
 
-    def __init__(self, site: Site, report: Callable[[str], None]) -> None:
-        self._site = site
+    def __init__(self, cluster: ClusterSpec, report: Callable[[str], None]) -> None:
+        self._cluster = cluster
         self.report = report
-        self._namespace = _namespace(site.file.load().name)
-        self.on_gpu = _on_gpu(site.settings)
+        self._namespace = _namespace(cluster.file.load().name)
+        self.on_gpu = _on_gpu(cluster.settings)
         """Whether the learner computes the gradients, on a GPU."""
 
     def learner(self) -> RemoteActor:
         """One that can become the learner."""
         options = ActorOptions(_LEARNER, self._namespace, num_gpus=1.0 if self.on_gpu else 0.0)
-        return spawn(LearnerHost, options, self._site, self.on_gpu)
+        return spawn(LearnerHost, options, self._cluster, self.on_gpu)
 
     def shard(self) -> RemoteActor:
         """One that can become any shard."""
         options = ActorOptions("shard", self._namespace)
-        return spawn(ShardHost, options, self._site, self.on_gpu)
+        return spawn(ShardHost, options, self._cluster, self.on_gpu)
 
 
-def build(site: Site, hosts: Hosts) -> System:
+def build(cluster: ClusterSpec, hosts: Hosts) -> System:
     """Start the actors. They make their parts by themselves, at the supervisor's first ping."""
-    assigned = enumerate(assign(site.partitions, site.settings.shards.count))
+    assigned = enumerate(assign(cluster.partitions, cluster.settings.shards.count))
     return System(
-        Slot("learner", Duty("take_over"), hosts.learner, hosts.report),
+        ActorSlot("learner", Role("take_over"), hosts.learner, hosts.report),
         [
-            Slot(
+            ActorSlot(
                 f"shard-{index}",
-                Duty("take_over", (index, list(owned))),
+                Role("take_over", (index, list(owned))),
                 hosts.shard,
                 hosts.report,
             )
@@ -187,30 +187,30 @@ def build(site: Site, hosts: Hosts) -> System:
     )
 
 
-def stand_by(system: System, hosts: Hosts) -> list[Slot]:
+def stand_by(system: System, hosts: Hosts) -> list[ActorSlot]:
     """Start processes that take the place of one that dies; they have to be supervised, too.
 
     A learner on a GPU has nobody: who stood by would need another GPU.
     """
-    for_shards = Slot("a shard's standby", STAND_BY, hosts.shard, hosts.report)
+    for_shards = ActorSlot("a shard's standby", STAND_BY, hosts.shard, hosts.report)
     for shard in system.shards:
         shard.standby = for_shards
     if hosts.on_gpu:
         return [for_shards]
-    for_learner = Slot("the learner's standby", STAND_BY, hosts.learner, hosts.report)
+    for_learner = ActorSlot("the learner's standby", STAND_BY, hosts.learner, hosts.report)
     system.learner.standby = for_learner
     return [for_shards, for_learner]
 
 
-def start_serving(site: Site) -> None:
+def start_serving(cluster: ClusterSpec) -> None:
     """Start Serve's ingress and the replicas, and wait until the first is up. Blocks.
 
     Raises Unavailable with what Serve says.
     """
-    settings = site.settings.serve
+    settings = cluster.settings.serve
     try:
         deployment.start_proxy(settings.host, settings.port)
-        deployment.deploy(ReplicaFactory(site), _replica_options(settings))
+        deployment.deploy(ReplicaFactory(cluster), _replica_options(settings))
     except (RayError, RuntimeError) as error:  # RuntimeError: Serve gave a deployment up
         raise Unavailable("ray serve", f"{error} (its logs: /tmp/ray/session_latest)") from error
 
@@ -258,7 +258,7 @@ def build_app(arguments: AppArguments) -> Application:
             "Name them in `config`, or set FRESHRANK_KAFKA__BOOTSTRAP and FRESHRANK_REDIS__URL.",
         )
     name = file.load().name
-    site = Site(
+    cluster = ClusterSpec(
         file=file,
         settings=settings,
         kafka=KafkaAccess(settings.kafka.bootstrap, settings.kafka.security()),
@@ -267,7 +267,7 @@ def build_app(arguments: AppArguments) -> Application:
         partitions=arguments.partitions,
         learner=learner_address(name),
     )
-    return deployment.application(ReplicaFactory(site), _replica_options(settings.serve))
+    return deployment.application(ReplicaFactory(cluster), _replica_options(settings.serve))
 
 
 def _replica_options(settings: ServeSettings) -> ReplicaOptions:
@@ -292,7 +292,7 @@ def _namespace(pipeline: str) -> str:
     return f"freshrank-{pipeline}"
 
 
-async def _stop(actors: Sequence[Slot], timeout_s: float) -> list[str]:
+async def _stop(actors: Sequence[ActorSlot], timeout_s: float) -> list[str]:
     calls = (actor.call("stop", timeout_s=timeout_s) for actor in actors)
     answers = await asyncio.gather(*calls, return_exceptions=True)
     return [str(answer) for answer in answers if isinstance(answer, BaseException)]

@@ -37,8 +37,8 @@ from freshrank import (
     TimeSince,
     col,
 )
-from freshrank.deploy.replay import History, frozen_after, replay
-from freshrank.learner.validation import exact_auc, log_loss
+from freshrank.deploy.commands.replay import History, frozen_after, replay
+from freshrank.learner.evaluation.metrics import exact_auc, log_loss
 
 KINDS = {"6": "click", "1": "view", "5": "follow", "3": "uncart", "2": "cart", "4": "order"}
 """The data's codes and our names, the weakest first."""

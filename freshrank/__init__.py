@@ -11,8 +11,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from freshrank.deploy.pipeline import Pipeline
-    from freshrank.feature_actors.aggregates import (
+    from freshrank.deploy.pipelines.pipeline import Pipeline
+    from freshrank.feature_actors.aggregations.base import (
         Count,
         DecayedCount,
         LastK,
@@ -20,11 +20,15 @@ if TYPE_CHECKING:
         Sum,
         TimeSince,
     )
-    from freshrank.feature_actors.definitions import Entity, FeatureView, Stream
-    from freshrank.feature_actors.expressions import col
-    from freshrank.feature_actors.labels import Joined, Labelled
-    from freshrank.learner.models import DeepFM, LogisticRegression
-    from freshrank.learner.optimizers import FTRL, SGD, Adagrad
+    from freshrank.feature_actors.labels.definitions import Joined, Labelled
+    from freshrank.feature_actors.streams.expressions import col
+    from freshrank.feature_actors.streams.stream import Entity, Stream
+    from freshrank.feature_actors.views.feature_view import FeatureView
+    from freshrank.learner.models.deepfm import DeepFM
+    from freshrank.learner.models.logistic_regression import LogisticRegression
+    from freshrank.learner.optimizers.adagrad import Adagrad
+    from freshrank.learner.optimizers.ftrl import FTRL
+    from freshrank.learner.optimizers.sgd import SGD
 
 __all__ = [
     "FTRL",
@@ -48,13 +52,30 @@ __all__ = [
 ]
 
 _HOMES = {
-    "deploy.pipeline": ("Pipeline",),
-    "feature_actors.aggregates": ("Count", "DecayedCount", "LastK", "Mean", "Sum", "TimeSince"),
-    "feature_actors.definitions": ("Entity", "FeatureView", "Stream"),
-    "feature_actors.expressions": ("col",),
-    "feature_actors.labels": ("Joined", "Labelled"),
-    "learner.models": ("DeepFM", "LogisticRegression"),
-    "learner.optimizers": ("FTRL", "SGD", "Adagrad"),
+    "deploy.pipelines.pipeline": ("Pipeline",),
+    "feature_actors.aggregations.base": (
+        "Count",
+        "DecayedCount",
+        "LastK",
+        "Mean",
+        "Sum",
+        "TimeSince",
+    ),
+    "feature_actors.labels.definitions": (
+        "Joined",
+        "Labelled",
+    ),
+    "feature_actors.streams.expressions": ("col",),
+    "feature_actors.streams.stream": (
+        "Entity",
+        "Stream",
+    ),
+    "feature_actors.views.feature_view": ("FeatureView",),
+    "learner.models.deepfm": ("DeepFM",),
+    "learner.models.logistic_regression": ("LogisticRegression",),
+    "learner.optimizers.adagrad": ("Adagrad",),
+    "learner.optimizers.ftrl": ("FTRL",),
+    "learner.optimizers.sgd": ("SGD",),
 }
 
 

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from freshrank.actors.alerts import AlertKind, Alerts, Severity
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import SnapshotError, Unavailable
-from freshrank.actors.messages import Cut, Delta, Examples, Gradient, Progress, Version
+from freshrank.actors.messages import Delta, Examples, Gradient, Progress, SourceOffsets, Version
+from freshrank.actors.parameters.delta_log import DeltaLog
 from freshrank.actors.protocols import SnapshotStore, Status
-from freshrank.actors.versioned import DeltaLog
 from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner
-from freshrank.learner.outlets import LearnerDuties, LearnerOutlets
+from freshrank.learner.settings import Intervals, Reporters
 
 T = TypeVar("T")
 
@@ -60,17 +60,17 @@ class LearnerActor:
         clock: Clock,
         store: SnapshotStore | None = None,
         *,
-        duties: LearnerDuties | None = None,
-        outlets: LearnerOutlets | None = None,
+        duties: Intervals | None = None,
+        reporters: Reporters | None = None,
         offload: Offload = asyncio.to_thread,
     ) -> None:
         self._learner = learner
         self._clock = clock
         self._store = store
-        self._duties = duties or LearnerDuties()
-        outlets = outlets or LearnerOutlets()
-        self._alerts = outlets.alerts or Alerts("learner", clock)
-        self._log = outlets.log
+        self._duties = duties or Intervals()
+        reporters = reporters or Reporters()
+        self._alerts = reporters.alerts or Alerts("learner", clock)
+        self._log = reporters.log
         self._offload = offload
         self._lock = asyncio.Lock()
         self._saving = asyncio.Lock()
@@ -158,7 +158,7 @@ class LearnerActor:
         self._published()
         return self._learner.progress(partition)
 
-    async def applied(self) -> Mapping[int, Cut]:
+    async def applied(self) -> Mapping[int, SourceOffsets]:
         """How far each partition is contained in the weights. Raises Unavailable before `start`."""
         self._published()
         return dict(self._learner.applied)
@@ -242,7 +242,7 @@ class LearnerActor:
 
     def _tell(self) -> None:
         """Raise an alert for what the core has noticed."""
-        for incident in self._learner.incidents.take():
+        for incident in self._learner.quarantine.take():
             self._alerts.emit(*incident)
 
     async def _step_when_due(self) -> None:

@@ -10,16 +10,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from freshrank.actors.disk import Piece
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
-from freshrank.actors.messages import Cut, Span, Version
+from freshrank.actors.messages import OffsetRange, SourceOffsets, Version
 from freshrank.actors.protocols import JsonValue, SnapshotStore
-from freshrank.actors.snapshots import pack, unpack_for
+from freshrank.actors.snapshots.disk import Piece
+from freshrank.actors.snapshots.file_format import pack, unpack_for
 from freshrank.learner.core import Learner
-from freshrank.learner.incidents import Quarantined
-from freshrank.learner.models import Model
-from freshrank.learner.optimizers import Optimizer
-from freshrank.learner.validation import ProgressiveValidation
+from freshrank.learner.evaluation.progressive import ProgressiveValidation
+from freshrank.learner.guard.quarantine import Quarantined
+from freshrank.learner.models.base import Model
+from freshrank.learner.optimizers.base import Optimizer
 
 NAME = "learner"
 """Of the files, and their kind."""
@@ -34,7 +34,7 @@ class Checkpoint:
     fingerprint: str
     meta: dict[str, JsonValue]
     arrays: dict[str, NDArray[Any]]
-    applied: dict[int, Cut]
+    applied: dict[int, SourceOffsets]
 
     def pieces(self) -> Iterator[Piece]:
         """The file's contents."""
@@ -64,8 +64,13 @@ def take(learner: Learner) -> Checkpoint:
             "newest_event_ms": learner.newest_event_ms,
             "applied": {str(one): list(cut) for one, cut in learner.applied.items()},
             "quarantined": [
-                [one.span.partition, list(one.span.begin), list(one.span.end), one.reason]
-                for one in learner.incidents.quarantined
+                [
+                    one.offset_range.partition,
+                    list(one.offset_range.begin),
+                    list(one.offset_range.end),
+                    one.reason,
+                ]
+                for one in learner.quarantine.quarantined
             ],
             "watch": learner.watch.meta(),
             "counted": learner.figures.kept(),
@@ -124,8 +129,8 @@ def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]
     learner.applied = {int(one): tuple(cut) for one, cut in meta["applied"].items()}
     learner.accepted.cuts = dict(learner.applied)
     learner.durable = dict(learner.applied)
-    learner.incidents.quarantined = [
-        Quarantined(Span(partition, tuple(begin), tuple(end)), reason)
+    learner.quarantine.quarantined = [
+        Quarantined(OffsetRange(partition, tuple(begin), tuple(end)), reason)
         for partition, begin, end, reason in meta["quarantined"]
     ]
     learner.watch.restore(meta["watch"], arrays)

@@ -10,25 +10,25 @@ import numpy as np
 from freshrank.actors.alerts import AlertKind, Severity
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import (
-    Cut,
     Delta,
     Examples,
     Gradient,
+    OffsetRange,
     Progress,
-    Span,
+    SourceOffsets,
     Version,
 )
 from freshrank.actors.protocols import Differentiator, JsonValue
-from freshrank.learner.aggregation import Accepted, Pending, staleness, total
-from freshrank.learner.figures import LearnerFigures
-from freshrank.learner.guard import Guard
-from freshrank.learner.incidents import Incidents
-from freshrank.learner.models import Model
-from freshrank.learner.optimizers import Optimizer
-from freshrank.learner.trained import EVICTED_SHARE, Changed, Trained
-from freshrank.learner.validation import ProgressiveValidation
-from freshrank.learner.watch import Step, Verdict, Watch
-from freshrank.learner.weights import ModelWeights
+from freshrank.learner.evaluation.progressive import ProgressiveValidation
+from freshrank.learner.guard.bounds import Guard
+from freshrank.learner.guard.quarantine import Quarantine
+from freshrank.learner.guard.rollback import RollbackLog, Step, Verdict
+from freshrank.learner.metrics import LearnerFigures
+from freshrank.learner.models.base import Model
+from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.parameters.gradient_sum import Accepted, Pending, staleness, total
+from freshrank.learner.parameters.training_state import EVICTED_SHARE, Changed, TrainingState
+from freshrank.learner.parameters.weights import ModelWeights
 
 Differentiate = Callable[[Model, ModelWeights], Differentiator]
 
@@ -82,13 +82,13 @@ class Learner:
         self.model = model
         self.optimizer = optimizer
         self.settings = settings
-        self.watch = Watch(guard or Guard())
-        self.trained = Trained(model, optimizer, settings.max_rows)
+        self.watch = RollbackLog(guard or Guard())
+        self.trained = TrainingState(model, optimizer, settings.max_rows)
         self.differentiator = differentiate(model, self.weights) if differentiate else None
         self.accepted = Accepted()
-        self.applied: dict[int, Cut] = {}
-        self.durable: dict[int, Cut] = {}
-        self.incidents = Incidents()
+        self.applied: dict[int, SourceOffsets] = {}
+        self.durable: dict[int, SourceOffsets] = {}
+        self.quarantine = Quarantine()
         self.newest_event_ms = 0
         self.validation = ProgressiveValidation()
         self.figures = LearnerFigures()
@@ -118,24 +118,24 @@ class Learner:
         Examples are differentiated here, at the present weights. What the guard refuses counts
         as taken: offering it again would not mend it.
         """
-        span = work.span
-        if not self.accepted.fits(span):
+        offset_range = work.offset_range
+        if not self.accepted.fits(offset_range):
             self.figures.refused_out_of_turn += 1
-            return self._answer(span.partition, accepted=False)
+            return self._answer(offset_range.partition, accepted=False)
         gradient = self._gradient(work)
         lag = self._lag(gradient)
         if lag is None:
             self.figures.refused_stale += 1
-            return self._answer(span.partition, accepted=False, stale=True)
-        self.accepted.take(span)
+            return self._answer(offset_range.partition, accepted=False, stale=True)
+        self.accepted.take(offset_range)
         self.figures.count_lag(lag)
         if self._may_be_learned(gradient):
             self._pending.add(gradient, monotonic)
         else:
-            self._pending.add_without_examples(span)
+            self._pending.add_without_examples(offset_range)
             if not self._pending.examples and self._tripped is None:
                 self._drain()
-        return self._answer(span.partition, accepted=True)
+        return self._answer(offset_range.partition, accepted=True)
 
     def due_in_s(self, monotonic: float) -> float | None:
         """Seconds until a step is due (0: now); None while nothing waits to be learned."""
@@ -178,7 +178,7 @@ class Learner:
         """All present weights as one delta without a base."""
         if not self.weights.table.recount():
             message = "the learner's own rows were changed outside of a step"
-            self.incidents.add(AlertKind.WEIGHTS_DIFFER, Severity.ERROR, message)
+            self.quarantine.add(AlertKind.WEIGHTS_DIFFER, Severity.ERROR, message)
         return self._delta(None, self.trained.present(self.weights.table.keys), now_ms)
 
     def freeze(self) -> None:
@@ -195,7 +195,7 @@ class Learner:
             "pending_examples": self._pending.examples,
             "applied": {str(one): list(cut) for one, cut in sorted(self.applied.items())},
             "newest_event_ms": self.newest_event_ms,
-            "quarantined": [str(one) for one in self.incidents.quarantined],
+            "quarantined": [str(one) for one in self.quarantine.quarantined],
             **self.figures.status(monotonic),
             **self.validation.status(),
         }
@@ -221,8 +221,8 @@ class Learner:
     def _drain(self) -> Pending:
         """What is pending: from here on it counts as applied, and in the quality figures."""
         pending, self._pending = self._pending, Pending()
-        for span in pending.spans:
-            self.applied[span.partition] = span.end
+        for offset_range in pending.spans:
+            self.applied[offset_range.partition] = offset_range.end
         for one in pending.gradients:
             self.validation.add(one.labels, one.scores, one.reference_scores)
         return pending
@@ -239,14 +239,16 @@ class Learner:
         if not len(gradient):
             return False
         if trouble := self.watch.trouble_with(gradient):
-            self._refuse([gradient.span], trouble, len(gradient))
+            self._refuse([gradient.offset_range], trouble, len(gradient))
             return False
         verdict = self.watch.judge(gradient)
         if verdict is Verdict.WORSE:
             self._tripped = gradient
         elif verdict is Verdict.NORMAL:
-            message = f"the loss has stayed high and counts as normal from {gradient.span} on"
-            self.incidents.add(AlertKind.REGIME_ACCEPTED, Severity.ERROR, message)
+            message = (
+                f"the loss has stayed high and counts as normal from {gradient.offset_range} on"
+            )
+            self.quarantine.add(AlertKind.REGIME_ACCEPTED, Severity.ERROR, message)
         return verdict is not Verdict.WORSE
 
     def _go_back(self, trip: Gradient, now_ms: int) -> Delta | None:
@@ -259,11 +261,11 @@ class Learner:
         undone = sum(step.examples for step in steps)
         self.figures.count_trip(undone + pending.examples + len(trip), undone)
         good = steps[0].base if steps else self.version
-        since = [*(span for step in steps for span in step.spans), *pending.taught]
+        since = [*(offset_range for step in steps for offset_range in step.spans), *pending.taught]
         known = set(suspects)
-        unproven = [span for span in since if span not in known]
+        unproven = [offset_range for offset_range in since if offset_range not in known]
         refusals = {reason: suspects, f"not proven when {good} was restored": unproven}
-        self.incidents.refused(refusals, f"back at the weights of {good}")
+        self.quarantine.refused(refusals, f"back at the weights of {good}")
         if not steps:
             return None
         base = self._next_version()
@@ -277,9 +279,9 @@ class Learner:
         self.weights.version = Version(base.epoch, base.step + 1)
         return base
 
-    def _refuse(self, spans: list[Span], reason: str, examples: int) -> None:
+    def _refuse(self, spans: list[OffsetRange], reason: str, examples: int) -> None:
         self.figures.count_trip(examples)
-        self.incidents.refused({reason: spans})
+        self.quarantine.refused({reason: spans})
 
     def _delta(self, base: Version | None, changed: Changed, now_ms: int) -> Delta:
         return Delta(

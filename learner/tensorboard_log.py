@@ -12,8 +12,8 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from freshrank.actors.disk import Disk
 from freshrank.actors.protocols import JsonValue
+from freshrank.actors.snapshots.disk import Disk
 
 # What every reader looks for in the first record.
 _FILE_VERSION = "brain.Event:2"

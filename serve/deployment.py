@@ -15,9 +15,9 @@ from ray.serve.schema import LoggingConfig
 from starlette.applications import Starlette
 
 from freshrank.actors.errors import PartFailed
-from freshrank.serve.app import ServiceFactory, build_app
-from freshrank.serve.ingress import REPLICA_HANDLERS
-from freshrank.serve.service import ScoringService
+from freshrank.serve.http.app import ServiceFactory, build_app
+from freshrank.serve.http.fast_path import REPLICA_HANDLERS
+from freshrank.serve.scoring.service import ScoringService
 
 APP_NAME = "freshrank"
 

@@ -23,7 +23,9 @@ from naive import (
     user,
 )
 
-from freshrank.feature_actors.definitions import (
+from freshrank.feature_actors.aggregations.windows import Window
+from freshrank.feature_actors.state.entity_table import EntityTable
+from freshrank.feature_actors.views.feature_view import (
     Aggregate,
     Count,
     DecayedCount,
@@ -34,9 +36,7 @@ from freshrank.feature_actors.definitions import (
     TimeSince,
     col,
 )
-from freshrank.feature_actors.plan import FeatureBlock, FeaturePlan
-from freshrank.feature_actors.table import EntityTable
-from freshrank.feature_actors.windows import Window
+from freshrank.feature_actors.views.plan import FeatureBlock, FeaturePlan
 
 # Forty events of 32 half-lives ago weigh less than this together: with them, whether a counter is
 # there depends on the order of arrival.

@@ -12,11 +12,11 @@ from learning import MODELS, examples, random_weights
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Examples, Inputs
 from freshrank.learner.core import Learner, StepSettings
-from freshrank.learner.differentiator import CompiledDifferentiator
-from freshrank.learner.models import Model
-from freshrank.learner.optimizers import Adagrad
-from freshrank.learner.torch_models import TorchDifferentiator
-from freshrank.learner.weights import ModelWeights
+from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.gradients.torch_autograd import TorchDifferentiator
+from freshrank.learner.models.base import Model
+from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.parameters.weights import ModelWeights
 
 every = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
@@ -37,7 +37,7 @@ def test_both_agree(model: Model, case: str) -> None:
     compiled.freeze()
     torch.freeze()
     ours, theirs = compiled.gradient(work), torch.gradient(work)
-    assert (theirs.span, theirs.base) == (ours.span, ours.base)
+    assert (theirs.offset_range, theirs.base) == (ours.offset_range, ours.base)
     assert theirs.newest_event_ms == ours.newest_event_ms
     assert (theirs.keys == ours.keys).all()
     assert theirs.reference_scores is not None and ours.reference_scores is not None

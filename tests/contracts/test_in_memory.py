@@ -20,10 +20,15 @@ from batteries import (
 )
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.protocols import EventSource, RecordSink, SnapshotStore, StatusBoard
-from freshrank.actors.snapshots import FileSnapshots
-from freshrank.feature_actors.memory import BOARD_TTL_MS, MemoryBoard, MemorySnapshots, MemoryStore
-from freshrank.feature_actors.memory_log import MemoryLog, MemorySink, MemorySource
+from freshrank.actors.protocols import EventSource, RecordSink, SnapshotStore, StatusRegistry
+from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
+from freshrank.feature_actors.connectors.in_memory.stores import (
+    BOARD_TTL_MS,
+    MemorySnapshots,
+    MemoryStatusRegistry,
+    MemoryStore,
+)
 
 NOW_MS = 1_700_000_000_000
 
@@ -114,15 +119,15 @@ class TestMemoryStore(OnlineStoreBattery):
 
 class TestMemoryBoard(StatusBoardBattery):
     @pytest.fixture
-    def make(self) -> Callable[[], AbstractAsyncContextManager[StatusBoard]]:
-        return lambda: nullcontext(MemoryBoard(SystemClock()))
+    def make(self) -> Callable[[], AbstractAsyncContextManager[StatusRegistry]]:
+        return lambda: nullcontext(MemoryStatusRegistry(SystemClock()))
 
     def test_figures_of_a_silent_part_expire(self) -> None:
         clock = StoppedClock()
-        board = MemoryBoard(clock)
-        asyncio.run(board.post("gone", {"events": 1}))
+        status_registry = MemoryStatusRegistry(clock)
+        asyncio.run(status_registry.post("gone", {"events": 1}))
         clock.at_ms += BOARD_TTL_MS
-        assert asyncio.run(board.collect()) == {}
+        assert asyncio.run(status_registry.collect()) == {}
 
 
 class TestMemorySnapshots(SnapshotStoreBattery):

@@ -9,13 +9,18 @@ import pytest
 from learning import LAYOUT, MODELS, examples, inputs, random_weights
 
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.messages import Delta, Examples, InputLayout, Inputs, Span, Version
+from freshrank.actors.messages import Delta, Examples, InputLayout, Inputs, OffsetRange, Version
 from freshrank.learner.core import Learner, StepSettings
-from freshrank.learner.differentiator import CompiledDifferentiator
-from freshrank.learner.models import DeepFM, LogisticRegression, Model
-from freshrank.learner.optimizers import FTRL, SGD, Adagrad, Optimizer
-from freshrank.learner.validation import exact_auc
-from freshrank.learner.weights import ModelWeights
+from freshrank.learner.evaluation.metrics import exact_auc
+from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.models.base import Model
+from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.sgd import SGD
+from freshrank.learner.parameters.weights import ModelWeights
 
 every = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
@@ -51,7 +56,7 @@ def test_a_gradient_names_its_span_version_ids_and_scores(model: Model) -> None:
     weights, work = random_weights(model), examples(model.layout, 15, begin=30)
     differentiator = CompiledDifferentiator(model, weights)
     gradient = differentiator.gradient(work)
-    assert (gradient.span, gradient.base) == (Span(0, (30,), (45,)), Version(1, 0))
+    assert (gradient.offset_range, gradient.base) == (OffsetRange(0, (30,), (45,)), Version(1, 0))
     assert gradient.keys.tolist() == sorted(set(work.inputs.ids.ravel().tolist()) - {0})
     assert (gradient.labels == work.labels).all()
     assert (gradient.scores == weights.score(work.inputs)).all()
@@ -87,7 +92,7 @@ def test_gradients_of_parts_add_up_to_that_of_the_whole(model: Model) -> None:
     for part in (slice(0, 7), slice(7, 30)):
         one = differentiator.gradient(
             Examples(
-                work.span,
+                work.offset_range,
                 Inputs(work.inputs.dense[part], work.inputs.ids[part]),
                 work.labels[part],
                 work.event_times_ms[part],

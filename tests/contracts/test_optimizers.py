@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from freshrank.actors.messages import Floats
-from freshrank.learner.optimizers import FTRL, SGD, Adagrad, Optimizer
+from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.sgd import SGD
 
 OPTIMIZERS: list[Optimizer] = [
     SGD(0.05),

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from whole_system import WholeSystem
 
-from freshrank.deploy.apache_kafka import ApacheKafka, kafka_available
-from freshrank.deploy.brokers import Broker
-from freshrank.deploy.ray_environment import prepare
-from freshrank.deploy.redis_server import RedisServer
+from freshrank.deploy.cluster.ray_environment import prepare
+from freshrank.deploy.servers.apache_kafka import ApacheKafka, kafka_available
+from freshrank.deploy.servers.brokers import Broker
+from freshrank.deploy.servers.redis_server import RedisServer
 
 ROOT = Path(__file__).parent.parent.parent
 

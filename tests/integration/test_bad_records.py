@@ -12,23 +12,30 @@ from shard_world import FakeLearner
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.messages import RejectedRecord
-from freshrank.actors.snapshots import FileSnapshots
-from freshrank.benchmarks.fuzz_impressions import impressions
-from freshrank.benchmarks.fuzz_pipeline import Fate, Place, Sent, pipeline, unaccounted
-from freshrank.benchmarks.fuzz_records import LARGE, events
-from freshrank.deploy.brokers import Broker
-from freshrank.deploy.outside import side_topics
-from freshrank.deploy.pipeline import Pipeline
-from freshrank.feature_actors.actor import FeatureShard
-from freshrank.feature_actors.kafka_access import KafkaAccess
-from freshrank.feature_actors.kafka_sink import KafkaSink
-from freshrank.feature_actors.kafka_source import KafkaSource
-from freshrank.feature_actors.kafka_topics import ensure_topics
-from freshrank.feature_actors.labelling import Bounds
-from freshrank.feature_actors.online_store import RedisBoard, RedisStore
-from freshrank.feature_actors.shard import Shard
-from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings
-from freshrank.feature_actors.shard_status import totals
+from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.benchmarks.fuzz.impressions import impressions
+from freshrank.benchmarks.fuzz.records import LARGE, events
+from freshrank.benchmarks.workloads.record_accounting import (
+    Fate,
+    Place,
+    Sent,
+    pipeline,
+    unaccounted,
+)
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.servers.brokers import Broker
+from freshrank.deploy.servers.external import side_topics
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+from freshrank.feature_actors.connectors.kafka.source import KafkaSource
+from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
+from freshrank.feature_actors.connectors.redis.online_store import RedisStore
+from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
+from freshrank.feature_actors.partition.spec import Bounds
+from freshrank.feature_actors.shard.actor import FeatureShard
+from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
+from freshrank.feature_actors.shard.shard import Shard
+from freshrank.feature_actors.shard.status import totals
 
 PARTITIONS = 3
 # Seconds: ten times what it takes on two busy cores.
@@ -92,7 +99,10 @@ async def read_all(
     """Run a shard until it has read so many records; gives its counters."""
     sink = KafkaSink(kafka)
     await sink.start()
-    store, board = RedisStore(redis_url, made.name), RedisBoard(redis_url, made.name)
+    store, status_registry = (
+        RedisStore(redis_url, made.name),
+        RedisStatusRegistry(redis_url, made.name),
+    )
     ports = ShardPorts(
         source=KafkaSource(kafka),
         sink=sink,
@@ -101,12 +111,12 @@ async def read_all(
         differentiator=None,
         weights=None,
         snapshots=FileSnapshots(folder),
-        board=board,
+        status_registry=status_registry,
         clock=SystemClock(),
     )
     settings = ShardSettings(snapshot_interval_s=0.5)
     shard = Shard(
-        made.recipe(Bounds(entities=1_000, event_ids=100_000)), range(PARTITIONS), ports, settings
+        made.spec(Bounds(entities=1_000, event_ids=100_000)), range(PARTITIONS), ports, settings
     )
     actor = FeatureShard(shard)
     await actor.start()
@@ -119,14 +129,14 @@ async def read_all(
     await actor.stop()
     await sink.stop()
     await store.close()
-    await board.close()
+    await status_registry.close()
     return {name: int(str(value)) for name, value in totals(shard.states).items()}
 
 
 def _done(shard: Shard, records: int) -> bool:
     """Whether it has read so many, and written down those that are no use."""
     read = sum(sum(state.cut) for state in shard.states.values())
-    return read >= records and not any(shard._out.rejects._waiting.values())
+    return read >= records and not any(shard._out.dead_letters._waiting.values())
 
 
 def test_every_record_is_taken_by_a_rule_or_lies_in_a_side_topic_with_reason_and_origin(

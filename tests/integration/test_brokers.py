@@ -13,10 +13,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.deploy import apache_kafka
-from freshrank.deploy.apache_kafka import ApacheKafka, find_java, kafka_available
-from freshrank.deploy.brokers import Broker, EmbeddedBroker, GivenBroker, open_broker
-from freshrank.deploy.processes import free_port
+from freshrank.deploy.servers import apache_kafka
+from freshrank.deploy.servers.apache_kafka import ApacheKafka, find_java, kafka_available
+from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker, GivenBroker, open_broker
+from freshrank.deploy.servers.processes import free_port
 
 TOPICS = {"behaviour": 3, "impressions": 2}
 

@@ -7,8 +7,8 @@ import os
 import pytest
 from rich.console import Console
 
-from freshrank.benchmarks.chaos import figures, survive
-from freshrank.benchmarks.faults import Fault
+from freshrank.benchmarks.chaos.bench import figures, survive
+from freshrank.benchmarks.chaos.fault_plan import Fault
 from freshrank.benchmarks.registry import BenchOptions
 
 

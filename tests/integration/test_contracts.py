@@ -20,13 +20,14 @@ from batteries import (
 )
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.protocols import EventSource, RecordSink, StatusBoard
-from freshrank.deploy.brokers import Broker, EmbeddedBroker
-from freshrank.feature_actors.kafka_access import KafkaAccess
-from freshrank.feature_actors.kafka_sink import KafkaSink
-from freshrank.feature_actors.kafka_source import KafkaSource
-from freshrank.feature_actors.kafka_topics import ensure_topics, partition_count
-from freshrank.feature_actors.online_store import RedisBoard, RedisStore
+from freshrank.actors.protocols import EventSource, RecordSink, StatusRegistry
+from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+from freshrank.feature_actors.connectors.kafka.source import KafkaSource
+from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
+from freshrank.feature_actors.connectors.redis.online_store import RedisStore
+from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
 
 
 class KafkaLogWorld:
@@ -239,11 +240,11 @@ class TestRedisBoard(StatusBoardBattery):
     @pytest.fixture
     def make(
         self, redis_url: str, fresh_name: str
-    ) -> Callable[[], AbstractAsyncContextManager[StatusBoard]]:
+    ) -> Callable[[], AbstractAsyncContextManager[StatusRegistry]]:
         @asynccontextmanager
-        async def board() -> AsyncIterator[StatusBoard]:
-            made = RedisBoard(redis_url, fresh_name)
+        async def status_registry() -> AsyncIterator[StatusRegistry]:
+            made = RedisStatusRegistry(redis_url, fresh_name)
             yield made
             await made.close()
 
-        return board
+        return status_registry

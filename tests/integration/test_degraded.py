@@ -11,7 +11,7 @@ from typing import Any
 from whole_system import SHOW, WholeSystem, until
 
 from freshrank.actors.messages import Version
-from freshrank.deploy.brokers import Broker
+from freshrank.deploy.servers.brokers import Broker
 
 # Seconds for Ray to start a process again, with all that it imports, on two busy cores.
 RESTART_S = 90.0

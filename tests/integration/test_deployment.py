@@ -16,8 +16,8 @@ from ray import serve
 from serving import ReplicaFactory
 from sockets import open_sockets, open_sockets_until, processes_of
 
-from freshrank.deploy.brokers import Broker, EmbeddedBroker
-from freshrank.deploy.processes import free_port
+from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker
+from freshrank.deploy.servers.processes import free_port
 from freshrank.serve import deployment
 from freshrank.serve.deployment import ReplicaOptions
 

@@ -17,7 +17,7 @@ from small_disk import fill, free, small_disk
 from whole_system import SHOW, WholeSystem, until
 
 from freshrank.actors.messages import Version
-from freshrank.deploy.brokers import Broker
+from freshrank.deploy.servers.brokers import Broker
 
 # What each part calls the writing of its state in its health.
 STATES = {"shard-0": "snapshots", "learner": "checkpoints"}

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from whole_system import until
 
-from freshrank.deploy.processes import free_port, listens
-from freshrank.serve.haproxy import private_haproxy
+from freshrank.deploy.servers.processes import free_port, listens
+from freshrank.serve.proxy.haproxy_settings import private_haproxy
 
 # Ray's sections; what begins with /app is for an application, the rest for nobody.
 CONFIGURATION = """\

@@ -16,8 +16,8 @@ import pytest
 from sockets import open_sockets
 from whole_system import until
 
-from freshrank.deploy.processes import free_port
-from freshrank.serve.haproxy import private_haproxy
+from freshrank.deploy.servers.processes import free_port
+from freshrank.serve.proxy.haproxy_settings import private_haproxy
 
 # Seconds until the kernel has killed it: milliseconds on an idle machine.
 SOON_S = 5.0

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from whole_system import until
 
-from freshrank.deploy.processes import free_port, listens
-from freshrank.serve.haproxy import haproxy_environment, private_haproxy
+from freshrank.deploy.servers.processes import free_port, listens
+from freshrank.serve.proxy.haproxy_settings import haproxy_environment, private_haproxy
 
 PATIENCE_S = 10.0
 CLIENTS = 8

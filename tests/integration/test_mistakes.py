@@ -14,18 +14,20 @@ from mistakes import MISTAKES, RIGHT, Mistake
 from small_disk import fill, free, small_disk
 
 from freshrank.actors.errors import PartFailed, Unavailable
-from freshrank.actors.snapshots import FileSnapshots
-from freshrank.deploy import assembly, cli, commands, topology
-from freshrank.deploy.brokers import Broker
-from freshrank.deploy.pipeline_file import PipelineFile
-from freshrank.deploy.processes import Child, ask, free_port
-from freshrank.deploy.redis_server import find_redis
-from freshrank.deploy.settings import LearnerSettings
-from freshrank.deploy.state_folder import LEARNER, SHARDS, StateFolder
-from freshrank.feature_actors.kafka_access import KafkaAccess
-from freshrank.feature_actors.kafka_topics import ensure_topics
-from freshrank.feature_actors.labelling import Bounds
-from freshrank.feature_actors.partition import PartitionState
+from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.deploy import cli, topology
+from freshrank.deploy.commands import run_options as commands
+from freshrank.deploy.config.settings import LearnerSettings
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.servers.brokers import Broker
+from freshrank.deploy.servers.processes import Child, ask, free_port
+from freshrank.deploy.servers.redis_server import find_redis
+from freshrank.deploy.state.state_folder import LEARNER, SHARDS, StateFolder
+from freshrank.deploy.wiring import assembly
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.partition.spec import Bounds
 from freshrank.learner import checkpoints
 
 PASSWORD = "hunter2-and-more"
@@ -306,7 +308,7 @@ def test_a_pipeline_that_has_changed_since_its_state_was_made(
     folder = Path(".freshrank/songs")
     learned(folder, "apache")
     pipeline = PipelineFile.read(Path("pipeline.py")).load()
-    shard = PartitionState(pipeline.recipe(Bounds(10, 10)), 0).snapshot()
+    shard = PartitionState(pipeline.spec(Bounds(10, 10)), 0).snapshot()
     FileSnapshots(folder / SHARDS).save("partition-0", shard.pieces())
     taken = checkpoints.take(assembly.learner(pipeline, LearnerSettings()))
     FileSnapshots(folder / LEARNER).save(checkpoints.NAME, taken.pieces())

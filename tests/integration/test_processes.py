@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from freshrank.actors.errors import Unavailable
-from freshrank.deploy.processes import Child, ask, children_apart, free_port, listens
+from freshrank.deploy.servers.processes import Child, ask, children_apart, free_port, listens
 
 SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
 STUBBORN = [
@@ -90,7 +90,8 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_child_is_gone_when_its_parent_was_killed(how: signal.Signals, tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from freshrank.deploy.processes import Child\n"
+        "import sys, time; from pathlib import Path\n"
+        "from freshrank.deploy.servers.processes import Child\n"
         f"child = Child('sleeper', {STUBBORN!r}, Path(sys.argv[1]))\n"
         "child.wait_until(lambda: 'up' in child.output(), 20)\n"
         "print(child.pid, flush=True); time.sleep(60)"

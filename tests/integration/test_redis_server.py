@@ -10,9 +10,9 @@ import pytest
 import redis.asyncio
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.deploy import redis_server
-from freshrank.deploy.processes import free_port
-from freshrank.deploy.redis_server import RedisServer, find_redis
+from freshrank.deploy.servers import redis_server
+from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.servers.redis_server import RedisServer, find_redis
 
 
 async def configured(url: str, name: str) -> str | None:

@@ -10,9 +10,9 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from freshrank.actors.errors import BadRecord, Unavailable
-from freshrank.deploy.brokers import Broker
-from freshrank.feature_actors.kafka_access import KafkaAccess
-from freshrank.feature_actors.kafka_sink import KafkaSink
+from freshrank.deploy.servers.brokers import Broker
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 
 # Seconds: ten times what it takes on two busy cores.
 PATIENCE_S = 60.0

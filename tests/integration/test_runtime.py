@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 
 from freshrank.actors.errors import Gone, PartFailed, StaleParameters, Unavailable
-from freshrank.actors.messages import Delta, Examples, Gradient, Inputs, Progress, Span, Version
+from freshrank.actors.messages import (
+    Delta,
+    Examples,
+    Gradient,
+    Inputs,
+    OffsetRange,
+    Progress,
+    Version,
+)
 from freshrank.actors.runtime import (
     ActorOptions,
-    Box,
-    Boxes,
+    BoxedDelta,
+    ObjectRefCache,
     RemoteActor,
     RemoteLearner,
     RemoteRole,
@@ -58,7 +66,7 @@ class FakeLearner:
     """What a learner's host is to the adapters."""
 
     def __init__(self, width: int) -> None:
-        self._boxes = Boxes()
+        self._boxes = ObjectRefCache()
         self._source = Source(width)
 
     async def pid(self) -> int:
@@ -74,7 +82,7 @@ class FakeLearner:
 
     async def newer_than(
         self, version: Version | None, timeout_s: float, refused: Version | None = None
-    ) -> list[Box]:
+    ) -> list[BoxedDelta]:
         deltas = await self._source.newer_than(version, timeout_s, refused)
         return self._boxes.pack(deltas, anew=refused is not None)
 
@@ -110,7 +118,7 @@ def test_a_delta_arrives_whole_however_it_travels(width: int) -> None:
 def test_errors_of_ours_arrive_as_themselves_and_others_as_part_failed() -> None:
     learner = RemoteLearner(start("learner-errors", 3), TIMEOUT_S)
     work = Examples(
-        span=Span(0, (0,), (1,)),
+        offset_range=OffsetRange(0, (0,), (1,)),
         inputs=Inputs(np.zeros((1, 1), dtype=np.float32), np.zeros((1, 0), dtype=np.int64)),
         labels=np.ones(1, dtype=np.float32),
         event_times_ms=np.zeros(1, dtype=np.int64),

@@ -20,19 +20,20 @@ import pytest
 from sockets import command_lines, open_sockets_until, processes_of
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.deploy import apache_kafka
-from freshrank.deploy.apache_kafka import ApacheKafka
-from freshrank.deploy.brokers import Broker
-from freshrank.deploy.outside import Outside
-from freshrank.deploy.processes import Child, ask, free_port
-from freshrank.deploy.redis_server import RedisServer, find_redis
-from freshrank.deploy.settings import Settings
-from freshrank.feature_actors.kafka_access import KafkaAccess
-from freshrank.feature_actors.kafka_security import KafkaSecurity
-from freshrank.feature_actors.kafka_sink import KafkaSink
-from freshrank.feature_actors.kafka_source import KafkaSource
-from freshrank.feature_actors.kafka_topics import ensure_topics, partition_count
-from freshrank.feature_actors.online_store import RedisBoard, RedisStore
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.servers import apache_kafka
+from freshrank.deploy.servers.apache_kafka import ApacheKafka
+from freshrank.deploy.servers.brokers import Broker
+from freshrank.deploy.servers.external import Outside
+from freshrank.deploy.servers.processes import Child, ask, free_port
+from freshrank.deploy.servers.redis_server import RedisServer, find_redis
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.security import KafkaSecurity
+from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+from freshrank.feature_actors.connectors.kafka.source import KafkaSource
+from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
+from freshrank.feature_actors.connectors.redis.online_store import RedisStore
+from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
 
 SECRET, WRONG = "zaunkoenig-right", "zaunkoenig-wrong"
 # What no text may contain.
@@ -125,10 +126,10 @@ def test_a_redis_is_used_with_its_password(guarded_redis: int) -> None:
     async def use() -> None:
         url = redis_address(guarded_redis, SECRET)
         await Outside(_Nothing(), RedisServer(url)).start()
-        board = RedisBoard(url, "secrets")
-        await board.post("learner", {"version": "1.1"})
-        assert await board.collect() == {"learner": {"version": "1.1"}}
-        await board.close()
+        status_registry = RedisStatusRegistry(url, "secrets")
+        await status_registry.post("learner", {"version": "1.1"})
+        assert await status_registry.collect() == {"learner": {"version": "1.1"}}
+        await status_registry.close()
 
     asyncio.run(use())
 

@@ -10,30 +10,31 @@ from pathlib import Path
 import msgspec
 import redis
 from shard_world import PARTITIONS, FakeLearner, features
-from small_shop import Event, impression, recipe
+from small_shop import Event, impression, spec
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.snapshots import FileSnapshots
-from freshrank.deploy.brokers import Broker
-from freshrank.feature_actors.actor import FeatureShard
-from freshrank.feature_actors.kafka_access import KafkaAccess
-from freshrank.feature_actors.kafka_sink import KafkaSink
-from freshrank.feature_actors.kafka_source import KafkaSource
-from freshrank.feature_actors.kafka_topics import ensure_topics
-from freshrank.feature_actors.online_store import RedisBoard, RedisStore
-from freshrank.feature_actors.shard import Shard
-from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings
+from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.deploy.servers.brokers import Broker
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+from freshrank.feature_actors.connectors.kafka.source import KafkaSource
+from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
+from freshrank.feature_actors.connectors.redis.online_store import RedisStore
+from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
+from freshrank.feature_actors.shard.actor import FeatureShard
+from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
+from freshrank.feature_actors.shard.shard import Shard
 
 USERS = 20
 
 
-class Site:
+class ClusterSpec:
     """Topics of its own, and what outlives a shard."""
 
     def __init__(self, kafka: KafkaAccess, redis_url: str, name: str, folder: Path) -> None:
         self.kafka, self.redis_url, self.name = kafka, redis_url, name
         self.topics = (f"{name}.events", f"{name}.shown")
-        self.recipe = replace(recipe(), topics=self.topics)
+        self.spec = replace(spec(), topics=self.topics)
         self.learner = FakeLearner()
         self.snapshots = FileSnapshots(folder)
         self.clock = SystemClock()
@@ -45,8 +46,11 @@ class Site:
         await ensure_topics(self.kafka, [*self.topics, *useless], PARTITIONS)
         await self.sink.start()
 
-    def shard(self) -> tuple[Shard, RedisStore, RedisBoard]:
-        store, board = RedisStore(self.redis_url, self.name), RedisBoard(self.redis_url, self.name)
+    def shard(self) -> tuple[Shard, RedisStore, RedisStatusRegistry]:
+        store, status_registry = (
+            RedisStore(self.redis_url, self.name),
+            RedisStatusRegistry(self.redis_url, self.name),
+        )
         ports = ShardPorts(
             source=KafkaSource(self.kafka),
             sink=self.sink,
@@ -55,18 +59,18 @@ class Site:
             differentiator=None,
             weights=None,
             snapshots=self.snapshots,
-            board=board,
+            status_registry=status_registry,
             clock=self.clock,
         )
         settings = ShardSettings(snapshot_interval_s=0.3)
-        return Shard(self.recipe, range(PARTITIONS), ports, settings), store, board
+        return Shard(self.spec, range(PARTITIONS), ports, settings), store, status_registry
 
     async def shop(self, count: int) -> None:
         """Show each user an item, which they order at once; now and then a broken record."""
         for _ in range(count):
             number, self.written = self.written, self.written + 1
             who, now = f"u{number % USERS}", self.clock.now_ms()
-            shown = impression(self.recipe, who, [number + 1], 0, number)
+            shown = impression(self.spec, who, [number + 1], 0, number)
             at = msgspec.msgpack.decode(shown)
             at[2] = now
             ordered = Event(f"e{number}", who, "order", number + 1, 1.0, now)
@@ -77,7 +81,7 @@ class Site:
     def stored(self) -> dict[str, bytes]:
         with redis.Redis.from_url(self.redis_url) as client:
             names = [f"u{n}" for n in range(USERS)]
-            rows = client.mget([self.recipe.row_key(name) for name in names])
+            rows = client.mget([self.spec.row_key(name) for name in names])
         return {name: row for name, row in zip(names, rows, strict=True) if row is not None}
 
 
@@ -92,30 +96,30 @@ async def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> No
 def test_rows_and_examples_survive_a_stop_a_kill_and_an_emptied_store(
     kafka: Broker, redis_url: str, fresh_name: str, tmp_path: Path
 ) -> None:
-    site = Site(KafkaAccess(kafka.bootstrap), redis_url, fresh_name, tmp_path)
+    cluster = ClusterSpec(KafkaAccess(kafka.bootstrap), redis_url, fresh_name, tmp_path)
 
     async def life(count: int, end: Callable[[FeatureShard, Shard], Awaitable[None]]) -> None:
-        shard, store, board = site.shard()
+        shard, store, status_registry = cluster.shard()
         actor = FeatureShard(shard)
         await actor.start()
-        await site.shop(count)
-        await wait_for(lambda: len(site.learner.examples()) == site.written)
-        await wait_for(lambda: site.stored() == features(shard))
+        await cluster.shop(count)
+        await wait_for(lambda: len(cluster.learner.examples()) == cluster.written)
+        await wait_for(lambda: cluster.stored() == features(shard))
         await actor.ping()
         assert (await actor.status())["health"] == {}
         await end(actor, shard)
         await store.close()
-        await board.close()
+        await status_registry.close()
 
     async def test() -> None:
-        await site.start()
+        await cluster.start()
         await life(50, lambda actor, shard: actor.stop())
-        await site.shop(30)  # while nobody reads
+        await cluster.shop(30)  # while nobody reads
         await life(20, kill)
-        site.learner.checkpoint()
-        await site.shop(10)
+        cluster.learner.checkpoint()
+        await cluster.shop(10)
         await life(40, flush)
-        await site.sink.stop()
+        await cluster.sink.stop()
 
     async def kill(actor: FeatureShard, shard: Shard) -> None:
         for task in actor._tasks:
@@ -126,8 +130,8 @@ def test_rows_and_examples_survive_a_stop_a_kill_and_an_emptied_store(
     async def flush(actor: FeatureShard, shard: Shard) -> None:
         with redis.Redis.from_url(redis_url) as client:
             client.flushall()
-        await wait_for(lambda: site.stored() == features(shard))
-        assert set(site.learner.examples().values()) == {1}
+        await wait_for(lambda: cluster.stored() == features(shard))
+        assert set(cluster.learner.examples().values()) == {1}
         assert sum(state.counters.dead for state in shard.states.values()) >= 5
         await actor.stop()
 

@@ -12,10 +12,10 @@ import pytest
 import uvicorn
 from serving import ReplicaUnderTest
 
-from freshrank.serve import app as app_module
-from freshrank.serve.app import build_app
-from freshrank.serve.schema import Limits
-from freshrank.serve.service import ScoringService
+from freshrank.serve.api.requests import Limits
+from freshrank.serve.http import routes
+from freshrank.serve.http.app import build_app
+from freshrank.serve.scoring.service import ScoringService
 
 # Seconds that a body may take here: the real bound would only make the tests slow.
 BODY_DEADLINE_S = 0.5
@@ -29,7 +29,7 @@ BODY = {"user": "u", "candidates": [{"item_id": 1, "note": "n", "price": 1.0}]}
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The application in the server that Serve's replicas run it in."""
-    monkeypatch.setattr(app_module, "_BODY_DEADLINE_S", BODY_DEADLINE_S)
+    monkeypatch.setattr(routes, "BODY_DEADLINE_S", BODY_DEADLINE_S)
     replica = ReplicaUnderTest(Limits(requests=PLACES))
 
     async def made() -> ScoringService:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from freshrank.actors.errors import ConfigError
-from freshrank.deploy.state_folder import StateFolder
+from freshrank.deploy.state.state_folder import StateFolder
 
 # Holds the folder, and has started a program that outlives it.
 _HOLDER = """

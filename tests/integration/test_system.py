@@ -10,9 +10,9 @@ import redis
 from whole_system import SHOW, WholeSystem, until
 
 from freshrank.actors.impressions import decode_impression
-from freshrank.actors.messages import Version, covers
-from freshrank.feature_actors.kafka_access import KafkaAccess
-from freshrank.feature_actors.kafka_sink import KafkaSink
+from freshrank.actors.messages import Version, dominates
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 
 
 def test_an_event_by_rest_reaches_the_features_and_a_score(system: WholeSystem) -> None:
@@ -73,7 +73,7 @@ def test_a_stop_is_in_order_and_a_second_start_goes_on(system: WholeSystem) -> N
     assert after["features"]["spend_7d"] == before["features"]["spend_7d"]
     assert recent(after) == {5}
     resumed = system.get("/v1/model")["applied"]
-    assert all(covers(resumed[partition], cut) for partition, cut in applied.items())
+    assert all(dominates(resumed[partition], cut) for partition, cut in applied.items())
     _, newer = system.event("regular", "click", item=6)
     assert recent(system.features_with("regular", newer)) == {5, 6}
     system.score("regular", show=SHOW)
@@ -91,7 +91,7 @@ def recent(answer: Any) -> set[int]:
 def version_with(system: WholeSystem, partition: int, cut: tuple[int, int]) -> Version | None:
     model = system.get("/v1/model")
     reached = model["applied"].get(str(partition), [0, 0])
-    return Version.parse(model["version"]) if covers(tuple(reached), cut) else None
+    return Version.parse(model["version"]) if dominates(tuple(reached), cut) else None
 
 
 def impression_of(system: WholeSystem, request_id: str) -> tuple[int, int] | None:

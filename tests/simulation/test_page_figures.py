@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from freshrank.actors.clock import SystemClock
-from freshrank.benchmarks.crash_stream import recorded, shop
-from freshrank.deploy.local import LocalSystem, World
-from freshrank.deploy.settings import Settings
-from freshrank.serve import page
+from freshrank.benchmarks.crashes.recorded_stream import recorded, shop
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.wiring.local import LocalSystem, World
+from freshrank.serve.http import page
 
 # Every tile as `Tile.write` reads it: its lines, the text below, the reason where there is none.
 SHOWN = """

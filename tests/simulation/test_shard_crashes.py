@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_world import Applied, Crash, World, features, run
-from small_shop import LABELLED, recipe
+from small_shop import LABELLED, spec
 
 from freshrank.actors.errors import Unavailable
 
@@ -43,7 +43,7 @@ def undisturbed(labelled: bool = False) -> End:
     found: list[End] = []
 
     async def test() -> None:
-        world = World(recipe(LABELLED) if labelled else None)
+        world = World(spec(LABELLED) if labelled else None)
         world.fill(SECONDS)
         found.append(await finish(world))
 
@@ -157,7 +157,7 @@ def test_shard_and_learner_may_crash_again_and_again(joined_end: End, plan: list
 def test_events_with_labels_of_their_own_are_learned_once_whoever_crashes(
     labelled_end: End, plan: list[Episode]
 ) -> None:
-    run(lambda: crash_and_compare(World(recipe(LABELLED)), plan, labelled_end))
+    run(lambda: crash_and_compare(World(spec(LABELLED)), plan, labelled_end))
 
 
 @settings(deadline=None, max_examples=25)

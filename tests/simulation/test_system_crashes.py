@@ -12,24 +12,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freshrank.actors.disk import Piece
 from freshrank.actors.errors import ChecksumMismatch
-from freshrank.actors.follower import Follower
-from freshrank.actors.messages import Delta, Span, Version
-from freshrank.actors.snapshots import Array
-from freshrank.benchmarks import crashes
-from freshrank.benchmarks.crash_ledger import End
-from freshrank.benchmarks.crash_steps import Place, Process, replaced, running
-from freshrank.benchmarks.crashes import Run, Verdict, check, undisturbed
-from freshrank.feature_actors.frozen import Frozen
-from freshrank.feature_actors.lock_step import Cells, Turn
-from freshrank.feature_actors.partition import PartitionState
-from freshrank.feature_actors.snapshot import Snapshot
+from freshrank.actors.messages import Delta, OffsetRange, Version
+from freshrank.actors.parameters.follower import Follower
+from freshrank.actors.snapshots.disk import Piece
+from freshrank.actors.snapshots.file_format import Array
+from freshrank.actors.snapshots.frozen import StateView
+from freshrank.benchmarks.crashes import bench as crashes
+from freshrank.benchmarks.crashes.bench import Run, Verdict, check, undisturbed
+from freshrank.benchmarks.crashes.crash_points import Place, Process, replaced, running
+from freshrank.benchmarks.crashes.expected import End
+from freshrank.deploy.wiring.lock_step import Cells, Turn
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.partition.snapshot import Snapshot
 from freshrank.learner import checkpoints
-from freshrank.learner.aggregation import Accepted
 from freshrank.learner.checkpoints import Checkpoint
 from freshrank.learner.core import Learner
-from freshrank.learner.weights import ModelWeights
+from freshrank.learner.parameters.gradient_sum import Accepted
+from freshrank.learner.parameters.weights import ModelWeights
 
 # Of each way to run, beside all single places: `freshrank bench crashes` runs many more.
 PAIRS = 60
@@ -91,7 +91,7 @@ Fault: TypeAlias = list[tuple[type | ModuleType, str, Callable[..., Any]]]
 def offset_before_state() -> Fault:
     """The cut is saved, and the state that goes with it only the next time."""
     original = Snapshot.pieces
-    before: dict[Any, dict[str, Frozen]] = {}
+    before: dict[Any, dict[str, StateView]] = {}
 
     def pieces(snapshot: Snapshot) -> Iterator[Piece]:
         state = ("table", "dedup", "joiner")
@@ -103,7 +103,7 @@ def offset_before_state() -> Fault:
     return [(Snapshot, "pieces", pieces)]
 
 
-def copied(arrays: dict[str, Array]) -> Frozen:
+def copied(arrays: dict[str, Array]) -> StateView:
     """`arrays`, whatever becomes of the memory that they are in."""
     own = {name: array.copy() for name, array in arrays.items()}
     return lambda: own
@@ -169,8 +169,8 @@ def gradient_twice() -> Fault:
 def gap_taken() -> Fault:
     """A learner that knows nothing of a partition takes any span of it for the first."""
 
-    def fits(accepted: Accepted, span: Span) -> bool:
-        return accepted.cuts.get(span.partition, span.begin) == span.begin
+    def fits(accepted: Accepted, offset_range: OffsetRange) -> bool:
+        return accepted.cuts.get(offset_range.partition, offset_range.begin) == offset_range.begin
 
     return [(Accepted, "fits", fits)]
 

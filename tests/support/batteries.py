@@ -19,7 +19,7 @@ from freshrank.actors.protocols import (
     OnlineStore,
     RecordSink,
     SnapshotStore,
-    StatusBoard,
+    StatusRegistry,
     WriteOutcome,
 )
 
@@ -380,15 +380,15 @@ class StatusBoardBattery:
     """Needs the fixture `make`: a board for the running loop."""
 
     def test_the_newest_figures_of_each_part_are_collected(
-        self, make: Callable[[], AbstractAsyncContextManager[StatusBoard]]
+        self, make: Callable[[], AbstractAsyncContextManager[StatusRegistry]]
     ) -> None:
         async def test() -> None:
-            async with make() as board:
-                assert await board.collect() == {}
-                await board.post("shard-0", {"events": 1, "lag": {"0": [1, 2]}})
-                await board.post("shard-0", {"events": 2, "health": None})
-                await board.post("learner", {"version": "1.2"})
-                assert await board.collect() == {
+            async with make() as status_registry:
+                assert await status_registry.collect() == {}
+                await status_registry.post("shard-0", {"events": 1, "lag": {"0": [1, 2]}})
+                await status_registry.post("shard-0", {"events": 2, "health": None})
+                await status_registry.post("learner", {"version": "1.2"})
+                assert await status_registry.collect() == {
                     "shard-0": {"events": 2, "health": None},
                     "learner": {"version": "1.2"},
                 }

@@ -8,7 +8,7 @@ from unittest import mock
 import numpy as np
 import safetensors.numpy
 
-from freshrank.actors.snapshots import pack
+from freshrank.actors.snapshots.file_format import pack
 
 
 def damaged(payload: bytes, kind: str, fingerprint: str) -> Iterator[tuple[str, bytes]]:
@@ -21,6 +21,6 @@ def damaged(payload: bytes, kind: str, fingerprint: str) -> Iterator[tuple[str, 
     yield "zeros", bytes(len(payload))
     yield "foreign", safetensors.numpy.save({"rows": np.zeros(3)})
     yield "of another kind", b"".join(pack("other", fingerprint, {}, {}))
-    with mock.patch("freshrank.actors.snapshots.FORMAT", 1_000):
+    with mock.patch("freshrank.actors.snapshots.file_format.FORMAT", 1_000):
         newer = b"".join(pack(kind, fingerprint, {}, {}))
     yield "newer", newer

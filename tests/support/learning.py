@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 
 from freshrank.actors.messages import (
-    Cut,
     Delta,
     Examples,
     Floats,
@@ -17,12 +16,15 @@ from freshrank.actors.messages import (
     InputLayout,
     Inputs,
     Ints,
-    Span,
+    OffsetRange,
+    SourceOffsets,
     Version,
 )
-from freshrank.actors.protocols import Kept
-from freshrank.learner.models import DeepFM, LogisticRegression, Model
-from freshrank.learner.weights import ModelWeights
+from freshrank.actors.protocols import StoredSnapshot
+from freshrank.learner.models.base import Model
+from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.parameters.weights import ModelWeights
 
 LAYOUT = InputLayout(("price", "views"), (IdField("user"), IdField("item"), IdField("recent", 3)))
 NO_DENSE = InputLayout((), (IdField("item"),))
@@ -54,7 +56,7 @@ def examples(
     random = np.random.default_rng(seed + 1)
     odds = np.where(given.ids[:, 0] // 7919 % 2 == 1, 0.9, 0.1)
     return Examples(
-        Span(partition, (begin,), (begin + rows,)),
+        OffsetRange(partition, (begin,), (begin + rows,)),
         given,
         (random.random(rows) < odds).astype(np.float32),
         1_000 + np.arange(begin, begin + rows),
@@ -73,7 +75,7 @@ def gradient(
     """A gradient for `LogisticRegression` on `NO_DENSE` with one example a record."""
     rows = end - begin
     return Gradient(
-        span=Span(partition, (begin,), (end,)),
+        offset_range=OffsetRange(partition, (begin,), (end,)),
         base=base,
         dense=np.full(1, value, np.float32),
         keys=np.array(keys, np.int64),
@@ -91,7 +93,7 @@ def delta(
     rows: dict[int, float] | None = None,
     *,
     evicted: tuple[int, ...] = (),
-    applied: dict[int, Cut] | None = None,
+    applied: dict[int, SourceOffsets] | None = None,
     created_ms: int = 0,
 ) -> Delta:
     """A delta for `LogisticRegression` on `NO_DENSE`."""
@@ -160,9 +162,9 @@ class Files:
         self.payloads.insert(0, b"".join(pieces))
         return len(self.payloads[0])
 
-    def candidates(self, name: str) -> list[Kept]:
+    def candidates(self, name: str) -> list[StoredSnapshot]:
         assert name == "learner"
         return [
-            Kept(f"file {number}", partial(bytes, payload))
+            StoredSnapshot(f"file {number}", partial(bytes, payload))
             for number, payload in enumerate(self.payloads)
         ]

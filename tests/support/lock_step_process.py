@@ -11,11 +11,12 @@ import numpy as np
 from shard_world import features
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.snapshots import FileSnapshots, unpack
-from freshrank.benchmarks.crash_stream import recorded, shop
-from freshrank.deploy.local import LocalSystem, World
-from freshrank.deploy.settings import Settings
-from freshrank.deploy.state_folder import LEARNER, SHARDS
+from freshrank.actors.snapshots.file_format import unpack
+from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.benchmarks.crashes.recorded_stream import recorded, shop
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.state.state_folder import LEARNER, SHARDS
+from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.learner.checkpoints import NAME
 
 # Of the recorded stream: some 180 steps.

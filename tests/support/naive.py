@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
-from freshrank.actors.hashing import hash_ints, hash_text
-from freshrank.actors.snapshots import Array
-from freshrank.feature_actors.columns import Columns
-from freshrank.feature_actors.definitions import Entity, Stream
-from freshrank.feature_actors.table import EntityTable
-from freshrank.feature_actors.windows import Window
+from freshrank.actors.kernels.hashing import hash_ints, hash_text
+from freshrank.actors.snapshots.file_format import Array
+from freshrank.feature_actors.aggregations.windows import Window
+from freshrank.feature_actors.state.entity_table import EntityTable
+from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.stream import Entity, Stream
 
 START_MS = 1_700_000_000_000
 

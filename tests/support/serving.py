@@ -14,14 +14,14 @@ import numpy as np
 
 from freshrank.actors.clock import Clock, SystemClock
 from freshrank.actors.errors import BadRecord, StaleParameters, Unavailable
-from freshrank.actors.messages import Cut, Floats, Inputs, Ints, Version
+from freshrank.actors.messages import Floats, Inputs, Ints, SourceOffsets, Version
 from freshrank.actors.protocols import JsonValue, ServedFeatures
-from freshrank.feature_actors.memory import MemoryBoard, MemoryStore
-from freshrank.feature_actors.memory_log import MemoryLog, MemorySink
-from freshrank.serve.app import build_app
-from freshrank.serve.feature_reader import FeatureReader
-from freshrank.serve.schema import Limits
-from freshrank.serve.service import ScoringService, ServiceParts, ServiceSettings
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink
+from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry, MemoryStore
+from freshrank.serve.api.requests import Limits
+from freshrank.serve.http.app import build_app
+from freshrank.serve.scoring.feature_reader import FeatureReader
+from freshrank.serve.scoring.service import ScoringService, ServiceParts, ServiceSettings
 
 EVENT_SCHEMA: Mapping[str, JsonValue] = {
     "type": "object",
@@ -70,7 +70,7 @@ class FakeModel:
     def __init__(self) -> None:
         self.version: Version | None = Version(1, 5)
         self.error: str | None = None
-        self.applied: Mapping[int, Cut] = {0: (12, 3)}
+        self.applied: Mapping[int, SourceOffsets] = {0: (12, 3)}
         self.newest_event_ms = 900
         self.age: int | None = 40
         self.differs = False
@@ -145,7 +145,7 @@ class ReplicaUnderTest:
             model=self.model,
             store=FeatureReader(self.store, clock, timeout_s=1.0),
             sink=self.sink,
-            board=MemoryBoard(clock),
+            status_registry=MemoryStatusRegistry(clock),
             clock=clock,
             event_key=event_key,
             close=self._close,
@@ -173,7 +173,7 @@ class ReplicaUnderTest:
         self.service = ScoringService(settings, self.parts)
 
     def use_board_of(self, other: ReplicaUnderTest) -> None:
-        self.parts = replace(self.parts, board=other.parts.board)
+        self.parts = replace(self.parts, status_registry=other.parts.status_registry)
         self.service = ScoringService(self.service.settings, self.parts)
 
     async def _close(self) -> None:

@@ -9,18 +9,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from small_shop import START_MS, event, impression, recipe
+from small_shop import START_MS, event, impression, spec
 
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.messages import Cut, Examples, Gradient, Progress, RejectedRecord, Version
+from freshrank.actors.messages import (
+    Examples,
+    Gradient,
+    Progress,
+    RejectedRecord,
+    SourceOffsets,
+    Version,
+)
 from freshrank.actors.protocols import WriteOutcome
-from freshrank.feature_actors.labelling import Recipe
-from freshrank.feature_actors.labels import Joined
-from freshrank.feature_actors.memory import MemoryBoard, MemorySnapshots, MemoryStore
-from freshrank.feature_actors.memory_log import MemoryLog, MemorySink, MemorySource
-from freshrank.feature_actors.pressure import Limits
-from freshrank.feature_actors.shard import Shard
-from freshrank.feature_actors.shard_settings import ShardPorts, ShardSettings
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
+from freshrank.feature_actors.connectors.in_memory.stores import (
+    MemorySnapshots,
+    MemoryStatusRegistry,
+    MemoryStore,
+)
+from freshrank.feature_actors.labels.definitions import Joined
+from freshrank.feature_actors.partition.backpressure import Limits
+from freshrank.feature_actors.partition.spec import PartitionSpec
+from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
+from freshrank.feature_actors.shard.shard import Shard
 
 PARTITIONS = 2
 
@@ -51,21 +62,27 @@ Applied = Counter[tuple[Any, ...]]
 class FakeLearner:
     """Takes spans in order, remembers what it learned, forgets what is not checkpointed."""
 
-    applied: dict[int, Cut] = field(default_factory=dict)
-    learned: dict[int, list[tuple[Cut, Cut, Examples]]] = field(default_factory=dict)
-    durable: dict[int, Cut] = field(default_factory=dict)
+    applied: dict[int, SourceOffsets] = field(default_factory=dict)
+    learned: dict[int, list[tuple[SourceOffsets, SourceOffsets, Examples]]] = field(
+        default_factory=dict
+    )
+    durable: dict[int, SourceOffsets] = field(default_factory=dict)
     away: bool = False
 
     async def push(self, work: Gradient | Examples) -> Progress:
         if self.away:
             raise Unavailable("learner", "away")
         assert isinstance(work, Examples)
-        span = work.span
-        accepted = self.applied.get(span.partition, span.begin) == span.begin
+        offset_range = work.offset_range
+        accepted = (
+            self.applied.get(offset_range.partition, offset_range.begin) == offset_range.begin
+        )
         if accepted:
-            self.applied[span.partition] = span.end
-            self.learned.setdefault(span.partition, []).append((span.begin, span.end, work))
-        return self._answer(span.partition, accepted)
+            self.applied[offset_range.partition] = offset_range.end
+            self.learned.setdefault(offset_range.partition, []).append(
+                (offset_range.begin, offset_range.end, work)
+            )
+        return self._answer(offset_range.partition, accepted)
 
     async def progress(self, partition: int) -> Progress:
         if self.away:
@@ -99,7 +116,7 @@ class FakeLearner:
         return Progress(accepted, False, applied, durable, Version(1, 1))
 
 
-def _within(cut: Cut, bound: Cut) -> bool:
+def _within(cut: SourceOffsets, bound: SourceOffsets) -> bool:
     return all(one <= other for one, other in zip(cut, bound, strict=True))
 
 
@@ -196,15 +213,15 @@ class World:
     """Two partitions, the parts around a shard, and records that arrive as time goes on."""
 
     def __init__(
-        self, made: Recipe | None = None, limits: Limits | None = None, at_once: int = 7
+        self, made: PartitionSpec | None = None, limits: Limits | None = None, at_once: int = 7
     ) -> None:
-        self.recipe = made or recipe()
+        self.spec = made or spec()
         self.clock = ManualClock()
         self.log = MemoryLog(PARTITIONS)
         self.sink = FussySink(self.log, self.clock)
         self.store = StrictStore()
         self.snapshots = MemorySnapshots()
-        self.board = MemoryBoard(self.clock)
+        self.status_registry = MemoryStatusRegistry(self.clock)
         self.learner = FakeLearner()
         self.fragile = Fragile()
         self.settings = ShardSettings(
@@ -232,16 +249,16 @@ class World:
             differentiator=None,
             weights=None,
             snapshots=wrap(self.snapshots),
-            board=wrap(self.board),
+            status_registry=wrap(self.status_registry),
             clock=self.clock,
         )
         settings = changes.get("settings", self.settings)
-        return Shard(self.recipe, range(PARTITIONS), ports, settings)
+        return Shard(self.spec, range(PARTITIONS), ports, settings)
 
     def fill(self, seconds: int, seed: int = 1) -> None:
         """Some minutes of shopping: events, items shown, duplicates, late and broken records."""
         random = np.random.default_rng(seed)
-        joined = isinstance(self.recipe.label, Joined)
+        joined = isinstance(self.spec.label, Joined)
         number = 0
         for second in range(seconds):
             for partition in range(PARTITIONS):
@@ -257,7 +274,7 @@ class World:
                     self.log.append("events", partition, b"{broken", stamp_ms)
                 if joined and random.random() < 0.5:
                     items = random.integers(1, 4, size=2).tolist()
-                    shown = impression(self.recipe, who, items, second * 1000, number)
+                    shown = impression(self.spec, who, items, second * 1000, number)
                     self.log.append("shown", partition, shown, stamp_ms)
                 number += 1
 
@@ -267,9 +284,9 @@ class World:
             await shard.step()
             self.clock.at_ms += 250
             done = all(
-                self.log.end(topic, partition) == at and not state.outbox.unsent
+                self.log.end(topic, partition) == at and not state.example_queue.unsent
                 for partition, state in shard.states.items()
-                for topic, at in zip(self.recipe.topics, state.cut, strict=True)
+                for topic, at in zip(self.spec.topics, state.cut, strict=True)
             )
             if done and not any(len(state.dirty) for state in shard.states.values()):
                 return

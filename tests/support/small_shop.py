@@ -7,26 +7,25 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from freshrank.actors.hashing import hash_ints
 from freshrank.actors.impressions import Impression, encode_impression
+from freshrank.actors.kernels.hashing import hash_ints
 from freshrank.actors.messages import RecordBatch
-from freshrank.feature_actors.definitions import (
+from freshrank.feature_actors.encoding.input_encoder import InputEncoder
+from freshrank.feature_actors.encoding.online_features import row_key
+from freshrank.feature_actors.labels.definitions import Joined, Labelled
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.partition.spec import Bounds, PartitionSpec
+from freshrank.feature_actors.streams.stream import Entity, Stream
+from freshrank.feature_actors.views.feature_view import (
     Count,
     DecayedCount,
-    Entity,
     FeatureView,
     LastK,
-    Stream,
     Sum,
     TimeSince,
     col,
 )
-from freshrank.feature_actors.encoder import InputEncoder
-from freshrank.feature_actors.labelling import Bounds, Recipe
-from freshrank.feature_actors.labels import Joined, Labelled
-from freshrank.feature_actors.partition import PartitionState
-from freshrank.feature_actors.plan import FeaturePlan
-from freshrank.feature_actors.served import row_key
+from freshrank.feature_actors.views.plan import FeaturePlan
 
 START_MS = 1_700_000_000_000
 WITHIN_MS = 30_000
@@ -59,11 +58,11 @@ JOINED = Joined(positive=col.type == "order", on="item", within="30s", grace="2s
 LABELLED = Labelled(positive=col.type == "order")
 
 
-def recipe(
+def spec(
     label: Joined | Labelled | None = JOINED, max_entities: int = 1_000, event_ids: int = 1_000
-) -> Recipe:
+) -> PartitionSpec:
     plan = FeaturePlan([Activity])
-    return Recipe(
+    return PartitionSpec(
         stream=events,
         plan=plan,
         encoder=InputEncoder(plan, events, ["item"], []),
@@ -80,7 +79,9 @@ def event(number: int, who: str, kind: str, item: int, at_ms: int) -> bytes:
     return msgspec.json.encode(Event(f"e{number}", who, kind, item, 1.5 * item, START_MS + at_ms))
 
 
-def impression(made: Recipe, who: str, items: Sequence[int], at_ms: int, number: int = 0) -> bytes:
+def impression(
+    made: PartitionSpec, who: str, items: Sequence[int], at_ms: int, number: int = 0
+) -> bytes:
     """A logged answer that showed `items`; dense inputs tell number and rank apart."""
     layout = made.encoder.layout
     dense = np.zeros((len(items), len(layout.dense)), dtype="<f4")

@@ -18,13 +18,13 @@ import httpx
 import msgspec
 
 from freshrank.actors.messages import Version
-from freshrank.benchmarks.live_system import LiveSystem, end
-from freshrank.benchmarks.shop_site import shop_file
-from freshrank.deploy.processes import ask, free_port
-from freshrank.deploy.redis_server import RedisServer
+from freshrank.benchmarks.workloads.shop_fixture import shop_file
+from freshrank.benchmarks.workloads.system_process import LiveSystem, end
+from freshrank.deploy.servers.processes import ask, free_port
+from freshrank.deploy.servers.redis_server import RedisServer
 from freshrank.examples.recommend import Behaviour
-from freshrank.feature_actors.kafka_access import KafkaAccess
-from freshrank.feature_actors.kafka_topics import partition_count
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.topics import partition_count
 
 T = TypeVar("T")
 

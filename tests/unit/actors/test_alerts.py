@@ -8,8 +8,8 @@ from learning import FakeClock
 
 from freshrank.actors.alerts import MOST_AT_ONCE, NAMED, AlertKind, Alerts, Severity
 from freshrank.actors.errors import Unavailable
-from freshrank.feature_actors.memory_log import MemoryLog, MemorySink
-from freshrank.serve.metrics import ServeMetrics
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink
+from freshrank.serve.scoring.metrics import ServeMetrics
 
 TOPIC = "shop.alerts"
 

@@ -1,6 +1,6 @@
 import pytest
 
-from freshrank.actors.messages import IdField, InputLayout, Version, covers
+from freshrank.actors.messages import IdField, InputLayout, Version, dominates
 
 
 def test_versions_are_ordered_by_epoch_before_step() -> None:
@@ -22,14 +22,14 @@ def test_a_text_that_is_no_version_is_refused(text: str) -> None:
 
 
 def test_a_cut_covers_another_only_if_it_does_so_in_every_topic() -> None:
-    assert covers((4, 7), (4, 7))
-    assert covers((5, 7), (4, 7))
-    assert not covers((5, 6), (4, 7))
+    assert dominates((4, 7), (4, 7))
+    assert dominates((5, 7), (4, 7))
+    assert not dominates((5, 6), (4, 7))
 
 
 def test_cuts_over_different_topics_are_not_comparable() -> None:
     with pytest.raises(ValueError):
-        covers((1,), (1, 2))
+        dominates((1,), (1, 2))
 
 
 def test_the_id_width_of_a_layout_counts_the_columns_of_bags() -> None:

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from freshrank.benchmarks import freshness, ingest, jd, overload, recovery, serving, snapshot
-from freshrank.benchmarks.freshness import Results
-from freshrank.benchmarks.ingest_host import IngestResult
-from freshrank.benchmarks.load import LoadResult
-from freshrank.benchmarks.log_truth import Compared
+from freshrank.benchmarks.chaos import recovery
+from freshrank.benchmarks.latency import freshness, serving
+from freshrank.benchmarks.latency.freshness import Results
+from freshrank.benchmarks.latency.load_client import LoadResult
+from freshrank.benchmarks.quality import jd
 from freshrank.benchmarks.report import Figure
+from freshrank.benchmarks.throughput import ingest, overload, snapshot
+from freshrank.benchmarks.throughput.ingest_host import IngestResult
+from freshrank.benchmarks.workloads.expected_state import Compared
 
 
 def by_name(figures: list[Figure]) -> dict[str, Figure]:
@@ -82,7 +85,7 @@ def test_a_shop_is_filled_and_goes_on_in_every_partition() -> None:
     assert sum(state.counters.events for state in shop.states.values()) == 80 + 8 * 20
     for state in shop.states.values():
         assert state.joiner is not None
-        assert state.joiner.pending + state.outbox.examples == snapshot.SHOWN
+        assert state.joiner.pending + state.example_queue.examples == snapshot.SHOWN
 
 
 def test_freshness_counts_everything_that_was_not_answered() -> None:

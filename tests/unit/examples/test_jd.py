@@ -5,7 +5,15 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from freshrank.examples.jd import INTENT, KINDS, Action, Row, baselines, collapsed, records
+from freshrank.examples.jd import (
+    INTENT,
+    KINDS,
+    Action,
+    Row,
+    baselines,
+    collapsed,
+    records,
+)
 
 SECOND = 1_000
 

@@ -2,8 +2,8 @@ import msgspec
 import numpy as np
 
 from freshrank.examples.recommend import Behaviour, pipeline
-from freshrank.examples.shoppers import Shop
-from freshrank.feature_actors.labels import Joined
+from freshrank.examples.shop.shoppers import Shop
+from freshrank.feature_actors.labels.definitions import Joined
 
 
 def test_every_event_of_the_shop_fits_the_schema_with_nothing_left_over() -> None:

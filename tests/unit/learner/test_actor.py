@@ -15,17 +15,17 @@ from learning import NO_DENSE, FakeClock, Files, examples, gradient
 
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.errors import ChecksumMismatch, SnapshotError, Unavailable
-from freshrank.actors.follower import Follower
 from freshrank.actors.messages import Delta, Version
+from freshrank.actors.parameters.follower import Follower
 from freshrank.actors.protocols import SnapshotStore, Status
-from freshrank.feature_actors.memory_log import MemoryLog, MemorySink
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink
 from freshrank.learner.actor import LearnerActor, inline
 from freshrank.learner.core import Learner, StepSettings
-from freshrank.learner.differentiator import CompiledDifferentiator
-from freshrank.learner.models import LogisticRegression
-from freshrank.learner.optimizers import SGD
-from freshrank.learner.outlets import LearnerDuties, LearnerOutlets
-from freshrank.learner.weights import ModelWeights
+from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.optimizers.sgd import SGD
+from freshrank.learner.parameters.weights import ModelWeights
+from freshrank.learner.settings import Intervals, Reporters
 
 MODEL = LogisticRegression().bind(NO_DENSE)
 
@@ -129,7 +129,7 @@ def test_only_what_is_on_disk_is_called_durable() -> None:
     async def play() -> None:
         files = Files()
         learner, clock = actor(
-            core(batch_examples=1), files, duties=LearnerDuties(checkpoint_interval_s=10.0)
+            core(batch_examples=1), files, duties=Intervals(checkpoint_interval_s=10.0)
         )
         await learner.start()
         assert len(files.payloads) == 1
@@ -417,8 +417,8 @@ def test_curves_are_written_now_and_then() -> None:
         curves = Curves()
         learner, clock = actor(
             core(batch_examples=1),
-            outlets=LearnerOutlets(log=curves),
-            duties=LearnerDuties(log_interval_s=5.0),
+            reporters=Reporters(log=curves),
+            duties=Intervals(log_interval_s=5.0),
         )
         await learner.start()
         await learner.push(gradient(0, 2))
@@ -436,8 +436,8 @@ def test_a_point_of_the_curves_that_a_full_disk_refuses_is_told_and_ends_nothing
         curves = Curves()
         learner, clock = actor(
             core(),
-            outlets=LearnerOutlets(log=curves),
-            duties=LearnerDuties(log_interval_s=5.0),
+            reporters=Reporters(log=curves),
+            duties=Intervals(log_interval_s=5.0),
         )
         await learner.start()
         curves.full = True
@@ -460,7 +460,7 @@ def test_what_the_guard_refuses_becomes_an_alert_and_learning_goes_on() -> None:
         clock, log = Alarms(), MemoryLog(1)
         alerts = Alerts("learner", clock, MemorySink(log, clock), "shop.alerts")
         learner_core = core(batch_examples=2)
-        learner, _ = actor(learner_core, outlets=LearnerOutlets(alerts=alerts))
+        learner, _ = actor(learner_core, reporters=Reporters(alerts=alerts))
         await learner.start()
         await learner.push(gradient(0, 2))
         await learner.push(gradient(2, 4, base=Version(1, 1), value=float("nan")))
@@ -540,7 +540,7 @@ def test_rows_that_were_changed_outside_of_a_step_are_noticed_and_followers_agre
     async def play() -> None:
         learner_core = core(batch_examples=1)
         alerts = Alerts("learner", Alarms())
-        learner, clock = actor(learner_core, outlets=LearnerOutlets(alerts=alerts))
+        learner, clock = actor(learner_core, reporters=Reporters(alerts=alerts))
         await learner.start()
         await learner.push(gradient(0, 2, keys=(7, 8)))
         weights = ModelWeights(MODEL)

@@ -9,12 +9,16 @@ from learning import MODELS, NO_DENSE, Files, examples, gradient
 
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
 from freshrank.actors.messages import Version
-from freshrank.actors.snapshots import FileSnapshots
+from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.learner.checkpoints import NAME, fingerprint, restore, take
 from freshrank.learner.core import Learner, StepSettings
-from freshrank.learner.differentiator import CompiledDifferentiator
-from freshrank.learner.models import LogisticRegression, Model
-from freshrank.learner.optimizers import FTRL, SGD, Adagrad, Optimizer
+from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.models.base import Model
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.sgd import SGD
 
 SMALL = LogisticRegression().bind(NO_DENSE)
 
@@ -96,7 +100,7 @@ def test_quarantined_spans_are_remembered() -> None:
     learner.offer(gradient(0, 5, value=float("inf")), 0.0)
     resumed = new(SMALL, SGD(0.1))
     restore(resumed, Files(packed(learner)))
-    assert resumed.incidents.quarantined == learner.incidents.quarantined != []
+    assert resumed.quarantine.quarantined == learner.quarantine.quarantined != []
 
 
 def test_every_restart_is_a_new_epoch() -> None:

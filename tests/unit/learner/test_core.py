@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from learning import NO_DENSE, examples, gradient
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import Delta, Progress, Span, Version
+from freshrank.actors.messages import Delta, OffsetRange, Progress, Version
 from freshrank.learner.core import Learner, StepSettings
-from freshrank.learner.differentiator import CompiledDifferentiator
-from freshrank.learner.guard import Guard
-from freshrank.learner.models import LogisticRegression
-from freshrank.learner.optimizers import FTRL, SGD, Optimizer
-from freshrank.learner.weights import ModelWeights
+from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.guard.bounds import Guard
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.sgd import SGD
+from freshrank.learner.parameters.weights import ModelWeights
 
 MODEL = LogisticRegression().bind(NO_DENSE)
 
@@ -91,11 +93,11 @@ def test_a_step_is_due_at_the_batch_or_when_the_first_example_has_waited() -> No
 
 def test_spans_without_examples_count_as_applied_and_make_no_version() -> None:
     one = learner()
-    empty = replace(gradient(0, 0, keys=()), span=Span(0, (0,), (8,)))
+    empty = replace(gradient(0, 0, keys=()), offset_range=OffsetRange(0, (0,), (8,)))
     one.offer(empty, 0.0)
     assert one.applied == {0: (8,)}
     one.offer(gradient(8, 9), 0.0)
-    one.offer(replace(empty, span=Span(0, (9,), (12,))), 0.0)
+    one.offer(replace(empty, offset_range=OffsetRange(0, (9,), (12,))), 0.0)
     assert one.applied == {0: (8,)}, "what is behind something not yet learned has to wait"
     assert step(one).applied == {0: (12,)}
     assert one.step(0, 0.0) is None
@@ -131,7 +133,7 @@ def test_a_step_that_runs_away_is_undone_to_the_last_bit() -> None:
     assert (one.weights.table.rows == table_before).all()
     assert (one.trained.dense_state == dense_before).all()
     assert one.applied == {0: (4,)}
-    assert one.incidents.quarantined[0].span == Span(0, (2,), (4,))
+    assert one.quarantine.quarantined[0].offset_range == OffsetRange(0, (2,), (4,))
     one.watch.guard = Guard()
     one.offer(gradient(4, 5, base=one.version, keys=(5,)), 0.0)
     assert step(one).base == Version(1, 1)

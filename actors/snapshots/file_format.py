@@ -1,0 +1,210 @@
+"""One file for a state: named arrays and a little metadata, whole or refused.
+
+A file is a safetensors file: any reader of that format opens it. Its header carries what is
+needed to refuse a file that is foreign, of a newer format or made for other definitions; its last
+tensor, `CHECKSUM`, is the xxHash64 of all that comes before and tells a file that is truncated or
+damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from freshrank.actors.errors import DefinitionChanged, SnapshotError
+from freshrank.actors.protocols import JsonValue
+from freshrank.actors.snapshots.disk import Piece
+
+Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = Mapping[str, Array]
+
+# Grows by one when a reader of one format could not read the other. Whatever it is, the
+# last eight bytes are the checksum and the header says which it is: so it can be told from damage.
+FORMAT = 3
+CHECKSUM = "checksum"
+"""The name of the last tensor."""
+
+_HEADER_KEY = "freshrank"
+_CHECKSUM_BYTES = 8
+# Of the number that a safetensors file begins with: the length of its header.
+_LENGTH_BYTES = 8
+# Bytes hashed and written at once: little enough to be in the cache for the second of the two,
+# much enough that the interpreter is hardly asked for in between.
+_CHUNK_BYTES = 1 << 22
+
+# What safetensors calls the types of arrays, which it keeps in little-endian order.
+_TYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"), "U64": np.dtype("<u8"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
+}  # fmt: skip
+_TYPE_NAMES = {kind: name for name, kind in _TYPES.items()}
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """What a file is and what it was made for: in its header."""
+
+    kind: str
+    format: int
+    fingerprint: str
+    meta: msgspec.Raw
+
+
+class _Tensor(msgspec.Struct, frozen=True):
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a whole and undamaged file says."""
+
+    kind: str
+    fingerprint: str
+    meta: dict[str, Any]
+    arrays: dict[str, Array]
+    """They may be written to; they share one memory, which lasts as long as any of them."""
+
+
+def pack(
+    kind: str, fingerprint: str, meta: Mapping[str, JsonValue], arrays: Arrays
+) -> Iterator[Piece]:
+    """The contents of a file, piece by piece; no array is copied.
+
+    Parameters
+    ----------
+    kind
+        What the file holds (``"partition"``, ``"learner"``).
+    fingerprint
+        Of the definitions: whoever has others cannot read it.
+    meta
+        Small figures, as plain JSON.
+    arrays
+        Any shapes of the usual types; not to be changed until all pieces are taken.
+    """
+    # Wide types first: then each array begins at a multiple of its width.
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    mark = _Mark(kind, FORMAT, fingerprint, msgspec.Raw(json.dumps(meta).encode()))
+    header: dict[str, Any] = {"__metadata__": {_HEADER_KEY: msgspec.json.encode(mark).decode()}}
+    begin = 0
+    for name in names:
+        one = arrays[name]
+        end = begin + one.nbytes
+        header[name] = _Tensor(_TYPE_NAMES[one.dtype], list(one.shape), (begin, end))
+        begin = end
+    header[CHECKSUM] = _Tensor("U8", [_CHECKSUM_BYTES], (begin, begin + _CHECKSUM_BYTES))
+    text = msgspec.json.encode(header)
+    text += b" " * (-len(text) % 8)
+    sum_so_far = xxhash.xxh64()
+    pieces: list[Piece | Array] = [len(text).to_bytes(_LENGTH_BYTES, "little"), text]
+    for piece in [*pieces, *(arrays[name] for name in names)]:
+        for chunk in _chunks(piece):
+            sum_so_far.update(chunk)
+            yield chunk
+    yield sum_so_far.digest()
+
+
+def unpack(payload: bytes | bytearray) -> Contents:
+    """What `pack` was given. Raises SnapshotError for any reason not to trust the payload."""
+    data = payload if isinstance(payload, bytearray) else bytearray(payload)
+    whole = len(data) > _CHECKSUM_BYTES and (
+        xxhash.xxh64_digest(memoryview(data)[:-_CHECKSUM_BYTES]) == data[-_CHECKSUM_BYTES:]
+    )
+    mark, tensors, begin = _read_header(data)
+    expected = begin + max((one.data_offsets[1] for one in tensors.values()), default=0)
+    if not whole:
+        size = f"{len(data)} of {expected} bytes" if len(data) != expected else "the checksum"
+        raise SnapshotError(f"truncated or damaged: {size} does not fit")
+    _check_format(mark)
+    try:
+        arrays = {
+            name: np.frombuffer(
+                data,
+                _TYPES[one.dtype],
+                count=int(np.prod(one.shape, dtype=np.int64)),
+                offset=begin + one.data_offsets[0],
+            ).reshape(one.shape)
+            for name, one in tensors.items()
+            if name != CHECKSUM
+        }
+        meta = json.loads(bytes(mark.meta))
+    except (ValueError, KeyError) as error:
+        raise SnapshotError(f"not a Freshrank file: {error}") from error
+    return Contents(mark.kind, mark.fingerprint, meta, arrays)
+
+
+def unpack_for(
+    kind: str, fingerprint: str, payload: bytes | bytearray
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The (meta, arrays) of a file of this kind, made for these definitions.
+
+    Raises DefinitionChanged when only the fingerprint differs, and SnapshotError for any other
+    reason not to trust the payload.
+    """
+    found = unpack(payload)
+    _check_kind(found.kind, kind)
+    if found.fingerprint != fingerprint:
+        raise DefinitionChanged(f"made for definitions {found.fingerprint}, not {fingerprint}")
+    return found.meta, found.arrays
+
+
+def made_for(kind: str, path: Path) -> str:
+    """The fingerprint in the header of a file of this kind; what follows it is not read.
+
+    Raises SnapshotError when it cannot be read, or is of another kind or format.
+    """
+    try:
+        with path.open("rb") as file:
+            length = file.read(_LENGTH_BYTES)
+            most = os.fstat(file.fileno()).st_size
+            header = file.read(min(int.from_bytes(length, "little"), most))
+    except OSError as error:
+        raise SnapshotError(f"cannot be read: {error}") from error
+    mark, _, _ = _read_header(bytearray(length + header))
+    _check_format(mark)
+    _check_kind(mark.kind, kind)
+    return mark.fingerprint
+
+
+def _check_format(mark: _Mark) -> None:
+    if mark.format != FORMAT:
+        age = "newer" if mark.format > FORMAT else "older"
+        raise SnapshotError(f"format {mark.format} is {age} than this program's {FORMAT}")
+
+
+def _check_kind(found: str, wanted: str) -> None:
+    if found != wanted:
+        raise SnapshotError(f"a {found!r} file where {wanted!r} is wanted")
+
+
+def _chunks(piece: Piece | Array) -> Iterator[memoryview]:
+    if isinstance(piece, np.ndarray):
+        piece = np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
+    view = memoryview(piece)
+    for begin in range(0, len(view), _CHUNK_BYTES):
+        yield view[begin : begin + _CHUNK_BYTES]
+
+
+def _read_header(data: bytearray) -> tuple[_Mark, dict[str, _Tensor], int]:
+    """The mark, the tensors, and where their bytes begin."""
+    # A safetensors file begins with the length of its JSON header, which holds our own.
+    begin = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+    if begin > len(data):
+        raise SnapshotError("truncated, or not a Freshrank file: it ends within its header")
+    try:
+        header = msgspec.json.decode(data[_LENGTH_BYTES:begin], type=dict[str, msgspec.Raw])
+        metadata = msgspec.json.decode(header.pop("__metadata__"), type=dict[str, str])
+        mark = msgspec.json.decode(metadata[_HEADER_KEY], type=_Mark)
+        tensors = {name: msgspec.json.decode(raw, type=_Tensor) for name, raw in header.items()}
+    except (ValueError, KeyError, msgspec.MsgspecError) as error:
+        raise SnapshotError(f"damaged, or not a Freshrank file: {error}") from error
+    return mark, tensors, begin

@@ -1,0 +1,77 @@
+"""TODO-DOC."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from freshrank.actors.errors import SnapshotError
+from freshrank.actors.protocols import StoredSnapshot
+from freshrank.actors.snapshots.disk import Disk, Piece
+
+
+class FileSnapshots:
+    """Snapshots as files ``<name>.<number>.snapshot`` of one folder; satisfies SnapshotStore.
+
+    Parameters
+    ----------
+    folder
+        Made when it is not there.
+    keep
+        How many of the newest are kept for each name. More than one, so that a damaged
+        newest file costs a longer replay and not the state.
+    disk
+        Does what is done to files.
+    """
+
+    def __init__(self, folder: Path, keep: int = 3, disk: Disk | None = None) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._disk = disk or Disk()
+        self._disk.make_folder(folder)
+
+    def save(self, name: str, pieces: Iterable[Piece]) -> int:
+        """Write, fsync, rename, fsync the folder; then prune older ones. Gives the file's length.
+
+        Raises SnapshotError when the disk does not take it; what was there stays.
+        """
+        disk, folder = self._disk, self._folder
+        # One writer a name: a draft that a crash left behind is overwritten by the next.
+        draft = folder / f".{name}.draft"
+        try:
+            kept = self._numbered(name)
+            final = folder / f"{name}.{kept[-1][0] + 1 if kept else 1:012d}.snapshot"
+            size = disk.write(draft, pieces)
+            disk.sync(draft)
+            disk.rename(draft, final)
+            disk.sync(folder)
+            for _, path in kept[: max(0, len(kept) + 1 - self._keep)]:
+                disk.remove(path)
+        except OSError as error:
+            self._discard(draft)
+            raise SnapshotError(f"cannot write {name} in {folder}: {error}") from error
+        return size
+
+    def candidates(self, name: str) -> list[StoredSnapshot]:
+        """What is kept under `name`, newest first."""
+        paths = [path for _, path in reversed(self._numbered(name))]
+        return [StoredSnapshot(str(path), partial(self._read, path)) for path in paths]
+
+    def _read(self, path: Path) -> bytearray:
+        try:
+            return self._disk.read(path)
+        except OSError as error:
+            raise SnapshotError(f"cannot be read: {error}") from error
+
+    def _discard(self, draft: Path) -> None:
+        """Give its space back to a disk that is full; it may also refuse that."""
+        with contextlib.suppress(OSError):
+            self._disk.remove(draft)
+
+    def _numbered(self, name: str) -> list[tuple[int, Path]]:
+        pattern = re.compile(re.escape(name) + r"\.(\d+)\.snapshot")
+        matches = map(pattern.fullmatch, self._disk.names(self._folder))
+        return sorted((int(one[1]), self._folder / one[0]) for one in matches if one)

@@ -1,0 +1,181 @@
+"""Probes of freshness: one event each, and the first answer that shows its effect.
+
+Time runs from just before the event's `send` to the arrival of that answer. A probe asks again
+and again, one request at a time, so that its resolution is one answer and one pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from freshrank.actors.clock import Clock
+from freshrank.actors.messages import SourceOffsets, Version, dominates
+from freshrank.examples.shop.shoppers import Candidate, ShopEvent
+from freshrank.examples.shop.traffic import ScoreRequest
+
+Send: TypeAlias = Callable[[bytes, bytes], Awaitable[tuple[int, int]]]
+"""Writes key and value of one event; gives partition and offset when it is safe."""
+
+# Seconds between two requests of a probe: small beside what is measured; bounds the load it makes.
+PAUSE_S = 0.002
+# Seconds after which a probe counts as unanswered: many times what is to be reached.
+PATIENCE_S = 5.0
+# Seconds from the showing of an item to its click: as soon as a person could.
+REACTION_S = 0.3
+
+
+class Endpoint(Protocol):
+    """One connection to the REST endpoint (`examples.keepalive.KeepAliveClient`)."""
+
+    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises OSError."""
+        ...
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises OSError."""
+        ...
+
+
+class Shown(Protocol):
+    """Where impressions lie in their topic."""
+
+    async def place_of(self, request_id: str) -> tuple[int, int]:
+        """Partition and offset of the impression of a request, once it is there."""
+        ...
+
+
+class _Model(msgspec.Struct):
+    version: str | None
+
+
+class _Features(msgspec.Struct):
+    offset: int | None
+
+
+class _Score(msgspec.Struct):
+    request_id: str
+    model: _Model
+    features: _Features
+
+
+class _Weights(msgspec.Struct):
+    version: str | None
+    applied: dict[str, SourceOffsets]
+
+
+class Unusable(Exception):
+    """The endpoint answered a probe with something else than 200."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prober:
+    """Makes probes; each is given a user whom nobody else uses, and a connection."""
+
+    send: Send
+    shown: Shown
+    clock: Clock
+    candidates: list[Candidate]
+    """What is scored: ten items, of which the first is clicked."""
+
+    async def feature(self, user: str, endpoint: Endpoint) -> float:
+        """Milliseconds until a score used the one event of `user`.
+
+        Raises TimeoutError when none did in time, Unusable, OSError.
+        """
+        began = self.clock.monotonic()
+        async with asyncio.timeout(PATIENCE_S):
+            sent = asyncio.create_task(self._send(user, "view"))
+            try:
+                while (await self._score(user, endpoint, show=0)).features.offset is None:
+                    await self.clock.sleep(PAUSE_S)
+                arrived = self.clock.monotonic()
+                await sent
+            finally:
+                sent.cancel()
+        return (arrived - began) * 1000.0
+
+    async def weights(self, user: str, endpoint: Endpoint) -> float:
+        """Milliseconds until a score came from weights that learned the click of `user`.
+
+        The user is shown the candidates first. A version has learned from their click when its
+        applied offsets lie beyond both the impression and the click. Raises as `feature` does.
+        """
+        answer = await self._score(user, endpoint, show=len(self.candidates))
+        _, impression = await self.shown.place_of(answer.request_id)
+        await self.clock.sleep(REACTION_S)
+        began = self.clock.monotonic()
+        async with asyncio.timeout(PATIENCE_S):
+            partition, click = await self._send(user, "click")
+            wanted = (click + 1, impression + 1)
+            learned = await self._version_with(partition, wanted, endpoint)
+            while _version(await self._score(user, endpoint, show=0)) < learned:
+                await self.clock.sleep(PAUSE_S)
+        return (self.clock.monotonic() - began) * 1000.0
+
+    async def _version_with(
+        self, partition: int, wanted: SourceOffsets, endpoint: Endpoint
+    ) -> Version:
+        """The version that the replica holds as soon as that one contains `wanted`."""
+        while True:
+            status, body = await endpoint.get("/v1/model")
+            if status != 200:
+                raise Unusable(f"/v1/model: {status} {body[:200]!r}")
+            weights = msgspec.json.decode(body, type=_Weights)
+            reached = weights.applied.get(str(partition))
+            if weights.version is not None and reached and dominates(reached, wanted):
+                return Version.parse(weights.version)
+            await self.clock.sleep(PAUSE_S)
+
+    async def _score(self, user: str, endpoint: Endpoint, show: int) -> _Score:
+        request = ScoreRequest(user, self.candidates, show)
+        status, body = await endpoint.post("/v1/score", msgspec.json.encode(request))
+        if status != 200:
+            raise Unusable(f"/v1/score: {status} {body[:200]!r}")
+        return msgspec.json.decode(body, type=_Score)
+
+    async def _send(self, user: str, kind: str) -> tuple[int, int]:
+        item = self.candidates[0]
+        event = ShopEvent(
+            event_id=f"{user}-{kind}",
+            user_id=user,
+            item_id=item.item_id,
+            category_id=item.category_id,
+            type=kind,
+            price=1.0,
+            ts=self.clock.now_ms(),
+        )
+        return await self.send(user.encode("utf-8"), msgspec.json.encode(event))
+
+
+class ShownPlaces:
+    """Remembers where each impression lies; somebody else reads the topic."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Future[tuple[int, int]]] = {}
+
+    def add(self, places: Mapping[str, tuple[int, int]]) -> None:
+        """These requests' impressions have been read."""
+        for request_id, place in places.items():
+            future = self._future(request_id)
+            if not future.done():
+                future.set_result(place)
+
+    async def place_of(self, request_id: str) -> tuple[int, int]:
+        """See `Shown`; raises TimeoutError when it is not read in time."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await asyncio.shield(self._future(request_id))
+
+    def _future(self, request_id: str) -> asyncio.Future[tuple[int, int]]:
+        if request_id not in self._waiting:
+            self._waiting[request_id] = asyncio.get_running_loop().create_future()
+        return self._waiting[request_id]
+
+
+def _version(answer: _Score) -> Version:
+    """Of the weights that answered; below every other where there were none."""
+    return Version(0, 0) if answer.model.version is None else Version.parse(answer.model.version)

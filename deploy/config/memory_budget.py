@@ -1,0 +1,197 @@
+"""What a pipeline may come to need of memory, and what there is: compared before it starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.feature_actors.partition.backpressure import Limits
+from freshrank.feature_actors.state import dedup
+from freshrank.feature_actors.state.entity_table import ROOM
+from freshrank.feature_actors.state.table_copy import SPARE
+from freshrank.feature_actors.views.plan import FeaturePlan
+
+# Bytes that the programs themselves take (measured: 1.74 GB in all with one shard and one replica,
+# shared pages counted once): Ray, Serve, HAProxy and the driver, and each part of ours.
+_BASE_BYTES, _PART_BYTES = 880_000_000, 180_000_000
+# Parts beside shards and replicas: the learner, and who stands by for it and for the shards.
+_OTHER_PARTS = 3
+# Bytes beside the row of an entity: its name and its key in the store as objects of Python, with
+# their places in lists (170), and 16 for each of about 4 places of the hash table.
+_ENTITY_BYTES = 235
+# Bytes of a Redis beside the row: key, entry, and what its allocator rounds up.
+_STORED_BYTES = 200
+# Bytes of an example beside its inputs: order, label, time.
+_EXAMPLE_BYTES = 20
+# Bytes of a row that waits in a pool: a cell, and its place in the index.
+_CELL_BYTES = 40
+# Bytes of a row of the learner's table beside its numbers: id and age, and places in the index.
+_ROW_BYTES, _INDEX_BYTES = 16, 14
+
+_ENTITIES = "shards.max_entities_per_partition"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one thing takes when it has grown to its bound."""
+
+    what: str
+    bytes: int
+    setting: str = ""
+    """That bounds it."""
+    value: int = 0
+    """Of the setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What may be used."""
+
+    bytes: int
+    where: str
+    """Who says so."""
+
+
+def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]:
+    """All that a system on one machine may come to hold, the largest first."""
+    shards, copies = settings.shards, settings.shards.count + settings.serve.replicas
+    layout, model = pipeline.encoder.layout, pipeline.bound_model
+    entities = shards.max_entities_per_partition
+    row = pipeline.plan.bytes_per_entity
+    example = 4 * len(layout.dense) + 8 * layout.id_width + _EXAMPLE_BYTES
+    waiting = Limits()
+    buffers = partitions * waiting.pending_items * (example + _CELL_BYTES)
+    buffers += partitions * waiting.label_events * _CELL_BYTES
+    weights = 4 * model.rows.width
+    # Twice: a checkpoint is a copy, without the index.
+    learned = 2 * (weights * (1 + pipeline.optimizer.state_per_weight) + _ROW_BYTES) + _INDEX_BYTES
+    ids, seen = settings.learner.max_rows, shards.max_event_ids_per_partition
+    found = [
+        Need("the programs", _BASE_BYTES + (copies + _OTHER_PARTS) * _PART_BYTES),
+        Need(
+            f"{partitions} x {entities:,} rows of {row} B and {_ENTITY_BYTES} B beside",
+            partitions * entities * (int(ROOM * row) + _ENTITY_BYTES), _ENTITIES, entities,
+        ),
+        Need(
+            "the copy of a snapshot in each shard",
+            shards.count * int(entities * row * SPARE), _ENTITIES, entities,
+        ),
+        # Once more in each shard: while one partition's are sorted out, both copies are there.
+        Need(
+            f"{seen:,} ids of events in each partition",
+            (partitions + shards.count) * dedup.bytes_at_most(seen, shards.poll_max_records),
+            "shards.max_event_ids_per_partition", seen,
+        ),
+        Need("the learner's table", ids * learned, "learner.max_rows", ids),
+        Need(
+            "copies of the weights",
+            copies * ids * (weights + _ROW_BYTES + _INDEX_BYTES), "learner.max_rows", ids,
+        ),
+        Need(
+            "examples to be learned",
+            partitions * shards.outbox_max_examples * example,
+            "shards.outbox_max_examples", shards.outbox_max_examples,
+        ),
+    ]  # fmt: skip
+    if pipeline.joined:
+        found.append(Need("impressions and labels that wait", buffers))
+    if settings.redis.url == "embedded":
+        stored = partitions * entities * (row + _STORED_BYTES)
+        found.append(Need("the same rows in Redis", stored, _ENTITIES, entities))
+    return sorted(found, key=lambda need: -need.bytes)
+
+
+def total(found: Sequence[Need]) -> int:
+    """Bytes of all together."""
+    return sum(need.bytes for need in found)
+
+
+def check(pipeline: Pipeline, found: Sequence[Need], memory: Memory) -> None:
+    """Raise ConfigError when `memory` does not hold `found`."""
+    missing = total(found) - memory.bytes
+    if missing <= 0:
+        return
+    by_setting: Counter[str] = Counter()
+    for need in found:
+        if need.setting:
+            by_setting[need.setting] += need.bytes
+    setting, share = by_setting.most_common(1)[0]
+    value = next(need.value for need in found if need.setting == setting)
+    most = value * (share - missing) // share
+    most_text = f"at most {_rounded(most):,}" if most > 0 else "far less, and others too"
+    listed = "; ".join(f"{need.what}: {gigabytes(need.bytes)}" for need in found)
+    raise ConfigError(
+        _largest_view(pipeline) if setting == _ENTITIES else setting,
+        f"{gigabytes(total(found))} of memory may be needed and {memory.where} has "
+        f"{gigabytes(memory.bytes)} ({listed})",
+        f"Set {setting} to {most_text} (it is {value:,}), or memory_bytes if there is more; "
+        "`describe()` of the pipeline tells what each feature takes.",
+    )
+
+
+def gigabytes(count: int) -> str:
+    """For people.
+
+    >>> gigabytes(1_234_000_000)
+    '1.23 GB'
+    """
+    return f"{count / 1e9:.2f} GB"
+
+
+def memory_there(settings: Settings, root: Path = Path("/")) -> Memory:
+    """What the settings allow, else the least of what the machine and its control groups have."""
+    if settings.memory_bytes is not None:
+        return Memory(settings.memory_bytes, "the setting memory_bytes")
+    limits = [Memory(_of_the_machine(root), "this machine"), *_of_control_groups(root)]
+    return min(limits, key=lambda one: one.bytes)
+
+
+def _of_the_machine(root: Path) -> int:
+    for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    raise ConfigError("memory", "/proc/meminfo names no MemTotal", "Set memory_bytes.")
+
+
+def _of_control_groups(root: Path) -> list[Memory]:
+    """The limits of the groups (versions 1 and 2) that this process is in, and those above."""
+    found = []
+    membership = root / "proc/self/cgroup"
+    lines = membership.read_text(encoding="utf-8").splitlines() if membership.exists() else []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            folder, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            folder, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = Path(path.lstrip("/"))
+        for one in (group, *group.parents):  # where a container hides some, the last is its own
+            limit = folder / one / name
+            text = limit.read_text(encoding="ascii").strip() if limit.exists() else "max"
+            if text.isdigit():
+                name_of_group = "/" if one == Path() else f"/{one}"
+                found.append(Memory(int(text), f"the control group {name_of_group}"))
+    return found
+
+
+def _largest_view(pipeline: Pipeline) -> str:
+    views = {view.__name__: FeaturePlan([view]).bytes_per_entity for view in pipeline.features}
+    name = max(views, key=lambda one: views[one])
+    return f"view {name} ({views[name]} B an entity)"
+
+
+def _rounded(count: int) -> int:
+    """Down to two digits: easier to copy.
+
+    >>> _rounded(123_456), _rounded(7)
+    (120000, 7)
+    """
+    step: int = 10 ** max(0, len(str(count)) - 2)
+    return count // step * step

@@ -1,0 +1,240 @@
+"""Every setting, with its unit in its name and the reason of its default beside it.
+
+Read in this order, later ones win: the defaults here, a TOML file with one table a section
+(``[kafka]``), environment variables (``FRESHRANK_KAFKA__BOOTSTRAP`` sets ``kafka.bootstrap``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import quote, urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    model_validator,
+)
+
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy.config.loader import read
+from freshrank.feature_actors.connectors.kafka.security import KafkaSecurity
+
+# What is said in place of an address for a server that is started here.
+EMBEDDED = "embedded"
+STARTED_HERE = (EMBEDDED, "apache")
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are errors, and nothing changes after reading."""
+
+    # What is wrong with a value is told, not the value: it may be, or hold, a secret.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+
+class WithPassword(Section):
+    """A server that may ask for a password; neither its text nor an error tells it."""
+
+    password: SecretStr | None = None
+    password_file: FilePath | None = None
+    """Whose text is the password, but for the end of its last line; instead of `password`."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("`password` and `password_file` are both given")
+        return self
+
+    def secret(self) -> str | None:
+        """The password; raises ConfigError when its file cannot be read."""
+        if self.password_file is None:
+            return None if self.password is None else self.password.get_secret_value()
+        try:
+            return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"password_file {self.password_file}",
+                f"cannot be read ({type(error).__name__})",
+                "Give a text file with the password alone.",
+            ) from error
+
+
+class KafkaSettings(WithPassword):
+    """The broker and the topics that are created where they are missing."""
+
+    bootstrap: str = "embedded"
+    """``host:port[,host:port]``, ``embedded`` (in memory, forgets everything when it stops) or
+    ``apache`` (a real Apache Kafka, started here, that keeps its log in the state folder)."""
+    partitions: int = Field(default=8, ge=1, le=10_000)
+    """Of topics created here. More than shards, so that a second machine finds work to take; few,
+    because each costs 5 MB in the embedded broker."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How a given broker is spoken to; one that is started here listens on loopback, in plain."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    username: str | None = None
+    """For SASL, with `password` or `password_file`."""
+    ca_file: FilePath | None = None
+    """Certificates (PEM) of whom to trust with SSL, on every machine; the system's by default."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        secret = self.password or self.password_file
+        if self.security_protocol.startswith("SASL") and not (self.username and secret):
+            raise ValueError("SASL needs `username`, and `password` or `password_file`")
+        if (self.username or secret) and not self.security_protocol.startswith("SASL"):
+            raise ValueError("who one is, is told with `security_protocol` SASL_SSL only")
+        if self.ca_file and not self.security_protocol.endswith("SSL"):
+            raise ValueError("`ca_file` has a meaning with `security_protocol` (SASL_)SSL only")
+        return self
+
+    def security(self) -> KafkaSecurity:
+        """For every client; raises ConfigError when the password cannot be read."""
+        return KafkaSecurity(
+            self.security_protocol, self.sasl_mechanism, self.username, self.secret(), self.ca_file
+        )
+
+
+class RedisSettings(WithPassword):
+    """The online store."""
+
+    url: str = Field(default="embedded", repr=False)
+    """``redis[s]://[user@]host:port/db``, or ``embedded``: the server found on the path, else the
+    bundled one. It may hold a password too, ``redis://user:password@...``."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.password or self.password_file:
+            try:
+                known = urlsplit(self.url).password
+            except ValueError:  # whose text would quote the URL
+                known = None
+            if known is not None or self.url in STARTED_HERE:
+                raise ValueError("a password is for a `url` of a server, one without a password")
+        return self
+
+    def address(self) -> str:
+        """`url` with the password in it; raises ConfigError when that cannot be read."""
+        secret = self.secret()
+        if secret is None:
+            return self.url
+        parts = urlsplit(self.url)
+        user, _, place = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{user}:{quote(secret, safe='')}@{place}").geturl()
+
+
+class ShardSettings(Section):
+    """The actors that turn events into features and examples into gradients."""
+
+    count: int = Field(default=1, ge=1)
+    """One keeps up with 100,000 events/s on one core; more where there are more cores."""
+    max_entities_per_partition: int = Field(default=230_000, ge=1)
+    """Bounds the memory: times `bytes_per_entity` of the plan, times the partitions."""
+    max_event_ids_per_partition: int = Field(default=500_000, ge=1)
+    """Remembered to tell an event that is sent twice: those of the last ten minutes at 800 events/s
+    a partition, 55 MB. Beyond it the oldest are forgotten before the stream's `dedup_within` has
+    passed, and counted (`ids_forgotten`)."""
+    poll_max_records: int = Field(default=4096, ge=1)
+    """At once. Rows go out and answers come in between two batches: some 40 ms."""
+    poll_timeout_ms: int = Field(default=50, ge=1)
+    """How long an idle shard waits before it looks at its other duties."""
+    snapshot_interval_s: float = Field(default=10.0, gt=0)
+    """What is replayed after a crash is at most this much of the stream."""
+    outbox_max_examples: int = Field(default=200_000, ge=1)
+    """Examples that wait for a durable checkpoint, per partition; beyond it the partition is
+    paused."""
+    push_timeout_s: float = Field(default=5.0, gt=0)
+    """After that a push counts as lost and is repeated."""
+
+
+class GuardSettings(Section):
+    """What the learner refuses to learn from, and when it goes back to its last good weights."""
+
+    max_weight: float = Field(default=100.0, gt=0)
+    """Logits live within 16: a weight of 100 has run away. The step is undone."""
+    max_gradient: float = Field(default=1e4, gt=0)
+    """Of the logit, its norm averaged over a span; that of a healthy model is some tens."""
+    gradient_factor: float = Field(default=100.0, gt=1)
+    """... and so many times what is typical of late: single examples differ by ten."""
+    loss_tolerance: float = Field(default=0.3, gt=0)
+    """A log loss worse by this share of what it was, beyond chance, is harm and no drift."""
+    most_trips: int = Field(default=50, ge=0)
+    """So many times in a row it goes back, a batch each; then the loss counts as normal."""
+
+
+class LearnerSettings(Section):
+    """The actor that steps the optimiser."""
+
+    batch_examples: int = Field(default=256, ge=1)
+    """A step is taken at this many examples..."""
+    max_wait_ms: int = Field(default=50, ge=1)
+    """... or this long after the first of them: keeps weights well below half a second old."""
+    max_staleness_steps: int = Field(default=64, ge=0)
+    """A gradient of older weights is refused and computed anew."""
+    checkpoint_interval_s: float = Field(default=10.0, gt=0)
+    """Bounds what the shards have to keep for a restart of the learner."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: the gradients are computed here with torch where there is a GPU, by the shards'
+    compiled kernels elsewhere."""
+    max_rows: int = Field(default=2_000_000, ge=16)
+    """Of the keyed table; beyond it the rows that were updated least recently are dropped. About
+    as many as there are entities by default; a DeepFM with FTRL, all other defaults, takes 8 GB."""
+    guard: GuardSettings = GuardSettings()
+
+
+class ServeSettings(Section):
+    """The REST endpoint."""
+
+    host: str = "127.0.0.1"
+    """This machine only, until somebody asks for more."""
+    port: int = Field(default=8000, ge=0, le=65_535)
+    """0: any free one."""
+    replicas: int = Field(default=1, ge=1)
+    """One scores thousands of requests a second; more where there are more cores."""
+    max_ongoing_requests: int = Field(default=512, ge=1)
+    """Per replica. Ray's own default of 5 would starve an asynchronous handler."""
+    show: int = Field(default=10, ge=1)
+    """How many of the best candidates count as shown where the request does not say."""
+    read_timeout_ms: int = Field(default=50, ge=1)
+    """Of the online store; beyond it the request is answered with default features and says so."""
+    wait_timeout_ms: int = Field(default=1_000, ge=0)
+    """How long a request for a ``min_version`` that is not there yet may wait."""
+    max_start_lag_ms: int = Field(default=1_000, ge=0)
+    """A new replica is not ready before its weights are so close to the learner's newest: a large
+    snapshot takes seconds to come, and versions go on meanwhile."""
+    max_start_wait_ms: int = Field(default=10_000, ge=0)
+    """A new replica is given no request before it is ready, or has waited for so long: then it
+    answers with what it has. A learner that is started again at the same time is back by then."""
+
+
+class Settings(Section):
+    """All sections."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    shards: ShardSettings = ShardSettings()
+    learner: LearnerSettings = LearnerSettings()
+    serve: ServeSettings = ServeSettings()
+    state: Path | None = None
+    """Snapshots and checkpoints; by default ``.freshrank/<pipeline>`` in the current folder. On a
+    cluster of several machines it must be a folder that all of them see (NFS: version 4)."""
+    memory_bytes: int | None = Field(default=None, ge=1)
+    """What all of it may take on one machine; by default what the machine, or its container, has.
+    A pipeline that may come to need more is refused at the start."""
+
+    @classmethod
+    def load(
+        cls, path: Path | None = None, environment: Mapping[str, str] = os.environ
+    ) -> Settings:
+        """Read file and environment; raises ConfigError naming the key and where it stands."""
+        return read(cls, path, environment)
+
+    def state_folder(self, pipeline: str) -> Path:
+        """Where the state of `pipeline` is kept, absolute."""
+        return (self.state or Path(".freshrank") / pipeline).absolute()

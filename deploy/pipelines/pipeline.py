@@ -1,0 +1,212 @@
+"""A user's pipeline: the nouns of one Python file, checked where they are written."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from typing import TypeAlias
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.protocols import JsonValue
+from freshrank.feature_actors.encoding.input_encoder import InputEncoder
+from freshrank.feature_actors.encoding.online_features import OnlineFeatures
+from freshrank.feature_actors.labels.definitions import Joined, Labelled
+from freshrank.feature_actors.partition.spec import Bounds, PartitionSpec
+from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.views.feature_view import FeatureView
+from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.learner.models.base import Model
+from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.sgd import SGD
+
+ModelSpec: TypeAlias = LogisticRegression | DeepFM
+OptimizerSpec: TypeAlias = SGD | Adagrad | FTRL
+
+# The name becomes part of topic names, Redis keys, actor names and a folder.
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One stream turned into features, a model that learns from them, and an endpoint.
+
+    Parameters
+    ----------
+    name
+        Lower-case letters, digits, ``_`` and ``-``.
+    stream
+        Where the behaviour comes from.
+    features
+        The feature views; each must have the stream's key as its entity.
+    context
+        Fields of the stream's schema that a candidate of a request carries (``item_id``).
+    label
+        What makes an example positive: ``Joined`` with the impressions that were served, or
+        ``Labelled`` by the event itself.
+    model, optimizer
+        What is learned, and how.
+    crosses
+        Pairs of id inputs that are also looked up together (``("user_id", "category_id")``).
+    samples
+        For the page: ``entities`` (keys to offer), ``candidates`` (what to score for them),
+        ``event`` (a value for a field) and ``choices`` (values to choose a field from).
+
+    Raises ConfigError, naming place and fix, as soon as it is written down wrong.
+    """
+
+    name: str
+    _: KW_ONLY
+    stream: Stream
+    features: Sequence[type[FeatureView]]
+    context: Sequence[str]
+    label: Joined | Labelled
+    model: ModelSpec
+    optimizer: OptimizerSpec
+    crosses: Sequence[tuple[str, str]] = ()
+    samples: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        place = f"Pipeline({self.name!r})"
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                place,
+                "the name becomes part of topics and keys",
+                "Use lower-case letters, digits, _ and -, beginning with a letter.",
+            )
+        self._check_kinds(place)
+        self._check_context(place)
+        _ = self.plan, self.encoder, self.bound_model
+
+    def _check_kinds(self, place: str) -> None:
+        for name, kinds in (
+            ("stream", (Stream,)),
+            ("label", (Joined, Labelled)),
+            ("model", (LogisticRegression, DeepFM)),
+            ("optimizer", (SGD, Adagrad, FTRL)),
+        ):
+            if not isinstance(getattr(self, name), kinds):
+                names = " or ".join(f"{one.__name__}(...)" for one in kinds)
+                raise ConfigError(
+                    f"{place}.{name}",
+                    f"{getattr(self, name)!r} is not of a kind that is known here",
+                    f"Write {name}={names}.",
+                )
+        if isinstance(self.features, type) or not self.features:
+            raise ConfigError(
+                f"{place}.features", "no list of feature views", "Write features=[YourView]."
+            )
+        for view in self.features:
+            if not (isinstance(view, type) and issubclass(view, FeatureView)):
+                raise ConfigError(
+                    f"{place}.features",
+                    f"{view!r} is not a feature view",
+                    "List classes that derive from FeatureView, without calling them.",
+                )
+            if view.source is not self.stream:
+                raise ConfigError(
+                    f"{view.__name__}.source",
+                    f"the view reads {view.source.topic!r}, the pipeline {self.stream.topic!r}",
+                    "Give both the same Stream object.",
+                )
+
+    def _check_context(self, place: str) -> None:
+        if isinstance(self.context, str):
+            raise ConfigError(
+                f"{place}.context", "a string, not a list of fields", f'Write ["{self.context}"].'
+            )
+        if not isinstance(self.context, Sequence):
+            raise ConfigError(
+                f"{place}.context",
+                f"{self.context!r} is no list of fields",
+                'Write what a candidate carries, as in ["item_id"].',
+            )
+        for index, name in enumerate(self.context):
+            self.stream.fields.require(name, f"{place}.context[{index}]")
+        self.label.check(self.stream.fields)
+        if isinstance(self.label, Joined) and self.label.on == self.stream.key.key:
+            raise ConfigError(
+                f"{place}.label.on",
+                f"{self.label.on!r} names who was shown something, not what",
+                "Name the field of the item that was shown.",
+            )
+        if isinstance(self.label, Joined) and self.label.on not in self.context:
+            raise ConfigError(
+                f"{place}.label.on",
+                f"{self.label.on!r} is not in the context, so no impression carries it",
+                f'Add "{self.label.on}" to context.',
+            )
+
+    @cached_property
+    def plan(self) -> FeaturePlan:
+        """All views, compiled into the layout of one row."""
+        return FeaturePlan(list(self.features))
+
+    @cached_property
+    def encoder(self) -> InputEncoder:
+        """From features and context to the model's inputs."""
+        return InputEncoder(self.plan, self.stream, self.context, self.crosses)
+
+    @cached_property
+    def bound_model(self) -> Model:
+        """The model with its sizes, which follow from the inputs."""
+        return self.model.bind(self.encoder.layout)
+
+    @cached_property
+    def served(self) -> OnlineFeatures:
+        """What a replica has to know of the features."""
+        on = self.joined.on if self.joined else None
+        return OnlineFeatures(self.plan, self.encoder, self.stream, self.name, join_on=on)
+
+    @property
+    def joined(self) -> Joined | None:
+        """The join with impressions, where the label comes from one."""
+        return self.label if isinstance(self.label, Joined) else None
+
+    @property
+    def impressions_topic(self) -> str:
+        """Where replicas log what they served."""
+        return f"{self.name}.impressions"
+
+    @property
+    def alerts_topic(self) -> str:
+        """What a person should look at, as JSON (`actors.alerts.Alert`)."""
+        return f"{self.name}.alerts"
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The source topics in the order of every `SourceOffsets`."""
+        return (self.stream.topic,) + ((self.impressions_topic,) if self.joined else ())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of all that the shards' snapshots depend on."""
+        parts = (self.plan.fingerprint, self.encoder.fingerprint, repr(self.label))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+    def spec(self, bounds: Bounds) -> PartitionSpec:
+        """What a shard computes of each partition, and keeps of it."""
+        return PartitionSpec(
+            stream=self.stream,
+            plan=self.plan,
+            encoder=self.encoder,
+            label=self.label,
+            topics=self.topics,
+            fingerprint=self.fingerprint,
+            row_key=self.served.key,
+            bounds=bounds,
+        )
+
+    def describe(self) -> str:
+        """What it costs and gives, for people: features, inputs, bytes per entity."""
+        layout = self.encoder.layout
+        return (
+            f"{self.plan.describe()}\n"
+            f"model inputs: {len(layout.dense)} dense, {layout.id_width} ids of "
+            f"{len(layout.fields)} fields"
+        )

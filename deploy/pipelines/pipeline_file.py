@@ -1,0 +1,89 @@
+"""A pipeline as it crosses processes: the text of its file, never pickled classes."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy.pipelines.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFile:
+    """The text of one Python file that declares a pipeline, and where it came from."""
+
+    path: str
+    text: str
+
+    @classmethod
+    def read(cls, path: Path) -> PipelineFile:
+        """Read `path`; raises ConfigError when that cannot be done."""
+        try:
+            return cls(str(path), path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise ConfigError(
+                str(path), f"cannot be read: {reason}", "Give the path of a pipeline's Python file."
+            ) from error
+
+    def load(self) -> Pipeline:
+        """The one pipeline of the file. Raises ConfigError with file and line."""
+        found = {
+            id(value): value
+            for value in vars(self.load_module()).values()
+            if isinstance(value, Pipeline)
+        }
+        if len(found) != 1:
+            names = ", ".join(repr(one.name) for one in found.values()) or "none"
+            raise ConfigError(
+                self.path,
+                f"exactly one Pipeline is wanted, found {names}",
+                "Assign it to a name of the module: pipeline = Pipeline(...).",
+            )
+        return next(iter(found.values()))
+
+    def load_module(self) -> ModuleType:
+        """Execute the text as a module of its own, once per process and text."""
+        name = f"freshrank_pipeline_{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
+        if name in sys.modules:
+            return sys.modules[name]
+        module = ModuleType(name)
+        module.__file__ = self.path
+        # Registered before it runs: typing looks annotations up by the module's name.
+        sys.modules[name] = module
+        # Tracebacks show the text that ran, also on a machine that does not have the file.
+        linecache.cache[self.path] = (
+            len(self.text),
+            None,
+            self.text.splitlines(keepends=True),
+            self.path,
+        )
+        try:
+            exec(compile(self.text, self.path, "exec"), vars(module))
+        except SyntaxError as error:
+            del sys.modules[name]
+            raise ConfigError(
+                f"{self.path}:{error.lineno}", f"syntax error: {error.msg}", "Mend that line."
+            ) from error
+        except (Exception, SystemExit) as error:
+            del sys.modules[name]
+            raise self._with_line(error) from error
+        return module
+
+    def _with_line(self, error: BaseException) -> ConfigError:
+        """Say where in the file `error` came from."""
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == self.path
+        ]
+        place = f"{self.path}:{lines[-1]}" if lines else self.path
+        if isinstance(error, ConfigError):
+            return ConfigError(f"{place}: {error.place}", error.problem, error.fix)
+        return ConfigError(place, f"{type(error).__name__}: {error}", "Mend that line.")

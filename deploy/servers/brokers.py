@@ -1,0 +1,169 @@
+"""Three ways to a Kafka broker behind one seam: a bootstrap address.
+
+=================  ==========================================================================
+``embedded``       in memory, inside `confluent-kafka`: no Java, forgets everything at the end
+``apache``         a real Apache Kafka, fetched and started here
+``host:port,...``  one that runs already
+=================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol, Self
+
+from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.deploy.servers.apache_kafka import ApacheKafka
+from freshrank.deploy.servers.processes import Child, Server, listens
+
+# Python, its imports and the broker: 0.2 s on an idle machine.
+_EMBEDDED_TIMEOUT_S = 30.0
+
+# Of the line that the embedded broker prints when it is up.
+_ANNOUNCEMENT = "listening on "
+
+# Seconds: a broker far away answers in tenths of one.
+_GIVEN_TIMEOUT_S = 5.0
+
+
+class Broker(Protocol):
+    """A broker that this process may have to start."""
+
+    @property
+    def bootstrap(self) -> str:
+        """``host:port[,host:port]``; raises Unavailable before `start`."""
+        ...
+
+    def start(self) -> None:
+        """Make it answer; raises Unavailable or ConfigError."""
+        ...
+
+    def stop(self) -> None:
+        """Stop what was started here; safe to call twice."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Start."""
+        ...
+
+    def __exit__(self, *error: object) -> None:
+        """Stop."""
+        ...
+
+
+class GivenBroker(Server):
+    """A broker that others run: looked at, never started or stopped."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._addresses = [_address(one) for one in bootstrap.split(",")]
+        self.bootstrap = bootstrap
+
+    def start(self) -> None:
+        """Raises Unavailable when none of its addresses can be connected to."""
+        if not any(listens(host, port, _GIVEN_TIMEOUT_S) for host, port in self._addresses):
+            raise Unavailable("kafka", f"nobody listens at {self.bootstrap}")
+
+    def stop(self) -> None:
+        """Leave it alone."""
+
+
+class EmbeddedBroker(Server):
+    """The in-memory broker of librdkafka in a child process.
+
+    Parameters
+    ----------
+    topics
+        Name → number of partitions. Other topics appear with 4 when they are first asked for; the
+        broker has no admin interface to create them by. A partition keeps its newest 5 MB.
+    """
+
+    def __init__(self, topics: Mapping[str, int]) -> None:
+        self._topics = dict(topics)
+        self._bootstrap: str | None = None
+        self._child: Child | None = None
+        self._log: Path | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """``127.0.0.1:port`` once started."""
+        if self._bootstrap is None:
+            raise Unavailable("kafka", "has not been started")
+        return self._bootstrap
+
+    def start(self) -> None:
+        """Start it; raises ConfigError without confluent-kafka, Unavailable when it fails."""
+        if importlib.util.find_spec("confluent_kafka") is None:
+            raise ConfigError(
+                "kafka",
+                "the embedded broker is part of confluent-kafka, which is not installed",
+                "pip install 'freshrank[demo]', or give the address of a running broker.",
+            )
+        with tempfile.TemporaryDirectory(prefix="freshrank-broker-") as folder:
+            topics = [f"{name}={partitions}" for name, partitions in self._topics.items()]
+            module = "freshrank.deploy.servers.mock_broker"
+            child = Child(
+                "kafka", [sys.executable, "-m", module, *topics], Path(folder) / "broker.log"
+            )
+            child.wait_until(lambda: "\n" in _announced(child), _EMBEDDED_TIMEOUT_S)
+            self._bootstrap = _announced(child).splitlines()[0]
+            self._child = child
+
+    def stop(self) -> None:
+        """Stop it; what it held is gone."""
+        if self._child is not None:
+            # It has nothing to write down.
+            self._child.stop(grace_s=0)
+        self._child = self._bootstrap = None
+
+
+def open_broker(
+    kind: str,
+    *,
+    topics: Mapping[str, int],
+    folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+) -> Broker:
+    """The broker that a setting names, not started yet.
+
+    Parameters
+    ----------
+    kind
+        ``embedded``, ``apache`` or an address.
+    topics
+        Name → partitions, for the broker that cannot be asked to create them later.
+    folder
+        Where Apache Kafka keeps its log.
+    say
+        Called with a line of progress before anything that takes seconds.
+
+    Raises ConfigError when it is neither.
+    """
+    if kind == "embedded":
+        return EmbeddedBroker(topics)
+    if kind == "apache":
+        return ApacheKafka(folder, say=say)
+    return GivenBroker(kind)
+
+
+def _announced(child: Child) -> str:
+    return child.output().partition(_ANNOUNCEMENT)[2]
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Take host and port apart.
+
+    >>> _address("broker-1.shop:9092"), _address("[::1]:9092")
+    (('broker-1.shop', 9092), ('::1', 9092))
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) < 65_536):
+        raise ConfigError(
+            "kafka",
+            f"{text!r} is not the address of a broker",
+            "Say `embedded`, `apache` or host:port.",
+        )
+    return host.strip("[]"), int(port)

@@ -1,0 +1,218 @@
+"""From a pipeline, settings and collaborators to one part: the same for every way of running.
+
+Nothing here starts anything or knows where it runs: `local` calls it with parts in memory,
+`hosts` with Kafka, Redis and a learner in another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from freshrank.actors.alerts import AlertSink
+from freshrank.actors.clock import Clock
+from freshrank.actors.parameters.follower import Follower
+from freshrank.actors.protocols import (
+    EventSource,
+    GradientSink,
+    JsonValue,
+    OnlineStore,
+    ParameterSource,
+    RecordSink,
+    SnapshotStore,
+    StatusRegistry,
+)
+from freshrank.deploy.config.settings import LearnerSettings, ServeSettings
+from freshrank.deploy.config.settings import ShardSettings as ShardSection
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.feature_actors.partition.backpressure import Limits as ShardLimits
+from freshrank.feature_actors.partition.spec import Bounds
+from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
+from freshrank.feature_actors.shard.shard import Shard
+from freshrank.feature_actors.streams.json_decoder import Codec, record_type
+from freshrank.learner.actor import LearnerActor, Offload
+from freshrank.learner.core import Differentiate, Learner, StepSettings
+from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.guard.bounds import Guard
+from freshrank.learner.parameters.weights import ModelWeights
+from freshrank.learner.settings import Intervals, Reporters
+from freshrank.serve.api.requests import Limits
+from freshrank.serve.scoring.feature_reader import FeatureReader
+from freshrank.serve.scoring.service import ScoringService, ServiceParts, ServiceSettings
+
+
+def learner(
+    pipeline: Pipeline, settings: LearnerSettings, differentiate: Differentiate | None = None
+) -> Learner:
+    """The core of the learner; `differentiate` where it is to be sent examples."""
+    steps = StepSettings(
+        batch_examples=settings.batch_examples,
+        max_wait_ms=settings.max_wait_ms,
+        max_staleness_steps=settings.max_staleness_steps,
+        max_rows=settings.max_rows,
+    )
+    # Negatives need another event of their partition to be known, and partitions differ.
+    delay_ms = 2 * pipeline.joined.delay_ms if pipeline.joined else 0
+    guard = Guard(**settings.guard.model_dump(), label_delay_ms=delay_ms)
+    return Learner(
+        pipeline.bound_model, pipeline.optimizer, steps, guard=guard, differentiate=differentiate
+    )
+
+
+def learner_actor(
+    core: Learner,
+    settings: LearnerSettings,
+    clock: Clock,
+    store: SnapshotStore | None,
+    *,
+    reporters: Reporters | None = None,
+    offload: Offload = asyncio.to_thread,
+) -> LearnerActor:
+    """The learner with its loops."""
+    duties = Intervals(checkpoint_interval_s=settings.checkpoint_interval_s)
+    return LearnerActor(core, clock, store, duties=duties, reporters=reporters, offload=offload)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardParts:
+    """What a shard needs of the world."""
+
+    source: EventSource
+    sink: RecordSink
+    store: OnlineStore
+    learner: GradientSink
+    parameters: ParameterSource | None
+    """Whose weights the gradients are computed on; None: the learner is sent examples."""
+    snapshots: SnapshotStore
+    status_registry: StatusRegistry
+    clock: Clock
+    alerts: AlertSink | None = None
+
+
+def shard(
+    pipeline: Pipeline,
+    partitions: Sequence[int],
+    settings: ShardSettings,
+    parts: ShardParts,
+    bounds: Bounds,
+) -> tuple[Shard, Follower | None]:
+    """A shard, and what keeps its weights new where it computes gradients; neither is started."""
+    follower: Follower | None = None
+    weights: ModelWeights | None = None
+    differentiator: CompiledDifferentiator | None = None
+    if parts.parameters is not None:
+        weights = ModelWeights(pipeline.bound_model)
+        follower = Follower(
+            parts.parameters, weights, parts.clock, hold_epochs=False, alerts=parts.alerts
+        )
+        differentiator = CompiledDifferentiator(pipeline.bound_model, weights)
+    ports = ShardPorts(
+        source=parts.source,
+        sink=parts.sink,
+        store=parts.store,
+        learner=parts.learner,
+        differentiator=differentiator,
+        weights=weights,
+        snapshots=parts.snapshots,
+        status_registry=parts.status_registry,
+        clock=parts.clock,
+        alerts=parts.alerts,
+    )
+    return Shard(pipeline.spec(bounds), partitions, ports, settings), follower
+
+
+def bounds(settings: ShardSection) -> Bounds:
+    """What the settings say, in the words of a partition."""
+    return Bounds(settings.max_entities_per_partition, settings.max_event_ids_per_partition)
+
+
+def shard_settings(settings: ShardSection, name: str, *, lock_step: bool = False) -> ShardSettings:
+    """What the settings say, in the words of a shard."""
+    return ShardSettings(
+        name=name,
+        poll_max_records=settings.poll_max_records,
+        poll_timeout_s=0.0 if lock_step else settings.poll_timeout_ms / 1000,
+        snapshot_interval_s=settings.snapshot_interval_s,
+        push_timeout_s=settings.push_timeout_s,
+        limits=ShardLimits(outbox_examples=settings.outbox_max_examples),
+        lock_step=lock_step,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaParts:
+    """What a replica needs of the world."""
+
+    parameters: ParameterSource
+    store: OnlineStore
+    sink: RecordSink
+    status_registry: StatusRegistry
+    clock: Clock
+    close: Callable[[], Awaitable[None]]
+    """Leaves what the others hold open."""
+    alerts: AlertSink | None = None
+
+
+def scoring_service(
+    pipeline: Pipeline, settings: ServeSettings, parts: ReplicaParts
+) -> ScoringService:
+    """One replica, not started yet."""
+    weights = ModelWeights(pipeline.bound_model)
+    model = Follower(parts.parameters, weights, parts.clock, hold_epochs=True, alerts=parts.alerts)
+    limits = Limits(requests=settings.max_ongoing_requests)
+    return ScoringService(
+        ServiceSettings(
+            pipeline=pipeline.name,
+            entity=pipeline.stream.key.name,
+            events_topic=pipeline.stream.topic,
+            impressions_topic=pipeline.impressions_topic if pipeline.joined else None,
+            layout=pipeline.encoder.fingerprint,
+            event_schema=_event_schema(pipeline),
+            samples={**pipeline.samples, "automatic": _automatic(pipeline)},
+            show=settings.show,
+            wait_timeout_s=settings.wait_timeout_ms / 1000,
+            max_start_lag_ms=settings.max_start_lag_ms,
+            max_start_wait_ms=settings.max_start_wait_ms,
+            limits=limits,
+        ),
+        ServiceParts(
+            served=pipeline.served,
+            scorer=weights,
+            model=model,
+            store=FeatureReader(parts.store, parts.clock, settings.read_timeout_ms / 1000),
+            sink=parts.sink,
+            status_registry=parts.status_registry,
+            clock=parts.clock,
+            event_key=event_key(pipeline),
+            close=parts.close,
+            alerts=parts.alerts,
+        ),
+    )
+
+
+def event_key(pipeline: Pipeline) -> Callable[[bytes], bytes]:
+    """Checks one event's JSON and gives the key of its record; raises BadRecord."""
+    decode, key = Codec(pipeline.stream).decode_one, pipeline.stream.key.key
+
+    def key_of(event: bytes) -> bytes:
+        return str(getattr(decode(event), key)).encode()
+
+    return key_of
+
+
+def _event_schema(pipeline: Pipeline) -> Mapping[str, JsonValue]:
+    """The JSON schema of one event."""
+    schema = record_type(pipeline.stream)
+    _, components = msgspec.json.schema_components([schema])
+    found: dict[str, JsonValue] = components.pop(schema.__name__)
+    # What its fields refer to ("#/$defs/...").
+    return found | {"$defs": components} if components else found
+
+
+def _automatic(pipeline: Pipeline) -> dict[str, JsonValue]:
+    """Which fields of an event a page fills in by itself."""
+    stream = pipeline.stream
+    return {"id": stream.id, "time": stream.time, "key": stream.key.key}

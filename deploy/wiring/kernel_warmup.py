@@ -1,0 +1,174 @@
+"""Compile every kernel once, so that the first event and the first score need not wait.
+
+Kernels are compiled for the types that they are called with, so they are called as a running
+system calls them: a small one in this process reads a few events, is restarted, and scores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+import time
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from freshrank.actors.clock import SystemClock
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.pipelines.pipeline import ModelSpec, OptimizerSpec, Pipeline
+from freshrank.deploy.wiring.local import LocalSystem, World
+from freshrank.feature_actors.aggregations.base import (
+    Count,
+    DecayedCount,
+    LastK,
+    Mean,
+    Sum,
+    TimeSince,
+)
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.feature_actors.labels.definitions import Joined, Labelled
+from freshrank.feature_actors.streams.expressions import col
+from freshrank.feature_actors.streams.stream import Entity, Stream
+from freshrank.feature_actors.views.feature_view import FeatureView
+from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.sgd import SGD
+
+USERS = 3
+ITEMS = 4
+
+
+class Event(msgspec.Struct):
+    """One field of each type that a schema may have."""
+
+    id: str
+    user: str
+    item: int
+    kind: str
+    price: float
+    ts: int
+
+
+user = Entity("user", key="user")
+stream = Stream("behaviour", id="id", time="ts", key=user, schema=Event)
+
+
+class Everything(FeatureView):
+    """Every aggregate, with and without a condition."""
+
+    entity, source = user, stream
+    count = Count(windows=["1m", "1h"])
+    clicks = Count(where=col.kind == "click", windows=["1h"])
+    spent = Sum("price", where=(col.kind == "click") & (col.item > 0), windows=["1h"])
+    price = Mean("price", windows=["1h"])
+    recent = LastK("item", k=3)
+    interest = DecayedCount(by="item", half_life="1m", top=3)
+    idle = TimeSince()
+
+
+def pipelines() -> Iterator[Pipeline]:
+    """Both models, both ways to a label, every optimiser."""
+    joined = Joined(positive=col.kind == "click", on="item", within="1s")
+    labelled = Labelled(positive=col.kind == "click")
+    learned: list[tuple[ModelSpec, OptimizerSpec, Joined | Labelled]] = [
+        (LogisticRegression(), Adagrad(0.1), joined),
+        (LogisticRegression(), FTRL(0.1), labelled),
+        (DeepFM(), SGD(0.001), joined),  # a rate at which the guard sees nothing run away
+        (DeepFM(), Adagrad(0.1), labelled),
+        (DeepFM(), FTRL(0.1), labelled),
+    ]
+    for model, optimizer, label in learned:
+        yield Pipeline(
+            "warm",
+            stream=stream,
+            features=[Everything],
+            context=["item", "price"],
+            crosses=[("user", "item")],
+            label=label,
+            model=model,
+            optimizer=optimizer,
+        )
+
+
+class SetClock(SystemClock):
+    """Says what it was set to."""
+
+    def __init__(self) -> None:
+        self.at_ms = super().now_ms()
+
+    def now_ms(self) -> int:
+        """What it was set to."""
+        return self.at_ms
+
+
+async def exercise(pipeline: Pipeline) -> int:
+    """Run `pipeline` on a few events, restart it, run it again; gives the examples learned."""
+    clock = SetClock()
+    world = World(MemoryLog(partitions=1), clock)
+    for _ in range(2):
+        system = LocalSystem(pipeline, Settings(), world)
+        await system.start()
+        for _ in range(2):
+            await _visit(system, clock)
+            await system.freeze()
+        examples = (await system.status())["examples"]
+        await system.stop()
+    assert isinstance(examples, int)
+    return examples
+
+
+async def _visit(system: LocalSystem, clock: SetClock) -> None:
+    """Users look around, are shown every item, click one; what they did not click is negative."""
+    for kind, items in (("view", range(ITEMS)), ("click", range(1))):
+        _add_events(system.world, kind, items, clock.at_ms)
+        await system.drain()
+        clock.at_ms += 100
+        for number in range(USERS):
+            candidates = [{"item": item, "price": 1.5} for item in range(ITEMS)]
+            await system.score({"user": f"u{number}", "candidates": candidates})
+        clock.at_ms += 100
+    clock.at_ms += 60_000
+    _add_events(system.world, "leave", range(1), clock.at_ms)
+    await system.drain()
+
+
+def _add_events(world: World, kind: str, items: range, at_ms: int) -> None:
+    """Each user does `kind` to each item."""
+    events = [
+        Event(f"{at_ms}-{who}-{item}-{kind}", f"u{who}", item, kind, 2.5, at_ms + item)
+        for who in range(USERS)
+        for item in items
+    ]
+    world.log.distribute(
+        stream.topic,
+        [event.user.encode() for event in events],
+        [msgspec.json.encode(event) for event in events],
+        np.array([event.ts for event in events], dtype=np.int64),
+    )
+
+
+@functools.cache
+def get_ready() -> None:
+    """Load the kernels into this process, once. Blocks."""
+    asyncio.run(exercise(next(pipelines())))
+
+
+def main() -> None:
+    """Exercise every pipeline, with a line of progress each."""
+    made = list(pipelines())
+    for number, pipeline in enumerate(made, start=1):
+        what = f"{type(pipeline.model).__name__}, {type(pipeline.optimizer).__name__}"
+        print(
+            f"compiling kernels {number}/{len(made)} ({what})", end=" ", file=sys.stderr, flush=True
+        )
+        began = time.monotonic()
+        asyncio.run(exercise(pipeline))
+        print(f"{time.monotonic() - began:.1f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

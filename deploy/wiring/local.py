@@ -1,0 +1,212 @@
+"""The same parts in one process, in lock-step, with any clock: for simulation and for replay.
+
+Nothing happens beside a `step`, and nothing depends on real time: the same records give the same
+features, weights and figures, bit for bit, whoever crashes in between (`lock_step.Cells`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from freshrank.actors.alerts import Alerts
+from freshrank.actors.clock import Clock
+from freshrank.actors.kernels.partitioner import assign
+from freshrank.actors.parameters.follower import Follower
+from freshrank.actors.protocols import GradientSink, JsonValue, ParameterSource, SnapshotStore
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.wiring import assembly
+from freshrank.deploy.wiring.lock_step import Cells, CellSource
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
+from freshrank.feature_actors.connectors.in_memory.stores import (
+    MemorySnapshots,
+    MemoryStatusRegistry,
+    MemoryStore,
+)
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.shard.shard import Shard
+from freshrank.learner.actor import LearnerActor, inline
+from freshrank.learner.core import Learner
+from freshrank.serve.api.responses import ScoreAnswer
+from freshrank.serve.scoring.service import ScoringService
+
+
+@dataclass
+class World:
+    """What outlives a crash of all our processes: the log, the online store, the disk."""
+
+    log: MemoryLog
+    clock: Clock
+    store: MemoryStore = field(default_factory=MemoryStore)
+    snapshots: SnapshotStore = field(default_factory=MemorySnapshots)
+    """Of the shards."""
+    checkpoints: SnapshotStore = field(default_factory=MemorySnapshots)
+    """Of the learner."""
+
+
+class LearnerHandle(GradientSink, ParameterSource, Protocol):
+    """The learner, as shards and replicas hold it."""
+
+
+class LocalParts:
+    """Makes each part over a `World`, as often as it is started."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, world: World) -> None:
+        self.pipeline = pipeline
+        self.settings = settings
+        self.world = world
+        self.sink = MemorySink(world.log, world.clock)
+        self._status_registry = MemoryStatusRegistry(world.clock)
+
+    def learner(self) -> tuple[Learner, LearnerActor]:
+        """The core and the actor around it, not started."""
+        core = assembly.learner(self.pipeline, self.settings.learner)
+        world = self.world
+        actor = assembly.learner_actor(
+            core, self.settings.learner, world.clock, world.checkpoints, offload=inline
+        )
+        return core, actor
+
+    def shard(
+        self, index: int, learner: LearnerHandle, source: MemorySource
+    ) -> tuple[Shard, Follower]:
+        """One shard and what keeps its weights new, not started."""
+        world, settings = self.world, self.settings.shards
+        shard, follower = assembly.shard(
+            self.pipeline,
+            assign(world.log.partitions, settings.count)[index],
+            assembly.shard_settings(settings, f"shard-{index}", lock_step=True),
+            assembly.ShardParts(
+                source=source,
+                sink=self.sink,
+                store=world.store,
+                learner=learner,
+                parameters=learner,
+                snapshots=world.snapshots,
+                status_registry=self._status_registry,
+                clock=world.clock,
+                alerts=Alerts(f"shard-{index}", world.clock),
+            ),
+            assembly.bounds(settings),
+        )
+        assert follower is not None  # there are parameters to follow
+        return shard, follower
+
+    def replica(self, learner: LearnerHandle) -> ScoringService:
+        """One replica, not started."""
+        parts = assembly.ReplicaParts(
+            parameters=learner,
+            store=self.world.store,
+            sink=self.sink,
+            status_registry=self._status_registry,
+            clock=self.world.clock,
+            close=_nothing,
+            alerts=Alerts("replica", self.world.clock),
+        )
+        return assembly.scoring_service(self.pipeline, self.settings.serve, parts)
+
+
+class LocalSystem:
+    """A learner, its shards and a replica over a `World`, in lock-step."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, world: World) -> None:
+        self.pipeline = pipeline
+        self.world = world
+        self._parts = LocalParts(pipeline, in_lock_step(settings), world)
+        self.sink = self._parts.sink
+        """Rejected records can be looked at in it."""
+        self._cells = Cells(world.log, pipeline.topics)
+        self._sources = [
+            CellSource(world.log, pipeline.topics) for _ in range(settings.shards.count)
+        ]
+        self.learner = self._parts.learner()[1]
+        made = [
+            self._parts.shard(index, self.learner, source)
+            for index, source in enumerate(self._sources)
+        ]
+        self.shards = [shard for shard, _ in made]
+        self._followers = [follower for _, follower in made]
+        self.replica = self._parts.replica(self.learner)
+        self._replica_started = False
+
+    async def start(self) -> None:
+        """Take up what the world keeps. Raises as the parts' own starts do."""
+        await self.learner.start()
+        await self._follow()
+        for shard in self.shards:
+            await shard.start()
+
+    async def step(self) -> bool:
+        """The partition whose turn it is reads on and gives away what follows; all follow.
+
+        False, and nothing is done, when nothing is left to do.
+        """
+        for shard in self.shards:
+            await look_at_learner(shard.states.values(), self.learner)
+        turn = self._cells.next_turn(
+            state for shard in self.shards for state in shard.states.values()
+        )
+        if turn is None:
+            return False
+        for shard, source in zip(self.shards, self._sources, strict=True):
+            if turn.partition in shard.states:
+                source.give(turn)
+                await shard.step(turn.partition)
+        await self._follow()
+        return True
+
+    async def drain(self) -> None:
+        """Step until every record has been read and every example been learned."""
+        while await self.step():
+            pass
+
+    async def score(self, request: Mapping[str, JsonValue]) -> ScoreAnswer:
+        """POST /v1/score, by the newest weights. Raises RequestError."""
+        if not self._replica_started:
+            self.replica.start()
+            self._replica_started = True
+        newest = (await self.learner.status())["version"]
+        return await self.replica.score(msgspec.json.encode({**request, "min_version": newest}))
+
+    async def freeze(self) -> None:
+        """Keep a copy of the present weights, to compare with."""
+        await self.learner.freeze()
+        for shard in self.shards:
+            shard.freeze()
+
+    async def stop(self) -> None:
+        """What SIGTERM does: give away, write down, leave. Without it the system has crashed."""
+        if self._replica_started:
+            await self.replica.stop()
+        for shard in self.shards:
+            await shard.stop()
+        await self.learner.stop()
+
+    async def status(self) -> Mapping[str, JsonValue]:
+        """The learner's figures."""
+        return await self.learner.status()
+
+    async def _follow(self) -> None:
+        for follower in self._followers:
+            await follower.step(timeout_s=0.0)
+
+
+def in_lock_step(settings: Settings) -> Settings:
+    """`settings` where each span is a step, and only the very newest weights will do for it."""
+    eager = {"batch_examples": 1, "max_staleness_steps": 0}
+    return settings.model_copy(update={"learner": settings.learner.model_copy(update=eager)})
+
+
+async def look_at_learner(states: Iterable[PartitionState], learner: GradientSink) -> None:
+    """Tell `states` how far the learner is: it may have gone back. Raises ProgressError."""
+    for state in states:
+        if not state.replaying:
+            state.example_queue.answer(await learner.progress(state.partition))
+
+
+async def _nothing() -> None:
+    """Memory needs no closing."""

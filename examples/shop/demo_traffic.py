@@ -1,0 +1,68 @@
+"""The generated shoppers against a running system: events into Kafka, scores over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.latency_histogram import RecentLatencies
+from freshrank.deploy.console.system_metrics import Requests
+from freshrank.deploy.servers.http_client import KeepAliveClient
+from freshrank.examples.shop.shoppers import Shop
+from freshrank.examples.shop.traffic import Rates, Traffic
+from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+
+
+class DemoTraffic:
+    """Shoppers who browse, ask for scores, and click on what they are shown.
+
+    Parameters
+    ----------
+    sink, topic
+        Where the events go; started and stopped here.
+    url
+        Of the REST endpoint.
+    """
+
+    def __init__(self, sink: KafkaSink, topic: str, url: str) -> None:
+        address = urlsplit(url)
+        assert address.hostname is not None and address.port is not None  # we made it
+        self._client = KeepAliveClient(address.hostname, address.port)
+        self._sink = sink
+        self._topic = topic
+        self._latencies = RecentLatencies()
+        seed = time.time_ns()  # another shop each time; its name keeps the event ids apart
+        shop = Shop(np.random.default_rng(seed), run=f"{seed:x}")
+        self._traffic = Traffic(shop, Rates(), SystemClock(), self._send, self._ask)
+        self.first_score = asyncio.Event()
+        """Set when the endpoint has answered for the first time."""
+
+    async def run(self) -> None:
+        """Go on until cancelled. Raises Unavailable when the broker takes no more."""
+        await self._sink.start()
+        try:
+            await self._traffic.run()
+        finally:
+            await self._client.close()
+            await self._sink.stop()
+
+    def requests(self) -> Requests:
+        """What has been asked so far, and how fast the answers came lately."""
+        counts = self._traffic.counts
+        return Requests(counts.requests, counts.failures, self._latencies.at(time.monotonic()))
+
+    async def _send(self, key: bytes, value: bytes) -> None:
+        self._sink.send_nowait(self._topic, key, value)
+
+    async def _ask(self, body: bytes) -> tuple[int, bytes]:
+        began = time.monotonic()
+        status, answer = await self._client.post("/v1/score", body)
+        now = time.monotonic()
+        self._latencies.add(np.array([(now - began) * 1000.0]), now)
+        if status == 200:
+            self.first_score.set()
+        return status, answer

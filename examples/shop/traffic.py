@@ -1,0 +1,154 @@
+"""Drives the shop against a running system: browses, asks for scores, clicks on what it is shown.
+
+The events go wherever the given function sends them (the demo: the pipeline's topic), the
+scores come over HTTP as they would to anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
+
+from freshrank.actors.clock import Clock
+from freshrank.examples.shop.shoppers import Candidate, Shop, ShopEvent
+
+Send: TypeAlias = Callable[[bytes, bytes], Awaitable[None]]
+"""Takes key and value of one record of the behaviour topic."""
+Ask: TypeAlias = Callable[[bytes], Awaitable[tuple[int, bytes]]]
+"""Posts a body to /v1/score; gives status and body of the answer. Raises OSError."""
+
+# Seconds between two looks at what is due: events come in small bursts, as from a web server.
+TICK_S = 0.02
+# Seconds before the next try after the endpoint did not answer.
+RETRY_S = 0.5
+
+
+class ScoreRequest(msgspec.Struct):
+    """The body of POST /v1/score."""
+
+    user: str
+    candidates: list[Candidate]
+    show: int
+
+
+class ScoreAnswer(msgspec.Struct):
+    """Of the answer, what a page needs: the candidates' indices, best first."""
+
+    ranking: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How much traffic to make."""
+
+    events_per_s: float = 500.0
+    """Browsing; what follows from clicks comes on top."""
+    impressions_per_s: float = 400.0
+    """Items shown."""
+    candidates: int = 20
+    """Of one request."""
+    show: int = 10
+    """Of those, how many are shown."""
+
+    @property
+    def pause_s(self) -> float:
+        """Between two requests."""
+        return self.show / self.impressions_per_s
+
+
+@dataclass(slots=True)
+class TrafficCounts:
+    """What has happened so far."""
+
+    events: int = 0
+    requests: int = 0
+    failures: int = 0
+    """Requests without a usable answer."""
+    shown: int = 0
+    clicks: int = 0
+
+
+class Traffic:
+    """Two loops over one shop: browsing, and asking.
+
+    A loop that falls behind (the endpoint is slower than the rate asked for) does not catch up
+    by a burst: it goes on from the present.
+    """
+
+    def __init__(self, shop: Shop, rates: Rates, clock: Clock, send: Send, ask: Ask) -> None:
+        self._shop = shop
+        self._rates = rates
+        self._clock = clock
+        self._send = send
+        self._ask = ask
+        self._due: list[tuple[int, str, ShopEvent]] = []
+        self._answers = msgspec.json.Decoder(ScoreAnswer)
+        self.counts = TrafficCounts()
+
+    async def run(self) -> None:
+        """Go on until cancelled; raises what `send` raises."""
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self.browse())
+            loops.create_task(self.shop_window())
+
+    async def browse(self) -> None:
+        """Let tastes drift, send what shoppers do unasked, and what has become due of the rest."""
+        last = self._clock.monotonic()
+        owed = 0.0
+        while True:
+            await self._clock.sleep(TICK_S)
+            now = self._clock.monotonic()
+            # After a stall (a suspended machine) at most a second is made up for.
+            passed, last = min(now - last, 1.0), now
+            self._shop.advance(passed)
+            owed += passed * self._rates.events_per_s
+            count = int(owed)
+            owed -= count
+            at_ms = self._clock.now_ms()
+            for event in self._shop.browse(count, at_ms) + self._taken_due(at_ms):
+                await self._send_event(event)
+
+    async def shop_window(self) -> None:
+        """Ask for scores at the rate given, one request after another."""
+        due = self._clock.monotonic()
+        while True:
+            due = max(due + self._rates.pause_s, self._clock.monotonic())
+            await self._clock.sleep(due - self._clock.monotonic())
+            if not await self.show_once():
+                await self._clock.sleep(RETRY_S)
+
+    async def show_once(self) -> bool:
+        """One shopper meets one ranking; False when there was no usable answer."""
+        user = self._shop.visitor()
+        candidates = self._shop.candidates(self._rates.candidates)
+        request = ScoreRequest(user, candidates, self._rates.show)
+        self.counts.requests += 1
+        try:
+            status, body = await self._ask(msgspec.json.encode(request))
+            ranking = self._answers.decode(body).ranking if status == 200 else []
+            shown = [candidates[index] for index in ranking[: self._rates.show]]
+        except (OSError, msgspec.MsgspecError, IndexError):
+            shown = []
+        if not shown:
+            self.counts.failures += 1
+            return False
+        self.counts.shown += len(shown)
+        for event in self._shop.react(user, shown, self._clock.now_ms()):
+            heapq.heappush(self._due, (event.ts, event.event_id, event))
+        return True
+
+    def _taken_due(self, at_ms: int) -> list[ShopEvent]:
+        taken = []
+        while self._due and self._due[0][0] <= at_ms:
+            taken.append(heapq.heappop(self._due)[2])
+        return taken
+
+    async def _send_event(self, event: ShopEvent) -> None:
+        self.counts.events += 1
+        self.counts.clicks += event.type == "click"
+        await self._send(event.user_id.encode("utf-8"), msgspec.json.encode(event))

@@ -1,0 +1,204 @@
+"""A broker in memory, and who reads and writes there: for simulation and replay.
+
+They keep the promises of Kafka as far as one process can: the batteries in ``tests/contracts`` run
+over both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from freshrank.actors.clock import Clock
+from freshrank.actors.kernels.partitioner import partition_of, partitions_of
+from freshrank.actors.messages import Ints, RecordBatch, RejectedRecord
+
+
+@dataclass(slots=True)
+class _Records:
+    values: list[bytes | None] = field(default_factory=list)
+    timestamps_ms: array[int] = field(default_factory=lambda: array("q"))
+
+
+class MemoryLog:
+    """A broker in memory: every topic has `partitions` partitions, made when first named."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self._topics: dict[tuple[str, int], _Records] = {}
+        self._arrived: set[asyncio.Event] = set()
+
+    def append(self, topic: str, partition: int, value: bytes | None, timestamp_ms: int) -> int:
+        """Add one record; gives its offset."""
+        records = self._records(topic, partition)
+        records.values.append(value)
+        records.timestamps_ms.append(timestamp_ms)
+        self._wake()
+        return len(records.values) - 1
+
+    def extend(
+        self, topic: str, partition: int, values: Sequence[bytes | None], timestamps_ms: Ints
+    ) -> None:
+        """Add many records of one partition, `timestamps_ms` int64[n]."""
+        records = self._records(topic, partition)
+        records.values.extend(values)
+        records.timestamps_ms.frombytes(timestamps_ms.astype(np.int64).tobytes())
+        self._wake()
+
+    def distribute(
+        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], timestamps_ms: Ints
+    ) -> None:
+        """Add many records, each to the partition of its key."""
+        owners = partitions_of(keys, self.partitions)
+        for partition in range(self.partitions):
+            mine = np.flatnonzero(owners == partition)
+            self.extend(topic, partition, [values[i] for i in mine.tolist()], timestamps_ms[mine])
+
+    def end(self, topic: str, partition: int) -> int:
+        """The offset that the next record will get."""
+        return len(self._records(topic, partition).values)
+
+    def read(self, topic: str, partition: int, offset: int, count: int) -> RecordBatch:
+        """Up to `count` records from `offset` on (none at the end)."""
+        records = self._records(topic, partition)
+        values = records.values[offset : offset + count]
+        return RecordBatch(
+            topic=topic,
+            partition=partition,
+            values=values,
+            offsets=np.arange(offset, offset + len(values), dtype=np.int64),
+            timestamps_ms=np.array(records.timestamps_ms[offset : offset + count], dtype=np.int64),
+        )
+
+    def first_after(self, topic: str, partition: int, offset: int, at_ms: int) -> int:
+        """The first offset from `offset` on whose record is later than `at_ms`; else the end."""
+        stamps_ms = self._records(topic, partition).timestamps_ms
+        for at in range(offset, len(stamps_ms)):
+            if stamps_ms[at] > at_ms:
+                return at
+        return len(stamps_ms)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Come back when a record has been added anywhere, or after `timeout_s`."""
+        arrived = asyncio.Event()
+        self._arrived.add(arrived)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await arrived.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._arrived.discard(arrived)
+
+    def _records(self, topic: str, partition: int) -> _Records:
+        if not 0 <= partition < self.partitions:
+            raise ValueError(f"{topic} has {self.partitions} partitions, not a number {partition}")
+        return self._topics.setdefault((topic, partition), _Records())
+
+    def _wake(self) -> None:
+        for arrived in self._arrived:
+            arrived.set()
+
+
+class MemorySource:
+    """Reads a MemoryLog; satisfies EventSource."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._positions: dict[tuple[str, int], int] = {}
+        self._paused: set[tuple[str, int]] = set()
+
+    async def start(self, positions: Mapping[tuple[str, int], int | None]) -> None:
+        """Begin at the given offsets."""
+        self._positions = {one: offset or 0 for one, offset in positions.items()}
+        self._paused.clear()
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
+        """The next records; waits up to `timeout_s` (of the machine's clock) for the first."""
+        batches = self._take(max_records)
+        if not batches and timeout_s > 0:
+            await self._log.wait(timeout_s)
+            batches = self._take(max_records)
+        else:
+            await asyncio.sleep(0)  # a busy poller lets the other parts of its process run
+        return batches
+
+    def pause(self, topic: str, partition: int) -> None:
+        """Give nothing of it until `resume`."""
+        self._paused.add((topic, partition))
+
+    def resume(self, topic: str, partition: int) -> None:
+        """Undo `pause`."""
+        self._paused.discard((topic, partition))
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Give `offset` next."""
+        self._positions[topic, partition] = offset
+
+    async def lag(self) -> dict[tuple[str, int], int]:
+        """How many records lie beyond each position."""
+        return {one: self._log.end(*one) - at for one, at in self._positions.items()}
+
+    def fetch_age_s(self) -> float:
+        """Memory answers at once."""
+        return 0.0
+
+    async def stop(self) -> None:
+        """Leave."""
+        self._positions.clear()
+
+    def _take(self, max_records: int) -> list[RecordBatch]:
+        batches = []
+        for one in list(self._positions):
+            if max_records <= 0:
+                break
+            if one in self._paused:
+                continue
+            batch = self._log.read(*one, self._positions[one], max_records)
+            if batch.values:
+                max_records -= len(batch.values)
+                # Served last next time, so that no partition waits behind a busy one.
+                self._positions[one] = self._positions.pop(one) + len(batch.values)
+                batches.append(batch)
+        return batches
+
+
+class MemorySink:
+    """Writes to a MemoryLog; satisfies RecordSink. Rejected records are kept in `rejected`."""
+
+    def __init__(self, log: MemoryLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+        self._turn = 0
+        self.rejected: list[tuple[str, RejectedRecord]] = []
+
+    async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+        """Append one record; gives (partition, offset)."""
+        return self._append(topic, key, value)
+
+    def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
+        """Append one record."""
+        self._append(topic, key, value)
+
+    async def reject(self, suffix: str, records: Sequence[RejectedRecord]) -> None:
+        """Append to ``<topic><suffix>`` (same partition), and note reason and origin."""
+        for one in records:
+            self._log.append(one.topic + suffix, one.partition, one.value, self._clock.now_ms())
+            self.rejected.append((one.topic + suffix, one))
+
+    @property
+    def failures(self) -> int:
+        """Memory does not fail."""
+        return 0
+
+    def _append(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+        if key is None:
+            self._turn = (self._turn + 1) % self._log.partitions
+            partition = self._turn
+        else:
+            partition = partition_of(key, self._log.partitions)
+        return partition, self._log.append(topic, partition, value, self._clock.now_ms())

@@ -1,0 +1,111 @@
+"""Store, board and disk in memory, for simulation and replay.
+
+They keep the promises of Redis and the file system as far as one process can: the batteries in
+``tests/contracts`` run over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from freshrank.actors.clock import Clock
+from freshrank.actors.errors import ProgressError
+from freshrank.actors.protocols import Status, StoredSnapshot, WriteOutcome
+
+# Figures of a part that has not posted for so long are left out, as Redis does by its TTL.
+BOARD_TTL_MS = 15_000
+
+
+class MemoryStore:
+    """A dictionary with claims; satisfies OnlineStore. `forget` is what FLUSHALL does."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+        self._claims: dict[int, tuple[int, int]] = {}
+
+    async def claim(self, partition: int, epoch: int) -> int | None:
+        """Become the partition's writer; gives the position written so far."""
+        held = self._claims.get(partition)
+        if held is not None and held[0] > epoch:
+            raise ProgressError(f"partition {partition} is claimed by epoch {held[0]} > {epoch}")
+        self._claims[partition] = (epoch, held[1] if held is not None else 0)
+        return None if held is None else held[1]
+
+    async def write(
+        self,
+        partition: int,
+        epoch: int,
+        position: int,
+        keys: Sequence[bytes],
+        rows: bytes | memoryview,
+    ) -> WriteOutcome:
+        """Set each key to its row, if the claim allows."""
+        outcome = self._check(partition, epoch)
+        if outcome is WriteOutcome.WRITTEN and keys:
+            width = len(rows) // len(keys)
+            for at, key in enumerate(keys):
+                self.rows[key] = bytes(rows[at * width : (at + 1) * width])
+            self._claims[partition] = (epoch, max(self._claims[partition][1], position))
+        return outcome
+
+    async def remove(self, partition: int, epoch: int, keys: Sequence[bytes]) -> WriteOutcome:
+        """Drop the rows of `keys`, if the claim allows."""
+        outcome = self._check(partition, epoch)
+        if outcome is WriteOutcome.WRITTEN:
+            for key in keys:
+                self.rows.pop(key, None)
+        return outcome
+
+    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The row of each key."""
+        return [self.rows.get(key) for key in keys]
+
+    def forget(self) -> None:
+        """Lose everything, claims included."""
+        self.rows.clear()
+        self._claims.clear()
+
+    def _check(self, partition: int, epoch: int) -> WriteOutcome:
+        held = self._claims.get(partition)
+        if held is None:
+            return WriteOutcome.LOST
+        return WriteOutcome.WRITTEN if held[0] == epoch else WriteOutcome.FENCED
+
+
+class MemoryStatusRegistry:
+    """Satisfies StatusBoard."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._posted: dict[str, tuple[int, Status]] = {}
+
+    async def post(self, part: str, status: Status) -> None:
+        """Replace the figures of `part`."""
+        self._posted[part] = (self._clock.now_ms(), status)
+
+    async def collect(self) -> dict[str, Status]:
+        """The figures of all parts that posted lately."""
+        since = self._clock.now_ms() - BOARD_TTL_MS
+        return {part: status for part, (at, status) in self._posted.items() if at > since}
+
+
+class MemorySnapshots:
+    """Satisfies SnapshotStore."""
+
+    def __init__(self, keep: int = 3) -> None:
+        self._keep = keep
+        self._kept: dict[str, list[bytes]] = {}
+
+    def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+        """Keep what `pieces` make as the newest of `name`."""
+        payload = b"".join(pieces)
+        self._kept[name] = [payload, *self._kept.get(name, [])][: self._keep]
+        return len(payload)
+
+    def candidates(self, name: str) -> list[StoredSnapshot]:
+        """What is kept under `name`, newest first."""
+        return [
+            StoredSnapshot(f"{name} ({age} snapshots ago)", partial(bytes, payload))
+            for age, payload in enumerate(self._kept.get(name, []))
+        ]

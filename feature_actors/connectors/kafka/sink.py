@@ -1,0 +1,115 @@
+"""The sink of records that Kafka is: one at a time, many that nobody waits for, or rejected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from freshrank.actors.errors import BadRecord, Unavailable
+from freshrank.actors.messages import RejectedRecord
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.producer import KafkaWriter, Record
+
+# A record larger than this is cut when it is rejected, in bytes: it may have come from a topic
+# whose limit is higher than that of its dead letters (1 MiB unless configured). Where that limit
+# is lower still, a record that it refuses is cut to a quarter, again and again.
+_LARGEST_REJECTED = 900_000
+_CUT_TO = 4
+# Records that may wait in memory for the broker before `send_nowait` refuses.
+MOST_QUEUED = 10_000
+# Seconds that queued records gather before they go out together: a request to the broker for each
+# would cost both sides more than scoring what it logs.
+GATHER_S = 0.005
+
+
+class KafkaSink:
+    """Writes records, acknowledged by all replicas; satisfies RecordSink."""
+
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
+        self._writer = KafkaWriter(kafka)
+        self._queued: list[Record] = []
+        self._sending: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+        self._failures = 0
+
+    async def start(self) -> None:
+        """Connect. Raises Unavailable."""
+        await self._writer.start()
+
+    async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+        """Write one record and wait until it is safe; gives (partition, offset)."""
+        (answer,) = await self._writer.write([Record(topic, key, value)])
+        if isinstance(answer, BadRecord | Unavailable):
+            raise answer
+        return answer
+
+    def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
+        """Queue one record; raises Unavailable when too many wait already."""
+        if len(self._queued) + self._under_way >= MOST_QUEUED:
+            raise Unavailable("kafka", f"{MOST_QUEUED} records wait for the broker")
+        if not self._queued:
+            asyncio.get_running_loop().call_later(GATHER_S, self._send_queued)
+        self._queued.append(Record(topic, key, value))
+
+    async def reject(self, suffix: str, records: Sequence[RejectedRecord]) -> None:
+        """Write to ``<topic><suffix>``, with reason and origin as headers, and wait."""
+        keep = _LARGEST_REJECTED
+        while records:
+            answers = await self._writer.write([_cut(suffix, one, keep) for one in records])
+            for answer in answers:
+                if isinstance(answer, Unavailable):
+                    raise answer
+            # What the topic does not take is written once more, with less of it.
+            pairs = zip(records, answers, strict=True)
+            records = [one for one, answer in pairs if isinstance(answer, BadRecord)]
+            size = min(keep, max((len(one.value or b"") for one in records), default=keep))
+            if size == 0:
+                raise Unavailable("kafka", f"no record is small enough for the topics {suffix!r}")
+            keep = size // _CUT_TO
+
+    @property
+    def failures(self) -> int:
+        """How many queued records are lost, or not known to be written."""
+        return self._failures
+
+    async def stop(self) -> None:
+        """Write what is queued, within the deadline, and leave; safe to call twice."""
+        self._send_queued()
+        async with self._kafka.answered():
+            await asyncio.gather(*self._sending)
+        await self._writer.stop()
+
+    def _send_queued(self) -> None:
+        if not self._queued:
+            return
+        records, self._queued = self._queued, []
+        self._under_way += len(records)
+        task = asyncio.create_task(self._write_all(records))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _write_all(self, records: Sequence[Record]) -> None:
+        """Write queued records together, and count those that are lost: nobody waits for them."""
+        answers = await self._writer.write(records)
+        self._under_way -= len(records)
+        self._failures += sum(isinstance(one, BadRecord | Unavailable) for one in answers)
+
+
+def _cut(suffix: str, one: RejectedRecord, keep: int) -> Record:
+    """At most `keep` bytes of it; reason and origin, and how many it had, as headers."""
+    headers, value = _origin(one), one.value
+    if value is not None and len(value) > keep:
+        headers.append(("bytes", b"%d" % len(value)))
+        value = value[:keep]
+    key = f"{one.topic}-{one.partition}".encode()
+    return Record(one.topic + suffix, key, value, headers)
+
+
+def _origin(one: RejectedRecord) -> list[tuple[str, bytes]]:
+    return [
+        ("reason", one.reason.encode()),
+        ("topic", one.topic.encode()),
+        ("partition", b"%d" % one.partition),
+        ("offset", b"%d" % one.offset),
+    ]

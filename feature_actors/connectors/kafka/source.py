@@ -1,0 +1,153 @@
+"""Reading partitions of Kafka that are assigned by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import aiokafka
+import numpy as np
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.messages import RecordBatch
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+
+# A fetch that finds nothing comes back after so long, in milliseconds. A partition that was
+# resumed or sought waits for the fetch that is under way, so it bounds that wait; and the
+# in-memory broker gives new records only to the next fetch, never to one that waits.
+_FETCH_WAIT_MS = 20
+# What one fetch may bring of one partition, in bytes: two batches of 20,000 small events.
+_FETCH_PARTITION_BYTES = 4 << 20
+
+
+class KafkaSource:
+    """Reads partitions assigned by hand, with no consumer group; satisfies EventSource.
+
+    Offsets live in the snapshots of who reads. Records of aborted transactions are left out.
+    """
+
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
+        self._consumer: aiokafka.AIOKafkaConsumer | None = None
+        self._positions: dict[aiokafka.TopicPartition, int] = {}
+        # By the wall clock, in milliseconds, as the client stamps the answers to its fetches.
+        self._clock = SystemClock()
+        self._waiting_since: dict[aiokafka.TopicPartition, int] = {}
+
+    async def start(self, positions: Mapping[tuple[str, int], int | None]) -> None:
+        """Begin at the given offsets; raises Unavailable, or ConfigError for a shorter topic."""
+        await self.stop()
+        consumer = aiokafka.AIOKafkaConsumer(
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",  # what retention took is gone
+            isolation_level="read_committed",
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            max_partition_fetch_bytes=_FETCH_PARTITION_BYTES,
+            **self._kafka.arguments(),
+        )
+        try:
+            async with self._kafka.answered():
+                await consumer.start()
+                wanted = {aiokafka.TopicPartition(*one): at for one, at in positions.items()}
+                consumer.assign(list(wanted))
+                oldest = await consumer.beginning_offsets(list(wanted))
+                ends = await consumer.end_offsets(list(wanted))
+            for one, at in wanted.items():
+                if at is not None and at > ends[one]:
+                    raise _shorter(one, at, ends[one])
+                self._positions[one] = oldest[one] if at is None else max(at, oldest[one])
+                consumer.seek(one, self._positions[one])
+        except BaseException:
+            await consumer.stop()
+            raise
+        self._consumer = consumer
+        self._waiting_since = dict.fromkeys(wanted, self._clock.now_ms())
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
+        """The next records, at most one batch a partition. Raises Unavailable."""
+        wait_ms = int(timeout_s * 1000)
+        async with self._kafka.answered(timeout_s):
+            found = await self._started().getmany(timeout_ms=wait_ms, max_records=max_records)
+        for one, records in found.items():
+            self._positions[one] = records[-1].offset + 1
+        if sum(map(len, found.values())) >= max_records:
+            # Records of any of them may lie in memory still: those are not fetched meanwhile.
+            self._waiting_since = dict.fromkeys(self._waiting_since, self._clock.now_ms())
+        return [_batch(one, records) for one, records in found.items()]
+
+    def pause(self, topic: str, partition: int) -> None:
+        """Give nothing of it until `resume`."""
+        one = aiokafka.TopicPartition(topic, partition)
+        self._started().pause(one)
+        self._waiting_since.pop(one, None)
+
+    def resume(self, topic: str, partition: int) -> None:
+        """Undo `pause`."""
+        one = aiokafka.TopicPartition(topic, partition)
+        self._started().resume(one)
+        self._waiting_since.setdefault(one, self._clock.now_ms())
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """Give `offset` next."""
+        one = aiokafka.TopicPartition(topic, partition)
+        self._positions[one] = offset
+        self._started().seek(one, offset)
+
+    async def lag(self) -> dict[tuple[str, int], int]:
+        """How many records lie beyond each position, as of the last fetch. Raises Unavailable."""
+        consumer = self._started()
+        ends = {one: consumer.highwater(one) for one in self._positions}
+        unknown = [one for one, end in ends.items() if end is None]
+        if unknown:
+            async with self._kafka.answered():
+                ends.update(await consumer.end_offsets(unknown))
+        return {
+            (one.topic, one.partition): max(0, (ends[one] or 0) - at)
+            for one, at in self._positions.items()
+        }
+
+    def fetch_age_s(self) -> float:
+        """Seconds since a fetch was last answered, of the partition that waits longest for that."""
+        if not self._waiting_since:
+            return 0.0
+        answered = self._started().last_poll_timestamp
+        oldest = min(max(at, answered(one) or 0) for one, at in self._waiting_since.items())
+        return max(0, self._clock.now_ms() - oldest) / 1000
+
+    async def stop(self) -> None:
+        """Leave; safe to call twice."""
+        self._waiting_since = {}
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            async with self._kafka.answered():
+                leaving = asyncio.ensure_future(consumer.stop())
+                await asyncio.wait([leaving])
+                # The client cancels what is under way to a broker that is away, and then takes
+                # that for a cancellation of its own.
+                if not leaving.cancelled():
+                    leaving.result()
+
+    def _started(self) -> aiokafka.AIOKafkaConsumer:
+        if self._consumer is None:
+            raise Unavailable("kafka", "the source has not been started")
+        return self._consumer
+
+
+def _batch(one: aiokafka.TopicPartition, records: Sequence[aiokafka.ConsumerRecord]) -> RecordBatch:
+    return RecordBatch(
+        topic=one.topic,
+        partition=one.partition,
+        values=[record.value for record in records],
+        offsets=np.array([record.offset for record in records], dtype=np.int64),
+        timestamps_ms=np.array([record.timestamp for record in records], dtype=np.int64),
+    )
+
+
+def _shorter(one: aiokafka.TopicPartition, at: int, end: int) -> ConfigError:
+    return ConfigError(
+        f"topic {one.topic!r}, partition {one.partition}",
+        f"it ends at offset {end}, but records up to {at} were read: it was made anew",
+        "Remove the state folder of this pipeline, or name the topic differently.",
+    )

@@ -1,0 +1,75 @@
+"""The topics of Kafka: making them, and asking how many partitions they have."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+
+# Replicas of a topic made here, where there are as many brokers: one may then fail.
+_REPLICAS = 3
+# Seconds between two looks for a topic that was just made.
+_LOOK_AGAIN_S = 0.05
+
+
+async def ensure_topics(kafka: KafkaAccess, topics: Sequence[str], partitions: int) -> None:
+    """Make the topics that are not there, and wait until all can be used.
+
+    Raises Unavailable, or ConfigError when the broker refuses a name.
+    """
+    async with _metadata(kafka) as client:
+        known = await client.fetch_all_metadata()
+        missing = [one for one in topics if known.partitions_for_topic(one) is None]
+        if missing and client.cluster.controller is not None:
+            replicas = min(_REPLICAS, len(known.brokers()))
+            topics_to_make = [NewTopic(one, partitions, replicas) for one in missing]
+            await _create(kafka, topics_to_make)
+        while missing:
+            # A broker without a controller has no admin interface (librdkafka's mock): there
+            # a topic appears, with the broker's own number of partitions, when asked for.
+            await client.set_topics(missing)
+            known = await client.fetch_all_metadata()
+            missing = [one for one in missing if known.partitions_for_topic(one) is None]
+            if missing:
+                await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+async def partition_count(kafka: KafkaAccess, topic: str) -> int:
+    """How many partitions `topic` has. Raises Unavailable, or ConfigError when it is not there."""
+    async with _metadata(kafka) as client:
+        found = (await client.fetch_all_metadata()).partitions_for_topic(topic)
+    if found is None:
+        reason = f"{kafka.bootstrap} has no such topic"
+        raise ConfigError(f"topic {topic!r}", reason, "Make it first.")
+    return len(found)
+
+
+@contextlib.asynccontextmanager
+async def _metadata(kafka: KafkaAccess) -> AsyncIterator[AIOKafkaClient]:
+    client = AIOKafkaClient(**kafka.arguments())
+    try:
+        async with kafka.answered():
+            await client.bootstrap()
+            yield client
+    finally:
+        await client.close()
+
+
+async def _create(kafka: KafkaAccess, topics: list[NewTopic]) -> None:
+    admin = AIOKafkaAdminClient(**kafka.arguments())
+    try:
+        await admin.start()
+        answer = await admin.create_topics(topics)
+    finally:
+        await admin.close()
+    for topic, code, *details in answer.topic_errors:
+        if code not in (0, TopicAlreadyExistsError.errno):
+            name = for_code(code).__name__
+            raise ConfigError(f"topic {topic!r}", f"{name} {details}", "Make it by hand.")

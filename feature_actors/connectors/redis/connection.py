@@ -1,0 +1,109 @@
+"""Commands to Redis and their answers: packed at once, several before the first answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import redis.asyncio
+import redis.exceptions
+
+from freshrank.actors.errors import ConfigError, Unavailable
+
+Argument: TypeAlias = bytes | str | int | memoryview
+Command: TypeAlias = tuple[Argument, ...]
+
+# From this size on an argument is sent where it lies instead of being copied into the rest.
+LARGE_BYTES = 10_000
+# Seconds after which a store that does not answer counts as away.
+DEADLINE_S = 2.0
+
+
+class RedisConnection:
+    """Connections that carry packed commands, several before the first answer."""
+
+    def __init__(self, url: str, deadline_s: float) -> None:
+        self._pool = redis.asyncio.ConnectionPool.from_url(url, socket_connect_timeout=deadline_s)
+        self._deadline_s = deadline_s
+        self._idle: list[redis.asyncio.connection.AbstractConnection] = []
+
+    async def call(self, commands: Sequence[Command]) -> list[object]:
+        """Send all, then read all answers. Raises Unavailable; error answers are returned."""
+        async with self._connection() as connection:
+            pieces = [piece for one in commands for piece in _pack(one)]
+            await connection.send_packed_command(pieces, check_health=False)
+            answers: list[object] = []
+            for _ in commands:
+                try:
+                    answers.append(await connection.read_response())
+                except redis.exceptions.ResponseError as error:
+                    answers.append(error)
+            return answers
+
+    def _connect(self) -> redis.asyncio.connection.AbstractConnection:
+        return self._pool.connection_class(**self._pool.connection_kwargs)
+
+    async def close(self) -> None:
+        """Close what is idle; safe to call twice."""
+        while self._idle:
+            await self._idle.pop().disconnect(nowait=True)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[redis.asyncio.connection.AbstractConnection]:
+        connection = self._idle.pop() if self._idle else self._connect()
+        whole = False
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                yield connection
+                whole = True
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise Unavailable("redis", str(error) or type(error).__name__) from error
+        finally:
+            if whole:
+                self._idle.append(connection)
+            else:  # answers may still be on their way: nobody may read them as theirs
+                await connection.disconnect(nowait=True)
+
+
+async def check_access(url: str, deadline_s: float = DEADLINE_S) -> None:
+    """Ask the server for a sign of life; raises Unavailable, or ConfigError for its password."""
+    connection = RedisConnection(url, deadline_s)
+    try:
+        (answer,) = await connection.call([("PING",)])
+    except Unavailable as error:
+        if isinstance(error.__cause__, redis.exceptions.AuthenticationError):
+            raise _refused(error.reason) from error
+        raise
+    finally:
+        await connection.close()
+    if isinstance(answer, redis.exceptions.AuthenticationError):
+        raise _refused(str(answer))
+
+
+def _pack(command: Command) -> Iterator[bytes]:
+    # The client's own packing, in Python, joins once an argument.
+    small = [b"*%d\r\n" % len(command)]
+    for argument in command:
+        raw = bytes(argument) if isinstance(argument, memoryview) else _text(argument)
+        if len(raw) < LARGE_BYTES:
+            small.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
+        else:
+            small.append(b"$%d\r\n" % len(raw))
+            yield b"".join(small)
+            yield raw
+            small = [b"\r\n"]
+    yield b"".join(small)
+
+
+def _text(argument: bytes | str | int) -> bytes:
+    return argument if isinstance(argument, bytes) else str(argument).encode()
+
+
+def _refused(reason: str) -> ConfigError:
+    return ConfigError(
+        "redis",
+        f"the server refuses who asks ({reason})",
+        "Set FRESHRANK_REDIS__PASSWORD_FILE or FRESHRANK_REDIS__PASSWORD.",
+    )

@@ -1,0 +1,168 @@
+"""Redis: the derived copy of the entities' rows, and the board where parts put figures.
+
+A chunk of rows is one call of a script, so that the check of the claim and the writing are
+one indivisible step on the server. The rows of a chunk travel as one argument, which the
+script cuts: packing and parsing hundreds of arguments costs more than writing them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import redis.exceptions
+
+from freshrank.actors.errors import ProgressError, Unavailable
+from freshrank.actors.protocols import WriteOutcome
+from freshrank.feature_actors.connectors.redis.connection import (
+    DEADLINE_S,
+    Command,
+    RedisConnection,
+)
+
+# Rows in one script call: long enough to spread the call's cost, short enough that a reader
+# waits less than a millisecond behind it (Lua's own limit on arguments is near 8,000).
+CHUNK_ROWS = 500
+# Calls sent before the first answer is awaited: what lies in the socket stays below 4 MB.
+CALLS_IN_FLIGHT = 4
+
+
+class _Script:
+    """A Lua script, called by its hash."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+# A claim is a hash {epoch, position}. A higher epoch refuses; the position is kept.
+_CLAIM = _Script("""
+local held = redis.call('HMGET', KEYS[1], 'epoch', 'position')
+if held[1] and tonumber(held[1]) > tonumber(ARGV[1]) then return {'refused', held[1]} end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'position', held[2] or '0')
+return {held[1] and 'held' or 'new', held[2] or '0'}
+""")
+
+# KEYS: the claim, then those of the rows. ARGV: epoch, position, width, all rows in a piece.
+_WRITE = _Script("""
+local held = redis.call('HMGET', KEYS[1], 'epoch', 'position')
+if not held[1] then return 'lost' end
+if held[1] ~= ARGV[1] then return 'fenced' end
+local pairs, width, rows = {}, tonumber(ARGV[3]), ARGV[4]
+for i = 2, #KEYS do
+  pairs[2 * i - 3] = KEYS[i]
+  pairs[2 * i - 2] = string.sub(rows, (i - 2) * width + 1, (i - 1) * width)
+end
+redis.call('MSET', unpack(pairs))
+if tonumber(held[2]) < tonumber(ARGV[2]) then
+  redis.call('HSET', KEYS[1], 'position', ARGV[2])
+end
+return 'written'
+""")
+
+# KEYS: the claim, then the keys to remove. ARGV: epoch.
+_REMOVE = _Script("""
+local held = redis.call('HGET', KEYS[1], 'epoch')
+if not held then return 'lost' end
+if held ~= ARGV[1] then return 'fenced' end
+redis.call('UNLINK', unpack(KEYS, 2))
+return 'written'
+""")
+
+
+class RedisStore:
+    """Rows in Redis under the caller's keys; satisfies OnlineStore.
+
+    Parameters
+    ----------
+    url
+        ``redis://host:port/db`` or ``unix:///path``.
+    namespace
+        Prefix of the claims' keys; the same for all writers of one set of rows, so it should
+        name the definitions too (other definitions are other rows).
+    deadline_s
+        Longer than this no call takes: it raises Unavailable.
+    """
+
+    def __init__(self, url: str, namespace: str, deadline_s: float = DEADLINE_S) -> None:
+        self._connection = RedisConnection(url, deadline_s)
+        self._namespace = namespace
+
+    async def claim(self, partition: int, epoch: int) -> int | None:
+        """Become the partition's writer; gives the position written so far, None if unknown."""
+        key = self._claim_key(partition)
+        (answer,) = await self._run(_CLAIM, [("EVALSHA", _CLAIM.sha, 1, key, epoch)])
+        if not isinstance(answer, list) or len(answer) != 2:
+            raise Unavailable("redis", f"unexpected answer to a claim: {answer!r}")
+        state, number = answer[0], int(answer[1])
+        if state == b"refused":
+            raise ProgressError(f"partition {partition} is claimed by epoch {number} > {epoch}")
+        return number if state == b"held" else None
+
+    async def write(
+        self,
+        partition: int,
+        epoch: int,
+        position: int,
+        keys: Sequence[bytes],
+        rows: bytes | memoryview,
+    ) -> WriteOutcome:
+        """Set each key to its row, chunk by chunk. Raises Unavailable."""
+        claim = self._claim_key(partition)
+        width = len(rows) // max(len(keys), 1)
+        view = memoryview(rows)
+        calls: list[Command] = []
+        for begin in range(0, len(keys), CHUNK_ROWS):
+            some = keys[begin : begin + CHUNK_ROWS]
+            piece = view[begin * width : (begin + len(some)) * width]
+            head = ("EVALSHA", _WRITE.sha, len(some) + 1, claim)
+            calls.append((*head, *some, epoch, position, width, piece))
+        return await self._run_all(_WRITE, calls)
+
+    async def remove(self, partition: int, epoch: int, keys: Sequence[bytes]) -> WriteOutcome:
+        """Drop the rows of `keys`. Raises Unavailable."""
+        claim = self._claim_key(partition)
+        calls: list[Command] = []
+        for begin in range(0, len(keys), CHUNK_ROWS):
+            some = keys[begin : begin + CHUNK_ROWS]
+            calls.append(("EVALSHA", _REMOVE.sha, len(some) + 1, claim, *some, epoch))
+        return await self._run_all(_REMOVE, calls)
+
+    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """One MGET; None where nothing is stored. Raises Unavailable."""
+        if not keys:
+            return []
+        (answer,) = await self._connection.call([("MGET", *keys)])
+        if not isinstance(answer, list):
+            raise Unavailable("redis", f"unexpected answer to MGET: {answer!r}")
+        return answer
+
+    async def close(self) -> None:
+        """Close the connections; safe to call twice."""
+        await self._connection.close()
+
+    def _claim_key(self, partition: int) -> str:
+        return f"{self._namespace}:claim:{partition}"
+
+    async def _run_all(self, script: _Script, calls: Sequence[Command]) -> WriteOutcome:
+        for begin in range(0, len(calls), CALLS_IN_FLIGHT):
+            for answer in await self._run(script, calls[begin : begin + CALLS_IN_FLIGHT]):
+                if not isinstance(answer, bytes):
+                    raise Unavailable("redis", f"unexpected answer to a write: {answer!r}")
+                outcome = WriteOutcome(answer.decode())
+                if outcome is not WriteOutcome.WRITTEN:
+                    return outcome
+        return WriteOutcome.WRITTEN
+
+    async def _run(self, script: _Script, calls: Sequence[Command]) -> list[object]:
+        if not calls:
+            return []
+        answers = await self._connection.call(calls)
+        if any(isinstance(one, redis.exceptions.NoScriptError) for one in answers):
+            # A server that has just started knows no scripts; what ran is run again unharmed.
+            await self._connection.call([("SCRIPT", "LOAD", script.text)])
+            answers = await self._connection.call(calls)
+        for one in answers:
+            if isinstance(one, redis.exceptions.ResponseError):
+                raise Unavailable("redis", str(one)) from one
+        return answers

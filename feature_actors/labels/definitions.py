@@ -1,0 +1,99 @@
+"""Where labels come from: a join with what was served, or the event itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.streams.durations import duration_ms
+from freshrank.feature_actors.streams.expressions import Expression
+from freshrank.feature_actors.streams.fields import Fields, Kind
+
+
+@dataclass(frozen=True)
+class Joined:
+    """An item that was shown is positive if the user did this to it soon enough.
+
+    The rows that the model learns from are those that were served, out of the impression log.
+
+    Parameters
+    ----------
+    positive
+        Which events make a shown item positive.
+    on
+        The event's field that names the item; it is one of the pipeline's context fields.
+    within
+        How long after it was shown (both ends included).
+    grace
+        By how much an event may be older than the newest of its partition and still count:
+        events of different producers do not arrive in order. A shown item becomes negative
+        when the newest event is later than ``shown + within + grace``.
+
+    >>> from freshrank.feature_actors.streams.expressions import col
+    >>> Joined(positive=col.type == "order", on="item_id", within="30m").within_ms
+    1800000
+    """
+
+    positive: Expression
+    on: str
+    within: str
+    grace: str = "10s"
+
+    def __post_init__(self) -> None:
+        _check_condition(self.positive, "Joined.positive")
+        _ = self.within_ms, self.grace_ms
+
+    @cached_property
+    def within_ms(self) -> int:
+        """`within` in milliseconds."""
+        return duration_ms(self.within, "Joined.within")
+
+    @cached_property
+    def grace_ms(self) -> int:
+        """`grace` in milliseconds; ``"0s"`` is allowed."""
+        return 0 if self.grace == "0s" else duration_ms(self.grace, "Joined.grace")
+
+    @property
+    def delay_ms(self) -> int:
+        """So long after it was shown an item is known to be negative; a positive may be at once."""
+        return self.within_ms + self.grace_ms
+
+    def check(self, fields: Fields) -> None:
+        """Raise ConfigError when it does not fit the stream's schema."""
+        self.positive.check(fields, "Joined.positive")
+        fields.require(self.on, "Joined.on", Kind.TEXT, Kind.INTEGER)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Each event carries its own label; its features are those from just before it.
+
+    Parameters
+    ----------
+    positive
+        Which events are positive.
+    among
+        Which events become examples (None: all that are applied to the features).
+    """
+
+    positive: Expression
+    among: Expression | None = None
+
+    def __post_init__(self) -> None:
+        _check_condition(self.positive, "Labelled.positive")
+        if self.among is not None:
+            _check_condition(self.among, "Labelled.among")
+
+    def check(self, fields: Fields) -> None:
+        """Raise ConfigError when it does not fit the stream's schema."""
+        self.positive.check(fields, "Labelled.positive")
+        if self.among is not None:
+            self.among.check(fields, "Labelled.among")
+
+
+def _check_condition(value: object, place: str) -> None:
+    if not isinstance(value, Expression):
+        raise ConfigError(
+            place, f"{value!r} is not a condition", 'Write one like col.type == "order".'
+        )

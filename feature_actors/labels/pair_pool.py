@@ -1,0 +1,212 @@
+"""Rows that wait to be found by an id and a time, as columns behind a hash index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from freshrank.actors.kernels.compile import kernel
+from freshrank.actors.kernels.hashing import mix
+from freshrank.actors.messages import Ints
+from freshrank.actors.snapshots.file_format import Array
+from freshrank.actors.snapshots.frozen import StateView
+
+# Below every time: "none".
+LONG_AGO_MS = -(2**62)
+# Rows that a pool has room for at least.
+_FEWEST = 1024
+# The fields of a cell.
+_PAIR, _TIME, _LINK, _LIVE = range(4)
+
+
+def pairs_of(entities: Ints, join_keys: Ints) -> Ints:
+    """int64[n]: one id for each (entity, join key)."""
+    pairs = np.empty(len(entities), dtype=np.int64)
+    _mix_pairs(entities, join_keys, pairs)
+    return pairs
+
+
+class PairPool:
+    """Rows with a pair, a time and columns of their own, in the order in which they came.
+
+    ``heads[pair & mask]`` begins a chain of cells (newest first) that goes on in their links.
+    A row that was taken leaves a hole; holes go when the pool is moved to grow.
+
+    Parameters
+    ----------
+    columns
+        What else each row holds: arrays of shape [0, ...] that give width and dtype.
+    """
+
+    def __init__(self, **columns: Array) -> None:
+        self.live = 0
+        """How many rows wait."""
+        self._begin = 0  # every row before it is a hole
+        self._end = 0
+        self._cells: Ints = np.zeros((0, 4), dtype=np.int64)
+        self._heads: Ints = np.zeros(0, dtype=np.int64)
+        # The newest time so far, and by how much a later row was older than it at most: rows
+        # come nearly in order of time, so a search for old ones ends early.
+        self._order: Ints = np.zeros(2, dtype=np.int64)
+        self._columns = columns
+        self._resize(_FEWEST)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return sum(one.nbytes for one in (self._cells, self._heads, *self._columns.values()))
+
+    def append(self, pairs: Ints, times_ms: Ints, **columns: Array) -> None:
+        """Add rows (axis ``n``)."""
+        count = len(pairs)
+        if self._end + count > len(self._cells):
+            # Twice what is needed: a row is moved twice at most, on average.
+            self._resize(max(_FEWEST, 2 * (self.live + count)))
+        begin, self._end = self._end, self._end + count
+        self._cells[begin : self._end, _PAIR] = pairs
+        self._cells[begin : self._end, _TIME] = times_ms
+        self._cells[begin : self._end, _LIVE] = 1
+        for name, values in columns.items():
+            self._columns[name][begin : self._end] = values
+        _link(self._cells, self._heads, self._order, begin, self._end)
+        self.live += count
+
+    def lookup(self, pairs: Ints, from_ms: Ints, within_ms: int) -> Ints:
+        """int64[n]: the time of the first row of each pair in ``[from, from + within]``.
+
+        `LONG_AGO_MS` where there is none. The rows stay.
+        """
+        return _lookup(pairs, from_ms, within_ms, self._heads, self._cells)
+
+    def match(self, pairs: Ints, times_ms: Ints, within_ms: int) -> tuple[Ints, Ints]:
+        """Take the rows whose ``[time, time + within]`` holds a time of `times_ms` of their pair.
+
+        Gives the rows, and for each the first such time.
+        """
+        found = _match(pairs, times_ms, within_ms, self._heads, self._cells)
+        self.live -= len(found)
+        return found[:, 0].copy(), found[:, 1].copy()
+
+    def older_than(self, before_ms: int) -> tuple[Ints, Ints]:
+        """Take the rows whose time is less; gives the rows and their times."""
+        disorder_ms = int(self._order[1])
+        rows, self._begin = _older(self._cells, self._begin, self._end, before_ms, disorder_ms)
+        self.live -= len(rows)
+        return rows, self._cells[rows, _TIME]
+
+    def columns(self, rows: Ints) -> dict[str, Array]:
+        """The columns at `rows`: those just taken are whole until the next `append`."""
+        return {name: column[rows] for name, column in self._columns.items()}
+
+    def freeze(self) -> StateView:
+        """The rows that wait. All of a row but its link and whether it waits stays as it was."""
+        offset_range = slice(self._begin, self._end)
+        cells, live = self._cells[offset_range], self._cells[offset_range, _LIVE] != 0
+        columns = {name: column[offset_range] for name, column in self._columns.items()}
+
+        def arrays() -> dict[str, Array]:
+            rows = np.flatnonzero(live)
+            named = {"pairs": cells[:, _PAIR], "times": cells[:, _TIME], **columns}
+            return {name: column[rows] for name, column in named.items()}
+
+        return arrays
+
+    def load(self, arrays: Mapping[str, Array]) -> None:
+        """Hold the rows of frozen `arrays`, and no others."""
+        self._cells[: self._end, _LIVE] = 0
+        self.live = 0
+        self._resize(_FEWEST)
+        columns = {name: one for name, one in arrays.items() if name not in ("pairs", "times")}
+        self.append(arrays["pairs"], arrays["times"], **columns)
+
+    def _resize(self, capacity: int) -> None:
+        rows = np.flatnonzero(self._cells[: self._end, _LIVE])
+        self._cells = _moved(self._cells, rows, capacity)
+        self._columns = {
+            name: _moved(column, rows, capacity) for name, column in self._columns.items()
+        }
+        self._heads = np.full(1 << (capacity - 1).bit_length(), -1, dtype=np.int64)
+        self._begin, self._end = 0, len(rows)
+        self._order[:] = LONG_AGO_MS, 0
+        _link(self._cells, self._heads, self._order, 0, self._end)
+
+
+def _moved(column: Array, rows: Ints, capacity: int) -> Array:
+    moved = np.zeros((capacity, *column.shape[1:]), dtype=column.dtype)
+    moved[: len(rows)] = column[rows]
+    return moved
+
+
+@kernel
+def _mix_pairs(entities: Ints, join_keys: Ints, pairs: Ints) -> None:
+    for i in range(len(pairs)):
+        pairs[i] = mix(entities[i], join_keys[i])
+
+
+@kernel
+def _link(cells: Ints, heads: Ints, order: Ints, begin: int, end: int) -> None:
+    mask = len(heads) - 1
+    for row in range(begin, end):
+        order[0] = max(order[0], cells[row, _TIME])
+        order[1] = max(order[1], order[0] - cells[row, _TIME])
+        bucket = cells[row, _PAIR] & mask
+        cells[row, _LINK] = heads[bucket]
+        heads[bucket] = row
+
+
+@kernel
+def _lookup(pairs: Ints, from_ms: Ints, within_ms: int, heads: Ints, cells: Ints) -> Ints:
+    first = np.full(len(pairs), LONG_AGO_MS)
+    mask = len(heads) - 1
+    for i in range(len(pairs)):
+        row = heads[pairs[i] & mask]
+        while row >= 0:  # newest first: the last that fits is the first in log order
+            cell = cells[row]
+            late = cell[_TIME] - from_ms[i]
+            if cell[_LIVE] and cell[_PAIR] == pairs[i] and 0 <= late <= within_ms:
+                first[i] = cell[_TIME]
+            row = cell[_LINK]
+    return first
+
+
+@kernel
+def _match(pairs: Ints, times_ms: Ints, within_ms: int, heads: Ints, cells: Ints) -> Ints:
+    found = np.empty((16, 2), dtype=np.int64)
+    count = 0
+    mask = len(heads) - 1
+    for i in range(len(pairs)):
+        row = heads[pairs[i] & mask]
+        while row >= 0:
+            cell = cells[row]
+            late = times_ms[i] - cell[_TIME]
+            if cell[_LIVE] and cell[_PAIR] == pairs[i] and 0 <= late <= within_ms:
+                if count == len(found):
+                    wider = np.empty((2 * count, 2), dtype=np.int64)
+                    wider[:count] = found
+                    found = wider
+                cell[_LIVE] = 0
+                found[count, 0] = row
+                found[count, 1] = times_ms[i]
+                count += 1
+            row = cell[_LINK]
+    return found[:count]
+
+
+@kernel
+def _older(cells: Ints, begin: int, end: int, before_ms: int, disorder_ms: int) -> tuple[Ints, int]:
+    while begin < end and not cells[begin, _LIVE]:
+        begin += 1
+    last, count = begin, 0
+    while last < end and cells[last, _TIME] - disorder_ms < before_ms:
+        if cells[last, _LIVE] and cells[last, _TIME] < before_ms:
+            count += 1
+        last += 1
+    rows = np.empty(count, dtype=np.int64)
+    count = 0
+    for row in range(begin, last):
+        if cells[row, _LIVE] and cells[row, _TIME] < before_ms:
+            cells[row, _LIVE] = 0
+            rows[count] = row
+            count += 1
+    return rows, begin

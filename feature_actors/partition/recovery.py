@@ -1,0 +1,55 @@
+"""Where a partition begins: from the newest snapshot that its learner can go on from."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
+from freshrank.actors.messages import Progress
+from freshrank.actors.protocols import SnapshotStore
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.partition.spec import PartitionSpec
+
+_log = logging.getLogger(__name__)
+
+
+def snapshot_name(partition: int) -> str:
+    """Under which name the snapshots of a partition are kept."""
+    return f"partition-{partition}"
+
+
+@dataclass(slots=True)
+class Recovered:
+    """A state to go on with, and what was passed over to get it."""
+
+    state: PartitionState
+    problems: list[str] = field(default_factory=list)
+
+
+def recover(
+    spec: PartitionSpec, partition: int, snapshots: SnapshotStore, progress: Progress | None
+) -> Recovered:
+    """The newest snapshot that is whole and fits the learner's progress; else a new state.
+
+    A new state reads its topics from the oldest record kept, and gives the learner only what it
+    has not applied. `progress` is None where nothing is learned. Raises DefinitionChanged when
+    the newest snapshot was made by other definitions.
+    """
+    problems: list[str] = []
+    for kept in snapshots.candidates(snapshot_name(partition)):
+        try:
+            state = PartitionState.restore(spec, partition, kept.read())
+            if progress is not None:
+                state.resume(progress)
+        except DefinitionChanged as error:
+            raise DefinitionChanged(f"{kept.place}: {error}") from error
+        except (SnapshotError, ProgressError) as error:
+            problems.append(f"{kept.place} was passed over: {error}")
+            _log.warning(problems[-1])
+            continue
+        return Recovered(state, problems)
+    state = PartitionState(spec, partition)
+    if progress is not None:
+        state.resume(progress)
+    return Recovered(state, problems)

@@ -1,0 +1,41 @@
+"""A partition's state at one cut, on its way to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from freshrank.actors.messages import SourceOffsets
+from freshrank.actors.protocols import JsonValue
+from freshrank.actors.snapshots.disk import Piece
+from freshrank.actors.snapshots.file_format import Array, pack
+from freshrank.actors.snapshots.frozen import StateView
+
+SNAPSHOT_KIND = "partition"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Whole once `copy_rows` has said True; then independent of what happens next."""
+
+    cut: SourceOffsets
+    fingerprint: str
+    """Of the definitions."""
+    meta: Mapping[str, JsonValue]
+    parts: Mapping[str, StateView]
+    copy_rows: Callable[[int | None], bool]
+    """Copy up to so many rows more (None: all that are left), between two batches."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """The file, when it is whole. This may run in another thread."""
+        return pack(SNAPSHOT_KIND, self.fingerprint, self.meta, self._arrays())
+
+    def _arrays(self) -> dict[str, Array]:
+        made = {part: frozen() for part, frozen in self.parts.items()}
+        return {f"{part}/{name}": one for part in made for name, one in made[part].items()}
+
+
+def part_of(arrays: Mapping[str, Array], part: str) -> dict[str, Array]:
+    """What the frozen state of that name gave."""
+    prefix = f"{part}/"
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

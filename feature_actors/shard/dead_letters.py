@@ -1,0 +1,98 @@
+"""Records that were no use, on their way to the topics where somebody can look at them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import RejectedRecord
+from freshrank.actors.protocols import RecordSink
+from freshrank.feature_actors.partition.partition import Outcome
+
+# Records, and bytes of their values, that may wait for the broker before reading waits too.
+MOST_WAITING = 10_000
+MOST_WAITING_BYTES = 64 << 20
+# Records, and bytes, that are written at a time: what is written before an outage, or before
+# patience ends, is not written again.
+_AT_ONCE = 1_000
+_BYTES_AT_ONCE = 4 << 20
+# Seconds that a snapshot waits for them at most; it is tried again later.
+PATIENCE_S = 1.0
+DEAD_SUFFIX, LATE_SUFFIX = ".dead", ".late"
+
+
+class DeadLetterQueue:
+    """Keeps rejected records until they are written to ``<topic>.dead`` or ``<topic>.late``.
+
+    After a crash the records beyond the snapshot are rejected again: their origin tells.
+    """
+
+    def __init__(self, sink: RecordSink) -> None:
+        self._sink = sink
+        self._waiting: dict[str, list[RejectedRecord]] = {DEAD_SUFFIX: [], LATE_SUFFIX: []}
+        self._flushing: asyncio.Task[None] | None = None
+        self.trouble: str | None = None
+        """Why they cannot be written at present."""
+
+    @property
+    def full(self) -> bool:
+        """Whether reading has to wait."""
+        waiting = self._waiting.values()
+        if sum(map(len, waiting)) >= MOST_WAITING:
+            return True
+        return sum(_size(one) for records in waiting for one in records) >= MOST_WAITING_BYTES
+
+    def add(self, outcome: Outcome) -> None:
+        """Take what a batch rejected."""
+        self._waiting[DEAD_SUFFIX] += outcome.dead
+        self._waiting[LATE_SUFFIX] += outcome.late
+
+    def flush_in_background(self) -> None:
+        """Write what waits, unless that is going on."""
+        if any(self._waiting.values()) and (self._flushing is None or self._flushing.done()):
+            self._flushing = asyncio.create_task(self._note(self.flush()))
+
+    async def settle(self) -> bool:
+        """Write all that waits now; False if that did not work in time."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                for _ in range(2):  # what came too late for a round that was under way
+                    self.flush_in_background()
+                    if self._flushing is not None:
+                        # Goes on when patience ends: what was sent twice would be there twice.
+                        await asyncio.shield(self._flushing)
+        except TimeoutError:
+            self.trouble = "kafka: no answer"
+        return not any(self._waiting.values())
+
+    async def flush(self) -> None:
+        """Write what waits. Raises Unavailable; what is not known to be written goes on waiting."""
+        for suffix, records in self._waiting.items():
+            while records:
+                sent = _first(records)
+                await self._sink.reject(suffix, sent)
+                del records[: len(sent)]
+
+    async def _note(self, flushing: Coroutine[object, object, None]) -> None:
+        try:
+            await flushing
+            self.trouble = None
+        except Unavailable as error:
+            self.trouble = str(error)
+
+
+def _size(record: RejectedRecord) -> int:
+    return 0 if record.value is None else len(record.value)
+
+
+def _first(records: Sequence[RejectedRecord]) -> list[RejectedRecord]:
+    """As many as are written at a time: one at least."""
+    found: list[RejectedRecord] = []
+    size = 0
+    for one in records[:_AT_ONCE]:
+        size += _size(one)
+        if found and size > _BYTES_AT_ONCE:
+            break
+        found.append(one)
+    return found

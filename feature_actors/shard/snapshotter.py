@@ -1,0 +1,161 @@
+"""Snapshots of a shard's partitions, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from freshrank.actors.alerts import AlertKind, Alerts, AlertSink, Severity
+from freshrank.actors.clock import Clock
+from freshrank.actors.errors import SnapshotError
+from freshrank.actors.messages import Ints, SourceOffsets
+from freshrank.actors.protocols import SnapshotStore
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.partition.recovery import snapshot_name
+from freshrank.feature_actors.partition.snapshot import Snapshot
+from freshrank.feature_actors.state.table_copy import RowMemory
+
+# Bytes of rows copied at once between two batches: two milliseconds where memory is new.
+SLICE_BYTES = 1 << 20
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Kept:
+    due: float
+    at: float | None = None
+    size: int = 0
+    cut: SourceOffsets | None = None
+    trouble: str | None = None
+    """Why the last snapshot could not be written."""
+
+
+class Snapshotter:
+    """Decides when a partition's snapshot is due, and writes it.
+
+    Parameters
+    ----------
+    interval_s
+        Between two snapshots of a partition; those of different partitions are spread over it.
+    alerts
+        Told when a file cannot be written; None: to the log alone.
+    threaded
+        Whether the state is copied little by little while the next batches are processed, and the
+        file written in another thread; else all of it is done at once.
+    """
+
+    def __init__(
+        self,
+        states: Mapping[int, PartitionState],
+        snapshots: SnapshotStore,
+        clock: Clock,
+        interval_s: float,
+        *,
+        threaded: bool,
+        alerts: AlertSink | None = None,
+    ) -> None:
+        self._alerts = alerts or Alerts("shard", clock)
+        self._states = states
+        self._snapshots = snapshots
+        self._clock = clock
+        self._interval_s = interval_s
+        self._threaded = threaded
+        begun = clock.monotonic()
+        self._kept = {
+            partition: _Kept(begun + interval_s * (rank + 1) / len(states))
+            for rank, partition in enumerate(states)
+        }
+        self._saving: asyncio.Task[None] | None = None
+        self._memory = RowMemory(next(iter(states.values())).spec.plan.row_words)
+        self._reserve()
+        self.passed_over: list[str] = []
+        """Snapshots that could not be taken up at the start, and why."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a partition's last snapshot could not be written, while there is one such."""
+        return next((kept.trouble for kept in self._kept.values() if kept.trouble), None)
+
+    def due(self) -> int | None:
+        """The partition whose snapshot is due, if none is being written."""
+        if self._saving is not None:
+            if not self._saving.done():
+                return None
+            self._saving.result()
+        now = self._clock.monotonic()
+        late = [one for one, kept in self._kept.items() if now >= kept.due]
+        return min(late, key=lambda one: self._kept[one].due) if late else None
+
+    async def begin(self, partition: int, unwritten: Ints) -> None:
+        """Take a snapshot of now, and have its file written; without threads it is there then.
+
+        `unwritten` are slots whose rows are on their way to the online store. A state that has
+        read nothing since its last snapshot is not written again.
+        """
+        kept, state = self._kept[partition], self._states[partition]
+        kept.due = self._clock.monotonic() + self._interval_s
+        if kept.cut != state.cut:
+            saving = self._save(partition, state.snapshot(unwritten, self._memory))
+            if self._threaded:
+                self._saving = asyncio.create_task(saving)
+            else:
+                await saving
+
+    async def settle(self) -> None:
+        """Come back when no snapshot is under way."""
+        if self._saving is not None:
+            await self._saving
+
+    async def save_all(self) -> None:
+        """Write a snapshot of every partition, and wait for it."""
+        await self.settle()
+        for partition, state in self._states.items():
+            await self._save(partition, state.snapshot(memory=self._memory))
+
+    def age_s(self) -> float | None:
+        """Age of the oldest of the newest snapshots; None while one is missing."""
+        times = [kept.at for kept in self._kept.values()]
+        known = [at for at in times if at is not None]
+        return self._clock.monotonic() - min(known) if known and len(known) == len(times) else None
+
+    def passed_over_until_saved(self) -> str | None:
+        """The same as a trouble, until there is a new snapshot of every partition."""
+        return "; ".join(self.passed_over) or None if self.age_s() is None else None
+
+    def size(self) -> int:
+        """Bytes of the newest snapshots together."""
+        return sum(kept.size for kept in self._kept.values())
+
+    def _reserve(self) -> None:
+        """Have memory for the largest partition."""
+        self._memory.reserve(max(len(state.table) for state in self._states.values()))
+
+    async def _save(self, partition: int, snapshot: Snapshot) -> None:
+        row_bytes = self._states[partition].spec.plan.bytes_per_entity
+        most = max(1, SLICE_BYTES // row_bytes) if self._threaded else None
+        whole = snapshot.copy_rows(most)
+        while not whole:
+            await asyncio.sleep(0)  # the next batch goes on meanwhile
+            whole = snapshot.copy_rows(most)
+
+        def write() -> int:
+            size = self._snapshots.save(snapshot_name(partition), snapshot.pieces())
+            self._reserve()
+            return size
+
+        kept = self._kept[partition]
+        try:
+            kept.size = await asyncio.to_thread(write) if self._threaded else write()
+        except SnapshotError as error:
+            if self.trouble is None:
+                what = f"{error}; the older ones stay, and it is tried again"
+                self._alerts.emit(AlertKind.NOT_SAVED, Severity.ERROR, what)
+            kept.trouble = str(error)
+            return
+        before, kept.trouble = self.trouble, None
+        if before is not None and self.trouble is None:
+            _log.warning("snapshots can be written again")
+        kept.at, kept.cut = self._clock.monotonic(), snapshot.cut

@@ -1,0 +1,222 @@
+"""The rows of the entities of one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from freshrank.actors.messages import Bools, Doubles, Ints
+from freshrank.actors.snapshots.file_format import Array
+from freshrank.actors.snapshots.frozen import StateView, texts_of
+from freshrank.feature_actors.aggregations import dispatch as kernels
+from freshrank.feature_actors.aggregations.dispatch import EventArrays, FeatureBlock
+from freshrank.feature_actors.state import hash_table
+from freshrank.feature_actors.state.table_copy import RowMemory, TableCopy
+from freshrank.feature_actors.streams.columns import Columns, entity_ids
+from freshrank.feature_actors.views.plan import FeaturePlan
+
+_LEAST_ROWS = 1_024
+
+# Idle entities are looked for when event time has moved by this part of what a row retains: the
+# look touches every row, and rows then stay at most an eighth longer than they must.
+_IDLE_PARTS = 8
+
+ROOM = 1.05
+"""A table has room for so many times its bound of entities: those that come between two cuts."""
+
+# A full table is cut to this part of its bound, so that the next cut is not the next batch's.
+_CUT_TO = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of ``n`` events."""
+
+    slots: Ints
+    """int64[n]: the row of each event's entity."""
+    late: Bools
+    """bool[n]: too old for every aggregate that it was meant for; it changed nothing."""
+    before: FeatureBlock | None
+    """The features just before each event, as of its time, where they were asked for."""
+
+
+class EntityTable:
+    """Rows of `plan`, one an entity; more than `max_entities` only until the next `evict`.
+
+    Entities are told apart by their 64-bit ids: among a million of them, two share a row with a
+    probability of 3e-8.
+    """
+
+    def __init__(self, plan: FeaturePlan, max_entities: int) -> None:
+        self.plan = plan
+        self.max_entities = max_entities
+        self._slots = hash_table.blank(0)
+        self._names: list[str] = []
+        """By slot; of a free slot: the name that it had."""
+        self._free: Ints = np.zeros(0, dtype=np.int64)
+        self._rows = self._blank(_LEAST_ROWS)
+        self._evicted_at = 0
+        self._copy: TableCopy | None = None
+        """Under way."""
+
+    def __len__(self) -> int:
+        return len(self._names) - len(self._free)
+
+    @property
+    def size(self) -> int:
+        """Slots, with those that are free at present."""
+        return len(self._names)
+
+    def apply(self, columns: Columns, before: bool) -> Applied:
+        """Apply events in order; with `before`, also read each row just before its event."""
+        slots = self._assign(columns)
+        self._keep(slots)
+        trace = kernels.blank_trace(len(slots))
+        out = self.plan.block(len(slots) if before else 0)
+        events = self._events(columns, slots)
+        kernels.apply_events(self.plan.program, kernels.views(self._rows), events, trace, out)
+        return Applied(slots, trace.late, out if before else None)
+
+    def slots(self) -> Ints:
+        """int64[e]: where each entity's row lies, ascending."""
+        live = np.ones(len(self._names), dtype=np.bool_)
+        live[self._free] = False
+        return np.flatnonzero(live)
+
+    def rows(self, slots: Ints) -> Doubles:
+        """float64[m, words]: a copy of the rows at `slots`."""
+        return self._rows[slots]
+
+    def entities(self, slots: Ints) -> list[str]:
+        """The entities at `slots`."""
+        return [self._names[slot] for slot in slots.tolist()]
+
+    def row(self, entity: str) -> Doubles | None:
+        """float64[words]: a copy of the entity's row, None when it has none."""
+        slot = np.empty(1, dtype=np.int64)
+        hash_table.look_up(self._slots, self._ids([entity]), slot)
+        return None if slot[0] < 0 else self._rows[slot[0]].copy()
+
+    def evict(self, now_event_ms: int) -> list[str]:
+        """Drop entities whose rows hold nothing that could matter, and the oldest when full.
+
+        `now_event_ms` is the newest event time of the partition. Gives the entities dropped.
+        """
+        horizon = self.plan.horizon_ms
+        idle_due = horizon is not None and now_event_ms - self._evicted_at > horizon // _IDLE_PARTS
+        if not idle_due and len(self) <= self.max_entities:
+            return []
+        slots = self.slots()
+        newest = self._rows.view(np.int64)[slots, kernels.NEWEST]
+        going = np.zeros(len(slots), dtype=np.bool_)
+        if horizon is not None and idle_due:
+            going |= newest < now_event_ms - horizon
+            self._evicted_at = now_event_ms
+        if len(slots) - int(going.sum()) > self.max_entities:
+            surplus = len(slots) - int(_CUT_TO * self.max_entities)
+            going[np.argsort(newest, kind="stable")[:surplus]] = True
+        return self._drop(slots[going])
+
+    def freeze(self, memory: RowMemory | None = None) -> StateView:
+        """Begin a copy of everything, its rows in `memory`; `copy_rows` makes it whole.
+
+        Rows float64[m, words], names as UTF-8 and their ends, and the time of the last look.
+        """
+        self.copy_rows(None)  # one at a time
+        rows = (memory or RowMemory(self.plan.row_words)).take(len(self))
+        copy = self._copy = TableCopy(self.slots(), self._names.copy(), rows)
+        evicted_at = np.array([self._evicted_at])
+        return lambda: {**copy.arrays(), "evicted_at": evicted_at}
+
+    def copy_rows(self, most: int | None) -> bool:
+        """Go on with the copy by so many rows (None: all); whether it is whole."""
+        if self._copy is not None:
+            self._copy.advance(self._rows, most)
+            if self._copy.complete:
+                self._copy = None
+        return self._copy is None
+
+    @classmethod
+    def restore(
+        cls, plan: FeaturePlan, max_entities: int, arrays: Mapping[str, Array]
+    ) -> EntityTable:
+        """The table whose frozen `arrays` these are (of a plan with the same fingerprint)."""
+        table = cls(plan, max_entities)
+        table._names = texts_of(arrays["names"], arrays["name_ends"])
+        table._index(np.arange(len(table._names)))
+        table._rows = np.concatenate([arrays["rows"], table._blank(_LEAST_ROWS)])
+        table._evicted_at = int(arrays["evicted_at"][0])
+        return table
+
+    def _assign(self, columns: Columns) -> Ints:
+        """The slot of each event's entity; a new entity gets a free one."""
+        count = len(columns)
+        if len(self) + count > hash_table.room(len(self._slots)):
+            larger = hash_table.blank(len(self) + count)
+            hash_table.insert(larger, hash_table.entries_of(self._slots))
+            self._slots = larger
+        free = self._free[:count]
+        fresh = np.arange(len(self._names), len(self._names) + count - len(free))
+        offered = np.concatenate([free, fresh])
+        slots, firsts = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+        ids = columns.hashed(self.plan.entity.key)
+        added = hash_table.assign(self._slots, ids, offered, slots, firsts)
+        if added:
+            self._name(slots[firsts[:added]], firsts[:added], columns)
+        return slots
+
+    def _name(self, slots: Ints, firsts: Ints, columns: Columns) -> None:
+        """Note the names of new entities at `slots` and make room for their rows."""
+        names = columns.text(self.plan.entity.key)
+        self._free = self._free[len(slots) :]
+        for slot, first in zip(slots.tolist(), firsts.tolist(), strict=True):
+            if slot < len(self._names):
+                self._names[slot] = names[first]
+            else:
+                self._names.append(names[first])
+        needed, present = len(self._names), len(self._rows)
+        if needed > present:
+            wanted, bound = present * 3 // 2, int(ROOM * self.max_entities)
+            if needed <= bound < wanted:
+                wanted = bound
+            self._rows = np.concatenate([self._rows, self._blank(max(needed, wanted) - present)])
+
+    def _keep(self, slots: Ints) -> None:
+        """The rows at `slots` are about to change."""
+        if self._copy is not None:
+            self._copy.keep(self._rows, slots)
+
+    def _events(self, columns: Columns, slots: Ints) -> EventArrays:
+        layout, events = self.plan.layout, len(columns)
+        masks = np.empty((len(layout.conditions), events), dtype=np.bool_)
+        for line, condition in enumerate(layout.conditions.values()):
+            masks[line] = condition.evaluate(columns)
+        numbers = np.empty((len(layout.numbers), events), dtype=np.float64)
+        for line, name in enumerate(layout.numbers):
+            numbers[line] = columns.number(name)
+        keys = np.empty((len(layout.keys), events), dtype=np.int64)
+        for line, name in enumerate(layout.keys):
+            keys[line] = columns.hashed(name)
+        return EventArrays(slots, columns.event_times_ms, columns.offsets, masks, numbers, keys)
+
+    def _blank(self, rows: int) -> Doubles:
+        return np.tile(self.plan.empty_row, (rows, 1))
+
+    def _ids(self, names: list[str]) -> Ints:
+        return entity_ids(self.plan.source.fields[self.plan.entity.key], names)
+
+    def _index(self, slots: Ints) -> None:
+        """Make the hash table anew, for the entities at `slots`."""
+        self._slots = hash_table.blank(len(slots))
+        hash_table.insert(self._slots, np.stack([self._ids(self.entities(slots)), slots], axis=1))
+
+    def _drop(self, slots: Ints) -> list[str]:
+        dropped = self.entities(slots)
+        self._free = np.concatenate([self._free, slots])
+        self._keep(slots)
+        self._rows[slots] = self.plan.empty_row
+        if dropped:
+            self._index(self.slots())
+        return dropped

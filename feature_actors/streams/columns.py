@@ -1,0 +1,123 @@
+"""A batch of decoded events as columns, each computed when it is first wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.kernels.hashing import ABSENT, hash_ints, hash_texts
+from freshrank.actors.messages import Bools, Doubles, Ints
+from freshrank.feature_actors.streams.fields import Field, Fields, Kind
+
+
+class Columns:
+    """``n`` events of one stream in log order.
+
+    Text and integers come out as ids (see `freshrank.actors.kernels.hashing`) or numbers; a numeric
+    column is float64, whose 53 bits hold integers exactly up to 9.0e15; ids and equality use
+    all 64 bits.
+    """
+
+    def __init__(
+        self, fields: Fields, events: list[msgspec.Struct], offsets: Ints, event_times_ms: Ints
+    ) -> None:
+        self.fields = fields
+        self.offsets = offsets
+        """int64[n]."""
+        self.event_times_ms = event_times_ms
+        """int64[n]."""
+        self._events = events
+        self._hashed: dict[str, Ints] = {}
+        self._numbers: dict[str, Doubles] = {}
+        self._texts: dict[str, list[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def hashed(self, name: str) -> Ints:
+        """int64[n]: the ids of a text or integer field; 0 where it is None."""
+        if name not in self._hashed:
+            self._hashed[name] = self._hash(self._field(name))
+        return self._hashed[name]
+
+    def number(self, name: str) -> Doubles:
+        """float64[n]: the values of an integer or float field; NaN where it is None."""
+        if name not in self._numbers:
+            field = self._field(name)
+            if field.kind is Kind.TEXT:
+                raise ConfigError(name, "text is not a number", "Name a field of int or float.")
+            values = self._raw(name)
+            if field.optional:
+                values = [np.nan if value is None else value for value in values]
+            self._numbers[name] = np.array(values, dtype=np.float64)
+        return self._numbers[name]
+
+    def text(self, name: str) -> list[str]:
+        """The values of a text or integer field as strings; "" where it is None."""
+        if name not in self._texts:
+            field = self._field(name)
+            values = self._raw(name)
+            if field.optional:
+                values = ["" if value is None else value for value in values]
+            if field.kind is not Kind.TEXT:
+                values = [str(value) for value in values]
+            self._texts[name] = values
+        return self._texts[name]
+
+    def present(self, name: str) -> Bools:
+        """bool[n]: where the field is not None."""
+        if not self._field(name).optional:
+            return np.ones(len(self), dtype=np.bool_)
+        return np.array([value is not None for value in self._raw(name)], dtype=np.bool_)
+
+    def take(self, indices: Ints) -> Columns:
+        """The events at `indices` int64[m]; columns computed already are taken along."""
+        places = indices.tolist()
+        taken = Columns(
+            self.fields,
+            [self._events[place] for place in places],
+            self.offsets[indices],
+            self.event_times_ms[indices],
+        )
+        taken._hashed = {name: column[indices] for name, column in self._hashed.items()}
+        taken._numbers = {name: column[indices] for name, column in self._numbers.items()}
+        taken._texts = {
+            name: [column[place] for place in places] for name, column in self._texts.items()
+        }
+        return taken
+
+    def _field(self, name: str) -> Field:
+        return self.fields.require(name, f"columns.{name}")
+
+    def _raw(self, name: str) -> list[Any]:
+        get: Callable[[msgspec.Struct], Any] = attrgetter(name)
+        return list(map(get, self._events))
+
+    def _hash(self, field: Field) -> Ints:
+        if field.kind is Kind.NUMBER:
+            raise ConfigError(field.name, "a float is not an id", "Name a field of str or int.")
+        if field.kind is Kind.TEXT:
+            ids = hash_texts(self.text(field.name))
+        else:
+            values = self._raw(field.name)
+            if field.optional:
+                values = [0 if value is None else value for value in values]
+            ids = hash_ints(np.array(values, dtype=np.int64))
+        if field.optional:
+            ids[~self.present(field.name)] = ABSENT
+        return ids
+
+
+def entity_ids(field: Field, names: Sequence[str]) -> Ints:
+    """int64[n]: the ids of entities by their names, as `Columns.hashed` gives them for `field`.
+
+    Raises ValueError or OverflowError where an integer field has a name that is none.
+    """
+    if field.kind is Kind.TEXT:
+        return hash_texts(names)
+    return hash_ints(np.array([int(name) for name in names], dtype=np.int64))

@@ -1,0 +1,28 @@
+"""TODO-DOC."""
+
+import re
+
+from freshrank.actors.errors import ConfigError
+
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+_DURATION = re.compile(r"([0-9]+)(ms|s|m|h|d)")
+
+
+_FIX = 'Write a whole number and one of ms, s, m, h, d, as in "30s" or "7d".'
+
+
+def duration_ms(text: str, place: str) -> int:
+    """Milliseconds of a duration; `place` names the setting in the ConfigError.
+
+    >>> duration_ms("5m", "window"), duration_ms("250ms", "pause")
+    (300000, 250)
+    """
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ConfigError(place, f"{text!r} is not a duration", _FIX)
+    length = int(match[1]) * _UNIT_MS[match[2]]
+    if length == 0:
+        raise ConfigError(place, f"{text!r} is no time at all", _FIX)
+    return length

@@ -1,0 +1,262 @@
+"""Conditions on the fields of an event, written with `col` and evaluated on whole columns.
+
+>>> str((col.type == "order") & (col.price > 10))
+"((type == 'order') & (price > 10))"
+"""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, cast
+
+import numpy as np
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.kernels.hashing import hash_ints, hash_text
+from freshrank.actors.messages import Bools
+from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.fields import Field, Fields, Kind
+
+_ORDER: dict[str, Callable[[Any, Any], Bools]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class Expression(ABC):
+    """A condition: columns in, one truth value an event out. Combine with ``&``, ``|``, ``~``."""
+
+    @abstractmethod
+    def evaluate(self, columns: Columns) -> Bools:
+        """bool[n]: for which events it holds."""
+
+    @abstractmethod
+    def check(self, fields: Fields, place: str) -> None:
+        """Raise ConfigError when it does not fit the schema."""
+
+    def __and__(self, other: Expression) -> Expression:
+        return Combination("&", self, _condition(other))
+
+    def __or__(self, other: Expression) -> Expression:
+        return Combination("|", self, _condition(other))
+
+    def __invert__(self) -> Expression:
+        return Negation(self)
+
+    def __bool__(self) -> NoReturn:
+        raise ConfigError(
+            str(self),
+            "a condition has no truth value before there are events",
+            "Combine conditions with &, |, ~ and brackets (not and, or, not, in, a < b < c).",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison(Expression):
+    """``field op constant``; text is compared by its hash. None differs from every constant."""
+
+    name: str
+    symbol: str
+    constant: str | int | float
+
+    def __str__(self) -> str:
+        return f"({self.name} {self.symbol} {self.constant!r})"
+
+    def evaluate(self, columns: Columns) -> Bools:
+        """bool[n]."""
+        if self.symbol in _ORDER:
+            return _ORDER[self.symbol](columns.number(self.name), self.constant)
+        equal = _equal(columns, self.name, self.constant)
+        return ~equal if self.symbol == "!=" else equal
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Raise ConfigError for an unknown field or a constant of another type."""
+        where = f"{place} {self}"
+        if self.symbol in _ORDER:
+            fields.require(self.name, where, Kind.INTEGER, Kind.NUMBER)
+        _check_constant(fields, self.name, self.constant, where)
+
+
+@dataclass(frozen=True, eq=False)
+class Membership(Expression):
+    """``field`` is one of some constants."""
+
+    name: str
+    constants: tuple[str | int, ...]
+
+    def __str__(self) -> str:
+        return f"({self.name} in {list(self.constants)!r})"
+
+    def evaluate(self, columns: Columns) -> Bools:
+        """bool[n]."""
+        found = np.zeros(len(columns), dtype=np.bool_)
+        for constant in self.constants:
+            found |= _equal(columns, self.name, constant)
+        return found
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Raise ConfigError for an unknown field, no constants or one of another type."""
+        where = f"{place} {self}"
+        if len(self.constants) == 0:
+            raise ConfigError(where, "nothing is in an empty list", "Name at least one value.")
+        for constant in self.constants:
+            _check_constant(fields, self.name, constant, where)
+
+
+@dataclass(frozen=True, eq=False)
+class Combination(Expression):
+    """Two conditions joined by ``&`` or ``|``."""
+
+    symbol: str
+    left: Expression
+    right: Expression
+
+    def __str__(self) -> str:
+        return f"({self.left} {self.symbol} {self.right})"
+
+    def evaluate(self, columns: Columns) -> Bools:
+        """bool[n]."""
+        left, right = self.left.evaluate(columns), self.right.evaluate(columns)
+        return left & right if self.symbol == "&" else left | right
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Check both sides."""
+        self.left.check(fields, place)
+        self.right.check(fields, place)
+        wanted: dict[str, object] = {}
+        for one in _equalities(self):
+            if wanted.setdefault(one.name, one.constant) != one.constant:
+                raise ConfigError(
+                    f"{place} {self}",
+                    f"the field {one.name!r} is never {wanted[one.name]!r} and {one.constant!r}",
+                    "Combine them with |, or use isin.",
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Negation(Expression):
+    """The opposite of a condition."""
+
+    inner: Expression
+
+    def __str__(self) -> str:
+        return f"(~{self.inner})"
+
+    def evaluate(self, columns: Columns) -> Bools:
+        """bool[n]."""
+        return ~self.inner.evaluate(columns)
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Check what is negated."""
+        self.inner.check(fields, place)
+
+
+class Column:
+    """A field by name: compare it with a constant to get a condition."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    # Python wants bool of these two; Any is what both the language and a condition agree with.
+    def __eq__(self, other: object) -> Any:
+        return self._compare("==", other)
+
+    def __ne__(self, other: object) -> Any:
+        return self._compare("!=", other)
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def __lt__(self, other: object) -> Expression:
+        return self._compare("<", other)
+
+    def __le__(self, other: object) -> Expression:
+        return self._compare("<=", other)
+
+    def __gt__(self, other: object) -> Expression:
+        return self._compare(">", other)
+
+    def __ge__(self, other: object) -> Expression:
+        return self._compare(">=", other)
+
+    def isin(self, constants: Sequence[str] | Sequence[int]) -> Expression:
+        """Whether the field is one of `constants`."""
+        if isinstance(constants, str):
+            raise ConfigError(
+                f"col.{self._name}.isin", f"{constants!r} is a string", f'Write ["{constants}"].'
+            )
+        return Membership(self._name, tuple(constants))
+
+    def _compare(self, symbol: str, other: object) -> Expression:
+        if not isinstance(other, str | int | float):
+            raise ConfigError(
+                f"col.{self._name} {symbol} {other!r}",
+                "a field can be compared with a constant only",
+                "Write a str, int, float or bool on the right.",
+            )
+        return Comparison(self._name, symbol, other)
+
+
+class _Namespace:
+    """``col.price`` is the field `price`."""
+
+    def __getattr__(self, name: str) -> Column:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Column(name)
+
+
+col = _Namespace()
+
+
+def _condition(value: object) -> Expression:
+    if not isinstance(value, Expression):
+        raise ConfigError(
+            repr(value), "it is not a condition", "Put brackets round each comparison."
+        )
+    return value
+
+
+def _equal(columns: Columns, name: str, constant: str | int | float) -> Bools:
+    if isinstance(constant, str):
+        return np.equal(columns.hashed(name), hash_text(constant))
+    if columns.fields[name].kind is Kind.INTEGER and constant == int(constant):
+        return np.equal(columns.hashed(name), hash_ints(np.array([int(constant)])))
+    return np.equal(columns.number(name), constant)
+
+
+def _equalities(condition: Expression) -> Iterator[Comparison]:
+    """The comparisons with == that all have to hold for `condition` to hold."""
+    if isinstance(condition, Combination) and condition.symbol == "&":
+        yield from _equalities(condition.left)
+        yield from _equalities(condition.right)
+    elif isinstance(condition, Comparison) and condition.symbol == "==":
+        yield condition
+
+
+def _check_choice(field: Field, constant: object, place: str) -> None:
+    """Raise ConfigError when a field can never be `constant`."""
+    if field.choices and constant not in field.choices:
+        near = difflib.get_close_matches(str(constant), map(str, field.choices), n=1)
+        fix = f"Did you mean {near[0]!r}?" if near else f"It is one of {list(field.choices)}."
+        raise ConfigError(place, f"the field {field.name!r} is never {constant!r}", fix)
+
+
+def _check_constant(fields: Fields, name: str, constant: object, place: str) -> None:
+    kind = fields.require(name, place).kind
+    if isinstance(constant, str) != (kind is Kind.TEXT):
+        raise ConfigError(
+            place,
+            f"the field {name!r} is {kind.value.__name__}, the constant is "
+            f"{type(constant).__name__}",
+            "Compare with a constant of the field's type.",
+        )
+    _check_choice(fields[name], constant, place)
+    if not isinstance(constant, str) and not -(2**63) <= cast(float, constant) < 2**63:
+        raise ConfigError(place, f"{constant!r} is no 64-bit value", "Take a smaller constant.")

@@ -1,0 +1,98 @@
+"""TODO-DOC."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import KW_ONLY, dataclass, field
+
+import msgspec
+
+from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.streams.durations import duration_ms
+from freshrank.feature_actors.streams.fields import Fields, Kind
+
+# What may stand in a key of the online store, in a metric and in a JSON field alike.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+# Kafka's own rule for the names of topics; "." and ".." are none, and five characters are left for
+# the name of the side topic, as in "plays.dead".
+_TOPIC = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,244}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """What features describe (a user, an item), recognised by the schema's field `key`."""
+
+    name: str
+    key: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"Entity({self.name!r})",
+                "an entity's name is letters, digits and underscores",
+                "Take a name like 'user'.",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A topic of JSON events, keyed by an entity.
+
+    Raises ConfigError, naming the place and the fix, for settings that cannot work.
+    """
+
+    topic: str
+    _: KW_ONLY
+    id: str
+    """The field (str or int) that tells an event from every other: for deduplication."""
+    time: str
+    """The field (int) with the event time, in milliseconds since the Unix epoch."""
+    key: Entity
+    """The entity whose key the records carry."""
+    schema: type[msgspec.Struct]
+    """What an event is. Fields of the JSON that it does not name are ignored."""
+    dedup_within: str = "10m"
+    """For how long, in event time, an id is remembered."""
+    max_ahead: str = "1h"
+    """How far an event time may lie ahead of the broker's time of its record."""
+    max_bytes: int = 1_000_000  # Kafka's own default bound of a message
+    """Larger records are rejected."""
+    fields: Fields = field(init=False, repr=False)
+    """The fields of the schema that features can use."""
+
+    def __post_init__(self) -> None:
+        place = f"Stream({self.topic!r})"
+        if not _TOPIC.fullmatch(self.topic):
+            raise ConfigError(
+                place,
+                "a topic's name is up to 244 letters, digits, '.', '_' and '-'",
+                "Take another name.",
+            )
+        if not isinstance(self.max_bytes, int) or self.max_bytes < 1:
+            raise ConfigError(
+                f"{place}.max_bytes", f"{self.max_bytes!r} is no size", "Take 1 or more."
+            )
+        duration_ms(self.dedup_within, f"{place}.dedup_within")
+        duration_ms(self.max_ahead, f"{place}.max_ahead")
+        object.__setattr__(self, "fields", Fields(self.schema, place))
+        self._require(self.id, f"{place}.id", Kind.TEXT, Kind.INTEGER)
+        self._require(self.time, f"{place}.time", Kind.INTEGER)
+        self._require(self.key.key, f"{place}.key", Kind.TEXT, Kind.INTEGER)
+
+    @property
+    def dedup_within_ms(self) -> int:
+        """`dedup_within` in milliseconds."""
+        return duration_ms(self.dedup_within, "dedup_within")
+
+    @property
+    def max_ahead_ms(self) -> int:
+        """`max_ahead` in milliseconds."""
+        return duration_ms(self.max_ahead, "max_ahead")
+
+    def _require(self, name: str, place: str, *kinds: Kind) -> None:
+        if self.fields.require(name, place, *kinds).optional:
+            raise ConfigError(
+                place, f"the field {name!r} may be None", "Make id, time and key mandatory."
+            )

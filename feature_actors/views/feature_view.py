@@ -1,0 +1,114 @@
+"""What a pipeline file declares: entities, streams and feature views.
+
+>>> import msgspec
+>>> from freshrank.feature_actors.aggregations.base import Count
+>>> from freshrank.feature_actors.streams.expressions import col
+>>> class Click(msgspec.Struct):
+...     event_id: str
+...     user_id: str
+...     type: str
+...     ts: int
+>>> user = Entity("user", key="user_id")
+>>> clicks = Stream("clicks", id="event_id", time="ts", key=user, schema=Click)
+>>> class Activity(FeatureView):
+...     entity, source = user, clicks
+...     views = Count(where=col.type == "view", windows=["5m", "1h"])
+>>> list(Activity.features)
+['views']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.aggregations.base import (
+    Aggregate,
+    Count,
+    DecayedCount,
+    LastK,
+    Mean,
+    Sum,
+    TimeSince,
+)
+from freshrank.feature_actors.streams.expressions import col
+from freshrank.feature_actors.streams.stream import Entity, Stream
+
+__all__ = [
+    "Aggregate",
+    "Count",
+    "DecayedCount",
+    "Entity",
+    "FeatureView",
+    "LastK",
+    "Mean",
+    "Stream",
+    "Sum",
+    "TimeSince",
+    "col",
+]
+
+
+class _Body(dict[str, Any]):
+    """The body of a view's class: naming a feature twice is an error, not a replacement."""
+
+    def __init__(self, view: str) -> None:
+        super().__init__()
+        self._view = view
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in self and isinstance(value, Aggregate):
+            raise ConfigError(f"{self._view}.{name}", "it is defined twice", "Rename one of them.")
+        super().__setitem__(name, value)
+
+
+class _ViewType(type):
+    @classmethod
+    def __prepare__(cls, name: str, bases: tuple[type, ...], /, **options: Any) -> _Body:
+        return _Body(name)
+
+
+class FeatureView(metaclass=_ViewType):
+    """Features of one entity from one stream: a subclass with one aggregate an attribute.
+
+    Raises ConfigError, naming the place and the fix, while the class is being made.
+    """
+
+    entity: ClassVar[Entity]
+    source: ClassVar[Stream]
+    features: ClassVar[Mapping[str, Aggregate]] = {}
+    """The aggregates by name, those of a base view first."""
+
+    def __init_subclass__(cls) -> None:
+        _check_owner(cls)
+        found = dict(cls.features)
+        for name, value in vars(cls).items():
+            if name.startswith("_") or name in ("entity", "source", "features"):
+                continue
+            if not isinstance(value, Aggregate):
+                raise ConfigError(
+                    f"{cls.__name__}.{name}",
+                    f"{value!r} is not an aggregate",
+                    "Take Count, Sum, Mean, LastK, DecayedCount or TimeSince.",
+                )
+            value.check(cls.source.fields, f"{cls.__name__}.{name}")
+            found[name] = value
+        cls.features = found
+
+
+def _check_owner(view: type[FeatureView]) -> None:
+    for attribute, kind in (("entity", Entity), ("source", Stream)):
+        if not isinstance(getattr(view, attribute, None), kind):
+            raise ConfigError(
+                f"{view.__name__}.{attribute}",
+                f"a view needs its {attribute}",
+                f"Set it to an instance of {kind.__name__}.",
+            )
+    if view.entity != view.source.key:
+        raise ConfigError(
+            f"{view.__name__}.entity",
+            f"{view.entity.name!r} is not the key of {view.source!r} "
+            f"({view.source.key.name!r} is), so its events would lie in many partitions",
+            f"Take the entity {view.source.key.name!r}, or a topic keyed by {view.entity.key!r}.",
+        )

@@ -1,0 +1,54 @@
+"""From examples to gradients, by compiled kernels: what a shard computes without torch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from freshrank.actors.messages import Examples, Gradient
+from freshrank.learner.embeddings.pooling import distinct, field_starts, pool, scatter
+from freshrank.learner.models.base import Model
+from freshrank.learner.models.losses import sigmoid
+from freshrank.learner.parameters.weights import ModelWeights
+
+
+class CompiledDifferentiator:
+    """The log loss's gradient at the weights that `weights` presently holds."""
+
+    def __init__(self, model: Model, weights: ModelWeights) -> None:
+        self._model = model
+        self._weights = weights
+        self._starts = field_starts(model.layout)
+        self._reference: ModelWeights | None = None
+
+    def freeze(self) -> None:
+        """Keep a copy of the present weights, which scores beside them from now on.
+
+        Raises Unavailable before the first snapshot of the weights.
+        """
+        self._reference = self._weights.copy()
+
+    def gradient(self, examples: Examples) -> Gradient:
+        """The gradient summed over `examples`, with the scores before they were learned.
+
+        Raises Unavailable before the first snapshot of the weights: a gradient has to name the
+        version that it was computed on.
+        """
+        weights, inputs = self._weights, examples.inputs
+        base = weights.known_version()
+        keys, index = distinct(inputs.ids)
+        pooled = pool(weights.table.read(keys), index, self._starts)
+        scores = sigmoid(self._model.logits(weights.dense, inputs.dense, pooled))
+        dense, upstream = self._model.backward(
+            weights.dense, inputs.dense, pooled, scores - examples.labels
+        )
+        return Gradient(
+            offset_range=examples.offset_range,
+            base=base,
+            dense=dense,
+            keys=keys,
+            rows=scatter(upstream, index, self._starts, len(keys)),
+            labels=examples.labels,
+            scores=scores,
+            reference_scores=self._reference.score(inputs) if self._reference else None,
+            newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
+        )

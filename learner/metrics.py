@@ -1,0 +1,84 @@
+"""What a learner counts of itself, for its status."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+import numpy as np
+
+from freshrank.actors.latency_histogram import RecentLatencies
+from freshrank.actors.protocols import JsonValue
+
+# Rates are over the last ten seconds: steady enough to read, quick enough to show a stall.
+_RATE_S = 10.0
+
+
+class LearnerFigures:
+    """Counts since the start of this learner, rates and freshness of late.
+
+    Those of examples go on from one start to the next.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.examples = 0
+        self.refused_out_of_turn = 0
+        self.refused_stale = 0
+        self.guard_trips = 0
+        self.quarantined = 0
+        self._lags: dict[int, int] = {}
+        self._recent: deque[tuple[float, int]] = deque()
+        self._freshness = RecentLatencies()
+
+    def count_lag(self, lag: int) -> None:
+        """A gradient was taken that was `lag` steps old."""
+        bucket = 0 if lag == 0 else 1 << (lag.bit_length() - 1)
+        self._lags[bucket] = self._lags.get(bucket, 0) + 1
+
+    def count_step(self, examples: int, freshness_ms: int, monotonic: float) -> None:
+        """A step over `examples` was published, its newest event `freshness_ms` old."""
+        self.steps += 1
+        self.examples += examples
+        self._recent.append((monotonic, examples))
+        self._forget(monotonic)
+        self._freshness.add(np.array([freshness_ms], np.int64), monotonic)
+
+    def count_trip(self, refused: int, undone: int = 0) -> None:
+        """The guard refused so many examples, of which some had been learned before."""
+        self.guard_trips += 1
+        self.quarantined += refused
+        self.examples -= undone
+
+    def kept(self) -> dict[str, JsonValue]:
+        """What a checkpoint keeps."""
+        return {"examples": self.examples, "quarantined": self.quarantined}
+
+    def restore(self, kept: Mapping[str, int]) -> None:
+        """Go on from what `kept` gave."""
+        self.examples, self.quarantined = kept["examples"], kept["quarantined"]
+
+    def _forget(self, monotonic: float) -> None:
+        while self._recent and self._recent[0][0] <= monotonic - _RATE_S:
+            self._recent.popleft()
+
+    def status(self, monotonic: float) -> dict[str, JsonValue]:
+        """Plain JSON.
+
+        `examples` are those learned and `examples_quarantined` those that were not: together all
+        that was ever taken and is not pending. `staleness_steps` counts gradients by age: 0, 1,
+        2-3, 4-7, ... steps.
+        """
+        self._forget(monotonic)
+        return {
+            "steps": self.steps,
+            "examples": self.examples,
+            "steps_per_s": len(self._recent) / _RATE_S,
+            "examples_per_s": sum(count for _, count in self._recent) / _RATE_S,
+            "staleness_steps": {str(lag): self._lags[lag] for lag in sorted(self._lags)},
+            "refused_out_of_turn": self.refused_out_of_turn,
+            "refused_stale": self.refused_stale,
+            "guard_trips": self.guard_trips,
+            "examples_quarantined": self.quarantined,
+            "freshness": self._freshness.at(monotonic).to_json(),
+        }

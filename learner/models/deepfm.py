@@ -1,0 +1,222 @@
+"""DeepFM's mathematics on plain arrays: forward and backward.
+
+With ``b`` bias, ``v`` linear weights of the dense inputs, ``V`` (d, k) their embeddings, and for
+each field its pooled row (linear weight ``l_F``, embedding ``e_F``)::
+
+    logit = b + x·v + Σ l_F + ½ Σ_k ((Σ_F e_F + Σ_j x_j V_j)² - Σ_F e_F² - Σ_j (x_j V_j)²)
+              + MLP([e_1 … e_F, x])
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.messages import Floats, InputLayout
+from freshrank.learner.embeddings.table import RowInit
+from freshrank.learner.models.base import fingerprint_of
+from freshrank.learner.models.losses import prior_logit
+
+
+@dataclass(frozen=True)
+class DeepFMShape:
+    """The parts of the flat vector: ``[b, v (d), V (d, k), then W (in, out), c (out) a layer]``."""
+
+    dense: int
+    fields: int
+    embedding_dim: int
+    hidden: tuple[int, ...]
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """(in, out) of each layer of the perceptron, the last one giving one number."""
+        first = self.fields * self.embedding_dim + self.dense
+        return list(itertools.pairwise((first, *self.hidden, 1)))
+
+    @property
+    def size(self) -> int:
+        """The length of the flat vector."""
+        linear = 1 + self.dense * (1 + self.embedding_dim)
+        return linear + sum(wide * out + out for wide, out in self.layers)
+
+    def split(self, flat: Floats) -> tuple[Floats, Floats, list[tuple[Floats, Floats]]]:
+        """(v [d], V [d, k], [(W [in, out], c [out]), ...]) as views of `flat`."""
+        at = 1 + self.dense
+        linear = flat[1:at]
+        embedding = flat[at : at + self.dense * self.embedding_dim]
+        at += len(embedding)
+        layers = []
+        for wide, out in self.layers:
+            weights = flat[at : at + wide * out].reshape(wide, out)
+            at += wide * out
+            layers.append((weights, flat[at : at + out]))
+            at += out
+        return linear, embedding.reshape(self.dense, self.embedding_dim), layers
+
+    def initial(self, seed: int) -> Floats:
+        """Everything random that it starts with; the bias and linear weights are zero."""
+        random = np.random.Generator(np.random.PCG64(seed))
+        flat = np.zeros(self.size, np.float32)
+        _, embedding, layers = self.split(flat)
+        embedding[:] = random.normal(0.0, 0.01, embedding.shape)
+        for weights, _ in layers:
+            weights[:] = random.normal(0.0, math.sqrt(2.0 / weights.shape[0]), weights.shape)
+        return flat
+
+    def logits(self, flat: Floats, x: Floats, pooled: Floats) -> Floats:
+        """float32[n]."""
+        linear, embedding, _ = self.split(flat)
+        vectors = pooled[:, :, 1:]
+        total = vectors.sum(axis=1) + x @ embedding
+        squares = np.square(vectors).sum(axis=1) + np.square(x) @ np.square(embedding)
+        pairs = np.float32(0.5) * (np.square(total) - squares).sum(axis=1)
+        deep = self._activations(flat, x, pooled)[-1][:, 0]
+        logits: Floats = flat[0] + x @ linear + pooled[:, :, 0].sum(axis=1) + pairs + deep
+        return logits
+
+    def backward(
+        self, flat: Floats, x: Floats, pooled: Floats, upstream: Floats
+    ) -> tuple[Floats, Floats]:
+        """Gradients of ``(logits * upstream).sum()``: flat [p] and pooled [n, F, 1 + k]."""
+        gradient = np.zeros_like(flat)
+        _, embedding, _ = self.split(flat)
+        linear_gradient, embedding_gradient, _ = self.split(gradient)
+        gradient[0] = upstream.sum()
+        linear_gradient[:] = upstream @ x
+
+        vectors = pooled[:, :, 1:]
+        total = (vectors.sum(axis=1) + x @ embedding) * upstream[:, None]
+        embedding_gradient[:] = x.T @ total - (upstream @ np.square(x))[:, None] * embedding
+
+        pooled_gradient = np.empty_like(pooled)
+        pooled_gradient[:, :, 0] = upstream[:, None]
+        pooled_gradient[:, :, 1:] = total[:, None, :] - vectors * upstream[:, None, None]
+        into = self._deep_backward(flat, gradient, self._activations(flat, x, pooled), upstream)
+        flat_width = self.fields * self.embedding_dim
+        pooled_gradient[:, :, 1:] += into[:, :flat_width].reshape(vectors.shape)
+        return gradient, pooled_gradient
+
+    def _activations(self, flat: Floats, x: Floats, pooled: Floats) -> list[Floats]:
+        """The perceptron's input, the output of each hidden layer, and its result [n, 1]."""
+        _, _, layers = self.split(flat)
+        width = self.fields * self.embedding_dim
+        values = np.concatenate([pooled[:, :, 1:].reshape(len(x), width), x], axis=1)
+        outputs = [values]
+        for number, (weights, bias) in enumerate(layers):
+            values = values @ weights + bias
+            if number < len(layers) - 1:
+                values = np.maximum(values, np.float32(0.0))
+            outputs.append(values)
+        return outputs
+
+    def _deep_backward(
+        self, flat: Floats, gradient: Floats, outputs: list[Floats], upstream: Floats
+    ) -> Floats:
+        """Fill the layers' part of `gradient`; gives the gradient of the perceptron's input."""
+        _, _, layers = self.split(flat)
+        _, _, layer_gradients = self.split(gradient)
+        error = upstream[:, None]
+        for number in range(len(layers) - 1, -1, -1):
+            weight_gradient, bias_gradient = layer_gradients[number]
+            weight_gradient[:] = outputs[number].T @ error
+            bias_gradient[:] = error.sum(axis=0)
+            error = error @ layers[number][0].T
+            if number > 0:
+                error = error * (outputs[number] > 0.0)
+        return error
+
+
+@dataclass(frozen=True)
+class DeepFM:
+    """A factorisation machine and a multi-layer perceptron over shared embeddings.
+
+    Guo, Tang, Ye, Li, He: "DeepFM: A Factorization-Machine based Neural Network for CTR
+    Prediction", IJCAI 2017. A bag (an id field of several ids) counts as one field whose vector
+    is the mean of its ids'. Dense inputs are fields of the factorisation machine whose embedding
+    is scaled by their value; the perceptron sees the values themselves.
+
+    Parameters
+    ----------
+    embedding_dim
+        Length of an id's vector; its table row is one longer (the linear weight comes first).
+    hidden
+        Widths of the perceptron's layers (ReLU).
+    base_rate
+        The share of positives that is expected: the bias starts at its logit.
+    seed
+        Of all random initial values.
+    """
+
+    embedding_dim: int = 8
+    hidden: tuple[int, ...] = (32,)
+    base_rate: float = 0.5
+    seed: int = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))  # a list is welcome, too
+        if self.embedding_dim < 1:
+            raise ConfigError("DeepFM.embedding_dim", "no vector at all", "Give 1 or more.")
+        if any(width < 1 for width in self.hidden):
+            raise ConfigError("DeepFM.hidden", f"{self.hidden!r}", "Give widths of 1 or more.")
+        prior_logit(self.base_rate, "DeepFM.base_rate")
+
+    def bind(self, layout: InputLayout) -> BoundDeepFM:
+        """Settle the sizes for inputs of `layout`."""
+        return BoundDeepFM(self, layout)
+
+
+@dataclass(frozen=True)
+class BoundDeepFM:
+    """`DeepFM` on known inputs; the flat vector's parts are those of `DeepFMShape`."""
+
+    spec: DeepFM
+    layout: InputLayout
+
+    @property
+    def shape(self) -> DeepFMShape:
+        """Where each part lies in the flat vector."""
+        return DeepFMShape(
+            len(self.layout.dense),
+            len(self.layout.fields),
+            self.spec.embedding_dim,
+            self.spec.hidden,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Model`."""
+        return fingerprint_of(self.spec, self.layout)
+
+    @property
+    def dense_size(self) -> int:
+        """``p``."""
+        return self.shape.size
+
+    @property
+    def rows(self) -> RowInit:
+        """Linear weight at zero; embedding uniform with a standard deviation of 0.01.
+
+        Small, so that the factorisation machine starts close to a linear model.
+        """
+        scale = 0.01 * math.sqrt(3.0)
+        return RowInit(width=1 + self.spec.embedding_dim, scale=scale, seed=self.spec.seed)
+
+    def initial(self) -> Floats:
+        """Bias at the base rate, layers by He et al. (2015), the rest as the embeddings."""
+        dense = self.shape.initial(self.spec.seed)
+        dense[0] = prior_logit(self.spec.base_rate, "base_rate")
+        return dense
+
+    def logits(self, dense: Floats, x: Floats, pooled: Floats) -> Floats:
+        """See `Model`."""
+        return self.shape.logits(dense, x, pooled)
+
+    def backward(
+        self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats
+    ) -> tuple[Floats, Floats]:
+        """See `Model`."""
+        return self.shape.backward(dense, x, pooled, upstream)

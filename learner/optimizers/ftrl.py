@@ -1,0 +1,75 @@
+"""TODO-DOC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from freshrank.actors.kernels.compile import kernel
+from freshrank.actors.messages import Floats, Ints
+from freshrank.learner.optimizers.base import _at_least
+
+
+class _Proximal(NamedTuple):
+    alpha: float
+    beta: float
+    l1: float
+    l2: float
+
+
+@kernel
+def _ftrl(rows: Floats, positions: Ints, gradient: Floats, proximal: _Proximal) -> None:
+    alpha, beta, l1, l2 = proximal
+    width = gradient.shape[1]
+    for i in range(len(positions)):
+        row = rows[positions[i]]
+        for j in range(width):
+            g = np.float64(gradient[i, j])
+            w, n = np.float64(row[j]), np.float64(row[width + j])
+            z = np.float64(row[2 * width + j])
+            if n == 0.0 and w != 0.0:  # first touched: the z whose closed form is the initial w
+                z = -w * (beta / alpha + l2) - np.sign(w) * l1
+            squares = n + g * g
+            z += g - (np.sqrt(squares) - np.sqrt(n)) / alpha * w
+            row[width + j] = squares
+            row[2 * width + j] = z
+            if abs(z) <= l1:
+                row[j] = 0.0
+            else:
+                row[j] = -(z - np.sign(z) * l1) / ((beta + np.sqrt(squares)) / alpha + l2)
+
+
+@dataclass(frozen=True)
+class FTRL:
+    """FTRL-proximal with per-coordinate rates.
+
+    McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1.
+
+    A weight that starts elsewhere than at zero (an embedding) starts from the ``z`` that belongs
+    to it. `l1` and `l2` hold for the table's rows; dense weights are not regularised.
+    """
+
+    alpha: float = 0.05
+    beta: float = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least("FTRL.alpha", self.alpha, 0.0, strictly=True)
+        _at_least("FTRL.beta", self.beta, 0.0, strictly=True)
+        _at_least("FTRL.l1", self.l1, 0.0, strictly=False)
+        _at_least("FTRL.l2", self.l2, 0.0, strictly=False)
+
+    @property
+    def state_per_weight(self) -> int:
+        """``n`` and ``z``."""
+        return 2
+
+    def update(
+        self, rows: Floats, positions: Ints, gradient: Floats, regularize: bool = True
+    ) -> None:
+        """See `Optimizer`."""
+        l1, l2 = (self.l1, self.l2) if regularize else (0.0, 0.0)
+        _ftrl(rows, positions, gradient, _Proximal(self.alpha, self.beta, l1, l2))

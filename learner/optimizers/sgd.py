@@ -1,0 +1,38 @@
+"""TODO-DOC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from freshrank.actors.kernels.compile import kernel
+from freshrank.actors.messages import Floats, Ints
+from freshrank.learner.optimizers.base import _at_least
+
+
+@kernel
+def _sgd(rows: Floats, positions: Ints, gradient: Floats, rate: float) -> None:
+    for i in range(len(positions)):
+        row = rows[positions[i]]
+        for j in range(gradient.shape[1]):
+            row[j] -= rate * gradient[i, j]
+
+
+@dataclass(frozen=True)
+class SGD:
+    """``w -= rate * g``."""
+
+    rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        _at_least("SGD.rate", self.rate, 0.0, strictly=True)
+
+    @property
+    def state_per_weight(self) -> int:
+        """None."""
+        return 0
+
+    def update(
+        self, rows: Floats, positions: Ints, gradient: Floats, regularize: bool = True
+    ) -> None:
+        """See `Optimizer`."""
+        _sgd(rows, positions, gradient, self.rate)

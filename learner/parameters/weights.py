@@ -1,0 +1,116 @@
+"""A copy of the weights that follows a learner, and the scores it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xxhash
+
+from freshrank.actors.errors import ChecksumMismatch, ProgressError, Unavailable
+from freshrank.actors.messages import Delta, Floats, Inputs, Version
+from freshrank.learner.embeddings.pooling import field_starts
+from freshrank.learner.embeddings.table import KeyedTable
+from freshrank.learner.models.base import Model
+from freshrank.learner.models.losses import sigmoid
+
+
+class ModelWeights:
+    """Dense weights and table of one model at one version: `Weights` and `Scorer`.
+
+    Before the first snapshot it scores by the initial weights, and `version` is None.
+    For one thread at a time. A learner's own weights are of this kind, too: their table also
+    holds optimiser state, and they are stepped in place instead of being given deltas.
+    """
+
+    def __init__(self, model: Model, table: KeyedTable | None = None) -> None:
+        self.model = model
+        self.dense: Floats = model.initial()
+        self.table = KeyedTable(model.rows) if table is None else table
+        self.version: Version | None = None
+        """Of the last delta that was applied."""
+        self._starts = field_starts(model.layout)
+
+    def apply(self, delta: Delta) -> None:
+        """Take `delta` whole.
+
+        Changes nothing and raises ProgressError when it does not continue from `version`, is
+        a snapshot that is not newer, or has the sizes of another model; ChecksumMismatch when it
+        would not give the weights that the learner has.
+        """
+        self._check(delta)
+        table = KeyedTable(self.model.rows) if delta.base is None else self.table
+        after = table.expected_after(delta.evicted, delta.keys, delta.rows)
+        if delta.checksum not in (None, _combined(delta.dense, after)):
+            raise ChecksumMismatch(
+                f"{delta.base} -> {delta.version} does not give {delta.checksum}"
+            )
+        table.exchange(delta.evicted, delta.keys, delta.rows, after)
+        self.table = table
+        self.dense = delta.dense
+        self.version = delta.version
+
+    def replace(self, deltas: Sequence[Delta]) -> None:
+        """Take a snapshot and the deltas after it in the place of whatever is held.
+
+        Raises as `apply` does, and ProgressError when they lead to an older version: then
+        nothing has changed.
+        """
+        other = ModelWeights(self.model)
+        for delta in deltas:
+            other.apply(delta)
+        if self.version is not None and (other.version is None or other.version < self.version):
+            raise ProgressError(f"{other.version} after {self.version}: a version never goes back")
+        self.table, self.dense, self.version = other.table, other.dense, other.version
+
+    def _check(self, delta: Delta) -> None:
+        if delta.base is not None and delta.base != self.version:
+            raise ProgressError(
+                f"the delta {delta.base} -> {delta.version} does not continue {self.version}"
+            )
+        if self.version is not None and delta.version <= self.version:
+            raise ProgressError(f"{delta.version} after {self.version}: a version never goes back")
+        width = self.model.rows.width
+        if len(delta.dense) != self.model.dense_size or delta.rows.shape != (
+            len(delta.keys),
+            width,
+        ):
+            raise ProgressError(
+                f"{len(delta.dense)} dense weights and rows {delta.rows.shape} do not fit a model "
+                f"of {self.model.dense_size} and width {width}"
+            )
+
+    def score(self, inputs: Inputs) -> Floats:
+        """float32[n]: probabilities, from dense inputs [n, d] and ids [n, f]."""
+        pooled = self.table.pool(inputs.ids, self._starts)
+        return sigmoid(self.model.logits(self.dense, inputs.dense, pooled))
+
+    def known_version(self) -> Version:
+        """The version. Raises Unavailable before the first snapshot."""
+        if self.version is None:
+            raise Unavailable("weights", "no snapshot has arrived yet")
+        return self.version
+
+    def copy(self) -> ModelWeights:
+        """An independent copy at the same version (the frozen reference).
+
+        Raises Unavailable before the first snapshot.
+        """
+        other = ModelWeights(self.model, self.table.copy())
+        other.dense = self.dense.copy()
+        other.version = self.known_version()
+        return other
+
+    @property
+    def expected_checksum(self) -> str:
+        """What `checksum` should give; that of the table is kept up with each change."""
+        return _combined(self.dense, self.table.expected_checksum)
+
+    def checksum(self) -> str:
+        """16 hexadecimal digits over all weights: equal copies of one version have the same."""
+        return _combined(self.dense, self.table.checksum())
+
+
+def _combined(dense: Floats, table: int) -> str:
+    payload = np.ascontiguousarray(dense).tobytes() + table.to_bytes(8, "little")
+    return xxhash.xxh64_hexdigest(payload)

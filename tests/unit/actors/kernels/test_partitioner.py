@@ -1,0 +1,43 @@
+import pytest
+from aiokafka.partitioner import DefaultPartitioner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from freshrank.actors.kernels.partitioner import assign, murmur2, partition_of, partitions_of
+
+# From the tests of Kafka's own Java client (UtilsTest.testMurmur2), as signed numbers.
+JAVA_VECTORS = {
+    b"21": -973932308,
+    b"foobar": -790332482,
+    b"a-little-bit-long-string": -985981536,
+    b"a-little-bit-longer-string": -1486304829,
+    b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    b"abc": 479470107,
+}
+
+
+@pytest.mark.parametrize(("key", "signed"), JAVA_VECTORS.items())
+def test_murmur2_gives_the_hashes_of_the_java_client(key: bytes, signed: int) -> None:
+    assert murmur2(key) == signed % 2**32
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(st.binary(max_size=40), max_size=20), st.integers(1, 64))
+def test_many_keys_at_once_get_the_partitions_of_the_python_client(
+    keys: list[bytes], partitions: int
+) -> None:
+    all_partitions = list(range(partitions))
+    theirs = [DefaultPartitioner()(key, all_partitions, all_partitions) for key in keys]
+    assert [partition_of(key, partitions) for key in keys] == theirs
+    assert partitions_of(keys, partitions).tolist() == theirs
+
+
+@given(st.integers(0, 100), st.integers(1, 20))
+def test_every_partition_has_one_owner_and_loads_differ_by_one_at_most(
+    partitions: int, shards: int
+) -> None:
+    owned = assign(partitions, shards)
+    assert len(owned) == shards
+    assert sorted(one for shard in owned for one in shard) == list(range(partitions))
+    sizes = [len(shard) for shard in owned]
+    assert max(sizes) - min(sizes) <= 1

@@ -1,0 +1,148 @@
+"""Much bad input: nothing stops, nothing vanishes, and every answer is one that is described."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from collections import Counter
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from serving import FakeServed, ReplicaUnderTest
+from shard_world import ManualClock
+from starlette.applications import Starlette
+
+from freshrank.actors.messages import Inputs, RejectedRecord
+from freshrank.benchmarks.fuzz.api import ask_all
+from freshrank.benchmarks.fuzz.bench import PARTITIONS, Taken, ask, fill, take
+from freshrank.benchmarks.fuzz.impressions import impressions
+from freshrank.benchmarks.fuzz.records import UNKNOWN_FIELDS, USERS, events
+from freshrank.benchmarks.workloads.record_accounting import (
+    Fate,
+    Place,
+    Sent,
+    pipeline,
+    unaccounted,
+)
+from freshrank.deploy.wiring.local import World
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.serve.http.app import build_app
+from freshrank.serve.scoring.service import ScoringService
+
+
+def application(replica: ReplicaUnderTest) -> Starlette:
+    async def made() -> ScoringService:
+        return replica.service
+
+    return build_app(made)
+
+
+def test_a_thousand_requests_that_the_document_suggests_are_answered_as_it_says() -> None:
+    asked = ask_all(application(ReplicaUnderTest()), cases=1_000, number=1)
+    assert asked.told == []
+    assert (asked.cases, asked.server_errors, asked.violations) == (1_000, 0, 0)
+
+
+def test_what_the_endpoint_of_a_real_pipeline_took_is_what_the_shards_take() -> None:
+    asked, written = ask(cases=60)
+    assert asked.told == []
+    assert written.problems == []
+    assert written.totals["events"] > 0
+    assert written.totals["impressions"] > 0
+
+
+class BrokenServed(FakeServed):
+    def inputs(self, *arguments: Any) -> Inputs:
+        raise ZeroDivisionError
+
+
+def test_a_fault_of_ours_is_seen() -> None:
+    asked = ask_all(application(ReplicaUnderTest(served=BrokenServed())), cases=60, number=1)
+    assert asked.server_errors > 0
+    assert "ZeroDivisionError" in asked.told[0]
+
+
+def test_a_document_that_promises_too_little_is_seen() -> None:
+    replica = ReplicaUnderTest()
+    replica.model.age = cast(Any, "young")  # the document says: a number
+    asked = ask_all(application(replica), cases=60, number=1)
+    assert asked.violations > 0
+
+
+def corpus(seed: int, rounds: int) -> tuple[World, dict[Place, Sent]]:
+    made, clock = pipeline(), ManualClock()
+    log, now_ms = MemoryLog(PARTITIONS), clock.now_ms()
+    sent = fill(log, made.stream.topic, events(seed, now_ms, rounds), now_ms)
+    sent |= fill(log, made.impressions_topic, impressions(made, seed, now_ms, rounds), now_ms)
+    return World(log, clock), sent
+
+
+@pytest.fixture(scope="module")
+def taken() -> Taken:
+    world, sent = corpus(seed=7, rounds=4)
+    return asyncio.run(take(pipeline(), world, sent))
+
+
+def test_every_record_is_taken_by_a_rule_or_lies_in_a_side_topic_with_reason_and_origin(
+    taken: Taken,
+) -> None:
+    assert list(taken.problems) == []
+    names = ("events", "duplicates", "late", "dead", "impressions")
+    assert sum(taken.totals[name] for name in names) == taken.records
+    assert all(taken.totals[name] for name in names)
+
+
+def test_no_reason_is_longer_than_a_header_may_be(taken: Taken) -> None:
+    assert max(len(record.reason.encode()) for _, record in taken.rejected) < 2_000
+
+
+def test_the_corpus_follows_from_its_seed_and_holds_every_kind() -> None:
+    one, same, other = (events(seed, 10**12, large=1_000_001) for seed in (3, 3, 4))
+    assert one == same
+    assert one != other
+    fates = Counter(sent.fate for sent in one)
+    assert set(fates) == set(Fate)
+    assert fates[Fate.TAKEN] > USERS
+    assert len({sent.what for sent in one}) > 80
+
+
+@pytest.mark.parametrize(
+    ("tamper", "said"),
+    [
+        (lambda rejected: rejected[1:], "it is not in readings.dead"),
+        (lambda rejected: [*rejected, rejected[0]], "or is there twice"),
+        (lambda rejected: [_changed(rejected[0], reason=""), *rejected[1:]], "has no reason"),
+        (lambda rejected: [_changed(rejected[0], value=b"?"), *rejected[1:]], "is another"),
+        (lambda rejected: [("readings.late", rejected[0][1]), *rejected[1:]], "it is in readings"),
+    ],
+)
+def test_a_record_that_is_lost_or_changed_does_not_add_up(tamper: Any, said: str) -> None:
+    world, sent = corpus(seed=7, rounds=1)
+    found = asyncio.run(take(pipeline(), world, sent))
+    first = next(i for i, (topic, _) in enumerate(found.rejected) if topic == "readings.dead")
+    rejected = [*found.rejected[first:], *found.rejected[:first]]
+    assert unaccounted(sent, found.totals, rejected) == []
+    assert any(said in line for line in unaccounted(sent, found.totals, tamper(rejected)))
+
+
+def _changed(one: tuple[str, RejectedRecord], **changes: Any) -> tuple[str, RejectedRecord]:
+    return one[0], replace(one[1], **changes)
+
+
+def test_memory_does_not_grow_with_the_names_of_unknown_fields() -> None:
+    unknown = [one for one in events(5, ManualClock().now_ms()) if "unknown" in one.what]
+    assert sum(len(one.value or b"") for one in unknown) > UNKNOWN_FIELDS
+    made, grown = pipeline(), []
+    for part in (unknown, [*unknown] * 3):
+        world = World(MemoryLog(PARTITIONS), ManualClock())
+        sent = fill(world.log, made.stream.topic, part, ManualClock().now_ms())
+        gc.collect()
+        tracemalloc.start()
+        asyncio.run(take(made, world, sent))
+        gc.collect()
+        grown.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    # What a system of its size leaves behind, and nothing of the text that went through it.
+    assert grown[1] < grown[0] + UNKNOWN_FIELDS

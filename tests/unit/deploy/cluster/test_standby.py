@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from freshrank.actors.errors import FreshrankError, Gone, ProgressError, Unavailable
+from freshrank.deploy.cluster.standby import LEAST_AGE_S, MISSED_PINGS, STAND_BY, ActorSlot, Role
+
+DEAD, SLOW = Gone("shard-0", "dead"), Unavailable("shard-0", "slow")
+PING_S = 5.0
+
+
+class Host:
+    """A shard host somewhere: what it is asked, and whether it can answer."""
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.asked: list[Any] = []
+        self.error: FreshrankError | None = None
+        self.answers_after_s = 0.0
+        self.killed = False
+
+    async def call(self, method: str, *args: object, timeout_s: float) -> Any:
+        self.asked.append((method, *args))
+        self.story.now_s += self.answers_after_s
+        if self.error:
+            raise self.error
+        return "done"
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+class Story:
+    """A slot, the hosts in the order in which they were made, and the time."""
+
+    def __init__(self, *, standby: bool) -> None:
+        self.now_s = 0.0
+        self.hosts: list[Host] = []
+        duty = Role("take_over", (0, [0, 2]))
+        self.said: list[str] = []
+        self.slot = self.new_slot("shard-0", duty)
+        if standby:
+            self.slot.standby = self.new_slot("standby", STAND_BY)
+
+    def new_slot(self, name: str, duty: Role) -> ActorSlot:
+        return ActorSlot(name, duty, self.make, self.said.append, lambda: self.now_s)
+
+    def make(self) -> Host:
+        self.hosts.append(Host(self))
+        return self.hosts[-1]
+
+    def pings(self, count: int = 1) -> int:
+        """How many of so many are answered."""
+        return self._pings(self.slot, count)
+
+    def standby_pings(self) -> int:
+        assert self.slot.standby is not None
+        return self._pings(self.slot.standby, 1)
+
+    def _pings(self, part: ActorSlot, count: int) -> int:
+        answered = 0
+        for _ in range(count):
+            try:
+                asyncio.run(part.ping(PING_S))
+                answered += 1
+            except Unavailable:
+                pass
+        return answered
+
+
+TAKE_OVER = ("take_over", 0, [0, 2])
+
+
+def test_each_ping_says_what_its_duty_is() -> None:
+    story = Story(standby=False)
+    assert story.pings(2) == 2
+    assert story.hosts[0].asked == [TAKE_OVER] * 2
+
+
+def test_who_has_died_is_replaced_by_who_stands_by_and_another_stands_by() -> None:
+    story = Story(standby=True)
+    assert story.pings() == story.standby_pings() == 1
+    story.now_s += LEAST_AGE_S
+    story.hosts[0].error = DEAD
+    assert story.pings() == 0
+    assert story.pings() == 1
+    assert story.hosts[1].asked == [("stand_by",), TAKE_OVER]
+    assert story.standby_pings() == 1
+    assert story.hosts[2].asked == [("stand_by",)]
+    assert story.said == ["shard-0 is replaced: shard-0: dead"]
+    assert story.slot.replaced == 1
+
+
+def test_who_stands_by_takes_over_though_it_is_not_ready_yet() -> None:
+    story = Story(standby=True)  # nobody has asked it to get ready
+    story.now_s += LEAST_AGE_S
+    story.hosts[0].error = DEAD
+    assert story.pings(2) == 1
+    assert story.hosts[1].asked == [TAKE_OVER]
+    assert len(story.hosts) == 3
+
+
+def test_one_that_stands_by_and_has_died_is_replaced_too() -> None:
+    story = Story(standby=True)
+    story.now_s += LEAST_AGE_S
+    story.hosts[1].error = DEAD
+    assert story.standby_pings() == 0
+    assert story.standby_pings() == 1
+    assert [host.killed for host in story.hosts] == [False, True, False]
+
+
+def test_one_that_cannot_begin_yet_is_left_to_try() -> None:
+    story = Story(standby=True)
+    story.now_s += LEAST_AGE_S
+    story.hosts[0].error = Unavailable("kafka", "away")
+    assert story.pings(2 * MISSED_PINGS) == 0
+    assert not story.hosts[0].killed
+
+
+def test_one_that_dies_while_it_starts_is_not_made_anew_at_once() -> None:
+    story = Story(standby=False)
+    story.hosts[0].error = DEAD
+    assert story.pings(9) == 0
+    assert len(story.hosts) == 1
+    story.now_s += LEAST_AGE_S
+    assert story.pings(2) == 1
+    assert len(story.hosts) == 2
+
+
+def test_one_that_is_slow_is_given_some_pings_and_then_ended() -> None:
+    story = Story(standby=True)
+    assert story.pings() == story.standby_pings() == 1
+    story.hosts[0].error, story.hosts[0].answers_after_s = SLOW, PING_S
+    assert story.pings(MISSED_PINGS - 1) == 0
+    kills = [story.hosts[0].killed]
+    assert story.pings() == 0
+    kills.append(story.hosts[0].killed)
+    assert kills == [False, True]
+    assert story.pings() == 1
+    assert story.hosts[1].asked[-1] == TAKE_OVER
+
+
+def test_calls_go_to_who_has_the_partitions_and_a_kill_makes_room_for_another() -> None:
+    story = Story(standby=True)
+    assert story.standby_pings() == 1
+    story.slot.kill()
+    assert asyncio.run(story.slot.call("stop", timeout_s=1.0)) == "done"
+    assert story.hosts[0].killed and not story.hosts[1].killed
+    assert story.hosts[1].asked[-1] == ("stop",)
+
+
+def test_one_that_stands_by_and_is_not_well_is_told_of_and_made_anew() -> None:
+    story = Story(standby=True)
+    assert story.slot.standby is not None
+    story.hosts[1].error = ProgressError("it still has its partitions")
+    with pytest.raises(ProgressError):
+        asyncio.run(story.slot.standby.ping(1.0))
+    story.slot.standby.kill()
+    assert story.hosts[1].killed
+    assert story.standby_pings() == 1

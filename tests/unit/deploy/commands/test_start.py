@@ -1,0 +1,97 @@
+"""From what was typed to what is run; nothing is started here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from mistakes import RIGHT
+from typer.testing import CliRunner
+
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy import cli
+from freshrank.deploy.cluster import ray_environment
+from freshrank.deploy.commands import start
+from freshrank.deploy.commands.run_options import Run
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a pipeline and settings in it, and nothing in the environment."""
+    for name in ("KAFKA__BOOTSTRAP", "REDIS__URL", "SERVE__PORT"):
+        monkeypatch.delenv(f"FRESHRANK_{name}", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("shop.py").write_text(RIGHT)
+    Path("shop.toml").write_text("[kafka]\nbootstrap = 'file:1'\n[serve]\nport = 1\n")
+    return tmp_path
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """What would have been run."""
+    runs: list[Run] = []
+    monkeypatch.setattr(start, "start", runs.append)
+    return runs
+
+
+def typed(*words: str) -> None:
+    result = CliRunner().invoke(cli.app, words)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.usefixtures("shop")
+def test_an_option_wins_over_a_variable_and_that_over_the_file(
+    started: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed("run", "shop.py", "--config", "shop.toml")
+    monkeypatch.setenv("FRESHRANK_SERVE__PORT", "2")
+    typed("run", "shop.py", "--config", "shop.toml")
+    options = ("--port", "3", "--kafka", "typed:1", "--redis", "redis://typed:1/0")
+    typed("run", "shop.py", "--config", "shop.toml", *options)
+    found = [(one.settings.kafka.bootstrap, one.settings.serve.port) for one in started]
+    assert found == [("file:1", 1), ("file:1", 2), ("typed:1", 3)]
+    assert [one.settings.redis.url for one in started] == ["embedded"] * 2 + ["redis://typed:1/0"]
+
+
+@pytest.mark.parametrize("command", [("demo",), ("run", "shop.py")])
+@pytest.mark.usefixtures("shop", "started")
+def test_a_port_that_there_is_not_is_told_by_the_name_of_its_option(command: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, [*command, "--port", "99999"])
+    assert result.exit_code == 2
+    assert "'--port'" in result.output
+    assert "FRESHRANK" not in result.output
+
+
+@pytest.fixture
+def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a start does, in order; the heavy part of it is left out."""
+    seen: list[str] = []
+    live = ModuleType("live")
+    vars(live)["run_live"] = lambda run: seen.append("run")
+    monkeypatch.setitem(sys.modules, "freshrank.deploy.commands.run", live)
+    monkeypatch.setattr(ray_environment, "prepare", lambda address: seen.append("load Ray"))
+    monkeypatch.setattr(start, "check_port", lambda host, port: seen.append(f"try {port}"))
+    return seen
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_run_says_what_its_columns_cost(happened: list[str]) -> None:
+    said = CliRunner().invoke(cli.app, ["run", "shop.py", "--port", "8001"]).output
+    assert "listener: 528 bytes an entity" in said
+    assert "finished_1d       56 B  tail exact to 2h" in said
+    assert happened == ["try 8001", "load Ray", "run"]
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_port_in_use_is_told_before_anything_is_loaded(
+    happened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(host: str, port: int) -> None:
+        raise ConfigError(f"serve.port {port} of {host}", "somebody listens there", "Another.")
+
+    monkeypatch.setattr(start, "check_port", taken)
+    result = CliRunner().invoke(cli.app, ["run", "shop.py", "--port", "8001"])
+    assert isinstance(result.exception, ConfigError)
+    assert happened == []

@@ -1,0 +1,159 @@
+"""What a pipeline file may get wrong, and what it is told."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from freshrank import (
+    Adagrad,
+    Count,
+    Entity,
+    FeatureView,
+    Joined,
+    Labelled,
+    LogisticRegression,
+    Pipeline,
+    Stream,
+    col,
+)
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+
+EXAMPLE = Path(__file__).parents[4] / "examples" / "recommend.py"
+
+
+class Click(msgspec.Struct):
+    id: str
+    user: str
+    item: int
+    kind: str
+    ts: int
+
+
+user = Entity("user", key="user")
+clicks = Stream("clicks", id="id", time="ts", key=user, schema=Click)
+others = Stream("others", id="id", time="ts", key=user, schema=Click)
+
+
+class Activity(FeatureView):
+    entity, source = user, clicks
+    views = Count(where=col.kind == "view", windows=["5m"])
+
+
+class Elsewhere(FeatureView):
+    entity, source = user, others
+    views = Count(windows=["5m"])
+
+
+def pipeline(**changes: Any) -> Pipeline:
+    arguments: dict[str, Any] = {
+        "name": "shop",
+        "stream": clicks,
+        "features": [Activity],
+        "context": ["item"],
+        "label": Joined(positive=col.kind == "order", on="item", within="30m"),
+        "model": LogisticRegression(),
+        "optimizer": Adagrad(0.1),
+    }
+    return Pipeline(**{**arguments, **changes})
+
+
+def test_a_sound_pipeline_derives_its_parts() -> None:
+    one = pipeline()
+    assert one.plan.columns == ("views_5m",)
+    assert one.topics == ("clicks", "shop.impressions")
+    assert one.bound_model.dense_size == 1 + len(one.encoder.layout.dense)
+    assert "views" in one.describe()
+    assert one.served.context == {"item": int}
+
+
+def test_labels_of_the_events_themselves_need_no_impressions() -> None:
+    assert pipeline(label=Labelled(positive=col.kind == "order")).topics == ("clicks",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"name": "My Shop"}, "Pipeline('My Shop')"),
+        ({"name": ""}, "Pipeline('')"),
+        ({"stream": "clicks"}, "Pipeline('shop').stream"),
+        ({"features": []}, "Pipeline('shop').features"),
+        ({"features": Activity}, "Pipeline('shop').features"),
+        ({"features": [Activity()]}, "Pipeline('shop').features"),
+        ({"features": [Elsewhere]}, "Elsewhere.source"),
+        ({"context": "item"}, "Pipeline('shop').context"),
+        ({"context": ["itm"]}, "Pipeline('shop').context[0]"),
+        ({"context": ["kind"]}, "Pipeline('shop').label.on"),
+        ({"label": col.kind == "order"}, "Pipeline('shop').label"),
+        ({"label": Labelled(positive=col.knd == "order")}, "Labelled.positive (knd == 'order')"),
+        ({"model": LogisticRegression}, "Pipeline('shop').model"),
+        ({"optimizer": "adagrad"}, "Pipeline('shop').optimizer"),
+        ({"crosses": [("item", "kind")]}, "crosses ('item', 'kind')"),
+    ],
+)
+def test_each_mistake_is_named_with_its_place_and_a_fix(
+    changes: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        pipeline(**changes)
+    assert caught.value.place == place
+    assert caught.value.fix.endswith((".", "?"))
+
+
+def test_the_fingerprint_tells_definitions_apart_and_not_learning_rates() -> None:
+    one = pipeline()
+    assert pipeline().fingerprint == one.fingerprint
+    assert replace(one, optimizer=Adagrad(0.2)).fingerprint == one.fingerprint
+    label = Joined(positive=col.kind == "order", on="item", within="20m")
+    assert replace(one, label=label).fingerprint != one.fingerprint
+    assert replace(one, context=["item", "kind"]).fingerprint != one.fingerprint
+
+
+def test_a_file_crosses_processes_as_text_and_loads_the_same_there() -> None:
+    file = PipelineFile.read(EXAMPLE)
+    again = pickle.loads(pickle.dumps(file))
+    assert again == file
+    assert again.load().fingerprint == file.load().fingerprint
+    assert file.load() is file.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "problem"),
+    [
+        ("x = 1\nif\n", "f.py:2", "syntax error: invalid syntax"),
+        ("def f():\n    return 1 / 0\n\nf()\n", "f.py:2", "ZeroDivisionError: division by zero"),
+        ("import nowhere_to_be_found\n", "f.py:1", "ModuleNotFoundError"),
+        ("x = 1\n", "f.py", "found none"),
+        (
+            "from freshrank import Entity\n\nEntity('a b', key='k')\n",
+            "f.py:3: Entity('a b')",
+            "an entity's name",
+        ),
+    ],
+)
+def test_a_broken_file_is_one_error_with_file_and_line(text: str, place: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        PipelineFile("f.py", text).load()
+    assert caught.value.place == place
+    assert problem in caught.value.problem
+    with pytest.raises(ConfigError):  # and again, not half a module from the first time
+        PipelineFile("f.py", text).load()
+
+
+def test_two_pipelines_in_a_file_are_one_too_many() -> None:
+    more = "\nfrom dataclasses import replace\nb = replace(pipeline, name='b')\n"
+    with pytest.raises(ConfigError, match="found 'recommend', 'b'"):
+        PipelineFile("two.py", EXAMPLE.read_text() + more).load()
+    same = EXAMPLE.read_text() + "\nalias = pipeline\n"
+    assert PipelineFile("one.py", same).load().name == "recommend"
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.py: cannot be read"):
+        PipelineFile.read(tmp_path / "absent.py")

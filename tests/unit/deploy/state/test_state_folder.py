@@ -1,0 +1,253 @@
+"""What a start does to the state of the last one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.snapshots.disk import Disk
+from freshrank.actors.snapshots.file_format import pack
+from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.state.state_folder import KAFKA, LEARNER, SHARDS, StateFolder
+from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
+from freshrank.learner import checkpoints
+from freshrank.learner.optimizers.adagrad import Adagrad
+
+PIPELINE = PipelineFile.read(Path(__file__).parents[4] / "examples" / "recommend.py").load()
+LEARNED = f"{SHARDS}/partition-0.000000000001.snapshot"
+
+
+def run(folder: Path, bootstrap: str, learned: str) -> list[str]:
+    """A run that learns something; gives what it said."""
+    state, said = StateFolder(folder, bootstrap), list[str]()
+    with state.held():
+        state.check(PIPELINE)
+        (folder / KAFKA).mkdir(exist_ok=True)
+        state.begin(said.append)
+        (folder / LEARNED).parent.mkdir(exist_ok=True)
+        (folder / LEARNED).write_text(learned)
+    return said
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """All that lies there but for the name of the last holder."""
+    files = [one for one in folder.rglob("*") if one.is_file() and one.name != "lock"]
+    return {
+        one.relative_to(folder).as_posix(): one.read_bytes().decode(errors="replace")
+        for one in files
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("apache", "apache"), ("a:9092", "a:9092"), ("a:9092", "b:9092,c:9092")]
+)
+def test_state_over_a_lasting_broker_is_gone_on_with(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    assert run(tmp_path / "shop", first, "kept") == []
+    state = StateFolder(tmp_path / "shop", second)
+    state.check(PIPELINE)
+    state.begin(pytest.fail)
+    assert contents(tmp_path / "shop") == {LEARNED: "kept", "broker": second}
+    assert not (tmp_path / "shop.previous").exists()
+
+
+@pytest.mark.parametrize(
+    ("made_with", "now"),
+    [
+        ("apache", "embedded"),
+        ("apache", "b:9092"),
+        ("a:9092", "embedded"),
+        ("a:9092", "apache"),
+    ],
+)
+def test_state_over_a_lasting_broker_is_refused_to_another_and_not_touched(
+    tmp_path: Path, made_with: str, now: str
+) -> None:
+    folder = tmp_path / "shop"
+    run(folder, made_with, "kept")
+    before = contents(tmp_path)
+    for _ in range(2):
+        with pytest.raises(ConfigError) as caught:
+            run(folder, now, "overwritten")
+        assert caught.value.place == str(folder)
+        assert f"{made_with!r}, and now it is {now!r}" in caught.value.problem
+        assert "--config, FRESHRANK_KAFKA__BOOTSTRAP" in caught.value.fix
+        assert "another `state` (FRESHRANK_STATE)" in caught.value.fix
+    assert contents(tmp_path) == before
+
+
+def test_state_of_a_broker_that_nobody_noted_is_not_touched(tmp_path: Path) -> None:
+    run(tmp_path, "apache", "kept")
+    (tmp_path / "broker").unlink()
+    for now in ("apache", "embedded"):
+        with pytest.raises(ConfigError, match="bootstrap = 'unknown'"):
+            run(tmp_path, now, "overwritten")
+    assert (tmp_path / LEARNED).read_text() == "kept"
+
+
+@pytest.mark.parametrize("then", ["embedded", "apache", "broker:9092"])
+def test_state_over_a_broker_that_forgot_its_topics_is_put_aside_and_said(
+    tmp_path: Path, then: str
+) -> None:
+    folder, aside = tmp_path / "shop", tmp_path / "shop.previous"
+    for number in range(3):  # the one aside is replaced each time
+        run(folder, "embedded", str(number))
+    (said,) = run(folder, then, "new")
+    assert said.startswith("starting anew")
+    assert f"kept in {aside} until the next such start" in said
+    assert contents(folder) == {LEARNED: "new", "broker": then}
+    assert contents(aside) == {LEARNED: "2", "broker": "embedded"}
+
+
+def test_the_log_of_apache_kafka_is_never_moved(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    run(folder, "embedded", "of the embedded broker")
+    (folder / KAFKA / "log").write_text("records")
+    run(folder, "apache", "of Apache Kafka")
+    assert (folder / KAFKA / "log").read_text() == "records"
+
+
+def test_what_lies_aside_and_is_not_of_an_embedded_broker_is_not_overwritten(
+    tmp_path: Path,
+) -> None:
+    folder, aside = tmp_path / "shop", tmp_path / "shop.previous"
+    run(aside, "apache", "years of work")
+    run(folder, "embedded", "1")
+    with pytest.raises(ConfigError, match=r"there is another \(kafka.bootstrap = 'apache'\)"):
+        run(folder, "embedded", "2")
+    assert (aside / LEARNED).read_text() == "years of work"
+    assert (folder / LEARNED).read_text() == "1"
+
+
+def test_nothing_is_moved_or_noted_before_the_run_begins(tmp_path: Path) -> None:
+    folder, aside = tmp_path / "shop", tmp_path / "shop.previous"
+    for number in range(2):
+        run(folder, "embedded", str(number))
+    before = contents(tmp_path)
+    state = StateFolder(folder, "apache")
+    with state.held():
+        state.check(PIPELINE)
+    assert contents(tmp_path) == before
+    assert (aside / LEARNED).read_text() == "0"
+
+
+def test_a_start_that_learned_nothing_binds_nobody(tmp_path: Path) -> None:
+    for bootstrap in ("typing-error:9092", "embedded", "apache", "b:9092"):
+        state = StateFolder(tmp_path, bootstrap)
+        with state.held():
+            state.check(PIPELINE)
+            state.begin(pytest.fail)
+
+
+def test_a_folder_has_one_run_and_the_next_is_told_which(tmp_path: Path) -> None:
+    first, second = StateFolder(tmp_path, "apache"), StateFolder(tmp_path, "embedded")
+    told = f"another run keeps its state there (process {os.getpid()} of {os.uname().nodename})"
+    with first.held():
+        for _ in range(2):
+            with pytest.raises(ConfigError, match=re.escape(told)), second.held():
+                pytest.fail("two runs on one folder")
+    with second.held():
+        pass
+
+
+def test_a_run_that_failed_leaves_the_folder_to_the_next(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path, "embedded")
+    with pytest.raises(ConfigError, match="wrong"), state.held():
+        raise ConfigError("a", "wrong", "Mend it.")
+    with state.held():
+        pass
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    for folder in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        state = StateFolder(folder, "embedded")
+        with pytest.raises(ConfigError, match="the state cannot be kept there"), state.held():
+            pytest.fail("held")
+
+
+def keep(folder: Path, pipeline: Pipeline) -> None:
+    """Write what the parts of this pipeline write: headers, and nothing else."""
+    learner = checkpoints.fingerprint(pipeline.bound_model, pipeline.optimizer)
+    for below, name, kind, fingerprint in (
+        (SHARDS, "partition-0", SNAPSHOT_KIND, pipeline.fingerprint),
+        (SHARDS, "partition-1", SNAPSHOT_KIND, pipeline.fingerprint),
+        (LEARNER, checkpoints.NAME, checkpoints.NAME, learner),
+    ):
+        FileSnapshots(folder / below).save(name, pack(kind, fingerprint, {}, {}))
+
+
+OTHER_INPUTS = replace(PIPELINE, context=[*PIPELINE.context, "price"])
+OTHER_OPTIMIZER = replace(PIPELINE, optimizer=Adagrad(0.07))
+
+
+@pytest.mark.parametrize(
+    ("now", "what"),
+    [(OTHER_INPUTS, "features, inputs or label"), (OTHER_OPTIMIZER, "model or optimiser")],
+)
+def test_state_of_other_definitions_is_refused(tmp_path: Path, now: Pipeline, what: str) -> None:
+    state = StateFolder(tmp_path, "apache")
+    state.begin(pytest.fail)
+    keep(tmp_path, PIPELINE)
+    state.check(PIPELINE)
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        state.check(now)
+    assert caught.value.place == str(tmp_path)
+    assert f"'recommend' ({what}) have changed since this state was made" in caught.value.problem
+    assert "give the pipeline another name, set another `state`" in caught.value.fix
+    assert "remove the folders shards and learner in it" in caught.value.fix
+    assert contents(tmp_path) == before
+
+
+def test_the_newest_file_that_is_whole_tells_the_definitions(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path, "apache")
+    state.begin(pytest.fail)
+    keep(tmp_path, OTHER_INPUTS)
+    keep(tmp_path, PIPELINE)
+    state.check(PIPELINE)
+    for damage in (b"", b"\xff" * 1_000):
+        newest = tmp_path / SHARDS / "partition-1.000000000002.snapshot"
+        newest.write_bytes(damage)
+        with pytest.raises(ConfigError, match="have changed"):
+            state.check(PIPELINE)
+    newest.with_name("partition-1.000000000001.snapshot").unlink()
+    state.check(PIPELINE)
+
+
+def test_state_that_will_be_put_aside_may_be_of_other_definitions(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    run(folder, "embedded", "old")
+    keep(folder, OTHER_INPUTS)
+    run(folder, "embedded", "new")
+
+
+@pytest.mark.parametrize("duty", ["write", "sync", "rename"])
+def test_a_full_disk_is_told_at_the_start_and_costs_no_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, duty: str
+) -> None:
+    def refuse(*of: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = tmp_path / "shop"
+    run(folder, "apache", "kept")
+    before = contents(folder)
+    with monkeypatch.context() as full:
+        full.setattr(Disk, duty, refuse)
+        with pytest.raises(ConfigError) as caught:
+            run(folder, "apache", "lost")
+    assert str(caught.value) == (
+        f"{folder}: the state cannot be kept there: No space left on device. "
+        "Make space there, or give another folder (FRESHRANK_STATE)."
+    )
+    assert contents(folder) == before
+    assert run(folder, "apache", "kept") == []

@@ -1,0 +1,144 @@
+import asyncio
+import json
+from collections.abc import Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+
+from freshrank.examples.shop.shoppers import Shop, ShopSize
+from freshrank.examples.shop.traffic import Rates, Traffic
+
+Sent = list[tuple[bytes, dict[str, Any]]]
+
+
+class SteppedClock:
+    """Time passes only by sleeping; at the end everything is cancelled."""
+
+    def __init__(self, seconds: float) -> None:
+        self.time = 0.0
+        self.end = seconds
+
+    def now_ms(self) -> int:
+        return 1_700_000_000_000 + round(self.time * 1000)
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        if self.time > self.end:
+            raise asyncio.CancelledError
+        await asyncio.sleep(0)
+
+
+class Endpoint:
+    """Ranks candidates backwards, or fails in the way that is asked for."""
+
+    def __init__(self, status: int = 200, body: bytes | None = None) -> None:
+        self.status = status
+        self.body = body
+        self.requests: list[dict[str, Any]] = []
+
+    async def ask(self, body: bytes) -> tuple[int, bytes]:
+        request = json.loads(body)
+        self.requests.append(request)
+        ranking = list(range(len(request["candidates"])))[::-1]
+        return self.status, self.body or json.dumps({"ranking": ranking, "scores": []}).encode()
+
+
+def traffic(clock: SteppedClock, endpoint: Endpoint, rates: Rates) -> tuple[Traffic, Sent]:
+    sent: Sent = []
+
+    async def send(key: bytes, value: bytes) -> None:
+        sent.append((key, json.loads(value)))
+
+    shop = Shop(np.random.default_rng(5), "t", ShopSize(users=50, items=60, categories=10))
+    return Traffic(shop, rates, clock, send, endpoint.ask), sent
+
+
+def run_until_the_end(loop: Coroutine[Any, Any, None]) -> None:
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(loop)
+
+
+def test_browsing_goes_at_the_rate_given_with_the_user_as_key() -> None:
+    clock = SteppedClock(10.0)
+    driver, sent = traffic(clock, Endpoint(), Rates(events_per_s=130.0))
+    run_until_the_end(driver.browse())
+    assert driver.counts.events == len(sent) == pytest.approx(1300, abs=5)
+    assert all(key.decode() == event["user_id"] for key, event in sent)
+    assert [event["ts"] for _, event in sent] == sorted(event["ts"] for _, event in sent)
+
+
+def test_scores_are_asked_for_at_the_rate_of_impressions() -> None:
+    clock = SteppedClock(10.0)
+    endpoint = Endpoint()
+    driver, _ = traffic(clock, endpoint, Rates(impressions_per_s=100.0, candidates=12, show=4))
+    run_until_the_end(driver.shop_window())
+    assert len(endpoint.requests) == pytest.approx(250, abs=2)
+    assert driver.counts.shown == 4 * driver.counts.requests
+    assert all(len(one["candidates"]) == 12 and one["show"] == 4 for one in endpoint.requests)
+
+
+def test_only_what_was_ranked_best_is_clicked_and_only_when_it_is_due() -> None:
+    clock = SteppedClock(60.0)
+    endpoint = Endpoint()
+    driver, sent = traffic(
+        clock, endpoint, Rates(events_per_s=0.0, impressions_per_s=10.0, candidates=12, show=3)
+    )
+
+    async def both() -> None:
+        while await driver.show_once() and len(endpoint.requests) < 200:
+            pass
+        await driver.browse()
+
+    run_until_the_end(both())
+    clicks = [event for _, event in sent if event["type"] == "click"]
+    shown = {
+        (request["user"], candidate["item_id"])
+        for request in endpoint.requests
+        for candidate in request["candidates"][-3:]
+    }
+    assert len(clicks) == driver.counts.clicks > 20
+    assert all((one["user_id"], one["item_id"]) in shown for one in clicks)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        Endpoint(503),
+        Endpoint(200, b"not json"),
+        Endpoint(200, b'{"ranking": []}'),
+        Endpoint(200, b'{"ranking": [99]}'),
+    ],
+)
+def test_a_useless_answer_is_counted_and_nothing_is_shown(endpoint: Endpoint) -> None:
+    driver, _ = traffic(SteppedClock(5.0), endpoint, Rates())
+    assert not asyncio.run(driver.show_once())
+    assert driver.counts.failures == 1
+    assert driver.counts.shown == 0
+
+
+def test_an_endpoint_that_is_not_there_is_asked_again_and_again_but_slowly() -> None:
+    clock = SteppedClock(10.0)
+    driver, _ = traffic(clock, Endpoint(), Rates(impressions_per_s=500.0, show=5))
+
+    async def refuse(body: bytes) -> tuple[int, bytes]:
+        raise ConnectionRefusedError
+
+    driver._ask = refuse
+    run_until_the_end(driver.shop_window())
+    assert 15 <= driver.counts.failures <= 21
+
+
+def test_an_event_that_cannot_be_sent_ends_the_traffic() -> None:
+    clock = SteppedClock(5.0)
+    driver, _ = traffic(clock, Endpoint(), Rates())
+
+    async def broken(key: bytes, value: bytes) -> None:
+        raise OSError("gone")
+
+    driver._send = broken
+    with pytest.raises(OSError, match="gone"):
+        asyncio.run(driver.browse())

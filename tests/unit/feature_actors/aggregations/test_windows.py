@@ -1,0 +1,59 @@
+import pytest
+
+from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.aggregations.windows import Window, parse_windows
+from freshrank.feature_actors.streams.durations import duration_ms
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000), ("7d", 604_800_000)],
+)
+def test_a_duration_is_a_number_and_a_unit(text: str, length: int) -> None:
+    assert duration_ms(text, "here") == length
+
+
+@pytest.mark.parametrize("text", ["5min", "5 m", "m", "1.5h", "-5m", "", "5M", "0s", "\u0665m"])
+def test_a_misspelt_duration_is_an_error_that_names_place_and_fix(text: str) -> None:
+    with pytest.raises(ConfigError, match=r'here: .* as in "30s"'):
+        duration_ms(text, "here")
+
+
+def test_a_window_slides_in_twelfths_unless_told_otherwise() -> None:
+    assert parse_windows(["1h"], None, "v") == (Window("1h", 3_600_000, 300_000),)
+    assert parse_windows(["1h"], "1m", "v") == (Window("1h", 3_600_000, 60_000),)
+
+
+@pytest.mark.parametrize(("length", "hop", "tiles"), [(12, 1, 13), (10, 3, 5), (5, 5, 2)])
+def test_a_ring_has_a_tile_for_each_hop_that_a_read_can_touch(
+    length: int, hop: int, tiles: int
+) -> None:
+    touched = max(
+        at // hop - (at - length) // hop + 1 for at in range(10 * length, 10 * length + hop)
+    )
+    assert Window("w", length, hop).tiles >= touched
+    assert Window("w", length, hop).tiles == tiles
+
+
+def test_an_error_names_the_window() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_windows(["1h", "5min"], None, "UserActivity.views")
+    assert caught.value.place == "UserActivity.views.windows[1]"
+
+
+@pytest.mark.parametrize(
+    ("texts", "hop", "problem"),
+    [
+        ("5m", None, "is a string"),
+        ([], None, "no window is given"),
+        (["1h", "60m"], None, "given twice"),
+        (["1m"], "5m", "shorter than its hop"),
+        (["7d"], "1s", "tiles"),
+        (["1h"], "soon", "not a duration"),
+    ],
+)
+def test_windows_that_cannot_work_are_refused(
+    texts: list[str], hop: str | None, problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        parse_windows(texts, hop, "v")

@@ -1,0 +1,181 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive import stream, user
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.kernels.hashing import hash_text, mix
+from freshrank.actors.messages import Doubles, IdField, Inputs, Ints
+from freshrank.feature_actors.encoding.input_encoder import InputEncoder
+from freshrank.feature_actors.views.feature_view import (
+    Count,
+    DecayedCount,
+    FeatureView,
+    LastK,
+    TimeSince,
+)
+from freshrank.feature_actors.views.plan import FeatureBlock, FeaturePlan
+
+
+class Activity(FeatureView):
+    entity, source = user, stream
+    seen = Count(windows=["1h"])
+    idle = TimeSince()
+    recent = LastK("item_id", k=3)
+    interest = DecayedCount(by="category", half_life="1h", top=2)
+
+
+plan = FeaturePlan([Activity])
+CONTEXT = ["item_id", "category", "price"]
+CROSSES = [("user_id", "category"), ("category", "recent"), ("recent", "item_id")]
+encoder = InputEncoder(plan, stream, CONTEXT, CROSSES)
+
+
+def test_the_layout_names_every_input() -> None:
+    assert encoder.layout.dense == ("seen_1h", "idle", "price", "recent_match", "interest_match")
+    assert encoder.layout.fields == (
+        IdField("user_id"),
+        IdField("item_id"),
+        IdField("category"),
+        IdField("recent", 3),
+        IdField("interest", 2),
+        IdField("user_id_x_category"),
+        IdField("category_x_recent", 3),
+        IdField("recent_x_item_id", 3),
+    )
+    assert encoder.layout.id_width == 15
+
+
+def shrink(value: float) -> float:
+    return 0.0 if math.isnan(value) else math.copysign(math.log1p(abs(value)), value)
+
+
+def salted(name: str, one: int, other: int | None = None) -> int:
+    if one == 0 or other == 0:
+        return 0
+    own = mix(np.int64(hash_text(name)), np.int64(one))
+    return int(own if other is None else mix(own, np.int64(other)))
+
+
+def naive(block: FeatureBlock, row: int, ids: dict[str, int], price: float) -> Inputs:
+    """One row, value by value."""
+    recent, interest = block.ids[row, :3].tolist(), block.ids[row, 3:].tolist()
+    weights = block.id_weights[row]
+    matches = [
+        sum(weights[place] for place in range(3) if recent[place] == ids["item_id"]),
+        sum(weights[3 + place] for place in range(2) if interest[place] == ids["category"]),
+    ]
+    if ids["item_id"] == 0:
+        matches[0] = 0.0
+    if ids["category"] == 0:
+        matches[1] = 0.0
+    dense = [shrink(float(one)) for one in (*block.values[row], price, *matches)]
+    columns = [salted(name, ids[name]) for name in ("user_id", "item_id", "category")]
+    columns += [salted("recent", one) for one in recent]
+    columns += [salted("interest", one) for one in interest]
+    columns += [salted("user_id_x_category", ids["user_id"], ids["category"])]
+    columns += [salted("category_x_recent", one, ids["category"]) for one in recent]
+    columns += [salted("recent_x_item_id", one, ids["item_id"]) for one in recent]
+    return Inputs(np.array([dense], dtype=np.float32), np.array([columns]))
+
+
+small = st.integers(0, 3)
+numbers = st.one_of(st.just(math.nan), st.floats(-1e6, 1e6))
+row_strategy = st.tuples(
+    st.tuples(numbers, numbers), st.tuples(*[small] * 5), st.tuples(*[st.floats(0, 9)] * 5)
+)
+example_strategy = st.tuples(st.integers(0, 2), small, small, small, numbers)
+
+
+def block_of(
+    rows: list[tuple[tuple[float, ...], tuple[int, ...], tuple[float, ...]]],
+) -> FeatureBlock:
+    ids = np.array([row[1] for row in rows], dtype=np.int64)
+    weights = np.where(ids == 0, 0.0, np.array([row[2] for row in rows]))
+    return FeatureBlock(np.array([row[0] for row in rows]), ids, weights)
+
+
+@given(
+    st.lists(row_strategy, min_size=3, max_size=3),
+    st.lists(example_strategy, max_size=8),
+)
+@settings(max_examples=150)
+def test_every_input_is_what_its_definition_says(
+    rows: list[tuple[tuple[float, ...], tuple[int, ...], tuple[float, ...]]],
+    examples: list[tuple[int, int, int, int, float]],
+) -> None:
+    block = block_of(rows)
+    context: dict[str, Ints | Doubles] = {
+        name: np.array([one[1 + place] for one in examples], dtype=np.int64)
+        for place, name in enumerate(("user_id", "item_id", "category"))
+    }
+    context["price"] = np.array([one[4] for one in examples], dtype=np.float64)
+    which = np.array([one[0] for one in examples], dtype=np.int64)
+    inputs = encoder.encode(block, which, context)
+    assert inputs.dense.shape == (len(examples), 5)
+    assert inputs.ids.shape == (len(examples), 15)
+    for place, (row, own_user, item, category, price) in enumerate(examples):
+        ids = {"user_id": own_user, "item_id": item, "category": category}
+        wanted = naive(block, row, ids, price)
+        np.testing.assert_allclose(inputs.dense[place], wanted.dense[0], rtol=1e-6)
+        assert inputs.ids[place].tolist() == wanted.ids[0].tolist()
+
+
+def test_no_number_however_large_makes_an_input_that_is_not_finite() -> None:
+    block = block_of([((math.inf, -math.inf), (0, 0, 0, 0, 0), (0, 0, 0, 0, 0))])
+    context: dict[str, Ints | Doubles] = dict.fromkeys(
+        ("user_id", "item_id", "category"), np.array([1])
+    )
+    context["price"] = np.array([1.7e308])
+    dense = encoder.encode(block, np.array([0]), context).dense
+    assert np.isfinite(dense).all()
+    assert dense[0, 0] > 700 > -700 > dense[0, 1]
+
+
+def test_the_key_is_context_whether_named_or_not() -> None:
+    named = InputEncoder(plan, stream, ["item_id", "user_id"], [])
+    assert [field.name for field in named.layout.fields][:2] == ["item_id", "user_id"]
+    unnamed = InputEncoder(plan, stream, [], [])
+    assert unnamed.context_names == ("user_id",)
+    assert "recent_match" not in unnamed.layout.dense
+
+
+def test_the_fingerprint_tells_encoders_apart() -> None:
+    encoders = [
+        InputEncoder(plan, stream, ["item_id"], []),
+        InputEncoder(plan, stream, ["item_id", "price"], []),
+        InputEncoder(plan, stream, ["item_id"], [("user_id", "item_id")]),
+        InputEncoder(plan, stream, ["item_id"], [("item_id", "user_id")]),
+    ]
+    assert len({one.fingerprint for one in encoders}) == 4
+    assert encoders[0].fingerprint == InputEncoder(plan, stream, ["item_id"], []).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("context", "crosses", "problem"),
+    [
+        (["item"], [], r"context\[1\]: .* no field 'item'.*Did you mean 'item_id'"),
+        (["item_id", "item_id"], [], "given twice"),
+        (["item_id"], [("user_id", "category")], "'category' is no id input"),
+        (["price"], [("user_id", "price")], "'price' is no id input"),
+        (["item_id"], [("recent", "interest")], "both sides are bags"),
+        (["item_id"], [("user_id", "item_id"), ("user_id", "item_id")], "two id inputs"),
+    ],
+)
+def test_context_and_crosses_that_name_nothing_are_refused(
+    context: list[str], crosses: list[tuple[str, str]], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        InputEncoder(plan, stream, context, crosses)
+
+
+def test_a_bag_and_a_context_field_of_one_name_are_refused() -> None:
+    class Clash(FeatureView):
+        entity, source = user, stream
+        category = LastK("item_id", k=1)
+
+    with pytest.raises(ConfigError, match="two id inputs are called 'category'"):
+        InputEncoder(FeaturePlan([Clash]), stream, ["category"], [])

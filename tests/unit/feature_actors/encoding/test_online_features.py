@@ -1,0 +1,187 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive import START_MS, Behaviour, columns_of, stream, user
+
+from freshrank.actors.errors import RequestError, Unavailable
+from freshrank.actors.kernels.hashing import hash_text
+from freshrank.actors.protocols import ServedFeatures
+from freshrank.feature_actors.encoding.input_encoder import InputEncoder
+from freshrank.feature_actors.encoding.online_features import OnlineFeatures, row_key
+from freshrank.feature_actors.state.entity_table import EntityTable
+from freshrank.feature_actors.views.feature_view import (
+    Count,
+    DecayedCount,
+    FeatureView,
+    LastK,
+    Mean,
+    TimeSince,
+)
+from freshrank.feature_actors.views.plan import FeaturePlan
+
+
+class Activity(FeatureView):
+    entity, source = user, stream
+    seen = Count(windows=["10s"])
+    paid = Mean("price", windows=["10s"])
+    idle = TimeSince()
+    recent = LastK("item_id", k=3)
+    interest = DecayedCount(by="category", half_life="4s", top=2)
+
+
+plan = FeaturePlan([Activity])
+encoder = InputEncoder(
+    plan,
+    stream,
+    ["item_id", "category", "price"],
+    [("interest", "category"), ("user_id", "item_id")],
+)
+served = OnlineFeatures(plan, encoder, stream, "shop", join_on="item_id")
+
+EVENTS = [
+    Behaviour(event_id="e", user_id="ann", ts=START_MS, item_id=4, category="a", price=2.0),
+    Behaviour(event_id="f", user_id="ann", ts=START_MS + 2_000, item_id=5, category="b"),
+]
+CANDIDATES: dict[str, list[Any]] = {
+    "item_id": [4, 9, 4],
+    "category": ["a", "b", "c\0d"],
+    "price": [1.5, 0.0, -3.0],
+}
+
+
+def row_of(events: list[Behaviour]) -> bytes | None:
+    table = EntityTable(plan, 10)
+    table.apply(columns_of(events, 30), before=False)
+    row = table.row("ann")
+    return None if row is None else row.tobytes()
+
+
+def test_it_is_what_a_replica_takes() -> None:
+    taken: ServedFeatures = served
+    assert dict(taken.context) == {"item_id": int, "category": str, "price": float}
+
+
+def test_a_row_lies_under_pipeline_entity_and_definition() -> None:
+    assert served.key("ann") == f"fr:shop:user:{plan.fingerprint[:8]}:ann".encode()
+    assert served.key("ünï:\0") == row_key("shop", plan, "ünï:\0")
+
+
+def test_freshness_is_that_of_the_last_event() -> None:
+    assert served.freshness(row_of(EVENTS)) == (START_MS + 2_000, 31)
+    assert served.freshness(None) == (0, -1)
+
+
+def test_features_move_on_without_events() -> None:
+    row = row_of(EVENTS)
+    soon, later = (served.describe(row, START_MS + after) for after in (6_000, 60_000))
+    assert (soon["seen_10s"], soon["paid_10s"], soon["idle"]) == (2.0, 2.0, 4.0)
+    assert (later["seen_10s"], later["paid_10s"], later["idle"]) == (0.0, None, 58.0)
+    assert soon["recent"] == later["recent"] == [{"id": 5, "weight": 1.0}, {"id": 4, "weight": 1.0}]
+    assert soon["interest"] == [
+        {"id": hash_text("a"), "weight": pytest.approx(0.5**1.5)},
+        {"id": hash_text("b"), "weight": pytest.approx(0.5)},
+    ]
+
+
+def test_an_entity_without_a_row_has_defaults() -> None:
+    assert served.describe(None, START_MS) == {
+        "seen_10s": 0.0,
+        "paid_10s": None,
+        "idle": None,
+        "recent": [],
+        "interest": [],
+    }
+    inputs = served.inputs(None, "new", CANDIDATES, START_MS)
+    assert not inputs.dense[:, :3].any()
+    assert inputs.ids[0, 0] != 0  # who asks is known, what they did is not
+
+
+@given(
+    st.lists(
+        st.builds(
+            Behaviour,
+            event_id=st.just("e"),
+            user_id=st.just("ann"),
+            ts=st.integers(START_MS, START_MS + 30_000),
+            item_id=st.integers(0, 9),
+            category=st.sampled_from(["a", "b", None]),
+            price=st.one_of(st.none(), st.floats(-100, 100)),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+@settings(max_examples=60)
+def test_what_is_served_is_what_is_trained_on(events: list[Behaviour]) -> None:
+    """The inputs before an event equal those served from the stored row at that moment."""
+    table = EntityTable(plan, 10)
+    row = None
+    for place, event in enumerate(events):
+        columns = columns_of([event], place)
+        block = table.apply(columns, before=True).before
+        assert block is not None
+        trained = encoder.encode(block, np.array([0]), encoder.context_of(columns))
+        if event.category is not None and event.price is not None:
+            candidate: dict[str, list[Any]] = {
+                "item_id": [event.item_id],
+                "category": [event.category],
+                "price": [event.price],
+            }
+            inputs = served.inputs(row, "ann", candidate, event.ts)
+            np.testing.assert_array_equal(inputs.ids, trained.ids)
+            np.testing.assert_array_equal(inputs.dense, trained.dense)
+        stored = table.row("ann")
+        assert stored is not None
+        row = stored.tobytes()
+
+
+def test_each_candidate_has_its_own_inputs_whatever_stands_beside_it() -> None:
+    row = row_of(EVENTS)
+    together = served.inputs(row, "ann", CANDIDATES, START_MS + 5_000)
+    for place in range(3):
+        alone = {name: [values[place]] for name, values in CANDIDATES.items()}
+        single = served.inputs(row, "ann", alone, START_MS + 5_000)
+        np.testing.assert_array_equal(single.ids[0], together.ids[place])
+        np.testing.assert_array_equal(single.dense[0], together.dense[place])
+
+
+def test_no_candidates_give_no_inputs() -> None:
+    none = {name: list[float]() for name in CANDIDATES}
+    assert len(served.inputs(row_of(EVENTS), "ann", none, START_MS)) == 0
+
+
+def test_candidates_are_recognised_as_the_events_are() -> None:
+    wanted = columns_of([Behaviour("e", "u", 1, item_id=one) for one in (4, 9, 0)])
+    candidates = CANDIDATES | {"item_id": [4, 9, 0]}
+    assert served.join_keys(candidates).tolist() == wanted.hashed("item_id").tolist()
+    unjoined = OnlineFeatures(plan, encoder, stream, "shop")
+    assert unjoined.join_keys(CANDIDATES).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("item_id", ["x", "y", "z"], "not all values are int"),
+        ("item_id", [2**63, 1, 1], "not all values are int"),
+        ("price", ["cheap", "dear", ""], "not all values are float"),
+    ],
+)
+def test_candidates_of_a_wrong_type_are_the_callers_fault(
+    name: str, values: list[Any], reason: str
+) -> None:
+    with pytest.raises(RequestError, match=reason) as caught:
+        served.inputs(None, "ann", CANDIDATES | {name: values}, START_MS)
+    assert caught.value.field == f"candidates.{name}"
+
+
+def test_a_missing_context_field_is_the_callers_fault() -> None:
+    with pytest.raises(RequestError, match="every candidate needs it"):
+        served.inputs(None, "ann", {"item_id": [1]}, START_MS)
+
+
+def test_a_row_of_another_size_is_not_read() -> None:
+    with pytest.raises(Unavailable, match="a row of 16 bytes"):
+        served.freshness(b"x" * 16)

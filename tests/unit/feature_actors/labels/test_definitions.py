@@ -1,0 +1,43 @@
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from small_shop import events
+
+from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.labels.definitions import Joined, Labelled
+from freshrank.feature_actors.views.feature_view import col
+
+ORDERED = col.type == "order"
+
+
+def test_durations_are_read_and_grace_may_be_nothing() -> None:
+    label = Joined(positive=ORDERED, on="item", within="30m", grace="0s")
+    assert (label.within_ms, label.grace_ms) == (1_800_000, 0)
+    label.check(events.fields)
+
+
+def test_equal_labels_look_equal_for_a_fingerprint() -> None:
+    one, other = (Joined(positive=col.type == "order", on="item", within="30m") for _ in "ab")
+    assert repr(one) == repr(other)
+    assert repr(one) != repr(Joined(positive=ORDERED, on="item", within="31m"))
+
+
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (lambda: Joined(positive=ORDERED, on="item", within="soon"), r"Joined\.within"),
+        (lambda: Joined(positive=ORDERED, on="item", within="0s"), r"Joined\.within"),
+        (lambda: Joined(positive=ORDERED, on="item", within="1m", grace="-1s"), r"Joined\.grace"),
+        (lambda: Joined(positive=cast(Any, True), on="item", within="1m"), r"Joined\.positive"),
+        (lambda: Labelled(positive=cast(Any, "order")), r"Labelled\.positive"),
+        (lambda: Labelled(positive=ORDERED, among=cast(Any, 1)), r"Labelled\.among"),
+        (lambda: Joined(positive=ORDERED, on="color", within="1m").check(events.fields), "on"),
+        (lambda: Joined(positive=ORDERED, on="price", within="1m").check(events.fields), "on"),
+        (lambda: Labelled(positive=col.kind == "x").check(events.fields), "kind"),
+        (lambda: Labelled(ORDERED, among=col.kind == "x").check(events.fields), "kind"),
+    ],
+)
+def test_what_does_not_fit_names_its_place(make: Callable[[], object], place: str) -> None:
+    with pytest.raises(ConfigError, match=place):
+        make()

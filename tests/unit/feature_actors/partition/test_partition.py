@@ -1,0 +1,332 @@
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_shop import (
+    GRACE_MS,
+    LABELLED,
+    START_MS,
+    WITHIN_MS,
+    Event,
+    batch,
+    event,
+    events,
+    impression,
+    packed,
+    spec,
+    user,
+)
+
+from freshrank.actors.errors import DefinitionChanged, SnapshotError
+from freshrank.actors.messages import Progress, RecordBatch, Version
+from freshrank.feature_actors.encoding.input_encoder import InputEncoder
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.shard.status import totals
+from freshrank.feature_actors.views.feature_view import Count, FeatureView, col
+from freshrank.feature_actors.views.plan import FeaturePlan
+
+MADE = spec()
+OWN_LABELS = spec(LABELLED)
+
+
+def known(state: PartitionState) -> list[tuple[float, float]]:
+    """(number of the impression, label) of the examples kept, in the order of the log."""
+    examples = state.example_queue.offer()
+    if examples is None:
+        return []
+    numbers = examples.inputs.dense[:, 0].tolist()
+    return list(zip(numbers, examples.labels.tolist(), strict=True))
+
+
+def views_of(state: PartitionState, who: str, at_ms: int) -> float:
+    row = state.table.row(who)
+    assert row is not None
+    block = MADE.plan.read(row.reshape(1, -1), np.array([START_MS + at_ms]))
+    return float(block.values[0, MADE.plan.columns.index("views_1m")])
+
+
+def test_good_events_change_rows_and_the_others_are_sorted_out() -> None:
+    state = PartitionState(MADE, 0)
+    bad = msgspec.json.encode(Event("far", "u1", "view", 1, 1.0, START_MS + 99_999_999))
+    outcome = state.process(
+        batch(
+            "events",
+            [
+                event(1, "u1", "view", 7, 1_000),
+                b"{broken",
+                event(1, "u1", "view", 7, 1_000),
+                None,
+                event(2, "u2", "view", 7, 2_000),
+                bad,
+            ],
+            begin=40,
+        )
+    )
+    assert [one.offset for one in outcome.dead] == [41, 43, 45]
+    assert outcome.dead[0].value == b"{broken"
+    assert outcome.dead[0].topic == "events"
+    assert (state.counters.events, state.counters.duplicates, state.counters.dead) == (2, 1, 3)
+    assert state.cut == (46, 0)
+    assert state.table.entities(state.dirty.take(10)) == ["u1", "u2"]
+    assert views_of(state, "u1", 2_000) == 1.0
+
+
+def test_duplicates_are_known_across_batches() -> None:
+    state = PartitionState(MADE, 0)
+    for begin in (0, 1):
+        state.process(batch("events", [event(1, "u1", "view", 7, 1_000)], begin))
+    assert views_of(state, "u1", 2_000) == 1.0
+
+
+def test_duplicates_of_ids_beyond_the_bound_count_again_and_that_is_told() -> None:
+    state = PartitionState(spec(event_ids=2), 0)
+    for begin, number in enumerate([1, 2, 3, 3, 1]):
+        state.process(batch("events", [event(number, "u1", "view", 7, 1_000)], begin))
+        state = PartitionState.restore(state.spec, 0, packed(state))
+    assert (state.counters.events, state.counters.duplicates) == (4, 1)
+    assert state.counters.ids_forgotten == 2
+    assert totals({0: state})["ids_forgotten"] == 2
+    assert views_of(state, "u1", 2_000) == 4.0
+
+
+def test_an_event_whose_clock_is_ahead_does_not_hide_duplicates() -> None:
+    state = PartitionState(MADE, 0)
+    good = event(1, "u1", "view", 7, 10_000)
+    ahead = event(2, "u2", "view", 7, 3_000_000)  # by more than ids are remembered
+    state.process(batch("events", [good, ahead, good], stamps_ms=[10_000] * 3))
+    state.process(batch("events", [good], begin=3, stamps_ms=[10_000]))
+    assert (state.counters.events, state.counters.duplicates) == (2, 2)
+
+
+class OneMinute(FeatureView):
+    entity, source = user, events
+    views = Count(where=col.type == "view", windows=["1m"])
+
+
+def test_events_too_late_for_every_feature_go_to_the_late_topic() -> None:
+    plan = FeaturePlan([OneMinute])
+    encoder = InputEncoder(plan, events, ["item"], [])
+    state = PartitionState(replace(MADE, plan=plan, encoder=encoder), 0)
+    late = event(2, "u1", "view", 7, 1_000)
+    outcome = state.process(batch("events", [event(1, "u1", "view", 7, 9_000_000), late], begin=3))
+    assert [(one.offset, one.value) for one in outcome.late] == [(4, late)]
+    assert (state.counters.late, state.counters.events) == (1, 1)
+
+
+def test_records_below_the_cut_are_not_taken_twice() -> None:
+    state = PartitionState(MADE, 0)
+    values = [event(n, "u1", "view", 7, 1_000 + n) for n in range(4)]
+    state.process(batch("events", values[:3]))
+    state.process(batch("events", values, begin=0))
+    assert (state.counters.events, state.counters.duplicates) == (4, 0)
+    assert state.cut == (4, 0)
+
+
+def test_a_gap_in_the_log_is_counted() -> None:
+    state = PartitionState(MADE, 0)
+    state.process(batch("events", [event(1, "u1", "view", 7, 1_000)], begin=50))
+    assert state.counters.skipped == 0  # where the log begins is no gap
+    state.process(batch("events", [event(2, "u1", "view", 7, 1_000)], begin=60))
+    assert state.counters.skipped == 9
+
+
+def test_a_shown_item_is_learned_once_its_label_is_known() -> None:
+    state = PartitionState(MADE, 0)
+    shown = [impression(MADE, "u1", [7, 8], 10_000, number=1)]
+    shown += [impression(MADE, "u2", [7], 10_000, number=2)]
+    state.process(batch("shown", shown, stamps_ms=[10_000] * 2))
+    assert state.counters.impressions == 2
+    state.process(batch("events", [event(1, "u1", "order", 7, 12_000)]))
+    assert known(state) == [(1.0, 1.0)]
+    beyond = 10_000 + WITHIN_MS + GRACE_MS + 1
+    state.process(batch("events", [event(2, "u3", "view", 7, beyond)], begin=1))
+    state.example_queue.answer(Progress(True, False, (1, 2), (), Version(1, 1)))
+    assert known(state) == [(1.0, 0.0), (2.0, 0.0)]
+    assert (state.counters.examples, state.counters.positives) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "tombstone"),
+        (b"\xc1", "not an impression"),
+        (impression(MADE, "u1", [7], 900_000), "from the record's time"),
+    ],
+)
+def test_impressions_that_are_no_use_are_rejected_with_a_reason(
+    value: bytes | None, reason: str
+) -> None:
+    state = PartitionState(MADE, 0)
+    outcome = state.process(batch("shown", [value], begin=5, stamps_ms=[10_000]))
+    assert state.cut == (0, 6)
+    assert [one.offset for one in outcome.dead] == [5]
+    assert reason in outcome.dead[0].reason
+
+
+def test_rows_of_another_layout_are_refused() -> None:
+    state = PartitionState(MADE, 0)
+    other = impression(MADE, "u1", [7], 10_000).replace(
+        MADE.encoder.fingerprint.encode(), b"0" * len(MADE.encoder.fingerprint)
+    )
+    outcome = state.process(batch("shown", [other], stamps_ms=[10_000]))
+    assert "layout 0000" in outcome.dead[0].reason
+
+
+def test_an_event_with_its_own_label_is_learned_with_the_features_before_it() -> None:
+    state = PartitionState(OWN_LABELS, 0)
+    values = [
+        event(1, "u1", "view", 7, 1_000),
+        event(2, "u1", "order", 7, 2_000),
+        event(3, "u1", "view", 8, 3_000),
+    ]
+    state.process(batch("events", values))
+    examples = state.example_queue.offer()
+    assert examples is not None
+    assert examples.labels.tolist() == [0.0, 1.0, 0.0]
+    views = examples.inputs.dense[:, OWN_LABELS.encoder.layout.dense.index("views_1m")]
+    assert np.expm1(views).round().tolist() == [0.0, 1.0, 1.0]
+    assert examples.event_times_ms.tolist() == [START_MS + at for at in (1_000, 2_000, 3_000)]
+
+
+def stream(seed: int, count: int = 120) -> tuple[list[bytes], list[bytes], list[int]]:
+    """Events, impressions, and the time of both."""
+    random = np.random.default_rng(seed)
+    times = np.cumsum(random.integers(0, 3_000, count)).tolist()
+    happened = [
+        event(
+            int(random.integers(0, count)),
+            f"u{random.integers(3)}",
+            "order" if random.random() < 0.5 else "view",
+            int(random.integers(1, 4)),
+            int(at) - int(random.integers(0, 3_000)) + 3_000,
+        )
+        for at in times
+    ]
+    shown = [
+        impression(MADE, f"u{random.integers(3)}", random.integers(1, 4, 2).tolist(), at, number)
+        for number, at in enumerate(times)
+    ]
+    return happened, shown, times
+
+
+def ends(state: PartitionState) -> tuple[list[tuple[float, float]], dict[str, bytes], int]:
+    names = state.table.entities(state.table.slots())
+    rows = state.table.rows(state.table.slots())
+    assert state.joiner is not None
+    features = {name: row.tobytes() for name, row in zip(names, rows, strict=True)}
+    return known(state), features, state.joiner.pending
+
+
+def feed(state: PartitionState, topic: str, begin: int, end: int, seed: int) -> None:
+    happened, shown, times = stream(seed)
+    values = happened if topic == "events" else shown
+    stamps = [at + 4_000 for at in times[begin:end]]
+    part: RecordBatch = batch(topic, values[begin:end], begin, stamps)
+    state.process(part)
+
+
+turns = st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=20)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 3), turns, st.integers(0, 20))
+def test_rows_pending_and_examples_at_a_cut_follow_from_the_log_alone(
+    seed: int, plan: list[tuple[bool, int]], restart: int
+) -> None:
+    state, at = PartitionState(MADE, 0), {"events": 0, "shown": 0}
+    for turn, (is_event, count) in enumerate(plan):
+        if turn == restart:
+            state = PartitionState.restore(MADE, 0, packed(state))
+        topic = "events" if is_event else "shown"
+        feed(state, topic, at[topic], at[topic] + count, seed)
+        at[topic] = min(at[topic] + count, 120)
+    straight = PartitionState(MADE, 0)
+    feed(straight, "events", 0, at["events"], seed)
+    feed(straight, "shown", 0, at["shown"], seed)
+    assert state.cut == straight.cut == (at["events"], at["shown"])
+    assert ends(state) == ends(straight)
+
+
+def test_a_snapshot_of_another_partition_or_definition_is_refused() -> None:
+    state = PartitionState(MADE, 0)
+    payload = packed(state)
+    with pytest.raises(DefinitionChanged):
+        PartitionState.restore(OWN_LABELS, 0, payload)
+    with pytest.raises(SnapshotError, match="partition 0, not 1"):
+        PartitionState.restore(MADE, 1, payload)
+
+
+def test_a_snapshot_is_independent_of_what_happens_next() -> None:
+    state = PartitionState(MADE, 0)
+    state.process(batch("events", [event(1, "u1", "view", 7, 1_000)]))
+    snapshot = state.snapshot()
+    state.process(batch("events", [event(2, "u1", "view", 7, 2_000)], begin=1))
+    assert snapshot.copy_rows(None)
+    back = PartitionState.restore(MADE, 0, b"".join(snapshot.pieces()))
+    assert back.cut == (1, 0)
+    assert views_of(back, "u1", 3_000) == 1.0
+    assert views_of(state, "u1", 3_000) == 2.0
+
+
+def test_rows_that_the_store_has_not_got_are_dirty_again_after_a_restart() -> None:
+    state = PartitionState(MADE, 0)
+    for number, who in enumerate(["u1", "u2", "u3"]):
+        state.process(batch("events", [event(number, who, "view", 7, 1_000)], begin=number))
+    snapshot = state.snapshot(unwritten=state.dirty.take(2)[:1])
+    assert snapshot.copy_rows(None)
+    back = PartitionState.restore(MADE, 0, b"".join(snapshot.pieces()))
+    assert back.table.entities(back.dirty.take(9)) == ["u1", "u3"]
+
+
+class TestStops:
+    """Reading again up to what the learner has."""
+
+    def resumed(self, applied: tuple[int, int]) -> PartitionState:
+        state = PartitionState(MADE, 0)
+        state.resume(Progress(True, False, applied, (), Version(1, 1)))
+        return state
+
+    def test_a_batch_is_cut_exactly_where_the_learner_is(self) -> None:
+        state = self.resumed((2, 1))
+        values = [event(n, "u1", "view", 7, n) for n in range(5)]
+        assert state.process(batch("events", values)).unread_from == 2
+        assert (state.cut, state.replaying) == ((2, 0), True)
+        assert state.stopped("events") and not state.stopped("shown")
+        shown = [impression(MADE, "u1", [7], 1_000)] * 2
+        assert state.process(batch("shown", shown, stamps_ms=[1_000] * 2)).unread_from == 1
+        assert (state.cut, state.replaying) == ((2, 1), False)
+        assert not state.stopped("events")
+        assert state.process(batch("events", values[2:], begin=2)).unread_from is None
+
+    def test_a_gap_at_the_stop_does_not_keep_it_from_being_reached(self) -> None:
+        state = self.resumed((5, 0))
+        values = [event(n, "u1", "view", 7, n) for n in range(2)]
+        state.process(batch("events", values))
+        assert state.process(batch("events", values, begin=9)).unread_from == 5
+        assert (state.cut, state.replaying) == ((5, 0), False)
+
+    def test_examples_from_below_the_learners_cut_are_not_offered(self) -> None:
+        state = self.resumed((1, 1))
+        state.process(batch("shown", [impression(MADE, "u1", [7], 1_000)], stamps_ms=[1_000]))
+        state.process(batch("events", [event(1, "u1", "order", 7, 2_000)]))
+        assert state.counters.examples == 1
+        assert state.example_queue.offer() is None
+        assert state.wanted_cut == (1, 1)
+
+
+def test_idle_entities_are_evicted_and_named_for_the_store() -> None:
+    made = spec(max_entities=2)
+    state = PartitionState(made, 0)
+    values = [event(n, f"u{n}", "view", 7, 1_000 + n) for n in range(4)]
+    state.process(batch("events", values))
+    state.evict()
+    assert len(state.table) < 4
+    assert "u0" in state.evicted
+    left = state.table.entities(state.dirty.take(9))
+    assert set(left).isdisjoint(state.evicted) and "u3" in left
+    assert state.counters.evicted == len(state.evicted)
+    back = PartitionState.restore(made, 0, packed(state))
+    assert back.evicted == state.evicted

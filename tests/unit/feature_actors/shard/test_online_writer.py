@@ -1,0 +1,203 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from shard_world import ManualClock, StrictStore
+from small_shop import START_MS, batch, event, spec
+
+from freshrank.actors.errors import ProgressError, Unavailable
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.shard.online_writer import MOST_ROWS, OnlineWriter
+
+MADE = spec(max_entities=10_000)
+
+
+class Scene:
+    """One partition and its writer."""
+
+    def __init__(self, store: StrictStore | None = None, epoch: int = 5) -> None:
+        self.state = PartitionState(MADE, 0)
+        self.store = store or StrictStore()
+        self.clock = ManualClock(START_MS + 60_000)
+        self.writer = OnlineWriter({0: self.state}, self.store, epoch, self.clock)
+        self._numbers = 0
+
+    def see(self, *users: str, at_ms: int = 1_000) -> None:
+        values = [event(self._numbers + n, who, "view", 7, at_ms) for n, who in enumerate(users)]
+        self.state.process(batch("events", values, begin=self._numbers))
+        self._numbers += len(users)
+
+    def stored(self, who: str) -> bytes | None:
+        return self.store.rows.get(MADE.row_key(who))
+
+    def row(self, who: str) -> bytes:
+        row = self.state.table.row(who)
+        assert row is not None
+        return row.tobytes()
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+def test_a_flush_writes_what_changed_and_nothing_else() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.see("u1", "u2", "u1")
+        await scene.writer.flush()
+        assert scene.writer.rows_written == 2
+        assert scene.stored("u1") == scene.row("u1")
+        scene.see("u2")
+        await scene.writer.flush()
+        assert (scene.writer.rows_written, scene.writer.waiting) == (3, 0)
+        assert scene.stored("u2") == scene.row("u2")
+
+    run(test)
+
+
+def test_more_rows_than_go_at_once_are_all_written() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.see(*(f"u{n}" for n in range(MOST_ROWS + 7)))
+        await scene.writer.flush()
+        assert len(scene.store.rows) == MOST_ROWS + 7
+        assert all(scene.stored(f"u{n}") == scene.row(f"u{n}") for n in (0, MOST_ROWS + 6))
+
+    run(test)
+
+
+def test_rows_stay_dirty_while_the_store_is_away() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.see("u1")
+        scene.store.away = True
+        with pytest.raises(Unavailable):
+            await scene.writer.flush()
+        scene.store.away = False
+        await scene.writer.flush()
+        scene.see("u1")
+        scene.store.away = True
+        with pytest.raises(Unavailable):
+            await scene.writer.flush()
+        assert scene.writer.waiting == 1
+        scene.store.away = False
+        await scene.writer.flush()
+        assert scene.stored("u1") == scene.row("u1")
+
+    run(test)
+
+
+def test_a_replay_is_silent_up_to_what_the_store_was_told_last() -> None:
+    async def test() -> None:
+        before = Scene()
+        before.see("u1", "u2", "u1", at_ms=5_000)
+        await before.writer.flush()
+        again = Scene(before.store, epoch=6)
+        again.see("u1", at_ms=5_000)
+        await again.writer.flush()
+        assert again.writer.silent == [0]
+        assert again.stored("u1") == before.row("u1")
+        again.see("u2", "u1", at_ms=5_000)
+        await again.writer.flush()
+        assert again.writer.silent == []
+        assert again.writer.rows_written == 2
+
+    run(test)
+
+
+def test_a_store_that_forgot_is_given_every_row() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.see("u1", "u2")
+        await scene.writer.flush()
+        scene.store.forget()
+        scene.see("u1")
+        await scene.writer.flush()  # learns that it was forgotten
+        await scene.writer.flush()
+        assert scene.stored("u1") == scene.row("u1")
+        assert scene.stored("u2") == scene.row("u2")
+
+    run(test)
+
+
+def test_a_writer_with_a_newer_owner_stops_and_says_so() -> None:
+    async def test() -> None:
+        scene = Scene(epoch=5)
+        scene.see("u1")
+        await scene.writer.flush()
+        await scene.store.claim(0, 6)
+        scene.see("u1")
+        scene.writer.wake()
+        with pytest.raises(ProgressError, match="newer owner than epoch 5"):
+            await scene.writer.run()
+        again = Scene(scene.store, epoch=5)
+        again.writer.wake()
+        with pytest.raises(ProgressError, match="claimed by epoch 6"):
+            await again.writer.run()
+
+    run(test)
+
+
+def test_evicted_entities_are_removed_unless_they_came_back() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.see("u1", "u2")
+        await scene.writer.flush()
+        scene.state.evicted = ["gone", "u2"]
+        scene.store.rows[MADE.row_key("gone")] = b"old"
+        await scene.writer.flush()
+        assert scene.stored("gone") is None
+        assert scene.stored("u2") == scene.row("u2")
+        assert scene.state.evicted == []
+
+    run(test)
+
+
+def test_slots_that_changed_hands_get_the_keys_of_their_new_owners() -> None:
+    async def test() -> None:
+        made = spec(max_entities=2)
+        scene = Scene()
+        scene.state = PartitionState(made, 0)
+        scene.writer = OnlineWriter({0: scene.state}, scene.store, 5, scene.clock)
+        scene.see("a", "b", "c", at_ms=1_000)
+        await scene.writer.flush()
+        scene.state.evict()
+        scene.see("d", "e", at_ms=2_000)
+        await scene.writer.flush()
+        names = scene.state.table.entities(scene.state.table.slots())
+        assert {made.row_key(name) for name in names} == set(scene.store.rows)
+        assert all(scene.stored(name) == scene.row(name) for name in names)
+
+    run(test)
+
+
+def test_freshness_is_the_time_from_the_event_to_its_row() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.see("u1", at_ms=59_900)
+        await scene.writer.flush()
+        histogram = scene.writer.freshness.at(scene.clock.monotonic())
+        assert histogram.count == 1
+        assert histogram.quantile(0.5) == pytest.approx(100, rel=0.03)
+
+    run(test)
+
+
+def test_the_loop_keeps_trying_and_shows_what_is_wrong() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.store.away = True
+        loop = asyncio.create_task(scene.writer.run())
+        scene.see("u1")
+        scene.writer.wake()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert "redis" in str(scene.writer.trouble)
+        scene.store.away = False
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert scene.writer.trouble is None
+        assert scene.stored("u1") == scene.row("u1")
+        loop.cancel()
+
+    run(test)

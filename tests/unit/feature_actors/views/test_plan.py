@@ -1,0 +1,161 @@
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from naive import Behaviour, columns_of, stream, user
+
+from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.state.entity_table import EntityTable
+from freshrank.feature_actors.views.feature_view import (
+    Count,
+    DecayedCount,
+    FeatureView,
+    LastK,
+    Mean,
+    Sum,
+    TimeSince,
+    col,
+)
+from freshrank.feature_actors.views.plan import FeaturePlan
+
+
+class Activity(FeatureView):
+    entity, source = user, stream
+    views = Count(where=col.type == "view", windows=["5m", "1d"])
+    spend = Sum("price", where=col.type == "order", windows=["1h"])
+    recent = LastK("item_id", k=3)
+    idle = TimeSince()
+
+
+class Taste(FeatureView):
+    entity, source = user, stream
+    interest = DecayedCount(by="category", half_life="6h", top=2)
+    basket = Mean("quantity", windows=["1d"], hop="1h")
+
+
+def view(name: str = "V", **body: Any) -> type[FeatureView]:
+    return type(name, (FeatureView,), {"entity": user, "source": stream} | body)
+
+
+def test_views_become_one_row_and_columns_with_the_names_of_their_windows() -> None:
+    plan = FeaturePlan([Activity, Taste])
+    assert plan.columns == ("views_5m", "views_1d", "spend_1h", "idle", "basket_1d")
+    assert [(field.name, field.width) for field in plan.id_fields] == [
+        ("recent", 3),
+        ("interest", 2),
+    ]
+    # Header 2, two rings of 13 half words, 13 words, 3 + 3, 1, 1 + 2 + 2, 25 and 13 (25 halves).
+    assert plan.row_words == 2 + 2 * 7 + 13 + 6 + 1 + 5 + 25 + 13
+    assert plan.bytes_per_entity == 8 * plan.row_words
+
+
+def test_conditions_and_inputs_that_are_alike_are_computed_once() -> None:
+    twice = view(
+        a=Count(where=col.type == "view", windows=["1h"]),
+        b=Count(where=col.type == "view", windows=["1h"]),
+        c=Sum("price", where=col.type == "view", windows=["1h"]),
+        d=Mean("price", windows=["1h"]),
+    )
+    layout = FeaturePlan([twice]).layout
+    assert (len(layout.conditions), layout.numbers) == (1, ["price"])
+
+
+def test_the_description_adds_up_and_states_each_hop() -> None:
+    plan = FeaturePlan([Activity, Taste])
+    text = plan.describe()
+    sizes = [int(size) for size in re.findall(r" (\d+) B", text)]
+    assert sum(sizes) + 2 * 8 == plan.bytes_per_entity
+    assert f"{plan.bytes_per_entity} bytes an entity" in text
+    for line in ("views_5m .* 25s$", "views_1d .* 2h$", "basket_1d .* 1h$", "idle .* exact$"):
+        assert re.search(line, text, re.MULTILINE)
+
+
+def test_the_fingerprint_tells_definitions_apart_by_their_meaning() -> None:
+    def fingerprint(**body: Any) -> str:
+        return FeaturePlan([view(**body)]).fingerprint
+
+    base = fingerprint(a=Count(windows=["1h"]))
+    assert base == FeaturePlan([view("Other", a=Count(windows=["1h"], hop="5m"))]).fingerprint
+    assert re.fullmatch("[0-9a-f]{16}", base)
+    others = [
+        fingerprint(b=Count(windows=["1h"])),
+        fingerprint(a=Count(windows=["2h"])),
+        fingerprint(a=Count(where=col.type == "view", windows=["1h"])),
+        fingerprint(a=Count(windows=["1h"]), b=TimeSince()),
+        FeaturePlan(
+            [view(a=Count(windows=["1h"]), source=replace(stream, topic="other"))]
+        ).fingerprint,
+    ]
+    assert len({base, *others}) == 6
+
+
+@pytest.mark.parametrize(
+    ("views", "problem"),
+    [
+        ([], "there is no feature"),
+        ([view()], "there is no feature"),
+        ([Activity, Activity], "two views of this name"),
+        ([Activity, view(idle=TimeSince())], "idle: there are two feature columns"),
+        ([view(a_1h=TimeSince(), a=Count(windows=["1h"]))], "a_1h: there are two"),
+        (
+            [Activity, view(a=TimeSince(), source=replace(stream, topic="other"))],
+            "share entity and stream",
+        ),
+    ],
+)
+def test_views_that_do_not_go_together_are_refused(
+    views: list[type[FeatureView]], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        FeaturePlan(views)
+
+
+def test_an_entity_without_events_reads_as_nothing() -> None:
+    plan = FeaturePlan([Activity, Taste])
+    block = plan.read(plan.empty_row.reshape(1, -1), np.array([1_700_000_000_000]))
+    np.testing.assert_array_equal(block.values, [[0.0, 0.0, 0.0, np.nan, np.nan]])
+    assert not block.ids.any()
+    assert not block.id_weights.any()
+
+
+def test_features_of_a_plan_do_not_touch_each_other() -> None:
+    events = [
+        Behaviour(
+            event_id="e",
+            user_id="u",
+            ts=1_700_000_000_000 + 700_000 * step,
+            type=("view", "order")[step % 2],
+            item_id=step % 5,
+            category="abc"[step % 3],
+            price=step / 4,
+            quantity=step,
+        )
+        for step in range(200)
+    ]
+    at = np.array([events[-1].ts + 60_000])
+
+    def read(plan: FeaturePlan) -> dict[str, list[float]]:
+        table = EntityTable(plan, 10)
+        table.apply(columns_of(events), before=False)
+        block = plan.read(table.rows(table.slots()), at)
+        found = dict(zip(plan.columns, block.values[0].tolist(), strict=True))
+        return {name: [value] for name, value in found.items()} | {
+            "ids": [*block.ids[0].tolist(), *block.id_weights[0].tolist()]
+        }
+
+    together = read(FeaturePlan([Activity, Taste]))
+    for part in (Activity, Taste):
+        for name, feature in part.features.items():
+            body: dict[str, Any] = {name: feature}
+            alone = read(FeaturePlan([view(**body)]))
+            ids = alone.pop("ids")
+            assert all(together[column] == value for column, value in alone.items())
+            assert set(ids) <= set(together["ids"])
+
+
+def test_how_long_events_matter_is_known_where_it_is_bounded() -> None:
+    assert FeaturePlan([Activity]).horizon_ms is None
+    bounded = view(a=Count(windows=["1h"]), b=DecayedCount(by="item_id", half_life="1m"))
+    assert FeaturePlan([bounded]).horizon_ms == 13 * 300_000

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freshrank.actors.messages import Floats
+from freshrank.learner.evaluation.metrics import ScoreHistogram, exact_auc, log_loss
+from freshrank.learner.evaluation.progressive import ProgressiveValidation
+
+
+def scored(rows: int, seed: int, rate: float = 0.1) -> tuple[Floats, Floats]:
+    random = np.random.default_rng(seed)
+    labels = (random.random(rows) < rate).astype(np.float32)
+    logits = random.normal(-2.0, 1.0, rows) + 1.2 * labels
+    return labels, (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
+
+
+def filled(labels: Floats, scores: Floats) -> ScoreHistogram:
+    histogram = ScoreHistogram()
+    histogram.add(labels, scores)
+    return histogram
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.5, 0.7])), max_size=20))
+def test_auc_is_the_share_of_pairs_in_order(examples: list[tuple[bool, float]]) -> None:
+    positives = [score for label, score in examples if label]
+    negatives = [score for label, score in examples if not label]
+    wins = [1.0 if p > n else 0.5 if p == n else 0.0 for p, n in product(positives, negatives)]
+    labels = np.array([label for label, _ in examples], np.float32)
+    scores = np.array([score for _, score in examples], np.float32)
+    found = exact_auc(labels, scores)
+    if wins:
+        assert found == pytest.approx(np.mean(wins))
+        assert filled(labels, scores).quality().auc == pytest.approx(np.mean(wins))
+    else:
+        assert math.isnan(found)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_histograms_auc_is_within_its_stated_error(seed: int) -> None:
+    labels, scores = scored(20_000, seed)
+    histogram = filled(labels, scores)
+    difference = abs(histogram.quality().auc - exact_auc(labels, scores))
+    assert difference <= histogram.auc_error() < 5e-4
+    assert difference < 2e-5, "in practice the pairs in a bucket are mixed, and errors cancel"
+
+
+@given(st.integers(1, 400), st.integers(0, 400), st.integers(0, 10))
+def test_merged_histograms_are_the_histogram_of_all(rows: int, cut: int, seed: int) -> None:
+    labels, scores = scored(rows, seed)
+    merged = filled(labels[:cut], scores[:cut])
+    merged.merge(filled(labels[cut:], scores[cut:]))
+    whole = filled(labels, scores)
+    assert (merged.counts == whole.counts).all()
+    assert merged.loss == pytest.approx(whole.loss)
+
+
+def test_log_loss_is_that_of_the_labels() -> None:
+    labels, scores = np.array([1, 0, 1], np.float32), np.array([0.9, 0.2, 0.5], np.float32)
+    expected = -(math.log(0.9) + math.log(0.8) + math.log(0.5))
+    assert log_loss(labels, scores) == pytest.approx(expected, rel=1e-6)
+    assert filled(labels, scores).quality().log_loss == pytest.approx(expected / 3, rel=1e-6)
+
+
+def test_a_certain_mistake_costs_much_and_not_infinitely() -> None:
+    labels, scores = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
+    for loss in (log_loss(labels, scores), filled(labels, scores).loss):
+        assert loss == pytest.approx(-2 * math.log(1e-7), rel=1e-3)
+
+
+def test_live_and_frozen_are_compared_on_the_same_examples() -> None:
+    validation = ProgressiveValidation()
+    early, early_scores = scored(500, 1)
+    labels, scores = scored(2_000, 2)
+    constant = np.full(2_000, 0.3, np.float32)
+    validation.add(early, early_scores, None)
+    validation.add(labels, scores, constant)
+    status = validation.status()
+    assert (status["judged"], status["compared"]) == (2_500, 2_000)
+    assert status["auc_live"] == pytest.approx(exact_auc(labels, scores), abs=1e-3)
+    assert status["auc_frozen"] == pytest.approx(0.5)
+    assert status["auc_recent_frozen"] == pytest.approx(0.5)
+    assert status["log_loss_live"] == pytest.approx(log_loss(labels, scores) / 2_000, rel=1e-5)
+    both = np.concatenate([early, labels]), np.concatenate([early_scores, scores])
+    assert status["auc"] == pytest.approx(exact_auc(*both), abs=1e-3)
+    assert status["auc_recent"] == pytest.approx(exact_auc(*both), abs=1e-9)
+
+
+def test_the_recent_figures_forget_what_is_long_past() -> None:
+    validation = ProgressiveValidation()
+    bad_labels, bad_scores = scored(5_000, 3)
+    validation.add(bad_labels, 1.0 - bad_scores, None)
+    for seed in range(10, 15):
+        validation.add(*scored(5_000, seed), None)
+    status = validation.status()
+    recent, lifetime = status["auc_recent"], status["auc"]
+    assert isinstance(recent, float) and isinstance(lifetime, float)
+    assert recent > 0.75 > lifetime
+
+
+def test_one_batch_larger_than_the_window_leaves_its_newest_part() -> None:
+    validation = ProgressiveValidation()
+    labels, scores = scored(50_000, 4)
+    validation.add(labels, scores, None)
+    expected = exact_auc(labels[-20_000:], scores[-20_000:])
+    assert validation.status()["auc_recent"] == pytest.approx(expected)
+
+
+def test_without_examples_nothing_is_claimed() -> None:
+    status = ProgressiveValidation().status()
+    assert status["judged"] == 0
+    assert {status[name] for name in status if "auc" in name or "loss" in name} == {None}
+
+
+def test_a_restored_validation_goes_on_counting() -> None:
+    validation = ProgressiveValidation()
+    labels, scores = scored(1_000, 5)
+    validation.add(labels, scores, scores)
+    other = ProgressiveValidation.restore(validation.arrays())
+    for one in (validation, other):
+        one.add(labels, scores, None)
+    kept = ("judged", "auc", "log_loss", "compared", "auc_live", "auc_frozen")
+    assert [other.status()[name] for name in kept] == [validation.status()[name] for name in kept]

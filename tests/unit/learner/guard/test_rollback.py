@@ -1,0 +1,275 @@
+"""The guard on a real learner: what it refuses, what it takes back, and that it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from learning import NO_DENSE, Files, examples
+
+from freshrank.actors.alerts import AlertKind
+from freshrank.actors.messages import Delta, Examples, Version
+from freshrank.learner import checkpoints
+from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.guard.bounds import Guard
+from freshrank.learner.guard.rollback import PROOF
+from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.sgd import SGD
+from freshrank.learner.parameters.weights import ModelWeights
+
+MODEL = LogisticRegression().bind(NO_DENSE)
+BATCH = 100
+Spoil = Callable[[Examples], Examples]
+
+
+def flipped(work: Examples) -> Examples:
+    return replace(work, labels=1.0 - work.labels)
+
+
+def as_it_is(work: Examples) -> Examples:
+    return work
+
+
+class Run:
+    """A learner that is fed span after span, and a replica that follows it."""
+
+    def __init__(self, optimizer: Optimizer | None = None, guard: Guard | None = None) -> None:
+        self.learner = Learner(
+            MODEL, optimizer or FTRL(0.5), StepSettings(max_rows=64), guard=guard
+        )
+        self.replica = ModelWeights(MODEL)
+        self.replica.apply(self.learner.snapshot(0))
+        self.shard = CompiledDifferentiator(MODEL, self.replica)
+        self.versions: list[Version] = []
+        self.losses: list[float] = []
+        self.number = 0
+
+    def feed(self, spans: int, spoil: Spoil = as_it_is) -> None:
+        """Offer so many spans of one partition and step after each."""
+        for _ in range(spans):
+            work = examples(NO_DENSE, BATCH, begin=BATCH * self.number, seed=self.number)
+            self.number += 1
+            gradient = self.shard.gradient(spoil(work))
+            truth = np.where(work.labels > 0.5, gradient.scores, 1.0 - gradient.scores)
+            self.losses.append(float(-np.log(np.maximum(truth, 1e-7)).mean()))
+            assert self.learner.offer(gradient, 0.0).accepted
+            assert self.learner.due_in_s(0.0) is not None
+            delta = self.learner.step(0, 0.0)
+            if delta is not None:
+                self.take(delta)
+
+    def take(self, delta: Delta) -> None:
+        self.replica.apply(delta)  # raises when the version or the checksum does not fit
+        self.versions.append(delta.version)
+        assert self.replica.checksum() == self.learner.weights.checksum()
+
+    @property
+    def trips(self) -> int:
+        return self.learner.figures.guard_trips
+
+    def check_accounts(self) -> None:
+        """Each example was taken once, and learned or quarantined."""
+        figures = self.learner.figures
+        assert self.learner.applied == {0: (BATCH * self.number,)}
+        assert figures.examples + figures.quarantined == BATCH * self.number
+        assert self.versions == sorted(set(self.versions))
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adagrad(0.5), FTRL(0.5)], ids=repr)
+def test_flipped_labels_are_taken_back_named_and_learning_goes_on(optimizer: Optimizer) -> None:
+    run, undisturbed = Run(optimizer), Run(optimizer)
+    undisturbed.feed(105)
+    run.feed(60)
+    run.feed(5, flipped)
+    run.feed(40)
+    assert 1 <= run.trips <= 5
+    run.check_accounts()
+    named = [one.offset_range for one in run.learner.quarantine.quarantined]
+    for number in range(60, 65):
+        begin, end = BATCH * number, BATCH * (number + 1)
+        assert any(one.begin[0] <= begin and end <= one.end[0] for one in named), number
+    unspoilt = np.array(run.losses[60:]) / np.array(undisturbed.losses[60:])
+    assert unspoilt.max() < 1.2, "no answer since then was any worse"
+    assert np.mean(run.losses[-10:]) < np.mean(run.losses[10:20])
+
+
+def test_the_alert_names_the_offsets_and_the_version_gone_back_to() -> None:
+    run = Run()
+    run.feed(60)
+    run.feed(1, flipped)
+    (told,) = run.learner.quarantine.take()
+    good = 60 - PROOF // BATCH
+    assert told.kind is AlertKind.GUARD_TRIPPED
+    assert told.message.startswith(f"back at the weights of 1.{good}; partition 0 (6000,)..(6100,)")
+    assert "log loss" in told.message and "before" in told.message
+    assert told.details["quarantined"] == [[0, [6_000], [6_100]], [0, [100 * good], [6_000]]]
+    assert run.learner.quarantine.take() == [], "told once"
+
+
+def test_what_was_learned_since_the_last_good_state_is_undone_to_the_last_bit() -> None:
+    """The very weights, and optimiser state, of the version that the alert names."""
+    run = Run()
+    kept: dict[str, tuple[bytes, dict[int, bytes]]] = {}
+
+    def remember() -> None:
+        trained = run.learner.trained
+        table = trained.weights.table
+        rows = {int(k): r.tobytes() for k, r in zip(table.keys, table.rows, strict=True)}
+        kept[str(run.learner.version)] = (trained.dense_state.tobytes(), rows)
+
+    for _ in range(60):
+        run.feed(1)
+        remember()
+    while run.trips == 0:
+        remember()
+        run.feed(1, flipped)
+    good = run.learner.quarantine.quarantined[-1].reason.split()[-3]
+    assert run.learner.quarantine.quarantined[-1].reason == (f"not proven when {good} was restored")
+    restored = run.learner.version
+    remember()
+    assert kept[str(restored)] == kept[good]
+    assert restored == run.replica.version
+
+
+def test_a_gradient_of_weights_that_were_taken_back_is_refused_as_stale() -> None:
+    run = Run()
+    run.feed(60)
+    work = examples(NO_DENSE, BATCH, begin=6_100, seed=61)
+    late = run.shard.gradient(work)
+    run.feed(1, flipped)
+    assert run.trips == 1
+    answer = run.learner.offer(late, 0.0)
+    assert (answer.accepted, answer.stale, answer.applied) == (False, True, (6_100,))
+    assert run.learner.offer(run.shard.gradient(work), 0.0).accepted
+
+
+def test_harm_that_shows_only_afterwards_is_undone_with_what_did_it() -> None:
+    """Labels and scores of the poisoned span look well; its gradient points the wrong way."""
+    run = Run(SGD(0.1))
+    run.feed(60)
+    before, good = np.mean(run.losses[-10:]), run.learner.version
+    work = examples(NO_DENSE, BATCH, begin=BATCH * run.number, seed=run.number)
+    gradient = run.shard.gradient(work)
+    run.number += 1
+    run.learner.offer(replace(gradient, rows=-90.0 * gradient.rows), 0.0)
+    delta = run.learner.step(0, 0.0)
+    assert delta is not None
+    run.take(delta)
+    run.feed(30)
+    assert run.losses[60] > 2.0 * before, "the harm was done"
+    assert run.trips == 1
+    named = [one.offset_range for one in run.learner.quarantine.quarantined]
+    assert any(one.begin[0] <= 6_000 and one.end[0] >= 6_100 for one in named)
+    assert np.mean(run.losses[-10:]) < 1.1 * before
+    assert run.learner.version > good
+    run.check_accounts()
+
+
+def drifting(share: float) -> Spoil:
+    """Tastes turn for a share of the ids."""
+
+    def turn(work: Examples) -> Examples:
+        turned = work.inputs.ids[:, 0] // 7919 <= 20 * share
+        return replace(work, labels=np.where(turned, 1.0 - work.labels, work.labels))
+
+    return turn
+
+
+def test_tastes_that_turn_one_after_the_other_never_trip() -> None:
+    run = Run(SGD(0.1))
+    run.feed(60)
+    for step in range(200):
+        run.feed(1, drifting(step / 200))
+    run.feed(40, drifting(1.0))
+    assert run.trips == 0
+    run.check_accounts()
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adagrad(0.5), FTRL(0.5)], ids=repr)
+def test_a_tenth_of_all_tastes_may_turn_at_once(optimizer: Optimizer) -> None:
+    run = Run(optimizer)
+    run.feed(60)
+    run.feed(60, drifting(0.1))
+    assert run.trips == 0
+
+
+def test_a_new_world_is_accepted_after_so_many_trips_in_a_row() -> None:
+    run = Run(Adagrad(0.5), guard=Guard(most_trips=6))
+    run.feed(60)
+    run.feed(100, flipped)
+    assert run.trips == 6
+    kinds = [one.kind for one in run.learner.quarantine.take()]
+    assert kinds == [AlertKind.GUARD_TRIPPED] * 6 + [AlertKind.REGIME_ACCEPTED]
+    assert np.mean(run.losses[-10:]) > 1.2, "it has learned the opposite"
+    run.check_accounts()
+    run.feed(60, flipped)
+    assert run.trips == 6
+
+
+def test_trips_with_a_calm_between_them_are_not_in_a_row() -> None:
+    run = Run(guard=Guard(most_trips=3))
+    run.feed(60)
+    for _ in range(8):
+        run.feed(1, flipped)
+        run.feed(PROOF // BATCH + 2)
+    assert run.trips == 8
+    kinds = {one.kind for one in run.learner.quarantine.take()}
+    assert kinds == {AlertKind.GUARD_TRIPPED}
+
+
+def test_the_steps_that_are_kept_stay_few() -> None:
+    run = Run()
+    most = 0
+    for _ in range(200):
+        run.feed(1)
+        steps = run.learner.watch.meta()["steps"]
+        assert isinstance(steps, list)
+        most = max(most, len(steps))
+    assert most <= 2 * PROOF // BATCH
+
+
+@pytest.mark.parametrize("crash_after", [58, 61, 62, 63, 66])
+def test_a_learner_resumed_anywhere_trips_and_goes_back_as_the_first_would(
+    crash_after: int,
+) -> None:
+    straight, resumed = Run(), Run()
+    for run, crashes in ((straight, False), (resumed, True)):
+        for number in range(90):
+            if crashes and number == crash_after:
+                files = Files()
+                checkpoint = checkpoints.take(run.learner)
+                files.save("learner", checkpoint.pieces())
+                run.learner = Learner(MODEL, FTRL(0.5), StepSettings(max_rows=64))
+                assert checkpoints.restore(run.learner, files).place
+                run.take(run.learner.snapshot(0))
+            run.feed(1, flipped if 60 <= number < 64 else as_it_is)
+    assert straight.trips > 0
+    assert resumed.learner.figures.kept() == straight.learner.figures.kept()
+    assert resumed.replica.checksum() == straight.replica.checksum()
+    assert [
+        (one.offset_range, one.reason.split("when")[0])
+        for one in resumed.learner.quarantine.quarantined
+    ] == [
+        (one.offset_range, one.reason.split("when")[0])
+        for one in straight.learner.quarantine.quarantined
+    ]
+
+
+def test_a_deepfm_survives_a_poisoned_batch() -> None:
+    model = DeepFM(embedding_dim=4, hidden=(8,)).bind(NO_DENSE)
+    learner = Learner(model, Adagrad(0.3), StepSettings(), differentiate=CompiledDifferentiator)
+    for number in range(120):
+        work = examples(NO_DENSE, BATCH, begin=BATCH * number, seed=number)
+        learner.offer(flipped(work) if 80 <= number < 84 else work, 0.0)
+        learner.step(0, 0.0)
+    assert learner.figures.guard_trips > 0
+    unseen = examples(NO_DENSE, 2_000, seed=999)
+    scores = learner.weights.score(unseen.inputs)
+    assert ((scores > 0.5) == (unseen.labels > 0.5)).mean() > 0.75

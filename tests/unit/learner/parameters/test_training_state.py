@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from learning import LAYOUT, NO_DENSE, contents
+
+from freshrank.learner.models.base import Model
+from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.sgd import SGD
+from freshrank.learner.parameters.gradient_sum import SummedGradient
+from freshrank.learner.parameters.training_state import Change, TrainingState
+
+STEPS = st.lists(st.sets(st.integers(1, 40), min_size=1, max_size=20), min_size=1, max_size=12)
+
+
+def summed(model: Model, keys: set[int], seed: int) -> SummedGradient:
+    random = np.random.default_rng(seed)
+    return SummedGradient(
+        random.normal(size=model.dense_size).astype(np.float32),
+        np.array(sorted(keys)),
+        random.normal(size=(len(keys), model.rows.width)).astype(np.float32),
+    )
+
+
+State = tuple[bytes, dict[int, list[float]], dict[int, int], int]
+
+
+def everything(trained: TrainingState) -> State:
+    table = trained.weights.table
+    stamps = dict(zip(table.keys.tolist(), table.stamps.tolist(), strict=True))
+    rows = contents(table.keys, table.rows)
+    return trained.dense_state.tobytes(), rows, stamps, table.expected_checksum
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adagrad(0.1), FTRL(0.1, l1=0.2)], ids=repr)
+@pytest.mark.parametrize(
+    "model",
+    [LogisticRegression().bind(NO_DENSE), DeepFM(embedding_dim=3, hidden=(4,)).bind(LAYOUT)],
+    ids=["logistic regression", "DeepFM"],
+)
+@given(steps=STEPS)
+def test_steps_are_taken_back_to_the_last_bit(
+    model: Model, optimizer: Optimizer, steps: list[set[int]]
+) -> None:
+    """Rows that came, went and came back included: there is room for 24 of 40."""
+    trained = TrainingState(model, optimizer, max_rows=24)
+    before: list[tuple[Change, State]] = []
+    for seed, keys in enumerate(steps):
+        state = everything(trained)
+        change, _ = trained.update(summed(model, keys, seed))
+        trained.evict(change)
+        before.append((change, state))
+        assert trained.weights.checksum() == trained.weights.expected_checksum
+    for change, state in reversed(before):
+        trained.take_back(change)
+        assert everything(trained) == state
+        assert trained.weights.checksum() == trained.weights.expected_checksum
+
+
+def test_what_is_present_is_told_apart_from_what_is_gone() -> None:
+    model = LogisticRegression().bind(NO_DENSE)
+    trained = TrainingState(model, SGD(1.0), max_rows=100)
+    trained.update(SummedGradient(np.zeros(1, np.float32), np.array([3, 5]), _rows(1.0, 2.0)))
+    changed = trained.present(np.array([9, 5, 3, 5]))
+    assert (changed.keys.tolist(), changed.evicted.tolist()) == ([3, 5], [9])
+    assert changed.rows.tolist() == [[-1.0], [-2.0]]
+
+
+def _rows(*values: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return np.array(values, np.float32).reshape(-1, 1)

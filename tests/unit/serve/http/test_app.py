@@ -1,0 +1,221 @@
+"""The endpoints over HTTP, with fakes behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from http_calls import candidates, get, post, score, talk
+from serving import ReplicaUnderTest
+
+from freshrank.actors.impressions import decode_impression, served_rows
+from freshrank.serve.api.requests import Limits
+from freshrank.serve.http.page.assembly import page
+
+
+def test_a_score_names_model_and_features_that_gave_it(replica: ReplicaUnderTest) -> None:
+    replica.store.kept[b"row:u1"] = b"4"
+    answer = score(replica).json()
+    assert answer["scores"] == [0.1, 0.9, 0.1]
+    assert answer["ranking"] == [1, 0, 2]
+    assert answer["model"] == {"version": "1.5", "age_ms": 40}
+    assert answer["features"]["source"] == "online"
+    assert answer["features"]["event_time_ms"] == 1_000
+    assert answer["features"]["offset"] == 7
+
+
+def test_an_unknown_user_is_scored_with_defaults_and_the_answer_says_so(
+    replica: ReplicaUnderTest,
+) -> None:
+    features = score(replica).json()["features"]
+    assert features == {"source": "default", "event_time_ms": None, "age_ms": None, "offset": None}
+
+
+def test_without_the_store_the_last_known_row_answers(replica: ReplicaUnderTest) -> None:
+    replica.store.kept[b"row:u1"] = b"5"
+
+    async def story(client: httpx.AsyncClient) -> list[Any]:
+        body = {"user": "u1", "candidates": candidates(5, 6)}
+        known = (await client.post("/v1/score", json=body)).json()
+        replica.store.away = True
+        last = (await client.post("/v1/score", json=body)).json()
+        other = (await client.post("/v1/score", json=body | {"user": "u2"})).json()
+        return [known, last, other]
+
+    known, last, other = talk(replica, story)
+    assert [one["features"]["source"] for one in (known, last, other)] == [
+        "online",
+        "last_known",
+        "default",
+    ]
+    assert last["scores"] == known["scores"]
+
+
+def test_the_best_are_logged_exactly_as_they_were_scored(replica: ReplicaUnderTest) -> None:
+    replica.store.kept[b"row:u1"] = b"4"
+    answer = score(replica, show=2).json()
+    (record,) = [
+        value
+        for partition in range(4)
+        for value in replica.log.read("shop.impressions", partition, 0, 10).values
+    ]
+    assert record is not None
+    impression = decode_impression(record)
+    keys, inputs = served_rows(impression, dense_width=1, id_width=1)
+    assert impression.request_id == answer["request_id"]
+    assert (impression.entity, impression.version, impression.layout) == ("u1", "1.5", "abc")
+    assert keys.tolist() == [4, 3]
+    np.testing.assert_array_equal(inputs.dense, [[1.0], [0.0]])
+    np.testing.assert_array_equal(inputs.ids, [[4], [3]])
+
+
+def test_nothing_is_logged_when_nothing_is_shown(replica: ReplicaUnderTest) -> None:
+    score(replica, show=0)
+    assert all(replica.log.end("shop.impressions", partition) == 0 for partition in range(4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"user": 5}, "user"),
+        ({"user": ""}, "user"),
+        ({"candidates": []}, "candidates"),
+        ({"candidates": candidates(*range(1001))}, "candidates"),
+        ({"candidates": [{"item_id": "x", "note": "n", "price": 1}]}, "candidates[0].item_id"),
+        ({"candidates": [{"item_id": 1, "price": 1}]}, "candidates[0]"),
+        ({"candidates": [{"item_id": 2**64, "note": "", "price": 1}]}, "candidates[0].item_id"),
+        ({"candidates": [*candidates(1), 7]}, "candidates[1]"),
+        ({"candidats": []}, "body"),
+        ({"show": -1}, "show"),
+        ({"min_version": "seven"}, "min_version"),
+    ],
+)
+def test_wrong_input_is_a_4xx_that_names_the_field(
+    replica: ReplicaUnderTest, changes: dict[str, Any], field: str
+) -> None:
+    answer = score(replica, **changes)
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert error["field"] == field
+    assert error["reason"]
+
+
+def test_an_unknown_field_is_answered_with_those_that_are_known(replica: ReplicaUnderTest) -> None:
+    reason = score(replica, entity="u1").json()["error"]["reason"]
+    assert reason == (
+        "Object contains unknown field `entity`. "
+        "It takes: `user`, `candidates`, `show`, `min_version`, `max_model_age_ms`"
+    )
+    (candidate,) = candidates(1)
+    reason = score(replica, candidates=[{**candidate, "prize": 2}]).json()["error"]["reason"]
+    assert reason.endswith("field `prize`. It takes: `item_id`, `note`, `price`")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"user":"\xff"}'])
+def test_a_body_that_is_no_json_is_a_400(replica: ReplicaUnderTest, body: bytes) -> None:
+    answer = post(replica, "/v1/score", content=body)
+    assert answer.status_code in (400, 422)
+    assert answer.json()["error"]["field"] == "body"
+
+
+def test_a_body_beyond_the_bound_is_a_413() -> None:
+    small = ReplicaUnderTest(Limits(body_bytes=100))
+    answer = post(small, "/v1/score", content=b" " * 101)
+    assert answer.status_code == 413
+
+
+def test_too_many_requests_at_once_are_shed_with_retry_after() -> None:
+    answer = score(ReplicaUnderTest(Limits(requests=0)))
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_a_version_that_does_not_come_in_time_is_a_409(replica: ReplicaUnderTest) -> None:
+    answer = score(replica, min_version="1.6")
+    assert answer.status_code == 409
+    assert answer.json()["error"]["field"] == "min_version"
+    assert score(replica, min_version="1.5").status_code == 200
+
+
+def test_weights_older_than_allowed_are_a_409(replica: ReplicaUnderTest) -> None:
+    answer = score(replica, max_model_age_ms=39)
+    assert answer.status_code == 409
+    assert answer.json()["error"]["field"] == "max_model_age_ms"
+    assert score(replica, max_model_age_ms=40).status_code == 200
+
+
+def test_events_go_into_the_topic_and_the_answer_tells_where(replica: ReplicaUnderTest) -> None:
+    answer = post(replica, "/v1/events", json=[{"user_id": "a"}, {"user_id": "a"}])
+    assert answer.json()["accepted"] == 2
+    first, second = answer.json()["positions"]
+    assert second == {"partition": first["partition"], "offset": first["offset"] + 1}
+    assert replica.log.end("behaviour", first["partition"]) == 2
+
+
+def test_one_event_needs_no_list(replica: ReplicaUnderTest) -> None:
+    assert post(replica, "/v1/events", json={"user_id": "a"}).json()["accepted"] == 1
+
+
+def test_of_a_list_with_a_wrong_event_none_is_written(replica: ReplicaUnderTest) -> None:
+    answer = post(replica, "/v1/events", json=[{"user_id": "a"}, {"user_id": 5}])
+    assert answer.status_code == 422
+    assert answer.json()["error"]["field"] == "events[1].user_id"
+    assert all(replica.log.end("behaviour", partition) == 0 for partition in range(4))
+
+
+def test_features_are_shown_for_people(replica: ReplicaUnderTest) -> None:
+    replica.store.kept[b"row:u1"] = b"4"
+    answer = get(replica, "/v1/features/user/u1").json()
+    assert answer["features"] == {"favourite": 4}
+    assert answer["source"] == "online"
+
+
+def test_an_entity_that_there_is_not_is_a_404(replica: ReplicaUnderTest) -> None:
+    assert get(replica, "/v1/features/item/1").status_code == 404
+
+
+def test_the_model_tells_version_age_and_contents(replica: ReplicaUnderTest) -> None:
+    answer = get(replica, "/v1/model").json()
+    assert answer["version"] == "1.5"
+    assert answer["age_ms"] == 40
+    assert answer["applied"] == {"0": [12, 3]}
+
+
+def test_ready_only_with_weights_and_a_store_that_answers(replica: ReplicaUnderTest) -> None:
+    assert get(replica, "/readyz").status_code == 200
+    replica.model.version = None
+    replica.store.away = True
+    answer = get(replica, "/readyz")
+    assert answer.status_code == 503
+    assert set(answer.json()["missing"]) == {"model", "online_store"}
+
+
+def test_metrics_count_requests_by_status_and_hold_what_was_posted(
+    replica: ReplicaUnderTest,
+) -> None:
+    async def story(client: httpx.AsyncClient) -> str:
+        await replica.parts.status_registry.post("shard-0", {"events_per_s": 12.5, "lag": {"0": 4}})
+        await client.post("/v1/score", json={"user": "u", "candidates": candidates(1)})
+        await client.post("/v1/score", content=b"no")
+        return (await client.get("/metrics")).text
+
+    text = talk(replica, story)
+    assert 'freshrank_requests_total{route="/v1/score",status="200"} 1.0' in text
+    assert 'freshrank_requests_total{route="/v1/score",status="400"} 1.0' in text
+    assert 'freshrank_part_events_per_s{part="shard-0"} 12.5' in text
+    assert "freshrank_part_lag" not in text
+
+
+def test_the_document_describes_the_routes_and_the_candidates(replica: ReplicaUnderTest) -> None:
+    document = get(replica, "/openapi.json").json()
+    assert {"/v1/score", "/v1/events", "/v1/model"} <= set(document["paths"])
+    candidate = document["components"]["schemas"]["Candidate"]
+    assert set(candidate["properties"]) == {"item_id", "note", "price"}
+
+
+def test_the_page_comes_with_the_policy_that_fits_it(replica: ReplicaUnderTest) -> None:
+    answer = get(replica, "/")
+    assert answer.headers["content-security-policy"] == page().policy
+    assert answer.text == page().html

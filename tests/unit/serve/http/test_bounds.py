@@ -1,0 +1,153 @@
+"""What is too much, too slow or nowhere is refused, and says so in the one form of all errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from fake_clock import settle
+from http_calls import candidates, get, post, score, talk
+from serving import FakeServed, ReplicaUnderTest
+
+from freshrank.actors.errors import BadRecord, Unavailable
+from freshrank.actors.messages import Inputs
+from freshrank.serve.api.requests import Limits
+
+
+def test_an_unknown_path_is_a_404_in_the_form_of_all_errors(replica: ReplicaUnderTest) -> None:
+    answer = get(replica, "/v1/scores")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["field"] == "path"
+
+
+def test_a_wrong_method_is_a_405_that_names_the_right_one(replica: ReplicaUnderTest) -> None:
+    answer = get(replica, "/v1/score")
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["allow"]
+    assert answer.json()["error"]["field"] == "method"
+
+
+def test_headers_beyond_the_bound_are_a_431(replica: ReplicaUnderTest) -> None:
+    headers = {"x-much": "x" * Limits().header_bytes}
+    answer = post(replica, "/v1/score", json={}, headers=headers)
+    assert answer.status_code == 431
+    assert answer.json()["error"]["field"] == "headers"
+
+
+def test_a_body_that_does_not_come_is_a_408(
+    replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freshrank.serve.http.routes.BODY_DEADLINE_S", 0.01)
+
+    async def trickle() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    assert post(replica, "/v1/score", content=trickle()).status_code == 408
+
+
+def test_what_watches_the_replica_is_answered_when_requests_are_shed() -> None:
+    full = ReplicaUnderTest(Limits(requests=0))
+    assert score(full).status_code == 503
+    for path in ("/healthz", "/readyz", "/metrics", "/v1/status"):
+        assert get(full, path).status_code == 200, path
+
+
+def test_a_place_is_free_again_after_an_error() -> None:
+    one = ReplicaUnderTest(Limits(requests=1))
+
+    async def story(client: httpx.AsyncClient) -> list[int]:
+        bodies = [{}, {"user": "u", "candidates": candidates(1)}]
+        return [(await client.post("/v1/score", json=body)).status_code for body in bodies]
+
+    assert talk(one, story) == [422, 200]
+
+
+class BrokenServed(FakeServed):
+    def inputs(self, *arguments: Any) -> Inputs:
+        raise ZeroDivisionError
+
+
+def test_a_fault_of_ours_is_a_500_in_the_form_of_all_errors() -> None:
+    replica = ReplicaUnderTest(served=BrokenServed())
+
+    async def told() -> httpx.Response:
+        async with replica.client(raises=False) as client:
+            body = {"user": "u", "candidates": candidates(1)}
+            return await client.post("/v1/score", json=body)
+
+    answer = asyncio.run(told())
+    assert answer.status_code == 500
+    assert answer.json()["error"] == {"field": "server", "reason": "unexpected ZeroDivisionError"}
+
+
+def test_an_event_that_cannot_be_written_is_a_503(
+    replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(topic: str, key: bytes, value: bytes) -> tuple[int, int]:
+        raise Unavailable("kafka", "no leader")
+
+    monkeypatch.setattr(replica.sink, "send", refuse)
+    answer = post(replica, "/v1/events", json={"user_id": "a"})
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["error"] == {"field": "kafka", "reason": "no leader"}
+
+
+def test_an_event_that_is_too_large_for_its_topic_is_told_so_not_to_come_again(
+    replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(topic: str, key: bytes, value: bytes) -> None:
+        raise BadRecord("17 bytes are more than topic 'events' takes")
+
+    monkeypatch.setattr(replica.sink, "send", refuse)
+    answer = post(replica, "/v1/events", json={"user_id": "a"})
+    assert answer.status_code == 413
+    assert "retry-after" not in answer.headers
+    told = {"field": "events", "reason": "17 bytes are more than topic 'events' takes"}
+    assert answer.json()["error"] == told
+
+
+def test_a_score_is_given_when_its_impression_cannot_be_logged(
+    replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(topic: str, key: bytes, value: bytes) -> None:
+        raise Unavailable("kafka", "queue full")
+
+    monkeypatch.setattr(replica.sink, "send_nowait", refuse)
+
+    async def story(client: httpx.AsyncClient) -> tuple[int, str]:
+        body = {"user": "u", "candidates": candidates(1)}
+        status = (await client.post("/v1/score", json=body)).status_code
+        await settle()  # what was shown is logged after the answer
+        return status, (await client.get("/metrics")).text
+
+    status, text = talk(replica, story)
+    assert status == 200
+    assert 'freshrank_impressions_total{outcome="lost"} 1.0' in text
+
+
+def whole(items: Sequence[float]) -> list[dict[str, Any]]:
+    return [{"item_id": item, "note": "n", "price": 2} for item in items]
+
+
+def test_a_whole_float_is_an_integer_as_in_json(replica: ReplicaUnderTest) -> None:
+    replica.store.kept[b"row:u1"] = b"4"
+    answer = score(replica, candidates=whole([3.0, 4.0]), show=1.0)
+    assert answer.json()["ranking"] == [1, 0]
+
+
+def test_a_broken_float_is_no_integer(replica: ReplicaUnderTest) -> None:
+    answer = score(replica, candidates=whole([3.0, 4.5]))
+    assert answer.status_code == 422
+    assert answer.json()["error"]["field"] == "candidates[1].item_id"
+
+
+def test_an_event_with_whole_floats_is_written_with_integers(replica: ReplicaUnderTest) -> None:
+    answer = post(replica, "/v1/events", json=[{"user_id": "a", "ts": 5.0}])
+    (place,) = answer.json()["positions"]
+    (value,) = replica.log.read("behaviour", place["partition"], 0, 10).values
+    assert value == b'{"user_id":"a","ts":5}'

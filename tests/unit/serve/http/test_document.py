@@ -1,0 +1,159 @@
+"""The OpenAPI document tells the truth: whatever is sent, the answer is one that it describes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from serving import ReplicaUnderTest
+
+from freshrank.actors.protocols import JsonValue
+from freshrank.serve.api import responses as answers
+from freshrank.serve.http.openapi import document
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=8,
+)
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=256)
+CANDIDATE = st.builds(
+    lambda item, note, price: {"item_id": item, "note": note, "price": price},
+    st.integers(-(2**63), 2**63 - 1),
+    TEXT,
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@st.composite
+def valid_requests(draw: st.DrawFn) -> dict[str, Any]:
+    optional = {
+        "show": st.none() | st.integers(0, 1_000),
+        "min_version": st.none() | st.from_regex(r"\A[0-9]{1,3}\.[0-9]{1,3}\Z"),
+        "max_model_age_ms": st.none() | st.integers(0, 100),
+    }
+    chosen = draw(st.sets(st.sampled_from(sorted(optional))))
+    body = {"user": draw(TEXT), "candidates": draw(st.lists(CANDIDATE, min_size=1, max_size=4))}
+    return body | {name: draw(optional[name]) for name in sorted(chosen)}
+
+
+TYPES: dict[str, Any] = {
+    "score": answers.ScoreAnswer,
+    "events": answers.EventsAnswer,
+    "features": answers.FeaturesAnswer,
+    "model": answers.ModelAnswer,
+    "pipeline": answers.PipelineAnswer,
+    "status": dict[str, dict[str, Any]],
+    "health": answers.HealthAnswer,
+    "ready": answers.ReadyAnswer,
+}
+
+
+def ask(method: str, path: str, content: bytes | None = None) -> httpx.Response:
+    async def told() -> httpx.Response:
+        async with ReplicaUnderTest().client() as client:
+            return await client.request(method, path, content=content)
+
+    return asyncio.run(told())
+
+
+def described(method: str, path: str, answer: httpx.Response) -> Any:
+    """Check `answer` against the document; give it as the type that it was made from."""
+    operation = document(ReplicaUnderTest().service)["paths"][path][method.lower()]
+    status = str(answer.status_code)
+    assert status in operation["responses"]
+    kind = TYPES[operation["operationId"]] if status == "200" else answers.ErrorAnswer
+    return msgspec.json.decode(answer.content, type=kind)
+
+
+@settings(deadline=None, max_examples=60)
+@given(valid_requests())
+def test_what_the_document_allows_is_scored_or_waits_in_vain(body: dict[str, Any]) -> None:
+    answer = ask("POST", "/v1/score", json.dumps(body).encode())
+    assert answer.status_code in (200, 409)
+    found = described("POST", "/v1/score", answer)
+    if answer.status_code == 200:
+        count = len(body["candidates"])
+        assert len(found.scores) == count
+        assert sorted(found.ranking) == list(range(count))
+        best_first = [found.scores[index] for index in found.ranking]
+        assert best_first == sorted(best_first, reverse=True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(["/v1/score", "/v1/events"]), JSON)
+def test_no_json_is_answered_by_anything_undescribed(path: str, body: Any) -> None:
+    answer = ask("POST", path, json.dumps(body).encode())
+    assert answer.status_code < 500
+    described("POST", path, answer)
+
+
+@settings(deadline=None, max_examples=60)
+@given(valid_requests(), st.data())
+def test_a_valid_request_with_one_value_replaced_is_never_our_fault(
+    body: dict[str, Any], data: st.DataObject
+) -> None:
+    place = data.draw(st.sampled_from(sorted(body)))
+    answer = ask("POST", "/v1/score", json.dumps(body | {place: data.draw(JSON)}).encode())
+    assert answer.status_code < 500
+    described("POST", "/v1/score", answer)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from(["/v1/score", "/v1/events"]), st.binary(max_size=60))
+def test_no_bytes_are_answered_by_anything_undescribed(path: str, body: bytes) -> None:
+    answer = ask("POST", path, body)
+    assert answer.status_code < 500
+    described("POST", path, answer)
+
+
+@pytest.mark.parametrize("path", ["/v1/model", "/v1/pipeline", "/v1/status", "/healthz", "/readyz"])
+def test_what_is_read_is_of_the_type_that_is_described(path: str) -> None:
+    answer = ask("GET", path)
+    assert answer.status_code == 200
+    described("GET", path, answer)
+
+
+@pytest.mark.parametrize("key", ["u1", "a/b", "ü", "%", "a%2Fb", "  ", "x" * 256])
+def test_features_of_any_id_that_the_document_allows_are_given(key: str) -> None:
+    quoted = httpx.URL("http://r").copy_with(path=f"/v1/features/user/{key}").raw_path.decode()
+    answer = ask("GET", quoted)
+    assert answer.status_code == 200
+    described("GET", "/v1/features/{entity}/{id}", answer)
+
+
+def test_an_id_that_is_too_long_is_refused_by_name() -> None:
+    answer = ask("GET", "/v1/features/user/" + "x" * 257)
+    assert answer.status_code == 422
+    assert described("GET", "/v1/features/{entity}/{id}", answer).error.field == "id"
+
+
+def test_what_an_event_refers_to_is_found_in_the_document() -> None:
+    place: JsonValue = {"type": "object", "properties": {"city": {"type": "string"}}}
+    schema: dict[str, JsonValue] = {
+        "properties": {"where": {"$ref": "#/$defs/Place"}},
+        "$defs": {"Place": place},
+    }
+    whole = document(ReplicaUnderTest(event_schema=schema).service)
+    body = whole["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
+    one, _ = body["schema"]["anyOf"]
+    assert one == {"properties": {"where": {"$ref": "#/components/schemas/Place"}}}
+    assert whole["components"]["schemas"]["Place"] == place
+
+
+def test_every_route_is_described_and_every_described_path_is_a_route() -> None:
+    paths = document(ReplicaUnderTest().service)["paths"]
+    for path, operations in paths.items():
+        known = path.replace("{entity}", "user").replace("{id}", "u1")
+        for method in operations:
+            assert ask(method.upper(), known).status_code not in (404, 405), (method, path)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from freshrank.serve.http.fast_path import REPLICA_HANDLERS, Handlers, Shortcut, middlewares
+
+
+async def slow(request: Request) -> Response:
+    return PlainTextResponse("slow")
+
+
+async def fast(request: Request) -> Response:
+    return PlainTextResponse("fast " + (await request.body()).decode())
+
+
+def answer(handlers: Handlers, method: str, path: str) -> str:
+    routes = [Route("/hot", slow, methods=["GET", "POST"]), Route("/cold", slow)]
+    app = Shortcut(Starlette(routes=routes), handlers)
+    transport = httpx.ASGITransport(app)
+
+    async def told() -> str:
+        async with httpx.AsyncClient(transport=transport, base_url="http://replica") as client:
+            return (await client.request(method, path, content=b"body")).text
+
+    return asyncio.run(told())
+
+
+def test_what_a_handler_is_known_for_never_meets_the_router() -> None:
+    assert answer({("POST", "/hot"): fast}, "POST", "/hot") == "fast body"
+
+
+def test_everything_else_is_passed_on() -> None:
+    assert answer({("POST", "/hot"): fast}, "GET", "/hot") == "slow"
+    assert answer({("POST", "/hot"): fast}, "GET", "/cold") == "slow"
+    assert answer({}, "POST", "/hot") == "slow"
+
+
+def test_serve_is_given_the_way_to_the_replica_of_its_process() -> None:
+    (one,) = middlewares()
+    made: object = one.cls
+    assert made is Shortcut
+    assert one.kwargs["handlers"] is REPLICA_HANDLERS

@@ -1,0 +1,122 @@
+"""Reads are batched, and go on without the store."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from fake_clock import FakeClock, settle
+
+from freshrank.actors.errors import Unavailable
+from freshrank.feature_actors.connectors.in_memory.stores import MemoryStore
+from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow
+
+
+class Store(MemoryStore):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[bytes]] = []
+        self.away = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        self.batches.append(list(keys))
+        await self.gate.wait()
+        if self.away:
+            raise Unavailable("redis", "gone")
+        return [b"row of " + key for key in keys]
+
+
+def test_reads_of_the_same_time_share_one_batch_and_one_key_is_read_once() -> None:
+    async def story() -> None:
+        store = Store()
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
+        rows = await asyncio.gather(*(reader.read(key) for key in (b"a", b"b", b"a")))
+        assert store.batches == [[b"a", b"b"]]
+        assert [row.row for row in rows] == [b"row of a", b"row of b", b"row of a"]
+
+    asyncio.run(story())
+
+
+def test_requests_gather_while_a_batch_is_on_its_way() -> None:
+    async def story() -> None:
+        store = Store()
+        store.gate.clear()
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
+        reads = [asyncio.ensure_future(reader.read(b"a"))]
+        await settle()
+        reads += [asyncio.ensure_future(reader.read(key)) for key in (b"b", b"c")]
+        await settle()
+        assert store.batches == [[b"a"]]
+        store.gate.set()
+        await asyncio.gather(*reads)
+        assert store.batches == [[b"a"], [b"b", b"c"]]
+
+    asyncio.run(story())
+
+
+def test_a_request_that_goes_away_takes_nothing_from_the_others() -> None:
+    async def story() -> None:
+        store = Store()
+        store.gate.clear()
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
+        leaving, staying = (asyncio.ensure_future(reader.read(b"a")) for _ in range(2))
+        await settle()
+        leaving.cancel()
+        await settle()
+        store.gate.set()
+        assert (await staying).row == b"row of a"
+
+    asyncio.run(story())
+
+
+def test_one_late_answer_costs_the_next_request_nothing() -> None:
+    async def story() -> None:
+        store, clock = Store(), FakeClock()
+        reader = FeatureReader(store, clock, timeout_s=1.0)
+        await reader.read(b"a")
+        store.away = True
+        assert await reader.read(b"a") == StoredRow(b"row of a", "last_known")
+        assert reader.error == "redis: gone"
+        store.away = False
+        assert (await reader.read(b"b")).source == "online"
+        assert reader.error is None
+
+    asyncio.run(story())
+
+
+def test_after_failures_in_a_row_the_store_is_left_alone_for_longer_and_longer() -> None:
+    async def story() -> list[float]:
+        store, clock = Store(), FakeClock()
+        reader = FeatureReader(store, clock, timeout_s=1.0)
+        store.away, asked = True, []
+        for _ in range(400):
+            before = len(store.batches)
+            assert await reader.read(b"a") == StoredRow(None, "default")
+            if len(store.batches) > before:
+                asked.append(clock.now)
+            clock.now += 0.01
+        return [round(later - at, 2) for at, later in itertools.pairwise(asked)]
+
+    pauses = asyncio.run(story())
+    # To a step of the clock.
+    assert pauses[:5] == pytest.approx([0.01, 0.05, 0.1, 0.2, 0.4], abs=0.011)
+    assert pauses[5:] == pytest.approx([0.5] * len(pauses[5:]), abs=0.011)
+
+
+def test_no_more_rows_are_remembered_than_the_bound_allows() -> None:
+    async def story() -> None:
+        store = Store()
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, known_rows=2)
+        for key in (b"a", b"b", b"a", b"c"):
+            await reader.read(key)
+        store.away = True
+        sources = {key: (await reader.read(key)).source for key in (b"a", b"b", b"c")}
+        assert sources == {b"a": "last_known", b"b": "default", b"c": "last_known"}
+
+    asyncio.run(story())

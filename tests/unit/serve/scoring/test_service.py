@@ -1,0 +1,238 @@
+"""A replica over its life: it follows, posts its figures, waits within bounds, and leaves."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from fake_clock import FakeClock, settle
+from http_calls import candidates, get, talk
+from serving import FakeModel, ReplicaUnderTest
+
+from freshrank.actors.errors import RequestError, StaleParameters
+from freshrank.actors.messages import Version
+from freshrank.serve.scoring.model_readiness import wait_for_age, wait_for_version
+
+
+class AgeingModel(FakeModel):
+    """Each wait brings the next version, younger by `gain` ms, until `last`."""
+
+    def __init__(self, clock: FakeClock, gain: int, last: Version) -> None:
+        super().__init__()
+        self._clock, self._gain, self._last = clock, gain, last
+        self.age = 100
+
+    async def wait_for(self, version: Version, timeout_s: float) -> None:
+        assert self.version is not None and self.age is not None
+        if version > self._last:
+            self._clock.now += timeout_s
+            raise StaleParameters(f"{version} is wanted")
+        self.version, self.age = version, self.age - self._gain
+
+
+def test_a_wait_for_young_weights_ends_with_the_first_that_are_young_enough() -> None:
+    clock = FakeClock()
+    model = AgeingModel(clock, gain=30, last=Version(1, 99))
+    asyncio.run(wait_for_age(model, 50, 1.0, clock))
+    assert (model.version, model.age) == (Version(1, 7), 40)
+
+
+def test_a_wait_for_young_weights_is_bounded_and_names_its_field() -> None:
+    clock = FakeClock()
+    model = AgeingModel(clock, gain=10, last=Version(1, 6))
+    with pytest.raises(RequestError) as caught:
+        asyncio.run(wait_for_age(model, 50, 1.0, clock))
+    assert caught.value.field == "max_model_age_ms"
+    assert clock.now == 1.0
+
+
+def test_a_version_that_is_held_is_not_waited_for() -> None:
+    asyncio.run(wait_for_version(FakeModel(), Version(1, 5), 1.0))
+    with pytest.raises(StaleParameters):
+        asyncio.run(wait_for_version(FakeModel(), Version(1, 6), 1.0))
+
+
+class EndingModel(FakeModel):
+    async def run(self) -> None:
+        raise ValueError("a delta of another model")
+
+
+def test_a_replica_whose_following_ended_is_unhealthy_and_says_why() -> None:
+    replica = ReplicaUnderTest(model=EndingModel())
+
+    async def story() -> tuple[int, str]:
+        async with replica.client() as client:
+            await settle()
+            answer = await client.get("/healthz")
+            return answer.status_code, answer.json()["reason"]
+
+    status, reason = asyncio.run(story())
+    assert status == 503
+    assert "a delta of another model" in reason
+
+
+def test_a_replica_leaves_by_flushing_and_ends_its_tasks(replica: ReplicaUnderTest) -> None:
+    async def story() -> int:
+        async with replica.client():
+            assert not replica.closed
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(story()) == 1
+    assert replica.closed
+
+
+def test_replicas_post_their_figures_and_each_shows_those_of_the_others(
+    replica: ReplicaUnderTest,
+) -> None:
+    other = ReplicaUnderTest()
+    other.use_board_of(replica)
+
+    async def story() -> dict[str, dict[str, object]]:
+        async with replica.client() as client, other.client() as second:
+            for _ in range(3):
+                body = {"user": "u", "candidates": candidates(1)}
+                await client.post("/v1/score", json=body)
+            status: dict[str, dict[str, object]] = (await second.get("/v1/status")).json()
+            return status
+
+    status = asyncio.run(story())
+    assert status["replica"]["requests"] == 0
+    assert [part for part in status if part.startswith("replica-")] == [
+        f"replica-{replica.service.id}"
+    ]
+
+
+def test_the_status_counts_scores_and_their_time(replica: ReplicaUnderTest) -> None:
+    async def story() -> dict[str, object]:
+        async with replica.client() as client:
+            for body in ({"user": "u", "candidates": candidates(1)}, {}):
+                await client.post("/v1/score", json=body)
+            figures: dict[str, object] = (await client.get("/v1/status")).json()["replica"]
+            return figures
+
+    figures = asyncio.run(story())
+    assert figures["requests"] == 1
+    latency = figures["latency"]
+    assert isinstance(latency, dict) and latency["count"] == 1
+
+
+def test_figures_are_shown_without_the_board(
+    replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stuck() -> dict[str, dict[str, object]]:
+        raise TimeoutError
+
+    monkeypatch.setattr(replica.parts.status_registry, "collect", stuck)
+    status = get(replica, "/v1/status").json()
+    assert status["board"] == {"error": "no answer"}
+    assert "model" in status["replica"]
+
+
+def test_a_fault_of_the_store_that_nobody_foresaw_fails_its_requests_and_no_later_one(
+    replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        reader = replica.parts.store
+        with monkeypatch.context() as broken:
+            broken.setattr(replica.store, "read", None)
+            with pytest.raises(TypeError):
+                await reader.read(b"k")
+        assert (await reader.read(b"k")).source == "default"
+        assert reader.error is None
+
+    asyncio.run(story())
+
+
+def test_the_pipeline_is_described_for_callers(replica: ReplicaUnderTest) -> None:
+    told = talk(replica, lambda client: client.get("/v1/pipeline")).json()
+    assert told["entity"] == "user"
+    assert told["candidate"] == {"item_id": "int", "note": "str", "price": "float"}
+    assert told["bounds"]["candidates"] == 1_000
+
+
+def readiness(model: FakeModel) -> dict[str, str]:
+    return asyncio.run(ReplicaUnderTest(model=model).service.readiness())
+
+
+def test_a_new_replica_is_not_ready_before_its_weights_are_close_to_the_learners() -> None:
+    model = FakeModel()
+    replica = ReplicaUnderTest(model=model).service
+    model.lag = None
+    assert asyncio.run(replica.readiness()) == {"model": "no weights have arrived yet"}
+    model.lag = 1_001
+    missing = asyncio.run(replica.readiness())
+    assert missing == {"model": "1001 ms behind the learner, at most 1000 to begin with"}
+    model.lag = 1_000
+    assert asyncio.run(replica.readiness()) == {}
+    model.lag = 60_000
+    assert asyncio.run(replica.readiness()) == {}, "from there on the age of the weights tells"
+
+
+class Bell(FakeClock):
+    """A clock whose sleepers wake when it rings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rung = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._rung.wait()
+
+    async def ring(self, after_s: float) -> None:
+        self.now += after_s
+        rung, self._rung = self._rung, asyncio.Event()
+        rung.set()
+        await settle()
+
+
+def without_weights() -> FakeModel:
+    model = FakeModel()
+    model.version = None
+    return model
+
+
+def test_a_replica_is_not_started_before_weights_and_store_are_there() -> None:
+    async def story() -> int:
+        clock = Bell()
+        replica = ReplicaUnderTest(model=without_weights(), clock=clock, max_start_wait_ms=10_000)
+        replica.store.away = True
+        started = asyncio.Event()
+
+        async def first_request() -> int:
+            async with replica.client() as client:
+                started.set()
+                return (await client.get("/readyz")).status_code
+
+        asking = asyncio.create_task(first_request())
+        await settle()
+        await clock.ring(1.0)
+        replica.model.version = Version(1, 0)
+        await clock.ring(1.0)
+        assert not started.is_set()
+        replica.store.away = False
+        await clock.ring(1.0)
+        assert started.is_set()
+        return await asking
+
+    assert asyncio.run(story()) == 200
+
+
+def test_without_a_learner_a_replica_starts_after_a_while_all_the_same() -> None:
+    clock = FakeClock()
+    replica = ReplicaUnderTest(model=without_weights(), clock=clock, max_start_wait_ms=10_000)
+    asyncio.run(replica.service.until_ready())
+    assert 10.0 <= clock.now <= 10.1
+
+
+def test_a_replica_that_has_all_that_it_needs_starts_at_once() -> None:
+    clock = FakeClock()
+    asyncio.run(ReplicaUnderTest(clock=clock, max_start_wait_ms=10_000).service.until_ready())
+    assert clock.now == 0.0
+
+
+def test_a_replica_whose_weights_are_not_the_learners_is_not_ready() -> None:
+    model = FakeModel()
+    assert readiness(model) == {}
+    model.differs, model.error = True, "1.4 -> 1.5 does not give 00ff"
+    assert "not the learner's weights" in readiness(model)["model"]
+    assert "1.4 -> 1.5" in readiness(model)["model"]
