@@ -1,32 +1,65 @@
-"""The one way to compile a kernel, so that all of them share cache and options."""
+"""The one way to compile a kernel, so that all kernels share their options and their cache."""
 
+from __future__ import annotations
+
+import logging
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 
+from freshrank.actors.kernels.cache import cache_folder
+
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
+
+_FOLDER = cache_folder()
+if _FOLDER is None:
+    _log.warning(
+        "no folder for compiled kernels can be written to, so every process compiles them: "
+        "set NUMBA_CACHE_DIR to one that can"
+    )
+
+# No counting of references to arrays. It is atomic, and for small functions that are called with
+# arrays once an event it costs more than what they do. (An option that numba's types leave out.)
+_UNCOUNTED: dict[str, Any] = {"_nrt": False}
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile `function` to machine code on its first call, and cache it on disk.
 
-    The cache lies beside the source file, or in the user's cache directory where that is
-    read-only. The GIL is released while a kernel runs.
+    The cache is `freshrank.actors.kernels.cache.cache_folder`. The GIL is released while a kernel
+    runs.
     """
-    return cast(Callable[P, R], numba.njit(cache=True, nogil=True)(function))
-
-
-# An option of numba's that its own types leave out.
-_UNCOUNTED: dict[str, Any] = {"_nrt": False}
+    return _cached(function)
 
 
 def lean_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile as `kernel` does, for code that makes no array and calls only its like.
+    """Compile as `kernel` does, without reference counts.
 
-    Nothing counts references to arrays then. The counting is atomic, and for small functions that
-    are called with arrays once an event it costs more than what they do.
+    For code that makes no array and calls only lean kernels and subkernels.
     """
-    compiled = numba.njit(cache=True, nogil=True, **_UNCOUNTED)(function)
-    return cast(Callable[P, R], compiled)
+    return _cached(function, **_UNCOUNTED)
+
+
+def subkernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a part of lean kernels: it is cached as part of the kernels that call it.
+
+    It may be a closure over other subkernels, which numba cannot cache by itself: this is how one
+    loop is compiled for several operations.
+    """
+    return cast(Callable[P, R], numba.njit(nogil=True, **_UNCOUNTED)(function))
+
+
+def _cached(function: Callable[P, R], **options: Any) -> Callable[P, R]:
+    if _FOLDER is None:
+        return cast(Callable[P, R], numba.njit(nogil=True, **options)(function))
+    # Numba reads the setting while it wraps a function. Other packages' kernels keep their own.
+    config = vars(numba.config)  # numba's types leave the setting out
+    before, config["CACHE_DIR"] = config["CACHE_DIR"], str(_FOLDER)
+    try:
+        return cast(Callable[P, R], numba.njit(nogil=True, cache=True, **options)(function))
+    finally:
+        config["CACHE_DIR"] = before
