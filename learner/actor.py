@@ -16,12 +16,14 @@ from freshrank.actors.parameters.delta_log import DeltaLog
 from freshrank.actors.protocols import SnapshotStore, Status
 from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner
-from freshrank.learner.settings import Intervals, Reporters
+from freshrank.learner.reporters import Reporters
 
 T = TypeVar("T")
 
 # Seconds between two tries to write the first checkpoint of an epoch.
 _CLAIM_RETRY_S = 1.0
+# Seconds between two points of the curves: a change shows within a minute.
+_LOG_INTERVAL_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +48,7 @@ class LearnerActor:
         The core, fresh, and the time.
     store
         Where checkpoints are kept; None: the learner begins anew with each start.
-    duties
-        Intervals.
-    outlets
+    reporters
         Alerts and curves.
     offload
         How heavy work leaves the event loop.
@@ -60,14 +60,12 @@ class LearnerActor:
         clock: Clock,
         store: SnapshotStore | None = None,
         *,
-        duties: Intervals | None = None,
         reporters: Reporters | None = None,
         offload: Offload = asyncio.to_thread,
     ) -> None:
         self._learner = learner
         self._clock = clock
         self._store = store
-        self._duties = duties or Intervals()
         reporters = reporters or Reporters()
         self._alerts = reporters.alerts or Alerts("learner", clock)
         self._log = reporters.log
@@ -113,9 +111,9 @@ class LearnerActor:
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
         loops = [self._step_when_due()]
         if self._store is not None:
-            loops.append(self._every(self._duties.checkpoint_interval_s, self.save))
+            loops.append(self._every(self._learner.settings.checkpoint_interval_s, self.save))
         if self._log is not None:
-            loops.append(self._every(self._duties.log_interval_s, self._write_log))
+            loops.append(self._every(_LOG_INTERVAL_S, self._write_log))
         return loops
 
     async def ping(self) -> None:

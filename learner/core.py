@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,40 +19,17 @@ from freshrank.actors.messages import (
 )
 from freshrank.actors.protocols import Differentiator, JsonValue
 from freshrank.learner.evaluation.progressive import ProgressiveValidation
-from freshrank.learner.guard.bounds import Guard
 from freshrank.learner.guard.quarantine import Quarantine
 from freshrank.learner.guard.rollback import RollbackLog, Step, Verdict
 from freshrank.learner.metrics import LearnerFigures
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.parameters.gradient_sum import Accepted, Pending, staleness, total
-from freshrank.learner.parameters.training_state import EVICTED_SHARE, Changed, TrainingState
+from freshrank.learner.parameters.training_state import Changed, TrainingState
 from freshrank.learner.parameters.weights import ModelWeights
+from freshrank.learner.settings import LearnerSettings
 
 Differentiate = Callable[[Model, ModelWeights], Differentiator]
-
-
-@dataclass(frozen=True, slots=True)
-class StepSettings:
-    """When a step is taken and what bounds it."""
-
-    batch_examples: int = 256
-    """A step is due at this many examples ..."""
-    max_wait_ms: int = 50
-    """... or this long after the first of them."""
-    max_staleness_steps: int = 64
-    """A gradient of weights older than this is refused."""
-    max_rows: int = 2_000_000
-    """Beyond it the least recently updated rows are dropped. A row of a DeepFM with 8
-    dimensions and FTRL takes 108 bytes, and 24 for id, age and index."""
-
-    def __post_init__(self) -> None:
-        if self.batch_examples < 1 or self.max_rows < EVICTED_SHARE:
-            raise ConfigError(
-                "StepSettings",
-                "nothing could be learned",
-                f"Give batch_examples >= 1 and max_rows >= {EVICTED_SHARE}.",
-            )
 
 
 class Learner:
@@ -62,9 +38,10 @@ class Learner:
     Parameters
     ----------
     model, optimizer, settings
-        What learns, how, and how often.
-    guard
-        Refuses gradients and steps that would break the weights.
+        What learns, how, and how often; ``settings.guard`` bounds gradients, weights and loss.
+    label_delay_ms
+        How long after the positives come the negatives that were shown beside them, at most; 0
+        where both are known at once.
     differentiate
         Makes the differentiator for learners that are offered examples; None where the shards
         send gradients only.
@@ -74,15 +51,15 @@ class Learner:
         self,
         model: Model,
         optimizer: Optimizer,
-        settings: StepSettings,
+        settings: LearnerSettings,
         *,
-        guard: Guard | None = None,
+        label_delay_ms: int = 0,
         differentiate: Differentiate | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.settings = settings
-        self.watch = RollbackLog(guard or Guard())
+        self.watch = RollbackLog(settings.guard, label_delay_ms)
         self.trained = TrainingState(model, optimizer, settings.max_rows)
         self.differentiator = differentiate(model, self.weights) if differentiate else None
         self.accepted = Accepted()
@@ -160,7 +137,7 @@ class Learner:
             return None
         summed = total(pending.gradients)
         change, rows = self.trained.update(summed)
-        trouble = self.watch.guard.trouble_with_weights(self.weights.dense, rows)
+        trouble = self.watch.weights_error(self.weights.dense, rows)
         if trouble:
             self.trained.take_back(change)
             self._refuse(pending.taught, trouble, pending.examples)
@@ -238,7 +215,7 @@ class Learner:
         """Ask the guard; whatever it refuses is quarantined, at once or when going back."""
         if not len(gradient):
             return False
-        if trouble := self.watch.trouble_with(gradient):
+        if trouble := self.watch.gradient_error(gradient):
             self._refuse([gradient.offset_range], trouble, len(gradient))
             return False
         verdict = self.watch.judge(gradient)

@@ -1,36 +1,31 @@
-"""What a learner does beside learning, and where it tells of itself."""
+"""The learner's settings. Light to import: the command line reads them without NumPy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal
 
-from freshrank.actors.alerts import AlertSink
-from freshrank.actors.protocols import JsonValue
+from pydantic import Field
 
-
-class StatusLog(Protocol):
-    """Where curves go (`TensorBoardLog`)."""
-
-    def write(self, step: int, now_ms: int, status: Mapping[str, JsonValue]) -> None:
-        """Add the figures of one moment. Raises OSError; those are lost then, and no others."""
-        ...
+from freshrank.actors.settings import Section
+from freshrank.learner.guard.settings import GuardSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Reporters:
-    """Where a learner tells of itself, beside its status."""
+class LearnerSettings(Section):
+    """When the learner steps and writes checkpoints, and what bounds it."""
 
-    alerts: AlertSink | None = None
-    """None: to the log and the status alone."""
-    log: StatusLog | None = None
-    """Takes the curves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Intervals:
-    """What a learner does beside learning, and how often (seconds)."""
-
-    checkpoint_interval_s: float = 10.0
-    log_interval_s: float = 5.0
+    batch_examples: int = Field(default=256, ge=1)
+    """A step is due at this many examples..."""
+    max_wait_ms: int = Field(default=50, ge=1)
+    """... or this long after the first of them: keeps weights well below half a second old."""
+    max_staleness_steps: int = Field(default=64, ge=0)
+    """A gradient of older weights is refused and computed again by the shard."""
+    checkpoint_interval_s: float = Field(default=10.0, gt=0)
+    """Bounds the examples that shards keep for a restart of the learner."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: the learner computes the gradients with torch where there is a GPU; elsewhere the
+    shards do, with compiled kernels."""
+    max_rows: int = Field(default=2_000_000, ge=16)
+    """Rows of the keyed table; beyond it those updated least recently are evicted, a sixteenth at
+    once. About as many as there are entities by default. A row of a DeepFM with 8 dimensions and
+    FTRL takes 108 bytes, and 24 for id, age and index; with all other defaults that is 8 GB."""
+    guard: GuardSettings = GuardSettings()

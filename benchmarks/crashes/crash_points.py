@@ -29,7 +29,7 @@ from freshrank.learner import checkpoints
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
-from freshrank.learner.guard.bounds import GradientSizes, Guard
+from freshrank.learner.guard.bounds import GradientSizes
 from freshrank.learner.guard.rollback import RollbackLog
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.parameters.weights import ModelWeights
@@ -129,9 +129,9 @@ STEPS = (
     Step(Learner, "offer", "aggregate"),
     Step(Learner, "step", "learn"),
     Step(Adagrad, "update", "step"),
-    Step(GradientSizes, "trouble_with", "guard gradient"),
+    Step(GradientSizes, "error", "guard gradient"),
     Step(RollbackLog, "judge", "guard loss"),
-    Step(Guard, "trouble_with_weights", "guard weights"),
+    Step(RollbackLog, "weights_error", "guard weights"),
     Step(DeltaLog, "append", "publish"),
     Step(checkpoints, "restore", "restore"),
     Step(checkpoints, "take", "checkpoint"),

@@ -89,7 +89,7 @@ async def serve_bare(place: Place) -> None:
     """Uvicorn and Starlette, and no Ray."""
     pipeline, clock = shop_file().load(), SystemClock()
     core = assembly.learner(pipeline, place.settings.learner)
-    learner = assembly.learner_actor(core, place.settings.learner, clock, None)
+    learner = LearnerActor(core, clock)
     await learner.start()
     app = build_app(bare_service(place, pipeline, learner))
     config = uvicorn.Config(

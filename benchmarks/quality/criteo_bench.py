@@ -18,12 +18,13 @@ from freshrank.actors.messages import Examples, Floats, Inputs, OffsetRange
 from freshrank.benchmarks.quality.criteo_data import LAYOUT, Criteo, load
 from freshrank.benchmarks.registry import BenchOptions, needed_data
 from freshrank.benchmarks.report import Figure, median
-from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.core import Learner
 from freshrank.learner.evaluation.metrics import exact_auc, log_loss
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.parameters.weights import ModelWeights
+from freshrank.learner.settings import LearnerSettings
 
 # One step each, the system's default. Down to one row a step the log loss gains 0.0002.
 BATCH = 256
@@ -45,7 +46,7 @@ def one_pass(data: Criteo) -> Pass:
     """Learn all rows once, from nothing."""
     model = LogisticRegression(base_rate=BASE_RATE).bind(LAYOUT)
     optimizer = FTRL(alpha=0.05, beta=1.0, l1=1.0, l2=1.0)
-    learner = Learner(model, optimizer, StepSettings(batch_examples=BATCH))
+    learner = Learner(model, optimizer, LearnerSettings(batch_examples=BATCH))
     weights = ModelWeights(model)
     weights.apply(learner.snapshot(now_ms=0))
     differentiator = CompiledDifferentiator(model, weights)

@@ -34,6 +34,7 @@ from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRe
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.spec import Bounds
 from freshrank.feature_actors.shard.shard import Shard
+from freshrank.learner.actor import LearnerActor
 
 # Seconds between two looks at how far the shard is: a hundredth of what the whole takes.
 LOOK_S = 0.05
@@ -95,7 +96,7 @@ async def measure(place: Place, count: int) -> IngestResult:
     sink, store = KafkaSink(place.kafka), RedisStore(place.redis_url, f"fr:{place.name}")
     status_registry = RedisStatusRegistry(place.redis_url, f"fr:{place.name}")
     core = assembly.learner(pipeline, settings.learner)
-    learner = assembly.learner_actor(core, settings.learner, clock, None)
+    learner = LearnerActor(core, clock)
     snapshots = FileSnapshots(place.folder)
     parts = assembly.ShardParts(
         source=KafkaSource(place.kafka),

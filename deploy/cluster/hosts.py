@@ -29,7 +29,7 @@ from freshrank.feature_actors.shard.actor import FeatureShard
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.models.base import Model
 from freshrank.learner.parameters.weights import ModelWeights
-from freshrank.learner.settings import Reporters
+from freshrank.learner.reporters import Reporters
 from freshrank.learner.tensorboard_log import TensorBoardLog
 from freshrank.serve.scoring.service import ScoringService
 
@@ -92,9 +92,8 @@ class LearnerHost(Host[LearnerActor]):
     def _make(self) -> LearnerActor:
         cluster, settings = self._cluster, self._cluster.settings.learner
         core = assembly.learner(cluster.file.load(), settings, _on_gpu if self._on_gpu else None)
-        return assembly.learner_actor(
+        return LearnerActor(
             core,
-            settings,
             SystemClock(),
             FileSnapshots(cluster.state / LEARNER),
             reporters=Reporters(

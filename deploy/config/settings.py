@@ -13,8 +13,6 @@ from typing import Literal, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     FilePath,
     SecretStr,
@@ -22,21 +20,14 @@ from pydantic import (
 )
 
 from freshrank.actors.errors import ConfigError
+from freshrank.actors.settings import Section
 from freshrank.deploy.config.loader import read
 from freshrank.feature_actors.connectors.kafka.security import KafkaSecurity
+from freshrank.learner.settings import LearnerSettings
 
 # What is said in place of an address for a server that is started here.
 EMBEDDED = "embedded"
 STARTED_HERE = (EMBEDDED, "apache")
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys are errors, and nothing changes after reading."""
-
-    # What is wrong with a value is told, not the value: it may be, or hold, a secret.
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
 
 
 class WithPassword(Section):
@@ -151,41 +142,6 @@ class ShardSettings(Section):
     paused."""
     push_timeout_s: float = Field(default=5.0, gt=0)
     """After that a push counts as lost and is repeated."""
-
-
-class GuardSettings(Section):
-    """What the learner refuses to learn from, and when it goes back to its last good weights."""
-
-    max_weight: float = Field(default=100.0, gt=0)
-    """Logits live within 16: a weight of 100 has run away. The step is undone."""
-    max_gradient: float = Field(default=1e4, gt=0)
-    """Of the logit, its norm averaged over a span; that of a healthy model is some tens."""
-    gradient_factor: float = Field(default=100.0, gt=1)
-    """... and so many times what is typical of late: single examples differ by ten."""
-    loss_tolerance: float = Field(default=0.3, gt=0)
-    """A log loss worse by this share of what it was, beyond chance, is harm and no drift."""
-    most_trips: int = Field(default=50, ge=0)
-    """So many times in a row it goes back, a batch each; then the loss counts as normal."""
-
-
-class LearnerSettings(Section):
-    """The actor that steps the optimiser."""
-
-    batch_examples: int = Field(default=256, ge=1)
-    """A step is taken at this many examples..."""
-    max_wait_ms: int = Field(default=50, ge=1)
-    """... or this long after the first of them: keeps weights well below half a second old."""
-    max_staleness_steps: int = Field(default=64, ge=0)
-    """A gradient of older weights is refused and computed anew."""
-    checkpoint_interval_s: float = Field(default=10.0, gt=0)
-    """Bounds what the shards have to keep for a restart of the learner."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto``: the gradients are computed here with torch where there is a GPU, by the shards'
-    compiled kernels elsewhere."""
-    max_rows: int = Field(default=2_000_000, ge=16)
-    """Of the keyed table; beyond it the rows that were updated least recently are dropped. About
-    as many as there are entities by default; a DeepFM with FTRL, all other defaults, takes 8 GB."""
-    guard: GuardSettings = GuardSettings()
 
 
 class ServeSettings(Section):

@@ -6,7 +6,6 @@ Nothing here starts anything or knows where it runs: `local` calls it with parts
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ from freshrank.actors.protocols import (
     SnapshotStore,
     StatusRegistry,
 )
-from freshrank.deploy.config.settings import LearnerSettings, ServeSettings
+from freshrank.deploy.config.settings import ServeSettings
 from freshrank.deploy.config.settings import ShardSettings as ShardSection
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.partition.backpressure import Limits as ShardLimits
@@ -33,12 +32,10 @@ from freshrank.feature_actors.partition.spec import Bounds
 from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
 from freshrank.feature_actors.shard.shard import Shard
 from freshrank.feature_actors.streams.json_decoder import Codec, record_type
-from freshrank.learner.actor import LearnerActor, Offload
-from freshrank.learner.core import Differentiate, Learner, StepSettings
+from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
-from freshrank.learner.guard.bounds import Guard
 from freshrank.learner.parameters.weights import ModelWeights
-from freshrank.learner.settings import Intervals, Reporters
+from freshrank.learner.settings import LearnerSettings
 from freshrank.serve.api.requests import Limits
 from freshrank.serve.scoring.feature_reader import FeatureReader
 from freshrank.serve.scoring.service import ScoringService, ServiceParts, ServiceSettings
@@ -48,32 +45,15 @@ def learner(
     pipeline: Pipeline, settings: LearnerSettings, differentiate: Differentiate | None = None
 ) -> Learner:
     """The core of the learner; `differentiate` where it is to be sent examples."""
-    steps = StepSettings(
-        batch_examples=settings.batch_examples,
-        max_wait_ms=settings.max_wait_ms,
-        max_staleness_steps=settings.max_staleness_steps,
-        max_rows=settings.max_rows,
-    )
     # Negatives need another event of their partition to be known, and partitions differ.
     delay_ms = 2 * pipeline.joined.delay_ms if pipeline.joined else 0
-    guard = Guard(**settings.guard.model_dump(), label_delay_ms=delay_ms)
     return Learner(
-        pipeline.bound_model, pipeline.optimizer, steps, guard=guard, differentiate=differentiate
+        pipeline.bound_model,
+        pipeline.optimizer,
+        settings,
+        label_delay_ms=delay_ms,
+        differentiate=differentiate,
     )
-
-
-def learner_actor(
-    core: Learner,
-    settings: LearnerSettings,
-    clock: Clock,
-    store: SnapshotStore | None,
-    *,
-    reporters: Reporters | None = None,
-    offload: Offload = asyncio.to_thread,
-) -> LearnerActor:
-    """The learner with its loops."""
-    duties = Intervals(checkpoint_interval_s=settings.checkpoint_interval_s)
-    return LearnerActor(core, clock, store, duties=duties, reporters=reporters, offload=offload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,9 +66,7 @@ class LocalParts:
         """The core and the actor around it, not started."""
         core = assembly.learner(self.pipeline, self.settings.learner)
         world = self.world
-        actor = assembly.learner_actor(
-            core, self.settings.learner, world.clock, world.checkpoints, offload=inline
-        )
+        actor = LearnerActor(core, world.clock, world.checkpoints, offload=inline)
         return core, actor
 
     def shard(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 
-from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Gradient
+from freshrank.learner.guard.settings import GuardSettings
 
 # Gradients whose median is what is typical: it moves on once half of them are of a new kind, so
 # that a change for good is not refused for ever.
@@ -59,53 +58,17 @@ def _residuals(labels: Floats, scores: Floats) -> tuple[float, float]:
     return sizes, squares
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """The bounds.
+def weights_error(dense: Floats, rows: Floats, max_weight: float) -> str | None:
+    """Why the weights that a step gave must not be published; None when they may be.
 
-    Parameters
-    ----------
-    max_weight
-        Largest absolute weight. Logits live within ±16, so a weight of 100 means that something
-        has run away.
-    max_gradient
-        Largest norm of the logit's gradient, averaged over a span. With inputs on a logarithmic
-        scale, and weights within their bound, that of a healthy model is some tens.
-    gradient_factor
-        ... and the most by which it may exceed what is typical: single examples differ by ten.
-    loss_tolerance
-        By what share the log loss may be worse than before (see `LossDriftDetector`).
-    most_trips
-        So many times in a row the learner goes back; then the loss counts as the new normal.
-        A batch each, 13,000 examples in all: long enough for somebody to look.
-    label_delay_ms
-        So long after the positives come the negatives that were shown beside them, at most; 0 where
-        both are known at once.
+    >>> weights_error(np.zeros(1, np.float32), np.array([[2.5]], np.float32), max_weight=2.0)
+    'a row weight of 2.5 is beyond 2'
     """
-
-    max_weight: float = 100.0
-    max_gradient: float = 1e4
-    gradient_factor: float = 100.0
-    loss_tolerance: float = 0.3
-    most_trips: int = 50
-    label_delay_ms: int = 0
-
-    def __post_init__(self) -> None:
-        bounds = (self.max_weight, self.max_gradient, self.loss_tolerance, self.gradient_factor - 1)
-        if min(bounds) <= 0 or self.most_trips < 0:
-            raise ConfigError(
-                "Guard",
-                "nothing could be learned",
-                "Give bounds above 0, a factor above 1 and most_trips >= 0.",
-            )
-
-    def trouble_with_weights(self, dense: Floats, rows: Floats) -> str | None:
-        """Why weights that a step gave must not be published; None when they may."""
-        for name, values in (("dense weight", dense), ("row weight", rows)):
-            size = largest(values)
-            if size > self.max_weight:
-                return f"a {name} of {size:g} is beyond {self.max_weight:g}"
-        return None
+    for name, values in (("dense weight", dense), ("row weight", rows)):
+        size = largest(values)
+        if size > max_weight:
+            return f"a {name} of {size:g} is beyond {max_weight:g}"
+    return None
 
 
 class GradientSizes:
@@ -121,7 +84,7 @@ class GradientSizes:
     def __init__(self) -> None:
         self.typical: deque[float] = deque(maxlen=_REMEMBERED)
 
-    def trouble_with(self, gradient: Gradient, guard: Guard) -> str | None:
+    def error(self, gradient: Gradient, guard: GuardSettings) -> str | None:
         """Why `gradient` must not be learned from; None when it may."""
         dense, rows = _squares(gradient.dense), _squares(gradient.rows.ravel())
         residuals, squares = _residuals(gradient.labels, gradient.scores)
@@ -141,7 +104,7 @@ class GradientSizes:
             return f"a gradient of norm {size:g} per unit of error is beyond {bound:g}"
         return None
 
-    def _bound(self, guard: Guard) -> float:
+    def _bound(self, guard: GuardSettings) -> float:
         if len(self.typical) < _FEWEST:
             return guard.max_gradient
         median = sorted(self.typical)[len(self.typical) // 2]

@@ -90,7 +90,7 @@ class LossDriftDetector:
 
     def __init__(self, tolerance: float, label_delay_ms: int = 0) -> None:
         self._tolerance = tolerance
-        self._label_delay_ms = label_delay_ms
+        self.label_delay_ms = label_delay_ms
         self._reference: Doubles = np.zeros(4)
         self._excursion: Doubles = np.zeros(4)
         self._waiting: Doubles = np.zeros(4)
@@ -146,7 +146,7 @@ class LossDriftDetector:
         self._now_ms = max(self._now_ms, at_ms)
         if not self._run:
             self._run_since_ms = self._now_ms
-        overdue = self._now_ms - self._run_since_ms >= self._label_delay_ms
+        overdue = self._now_ms - self._run_since_ms >= self.label_delay_ms
         limit = NO_LIMIT if overdue else self._longest_run()
         sums, self._run, ended = _totals(labels, scores, self._run, limit)
         if overdue:

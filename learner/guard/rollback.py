@@ -10,10 +10,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from freshrank.actors.messages import Gradient, OffsetRange, Version
+from freshrank.actors.messages import Floats, Gradient, OffsetRange, Version
 from freshrank.actors.protocols import JsonValue
-from freshrank.learner.guard.bounds import GradientSizes, Guard
+from freshrank.learner.guard.bounds import GradientSizes, weights_error
 from freshrank.learner.guard.loss_drift import LossDriftDetector
+from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.parameters.training_state import Change, Rows
 
 # Examples scored by weights, or by later ones, before these count as proven: enough for
@@ -57,18 +58,22 @@ class RollbackLog:
     a rule some thousand examples' worth, at most those of one excursion of the test more.
     """
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: GuardSettings, label_delay_ms: int = 0) -> None:
         self.guard = guard
-        self.loss = LossDriftDetector(guard.loss_tolerance, guard.label_delay_ms)
+        self.loss = LossDriftDetector(guard.loss_tolerance, label_delay_ms)
         self._sizes = GradientSizes()
         self._steps: deque[Step] = deque()
         self._suspects: list[OffsetRange] = []
         self._trips = 0
         self._calm = 0
 
-    def trouble_with(self, gradient: Gradient) -> str | None:
+    def gradient_error(self, gradient: Gradient) -> str | None:
         """Why `gradient` must not be learned from, whatever the loss; None when it may."""
-        return self._sizes.trouble_with(gradient, self.guard)
+        return self._sizes.error(gradient, self.guard)
+
+    def weights_error(self, dense: Floats, rows: Floats) -> str | None:
+        """Why the weights that a step gave must not be published; None when they may be."""
+        return weights_error(dense, rows, self.guard.max_weight)
 
     def judge(self, gradient: Gradient) -> Verdict:
         """Judge the weights by how they scored the examples of `gradient`."""

@@ -11,12 +11,13 @@ from learning import MODELS, examples, random_weights
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Examples, Inputs
-from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.gradients.torch_autograd import TorchDifferentiator
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.parameters.weights import ModelWeights
+from freshrank.learner.settings import LearnerSettings
 
 every = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
@@ -61,7 +62,7 @@ def test_torch_asks_for_weights_before_it_differentiates_too(model: Model) -> No
 @every
 def test_a_learner_learns_the_same_by_either(model: Model) -> None:
     learners = [
-        Learner(model, Adagrad(0.05), StepSettings(), differentiate=differentiate)
+        Learner(model, Adagrad(0.05), LearnerSettings(), differentiate=differentiate)
         for differentiate in (CompiledDifferentiator, partial(TorchDifferentiator, device="cpu"))
     ]
     for number in range(20):

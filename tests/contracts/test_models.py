@@ -10,7 +10,7 @@ from learning import LAYOUT, MODELS, examples, inputs, random_weights
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Delta, Examples, InputLayout, Inputs, OffsetRange, Version
-from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.core import Learner
 from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.models.base import Model
@@ -21,6 +21,7 @@ from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.weights import ModelWeights
+from freshrank.learner.settings import LearnerSettings
 
 every = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
@@ -178,7 +179,7 @@ def test_it_can_be_sent_to_another_process(model: Model) -> None:
 @pytest.mark.parametrize("optimizer", [SGD(0.02), Adagrad(0.2), FTRL(0.2)], ids=repr)
 @every
 def test_every_optimizer_teaches_it_what_can_be_learned(model: Model, optimizer: Optimizer) -> None:
-    learner = Learner(model, optimizer, StepSettings(), differentiate=CompiledDifferentiator)
+    learner = Learner(model, optimizer, LearnerSettings(), differentiate=CompiledDifferentiator)
     for number in range(60):
         learner.offer(examples(model.layout, 64, begin=64 * number, seed=number), 0.0)
         learner.step(0, 0.0)

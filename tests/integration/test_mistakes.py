@@ -17,7 +17,6 @@ from freshrank.actors.errors import PartFailed, Unavailable
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy import cli, topology
 from freshrank.deploy.commands import run_options as commands
-from freshrank.deploy.config.settings import LearnerSettings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.processes import Child, ask, free_port
@@ -29,6 +28,7 @@ from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.spec import Bounds
 from freshrank.learner import checkpoints
+from freshrank.learner.settings import LearnerSettings
 
 PASSWORD = "hunter2-and-more"
 

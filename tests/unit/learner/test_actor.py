@@ -20,12 +20,13 @@ from freshrank.actors.parameters.follower import Follower
 from freshrank.actors.protocols import SnapshotStore, Status
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink
 from freshrank.learner.actor import LearnerActor, inline
-from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.weights import ModelWeights
-from freshrank.learner.settings import Intervals, Reporters
+from freshrank.learner.reporters import Reporters
+from freshrank.learner.settings import LearnerSettings
 
 MODEL = LogisticRegression().bind(NO_DENSE)
 
@@ -58,7 +59,8 @@ async def settle() -> None:
 
 
 def core(**settings: int) -> Learner:
-    return Learner(MODEL, SGD(0.1), StepSettings(**settings), differentiate=CompiledDifferentiator)
+    made = LearnerSettings.model_validate(settings)
+    return Learner(MODEL, SGD(0.1), made, differentiate=CompiledDifferentiator)
 
 
 def actor(
@@ -128,9 +130,7 @@ def test_a_follower_of_the_actor_holds_its_weights() -> None:
 def test_only_what_is_on_disk_is_called_durable() -> None:
     async def play() -> None:
         files = Files()
-        learner, clock = actor(
-            core(batch_examples=1), files, duties=Intervals(checkpoint_interval_s=10.0)
-        )
+        learner, clock = actor(core(batch_examples=1), files)
         await learner.start()
         assert len(files.payloads) == 1
         await settle()
@@ -388,7 +388,7 @@ class Watched(Learner):
 
 def test_heavy_work_leaves_the_event_loop() -> None:
     async def play() -> None:
-        learner_core = Watched(MODEL, SGD(0.1), StepSettings(batch_examples=1))
+        learner_core = Watched(MODEL, SGD(0.1), LearnerSettings(batch_examples=1))
         learner, _ = actor(learner_core, offload=asyncio.to_thread)
         await learner.start()
         await learner.push(gradient(0, 1))
@@ -418,7 +418,6 @@ def test_curves_are_written_now_and_then() -> None:
         learner, clock = actor(
             core(batch_examples=1),
             reporters=Reporters(log=curves),
-            duties=Intervals(log_interval_s=5.0),
         )
         await learner.start()
         await learner.push(gradient(0, 2))
@@ -437,7 +436,6 @@ def test_a_point_of_the_curves_that_a_full_disk_refuses_is_told_and_ends_nothing
         learner, clock = actor(
             core(),
             reporters=Reporters(log=curves),
-            duties=Intervals(log_interval_s=5.0),
         )
         await learner.start()
         curves.full = True
@@ -482,7 +480,7 @@ def test_what_the_guard_refuses_becomes_an_alert_and_learning_goes_on() -> None:
 
 def test_after_a_trip_the_restored_weights_are_published_before_the_push_is_answered() -> None:
     async def play() -> None:
-        learner_core = Learner(MODEL, SGD(0.1), StepSettings(batch_examples=100))
+        learner_core = Learner(MODEL, SGD(0.1), LearnerSettings(batch_examples=100))
         learner, clock = actor(learner_core)
         await learner.start()
         weights = ModelWeights(MODEL)

@@ -11,7 +11,7 @@ from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotEr
 from freshrank.actors.messages import Version
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.learner.checkpoints import NAME, fingerprint, restore, take
-from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.logistic_regression import LogisticRegression
@@ -19,12 +19,14 @@ from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
+from freshrank.learner.settings import LearnerSettings
 
 SMALL = LogisticRegression().bind(NO_DENSE)
 
 
 def new(model: Model, optimizer: Optimizer, **settings: int) -> Learner:
-    return Learner(model, optimizer, StepSettings(**settings), differentiate=CompiledDifferentiator)
+    made = LearnerSettings.model_validate(settings)
+    return Learner(model, optimizer, made, differentiate=CompiledDifferentiator)
 
 
 def packed(learner: Learner) -> bytes:

@@ -7,23 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from learning import NO_DENSE, examples, gradient
+from pydantic import ValidationError
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Delta, OffsetRange, Progress, Version
-from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
-from freshrank.learner.guard.bounds import Guard
+from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.weights import ModelWeights
+from freshrank.learner.settings import LearnerSettings
 
 MODEL = LogisticRegression().bind(NO_DENSE)
 
 
 def learner(optimizer: Optimizer | None = None, **settings: int) -> Learner:
-    return Learner(MODEL, optimizer or SGD(0.1), StepSettings(**settings), guard=Guard(5.0))
+    made = LearnerSettings.model_validate({**settings, "guard": {"max_weight": 5.0}})
+    return Learner(MODEL, optimizer or SGD(0.1), made)
 
 
 def step(one: Learner, now_ms: int = 5_000, monotonic: float = 0.0) -> Delta:
@@ -125,7 +128,7 @@ def test_a_step_that_runs_away_is_undone_to_the_last_bit() -> None:
     step(one)
     before, table_before = one.weights.checksum(), one.weights.table.rows.copy()
     dense_before = one.trained.dense_state.copy()
-    one.watch.guard = Guard(max_weight=1e-4)
+    one.watch.guard = GuardSettings(max_weight=1e-4)
     one.offer(gradient(2, 4, base=one.version, keys=(5, 7, 9)), 0.0)
     assert one.step(0, 0.0) is None
     assert one.version == Version(1, 1)
@@ -134,7 +137,7 @@ def test_a_step_that_runs_away_is_undone_to_the_last_bit() -> None:
     assert (one.trained.dense_state == dense_before).all()
     assert one.applied == {0: (4,)}
     assert one.quarantine.quarantined[0].offset_range == OffsetRange(0, (2,), (4,))
-    one.watch.guard = Guard()
+    one.watch.guard = GuardSettings()
     one.offer(gradient(4, 5, base=one.version, keys=(5,)), 0.0)
     assert step(one).base == Version(1, 1)
 
@@ -166,7 +169,7 @@ def test_a_step_with_more_ids_than_there_is_room_for_keeps_replicas_equal() -> N
 
 
 def test_examples_are_differentiated_at_the_present_weights() -> None:
-    one = Learner(MODEL, SGD(0.1), StepSettings(), differentiate=CompiledDifferentiator)
+    one = Learner(MODEL, SGD(0.1), LearnerSettings(), differentiate=CompiledDifferentiator)
     by_hand = learner()
     weights = ModelWeights(MODEL)
     weights.apply(by_hand.snapshot(0))
@@ -186,7 +189,7 @@ def test_examples_without_a_differentiator_are_a_mistake_of_the_wiring() -> None
 
 
 def test_the_frozen_copy_is_judged_on_the_same_examples_and_the_live_one_is_ahead() -> None:
-    one = Learner(MODEL, SGD(0.05), StepSettings(), differentiate=CompiledDifferentiator)
+    one = Learner(MODEL, SGD(0.05), LearnerSettings(), differentiate=CompiledDifferentiator)
     for number in range(20):
         if number == 1:
             one.freeze()
@@ -216,8 +219,10 @@ def test_what_the_status_counts() -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ConfigError, match="batch_examples >= 1"):
-        StepSettings(batch_examples=0)
+    with pytest.raises(ValidationError, match="batch_examples"):
+        LearnerSettings(batch_examples=0)
+    with pytest.raises(ValidationError, match="max_rows"):
+        LearnerSettings(max_rows=15)
 
 
 CHOICES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans()), max_size=40)
@@ -229,7 +234,7 @@ def test_each_example_is_applied_exactly_once_whatever_is_sent(
 ) -> None:
     """Spans come early, late and twice; the intercept of SGD counts what was learned."""
     one = learner(SGD(1.0))
-    one.watch.guard = Guard(max_weight=1e9)
+    one.watch.guard = GuardSettings(max_weight=1e9)
     for partition in range(3):
         one.offer(gradient(0, 1, partition=partition, value=1.0), 0.0)
     learned = 3

@@ -19,9 +19,10 @@ from freshrank.deploy.commands.state import state_app
 from freshrank.deploy.state.inspect import look
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.learner import checkpoints
-from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.core import Learner
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.sgd import SGD
+from freshrank.learner.settings import LearnerSettings
 
 # As a pipeline's, which fit into a column.
 MADE = replace(spec(), fingerprint="0123456789abcdef")
@@ -40,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
         snapshot = state.snapshot()
         snapshot.copy_rows(None)
         shards.save("partition-3", snapshot.pieces())
-    learner = Learner(LogisticRegression().bind(NO_DENSE), SGD(0.1), StepSettings())
+    learner = Learner(LogisticRegression().bind(NO_DENSE), SGD(0.1), LearnerSettings())
     learner.applied = learner.accepted.cuts = {3: (812, 40)}
     FileSnapshots(tmp_path / "learner").save("learner", checkpoints.take(learner).pieces())
     (tmp_path / "tensorboard").mkdir()

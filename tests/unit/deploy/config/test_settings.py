@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +6,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.wiring import assembly
-from freshrank.learner.guard.bounds import Guard
+from freshrank.learner.guard.settings import GuardSettings
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "recommend.py"
 
@@ -75,7 +74,6 @@ def test_the_guards_bounds_are_a_section_of_the_learners_and_reach_it() -> None:
     settings = Settings.load(None, {"FRESHRANK_LEARNER__GUARD__MAX_WEIGHT": "7"})
     pipeline = PipelineFile.read(EXAMPLE).load()
     assert pipeline.joined is not None
-    made = assembly.learner(pipeline, settings.learner).watch.guard
-    delay_ms = 2 * pipeline.joined.delay_ms
-    wanted = replace(Guard(), max_weight=7.0, label_delay_ms=delay_ms)
-    assert made == wanted, "the defaults are those of the guard itself"
+    made = assembly.learner(pipeline, settings.learner)
+    assert made.watch.guard == GuardSettings(max_weight=7.0)
+    assert made.watch.loss.label_delay_ms == 2 * pipeline.joined.delay_ms

@@ -12,10 +12,10 @@ from learning import NO_DENSE, Files, examples
 from freshrank.actors.alerts import AlertKind
 from freshrank.actors.messages import Delta, Examples, Version
 from freshrank.learner import checkpoints
-from freshrank.learner.core import Learner, StepSettings
+from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
-from freshrank.learner.guard.bounds import Guard
 from freshrank.learner.guard.rollback import PROOF
+from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
@@ -23,6 +23,7 @@ from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.weights import ModelWeights
+from freshrank.learner.settings import LearnerSettings
 
 MODEL = LogisticRegression().bind(NO_DENSE)
 BATCH = 100
@@ -40,10 +41,11 @@ def as_it_is(work: Examples) -> Examples:
 class Run:
     """A learner that is fed span after span, and a replica that follows it."""
 
-    def __init__(self, optimizer: Optimizer | None = None, guard: Guard | None = None) -> None:
-        self.learner = Learner(
-            MODEL, optimizer or FTRL(0.5), StepSettings(max_rows=64), guard=guard
-        )
+    def __init__(
+        self, optimizer: Optimizer | None = None, guard: GuardSettings | None = None
+    ) -> None:
+        settings = LearnerSettings(max_rows=64, guard=guard or GuardSettings())
+        self.learner = Learner(MODEL, optimizer or FTRL(0.5), settings)
         self.replica = ModelWeights(MODEL)
         self.replica.apply(self.learner.snapshot(0))
         self.shard = CompiledDifferentiator(MODEL, self.replica)
@@ -201,7 +203,7 @@ def test_a_tenth_of_all_tastes_may_turn_at_once(optimizer: Optimizer) -> None:
 
 
 def test_a_new_world_is_accepted_after_so_many_trips_in_a_row() -> None:
-    run = Run(Adagrad(0.5), guard=Guard(most_trips=6))
+    run = Run(Adagrad(0.5), guard=GuardSettings(most_trips=6))
     run.feed(60)
     run.feed(100, flipped)
     assert run.trips == 6
@@ -214,7 +216,7 @@ def test_a_new_world_is_accepted_after_so_many_trips_in_a_row() -> None:
 
 
 def test_trips_with_a_calm_between_them_are_not_in_a_row() -> None:
-    run = Run(guard=Guard(most_trips=3))
+    run = Run(guard=GuardSettings(most_trips=3))
     run.feed(60)
     for _ in range(8):
         run.feed(1, flipped)
@@ -246,7 +248,7 @@ def test_a_learner_resumed_anywhere_trips_and_goes_back_as_the_first_would(
                 files = Files()
                 checkpoint = checkpoints.take(run.learner)
                 files.save("learner", checkpoint.pieces())
-                run.learner = Learner(MODEL, FTRL(0.5), StepSettings(max_rows=64))
+                run.learner = Learner(MODEL, FTRL(0.5), LearnerSettings(max_rows=64))
                 assert checkpoints.restore(run.learner, files).place
                 run.take(run.learner.snapshot(0))
             run.feed(1, flipped if 60 <= number < 64 else as_it_is)
@@ -264,7 +266,7 @@ def test_a_learner_resumed_anywhere_trips_and_goes_back_as_the_first_would(
 
 def test_a_deepfm_survives_a_poisoned_batch() -> None:
     model = DeepFM(embedding_dim=4, hidden=(8,)).bind(NO_DENSE)
-    learner = Learner(model, Adagrad(0.3), StepSettings(), differentiate=CompiledDifferentiator)
+    learner = Learner(model, Adagrad(0.3), LearnerSettings(), differentiate=CompiledDifferentiator)
     for number in range(120):
         work = examples(NO_DENSE, BATCH, begin=BATCH * number, seed=number)
         learner.offer(flipped(work) if 80 <= number < 84 else work, 0.0)

@@ -1,0 +1,28 @@
+"""Where a learner reports to, beside its status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from freshrank.actors.alerts import AlertSink
+from freshrank.actors.protocols import JsonValue
+
+
+class StatusLog(Protocol):
+    """Takes the learner's figures over time (`TensorBoardLog`)."""
+
+    def write(self, step: int, now_ms: int, status: Mapping[str, JsonValue]) -> None:
+        """Add the figures of one moment. Raises OSError: those figures are lost, no others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reporters:
+    """Where a learner reports to, beside its status."""
+
+    alerts: AlertSink | None = None
+    """None: alerts go to the process log and the status only."""
+    log: StatusLog | None = None
+    """None: no history of the figures is written."""
