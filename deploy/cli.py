@@ -7,7 +7,6 @@ import importlib.metadata
 import sys
 import tempfile
 import traceback
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -15,6 +14,8 @@ import typer
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, FreshrankError
+from freshrank.deploy.commands.options import Config, Json, Kafka, Port, Redis, Seconds
+from freshrank.deploy.commands.plugins import CommandGroup
 from freshrank.deploy.commands.state import state_app
 
 # Everything that a command needs beyond this is imported when it runs: --help and version
@@ -22,6 +23,7 @@ from freshrank.deploy.commands.state import state_app
 
 app = typer.Typer(
     name="freshrank",
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # a trace is for a report of a bug, and plain text there
@@ -35,60 +37,38 @@ Then copy `examples/recommend.py` and `freshrank run` your own.
 
 app.add_typer(state_app, name="state")
 
-Seconds = Annotated[
-    Optional[float],  # noqa: UP045 - typer reads the annotation at run time
-    typer.Option("--seconds", help="Stop after running for so long (else: Ctrl-C).", min=1),
-]
-Json = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--json", help="Write the summary to this file too."),
-]
-Config = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--config", help="Settings in TOML; FRESHRANK_* variables win over it."),
-]
+
+_RUN_HELP = """\
+Run a pipeline of your own until Ctrl-C; a second start goes on where the first stopped.
+
+Without a broker of yours: by default one in memory is started, which forgets all when it
+stops; with `--kafka apache` a real one, which keeps its topics in the state folder.
+
+    freshrank run shop.py --kafka broker:9092 --redis redis://cache:6379/0
+
+    freshrank run shop.py --kafka apache --port 8001
+
+    freshrank run shop.py --config shop.toml
+
+where `shop.toml` may say
+
+    [kafka]
+
+    bootstrap = "broker:9092"
+
+    [redis]
+
+    url = "redis://cache:6379/0"
+
+    [serve]
+
+    port = 8001
+
+An option wins over a variable (`FRESHRANK_KAFKA__BOOTSTRAP`), and that over the file.
+"""
 
 
-Kafka = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(help="`embedded` (in memory), `apache` (started here, kept) or `host:port`."),
-]
-Redis = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(help="`embedded` (started here) or `redis://host:port/db`."),
-]
-Port = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(help="Of the REST endpoint and its page; 0: any.", min=0, max=65_535),
-]
-
-
-@app.command()
-def demo(
-    seconds: Seconds = None,
-    json_file: Json = None,
-    kafka: Kafka = "embedded",
-    redis: Redis = "embedded",
-    port: Port = 8000,
-) -> None:
-    """Run the bundled pipeline on generated shopping traffic, everything on this machine.
-
-    Tastes drift while it runs; watch the live model stay ahead of its frozen copy.
-
-        freshrank demo
-
-        freshrank demo --seconds 120 --json demo.json
-
-        freshrank demo --kafka apache
-    """
-    from freshrank.deploy.commands.run_options import CliOverrides  # noqa: PLC0415
-    from freshrank.deploy.commands.start import start  # noqa: PLC0415
-    from freshrank.examples.shop.demo import demo_run  # noqa: PLC0415
-
-    start(replace(demo_run(CliOverrides(kafka, redis, port)), seconds=seconds, json_file=json_file))
-
-
-@app.command()
+@app.command(help=_RUN_HELP)
 def run(  # noqa: PLR0913 - typer makes an option of each
     file: Annotated[Path, typer.Argument(help="A Python file with one Pipeline in it.")],
     *,
@@ -103,38 +83,20 @@ def run(  # noqa: PLR0913 - typer makes an option of each
     seconds: Seconds = None,
     json_file: Json = None,
 ) -> None:
-    """Run a pipeline of your own until Ctrl-C; a second start goes on where the first stopped.
-
-    Without a broker of yours: by default one in memory is started, which forgets all when it
-    stops; with `--kafka apache` a real one, which keeps its topics in the state folder.
-
-        freshrank run shop.py --kafka broker:9092 --redis redis://cache:6379/0
-
-        freshrank run shop.py --kafka apache --port 8001
-
-        freshrank run shop.py --config shop.toml
-
-    where `shop.toml` may say
-
-        [kafka]
-
-        bootstrap = "broker:9092"
-
-        [redis]
-
-        url = "redis://cache:6379/0"
-
-        [serve]
-
-        port = 8001
-
-    An option wins over a variable (`FRESHRANK_KAFKA__BOOTSTRAP`), and that over the file.
-    """
-    from freshrank.deploy.commands.run_options import CliOverrides, user_run  # noqa: PLC0415
+    """Run a pipeline until Ctrl-C; see _RUN_HELP for what the user is told."""
+    from freshrank.deploy.commands.run_request import CliOverrides, RunRequest  # noqa: PLC0415
     from freshrank.deploy.commands.start import start  # noqa: PLC0415
+    from freshrank.deploy.pipelines.pipeline_file import PipelineFile  # noqa: PLC0415
 
-    made = user_run(file, config, address, CliOverrides(kafka, redis, port))
-    start(replace(made, seconds=seconds, json_file=json_file))
+    start(
+        RunRequest(
+            file=PipelineFile.read(file),
+            settings=CliOverrides(kafka, redis, port).settings(config),
+            address=address,
+            seconds=seconds,
+            json_file=json_file,
+        )
+    )
 
 
 @app.command()
@@ -156,38 +118,6 @@ def replay(
     from freshrank.deploy.commands.replay import run_replay  # noqa: PLC0415
 
     run_replay(file, data, speed_up=speed_up, json_file=json_file)
-
-
-@app.command()
-def bench(
-    name: Annotated[str, typer.Argument(help="Which bench; `list` names them.")],
-    json_file: Json = None,
-    kafka: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="`host:port` of a real broker; else Apache Kafka is started here."),
-    ] = None,
-    redis: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="`redis://host:port/db`; else one is started here."),
-    ] = None,
-    data: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="The real data set, for the benches that need one."),
-    ] = None,
-    rounds: Annotated[int, typer.Option(help="Of each measurement.", min=1)] = 3,
-) -> None:
-    """Measure, and compare with what should be reached.
-
-    freshrank bench list
-
-    freshrank bench ingest --json ingest.json
-
-    freshrank bench jd --data bo_action.parquet
-    """
-    from freshrank.benchmarks.cli import run_bench  # noqa: PLC0415
-    from freshrank.benchmarks.registry import BenchOptions  # noqa: PLC0415
-
-    run_bench(name, BenchOptions(kafka, redis, data, rounds), json_file)
 
 
 @app.command()

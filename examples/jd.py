@@ -37,7 +37,8 @@ from freshrank import (
     TimeSince,
     col,
 )
-from freshrank.deploy.commands.replay import History, frozen_after, replay
+from freshrank.deploy.pipelines.history import History
+from freshrank.deploy.wiring.replay import frozen_after, replay
 from freshrank.learner.evaluation.metrics import exact_auc, log_loss
 
 KINDS = {"6": "click", "1": "view", "5": "follow", "3": "uncart", "2": "cart", "4": "order"}

@@ -22,7 +22,7 @@ from freshrank.deploy import topology
 from freshrank.deploy.cluster.blocking import BlockingCalls
 from freshrank.deploy.cluster.placement import ClusterSpec
 from freshrank.deploy.cluster.supervisor import Supervisor, now_and_whenever_replaced
-from freshrank.deploy.commands.run_options import Run, on_a_port
+from freshrank.deploy.commands.run_request import RunRequest, Traffic
 from freshrank.deploy.config import memory_budget as memory_needs
 from freshrank.deploy.config.settings import STARTED_HERE
 from freshrank.deploy.console.alert_lines import AlertLines
@@ -31,7 +31,6 @@ from freshrank.deploy.console.system_metrics import Figures, Gauge
 from freshrank.deploy.servers.external import Outside, check_summary, outside_of, prepare_topics
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.deploy.state.state_folder import StateFolder
-from freshrank.examples.shop.demo_traffic import DemoTraffic
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
 # Seconds between two looks at the figures.
@@ -48,7 +47,7 @@ _CALLS_STOP_S = 1.0
 _RAY_STOP_S = 3.0
 
 
-def run_live(run: Run) -> None:
+def run_live(run: RunRequest) -> None:
     """Start, watch and stop; comes back when all of it is gone."""
     uvloop.run(_Operation(run, Screen(Console())).run())
 
@@ -56,8 +55,8 @@ def run_live(run: Run) -> None:
 class _Operation:
     """One run."""
 
-    def __init__(self, run: Run, screen: Screen) -> None:
-        self._run = on_a_port(run)
+    def __init__(self, run: RunRequest, screen: Screen) -> None:
+        self._run = run.with_port()
         self._screen = screen
         self._stop = asyncio.Event()
         self._pipeline = run.file.load()
@@ -154,8 +153,8 @@ class _Operation:
         for standby in topology.stand_by(system, hosts):
             supervisor.add(standby)
         traffic = None
-        if run.demo:
-            traffic = DemoTraffic(cluster.sink(), self._pipeline.stream.topic, self._url)
+        if run.traffic is not None:
+            traffic = run.traffic(cluster.sink(), self._pipeline.stream.topic, self._url)
         with self._screen.table():
             await self._watch(system, supervisor, traffic)
 
@@ -188,7 +187,7 @@ class _Operation:
         self._to_drain = system
 
     async def _watch(
-        self, system: topology.System, supervisor: Supervisor, traffic: DemoTraffic | None
+        self, system: topology.System, supervisor: Supervisor, traffic: Traffic | None
     ) -> None:
         background = [
             asyncio.ensure_future(supervisor.run()),
@@ -205,7 +204,7 @@ class _Operation:
             await asyncio.wait(background, timeout=_BACKGROUND_STOP_S)
 
     async def _show(
-        self, background: Sequence[asyncio.Future[None]], traffic: DemoTraffic | None
+        self, background: Sequence[asyncio.Future[None]], traffic: Traffic | None
     ) -> None:
         """Look at the figures until the time is over, or something in the background fails."""
         address, alerts = self._run.settings.serve, AlertLines()
@@ -231,7 +230,7 @@ class _Operation:
         # Who is replaced has lost its copy: all compare with a new one from then on.
         await now_and_whenever_replaced(system.freeze, lambda: system.replaced, SystemClock())
 
-    async def _note_first_score(self, traffic: DemoTraffic) -> None:
+    async def _note_first_score(self, traffic: Traffic) -> None:
         await traffic.first_score.wait()
         self._first_score_s = self._screen.elapsed_s()
         self._screen.say("the first score is answered")

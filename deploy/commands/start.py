@@ -1,24 +1,24 @@
-"""TODO-DOC."""
+"""From what the user asked for to a running system: checks and Ray's environment come first."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
 from freshrank.deploy.cluster import ray_environment
-from freshrank.deploy.commands.run_options import Run
+from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.servers.processes import check_port
 
 
-def start(run: Run) -> None:
-    """Run it; comes back when all of it is stopped."""
-    # What may be wrong here is told before what takes seconds is loaded.
-    if run.address is None:
-        check_port(run.settings.serve.host, run.settings.serve.port)
-    pipeline = run.file.load()
-    if not run.demo:
+def start(request: RunRequest) -> None:
+    """Run the pipeline; returns when everything is stopped. Raises ConfigError, Unavailable."""
+    # Whatever can be checked at once is checked before anything that takes seconds to load.
+    if request.address is None:
+        check_port(request.settings.serve.host, request.settings.serve.port)
+    pipeline = request.file.load()
+    if request.traffic is None:
         Console().print(pipeline.describe(), markup=False, highlight=False, soft_wrap=True)
-    ray_environment.prepare(run.address)
+    ray_environment.prepare(request.address)
     # Ray reads its environment when it is imported: not before this line.
     from freshrank.deploy.commands.run import run_live  # noqa: PLC0415
 
-    run_live(run)
+    run_live(request)

@@ -16,7 +16,8 @@ from small_disk import fill, free, small_disk
 from freshrank.actors.errors import PartFailed, Unavailable
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy import cli, topology
-from freshrank.deploy.commands import run_options as commands
+from freshrank.deploy.commands import start
+from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.processes import Child, ask, free_port
@@ -403,10 +404,10 @@ def test_a_cluster_that_is_not_there(freshrank: CommandLine, address: str) -> No
 def test_what_goes_away_later_is_status_1(
     freshrank: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(run: commands.Run) -> None:
+    def away(run: RunRequest) -> None:
         raise Unavailable("kafka", "connection refused")
 
-    monkeypatch.setattr(commands, "start", away)
+    monkeypatch.setattr(start, "start", away)
     said = freshrank.fails("run", "pipeline.py", status=1)
     assert said == "kafka: connection refused"
 
@@ -417,10 +418,10 @@ def test_what_goes_away_later_is_status_1(
 def test_what_nobody_foresaw_is_one_line_and_a_file_with_the_trace(
     freshrank: CommandLine, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def broken(run: commands.Run) -> None:
+    def broken(run: RunRequest) -> None:
         raise error
 
-    monkeypatch.setattr(commands, "start", broken)
+    monkeypatch.setattr(start, "start", broken)
     said = freshrank.fails("run", "pipeline.py", status=1)
     assert said.startswith(("unexpected ZeroDivisionError: division by zero (", "shard-0.ping:"))
     trace = Path(said.removesuffix(")").rpartition(" ")[2])

@@ -68,6 +68,9 @@ def test_the_installed_wheel_runs_without_the_checkout(wheel: Path, tmp_path: Pa
     commands: list[list[str | Path]] = [
         [python, "-c", where],
         [python.with_name("freshrank"), "version"],
+        # Commands that come as entry points.
+        [python.with_name("freshrank"), "demo", "--help"],
+        [python.with_name("freshrank"), "bench", "--help"],
     ]
     for command in commands:
         done = subprocess.run(

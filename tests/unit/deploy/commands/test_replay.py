@@ -61,7 +61,7 @@ WRONG = {
     "a time that is none": (f"yield (*{RECORD[:2]!r}, 1.5)", "its event time is 1.5."),
     "a time beyond all": (f"yield (*{RECORD[:2]!r}, 2**63)", "its event time is 92233"),
     "a later record": (f"yield {RECORD!r}\n    yield 7", "record 1 of records: it is of type int."),
-    "no records": ("return None", "songs.py: records: what it gives is of type NoneType."),
+    "no records": ("return None", "songs.py: records: what it returns is of type NoneType."),
 }
 
 

@@ -14,7 +14,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.deploy import cli
 from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.commands import start
-from freshrank.deploy.commands.run_options import Run
+from freshrank.deploy.commands.run_request import RunRequest
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[RunRequest]:
     """What would have been run."""
-    runs: list[Run] = []
+    runs: list[RunRequest] = []
     monkeypatch.setattr(start, "start", runs.append)
     return runs
 
@@ -43,7 +43,7 @@ def typed(*words: str) -> None:
 
 @pytest.mark.usefixtures("shop")
 def test_an_option_wins_over_a_variable_and_that_over_the_file(
-    started: list[Run], monkeypatch: pytest.MonkeyPatch
+    started: list[RunRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     typed("run", "shop.py", "--config", "shop.toml")
     monkeypatch.setenv("FRESHRANK_SERVE__PORT", "2")

@@ -13,7 +13,7 @@ import pytest
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.runtime import RemoteRole
 from freshrank.deploy.cluster.placement import ClusterSpec
-from freshrank.deploy.commands.run_options import Run
+from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.redis_server import RedisServer
@@ -53,7 +53,7 @@ def test_what_a_part_is_told_holds_the_secret_and_does_not_show_it(
     environment: Mapping[str, str],
 ) -> None:
     told = cluster(Settings.load(None, environment))
-    run = Run(told.file, told.settings)
+    run = RunRequest(told.file, told.settings)
     assert f"shop:{SECRET}@" in told.redis_url
     for one in (told, told.settings, told.settings.kafka, told.kafka, run, told.sink()):
         for text in (repr(one), str(one), f"{one}", f"{replace(told)}"):

@@ -1,0 +1,93 @@
+"""What the user asked for: a pipeline, its settings, and how long to run it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.servers.processes import free_port
+
+if TYPE_CHECKING:  # neither is needed before Ray has been started
+    from freshrank.deploy.console.system_metrics import Requests
+    from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+
+# The reference copy of the weights is frozen after this share of the run, or after this many
+# seconds if that is less: the live model has learned something by then, and most of the run is
+# left to compare the two.
+_FREEZE_SHARE = 0.2
+_FREEZE_AFTER_S = 60.0
+
+
+class Traffic(Protocol):
+    """Generated events and score requests for a running system."""
+
+    first_score: asyncio.Event
+    """Set when the endpoint has answered a score request for the first time."""
+
+    async def run(self) -> None:
+        """Generate until cancelled. Raises Unavailable when the broker accepts no more events."""
+        ...
+
+    def requests(self) -> Requests:
+        """Count the score requests so far, and the latencies of the latest."""
+        ...
+
+
+MakeTraffic: TypeAlias = Callable[["KafkaSink", str, str], Traffic]
+"""Takes a sink that has not been started, the topic of the events and the URL of the endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What the user asked for: a pipeline, its settings, how long, and where the summary goes."""
+
+    file: PipelineFile
+    settings: Settings
+    address: str | None = None
+    """Of a Ray cluster; None: start Ray on this machine, for this run alone."""
+    seconds: float | None = None
+    """How long to run once the endpoint is up; None: until the user stops it."""
+    json_file: Path | None = None
+    """The summary is written to it."""
+    traffic: MakeTraffic | None = None
+    """Makes the traffic of a demo; None: the events come from outside."""
+
+    @property
+    def freeze_after_s(self) -> float:
+        """Seconds from the moment that the endpoint is up until the reference copy is frozen."""
+        if self.seconds is None:
+            return _FREEZE_AFTER_S
+        return min(self.seconds * _FREEZE_SHARE, _FREEZE_AFTER_S)
+
+    def with_port(self) -> RunRequest:
+        """Choose a free port where any will do (port 0): HAProxy has to be given a number."""
+        serve = self.settings.serve
+        if serve.port != 0:
+            return self
+        chosen = serve.model_copy(update={"port": free_port()})
+        return replace(self, settings=self.settings.model_copy(update={"serve": chosen}))
+
+
+@dataclass(frozen=True, slots=True)
+class CliOverrides:
+    """Settings that have a command-line option, which overrides all else; None: not given."""
+
+    kafka: str | None = None
+    redis: str | None = None
+    port: int | None = None
+
+    def settings(self, config: Path | None = None) -> Settings:
+        """Read the settings: defaults < file < environment < these. Raises ConfigError."""
+        options = {
+            "FRESHRANK_KAFKA__BOOTSTRAP": self.kafka,
+            "FRESHRANK_REDIS__URL": self.redis,
+            "FRESHRANK_SERVE__PORT": self.port,
+        }
+        given = {name: str(value) for name, value in options.items() if value is not None}
+        return Settings.load(config, {**os.environ, **given})

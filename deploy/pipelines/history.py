@@ -1,0 +1,85 @@
+"""Recorded events, as a pipeline's file reads them from a user's data.
+
+A file that can be replayed has a function ``records(path)`` beside its pipeline. It yields
+(key, value, event time in ms) of each record, oldest first: bytes, bytes (the event as JSON) and
+an integer. It may have a function ``report(path)`` too, which returns named figures to compare
+with, such as those of trivial baselines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+import numpy as np
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.messages import Ints
+
+_RECORD = "Yield (key, value, event time in ms): bytes, bytes (the event as JSON) and an int."
+
+
+@dataclass(frozen=True)
+class History:
+    """Recorded events, oldest first; three columns of the same length."""
+
+    keys: list[bytes]
+    values: list[bytes]
+    times_ms: Ints
+    """int64[n]: event times in ms since the Unix epoch."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def read_history(module: ModuleType, file: str, data: Path) -> History:
+    """Read `data` with the function `records` of a pipeline's module.
+
+    `file` names the module's file in errors. Raises ConfigError when there is no such function or
+    no such data, and for the first record of another form.
+    """
+    records = getattr(module, "records", None)
+    if records is None:
+        raise ConfigError(
+            file,
+            "it cannot read history",
+            f"Write a function records(path). {_RECORD}",
+        )
+    if not data.exists():
+        raise ConfigError(str(data), "there is no such file", "Give the path of the data.")
+    given = cast(Callable[[Path], object], records)(data)
+    if not isinstance(given, Iterable):
+        raise ConfigError(f"{file}: records", f"what it returns is {_kind(given)}", _RECORD)
+    keys, values, times = [], [], []
+    for number, record in enumerate(given):
+        key, value, at_ms = _checked(record, f"{file}: record {number} of records")
+        keys.append(key)
+        values.append(value)
+        times.append(at_ms)
+    if not keys:
+        raise ConfigError(str(data), "there is no record in it", "Give data with some.")
+    return History(keys, values, np.array(times, dtype=np.int64))
+
+
+def _checked(record: object, place: str) -> tuple[bytes, bytes, int]:
+    """Check the form of one record. Raises ConfigError that says what it is instead."""
+    if not isinstance(record, tuple | list):
+        raise ConfigError(place, f"it is {_kind(record)}", _RECORD)
+    if len(record) != 3:
+        raise ConfigError(place, f"it has {len(record)} parts", _RECORD)
+    key, value, at_ms = record
+    for name, part in (("key", key), ("value", value)):
+        if not isinstance(part, bytes):
+            raise ConfigError(place, f"its {name} is {_kind(part)}", _RECORD)
+    # NumPy's integers are accepted too.
+    if isinstance(at_ms, bool) or not isinstance(at_ms, Integral) or int(at_ms).bit_length() > 63:
+        raise ConfigError(place, f"its event time is {at_ms!r}", _RECORD)
+    return key, value, int(at_ms)
+
+
+def _kind(value: object) -> str:
+    return f"of type {type(value).__name__}"
