@@ -1,4 +1,4 @@
-"""HTTP around a `ScoringService`: routes, bounds, and errors as answers. No Ray here."""
+"""The ASGI application of one replica: routes around a `ScoringService`. Knows no Ray."""
 
 from __future__ import annotations
 
@@ -9,50 +9,47 @@ from typing import TypeAlias
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
 
-from freshrank.serve.api.errors import problem
-from freshrank.serve.http.fast_path import Handlers, Shortcut
-from freshrank.serve.http.routes import _HOT, Routes, _json, _our_fault
+from freshrank.serve.http.fast_path import FastPath, Handlers
+from freshrank.serve.http.route_table import RouteTable
+from freshrank.serve.http.routes import (
+    RequestBounds,
+    internal_error,
+    no_such_route,
+    starlette_routes,
+)
 from freshrank.serve.scoring.service import ScoringService
 
 ServiceFactory: TypeAlias = Callable[[], Awaitable[ScoringService]]
-"""Makes a replica's service, in the replica's process. It may travel there pickled."""
+"""Makes a replica's service in the replica's process, to which it may be sent pickled."""
 
 
-def build_app(factory: ServiceFactory, shortcuts: Handlers | None = None) -> Starlette:
-    """The ASGI application of one replica; `shortcuts` takes what may be answered without it.
+def build_app(factory: ServiceFactory, fast: Handlers | None = None) -> Starlette:
+    """The application; while it runs, `fast` holds the handlers of the routes on the fast path.
 
-    Its service is made, and begins to follow the learner, when the application starts up, on the
-    event loop that will serve; it stops with the application. A start waits, for a while, until
-    weights and store are there.
+    The service is made at the application's startup, on the event loop that will serve, and begins
+    to follow the learner; it is stopped at the application's shutdown. The startup waits for
+    weights and online store, at most `ServiceSettings.max_start_wait_ms`.
     """
-    handlers: Handlers = {} if shortcuts is None else shortcuts
+    fast_handlers: Handlers = {} if fast is None else fast
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         service = await factory()
         service.start()
-        await service.until_ready()  # whoever runs the application sends requests after that
-        routes = Routes(service).table()
-        app.router.routes.extend(routes)
-        handlers["POST", _HOT] = next(one.endpoint for one in routes if one.path == _HOT)
+        await service.until_ready()  # the server takes requests only after this
+        specs = RouteTable(service).specs()
+        handlers = RequestBounds(service.settings.limits, service.metrics).handlers(specs)
+        app.router.routes.extend(starlette_routes(handlers))
+        for spec in specs:
+            if spec.fast:
+                fast_handlers[spec.method, spec.path] = handlers[spec.method, spec.path]
         yield
-        del handlers["POST", _HOT]
+        fast_handlers.clear()
         await service.stop()
 
     return Starlette(
         lifespan=lifespan,
-        middleware=[Middleware(Shortcut, handlers=handlers)],
-        exception_handlers={HTTPException: _no_route, Exception: _our_fault},
+        middleware=[Middleware(FastPath, handlers=fast_handlers)],
+        exception_handlers={HTTPException: no_such_route, Exception: internal_error},
     )
-
-
-async def _no_route(request: Request, error: Exception) -> Response:
-    """No such path, or not by this method."""
-    assert isinstance(error, HTTPException)
-    field = "method" if error.status_code == 405 else "path"
-    response = _json(problem(field, error.detail), error.status_code)
-    response.headers.update(error.headers or {})
-    return response

@@ -1,4 +1,4 @@
-"""The short way in for the requests that come most: past routers, to what answers them."""
+"""The fast path: an ASGI middleware that calls a handler without any router or Serve between."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 Handlers: TypeAlias = dict[tuple[str, str], Handler]
-"""What answers a method and a path, for whatever goes wrong too."""
+"""The handler of each method and path. It answers errors too, and never raises."""
 
 REPLICA_HANDLERS: Handlers = {}
-"""Those of the replica that lives in this process (Serve gives each replica one of its own)."""
+"""The fast handlers of the replica in this process; Serve runs each replica in its own process."""
 
 
-class Shortcut:
-    """Answers what `handlers` knows, and passes everything else on.
+class FastPath:
+    """Answers the requests that `handlers` holds a method and path for, and passes on all others.
 
-    In a replica it stands before Serve, which counts, names, times and tags each request, and has
-    a task watch for its client's leaving: as much work as scoring a hundred candidates. Serve goes
-    on placing, watching and draining the replica; requests are bounded and counted by the
-    application itself.
+    In a replica it comes before Serve's own handling of a request (names, counts, tags, timing, and
+    a task that watches for the client to disconnect), which takes as long as scoring a hundred
+    candidates. Serve still places, watches and drains the replica; the application itself bounds
+    and counts requests.
     """
 
     def __init__(self, app: ASGIApp, handlers: Handlers) -> None:
@@ -44,5 +44,5 @@ class Shortcut:
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve's HTTP server is to have (``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``)."""
-    return [Middleware(Shortcut, handlers=REPLICA_HANDLERS)]
+    """The middlewares of Serve's HTTP server (``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``)."""
+    return [Middleware(FastPath, handlers=REPLICA_HANDLERS)]

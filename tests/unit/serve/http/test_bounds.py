@@ -40,7 +40,7 @@ def test_headers_beyond_the_bound_are_a_431(replica: ReplicaUnderTest) -> None:
 def test_a_body_that_does_not_come_is_a_408(
     replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("freshrank.serve.http.routes.BODY_DEADLINE_S", 0.01)
+    monkeypatch.setattr("freshrank.serve.http.request_body.BODY_DEADLINE_S", 0.01)
 
     async def trickle() -> AsyncIterator[bytes]:
         yield b"{"

@@ -15,7 +15,8 @@ from serving import ReplicaUnderTest
 
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api import responses as answers
-from freshrank.serve.http.openapi import document
+from freshrank.serve.http.openapi import Document, document
+from freshrank.serve.http.route_table import RouteTable
 
 JSON = st.recursive(
     st.none()
@@ -59,6 +60,10 @@ TYPES: dict[str, Any] = {
 }
 
 
+def document_of(replica: ReplicaUnderTest) -> Document:
+    return document("shop", RouteTable(replica.service).specs())
+
+
 def ask(method: str, path: str, content: bytes | None = None) -> httpx.Response:
     async def told() -> httpx.Response:
         async with ReplicaUnderTest().client() as client:
@@ -69,7 +74,7 @@ def ask(method: str, path: str, content: bytes | None = None) -> httpx.Response:
 
 def described(method: str, path: str, answer: httpx.Response) -> Any:
     """Check `answer` against the document; give it as the type that it was made from."""
-    operation = document(ReplicaUnderTest().service)["paths"][path][method.lower()]
+    operation = document_of(ReplicaUnderTest())["paths"][path][method.lower()]
     status = str(answer.status_code)
     assert status in operation["responses"]
     kind = TYPES[operation["operationId"]] if status == "200" else answers.ErrorAnswer
@@ -144,7 +149,7 @@ def test_what_an_event_refers_to_is_found_in_the_document() -> None:
         "properties": {"where": {"$ref": "#/$defs/Place"}},
         "$defs": {"Place": place},
     }
-    whole = document(ReplicaUnderTest(event_schema=schema).service)
+    whole = document_of(ReplicaUnderTest(event_schema=schema))
     body = whole["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
     one, _ = body["schema"]["anyOf"]
     assert one == {"properties": {"where": {"$ref": "#/components/schemas/Place"}}}
@@ -152,7 +157,7 @@ def test_what_an_event_refers_to_is_found_in_the_document() -> None:
 
 
 def test_every_route_is_described_and_every_described_path_is_a_route() -> None:
-    paths = document(ReplicaUnderTest().service)["paths"]
+    paths = document_of(ReplicaUnderTest())["paths"]
     for path, operations in paths.items():
         known = path.replace("{entity}", "user").replace("{id}", "u1")
         for method in operations:

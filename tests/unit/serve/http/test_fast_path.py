@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from freshrank.serve.http.fast_path import REPLICA_HANDLERS, Handlers, Shortcut, middlewares
+from freshrank.serve.http.fast_path import REPLICA_HANDLERS, FastPath, Handlers, middlewares
 
 
 async def slow(request: Request) -> Response:
@@ -21,7 +21,7 @@ async def fast(request: Request) -> Response:
 
 def answer(handlers: Handlers, method: str, path: str) -> str:
     routes = [Route("/hot", slow, methods=["GET", "POST"]), Route("/cold", slow)]
-    app = Shortcut(Starlette(routes=routes), handlers)
+    app = FastPath(Starlette(routes=routes), handlers)
     transport = httpx.ASGITransport(app)
 
     async def told() -> str:
@@ -44,5 +44,5 @@ def test_everything_else_is_passed_on() -> None:
 def test_serve_is_given_the_way_to_the_replica_of_its_process() -> None:
     (one,) = middlewares()
     made: object = one.cls
-    assert made is Shortcut
+    assert made is FastPath
     assert one.kwargs["handlers"] is REPLICA_HANDLERS

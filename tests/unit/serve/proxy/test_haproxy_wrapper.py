@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from freshrank.serve.http import routes
+from freshrank.serve.http import request_body
 from freshrank.serve.proxy import haproxy_wrapper
 from freshrank.serve.proxy.haproxy_wrapper import come_again, on_loopback, with_whole_requests
 
@@ -51,7 +51,7 @@ def test_requests_are_waited_for_as_a_whole_by_every_section() -> None:
     defaults = adapted.partition("defaults\n")[2].partition("frontend")[0]
     assert "option http-buffer-request" in defaults
     # HAProxy's program cannot import it.
-    assert f"timeout http-request {routes.BODY_DEADLINE_S:g}s" in defaults
+    assert f"timeout http-request {request_body.BODY_DEADLINE_S:g}s" in defaults
     assert with_whole_requests(adapted) == adapted
     with pytest.raises(ValueError, match="not one section 'defaults'"):
         with_whole_requests(CONFIGURATION.replace("defaults", "default"))

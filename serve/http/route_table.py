@@ -1,0 +1,221 @@
+"""The REST API: every route, declared once, beside its handler."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from freshrank.serve.api.requests import TEXT_BOUND
+from freshrank.serve.api.responses import (
+    EventsAnswer,
+    FeaturesAnswer,
+    HealthAnswer,
+    ModelAnswer,
+    PipelineAnswer,
+    ReadyAnswer,
+    ScoreAnswer,
+    Statuses,
+)
+from freshrank.serve.http.json_response import JsonResponse
+from freshrank.serve.http.openapi import document
+from freshrank.serve.http.page.assembly import page
+from freshrank.serve.http.request_body import read_body
+from freshrank.serve.http.route_spec import Answer, JsonSchema, Parameter, RouteSpec
+from freshrank.serve.scoring.service import ScoringService
+
+_ID: Parameter[str] = Parameter(
+    "id", Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_BOUND)]
+)
+
+
+class RouteTable:
+    """The routes of one replica. A handler reads the request, calls the service and answers."""
+
+    def __init__(self, service: ScoringService) -> None:
+        self._service = service
+        self._limits = service.settings.limits
+        self._page = page()
+        entity = service.settings.entity
+        # The service answers another entity with a 404 that names this one.
+        one_entity = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [entity]})]
+        self._entity: Parameter[str] = Parameter("entity", one_entity)
+        self._document = msgspec.json.encode(document(service.settings.pipeline, self.specs()))
+
+    def specs(self) -> list[RouteSpec]:
+        """All routes."""
+        return [*self._data_routes(), *self._description_routes(), *self._operation_routes()]
+
+    def _data_routes(self) -> list[RouteSpec]:
+        """What shops ask for."""
+        return [
+            RouteSpec(
+                method="POST",
+                path="/v1/score",
+                operation="score",
+                summary="Score candidates for one entity",
+                handler=self.score,
+                body=self._service.decoder.request_type,
+                answers={200: Answer(ScoreAnswer)},
+                errors=(409,),
+                limited=True,
+                fast=True,
+            ),
+            RouteSpec(
+                method="POST",
+                path="/v1/events",
+                operation="events",
+                summary="Write one event or a list of events to the topic. After a 503 some may "
+                "have been written; sending all again is safe, they are deduplicated by their ids",
+                handler=self.events,
+                body=self._events_schema(),
+                answers={200: Answer(EventsAnswer)},
+                limited=True,
+            ),
+            RouteSpec(
+                method="GET",
+                path="/v1/features/{entity}/{id:path}",
+                operation="features",
+                summary="The features of one entity, as of now",
+                handler=self.features,
+                parameters=(self._entity, _ID),
+                answers={200: Answer(FeaturesAnswer)},
+                errors=(404,),
+                limited=True,
+            ),
+        ]
+
+    def _description_routes(self) -> list[RouteSpec]:
+        """What describes the pipeline, its model and its API."""
+        return [
+            RouteSpec(
+                method="GET",
+                path="/v1/model",
+                operation="model",
+                summary="Version, age and contents of the weights",
+                handler=self.model,
+                answers={200: Answer(ModelAnswer)},
+            ),
+            RouteSpec(
+                method="GET",
+                path="/v1/pipeline",
+                operation="pipeline",
+                summary="What this pipeline takes",
+                handler=self.pipeline,
+                answers={200: Answer(PipelineAnswer)},
+            ),
+            RouteSpec(
+                method="GET",
+                path="/v1/status",
+                operation="status",
+                summary="The metrics of all parts",
+                handler=self.status,
+                answers={200: Answer(Statuses)},
+            ),
+            RouteSpec(
+                method="GET",
+                path="/openapi.json",
+                operation="openapi",
+                summary="This document",
+                handler=self.openapi,
+                answers={200: Answer()},
+            ),
+        ]
+
+    def _operation_routes(self) -> list[RouteSpec]:
+        """What operators, probes and Prometheus watch a replica by."""
+        return [
+            RouteSpec(
+                method="GET",
+                path="/healthz",
+                operation="health",
+                summary="Whether this replica works; if not, it is replaced",
+                handler=self.healthz,
+                answers={200: Answer(HealthAnswer, "Yes"), 503: Answer(HealthAnswer, "No")},
+            ),
+            RouteSpec(
+                method="GET",
+                path="/readyz",
+                operation="ready",
+                summary="Whether this replica has weights and an online store that answers",
+                handler=self.readyz,
+                answers={200: Answer(ReadyAnswer, "Yes"), 503: Answer(ReadyAnswer, "No")},
+            ),
+            RouteSpec(
+                method="GET",
+                path="/metrics",
+                operation="metrics",
+                summary="Prometheus metrics",
+                handler=self.metrics,
+                answers={200: Answer(media_type="text/plain")},
+            ),
+            RouteSpec(
+                method="GET",
+                path="/",
+                operation="page",
+                summary="A web page that shows metrics and sends events and requests",
+                handler=self.page,
+                answers={200: Answer(media_type="text/html")},
+            ),
+        ]
+
+    async def score(self, request: Request) -> Response:
+        """POST /v1/score."""
+        body = await read_body(request, self._limits.body_bytes)
+        return JsonResponse(await self._service.score(body))
+
+    async def events(self, request: Request) -> Response:
+        """POST /v1/events."""
+        body = await read_body(request, self._limits.body_bytes)
+        return JsonResponse(await self._service.add_events(body))
+
+    async def features(self, request: Request) -> Response:
+        """GET /v1/features/{entity}/{id}."""
+        entity, key = self._entity.of(request), _ID.of(request)
+        return JsonResponse(await self._service.features(entity, key))
+
+    async def model(self, request: Request) -> Response:
+        """GET /v1/model."""
+        return JsonResponse(self._service.model())
+
+    async def pipeline(self, request: Request) -> Response:
+        """GET /v1/pipeline."""
+        return JsonResponse(self._service.describe())
+
+    async def status(self, request: Request) -> Response:
+        """GET /v1/status."""
+        return JsonResponse(await self._service.statuses())
+
+    async def openapi(self, request: Request) -> Response:
+        """GET /openapi.json."""
+        return Response(self._document, media_type="application/json")
+
+    async def healthz(self, request: Request) -> Response:
+        """GET /healthz."""
+        broken = self._service.health()
+        return JsonResponse(HealthAnswer(broken is None, broken), 503 if broken else 200)
+
+    async def readyz(self, request: Request) -> Response:
+        """GET /readyz."""
+        missing = await self._service.readiness()
+        return JsonResponse(ReadyAnswer(not missing, missing), 503 if missing else 200)
+
+    async def metrics(self, request: Request) -> Response:
+        """GET /metrics."""
+        text = await self._service.expose_metrics()
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def page(self, request: Request) -> Response:
+        """GET /."""
+        headers = {"Content-Security-Policy": self._page.policy}
+        return HTMLResponse(self._page.html, headers=headers)
+
+    def _events_schema(self) -> JsonSchema:
+        """One event of the pipeline, or a list of events."""
+        event: dict[str, Any] = dict(self._service.settings.event_schema)
+        definitions = event.pop("$defs", {})
+        most = self._limits.events
+        events = {"type": "array", "items": event, "minItems": 1, "maxItems": most}
+        return JsonSchema({"anyOf": [event, events]}, definitions)

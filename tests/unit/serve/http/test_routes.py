@@ -1,0 +1,122 @@
+"""Routing, OpenAPI and the values of parameters follow from the declaration of each route."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import httpx
+import msgspec
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from freshrank.serve.api.requests import Limits
+from freshrank.serve.http.json_response import JsonResponse
+from freshrank.serve.http.openapi import document
+from freshrank.serve.http.route_spec import Answer, Parameter, RouteSpec
+from freshrank.serve.http.routes import RequestBounds, no_such_route, starlette_routes
+from freshrank.serve.scoring.metrics import ServeMetrics
+
+KEY: Parameter[str] = Parameter("key", str)
+LIMIT: Parameter[int] = Parameter("limit", Annotated[int, msgspec.Meta(ge=1, le=9)], 3)
+FORMAT: Parameter[str] = Parameter("format", str)
+
+
+async def read(request: Request) -> Response:
+    return JsonResponse([KEY.of(request), LIMIT.of(request), FORMAT.of(request)])
+
+
+async def write(request: Request) -> Response:
+    return JsonResponse("written")
+
+
+SPECS = [
+    RouteSpec(
+        method="GET",
+        path="/things/{key:path}/parts",
+        operation="read",
+        summary="Read",
+        handler=read,
+        parameters=(KEY, LIMIT, FORMAT),
+        answers={200: Answer(list[Any])},
+        errors=(404,),
+    ),
+    RouteSpec(
+        method="POST",
+        path="/things/{key:path}/parts",
+        operation="write",
+        summary="Write",
+        handler=write,
+        parameters=(KEY,),
+        answers={200: Answer(str)},
+        body=list[int],
+    ),
+]
+
+
+def ask(method: str, path: str) -> httpx.Response:
+    handlers = RequestBounds(Limits(), ServeMetrics()).handlers(SPECS)
+    app = Starlette(
+        routes=starlette_routes(handlers), exception_handlers={HTTPException: no_such_route}
+    )
+
+    async def talk() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://replica") as client:
+            return await client.request(method, path)
+
+    return asyncio.run(talk())
+
+
+def test_parameters_are_read_from_path_and_query_and_have_defaults() -> None:
+    assert ask("GET", "/things/a%2Fb/parts?format=x").json() == ["a/b", 3, "x"]
+    assert ask("GET", "/things/a/b/parts?limit=9&format=").json() == ["a/b", 9, ""]
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "reason"),
+    [
+        ("limit=0&format=x", "limit", "Expected `int` >= 1"),
+        ("limit=ten&format=x", "limit", "Expected `int`, got `str`"),
+        ("limit=2", "format", "is missing"),
+    ],
+)
+def test_a_wrong_parameter_is_a_422_that_names_it(query: str, field: str, reason: str) -> None:
+    answer = ask("GET", f"/things/a/parts?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["error"] == {"field": field, "reason": reason}
+
+
+def test_a_path_has_the_methods_that_are_declared_for_it_and_head() -> None:
+    assert ask("POST", "/things/a/parts").json() == "written"
+    assert ask("HEAD", "/things/a/parts?format=x").status_code == 200
+    answer = ask("DELETE", "/things/a/parts")
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+    assert answer.json()["error"] == {"field": "method", "reason": "Method Not Allowed"}
+
+
+def test_the_document_has_parameters_with_their_place_bounds_and_defaults() -> None:
+    operations = document("shop", SPECS)["paths"]["/things/{key}/parts"]
+    assert set(operations) == {"get", "post"}
+    assert operations["get"]["parameters"] == [
+        {"name": "key", "in": "path", "required": True, "schema": {"type": "string"}},
+        {
+            "name": "limit",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "integer", "minimum": 1, "maximum": 9, "default": 3},
+        },
+        {"name": "format", "in": "query", "required": True, "schema": {"type": "string"}},
+    ]
+
+
+def test_the_document_has_the_errors_of_each_route() -> None:
+    operations = document("shop", SPECS)["paths"]["/things/{key}/parts"]
+    assert list(operations["get"]["responses"]) == ["200", "404", "422", "431", "500", "503"]
+    assert list(operations["post"]["responses"]) == [
+        "200", "400", "408", "413", "422", "431", "500", "503",
+    ]  # fmt: skip
