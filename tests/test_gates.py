@@ -37,6 +37,9 @@ def tool(*command: str) -> subprocess.CompletedProcess[str]:
         ("feature_actors/shard.py", "import aiokafka", "aiokafka may be imported in"),
         ("serve/app.py", "import serve.page", "serve is imported as freshrank.serve"),
         ("serve/app.py", "from . import page", "a relative import"),
+        ("deploy/cli.py", "from freshrank.examples import jd", "may not import freshrank.examples"),
+        ("deploy/cli.py", "import freshrank.benchmarks.cli", "may not import freshrank.benchmarks"),
+        ("examples/jd.py", "import freshrank.benchmarks.cli", "may not import freshrank.bench"),
     ],
 )
 def test_a_crossed_layer_is_seen(tmp_path: Path, file: str, line: str, complaint: str) -> None:
@@ -47,17 +50,92 @@ def test_a_crossed_layer_is_seen(tmp_path: Path, file: str, line: str, complaint
     assert complaint in found
 
 
+def plant(root: Path, files: dict[str, str]) -> list[str]:
+    """Write files, and find the breaks of the layers among them."""
+    for file, text in files.items():
+        path = root / file
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text)
+    return breaks(root)
+
+
 def test_what_the_layers_allow_is_not_reported(tmp_path: Path) -> None:
-    for file, line in {
+    allowed = {
         "serve/app.py": "from freshrank.actors.messages import OffsetRange\nimport starlette",
         "serve/deployment.py": "import ray.serve",
         "learner/gradients/torch_models.py": "import torch.nn",
-        "deploy/local.py": "import freshrank.learner.core, freshrank.examples.recommend",
-    }.items():
-        path = tmp_path / file
-        path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_text(line)
-    assert breaks(tmp_path) == []
+        "deploy/local.py": "import freshrank.learner.core",
+        "deploy/cli.py": "from freshrank.deploy.commands import run\nimport freshrank.deploy",
+        "deploy/commands/run.py": "from freshrank.deploy.config.settings import Settings",
+        "deploy/config/settings.py": "",
+        "examples/shop.py": "from freshrank import Count\nimport freshrank.deploy.commands.run",
+        "benchmarks/ingest.py": "import aiokafka, freshrank.examples.shop",
+        "tests/support/shop.py": "import layers",
+        "tests/support/layers.py": "import ast",
+    }
+    assert plant(tmp_path, allowed) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        (
+            {
+                "deploy/config/settings.py": "from freshrank.deploy.commands import run",
+                "deploy/commands/run.py": "",
+            },
+            "deploy.config.settings imports deploy.commands.run: commands stands above config",
+        ),
+        (
+            {"learner/new.py": "import freshrank.learner.core", "learner/core.py": ""},
+            "learner.new imports learner.core: core stands above new in the order of learner",
+        ),
+        ({"serve/cache/rows.py": ""}, "serve/cache: a sub-package without a place in the order"),
+    ],
+    ids=["between packages", "a module that is not listed", "a package that is not listed"],
+)
+def test_an_arrow_up_is_seen(tmp_path: Path, files: dict[str, str], complaint: str) -> None:
+    (found,) = plant(tmp_path, files)
+    assert found.startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("files", "circles"),
+    [
+        (
+            {
+                "learner/guard/a.py": "from freshrank.learner.guard import b",
+                "learner/guard/b.py": "def f():\n    from freshrank.learner.guard.c import C",
+                "learner/guard/c.py": "import freshrank.learner.guard.a",
+            },
+            {"a circle of files", "a circle of rooms of learner.guard"},
+        ),
+        (
+            {
+                "serve/http/page/html.py": "import freshrank.serve.http.scripts.js",
+                "serve/http/page/css.py": "",
+                "serve/http/scripts/js.py": "",
+                "serve/http/scripts/start.py": "import freshrank.serve.http.page.css",
+            },
+            {"a circle of rooms of serve.http"},
+        ),
+        (
+            {"tests/support/a.py": "import b", "tests/support/b.py": "from a import X"},
+            {"a circle of files", "a circle of rooms of tests/support"},
+        ),
+    ],
+    ids=["files", "folders", "support of tests"],
+)
+def test_a_circle_is_seen(tmp_path: Path, files: dict[str, str], circles: set[str]) -> None:
+    found = plant(tmp_path, files)
+    assert {circle.partition(":")[0] for circle in found} == circles
+
+
+def test_a_thirteenth_module_is_seen(tmp_path: Path) -> None:
+    files = {f"learner/models/{name}.py": "" for name in "abcdefghijkl"}
+    assert plant(tmp_path, {**files, "learner/models/__init__.py": ""}) == []
+    (found,) = plant(tmp_path, {"learner/models/m.py": ""})
+    assert found.startswith("learner/models: 13 modules, at most 12")
 
 
 @pytest.mark.parametrize(

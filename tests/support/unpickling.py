@@ -19,7 +19,7 @@ MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "mar
 # What pickles behind another name. `torch.load` does so even with `weights_only`, in part.
 CALLS = {"torch.load", "numpy.load", "np.load", "pandas.read_pickle", "pd.read_pickle"}
 
-FOLDERS = (*MAY_IMPORT, "examples", "benchmarks")
+FOLDERS = tuple(MAY_IMPORT)
 
 
 def unpickles(root: Path) -> list[str]:
