@@ -18,6 +18,7 @@ from batteries import (
     StatusBoardBattery,
     StoreWorld,
 )
+from fake_clock import FakeClock
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.protocols import EventSource, RecordSink, SnapshotStore, StatusRegistry
@@ -34,27 +35,10 @@ NOW_MS = 1_700_000_000_000
 
 
 @dataclass
-class StoppedClock:
-    """Stands until somebody moves it."""
-
-    at_ms: int = NOW_MS
-
-    def now_ms(self) -> int:
-        return self.at_ms
-
-    def monotonic(self) -> float:
-        return self.at_ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        self.at_ms += int(seconds * 1000)
-        await asyncio.sleep(0)
-
-
-@dataclass
 class MemoryLogWorld:
     topic: str = "events"
     log: MemoryLog = field(default_factory=lambda: MemoryLog(partitions=3))
-    clock: StoppedClock = field(default_factory=StoppedClock)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(NOW_MS))
     sinks: list[MemorySink] = field(default_factory=list)
 
     async def write(self, partition: int, values: Sequence[bytes | None]) -> None:
@@ -123,10 +107,10 @@ class TestMemoryBoard(StatusBoardBattery):
         return lambda: nullcontext(MemoryStatusRegistry(SystemClock()))
 
     def test_figures_of_a_silent_part_expire(self) -> None:
-        clock = StoppedClock()
+        clock = FakeClock(NOW_MS)
         status_registry = MemoryStatusRegistry(clock)
         asyncio.run(status_registry.post("gone", {"events": 1}))
-        clock.at_ms += BOARD_TTL_MS
+        clock.ms += BOARD_TTL_MS
         assert asyncio.run(status_registry.collect()) == {}
 
 

@@ -67,7 +67,7 @@ async def crash_once(world: World, at: int, after: bool) -> None:
         await shard.start()
         for _ in range(60):
             await shard.step()
-            world.clock.at_ms += 250
+            world.clock.ms += 250
     except (Crash, Unavailable):
         pass
     finally:

@@ -133,24 +133,6 @@ def contents(keys: Ints, rows: Floats) -> dict[int, list[float]]:
     return {int(key): row.tolist() for key, row in zip(keys, rows, strict=True)}
 
 
-class FakeClock:
-    """Time that stands until somebody moves it; sleeping moves it."""
-
-    def __init__(self, now_ms: int = 1_000_000) -> None:
-        self.ms = float(now_ms)
-        self.slept: list[float] = []
-
-    def now_ms(self) -> int:
-        return int(self.ms)
-
-    def monotonic(self) -> float:
-        return self.ms / 1000.0
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.ms += seconds * 1000.0
-
-
 class Files:
     """A snapshot store in memory."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from fake_clock import FakeClock
 from small_shop import START_MS, event, impression, spec
 
 from freshrank.actors.errors import Unavailable
@@ -38,21 +39,6 @@ PARTITIONS = 2
 
 class Crash(BaseException):
     """The process ends here."""
-
-
-@dataclass
-class ManualClock:
-    at_ms: int = START_MS
-
-    def now_ms(self) -> int:
-        return self.at_ms
-
-    def monotonic(self) -> float:
-        return self.at_ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        self.at_ms += max(1, int(seconds * 1000))
-        await asyncio.sleep(0)
 
 
 Applied = Counter[tuple[Any, ...]]
@@ -216,7 +202,7 @@ class World:
         self, made: PartitionSpec | None = None, limits: Limits | None = None, at_once: int = 7
     ) -> None:
         self.spec = made or spec()
-        self.clock = ManualClock()
+        self.clock = FakeClock(START_MS)
         self.log = MemoryLog(PARTITIONS)
         self.sink = FussySink(self.log, self.clock)
         self.store = StrictStore()
@@ -282,7 +268,7 @@ class World:
         """Step until nothing is left to read and to give away."""
         for _ in range(patience):
             await shard.step()
-            self.clock.at_ms += 250
+            self.clock.ms += 250
             done = all(
                 self.log.end(topic, partition) == at and not state.example_queue.unsent
                 for partition, state in shard.states.items()

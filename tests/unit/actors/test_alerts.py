@@ -4,7 +4,7 @@ import json
 import logging
 
 import pytest
-from learning import FakeClock
+from fake_clock import FakeClock
 
 from freshrank.actors.alerts import MOST_AT_ONCE, NAMED, AlertKind, Alerts, Severity
 from freshrank.actors.errors import Unavailable
@@ -26,7 +26,7 @@ def records(log: MemoryLog) -> list[dict[str, object]]:
 
 
 def test_an_alert_is_logged_counted_and_written_as_json(caplog: pytest.LogCaptureFixture) -> None:
-    clock, log = FakeClock(), MemoryLog(2)
+    clock, log = FakeClock(1_000_000), MemoryLog(2)
     alerts = Alerts("learner", clock, MemorySink(log, clock), TOPIC)
     with caplog.at_level(logging.WARNING):
         tell(alerts)
@@ -48,7 +48,7 @@ def test_an_alert_is_logged_counted_and_written_as_json(caplog: pytest.LogCaptur
 
 
 def test_the_status_names_all_that_a_minute_can_tell_in_short() -> None:
-    alerts = Alerts("learner", FakeClock())
+    alerts = Alerts("learner", FakeClock(1_000_000))
     for kind in AlertKind:
         for number in range(MOST_AT_ONCE + 3):
             alerts.emit(kind, Severity.WARNING, f"{number} " + "long " * 1_000)
@@ -59,7 +59,7 @@ def test_the_status_names_all_that_a_minute_can_tell_in_short() -> None:
 
 
 def test_a_trouble_that_comes_with_every_batch_is_counted_and_told_now_and_then() -> None:
-    clock, log = FakeClock(), MemoryLog(1)
+    clock, log = FakeClock(1_000_000), MemoryLog(1)
     alerts = Alerts("learner", clock, MemorySink(log, clock), TOPIC)
     for _ in range(MOST_AT_ONCE + 5):
         tell(alerts)
@@ -78,7 +78,7 @@ class Away(MemorySink):
 
 
 def test_a_broker_that_is_away_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    clock = FakeClock()
+    clock = FakeClock(1_000_000)
     alerts = Alerts("learner", clock, Away(MemoryLog(1), clock), TOPIC)
     tell(alerts)
     assert alerts.status()["lost"] == 1
@@ -86,14 +86,14 @@ def test_a_broker_that_is_away_stops_nobody(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_without_a_sink_the_log_and_the_counter_remain(caplog: pytest.LogCaptureFixture) -> None:
-    alerts = Alerts("learner", FakeClock())
+    alerts = Alerts("learner", FakeClock(1_000_000))
     tell(alerts)
     assert alerts.status()["lost"] == 0
     assert len(caplog.records) == 1
 
 
 def test_the_counter_of_each_kind_is_a_metric() -> None:
-    alerts = Alerts("learner", FakeClock())
+    alerts = Alerts("learner", FakeClock(1_000_000))
     tell(alerts)
     tell(alerts)
     exposed = ServeMetrics().expose({"learner": {"alerts": alerts.status()}}).decode()

@@ -11,7 +11,8 @@ from unittest.mock import ANY
 
 import numpy as np
 import pytest
-from learning import NO_DENSE, FakeClock, Files, examples, gradient
+from fake_clock import ManualClock, settle
+from learning import NO_DENSE, Files, examples, gradient
 
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.errors import ChecksumMismatch, SnapshotError, Unavailable
@@ -31,33 +32,6 @@ from freshrank.learner.settings import LearnerSettings
 MODEL = LogisticRegression().bind(NO_DENSE)
 
 
-class Alarms(FakeClock):
-    """A clock whose sleepers wake when the test moves it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._sleepers: list[tuple[float, asyncio.Event]] = []
-
-    async def sleep(self, seconds: float) -> None:
-        rings = asyncio.Event()
-        self._sleepers.append((self.ms + seconds * 1000.0, rings))
-        await rings.wait()
-
-    async def advance(self, ms: float) -> None:
-        self.ms += ms
-        for at, rings in self._sleepers:
-            if at <= self.ms:
-                rings.set()
-        self._sleepers = [one for one in self._sleepers if not one[1].is_set()]
-        await settle()
-
-
-async def settle() -> None:
-    """Let every task go on until it waits for something."""
-    for _ in range(50):
-        await asyncio.sleep(0)
-
-
 def core(**settings: int) -> Learner:
     made = LearnerSettings.model_validate(settings)
     return Learner(MODEL, SGD(0.1), made, differentiate=CompiledDifferentiator)
@@ -65,8 +39,8 @@ def core(**settings: int) -> Learner:
 
 def actor(
     learner: Learner, store: SnapshotStore | None = None, **parts: Any
-) -> tuple[LearnerActor, Alarms]:
-    clock = Alarms()
+) -> tuple[LearnerActor, ManualClock]:
+    clock = ManualClock(1_000_000)
     return LearnerActor(learner, clock, store, **{"offload": inline, **parts}), clock
 
 
@@ -99,9 +73,9 @@ def test_few_examples_are_learned_when_they_have_waited_long_enough() -> None:
         await learner.start()
         await learner.push(gradient(0, 1))
         await settle()
-        await clock.advance(49)
+        await clock.tick(0.049)
         assert await learner.newer_than(Version(1, 0), timeout_s=0.0) == []
-        await clock.advance(2)
+        await clock.tick(0.002)
         assert len(await learner.newer_than(Version(1, 0), timeout_s=0.0)) == 1
         await learner.stop()
 
@@ -135,7 +109,7 @@ def test_only_what_is_on_disk_is_called_durable() -> None:
         assert len(files.payloads) == 1
         await settle()
         assert (await learner.push(gradient(0, 2))).durable == ()
-        await clock.advance(10_001)
+        await clock.tick(10.001)
         assert len(files.payloads) == 2
         assert (await learner.progress(0)).durable == (2,)
         status = await learner.status()
@@ -253,7 +227,7 @@ def test_a_full_disk_is_survived_and_told_and_nothing_is_durable_meanwhile(
         await settle()
         assert (await learner.push(gradient(0, 1))).accepted
         for _ in range(2):
-            await clock.advance(10_001)
+            await clock.tick(10.001)
         await learner.ping()
         status = await learner.status()
         assert status["health"] == {"checkpoints": "no space left"}
@@ -261,7 +235,7 @@ def test_a_full_disk_is_survived_and_told_and_nothing_is_durable_meanwhile(
         assert status["alerts"] == {**counts, "newest": ANY}
         assert (await learner.push(gradient(1, 2, base=Version(1, 1)))).durable == ()
         disk.space = 9
-        await clock.advance(10_001)
+        await clock.tick(10.001)
         assert (await learner.status())["health"] == {}
         assert (await learner.progress(0)).durable == (2,)
         assert len(disk.payloads) == 2
@@ -283,7 +257,7 @@ def test_an_epoch_is_heard_of_only_once_it_is_on_disk() -> None:
         with pytest.raises(Unavailable, match="not started yet"):
             await learner.newer_than(None, 0.0)
         disk.space = 9
-        await clock.advance(1_001)
+        await clock.tick(1.001)
         await starting
         await learner.stop()
 
@@ -297,11 +271,11 @@ def test_a_learner_waits_for_space_to_begin_and_says_so_to_whoever_looks_after_i
         starting = asyncio.create_task(learner.start())
         for _ in range(100):
             await settle()
-            await clock.advance(1_001)
+            await clock.tick(1.001)
         with pytest.raises(Unavailable, match="learner: cannot begin: no space left"):
             await learner.ping()
         disk.space = 9
-        await clock.advance(1_001)
+        await clock.tick(1.001)
         await starting
         await learner.ping()
         await learner.stop()
@@ -342,7 +316,7 @@ def test_a_loop_that_died_is_seen_by_everyone() -> None:
         await learner.start()
         await settle()
         await learner.ping()
-        await clock.advance(10_001)
+        await clock.tick(10.001)
         for call in (
             learner.ping(),
             learner.push(gradient(0, 1)),
@@ -422,7 +396,7 @@ def test_curves_are_written_now_and_then() -> None:
         await learner.start()
         await learner.push(gradient(0, 2))
         await settle()
-        await clock.advance(5_001)
+        await clock.tick(5.001)
         await learner.stop()
         ((step, now_ms, status),) = curves.written
         assert (step, now_ms, status["version"]) == (1, 1_005_001, "1.1")
@@ -440,12 +414,12 @@ def test_a_point_of_the_curves_that_a_full_disk_refuses_is_told_and_ends_nothing
         await learner.start()
         curves.full = True
         for _ in range(2):
-            await clock.advance(5_001)
+            await clock.tick(5.001)
         await learner.ping()
         health = (await learner.status())["health"]
         assert health == {"curves": "a point is lost: [Errno 28] No space left on device"}
         curves.full = False
-        await clock.advance(5_001)
+        await clock.tick(5.001)
         assert (await learner.status())["health"] == {}
         assert len(curves.written) == 1
         await learner.stop()
@@ -455,7 +429,7 @@ def test_a_point_of_the_curves_that_a_full_disk_refuses_is_told_and_ends_nothing
 
 def test_what_the_guard_refuses_becomes_an_alert_and_learning_goes_on() -> None:
     async def play() -> None:
-        clock, log = Alarms(), MemoryLog(1)
+        clock, log = ManualClock(), MemoryLog(1)
         alerts = Alerts("learner", clock, MemorySink(log, clock), "shop.alerts")
         learner_core = core(batch_examples=2)
         learner, _ = actor(learner_core, reporters=Reporters(alerts=alerts))
@@ -537,7 +511,7 @@ def test_a_delta_that_was_damaged_in_the_learners_log_costs_its_followers_one_mo
 def test_rows_that_were_changed_outside_of_a_step_are_noticed_and_followers_agree_again() -> None:
     async def play() -> None:
         learner_core = core(batch_examples=1)
-        alerts = Alerts("learner", Alarms())
+        alerts = Alerts("learner", ManualClock())
         learner, clock = actor(learner_core, reporters=Reporters(alerts=alerts))
         await learner.start()
         await learner.push(gradient(0, 2, keys=(7, 8)))

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from learning import NO_DENSE, FakeClock, delta
+from fake_clock import FakeClock
+from learning import NO_DENSE, delta
 
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.errors import ProgressError, StaleParameters, Unavailable
@@ -46,7 +47,7 @@ MODEL = LogisticRegression().bind(NO_DENSE)
 def follow(
     *answers: list[Delta] | Exception, hold_epochs: bool = False
 ) -> tuple[Follower, Script, FakeClock]:
-    source, clock = Script(*answers), FakeClock()
+    source, clock = Script(*answers), FakeClock(1_000_000)
     return Follower(source, ModelWeights(MODEL), clock, hold_epochs=hold_epochs), source, clock
 
 
@@ -213,7 +214,7 @@ class Copy:
     """A follower, its weights, its alerts, and a publisher of what it should hold."""
 
     def __init__(self, hold_epochs: bool = False) -> None:
-        self.source, self.clock = Script(), FakeClock()
+        self.source, self.clock = Script(), FakeClock(1_000_000)
         self.weights, self.truth = ModelWeights(MODEL), ModelWeights(MODEL)
         self.alerts = Alerts("replica", self.clock)
         self.follower = Follower(

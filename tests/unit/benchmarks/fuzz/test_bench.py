@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from fake_clock import FakeClock
 from serving import FakeServed, ReplicaUnderTest
-from shard_world import ManualClock
+from small_shop import START_MS
 from starlette.applications import Starlette
 
 from freshrank.actors.messages import Inputs, RejectedRecord
@@ -72,7 +73,7 @@ def test_a_document_that_promises_too_little_is_seen() -> None:
 
 
 def corpus(seed: int, rounds: int) -> tuple[World, dict[Place, Sent]]:
-    made, clock = pipeline(), ManualClock()
+    made, clock = pipeline(), FakeClock(START_MS)
     log, now_ms = MemoryLog(PARTITIONS), clock.now_ms()
     sent = fill(log, made.stream.topic, events(seed, now_ms, rounds), now_ms)
     sent |= fill(log, made.impressions_topic, impressions(made, seed, now_ms, rounds), now_ms)
@@ -132,12 +133,12 @@ def _changed(one: tuple[str, RejectedRecord], **changes: Any) -> tuple[str, Reje
 
 
 def test_memory_does_not_grow_with_the_names_of_unknown_fields() -> None:
-    unknown = [one for one in events(5, ManualClock().now_ms()) if "unknown" in one.what]
+    unknown = [one for one in events(5, FakeClock(START_MS).now_ms()) if "unknown" in one.what]
     assert sum(len(one.value or b"") for one in unknown) > UNKNOWN_FIELDS
     made, grown = pipeline(), []
     for part in (unknown, [*unknown] * 3):
-        world = World(MemoryLog(PARTITIONS), ManualClock())
-        sent = fill(world.log, made.stream.topic, part, ManualClock().now_ms())
+        world = World(MemoryLog(PARTITIONS), FakeClock(START_MS))
+        sent = fill(world.log, made.stream.topic, part, FakeClock(START_MS).now_ms())
         gc.collect()
         tracemalloc.start()
         asyncio.run(take(made, world, sent))

@@ -4,6 +4,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from fake_clock import FakeClock
 
 from freshrank.benchmarks.latency.probes import Prober, ShownPlaces, Unusable
 from freshrank.examples.shop.shoppers import Candidate
@@ -12,27 +13,10 @@ REQUEST_MS = 1.0
 """What one request takes, and one look of the clock's owner."""
 
 
-class StepClock:
-    """Time passes by sleeping, and by the requests that the endpoint answers."""
-
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def now_ms(self) -> int:
-        return round(self.seconds * 1000)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    async def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
-        await asyncio.sleep(0)
-
-
 class System:
     """Shows an event in the features, and in the weights, so many seconds after it was sent."""
 
-    def __init__(self, clock: StepClock, features_s: float = 0.05, weights_s: float = 0.2) -> None:
+    def __init__(self, clock: FakeClock, features_s: float = 0.05, weights_s: float = 0.2) -> None:
         self.clock = clock
         self.features_s = features_s
         self.weights_s = weights_s
@@ -43,12 +27,12 @@ class System:
         """Until then the learner has not applied the impression, which lies at offset 7."""
 
     async def send(self, key: bytes, value: bytes) -> tuple[int, int]:
-        self.sent.append((self.clock.seconds, json.loads(value)))
-        self.clock.seconds += 0.003
+        self.sent.append((self.clock.monotonic(), json.loads(value)))
+        self.clock.advance(0.003)
         return 3, 41
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        self.clock.seconds += REQUEST_MS / 1000
+        self.clock.advance(REQUEST_MS / 1000)
         self.shown.append(json.loads(body)["show"])
         used = self._passed(self.features_s)
         answer = {
@@ -62,15 +46,15 @@ class System:
 
     async def get(self, path: str) -> tuple[int, bytes]:
         assert path == "/v1/model"
-        self.clock.seconds += REQUEST_MS / 1000
+        self.clock.advance(REQUEST_MS / 1000)
         learned = self._passed(self.weights_s)
-        impressions = 7 if self.clock.seconds < self.impressions_until_s else 8
+        impressions = 7 if self.clock.monotonic() < self.impressions_until_s else 8
         applied = {"3": [42, impressions] if learned else [41, 8], "0": [99, 99]}
         version = "1.9" if learned else "1.8"
         return self.status, json.dumps({"version": version, "applied": applied}).encode()
 
     def _passed(self, seconds: float) -> bool:
-        return bool(self.sent) and self.clock.seconds - self.sent[-1][0] >= seconds
+        return bool(self.sent) and self.clock.monotonic() - self.sent[-1][0] >= seconds
 
 
 class Log:
@@ -91,7 +75,7 @@ def run(probe: Coroutine[Any, Any, float]) -> float:
 
 
 def make(**times: float) -> System:
-    return System(StepClock(), **times)
+    return System(FakeClock(100_000), **times)
 
 
 def test_a_feature_probe_lasts_from_the_send_to_the_first_answer_that_used_the_event() -> None:

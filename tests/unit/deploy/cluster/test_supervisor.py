@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from fake_clock import FakeClock
 
 from freshrank.actors.errors import DefinitionChanged, FreshrankError, SnapshotError, Unavailable
 from freshrank.deploy.cluster.supervisor import (
@@ -12,21 +13,6 @@ from freshrank.deploy.cluster.supervisor import (
     now_and_whenever_replaced,
     when_all_are_there,
 )
-
-
-class StandingClock:
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def now_ms(self) -> int:
-        return int(self.now_s * 1000)
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    async def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-        await asyncio.sleep(0)
 
 
 class Actor:
@@ -46,7 +32,7 @@ class Actor:
 
 def rounds(actors: list[Actor], count: int) -> list[str]:
     said: list[str] = []
-    clock = StandingClock()
+    clock = FakeClock()
 
     async def go() -> None:
         supervisor = Supervisor(actors, clock, said.append)
@@ -76,10 +62,10 @@ def test_an_actor_that_stays_silent_is_ended_and_only_that_one() -> None:
 def test_a_missing_actor_is_looked_for_more_often_until_it_is_there() -> None:
     missing = [Unavailable("s", "starting")] * 3
     actor = Actor("s", [*missing, None, None, DefinitionChanged("the end of this test")])
-    clock = StandingClock()
+    clock = FakeClock()
     with pytest.raises(DefinitionChanged):
         asyncio.run(Supervisor([actor], clock, lambda _: None).run())
-    assert clock.now_s == pytest.approx(3 * INTERVAL_MISSING_S + 2 * INTERVAL_S)
+    assert clock.monotonic() == pytest.approx(3 * INTERVAL_MISSING_S + 2 * INTERVAL_S)
 
 
 def test_an_actor_whose_loop_ended_is_started_again_at_once() -> None:
@@ -109,7 +95,7 @@ def test_one_that_does_not_answer_holds_up_no_other() -> None:
 
     async def go() -> int:
         well = Actor("well", [None] * 5 + [DefinitionChanged("the end of this test")])
-        supervisor = Supervisor([Hanging("slow", [])], StandingClock(), lambda _: None)
+        supervisor = Supervisor([Hanging("slow", [])], FakeClock(), lambda _: None)
         supervisor.add(well)
         with pytest.raises(DefinitionChanged):
             await supervisor.run()
@@ -119,12 +105,12 @@ def test_one_that_does_not_answer_holds_up_no_other() -> None:
 
 
 def test_what_needs_all_parts_waits_for_the_one_that_is_away_and_begins_anew() -> None:
-    clock, begun = StandingClock(), []
+    clock, begun = FakeClock(), []
     away: list[FreshrankError | None] = [Unavailable("shard-0", "no answer")] * 3
     shard = Actor("shard-0", away)
 
     async def freeze() -> None:
-        begun.append(clock.now_s)
+        begun.append(clock.monotonic())
         await shard.ping(1.0)
 
     asyncio.run(when_all_are_there(freeze, clock))
@@ -132,10 +118,10 @@ def test_what_needs_all_parts_waits_for_the_one_that_is_away_and_begins_anew() -
 
 
 def test_what_is_lost_with_a_part_is_done_again_when_that_was_replaced() -> None:
-    clock, replaced, done = StandingClock(), iter([0, 0, 0, 0, 1, 1, 1, 3, 3]), []
+    clock, replaced, done = FakeClock(), iter([0, 0, 0, 0, 1, 1, 1, 3, 3]), []
 
     async def freeze() -> None:
-        done.append(clock.now_s)
+        done.append(clock.monotonic())
 
     with pytest.raises(RuntimeError, match="StopIteration"):
         asyncio.run(now_and_whenever_replaced(freeze, lambda: next(replaced), clock))
@@ -145,4 +131,4 @@ def test_what_is_lost_with_a_part_is_done_again_when_that_was_replaced() -> None
 def test_what_needs_all_parts_raises_an_error_that_no_waiting_mends() -> None:
     broken = Actor("shard-0", [Unavailable("shard-0", "no answer"), SnapshotError("damaged")])
     with pytest.raises(SnapshotError, match="damaged"):
-        asyncio.run(when_all_are_there(lambda: broken.ping(1.0), StandingClock()))
+        asyncio.run(when_all_are_there(lambda: broken.ping(1.0), FakeClock()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from learning import FakeClock
+from fake_clock import FakeClock
 from rich.console import Console
 
 from freshrank.actors.alerts import MOST_AT_ONCE, AlertKind, Alerts, Severity
@@ -19,7 +19,7 @@ class Learner:
     """What one posts of its alerts."""
 
     def __init__(self) -> None:
-        self._clock = FakeClock()
+        self._clock = FakeClock(1_000_000)
         self.alerts = Alerts("learner", self._clock)
 
     def trips(self, why: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_clock import FakeClock
 
 from freshrank.examples.shop.shoppers import Shop, ShopSize
 from freshrank.examples.shop.traffic import Rates, Traffic
@@ -12,24 +13,17 @@ from freshrank.examples.shop.traffic import Rates, Traffic
 Sent = list[tuple[bytes, dict[str, Any]]]
 
 
-class SteppedClock:
-    """Time passes only by sleeping; at the end everything is cancelled."""
+class EndingClock(FakeClock):
+    """A fake clock that cancels whoever sleeps beyond its end."""
 
     def __init__(self, seconds: float) -> None:
-        self.time = 0.0
-        self.end = seconds
-
-    def now_ms(self) -> int:
-        return 1_700_000_000_000 + round(self.time * 1000)
-
-    def monotonic(self) -> float:
-        return self.time
+        super().__init__(1_700_000_000_000)
+        self._end_ms = self.ms + 1000.0 * seconds
 
     async def sleep(self, seconds: float) -> None:
-        self.time += seconds
-        if self.time > self.end:
+        await super().sleep(seconds)
+        if self.ms > self._end_ms:
             raise asyncio.CancelledError
-        await asyncio.sleep(0)
 
 
 class Endpoint:
@@ -47,7 +41,7 @@ class Endpoint:
         return self.status, self.body or json.dumps({"ranking": ranking, "scores": []}).encode()
 
 
-def traffic(clock: SteppedClock, endpoint: Endpoint, rates: Rates) -> tuple[Traffic, Sent]:
+def traffic(clock: EndingClock, endpoint: Endpoint, rates: Rates) -> tuple[Traffic, Sent]:
     sent: Sent = []
 
     async def send(key: bytes, value: bytes) -> None:
@@ -63,7 +57,7 @@ def run_until_the_end(loop: Coroutine[Any, Any, None]) -> None:
 
 
 def test_browsing_goes_at_the_rate_given_with_the_user_as_key() -> None:
-    clock = SteppedClock(10.0)
+    clock = EndingClock(10.0)
     driver, sent = traffic(clock, Endpoint(), Rates(events_per_s=130.0))
     run_until_the_end(driver.browse())
     assert driver.counts.events == len(sent) == pytest.approx(1300, abs=5)
@@ -72,7 +66,7 @@ def test_browsing_goes_at_the_rate_given_with_the_user_as_key() -> None:
 
 
 def test_scores_are_asked_for_at_the_rate_of_impressions() -> None:
-    clock = SteppedClock(10.0)
+    clock = EndingClock(10.0)
     endpoint = Endpoint()
     driver, _ = traffic(clock, endpoint, Rates(impressions_per_s=100.0, candidates=12, show=4))
     run_until_the_end(driver.shop_window())
@@ -82,7 +76,7 @@ def test_scores_are_asked_for_at_the_rate_of_impressions() -> None:
 
 
 def test_only_what_was_ranked_best_is_clicked_and_only_when_it_is_due() -> None:
-    clock = SteppedClock(60.0)
+    clock = EndingClock(60.0)
     endpoint = Endpoint()
     driver, sent = traffic(
         clock, endpoint, Rates(events_per_s=0.0, impressions_per_s=10.0, candidates=12, show=3)
@@ -114,14 +108,14 @@ def test_only_what_was_ranked_best_is_clicked_and_only_when_it_is_due() -> None:
     ],
 )
 def test_a_useless_answer_is_counted_and_nothing_is_shown(endpoint: Endpoint) -> None:
-    driver, _ = traffic(SteppedClock(5.0), endpoint, Rates())
+    driver, _ = traffic(EndingClock(5.0), endpoint, Rates())
     assert not asyncio.run(driver.show_once())
     assert driver.counts.failures == 1
     assert driver.counts.shown == 0
 
 
 def test_an_endpoint_that_is_not_there_is_asked_again_and_again_but_slowly() -> None:
-    clock = SteppedClock(10.0)
+    clock = EndingClock(10.0)
     driver, _ = traffic(clock, Endpoint(), Rates(impressions_per_s=500.0, show=5))
 
     async def refuse(body: bytes) -> tuple[int, bytes]:
@@ -133,7 +127,7 @@ def test_an_endpoint_that_is_not_there_is_asked_again_and_again_but_slowly() -> 
 
 
 def test_an_event_that_cannot_be_sent_ends_the_traffic() -> None:
-    clock = SteppedClock(5.0)
+    clock = EndingClock(5.0)
     driver, _ = traffic(clock, Endpoint(), Rates())
 
     async def broken(key: bytes, value: bytes) -> None:

@@ -3,7 +3,8 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
-from shard_world import FakeLearner, ManualClock
+from fake_clock import FakeClock
+from shard_world import FakeLearner
 from small_shop import LABELLED, batch, event, spec
 
 from freshrank.actors.errors import ProgressError, Unavailable
@@ -26,7 +27,7 @@ def filled(partition: int = 0, count: int = 3) -> PartitionState:
 
 
 def pusher(learner: FakeLearner, *states: PartitionState, timeout_s: float = 5.0) -> Pusher:
-    return Pusher({one.partition: one for one in states}, learner, None, ManualClock(), timeout_s)
+    return Pusher({one.partition: one for one in states}, learner, None, FakeClock(), timeout_s)
 
 
 def test_every_partition_gives_what_it_has() -> None:
@@ -124,7 +125,7 @@ def test_a_stale_gradient_is_computed_again() -> None:
 
     async def test() -> None:
         learner, state = Picky(), filled()
-        one = Pusher({0: state}, learner, Catching(), ManualClock(), 5.0)
+        one = Pusher({0: state}, learner, Catching(), FakeClock(), 5.0)
         await one.push()
         assert (learner.refused, one.stale, one.spans) == (2, 2, 1)
         assert learner.applied == {0: (3,)}

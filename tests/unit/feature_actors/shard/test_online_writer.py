@@ -2,7 +2,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from shard_world import ManualClock, StrictStore
+from fake_clock import FakeClock
+from shard_world import StrictStore
 from small_shop import START_MS, batch, event, spec
 
 from freshrank.actors.errors import ProgressError, Unavailable
@@ -18,7 +19,7 @@ class Scene:
     def __init__(self, store: StrictStore | None = None, epoch: int = 5) -> None:
         self.state = PartitionState(MADE, 0)
         self.store = store or StrictStore()
-        self.clock = ManualClock(START_MS + 60_000)
+        self.clock = FakeClock(START_MS + 60_000)
         self.writer = OnlineWriter({0: self.state}, self.store, epoch, self.clock)
         self._numbers = 0
 

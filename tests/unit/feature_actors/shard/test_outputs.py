@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import numpy as np
 import pytest
+from fake_clock import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shard_world import FussySink, ManualClock, StrictStore
-from small_shop import batch, event, packed, spec
+from shard_world import FussySink, StrictStore
+from small_shop import START_MS, batch, event, packed, spec
 
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import RejectedRecord
@@ -33,7 +34,7 @@ def dead(offset: int) -> Outcome:
 
 
 def sink() -> FussySink:
-    return FussySink(MemoryLog(1), ManualClock())
+    return FussySink(MemoryLog(1), FakeClock(START_MS))
 
 
 def test_rejected_records_wait_while_the_broker_is_away_and_keep_their_order() -> None:
@@ -64,7 +65,7 @@ def test_records_added_while_others_are_written_are_not_lost() -> None:
             await super().reject(suffix, records)
 
     async def test() -> None:
-        to = Slow(MemoryLog(1), ManualClock())
+        to = Slow(MemoryLog(1), FakeClock(START_MS))
         dead_letters = DeadLetterQueue(to)
         dead_letters.add(dead(0))
         dead_letters.flush_in_background()
@@ -88,7 +89,7 @@ def test_too_many_rejected_records_are_a_reason_to_wait() -> None:
 
 class Scene:
     def __init__(self, partitions: int = 2) -> None:
-        self.clock = ManualClock()
+        self.clock = FakeClock(START_MS)
         self.states = {one: PartitionState(MADE, one) for one in range(partitions)}
         self.snapshots = MemorySnapshots()
         self.snapshotter = Snapshotter(
@@ -114,9 +115,9 @@ def test_snapshots_of_the_partitions_are_spread_over_the_interval() -> None:
         scene.see(1, 0)
         assert await scene.save_due() == []
         assert scene.snapshotter.age_s() is None
-        scene.clock.at_ms += 5_000
+        scene.clock.ms += 5_000
         assert await scene.save_due() == [0]
-        scene.clock.at_ms += 5_000
+        scene.clock.ms += 5_000
         assert await scene.save_due() == [1]
         assert scene.snapshotter.age_s() == 5.0
         assert scene.snapshotter.size() > 0
@@ -129,11 +130,11 @@ def test_a_state_that_read_nothing_is_not_written_again() -> None:
         scene = Scene(partitions=1)
         scene.see(0, 0)
         for _ in range(3):
-            scene.clock.at_ms += 10_000
+            scene.clock.ms += 10_000
             assert await scene.save_due() == [0]
         assert len(scene.snapshots.candidates("partition-0")) == 1
         scene.see(0, 1)
-        scene.clock.at_ms += 10_000
+        scene.clock.ms += 10_000
         await scene.save_due()
         assert len(scene.snapshots.candidates("partition-0")) == 2
 
@@ -153,7 +154,7 @@ def test_a_disk_that_fails_is_shown_and_tried_again() -> None:
         scene, disk = Scene(partitions=1), Full()
         scene.snapshotter = Snapshotter(scene.states, disk, scene.clock, 10.0, threaded=True)
         scene.see(0, 0)
-        scene.clock.at_ms += 10_000
+        scene.clock.ms += 10_000
         await scene.snapshotter.save_all()
         assert "no space left" in str(scene.snapshotter.trouble)
         disk.full = False
@@ -208,7 +209,7 @@ def test_a_snapshot_is_written_beside_the_next_batches_and_is_of_its_cut(
             value = event(offset, f"u{offset}", "view", 7, 1_000)
             scene.states[0].process(batch("events", [value], offset))
         expected = packed(scene.states[0])
-        scene.clock.at_ms += 10_000
+        scene.clock.ms += 10_000
         assert await scene.save_due() == [0]
         for offset in range(20, 30):
             scene.see(0, offset)
@@ -219,7 +220,7 @@ def test_a_snapshot_is_written_beside_the_next_batches_and_is_of_its_cut(
         (kept,) = scene.snapshots.candidates("partition-0")
         assert kept.read() == expected
         assert scene.snapshotter.size() == len(expected)
-        scene.clock.at_ms += 10_000
+        scene.clock.ms += 10_000
         assert await scene.save_due() == [0]  # for the ten events that it has not got
         await scene.snapshotter.settle()
         assert len(scene.snapshots.candidates("partition-0")) == 2
@@ -236,7 +237,7 @@ def test_no_snapshot_is_begun_before_the_rejected_records_are_safe() -> None:
         scene.see(0, 0)
         dead_letters.add(dead(1))
         to.away = True
-        scene.clock.at_ms += 10_000
+        scene.clock.ms += 10_000
         await out.save_when_due()
         assert scene.snapshots.candidates("partition-0") == []
         assert "rejects" in out.troubles()

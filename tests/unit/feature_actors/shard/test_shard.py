@@ -93,7 +93,7 @@ def test_status_tells_the_figures() -> None:
         assert isinstance(lag, int)
         assert status["catching_up"] == {"done": 7, "of": 7 + lag}
         await world.until_read(shard)
-        world.clock.at_ms += 10_000
+        world.clock.ms += 10_000
         await shard.step()
         status = await shard.status()
         assert (status["catching_up"], status["lag_total"], status["health"]) == (None, 0, {})
@@ -136,7 +136,7 @@ def test_a_full_outbox_pauses_reading_until_the_learner_is_back() -> None:
         world.away("learner")
         for _ in range(50):
             await shard.step()
-            world.clock.at_ms += 250
+            world.clock.ms += 250
         assert source.paused == {("events", 0), ("events", 1)}
         assert all(20 <= state.example_queue.examples < 30 for state in shard.states.values())
         assert "learner" in str((await shard.status())["health"])
@@ -144,7 +144,7 @@ def test_a_full_outbox_pauses_reading_until_the_learner_is_back() -> None:
         for _ in range(50):
             world.learner.checkpoint()
             await shard.step()
-            world.clock.at_ms += 600
+            world.clock.ms += 600
         assert source.paused == set()
         assert len(world.learner.examples()) == 120
         assert (await shard.status())["health"] == {}
@@ -200,7 +200,7 @@ def test_a_store_that_is_emptied_gets_all_rows_again_without_any_event() -> None
         world.store.forget()
         for _ in range(3):
             await shard.step()
-            world.clock.at_ms += 1_000
+            world.clock.ms += 1_000
         assert world.store.rows == rows
 
     run(test)
@@ -213,7 +213,7 @@ def test_a_second_owner_ends_the_first_which_says_why() -> None:
         first, second = FeatureShard(world.shard()), FeatureShard(world.shard())
         await first.start()
         await wait_for(lambda: world.store.rows)
-        world.clock.at_ms += 1
+        world.clock.ms += 1
         await second.start()
         with pytest.raises(ProgressError, match=r"newer owner|claimed by"):
             async with asyncio.timeout(20):
@@ -293,7 +293,7 @@ def test_damaged_snapshots_are_passed_over_and_told() -> None:
         world.log.append("events", 0, event(99_999, "u0-1", "view", 1, 40_000), START_MS + 40_000)
         world.log.append("events", 1, event(99_998, "u1-1", "view", 1, 40_000), START_MS + 40_000)
         await world.until_read(again)
-        world.clock.at_ms += 3_000
+        world.clock.ms += 3_000
         await again.step()
         await again.step()
         assert (await again.status())["health"] == {}
@@ -367,7 +367,7 @@ def test_a_broker_that_answers_no_fetch_is_named_in_health_until_it_does() -> No
             (10.1, {"kafka": "no fetch has been answered for 10 s"}),
             (0.02, {}),
         ):
-            world.clock.at_ms += 1_000
+            world.clock.ms += 1_000
             await shard.step()
             posted = (await world.status_registry.collect())["shard-0"]
             assert (posted["fetch_age_s"], posted["health"]) == (source.age_s, health)
