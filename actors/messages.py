@@ -7,6 +7,7 @@ dense weights. Times are milliseconds since the Unix epoch unless the name says 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -18,19 +19,75 @@ Doubles: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
-SourceOffsets: TypeAlias = tuple[int, ...]
-"""How far one partition has been read: the next offset of each source topic, in the order
-of the pipeline's sources (the behaviour topic first, then impressions where they are joined).
-Two cuts of a partition are comparable component by component."""
+
+class SourceOffsets(Mapping[str, int]):
+    """How far one partition has been read: the next offset of each source topic, by its name.
+
+    Immutable and hashable. A topic that has not been begun reads as 0 and is not listed, as in a
+    `collections.Counter`; so offsets of which nothing has been read are empty, and false.
+
+    >>> offsets = SourceOffsets({"behaviour": 5, "shop.impressions": 0})
+    >>> offsets
+    SourceOffsets({'behaviour': 5})
+    >>> offsets["behaviour"], offsets["shop.impressions"]
+    (5, 0)
+    """
+
+    __slots__ = ("_offsets",)
+
+    def __init__(self, offsets: Mapping[str, int] | None = None) -> None:
+        given = offsets or {}
+        self._offsets = {topic: given[topic] for topic in sorted(given) if given[topic]}
+
+    @classmethod
+    def from_json(
+        cls, offsets: Mapping[str, int] | Sequence[int], topics: Sequence[str]
+    ) -> SourceOffsets:
+        """The offsets that a file holds: by topic, or as a list in the order of `topics`.
+
+        Files of format 3 hold lists.
+
+        >>> SourceOffsets.from_json([5, 3], ["behaviour", "shop.impressions"])
+        SourceOffsets({'behaviour': 5, 'shop.impressions': 3})
+        """
+        if isinstance(offsets, Mapping):
+            return cls(offsets)
+        return cls(dict(zip(topics, offsets, strict=True)))
+
+    def __getitem__(self, topic: str) -> int:
+        return self._offsets.get(topic, 0)
+
+    def __contains__(self, topic: object) -> bool:
+        return topic in self._offsets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._offsets)
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._offsets.items()))
+
+    def __repr__(self) -> str:
+        return f"SourceOffsets({self._offsets})"
+
+    def __str__(self) -> str:
+        return ", ".join(f"{topic} {offset}" for topic, offset in self.items()) or "the beginning"
+
+
+BEGINNING = SourceOffsets()
+"""Of a partition of which nothing has been read."""
 
 
 def dominates(reached: SourceOffsets, wanted: SourceOffsets) -> bool:
-    """Whether `reached` lies at or beyond `wanted` in every source topic.
+    """Whether `reached` lies at or beyond `wanted` in every topic.
 
-    >>> dominates((5, 3), (5, 2)), dominates((5, 3), (6, 0))
+    >>> here = SourceOffsets({"views": 5, "orders": 3})
+    >>> dominates(here, SourceOffsets({"views": 5})), dominates(SourceOffsets({"views": 9}), here)
     (True, False)
     """
-    return all(have >= want for have, want in zip(reached, wanted, strict=True))
+    return all(reached[topic] >= offset for topic, offset in wanted.items())
 
 
 LONGEST_KEY = 256
@@ -65,7 +122,7 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """The records of one partition that something was made from: ``begin <= record < end``."""
+    """The records of one partition that something was made from: ``begin <= offset < end``."""
 
     partition: int
     begin: SourceOffsets
@@ -184,9 +241,9 @@ class Progress:
     stale: bool
     """Refused because `Gradient.base` is older than the staleness bound allows."""
     applied: SourceOffsets
-    """The next span must begin here. An empty tuple: nothing is known of the partition yet."""
+    """The next offset range must begin here. Empty: nothing is known of the partition yet."""
     durable: SourceOffsets
-    """A checkpoint on disk covers everything below; examples below it may be forgotten."""
+    """A checkpoint on disk contains every example below these offsets, which need not be kept."""
     version: Version
 
 

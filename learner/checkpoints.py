@@ -11,13 +11,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
-from freshrank.actors.messages import OffsetRange, SourceOffsets, Version
+from freshrank.actors.messages import SourceOffsets, Version
 from freshrank.actors.protocols import JsonValue, SnapshotStore
 from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import pack, unpack_for
 from freshrank.learner.core import Learner
 from freshrank.learner.evaluation.progressive import ProgressiveValidation
-from freshrank.learner.guard.quarantine import Quarantined
+from freshrank.learner.guard.quarantine import Quarantined, range_from_json, range_to_json
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer
 
@@ -53,7 +53,7 @@ def take(learner: Learner) -> Checkpoint:
     Raises ProgressError while something is pending: the guard's memory already contains what it
     has judged, and a learner restarted from such a copy would judge it again.
     """
-    if learner.accepted.cuts != learner.applied:
+    if learner.accepted.offsets != learner.applied:
         raise ProgressError("a checkpoint of a learner with pending spans; step before")
     table = learner.weights.table
     return Checkpoint(
@@ -62,14 +62,9 @@ def take(learner: Learner) -> Checkpoint:
             "version": str(learner.version),
             "total_steps": learner.trained.total_steps,
             "newest_event_ms": learner.newest_event_ms,
-            "applied": {str(one): list(cut) for one, cut in learner.applied.items()},
+            "applied": {str(one): dict(offsets) for one, offsets in learner.applied.items()},
             "quarantined": [
-                [
-                    one.offset_range.partition,
-                    list(one.offset_range.begin),
-                    list(one.offset_range.end),
-                    one.reason,
-                ]
+                [*range_to_json(one.offset_range), one.reason]
                 for one in learner.quarantine.quarantined
             ],
             "watch": learner.watch.meta(),
@@ -126,13 +121,16 @@ def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]
     learner.weights.version = Version(Version.parse(meta["version"]).epoch + 1, 0)
     learner.trained.total_steps = meta["total_steps"]
     learner.newest_event_ms = meta["newest_event_ms"]
-    learner.applied = {int(one): tuple(cut) for one, cut in meta["applied"].items()}
-    learner.accepted.cuts = dict(learner.applied)
+    learner.applied = {
+        int(one): SourceOffsets.from_json(offsets, learner.topics)
+        for one, offsets in meta["applied"].items()
+    }
+    learner.accepted.offsets = dict(learner.applied)
     learner.durable = dict(learner.applied)
     learner.quarantine.quarantined = [
-        Quarantined(OffsetRange(partition, tuple(begin), tuple(end)), reason)
-        for partition, begin, end, reason in meta["quarantined"]
+        Quarantined(range_from_json(offset_range, learner.topics), reason)
+        for *offset_range, reason in meta["quarantined"]
     ]
-    learner.watch.restore(meta["watch"], arrays)
+    learner.watch.restore(meta["watch"], arrays, learner.topics)
     learner.figures.restore(meta["counted"])
     learner.validation = ProgressiveValidation.restore(arrays)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from freshrank.actors.alerts import AlertKind, Severity
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import (
+    BEGINNING,
     Delta,
     Examples,
     Gradient,
@@ -45,6 +46,8 @@ class Learner:
     differentiate
         Makes the differentiator for learners that are offered examples; None where the shards
         send gradients only.
+    topics
+        The pipeline's source topics: checkpoints of format 3 have offsets in their order.
     """
 
     def __init__(
@@ -55,7 +58,9 @@ class Learner:
         *,
         label_delay_ms: int = 0,
         differentiate: Differentiate | None = None,
+        topics: Sequence[str] = (),
     ) -> None:
+        self.topics = topics
         self.model = model
         self.optimizer = optimizer
         self.settings = settings
@@ -170,7 +175,7 @@ class Learner:
             "version": str(self.version),
             "rows": len(self.weights.table),
             "pending_examples": self._pending.examples,
-            "applied": {str(one): list(cut) for one, cut in sorted(self.applied.items())},
+            "applied": {str(one): dict(offsets) for one, offsets in sorted(self.applied.items())},
             "newest_event_ms": self.newest_event_ms,
             "quarantined": [str(one) for one in self.quarantine.quarantined],
             **self.figures.status(monotonic),
@@ -190,8 +195,8 @@ class Learner:
         return Progress(
             accepted=accepted,
             stale=stale,
-            applied=self.accepted.cuts.get(partition, ()),
-            durable=self.durable.get(partition, ()),
+            applied=self.accepted.offsets.get(partition, BEGINNING),
+            durable=self.durable.get(partition, BEGINNING),
             version=self.version,
         )
 

@@ -239,8 +239,8 @@ class Follower:
 
     def _contains_held(self, delta: Delta) -> bool:
         return all(
-            partition in delta.applied and dominates(delta.applied[partition], cut)
-            for partition, cut in self._applied.items()
+            partition in delta.applied and dominates(delta.applied[partition], offsets)
+            for partition, offsets in self._applied.items()
         )
 
     async def _pause(self, error: Exception, backoff: Backoff) -> None:

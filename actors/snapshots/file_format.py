@@ -27,9 +27,13 @@ from freshrank.actors.snapshots.disk import Piece
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
 
-# Grows by one when a reader of one format could not read the other. Whatever it is, the
-# last eight bytes are the checksum and the header says which it is: so it can be told from damage.
-FORMAT = 3
+# What is written. Grows by one when a reader of the format before could not read it. In every
+# format the last eight bytes are the checksum and the header names the format, so that another
+# format can be told from damage.
+FORMAT = 4
+# The oldest format that is still read: there, offsets are lists in the order of the pipeline's
+# topics, and not by topic.
+OLDEST_FORMAT = 3
 CHECKSUM = "checksum"
 """The name of the last tensor."""
 
@@ -69,6 +73,7 @@ class Contents:
     """What a whole and undamaged file says."""
 
     kind: str
+    format: int
     fingerprint: str
     meta: dict[str, Any]
     arrays: dict[str, Array]
@@ -139,7 +144,7 @@ def unpack(payload: bytes | bytearray) -> Contents:
         meta = json.loads(bytes(mark.meta))
     except (ValueError, KeyError) as error:
         raise SnapshotError(f"not a Freshrank file: {error}") from error
-    return Contents(mark.kind, mark.fingerprint, meta, arrays)
+    return Contents(mark.kind, mark.format, mark.fingerprint, meta, arrays)
 
 
 def unpack_for(
@@ -176,9 +181,12 @@ def made_for(kind: str, path: Path) -> str:
 
 
 def _check_format(mark: _Mark) -> None:
-    if mark.format != FORMAT:
-        age = "newer" if mark.format > FORMAT else "older"
-        raise SnapshotError(f"format {mark.format} is {age} than this program's {FORMAT}")
+    if mark.format > FORMAT:
+        raise SnapshotError(f"format {mark.format} is newer than this program's {FORMAT}")
+    if mark.format < OLDEST_FORMAT:
+        raise SnapshotError(
+            f"format {mark.format} is older than {OLDEST_FORMAT}, the oldest that is still read"
+        )
 
 
 def _check_kind(found: str, wanted: str) -> None:

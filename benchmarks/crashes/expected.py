@@ -128,7 +128,7 @@ class Ledger:
 
 
 def _contains(have: Mapping[int, SourceOffsets], wanted: Mapping[int, SourceOffsets]) -> bool:
-    return all(one in have and dominates(have[one], cut) for one, cut in wanted.items())
+    return all(one in have and dominates(have[one], offsets) for one, offsets in wanted.items())
 
 
 def _seen(owner: type | ModuleType, name: str, see: Callable[..., None]) -> Callable[..., Any]:
@@ -162,7 +162,7 @@ def _rows(examples: Examples) -> Iterator[Example]:
 class End:
     """Where a run ended: whatever has to be the same with and without crashes."""
 
-    cuts: dict[int, SourceOffsets]
+    offsets: dict[int, SourceOffsets]
     features: dict[str, bytes]
     """The row of each entity."""
     stored: dict[bytes, bytes]
@@ -223,7 +223,7 @@ def end_of(
         }
         seen[partition] = np.sort(state.snapshot().parts["dedup"]()["ids"]).tobytes()
     return End(
-        cuts={one: state.cut for one, state in states.items()},
+        offsets={one: state.offsets for one, state in states.items()},
         features=features,
         stored=dict(store.rows),
         counters={one: asdict(state.counters) for one, state in states.items()},

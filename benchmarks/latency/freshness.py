@@ -92,7 +92,8 @@ async def _probe_all(
         try:
             await clock.sleep(WARM_UP_S)
             settle()  # what measures must not stand still itself
-            prober = Prober(send, places, clock, shop.candidates(10))
+            topics = pipeline.stream.topic, pipeline.impressions_topic
+            prober = Prober(send, places, clock, shop.candidates(10), *topics)
             with Progress(console=console) as progress:
                 bar = progress.add_task("probes", total=2 * probes)
                 kinds = (("f", prober.feature), ("w", prober.weights))

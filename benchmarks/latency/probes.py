@@ -65,7 +65,7 @@ class _Score(msgspec.Struct):
 
 class _Weights(msgspec.Struct):
     version: str | None
-    applied: dict[str, SourceOffsets]
+    applied: dict[str, dict[str, int]]
 
 
 class Unusable(Exception):
@@ -81,6 +81,8 @@ class Prober:
     clock: Clock
     candidates: list[Candidate]
     """What is scored: ten items, of which the first is clicked."""
+    events_topic: str
+    impressions_topic: str
 
     async def feature(self, user: str, endpoint: Endpoint) -> float:
         """Milliseconds until a score used the one event of `user`.
@@ -111,7 +113,9 @@ class Prober:
         began = self.clock.monotonic()
         async with asyncio.timeout(PATIENCE_S):
             partition, click = await self._send(user, "click")
-            wanted = (click + 1, impression + 1)
+            wanted = SourceOffsets(
+                {self.events_topic: click + 1, self.impressions_topic: impression + 1}
+            )
             learned = await self._version_with(partition, wanted, endpoint)
             while _version(await self._score(user, endpoint, show=0)) < learned:
                 await self.clock.sleep(PAUSE_S)
@@ -127,7 +131,11 @@ class Prober:
                 raise Unusable(f"/v1/model: {status} {body[:200]!r}")
             weights = msgspec.json.decode(body, type=_Weights)
             reached = weights.applied.get(str(partition))
-            if weights.version is not None and reached and dominates(reached, wanted):
+            if (
+                weights.version is not None
+                and reached
+                and dominates(SourceOffsets(reached), wanted)
+            ):
                 return Version.parse(weights.version)
             await self.clock.sleep(PAUSE_S)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.messages import Examples, Inputs, OffsetRange
+from freshrank.actors.messages import Examples, Inputs, OffsetRange, SourceOffsets
 from freshrank.actors.protocols import GradientSink, ParameterSource
 from freshrank.benchmarks.workloads.shop_fixture import some_candidates, user_name
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -54,14 +54,13 @@ class Pulse:
             due = max(due + PERIOD_S, loop.time())
             await asyncio.sleep(due - loop.time())
 
-    def _examples(self, applied: tuple[int, ...]) -> Examples:
+    def _examples(self, begin: SourceOffsets) -> Examples:
         """Sixteen users, each with sixteen of the items that are asked for."""
         shown = 16
         rows = [self._rows_of(user, shown) for user in range(EXAMPLES // shown)]
-        topics = len(self._pipeline.topics)
-        begin = applied or (0,) * topics
+        end = SourceOffsets({topic: begin[topic] + 1 for topic in self._pipeline.topics})
         return Examples(
-            offset_range=OffsetRange(0, begin, tuple(one + 1 for one in begin)),
+            offset_range=OffsetRange(0, begin, end),
             inputs=Inputs(
                 np.concatenate([one.dense for one in rows]),
                 np.concatenate([one.ids for one in rows]),

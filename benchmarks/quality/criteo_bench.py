@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from rich.console import Console
 
-from freshrank.actors.messages import Examples, Floats, Inputs, OffsetRange
+from freshrank.actors.messages import Examples, Floats, Inputs, OffsetRange, SourceOffsets
 from freshrank.benchmarks.quality.criteo_data import LAYOUT, Criteo, load
 from freshrank.benchmarks.registry import BenchOptions, needed_data
 from freshrank.benchmarks.report import Figure, median
@@ -59,7 +59,7 @@ def one_pass(data: Criteo) -> Pass:
         end = min(begin + BATCH, rows)
         part = slice(begin, end)
         examples = Examples(
-            OffsetRange(0, (begin,), (end,)),
+            OffsetRange(0, _at(begin), _at(end)),
             Inputs(no_dense[part], data.ids[part]),
             data.labels[part],
             times_ms[part],
@@ -71,6 +71,11 @@ def one_pass(data: Criteo) -> Pass:
         assert delta is not None  # the guard refused nothing, or the figures are void
         weights.apply(delta)
     return Pass(scores, time.perf_counter() - started)
+
+
+def _at(row: int) -> SourceOffsets:
+    """The rows of the data set, as offsets of a topic."""
+    return SourceOffsets({"criteo": row})
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:

@@ -60,7 +60,7 @@ class Measured:
     pauses: Sequence[Sequence[float]]
     """During each snapshot."""
     seconds: Sequence[float]
-    """Of each round over all partitions, from the first cut to the last file safe on disk."""
+    """Of each round over all partitions, from the first snapshot to the last file safe on disk."""
     users: int
     file_bytes: int
     """Of the newest file of each partition."""
@@ -142,7 +142,7 @@ class Shop:
                 ts=now_ms,
             )
             values.append(msgspec.json.encode(event))
-        self._take(partition, 0, values, now_ms)
+        self._take(partition, self.spec.topics[0], values, now_ms)
 
     def _show(self, partition: int, user: int) -> None:
         layout, now_ms = self.spec.encoder.layout, time.time_ns() // 1_000_000
@@ -157,16 +157,14 @@ class Shop:
             dense=np.zeros((SHOWN, len(layout.dense)), dtype="<f4").tobytes(),
             ids=np.ones((SHOWN, layout.id_width), dtype="<i8").tobytes(),
         )
-        self._take(partition, 1, [encode_impression(impression)], now_ms)
+        self._take(partition, self.spec.topics[1], [encode_impression(impression)], now_ms)
 
-    def _take(self, partition: int, topic: int, values: list[bytes | None], now_ms: int) -> None:
+    def _take(self, partition: int, topic: str, values: list[bytes | None], now_ms: int) -> None:
         state = self.states[partition]
-        begin, count = state.cut[topic], len(values)
+        begin, count = state.offsets[topic], len(values)
         offsets = np.arange(begin, begin + count, dtype=np.int64)
         stamps = np.full(count, now_ms, dtype=np.int64)
-        outcome = state.process(
-            RecordBatch(self.spec.topics[topic], partition, values, offsets, stamps)
-        )
+        outcome = state.process(RecordBatch(topic, partition, values, offsets, stamps))
         assert not outcome.dead  # of our own making
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -116,6 +117,8 @@ def _at(file: StateFile) -> str:
     """How far it is."""
     if file.version is not None:
         return f"version {file.version} of {len(file.applied or {})} partitions"
-    if file.cut is not None:
-        return "offset " + " and ".join(f"{one:,}" for one in file.cut)
+    if isinstance(file.offsets, Mapping):
+        return ", ".join(f"{topic} {offset:,}" for topic, offset in file.offsets.items())
+    if file.offsets is not None:
+        return "offset " + " and ".join(f"{one:,}" for one in file.offsets)
     return "-"

@@ -9,12 +9,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from freshrank.actors.errors import ConfigError, SnapshotError
 from freshrank.actors.protocols import JsonValue
-from freshrank.actors.snapshots.file_format import FORMAT, Contents, unpack
+from freshrank.actors.snapshots.file_format import Contents, unpack
 
 _NAME = re.compile(r"(.+)\.(\d+)\.snapshot")
+
+Offsets: TypeAlias = Mapping[str, int] | Sequence[int]
+"""Next offsets by topic; in files of format 3 without the topics, in the pipeline's order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,10 @@ class StateFile:
     """Of the definitions that it was made for."""
     partition: int | None = None
     version: str | None = None
-    cut: Sequence[int] | None = None
-    """The next offset of each source topic."""
-    applied: Mapping[str, Sequence[int]] | None = None
-    """The cut of each partition that a learner's weights contain."""
+    offsets: Offsets | None = None
+    """The next offset of each source topic of a partition."""
+    applied: Mapping[str, Offsets] | None = None
+    """The same of each partition, as far as a learner's weights contain it."""
     rows: int | None = None
     """Entities of a partition, ids of a learner."""
     examples: int | None = None
@@ -107,11 +111,11 @@ def _described(file: StateFile, contents: Contents) -> StateFile:
     return replace(
         file,
         kind=contents.kind,
-        format=FORMAT,
+        format=contents.format,
         fingerprint=contents.fingerprint,
         partition=meta.get("partition"),
         version=meta.get("version"),
-        cut=meta.get("cut"),
+        offsets=meta.get("offsets", meta.get("cut")),
         applied=meta.get("applied"),
         rows=length("table/rows", "keys"),
         examples=length("outbox/order"),

@@ -53,6 +53,7 @@ def learner(
         settings,
         label_delay_ms=delay_ms,
         differentiate=differentiate,
+        topics=pipeline.topics,
     )
 
 

@@ -40,18 +40,18 @@ class Cells:
         self._topics = topics
         self._size = size
 
-    def end(self, partition: int, cut: SourceOffsets) -> SourceOffsets | None:
-        """Where the cell that begins at `cut` ends; None at the end of the log."""
-        ends = tuple(self._log.end(topic, partition) for topic in self._topics)
-        events = min((cut[0] // self._size + 1) * self._size, ends[0])
-        if events == ends[0]:
-            return ends if ends != cut else None
-        (last_ms,) = self._log.read(self._topics[0], partition, events - 1, 1).timestamps_ms
-        others = (
-            self._log.first_after(topic, partition, offset, int(last_ms))
-            for topic, offset in zip(self._topics[1:], cut[1:], strict=True)
-        )
-        return (events, *others)
+    def end(self, partition: int, begin: SourceOffsets) -> SourceOffsets | None:
+        """Where the cell that begins at `begin` ends; None at the end of the log."""
+        ends = {topic: self._log.end(topic, partition) for topic in self._topics}
+        first, *others = self._topics
+        events = min((begin[first] // self._size + 1) * self._size, ends[first])
+        if events == ends[first]:
+            end = SourceOffsets(ends)
+            return end if end != begin else None
+        (last_ms,) = self._log.read(first, partition, events - 1, 1).timestamps_ms
+        for topic in others:
+            ends[topic] = self._log.first_after(topic, partition, begin[topic], int(last_ms))
+        return SourceOffsets({**ends, first: events})
 
     def next_turn(self, states: Iterable[PartitionState]) -> Turn | None:
         """Whose turn it is among `states`, which know how far the learner is; None: all is done."""
@@ -61,11 +61,11 @@ class Cells:
     def _turn(self, state: PartitionState) -> Turn | None:
         ready = None if state.replaying else state.example_queue.next_end
         if ready is not None:
-            return Turn((ready[0] - 1) // self._size, state.partition, None)
-        until = self.end(state.partition, state.cut)
+            return Turn((ready[self._topics[0]] - 1) // self._size, state.partition, None)
+        until = self.end(state.partition, state.offsets)
         if until is None:
             return None
-        return Turn(state.cut[0] // self._size, state.partition, until)
+        return Turn(state.offsets[self._topics[0]] // self._size, state.partition, until)
 
 
 class CellSource(MemorySource):
@@ -89,8 +89,8 @@ class CellSource(MemorySource):
         if turn is None or turn.until is None:
             return []
         batches = []
-        for topic, end in zip(self._topics, turn.until, strict=True):
-            begin = self._positions[topic, turn.partition]
+        for topic in self._topics:
+            begin, end = self._positions[topic, turn.partition], turn.until[topic]
             if end > begin:
                 batches.append(self._log.read(topic, turn.partition, begin, end - begin))
                 self._positions[topic, turn.partition] = end

@@ -27,7 +27,7 @@ def waiting_topics(state: PartitionState, limits: Limits, impressions_lag: int) 
     as the impressions that are still unread (`impressions_lag` of them) are read.
     """
     topics = state.spec.topics
-    # What is read again up to the learner's cut has to be kept, and cannot be pushed before.
+    # What is read again up to the learner's offsets has to be kept, and cannot be pushed before.
     if not state.replaying and state.example_queue.examples >= limits.outbox_examples:
         return frozenset(topics)
     stopped = {topic for topic in topics if state.stopped(topic)}

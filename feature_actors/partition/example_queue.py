@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from freshrank.actors.errors import ProgressError
 from freshrank.actors.messages import (
+    BEGINNING,
     Examples,
     Inputs,
+    Ints,
     OffsetRange,
     Progress,
     SourceOffsets,
@@ -44,16 +46,24 @@ class ExampleQueue:
     ----------
     partition
         Named in every span.
-    begin
-        The cut at which the first span begins.
+    topics
+        The source topics: the columns of the offsets in `freeze`.
     dense_width, id_width
         ``d`` and ``f`` of the input layout.
+    begin
+        Where the first span begins.
     """
 
     def __init__(
-        self, partition: int, begin: SourceOffsets, dense_width: int, id_width: int
+        self,
+        partition: int,
+        topics: Sequence[str],
+        dense_width: int,
+        id_width: int,
+        begin: SourceOffsets = BEGINNING,
     ) -> None:
         self._partition = partition
+        self._topics = topics
         self._widths = (dense_width, id_width)
         self._closed: list[_Segment] = []
         self._sent = 0  # so many of the closed ones has the learner applied
@@ -83,7 +93,7 @@ class ExampleQueue:
         return self._end if self._open else None
 
     def extend(self, rows: LabelledRows, end: SourceOffsets) -> None:
-        """Add the examples that the records up to the cut `end` gave."""
+        """Add the examples that the records up to `end` gave."""
         self._end = end
         if self._floor is not None:
             self._open_begin = end
@@ -97,7 +107,7 @@ class ExampleQueue:
                 self.close()
 
     def close(self) -> None:
-        """End the open span at the present cut."""
+        """End the open span at the present offsets."""
         if self._end == self._open_begin:
             return
         rows = LabelledRows.join(self._open, *self._widths)
@@ -122,8 +132,8 @@ class ExampleQueue:
     def answer(self, progress: Progress) -> None:
         """Go on from where the learner is, and forget what a checkpoint covers.
 
-        Raises ProgressError when it is at a cut that is no bound of a span kept here: then
-        this state cannot serve it, and an older snapshot has to.
+        Raises ProgressError when its offsets are no bound of a span kept here: then this state
+        cannot serve it, and an older snapshot has to.
         """
         if not progress.applied:
             self._sent = 0
@@ -140,10 +150,10 @@ class ExampleQueue:
         return any(applied == bound for bound in self._bounds())
 
     def resume(self, progress: Progress) -> list[SourceOffsets]:
-        """Begin again beside a learner; gives the cuts at which reading has to stop exactly.
+        """Begin again beside a learner; gives the offsets at which reading has to stop exactly.
 
-        What lies below the durable cut is never kept, what lies between it and the applied
-        cut is kept as sent. Raises ProgressError where `can_serve` is False.
+        What lies below the durable offsets is never kept, what lies between these and the applied
+        ones is kept as sent. Raises ProgressError where `can_serve` is False.
         """
         applied, durable = progress.applied, progress.durable
         if not applied or not dominates(applied, self._end) or applied in self._bounds():
@@ -160,7 +170,7 @@ class ExampleQueue:
         return stops
 
     def reach(self) -> None:
-        """The applied cut is reached: what came up to here has been sent."""
+        """The applied offsets are reached: what came up to here has been sent."""
         self.close()
         self._sent = len(self._closed)
 
@@ -173,8 +183,8 @@ class ExampleQueue:
             segments = [*closed, _Segment(begin, end, LabelledRows.join(opened, *widths))]
             rows = LabelledRows.join([one.rows for one in segments], *widths)
             return {
-                "begins": np.array([one.begin for one in segments], dtype=np.int64),
-                "ends": np.array([one.end for one in segments], dtype=np.int64),
+                "begins": self._columns([one.begin for one in segments]),
+                "ends": self._columns([one.end for one in segments]),
                 "counts": np.array([len(one.rows) for one in segments], dtype=np.int64),
                 "order": rows.order,
                 "dense": rows.dense,
@@ -185,8 +195,11 @@ class ExampleQueue:
 
         return arrays
 
-    def load(self, arrays: Mapping[str, Array]) -> None:
-        """Become the state whose frozen `arrays` these are (nothing counts as sent)."""
+    def load(self, arrays: Mapping[str, Array], topics: Sequence[str]) -> None:
+        """Become the state whose frozen `arrays` these are (nothing counts as sent).
+
+        `topics` are those of the queue that was frozen: the columns of its offsets.
+        """
         rows = LabelledRows(
             arrays["order"],
             arrays["dense"],
@@ -196,7 +209,11 @@ class ExampleQueue:
         )
         ends = np.cumsum(arrays["counts"])
         segments = [
-            _Segment(tuple(begin), tuple(end), rows.take(slice(last - count, last)))
+            _Segment(
+                SourceOffsets.from_json(begin, topics),
+                SourceOffsets.from_json(end, topics),
+                rows.take(slice(last - count, last)),
+            )
             for begin, end, count, last in zip(
                 arrays["begins"].tolist(),
                 arrays["ends"].tolist(),
@@ -211,6 +228,10 @@ class ExampleQueue:
         self._sent, self._floor = 0, None
         self.examples = len(rows)
 
+    def _columns(self, offsets: Sequence[SourceOffsets]) -> Ints:
+        """int64[s, topics]."""
+        return np.array([[one[topic] for topic in self._topics] for one in offsets], dtype=np.int64)
+
     def _bounds(self) -> list[SourceOffsets]:
         return [*(one.begin for one in self._closed), self._open_begin]
 
@@ -218,7 +239,7 @@ class ExampleQueue:
         bounds = self._bounds()
         if applied not in bounds:
             raise ProgressError(
-                f"partition {self._partition}: the learner has applied up to {applied}, "
-                f"which is no bound of a span between {bounds[0]} and {self._end}"
+                f"partition {self._partition}: the learner has applied up to ({applied}), "
+                f"which is no bound of a span between ({bounds[0]}) and ({self._end})"
             )
         return bounds.index(applied)

@@ -1,6 +1,6 @@
 """Everything that is known of one partition, and what a batch of records does to it.
 
-No clock, no network, no randomness: the state is a function of the records up to its cut.
+No clock, no network, no randomness: the state is a function of the records up to its offsets.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ class Outcome:
     dead: list[RejectedRecord] = field(default_factory=list)
     late: list[RejectedRecord] = field(default_factory=list)
     unread_from: int | None = None
-    """The batch reached beyond a cut at which reading has to stop: go back to this offset."""
+    """The batch reached beyond an offset at which reading has to stop: go back to it."""
 
 
 class PartitionState:
-    """Features, duplicates, pending labels, examples and cut of one partition."""
+    """Features, duplicates, pending labels, examples and offsets of one partition."""
 
     def __init__(self, spec: PartitionSpec, partition: int) -> None:
         self.spec = spec
@@ -80,22 +80,27 @@ class PartitionState:
         """Entities dropped from the table that the online store may still hold."""
         self.newest_event_ms = LONG_AGO_MS
         """The greatest time of an event: the earlier of its event time and its record's."""
-        self._cut = [0] * len(spec.topics)
+        self._offsets = dict.fromkeys(spec.topics, 0)
         self._stops: list[SourceOffsets] = []
         self._codec = Codec(spec.stream)
         self._dedup = Deduplicator(spec.stream.dedup_within_ms, spec.bounds.event_ids)
         layout = spec.encoder.layout
         self._widths = (len(layout.dense), layout.id_width)
-        self.example_queue = ExampleQueue(partition, self.cut, *self._widths)
+        self.example_queue = ExampleQueue(partition, spec.topics, *self._widths)
         self.joiner: Joiner | None = None
         if isinstance(spec.label, Joined):
             within, grace = spec.label.within_ms, spec.label.grace_ms
             self.joiner = Joiner(within, grace, *self._widths)
 
     @property
-    def cut(self) -> SourceOffsets:
+    def offsets(self) -> SourceOffsets:
         """The next offset of each topic."""
-        return tuple(self._cut)
+        return SourceOffsets(self._offsets)
+
+    @property
+    def event_offset(self) -> int:
+        """The next offset of the events' topic: no row contains an event at or beyond it."""
+        return self._offsets[self.spec.stream.topic]
 
     @property
     def nbytes(self) -> int:
@@ -110,9 +115,9 @@ class PartitionState:
         return bool(self._stops)
 
     @property
-    def wanted_cut(self) -> SourceOffsets:
+    def replay_target(self) -> SourceOffsets:
         """How far has to be read again until the learner can be given anything."""
-        return self._stops[-1] if self._stops else self.cut
+        return self._stops[-1] if self._stops else self.offsets
 
     def resume(self, progress: Progress) -> None:
         """Go on beside a learner that has got this far. Raises ProgressError (see Outbox)."""
@@ -120,29 +125,30 @@ class PartitionState:
         self._pass_stops()
 
     def stopped(self, topic: str) -> bool:
-        """Whether `topic` has to wait at a cut until the other topic has reached it too."""
-        at = self.spec.topics.index(topic)
-        return bool(self._stops) and self._cut[at] >= self._stops[0][at]
+        """Whether `topic` has to wait at a stop until the other topic has reached it too."""
+        return bool(self._stops) and self._offsets[topic] >= self._stops[0][topic]
 
     def process(self, batch: RecordBatch) -> Outcome:
-        """Take the records of one topic: features, labels, examples, cut."""
-        at = self.spec.topics.index(batch.topic)
-        batch = _between(batch, self._cut[at], None)  # nothing is taken twice
+        """Take the records of one topic: features, labels, examples, offsets."""
+        topic = batch.topic
+        begin = self._offsets[topic]
+        batch = _between(batch, begin, None)  # nothing is taken twice
         if not batch.values:
             return Outcome()
-        limit = self._stops[0][at] if self._stops else None
+        limit = self._stops[0][topic] if self._stops else None
         unread = limit if limit is not None and batch.offsets[-1] >= limit else None
         if unread is not None:
-            batch = _between(batch, self._cut[at], unread)
+            batch = _between(batch, begin, unread)
         outcome, rows = Outcome(unread_from=unread), LabelledRows.none(*self._widths)
         if batch.values:
-            if self._cut[at] > 0:
-                self.counters.skipped += int(batch.offsets[0]) - self._cut[at]
-            take = self._take_events if at == 0 else self._take_impressions
+            if begin > 0:
+                self.counters.skipped += int(batch.offsets[0]) - begin
+            is_events = topic == self.spec.stream.topic
+            take = self._take_events if is_events else self._take_impressions
             rows = take(batch, outcome)
-            self._cut[at] = int(batch.offsets[-1]) + 1
+            self._offsets[topic] = int(batch.offsets[-1]) + 1
         if unread is not None:
-            self._cut[at] = unread  # no record lies between: the log has a gap here
+            self._offsets[topic] = unread  # no record lies between: the log has a gap here
         self._collect(rows)
         self.evict()  # here, so that what is dropped follows from the records, not from a clock
         self.counters.dead += len(outcome.dead)
@@ -180,11 +186,12 @@ class PartitionState:
             parts["joiner"] = self.joiner.freeze()
         meta: dict[str, JsonValue] = {
             "partition": self.partition,
-            "cut": list(self.cut),
+            "topics": list(self.spec.topics),
+            "offsets": dict(self.offsets),
             "newest_event_ms": self.newest_event_ms,
             "counters": asdict(self.counters),
         }
-        return Snapshot(self.cut, self.spec.fingerprint, meta, parts, self.table.copy_rows)
+        return Snapshot(self.offsets, self.spec.fingerprint, meta, parts, self.table.copy_rows)
 
     @classmethod
     def restore(
@@ -199,13 +206,15 @@ class PartitionState:
         state._dedup = Deduplicator.restore(
             spec.stream.dedup_within_ms, spec.bounds.event_ids, part_of(arrays, "dedup")
         )
+        # Files of format 3 have the offsets in the order of the pipeline's topics.
+        topics = meta.get("topics", spec.topics)
+        read = meta["offsets"] if "offsets" in meta else meta["cut"]
         # Its own copy: examples may wait for long, and would keep all of the file in memory.
-        state.example_queue.load(
-            {name: one.copy() for name, one in part_of(arrays, "outbox").items()}
-        )
+        waiting = {name: one.copy() for name, one in part_of(arrays, "outbox").items()}
+        state.example_queue.load(waiting, topics)
         if state.joiner is not None:
             state.joiner.load(part_of(arrays, "joiner"))
-        state._cut = meta["cut"]
+        state._offsets |= SourceOffsets.from_json(read, topics)
         state.newest_event_ms = meta["newest_event_ms"]
         state.counters = Counters(**meta["counters"])
         store = part_of(arrays, "store")
@@ -256,11 +265,11 @@ class PartitionState:
     def _collect(self, rows: LabelledRows) -> None:
         self.counters.examples += len(rows)
         self.counters.positives += int(rows.labels.sum())
-        self.example_queue.extend(rows, self.cut)
+        self.example_queue.extend(rows, self.offsets)
         self._pass_stops()
 
     def _pass_stops(self) -> None:
-        while self._stops and self.cut == self._stops[0]:
+        while self._stops and self.offsets == self._stops[0]:
             self._stops.pop(0)
             if not self._stops:
                 self.example_queue.reach()

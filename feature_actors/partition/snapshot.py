@@ -1,4 +1,4 @@
-"""A partition's state at one cut, on its way to a file."""
+"""A partition's state at one moment, on its way to a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SNAPSHOT_KIND = "partition"
 class Snapshot:
     """Whole once `copy_rows` has said True; then independent of what happens next."""
 
-    cut: SourceOffsets
+    offsets: SourceOffsets
     fingerprint: str
     """Of the definitions."""
     meta: Mapping[str, JsonValue]

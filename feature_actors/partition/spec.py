@@ -31,7 +31,7 @@ class PartitionSpec:
     label: Joined | Labelled | None
     """None: features only, nothing is learned."""
     topics: tuple[str, ...]
-    """The behaviour topic; then, with `Joined`, that of the impressions. The order of cuts."""
+    """The behaviour topic; then, with `Joined`, that of the impressions."""
     fingerprint: str
     """Of all definitions: snapshots of others are refused."""
     row_key: Callable[[str], bytes]

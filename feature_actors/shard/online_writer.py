@@ -41,7 +41,7 @@ class _Lane:
 
     @property
     def silent(self) -> bool:
-        return self.claimed and self.state.cut[0] < self.silent_until
+        return self.claimed and self.state.event_offset < self.silent_until
 
     def row_keys(self, slots: Ints) -> list[bytes]:
         state = self.state
@@ -159,7 +159,7 @@ class OnlineWriter:
         lane.on_their_way = slots
         try:
             outcome = await self._store.write(
-                state.partition, self._epoch, state.cut[0], keys, rows.data.cast("B")
+                state.partition, self._epoch, state.event_offset, keys, rows.data.cast("B")
             )
         except BaseException:
             state.dirty.mark(slots)

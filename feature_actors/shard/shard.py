@@ -82,9 +82,9 @@ class Shard:
             passed_over += found.problems
         await ports.source.start(
             {
-                (topic, partition): offset or None
+                (topic, partition): state.offsets[topic] or None
                 for partition, state in states.items()
-                for topic, offset in zip(self._spec.topics, state.cut, strict=True)
+                for topic in self._spec.topics
             }
         )
         self._lag = await ports.source.lag()
@@ -273,8 +273,8 @@ class Shard:
 
 def _check_ends(states: Mapping[int, PartitionState], lag: Mapping[tuple[str, int], int]) -> None:
     for partition, state in states.items():
-        bounds = zip(state.spec.topics, state.cut, state.wanted_cut, strict=True)
-        for topic, at, wanted in bounds:
+        for topic, wanted in state.replay_target.items():
+            at = state.offsets[topic]
             if at < wanted and lag[topic, partition] == 0:
                 raise ProgressError(
                     f"{topic}-{partition} ends at {at}, but the learner has applied up to "

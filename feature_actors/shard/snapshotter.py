@@ -28,7 +28,7 @@ class _Kept:
     due: float
     at: float | None = None
     size: int = 0
-    cut: SourceOffsets | None = None
+    offsets: SourceOffsets | None = None
     trouble: str | None = None
     """Why the last snapshot could not be written."""
 
@@ -97,7 +97,7 @@ class Snapshotter:
         """
         kept, state = self._kept[partition], self._states[partition]
         kept.due = self._clock.monotonic() + self._interval_s
-        if kept.cut != state.cut:
+        if kept.offsets != state.offsets:
             saving = self._save(partition, state.snapshot(unwritten, self._memory))
             if self._threaded:
                 self._saving = asyncio.create_task(saving)
@@ -158,4 +158,4 @@ class Snapshotter:
         before, kept.trouble = self.trouble, None
         if before is not None and self.trouble is None:
             _log.warning("snapshots can be written again")
-        kept.at, kept.cut = self._clock.monotonic(), snapshot.cut
+        kept.at, kept.offsets = self._clock.monotonic(), snapshot.offsets

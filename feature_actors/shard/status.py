@@ -95,11 +95,11 @@ def totals(states: Mapping[int, PartitionState]) -> dict[str, JsonValue]:
 
 
 def partition_figures(states: Mapping[int, PartitionState], lag: Lag) -> dict[str, JsonValue]:
-    """Cut and lag of each partition, and whether it replays what the learner has."""
+    """Offsets and lag of each partition by topic, and whether it replays what the learner has."""
     return {
         str(partition): {
-            "cut": list(state.cut),
-            "lag": [lag.get((topic, partition), 0) for topic in state.spec.topics],
+            "offsets": dict(state.offsets),
+            "lag": {topic: lag.get((topic, partition), 0) for topic in state.spec.topics},
             "replaying": state.replaying,
         }
         for partition, state in states.items()

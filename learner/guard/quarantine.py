@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from freshrank.actors.alerts import AlertKind, Severity
-from freshrank.actors.messages import OffsetRange
+from freshrank.actors.messages import OffsetRange, SourceOffsets
 from freshrank.actors.protocols import JsonValue
 
 # Quarantined spans that are named in the status; the counts go on beyond it.
@@ -26,7 +26,7 @@ class Quarantined:
 
     def __str__(self) -> str:
         covered = self.offset_range
-        return f"partition {covered.partition} {covered.begin}..{covered.end}: {self.reason}"
+        return f"partition {covered.partition} ({covered.begin})..({covered.end}): {self.reason}"
 
 
 class Incident(NamedTuple):
@@ -52,10 +52,7 @@ class Quarantine:
             Quarantined(one, reason) for reason in refusals for one in ranges(refusals[reason])
         ]
         self.quarantined = (self.quarantined + named)[-_KEPT:]
-        offsets: list[JsonValue] = [
-            [one.offset_range.partition, list(one.offset_range.begin), list(one.offset_range.end)]
-            for one in named
-        ]
+        offsets: list[JsonValue] = [range_to_json(one.offset_range) for one in named]
         told = "; ".join([*([message] if message else []), *(str(one) for one in named)])
         self.add(AlertKind.GUARD_TRIPPED, Severity.WARNING, told, {"quarantined": offsets})
 
@@ -78,10 +75,12 @@ class Quarantine:
 def ranges(spans: Sequence[OffsetRange]) -> list[OffsetRange]:
     """The same records in as few spans as their order allows.
 
-    >>> spans = [(0, (1,), (3,)), (1, (5,), (6,)), (0, (3,), (4,))]
-    >>> found = ranges([OffsetRange(*one) for one in spans])
-    >>> [(one.partition, one.begin, one.end) for one in found]
-    [(0, (1,), (4,)), (1, (5,), (6,))]
+    >>> def views(partition: int, begin: int, end: int) -> OffsetRange:
+    ...     bounds = SourceOffsets({"views": begin}), SourceOffsets({"views": end})
+    ...     return OffsetRange(partition, *bounds)
+    >>> found = ranges([views(0, 1, 3), views(1, 5, 6), views(0, 3, 4)])
+    >>> found == [views(0, 1, 4), views(1, 5, 6)]
+    True
     """
     found: dict[int, list[OffsetRange]] = {}
     for offset_range in spans:
@@ -90,3 +89,16 @@ def ranges(spans: Sequence[OffsetRange]) -> list[OffsetRange]:
         begin = of_partition.pop().begin if follows else offset_range.begin
         of_partition.append(OffsetRange(offset_range.partition, begin, offset_range.end))
     return [offset_range for partition in sorted(found) for offset_range in found[partition]]
+
+
+def range_to_json(offset_range: OffsetRange) -> list[JsonValue]:
+    """Partition, begin and end, for files and alerts."""
+    return [offset_range.partition, dict(offset_range.begin), dict(offset_range.end)]
+
+
+def range_from_json(found: Sequence[Any], topics: Sequence[str]) -> OffsetRange:
+    """What `range_to_json` gave; files of format 3 have offsets in the order of `topics`."""
+    partition, begin, end = found
+    return OffsetRange(
+        partition, SourceOffsets.from_json(begin, topics), SourceOffsets.from_json(end, topics)
+    )

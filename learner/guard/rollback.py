@@ -14,6 +14,7 @@ from freshrank.actors.messages import Floats, Gradient, OffsetRange, Version
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.guard.bounds import GradientSizes, weights_error
 from freshrank.learner.guard.loss_drift import LossDriftDetector
+from freshrank.learner.guard.quarantine import range_from_json, range_to_json
 from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.parameters.training_state import Change, Rows
 
@@ -124,14 +125,14 @@ class RollbackLog:
         return {
             "loss": self.loss.state(),
             "sizes": list(self._sizes.typical),
-            "suspects": [_span_to_json(one) for one in self._suspects],
+            "suspects": [range_to_json(one) for one in self._suspects],
             "trips": self._trips,
             "calm": self._calm,
             "steps": [
                 {
                     "base": str(one.base),
                     "version": str(one.version),
-                    "spans": [_span_to_json(offset_range) for offset_range in one.spans],
+                    "spans": [range_to_json(offset_range) for offset_range in one.spans],
                     "examples": one.examples,
                     "judged": one.judged,
                 }
@@ -149,18 +150,23 @@ class RollbackLog:
                 found |= {f"{name}_{part}_{key}": one for key, one in rows._asdict().items()}
         return found
 
-    def restore(self, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what `meta` and `arrays` gave."""
+    def restore(
+        self,
+        meta: Mapping[str, Any],
+        arrays: Mapping[str, NDArray[Any]],
+        topics: Sequence[str],
+    ) -> None:
+        """Go on from what `meta` and `arrays` gave (`topics`: see `range_from_json`)."""
         self.loss.restore(meta["loss"])
         self._sizes.typical.extend(meta["sizes"])
-        self._suspects = [_span_from_json(one) for one in meta["suspects"]]
+        self._suspects = [range_from_json(one, topics) for one in meta["suspects"]]
         self._trips, self._calm = meta["trips"], meta["calm"]
         for number, one in enumerate(meta["steps"]):
             self._steps.append(
                 Step(
                     base=Version.parse(one["base"]),
                     version=Version.parse(one["version"]),
-                    spans=[_span_from_json(offset_range) for offset_range in one["spans"]],
+                    spans=[range_from_json(offset_range, topics) for offset_range in one["spans"]],
                     examples=one["examples"],
                     change=_change(arrays, f"step_{number}"),
                     judged=one["judged"],
@@ -174,12 +180,3 @@ def _change(arrays: Mapping[str, NDArray[Any]], name: str) -> Change:
         for part in ("before", "evicted")
     )
     return Change(arrays[f"{name}_dense"], before, arrays[f"{name}_added"].astype(bool), evicted)
-
-
-def _span_to_json(offset_range: OffsetRange) -> list[JsonValue]:
-    return [offset_range.partition, list(offset_range.begin), list(offset_range.end)]
-
-
-def _span_from_json(offset_range: Sequence[Any]) -> OffsetRange:
-    partition, begin, end = offset_range
-    return OffsetRange(partition, tuple(begin), tuple(end))

@@ -25,18 +25,18 @@ class SummedGradient:
 class Accepted:
     """How far each partition was taken: the next span must begin exactly there."""
 
-    cuts: dict[int, SourceOffsets] = field(default_factory=dict)
+    offsets: dict[int, SourceOffsets] = field(default_factory=dict)
 
     def fits(self, offset_range: OffsetRange) -> bool:
         """Whether `offset_range` is the next of its partition (or the first that there is)."""
-        known = self.cuts.get(offset_range.partition)
+        known = self.offsets.get(offset_range.partition)
         if known is None:
-            return offset_range.first or not any(offset_range.begin)
+            return offset_range.first or not offset_range.begin
         return known == offset_range.begin
 
     def take(self, offset_range: OffsetRange) -> None:
         """Move on to the end of `offset_range`."""
-        self.cuts[offset_range.partition] = offset_range.end
+        self.offsets[offset_range.partition] = offset_range.end
 
 
 class Pending:

@@ -51,6 +51,7 @@ class Position(msgspec.Struct):
 
     partition: int
     offset: int
+    topic: str
 
 
 class EventsAnswer(msgspec.Struct):
@@ -79,8 +80,8 @@ class ModelAnswer(ModelInfo, kw_only=True):
     """Since the learner last answered."""
     learner_error: str | None
     """What its last answer failed with."""
-    applied: dict[str, list[int]]
-    """By partition: the next offset of each source topic that the weights have not learned."""
+    applied: dict[str, dict[str, int]]
+    """By partition and source topic: the first offset that the weights have not learned."""
 
 
 class Bounds(msgspec.Struct):

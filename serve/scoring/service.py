@@ -164,7 +164,9 @@ class ScoringService:
             places = await asyncio.gather(*sent)
         except BadRecord as error:
             raise RequestError("events", error.reason, status=413) from error
-        return EventsAnswer(len(found), [Position(*place) for place in places])
+        return EventsAnswer(
+            len(found), [Position(*place, settings.events_topic) for place in places]
+        )
 
     async def features(self, entity: str, key: str) -> FeaturesAnswer:
         """Answer GET /v1/features/{entity}/{id}. Raises RequestError."""
@@ -191,7 +193,7 @@ class ScoringService:
             newest_event_ms=model.newest_event_ms or None,
             learner_silent_ms=model.silence_ms(),
             learner_error=model.error,
-            applied={str(partition): list(cut) for partition, cut in model.applied.items()},
+            applied={str(partition): dict(offsets) for partition, offsets in model.applied.items()},
         )
 
     def describe(self) -> PipelineAnswer:

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from learning import LAYOUT, MODELS, examples, inputs, random_weights
+from source_offsets import upto
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Delta, Examples, InputLayout, Inputs, OffsetRange, Version
@@ -57,7 +58,10 @@ def test_a_gradient_names_its_span_version_ids_and_scores(model: Model) -> None:
     weights, work = random_weights(model), examples(model.layout, 15, begin=30)
     differentiator = CompiledDifferentiator(model, weights)
     gradient = differentiator.gradient(work)
-    assert (gradient.offset_range, gradient.base) == (OffsetRange(0, (30,), (45,)), Version(1, 0))
+    assert (gradient.offset_range, gradient.base) == (
+        OffsetRange(0, upto(30), upto(45)),
+        Version(1, 0),
+    )
     assert gradient.keys.tolist() == sorted(set(work.inputs.ids.ravel().tolist()) - {0})
     assert (gradient.labels == work.labels).all()
     assert (gradient.scores == weights.score(work.inputs)).all()

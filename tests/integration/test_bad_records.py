@@ -135,7 +135,7 @@ async def read_all(
 
 def _done(shard: Shard, records: int) -> bool:
     """Whether it has read so many, and written down those that are no use."""
-    read = sum(sum(state.cut) for state in shard.states.values())
+    read = sum(sum(state.offsets.values()) for state in shard.states.values())
     return read >= records and not any(shard._out.dead_letters._waiting.values())
 
 

@@ -10,9 +10,11 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from source_offsets import upto
 
 from freshrank.actors.errors import Gone, PartFailed, StaleParameters, Unavailable
 from freshrank.actors.messages import (
+    BEGINNING,
     Delta,
     Examples,
     Gradient,
@@ -45,7 +47,7 @@ def delta(version: Version, width: int) -> Delta:
         keys=np.arange(3, dtype=np.int64),
         rows=np.ones((3, 2), dtype=np.float32),
         evicted=np.zeros(0, dtype=np.int64),
-        applied={0: (5,)},
+        applied={0: upto(5)},
     )
 
 
@@ -78,7 +80,7 @@ class FakeLearner:
     async def progress(self, partition: int) -> Progress:
         if partition == 9:
             raise KeyError("a mistake of ours")
-        return Progress(True, False, (partition,), (), Version(1, 7))
+        return Progress(True, False, upto(partition), BEGINNING, Version(1, 7))
 
     async def newer_than(
         self, version: Version | None, timeout_s: float, refused: Version | None = None
@@ -108,7 +110,7 @@ def test_a_delta_arrives_whole_however_it_travels(width: int) -> None:
     async def work() -> None:
         for _ in range(2):
             (got,) = await learner.newer_than(None, TIMEOUT_S)
-            assert (got.version, got.base, got.applied) == (Version(1, 7), None, {0: (5,)})
+            assert (got.version, got.base, got.applied) == (Version(1, 7), None, {0: upto(5)})
             np.testing.assert_array_equal(got.dense, np.full(width, 7, dtype=np.float32))
         assert await learner.newer_than(Version(1, 7), TIMEOUT_S) == []
 
@@ -118,7 +120,7 @@ def test_a_delta_arrives_whole_however_it_travels(width: int) -> None:
 def test_errors_of_ours_arrive_as_themselves_and_others_as_part_failed() -> None:
     learner = RemoteLearner(start("learner-errors", 3), TIMEOUT_S)
     work = Examples(
-        offset_range=OffsetRange(0, (0,), (1,)),
+        offset_range=OffsetRange(0, upto(0), upto(1)),
         inputs=Inputs(np.zeros((1, 1), dtype=np.float32), np.zeros((1, 0), dtype=np.int64)),
         labels=np.ones(1, dtype=np.float32),
         event_times_ms=np.zeros(1, dtype=np.int64),

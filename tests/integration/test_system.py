@@ -10,7 +10,7 @@ import redis
 from whole_system import SHOW, WholeSystem, until
 
 from freshrank.actors.impressions import decode_impression
-from freshrank.actors.messages import Version, dominates
+from freshrank.actors.messages import SourceOffsets, Version, dominates
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 
@@ -32,7 +32,9 @@ def test_a_click_on_what_was_scored_is_in_a_version_that_then_answers(system: Wh
     item = shown["ranking"][0] + 1
     clicked_in, click = system.event("clicker", "click", item)
     assert clicked_in == partition
-    version = until(lambda: version_with(system, partition, (click + 1, impression + 1)))
+    topics = system.topic, f"{system.pipeline}.impressions"
+    wanted = SourceOffsets(dict(zip(topics, (click + 1, impression + 1), strict=True)))
+    version = until(lambda: version_with(system, partition, wanted))
     assert version > Version.parse(shown["model"]["version"])
     assert Version.parse(system.score("clicker")["model"]["version"]) >= version
 
@@ -73,7 +75,10 @@ def test_a_stop_is_in_order_and_a_second_start_goes_on(system: WholeSystem) -> N
     assert after["features"]["spend_7d"] == before["features"]["spend_7d"]
     assert recent(after) == {5}
     resumed = system.get("/v1/model")["applied"]
-    assert all(dominates(resumed[partition], cut) for partition, cut in applied.items())
+    assert all(
+        dominates(SourceOffsets(resumed[partition]), SourceOffsets(offsets))
+        for partition, offsets in applied.items()
+    )
     _, newer = system.event("regular", "click", item=6)
     assert recent(system.features_with("regular", newer)) == {5, 6}
     system.score("regular", show=SHOW)
@@ -88,10 +93,10 @@ def recent(answer: Any) -> set[int]:
     return {one["id"] for one in answer["features"]["recent"]}
 
 
-def version_with(system: WholeSystem, partition: int, cut: tuple[int, int]) -> Version | None:
+def version_with(system: WholeSystem, partition: int, wanted: SourceOffsets) -> Version | None:
     model = system.get("/v1/model")
-    reached = model["applied"].get(str(partition), [0, 0])
-    return Version.parse(model["version"]) if dominates(tuple(reached), cut) else None
+    reached = SourceOffsets(model["applied"].get(str(partition)))
+    return Version.parse(model["version"]) if dominates(reached, wanted) else None
 
 
 def impression_of(system: WholeSystem, request_id: str) -> tuple[int, int] | None:

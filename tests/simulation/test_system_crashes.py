@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freshrank.actors.errors import ChecksumMismatch
-from freshrank.actors.messages import Delta, OffsetRange, Version
+from freshrank.actors.messages import BEGINNING, Delta, OffsetRange, Version
 from freshrank.actors.parameters.follower import Follower
 from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import Array
@@ -89,7 +89,7 @@ Fault: TypeAlias = list[tuple[type | ModuleType, str, Callable[..., Any]]]
 
 
 def offset_before_state() -> Fault:
-    """The cut is saved, and the state that goes with it only the next time."""
+    """The offsets are saved, and the state that goes with them only the next time."""
     original = Snapshot.pieces
     before: dict[Any, dict[str, StateView]] = {}
 
@@ -170,7 +170,9 @@ def gap_taken() -> Fault:
     """A learner that knows nothing of a partition takes any span of it for the first."""
 
     def fits(accepted: Accepted, offset_range: OffsetRange) -> bool:
-        return accepted.cuts.get(offset_range.partition, offset_range.begin) == offset_range.begin
+        return (
+            accepted.offsets.get(offset_range.partition, offset_range.begin) == offset_range.begin
+        )
 
     return [(Accepted, "fits", fits)]
 
@@ -257,7 +259,7 @@ def test_whatever_differs_is_named(lock_step: bool) -> None:
     _, end = undisturbed(lock_step)
     end.compare(end, weights=True)
     others: dict[str, Any] = {
-        "cuts": {**end.cuts, 0: (0, 0)},
+        "offsets": {**end.offsets, 0: BEGINNING},
         "features": dict(list(end.features.items())[1:]),
         "pending": {**end.pending, 1: []},
         "rejected": frozenset(list(end.rejected)[1:]),

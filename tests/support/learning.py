@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
+from source_offsets import upto
 
 from freshrank.actors.messages import (
     Delta,
@@ -56,7 +57,7 @@ def examples(
     random = np.random.default_rng(seed + 1)
     odds = np.where(given.ids[:, 0] // 7919 % 2 == 1, 0.9, 0.1)
     return Examples(
-        OffsetRange(partition, (begin,), (begin + rows,)),
+        OffsetRange(partition, upto(begin), upto(begin + rows)),
         given,
         (random.random(rows) < odds).astype(np.float32),
         1_000 + np.arange(begin, begin + rows),
@@ -75,7 +76,7 @@ def gradient(
     """A gradient for `LogisticRegression` on `NO_DENSE` with one example a record."""
     rows = end - begin
     return Gradient(
-        offset_range=OffsetRange(partition, (begin,), (end,)),
+        offset_range=OffsetRange(partition, upto(begin), upto(end)),
         base=base,
         dense=np.full(1, value, np.float32),
         keys=np.array(keys, np.int64),

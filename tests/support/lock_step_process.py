@@ -46,8 +46,8 @@ class Ended:
 
     learned: dict[str, bytes]
     """Of the learner's last checkpoint: weights, the optimiser's state, quality."""
-    applied: dict[str, list[int]]
-    """The learner's cut of each partition."""
+    applied: dict[str, dict[str, int]]
+    """The learner's offsets of each partition."""
     steps: int
     features: dict[str, bytes]
     """The row of each entity."""
@@ -68,7 +68,12 @@ async def _work(folder: Path, told: Connection) -> None:
     system = LocalSystem(shop(), _SETTINGS, world)
     await system.start()
     status, applied = await system.status(), await system.learner.applied()
-    told.send(Began(str(status["version"]), sum(cut[0] for cut in applied.values())))
+    told.send(
+        Began(
+            str(status["version"]),
+            sum(offsets[system.pipeline.stream.topic] for offsets in applied.values()),
+        )
+    )
     steps = 0
     while await system.step():
         steps += 1

@@ -70,7 +70,9 @@ class FakeModel:
     def __init__(self) -> None:
         self.version: Version | None = Version(1, 5)
         self.error: str | None = None
-        self.applied: Mapping[int, SourceOffsets] = {0: (12, 3)}
+        self.applied: Mapping[int, SourceOffsets] = {
+            0: SourceOffsets({"behaviour": 12, "shown": 3})
+        }
         self.newest_event_ms = 900
         self.age: int | None = 40
         self.differs = False

@@ -14,12 +14,14 @@ from small_shop import START_MS, event, impression, spec
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import (
+    BEGINNING,
     Examples,
     Gradient,
     Progress,
     RejectedRecord,
     SourceOffsets,
     Version,
+    dominates,
 )
 from freshrank.actors.protocols import WriteOutcome
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
@@ -82,7 +84,7 @@ class FakeLearner:
         for partition, spans in self.learned.items():
             kept = self.durable.get(partition)
             self.learned[partition] = [
-                one for one in spans if kept is not None and _within(one[1], kept)
+                one for one in spans if kept is not None and dominates(kept, one[1])
             ]
         self.applied = dict(self.durable)
 
@@ -98,12 +100,9 @@ class FakeLearner:
         return found
 
     def _answer(self, partition: int, accepted: bool) -> Progress:
-        applied, durable = self.applied.get(partition, ()), self.durable.get(partition, ())
+        applied = self.applied.get(partition, BEGINNING)
+        durable = self.durable.get(partition, BEGINNING)
         return Progress(accepted, False, applied, durable, Version(1, 1))
-
-
-def _within(cut: SourceOffsets, bound: SourceOffsets) -> bool:
-    return all(one <= other for one, other in zip(cut, bound, strict=True))
 
 
 class FussySink(MemorySink):
@@ -270,9 +269,10 @@ class World:
             await shard.step()
             self.clock.ms += 250
             done = all(
-                self.log.end(topic, partition) == at and not state.example_queue.unsent
+                self.log.end(topic, partition) == state.offsets[topic]
+                and not state.example_queue.unsent
                 for partition, state in shard.states.items()
-                for topic, at in zip(self.spec.topics, state.cut, strict=True)
+                for topic in self.spec.topics
             )
             if done and not any(len(state.dirty) for state in shard.states.values()):
                 return

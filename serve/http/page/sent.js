@@ -56,10 +56,10 @@ class Note {
   }
 
   async followWeights() {
-    const partition = String(this.place.partition);
+    const { partition, topic } = this.place;
     const found = await this.until(100, async () => {
       const model = await ask("v1/model");
-      return (model.applied?.[partition]?.[0] ?? 0) > this.place.offset ? model : null;
+      return (model.applied?.[partition]?.[topic] ?? 0) > this.place.offset ? model : null;
     });
     if (found) this.add(performance.now() - this.begun, `version ${found.version} has learned up to it`);
     else this.add(null, `no weights that reach it after ${duration(LONGEST_WAIT_MS)}`);

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from damage import damaged
 from learning import MODELS, NO_DENSE, Files, examples, gradient
+from source_offsets import upto
 
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
 from freshrank.actors.messages import Version
@@ -53,7 +54,7 @@ def test_a_learner_that_was_restored_goes_on_bit_for_bit(
     resumed = new(model, optimizer, max_rows=16)
     assert restore(resumed, files).place == "file 0"
     assert resumed.version == Version(2, 0)
-    assert resumed.progress(0).applied == resumed.progress(0).durable == (140,)
+    assert resumed.progress(0).applied == resumed.progress(0).durable == upto(140)
     feed(resumed, 7, 12)
     assert resumed.weights.checksum() == straight.weights.checksum()
     assert (resumed.trained.dense_state == straight.trained.dense_state).all()
@@ -80,7 +81,7 @@ def test_no_checkpoint_is_taken_while_something_is_pending() -> None:
     with pytest.raises(ProgressError, match="pending spans; step before"):
         take(learner)
     learner.step(0, 0.0)
-    assert take(learner).applied == {0: (5,)}
+    assert take(learner).applied == {0: upto(5)}
 
 
 def test_learned_and_quarantined_are_together_all_that_was_taken_over_several_lives() -> None:
@@ -128,7 +129,7 @@ def test_a_damaged_newest_file_costs_the_steps_since_the_one_before() -> None:
     assert found.place == "file 1"
     (problem,) = found.problems
     assert "file 0 was passed over: truncated or damaged" in problem
-    assert resumed.progress(0).applied == (40,)
+    assert resumed.progress(0).applied == upto(40)
 
 
 def test_whatever_became_of_the_newest_file_it_is_named_and_the_one_before_is_used(
@@ -150,7 +151,7 @@ def test_whatever_became_of_the_newest_file_it_is_named_and_the_one_before_is_us
         (problem,) = found.problems
         assert problem.startswith(f"{path} was passed over: "), name
         assert resumed.weights.checksum() == checksum, name
-        assert resumed.progress(0).applied == (40,), name
+        assert resumed.progress(0).applied == upto(40), name
         tried += 1
     assert tried > 120
 

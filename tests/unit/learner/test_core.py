@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learning import NO_DENSE, examples, gradient
 from pydantic import ValidationError
+from source_offsets import upto
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import Delta, OffsetRange, Progress, Version
+from freshrank.actors.messages import BEGINNING, Delta, OffsetRange, Progress, Version
 from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.guard.settings import GuardSettings
@@ -44,18 +45,18 @@ def test_a_step_sums_the_shards_and_publishes_what_changed() -> None:
     assert delta.keys.tolist() == [3, 7, 9]
     assert delta.rows[:, 0].tolist() == pytest.approx([-0.1, -0.2, -0.1])
     assert delta.dense.tolist() == pytest.approx([-0.2])
-    assert delta.applied == {0: (2,), 1: (1,)}
+    assert delta.applied == {0: upto(2), 1: upto(1)}
     assert (delta.created_ms, delta.newest_event_ms) == (5_000, 1_002)
 
 
 def test_progress_tells_what_is_taken_before_it_is_learned() -> None:
     one = learner()
-    assert one.progress(0) == Progress(True, False, (), (), Version(1, 0))
-    assert one.offer(gradient(0, 5), 0.0).applied == (5,)
-    assert one.progress(0).applied == (5,)
+    assert one.progress(0) == Progress(True, False, BEGINNING, BEGINNING, Version(1, 0))
+    assert one.offer(gradient(0, 5), 0.0).applied == upto(5)
+    assert one.progress(0).applied == upto(5)
     assert one.applied == {}
     step(one)
-    assert one.applied == {0: (5,)}
+    assert one.applied == {0: upto(5)}
 
 
 @pytest.mark.parametrize("begin", [0, 4, 6])
@@ -63,7 +64,7 @@ def test_a_span_out_of_turn_is_refused_and_the_next_one_named(begin: int) -> Non
     one = learner()
     one.offer(gradient(0, 5), 0.0)
     answer = one.offer(gradient(begin, 9), 0.0)
-    assert (answer.accepted, answer.stale, answer.applied) == (False, False, (5,))
+    assert (answer.accepted, answer.stale, answer.applied) == (False, False, upto(5))
     assert one.status(0.0)["pending_examples"] == 5
 
 
@@ -73,7 +74,7 @@ def test_gradients_of_old_weights_are_refused_beyond_the_bound() -> None:
         one.offer(gradient(number, number + 1, base=one.version), 0.0)
         step(one)
     old = one.offer(gradient(3, 4, base=Version(1, 0)), 0.0)
-    assert (old.accepted, old.stale, old.applied, old.version) == (False, True, (3,), (1, 3))
+    assert (old.accepted, old.stale, old.applied, old.version) == (False, True, upto(3), (1, 3))
     assert one.offer(gradient(3, 4, base=Version(1, 1)), 0.0).accepted
     other_life = one.offer(gradient(4, 5, base=Version(0, 3)), 0.0)
     assert other_life.stale
@@ -96,13 +97,13 @@ def test_a_step_is_due_at_the_batch_or_when_the_first_example_has_waited() -> No
 
 def test_spans_without_examples_count_as_applied_and_make_no_version() -> None:
     one = learner()
-    empty = replace(gradient(0, 0, keys=()), offset_range=OffsetRange(0, (0,), (8,)))
+    empty = replace(gradient(0, 0, keys=()), offset_range=OffsetRange(0, upto(0), upto(8)))
     one.offer(empty, 0.0)
-    assert one.applied == {0: (8,)}
+    assert one.applied == {0: upto(8)}
     one.offer(gradient(8, 9), 0.0)
-    one.offer(replace(empty, offset_range=OffsetRange(0, (9,), (12,))), 0.0)
-    assert one.applied == {0: (8,)}, "what is behind something not yet learned has to wait"
-    assert step(one).applied == {0: (12,)}
+    one.offer(replace(empty, offset_range=OffsetRange(0, upto(9), upto(12))), 0.0)
+    assert one.applied == {0: upto(8)}, "what is behind something not yet learned has to wait"
+    assert step(one).applied == {0: upto(12)}
     assert one.step(0, 0.0) is None
     assert one.version == Version(1, 1)
 
@@ -115,10 +116,12 @@ def test_a_broken_gradient_is_quarantined_by_name_and_the_rest_goes_on() -> None
     delta = step(one)
     assert delta.keys.tolist() == [7, 8]
     assert np.isfinite(delta.rows).all()
-    assert delta.applied == {0: (5,)}
+    assert delta.applied == {0: upto(5)}
     status = one.status(0.0)
     assert status["guard_trips"] == 1
-    assert status["quarantined"] == ["partition 0 (2,)..(4,): a dense gradient is not finite"]
+    assert status["quarantined"] == [
+        "partition 0 (events 2)..(events 4): a dense gradient is not finite"
+    ]
     assert status["judged"] == 3, "what is refused is not judged either"
 
 
@@ -135,8 +138,8 @@ def test_a_step_that_runs_away_is_undone_to_the_last_bit() -> None:
     assert one.weights.checksum() == before
     assert (one.weights.table.rows == table_before).all()
     assert (one.trained.dense_state == dense_before).all()
-    assert one.applied == {0: (4,)}
-    assert one.quarantine.quarantined[0].offset_range == OffsetRange(0, (2,), (4,))
+    assert one.applied == {0: upto(4)}
+    assert one.quarantine.quarantined[0].offset_range == OffsetRange(0, upto(2), upto(4))
     one.watch.guard = GuardSettings()
     one.offer(gradient(4, 5, base=one.version, keys=(5,)), 0.0)
     assert step(one).base == Version(1, 1)
@@ -215,7 +218,7 @@ def test_what_the_status_counts() -> None:
     freshness = status["freshness"]
     assert isinstance(freshness, dict)
     assert freshness["p50_ms"] == pytest.approx(100, rel=0.03)
-    assert status["applied"] == {"0": [8]}
+    assert status["applied"] == {"0": {"events": 8}}
 
 
 def test_impossible_settings_are_refused() -> None:
@@ -245,4 +248,4 @@ def test_each_example_is_applied_exactly_once_whatever_is_sent(
             one.step(0, 0.0)
     one.step(0, 0.0)
     assert one.weights.dense.tolist() == [-float(learned)]
-    assert sum(cut[0] for cut in one.applied.values()) == learned
+    assert sum(offsets["events"] for offsets in one.applied.values()) == learned

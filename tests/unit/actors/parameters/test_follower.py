@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fake_clock import FakeClock
 from learning import NO_DENSE, delta
+from source_offsets import upto
 
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.errors import ProgressError, StaleParameters, Unavailable
@@ -73,12 +74,12 @@ def on(epoch: int, step: int, applied: dict[int, SourceOffsets]) -> Delta:
 
 def test_it_takes_a_snapshot_and_then_every_delta() -> None:
     follower, source, _ = follow(
-        [whole(1, 3, {0: (5,)}), on(1, 4, {0: (6,)})], [], [on(1, 5, {0: (7,)})]
+        [whole(1, 3, {0: upto(5)}), on(1, 4, {0: upto(6)})], [], [on(1, 5, {0: upto(7)})]
     )
     asyncio.run(run_through(follower, source))
     assert source.asked[:3] == [None, Version(1, 4), Version(1, 4)]
     assert follower.version == Version(1, 5)
-    assert follower.applied == {0: (7,)}
+    assert follower.applied == {0: upto(7)}
     assert not follower.holding_back
 
 
@@ -125,15 +126,15 @@ def test_ages_are_told_from_publication_and_from_the_last_answer() -> None:
 
 
 def test_a_shard_takes_a_new_epoch_at_once() -> None:
-    follower, source, _ = follow([whole(1, 9, {0: (9,)})], [whole(2, 0, {0: (4,)})])
+    follower, source, _ = follow([whole(1, 9, {0: upto(9)})], [whole(2, 0, {0: upto(4)})])
     asyncio.run(run_through(follower, source))
     assert follower.version == Version(2, 0)
 
 
 def test_a_replica_keeps_its_weights_until_the_new_epoch_has_learned_as_much() -> None:
     follower, source, _ = follow(
-        [whole(1, 9, {0: (9,), 1: (3,)})],
-        [whole(2, 0, {0: (4,), 1: (3,)}), on(2, 1, {0: (8,), 1: (3,)})],
+        [whole(1, 9, {0: upto(9), 1: upto(3)})],
+        [whole(2, 0, {0: upto(4), 1: upto(3)}), on(2, 1, {0: upto(8), 1: upto(3)})],
         hold_epochs=True,
     )
     asyncio.run(run_through(follower, source))
@@ -142,9 +143,9 @@ def test_a_replica_keeps_its_weights_until_the_new_epoch_has_learned_as_much() -
 
     source.answers.extend(
         [
-            [on(2, 2, {0: (9,)})],  # partition 1 is not contained
-            [on(2, 3, {0: (10,), 1: (3,)})],
-            [whole(2, 3, {0: (10,), 1: (3,)}), on(2, 4, {0: (11,), 1: (3,)})],
+            [on(2, 2, {0: upto(9)})],  # partition 1 is not contained
+            [on(2, 3, {0: upto(10), 1: upto(3)})],
+            [whole(2, 3, {0: upto(10), 1: upto(3)}), on(2, 4, {0: upto(11), 1: upto(3)})],
         ]
     )
     source.asked.clear()
@@ -156,11 +157,11 @@ def test_a_replica_keeps_its_weights_until_the_new_epoch_has_learned_as_much() -
 
 def test_a_snapshot_from_before_the_new_epoch_caught_up_is_taken_with_what_follows_it() -> None:
     # The learner makes a snapshot once, and gives it as long as its deltas lead on from it.
-    caught_up = [whole(2, 0, {0: (4,)}), on(2, 1, {0: (9,)})]
+    caught_up = [whole(2, 0, {0: upto(4)}), on(2, 1, {0: upto(9)})]
     follower, source, _ = follow(
-        [whole(1, 9, {0: (9,)})],
-        [whole(2, 0, {0: (4,)})],
-        [on(2, 1, {0: (9,)})],
+        [whole(1, 9, {0: upto(9)})],
+        [whole(2, 0, {0: upto(4)})],
+        [on(2, 1, {0: upto(9)})],
         caught_up,
         hold_epochs=True,
     )
@@ -172,7 +173,7 @@ def test_a_snapshot_from_before_the_new_epoch_caught_up_is_taken_with_what_follo
 
 def test_a_replica_takes_a_new_epoch_that_has_lost_nothing() -> None:
     follower, source, _ = follow(
-        [whole(1, 9, {0: (9,)})], [whole(2, 0, {0: (9,), 1: (1,)})], hold_epochs=True
+        [whole(1, 9, {0: upto(9)})], [whole(2, 0, {0: upto(9), 1: upto(1)})], hold_epochs=True
     )
     asyncio.run(run_through(follower, source))
     assert follower.version == Version(2, 0)
@@ -180,15 +181,15 @@ def test_a_replica_takes_a_new_epoch_that_has_lost_nothing() -> None:
 
 def test_an_old_snapshot_and_the_deltas_after_it_are_one_answer() -> None:
     follower, source, _ = follow(
-        [whole(1, 5, {0: (50,)})],
-        [whole(2, 0, {0: (30,)}), on(2, 1, {0: (40,)})],
-        [on(2, 2, {0: (60,)})],
-        [whole(2, 0, {0: (30,)}), on(2, 1, {0: (40,)}), on(2, 2, {0: (60,)})],
+        [whole(1, 5, {0: upto(50)})],
+        [whole(2, 0, {0: upto(30)}), on(2, 1, {0: upto(40)})],
+        [on(2, 2, {0: upto(60)})],
+        [whole(2, 0, {0: upto(30)}), on(2, 1, {0: upto(40)}), on(2, 2, {0: upto(60)})],
         hold_epochs=True,
     )
     asyncio.run(run_through(follower, source))
     assert source.asked[:4] == [None, Version(1, 5), Version(2, 1), None]
-    assert (follower.version, follower.applied) == (Version(2, 2), {0: (60,)})
+    assert (follower.version, follower.applied) == (Version(2, 2), {0: upto(60)})
     assert not follower.holding_back
 
 
@@ -226,11 +227,11 @@ class Copy:
         self.truth = ModelWeights(MODEL)
         return self._published(Version(epoch, step), None, {key: key / 7 for key in keys})
 
-    def next(self, key: int, cut: int = 0) -> Delta:
+    def next(self, key: int, end: int = 0) -> Delta:
         version = self.truth.version
         assert version is not None
         following = Version(version.epoch, version.step + 1)
-        return self._published(following, version, {key: following.step / 3}, cut)
+        return self._published(following, version, {key: following.step / 3}, end)
 
     def snapshot(self) -> Delta:
         version, table = self.truth.version, self.truth.table
@@ -239,9 +240,9 @@ class Copy:
         return replace(delta(version, None, rows), checksum=self.truth.checksum())
 
     def _published(
-        self, version: Version, base: Version | None, rows: dict[int, float], cut: int = 0
+        self, version: Version, base: Version | None, rows: dict[int, float], end: int = 0
     ) -> Delta:
-        made = delta(version, base, rows, applied={0: (cut,)})
+        made = delta(version, base, rows, applied={0: upto(end)})
         self.truth.apply(made)
         return replace(made, checksum=self.truth.checksum())
 
@@ -355,15 +356,15 @@ def test_weights_that_differ_again_and_again_are_repaired_at_growing_intervals()
 
 def test_a_damaged_replica_still_waits_for_a_new_epoch_to_have_learned_as_much() -> None:
     copy = Copy(hold_epochs=True)
-    copy.give([copy.whole(1, 0)], [copy.next(4, cut=9)])
+    copy.give([copy.whole(1, 0)], [copy.next(4, end=9)])
     copy.damage(6)
-    copy.give([copy.next(6, cut=10)])
+    copy.give([copy.next(6, end=10)])
     assert copy.follower.differs
-    copy.give([copy.whole(2, 0)], [copy.next(3, cut=8)])
+    copy.give([copy.whole(2, 0)], [copy.next(3, end=8)])
     assert copy.weights.version == Version(1, 1)
     assert copy.follower.differs and copy.follower.holding_back
-    caught_up = copy.next(3, cut=10)
-    copy.give([caught_up], [replace(copy.snapshot(), applied={0: (10,)})])
+    caught_up = copy.next(3, end=10)
+    copy.give([caught_up], [replace(copy.snapshot(), applied={0: upto(10)})])
     copy.check_equal()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from learning import NO_DENSE
 from small_shop import batch, event, impression, spec
+from source_offsets import upto
 from typer.testing import CliRunner
 
 from freshrank.actors.errors import ConfigError
@@ -42,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
         snapshot.copy_rows(None)
         shards.save("partition-3", snapshot.pieces())
     learner = Learner(LogisticRegression().bind(NO_DENSE), SGD(0.1), LearnerSettings())
-    learner.applied = learner.accepted.cuts = {3: (812, 40)}
+    learner.applied = learner.accepted.offsets = {3: upto(812, 40)}
     FileSnapshots(tmp_path / "learner").save("learner", checkpoints.take(learner).pieces())
     (tmp_path / "tensorboard").mkdir()
     (tmp_path / "tensorboard" / "events.out").write_bytes(b"curves")
@@ -69,8 +70,8 @@ def test_inspect_shows_what_each_file_holds(folder: Path) -> None:
     assert code == 0
     checkpoint, last, first = shown.splitlines()[1:]
     assert "version 1.0 of 1 partitions" in checkpoint
-    assert "offset 2 and 2" in last
-    assert "offset 1 and 1" in first
+    assert "events 2, shown 2" in last
+    assert "events 1, shown 1" in first
     for line in (checkpoint, last, first):
         assert line.rstrip().endswith("ok")
 
@@ -86,18 +87,21 @@ def test_the_json_has_all_figures(folder: Path, tmp_path: Path) -> None:
         "newest": True,
         "problem": None,
         "kind": "partition",
-        "format": 3,
+        "format": 4,
         "fingerprint": MADE.fingerprint,
         "partition": 3,
         "version": None,
-        "cut": [2, 2],
+        "offsets": {"events": 2, "shown": 2},
         "applied": None,
         "rows": 2,
         "examples": 0,
         "pending": 4,
     }
     assert (first["newest"], first["rows"]) == (False, 1)
-    assert (checkpoint["kind"], checkpoint["applied"]) == ("learner", {"3": [812, 40]})
+    assert (checkpoint["kind"], checkpoint["applied"]) == (
+        "learner",
+        {"3": {"events": 812, "shown": 40}},
+    )
 
 
 def test_the_age_is_that_of_the_file(folder: Path) -> None:

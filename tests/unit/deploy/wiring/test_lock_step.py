@@ -4,8 +4,9 @@ import asyncio
 
 import numpy as np
 from small_shop import START_MS, event, impression, spec
+from source_offsets import upto
 
-from freshrank.actors.messages import SourceOffsets
+from freshrank.actors.messages import BEGINNING, SourceOffsets
 from freshrank.deploy.wiring.lock_step import Cells, CellSource, Turn
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.partition.partition import PartitionState
@@ -32,26 +33,26 @@ def fill(made: MemoryLog, partition: int, events_ms: list[int], shown_ms: list[i
 def chain(cells: Cells, partition: int = 0) -> list[SourceOffsets]:
     """The ends of all cells."""
     found: list[SourceOffsets] = []
-    cut: SourceOffsets | None = (0, 0)
-    while cut is not None and (cut := cells.end(partition, cut)) is not None:
-        found.append(cut)
+    end: SourceOffsets | None = BEGINNING
+    while end is not None and (end := cells.end(partition, end)) is not None:
+        found.append(end)
     return found
 
 
 def test_a_cell_is_so_many_events_and_the_impressions_up_to_the_last_of_them() -> None:
     cells = Cells(log([10, 20, 30, 40, 50], [5, 20, 25, 60]), TOPICS, size=2)
-    assert chain(cells) == [(2, 2), (4, 3), (5, 4)]
+    assert chain(cells) == [upto(2, 2), upto(4, 3), upto(5, 4)]
 
 
 def test_the_last_cell_ends_where_the_log_does() -> None:
-    assert chain(Cells(log([10, 20], [99]), TOPICS, size=2)) == [(2, 1)]
-    assert chain(Cells(log([], [99]), TOPICS, size=2)) == [(0, 1)]
+    assert chain(Cells(log([10, 20], [99]), TOPICS, size=2)) == [upto(2, 1)]
+    assert chain(Cells(log([], [99]), TOPICS, size=2)) == [upto(0, 1)]
     assert chain(Cells(log([], []), TOPICS, size=2)) == []
 
 
-def test_a_cut_within_a_cell_leads_to_its_end() -> None:
+def test_offsets_within_a_cell_lead_to_its_end() -> None:
     cells = Cells(log([10, 20, 30, 40, 50], [5, 20, 25, 60]), TOPICS, size=2)
-    assert cells.end(0, (1, 0)) == (2, 2)
+    assert cells.end(0, upto(1)) == upto(2, 2)
 
 
 def test_the_least_cell_has_its_turn_then_the_least_partition() -> None:
@@ -64,7 +65,7 @@ def test_the_least_cell_has_its_turn_then_the_least_partition() -> None:
         order.append((turn.cell, turn.partition))
         assert turn.until is not None
         state = states[turn.partition]
-        state.process(made.read("events", turn.partition, state.cut[0], 2))
+        state.process(made.read("events", turn.partition, state.offsets["events"], 2))
     assert order == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
@@ -82,7 +83,7 @@ def test_a_source_gives_the_whole_turn_and_nothing_without_one() -> None:
         source = CellSource(log([10, 20, 30], [5, 15]), TOPICS)
         await source.start({("events", 0): None, ("shown", 0): 1})
         assert await source.poll(1, 0.0) == []
-        source.give(Turn(0, 0, (2, 2)))
+        source.give(Turn(0, 0, upto(2, 2)))
         events, shown = await source.poll(1, 0.0)
         assert (events.topic, events.offsets.tolist()) == ("events", [0, 1])
         assert (shown.topic, shown.offsets.tolist()) == ("shown", [1])

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from small_shop import batch, event, impression, spec
+from source_offsets import upto
 
-from freshrank.actors.messages import Progress, SourceOffsets, Version
+from freshrank.actors.messages import BEGINNING, Progress, SourceOffsets, Version
 from freshrank.feature_actors.partition.backpressure import Limits, waiting_topics
 from freshrank.feature_actors.partition.partition import PartitionState
 
@@ -12,26 +13,26 @@ FEW = Limits(pending_items=1, label_events=1)
 def replaying(applied: SourceOffsets) -> PartitionState:
     """A new state that has to read as far as its learner has."""
     state = PartitionState(spec(), 0)
-    state.resume(Progress(True, False, applied, (), Version(1, 1)))
+    state.resume(Progress(True, False, applied, BEGINNING, Version(1, 1)))
     return state
 
 
 def test_many_pending_items_let_the_impressions_wait_for_the_events() -> None:
-    state = replaying((5, 5))
+    state = replaying(upto(5, 5))
     state.process(batch("shown", [impression(state.spec, "u1", [1, 2], 0)], stamps_ms=[0]))
     assert waiting_topics(state, FEW, impressions_lag=4) == {"shown"}
 
 
-def test_impressions_go_on_where_the_events_stand_at_the_learners_cut() -> None:
-    state = replaying((1, 2))
+def test_impressions_go_on_where_the_events_stand_at_the_learners_offsets() -> None:
+    state = replaying(upto(1, 2))
     state.process(batch("events", [event(1, "u1", "view", 1, 0)]))
     state.process(batch("shown", [impression(state.spec, "u1", [1, 2], 0)], stamps_ms=[0]))
     assert state.joiner is not None and state.joiner.pending == 2
     assert waiting_topics(state, FEW, impressions_lag=1) == {"events"}
 
 
-def test_events_go_on_where_the_impressions_stand_at_the_learners_cut() -> None:
-    state = replaying((2, 1))
+def test_events_go_on_where_the_impressions_stand_at_the_learners_offsets() -> None:
+    state = replaying(upto(2, 1))
     state.process(batch("shown", [b"none"]))
     state.process(batch("events", [event(1, "u1", "order", 1, 0)]))
     assert state.joiner is not None and state.joiner.labels == 1

@@ -19,9 +19,10 @@ from small_shop import (
     spec,
     user,
 )
+from source_offsets import upto
 
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
-from freshrank.actors.messages import Progress, RecordBatch, Version
+from freshrank.actors.messages import BEGINNING, Progress, RecordBatch, SourceOffsets, Version
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.shard.status import totals
@@ -69,7 +70,7 @@ def test_good_events_change_rows_and_the_others_are_sorted_out() -> None:
     assert outcome.dead[0].value == b"{broken"
     assert outcome.dead[0].topic == "events"
     assert (state.counters.events, state.counters.duplicates, state.counters.dead) == (2, 1, 3)
-    assert state.cut == (46, 0)
+    assert state.offsets == upto(46, 0)
     assert state.table.entities(state.dirty.take(10)) == ["u1", "u2"]
     assert views_of(state, "u1", 2_000) == 1.0
 
@@ -116,13 +117,13 @@ def test_events_too_late_for_every_feature_go_to_the_late_topic() -> None:
     assert (state.counters.late, state.counters.events) == (1, 1)
 
 
-def test_records_below_the_cut_are_not_taken_twice() -> None:
+def test_records_below_the_offsets_are_not_taken_twice() -> None:
     state = PartitionState(MADE, 0)
     values = [event(n, "u1", "view", 7, 1_000 + n) for n in range(4)]
     state.process(batch("events", values[:3]))
     state.process(batch("events", values, begin=0))
     assert (state.counters.events, state.counters.duplicates) == (4, 0)
-    assert state.cut == (4, 0)
+    assert state.offsets == upto(4, 0)
 
 
 def test_a_gap_in_the_log_is_counted() -> None:
@@ -143,7 +144,7 @@ def test_a_shown_item_is_learned_once_its_label_is_known() -> None:
     assert known(state) == [(1.0, 1.0)]
     beyond = 10_000 + WITHIN_MS + GRACE_MS + 1
     state.process(batch("events", [event(2, "u3", "view", 7, beyond)], begin=1))
-    state.example_queue.answer(Progress(True, False, (1, 2), (), Version(1, 1)))
+    state.example_queue.answer(Progress(True, False, upto(1, 2), BEGINNING, Version(1, 1)))
     assert known(state) == [(1.0, 0.0), (2.0, 0.0)]
     assert (state.counters.examples, state.counters.positives) == (3, 1)
 
@@ -161,7 +162,7 @@ def test_impressions_that_are_no_use_are_rejected_with_a_reason(
 ) -> None:
     state = PartitionState(MADE, 0)
     outcome = state.process(batch("shown", [value], begin=5, stamps_ms=[10_000]))
-    assert state.cut == (0, 6)
+    assert state.offsets == upto(0, 6)
     assert [one.offset for one in outcome.dead] == [5]
     assert reason in outcome.dead[0].reason
 
@@ -233,7 +234,7 @@ turns = st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=20)
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 3), turns, st.integers(0, 20))
-def test_rows_pending_and_examples_at_a_cut_follow_from_the_log_alone(
+def test_rows_pending_and_examples_at_given_offsets_follow_from_the_log_alone(
     seed: int, plan: list[tuple[bool, int]], restart: int
 ) -> None:
     state, at = PartitionState(MADE, 0), {"events": 0, "shown": 0}
@@ -246,7 +247,7 @@ def test_rows_pending_and_examples_at_a_cut_follow_from_the_log_alone(
     straight = PartitionState(MADE, 0)
     feed(straight, "events", 0, at["events"], seed)
     feed(straight, "shown", 0, at["shown"], seed)
-    assert state.cut == straight.cut == (at["events"], at["shown"])
+    assert state.offsets == straight.offsets == upto(**at)
     assert ends(state) == ends(straight)
 
 
@@ -266,7 +267,7 @@ def test_a_snapshot_is_independent_of_what_happens_next() -> None:
     state.process(batch("events", [event(2, "u1", "view", 7, 2_000)], begin=1))
     assert snapshot.copy_rows(None)
     back = PartitionState.restore(MADE, 0, b"".join(snapshot.pieces()))
-    assert back.cut == (1, 0)
+    assert back.offsets == upto(1, 0)
     assert views_of(back, "u1", 3_000) == 1.0
     assert views_of(state, "u1", 3_000) == 2.0
 
@@ -284,37 +285,37 @@ def test_rows_that_the_store_has_not_got_are_dirty_again_after_a_restart() -> No
 class TestStops:
     """Reading again up to what the learner has."""
 
-    def resumed(self, applied: tuple[int, int]) -> PartitionState:
+    def resumed(self, applied: SourceOffsets) -> PartitionState:
         state = PartitionState(MADE, 0)
-        state.resume(Progress(True, False, applied, (), Version(1, 1)))
+        state.resume(Progress(True, False, applied, BEGINNING, Version(1, 1)))
         return state
 
-    def test_a_batch_is_cut_exactly_where_the_learner_is(self) -> None:
-        state = self.resumed((2, 1))
+    def test_a_batch_ends_exactly_where_the_learner_is(self) -> None:
+        state = self.resumed(upto(2, 1))
         values = [event(n, "u1", "view", 7, n) for n in range(5)]
         assert state.process(batch("events", values)).unread_from == 2
-        assert (state.cut, state.replaying) == ((2, 0), True)
+        assert (state.offsets, state.replaying) == (upto(2, 0), True)
         assert state.stopped("events") and not state.stopped("shown")
         shown = [impression(MADE, "u1", [7], 1_000)] * 2
         assert state.process(batch("shown", shown, stamps_ms=[1_000] * 2)).unread_from == 1
-        assert (state.cut, state.replaying) == ((2, 1), False)
+        assert (state.offsets, state.replaying) == (upto(2, 1), False)
         assert not state.stopped("events")
         assert state.process(batch("events", values[2:], begin=2)).unread_from is None
 
     def test_a_gap_at_the_stop_does_not_keep_it_from_being_reached(self) -> None:
-        state = self.resumed((5, 0))
+        state = self.resumed(upto(5, 0))
         values = [event(n, "u1", "view", 7, n) for n in range(2)]
         state.process(batch("events", values))
         assert state.process(batch("events", values, begin=9)).unread_from == 5
-        assert (state.cut, state.replaying) == ((5, 0), False)
+        assert (state.offsets, state.replaying) == (upto(5, 0), False)
 
-    def test_examples_from_below_the_learners_cut_are_not_offered(self) -> None:
-        state = self.resumed((1, 1))
+    def test_examples_from_below_the_learners_offsets_are_not_offered(self) -> None:
+        state = self.resumed(upto(1, 1))
         state.process(batch("shown", [impression(MADE, "u1", [7], 1_000)], stamps_ms=[1_000]))
         state.process(batch("events", [event(1, "u1", "order", 7, 2_000)]))
         assert state.counters.examples == 1
         assert state.example_queue.offer() is None
-        assert state.wanted_cut == (1, 1)
+        assert state.replay_target == upto(1, 1)
 
 
 def test_idle_entities_are_evicted_and_named_for_the_store() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from damage import damaged
 from small_shop import LABELLED, batch, event, packed, spec
+from source_offsets import upto
 
 from freshrank.actors.errors import DefinitionChanged
 from freshrank.actors.messages import Progress, Version
@@ -30,7 +31,7 @@ def test_whatever_became_of_the_newest_file_it_is_named_and_the_one_before_is_us
     store.save("partition-0", [good])
     store.save("partition-0", [newest])
     path = Path(store.candidates("partition-0")[0].place)
-    assert recover(MADE, 0, store, None).state.cut == (5, 0)
+    assert recover(MADE, 0, store, None).state.offsets == upto(5, 0)
     tried = 0
     for name, payload in damaged(newest, "partition", MADE.fingerprint):
         path.write_bytes(payload)
@@ -49,7 +50,7 @@ def test_with_no_file_that_is_whole_all_is_read_again_and_every_file_is_named(
     for _ in range(3):
         store.save("partition-0", [packed(state_of(3))[:-1]])
     found = recover(MADE, 0, store, None)
-    assert found.state.cut == (0, 0)
+    assert found.state.offsets == upto(0, 0)
     assert len(found.problems) == 3
     assert [record.getMessage() for record in caplog.records] == found.problems
 
@@ -57,9 +58,9 @@ def test_with_no_file_that_is_whole_all_is_read_again_and_every_file_is_named(
 def test_a_snapshot_that_the_learner_cannot_go_on_from_is_passed_over(tmp_path: Path) -> None:
     store = FileSnapshots(tmp_path)
     store.save("partition-0", [packed(state_of(5))])
-    found = recover(MADE, 0, store, Progress(True, False, (4, 0), (4, 0), Version(1, 1)))
-    assert found.state.cut == (0, 0)
-    assert "the learner has applied up to (4, 0)" in found.problems[0]
+    found = recover(MADE, 0, store, Progress(True, False, upto(4), upto(4), Version(1, 1)))
+    assert found.state.offsets == upto(0, 0)
+    assert "the learner has applied up to (events 4)" in found.problems[0]
 
 
 def test_other_definitions_are_refused_with_the_files_name(tmp_path: Path) -> None:

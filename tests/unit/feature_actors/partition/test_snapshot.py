@@ -1,4 +1,4 @@
-"""A snapshot that is copied little by little is the state at its cut, whatever happens."""
+"""A snapshot that is copied little by little is the state of its moment, whatever happens."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Life:
         getattr(self, f"_{what}")(size)
 
     def _events(self, size: int) -> None:
-        random, begin = self._random, self.state.cut[0]
+        random, begin = self._random, self.state.offsets["events"]
         self._at_ms += int(random.integers(0, 20_000))
         values = [
             event(
@@ -72,7 +72,9 @@ class Life:
             )
             for _ in range(size)
         ]
-        self.state.process(batch("shown", values, self.state.cut[1], [self._at_ms] * size))
+        self.state.process(
+            batch("shown", values, self.state.offsets["shown"], [self._at_ms] * size)
+        )
 
     def _evict(self, _: int) -> None:
         self.state.evict()
@@ -109,7 +111,7 @@ happenings = st.lists(
     happenings,
     st.lists(st.tuples(happenings, st.integers(0, 5)), max_size=8),
 )
-def test_a_snapshot_is_the_state_at_its_cut_whatever_happens_between_its_slices(
+def test_a_snapshot_is_the_state_of_its_moment_whatever_happens_between_its_slices(
     joined: bool,
     seed: int,
     before: Happenings,

@@ -6,9 +6,10 @@ import pytest
 from fake_clock import FakeClock
 from shard_world import FakeLearner
 from small_shop import LABELLED, batch, event, spec
+from source_offsets import upto
 
 from freshrank.actors.errors import ProgressError, Unavailable
-from freshrank.actors.messages import Examples, Gradient, Progress, Version
+from freshrank.actors.messages import BEGINNING, Examples, Gradient, Progress, Version
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.shard.gradient_pusher import Pusher
 
@@ -35,7 +36,7 @@ def test_every_partition_gives_what_it_has() -> None:
         learner = FakeLearner()
         one = pusher(learner, filled(0), filled(1))
         await one.push()
-        assert learner.applied == {0: (3,), 1: (3,)}
+        assert learner.applied == {0: upto(3), 1: upto(3)}
         assert (one.spans, one.trouble) == (2, None)
         await one.push()
         assert one.spans == 2
@@ -50,10 +51,10 @@ def test_in_lock_step_one_span_of_one_partition_is_given() -> None:
         state.example_queue.close()
         state.process(batch("events", [event(9, "u1", "view", 7, 5_000)], begin=3, partition=1))
         await one.push_next(1)
-        assert learner.applied == {1: (3,)}
+        assert learner.applied == {1: upto(3)}
         await one.push_next(1)
         await one.push_next(1)
-        assert learner.applied == {1: (4,)}
+        assert learner.applied == {1: upto(4)}
 
     run(test)
 
@@ -70,7 +71,7 @@ def test_a_learner_that_went_back_gets_again_what_it_lost() -> None:
         learner.crash()
         state.process(batch("events", [event(10, "u1", "view", 7, 6_000)], begin=4))
         await one.push()
-        assert learner.applied == {0: (5,)}
+        assert learner.applied == {0: upto(5)}
         assert len(learner.examples()) == 5
         assert wanted <= learner.examples()
 
@@ -105,9 +106,11 @@ def test_a_stale_gradient_is_computed_again() -> None:
             assert isinstance(work, Gradient)
             if work.base < Version(1, 3):
                 self.refused += 1
-                return Progress(False, True, self.applied.get(0, ()), (), Version(1, 3))
+                return Progress(
+                    False, True, self.applied.get(0, BEGINNING), BEGINNING, Version(1, 3)
+                )
             self.applied[0] = work.offset_range.end
-            return Progress(True, False, work.offset_range.end, (), Version(1, 3))
+            return Progress(True, False, work.offset_range.end, BEGINNING, Version(1, 3))
 
     class Catching:
         step = 0
@@ -128,7 +131,7 @@ def test_a_stale_gradient_is_computed_again() -> None:
         one = Pusher({0: state}, learner, Catching(), FakeClock(), 5.0)
         await one.push()
         assert (learner.refused, one.stale, one.spans) == (2, 2, 1)
-        assert learner.applied == {0: (3,)}
+        assert learner.applied == {0: upto(3)}
 
     run(test)
 
@@ -155,7 +158,7 @@ def test_a_learner_that_does_not_answer_is_unavailable_in_time() -> None:
 
 def test_nothing_is_pushed_while_a_partition_reads_again() -> None:
     async def test() -> None:
-        learner, state = FakeLearner(applied={0: (9,)}), PartitionState(MADE, 0)
+        learner, state = FakeLearner(applied={0: upto(9)}), PartitionState(MADE, 0)
         state.resume(await learner.progress(0))
         state.process(batch("events", [event(1, "u1", "order", 7, 1_000)]))
         await pusher(learner, state).push()
@@ -191,7 +194,7 @@ def test_the_loop_shows_what_is_wrong_retries_and_stops_for_what_is_ours() -> No
         for _ in range(10):
             await asyncio.sleep(0)
         assert one.trouble is None and state.example_queue.unsent == 0
-        learner.applied[0] = (2,)
+        learner.applied[0] = upto(2)
         state.process(batch("events", [event(9, "u1", "view", 7, 5_000)], begin=3))
         one.wake()
         with pytest.raises(ProgressError, match="no bound of a span"):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from shard_world import World, features, run
 from small_shop import LABELLED, START_MS, event, spec
+from source_offsets import upto
 
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError, Unavailable
 from freshrank.feature_actors.connectors.in_memory.log import MemorySource
@@ -31,11 +32,11 @@ async def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> No
 
 def all_read(world: World, shard: Shard) -> bool:
     return bool(shard.states) and all(
-        world.log.end(topic, partition) == at
+        world.log.end(topic, partition) == state.offsets[topic]
         and not state.example_queue.unsent
         and not len(state.dirty)
         for partition, state in shard.states.items()
-        for topic, at in zip(world.spec.topics, state.cut, strict=True)
+        for topic in world.spec.topics
     )
 
 
@@ -72,7 +73,7 @@ def test_a_stopped_shard_has_given_all_away_and_the_next_goes_on_from_there() ->
         second = world.shard()
         await second.start()
         for partition, state in second.states.items():
-            assert state.cut == shard.states[partition].cut
+            assert state.offsets == shard.states[partition].offsets
             assert not len(state.dirty)
             assert not state.example_queue.unsent
         assert features(second) == features(shard)
@@ -265,7 +266,7 @@ def test_a_topic_that_ends_before_the_learners_cut_is_an_error() -> None:
     async def test() -> None:
         world = World()
         world.fill(10)
-        world.learner.applied[1] = (9_999, 0)
+        world.learner.applied[1] = upto(9_999)
         shard = world.shard()
         await shard.start()
         with pytest.raises(ProgressError, match=r"events-1 ends at \d+, but .* up to 9999"):
@@ -286,7 +287,7 @@ def test_damaged_snapshots_are_passed_over_and_told() -> None:
         world.snapshots.save("partition-0", [bytes(newest[:-9])])
         again = world.shard()
         await again.start()
-        assert again.states[0].cut == shard.states[0].cut
+        assert again.states[0].offsets == shard.states[0].offsets
         for name in ("passed_over", "health"):
             told = str((await again.status())[name])
             assert "partition-0 (0 snapshots ago) was passed over: truncated" in told

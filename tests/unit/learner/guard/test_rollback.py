@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from learning import NO_DENSE, Files, examples
+from source_offsets import upto
 
 from freshrank.actors.alerts import AlertKind
-from freshrank.actors.messages import Delta, Examples, Version
+from freshrank.actors.messages import Delta, Examples, OffsetRange, Version
 from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
@@ -36,6 +37,11 @@ def flipped(work: Examples) -> Examples:
 
 def as_it_is(work: Examples) -> Examples:
     return work
+
+
+def holds(offset_range: OffsetRange, begin: int, end: int) -> bool:
+    """Whether the examples from `begin` to `end` lie in it."""
+    return offset_range.begin["events"] <= begin and end <= offset_range.end["events"]
 
 
 class Run:
@@ -79,7 +85,7 @@ class Run:
     def check_accounts(self) -> None:
         """Each example was taken once, and learned or quarantined."""
         figures = self.learner.figures
-        assert self.learner.applied == {0: (BATCH * self.number,)}
+        assert self.learner.applied == {0: upto(BATCH * self.number)}
         assert figures.examples + figures.quarantined == BATCH * self.number
         assert self.versions == sorted(set(self.versions))
 
@@ -96,7 +102,7 @@ def test_flipped_labels_are_taken_back_named_and_learning_goes_on(optimizer: Opt
     named = [one.offset_range for one in run.learner.quarantine.quarantined]
     for number in range(60, 65):
         begin, end = BATCH * number, BATCH * (number + 1)
-        assert any(one.begin[0] <= begin and end <= one.end[0] for one in named), number
+        assert any(holds(one, begin, end) for one in named), number
     unspoilt = np.array(run.losses[60:]) / np.array(undisturbed.losses[60:])
     assert unspoilt.max() < 1.2, "no answer since then was any worse"
     assert np.mean(run.losses[-10:]) < np.mean(run.losses[10:20])
@@ -109,9 +115,14 @@ def test_the_alert_names_the_offsets_and_the_version_gone_back_to() -> None:
     (told,) = run.learner.quarantine.take()
     good = 60 - PROOF // BATCH
     assert told.kind is AlertKind.GUARD_TRIPPED
-    assert told.message.startswith(f"back at the weights of 1.{good}; partition 0 (6000,)..(6100,)")
+    assert told.message.startswith(
+        f"back at the weights of 1.{good}; partition 0 (events 6000)..(events 6100)"
+    )
     assert "log loss" in told.message and "before" in told.message
-    assert told.details["quarantined"] == [[0, [6_000], [6_100]], [0, [100 * good], [6_000]]]
+    assert told.details["quarantined"] == [
+        [0, upto(6_000), upto(6_100)],
+        [0, upto(100 * good), upto(6_000)],
+    ]
     assert run.learner.quarantine.take() == [], "told once"
 
 
@@ -148,7 +159,7 @@ def test_a_gradient_of_weights_that_were_taken_back_is_refused_as_stale() -> Non
     run.feed(1, flipped)
     assert run.trips == 1
     answer = run.learner.offer(late, 0.0)
-    assert (answer.accepted, answer.stale, answer.applied) == (False, True, (6_100,))
+    assert (answer.accepted, answer.stale, answer.applied) == (False, True, upto(6_100))
     assert run.learner.offer(run.shard.gradient(work), 0.0).accepted
 
 
@@ -168,7 +179,7 @@ def test_harm_that_shows_only_afterwards_is_undone_with_what_did_it() -> None:
     assert run.losses[60] > 2.0 * before, "the harm was done"
     assert run.trips == 1
     named = [one.offset_range for one in run.learner.quarantine.quarantined]
-    assert any(one.begin[0] <= 6_000 and one.end[0] >= 6_100 for one in named)
+    assert any(holds(one, 6_000, 6_100) for one in named)
     assert np.mean(run.losses[-10:]) < 1.1 * before
     assert run.learner.version > good
     run.check_accounts()

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from learning import gradient
+from source_offsets import upto
 
 from freshrank.actors.messages import Gradient, OffsetRange, Version
 from freshrank.learner.parameters.gradient_sum import Accepted, Pending, staleness, total
@@ -36,15 +37,19 @@ def test_ids_at_the_ends_of_the_range_are_told_apart() -> None:
 
 def test_only_the_next_span_of_a_partition_fits() -> None:
     accepted = Accepted()
-    assert not accepted.fits(OffsetRange(0, (5, 2), (6, 2))), "something before it was lost"
-    assert accepted.fits(OffsetRange(0, (5, 2), (6, 2), first=True)), "nothing before it is kept"
-    assert accepted.fits(OffsetRange(0, (0, 0), (6, 2))), "nothing lies before it"
-    accepted.take(OffsetRange(0, (5, 2), (6, 2)))
-    assert accepted.fits(OffsetRange(0, (6, 2), (7, 3)))
-    assert not accepted.fits(OffsetRange(0, (5, 2), (6, 2))), "twice"
-    assert not accepted.fits(OffsetRange(0, (7, 2), (8, 2))), "a gap"
-    assert not accepted.fits(OffsetRange(0, (6, 1), (8, 2))), "an overlap in one topic"
-    assert accepted.fits(OffsetRange(1, (0, 0), (8, 2))), "partitions do not wait for each other"
+    assert not accepted.fits(OffsetRange(0, upto(5, 2), upto(6, 2))), "something before it was lost"
+    assert accepted.fits(OffsetRange(0, upto(5, 2), upto(6, 2), first=True)), (
+        "nothing before it is kept"
+    )
+    assert accepted.fits(OffsetRange(0, upto(), upto(6, 2))), "nothing lies before it"
+    accepted.take(OffsetRange(0, upto(5, 2), upto(6, 2)))
+    assert accepted.fits(OffsetRange(0, upto(6, 2), upto(7, 3)))
+    assert not accepted.fits(OffsetRange(0, upto(5, 2), upto(6, 2))), "twice"
+    assert not accepted.fits(OffsetRange(0, upto(7, 2), upto(8, 2))), "a gap"
+    assert not accepted.fits(OffsetRange(0, upto(6, 1), upto(8, 2))), "an overlap in one topic"
+    assert accepted.fits(OffsetRange(1, upto(0, 0), upto(8, 2))), (
+        "partitions do not wait for each other"
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,11 +62,11 @@ def test_staleness_is_told_within_one_epoch_only(base: tuple[int, int], lag: int
 def test_waiting_is_counted_from_the_first_example() -> None:
     pending = Pending()
     waits = []
-    pending.add_without_examples(OffsetRange(0, (0,), (1,)))
+    pending.add_without_examples(OffsetRange(0, upto(0), upto(1)))
     waits.append(pending.since)
     pending.add(gradient(1, 3), monotonic=5.0)
     pending.add(gradient(3, 4), monotonic=6.0)
     waits.append(pending.since)
     assert waits == [None, 5.0]
     assert pending.examples == 3
-    assert [one.begin for one in pending.spans] == [(0,), (1,), (3,)]
+    assert [one.begin for one in pending.spans] == [upto(0), upto(1), upto(3)]

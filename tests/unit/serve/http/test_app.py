@@ -150,7 +150,8 @@ def test_events_go_into_the_topic_and_the_answer_tells_where(replica: ReplicaUnd
     answer = post(replica, "/v1/events", json=[{"user_id": "a"}, {"user_id": "a"}])
     assert answer.json()["accepted"] == 2
     first, second = answer.json()["positions"]
-    assert second == {"partition": first["partition"], "offset": first["offset"] + 1}
+    assert second == {**first, "offset": first["offset"] + 1}
+    assert first["topic"] == "behaviour"
     assert replica.log.end("behaviour", first["partition"]) == 2
 
 
@@ -180,7 +181,7 @@ def test_the_model_tells_version_age_and_contents(replica: ReplicaUnderTest) -> 
     answer = get(replica, "/v1/model").json()
     assert answer["version"] == "1.5"
     assert answer["age_ms"] == 40
-    assert answer["applied"] == {"0": [12, 3]}
+    assert answer["applied"] == {"0": {"behaviour": 12, "shown": 3}}
 
 
 def test_ready_only_with_weights_and_a_store_that_answers(replica: ReplicaUnderTest) -> None:
