@@ -11,13 +11,9 @@ from unittest.mock import ANY
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
 from fake_clock import ManualClock, settle
 from learning import NO_DENSE, Files, examples, gradient
-=======
-from learning import NO_DENSE, FakeClock, Files, examples, gradient
 from source_offsets import upto
->>>>>>> 9c0cafd (Offsets are kept by the name of their topic, not by its place)
 
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.errors import ChecksumMismatch, SnapshotError, Unavailable
@@ -113,13 +109,8 @@ def test_only_what_is_on_disk_is_called_durable() -> None:
         await learner.start()
         assert len(files.payloads) == 1
         await settle()
-<<<<<<< HEAD
-        assert (await learner.push(gradient(0, 2))).durable == ()
-        await clock.tick(10.001)
-=======
         assert (await learner.push(gradient(0, 2))).durable == BEGINNING
-        await clock.advance(10_001)
->>>>>>> 9c0cafd (Offsets are kept by the name of their topic, not by its place)
+        await clock.tick(10.001)
         assert len(files.payloads) == 2
         assert (await learner.progress(0)).durable == upto(2)
         status = await learner.status()

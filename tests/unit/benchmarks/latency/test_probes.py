@@ -48,16 +48,11 @@ class System:
         assert path == "/v1/model"
         self.clock.advance(REQUEST_MS / 1000)
         learned = self._passed(self.weights_s)
-<<<<<<< HEAD
         impressions = 7 if self.clock.monotonic() < self.impressions_until_s else 8
-        applied = {"3": [42, impressions] if learned else [41, 8], "0": [99, 99]}
-=======
-        impressions = 7 if self.clock.seconds < self.impressions_until_s else 8
         applied = {
             "3": {"shop": 42, "seen": impressions} if learned else {"shop": 41, "seen": 8},
             "0": {"shop": 99, "seen": 99},
         }
->>>>>>> 9c0cafd (Offsets are kept by the name of their topic, not by its place)
         version = "1.9" if learned else "1.8"
         return self.status, json.dumps({"version": version, "applied": applied}).encode()
 
