@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from freshrank.deploy.servers.processes import free_port
-from freshrank.serve.proxy.haproxy_settings import haproxy_environment, private_haproxy
+from freshrank.serve.proxy.haproxy_starter import write_starter
+from freshrank.serve.proxy.ray_internals import ingress_environment, private_environment
 
 
 def prepare(address: str | None) -> None:
@@ -20,7 +21,7 @@ def prepare(address: str | None) -> None:
     On a cluster that runs already (`address`), its nodes have their own environment: there only
     what this process reads is set, and its way of authentication is that of the cluster.
     """
-    wanted: dict[str, str] = {**_ALWAYS, **haproxy_environment()}
+    wanted: dict[str, str] = {**_ALWAYS, **ingress_environment()}
     if address is None:
         wanted |= _private_cluster()
     for name, value in wanted.items():
@@ -40,23 +41,14 @@ _ALWAYS: Mapping[str, str] = {
 }
 
 
-# Fixed by default, so that two clusters on one machine would kill each other's ingress.
-_PORTS = (
-    "RAY_SERVE_HAPROXY_STATS_PORT",
-    "RAY_SERVE_HAPROXY_METRICS_PORT",
-    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
-    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
-)
-
-
 def _private_cluster() -> dict[str, str]:
     """What belongs to a cluster of one run: it shares no ports, files or secrets with another.
 
     The token keeps whoever else reaches the ports from running code here. Ray's own default
     writes one into the home directory, for all clusters of the user.
     """
-    wanted = {name: str(free_port()) for name in _PORTS}
-    wanted |= private_haproxy(_private_folder())
+    wanted = private_environment(_private_folder(), free_port)
+    write_starter(Path(wanted["RAY_SERVE_HAPROXY_BINARY_PATH"]))
     # Named after the systems where it is off by default: a cluster of this machine alone, whose
     # parts listen on the loopback address in place of all of them.
     wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

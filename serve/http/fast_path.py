@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -41,8 +40,3 @@ class FastPath:
             return
         response = await handler(Request(scope, receive))
         await response(scope, receive, send)
-
-
-def middlewares() -> list[Middleware]:
-    """The middlewares of Serve's HTTP server (``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``)."""
-    return [Middleware(FastPath, handlers=REPLICA_HANDLERS)]

@@ -1,23 +1,20 @@
-"""HAProxy on a machine of its own: a program that Ray starts in HAProxy's place.
+"""A program that Ray starts in HAProxy's place: adapts the configuration, then becomes HAProxy.
 
-Used as ``python haproxy_wrapper.py BINARY ARGUMENT ...``: HAProxy's program and arguments.
+Used as ``python haproxy_wrapper.py BINARY ARGUMENT ...``: the path of HAProxy and its arguments.
+Four things are not to be had by a setting of Ray (`ray_internals` has the background):
 
-Ray binds two ports of HAProxy's own, statistics and metrics, to every address of the machine; they
-ask nobody who they are, and no setting of Ray moves them. Here they are moved to loopback in the
-file that ``-f`` names, before this process becomes HAProxy: at the first start, and whenever Ray
-starts another because the replicas have changed.
+- Ray binds HAProxy's ports for statistics and metrics, which ask for no password, to every address
+  of the machine. They are moved to loopback in the file that ``-f`` names, at the first start and
+  at each later one (Ray starts another HAProxy when the replicas have changed).
+- Many clients send the head and the body of a request apart, and HAProxy passes on what it has. A
+  request that was passed on in part cannot be given to another replica when the first one dies.
+  So HAProxy waits for the whole request, up to the size of its buffer, 16,384 bytes.
+- While there is no replica, at the start and at the end of a run, Ray answers 404, which clients
+  take for final. Here the answer is 503 with Retry-After, as of an overloaded replica.
+- HAProxy survives when the process that started it is killed: it would hold the port and answer for
+  replicas that are gone. So the kernel is asked to kill it with its parent.
 
-Many clients send a request's head and its body apart, and HAProxy passes on what it has. What has
-been passed on in parts cannot be given to another replica when the first one dies, so HAProxy is
-told to wait for the whole, if that is no larger than its buffer of 16,384 bytes.
-
-While no replica is there, at the start and at the end of a run, Ray answers 404, which clients take
-for final. Here it is 503 with Retry-After, as of a replica that has too much to do.
-
-Nobody stops HAProxy when Ray's own process is killed: it would go on, hold the port, and answer for
-replicas that are gone. So the kernel is asked to kill it with its parent.
-
-It imports nothing but Python's own modules, so that a change of replicas does not wait for it.
+Imports Python's own modules only, so that a change of replicas does not wait for it.
 """
 
 from __future__ import annotations
@@ -29,12 +26,13 @@ import signal
 import sys
 from pathlib import Path
 
-# The sections whose only port is HAProxy's own, and the one whose address is `serve.host`.
-_OWN = ("frontend prometheus", "listen stats")
-_AS_SET = "frontend http_frontend"
+# The sections that hold a port of HAProxy's own, and the section of the REST API's port, whose
+# address is the setting `serve.host`.
+_OWN_PORTS = ("frontend prometheus", "listen stats")
+_API = "frontend http_frontend"
 
-# Lines of the section from which the others inherit. Who does not send all of a request in time is
-# answered as by a replica.
+# Lines for the section that the others inherit from. The time and the answer are those of a replica
+# (`request_body.BODY_DEADLINE_S`).
 _DEFAULTS = "defaults\n"
 _WHOLE_REQUESTS = """\
   option http-buffer-request
@@ -43,54 +41,54 @@ _WHOLE_REQUESTS = """\
 '{"error":{"field":"request","reason":"not complete after 5 s"}}'
 """
 
-# Where requests go that no application wants. Ours wants all, so there is none when they do.
-_NOBODY = "backend default_backend"
+# The section of requests that no application takes. Ours takes all, so there is none then.
+_NO_APPLICATION = "backend default_backend"
 _NOT_FOUND = "    http-request return status 404"
-_AGAIN = """\
+_UNAVAILABLE = """\
 return status 503 content-type application/json hdr Retry-After 1 string \
 '{"error":{"field":"server","reason":"it is starting or stopping"}}'"""
-_NOT_NOW = f"    http-request {_AGAIN}"
-# Before that, Serve's own proxy is asked, who does not know the application: in plain text, while
-# a replica's answers are JSON.
-_STRANGER = (
-    f"    http-response {_AGAIN} if {{ status 404 }} {{ res.hdr(content-type) -m beg text/ }}"
+_ANSWER_UNAVAILABLE = f"    http-request {_UNAVAILABLE}"
+# Before that, requests go to Serve's own proxy, which does not know the application yet. Its 404 is
+# plain text, while the answers of a replica are JSON.
+_REPLACE_NOT_FOUND = (
+    f"    http-response {_UNAVAILABLE} if {{ status 404 }} {{ res.hdr(content-type) -m beg text/ }}"
 )
 
-# Of Linux' prctl: the signal that this process gets when its parent ends. It is kept when the
-# process becomes another program. The parent is, for the kernel, the thread that started it; Ray
-# starts HAProxy from the event loop of an actor, whose thread lives as long as the actor.
+# An option of Linux' prctl: the signal that this process gets when its parent ends. It is kept when
+# the process becomes another program. To the kernel, the parent is the thread that started it: for
+# Ray, that of an actor's event loop, which lives as long as the actor.
 _PR_SET_PDEATHSIG = 1
 
-# A port on every address, as Ray writes it in the one and the other section; or moved already.
+# A port on every address, as Ray writes it in either section; or moved already.
 _PORT = re.compile(r"\s+bind (?:\*|127\.0\.0\.1)?:(\d+)")
 
 
-def on_loopback(configuration: str) -> str:
-    """The same configuration, with the ports of HAProxy's own on loopback.
+def own_ports_on_loopback(configuration: str) -> str:
+    """The same configuration, with HAProxy's own ports on loopback.
 
-    Raises ValueError when it is not of the form that is known here: a port may be open then.
+    Raises ValueError when it has another form than is known here: a port may be open then.
     """
     lines, moved, section = [], [], ""
     for line in configuration.splitlines():
         if line and not line[0].isspace():
             section = line
-        if line.split()[:1] == ["bind"] and section != _AS_SET:
+        if line.split()[:1] == ["bind"] and section != _API:
             port = _PORT.fullmatch(line)
-            if port is None or section not in _OWN:
+            if port is None or section not in _OWN_PORTS:
                 raise ValueError(f"an unknown port in its section {section!r}: {line.strip()}")
             moved.append(section)
             lines.append(f"  bind 127.0.0.1:{port[1]}")
         else:
             lines.append(line)
-    if sorted(moved) != sorted(_OWN):
-        raise ValueError(f"a port each was expected in {_OWN}, and there is one in {moved}")
+    if sorted(moved) != sorted(_OWN_PORTS):
+        raise ValueError(f"not one port in each of {_OWN_PORTS}, but in {moved}")
     return "\n".join(lines) + "\n"
 
 
-def with_whole_requests(configuration: str) -> str:
+def whole_requests(configuration: str) -> str:
     """The same configuration, in which HAProxy waits for the whole of a request.
 
-    Raises ValueError when it is not of the form that is known here.
+    Raises ValueError when it has another form than is known here.
     """
     if _WHOLE_REQUESTS in configuration:
         return configuration
@@ -101,52 +99,52 @@ def with_whole_requests(configuration: str) -> str:
     return "".join(lines)
 
 
-def come_again(configuration: str) -> str:
+def unavailable_without_replicas(configuration: str) -> str:
     """The same configuration, in which HAProxy answers 503 while there is no application.
 
-    Raises ValueError when it is not of the form that is known here.
+    Raises ValueError when it has another form than is known here.
     """
     lines = configuration.splitlines()
-    place = lines.index(_NOBODY) + 1 if _NOBODY in lines else len(lines)
+    place = lines.index(_NO_APPLICATION) + 1 if _NO_APPLICATION in lines else len(lines)
     answer = "".join(lines[place : place + 1])
-    if not answer.startswith((_NOT_FOUND, _NOT_NOW)) or _AS_SET not in lines:
-        raise ValueError(f"no section {_AS_SET!r}, or no answer of 404 in {_NOBODY!r}")
-    lines[place] = _NOT_NOW
-    if _STRANGER not in lines:
-        lines.insert(lines.index(_AS_SET) + 1, _STRANGER)
+    if not answer.startswith((_NOT_FOUND, _ANSWER_UNAVAILABLE)) or _API not in lines:
+        raise ValueError(f"no section {_API!r}, or no answer of 404 in {_NO_APPLICATION!r}")
+    lines[place] = _ANSWER_UNAVAILABLE
+    if _REPLACE_NOT_FOUND not in lines:
+        lines.insert(lines.index(_API) + 1, _REPLACE_NOT_FOUND)
     return "\n".join(lines) + "\n"
 
 
 def end_with_parent() -> None:
-    """Have this process killed when its parent ends; it ends at once if that has happened already.
+    """Have this process killed when its parent ends; exit at once if it has ended already.
 
-    An orphan's parent is the first process of all, or Ray's node manager; one that is not is the
-    same Python as this.
+    The parent of an orphan is the first process of the system, or Ray's node manager. The parent
+    that started this process is the same Python.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = os.getppid()
     try:
         same = Path(f"/proc/{parent}/exe").readlink() == Path("/proc/self/exe").readlink()
-    except OSError:  # it has ended just now
+    except OSError:  # it has just ended
         same = False
     if parent == 1 or not same:
-        sys.exit("HAProxy is not started, who started it has ended")
+        sys.exit("HAProxy is not started: its parent process has ended")
 
 
 def main() -> None:
-    """Adapt the configuration, and become HAProxy; its process id and its arguments are ours."""
+    """Adapt the configuration, and become HAProxy, with this process's id and arguments."""
     command = sys.argv[1:]
     end_with_parent()
     path = Path(command[command.index("-f") + 1])
     try:
-        loopback = on_loopback(path.read_text(encoding="utf-8"))
-        adapted = come_again(with_whole_requests(loopback))
+        loopback = own_ports_on_loopback(path.read_text(encoding="utf-8"))
+        adapted = unavailable_without_replicas(whole_requests(loopback))
     except ValueError as error:
-        sys.exit(f"HAProxy is not started, its configuration {path} has {error}")
-    # Whole or not at all, should this process be killed meanwhile.
-    beside = path.with_suffix(".loopback")
-    beside.write_text(adapted, encoding="utf-8")
-    beside.replace(path)
+        sys.exit(f"HAProxy is not started: its configuration {path} has {error}")
+    # The file is whole or as before, should this process be killed meanwhile.
+    draft = path.with_suffix(".adapted")
+    draft.write_text(adapted, encoding="utf-8")
+    draft.replace(path)
     os.execv(command[0], command)
 
 

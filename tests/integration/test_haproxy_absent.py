@@ -11,10 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from haproxy import haproxy_starter
 from whole_system import until
 
 from freshrank.deploy.servers.processes import free_port, listens
-from freshrank.serve.proxy.haproxy_settings import private_haproxy
 
 # Ray's sections; what begins with /app is for an application, the rest for nobody.
 CONFIGURATION = """\
@@ -60,7 +60,7 @@ def endpoint(tmp_path: Path) -> Iterator[str]:
     ports = {one: free_port() for one in ("metrics", "stats", "port")}
     file = tmp_path / "haproxy.cfg"
     file.write_text(CONFIGURATION.format(**ports, replica=server.server_port), encoding="utf-8")
-    starter = private_haproxy(tmp_path)["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    starter = haproxy_starter(tmp_path)
     process = subprocess.Popen([starter, "-db", "-f", str(file)])
     until(partial(listens, "127.0.0.1", ports["port"]))
     yield f"http://127.0.0.1:{ports['port']}"

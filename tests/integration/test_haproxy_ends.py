@@ -13,11 +13,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from haproxy import haproxy_starter
 from sockets import open_sockets
 from whole_system import until
 
 from freshrank.deploy.servers.processes import free_port
-from freshrank.serve.proxy.haproxy_settings import private_haproxy
 
 # Seconds until the kernel has killed it: milliseconds on an idle machine.
 SOON_S = 5.0
@@ -67,7 +67,7 @@ class Started:
         file = folder / "haproxy.cfg"
         ports = {"metrics": free_port(), "stats": free_port(), "port": self.port}
         file.write_text(CONFIGURATION.format(**ports), encoding="utf-8")
-        starter = private_haproxy(folder)["RAY_SERVE_HAPROXY_BINARY_PATH"]
+        starter = haproxy_starter(folder)
         self.parent = subprocess.Popen(
             [sys.executable, "-c", PARENT, starter, str(times), str(file)],
             stdin=subprocess.PIPE,
@@ -146,11 +146,11 @@ def test_haproxy_is_not_started_for_one_that_has_ended(tmp_path: Path) -> None:
     file = tmp_path / "haproxy.cfg"
     ports = {"metrics": free_port(), "stats": free_port(), "port": free_port()}
     file.write_text(CONFIGURATION.format(**ports), encoding="utf-8")
-    starter = private_haproxy(tmp_path)["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    starter = haproxy_starter(tmp_path)
     # The shell is its parent, as whoever takes in an orphan would be.
     done = subprocess.run(
         ["sh", "-c", '"$@"; exit $?', "sh", starter, "-db", "-f", str(file)],
         capture_output=True, text=True, check=False, timeout=30,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "who started it has ended" in done.stderr
+    assert "its parent process has ended" in done.stderr

@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from haproxy import haproxy_starter
 from whole_system import until
 
 from freshrank.deploy.servers.processes import free_port, listens
-from freshrank.serve.proxy.haproxy_settings import haproxy_environment, private_haproxy
+from freshrank.serve.proxy.ray_internals import ingress_environment
 
 PATIENCE_S = 10.0
 CLIENTS = 8
@@ -83,13 +84,13 @@ def test_requests_that_a_dying_replica_leaves_are_answered_by_another(
     tmp_path: Path, apart: bool
 ) -> None:
     ports = {one: free_port() for one in ("metrics", "stats", "port", "mortal", "steady")}
-    settings, file, silent = haproxy_environment(), tmp_path / "haproxy.cfg", tmp_path / "silent"
+    settings, file, silent = ingress_environment(), tmp_path / "haproxy.cfg", tmp_path / "silent"
     retrying = {
         "retry_on": settings["RAY_SERVE_HAPROXY_RETRY_ON"],
         "retries": settings["RAY_SERVE_HAPROXY_RETRIES"],
     }
     file.write_text(CONFIGURATION.format(**ports, **retrying), encoding="utf-8")
-    starter = private_haproxy(tmp_path)["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    starter = haproxy_starter(tmp_path)
     replica = (sys.executable, "-c", REPLICA)
     with (
         running(*replica, str(ports["mortal"]), str(silent)) as mortal,

@@ -40,7 +40,7 @@ ORDER = {
     "feature_actors": "streams aggregations views encoding labels state partition shard connectors",
     "learner": "embeddings evaluation metrics optimizers models parameters gradients guard "
     "reporters tensorboard_log settings core checkpoints actor",
-    "serve": "api proxy scoring http deployment",
+    "serve": "api scoring http proxy deployment",
     "deploy": "pipelines config console wiring state servers cluster topology commands cli",
     "examples": "shop jd recommend",
     "benchmarks": "report registry workloads crashes quality fuzz latency throughput chaos cli",
@@ -51,7 +51,12 @@ MOST_MODULES = 12
 # Where a library that starts something, connects to something or is slow to import may appear.
 # A name that ends in * stands for all files that begin so.
 HOMES: dict[str, tuple[str, ...]] = {
-    "ray": ("actors/runtime.py", "serve/deployment.py", "deploy/topology.py"),
+    "ray": (
+        "actors/runtime.py",
+        "serve/deployment.py",
+        "serve/proxy/ray_internals.py",
+        "deploy/topology.py",
+    ),
     "aiokafka": ("feature_actors/connectors/kafka/*",),
     "redis": ("feature_actors/connectors/redis/*",),
     "torch": ("learner/gradients/torch_*",),

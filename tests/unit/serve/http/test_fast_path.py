@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from freshrank.serve.http.fast_path import REPLICA_HANDLERS, FastPath, Handlers, middlewares
+from freshrank.serve.http.fast_path import REPLICA_HANDLERS, FastPath, Handlers
+from freshrank.serve.proxy.ray_internals import http_middlewares
 
 
 async def slow(request: Request) -> Response:
@@ -42,7 +43,7 @@ def test_everything_else_is_passed_on() -> None:
 
 
 def test_serve_is_given_the_way_to_the_replica_of_its_process() -> None:
-    (one,) = middlewares()
+    (one,) = http_middlewares()
     made: object = one.cls
     assert made is FastPath
     assert one.kwargs["handlers"] is REPLICA_HANDLERS

@@ -13,7 +13,11 @@ import pytest
 
 from freshrank.serve.http import request_body
 from freshrank.serve.proxy import haproxy_wrapper
-from freshrank.serve.proxy.haproxy_wrapper import come_again, on_loopback, with_whole_requests
+from freshrank.serve.proxy.haproxy_wrapper import (
+    own_ports_on_loopback,
+    unavailable_without_replicas,
+    whole_requests,
+)
 
 CONFIGURATION = """\
 global
@@ -36,7 +40,7 @@ listen stats
 
 
 def test_haproxys_own_ports_are_moved_and_that_of_the_endpoint_is_left_as_set() -> None:
-    moved = on_loopback(CONFIGURATION)
+    moved = own_ports_on_loopback(CONFIGURATION)
     assert re.findall(r"^ +bind (.*)", moved, re.MULTILINE) == [
         "127.0.0.1:9101",
         "*:8000",
@@ -47,18 +51,18 @@ def test_haproxys_own_ports_are_moved_and_that_of_the_endpoint_is_left_as_set() 
 
 
 def test_requests_are_waited_for_as_a_whole_by_every_section() -> None:
-    adapted = with_whole_requests(CONFIGURATION)
+    adapted = whole_requests(CONFIGURATION)
     defaults = adapted.partition("defaults\n")[2].partition("frontend")[0]
     assert "option http-buffer-request" in defaults
     # HAProxy's program cannot import it.
     assert f"timeout http-request {request_body.BODY_DEADLINE_S:g}s" in defaults
-    assert with_whole_requests(adapted) == adapted
+    assert whole_requests(adapted) == adapted
     with pytest.raises(ValueError, match="not one section 'defaults'"):
-        with_whole_requests(CONFIGURATION.replace("defaults", "default"))
+        whole_requests(CONFIGURATION.replace("defaults", "default"))
 
 
 def test_without_an_application_clients_are_told_to_come_again() -> None:
-    adapted = come_again(CONFIGURATION)
+    adapted = unavailable_without_replicas(CONFIGURATION)
     (answer,) = re.findall(r"^backend default_backend\n +(.*)", adapted, re.MULTILINE)
     assert answer.startswith("http-request return status 503 content-type application/json")
     assert "hdr Retry-After 1 " in answer
@@ -68,16 +72,18 @@ def test_without_an_application_clients_are_told_to_come_again() -> None:
     assert answer.removeprefix("http-request ") in stranger
     rest = adapted.replace(stranger, "").replace(answer, "")
     assert rest == re.sub("http-request return.*", "", CONFIGURATION)
-    assert come_again(adapted) == adapted
+    assert unavailable_without_replicas(adapted) == adapted
     for other in ("return status 410", "deny"):
         with pytest.raises(ValueError, match="no answer of 404"):
-            come_again(CONFIGURATION.replace("return status 404", other))
+            unavailable_without_replicas(CONFIGURATION.replace("return status 404", other))
     with pytest.raises(ValueError, match="no answer of 404"):
-        come_again(CONFIGURATION.partition("    http-request")[0])
+        unavailable_without_replicas(CONFIGURATION.partition("    http-request")[0])
 
 
 def test_a_configuration_that_is_moved_already_stays_as_it_is() -> None:
-    assert on_loopback(on_loopback(CONFIGURATION)) == on_loopback(CONFIGURATION)
+    assert own_ports_on_loopback(own_ports_on_loopback(CONFIGURATION)) == own_ports_on_loopback(
+        CONFIGURATION
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,8 +100,8 @@ def test_a_configuration_that_is_moved_already_stays_as_it_is() -> None:
     ],
 )
 def test_another_form_than_the_known_one_is_refused(was: str, becomes: str) -> None:
-    with pytest.raises(ValueError, match=r"an unknown port|a port each was expected"):
-        on_loopback(CONFIGURATION.replace(was, becomes))
+    with pytest.raises(ValueError, match=r"an unknown port|not one port in each"):
+        own_ports_on_loopback(CONFIGURATION.replace(was, becomes))
 
 
 def test_the_form_is_that_of_the_installed_ray() -> None:
@@ -106,9 +112,9 @@ def test_the_form_is_that_of_the_installed_ray() -> None:
     filled = re.sub(r"{{ config\.(\w+_)?port }}", "80", text)
     without_grpc = re.sub(r"{%- if config\.grpc_enabled %}\nfrontend.*?(?=listen)", "", filled,
                           flags=re.DOTALL)  # fmt: skip
-    assert "127.0.0.1:80" in on_loopback(without_grpc)
-    assert "http-buffer-request" in with_whole_requests(without_grpc)
-    assert "return status 404" not in come_again(without_grpc)
+    assert "127.0.0.1:80" in own_ports_on_loopback(without_grpc)
+    assert "http-buffer-request" in whole_requests(without_grpc)
+    assert "return status 404" not in unavailable_without_replicas(without_grpc)
 
 
 def test_the_program_becomes_haproxy_with_the_file_moved(
@@ -125,7 +131,9 @@ def test_the_program_becomes_haproxy_with_the_file_moved(
     haproxy_wrapper.main()
     assert tied == [True]
     assert become == [("/bin/haproxy", command)]
-    assert file.read_text() == come_again(with_whole_requests(on_loopback(CONFIGURATION)))
+    assert file.read_text() == unavailable_without_replicas(
+        whole_requests(own_ports_on_loopback(CONFIGURATION))
+    )
     assert list(tmp_path.iterdir()) == [file]
 
 
