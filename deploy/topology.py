@@ -33,6 +33,7 @@ from freshrank.actors.runtime import ActorOptions, RemoteActor, RemoteRole, spaw
 from freshrank.deploy.cluster.hosts import LearnerHost, ReplicaFactory, ShardHost
 from freshrank.deploy.cluster.placement import ClusterSpec
 from freshrank.deploy.cluster.standby import STAND_BY, ActorSlot, Role
+from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.settings import STARTED_HERE, ServeSettings, Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.processes import children_apart, listens
@@ -250,7 +251,7 @@ def build_app(arguments: AppArguments) -> Application:
 
     Learner and shards are run beside it by ``freshrank run --address``.
     """
-    file, settings = PipelineFile.read(arguments.pipeline), Settings.load(arguments.config)
+    file, settings = PipelineFile.read(arguments.pipeline), load_settings(arguments.config)
     if settings.kafka.bootstrap in STARTED_HERE or settings.redis.url in STARTED_HERE:
         raise ConfigError(
             "kafka.bootstrap and redis.url",

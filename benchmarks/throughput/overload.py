@@ -28,7 +28,7 @@ from freshrank.benchmarks.workloads.status_client import LiveView
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
 from freshrank.benchmarks.workloads.system_process import LiveSystem, running
 from freshrank.deploy.config import memory_budget as memory_needs
-from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.external import Outside
 
@@ -76,7 +76,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
 
 def _bound_bytes(pipeline: Pipeline, environment: Mapping[str, str]) -> int:
     """What the system says that it may need."""
-    settings = Settings.load(None, environment)
+    settings = load_settings(None, environment)
     return memory_needs.total(memory_needs.needs(pipeline, settings, settings.kafka.partitions))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.processes import free_port
@@ -90,4 +91,4 @@ class CliOverrides:
             "FRESHRANK_SERVE__PORT": self.port,
         }
         given = {name: str(value) for name, value in options.items() if value is not None}
-        return Settings.load(config, {**os.environ, **given})
+        return load_settings(config, {**os.environ, **given})

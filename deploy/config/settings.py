@@ -1,13 +1,13 @@
 """Every setting, with its unit in its name and the reason of its default beside it.
 
-Read in this order, later ones win: the defaults here, a TOML file with one table a section
-(``[kafka]``), environment variables (``FRESHRANK_KAFKA__BOOTSTRAP`` sets ``kafka.bootstrap``).
+They are read from these places, later ones win (`loader.load_settings`): the defaults here, a TOML
+file with one table for each section (``[kafka]``), environment variables
+(``FRESHRANK_KAFKA__BOOTSTRAP`` sets ``kafka.bootstrap``), command-line options (``--kafka``).
+A field with ``repr=False`` may hold a secret: no message repeats its value.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import quote, urlsplit
@@ -21,7 +21,6 @@ from pydantic import (
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.settings import Section
-from freshrank.deploy.config.loader import read
 from freshrank.feature_actors.connectors.kafka.security import KafkaSecurity
 from freshrank.learner.settings import LearnerSettings
 
@@ -33,7 +32,7 @@ STARTED_HERE = (EMBEDDED, "apache")
 class WithPassword(Section):
     """A server that may ask for a password; neither its text nor an error tells it."""
 
-    password: SecretStr | None = None
+    password: SecretStr | None = Field(default=None, repr=False)
     password_file: FilePath | None = None
     """Whose text is the password, but for the end of its last line; instead of `password`."""
 
@@ -183,13 +182,6 @@ class Settings(Section):
     memory_bytes: int | None = Field(default=None, ge=1)
     """What all of it may take on one machine; by default what the machine, or its container, has.
     A pipeline that may come to need more is refused at the start."""
-
-    @classmethod
-    def load(
-        cls, path: Path | None = None, environment: Mapping[str, str] = os.environ
-    ) -> Settings:
-        """Read file and environment; raises ConfigError naming the key and where it stands."""
-        return read(cls, path, environment)
 
     def state_folder(self, pipeline: str) -> Path:
         """Where the state of `pipeline` is kept, absolute."""

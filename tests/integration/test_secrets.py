@@ -20,7 +20,7 @@ import pytest
 from sockets import command_lines, open_sockets_until, processes_of
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.servers import apache_kafka
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.brokers import Broker
@@ -115,7 +115,7 @@ def redis_address(port: int, password: str) -> str:
         "FRESHRANK_REDIS__URL": f"redis://127.0.0.1:{port}/0",
         "FRESHRANK_REDIS__PASSWORD": password,
     }
-    return Settings.load(None, variables).redis.address()
+    return load_settings(None, variables).redis.address()
 
 
 def access(address: str, password: str) -> KafkaAccess:

@@ -9,6 +9,7 @@ import pytest
 
 from freshrank.actors.errors import ConfigError
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
+from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.memory_budget import Memory, check, memory_there, needs, total
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -30,7 +31,7 @@ def variant(**changed: Any) -> Pipeline:
 
 
 def settings(**variables: str) -> Settings:
-    return Settings.load(None, {f"FRESHRANK_{name}": value for name, value in variables.items()})
+    return load_settings(None, {f"FRESHRANK_{name}": value for name, value in variables.items()})
 
 
 # Firmware and kernel keep some of it.

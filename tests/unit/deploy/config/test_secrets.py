@@ -14,6 +14,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.runtime import RemoteRole
 from freshrank.deploy.cluster.placement import ClusterSpec
 from freshrank.deploy.commands.run_request import RunRequest
+from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.redis_server import RedisServer
@@ -52,7 +53,7 @@ def cluster(settings: Settings) -> ClusterSpec:
 def test_what_a_part_is_told_holds_the_secret_and_does_not_show_it(
     environment: Mapping[str, str],
 ) -> None:
-    told = cluster(Settings.load(None, environment))
+    told = cluster(load_settings(None, environment))
     run = RunRequest(told.file, told.settings)
     assert f"shop:{SECRET}@" in told.redis_url
     for one in (told, told.settings, told.settings.kafka, told.kafka, run, told.sink()):
@@ -69,7 +70,7 @@ def test_a_password_comes_from_a_file_without_the_end_of_its_line(tmp_path: Path
         "FRESHRANK_KAFKA__PASSWORD_FILE": str(file),
         "FRESHRANK_REDIS__PASSWORD_FILE": str(file),
     }
-    settings = Settings.load(None, {**SASL, **REDIS, **where})
+    settings = load_settings(None, {**SASL, **REDIS, **where})
     assert settings.kafka.security().password == f"{SECRET} "
     assert settings.redis.address() == f"redis://shop:{SECRET}%20@cache:6379/0"
     file.write_bytes(b"\xff")
@@ -89,7 +90,7 @@ def test_the_password_is_written_into_the_url_that_the_client_is_given(
     url: str, password: str, address: str
 ) -> None:
     variables = {"FRESHRANK_REDIS__URL": url, "FRESHRANK_REDIS__PASSWORD": password}
-    assert Settings.load(None, variables).redis.address() == address
+    assert load_settings(None, variables).redis.address() == address
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_mistake_in_the_settings_is_named_and_the_secret_is_not(
     variables: Mapping[str, str], problem: str
 ) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
-        Settings.load(None, variables)
+        load_settings(None, variables)
     # With the errors that it came from, as a log would show them; the frames' text is the test's.
     parts = [str(caught.value)]
     cause = caught.value.__cause__
@@ -146,7 +147,7 @@ def test_a_url_that_is_none_is_refused_without_its_password(url: str) -> None:
 
 def test_certificates_that_cannot_be_read_are_named() -> None:
     variables = {"FRESHRANK_KAFKA__SECURITY_PROTOCOL": "SSL", "FRESHRANK_KAFKA__CA_FILE": __file__}
-    security = Settings.load(None, variables).kafka.security()
+    security = load_settings(None, variables).kafka.security()
     with pytest.raises(ConfigError, match=r"kafka\.ca_file: .*test_secrets\.py holds no cert"):
         security.arguments()
     encrypted = replace(security, ca_file=None).arguments()

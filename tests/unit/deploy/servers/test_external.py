@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from freshrank.actors.errors import ConfigError
-from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import outside_of, side_topics
 
@@ -19,5 +19,5 @@ def test_rejected_records_and_alerts_have_topics_of_their_own(tmp_path: Path) ->
         "recommend.alerts",
     ]
     with pytest.raises(ConfigError, match="not the address of a broker"):
-        settings = Settings.load(None, {"FRESHRANK_KAFKA__BOOTSTRAP": "nonsense"})
+        settings = load_settings(None, {"FRESHRANK_KAFKA__BOOTSTRAP": "nonsense"})
         outside_of(pipeline, settings, tmp_path, print)
