@@ -1,1 +1,1 @@
-"""What is measured: one module a bench, listed in `registry`."""
+"""The benches that `freshrank bench` runs: each measures the running system or checks a promise."""

@@ -1,4 +1,4 @@
-"""What every bench gives: figures against what they should reach, as JSON and as a table."""
+"""The result of a bench: figures and the values to reach, as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PACKAGES = (
     "torch",
     "uvicorn",
 )
-"""Those whose version can move a figure."""
+"""The packages whose version can change a figure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured figure, and the value it should reach (None: reported, not judged).
+    """One measured figure, and the value to reach (None: reported, not judged).
 
     >>> Figure("p50_ms_c1", 0.8, "ms", "lower", 1.0).met
     True
@@ -52,7 +52,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the reach is reached; None without one. Not a number meets nothing."""
+        """Whether `value` reaches `reach`; None without a reach. NaN reaches nothing."""
         if self.reach is None:
             return None
         if math.isnan(self.value):
@@ -60,7 +60,7 @@ class Figure:
         return self.value >= self.reach if self.better == "higher" else self.value <= self.reach
 
     def plain(self) -> dict[str, str | float | bool | None]:
-        """The figure as the JSON document holds it (a value that is no number becomes null)."""
+        """Return the figure as the JSON document holds it: null for a value that is not finite."""
         return {
             "name": self.name,
             "value": self.value if math.isfinite(self.value) else None,
@@ -71,9 +71,23 @@ class Figure:
         }
 
 
+def must_be_zero(name: str, count: int) -> Figure:
+    """Return the figure of something that must not happen.
+
+    >>> must_be_zero("lost_events", 2).met
+    False
+    """
+    return Figure(name, count, "count", "lower", 0.0)
+
+
+def count_of(name: str, count: int) -> Figure:
+    """Return the figure of an amount that the others rest on; it is not judged."""
+    return Figure(name, count, "count", "higher")
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run of one bench, with what is needed to compare it with another."""
+    """One run of one bench, with the machine and the versions that it ran on."""
 
     bench: str
     commit: str
@@ -84,7 +98,7 @@ class Report:
     figures: Sequence[Figure]
 
     def to_json(self) -> bytes:
-        """The JSON document, indented."""
+        """Return the JSON document, indented."""
         document = {
             "bench": self.bench,
             "commit": self.commit,
@@ -96,12 +110,12 @@ class Report:
         return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
     def write(self, path: Path) -> None:
-        """Put the JSON document into `path`, making its folder."""
+        """Write the JSON document to `path`, creating its folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.to_json() + b"\n")
 
     def print(self, console: Console) -> None:
-        """The same as a table for people."""
+        """Print the figures as a table."""
         table = Table(title=f"bench {self.bench} · {self.commit}", title_justify="left")
         table.add_column("figure", no_wrap=True)
         table.add_column("value", justify="right", no_wrap=True)
@@ -117,17 +131,17 @@ class Report:
 
 
 def new_report(bench: str, started: datetime, figures: Sequence[Figure]) -> Report:
-    """Bind figures to the machine, the commit and the versions they were measured on."""
+    """Return the report of `figures` with the present machine, commit and versions."""
     return Report(bench, commit(), started.isoformat(), machine(), versions(), figures)
 
 
 def now() -> datetime:
-    """The present, UTC, whole seconds."""
+    """Return the present time in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
 def median(rounds: Iterable[float]) -> float:
-    """The middle of what the rounds gave (the mean of the middle two when they are even).
+    """Return the median over the rounds (the mean of the middle two for an even number).
 
     >>> median([3.0, 1.0, 2.0])
     2.0
@@ -136,7 +150,7 @@ def median(rounds: Iterable[float]) -> float:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` of the sorted values lie (nearest rank); NaN of none.
+    """Return the `share` quantile of `values` by the nearest rank; NaN for no values.
 
     >>> quantile([1.0, 2.0, 3.0, 4.0], 0.5), quantile([1.0, 2.0, 3.0, 4.0], 0.99)
     (2.0, 4.0)
@@ -148,7 +162,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def readable(value: float) -> str:
-    """A figure with the digits that matter.
+    """Format a figure with the digits that matter.
 
     >>> readable(123456.7), readable(0.12345), readable(12.3), readable(0)
     ('123,457', '0.1235', '12.30', '0')
@@ -161,7 +175,7 @@ def readable(value: float) -> str:
 
 
 def commit() -> str:
-    """The commit of the source tree (`-dirty` when it was edited); "unknown" outside one."""
+    """Return the commit of the source tree (`-dirty` with edits), or "unknown" without git."""
     source = Path(__file__).resolve().parent
     try:
         answer = subprocess.run(
@@ -177,7 +191,7 @@ def commit() -> str:
 
 
 def machine() -> dict[str, str | int | float]:
-    """Processor, cores that may be used, memory and operating system."""
+    """Return the processor, the cores that this process may use, the memory and the system."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "cpu": _cpu_model(),
@@ -188,7 +202,7 @@ def machine() -> dict[str, str | int | float]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that can move a figure (those installed)."""
+    """Return the versions of Python and of those of `PACKAGES` that are installed."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -1,1 +1,1 @@
-"""TODO-DOC benchmarks/chaos."""
+"""Benches that kill, stop and take away parts of a running system, and check that all is mended."""

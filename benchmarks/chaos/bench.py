@@ -1,9 +1,9 @@
-"""Whatever is killed, stopped or away under load, at random moments: nothing is lost or doubled.
+"""Faults of every kind at random moments, under load: nothing is lost, nothing counts twice.
 
-The whole system is up on a Kafka and a Redis of its own. While five thousand events a second come,
-some of them of no use, and shoppers are shown items and click, two hands do what `faults` has.
-In the end all that is kept has to be what the log says: the features, the examples, the dead
-letters; and the weights that answer are the learner's, and were never older than before.
+The whole system runs on a Kafka and a Redis of its own. While five thousand events a second come,
+one in a hundred of them spoilt, and shoppers are shown items and click, two fault plans run. At the
+end the features, the examples and the dead letters must be those that the log determines; the
+weights that score must be the learner's, and must never have been older than before.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from rich.console import Console
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.impressions import decode_impression
 from freshrank.actors.messages import Version
-from freshrank.benchmarks.chaos.fault_injector import PATIENCE_S, Harm
-from freshrank.benchmarks.chaos.fault_plan import Fault, Plan, plans
+from freshrank.benchmarks.chaos.fault_injector import TIMEOUT_S, FaultInjector
+from freshrank.benchmarks.chaos.fault_plan import Fault, FaultPlan, fault_plans
 from freshrank.benchmarks.registry import BenchOptions
-from freshrank.benchmarks.report import Figure
-from freshrank.benchmarks.workloads.dead_letters import DeadLetters, read_dead_letters, records
-from freshrank.benchmarks.workloads.expected_state import Compared, compare
-from freshrank.benchmarks.workloads.shop_fixture import own_shop, running_outside
+from freshrank.benchmarks.report import Figure, count_of, must_be_zero
+from freshrank.benchmarks.workloads.dead_letters import DeadLetters, read_dead_letters, read_topic
+from freshrank.benchmarks.workloads.expected_state import LogComparison, compare_with_log
+from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
 from freshrank.benchmarks.workloads.shop_traffic import shoppers
-from freshrank.benchmarks.workloads.status_client import LiveView
+from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
-from freshrank.benchmarks.workloads.system_process import Application
+from freshrank.benchmarks.workloads.system_process import SystemProcess
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.external import Outside
 
 EVENTS_PER_S = 5_000.0
 USERS = 20_000
 SPOILT_SHARE = 0.01
-# Seconds between two looks for the last dead letters.
-LOOK_S = 1.0
-# So much of what the application has printed is shown where it does not come back.
+# Seconds between two reads of the dead letters.
+POLL_S = 1.0
+# The last lines of the application's log that are printed when it does not come back.
 LOG_LINES = 40
-# Seconds that shoppers go on after all is well: by then nothing of theirs may be lost.
+# Seconds that shoppers go on after the last fault is mended: none of their impressions may be lost.
 CALM_S = 3.0
 
-# Before any weights.
-_NONE = Version(0, 0)
+# Before the version of any weights.
+_NO_VERSION = Version(0, 0)
 
 
 class _Model(msgspec.Struct):
@@ -59,137 +59,146 @@ class _Answer(msgspec.Struct):
 
 
 @dataclass(slots=True)
-class Answers:
-    """The answers to scores, one after another."""
+class AnswerLog:
+    """The answers to scores, in the order of their requests."""
 
     count: int = 0
     back: int = 0
-    """Those of weights older than the ones of an answer before, or of none."""
-    storm: set[str] = field(default_factory=set)
-    """Requests that were answered while something went wrong."""
-    calm: set[str] = field(default_factory=set)
-    """Those that were answered after all was well again."""
-    is_calm: bool = False
-    _newest: Version = _NONE
+    """Answers by older weights than those of an earlier answer, or by none after some."""
+    during_faults: set[str] = field(default_factory=set)
+    """Ids of the requests that were answered while faults were injected."""
+    after_faults: set[str] = field(default_factory=set)
+    """Ids of the requests that were answered after the last fault was mended."""
+    faults_over: bool = False
+    _newest: Version = _NO_VERSION
 
-    def heard(self, status: int, body: bytes) -> None:
-        """Take one answer."""
+    def add(self, status: int, body: bytes) -> None:
+        """Add an answer; those without status 200 do not count."""
         if status != 200:
             return
         answer = msgspec.json.decode(body, type=_Answer)
-        found = Version.parse(answer.model.version) if answer.model.version else _NONE
+        version = Version.parse(answer.model.version) if answer.model.version else _NO_VERSION
         self.count += 1
-        self.back += found < self._newest
-        self._newest = max(found, self._newest)
-        (self.calm if self.is_calm else self.storm).add(answer.request_id)
+        self.back += version < self._newest
+        self._newest = max(version, self._newest)
+        (self.after_faults if self.faults_over else self.during_faults).add(answer.request_id)
 
 
 @dataclass(frozen=True, slots=True)
-class Survived:
-    """What there was in the end."""
+class ChaosResults:
+    """The system after all faults."""
 
     faults: list[Fault]
     events: int
-    compared: Compared
+    """Events that were written to the topic, those of the shoppers not counted."""
+    compared: LogComparison
     letters: DeadLetters
-    answers: Answers
+    answers: AnswerLog
     logged: frozenset[str]
-    """The requests whose impressions are in the log."""
-    disagreements: int
-    """Checksums of the replica that were not the learner's."""
+    """Ids of the requests whose impressions are in the log."""
+    checksum_mismatches: int
+    """How often the replica's weights were not the learner's."""
     versions_apart: int
     """1 when the last version of the replica is not the learner's."""
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
-    """Start Kafka, Redis and the system, hurt them, compare, stop."""
+    """Start the servers and the system, inject the faults, compare, stop."""
     return figures(survive(options, console))
 
 
-def survive(options: BenchOptions, console: Console) -> Survived:
-    """All of it. Raises ConfigError for a broker or a Redis of others, Unavailable."""
+def survive(options: BenchOptions, console: Console) -> ChaosResults:
+    """Run `options.rounds` rounds of faults.
+
+    Raises ConfigError for a broker or a Redis that the bench has not started itself, and
+    Unavailable for a fault that is not mended.
+    """
     if options.kafka or options.redis:
         raise ConfigError(
             "bench chaos", "it stops its broker and its Redis", "Leave out --kafka and --redis."
         )
-    with running_outside(options, console) as (outside, folder):
+    with external_servers(options, console) as (outside, folder):
         file, pipeline = own_shop(folder)
-        application = Application(outside, file, folder)
+        process = SystemProcess(outside, file, folder)
         try:
             with console.status("starting the system"):
-                application.start()
-            chaos = _Chaos(pipeline, outside, application, console)
-            return uvloop.run(chaos.run(plans(options.rounds, np.random.default_rng(0))))
+                process.start()
+            chaos = _Chaos(pipeline, outside, process, console)
+            plans = fault_plans(options.rounds, np.random.default_rng(0))
+            return uvloop.run(chaos.run(plans))
         except Unavailable:
-            lines = application.log.read_text(encoding="utf-8").splitlines()
+            lines = process.log.read_text(encoding="utf-8").splitlines()
             console.print(*lines[-LOG_LINES:], sep="\n", markup=False)
             raise
         finally:
-            application.stop()
+            process.stop()
 
 
 class _Chaos:
     def __init__(
-        self, pipeline: Pipeline, outside: Outside, application: Application, console: Console
+        self, pipeline: Pipeline, outside: Outside, process: SystemProcess, console: Console
     ) -> None:
         self._pipeline = pipeline
         self._outside = outside
-        self._port = application.system.port
-        self._view = LiveView(self._port)
+        self._port = process.system.port
+        self._client = StatusClient(self._port)
         self._console = console
         self._began = time.monotonic()
         rng = np.random.default_rng(1)
-        self._harm = Harm(outside, application, self._view, rng, self._say)
+        self._injector = FaultInjector(outside, process, self._client, rng, self._log)
 
-    async def run(self, hands: list[Plan]) -> Survived:
-        """Hurt it under load, and look at what is left."""
+    async def run(self, plans: list[FaultPlan]) -> ChaosResults:
+        """Inject the faults under load, then compare the system with its log."""
         bootstrap, topic = self._outside.broker.bootstrap, self._pipeline.stream.topic
-        answers = Answers()
-        async with self._view:
+        answers = AnswerLog()
+        async with self._client:
             with SteadyStream(bootstrap, topic, EVENTS_PER_S, USERS, SPOILT_SHARE) as stream:
-                async with shoppers(self._port, stream.write, answers.heard):
-                    await _all(self._harm.inflict(plan) for plan in hands)
-                    self._say("waiting until all is well")
-                    await self._harm.until_ready()
-                    answers.is_calm = True
+                async with shoppers(self._port, stream.write, answers.add):
+                    await _run_all(self._injector.inject(plan) for plan in plans)
+                    self._log("waiting until the system is ready")
+                    await self._injector.until_ready()
+                    answers.faults_over = True
                     await asyncio.sleep(CALM_S)
                 await asyncio.to_thread(stream.stop)
-            compared = await compare(self._pipeline, self._outside, self._view, PATIENCE_S)
-            self._say("compared with the log")
-            learner, replica = (await self._view.statuses())["learner"], await self._view.version()
-            return Survived(
-                faults=[fault for plan in hands for _, fault in plan],
+            compared = await compare_with_log(
+                self._pipeline, self._outside, self._client, TIMEOUT_S
+            )
+            self._log("compared with the log")
+            learner = (await self._client.statuses())["learner"]
+            replica = await self._client.version()
+            return ChaosResults(
+                faults=[fault for plan in plans for _, fault in plan],
                 events=stream.written,
                 compared=compared,
-                letters=await self._letters(),
+                letters=await self._dead_letters(),
                 answers=answers,
                 logged=await asyncio.to_thread(_logged, bootstrap, self._pipeline.topics[1]),
-                disagreements=await self._view.disagreements(),
+                checksum_mismatches=await self._client.checksum_mismatches(),
                 versions_apart=int(Version.parse(learner["version"]) != replica),
             )
 
-    async def _letters(self) -> DeadLetters:
-        """The dead letters, as soon as none is missing or the patience ends."""
+    async def _dead_letters(self) -> DeadLetters:
+        """Return the dead letters when none is missing, or as they are after `TIMEOUT_S`."""
         bootstrap, topics = self._outside.broker.bootstrap, self._pipeline.topics
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             letters = await asyncio.to_thread(read_dead_letters, bootstrap, topics)
             if not letters.lost or time.monotonic() > deadline:
                 return letters
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
-    def _say(self, line: str) -> None:
+    def _log(self, line: str) -> None:
         self._console.print(f"{time.monotonic() - self._began:6.1f} s  {line}")
 
 
 def _logged(bootstrap: str, topic: str) -> frozenset[str]:
-    """The requests whose impressions are there. Raises Unavailable, BadRecord."""
-    found = (decode_impression(one.value() or b"") for one in records(bootstrap, topic))
-    return frozenset(one.request_id for one in found)
+    """Return the request ids of all logged impressions. Raises Unavailable, BadRecord."""
+    records = read_topic(bootstrap, topic)
+    return frozenset(decode_impression(record.value() or b"").request_id for record in records)
 
 
-async def _all(works: Iterable[Awaitable[None]]) -> None:
-    """Let all run; raises what ends one of them, and ends the others then."""
+async def _run_all(works: Iterable[Awaitable[None]]) -> None:
+    """Run all of `works` at the same time; the first error is raised and cancels the others."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         await asyncio.gather(*tasks)
@@ -199,10 +208,10 @@ async def _all(works: Iterable[Awaitable[None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def figures(found: Survived) -> list[Figure]:
-    """How much was done, and what must not be."""
+def figures(found: ChaosResults) -> list[Figure]:
+    """Return counts of what must not happen, then the amounts that they rest on."""
     compared, letters, answers = found.compared, found.letters, found.answers
-    never = {
+    zeros = {
         "wrong_values": compared.wrong_rows,
         "lost_events": compared.lost_events,
         "doubled_events": compared.doubled_events,
@@ -210,9 +219,9 @@ def figures(found: Survived) -> list[Figure]:
         "doubled_examples": compared.doubled_examples,
         "lost_dead_letters": letters.lost,
         "strange_dead_letters": letters.strange,
-        "lost_impressions": len(answers.calm - found.logged),
+        "lost_impressions": len(answers.after_faults - found.logged),
         "versions_back": answers.back,
-        "disagreements": found.disagreements,
+        "disagreements": found.checksum_mismatches,
         "versions_apart": found.versions_apart,
     }
     amounts = {
@@ -222,9 +231,9 @@ def figures(found: Survived) -> list[Figure]:
         "examples": compared.expected_examples,
         "quarantined_examples": compared.quarantined_examples,
         "answers": answers.count,
-        "not_logged_meanwhile": len(answers.storm - found.logged),
+        "not_logged_meanwhile": len(answers.during_faults - found.logged),
     }
     return [
-        *(Figure(name, value, "count", "lower", 0.0) for name, value in never.items()),
-        *(Figure(name, value, "count", "higher") for name, value in amounts.items()),
+        *(must_be_zero(name, count) for name, count in zeros.items()),
+        *(count_of(name, count) for name, count in amounts.items()),
     ]

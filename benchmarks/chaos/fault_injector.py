@@ -1,4 +1,4 @@
-"""Does to a running system what `faults` names, and waits each time until that has been mended."""
+"""Injects faults into a running system, and waits after each until the system has mended it."""
 
 from __future__ import annotations
 
@@ -7,99 +7,102 @@ import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import numpy as np
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.errors import Unavailable
-from freshrank.benchmarks.chaos.fault_plan import Fault, Plan
-from freshrank.benchmarks.workloads.status_client import LiveView
-from freshrank.benchmarks.workloads.system_process import Application, end
+from freshrank.benchmarks.chaos.fault_plan import Fault, FaultPlan
+from freshrank.benchmarks.polling import wait_for
+from freshrank.benchmarks.workloads.status_client import StatusClient
+from freshrank.benchmarks.workloads.system_process import SystemProcess, kill_process
 from freshrank.deploy.servers.external import Outside
 
-# Seconds that Kafka is away, and Redis at least and at most.
+T = TypeVar("T")
+
+# Seconds for which Kafka is away, and the least and the most for Redis.
 BROKER_AWAY_S = 20.0
 STORE_AWAY_S = (0.5, 3.0)
-# Seconds after which something counts as lost for good: the application starts in 25 s on two idle
-# cores, and a fault of the other hand may meet it.
-PATIENCE_S = 240.0
-# Between two looks.
-LOOK_S = 0.1
+# Seconds after which a fault counts as not mended: the application starts in 25 s on two idle
+# cores, and a fault of the other plan may delay it.
+TIMEOUT_S = 240.0
 
 
-class Harm:
-    """Two hands that hurt one system at the same time.
+class FaultInjector:
+    """Runs fault plans against one system; several may run at the same time.
 
     Parameters
     ----------
-    say
-        Called with a line before each fault.
+    process
+        The system's process, which the plan may kill and start.
+    log
+        Called with a line before and after each fault.
     """
 
     def __init__(
         self,
         outside: Outside,
-        application: Application,
-        view: LiveView,
+        process: SystemProcess,
+        client: StatusClient,
         rng: np.random.Generator,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
         self._outside = outside
-        self._application = application
-        self._system = application.system
-        self._view = view
+        self._process = process
+        self._system = process.system
+        self._client = client
         self._rng = rng
-        self._say = say
+        self._log = log
         self._clock = SystemClock()
-        self._ways: dict[Fault, Callable[[], Awaitable[None]]] = {
+        self._actions: dict[Fault, Callable[[], Awaitable[None]]] = {
             Fault.SHARD: lambda: self._kill_part("shard-0", "ShardHost"),
             Fault.LEARNER: lambda: self._kill_part("learner", "LearnerHost"),
             Fault.REPLICA: lambda: self._kill("ServeReplica"),
             Fault.INGRESS: lambda: self._kill("bin/haproxy"),
-            Fault.HANG: self._hang,
-            Fault.STORE: self._lose_store,
-            Fault.BROKER: self._lose_broker,
-            Fault.APPLICATION: self._kill_application,
+            Fault.HANG: self._hang_shard,
+            Fault.STORE: self._restart_store,
+            Fault.BROKER: self._restart_broker,
+            Fault.APPLICATION: self._restart_application,
         }
 
-    async def inflict(self, plan: Plan) -> None:
-        """One hand: its faults, one after another. Raises Unavailable for what is not mended."""
+    async def inject(self, plan: FaultPlan) -> None:
+        """Inject the faults of `plan` in order. Raises Unavailable for one that is not mended."""
         for wait_s, fault in plan:
             await self._clock.sleep(wait_s)
-            self._say(fault.value)
+            self._log(fault.value)
             began = self._clock.monotonic()
-            await self._ways[fault]()
-            self._say(f"{fault.value}: {self._clock.monotonic() - began:.1f} s")
+            await self._actions[fault]()
+            self._log(f"{fault.value}: {self._clock.monotonic() - began:.1f} s")
 
     async def until_ready(self) -> None:
-        """Come back when the endpoint says that nothing is missing. Raises Unavailable."""
-        await self._until(self._ready, "the endpoint is not ready")
+        """Wait until ``GET /readyz`` misses nothing. Raises Unavailable."""
 
-    async def _ready(self) -> bool:
-        return bool((await self._view.get("/readyz")).get("ready"))
+        async def ready() -> bool:
+            return bool((await self._client.get("/readyz")).get("ready"))
+
+        await self._wait_for(ready, "the endpoint is not ready")
 
     async def _kill(self, title: str) -> None:
-        """Kill a process of that title, and wait for one that was not there before."""
-        before: set[int] = set()
+        """Kill a process with `title`, and wait for a new one."""
 
-        async def there() -> bool:
-            before.update(self._system.processes(title))
-            return bool(before)
+        async def processes() -> list[int]:
+            return self._system.processes(title)
+
+        before = await self._wait_for(processes, f"there is no process {title}")
+        kill_process(before[0])
 
         async def replaced() -> bool:
-            return not before.issuperset(self._system.processes(title))
+            return not set(before).issuperset(self._system.processes(title))
 
-        await self._until(there, f"there is no process {title}")
-        end(min(before))
-        await self._until(replaced, f"no new process {title}")
+        await self._wait_for(replaced, f"there is no new process {title}")
 
     async def _kill_part(self, part: str, title: str) -> None:
-        """Kill the process that is `part`, and wait for another that is."""
+        """Kill the process that runs `part`, and wait until another runs it."""
         process = await self._process_of(part, title)
-        end(process)
+        kill_process(process)
         await self._taken_over(part, title, process)
 
-    async def _hang(self) -> None:
+    async def _hang_shard(self) -> None:
         part, title = "shard-0", "ShardHost"
         process = await self._process_of(part, title)
         _signal(process, signal.SIGSTOP)
@@ -108,57 +111,49 @@ class Harm:
         finally:
             _signal(process, signal.SIGCONT)
 
-        async def gone() -> bool:
+        async def ended() -> bool:
             return process not in self._system.processes(title)
 
-        await self._until(gone, "who was replaced as a shard goes on beside the other")
+        await self._wait_for(ended, "the replaced shard still runs")
 
     async def _process_of(self, part: str, title: str) -> int:
-        found: set[int] = set()
+        async def process() -> int | None:
+            return await self._running_process(part, title)
 
-        async def there() -> bool:
-            found.update(await self._posted(part, title))
-            return bool(found)
-
-        await self._until(there, f"there is no {part}")
-        return found.pop()
+        return await self._wait_for(process, f"there is no {part}")
 
     async def _taken_over(self, part: str, title: str, process: int) -> None:
         async def other() -> bool:
-            return bool(await self._posted(part, title) - {process})
+            return await self._running_process(part, title) not in (None, process)
 
-        await self._until(other, f"nobody took over from {part}")
+        await self._wait_for(other, f"no process took over from {part}")
 
-    async def _posted(self, part: str, title: str) -> set[int]:
-        """The process that was last heard to be `part`, if it is there."""
-        posted = await self._view.process_of(part)
-        return {one for one in self._system.processes(title) if one == posted}
+    async def _running_process(self, part: str, title: str) -> int | None:
+        """Return the process that posted the newest status of `part`, if it still runs."""
+        process = await self._client.process_of(part)
+        return process if process in self._system.processes(title) else None
 
-    async def _lose_store(self) -> None:
+    async def _restart_store(self) -> None:
         redis = self._outside.redis
         await asyncio.to_thread(redis.kill)
         await self._clock.sleep(self._rng.uniform(*STORE_AWAY_S))
         await asyncio.to_thread(redis.start)
 
-    async def _lose_broker(self) -> None:
+    async def _restart_broker(self) -> None:
         broker = self._outside.broker
         await asyncio.to_thread(broker.stop)
         await self._clock.sleep(BROKER_AWAY_S)
         await asyncio.to_thread(broker.start)
 
-    async def _kill_application(self) -> None:
-        await asyncio.to_thread(self._application.kill)
-        await asyncio.to_thread(self._application.start)
+    async def _restart_application(self) -> None:
+        await asyncio.to_thread(self._process.kill)
+        await asyncio.to_thread(self._process.start)
 
-    async def _until(self, true: Callable[[], Awaitable[bool]], otherwise: str) -> None:
-        deadline = self._clock.monotonic() + PATIENCE_S
-        while not await true():
-            if self._clock.monotonic() > deadline:
-                raise Unavailable("the system", f"{otherwise} after {PATIENCE_S} s")
-            await self._clock.sleep(LOOK_S)
+    async def _wait_for(self, poll: Callable[[], Awaitable[T | None]], problem: str) -> T:
+        return await wait_for(poll, TIMEOUT_S, "the system", problem)
 
 
 def _signal(process: int, number: signal.Signals) -> None:
-    """Unless it has ended."""
+    """Send a signal, unless the process has ended."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, number)

@@ -1,4 +1,4 @@
-"""What is done to a running system, and when: by the throw of dice that can be thrown again."""
+"""Which faults are injected into a running system, in which order and when, from a seed."""
 
 from __future__ import annotations
 
@@ -9,42 +9,41 @@ import numpy as np
 
 
 class Fault(Enum):
-    """One thing that goes wrong."""
+    """A fault, with the line that announces it."""
 
     SHARD = "the shard is killed"
     LEARNER = "the learner is killed"
     REPLICA = "the replica is killed"
     INGRESS = "HAProxy is killed"
-    HANG = "the shard is stopped, and goes on after another took over"
+    HANG = "the shard is stopped, and continued after another took over"
     STORE = "Redis is killed, and comes back empty"
     BROKER = "Kafka is away"
     APPLICATION = "the whole application is killed, and started again"
 
 
-Plan: TypeAlias = list[tuple[float, Fault]]
-"""Faults one after another, and how many seconds after the one before each comes."""
+FaultPlan: TypeAlias = list[tuple[float, Fault]]
+"""Faults in order, each with the seconds that it waits after the one before has been mended."""
 
-# Two hands hurt the system at the same time. The application is not started without a broker and
-# a store (it would refuse), and a shard that hangs with it is killed with it, so that one hand does
-# all of these.
-HANDS = (
+# Two plans run at the same time. The application needs a broker and a store to start, and killing
+# it would end a shard that hangs: these faults are in one plan, so that they never overlap.
+CONCURRENT_FAULTS = (
     (Fault.SHARD, Fault.LEARNER, Fault.REPLICA, Fault.INGRESS),
     (Fault.STORE, Fault.BROKER, Fault.APPLICATION, Fault.HANG),
 )
 
-# Seconds between the end of one fault and the next of the same hand, at least and at most. What
-# the first hand does is mended sooner: it waits longer, so that both are done at the same time.
-# Snapshots and checkpoints come every ten seconds: some faults find new ones, some the old.
+# The least and the most seconds between the end of a fault and the next of the same plan. The
+# faults of the first plan are mended sooner, so they wait longer: both plans end at about the same
+# time. Snapshots and checkpoints are taken every ten seconds: some faults find new ones, some old.
 GAPS_S = ((2.0, 12.0), (0.5, 5.0))
 
 
-def plans(rounds: int, rng: np.random.Generator) -> list[Plan]:
-    """What each hand does: all its faults, so many times, each time in another order."""
+def fault_plans(rounds: int, rng: np.random.Generator) -> list[FaultPlan]:
+    """Return the concurrent plans: in each round every fault of a plan once, in random order."""
     return [
         [
-            (float(rng.uniform(*gap_s)), hand[at])
+            (float(rng.uniform(*gap_s)), faults[at])
             for _ in range(rounds)
-            for at in rng.permutation(len(hand)).tolist()
+            for at in rng.permutation(len(faults)).tolist()
         ]
-        for hand, gap_s in zip(HANDS, GAPS_S, strict=True)
+        for faults, gap_s in zip(CONCURRENT_FAULTS, GAPS_S, strict=True)
     ]

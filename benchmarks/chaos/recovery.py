@@ -1,9 +1,8 @@
-"""Kill parts of the running system under load, again and again: how long until all is well again.
+"""Kills parts of the running system under load, again and again: how long until it has recovered.
 
-The whole system is up with two replicas, on real Kafka and real Redis. First the shard is killed,
-while ten thousand events a second arrive; then the log is read again from its first record by a
-process that never crashes, and features and examples are compared. Then the learner is killed,
-then one of the replicas, while scores are asked for.
+The whole system runs with two replicas, on real Kafka and real Redis. First the shard is killed
+while ten thousand events a second arrive; then features and examples are compared with what the log
+determines. Then the learner is killed, then a replica, while scores are requested.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -20,50 +20,56 @@ import uvloop
 from rich.console import Console
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.errors import Unavailable
+from freshrank.benchmarks.polling import wait_for
 from freshrank.benchmarks.registry import BenchOptions
-from freshrank.benchmarks.report import Figure, median
-from freshrank.benchmarks.workloads.expected_state import compare
-from freshrank.benchmarks.workloads.shop_fixture import own_shop, running_outside
-from freshrank.benchmarks.workloads.shop_traffic import beside, shoppers
-from freshrank.benchmarks.workloads.status_client import LiveView
+from freshrank.benchmarks.report import Figure, count_of, median, must_be_zero
+from freshrank.benchmarks.workloads.expected_state import compare_with_log
+from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
+from freshrank.benchmarks.workloads.shop_traffic import background, shoppers
+from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
-from freshrank.benchmarks.workloads.system_process import LiveSystem, end, running
+from freshrank.benchmarks.workloads.system_process import (
+    RunningSystem,
+    kill_process,
+    running_system,
+)
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.external import Outside
 from freshrank.deploy.servers.http_client import KeepAliveClient
-from freshrank.examples.shop.shoppers import Shop
+from freshrank.examples.shop.shoppers import Shop, ShopEvent
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+
+T = TypeVar("T")
 
 KILLS = 10
 EVENTS_PER_S = 10_000.0
 USERS = 20_000
 REQUESTS_PER_S = 200.0
 CONNECTIONS = 8
-# Seconds of calm before each kill, at random: a crash is not to meet the same moment of a cycle. So
-# long that whoever stands by has loaded its code, as in a system that does not die all the time.
+# The least and the most seconds before a kill: at random, so that kills meet every phase of the
+# snapshot cycle, and long enough that the new standby has loaded its code.
 CALM_S = (8.0, 14.0)
-# A system is fresh when an event sent at most so long ago, in seconds, is in a score.
+# A system is fresh when a score uses an event that was sent at most so many seconds ago.
 FRESH_S = 0.5
-# Between two events that are looked for, and two looks.
+# Seconds between two probe events, and between two polls.
 PROBE_S = 0.05
 # Seconds after which a part counts as lost for good.
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 @dataclass(slots=True)
-class Answers:
+class AnswerCounts:
     """What clients of the endpoint saw."""
 
     requests: int = 0
     server_errors: int = 0
-    """Answers of 5xx."""
+    """Answers with a status of 500 or more."""
     broken: int = 0
-    """Connections that ended without the answer that was due."""
+    """Requests whose connection ended before the answer."""
 
-    async def ask(self, client: KeepAliveClient, body: bytes) -> None:
-        """One score, whatever comes of it."""
+    async def request(self, client: KeepAliveClient, body: bytes) -> None:
+        """Request a score and count the outcome."""
         self.requests += 1
         try:
             status, _ = await client.post("/v1/score", body)
@@ -73,36 +79,38 @@ class Answers:
 
 
 @dataclass(slots=True)
-class Recovered:
-    """What the kills of each kind gave."""
+class RecoveryResults:
+    """The measurements of all kills."""
 
     to_fresh_s: list[float] = field(default_factory=list)
+    """For each kill of the shard: seconds until features are fresh again."""
     wrong_rows: int = 0
     expected_examples: int = 0
     learned_examples: int = 0
-    """With those that the guard has quarantined."""
+    """Quarantined examples included."""
     to_version_s: list[float] = field(default_factory=list)
-    learner_answers: Answers = field(default_factory=Answers)
-    disagreements: int = 0
-    replica_answers: Answers = field(default_factory=Answers)
+    """For each kill of the learner: seconds until weights of the next one answer."""
+    learner_answers: AnswerCounts = field(default_factory=AnswerCounts)
+    checksum_mismatches: int = 0
+    replica_answers: AnswerCounts = field(default_factory=AnswerCounts)
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
-    """Start Kafka and Redis (or take those given) and the system, kill, compare, stop."""
-    with running_outside(options, console) as (outside, folder):
+    """Start the servers and the system, kill parts, compare, stop."""
+    with external_servers(options, console) as (outside, folder):
         file, pipeline = own_shop(folder)
         replicas = {"FRESHRANK_SERVE__REPLICAS": "2"}
-        with running(outside, file, folder, console, replicas) as system:
-            bench = _Bench(pipeline, outside, system, max(int(KILLS * options.scale), 1), console)
-            return figures(uvloop.run(bench.run()))
+        with running_system(outside, file, folder, console, replicas) as system:
+            kills = max(int(KILLS * options.scale), 1)
+            return figures(uvloop.run(_Recovery(pipeline, outside, system, kills, console).run()))
 
 
-class _Bench:
+class _Recovery:
     def __init__(
         self,
         pipeline: Pipeline,
         outside: Outside,
-        system: LiveSystem,
+        system: RunningSystem,
         kills: int,
         console: Console,
     ) -> None:
@@ -113,155 +121,160 @@ class _Bench:
         self._console = console
         self._clock = SystemClock()
         self._rng = np.random.default_rng(0)
-        self._found = Recovered()
-        self._view = LiveView(system.port)
+        self._client = StatusClient(system.port)
         self._sink = KafkaSink(KafkaAccess(outside.broker.bootstrap))
 
-    async def run(self) -> Recovered:
-        found, topic = self._found, self._pipeline.stream.topic
+    async def run(self) -> RecoveryResults:
+        results, topic = RecoveryResults(), self._pipeline.stream.topic
         await self._sink.start()
-        async with self._view:
+        async with self._client:
             stream = SteadyStream(self._outside.broker.bootstrap, topic, EVENTS_PER_S, USERS)
             with stream:
-                async with self._traffic():
-                    found.to_fresh_s = await self._repeat("the shard", self._kill_shard)
+                async with self._shoppers():
+                    results.to_fresh_s = await self._repeat("the shard", self._kill_shard)
                 await asyncio.to_thread(stream.stop)
-            await self._compare()
-            async with self._traffic():
-                async with self._asking(found.learner_answers):
-                    found.to_version_s = await self._repeat("the learner", self._kill_learner)
-                # Before those who count are killed, and again those who came after them.
-                found.disagreements = await self._view.disagreements()
-                async with self._asking(found.replica_answers):
+            await self._compare(results)
+            async with self._shoppers():
+                async with self._requests(results.learner_answers):
+                    results.to_version_s = await self._repeat("the learner", self._kill_learner)
+                # A replica's counter ends with it: read before the kills, and after them.
+                results.checksum_mismatches = await self._client.checksum_mismatches()
+                async with self._requests(results.replica_answers):
                     await self._repeat("a replica", self._kill_replica)
-                found.disagreements += await self._view.disagreements()
+                results.checksum_mismatches += await self._client.checksum_mismatches()
         await self._sink.stop()
-        return found
+        return results
 
-    async def _repeat(self, who: str, kill: Callable[[int], Awaitable[float]]) -> list[float]:
+    async def _repeat(self, part: str, kill: Callable[[int], Awaitable[float]]) -> list[float]:
         seconds = []
         for number in range(self._kills):
             await self._clock.sleep(self._rng.uniform(*CALM_S))
             seconds.append(await kill(number))
-            self._console.print(f"{who}, kill {number + 1}: well again after {seconds[-1]:.2f} s")
+            self._console.print(f"{part}, kill {number + 1}: recovered in {seconds[-1]:.2f} s")
         return seconds
 
     async def _kill_shard(self, number: int) -> float:
-        """Seconds until an event of the last moment is in the features that are served."""
-        end(await self._process_of("shard-0"))
+        """Return the seconds until the served features are fresh again."""
+        kill_process(await self._process_of("shard-0"))
         began = self._clock.monotonic()
         sent: list[tuple[str, float]] = []
-        while self._clock.monotonic() - began < PATIENCE_S:
+
+        async def fresh() -> bool:
+            """Send an event of another user, and look whether a young event is served."""
+            now = self._clock.monotonic()
+            young = [user for user, at in sent if PROBE_S <= now - at <= FRESH_S]
+            if young and await self._client.served(young[0]):
+                return True
             user = f"probe-{number}-{len(sent)}"
             sent.append((user, self._clock.monotonic()))
             self._sink.send_nowait(self._pipeline.stream.topic, user.encode(), self._event(user))
-            await self._clock.sleep(PROBE_S)
-            now = self._clock.monotonic()
-            young = [one for one, at in sent if PROBE_S <= now - at <= FRESH_S]
-            if young and await self._view.served(young[0]):
-                return self._clock.monotonic() - began
-        raise Unavailable("shard", f"not fresh {PATIENCE_S} s after it was killed")
+            return False
 
-    async def _kill_learner(self, number: int) -> float:
-        """Seconds until a replica answers with weights of the learner that came after."""
-        before = await self._view.version()
-        end(await self._process_of("learner"))
+        await self._wait_for(fresh, "shard", "its features are not fresh")
+        return self._clock.monotonic() - began
+
+    async def _kill_learner(self, _: int) -> float:
+        """Return the seconds until a replica answers with weights of the next learner."""
+        before = await self._client.version()
+        kill_process(await self._process_of("learner"))
         began = self._clock.monotonic()
-        while (now := self._clock.monotonic()) - began < PATIENCE_S:
-            if (await self._view.version()).epoch > before.epoch:
-                return now - began
-            await self._clock.sleep(PROBE_S)
-        raise Unavailable("learner", f"no version {PATIENCE_S} s after it was killed")
 
-    async def _kill_replica(self, number: int) -> float:
-        """Seconds until there are two again that answer."""
+        async def next_epoch() -> bool:
+            return (await self._client.version()).epoch > before.epoch
+
+        await self._wait_for(next_epoch, "learner", "there is no version of a new one")
+        return self._clock.monotonic() - began
+
+    async def _kill_replica(self, _: int) -> float:
+        """Return the seconds until two replicas answer again."""
         self._system.kill("ServeReplica")
         began = self._clock.monotonic()
         answered_at: dict[str, float] = {}
-        while (now := self._clock.monotonic()) - began < PATIENCE_S:
-            answered_at[await self._whose_answer()] = now
-            alive = [one for one, at in answered_at.items() if one and now - at < FRESH_S]
-            # Who has been killed answers nothing any more: within this time it is forgotten.
-            if now - began > FRESH_S and len(alive) >= 2:
-                return now - began
-            await self._clock.sleep(PROBE_S)
-        raise Unavailable("replica", f"not back {PATIENCE_S} s after it was killed")
 
-    async def _whose_answer(self) -> str:
-        """The id of the replica that answers a score; "" where none does."""
-        request = {"user": "nobody", "candidates": [{"item_id": 1, "category_id": 1}], "show": 0}
-        answer = await self._view.post("/v1/score", msgspec.json.encode(request))
-        whose: str = answer.get("request_id", "").rpartition("-")[0]
-        return whose
+        async def two_answer() -> bool:
+            replica, now = await self._answering_replica(), self._clock.monotonic()
+            answered_at[replica] = now
+            alive = [name for name, at in answered_at.items() if name and now - at < FRESH_S]
+            # By then the killed replica is no longer among those that answered lately.
+            return now - began > FRESH_S and len(alive) >= 2
+
+        await self._wait_for(two_answer, "replica", "there are no two of them")
+        return self._clock.monotonic() - began
+
+    async def _answering_replica(self) -> str:
+        """Return the id of the replica that answers a score; "" without an answer."""
+        candidate = {"item_id": 1, "category_id": 1}
+        request = {"user": "probe", "candidates": [candidate], "show": 0}
+        answer = await self._client.post("/v1/score", msgspec.json.encode(request))
+        request_id: str = answer.get("request_id", "")
+        return request_id.rpartition("-")[0]
 
     async def _process_of(self, part: str) -> int:
-        """Id of the process that is `part`; what was posted of it may have expired."""
-        deadline = self._clock.monotonic() + PATIENCE_S
-        while self._clock.monotonic() < deadline:
-            if found := await self._view.process_of(part):
-                return found
-            await self._clock.sleep(PROBE_S)
-        raise Unavailable(part, f"says nothing of itself for {PATIENCE_S} s")
+        """Return the process id of `part`, whose status may have expired."""
 
-    async def _compare(self) -> None:
-        """Wait until all is read, and compare with what the log says."""
+        async def process() -> int | None:
+            return await self._client.process_of(part)
+
+        return await self._wait_for(process, part, "it has posted no status")
+
+    async def _wait_for(
+        self, poll: Callable[[], Awaitable[T | None]], part: str, problem: str
+    ) -> T:
+        return await wait_for(poll, TIMEOUT_S, part, problem, PROBE_S)
+
+    async def _compare(self, results: RecoveryResults) -> None:
         with self._console.status("reading the log again, to compare"):
-            found = await compare(self._pipeline, self._outside, self._view, PATIENCE_S)
-        self._found.wrong_rows = found.wrong_rows
-        self._found.expected_examples = found.expected_examples
-        self._found.learned_examples = found.taken_examples
+            found = await compare_with_log(self._pipeline, self._outside, self._client, TIMEOUT_S)
+        results.wrong_rows = found.wrong_rows
+        results.expected_examples = found.expected_examples
+        results.learned_examples = found.taken_examples
 
-    def _traffic(self) -> contextlib.AbstractAsyncContextManager[None]:
+    def _shoppers(self) -> contextlib.AbstractAsyncContextManager[None]:
         topic = self._pipeline.stream.topic
         return shoppers(self._system.port, partial(self._sink.send_nowait, topic))
 
     @contextlib.asynccontextmanager
-    async def _asking(self, answers: Answers) -> AsyncIterator[None]:
-        """Scores at a steady rate over several connections, in an open loop."""
-        clients = [KeepAliveClient("127.0.0.1", self._system.port) for _ in range(CONNECTIONS)]
-        shop = Shop(np.random.default_rng(1), run="asking")
+    async def _requests(self, answers: AnswerCounts) -> AsyncIterator[None]:
+        """Request scores at a steady rate over several connections within the block."""
+        shop = Shop(np.random.default_rng(1), run="requests")
 
-        async def ask_on(client: KeepAliveClient) -> None:
+        async def request_on(client: KeepAliveClient) -> None:
             due = self._clock.monotonic()
             while True:
                 due = max(due + CONNECTIONS / REQUESTS_PER_S, self._clock.monotonic() - 1.0)
                 await self._clock.sleep(max(0.0, due - self._clock.monotonic()))
                 request = {"user": shop.visitor(), "candidates": shop.candidates(20), "show": 0}
-                await answers.ask(client, msgspec.json.encode(request))
+                await answers.request(client, msgspec.json.encode(request))
 
         async with contextlib.AsyncExitStack() as stack:
-            for client in clients:
+            for _ in range(CONNECTIONS):
+                client = KeepAliveClient("127.0.0.1", self._system.port)
                 await stack.enter_async_context(client)
-                await stack.enter_async_context(beside(ask_on(client)))
+                await stack.enter_async_context(background(request_on(client)))
             yield
 
     def _event(self, user: str) -> bytes:
         now_ms = self._clock.now_ms()
-        event = {"event_id": user, "user_id": user, "item_id": 1, "category_id": 1}
-        return msgspec.json.encode({**event, "type": "view", "price": 1.0, "ts": now_ms})
+        return msgspec.json.encode(ShopEvent(user, user, 1, 1, "view", 1.0, now_ms))
 
 
-def figures(found: Recovered) -> list[Figure]:
-    """Medians over the kills, and sums of what must not be."""
+def figures(found: RecoveryResults) -> list[Figure]:
+    """Return medians over the kills, and counts of what must not happen."""
     replica, learner = found.replica_answers, found.learner_answers
-    difference = found.expected_examples - found.learned_examples
+    missing = found.expected_examples - found.learned_examples
+    broken_per_10000 = 10_000 * replica.broken / max(replica.requests, 1)
+    next_version_s = median(found.to_version_s)
     return [
         Figure("seconds_to_fresh_p50", median(found.to_fresh_s), "s", "lower", 3.0),
         Figure("seconds_to_fresh_max", max(found.to_fresh_s), "s", "lower"),
-        Figure("wrong_values", found.wrong_rows, "count", "lower", 0.0),
-        Figure("lost_examples", max(difference, 0), "count", "lower", 0.0),
-        Figure("doubled_examples", max(-difference, 0), "count", "lower", 0.0),
-        Figure("examples", found.expected_examples, "count", "higher"),
-        Figure("seconds_to_next_version_p50", median(found.to_version_s), "s", "lower", 5.0),
-        Figure("disagreements", found.disagreements, "count", "lower", 0.0),
-        Figure("failed_requests", learner.server_errors + learner.broken, "count", "lower", 0.0),
-        Figure("answers_5xx", replica.server_errors, "count", "lower", 0.0),
-        Figure(
-            "broken_connections_per_10000",
-            10_000 * replica.broken / max(replica.requests, 1),
-            "1/10000",
-            "lower",
-            1.0,
-        ),
-        Figure("requests", learner.requests + replica.requests, "count", "higher"),
+        must_be_zero("wrong_values", found.wrong_rows),
+        must_be_zero("lost_examples", max(missing, 0)),
+        must_be_zero("doubled_examples", max(-missing, 0)),
+        count_of("examples", found.expected_examples),
+        Figure("seconds_to_next_version_p50", next_version_s, "s", "lower", 5.0),
+        must_be_zero("disagreements", found.checksum_mismatches),
+        must_be_zero("failed_requests", learner.server_errors + learner.broken),
+        must_be_zero("answers_5xx", replica.server_errors),
+        Figure("broken_connections_per_10000", broken_per_10000, "1/10000", "lower", 1.0),
+        count_of("requests", learner.requests + replica.requests),
     ]

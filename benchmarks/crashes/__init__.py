@@ -1,1 +1,1 @@
-"""TODO-DOC benchmarks/crashes."""
+"""The crash simulation, shared with the tests, and the bench that runs all of its scenarios."""

@@ -1,7 +1,7 @@
 """A crash at every step of shard, learner and replica: does a run end as if there had been none.
 
-Each run is the whole system over a short recorded stream (`crash_world`), ended at one place or
-at two, started again, and compared with the run that nothing disturbs (`crash_ledger.End`): in
+Each run is the whole system over a short recorded stream (`simulation`), ended at one place or at
+two, started again, and compared with the run that nothing disturbs (`expected.FinalState`): in
 lock-step down to the bits of the weights, else down to the examples that are in them.
 """
 
@@ -22,10 +22,10 @@ import numpy as np
 from rich.console import Console
 
 from freshrank.actors.errors import FreshrankError
-from freshrank.benchmarks.crashes.crash_points import Fate, Place
-from freshrank.benchmarks.crashes.expected import Difference, End
+from freshrank.benchmarks.crashes.crash_points import CrashPoint, CrashSchedule
+from freshrank.benchmarks.crashes.expected import Difference, FinalState
 from freshrank.benchmarks.crashes.recorded_stream import shop
-from freshrank.benchmarks.crashes.simulation import CrashWorld
+from freshrank.benchmarks.crashes.simulation import CrashSimulation
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure
 
@@ -42,8 +42,8 @@ _BATCH = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One run: how its parts work together, where they end (`Fate.crash_at`), for how long."""
+class Scenario:
+    """One run: how its parts work together, where they crash, and for how long they are away."""
 
     lock_step: bool
     crash_at: tuple[int, ...] = ()
@@ -51,11 +51,11 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ScenarioResult:
     """What came of a run."""
 
-    run: Run
-    crashes: tuple[Place, ...]
+    run: Scenario
+    crashes: tuple[CrashPoint, ...]
     problem: str | None
     """None: it ended as the undisturbed one."""
 
@@ -65,12 +65,12 @@ class Verdict:
         return f"{mode}, {places} ({self.run}): {self.problem}"
 
 
-def play(run: Run) -> tuple[Fate, End]:
-    """Run it. Raises Difference when it came to no end."""
-    fate = Fate(run.crash_at)
+def play(run: Scenario) -> tuple[CrashSchedule, FinalState]:
+    """Scenario it. Raises Difference when it came to no end."""
+    fate = CrashSchedule(run.crash_at)
 
-    async def whole(folder: str) -> End:
-        world = CrashWorld(
+    async def whole(folder: str) -> FinalState:
+        world = CrashSimulation(
             shop(), Path(folder), fate, lock_step=run.lock_step, away_rounds=run.away_rounds
         )
         try:
@@ -84,30 +84,30 @@ def play(run: Run) -> tuple[Fate, End]:
 
 
 @cache
-def undisturbed(lock_step: bool) -> tuple[Fate, End]:
+def undisturbed(lock_step: bool) -> tuple[CrashSchedule, FinalState]:
     """What the others are compared with, and all places that it passed."""
-    return play(Run(lock_step))
+    return play(Scenario(lock_step))
 
 
-def check(run: Run) -> Verdict:
-    """Run it and compare."""
+def check(run: Scenario) -> ScenarioResult:
+    """Scenario it and compare."""
     _, wanted = undisturbed(run.lock_step)
-    fate = Fate()
+    fate = CrashSchedule()
     try:
         fate, end = play(run)
         end.compare(wanted, weights=run.lock_step)
     except (Difference, FreshrankError) as error:
-        return Verdict(run, tuple(fate.crashes), f"{type(error).__name__}: {error}")
-    return Verdict(run, tuple(fate.crashes), None)
+        return ScenarioResult(run, tuple(fate.crashes), f"{type(error).__name__}: {error}")
+    return ScenarioResult(run, tuple(fate.crashes), None)
 
 
-def singles(lock_step: bool) -> list[Run]:
+def singles(lock_step: bool) -> list[Scenario]:
     """A crash at each place."""
     fate, _ = undisturbed(lock_step)
-    return [Run(lock_step, (at,)) for at in fate.distinct()]
+    return [Scenario(lock_step, (at,)) for at in fate.distinct()]
 
 
-def pairs(lock_step: bool, count: int, seed: int = 1) -> list[Run]:
+def pairs(lock_step: bool, count: int, seed: int = 1) -> list[Scenario]:
     """A crash at a random place and then at another, every other one soon after it.
 
     Some are started again at once, some after a while.
@@ -119,10 +119,10 @@ def pairs(lock_step: bool, count: int, seed: int = 1) -> list[Run]:
     seconds = random.integers(0, reach)
     away = random.choice([0, _AWAY_ROUNDS], count)
     drawn = zip(firsts.tolist(), seconds.tolist(), away.tolist(), strict=True)
-    return [Run(lock_step, (first, second), rounds) for first, second, rounds in drawn]
+    return [Scenario(lock_step, (first, second), rounds) for first, second, rounds in drawn]
 
 
-def check_all(runs: Sequence[Run]) -> Iterator[Verdict]:
+def check_all(runs: Sequence[Scenario]) -> Iterator[ScenarioResult]:
     """Check `runs`, on all cores."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
@@ -145,7 +145,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
     return figures(verdicts, time.monotonic() - begun)
 
 
-def figures(verdicts: Sequence[Verdict], seconds: float) -> list[Figure]:
+def figures(verdicts: Sequence[ScenarioResult], seconds: float) -> list[Figure]:
     """How many crashes there were, and after how many the end was another."""
     twice = sum(len(one.run.crash_at) == 2 for one in verdicts)
     failures = sum(one.problem is not None for one in verdicts)

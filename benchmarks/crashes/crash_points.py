@@ -39,7 +39,7 @@ class Crash(BaseException):
     """The process that runs this ends here."""
 
 
-class Place(NamedTuple):
+class CrashPoint(NamedTuple):
     """One place in a run where a process can end."""
 
     process: str
@@ -51,15 +51,15 @@ class Place(NamedTuple):
 
 
 @dataclass
-class Fate:
+class CrashSchedule:
     """What ends when in one run: the n-th place passed, then the n-th from there, and so on."""
 
     crash_at: Sequence[int] = ()
-    passed: list[Place] = field(default_factory=list)
+    passed: list[CrashPoint] = field(default_factory=list)
     """Since the last crash."""
-    crashes: list[Place] = field(default_factory=list)
+    crashes: list[CrashPoint] = field(default_factory=list)
 
-    def ends(self, place: Place) -> bool:
+    def ends(self, place: CrashPoint) -> bool:
         """Note that `place` is passed; whether a process ends there."""
         self.passed.append(place)
         if len(self.crashes) == len(self.crash_at):
@@ -88,13 +88,13 @@ class Process:
     """Something that lives and ends as one."""
 
     name: str
-    fate: Fate
+    fate: CrashSchedule
     alive: bool = True
 
     def at(self, step: str, *, after: bool) -> None:
         """Pass a place; raises Crash when the process ends there, or has ended."""
         if self.alive:
-            self.alive = not self.fate.ends(Place(self.name, step, after))
+            self.alive = not self.fate.ends(CrashPoint(self.name, step, after))
         if not self.alive:
             raise Crash(self.name)
 
@@ -103,7 +103,7 @@ running: ContextVar[Process | None] = ContextVar("running", default=None)
 """Whose code this is; None outside a simulation."""
 
 
-class Step(NamedTuple):
+class InstrumentedStep(NamedTuple):
     """A function, or method of a class, and what it is called in a loop."""
 
     owner: type | ModuleType
@@ -112,33 +112,33 @@ class Step(NamedTuple):
 
 
 STEPS = (
-    Step(MemorySource, "start", "seek"),
-    Step(MemorySource, "poll", "poll"),
-    Step(CellSource, "poll", "poll"),
-    Step(Codec, "decode", "decode"),
-    Step(EntityTable, "apply", "update"),
-    Step(Joiner, "happen", "join"),
-    Step(Joiner, "show", "join"),
-    Step(ExampleQueue, "extend", "keep"),
-    Step(MemoryStore, "claim", "claim"),
-    Step(MemoryStore, "write", "write to Redis"),
-    Step(MemoryStore, "remove", "remove from Redis"),
-    Step(MemorySink, "reject", "reject"),
-    Step(CompiledDifferentiator, "gradient", "differentiate"),
-    Step(ExampleQueue, "answer", "acknowledge"),
-    Step(Learner, "offer", "aggregate"),
-    Step(Learner, "step", "learn"),
-    Step(Adagrad, "update", "step"),
-    Step(GradientSizes, "error", "guard gradient"),
-    Step(RollbackLog, "judge", "guard loss"),
-    Step(RollbackLog, "weights_error", "guard weights"),
-    Step(DeltaLog, "append", "publish"),
-    Step(checkpoints, "restore", "restore"),
-    Step(checkpoints, "take", "checkpoint"),
-    Step(LearnerActor, "save", "durable"),
-    Step(ModelWeights, "apply", "swap"),
+    InstrumentedStep(MemorySource, "start", "seek"),
+    InstrumentedStep(MemorySource, "poll", "poll"),
+    InstrumentedStep(CellSource, "poll", "poll"),
+    InstrumentedStep(Codec, "decode", "decode"),
+    InstrumentedStep(EntityTable, "apply", "update"),
+    InstrumentedStep(Joiner, "happen", "join"),
+    InstrumentedStep(Joiner, "show", "join"),
+    InstrumentedStep(ExampleQueue, "extend", "keep"),
+    InstrumentedStep(MemoryStore, "claim", "claim"),
+    InstrumentedStep(MemoryStore, "write", "write to Redis"),
+    InstrumentedStep(MemoryStore, "remove", "remove from Redis"),
+    InstrumentedStep(MemorySink, "reject", "reject"),
+    InstrumentedStep(CompiledDifferentiator, "gradient", "differentiate"),
+    InstrumentedStep(ExampleQueue, "answer", "acknowledge"),
+    InstrumentedStep(Learner, "offer", "aggregate"),
+    InstrumentedStep(Learner, "step", "learn"),
+    InstrumentedStep(Adagrad, "update", "step"),
+    InstrumentedStep(GradientSizes, "error", "guard gradient"),
+    InstrumentedStep(RollbackLog, "judge", "guard loss"),
+    InstrumentedStep(RollbackLog, "weights_error", "guard weights"),
+    InstrumentedStep(DeltaLog, "append", "publish"),
+    InstrumentedStep(checkpoints, "restore", "restore"),
+    InstrumentedStep(checkpoints, "take", "checkpoint"),
+    InstrumentedStep(LearnerActor, "save", "durable"),
+    InstrumentedStep(ModelWeights, "apply", "swap"),
 )
-"""All but calls of the learner (`LearnerSeat`) and what is done to files (`StepwiseDisk`)."""
+"""All but the calls of `LearnerProcessHandle` and of `StepwiseDisk`."""
 
 
 @contextmanager

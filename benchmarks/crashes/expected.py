@@ -42,7 +42,7 @@ class Difference(AssertionError):
     """A run with crashes did not do what the undisturbed one does."""
 
 
-class Ledger:
+class InvariantChecker:
     """What the weights contain, told from outside: each example, and a checksum of each version.
 
     Parameters
@@ -128,7 +128,7 @@ class Ledger:
 
 
 def _contains(have: Mapping[int, SourceOffsets], wanted: Mapping[int, SourceOffsets]) -> bool:
-    return all(one in have and dominates(have[one], offsets) for one, offsets in wanted.items())
+    return all(one in have and dominates(have[one], cut) for one, cut in wanted.items())
 
 
 def _seen(owner: type | ModuleType, name: str, see: Callable[..., None]) -> Callable[..., Any]:
@@ -159,7 +159,7 @@ def _rows(examples: Examples) -> Iterator[Example]:
 
 
 @dataclass(frozen=True)
-class End:
+class FinalState:
     """Where a run ended: whatever has to be the same with and without crashes."""
 
     offsets: dict[int, SourceOffsets]
@@ -183,7 +183,7 @@ class End:
     """Those of the learner, its optimiser's state, how far each partition is in them, and how
     good they were."""
 
-    def compare(self, wanted: End, *, weights: bool) -> None:
+    def compare(self, wanted: FinalState, *, weights: bool) -> None:
         """Raise Difference unless all is as `wanted`; in asynchronous runs the weights may vary."""
         for one in fields(self):
             if one.name == "weights" and not weights:
@@ -204,14 +204,14 @@ def _where(mine: Any, its: Any) -> str:
     return f"{mine!r} is not {its!r}"
 
 
-def end_of(
+def final_state(
     states: dict[int, PartitionState],
     store: MemoryStore,
     sink: MemorySink,
     core: Learner,
     replica: ModelWeights,
-    ledger: Ledger,
-) -> End:
+    ledger: InvariantChecker,
+) -> FinalState:
     """The present state of a run as its end."""
     features: dict[str, bytes] = {}
     seen: dict[int, bytes] = {}
@@ -222,7 +222,7 @@ def end_of(
             name: row.tobytes() for name, row in zip(state.table.entities(slots), rows, strict=True)
         }
         seen[partition] = np.sort(state.snapshot().parts["dedup"]()["ids"]).tobytes()
-    return End(
+    return FinalState(
         offsets={one: state.offsets for one, state in states.items()},
         features=features,
         stored=dict(store.rows),

@@ -18,7 +18,7 @@ from freshrank.learner.actor import LearnerActor
 T = TypeVar("T")
 
 
-class LearnerSeat:
+class LearnerProcessHandle:
     """The learner as the others hold it: while it is away, or when it ends, they get no answer."""
 
     def __init__(self) -> None:
@@ -56,13 +56,13 @@ class LearnerSeat:
 
 
 @dataclass
-class Follows:
+class FollowerProcessHandle:
     """A shard or a replica in the process that it lives in now."""
 
     process: Process
     follower: Follower
     background: asyncio.Task[None] | None = None
-    """Follows all the time, where runs are not in lock-step."""
+    """FollowerProcessHandle all the time, where runs are not in lock-step."""
 
     def check(self) -> None:
         """Raise what the background found; that its process ended is known."""
@@ -73,7 +73,7 @@ class Follows:
 
 
 @dataclass(kw_only=True)
-class ShardSeat(Follows):
+class ShardProcessHandle(FollowerProcessHandle):
     """With its loop and what it reads."""
 
     shard: Shard

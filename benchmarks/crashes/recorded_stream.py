@@ -33,7 +33,7 @@ _LATE_MS = 3 * 3_600_000
 _DELAY_MS = 3_000
 
 
-class Event(msgspec.Struct):
+class RecordedEvent(msgspec.Struct):
     """Of a shop."""
 
     id: str
@@ -45,10 +45,10 @@ class Event(msgspec.Struct):
 
 
 user = Entity("user", key="user")
-stream = Stream("behaviour", id="id", time="ts", key=user, schema=Event)
+stream = Stream("behaviour", id="id", time="ts", key=user, schema=RecordedEvent)
 
 
-class Activity(FeatureView):
+class ShortTermActivity(FeatureView):
     """Nothing that is remembered for ever, so that an event can be too late."""
 
     entity, source = user, stream
@@ -63,7 +63,7 @@ def shop() -> Pipeline:
     return Pipeline(
         "crashes",
         stream=stream,
-        features=[Activity],
+        features=[ShortTermActivity],
         context=["item"],
         label=Joined(positive=col.kind == "order", on="item", within="8s", grace="2s"),
         model=DeepFM(embedding_dim=2, hidden=(4,)),
@@ -97,7 +97,7 @@ def _events(random: np.random.Generator, partition: int, second: int, number: in
     at_ms = START_MS + second * 1000 + int(random.integers(0, _DELAY_MS))
     late_ms = _LATE_MS if random.random() < 0.08 else 0
     item = int(random.integers(1, ITEMS + 1))
-    event = Event(f"e{number}", _user(random, partition), item, kind, 1.5, at_ms - late_ms)
+    event = RecordedEvent(f"e{number}", _user(random, partition), item, kind, 1.5, at_ms - late_ms)
     records = [msgspec.json.encode(event)]
     if random.random() < 0.15:
         records *= 2

@@ -13,14 +13,24 @@ from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.crashes.clock import SteppedClock
 from freshrank.benchmarks.crashes.crash_points import (
     Crash,
-    Fate,
+    CrashSchedule,
     Process,
     StepwiseDisk,
     instrumented,
     running,
 )
-from freshrank.benchmarks.crashes.expected import Difference, End, Ledger, end_of
-from freshrank.benchmarks.crashes.handles import Follows, LearnerSeat, ShardSeat, alive
+from freshrank.benchmarks.crashes.expected import (
+    Difference,
+    FinalState,
+    InvariantChecker,
+    final_state,
+)
+from freshrank.benchmarks.crashes.handles import (
+    FollowerProcessHandle,
+    LearnerProcessHandle,
+    ShardProcessHandle,
+    alive,
+)
 from freshrank.benchmarks.crashes.recorded_stream import recorded
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -52,7 +62,7 @@ _SETTINGS = Settings.model_validate(
 )
 
 
-class CrashWorld:
+class CrashSimulation:
     """One run over the recorded stream, made within its event loop.
 
     Parameters
@@ -69,7 +79,13 @@ class CrashWorld:
     """
 
     def __init__(
-        self, pipeline: Pipeline, folder: Path, fate: Fate, *, lock_step: bool, away_rounds: int = 0
+        self,
+        pipeline: Pipeline,
+        folder: Path,
+        fate: CrashSchedule,
+        *,
+        lock_step: bool,
+        away_rounds: int = 0,
     ) -> None:
         self._pipeline = pipeline
         self._fate = fate
@@ -88,15 +104,15 @@ class CrashWorld:
         settings = in_lock_step(_SETTINGS) if lock_step else _SETTINGS
         self._parts = LocalParts(pipeline, settings, self._world)
         self._cells = Cells(self._log, pipeline.topics, CELL_EVENTS)
-        self._ledger = Ledger(lambda process: process.name == "replica")
-        self._learner = LearnerSeat()
+        self._ledger = InvariantChecker(lambda process: process.name == "replica")
+        self._learner = LearnerProcessHandle()
         self._core: Learner | None = None
-        self._shards: dict[int, ShardSeat] = {}
-        self._replica: Follows | None = None
+        self._shards: dict[int, ShardProcessHandle] = {}
+        self._replica: FollowerProcessHandle | None = None
         self._answers: ModelWeights | None = None
         self._gone: list[LearnerActor] = []
 
-    async def run(self) -> End:
+    async def run(self) -> FinalState:
         """To the end of the log, starting again whatever ends. Raises Difference."""
         asyncio.get_running_loop().set_exception_handler(_only_unexpected)
         quiet = 0
@@ -151,17 +167,19 @@ class CrashWorld:
         shard, follower = self._parts.shard(index, self._learner, source)
         await self._within(process, shard.start)
         if process.alive and shard.states:
-            self._shards[index] = seat = ShardSeat(process, follower, shard=shard, source=source)
+            self._shards[index] = seat = ShardProcessHandle(
+                process, follower, shard=shard, source=source
+            )
             self._follow_in_background(seat)
 
     def _start_replica(self) -> None:
         process = Process("replica", self._fate)
         self._answers = ModelWeights(self._pipeline.bound_model)
         follower = Follower(self._learner, self._answers, self._clock, hold_epochs=True)
-        self._replica = Follows(process, follower)
+        self._replica = FollowerProcessHandle(process, follower)
         self._follow_in_background(self._replica)
 
-    def _follow_in_background(self, seat: Follows) -> None:
+    def _follow_in_background(self, seat: FollowerProcessHandle) -> None:
         if not self._lock_step:
             token = running.set(seat.process)
             if seat.background is not None:
@@ -226,16 +244,16 @@ class CrashWorld:
             return False
         return self._replica.follower.version == self._core.version
 
-    def _end(self) -> End:
+    def _end(self) -> FinalState:
         assert self._core is not None and self._answers is not None  # it has settled
         states = {state.partition: state for state in self._states()}
         sink, store = self._parts.sink, self._world.store
-        return end_of(states, store, sink, self._core, self._answers, self._ledger)
+        return final_state(states, store, sink, self._core, self._answers, self._ledger)
 
     def _states(self) -> list[PartitionState]:
         return [one for seat in self._shards.values() for one in seat.shard.states.values()]
 
-    def _following(self) -> list[Follows]:
+    def _following(self) -> list[FollowerProcessHandle]:
         return [*self._shards.values(), *([self._replica] if self._replica else [])]
 
     def _all_alive(self) -> bool:

@@ -1,1 +1,1 @@
-"""TODO-DOC benchmarks/fuzz."""
+"""Bad input: records and requests that break every rule, each with a stated outcome."""

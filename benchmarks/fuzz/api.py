@@ -1,4 +1,4 @@
-"""Requests that the OpenAPI document suggests, right and wrong ones, and what they are told."""
+"""Valid and invalid requests generated from the OpenAPI document, and checks of the answers."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from schemathesis.core.result import Err
 from schemathesis.python import asgi
 from starlette.types import ASGIApp
 
-# Violations that are told in full; the others are counted.
-_MOST_TOLD = 20
+# Problems that are described; the others are only counted.
+_MOST_DESCRIBED = 20
 
 
 @dataclass
-class Asked:
-    """What came of asking."""
+class ApiFuzzResult:
+    """Counts of requests and of wrong answers."""
 
     cases: int = 0
     server_errors: int = 0
     violations: int = 0
-    """Answers that the document does not describe, wrong requests that were done, and right ones
-    that were refused."""
-    told: list[str] = field(default_factory=list)
-    """Of the first of both, what was asked and what is wrong with the answer."""
+    """Answers that the document does not describe, invalid requests that were accepted, and valid
+    ones that were refused."""
+    problems: list[str] = field(default_factory=list)
+    """The first server errors and violations, each with the request as a curl command."""
 
-    def ask(self, case: Case[Any]) -> None:
-        """Send one request, and hold its answer against the document."""
+    def request(self, case: Case[Any]) -> None:
+        """Send one request and check its answer against the document."""
         self.cases += 1
         answer = case.call()
         if answer.status_code >= 500:
             self.server_errors += 1
-            self._tell(case, f"{answer.status_code} {answer.text[:200]}")
+            self._describe(case, f"{answer.status_code} {answer.text[:200]}")
         try:
             case.validate_response(answer)
         except FailureGroup as failures:
             self.violations += 1
-            self._tell(case, "; ".join(str(one) for one in failures.exceptions))
+            self._describe(case, "; ".join(str(failure) for failure in failures.exceptions))
 
-    def _tell(self, case: Case[Any], problem: str) -> None:
-        if len(self.told) < _MOST_TOLD:
-            self.told.append(f"{problem}\n  {case.as_curl_command()[:500]}")
+    def _describe(self, case: Case[Any], problem: str) -> None:
+        if len(self.problems) < _MOST_DESCRIBED:
+            self.problems.append(f"{problem}\n  {case.as_curl_command()[:500]}")
 
 
-def ask_all(app: ASGIApp, cases: int, number: int) -> Asked:
-    """Ask `app` about `cases` requests made from its own document, those of seed `number`.
+def fuzz_api(app: ASGIApp, cases: int, number: int) -> ApiFuzzResult:
+    """Send `app` about `cases` requests generated from its own document, with seed `number`.
 
-    The application is started and stopped. Raises what is wrong with the document itself.
+    Starts and stops the application. Raises errors of the document itself.
     """
-    asked = Asked()
+    result = ApiFuzzResult()
     try:
         schema = schemathesis.openapi.from_asgi("/openapi.json", app)
         operations = []
@@ -61,30 +61,29 @@ def ask_all(app: ASGIApp, cases: int, number: int) -> Asked:
             if isinstance(found, Err):
                 raise found.err()
             operations.append(found.ok())
-        plain = [one for one in operations if not _takes_anything(one)]
-        for operation in plain:  # there is one such request
-            _ask_one(asked, operation, GenerationMode.POSITIVE, 1, number)
+        constant = [operation for operation in operations if not _has_input(operation)]
+        for operation in constant:  # there is only one request of each
+            _fuzz_operation(result, operation, GenerationMode.POSITIVE, 1, number)
         kinds = [
             (operation, mode)
             for operation in operations
-            if operation not in plain
+            if operation not in constant
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
         ]
-        for (operation, mode), share in zip(
-            kinds, _shares(cases - len(plain), len(kinds)), strict=True
-        ):
-            _ask_one(asked, operation, mode, share, number)
+        shares = _shares(cases - len(constant), len(kinds))
+        for (operation, mode), share in zip(kinds, shares, strict=True):
+            _fuzz_operation(result, operation, mode, share, number)
     finally:
         asgi.shutdown_lifespans()
-    return asked
+    return result
 
 
-def _takes_anything(operation: APIOperation[Any, Any, Any, Any]) -> bool:
+def _has_input(operation: APIOperation[Any, Any, Any, Any]) -> bool:
     return bool(operation.body) or bool(operation.path_parameters)
 
 
 def _shares(whole: int, parts: int) -> Sequence[int]:
-    """Equal but for the rest.
+    """Split `whole` into `parts` shares that differ by at most one.
 
     >>> _shares(8, 3)
     [3, 3, 2]
@@ -92,8 +91,8 @@ def _shares(whole: int, parts: int) -> Sequence[int]:
     return [whole // parts + (part < whole % parts) for part in range(parts)]
 
 
-def _ask_one(
-    asked: Asked,
+def _fuzz_operation(
+    result: ApiFuzzResult,
     operation: APIOperation[Any, Any, Any, Any],
     mode: GenerationMode,
     cases: int,
@@ -108,7 +107,7 @@ def _ask_one(
         suppress_health_check=list(HealthCheck),
     )
     @given(operation.as_strategy(generation_mode=mode))
-    def ask(case: Case[Any]) -> None:
-        asked.ask(case)
+    def request(case: Case[Any]) -> None:
+        result.request(case)
 
-    ask()
+    request()

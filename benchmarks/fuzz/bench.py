@@ -1,7 +1,7 @@
-"""Bad input, much of it: records that nobody should send, and requests that a schema suggests.
+"""Much bad input: records that break every rule, and requests generated from the OpenAPI document.
 
-Everything is in memory: the shards read the records out of a log, and the requests reach the demo
-pipeline's endpoint without a socket. What the endpoint wrote to the topics is read then, too.
+Everything runs in memory: shards read the records from a log, and requests reach the endpoint of
+the demo's pipeline without a socket. Then shards read what the endpoint wrote to the topics.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from starlette.applications import Starlette
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.messages import RejectedRecord
-from freshrank.benchmarks.fuzz.api import Asked, ask_all
+from freshrank.benchmarks.fuzz.api import ApiFuzzResult, fuzz_api
 from freshrank.benchmarks.fuzz.impressions import impressions
 from freshrank.benchmarks.fuzz.records import events
 from freshrank.benchmarks.registry import BenchOptions
-from freshrank.benchmarks.report import Figure
+from freshrank.benchmarks.report import Figure, count_of, must_be_zero
 from freshrank.benchmarks.workloads.record_accounting import (
-    Fate,
-    Place,
-    Sent,
-    pipeline,
+    Disposition,
+    RecordPosition,
+    SentRecord,
+    fuzz_pipeline,
     unaccounted,
 )
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
@@ -38,69 +38,73 @@ from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.service import ScoringService
 
 CASES = 10_000
-# How often every kind of record is sent.
+# How often each kind of record is sent.
 ROUNDS = 30
 PARTITIONS = 4
-# Of a request for a version that will never come: here none does, and many ask for one.
+# Milliseconds that a request waits for its `min_version`: many ask for one that never comes.
 WAIT_MS = 1
-# Of chance. The same requests and records each time: a figure that changed was changed by us.
+# A fixed seed: a figure changes only when the code does.
 SEED = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What came of some records."""
+class RecordFuzzResult:
+    """What the shards did with the records of a log."""
 
     records: int
     problems: Sequence[str]
-    """Those that are nowhere, twice, or not where the rules say; [] when all adds up."""
+    """A line for each record and each sum that contradicts the rules; see `unaccounted`."""
     totals: Mapping[str, int]
-    """The counters over all partitions."""
+    """The counters, summed over all partitions."""
     rejected: Sequence[tuple[str, RejectedRecord]]
     """Side topic and record."""
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
-    """Records first, then requests, then the records that came of these."""
-    clock = SystemClock()
-    made, now_ms, rounds = pipeline(), clock.now_ms(), max(1, int(ROUNDS * options.scale))
+    """Send the records, then the requests, then what the requests wrote."""
+    clock, rounds = SystemClock(), max(1, int(ROUNDS * options.scale))
+    pipeline, now_ms = fuzz_pipeline(), clock.now_ms()
     log = MemoryLog(PARTITIONS)
-    sent = fill(log, made.stream.topic, events(SEED, now_ms, rounds), now_ms)
-    shown = impressions(made, SEED, now_ms, rounds)
-    sent |= fill(log, made.impressions_topic, shown, now_ms)
-    taken = asyncio.run(take(made, World(log, clock), sent))
-    with console.status("asking"):
-        asked, written = ask(int(CASES * options.scale))
-    for line in [*taken.problems, *written.problems, *asked.told]:
+    with console.status("sending records"):
+        sent = fill(log, pipeline.stream.topic, events(SEED, now_ms, rounds), now_ms)
+        odd_impressions = impressions(pipeline, SEED, now_ms, rounds)
+        sent |= fill(log, pipeline.impressions_topic, odd_impressions, now_ms)
+        read = asyncio.run(consume(pipeline, World(log, clock), sent))
+    with console.status("sending requests"):
+        requests, written = fuzz_endpoint(int(CASES * options.scale))
+    for line in [*read.problems, *written.problems, *requests.problems]:
         console.print(line, markup=False, highlight=False)
     return [
-        Figure("cases", asked.cases, "count", "higher"),
-        Figure("server_errors", asked.server_errors, "count", "lower", 0),
-        Figure("schema_violations", asked.violations, "count", "lower", 0),
-        Figure("records", taken.records + written.records, "count", "higher"),
-        Figure(
-            "records_unaccounted", len(taken.problems) + len(written.problems), "count", "lower", 0
-        ),
+        count_of("cases", requests.cases),
+        must_be_zero("server_errors", requests.server_errors),
+        must_be_zero("schema_violations", requests.violations),
+        count_of("records", read.records + written.records),
+        must_be_zero("records_unaccounted", len(read.problems) + len(written.problems)),
     ]
 
 
-def fill(log: MemoryLog, topic: str, records: Sequence[Sent], now_ms: int) -> dict[Place, Sent]:
-    """Put records into a topic, each where its key belongs; gives where each lies."""
-    places: dict[Place, Sent] = {}
-    for number, one in enumerate(records):
+def fill(
+    log: MemoryLog, topic: str, records: Sequence[SentRecord], now_ms: int
+) -> dict[RecordPosition, SentRecord]:
+    """Append `records` to a topic, each to the partition of its key; return their positions."""
+    positions: dict[RecordPosition, SentRecord] = {}
+    for number, record in enumerate(records):
         partition = number % log.partitions
-        if one.key is not None:
-            partition = partition_of(one.key, log.partitions)
-        places[topic, partition, log.append(topic, partition, one.value, now_ms)] = one
-    return places
+        if record.key is not None:
+            partition = partition_of(record.key, log.partitions)
+        offset = log.append(topic, partition, record.value, now_ms)
+        positions[topic, partition, offset] = record
+    return positions
 
 
-async def take(made: Pipeline, world: World, sent: Mapping[Place, Sent]) -> Taken:
-    """Let the shards of a pipeline read all that lies in the log, and settle the accounts."""
-    system = LocalSystem(made, Settings(), world)
+async def consume(
+    pipeline: Pipeline, world: World, sent: Mapping[RecordPosition, SentRecord]
+) -> RecordFuzzResult:
+    """Let the shards of a pipeline read the whole log, and account for each record."""
+    system = LocalSystem(pipeline, Settings(), world)
     await system.start()
     await system.drain()
-    await system.step()  # what was rejected last is written
+    await system.step()  # writes the records that were rejected last
     counted: dict[str, int] = {}
     for shard in system.shards:
         for name, value in totals(shard.states).items():
@@ -108,28 +112,29 @@ async def take(made: Pipeline, world: World, sent: Mapping[Place, Sent]) -> Take
             counted[name] = counted.get(name, 0) + value
     rejected = system.sink.rejected
     await system.stop()
-    return Taken(len(sent), unaccounted(sent, counted, rejected), counted, rejected)
+    return RecordFuzzResult(len(sent), unaccounted(sent, counted, rejected), counted, rejected)
 
 
-def ask(cases: int) -> tuple[Asked, Taken]:
-    """Ask the demo pipeline's endpoint, and take in what it wrote: its events and impressions."""
-    made, clock = shop_file().load(), SystemClock()
+def fuzz_endpoint(cases: int) -> tuple[ApiFuzzResult, RecordFuzzResult]:
+    """Send requests to the demo pipeline's endpoint, and consume the events and impressions."""
+    pipeline, clock = shop_file().load(), SystemClock()
     log = MemoryLog(PARTITIONS)
-    asked = ask_all(_endpoint(made, World(log, clock)), cases, SEED)
+    requests = fuzz_api(_endpoint(pipeline, World(log, clock)), cases, SEED)
+    dispositions = (Disposition.OPEN, Disposition.TAKEN)
     sent = {
-        (topic, partition, offset): Sent("of the endpoint", None, value, fate)
-        for topic, fate in zip(made.topics, (Fate.OPEN, Fate.TAKEN), strict=True)
+        (topic, partition, offset): SentRecord("of the endpoint", None, value, disposition)
+        for topic, disposition in zip(pipeline.topics, dispositions, strict=True)
         for partition in range(PARTITIONS)
         for offset, value in enumerate(log.read(topic, partition, 0, 10**9).values)
     }
-    return asked, asyncio.run(take(made, World(log, clock), sent))
+    return requests, asyncio.run(consume(pipeline, World(log, clock), sent))
 
 
-def _endpoint(made: Pipeline, world: World) -> Starlette:
-    async def started() -> ScoringService:
+def _endpoint(pipeline: Pipeline, world: World) -> Starlette:
+    async def service() -> ScoringService:
         settings = Settings(serve=ServeSettings(wait_timeout_ms=WAIT_MS))
-        system = LocalSystem(made, settings, world)
+        system = LocalSystem(pipeline, settings, world)
         await system.start()
         return system.replica
 
-    return build_app(started)
+    return build_app(service)

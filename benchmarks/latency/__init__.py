@@ -1,1 +1,1 @@
-"""TODO-DOC benchmarks/latency."""
+"""Benches of delays: how soon an event counts, how soon a score is answered."""

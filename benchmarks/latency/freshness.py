@@ -1,29 +1,35 @@
 """How long until an event counts: in the features of a score, and in the weights behind it.
 
-The whole system is up, as `freshrank run` starts it, on real Kafka and real Redis. A thousand
-events a second arrive in an open loop, impressions are shown and clicked, the learner steps.
-Meanwhile two kinds of probes run, on users of their own (`freshrank.benchmarks.latency.probes`).
+The whole system runs as `freshrank run` starts it, on real Kafka and real Redis. A thousand events
+a second arrive in an open loop, impressions are shown and clicked, the learner steps. Meanwhile
+probes of two kinds run, each with a user of its own (`benchmarks.latency.probes`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import uvloop
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.impressions import decode_impression
-from freshrank.benchmarks.latency.probes import Endpoint, Prober, ShownPlaces, Unusable
+from freshrank.benchmarks.latency.probes import (
+    Endpoint,
+    ImpressionPositions,
+    Prober,
+    UnusableAnswer,
+)
 from freshrank.benchmarks.registry import BenchOptions
-from freshrank.benchmarks.report import Figure, quantile
-from freshrank.benchmarks.workloads.shop_fixture import own_shop, running_outside
-from freshrank.benchmarks.workloads.system_process import running
+from freshrank.benchmarks.report import Figure, count_of, must_be_zero, quantile
+from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
+from freshrank.benchmarks.workloads.shop_traffic import background
+from freshrank.benchmarks.workloads.system_process import running_system
 from freshrank.deploy.cluster.host import settle
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.http_client import KeepAliveClient
@@ -34,9 +40,9 @@ from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import partition_count
 
-# Each kind; well above the 300 that the figures are to rest on.
+# Probes of each kind: well above the 300 that a 99th percentile needs.
 PROBES = 360
-# Of each kind, each second.
+# Probes of each kind that begin each second.
 PROBES_PER_S = 6.0
 RATES = Rates(events_per_s=1_000.0, impressions_per_s=100.0, candidates=20, show=10)
 # Seconds of traffic before the first probe: caches are warm and the learner steps.
@@ -44,31 +50,49 @@ WARM_UP_S = 15.0
 
 
 @dataclass(slots=True)
-class Results:
-    """What the probes of one kind gave."""
+class ProbeResults:
+    """The results of the probes of one kind."""
 
     latencies_ms: list[float] = field(default_factory=list)
     unanswered: int = 0
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
-    """Start Kafka and Redis (or take those given) and the system, probe, stop."""
-    with running_outside(options, console) as (outside, folder):
+    """Start the servers and the system, probe, stop."""
+    with external_servers(options, console) as (outside, folder):
         file, pipeline = own_shop(folder)
-        with running(outside, file, folder, console) as system:
+        with running_system(outside, file, folder, console) as system:
             probes = max(int(PROBES * options.scale), 1)
             kafka = KafkaAccess(outside.broker.bootstrap)
-            probing = _probe_all(pipeline, kafka, system.port, probes, console)
-            return figures(*uvloop.run(probing))
+            return figures(*uvloop.run(_probe(pipeline, kafka, system.port, probes, console)))
 
 
-async def _probe_all(
+async def _probe(
     pipeline: Pipeline, kafka: KafkaAccess, port: int, probes: int, console: Console
-) -> tuple[Results, Results, int]:
-    """Traffic and probes; gives those of features, those of weights, and failed requests."""
+) -> tuple[ProbeResults, ProbeResults, int]:
+    """Return the results of feature and weights probes, and the traffic's failed requests."""
+    async with _traffic(pipeline, kafka, port, console) as (traffic, prober):
+        with Progress(console=console) as progress:
+            bar = progress.add_task("probes", total=2 * probes)
+
+            def advance() -> None:
+                progress.advance(bar)
+
+            # The two kinds begin half a period apart.
+            features, weights = await asyncio.gather(
+                _open_loop(_Kind("f", prober.feature, 0.0), probes, port, advance),
+                _open_loop(_Kind("w", prober.weights, 0.5), probes, port, advance),
+            )
+        return features, weights, traffic.counts.failures
+
+
+@contextlib.asynccontextmanager
+async def _traffic(
+    pipeline: Pipeline, kafka: KafkaAccess, port: int, console: Console
+) -> AsyncIterator[tuple[Traffic, Prober]]:
+    """Run shoppers, and a reader of the impressions, within the block; warmed up when it begins."""
     clock, topic = SystemClock(), pipeline.stream.topic
-    sink, places = KafkaSink(kafka), ShownPlaces()
-    await sink.start()
+    sink, positions = KafkaSink(kafka), ImpressionPositions()
 
     async def send(key: bytes, value: bytes) -> tuple[int, int]:
         return await sink.send(topic, key, value)
@@ -76,83 +100,72 @@ async def _probe_all(
     async def send_nowait(key: bytes, value: bytes) -> None:
         sink.send_nowait(topic, key, value)
 
-    async with contextlib.AsyncExitStack() as open_parts:
-        open_parts.push_async_callback(sink.stop)
-        client = await open_parts.enter_async_context(KeepAliveClient("127.0.0.1", port))
+    async with contextlib.AsyncExitStack() as stack:
+        await sink.start()
+        stack.push_async_callback(sink.stop)
+        client = await stack.enter_async_context(KeepAliveClient("127.0.0.1", port))
 
         async def score(body: bytes) -> tuple[int, bytes]:
             return await client.post("/v1/score", body)
 
         shop = Shop(np.random.default_rng(0), run=topic)
         traffic = Traffic(shop, RATES, clock, send_nowait, score)
-        beside = [
-            asyncio.create_task(traffic.run()),
-            asyncio.create_task(_read_shown(kafka, pipeline.impressions_topic, places)),
-        ]
-        try:
+        reading = _read_impressions(kafka, pipeline.impressions_topic, positions)
+        await stack.enter_async_context(background(traffic.run()))
+        await stack.enter_async_context(background(reading))
+        with console.status(f"warming up for {WARM_UP_S:.0f} s"):
             await clock.sleep(WARM_UP_S)
-            settle()  # what measures must not stand still itself
-            topics = pipeline.stream.topic, pipeline.impressions_topic
-            prober = Prober(send, places, clock, shop.candidates(10), *topics)
-            with Progress(console=console) as progress:
-                bar = progress.add_task("probes", total=2 * probes)
-                kinds = (("f", prober.feature), ("w", prober.weights))
-                found = await asyncio.gather(
-                    *(_open_loop(kind, probe, probes, port, (progress, bar))
-                      for kind, probe in kinds)
-                )  # fmt: skip
-            for task in beside:
-                if task.done():
-                    task.result()
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
-    return found[0], found[1], traffic.counts.failures
+        settle()  # no pauses of the garbage collector in the process that measures
+        topics = topic, pipeline.impressions_topic
+        yield traffic, Prober(send, positions, clock, shop.candidates(10), *topics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of probe: a prefix of its users, the probe, and its phase in periods."""
+
+    prefix: str
+    probe: Callable[[str, Endpoint], Awaitable[float]]
+    phase: float
 
 
 async def _open_loop(
-    kind: str,
-    probe: Callable[[str, Endpoint], Awaitable[float]],
-    probes: int,
-    port: int,
-    bar: tuple[Progress, TaskID],
-) -> Results:
-    """Begin a probe whenever it is due, however long the ones before it take."""
-    results = Results()
+    kind: _Kind, probes: int, port: int, advance: Callable[[], None]
+) -> ProbeResults:
+    """Begin a probe whenever one is due, however long the earlier ones take."""
+    results = ProbeResults()
 
-    async def one(number: int) -> None:
+    async def run_probe(number: int) -> None:
         async with KeepAliveClient("127.0.0.1", port) as client:
             try:
-                results.latencies_ms.append(await probe(f"probe-{kind}-{number}", client))
-            except (OSError, Unusable):  # TimeoutError is an OSError
+                latency_ms = await kind.probe(f"probe-{kind.prefix}-{number}", client)
+                results.latencies_ms.append(latency_ms)
+            except (OSError, UnusableAnswer):  # TimeoutError is an OSError
                 results.unanswered += 1
-        bar[0].advance(bar[1])
+        advance()
 
     loop = asyncio.get_running_loop()
     began = loop.time()
-    async with asyncio.TaskGroup() as under_way:
+    async with asyncio.TaskGroup() as running:
         for number in range(probes):
-            # The two kinds alternate, so that they do not meet in the same millisecond.
-            shift = 0.5 if kind == "w" else 0.0
-            await asyncio.sleep(began + (number + shift) / PROBES_PER_S - loop.time())
-            under_way.create_task(one(number))
+            await asyncio.sleep(began + (number + kind.phase) / PROBES_PER_S - loop.time())
+            running.create_task(run_probe(number))
     return results
 
 
-async def _read_shown(kafka: KafkaAccess, topic: str, places: ShownPlaces) -> None:
-    """Read the impressions from now on, for ever."""
+async def _read_impressions(kafka: KafkaAccess, topic: str, positions: ImpressionPositions) -> None:
+    """Read the impressions that are logged from now on, until cancelled."""
     source = KafkaSource(kafka)
     count = await partition_count(kafka, topic)
     await source.start({(topic, partition): None for partition in range(count)})
     try:
         while True:
             for batch in await source.poll(5_000, 0.05):
-                found = zip(batch.values, batch.offsets.tolist(), strict=True)
-                places.add(
+                records = zip(batch.values, batch.offsets.tolist(), strict=True)
+                positions.add(
                     {
                         decode_impression(value).request_id: (batch.partition, offset)
-                        for value, offset in found
+                        for value, offset in records
                         if value is not None
                     }
                 )
@@ -160,20 +173,19 @@ async def _read_shown(kafka: KafkaAccess, topic: str, places: ShownPlaces) -> No
         await source.stop()
 
 
-def figures(features: Results, weights: Results, failed_requests: int) -> list[Figure]:
-    """Quantiles over the probes; failed requests of the traffic count as unanswered too."""
-    unanswered = features.unanswered + weights.unanswered + failed_requests
+def figures(features: ProbeResults, weights: ProbeResults, failed_requests: int) -> list[Figure]:
+    """Return quantiles over the probes; failed requests of the traffic count as unanswered."""
     return [
         *_quantiles("feature", features.latencies_ms, 100.0),
         *_quantiles("weights", weights.latencies_ms, 500.0),
-        Figure("unanswered", unanswered, "count", "lower", 0.0),
-        Figure("feature_probes", len(features.latencies_ms), "count", "higher"),
-        Figure("weights_probes", len(weights.latencies_ms), "count", "higher"),
+        must_be_zero("unanswered", features.unanswered + weights.unanswered + failed_requests),
+        count_of("feature_probes", len(features.latencies_ms)),
+        count_of("weights_probes", len(weights.latencies_ms)),
     ]
 
 
-def _quantiles(what: str, latencies_ms: Sequence[float], reach: float) -> list[Figure]:
+def _quantiles(kind: str, latencies_ms: Sequence[float], reach: float) -> list[Figure]:
     return [
-        Figure(f"{what}_p50_ms", quantile(latencies_ms, 0.50), "ms", "lower"),
-        Figure(f"{what}_p99_ms", quantile(latencies_ms, 0.99), "ms", "lower", reach),
+        Figure(f"{kind}_p50_ms", quantile(latencies_ms, 0.50), "ms", "lower"),
+        Figure(f"{kind}_p99_ms", quantile(latencies_ms, 0.99), "ms", "lower", reach),
     ]

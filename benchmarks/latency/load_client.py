@@ -1,17 +1,16 @@
-"""A closed-loop load client: so many connections, each with one request under way.
+"""A closed-loop load client: a number of connections, each with one request at a time.
 
-Runs in a process of its own, so that it shares no interpreter with anything it measures::
+It runs in a process of its own, so that it shares no interpreter with the server::
 
     python -m freshrank.benchmarks.latency.load_client 127.0.0.1 8000 /v1/score 32 5.0 < bodies
 
-reads one JSON body a line, sends them in turn, and prints a `LoadResult` as MessagePack.
+reads one JSON body per line, sends them in turn, and prints a `LoadResult` as MessagePack.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,39 +21,41 @@ import msgspec
 import uvloop
 
 from freshrank.actors.errors import Unavailable
+from freshrank.benchmarks.module_process import run_module
 from freshrank.benchmarks.report import quantile
 
-# Seconds of load before anything is counted: connections open, branches and caches warm.
+# Seconds of load before answers count: connections open and caches get warm.
 WARM_UP_S = 1.0
-# Seconds without any answer after which a connection is given up.
+# Seconds without any answer after which a connection counts as broken.
 SILENCE_S = 10.0
 
 
 class LoadResult(msgspec.Struct, frozen=True):
-    """What one run gave."""
+    """The figures of one run."""
 
     answers_per_s: float
     p50_ms: float
     p99_ms: float
     errors: int
-    """Answers other than 200, and connections that broke."""
+    """Answers with another status than 200, and broken connections."""
     first_error: str
-    """The first wrong answer as it came ("" without one)."""
+    """The first 500 bytes of the first answer without status 200; "" when there was none."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What all connections of one run saw within the time that counts."""
+    """The answers of all connections of one run."""
 
     begins: float
     """`time.perf_counter` from which on answers count."""
     ends: float
+    """`time.perf_counter` after which no answer counts."""
     latencies_ms: list[float] = field(default_factory=list)
     errors: int = 0
     first_error: str = ""
 
     def note(self, sent: float, arrived: float, answer: bytes) -> None:
-        """Count one answer; a wrong one counts whenever it comes."""
+        """Count an answer; one without status 200 counts at any time."""
         if not answer.startswith(b"HTTP/1.1 200"):
             self.errors += 1
             self.first_error = self.first_error or answer[:500].decode(errors="replace")
@@ -62,7 +63,7 @@ class Tally:
             self.latencies_ms.append((arrived - sent) * 1000.0)
 
     def result(self) -> LoadResult:
-        """The figures."""
+        """Return the figures of the answers that count."""
         return LoadResult(
             answers_per_s=len(self.latencies_ms) / (self.ends - self.begins),
             p50_ms=quantile(self.latencies_ms, 0.50),
@@ -73,7 +74,7 @@ class Tally:
 
 
 class Connection(asyncio.Protocol):
-    """Sends the next request as soon as the last one is answered, until the tally ends."""
+    """Sends a request as soon as the one before is answered, until the tally ends."""
 
     def __init__(self, requests: Iterator[bytes], tally: Tally) -> None:
         self._requests = requests
@@ -84,12 +85,12 @@ class Connection(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by descent
+        """Send the first request."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
         self._send(self._transport)
 
     def data_received(self, data: bytes) -> None:
-        """Collect until the answer is whole."""
+        """Collect bytes until an answer is complete; note it, then send the next request."""
         self._received += data
         end = whole_answer(self._received)
         if end is None or self._transport is None:
@@ -103,7 +104,7 @@ class Connection(asyncio.Protocol):
             self._send(self._transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End; before its time that is an error."""
+        """Finish; before the tally's end that counts as an error."""
         self._tally.errors += time.perf_counter() < self._tally.ends
         if not self.done.done():
             self.done.set_result(None)
@@ -114,9 +115,9 @@ class Connection(asyncio.Protocol):
 
 
 def whole_answer(received: bytes) -> int | None:
-    r"""Where the first answer in `received` ends; None while it is not whole.
+    r"""Return where the first answer in `received` ends; None while it is incomplete.
 
-    Reads answers with a Content-Length, as all the servers measured here give.
+    Raises ValueError for an answer without Content-Length, which none of these servers sends.
 
     >>> whole_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTT")
     40
@@ -136,14 +137,14 @@ def whole_answer(received: bytes) -> int | None:
 async def drive(
     address: tuple[str, int], path: str, bodies: Sequence[bytes], connections: int, seconds: float
 ) -> LoadResult:
-    """Keep `connections` requests under way for `seconds` after the warm-up.
+    """Put load on the server at `address` for `seconds` after the warm-up.
 
-    Raises Unavailable when not one answer counts.
+    Raises Unavailable when no answer counts.
     """
     host, port = address
     head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
     requests = itertools.cycle(
-        [f"{head}Content-Length: {len(one)}\r\n\r\n".encode() + one for one in bodies]
+        [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
     )
     begins = time.perf_counter() + WARM_UP_S
     tally = Tally(begins, begins + seconds)
@@ -158,25 +159,22 @@ async def drive(
     except TimeoutError:
         tally.errors += sum(not connection.done.done() for _, connection in opened)
     if not tally.latencies_ms:
-        raise Unavailable(f"{host}:{port}", f"no answer that counts; {tally.first_error}")
+        raise Unavailable(f"{host}:{port}", f"no answer counts; {tally.first_error}")
     return tally.result()
 
 
 def run_load(
     address: tuple[str, int], path: str, bodies: Sequence[bytes], connections: int, seconds: float
 ) -> LoadResult:
-    """Run `drive` in a process of its own. Raises Unavailable when that fails."""
+    """Run `drive` in a process of its own. Raises Unavailable."""
     host, port = address
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, host, str(port), path, str(connections), str(seconds)],
-        input=b"\n".join(bodies),
-        capture_output=True,
-        check=False,
-        timeout=WARM_UP_S + seconds + 2 * SILENCE_S,
+    output = run_module(
+        __name__,
+        [host, str(port), path, str(connections), str(seconds)],
+        timeout_s=WARM_UP_S + seconds + 2 * SILENCE_S,
+        standard_input=b"\n".join(bodies),
     )
-    if done.returncode != 0:
-        raise Unavailable("the load client", done.stderr.decode(errors="replace")[-2_000:])
-    return msgspec.msgpack.decode(done.stdout, type=LoadResult)
+    return msgspec.msgpack.decode(output, type=LoadResult)
 
 
 def main() -> None:
@@ -184,7 +182,7 @@ def main() -> None:
     host, port, path, connections, seconds = sys.argv[1:]
     bodies = sys.stdin.buffer.read().splitlines()
     driving = drive((host, int(port)), path, bodies, int(connections), float(seconds))
-    # Not JSON, which has no way to say that there is no median.
+    # MessagePack, because JSON has no NaN.
     sys.stdout.buffer.write(msgspec.msgpack.encode(uvloop.run(driving)))
 
 

@@ -1,7 +1,7 @@
 """Probes of freshness: one event each, and the first answer that shows its effect.
 
-Time runs from just before the event's `send` to the arrival of that answer. A probe asks again
-and again, one request at a time, so that its resolution is one answer and one pause.
+The time runs from just before the event's `send` to the arrival of that answer. A probe requests
+again and again, one request at a time, so its resolution is one answer and one pause.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from freshrank.examples.shop.shoppers import Candidate, ShopEvent
 from freshrank.examples.shop.traffic import ScoreRequest
 
 Send: TypeAlias = Callable[[bytes, bytes], Awaitable[tuple[int, int]]]
-"""Writes key and value of one event; gives partition and offset when it is safe."""
+"""Writes key and value of an event; returns its partition and offset once the broker has it."""
 
-# Seconds between two requests of a probe: small beside what is measured; bounds the load it makes.
+# Seconds between two requests of a probe: short beside what is measured, and a bound of the load.
 PAUSE_S = 0.002
 # Seconds after which a probe counts as unanswered: many times what is to be reached.
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 # Seconds from the showing of an item to its click: as soon as a person could.
 REACTION_S = 0.3
 
 
 class Endpoint(Protocol):
-    """One connection to the REST endpoint (`examples.keepalive.KeepAliveClient`)."""
+    """One connection to the REST endpoint (`deploy.servers.http_client.KeepAliveClient`)."""
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer. Raises OSError."""
+        """Return status and body of the answer. Raises OSError."""
         ...
 
     async def get(self, path: str) -> tuple[int, bytes]:
-        """Status and body of the answer. Raises OSError."""
+        """Return status and body of the answer. Raises OSError."""
         ...
 
 
-class Shown(Protocol):
-    """Where impressions lie in their topic."""
+class ImpressionLookup(Protocol):
+    """Finds impressions in their topic."""
 
-    async def place_of(self, request_id: str) -> tuple[int, int]:
-        """Partition and offset of the impression of a request, once it is there."""
+    async def position_of(self, request_id: str) -> tuple[int, int]:
+        """Wait for the impression of a request; return its partition and offset."""
         ...
 
 
@@ -68,29 +68,29 @@ class _Weights(msgspec.Struct):
     applied: dict[str, dict[str, int]]
 
 
-class Unusable(Exception):
-    """The endpoint answered a probe with something else than 200."""
+class UnusableAnswer(Exception):
+    """The endpoint answered a probe with another status than 200."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prober:
-    """Makes probes; each is given a user whom nobody else uses, and a connection."""
+    """Makes probes; each needs a user without other events, and a connection of its own."""
 
     send: Send
-    shown: Shown
+    impressions: ImpressionLookup
     clock: Clock
     candidates: list[Candidate]
-    """What is scored: ten items, of which the first is clicked."""
+    """The items to score; the first of them is clicked."""
     events_topic: str
     impressions_topic: str
 
     async def feature(self, user: str, endpoint: Endpoint) -> float:
-        """Milliseconds until a score used the one event of `user`.
+        """Return the milliseconds until a score used the one event of `user`.
 
-        Raises TimeoutError when none did in time, Unusable, OSError.
+        Raises TimeoutError when none did in time, UnusableAnswer, OSError.
         """
         began = self.clock.monotonic()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             sent = asyncio.create_task(self._send(user, "view"))
             try:
                 while (await self._score(user, endpoint, show=0)).features.offset is None:
@@ -102,16 +102,16 @@ class Prober:
         return (arrived - began) * 1000.0
 
     async def weights(self, user: str, endpoint: Endpoint) -> float:
-        """Milliseconds until a score came from weights that learned the click of `user`.
+        """Return the milliseconds until a score came from weights that learned a click of `user`.
 
-        The user is shown the candidates first. A version has learned from their click when its
-        applied offsets lie beyond both the impression and the click. Raises as `feature` does.
+        The candidates are shown first. A version has learned the click when its applied offsets lie
+        beyond both the impression and the click. Raises as `feature` does.
         """
         answer = await self._score(user, endpoint, show=len(self.candidates))
-        _, impression = await self.shown.place_of(answer.request_id)
+        _, impression = await self.impressions.position_of(answer.request_id)
         await self.clock.sleep(REACTION_S)
         began = self.clock.monotonic()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             partition, click = await self._send(user, "click")
             wanted = SourceOffsets(
                 {self.events_topic: click + 1, self.impressions_topic: impression + 1}
@@ -124,18 +124,14 @@ class Prober:
     async def _version_with(
         self, partition: int, wanted: SourceOffsets, endpoint: Endpoint
     ) -> Version:
-        """The version that the replica holds as soon as that one contains `wanted`."""
+        """Return the first version whose applied offsets of `partition` dominate `wanted`."""
         while True:
             status, body = await endpoint.get("/v1/model")
             if status != 200:
-                raise Unusable(f"/v1/model: {status} {body[:200]!r}")
+                raise UnusableAnswer(f"/v1/model: {status} {body[:200]!r}")
             weights = msgspec.json.decode(body, type=_Weights)
-            reached = weights.applied.get(str(partition))
-            if (
-                weights.version is not None
-                and reached
-                and dominates(SourceOffsets(reached), wanted)
-            ):
+            applied = SourceOffsets(weights.applied.get(str(partition), {}))
+            if weights.version is not None and dominates(applied, wanted):
                 return Version.parse(weights.version)
             await self.clock.sleep(PAUSE_S)
 
@@ -143,7 +139,7 @@ class Prober:
         request = ScoreRequest(user, self.candidates, show)
         status, body = await endpoint.post("/v1/score", msgspec.json.encode(request))
         if status != 200:
-            raise Unusable(f"/v1/score: {status} {body[:200]!r}")
+            raise UnusableAnswer(f"/v1/score: {status} {body[:200]!r}")
         return msgspec.json.decode(body, type=_Score)
 
     async def _send(self, user: str, kind: str) -> tuple[int, int]:
@@ -160,30 +156,30 @@ class Prober:
         return await self.send(user.encode("utf-8"), msgspec.json.encode(event))
 
 
-class ShownPlaces:
-    """Remembers where each impression lies; somebody else reads the topic."""
+class ImpressionPositions:
+    """An `ImpressionLookup` that remembers what the reader of the topic adds."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, asyncio.Future[tuple[int, int]]] = {}
+        self._positions: dict[str, asyncio.Future[tuple[int, int]]] = {}
 
-    def add(self, places: Mapping[str, tuple[int, int]]) -> None:
-        """These requests' impressions have been read."""
-        for request_id, place in places.items():
+    def add(self, positions: Mapping[str, tuple[int, int]]) -> None:
+        """Add the impressions that were read; the first position of a request counts."""
+        for request_id, position in positions.items():
             future = self._future(request_id)
             if not future.done():
-                future.set_result(place)
+                future.set_result(position)
 
-    async def place_of(self, request_id: str) -> tuple[int, int]:
-        """See `Shown`; raises TimeoutError when it is not read in time."""
-        async with asyncio.timeout(PATIENCE_S):
+    async def position_of(self, request_id: str) -> tuple[int, int]:
+        """See `ImpressionLookup`; raises TimeoutError when it is not read in time."""
+        async with asyncio.timeout(TIMEOUT_S):
             return await asyncio.shield(self._future(request_id))
 
     def _future(self, request_id: str) -> asyncio.Future[tuple[int, int]]:
-        if request_id not in self._waiting:
-            self._waiting[request_id] = asyncio.get_running_loop().create_future()
-        return self._waiting[request_id]
+        if request_id not in self._positions:
+            self._positions[request_id] = asyncio.get_running_loop().create_future()
+        return self._positions[request_id]
 
 
 def _version(answer: _Score) -> Version:
-    """Of the weights that answered; below every other where there were none."""
+    """Return the version that answered; 0.0, before every other, for an answer without weights."""
     return Version(0, 0) if answer.model.version is None else Version.parse(answer.model.version)

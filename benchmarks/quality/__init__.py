@@ -1,1 +1,1 @@
-"""TODO-DOC benchmarks/quality."""
+"""Benches of what the model learns from real data sets."""

@@ -1,1 +1,1 @@
-"""TODO-DOC benchmarks/throughput."""
+"""Benches of rates and volumes: events a second, overload, snapshots of many users."""

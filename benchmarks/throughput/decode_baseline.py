@@ -1,6 +1,6 @@
-"""The yardstick of `ingest`: read the topic and decode it, and do nothing with it.
+"""The baseline of the ingest bench: read the topic, decode every record, and do nothing else.
 
-Nobody who consumes Kafka with aiokafka and decodes JSON in Python is faster than this. Runs in a
+A Python process that consumes Kafka with aiokafka and decodes JSON cannot be faster. It runs in a
 process of its own, as the shard does::
 
     python -m freshrank.benchmarks.throughput.decode_baseline BOOTSTRAP TOPIC PARTITIONS COUNT
@@ -19,23 +19,24 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from freshrank.examples.shop.shoppers import ShopEvent
 
+# The most records of one `getmany`: as many as the shard asks for.
+RECORDS = 20_000
+
 
 async def read_and_decode(bootstrap: str, topic: str, partitions: int, count: int) -> float:
-    """Seconds from the first fetch until `count` records are decoded, one partition or many.
-
-    `getmany` gives at most 20,000 records at once, as the shard asks for.
-    """
+    """Return the seconds from the first fetch until `count` records are decoded."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     await consumer.start()
     try:
-        consumer.assign([TopicPartition(topic, one) for one in range(partitions)])
+        consumer.assign([TopicPartition(topic, partition) for partition in range(partitions)])
         decode = msgspec.json.Decoder(ShopEvent).decode
         started = time.perf_counter()
         done = 0
         while done < count:
-            for records in (await consumer.getmany(timeout_ms=1_000, max_records=20_000)).values():
+            batches = await consumer.getmany(timeout_ms=1_000, max_records=RECORDS)
+            for records in batches.values():
                 done += len([decode(record.value) for record in records if record.value])
         return time.perf_counter() - started
     finally:

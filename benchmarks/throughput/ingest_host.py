@@ -1,4 +1,4 @@
-"""One feature shard in a process of its own, on a topic that is full already.
+"""One feature shard in a process of its own, which reads a topic that is already full.
 
     python -m freshrank.benchmarks.throughput.ingest_host BOOTSTRAP REDIS TOPIC NAME FOLDER COUNT
 
@@ -8,8 +8,10 @@ prints an `IngestResult` as JSON when all events are applied and all rows are in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +19,12 @@ import msgspec
 import numpy as np
 import uvloop
 
-from freshrank.actors.clock import Clock, SystemClock
+from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import PartFailed
 from freshrank.actors.messages import RecordBatch
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.workloads.shop_fixture import shop_file, user_history
+from freshrank.benchmarks.workloads.shop_traffic import background
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.external import prepare_topics
@@ -36,31 +39,31 @@ from freshrank.feature_actors.partition.spec import Bounds
 from freshrank.feature_actors.shard.shard import Shard
 from freshrank.learner.actor import LearnerActor
 
-# Seconds between two looks at how far the shard is: a hundredth of what the whole takes.
-LOOK_S = 0.05
+# Seconds between two checks of the shard's progress: a hundredth of the whole run.
+POLL_S = 0.05
 
 
 class IngestResult(msgspec.Struct, frozen=True):
-    """What one run gave."""
+    """The figures of one run."""
 
     seconds: float
     """From the start of the shard (it connects to Kafka first) until its last row is in Redis."""
     cpu_seconds: float
-    """Of this process in that time."""
+    """CPU time of this process meanwhile."""
     rows_written: int
     snapshot_bytes: int
-    """Bytes of the newest of each partition."""
+    """Sum over the newest snapshot of each partition."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where everything is."""
+class IngestOptions:
+    """The arguments of this process."""
 
     kafka: KafkaAccess
     redis_url: str
     topic: str
     name: str
-    """Of the pipeline: its keys in Redis are its own."""
+    """The pipeline's: it is a prefix of the keys in Redis."""
     folder: Path
     """For the snapshots."""
 
@@ -75,82 +78,89 @@ def warm_up(pipeline: Pipeline) -> None:
     state.table.rows(state.dirty.take(10))
 
 
-async def until_all_is_written(shard: Shard, running: asyncio.Task[None], count: int) -> None:
-    """Come back when `count` events are applied and no row waits. Raises what ends the shard."""
+@contextlib.asynccontextmanager
+async def connected(
+    options: IngestOptions,
+) -> AsyncIterator[tuple[assembly.ShardParts, RedisStore]]:
+    """Provide everything that a shard is connected to, and its online store, within the block."""
+    pipeline, clock = shop_file(options.topic, options.name).load(), SystemClock()
+    learner = LearnerActor(assembly.learner(pipeline, Settings().learner), clock)
+    sink, store = KafkaSink(options.kafka), RedisStore(options.redis_url, f"fr:{options.name}")
+    registry = RedisStatusRegistry(options.redis_url, f"fr:{options.name}")
+    parts = assembly.ShardParts(
+        source=KafkaSource(options.kafka),
+        sink=sink,
+        store=store,
+        learner=learner,
+        parameters=learner,
+        snapshots=FileSnapshots(options.folder),
+        status_registry=registry,
+        clock=clock,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        for close in (registry.close, store.close, sink.stop, learner.stop):
+            stack.push_async_callback(close)
+        await sink.start()
+        await learner.start()
+        yield parts, store
+
+
+async def until_written(shard: Shard, running: asyncio.Task[None], count: int) -> None:
+    """Wait until `count` events are applied and their rows are in Redis.
+
+    Raises what ended the shard's task `running`, or PartFailed when it ended without an error.
+    """
     while True:
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
         if running.done():
             await running
-            raise PartFailed("the shard ended before it had read all")
+            raise PartFailed("the shard ended before it had read all records")
         applied = sum(state.counters.events for state in shard.states.values())
         if applied >= count and not (await shard.status())["rows_waiting"]:
             return
 
 
-async def measure(place: Place, count: int) -> IngestResult:
-    """Run the shard from nothing until it has everything."""
-    pipeline = shop_file(place.topic, place.name).load()
+async def measure(options: IngestOptions, count: int) -> IngestResult:
+    """Run a shard from an empty state until it has read `count` events."""
+    pipeline, settings = shop_file(options.topic, options.name).load(), Settings().shards
     warm_up(pipeline)
-    settings, clock = Settings(), SystemClock()
-    partitions = await prepare_topics(pipeline, place.kafka, settings)
-    sink, store = KafkaSink(place.kafka), RedisStore(place.redis_url, f"fr:{place.name}")
-    status_registry = RedisStatusRegistry(place.redis_url, f"fr:{place.name}")
-    core = assembly.learner(pipeline, settings.learner)
-    learner = LearnerActor(core, clock)
-    snapshots = FileSnapshots(place.folder)
-    parts = assembly.ShardParts(
-        source=KafkaSource(place.kafka),
-        sink=sink,
-        store=store,
-        learner=learner,
-        parameters=learner,
-        snapshots=snapshots,
-        status_registry=status_registry,
-        clock=clock,
-    )
-    shard, follower = assembly.shard(
-        pipeline,
-        range(partitions),
-        assembly.shard_settings(settings.shards, "shard-0"),
-        parts,
-        assembly.bounds(settings.shards),
-    )
-    assert follower is not None  # gradients are computed here
-    await sink.start()
-    await learner.start()
-    following = asyncio.create_task(follower.run())
-    began, cpu_began = time.perf_counter(), time.process_time()
-    running = asyncio.create_task(shard.run())
-    await until_all_is_written(shard, running, count)
-    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-    status = await shard.status()
-    await shard.stop()
-    await running
-    following.cancel()
-    await learner.stop()
-    await remove_rows(store, shard, clock)
-    for part in (sink.stop, store.close, status_registry.close):
-        await part()
-    return IngestResult(
-        seconds, cpu_seconds, int(str(status["rows_written"])), int(str(status["snapshot_bytes"]))
-    )
+    partitions = await prepare_topics(pipeline, options.kafka, Settings())
+    async with connected(options) as (parts, store):
+        shard, follower = assembly.shard(
+            pipeline,
+            range(partitions),
+            assembly.shard_settings(settings, "shard-0"),
+            parts,
+            assembly.bounds(settings),
+        )
+        assert follower is not None  # this shard computes gradients
+        async with background(follower.run()):
+            began, cpu_began = time.perf_counter(), time.process_time()
+            running = asyncio.create_task(shard.run())
+            await until_written(shard, running, count)
+            seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+            status = await shard.status()
+            await shard.stop()
+            await running
+        await remove_rows(store, shard)
+    written, stored = int(str(status["rows_written"])), int(str(status["snapshot_bytes"]))
+    return IngestResult(seconds, cpu_seconds, written, stored)
 
 
-async def remove_rows(store: RedisStore, shard: Shard, clock: Clock) -> None:
-    """Leave the Redis as it was found, for it may be somebody's."""
+async def remove_rows(store: RedisStore, shard: Shard) -> None:
+    """Remove the shard's rows from the Redis, which may not be the bench's own."""
     for partition, state in shard.states.items():
         names = state.table.entities(state.table.slots())
-        epoch = clock.now_ms()  # higher than that of the shard, which has stopped
+        epoch = SystemClock().now_ms()  # later than that of the shard, which has stopped
         await store.claim(partition, epoch)
-        keys = [state.spec.row_key(name) for name in names]
-        await store.remove(partition, epoch, keys)
+        await store.remove(partition, epoch, [state.spec.row_key(name) for name in names])
 
 
 def main() -> None:
     """Read the arguments, measure, print."""
     bootstrap, redis_url, topic, name, folder, count = sys.argv[1:]
-    place = Place(KafkaAccess(bootstrap), redis_url, topic, name, Path(folder))
-    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(measure(place, int(count)))))
+    options = IngestOptions(KafkaAccess(bootstrap), redis_url, topic, name, Path(folder))
+    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(measure(options, int(count)))))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""What the log says: features and examples made from its first record on, without any crash."""
+"""The features and examples that the log determines, computed without any crash.
+
+Both topics are read from their first record by the same `PartitionState` as in a shard; the state
+of a running system must equal the result, whatever happened to its processes.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from freshrank.benchmarks.workloads.status_client import LiveView
-from freshrank.benchmarks.workloads.system_process import until_calm
+from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.external import Outside
@@ -16,67 +19,69 @@ from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.spec import Bounds
 
-# At once: what one fetch brings, and one read of the store.
+# Records of one poll, and rows of one read of the online store.
 _RECORDS = 20_000
 _ROWS = 1_000
 _POLL_S = 0.2
-# Rows of a partition, as the settings have it; beyond all users of a bench.
+# Rows of a partition: the default setting, beyond the number of users of a bench.
 _MAX_ENTITIES = Settings().shards.max_entities_per_partition
 
 
 @dataclass(frozen=True, slots=True)
-class LogTruth:
+class ExpectedState:
     """The state of every partition at the end of the log."""
 
     states: list[PartitionState]
 
     @property
     def examples(self) -> int:
-        """Over all partitions, those that wait for their label left out."""
+        """Labelled examples of all partitions; impressions that wait for a label do not count."""
         return sum(state.counters.examples for state in self.states)
 
     @property
     def events(self) -> int:
-        """Over all partitions, each once."""
+        """Events applied in all partitions, duplicates not counted."""
         return sum(state.counters.events for state in self.states)
 
     async def wrong_rows(self, store: RedisStore) -> int:
-        """How many entities have another row in the online store than they should, or none."""
+        """Count the entities whose row in `store` is missing or differs from the expected row."""
         wrong = 0
         for state in self.states:
             slots = state.table.slots()
             for begin in range(0, len(slots), _ROWS):
-                some = slots[begin : begin + _ROWS]
-                keys = [state.spec.row_key(name) for name in state.table.entities(some)]
-                rows = [row.tobytes() for row in state.table.rows(some)]
-                found = await store.read(keys)
-                wrong += sum(one != row for one, row in zip(found, rows, strict=True))
+                chunk = slots[begin : begin + _ROWS]
+                keys = [state.spec.row_key(name) for name in state.table.entities(chunk)]
+                rows = [row.tobytes() for row in state.table.rows(chunk)]
+                stored = await store.read(keys)
+                wrong += sum(found != row for found, row in zip(stored, rows, strict=True))
         return wrong
 
 
-async def read_truth(
+async def read_expected_state(
     pipeline: Pipeline, kafka: KafkaAccess, partitions: int, max_entities: int
-) -> LogTruth:
-    """Read both topics from their beginning to their present end. Raises Unavailable."""
+) -> ExpectedState:
+    """Read both topics from their first record to their present end. Raises Unavailable."""
     bounds = Bounds(max_entities, Settings().shards.max_event_ids_per_partition)
     spec = pipeline.spec(bounds)
     states = [PartitionState(spec, partition) for partition in range(partitions)]
     source = KafkaSource(kafka)
-    await source.start({(topic, one): None for topic in spec.topics for one in range(partitions)})
+    await source.start(
+        {(topic, partition): None for topic in spec.topics for partition in range(partitions)}
+    )
     try:
         while True:
             batches = await source.poll(_RECORDS, _POLL_S)
             for batch in batches:
                 states[batch.partition].process(batch)
             if not batches and not sum((await source.lag()).values()):
-                return LogTruth(states)
+                return ExpectedState(states)
     finally:
         await source.stop()
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """What a running system holds beside what its log says."""
+class LogComparison:
+    """What a running system holds, beside what its log determines."""
 
     wrong_rows: int
     expected_events: int
@@ -84,58 +89,61 @@ class Compared:
     expected_examples: int
     learned_examples: int
     quarantined_examples: int
-    """Those that the guard refused, by name: they count as neither learned nor lost."""
+    """Examples in the offset ranges that the guard refused: neither learned nor lost."""
 
     @property
     def lost_events(self) -> int:
-        """Those that should have been applied to the features, and were not."""
+        """Events that should have been applied to the features and were not."""
         return max(self.expected_events - self.applied_events, 0)
 
     @property
     def doubled_events(self) -> int:
-        """Those that were applied, and should not have been."""
+        """Events that were applied to the features more often than once."""
         return max(self.applied_events - self.expected_events, 0)
 
     @property
     def lost_examples(self) -> int:
-        """Those that should have been learned, and were not."""
+        """Examples that should have been learned and were not."""
         return max(self.expected_examples - self.taken_examples, 0)
 
     @property
     def doubled_examples(self) -> int:
-        """Those that were learned, and should not have been."""
+        """Examples that were learned more often than once."""
         return max(self.taken_examples - self.expected_examples, 0)
 
     @property
     def taken_examples(self) -> int:
-        """Learned, or refused by name."""
+        """Examples that were learned or quarantined."""
         return self.learned_examples + self.quarantined_examples
 
 
-async def compare(
+async def compare_with_log(
     pipeline: Pipeline,
     outside: Outside,
-    view: LiveView,
-    patience_s: float,
+    client: StatusClient,
+    timeout_s: float,
     max_entities: int = _MAX_ENTITIES,
-) -> Compared:
-    """Wait until all is read and learned, and read the log again. Raises Unavailable."""
-    await until_calm(view.waiting, patience_s)
+) -> LogComparison:
+    """Wait until the system is idle, then read the log again and compare.
+
+    Raises Unavailable when the system is still busy after `timeout_s`.
+    """
+    await client.until_idle(timeout_s)
     kafka = KafkaAccess(outside.broker.bootstrap)
     partitions = await partition_count(kafka, pipeline.stream.topic)
-    truth = await read_truth(pipeline, kafka, partitions, max_entities)
+    expected = await read_expected_state(pipeline, kafka, partitions, max_entities)
     store = RedisStore(outside.redis.url, f"fr:{pipeline.name}")
     try:
-        wrong = await truth.wrong_rows(store)
+        wrong = await expected.wrong_rows(store)
     finally:
         await store.close()
-    parts = await view.statuses()
+    parts = await client.statuses()
     learner = parts["learner"]
-    return Compared(
+    return LogComparison(
         wrong_rows=wrong,
-        expected_events=truth.events,
+        expected_events=expected.events,
         applied_events=parts["shard-0"]["events"],
-        expected_examples=truth.examples,
+        expected_examples=expected.examples,
         learned_examples=learner["examples"],
         quarantined_examples=learner["examples_quarantined"],
     )

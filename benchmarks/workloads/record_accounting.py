@@ -1,7 +1,4 @@
-"""The pipeline that odd records are sent to, and the accounts that have to add up.
-
-Its features all forget, so that an event can come too late for them.
-"""
+"""The pipeline of the fuzz bench, and the check that each of its records is accounted for."""
 
 from __future__ import annotations
 
@@ -12,46 +9,50 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from freshrank.actors.messages import RejectedRecord
-from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.feature_actors.labels.definitions import Joined
-from freshrank.feature_actors.streams.stream import Entity, Stream
-from freshrank.feature_actors.views.feature_view import (
+from freshrank import (
+    Adagrad,
     Count,
     DecayedCount,
+    Entity,
     FeatureView,
+    Joined,
+    LogisticRegression,
     Mean,
+    Pipeline,
+    Stream,
     Sum,
     col,
 )
-from freshrank.learner.models.logistic_regression import LogisticRegression
-from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.actors.messages import RejectedRecord
+
+RecordPosition: TypeAlias = tuple[str, int, int]
+"""Topic, partition and offset of a record."""
 
 
-class Fate(Enum):
-    """What becomes of a record."""
+class Disposition(Enum):
+    """What a shard does with a record."""
 
     TAKEN = "taken"
     DUPLICATE = "duplicate"
     LATE = "late"
     DEAD = "dead"
     OPEN = "open"
-    """Damaged at random: any of them, but one of them."""
+    """Damaged at random: exactly one of the others, which one is not known beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """One record on its way to a topic."""
+class SentRecord:
+    """A record of the corpus, and its disposition by the stated rules."""
 
-    what: str
+    description: str
     key: bytes | None
     """None: any partition."""
     value: bytes | None
-    fate: Fate
+    disposition: Disposition
 
 
 class Reading(msgspec.Struct):
-    """One field of each type that a schema may have."""
+    """An event with a field of each type that a schema may have."""
 
     event_id: str
     user_id: str
@@ -64,8 +65,8 @@ class Reading(msgspec.Struct):
     tags: list[str] = []
 
 
-def pipeline(name: str = "fuzz", topic: str = "readings") -> Pipeline:
-    """A pipeline whose features all forget, so that an event can come too late for them."""
+def fuzz_pipeline(name: str = "fuzz", topic: str = "readings") -> Pipeline:
+    """Return a pipeline whose features all forget, so that an event can be too late for them."""
     user = Entity("user", key="user_id")
     readings = Stream(topic, id="event_id", time="ts", key=user, schema=Reading)
 
@@ -87,54 +88,61 @@ def pipeline(name: str = "fuzz", topic: str = "readings") -> Pipeline:
     )
 
 
-Place: TypeAlias = tuple[str, int, int]
-"""Topic, partition and offset of a record."""
-
-
 def unaccounted(
-    sent: Mapping[Place, Sent],
+    sent: Mapping[RecordPosition, SentRecord],
     totals: Mapping[str, int],
     rejected: Sequence[tuple[str, RejectedRecord]],
 ) -> list[str]:
-    """What does not add up, a line each.
+    """Return a line for each record, and each sum, that contradicts the dispositions of `sent`.
 
-    `totals` are the counters over all partitions; `rejected` holds the records of the side topics,
-    each with the topic that it was found in.
+    Parameters
+    ----------
+    sent
+        Every record of the log, by its position.
+    totals
+        The counters of the shards, summed over all partitions.
+    rejected
+        The records of the side topics, each with the topic that it was found in.
     """
     problems: list[str] = []
-    found: dict[Place, tuple[str, RejectedRecord]] = {}
+    found: dict[RecordPosition, tuple[str, RejectedRecord]] = {}
     for topic, record in rejected:
-        place = (record.topic, record.partition, record.offset)
-        if place in found or place not in sent:
-            problems.append(f"{place} is in {topic} and was not sent, or is there twice")
-        found[place] = (topic, record)
-    for place, one in sent.items():
-        problem = _problem(one, place, found.get(place))
+        position = (record.topic, record.partition, record.offset)
+        if position in found or position not in sent:
+            problems.append(f"{position} is in {topic} and was not sent, or is there twice")
+        found[position] = (topic, record)
+    for position, record_sent in sent.items():
+        problem = _problem(record_sent, position, found.get(position))
         if problem:
-            problems.append(f"{one.what}: {problem}")
+            problems.append(f"{record_sent.description}: {problem}")
     counted = sum(totals[name] for name in ("events", "duplicates", "late", "dead", "impressions"))
     if counted != len(sent):
         problems.append(f"{len(sent)} records were sent, {counted} are counted")
     if totals["dead"] + totals["late"] != len(found):
         problems.append(f"{len(found)} are in the side topics, {totals} are counted")
-    again = sum(one.fate is Fate.DUPLICATE for one in sent.values())
-    if totals["duplicates"] < again:
-        problems.append(f"{again} were sent twice, {totals['duplicates']} are counted")
+    duplicates = sum(record.disposition is Disposition.DUPLICATE for record in sent.values())
+    if totals["duplicates"] < duplicates:
+        problems.append(f"{duplicates} were sent twice, {totals['duplicates']} are counted")
     return problems
 
 
-def _problem(one: Sent, place: Place, found: tuple[str, RejectedRecord] | None) -> str | None:
-    """Why the record of `place` is not where it belongs, or not as it should be there."""
-    wanted = {Fate.DEAD: f"{place[0]}.dead", Fate.LATE: f"{place[0]}.late"}.get(one.fate)
+def _problem(
+    sent: SentRecord, position: RecordPosition, found: tuple[str, RejectedRecord] | None
+) -> str | None:
+    """Return how the record at `position` contradicts its disposition; None when it does not."""
+    topic = position[0]
+    wanted = {Disposition.DEAD: f"{topic}.dead", Disposition.LATE: f"{topic}.late"}.get(
+        sent.disposition
+    )
     if found is None:
         return f"it is not in {wanted}" if wanted else None
-    topic, record = found
-    if one.fate is not Fate.OPEN and topic != wanted:
-        return f"it is in {topic}: {record.reason}"
+    side_topic, record = found
+    if sent.disposition is not Disposition.OPEN and side_topic != wanted:
+        return f"it is in {side_topic}: {record.reason}"
     if not record.reason:
         return "it has no reason"
-    if one.value is None or record.value is None:
-        same = one.value is record.value
-    else:  # what is too large for the side topic is cut there
-        same = one.value.startswith(record.value) and bool(record.value or not one.value)
+    if sent.value is None or record.value is None:
+        same = sent.value is record.value
+    else:  # a value that is too large for the side topic is cut there
+        same = sent.value.startswith(record.value) and bool(record.value or not sent.value)
     return None if same else "its value is another"

@@ -1,8 +1,8 @@
-"""What the benches feed the system with: generated shopping events, and a topic full of them."""
+"""Generated shopping events as JSON records, and a fast writer that fills a topic with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -13,45 +13,72 @@ from freshrank.examples.shop.shoppers import ShopEvent
 
 KINDS = ("view", "click", "cart", "order")
 KIND_SHARES = (0.8, 0.12, 0.05, 0.03)
-# Of the distribution of items over events: popularity falls with the rank's power.
 ITEMS = 20_000
 CATEGORIES = 100
-# The events lie this far apart on average: a million of them within the last 17 minutes, as a
-# shard finds them that was away for so long.
+# Milliseconds between two events: a million of them span 17 minutes, as a shard finds them after an
+# outage of that length.
 GAP_MS = 1
-# Made at once: enough to draw random numbers in bulk, little enough to hold.
+# Events of one draw of random numbers: enough to draw in bulk, few enough to hold in memory.
 CHUNK = 50_000
 # Seconds for the broker to take what is still queued.
 FLUSH_TIMEOUT_S = 60.0
 
 
+def user_name(number: int) -> str:
+    """Return the id of the user with that number.
+
+    >>> user_name(42)
+    'u0000042'
+    """
+    return f"u{number:07d}"
+
+
 def shop_events(
     count: int, users: int, newest_ms: int, rng: np.random.Generator, run: str = "e"
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Key and JSON of `count` events in order of time, the last one at `newest_ms`.
+    """Yield key and JSON of `count` events, ordered by event time, the last at `newest_ms`.
 
-    Every user comes as often as any other; items follow a power law. `run` begins each event's
-    id: other events with the same ids would count as their duplicates.
+    Users are drawn uniformly, items by `events_of`. `run` is a prefix of the event ids: two
+    streams with the same prefix would be duplicates of each other.
+
+    >>> records = list(shop_events(2, users=5, newest_ms=9_000, rng=np.random.default_rng(0)))
+    >>> [msgspec.json.decode(value, type=ShopEvent).ts for _, value in records]
+    [8999, 9000]
     """
-    encode = msgspec.json.Encoder().encode
     for begin in range(0, count, CHUNK):
         size = min(CHUNK, count - begin)
-        who = rng.integers(0, users, size).tolist()
-        items = (ITEMS * rng.random(size) ** 3).astype(np.int64).tolist()
-        kinds = rng.choice(len(KINDS), size, p=KIND_SHARES).tolist()
-        prices = rng.lognormal(3.0, 0.8, size).round(2).tolist()
-        for at in range(size):
-            user, item = f"u{who[at]:07d}", items[at] + 1
-            event = ShopEvent(
-                event_id=f"{run}{begin + at:09d}",
-                user_id=user,
+        users_of_chunk = rng.integers(0, users, size).tolist()
+        first_ms = newest_ms - GAP_MS * (count - 1 - begin)
+        times_ms = range(first_ms, first_ms + GAP_MS * size, GAP_MS)
+        values = events_of(users_of_chunk, times_ms, rng, run, begin)
+        for user, value in zip(users_of_chunk, values, strict=True):
+            yield user_name(user).encode("ascii"), value
+
+
+def events_of(
+    users: Sequence[int], times_ms: Sequence[int], rng: np.random.Generator, run: str, first: int
+) -> Iterator[bytes]:
+    """Yield one event of each user as JSON; their ids are `run` and a number from `first` on.
+
+    The popularity of items follows a power law: a tenth of them gets almost half of the events.
+    """
+    encode, size = msgspec.json.Encoder().encode, len(users)
+    items = (ITEMS * rng.random(size) ** 3).astype(np.int64).tolist()
+    kinds = rng.choice(len(KINDS), size, p=KIND_SHARES).tolist()
+    prices = rng.lognormal(3.0, 0.8, size).round(2).tolist()
+    for at, user in enumerate(users):
+        item = items[at] + 1
+        yield encode(
+            ShopEvent(
+                event_id=f"{run}{first + at:09d}",
+                user_id=user_name(user),
                 item_id=item,
                 category_id=item % CATEGORIES + 1,
                 type=KINDS[kinds[at]],
                 price=prices[at],
-                ts=newest_ms - GAP_MS * (count - 1 - begin - at),
+                ts=times_ms[at],
             )
-            yield user.encode("ascii"), encode(event)
+        )
 
 
 class TopicFiller:
@@ -67,14 +94,14 @@ class TopicFiller:
                 "linger.ms": 50,
                 "batch.size": 1_000_000,
                 "queue.buffering.max.messages": 500_000,
-                # A broker that is away would be told of on standard error, again and again; what
-                # it does not take in the end is told by `finish`.
+                # While a broker is away the client would repeat that on standard error; `finish`
+                # raises it once.
                 "log_level": 0,
             }
         )
 
     def write(self, key: bytes, value: bytes) -> None:
-        """Queue one record, waiting while the queue is full."""
+        """Queue one record; blocks while the queue is full."""
         while True:
             try:
                 self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
@@ -84,7 +111,7 @@ class TopicFiller:
         self._producer.poll(0)
 
     def finish(self) -> None:
-        """Wait until the broker has everything; raises Unavailable when it does not take it."""
+        """Wait until the broker has all records. Raises Unavailable when it refused one."""
         left = self._producer.flush(FLUSH_TIMEOUT_S)
         if left or self._failed:
             raise Unavailable("kafka", f"{left + self._failed} records were not written")

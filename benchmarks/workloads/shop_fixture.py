@@ -1,4 +1,4 @@
-"""The demo's pipeline as the benches use it: its file, its outside parts, rows and requests."""
+"""The demo's pipeline as the benches use it: its file, its servers, stored rows and requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import RecordBatch
 from freshrank.actors.protocols import WriteOutcome
 from freshrank.benchmarks.registry import BenchOptions
-from freshrank.benchmarks.workloads.shop_events import CATEGORIES, ITEMS, shop_events
+from freshrank.benchmarks.workloads.shop_events import CATEGORIES, ITEMS, shop_events, user_name
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.brokers import open_broker
@@ -30,37 +30,47 @@ from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.streams.json_decoder import Codec
 
-# Of the claim under which a bench writes rows itself: nobody competes for it.
+# The epoch of the claim under which a bench writes rows itself: there is no other writer.
 _EPOCH = 1
 
 
 def shop_file(topic: str = "behaviour", name: str = "recommend") -> PipelineFile:
-    """The demo's pipeline file, its topic and its name replaced where a bench wants its own."""
+    """Return the demo's pipeline file with another topic and another name in its text.
+
+    Raises ConfigError when the text no longer contains each of them exactly once.
+    """
     text = files("freshrank.examples").joinpath("recommend.py").read_text(encoding="utf-8")
-    for was, wanted in (
+    for old, new in (
         ('Stream("behaviour"', f'Stream("{topic}"'),
         ('"recommend",', f'"{name}",'),
     ):
-        if text.count(was) != 1:
-            raise ConfigError("examples/recommend.py", f"not one {was}", "Mend the bench.")
-        text = text.replace(was, wanted)
+        if text.count(old) != 1:
+            raise ConfigError(
+                "examples/recommend.py",
+                f"{old!r} does not occur exactly once in it",
+                "Change shop_file to what the example says now.",
+            )
+        text = text.replace(old, new)
     return PipelineFile("examples/recommend.py", text)
 
 
 def own_shop(folder: Path) -> tuple[Path, Pipeline]:
-    """The demo's pipeline under names of its own, as a file in `folder`, and loaded.
+    """Write the demo's pipeline with a name and a topic of its own; return its file, and load it.
 
-    The broker and the Redis may be somebody's.
+    The broker and the Redis of a bench may be in use by others.
     """
     unique = f"bench-{time.time_ns():x}"
-    made, path = shop_file(unique, unique), folder / "pipeline.py"
-    path.write_text(made.text, encoding="utf-8")
-    return path, made.load()
+    file, path = shop_file(unique, unique), folder / "pipeline.py"
+    path.write_text(file.text, encoding="utf-8")
+    return path, file.load()
 
 
 @contextlib.contextmanager
-def running_outside(options: BenchOptions, console: Console) -> Iterator[tuple[Outside, Path]]:
-    """Real Apache Kafka and real Redis, those given or started here, and a folder; all go after."""
+def external_servers(options: BenchOptions, console: Console) -> Iterator[tuple[Outside, Path]]:
+    """Provide Apache Kafka, Redis and a temporary folder within the block.
+
+    Servers that `options` does not name are started here and stopped after the block.
+    """
     with tempfile.TemporaryDirectory(prefix="freshrank-bench-") as name:
         folder = Path(name)
         broker = open_broker(
@@ -74,15 +84,13 @@ def running_outside(options: BenchOptions, console: Console) -> Iterator[tuple[O
             asyncio.run(outside.stop())
 
 
-def user_name(number: int) -> str:
-    """The user of that number, as the workload names them."""
-    return f"u{number:07d}"
-
-
 async def write_rows(
     pipeline: Pipeline, redis_url: str, events: Sequence[bytes], at_ms: int
 ) -> None:
-    """Put the rows that `events` give into the online store, without a shard."""
+    """Write the rows that `events` lead to into the online store, without a shard.
+
+    Raises Unavailable when the store refuses them.
+    """
     columns, rejected = Codec(pipeline.stream).decode(
         RecordBatch(
             topic=pipeline.stream.topic,
@@ -92,7 +100,7 @@ async def write_rows(
             timestamps_ms=np.full(len(events), at_ms, dtype=np.int64),
         )
     )
-    assert not rejected  # of our own making
+    assert not rejected  # the bench has made these events itself
     table = EntityTable(pipeline.plan, len(events))
     slots = np.unique(table.apply(columns, before=False).slots)
     keys = [pipeline.served.key(name) for name in table.entities(slots)]
@@ -105,21 +113,21 @@ async def write_rows(
 
 
 def user_history(users: int, at_ms: int, rng: np.random.Generator) -> list[bytes]:
-    """Ten events a user, the newest at `at_ms`."""
+    """Return on average ten events of each of `users` users, the newest at `at_ms`."""
     return [value for _, value in shop_events(10 * users, users, at_ms, rng)]
 
 
-def some_candidates(count: int, rng: np.random.Generator) -> list[Candidate]:
-    """Different items of the workload's catalogue."""
+def random_candidates(count: int, rng: np.random.Generator) -> list[Candidate]:
+    """Draw `count` different items of the workload's catalogue."""
     items = rng.choice(ITEMS, count, replace=False) + 1
     return [Candidate(item, item % CATEGORIES + 1) for item in items.tolist()]
 
 
 def score_bodies(count: int, users: int, candidates: int, rng: np.random.Generator) -> list[bytes]:
-    """Bodies of POST /v1/score, each of another user (as far as they go) and other items."""
+    """Return `count` bodies of POST /v1/score, which go through the users in turn."""
     return [
         msgspec.json.encode(
-            ScoreRequest(user_name(one % users), some_candidates(candidates, rng), 10)
+            ScoreRequest(user_name(number % users), random_candidates(candidates, rng), 10)
         )
-        for one in range(count)
+        for number in range(count)
     ]

@@ -1,4 +1,4 @@
-"""Shoppers at a running system: they are shown items and click, which gives examples."""
+"""Shoppers at a running system: they ask for scores and click on items, which makes examples."""
 
 from __future__ import annotations
 
@@ -14,24 +14,31 @@ from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.examples.shop.shoppers import Shop
 from freshrank.examples.shop.traffic import Rates, Traffic
 
-# Enough examples for a version of the weights in each moment.
+# Enough examples that the learner publishes versions all the time.
 RATES = Rates(events_per_s=500.0, impressions_per_s=200.0)
 
 
-def _nothing(status: int, body: bytes) -> None:
-    """Nobody listens."""
+def _ignore(status: int, body: bytes) -> None:
+    """Take an answer and do nothing with it."""
 
 
 @contextlib.asynccontextmanager
 async def shoppers(
     port: int,
     write: Callable[[bytes, bytes], None],
-    heard: Callable[[int, bytes], None] = _nothing,
+    answered: Callable[[int, bytes], None] = _ignore,
 ) -> AsyncIterator[None]:
-    """Shop until the block ends.
+    """Let shoppers use the endpoint on `port` within the block.
 
-    `write` takes key and value of each event, `heard` status and body of each answer to a score;
-    they are asked for one after another.
+    Parameters
+    ----------
+    port
+        Of the endpoint, on this machine.
+    write
+        Called with key and value of each event.
+    answered
+        Called with status and body of each answer to POST /v1/score, in the order of the requests:
+        each is sent after the answer to the one before.
     """
     client = KeepAliveClient("127.0.0.1", port)
 
@@ -40,17 +47,17 @@ async def shoppers(
 
     async def ask(body: bytes) -> tuple[int, bytes]:
         status, answer = await client.post("/v1/score", body)
-        heard(status, answer)
+        answered(status, answer)
         return status, answer
 
     shop = Shop(np.random.default_rng(0), run=f"{time.time_ns():x}")
-    async with client, beside(Traffic(shop, RATES, SystemClock(), send, ask).run()):
+    async with client, background(Traffic(shop, RATES, SystemClock(), send, ask).run()):
         yield
 
 
 @contextlib.asynccontextmanager
-async def beside(work: Awaitable[None]) -> AsyncIterator[None]:
-    """Run `work` until the block ends; raises what ended it before."""
+async def background(work: Awaitable[None]) -> AsyncIterator[None]:
+    """Run `work` within the block and cancel it after; raises what ended it before."""
     task = asyncio.ensure_future(work)
     try:
         yield

@@ -1,26 +1,34 @@
-"""What a running system tells of itself over its endpoint."""
+"""Reads the status of a running system over its REST endpoint."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from typing import Any, Self
 
 import msgspec
 
+from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Version
 from freshrank.deploy.servers.http_client import KeepAliveClient
 
-# What the figures of a shard say is left to do: to read, to write, to give to the learner.
-_LEFT = ("lag_total", "rows_waiting", "unsent")
+# Fields of a shard's status that count unfinished work: unread records, unwritten rows, examples
+# that the learner has not taken.
+_BACKLOG_FIELDS = ("lag_total", "rows_waiting", "unsent")
+# Seconds between two reads of the backlog: the parts post their statuses once a second.
+_IDLE_POLL_S = 2.0
 
 
-class LiveView:
-    """Asks an endpoint of this machine, one question after another."""
+class StatusClient:
+    """Sends requests to the endpoint on a port of this machine, one at a time.
+
+    Several tasks may share one client.
+    """
 
     def __init__(self, port: int) -> None:
         self._client = KeepAliveClient("127.0.0.1", port)
-        self._asking = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -29,49 +37,70 @@ class LiveView:
         await self._client.close()
 
     async def get(self, path: str) -> dict[str, Any]:
-        """The body of a 200 answer; {} where there is none at this moment."""
+        """Return the body of a 200 answer; {} for any other answer and for no answer."""
         return await self._answer(self._client.get(path))
 
     async def post(self, path: str, body: bytes) -> dict[str, Any]:
-        """The same."""
+        """Return the body of a 200 answer; {} for any other answer and for no answer."""
         return await self._answer(self._client.post(path, body))
 
-    async def _answer(self, question: Awaitable[tuple[int, bytes]]) -> dict[str, Any]:
-        async with self._asking:
+    async def _answer(self, request: Awaitable[tuple[int, bytes]]) -> dict[str, Any]:
+        async with self._lock:
             try:
-                status, body = await question
+                status, body = await request
             except OSError:
                 return {}
         return msgspec.json.decode(body, type=dict[str, Any]) if status == 200 else {}
 
     async def statuses(self) -> dict[str, Any]:
-        """What each part posted last."""
+        """Return the newest status of each part, by the part's name."""
         return await self.get("/v1/status")
 
     async def process_of(self, part: str) -> int | None:
-        """Id of the process that said last that it is `part`; what it said expires soon."""
+        """Return the process id in the newest status of `part`; None while there is no status.
+
+        A status expires a few seconds after its part has died.
+        """
         found: int | None = (await self.statuses()).get(part, {}).get("process_id")
         return found
 
     async def version(self) -> Version:
-        """Of the weights that answer; the first of all where none do."""
+        """Return the version of the weights that score; 0.0, before every other, without any."""
         answer = await self.get("/v1/model")
         return Version.parse(answer["version"]) if answer.get("version") else Version(0, 0)
 
     async def served(self, user: str) -> bool:
-        """Whether there are features of `user`."""
+        """Return whether the endpoint has features of `user` that hold at least one event."""
         return (await self.get(f"/v1/features/user/{user}")).get("offset") is not None
 
-    async def waiting(self) -> int:
-        """What is left to read, to write and to learn; more than nothing while that is unknown."""
+    async def lag(self) -> int | None:
+        """Return how many records shard 0 has not read; None while it has posted no status."""
+        found: int | None = (await self.statuses()).get("shard-0", {}).get("lag_total")
+        return found
+
+    async def until_idle(self, timeout_s: float) -> None:
+        """Wait until two reads in a row find no backlog.
+
+        Raises Unavailable when there is still one after `timeout_s`.
+        """
+        deadline, idle = time.monotonic() + timeout_s, 0
+        while idle < 2:
+            if time.monotonic() > deadline:
+                raise Unavailable("the system", f"still busy after {timeout_s:g} s")
+            await asyncio.sleep(_IDLE_POLL_S)
+            idle = idle + 1 if await self._backlog() == 0 else 0
+
+    async def _backlog(self) -> int:
+        """Count what is left to read, to write and to learn; 1 while that is unknown."""
         parts = await self.statuses()
         shard, learner = parts.get("shard-0", {}), parts.get("learner")
         if learner is None or shard.get("starting", True):
             return 1
-        return sum(int(shard[name]) for name in _LEFT) + int(learner["pending_examples"])
+        unfinished = sum(int(shard[name]) for name in _BACKLOG_FIELDS)
+        return unfinished + int(learner["pending_examples"])
 
-    async def disagreements(self) -> int:
-        """How often replicas found that their weights are not the learner's."""
+    async def checksum_mismatches(self) -> int:
+        """Return how often replicas found that their weights are not the learner's."""
         parts = await self.statuses()
-        replicas = [one["model"] for name, one in parts.items() if name.startswith("replica")]
+        replicas = [part["model"] for name, part in parts.items() if name.startswith("replica")]
         return sum(model["mismatches"] for model in replicas)

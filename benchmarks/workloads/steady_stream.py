@@ -1,4 +1,4 @@
-"""Events at a steady rate, in an open loop: they come whether or not anybody keeps up."""
+"""Events at a steady rate in an open loop: they come whether or not the system keeps up."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import itertools
 import random
 import threading
 import time
+from typing import Self
 
 import numpy as np
 
 from freshrank.benchmarks.workloads.dead_letters import WAYS, spoilt
 from freshrank.benchmarks.workloads.shop_events import TopicFiller, shop_events
 
-# Seconds between two bursts: many events share the work of a wake-up, none waits for long.
+# Seconds between two bursts: long enough that many events share a wake-up, short beside any latency
+# that is measured.
 TICK_S = 0.01
 
 
 class SteadyStream:
-    """Writes `per_s` events of `users` users a second, in a thread, until it is stopped.
+    """A thread that writes `per_s` events of `users` users a second, until it is stopped.
 
-    The rate may be changed at any time. After a stall at most a second is made up for. Of the
-    records `spoilt_share` are no use (`dead_letters`).
+    A context manager. `per_s` may be set at any time. After a stall the events of at most a second
+    are made up for. A share `spoilt_share` of the records breaks the schema (`dead_letters`).
     """
 
     def __init__(
@@ -32,11 +34,11 @@ class SteadyStream:
         self._users = users
         self._filler = TopicFiller(bootstrap, topic)
         self._rng = np.random.default_rng(0)
-        self._dice = random.Random(0)
+        self._spoil_random = random.Random(0)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="steady stream")
 
-    def __enter__(self) -> SteadyStream:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -44,14 +46,17 @@ class SteadyStream:
         self.stop()
 
     def stop(self) -> None:
-        """End it, and wait until the broker has everything. Raises what went wrong; once."""
+        """End the thread and wait until the broker has all records. Raises Unavailable.
+
+        Does nothing the second time.
+        """
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
             self._filler.finish()
 
     def write(self, key: bytes, value: bytes) -> None:
-        """Write a record of somebody else among those of the stream."""
+        """Write a record of the caller among those of the stream."""
         self._filler.write(key, value)
 
     def _run(self) -> None:
@@ -65,10 +70,10 @@ class SteadyStream:
             owed -= count
             now_ms = time.time_ns() // 1_000_000
             for key, value in shop_events(count, self._users, now_ms, self._rng, f"s{tick}-"):
-                self._filler.write(key, self._perhaps_spoilt(value))
+                self._filler.write(key, self._sometimes_spoilt(value))
             self.written += count
 
-    def _perhaps_spoilt(self, value: bytes) -> bytes:
-        if self._dice.random() >= self._spoilt_share:
+    def _sometimes_spoilt(self, value: bytes) -> bytes:
+        if self._spoil_random.random() >= self._spoilt_share:
             return value
-        return spoilt(value, self._dice.randrange(WAYS))
+        return spoilt(value, self._spoil_random.randrange(WAYS))

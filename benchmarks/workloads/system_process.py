@@ -1,14 +1,13 @@
-"""The whole system as `freshrank run` starts it, in processes of its own that can be killed."""
+"""The whole system as `freshrank run` starts it: in processes of its own, which can be killed."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +17,21 @@ from freshrank.actors.errors import Unavailable
 from freshrank.deploy.servers.external import Outside
 from freshrank.deploy.servers.processes import Child, ask, free_port
 
-# A cold Ray with Serve on two busy cores.
+# Seconds for a cold Ray with Serve to become ready on two busy cores.
 START_TIMEOUT_S = 150.0
+# Seconds from SIGTERM to SIGKILL.
 STOP_TIMEOUT_S = 15.0
-# What is killed ends at once, unless the machine is very busy; and between two looks for it.
-KILL_TIMEOUT_S, LOOK_S = 15.0, 0.05
+# Seconds for all processes to end after SIGKILL (at once, unless the machine is very busy), and
+# between two checks.
+KILL_TIMEOUT_S, KILL_POLL_S = 15.0, 0.05
 
 _READY = b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
 _STATE = "FRESHRANK_STATE"
 
 
 @dataclass(frozen=True, slots=True)
-class LiveSystem:
-    """Where a running system is."""
+class RunningSystem:
+    """The processes of one system, found by the state folder in their environment."""
 
     port: int
     """Of the endpoint, on 127.0.0.1."""
@@ -38,7 +39,7 @@ class LiveSystem:
     """The state folder: no other system on this machine has it in its environment."""
 
     def processes(self, title: str) -> list[int]:
-        """Ids of this system's processes whose command line holds `title`."""
+        """Return the sorted ids of this system's processes whose command line contains `title`."""
         mark = f"{_STATE}={self.state}".encode()
         found = []
         for entry in Path("/proc").iterdir():
@@ -49,19 +50,19 @@ class LiveSystem:
                 if ours and title.encode() in (entry / "cmdline").read_bytes():
                     found.append(int(entry.name))
             except OSError:
-                continue  # it has ended meanwhile
+                continue  # the process has ended meanwhile
         return sorted(found)
 
     def kill(self, title: str) -> None:
-        """SIGKILL the first process of that title, if there is one at this moment."""
+        """SIGKILL the first process with `title`, if there is one at this moment."""
         for process in self.processes(title)[:1]:
-            end(process)
+            kill_process(process)
 
     def memory_bytes(self) -> int:
-        """What all its processes hold in RAM; a page that several share counts once in all."""
+        """Return the sum of the processes' proportional set sizes: a shared page counts once."""
         total = 0
         for process in self.processes(""):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
+            with contextlib.suppress(OSError):  # the process has ended meanwhile
                 text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
                 kilobytes = next(line for line in text.splitlines() if line.startswith("Pss:"))
                 total += int(kilobytes.split()[1]) * 1024
@@ -69,33 +70,27 @@ class LiveSystem:
 
 
 def is_ready(port: int) -> bool:
-    """Whether an endpoint of this machine says that it is."""
+    """Return whether ``GET /readyz`` on a port of this machine answers 200."""
     return ask("127.0.0.1", port, _READY).startswith(b"HTTP/1.1 200")
 
 
-async def until_calm(waiting: Callable[[], Awaitable[int]], patience_s: float) -> None:
-    """Come back when nothing waits, twice in a row: figures are posted each second.
-
-    Raises Unavailable when something still does after `patience_s`.
-    """
-    deadline, calm = time.monotonic() + patience_s, 0
-    while calm < 2:
-        if time.monotonic() > deadline:
-            raise Unavailable("the system", f"still busy after {patience_s} s")
-        await asyncio.sleep(2.0)
-        calm = calm + 1 if await waiting() == 0 else 0
-
-
-def end(process: int) -> None:
-    """SIGKILL, unless it has ended."""
+def kill_process(process: int) -> None:
+    """SIGKILL `process`, unless it has ended."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)
 
 
-class Application:
-    """`freshrank run` as its user starts it: on one port and one state folder, however often.
+class SystemProcess:
+    """`freshrank run` on one port and one state folder, which can be started again and again.
 
-    `settings` are environment variables.
+    Parameters
+    ----------
+    file
+        The pipeline file.
+    folder
+        For the state folder and the log.
+    settings
+        Environment variables (``FRESHRANK_...``) beside those of broker, Redis, port and state.
     """
 
     def __init__(
@@ -105,10 +100,10 @@ class Application:
         folder: Path,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self.system = LiveSystem(free_port(), folder / "state")
+        self.system = RunningSystem(free_port(), folder / "state")
         self._command = [sys.executable, "-m", "freshrank.deploy.cli", "run", str(file)]
         self.log = folder / "system.log"
-        """What it prints."""
+        """Standard output and error, of all starts."""
         self._environment = {
             "FRESHRANK_KAFKA__BOOTSTRAP": outside.broker.bootstrap,
             "FRESHRANK_REDIS__URL": outside.redis.url,
@@ -119,41 +114,44 @@ class Application:
         self._child: Child | None = None
 
     def start(self) -> None:
-        """Come back when it is ready. Raises Unavailable with the end of its log when it is not."""
+        """Start it and wait until it is ready.
+
+        Raises Unavailable with the end of its log when it is not ready in time.
+        """
         self._child = Child("freshrank run", self._command, self.log, self._environment)
         self._child.wait_until(lambda: is_ready(self.system.port), START_TIMEOUT_S)
 
     def kill(self) -> None:
-        """SIGKILL every process of it, and come back when there is none."""
+        """SIGKILL all of its processes and wait until they have ended. Raises Unavailable."""
         deadline = time.monotonic() + KILL_TIMEOUT_S
         while left := self.system.processes(""):
             if time.monotonic() > deadline:
                 raise Unavailable("freshrank run", f"processes {left} do not end")
             for process in left:
-                end(process)
-            time.sleep(LOOK_S)
+                kill_process(process)
+            time.sleep(KILL_POLL_S)
         self.stop()
 
     def stop(self) -> None:
-        """Ask it to end, and see to it that it does."""
+        """SIGTERM, and SIGKILL after `STOP_TIMEOUT_S`."""
         if self._child is not None:
             self._child.stop(grace_s=STOP_TIMEOUT_S)
         self._child = None
 
 
 @contextlib.contextmanager
-def running(
+def running_system(
     outside: Outside,
     file: Path,
     folder: Path,
     console: Console,
     settings: Mapping[str, str] | None = None,
-) -> Iterator[LiveSystem]:
-    """Run the pipeline of `file` until the end of the block; see `Application`."""
-    application = Application(outside, file, folder, settings)
+) -> Iterator[RunningSystem]:
+    """Run a `SystemProcess` within the block."""
+    process = SystemProcess(outside, file, folder, settings)
     try:
         with console.status("starting the system"):
-            application.start()
-        yield application.system
+            process.start()
+        yield process.system
     finally:
-        application.stop()
+        process.stop()

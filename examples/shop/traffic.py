@@ -36,7 +36,7 @@ class ScoreRequest(msgspec.Struct):
     show: int
 
 
-class ScoreAnswer(msgspec.Struct):
+class RankedItems(msgspec.Struct):
     """Of the answer, what a page needs: the candidates' indices, best first."""
 
     ranking: list[int]
@@ -87,7 +87,7 @@ class Traffic:
         self._send = send
         self._ask = ask
         self._due: list[tuple[int, str, ShopEvent]] = []
-        self._answers = msgspec.json.Decoder(ScoreAnswer)
+        self._answers = msgspec.json.Decoder(RankedItems)
         self.counts = TrafficCounts()
 
     async def run(self) -> None:

@@ -16,10 +16,10 @@ from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.fuzz.impressions import impressions
 from freshrank.benchmarks.fuzz.records import LARGE, events
 from freshrank.benchmarks.workloads.record_accounting import (
-    Fate,
-    Place,
-    Sent,
-    pipeline,
+    Disposition,
+    RecordPosition,
+    SentRecord,
+    fuzz_pipeline,
     unaccounted,
 )
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -53,7 +53,9 @@ async def make(bootstrap: str, topic: str, largest: int) -> None:
     await admin.close()
 
 
-async def send(bootstrap: str, topic: str, records: Sequence[Sent]) -> dict[Place, Sent]:
+async def send(
+    bootstrap: str, topic: str, records: Sequence[SentRecord]
+) -> dict[RecordPosition, SentRecord]:
     """Write all, in order; gives where each lies."""
     producer = aiokafka.AIOKafkaProducer(
         bootstrap_servers=bootstrap, max_request_size=2 * LARGE, max_batch_size=2 * LARGE
@@ -142,7 +144,7 @@ def _done(shard: Shard, records: int) -> bool:
 def test_every_record_is_taken_by_a_rule_or_lies_in_a_side_topic_with_reason_and_origin(
     kafka: Broker, redis_url: str, fresh_name: str, tmp_path: Path
 ) -> None:
-    made = pipeline(fresh_name.lower(), f"{fresh_name}.readings")
+    made = fuzz_pipeline(fresh_name.lower(), f"{fresh_name}.readings")
     bootstrap, now_ms = kafka.bootstrap, SystemClock().now_ms()
 
     async def story() -> None:
@@ -152,7 +154,7 @@ def test_every_record_is_taken_by_a_rule_or_lies_in_a_side_topic_with_reason_and
         sent = await send(bootstrap, made.topics[0], events(11, now_ms, rounds=2))
         shown = impressions(made, 11, now_ms, rounds=2)
         large = b"\xd9" + LARGE.to_bytes(4, "big") + b"x" * LARGE
-        shown.append(Sent("ten megabytes", b"u1", large, Fate.DEAD))
+        shown.append(SentRecord("ten megabytes", b"u1", large, Disposition.DEAD))
         sent |= await send(bootstrap, made.topics[1], shown)
         counted = await read_all(made, KafkaAccess(bootstrap), redis_url, tmp_path, len(sent))
         rejected = await side_records(bootstrap, useless_topics(made))
@@ -166,7 +168,7 @@ def test_every_record_is_taken_by_a_rule_or_lies_in_a_side_topic_with_reason_and
 def test_what_a_side_topic_has_no_room_for_is_cut_until_it_has(
     kafka: Broker, redis_url: str, fresh_name: str, tmp_path: Path
 ) -> None:
-    made = pipeline(fresh_name.lower(), f"{fresh_name}.readings")
+    made = fuzz_pipeline(fresh_name.lower(), f"{fresh_name}.readings")
     bootstrap, now_ms = kafka.bootstrap, SystemClock().now_ms()
 
     async def story() -> None:

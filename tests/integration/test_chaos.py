@@ -28,4 +28,4 @@ def test_whatever_is_killed_hangs_or_is_away_nothing_is_lost_or_doubled(
     amounts = {one.name: one.value for one in figures(found)}
     assert amounts["events"] > 100_000 and amounts["spoilt"] > 1_000
     assert amounts["examples"] > 500 and amounts["answers"] > 200
-    assert len(found.answers.calm) > 5
+    assert len(found.answers.after_faults) > 5

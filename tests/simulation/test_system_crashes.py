@@ -19,9 +19,9 @@ from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.benchmarks.crashes import bench as crashes
-from freshrank.benchmarks.crashes.bench import Run, Verdict, check, undisturbed
-from freshrank.benchmarks.crashes.crash_points import Place, Process, replaced, running
-from freshrank.benchmarks.crashes.expected import End
+from freshrank.benchmarks.crashes.bench import Scenario, ScenarioResult, check, undisturbed
+from freshrank.benchmarks.crashes.crash_points import CrashPoint, Process, replaced, running
+from freshrank.benchmarks.crashes.expected import FinalState
 from freshrank.deploy.wiring.lock_step import Cells, Turn
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.snapshot import Snapshot
@@ -81,7 +81,7 @@ def test_a_crash_at_any_place_and_at_pairs_of_them_changes_nothing() -> None:
 def test_crashes_again_and_again_change_nothing(
     lock_step: bool, crash_at: list[int], away_rounds: int
 ) -> None:
-    assert check(Run(lock_step, tuple(crash_at), away_rounds)).problem is None
+    assert check(Scenario(lock_step, tuple(crash_at), away_rounds)).problem is None
 
 
 Fault: TypeAlias = list[tuple[type | ModuleType, str, Callable[..., Any]]]
@@ -194,14 +194,14 @@ def order_of_partitions() -> Fault:
     return [(Cells, "next_turn", next_turn)]
 
 
-def runs_ending(lock_step: bool, process: str) -> list[Run]:
+def runs_ending(lock_step: bool, process: str) -> list[Scenario]:
     """Some of the places where `process` can end, once there are snapshots and checkpoints."""
     fate, _ = undisturbed(lock_step)
     ends = [at for at in fate.distinct() if fate.passed[at].process.startswith(process)]
-    return [Run(lock_step, (at,)) for at in ends[len(ends) // 2 :]]
+    return [Scenario(lock_step, (at,)) for at in ends[len(ends) // 2 :]]
 
 
-def first_problem(fault: Callable[[], Fault], runs: Sequence[Run]) -> str:
+def first_problem(fault: Callable[[], Fault], runs: Sequence[Scenario]) -> str:
     """What the first run that differs says; it has to be a comparison that tells."""
     undisturbed(runs[0].lock_step)  # before there is a fault
     for run in runs:
@@ -250,7 +250,7 @@ def test_a_delta_that_lost_its_rows_is_refused_and_changes_nothing(lock_step: bo
             raise
 
     with replaced([(ModelWeights, "apply", apply)]):
-        assert check(Run(lock_step)).problem is None
+        assert check(Scenario(lock_step)).problem is None
     assert {process.name for process, _ in refused if process} == {"shard-0", "shard-1", "replica"}
 
 
@@ -270,20 +270,20 @@ def test_whatever_differs_is_named(lock_step: bool) -> None:
     for name, other in others.items():
         with pytest.raises(AssertionError, match=f"^{name}: "):
             replace(end, **{name: other}).compare(end, weights=True)
-    twice: End = replace(end, examples=end.examples + end.examples)
+    twice: FinalState = replace(end, examples=end.examples + end.examples)
     with pytest.raises(AssertionError, match="more than once"):
         twice.compare(twice, weights=True)
 
 
 def test_a_bench_counts_places_pairs_and_what_went_wrong() -> None:
-    place = Place("learner", "step", after=True)
+    place = CrashPoint("learner", "step", after=True)
     verdicts = [
-        Verdict(Run(True, (1,)), (place,), None),
-        Verdict(Run(True, (1, 2)), (place, place), "Difference: weights"),
+        ScenarioResult(Scenario(True, (1,)), (place,), None),
+        ScenarioResult(Scenario(True, (1, 2)), (place, place), "Difference: weights"),
     ]
     assert str(verdicts[1]) == (
         "in lock-step, learner after step, then learner after step "
-        "(Run(lock_step=True, crash_at=(1, 2), away_rounds=0)): Difference: weights"
+        "(Scenario(lock_step=True, crash_at=(1, 2), away_rounds=0)): Difference: weights"
     )
     figures = {one.name: one for one in crashes.figures(verdicts, 12.0)}
     assert (figures["crash_points"].value, figures["pairs"].value) == (1, 1)

@@ -19,7 +19,7 @@ import msgspec
 
 from freshrank.actors.messages import Version
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
-from freshrank.benchmarks.workloads.system_process import LiveSystem, end
+from freshrank.benchmarks.workloads.system_process import RunningSystem, kill_process
 from freshrank.deploy.servers.processes import ask, free_port
 from freshrank.deploy.servers.redis_server import RedisServer
 from freshrank.examples.recommend import Behaviour
@@ -127,7 +127,7 @@ class WholeSystem:
 
         def none_left() -> bool:
             for process in self.processes(""):
-                end(process)
+                kill_process(process)
             return not self.processes("")
 
         until(none_left)
@@ -162,7 +162,7 @@ class WholeSystem:
 
     def processes(self, title: str) -> list[int]:
         """Ids of this system's processes whose command line holds `title`."""
-        return LiveSystem(self._port, self._state).processes(title)
+        return RunningSystem(self._port, self._state).processes(title)
 
     def process_of(self, part: str) -> int:
         """Id of the process that is `part` at present: not of one that stands by."""

@@ -1,18 +1,20 @@
 """From measurements to figures, in each bench."""
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from freshrank.benchmarks.chaos import recovery
 from freshrank.benchmarks.latency import freshness, serving
-from freshrank.benchmarks.latency.freshness import Results
+from freshrank.benchmarks.latency.freshness import ProbeResults
 from freshrank.benchmarks.latency.load_client import LoadResult
 from freshrank.benchmarks.quality import jd
 from freshrank.benchmarks.report import Figure
 from freshrank.benchmarks.throughput import ingest, overload, snapshot
 from freshrank.benchmarks.throughput.ingest_host import IngestResult
-from freshrank.benchmarks.workloads.expected_state import Compared
+from freshrank.benchmarks.workloads.expected_state import LogComparison
 
 
 def by_name(figures: list[Figure]) -> dict[str, Figure]:
@@ -58,7 +60,7 @@ def test_ingest_compares_within_a_round_and_takes_the_middle_round() -> None:
 def test_a_snapshot_is_judged_by_how_late_the_loop_was_during_it() -> None:
     figures = by_name(
         snapshot.figures(
-            snapshot.Measured(
+            snapshot.SnapshotTimings(
                 quiet=[0.001, 0.005],
                 pauses=[[0.001] * 99, [0.019] * 5, [0.002, 0.5]],
                 seconds=[3.0, 2.0, 9.0],
@@ -77,11 +79,11 @@ def test_a_snapshot_is_judged_by_how_late_the_loop_was_during_it() -> None:
 
 
 def test_a_shop_is_filled_and_goes_on_in_every_partition() -> None:
-    shop = snapshot.Shop(users=80)
-    shop.fill()
+    shop = snapshot.FilledPartitions(users=80)
+    shop.fill(Console(file=io.StringIO()))
     assert [len(state.table) for state in shop.states.values()] == [10] * 8
     for _ in range(8):
-        shop.go_on(20)
+        shop.apply_batch(20)
     assert sum(state.counters.events for state in shop.states.values()) == 80 + 8 * 20
     for state in shop.states.values():
         assert state.joiner is not None
@@ -89,8 +91,8 @@ def test_a_shop_is_filled_and_goes_on_in_every_partition() -> None:
 
 
 def test_freshness_counts_everything_that_was_not_answered() -> None:
-    features = Results([float(one) for one in range(1, 301)], unanswered=1)
-    weights = Results([100.0] * 300, unanswered=2)
+    features = ProbeResults([float(one) for one in range(1, 301)], unanswered=1)
+    weights = ProbeResults([100.0] * 300, unanswered=2)
     figures = by_name(freshness.figures(features, weights, failed_requests=3))
     assert figures["feature_p50_ms"].value == 150.0
     assert figures["feature_p99_ms"].value == 297.0
@@ -113,12 +115,12 @@ def test_jd_asks_that_live_is_ahead_of_the_frozen_copy_and_of_the_base_rate() ->
 
 
 def test_recovery_tells_lost_examples_from_doubled_ones() -> None:
-    found = recovery.Recovered(
+    found = recovery.RecoveryResults(
         to_fresh_s=[2.0, 9.0, 2.5],
         expected_examples=100,
         learned_examples=97,
         to_version_s=[4.0],
-        replica_answers=recovery.Answers(requests=20_000, server_errors=1, broken=3),
+        replica_answers=recovery.AnswerCounts(requests=20_000, server_errors=1, broken=3),
     )
     figures = by_name(recovery.figures(found))
     assert figures["seconds_to_fresh_p50"].value == 2.5
@@ -132,7 +134,7 @@ def test_recovery_tells_lost_examples_from_doubled_ones() -> None:
 
 
 def test_overload_holds_memory_against_its_bound_and_counts_what_is_missing() -> None:
-    compared = Compared(
+    compared = LogComparison(
         wrong_rows=1,
         expected_events=1_000,
         applied_events=990,
@@ -140,12 +142,12 @@ def test_overload_holds_memory_against_its_bound_and_counts_what_is_missing() ->
         learned_examples=40,
         quarantined_examples=7,
     )
-    figures = by_name(overload.figures(overload.Survived(800, 400, 3.0, 7, compared)))
+    figures = by_name(overload.figures(overload.OverloadResults(800, 400, 3.0, 7, compared)))
     assert figures["peak_memory_over_bound"].value == 0.5
     assert figures["lost"].value == 10 + 3 and figures["lost"].met is False
     assert figures["doubled"].value == 0
     assert figures["wrong_values"].met is False
     twice = replace(compared, applied_events=1_002, learned_examples=45)
-    figures = by_name(overload.figures(overload.Survived(800, 801, 3.0, 7, twice)))
+    figures = by_name(overload.figures(overload.OverloadResults(800, 801, 3.0, 7, twice)))
     assert figures["doubled"].value == 2 + 2 and figures["lost"].value == 0
     assert figures["peak_memory_over_bound"].met is False

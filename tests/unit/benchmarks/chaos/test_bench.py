@@ -7,10 +7,10 @@ from confluent_kafka import Message
 
 from freshrank.actors.messages import RecordBatch
 from freshrank.benchmarks.chaos import bench as chaos
-from freshrank.benchmarks.chaos.bench import Answers, Survived
-from freshrank.benchmarks.chaos.fault_plan import GAPS_S, HANDS, Fault, plans
+from freshrank.benchmarks.chaos.bench import AnswerLog, ChaosResults
+from freshrank.benchmarks.chaos.fault_plan import CONCURRENT_FAULTS, GAPS_S, Fault, fault_plans
 from freshrank.benchmarks.workloads.dead_letters import MARK, WAYS, DeadLetters, origin, spoilt
-from freshrank.benchmarks.workloads.expected_state import Compared
+from freshrank.benchmarks.workloads.expected_state import LogComparison
 from freshrank.benchmarks.workloads.shop_events import shop_events
 from freshrank.examples.recommend import behaviour
 from freshrank.feature_actors.streams.json_decoder import Codec
@@ -21,9 +21,9 @@ NOW_MS = 1_700_000_000_000
 def test_each_fault_comes_in_each_round_once_in_an_order_and_at_moments_that_the_seed_decides() -> (
     None
 ):
-    made = plans(4, np.random.default_rng(7))
-    assert {fault for hand in HANDS for fault in hand} == set(Fault)
-    for plan, hand, (least_s, most_s) in zip(made, HANDS, GAPS_S, strict=True):
+    made = fault_plans(4, np.random.default_rng(7))
+    assert {fault for hand in CONCURRENT_FAULTS for fault in hand} == set(Fault)
+    for plan, hand, (least_s, most_s) in zip(made, CONCURRENT_FAULTS, GAPS_S, strict=True):
         orders = [
             tuple(fault for _, fault in plan[begin : begin + len(hand)])
             for begin in range(0, len(plan), len(hand))
@@ -32,7 +32,9 @@ def test_each_fault_comes_in_each_round_once_in_an_order_and_at_moments_that_the
         assert all(sorted(order, key=hand.index) == list(hand) for order in orders)
         waits = [wait_s for wait_s, _ in plan]
         assert least_s <= min(waits) < max(waits) <= most_s
-    assert made == plans(4, np.random.default_rng(7)) != plans(4, np.random.default_rng(8))
+    assert (
+        made == fault_plans(4, np.random.default_rng(7)) != fault_plans(4, np.random.default_rng(8))
+    )
 
 
 @pytest.mark.parametrize("way", range(WAYS))
@@ -69,25 +71,25 @@ def answer(version: str | None, request: str = "r") -> bytes:
 
 
 def test_an_answer_of_older_weights_or_of_none_goes_back() -> None:
-    answers = Answers()
+    answers = AnswerLog()
     for version in (None, "1.1", "1.1", "1.9", "2.1"):
-        answers.heard(200, answer(version))
-    answers.heard(503, b"no JSON")
+        answers.add(200, answer(version))
+    answers.add(503, b"no JSON")
     assert (answers.count, answers.back) == (5, 0)
     for version in ("1.20", None, "2.1"):
-        answers.heard(200, answer(version))
+        answers.add(200, answer(version))
     assert (answers.count, answers.back) == (8, 2)
 
 
 def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> None:
-    answers = Answers()
+    answers = AnswerLog()
     for request in ("a", "b", "c", "d", "e", "f"):
-        answers.is_calm = request > "c"
-        answers.heard(200, answer("1.1", request))
-    found = Survived(
+        answers.faults_over = request > "c"
+        answers.add(200, answer("1.1", request))
+    found = ChaosResults(
         faults=[Fault.HANG],
         events=100,
-        compared=Compared(
+        compared=LogComparison(
             wrong_rows=2,
             expected_events=100,
             applied_events=99,
@@ -98,7 +100,7 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
         letters=DeadLetters(frozenset({("shop", 0, 1)}), frozenset()),
         answers=answers,
         logged=frozenset("af"),
-        disagreements=0,
+        checksum_mismatches=0,
         versions_apart=1,
     )
     figures = {one.name: one for one in chaos.figures(found)}
@@ -113,7 +115,7 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
     }
     assert figures["lost_examples"].met and figures["versions_back"].met
     assert figures["doubled_events"].met
-    fewer = Compared(0, 9, 9, 5, 2, 1)
+    fewer = LogComparison(0, 9, 9, 5, 2, 1)
     assert (fewer.lost_examples, fewer.doubled_examples) == (2, 0)
     assert figures["faults"].value == 1 and figures["faults"].met is None
     assert figures["not_logged_meanwhile"].value == 2

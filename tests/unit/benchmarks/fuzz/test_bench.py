@@ -16,15 +16,21 @@ from small_shop import START_MS
 from starlette.applications import Starlette
 
 from freshrank.actors.messages import Inputs, RejectedRecord
-from freshrank.benchmarks.fuzz.api import ask_all
-from freshrank.benchmarks.fuzz.bench import PARTITIONS, Taken, ask, fill, take
+from freshrank.benchmarks.fuzz.api import fuzz_api
+from freshrank.benchmarks.fuzz.bench import (
+    PARTITIONS,
+    RecordFuzzResult,
+    consume,
+    fill,
+    fuzz_endpoint,
+)
 from freshrank.benchmarks.fuzz.impressions import impressions
 from freshrank.benchmarks.fuzz.records import UNKNOWN_FIELDS, USERS, events
 from freshrank.benchmarks.workloads.record_accounting import (
-    Fate,
-    Place,
-    Sent,
-    pipeline,
+    Disposition,
+    RecordPosition,
+    SentRecord,
+    fuzz_pipeline,
     unaccounted,
 )
 from freshrank.deploy.wiring.local import World
@@ -41,14 +47,14 @@ def application(replica: ReplicaUnderTest) -> Starlette:
 
 
 def test_a_thousand_requests_that_the_document_suggests_are_answered_as_it_says() -> None:
-    asked = ask_all(application(ReplicaUnderTest()), cases=1_000, number=1)
-    assert asked.told == []
+    asked = fuzz_api(application(ReplicaUnderTest()), cases=1_000, number=1)
+    assert asked.problems == []
     assert (asked.cases, asked.server_errors, asked.violations) == (1_000, 0, 0)
 
 
 def test_what_the_endpoint_of_a_real_pipeline_took_is_what_the_shards_take() -> None:
-    asked, written = ask(cases=60)
-    assert asked.told == []
+    asked, written = fuzz_endpoint(cases=60)
+    assert asked.problems == []
     assert written.problems == []
     assert written.totals["events"] > 0
     assert written.totals["impressions"] > 0
@@ -60,20 +66,20 @@ class BrokenServed(FakeServed):
 
 
 def test_a_fault_of_ours_is_seen() -> None:
-    asked = ask_all(application(ReplicaUnderTest(served=BrokenServed())), cases=60, number=1)
+    asked = fuzz_api(application(ReplicaUnderTest(served=BrokenServed())), cases=60, number=1)
     assert asked.server_errors > 0
-    assert "ZeroDivisionError" in asked.told[0]
+    assert "ZeroDivisionError" in asked.problems[0]
 
 
 def test_a_document_that_promises_too_little_is_seen() -> None:
     replica = ReplicaUnderTest()
     replica.model.age = cast(Any, "young")  # the document says: a number
-    asked = ask_all(application(replica), cases=60, number=1)
+    asked = fuzz_api(application(replica), cases=60, number=1)
     assert asked.violations > 0
 
 
-def corpus(seed: int, rounds: int) -> tuple[World, dict[Place, Sent]]:
-    made, clock = pipeline(), FakeClock(START_MS)
+def corpus(seed: int, rounds: int) -> tuple[World, dict[RecordPosition, SentRecord]]:
+    made, clock = fuzz_pipeline(), FakeClock(START_MS)
     log, now_ms = MemoryLog(PARTITIONS), clock.now_ms()
     sent = fill(log, made.stream.topic, events(seed, now_ms, rounds), now_ms)
     sent |= fill(log, made.impressions_topic, impressions(made, seed, now_ms, rounds), now_ms)
@@ -81,13 +87,13 @@ def corpus(seed: int, rounds: int) -> tuple[World, dict[Place, Sent]]:
 
 
 @pytest.fixture(scope="module")
-def taken() -> Taken:
+def taken() -> RecordFuzzResult:
     world, sent = corpus(seed=7, rounds=4)
-    return asyncio.run(take(pipeline(), world, sent))
+    return asyncio.run(consume(fuzz_pipeline(), world, sent))
 
 
 def test_every_record_is_taken_by_a_rule_or_lies_in_a_side_topic_with_reason_and_origin(
-    taken: Taken,
+    taken: RecordFuzzResult,
 ) -> None:
     assert list(taken.problems) == []
     names = ("events", "duplicates", "late", "dead", "impressions")
@@ -95,7 +101,7 @@ def test_every_record_is_taken_by_a_rule_or_lies_in_a_side_topic_with_reason_and
     assert all(taken.totals[name] for name in names)
 
 
-def test_no_reason_is_longer_than_a_header_may_be(taken: Taken) -> None:
+def test_no_reason_is_longer_than_a_header_may_be(taken: RecordFuzzResult) -> None:
     assert max(len(record.reason.encode()) for _, record in taken.rejected) < 2_000
 
 
@@ -103,10 +109,10 @@ def test_the_corpus_follows_from_its_seed_and_holds_every_kind() -> None:
     one, same, other = (events(seed, 10**12, large=1_000_001) for seed in (3, 3, 4))
     assert one == same
     assert one != other
-    fates = Counter(sent.fate for sent in one)
-    assert set(fates) == set(Fate)
-    assert fates[Fate.TAKEN] > USERS
-    assert len({sent.what for sent in one}) > 80
+    fates = Counter(sent.disposition for sent in one)
+    assert set(fates) == set(Disposition)
+    assert fates[Disposition.TAKEN] > USERS
+    assert len({sent.description for sent in one}) > 80
 
 
 @pytest.mark.parametrize(
@@ -121,7 +127,7 @@ def test_the_corpus_follows_from_its_seed_and_holds_every_kind() -> None:
 )
 def test_a_record_that_is_lost_or_changed_does_not_add_up(tamper: Any, said: str) -> None:
     world, sent = corpus(seed=7, rounds=1)
-    found = asyncio.run(take(pipeline(), world, sent))
+    found = asyncio.run(consume(fuzz_pipeline(), world, sent))
     first = next(i for i, (topic, _) in enumerate(found.rejected) if topic == "readings.dead")
     rejected = [*found.rejected[first:], *found.rejected[:first]]
     assert unaccounted(sent, found.totals, rejected) == []
@@ -133,15 +139,17 @@ def _changed(one: tuple[str, RejectedRecord], **changes: Any) -> tuple[str, Reje
 
 
 def test_memory_does_not_grow_with_the_names_of_unknown_fields() -> None:
-    unknown = [one for one in events(5, FakeClock(START_MS).now_ms()) if "unknown" in one.what]
+    unknown = [
+        one for one in events(5, FakeClock(START_MS).now_ms()) if "unknown" in one.description
+    ]
     assert sum(len(one.value or b"") for one in unknown) > UNKNOWN_FIELDS
-    made, grown = pipeline(), []
+    made, grown = fuzz_pipeline(), []
     for part in (unknown, [*unknown] * 3):
         world = World(MemoryLog(PARTITIONS), FakeClock(START_MS))
         sent = fill(world.log, made.stream.topic, part, FakeClock(START_MS).now_ms())
         gc.collect()
         tracemalloc.start()
-        asyncio.run(take(made, world, sent))
+        asyncio.run(consume(made, world, sent))
         gc.collect()
         grown.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()

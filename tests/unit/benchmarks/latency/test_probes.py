@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fake_clock import FakeClock
 
-from freshrank.benchmarks.latency.probes import Prober, ShownPlaces, Unusable
+from freshrank.benchmarks.latency.probes import ImpressionPositions, Prober, UnusableAnswer
 from freshrank.examples.shop.shoppers import Candidate
 
 REQUEST_MS = 1.0
@@ -63,7 +63,7 @@ class System:
 class Log:
     """The impressions of all requests lie in one place."""
 
-    async def place_of(self, request_id: str) -> tuple[int, int]:
+    async def position_of(self, request_id: str) -> tuple[int, int]:
         assert request_id == "r1"
         return 3, 7
 
@@ -110,19 +110,19 @@ def test_a_version_without_the_impression_does_not_contain_the_example() -> None
 def test_an_answer_that_is_not_200_ends_a_probe() -> None:
     system = make()
     system.status = 503
-    with pytest.raises(Unusable, match="503"):
+    with pytest.raises(UnusableAnswer, match="503"):
         run(prober(system).feature("u", system))
-    with pytest.raises(Unusable, match="503"):
+    with pytest.raises(UnusableAnswer, match="503"):
         run(prober(system).weights("u", system))
 
 
 def test_places_are_found_whether_they_are_asked_for_before_or_after_they_are_read() -> None:
     async def both() -> list[tuple[int, int]]:
-        places = ShownPlaces()
-        asked = asyncio.create_task(places.place_of("a"))
+        places = ImpressionPositions()
+        asked = asyncio.create_task(places.position_of("a"))
         await asyncio.sleep(0)
         places.add({"a": (1, 2), "b": (3, 4)})
         places.add({"a": (9, 9)})  # read again after a reconnection
-        return [await asked, await places.place_of("b")]
+        return [await asked, await places.position_of("b")]
 
     assert asyncio.run(both()) == [(1, 2), (3, 4)]

@@ -1,0 +1,41 @@
+"""Impressions as a replica logs them, made without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from freshrank.actors.impressions import Impression
+from freshrank.actors.kernels.hashing import hash_ints
+from freshrank.actors.messages import Floats
+from freshrank.feature_actors.encoding.input_encoder import InputEncoder
+
+
+def impression_of(
+    encoder: InputEncoder,
+    entity: str,
+    items: Sequence[int],
+    at_ms: int,
+    request_id: str = "",
+    dense: Floats | None = None,
+) -> Impression:
+    """Return the impression of `items` that were shown to `entity` at `at_ms`.
+
+    Its join keys are the hashed items, and every id input of a row is the row's item. The dense
+    inputs are `dense`, float32[items, d], or zeros.
+    """
+    layout, shape = encoder.layout, (len(items), len(encoder.layout.dense))
+    rows = np.zeros(shape, dtype="<f4") if dense is None else dense.astype("<f4")
+    assert rows.shape == shape, f"dense inputs {rows.shape}, the layout has {shape}"
+    ids = np.array(items, dtype=np.int64)
+    return Impression(
+        request_id=request_id,
+        entity=entity,
+        at_ms=at_ms,
+        version="1.0",
+        layout=encoder.fingerprint,
+        join_keys=hash_ints(ids).astype("<i8").tobytes(),
+        dense=rows.tobytes(),
+        ids=np.tile(ids.astype("<i8").reshape(-1, 1), (1, layout.id_width)).tobytes(),
+    )
