@@ -39,7 +39,8 @@ from freshrank import (
 )
 from freshrank.deploy.pipelines.history import History
 from freshrank.deploy.wiring.replay import frozen_after, replay
-from freshrank.learner.evaluation.metrics import exact_auc, log_loss
+from freshrank.learner.evaluation.metrics import exact_auc
+from freshrank.learner.models.losses import LogLoss
 
 KINDS = {"6": "click", "1": "view", "5": "follow", "3": "uncart", "2": "cart", "4": "order"}
 """The data's codes and our names, the weakest first."""
@@ -203,8 +204,9 @@ def baselines(seen: Sequence[Action], begin: int) -> dict[str, float]:
             labels.append(label)
     known = np.array(labels, dtype=np.float32)
     of_base, of_last = (np.array(one, dtype=np.float32) for one in (base, after))
+    loss = LogLoss()
     return {
-        "log_loss_base_rate": log_loss(known, of_base) / len(known),
+        "log_loss_base_rate": float(loss.value(known, of_base).mean()),
         "auc_last_kind": exact_auc(known, of_last),
-        "log_loss_last_kind": log_loss(known, of_last) / len(known),
+        "log_loss_last_kind": float(loss.value(known, of_last).mean()),
     }

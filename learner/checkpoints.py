@@ -16,7 +16,6 @@ from freshrank.actors.protocols import JsonValue, SnapshotStore
 from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import pack, unpack_for
 from freshrank.learner.core import Learner
-from freshrank.learner.evaluation.progressive import ProgressiveValidation
 from freshrank.learner.guard.quarantine import Quarantined, range_from_json, range_to_json
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer
@@ -133,4 +132,4 @@ def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]
     ]
     learner.watch.restore(meta["watch"], arrays, learner.topics)
     learner.figures.restore(meta["counted"])
-    learner.validation = ProgressiveValidation.restore(arrays)
+    learner.validation.restore(arrays)

@@ -64,7 +64,7 @@ class Learner:
         self.model = model
         self.optimizer = optimizer
         self.settings = settings
-        self.watch = RollbackLog(settings.guard, label_delay_ms)
+        self.watch = RollbackLog(settings.guard, model.loss, label_delay_ms)
         self.trained = TrainingState(model, optimizer, settings.max_rows)
         self.differentiator = differentiate(model, self.weights) if differentiate else None
         self.accepted = Accepted()
@@ -72,7 +72,7 @@ class Learner:
         self.durable: dict[int, SourceOffsets] = {}
         self.quarantine = Quarantine()
         self.newest_event_ms = 0
-        self.validation = ProgressiveValidation()
+        self.validation = ProgressiveValidation(model.loss)
         self.figures = LearnerFigures()
         self._pending = Pending()
         self._tripped: Gradient | None = None
@@ -165,7 +165,7 @@ class Learner:
 
     def freeze(self) -> None:
         """Compare with the present weights from now on; a shard's own copy is frozen by itself."""
-        self.validation.compare_anew()
+        self.validation.restart_comparison()
         if self.differentiator:
             self.differentiator.freeze()
 

@@ -19,9 +19,10 @@ from freshrank.benchmarks.quality.criteo_data import LAYOUT, Criteo, load
 from freshrank.benchmarks.registry import BenchOptions, needed_data
 from freshrank.benchmarks.report import Figure, median
 from freshrank.learner.core import Learner
-from freshrank.learner.evaluation.metrics import exact_auc, log_loss
+from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.models.losses import LogLoss
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
@@ -90,7 +91,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
     scores, rows = passes[0].scores, len(data.labels)
     half = rows // 2
     rate = median(rows / one.seconds for one in passes)
-    loss = log_loss(data.labels, scores) / rows
+    loss = float(LogLoss().value(data.labels, scores).mean())
     return [
         Figure("log_loss", loss, "nat", "lower", 0.1345),
         Figure("auc", exact_auc(data.labels, scores), "1", "higher", 0.69),

@@ -19,11 +19,13 @@ from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import check_summary
 from freshrank.deploy.wiring.replay import replay
 
-# Of the learner's metrics, those that go into the summary.
-_QUALITY = (
-    "examples", "auc", "log_loss", "compared",
-    "auc_live", "auc_frozen", "log_loss_live", "log_loss_frozen",
-)  # fmt: skip
+
+def _quality(metrics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """How well the replay learned; the loss by its own name (``log_loss``)."""
+    loss = metrics["objective"]
+    names = ("examples", "auc", loss, "compared")
+    compared = ("auc_live", "auc_frozen", f"{loss}_live", f"{loss}_frozen")
+    return {str(name): metrics[str(name)] for name in (*names, *compared)}
 
 
 def run_replay(file: Path, data: Path, speed_up: float | None, json_file: Path | None) -> None:
@@ -70,7 +72,7 @@ def _play(
         "dead": metrics["dead"],
         "late": metrics["late"],
         "versions": metrics["steps"],
-        **{name: metrics[name] for name in _QUALITY},
+        **_quality(metrics),
     }
 
 

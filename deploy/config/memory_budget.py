@@ -67,9 +67,10 @@ def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]
     waiting = Limits()
     buffers = partitions * waiting.pending_items * (example + _CELL_BYTES)
     buffers += partitions * waiting.label_events * _CELL_BYTES
-    weights = 4 * model.rows.width
+    width = model.rows.width
+    weights, state = 4 * width, 4 * pipeline.optimizer.state_width(width)
     # Twice: a checkpoint is a copy, without the index.
-    learned = 2 * (weights * (1 + pipeline.optimizer.state_per_weight) + _ROW_BYTES) + _INDEX_BYTES
+    learned = 2 * (weights + state + _ROW_BYTES) + _INDEX_BYTES
     ids, seen = settings.learner.max_rows, shards.max_event_ids_per_partition
     found = [
         Need("the programs", _BASE_BYTES + (copies + _OTHER_PARTS) * _PART_BYTES),

@@ -59,8 +59,8 @@ def status_table(title: str, figures: Figures) -> RenderableType:
     )
     table.add_row("AUC", *_quality(figures.auc_live, figures.auc_frozen, higher_is_better=True))
     table.add_row(
-        "log loss",
-        *_quality(figures.log_loss_live, figures.log_loss_frozen, higher_is_better=False),
+        figures.objective.replace("_", " "),
+        *_quality(figures.loss_live, figures.loss_frozen, higher_is_better=False),
         f"{number(figures.examples)} examples learned",
     )
     table.add_row(

@@ -48,8 +48,11 @@ class Figures:
     auc_live: float | None
     """Over the examples that the frozen copy has scored too; before there is one, over all."""
     auc_frozen: float | None
-    log_loss_live: float | None
-    log_loss_frozen: float | None
+    objective: str
+    """What the model's loss is called: ``log_loss``."""
+    loss_live: float | None
+    """Its mean, as `auc_live`."""
+    loss_frozen: float | None
     requests: int | None
     requests_per_s: float | None
     request_errors: int | None
@@ -66,8 +69,8 @@ class Figures:
             "version": self.version,
             "auc_live": self.auc_live,
             "auc_frozen": self.auc_frozen,
-            "log_loss_live": self.log_loss_live,
-            "log_loss_frozen": self.log_loss_frozen,
+            f"{self.objective}_live": self.loss_live,
+            f"{self.objective}_frozen": self.loss_frozen,
             "feature_p50_ms": self.feature_p50_ms,
             "feature_p99_ms": self.feature_p99_ms,
             "weights_p50_ms": self.weights_p50_ms,
@@ -107,6 +110,7 @@ class Gauge:
         all_tell = bool(shards) and all("events" in one for one in shards)  # none is starting
         requests = requests or _answered(statuses)
         compared = (_number(learner, "compared") or 0) > 0
+        objective = _text(learner, "objective") or "log_loss"
         return Figures(
             elapsed_s=elapsed_s,
             events=events,
@@ -124,8 +128,9 @@ class Gauge:
             examples=int(_number(learner, "examples") or 0),
             auc_live=_number(learner, "auc_live" if compared else "auc"),
             auc_frozen=_number(learner, "auc_frozen"),
-            log_loss_live=_number(learner, "log_loss_live" if compared else "log_loss"),
-            log_loss_frozen=_number(learner, "log_loss_frozen"),
+            objective=objective,
+            loss_live=_number(learner, f"{objective}_live" if compared else objective),
+            loss_frozen=_number(learner, f"{objective}_frozen"),
             requests=requests.count if requests else None,
             requests_per_s=self._requests.at(elapsed_s, requests.count) if requests else None,
             request_errors=requests.errors if requests else None,

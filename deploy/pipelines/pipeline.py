@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import TypeAlias
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.protocols import JsonValue
@@ -18,15 +17,8 @@ from freshrank.feature_actors.partition.spec import Bounds, PartitionSpec
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.feature_actors.views.plan import FeaturePlan
-from freshrank.learner.models.base import Model
-from freshrank.learner.models.deepfm import DeepFM
-from freshrank.learner.models.logistic_regression import LogisticRegression
-from freshrank.learner.optimizers.adagrad import Adagrad
-from freshrank.learner.optimizers.ftrl import FTRL
-from freshrank.learner.optimizers.sgd import SGD
-
-ModelSpec: TypeAlias = LogisticRegression | DeepFM
-OptimizerSpec: TypeAlias = SGD | Adagrad | FTRL
+from freshrank.learner.models.base import Model, ModelSpec
+from freshrank.learner.optimizers.base import Optimizer
 
 # The name becomes part of topic names, Redis keys, actor names and a folder.
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -50,7 +42,8 @@ class Pipeline:
         What makes an example positive: ``Joined`` with the impressions that were served, or
         ``Labelled`` by the event itself.
     model, optimizer
-        What is learned, and how.
+        What is learned, and how: one of Freshrank's, or any `ModelSpec` and `Optimizer` that the
+        pipeline's file declares.
     crosses
         Pairs of id inputs that are also looked up together (``("user_id", "category_id")``).
     samples
@@ -67,7 +60,7 @@ class Pipeline:
     context: Sequence[str]
     label: Joined | Labelled
     model: ModelSpec
-    optimizer: OptimizerSpec
+    optimizer: Optimizer
     crosses: Sequence[tuple[str, str]] = ()
     samples: Mapping[str, JsonValue] = field(default_factory=dict)
 
@@ -87,8 +80,6 @@ class Pipeline:
         for name, kinds in (
             ("stream", (Stream,)),
             ("label", (Joined, Labelled)),
-            ("model", (LogisticRegression, DeepFM)),
-            ("optimizer", (SGD, Adagrad, FTRL)),
         ):
             if not isinstance(getattr(self, name), kinds):
                 names = " or ".join(f"{one.__name__}(...)" for one in kinds)
@@ -97,6 +88,8 @@ class Pipeline:
                     f"{getattr(self, name)!r} is not of a kind that is known here",
                     f"Write {name}={names}.",
                 )
+        self._check_learned(f"{place}.model", self.model, ModelSpec, "LogisticRegression()")
+        self._check_learned(f"{place}.optimizer", self.optimizer, Optimizer, "Adagrad()")
         if isinstance(self.features, type) or not self.features:
             raise ConfigError(
                 f"{place}.features", "no list of feature views", "Write features=[YourView]."
@@ -114,6 +107,21 @@ class Pipeline:
                     f"the view reads {view.source.topic!r}, the pipeline {self.stream.topic!r}",
                     "Give both the same Stream object.",
                 )
+
+    @staticmethod
+    def _check_learned(place: str, value: object, protocol: type, example: str) -> None:
+        """Raise ConfigError unless `value` implements `protocol` and has a lasting ``repr``."""
+        name = place.rpartition(".")[2]
+        if isinstance(value, type) or not isinstance(value, protocol):
+            raise ConfigError(
+                place, f"{value!r} is no {protocol.__name__}", f"Write {name}={example}."
+            )
+        if " object at 0x" in repr(value):
+            raise ConfigError(
+                place,
+                f"the fingerprint of checkpoints is made of {value!r}, an address in memory",
+                "Make it, and what it holds, a frozen dataclass.",
+            )
 
     def _check_context(self, place: str) -> None:
         if isinstance(self.context, str):
@@ -155,7 +163,14 @@ class Pipeline:
     @cached_property
     def bound_model(self) -> Model:
         """The model with its sizes, which follow from the inputs."""
-        return self.model.bind(self.encoder.layout)
+        bound = self.model.bind(self.encoder.layout)
+        if not isinstance(bound, Model):
+            raise ConfigError(
+                f"Pipeline({self.name!r}).model",
+                f"bind gives {bound!r}, which is no Model",
+                "Implement all that freshrank.learner.models.base.Model names.",
+            )
+        return bound
 
     @cached_property
     def served(self) -> OnlineFeatures:

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
+import freshrank
 from freshrank.actors.clock import SystemClock
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.pipelines.pipeline import ModelSpec, OptimizerSpec, Pipeline
+from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.aggregations.base import (
     Count,
@@ -32,11 +33,10 @@ from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.streams.expressions import col
 from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
-from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.base import ModelSpec
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
-from freshrank.learner.optimizers.ftrl import FTRL
-from freshrank.learner.optimizers.sgd import SGD
+from freshrank.learner.optimizers.base import Optimizer
 
 USERS = 3
 ITEMS = 4
@@ -70,28 +70,34 @@ class Everything(FeatureView):
     idle = TimeSince()
 
 
+JOINED = Joined(positive=col.kind == "click", on="item", within="1s")
+LABELLED = Labelled(positive=col.kind == "click")
+
+
+def example(model: ModelSpec, optimizer: Optimizer, label: Joined | Labelled) -> Pipeline:
+    """A pipeline with every aggregate."""
+    return Pipeline(
+        "warm",
+        stream=stream,
+        features=[Everything],
+        context=["item", "price"],
+        crosses=[("user", "item")],
+        label=label,
+        model=model,
+        optimizer=optimizer,
+    )
+
+
 def pipelines() -> Iterator[Pipeline]:
-    """Both models, both ways to a label, every optimiser."""
-    joined = Joined(positive=col.kind == "click", on="item", within="1s")
-    labelled = Labelled(positive=col.kind == "click")
-    learned: list[tuple[ModelSpec, OptimizerSpec, Joined | Labelled]] = [
-        (LogisticRegression(), Adagrad(0.1), joined),
-        (LogisticRegression(), FTRL(0.1), labelled),
-        (DeepFM(), SGD(0.001), joined),  # a rate at which the guard sees nothing run away
-        (DeepFM(), Adagrad(0.1), labelled),
-        (DeepFM(), FTRL(0.1), labelled),
-    ]
-    for model, optimizer, label in learned:
-        yield Pipeline(
-            "warm",
-            stream=stream,
-            features=[Everything],
-            context=["item", "price"],
-            crosses=[("user", "item")],
-            label=label,
-            model=model,
-            optimizer=optimizer,
-        )
+    """Every public model and optimiser at least once, with both ways to a label."""
+    public = [getattr(freshrank, name) for name in freshrank.__all__]
+    classes = [one for one in public if isinstance(one, type)]
+    models: list[ModelSpec] = [one() for one in classes if issubclass(one, ModelSpec)]
+    optimizers: list[Optimizer] = [one() for one in classes if issubclass(one, Optimizer)]
+    count = max(len(models), len(optimizers))
+    for number in range(count):
+        model, optimizer = models[number % len(models)], optimizers[number % len(optimizers)]
+        yield example(model, optimizer, (JOINED, LABELLED)[number % 2])
 
 
 class SetClock(SystemClock):
@@ -154,7 +160,7 @@ def _add_events(world: World, kind: str, items: range, at_ms: int) -> None:
 @functools.cache
 def get_ready() -> None:
     """Load the kernels into this process, once. Blocks."""
-    asyncio.run(exercise(next(pipelines())))
+    asyncio.run(exercise(example(LogisticRegression(), Adagrad(), JOINED)))
 
 
 def main() -> None:

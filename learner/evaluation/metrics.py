@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Quality of predictions: AUC, exact or from a histogram, and the mean loss."""
 
 from __future__ import annotations
 
@@ -7,54 +7,32 @@ from typing import NamedTuple
 import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
-from freshrank.actors.messages import Floats, Ints
+from freshrank.actors.messages import Doubles, Floats, Ints
+from freshrank.learner.models.losses import Loss
 
-# Logits beyond ±16 are probabilities within 1e-7 of 0 or 1, which float32 cannot tell apart.
-LOGIT_BOUND = 16.0
-
-
+# Outputs beyond ±16 share the outermost buckets. Of a logit those are probabilities within 1e-7 of
+# 0 or 1, which float32 cannot tell apart.
+_OUTPUT_BOUND = 16.0
 # 2^14 buckets of width 0.002: two examples share one only when their odds differ by < 0.2 %.
 _BUCKETS = 2**14
 
 
-# What float32 probabilities can tell from 0 and 1; bounds one example's log loss at 16.
-LEAST_PROBABILITY = 1e-7
-
-
 class Quality(NamedTuple):
-    """How good the scores of some examples were; NaN where it is not defined."""
+    """How good the predictions of some examples were; NaN where it is not defined."""
 
     auc: float
-    log_loss: float
-
-
-def log_loss(labels: Floats, scores: Floats) -> float:
-    """The sum of ``-log p(label)`` (not the mean).
-
-    >>> round(log_loss(np.array([1, 0], np.float32), np.array([0.5, 0.5], np.float32)), 4)
-    1.3863
-    """
-    likelihood = np.where(labels > 0.5, scores, 1.0 - scores.astype(np.float64))
-    return float(-np.log(np.maximum(likelihood, LEAST_PROBABILITY)).sum())
+    loss: float
+    """Mean over the examples."""
 
 
 @kernel
-def _count(counts: Ints, labels: Floats, scores: Floats) -> float:
-    """Add each example to its bucket of int64[2, buckets]; gives the summed log loss."""
+def _count(counts: Ints, labels: Floats, outputs: Doubles) -> None:
+    """Add each example to its bucket of int64[2, buckets]."""
     buckets = counts.shape[1]
-    loss = 0.0
     for i in range(len(labels)):
-        score = min(max(np.float64(scores[i]), LEAST_PROBABILITY), 1.0 - LEAST_PROBABILITY)
-        logit = np.log(score / (1.0 - score))
-        place = int((logit + LOGIT_BOUND) * (buckets / (2.0 * LOGIT_BOUND)))
+        place = int((outputs[i] + _OUTPUT_BOUND) * (buckets / (2.0 * _OUTPUT_BOUND)))
         bucket = min(max(place, 0), buckets - 1)
-        if labels[i] > 0.5:
-            counts[1, bucket] += 1
-            loss -= np.log(score)
-        else:
-            counts[0, bucket] += 1
-            loss -= np.log(1.0 - score)
-    return loss
+        counts[1 if labels[i] > 0.5 else 0, bucket] += 1
 
 
 def exact_auc(labels: Floats, scores: Floats) -> float:
@@ -82,34 +60,33 @@ def _auc(positives: Ints, negatives: Ints) -> float:
 
 
 class ScoreHistogram:
-    """Labels and scores of any number of examples in 256 KiB, mergeable.
+    """Labels and predictions of any number of examples in 256 KiB.
 
     Its AUC differs from the exact one by at most `auc_error`, because only pairs that share a
-    bucket can be counted wrongly.
+    bucket can be counted wrongly. It is not defined, NaN, where `loss` is of labels that are not
+    0 or 1.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loss: Loss) -> None:
         self.counts: Ints = np.zeros((2, _BUCKETS), np.int64)
-        self.loss = 0.0
+        self.loss_sum = 0.0
+        self._loss = loss
 
     @property
     def count(self) -> int:
         """How many examples were added."""
         return int(self.counts.sum())
 
-    def add(self, labels: Floats, scores: Floats) -> None:
+    def add(self, labels: Floats, predictions: Floats) -> None:
         """Count examples, float32[n] each."""
-        self.loss += _count(self.counts, labels, scores)
-
-    def merge(self, other: ScoreHistogram) -> None:
-        """Add the examples of `other`."""
-        self.counts += other.counts
-        self.loss += other.loss
+        self.loss_sum += float(self._loss.value(labels, predictions).sum())
+        counted = labels if self._loss.binary else np.zeros_like(labels)
+        _count(self.counts, counted, self._loss.link.output(predictions))
 
     def quality(self) -> Quality:
         """Over all examples added."""
         count = self.count
-        mean_loss = self.loss / count if count else float("nan")
+        mean_loss = self.loss_sum / count if count else float("nan")
         return Quality(_auc(self.counts[1], self.counts[0]), mean_loss)
 
     def auc_error(self) -> float:

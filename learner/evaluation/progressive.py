@@ -1,7 +1,7 @@
 """Progressive validation: every example is scored before it is learned from.
 
-Two scores of the same examples stand side by side: that of the live weights, and that of a copy
-frozen earlier, so that their difference is what learning online is worth.
+Each example is scored by the live weights and by the reference model, a copy frozen earlier. The
+difference of their losses is the value of learning online.
 """
 
 from __future__ import annotations
@@ -14,99 +14,105 @@ from numpy.typing import NDArray
 
 from freshrank.actors.messages import Doubles, Floats
 from freshrank.actors.protocols import JsonValue
-from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram, exact_auc, log_loss
+from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram, exact_auc
+from freshrank.learner.models.losses import Loss
 
-# Enough for a steady figure with few positives, little enough to show drift within a minute.
+# Examples in the recent figures: enough for a steady figure with few positives, few enough to show
+# drift within a minute.
 _RECENT = 20_000
 
 
 class _Recent:
-    """The last `_RECENT` examples as they are: label, live score, reference score (or NaN)."""
+    """The last `_RECENT` examples: label, live prediction, reference prediction (or NaN)."""
 
-    def __init__(self) -> None:
+    def __init__(self, loss: Loss) -> None:
+        self._loss = loss
         self._ring: Floats = np.empty((3, _RECENT), np.float32)
         self._added = 0
 
-    def add(self, labels: Floats, scores: Floats, reference: Floats | None) -> None:
+    def add(self, labels: Floats, live: Floats, reference: Floats | None) -> None:
         kept = slice(-_RECENT, None)
         count = len(labels[kept])
         places = (self._added + np.arange(count)) % _RECENT
         self._ring[0, places] = labels[kept]
-        self._ring[1, places] = scores[kept]
+        self._ring[1, places] = live[kept]
         self._ring[2, places] = np.nan if reference is None else reference[kept]
         self._added += count
 
     def quality(self) -> tuple[Quality, Quality]:
-        """Of the live weights, and of the reference where it scored."""
-        labels, scores, reference = self._ring[:, : min(self._added, _RECENT)]
-        judged = ~np.isnan(reference)
-        return _quality(labels, scores), _quality(labels[judged], reference[judged])
+        """Of the live weights, and of the reference model where it scored."""
+        labels, live, reference = self._ring[:, : min(self._added, _RECENT)]
+        compared = ~np.isnan(reference)
+        return self._of(labels, live), self._of(labels[compared], reference[compared])
 
-
-def _quality(labels: Floats, scores: Floats) -> Quality:
-    mean_loss = log_loss(labels, scores) / len(labels) if len(labels) else float("nan")
-    return Quality(exact_auc(labels, scores), mean_loss)
+    def _of(self, labels: Floats, predictions: Floats) -> Quality:
+        if not len(labels):
+            return Quality(float("nan"), float("nan"))
+        auc = exact_auc(labels, predictions) if self._loss.binary else float("nan")
+        return Quality(auc, float(self._loss.value(labels, predictions).mean()))
 
 
 class ProgressiveValidation:
-    """The figures of one learner: over its life, since the reference was frozen, and lately."""
+    """Quality of one learner: over its life, since the reference was frozen, and recently."""
 
-    def __init__(self) -> None:
-        self.lifetime = ScoreHistogram()
-        self.live = ScoreHistogram()
-        """The live weights, over the examples that the reference scored too."""
-        self.reference = ScoreHistogram()
-        self._recent = _Recent()
+    def __init__(self, loss: Loss) -> None:
+        self._loss = loss
+        self.lifetime = ScoreHistogram(loss)
+        self.live = ScoreHistogram(loss)
+        """The live weights, over the examples that the reference model scored too."""
+        self.reference = ScoreHistogram(loss)
+        self._recent = _Recent(loss)
 
-    def add(self, labels: Floats, scores: Floats, reference: Floats | None) -> None:
+    def add(self, labels: Floats, live: Floats, reference: Floats | None) -> None:
         """Count examples that were scored and not yet learned, float32[n] each."""
-        self.lifetime.add(labels, scores)
+        self.lifetime.add(labels, live)
         if reference is not None:
-            self.live.add(labels, scores)
+            self.live.add(labels, live)
             self.reference.add(labels, reference)
-        self._recent.add(labels, scores, reference)
+        self._recent.add(labels, live, reference)
 
-    def compare_anew(self) -> None:
-        """Another copy was frozen: forget how the last one compared."""
-        self.live, self.reference = ScoreHistogram(), ScoreHistogram()
-        self._recent = _Recent()
+    def restart_comparison(self) -> None:
+        """Drop the comparison with the reference model: another one was frozen."""
+        self.live, self.reference = ScoreHistogram(self._loss), ScoreHistogram(self._loss)
+        self._recent = _Recent(self._loss)
 
     def status(self) -> dict[str, JsonValue]:
-        """AUC and log loss (None where undefined) and how many examples they rest on."""
-        live, frozen = self._recent.quality()
+        """AUC and mean loss (None where undefined), and the number of examples behind them.
+
+        The figures of the loss are called by its name, which `objective` tells: ``log_loss``,
+        ``log_loss_live``, ...
+        """
+        loss = self._loss.name
+        recent, recent_frozen = self._recent.quality()
+        qualities = {
+            "": self.lifetime.quality(),
+            "_live": self.live.quality(),
+            "_frozen": self.reference.quality(),
+            "_recent": recent,
+            "_recent_frozen": recent_frozen,
+        }
         return {
             "judged": self.lifetime.count,
-            "auc": _plain(self.lifetime.quality().auc),
-            "log_loss": _plain(self.lifetime.quality().log_loss),
             "compared": self.live.count,
-            "auc_live": _plain(self.live.quality().auc),
-            "auc_frozen": _plain(self.reference.quality().auc),
-            "log_loss_live": _plain(self.live.quality().log_loss),
-            "log_loss_frozen": _plain(self.reference.quality().log_loss),
-            "auc_recent": _plain(live.auc),
-            "auc_recent_frozen": _plain(frozen.auc),
-            "log_loss_recent": _plain(live.log_loss),
-            "log_loss_recent_frozen": _plain(frozen.log_loss),
+            "objective": loss,
+            **{f"auc{when}": _plain(one.auc) for when, one in qualities.items()},
+            **{f"{loss}{when}": _plain(one.loss) for when, one in qualities.items()},
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Copies of what a checkpoint keeps: all but the recent examples."""
-        three = (self.lifetime, self.live, self.reference)
-        losses: Doubles = np.array([one.loss for one in three])
+        histograms = (self.lifetime, self.live, self.reference)
+        losses: Doubles = np.array([one.loss_sum for one in histograms])
         return {
-            "validation_counts": np.stack([one.counts for one in three]),
+            "validation_counts": np.stack([one.counts for one in histograms]),
             "validation_losses": losses,
         }
 
-    @classmethod
-    def restore(cls, arrays: Mapping[str, NDArray[Any]]) -> ProgressiveValidation:
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `arrays` gave."""
-        validation = cls()
-        three = (validation.lifetime, validation.live, validation.reference)
-        for number, one in enumerate(three):
+        for number, one in enumerate((self.lifetime, self.live, self.reference)):
             one.counts = arrays["validation_counts"][number].copy()
-            one.loss = float(arrays["validation_losses"][number])
-        return validation
+            one.loss_sum = float(arrays["validation_losses"][number])
 
 
 def _plain(value: float) -> float | None:

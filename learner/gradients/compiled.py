@@ -1,4 +1,4 @@
-"""From examples to gradients, by compiled kernels: what a shard computes without torch."""
+"""Gradients of examples by NumPy and compiled kernels, for processes without torch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import numpy as np
 from freshrank.actors.messages import Examples, Gradient
 from freshrank.learner.embeddings.pooling import distinct, field_starts, pool, scatter
 from freshrank.learner.models.base import Model
-from freshrank.learner.models.losses import sigmoid
 from freshrank.learner.parameters.weights import ModelWeights
 
 
 class CompiledDifferentiator:
-    """The log loss's gradient at the weights that `weights` presently holds."""
+    """The gradient of the model's loss at the weights that `weights` presently holds."""
 
     def __init__(self, model: Model, weights: ModelWeights) -> None:
         self._model = model
@@ -37,10 +36,10 @@ class CompiledDifferentiator:
         base = weights.known_version()
         keys, index = distinct(inputs.ids)
         pooled = pool(weights.table.read(keys), index, self._starts)
-        scores = sigmoid(self._model.logits(weights.dense, inputs.dense, pooled))
-        dense, upstream = self._model.backward(
-            weights.dense, inputs.dense, pooled, scores - examples.labels
-        )
+        model, loss = self._model, self._model.loss
+        scores = loss.link.prediction(model.outputs(weights.dense, inputs.dense, pooled))
+        residual = loss.residual(examples.labels, scores)
+        dense, upstream = model.backward(weights.dense, inputs.dense, pooled, residual)
         return Gradient(
             offset_range=examples.offset_range,
             base=base,

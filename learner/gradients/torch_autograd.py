@@ -1,18 +1,19 @@
-"""The same models as torch modules, for a GPU or for layers that torch does better.
+"""Gradients of examples by torch, for a GPU.
 
-Importing this module imports torch (seconds, half a gigabyte): only who differentiates with it
-does. Its figures agree with those of the compiled models, which serve.
+Importing this module imports torch, which takes seconds and half a gigabyte: only a process that
+differentiates with it does. The model's own `Model.outputs` runs on tensors, so its gradients agree
+with those of `compiled` up to rounding.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
+from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Examples, Floats, Gradient, Inputs, Ints
 from freshrank.learner.embeddings.pooling import distinct, field_starts
-from freshrank.learner.gradients.torch_modules import Tensor, torch_module
 from freshrank.learner.models.base import Model
 from freshrank.learner.parameters.weights import ModelWeights
 
@@ -30,7 +31,7 @@ def pool_bags(rows: Tensor, where: Tensor, starts: Ints) -> Tensor:
 
 
 class TorchDifferentiator:
-    """The log loss's gradient by autograd, at the weights that `weights` presently holds.
+    """The gradient of the model's loss by autograd, at the weights that `weights` presently holds.
 
     Parameters
     ----------
@@ -39,20 +40,23 @@ class TorchDifferentiator:
         batch travel to the device.
     device
         ``"cuda"``, ``"cpu"``, or ``"auto"``: a GPU where there is one.
+
+    Raises ConfigError when ``model.outputs`` cannot be computed on tensors.
     """
 
     def __init__(self, model: Model, weights: ModelWeights, device: str = "auto") -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = torch.device(device)
-        self._module = torch_module(model).to(self._device)
+        self._model = model
         self._weights = weights
         self._starts = field_starts(model.layout)
         self._reference: ModelWeights | None = None
+        self._try_out()
 
     @property
     def device(self) -> str:
-        """Where it computes."""
+        """The torch device that computes."""
         return str(self._device)
 
     def freeze(self) -> None:
@@ -61,34 +65,51 @@ class TorchDifferentiator:
 
     def gradient(self, examples: Examples) -> Gradient:
         """See `CompiledDifferentiator.gradient`."""
-        weights, inputs = self._weights, examples.inputs
+        weights, inputs, loss = self._weights, examples.inputs, self._model.loss
         base = weights.known_version()
         keys, where = distinct(inputs.ids)
+        dense = self._tensor(weights.dense).requires_grad_()
         rows = self._tensor(weights.table.read(keys)).requires_grad_()
-        logits = self._logits(weights.dense, rows, inputs, where)
-        labels = self._tensor(examples.labels)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
-        dense, of_rows = torch.autograd.grad(
-            loss, [self._module.flat, rows], allow_unused=True, materialize_grads=True
+        outputs = self._outputs(dense, rows, inputs, where)
+        scores = loss.link.prediction(_array(outputs))
+        residual = self._tensor(loss.residual(examples.labels, scores))
+        of_dense, of_rows = torch.autograd.grad(
+            outputs, [dense, rows], residual, allow_unused=True, materialize_grads=True
         )
         return Gradient(
             offset_range=examples.offset_range,
             base=base,
-            dense=_array(dense),
+            dense=_array(of_dense),
             keys=keys,
             rows=_array(of_rows),
             labels=examples.labels,
-            scores=_array(torch.sigmoid(logits)),
+            scores=scores,
             reference_scores=self._reference.score(inputs) if self._reference else None,
             newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
         )
 
-    def _logits(self, dense: Floats, rows: Tensor, inputs: Inputs, where: Ints) -> Tensor:
-        with torch.no_grad():
-            self._module.flat.copy_(self._tensor(dense))
+    def _outputs(self, dense: Tensor, rows: Tensor, inputs: Inputs, where: Ints) -> Tensor:
         pooled = pool_bags(rows, torch.from_numpy(where).to(self._device), self._starts)
-        logits: Tensor = self._module(self._tensor(inputs.dense), pooled)
-        return logits
+        return self._model.outputs(dense, self._tensor(inputs.dense), pooled)
+
+    def _try_out(self) -> None:
+        layout, width = self._model.layout, self._model.rows.width
+        nothing = Inputs(
+            np.zeros((1, len(layout.dense)), np.float32),
+            np.zeros((1, layout.id_width), np.int64),
+        )
+        dense = self._tensor(self._model.initial()).requires_grad_()
+        rows = self._tensor(np.zeros((0, width), np.float32)).requires_grad_()
+        where = np.full(nothing.ids.shape, -1, np.int64)
+        try:
+            outputs = self._outputs(dense, rows, nothing, where)
+            torch.autograd.grad(outputs.sum(), [dense, rows], allow_unused=True)
+        except (AttributeError, RuntimeError, TypeError) as error:
+            raise ConfigError(
+                "model",
+                f"its outputs cannot be computed on torch tensors ({error})",
+                'Use what NumPy and torch share in `outputs`, or set learner.device = "cpu".',
+            ) from error
 
     def _tensor(self, array: Floats) -> Tensor:
         return torch.tensor(array, device=self._device)

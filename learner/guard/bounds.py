@@ -10,6 +10,7 @@ import numpy as np
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Gradient
 from freshrank.learner.guard.settings import GuardSettings
+from freshrank.learner.models.losses import Loss
 
 # Gradients whose median is what is typical: it moves on once half of them are of a new kind, so
 # that a change for good is not refused for ever.
@@ -48,11 +49,11 @@ def _squares(values: Floats) -> float:
 
 
 @kernel
-def _residuals(labels: Floats, scores: Floats) -> tuple[float, float]:
-    """The sums of ``|score - label|`` and of its square."""
+def _sums(values: Floats) -> tuple[float, float]:
+    """The sums of absolute values and of squares."""
     sizes, squares = 0.0, 0.0
-    for i in range(len(labels)):
-        size = abs(np.float64(scores[i]) - np.float64(labels[i]))
+    for value in values:
+        size = abs(np.float64(value))
         sizes += size
         squares += size * size
     return sizes, squares
@@ -74,20 +75,21 @@ def weights_error(dense: Floats, rows: Floats, max_weight: float) -> str | None:
 class GradientSizes:
     """Tells gradients that explode from those that are merely of many or of surprising examples.
 
-    The log loss' gradient is the sum over examples of ``(score - label)`` times that of the logit.
-    Divided by the sum of ``|score - label|``, its norm is at most the largest norm of a logit's
-    gradient among them: whether labels are rare or wrong makes no difference. What is typical of
-    the latter is the median over spans of the norm divided by the root of the sum of squares,
-    which is right whether the gradients of a span cancel each other or not.
+    The gradient of a loss is the sum over examples of the loss's residual times the gradient of the
+    output. Divided by the sum of the residuals' sizes, its norm is at most the largest norm of an
+    output's gradient among them: whether labels are rare or wrong makes no difference. What is
+    typical of the latter is the median over offset ranges of the norm divided by the root of the
+    sum of squared residuals, which is right whether the gradients of a range cancel or not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loss: Loss) -> None:
+        self._loss = loss
         self.typical: deque[float] = deque(maxlen=_REMEMBERED)
 
     def error(self, gradient: Gradient, guard: GuardSettings) -> str | None:
         """Why `gradient` must not be learned from; None when it may."""
         dense, rows = _squares(gradient.dense), _squares(gradient.rows.ravel())
-        residuals, squares = _residuals(gradient.labels, gradient.scores)
+        residuals, squares = _sums(self._loss.residual(gradient.labels, gradient.scores))
         for name, value in (("dense gradient", dense), ("row gradient", rows)):
             if not math.isfinite(value):
                 return f"a {name} is not finite"

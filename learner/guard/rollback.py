@@ -16,6 +16,7 @@ from freshrank.learner.guard.bounds import GradientSizes, weights_error
 from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.quarantine import range_from_json, range_to_json
 from freshrank.learner.guard.settings import GuardSettings
+from freshrank.learner.models.losses import Loss
 from freshrank.learner.parameters.training_state import Change, Rows
 
 # Examples scored by weights, or by later ones, before these count as proven: enough for
@@ -59,10 +60,10 @@ class RollbackLog:
     a rule some thousand examples' worth, at most those of one excursion of the test more.
     """
 
-    def __init__(self, guard: GuardSettings, label_delay_ms: int = 0) -> None:
+    def __init__(self, guard: GuardSettings, loss: Loss, label_delay_ms: int = 0) -> None:
         self.guard = guard
-        self.loss = LossDriftDetector(guard.loss_tolerance, label_delay_ms)
-        self._sizes = GradientSizes()
+        self.loss = LossDriftDetector(loss, guard.loss_tolerance, label_delay_ms)
+        self._sizes = GradientSizes(loss)
         self._steps: deque[Step] = deque()
         self._suspects: list[OffsetRange] = []
         self._trips = 0

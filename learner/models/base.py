@@ -1,32 +1,47 @@
-"""The models: what a user names in a pipeline, and their mathematics in NumPy.
+"""What a model is to the rest of the system: a specification, bound to its inputs.
 
-A model is one flat vector of dense weights (``p``) and one table of rows (``w`` wide) that its
-ids point to. Both models see a row as dense inputs ``x`` (``d``) and one pooled table row
-(`freshrank.learner.embeddings.pooling`) for each of the ``F`` id fields. They end in a
-logit; the loss is the log loss, whose gradient with respect to the logit is
-``probability - label``.
+A user names a `ModelSpec` in a pipeline; `bind` settles all sizes and gives a `Model`: one flat
+vector of dense weights (``p``), one table of rows (``w`` wide) that ids point to, and the functions
+that turn both into an output for each row of inputs. A row of inputs is a vector of dense inputs
+``x`` (``d``) and one pooled table row (`freshrank.learner.embeddings.pooling`) for each of the
+``F`` id fields. What the output means is said by the model's `Loss`.
+
+A pipeline file may declare a model of its own: any object with these members will do.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from freshrank.actors.messages import Floats, InputLayout
 from freshrank.learner.embeddings.table import RowInit
+from freshrank.learner.models.losses import LogLoss, Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor  # its type alone: importing it takes seconds and half a gigabyte
+
+Array = TypeVar("Array", Floats, "Tensor")
+"""An array of NumPy or a tensor of torch."""
 
 
+@runtime_checkable
 class Model(Protocol):
-    """A specification that knows its inputs: all sizes are settled."""
+    """A specification bound to its inputs: all sizes are settled."""
 
     @property
     def layout(self) -> InputLayout:
-        """Of the inputs it was bound to."""
+        """The inputs that it was bound to."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever weights of the one could not be used by the other."""
+        """Changes whenever the weights of one model could not be used by the other."""
+        ...
+
+    @property
+    def loss(self) -> Loss:
+        """What its outputs are trained to make small, and the link to its predictions."""
         ...
 
     @property
@@ -43,17 +58,40 @@ class Model(Protocol):
         """float32[p]: the dense weights before the first step, the same in every process."""
         ...
 
-    def logits(self, dense: Floats, x: Floats, pooled: Floats) -> Floats:
-        """float32[n] from dense weights [p], inputs [n, d] and pooled rows [n, F, w]."""
+    def outputs(self, dense: Array, x: Array, pooled: Array) -> Array:
+        """float32[n] from dense weights [p], inputs [n, d] and pooled rows [n, F, w].
+
+        Written with the operators and methods that NumPy and torch share, it serves with NumPy and
+        is differentiated on a GPU by torch. Where it is not, the learner runs on the CPU only.
+        """
         ...
 
     def backward(
         self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats
     ) -> tuple[Floats, Floats]:
-        """The gradients of ``(logits * upstream).sum()``: dense [p] and pooled [n, F, w]."""
+        """The gradients of ``(outputs * upstream).sum()``: dense [p] and pooled [n, F, w]."""
         ...
 
 
-def fingerprint_of(spec: object, layout: InputLayout) -> str:
-    """Of a specification and the inputs it is bound to: 16 hexadecimal digits."""
-    return hashlib.sha256(f"{spec!r} {layout!r}".encode()).hexdigest()[:16]
+@runtime_checkable
+class ModelSpec(Protocol):
+    """A model as a user names it in a pipeline, before its inputs are known.
+
+    Its ``repr`` must be the same in every process and differ where the weights do (a frozen
+    dataclass does both): the fingerprint is made of it.
+    """
+
+    def bind(self, layout: InputLayout) -> Model:
+        """Settle the sizes for inputs of `layout`."""
+        ...
+
+
+def fingerprint_of(spec: object, layout: InputLayout, loss: Loss) -> str:
+    """16 hexadecimal digits of a specification, the inputs it is bound to, and its loss.
+
+    The log loss leaves no trace, so that checkpoints from before there were others stay readable.
+    """
+    text = f"{spec!r} {layout!r}"
+    if loss != LogLoss():
+        text += f" {loss!r}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -3,7 +3,7 @@
 With ``b`` bias, ``v`` linear weights of the dense inputs, ``V`` (d, k) their embeddings, and for
 each field its pooled row (linear weight ``l_F``, embedding ``e_F``)::
 
-    logit = b + x·v + Σ l_F + ½ Σ_k ((Σ_F e_F + Σ_j x_j V_j)² - Σ_F e_F² - Σ_j (x_j V_j)²)
+    output = b + x·v + Σ l_F + ½ Σ_k ((Σ_F e_F + Σ_j x_j V_j)² - Σ_F e_F² - Σ_j (x_j V_j)²)
               + MLP([e_1 … e_F, x])
 """
 
@@ -18,8 +18,8 @@ import numpy as np
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Floats, InputLayout
 from freshrank.learner.embeddings.table import RowInit
-from freshrank.learner.models.base import fingerprint_of
-from freshrank.learner.models.losses import prior_logit
+from freshrank.learner.models.base import Array, fingerprint_of
+from freshrank.learner.models.losses import LogLoss, Loss, prior_logit
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class DeepFMShape:
         linear = 1 + self.dense * (1 + self.embedding_dim)
         return linear + sum(wide * out + out for wide, out in self.layers)
 
-    def split(self, flat: Floats) -> tuple[Floats, Floats, list[tuple[Floats, Floats]]]:
+    def split(self, flat: Array) -> tuple[Array, Array, list[tuple[Array, Array]]]:
         """(v [d], V [d, k], [(W [in, out], c [out]), ...]) as views of `flat`."""
         at = 1 + self.dense
         linear = flat[1:at]
@@ -67,21 +67,26 @@ class DeepFMShape:
             weights[:] = random.normal(0.0, math.sqrt(2.0 / weights.shape[0]), weights.shape)
         return flat
 
-    def logits(self, flat: Floats, x: Floats, pooled: Floats) -> Floats:
+    def outputs(self, flat: Array, x: Array, pooled: Array) -> Array:
         """float32[n]."""
-        linear, embedding, _ = self.split(flat)
+        linear, embedding, layers = self.split(flat)
         vectors = pooled[:, :, 1:]
-        total = vectors.sum(axis=1) + x @ embedding
-        squares = np.square(vectors).sum(axis=1) + np.square(x) @ np.square(embedding)
-        pairs = np.float32(0.5) * (np.square(total) - squares).sum(axis=1)
-        deep = self._activations(flat, x, pooled)[-1][:, 0]
-        logits: Floats = flat[0] + x @ linear + pooled[:, :, 0].sum(axis=1) + pairs + deep
-        return logits
+        total = vectors.sum(1) + x @ embedding
+        squares = (vectors * vectors).sum(1) + (x * x) @ (embedding * embedding)
+        pairs = 0.5 * (total * total - squares).sum(1)
+        width = self.fields * self.embedding_dim
+        first, bias = layers[0]
+        # The first layer's product in two parts: NumPy and torch name concatenation differently.
+        values: Array = vectors.reshape(len(x), width) @ first[:width] + x @ first[width:] + bias
+        for layer in layers[1:]:
+            values = (values * (values > 0.0)) @ layer[0] + layer[1]
+        outputs: Array = flat[0] + x @ linear + pooled[:, :, 0].sum(1) + pairs + values[:, 0]
+        return outputs
 
     def backward(
         self, flat: Floats, x: Floats, pooled: Floats, upstream: Floats
     ) -> tuple[Floats, Floats]:
-        """Gradients of ``(logits * upstream).sum()``: flat [p] and pooled [n, F, 1 + k]."""
+        """Gradients of ``(outputs * upstream).sum()``: flat [p] and pooled [n, F, 1 + k]."""
         gradient = np.zeros_like(flat)
         _, embedding, _ = self.split(flat)
         linear_gradient, embedding_gradient, _ = self.split(gradient)
@@ -146,15 +151,19 @@ class DeepFM:
     hidden
         Widths of the perceptron's layers (ReLU).
     base_rate
-        The share of positives that is expected: the bias starts at its logit.
+        The share of positives that is expected: the first predictions are close to it.
     seed
         Of all random initial values.
+    loss
+        What is made small, and what the output means; may be one of the pipeline's own.
     """
 
     embedding_dim: int = 8
     hidden: tuple[int, ...] = (32,)
     base_rate: float = 0.5
     seed: int = field(default=0, kw_only=True)
+    # Not in the repr, which is a part of fingerprints that are older than it.
+    loss: Loss = field(default=LogLoss(), kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))  # a list is welcome, too
@@ -189,7 +198,12 @@ class BoundDeepFM:
     @property
     def fingerprint(self) -> str:
         """See `Model`."""
-        return fingerprint_of(self.spec, self.layout)
+        return fingerprint_of(self.spec, self.layout, self.loss)
+
+    @property
+    def loss(self) -> Loss:
+        """See `Model`."""
+        return self.spec.loss
 
     @property
     def dense_size(self) -> int:
@@ -208,12 +222,13 @@ class BoundDeepFM:
     def initial(self) -> Floats:
         """Bias at the base rate, layers by He et al. (2015), the rest as the embeddings."""
         dense = self.shape.initial(self.spec.seed)
-        dense[0] = prior_logit(self.spec.base_rate, "base_rate")
+        first = np.array([self.spec.base_rate], np.float32)
+        dense[0] = self.loss.link.output(first)[0]
         return dense
 
-    def logits(self, dense: Floats, x: Floats, pooled: Floats) -> Floats:
+    def outputs(self, dense: Array, x: Array, pooled: Array) -> Array:
         """See `Model`."""
-        return self.shape.logits(dense, x, pooled)
+        return self.shape.outputs(dense, x, pooled)
 
     def backward(
         self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Adagrad: a rate for each weight that falls with its squared gradients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
-from freshrank.learner.optimizers.base import _at_least
+from freshrank.learner.optimizers.base import check_at_least
 
 
 @kernel
@@ -34,13 +34,12 @@ class Adagrad:
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
-        _at_least("Adagrad.rate", self.rate, 0.0, strictly=True)
-        _at_least("Adagrad.epsilon", self.epsilon, 0.0, strictly=True)
+        check_at_least("Adagrad.rate", self.rate, 0.0, strictly=True)
+        check_at_least("Adagrad.epsilon", self.epsilon, 0.0, strictly=True)
 
-    @property
-    def state_per_weight(self) -> int:
-        """The sum of squared gradients."""
-        return 1
+    def state_width(self, width: int) -> int:
+        """The sum of squared gradients of each weight."""
+        return width
 
     def update(
         self, rows: Floats, positions: Ints, gradient: Floats, regularize: bool = True

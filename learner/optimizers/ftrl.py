@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""FTRL-proximal: per-coordinate rates, and rows that L1 keeps at exactly zero."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
-from freshrank.learner.optimizers.base import _at_least
+from freshrank.learner.optimizers.base import check_at_least
 
 
 class _Proximal(NamedTuple):
@@ -57,15 +57,14 @@ class FTRL:
     l2: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least("FTRL.alpha", self.alpha, 0.0, strictly=True)
-        _at_least("FTRL.beta", self.beta, 0.0, strictly=True)
-        _at_least("FTRL.l1", self.l1, 0.0, strictly=False)
-        _at_least("FTRL.l2", self.l2, 0.0, strictly=False)
+        check_at_least("FTRL.alpha", self.alpha, 0.0, strictly=True)
+        check_at_least("FTRL.beta", self.beta, 0.0, strictly=True)
+        check_at_least("FTRL.l1", self.l1, 0.0, strictly=False)
+        check_at_least("FTRL.l2", self.l2, 0.0, strictly=False)
 
-    @property
-    def state_per_weight(self) -> int:
-        """``n`` and ``z``."""
-        return 2
+    def state_width(self, width: int) -> int:
+        """``n`` and ``z`` of each weight."""
+        return 2 * width
 
     def update(
         self, rows: Floats, positions: Ints, gradient: Floats, regularize: bool = True

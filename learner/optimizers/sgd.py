@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Stochastic gradient descent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
-from freshrank.learner.optimizers.base import _at_least
+from freshrank.learner.optimizers.base import check_at_least
 
 
 @kernel
@@ -19,16 +19,15 @@ def _sgd(rows: Floats, positions: Ints, gradient: Floats, rate: float) -> None:
 
 @dataclass(frozen=True)
 class SGD:
-    """``w -= rate * g``."""
+    """``w -= rate * g``, with the gradient summed over the examples of a step."""
 
     rate: float = 0.01
 
     def __post_init__(self) -> None:
-        _at_least("SGD.rate", self.rate, 0.0, strictly=True)
+        check_at_least("SGD.rate", self.rate, 0.0, strictly=True)
 
-    @property
-    def state_per_weight(self) -> int:
-        """None."""
+    def state_width(self, width: int) -> int:
+        """No state."""
         return 0
 
     def update(

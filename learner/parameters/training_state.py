@@ -26,7 +26,7 @@ class Rows(NamedTuple):
     keys: Ints
     """int64[u]."""
     rows: Floats
-    """float32[u, w * (1 + s)]: weights and optimiser state."""
+    """float32[u, w + s]: weights and optimiser state."""
     stamps: Ints
     """int64[u]: the step that changed each last."""
 
@@ -36,7 +36,7 @@ class Change:
     """What one step replaced."""
 
     dense: Floats
-    """float32[1, p * (1 + s)]."""
+    """float32[1, p + s]: dense weights and their optimiser state."""
     before: Rows
     """Of all ids that it changed; those that were not there yet with their initial values."""
     added: Bools
@@ -77,10 +77,12 @@ class TrainingState:
     def __init__(self, model: Model, optimizer: Optimizer, max_rows: int) -> None:
         self._optimizer = optimizer
         self._max_rows = max_rows
-        states = optimizer.state_per_weight
-        self.weights = ModelWeights(model, KeyedTable(model.rows, model.rows.width * states))
+        of_row, of_dense = (
+            optimizer.state_width(width) for width in (model.rows.width, model.dense_size)
+        )
+        self.weights = ModelWeights(model, KeyedTable(model.rows, of_row))
         self.weights.version = Version(1, 0)
-        self.dense_state: Floats = np.zeros((1, model.dense_size * (1 + states)), np.float32)
+        self.dense_state: Floats = np.zeros((1, model.dense_size + of_dense), np.float32)
         self.dense_state[0, : model.dense_size] = self.weights.dense
         self.weights.dense = self.dense_state[0, : model.dense_size]
         self.total_steps = 0

@@ -12,7 +12,6 @@ from freshrank.actors.messages import Delta, Floats, Inputs, Version
 from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
-from freshrank.learner.models.losses import sigmoid
 
 
 class ModelWeights:
@@ -30,6 +29,7 @@ class ModelWeights:
         self.version: Version | None = None
         """Of the last delta that was applied."""
         self._starts = field_starts(model.layout)
+        self._link = model.loss.link
 
     def apply(self, delta: Delta) -> None:
         """Take `delta` whole.
@@ -81,9 +81,9 @@ class ModelWeights:
             )
 
     def score(self, inputs: Inputs) -> Floats:
-        """float32[n]: probabilities, from dense inputs [n, d] and ids [n, f]."""
+        """float32[n]: predictions (`Loss.link`), from dense inputs [n, d] and ids [n, f]."""
         pooled = self.table.pool(inputs.ids, self._starts)
-        return sigmoid(self.model.logits(self.dense, inputs.dense, pooled))
+        return self._link.prediction(self.model.outputs(self.dense, inputs.dense, pooled))
 
     def known_version(self) -> Version:
         """The version. Raises Unavailable before the first snapshot."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 import pytest
-from learning import MODELS, examples, random_weights
+from learning import LAYOUT, MODELS, examples, random_weights
 
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import Examples, Inputs
 from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.gradients.torch_autograd import TorchDifferentiator
-from freshrank.learner.models.base import Model
+from freshrank.learner.models.base import Array, Model
+from freshrank.learner.models.linear import BoundLinear
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.models.losses import LogLoss
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
@@ -57,6 +63,31 @@ def test_both_agree(model: Model, case: str) -> None:
 def test_torch_asks_for_weights_before_it_differentiates_too(model: Model) -> None:
     with pytest.raises(Unavailable, match="no snapshot has arrived yet"):
         TorchDifferentiator(model, ModelWeights(model), "cpu").gradient(examples(model.layout, 3))
+
+
+@dataclass(frozen=True)
+class NumPyOnly(BoundLinear):
+    """A model whose outputs torch cannot differentiate."""
+
+    def outputs(self, dense: Array, x: Array, pooled: Array) -> Array:
+        return cast(Array, np.asarray(super().outputs(dense, x, pooled)))
+
+
+def test_a_model_that_torch_cannot_compute_is_told_with_the_way_out() -> None:
+    model = NumPyOnly(LogisticRegression(), LAYOUT, LogLoss(), 0.0)
+    weights = ModelWeights(model)
+    weights.apply(Learner(model, Adagrad(), LearnerSettings()).snapshot(0))
+    assert len(CompiledDifferentiator(model, weights).gradient(examples(LAYOUT, 3))) == 3
+    with pytest.raises(ConfigError, match=r"torch tensors .* learner\.device = \"cpu\""):
+        TorchDifferentiator(model, weights, "cpu")
+
+
+def test_models_and_their_kernels_are_imported_without_torch() -> None:
+    code = (
+        "import sys, freshrank.learner.models.deepfm, freshrank.learner.gradients.compiled;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @every

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from learning import LAYOUT, MODELS, examples, inputs, random_weights
+from learning import LAYOUT, MODELS, PoissonLoss, examples, inputs, random_weights
 from source_offsets import upto
 
 from freshrank.actors.errors import Unavailable
@@ -14,9 +14,11 @@ from freshrank.actors.messages import Delta, Examples, InputLayout, Inputs, Offs
 from freshrank.learner.core import Learner
 from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
-from freshrank.learner.models.base import Model
+from freshrank.learner.models.base import Model, ModelSpec
 from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.linear import LinearModel
 from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.models.losses import LogLoss
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
@@ -28,12 +30,11 @@ every = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
 
 def loss(weights: ModelWeights, work: Examples) -> float:
-    scores = weights.score(work.inputs).astype(np.float64)
-    return float(-np.log(np.where(work.labels > 0.5, scores, 1.0 - scores)).sum())
+    return float(weights.model.loss.value(work.labels, weights.score(work.inputs)).sum())
 
 
 @every
-def test_the_gradient_is_the_slope_of_the_log_loss(model: Model) -> None:
+def test_the_gradient_is_the_slope_of_the_loss(model: Model) -> None:
     weights, work = random_weights(model), examples(model.layout, 40, seed=3)
     gradient = CompiledDifferentiator(model, weights).gradient(work)
     table, random = weights.table, np.random.default_rng(4)
@@ -131,7 +132,8 @@ def test_before_the_first_snapshot_there_is_a_score_and_no_gradient(model: Model
 @every
 def test_it_starts_close_to_the_base_rate(model: Model) -> None:
     scores = ModelWeights(model).score(inputs(model.layout, 200))
-    expected = 0.2 if "base_rate=0.2" in repr(model) else 0.5
+    start = 0.2 if "base_rate=0.2" in repr(model) else 0.5
+    expected = float(np.exp(-1.0)) if "bias=-1.0" in repr(model) else start
     assert abs(float(np.median(scores)) - expected) < 0.05
 
 
@@ -160,7 +162,11 @@ def layouts() -> list[InputLayout]:
 
 
 def test_fingerprints_tell_models_and_layouts_apart_and_nothing_else() -> None:
-    specs: list[LogisticRegression | DeepFM] = [
+    specs: list[ModelSpec] = [
+        LinearModel(LogLoss()),
+        LinearModel(PoissonLoss()),
+        LinearModel(PoissonLoss(), bias=1.0),
+        DeepFM(loss=PoissonLoss()),
         LogisticRegression(),
         LogisticRegression(0.1),
         DeepFM(),
@@ -171,6 +177,14 @@ def test_fingerprints_tell_models_and_layouts_apart_and_nothing_else() -> None:
     prints = [spec.bind(layout).fingerprint for spec in specs for layout in layouts()]
     assert len(set(prints)) == len(prints)
     assert prints == [spec.bind(layout).fingerprint for spec in specs for layout in layouts()]
+
+
+def test_fingerprints_are_those_of_the_version_before_there_were_other_losses() -> None:
+    """Checkpoints name them: these digits were computed by that version."""
+    assert LogisticRegression().bind(LAYOUT).fingerprint == "1f8564e8afe454fa"
+    assert LogisticRegression(base_rate=0.2).bind(LAYOUT).fingerprint == "c4244b884d5f9d3d"
+    assert DeepFM().bind(LAYOUT).fingerprint == "0c890b2a3ee26088"
+    assert DeepFM(4, (8, 5), 0.2, seed=3).bind(LAYOUT).fingerprint == "3d20e61faa1c1b34"
 
 
 @every

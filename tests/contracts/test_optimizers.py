@@ -24,7 +24,7 @@ every = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 
 def rows_of(optimizer: Optimizer, count: int, width: int) -> Floats:
     """Rows with random weights and no state yet."""
-    rows = np.zeros((count, width * (1 + optimizer.state_per_weight)), np.float32)
+    rows = np.zeros((count, width + optimizer.state_width(width)), np.float32)
     rows[:, :width] = np.random.default_rng(1).normal(size=(count, width))
     return rows
 

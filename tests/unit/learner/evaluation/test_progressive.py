@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freshrank.actors.messages import Floats
-from freshrank.learner.evaluation.metrics import ScoreHistogram, exact_auc, log_loss
+from freshrank.learner.evaluation.metrics import ScoreHistogram, exact_auc
 from freshrank.learner.evaluation.progressive import ProgressiveValidation
+from freshrank.learner.models.losses import LogLoss
 
 
 def scored(rows: int, seed: int, rate: float = 0.1) -> tuple[Floats, Floats]:
@@ -21,9 +22,13 @@ def scored(rows: int, seed: int, rate: float = 0.1) -> tuple[Floats, Floats]:
 
 
 def filled(labels: Floats, scores: Floats) -> ScoreHistogram:
-    histogram = ScoreHistogram()
+    histogram = ScoreHistogram(LogLoss())
     histogram.add(labels, scores)
     return histogram
+
+
+def total(labels: Floats, scores: Floats) -> float:
+    return float(LogLoss().value(labels, scores).sum())
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.1, 0.2, 0.5, 0.7])), max_size=20))
@@ -50,31 +55,21 @@ def test_the_histograms_auc_is_within_its_stated_error(seed: int) -> None:
     assert difference < 2e-5, "in practice the pairs in a bucket are mixed, and errors cancel"
 
 
-@given(st.integers(1, 400), st.integers(0, 400), st.integers(0, 10))
-def test_merged_histograms_are_the_histogram_of_all(rows: int, cut: int, seed: int) -> None:
-    labels, scores = scored(rows, seed)
-    merged = filled(labels[:cut], scores[:cut])
-    merged.merge(filled(labels[cut:], scores[cut:]))
-    whole = filled(labels, scores)
-    assert (merged.counts == whole.counts).all()
-    assert merged.loss == pytest.approx(whole.loss)
-
-
 def test_log_loss_is_that_of_the_labels() -> None:
     labels, scores = np.array([1, 0, 1], np.float32), np.array([0.9, 0.2, 0.5], np.float32)
     expected = -(math.log(0.9) + math.log(0.8) + math.log(0.5))
-    assert log_loss(labels, scores) == pytest.approx(expected, rel=1e-6)
-    assert filled(labels, scores).quality().log_loss == pytest.approx(expected / 3, rel=1e-6)
+    assert total(labels, scores) == pytest.approx(expected, rel=1e-6)
+    assert filled(labels, scores).quality().loss == pytest.approx(expected / 3, rel=1e-6)
 
 
 def test_a_certain_mistake_costs_much_and_not_infinitely() -> None:
     labels, scores = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
-    for loss in (log_loss(labels, scores), filled(labels, scores).loss):
+    for loss in (total(labels, scores), filled(labels, scores).loss_sum):
         assert loss == pytest.approx(-2 * math.log(1e-7), rel=1e-3)
 
 
 def test_live_and_frozen_are_compared_on_the_same_examples() -> None:
-    validation = ProgressiveValidation()
+    validation = ProgressiveValidation(LogLoss())
     early, early_scores = scored(500, 1)
     labels, scores = scored(2_000, 2)
     constant = np.full(2_000, 0.3, np.float32)
@@ -85,14 +80,14 @@ def test_live_and_frozen_are_compared_on_the_same_examples() -> None:
     assert status["auc_live"] == pytest.approx(exact_auc(labels, scores), abs=1e-3)
     assert status["auc_frozen"] == pytest.approx(0.5)
     assert status["auc_recent_frozen"] == pytest.approx(0.5)
-    assert status["log_loss_live"] == pytest.approx(log_loss(labels, scores) / 2_000, rel=1e-5)
+    assert status["log_loss_live"] == pytest.approx(total(labels, scores) / 2_000, rel=1e-5)
     both = np.concatenate([early, labels]), np.concatenate([early_scores, scores])
     assert status["auc"] == pytest.approx(exact_auc(*both), abs=1e-3)
     assert status["auc_recent"] == pytest.approx(exact_auc(*both), abs=1e-9)
 
 
 def test_the_recent_figures_forget_what_is_long_past() -> None:
-    validation = ProgressiveValidation()
+    validation = ProgressiveValidation(LogLoss())
     bad_labels, bad_scores = scored(5_000, 3)
     validation.add(bad_labels, 1.0 - bad_scores, None)
     for seed in range(10, 15):
@@ -104,7 +99,7 @@ def test_the_recent_figures_forget_what_is_long_past() -> None:
 
 
 def test_one_batch_larger_than_the_window_leaves_its_newest_part() -> None:
-    validation = ProgressiveValidation()
+    validation = ProgressiveValidation(LogLoss())
     labels, scores = scored(50_000, 4)
     validation.add(labels, scores, None)
     expected = exact_auc(labels[-20_000:], scores[-20_000:])
@@ -112,16 +107,17 @@ def test_one_batch_larger_than_the_window_leaves_its_newest_part() -> None:
 
 
 def test_without_examples_nothing_is_claimed() -> None:
-    status = ProgressiveValidation().status()
+    status = ProgressiveValidation(LogLoss()).status()
     assert status["judged"] == 0
     assert {status[name] for name in status if "auc" in name or "loss" in name} == {None}
 
 
 def test_a_restored_validation_goes_on_counting() -> None:
-    validation = ProgressiveValidation()
+    validation = ProgressiveValidation(LogLoss())
     labels, scores = scored(1_000, 5)
     validation.add(labels, scores, scores)
-    other = ProgressiveValidation.restore(validation.arrays())
+    other = ProgressiveValidation(LogLoss())
+    other.restore(validation.arrays())
     for one in (validation, other):
         one.add(labels, scores, None)
     kept = ("judged", "auc", "log_loss", "compared", "auc_live", "auc_frozen")

@@ -5,6 +5,7 @@ import pytest
 
 from freshrank.actors.messages import Floats
 from freshrank.learner.guard.loss_drift import HORIZON, LossDriftDetector
+from freshrank.learner.models.losses import LogLoss
 
 BATCH = 256
 
@@ -28,7 +29,7 @@ class Stream:
 
 def settled(stream: Stream) -> LossDriftDetector:
     """A test that knows what is normal."""
-    test = LossDriftDetector(tolerance=0.3)
+    test = LossDriftDetector(LogLoss(), tolerance=0.3)
     for _ in range(40):
         assert not test.add(*stream.batch())
     return test
@@ -114,7 +115,7 @@ def test_a_slow_drift_never_trips_however_far_it_goes() -> None:
 
 def test_what_lasts_and_cannot_be_told_from_chance_becomes_normal() -> None:
     labels = np.tile(np.array([1, 0], np.float32), 500)
-    test = LossDriftDetector(tolerance=0.3)
+    test = LossDriftDetector(LogLoss(), tolerance=0.3)
     for _ in range(10):
         test.add(labels, np.full(1_000, 0.5, np.float32))
     slightly = np.where(labels > 0, 0.4055, 0.5945).astype(np.float32)  # 1.302 times the loss
@@ -126,7 +127,7 @@ def test_what_lasts_and_cannot_be_told_from_chance_becomes_normal() -> None:
 
 
 def test_nothing_is_judged_before_there_is_something_to_compare_with() -> None:
-    stream, test = Stream(0.1), LossDriftDetector(tolerance=0.3)
+    stream, test = Stream(0.1), LossDriftDetector(LogLoss(), tolerance=0.3)
     for number in range(7):
         labels, scores = stream.batch()
         assert not test.add(labels if number % 2 else 1.0 - labels, scores)
@@ -152,7 +153,7 @@ def test_a_restored_test_decides_as_the_first_would() -> None:
     labels, scores = stream.batch(20)
     test.add(1.0 - labels, scores)
     assert not test.at_rest
-    other = LossDriftDetector(tolerance=0.3)
+    other = LossDriftDetector(LogLoss(), tolerance=0.3)
     other.restore(test.state())
     assert other.state() == test.state()
     flipped = [(1.0 - labels, scores) for labels, scores in (stream.batch(20) for _ in range(50))]
@@ -187,9 +188,16 @@ class Joined(Stream):
         return found
 
 
+def detector() -> LossDriftDetector:
+    return LossDriftDetector(LogLoss(), tolerance=0.3, label_delay_ms=2 * DELAY_MS)
+
+
 def joined(rate: float) -> tuple[Joined, LossDriftDetector]:
     """A stream, and a test that knows what is normal of it."""
-    stream, test = Joined(rate), LossDriftDetector(tolerance=0.3, label_delay_ms=2 * DELAY_MS)
+    stream, test = (
+        Joined(rate),
+        detector(),
+    )
     for labels, scores, at_ms in stream.known(900):
         assert not test.add(labels, scores, at_ms)
     return stream, test
@@ -206,7 +214,10 @@ def test_positives_alone_after_a_pause_are_no_harm(rate: float) -> None:
 
 def test_nor_are_they_at_the_very_start_nor_the_negatives_after_them() -> None:
     """The model has learned from positives alone by then, and has to learn better."""
-    stream, test = Joined(0.1), LossDriftDetector(tolerance=0.3, label_delay_ms=2 * DELAY_MS)
+    stream, test = (
+        Joined(0.1),
+        detector(),
+    )
     for second, (labels, scores, at_ms) in enumerate(stream.known(900)):
         wrong = max(0.0, 1.0 - max(0, second - 60) / 60)
         seen = (scores + wrong * (0.99 - scores)).astype(np.float32)
@@ -240,7 +251,7 @@ def test_what_waits_is_kept_in_a_checkpoint() -> None:
     stream, test = joined(0.1)
     labels, scores, at_ms = np.ones(50, np.float32), np.full(50, 0.1, np.float32), stream.now_ms
     assert not test.add(labels, scores, at_ms) and not test.at_rest
-    other = LossDriftDetector(tolerance=0.3, label_delay_ms=2 * DELAY_MS)
+    other = detector()
     other.restore(test.state())
     assert other.state() == test.state() and not other.at_rest
     for one in (test, other):

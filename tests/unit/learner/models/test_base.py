@@ -9,7 +9,7 @@ from freshrank.actors.messages import Floats
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.deepfm import BoundDeepFM, DeepFM
 from freshrank.learner.models.logistic_regression import LogisticRegression
-from freshrank.learner.models.losses import sigmoid
+from freshrank.learner.models.losses import LogitLink
 
 
 def parts(model: Model, rows: int = 5) -> tuple[Floats, Floats, Floats]:
@@ -25,7 +25,7 @@ def test_logistic_regression_adds_bias_dense_inputs_and_fields() -> None:
     dense = np.array([0.5, 2.0, -1.0], np.float32)
     x = np.array([[1.0, 3.0]], np.float32)
     pooled = np.array([[[0.1], [0.2], [0.3]]], np.float32)
-    assert model.logits(dense, x, pooled).tolist() == pytest.approx([0.5 + 2.0 - 3.0 + 0.6])
+    assert model.outputs(dense, x, pooled).tolist() == pytest.approx([0.5 + 2.0 - 3.0 + 0.6])
 
 
 def test_deepfm_adds_every_pair_of_fields_once() -> None:
@@ -33,14 +33,14 @@ def test_deepfm_adds_every_pair_of_fields_once() -> None:
     assert isinstance(model, BoundDeepFM)
     dense, x, pooled = parts(model)
     linear, embedding, ((weights, bias),) = model.shape.split(dense)
-    for i, logit in enumerate(model.logits(dense, x, pooled)):
+    for i, output in enumerate(model.outputs(dense, x, pooled)):
         vectors = [*pooled[i, :, 1:], *(x[i][:, None] * embedding)]
         expected = dense[0] + x[i] @ linear + pooled[i, :, 0].sum()
         for first in range(len(vectors)):
             for second in range(first):
                 expected += vectors[first] @ vectors[second]
         expected += np.concatenate([pooled[i, :, 1:].ravel(), x[i]]) @ weights[:, 0] + bias[0]
-        assert logit == pytest.approx(expected, rel=1e-4)
+        assert output == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_flat_vector_has_no_unused_or_shared_place() -> None:
@@ -69,7 +69,7 @@ def test_impossible_sizes_are_refused_by_name() -> None:
 
 def test_probabilities_stay_finite_for_extreme_logits() -> None:
     extreme = np.array([-1e30, -88.0, 0.0, 88.0, 1e30], np.float32)
-    scores = sigmoid(extreme)
+    scores = LogitLink().prediction(extreme)
     assert np.isfinite(scores).all()
     assert scores[2] == 0.5
     assert (np.diff(scores) >= 0.0).all()

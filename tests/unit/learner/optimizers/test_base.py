@@ -18,7 +18,7 @@ GRADIENTS = st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=20)
 
 def steps(optimizer: Optimizer, gradients: list[float], start: float = 0.0) -> list[float]:
     """The weight after each step."""
-    row = np.zeros((1, 1 + optimizer.state_per_weight), np.float32)
+    row = np.zeros((1, 1 + optimizer.state_width(1)), np.float32)
     row[0, 0] = start
     weights = []
     for one in gradients:

@@ -1,0 +1,80 @@
+"""A linear model of any loss: one weight per id and per dense input, and a bias."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from freshrank.actors.messages import Floats, InputLayout
+from freshrank.learner.embeddings.table import RowInit
+from freshrank.learner.models.base import Array, fingerprint_of
+from freshrank.learner.models.losses import Loss
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """A linear model that is trained by `loss`, which may be one of the pipeline's own.
+
+    Parameters
+    ----------
+    loss
+        What is made small, and what the output means.
+    bias
+        The output before the first example.
+    """
+
+    loss: Loss
+    bias: float = 0.0
+
+    def bind(self, layout: InputLayout) -> BoundLinear:
+        """Settle the sizes for inputs of `layout`."""
+        return BoundLinear(self, layout, self.loss, self.bias)
+
+
+@dataclass(frozen=True)
+class BoundLinear:
+    """A linear model on known inputs. Dense weights: the bias, then one per dense input."""
+
+    spec: object
+    """What a user named: its ``repr`` makes the fingerprint."""
+    layout: InputLayout
+    loss: Loss
+    bias: float
+    """The output before the first example."""
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Model`."""
+        return fingerprint_of(self.spec, self.layout, self.loss)
+
+    @property
+    def dense_size(self) -> int:
+        """``1 + d``."""
+        return 1 + len(self.layout.dense)
+
+    @property
+    def rows(self) -> RowInit:
+        """One weight an id, starting at zero."""
+        return RowInit(width=1, scale=0.0, seed=0)
+
+    def initial(self) -> Floats:
+        """The bias, all else zero."""
+        dense = np.zeros(self.dense_size, np.float32)
+        dense[0] = self.bias
+        return dense
+
+    def outputs(self, dense: Array, x: Array, pooled: Array) -> Array:
+        """``b + x·v + sum of the fields' weights``."""
+        outputs: Array = dense[0] + x @ dense[1:] + pooled[:, :, 0].sum(1)
+        return outputs
+
+    def backward(
+        self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats
+    ) -> tuple[Floats, Floats]:
+        """See `Model`."""
+        gradient = np.empty_like(dense)
+        gradient[0] = upstream.sum()
+        gradient[1:] = upstream @ x
+        each = np.broadcast_to(upstream[:, None, None], pooled.shape)
+        return gradient, np.ascontiguousarray(each)
