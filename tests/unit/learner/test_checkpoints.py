@@ -60,7 +60,7 @@ def test_a_learner_that_was_restored_goes_on_bit_for_bit(
     assert (resumed.trained.dense_state == straight.trained.dense_state).all()
     assert resumed.applied == straight.applied
     assert resumed.newest_event_ms == straight.newest_event_ms
-    for name in ("judged", "auc", "log_loss"):
+    for name in ("judged", "auc", model.loss.name):
         assert resumed.validation.status()[name] == straight.validation.status()[name]
 
 
