@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.kernels.partitioner import partition_of
@@ -130,11 +130,22 @@ def fuzz_endpoint(cases: int) -> tuple[ApiFuzzResult, RecordFuzzResult]:
     return requests, asyncio.run(consume(pipeline, World(log, clock), sent))
 
 
-def _endpoint(pipeline: Pipeline, world: World) -> Starlette:
-    async def service() -> ScoringService:
-        settings = Settings(serve=ServeSettings(wait_timeout_ms=WAIT_MS))
-        system = LocalSystem(pipeline, settings, world)
-        await system.start()
-        return system.replica
+def _endpoint(pipeline: Pipeline, world: World) -> ASGIApp:
+    """The application of a local system, which runs from the startup to the shutdown."""
+    systems: list[LocalSystem] = []
 
-    return build_app(service)
+    async def started() -> ScoringService:
+        settings = Settings(serve=ServeSettings(wait_timeout_ms=WAIT_MS))
+        systems.append(LocalSystem(pipeline, settings, world))
+        await systems[-1].start()
+        return systems[-1].replica
+
+    app = build_app(started)
+
+    async def stopping_the_system(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+        if scope["type"] == "lifespan":  # this call returns after the shutdown
+            for system in systems:
+                await system.stop()
+
+    return stopping_the_system
