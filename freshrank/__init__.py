@@ -1,88 +1,57 @@
 """Fresh features, fresh weights: real-time recommendation from Kafka to REST in Python.
 
-What a pipeline file imports; everything else is reached by its module's own path. A name is
-loaded when it is first asked for: a process that needs none of them (a broker, ``--help``) does
-not pay for the compiler behind them.
+What a pipeline file imports; everything else is imported from its own module. A name is loaded on
+its first use: a process that needs none of them (a broker, ``--help``) does not pay for numba,
+which takes a second to import.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from freshrank.deploy.pipelines.pipeline import Pipeline
-    from freshrank.feature_actors.aggregations.base import (
-        Count,
-        DecayedCount,
-        LastK,
-        Mean,
-        Sum,
-        TimeSince,
+    # The public names, each in this place only. Type checkers follow these lines, and the module
+    # itself reads them as text.
+    from freshrank.deploy.pipelines.pipeline import Pipeline as Pipeline
+    from freshrank.feature_actors.aggregations.base import Count as Count
+    from freshrank.feature_actors.aggregations.base import DecayedCount as DecayedCount
+    from freshrank.feature_actors.aggregations.base import LastK as LastK
+    from freshrank.feature_actors.aggregations.base import Mean as Mean
+    from freshrank.feature_actors.aggregations.base import Sum as Sum
+    from freshrank.feature_actors.aggregations.base import TimeSince as TimeSince
+    from freshrank.feature_actors.labels.definitions import Joined as Joined
+    from freshrank.feature_actors.labels.definitions import Labelled as Labelled
+    from freshrank.feature_actors.streams.expressions import col as col
+    from freshrank.feature_actors.streams.stream import Entity as Entity
+    from freshrank.feature_actors.streams.stream import Stream as Stream
+    from freshrank.feature_actors.views.feature_view import FeatureView as FeatureView
+    from freshrank.learner.models.deepfm import DeepFM as DeepFM
+    from freshrank.learner.models.logistic_regression import (
+        LogisticRegression as LogisticRegression,
     )
-    from freshrank.feature_actors.labels.definitions import Joined, Labelled
-    from freshrank.feature_actors.streams.expressions import col
-    from freshrank.feature_actors.streams.stream import Entity, Stream
-    from freshrank.feature_actors.views.feature_view import FeatureView
-    from freshrank.learner.models.deepfm import DeepFM
-    from freshrank.learner.models.logistic_regression import LogisticRegression
-    from freshrank.learner.optimizers.adagrad import Adagrad
-    from freshrank.learner.optimizers.ftrl import FTRL
-    from freshrank.learner.optimizers.sgd import SGD
+    from freshrank.learner.optimizers.adagrad import Adagrad as Adagrad
+    from freshrank.learner.optimizers.ftrl import FTRL as FTRL
+    from freshrank.learner.optimizers.sgd import SGD as SGD
 
-__all__ = [
-    "FTRL",
-    "SGD",
-    "Adagrad",
-    "Count",
-    "DecayedCount",
-    "DeepFM",
-    "Entity",
-    "FeatureView",
-    "Joined",
-    "Labelled",
-    "LastK",
-    "LogisticRegression",
-    "Mean",
-    "Pipeline",
-    "Stream",
-    "Sum",
-    "TimeSince",
-    "col",
-]
-
-_HOMES = {
-    "deploy.pipelines.pipeline": ("Pipeline",),
-    "feature_actors.aggregations.base": (
-        "Count",
-        "DecayedCount",
-        "LastK",
-        "Mean",
-        "Sum",
-        "TimeSince",
-    ),
-    "feature_actors.labels.definitions": (
-        "Joined",
-        "Labelled",
-    ),
-    "feature_actors.streams.expressions": ("col",),
-    "feature_actors.streams.stream": (
-        "Entity",
-        "Stream",
-    ),
-    "feature_actors.views.feature_view": ("FeatureView",),
-    "learner.models.deepfm": ("DeepFM",),
-    "learner.models.logistic_regression": ("LogisticRegression",),
-    "learner.optimizers.adagrad": ("Adagrad",),
-    "learner.optimizers.ftrl": ("FTRL",),
-    "learner.optimizers.sgd": ("SGD",),
+_MODULES: dict[str, str] = {
+    name: module
+    for module, name in re.findall(
+        r"^    from (freshrank\.[\w.]+) import \(?\s*(\w+) as \2\b",
+        Path(__file__).read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
 }
 
+__all__ = list(_MODULES)
 
-def __getattr__(name: str) -> object:
-    for module, names in _HOMES.items():
-        if name in names:
-            value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # which would take every name for a public one
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(_MODULES[name]), name)
+        globals()[name] = value
+        return value
