@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     # The public names, each in this place only. Type checkers follow these lines, and the module
     # itself reads them as text.
     from freshrank.deploy.pipelines.pipeline import Pipeline as Pipeline
-    from freshrank.feature_actors.aggregations.base import Count as Count
-    from freshrank.feature_actors.aggregations.base import DecayedCount as DecayedCount
-    from freshrank.feature_actors.aggregations.base import LastK as LastK
-    from freshrank.feature_actors.aggregations.base import Mean as Mean
-    from freshrank.feature_actors.aggregations.base import Sum as Sum
-    from freshrank.feature_actors.aggregations.base import TimeSince as TimeSince
+    from freshrank.feature_actors.aggregations.decayed_count import DecayedCount as DecayedCount
+    from freshrank.feature_actors.aggregations.last_k import LastK as LastK
+    from freshrank.feature_actors.aggregations.time_since import TimeSince as TimeSince
+    from freshrank.feature_actors.aggregations.windowed import Count as Count
+    from freshrank.feature_actors.aggregations.windowed import Mean as Mean
+    from freshrank.feature_actors.aggregations.windowed import Sum as Sum
     from freshrank.feature_actors.labels.definitions import Joined as Joined
     from freshrank.feature_actors.labels.definitions import Labelled as Labelled
     from freshrank.feature_actors.streams.expressions import col as col

@@ -10,7 +10,8 @@ import numpy as np
 from freshrank.actors.impressions import Impression, encode_impression
 from freshrank.actors.kernels.hashing import hash_ints
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.feature_actors.aggregations.base import Count, DecayedCount, Sum
+from freshrank.feature_actors.aggregations.decayed_count import DecayedCount
+from freshrank.feature_actors.aggregations.windowed import Count, Sum
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.labels.definitions import Joined
 from freshrank.feature_actors.streams.expressions import col

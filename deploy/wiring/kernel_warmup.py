@@ -20,14 +20,10 @@ from freshrank.actors.clock import SystemClock
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
-from freshrank.feature_actors.aggregations.base import (
-    Count,
-    DecayedCount,
-    LastK,
-    Mean,
-    Sum,
-    TimeSince,
-)
+from freshrank.feature_actors.aggregations.decayed_count import DecayedCount
+from freshrank.feature_actors.aggregations.last_k import LastK
+from freshrank.feature_actors.aggregations.time_since import TimeSince
+from freshrank.feature_actors.aggregations.windowed import Count, Mean, Sum
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.streams.expressions import col
@@ -58,7 +54,7 @@ stream = Stream("behaviour", id="id", time="ts", key=user, schema=Event)
 
 
 class Everything(FeatureView):
-    """Every aggregate, with and without a condition."""
+    """A feature of each family, with and without a condition: the program holds all of them."""
 
     entity, source = user, stream
     count = Count(windows=["1m", "1h"])

@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/aggregations."""
+"""What a feature can be: one module a family, each definition beside its compiled loops."""

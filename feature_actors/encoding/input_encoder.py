@@ -12,7 +12,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.compile import lean_kernel
 from freshrank.actors.kernels.hashing import hash_text, mix_columns
 from freshrank.actors.messages import Doubles, Floats, IdField, InputLayout, Inputs, Ints
-from freshrank.feature_actors.aggregations.dispatch import FeatureBlock
+from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.stream import Stream

@@ -10,8 +10,7 @@ from freshrank.actors.errors import RequestError, Unavailable
 from freshrank.actors.kernels.hashing import hash_ints, hash_texts
 from freshrank.actors.messages import Doubles, Inputs, Ints
 from freshrank.actors.protocols import JsonValue
-from freshrank.feature_actors.aggregations import dispatch as kernels
-from freshrank.feature_actors.aggregations.dispatch import FeatureBlock
+from freshrank.feature_actors.aggregations.kernel_types import NEWEST, OFFSET, FeatureBlock
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.streams.columns import entity_ids
 from freshrank.feature_actors.streams.fields import Kind
@@ -65,7 +64,7 @@ class OnlineFeatures:
     def freshness(self, row: bytes | None) -> tuple[int, int]:
         """(newest event time in ms, offset of the last event applied); (0, -1) without a row."""
         words = self._words(row).view(np.int64)
-        return int(words[0, kernels.NEWEST]), int(words[0, kernels.OFFSET])
+        return int(words[0, NEWEST]), int(words[0, OFFSET])
 
     def describe(self, row: bytes | None, at_ms: int) -> Mapping[str, JsonValue]:
         """The named features as of `at_ms`; a bag is a list of ids (text as its hash) and weights.

@@ -10,8 +10,14 @@ import numpy as np
 from freshrank.actors.messages import Bools, Doubles, Ints
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView, texts_of
-from freshrank.feature_actors.aggregations import dispatch as kernels
-from freshrank.feature_actors.aggregations.dispatch import EventArrays, FeatureBlock
+from freshrank.feature_actors.aggregations.dispatch import apply_events
+from freshrank.feature_actors.aggregations.kernel_types import (
+    NEWEST,
+    EventArrays,
+    FeatureBlock,
+    blank_trace,
+    views,
+)
 from freshrank.feature_actors.state import hash_table
 from freshrank.feature_actors.state.table_copy import RowMemory, TableCopy
 from freshrank.feature_actors.streams.columns import Columns, entity_ids
@@ -73,10 +79,10 @@ class EntityTable:
         """Apply events in order; with `before`, also read each row just before its event."""
         slots = self._assign(columns)
         self._keep(slots)
-        trace = kernels.blank_trace(len(slots))
+        trace = blank_trace(len(slots))
         out = self.plan.block(len(slots) if before else 0)
         events = self._events(columns, slots)
-        kernels.apply_events(self.plan.program, kernels.views(self._rows), events, trace, out)
+        apply_events(self.plan.program, views(self._rows), events, trace, out)
         return Applied(slots, trace.late, out if before else None)
 
     def slots(self) -> Ints:
@@ -109,7 +115,7 @@ class EntityTable:
         if not idle_due and len(self) <= self.max_entities:
             return []
         slots = self.slots()
-        newest = self._rows.view(np.int64)[slots, kernels.NEWEST]
+        newest = self._rows.view(np.int64)[slots, NEWEST]
         going = np.zeros(len(slots), dtype=np.bool_)
         if horizon is not None and idle_due:
             going |= newest < now_event_ms - horizon

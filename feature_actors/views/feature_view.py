@@ -1,8 +1,7 @@
 """What a pipeline file declares: entities, streams and feature views.
 
 >>> import msgspec
->>> from freshrank.feature_actors.aggregations.base import Count
->>> from freshrank.feature_actors.streams.expressions import col
+>>> from freshrank import Count, Entity, Stream, col
 >>> class Click(msgspec.Struct):
 ...     event_id: str
 ...     user_id: str
@@ -23,31 +22,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from freshrank.actors.errors import ConfigError
-from freshrank.feature_actors.aggregations.base import (
-    Aggregate,
-    Count,
-    DecayedCount,
-    LastK,
-    Mean,
-    Sum,
-    TimeSince,
-)
-from freshrank.feature_actors.streams.expressions import col
+from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.streams.stream import Entity, Stream
-
-__all__ = [
-    "Aggregate",
-    "Count",
-    "DecayedCount",
-    "Entity",
-    "FeatureView",
-    "LastK",
-    "Mean",
-    "Stream",
-    "Sum",
-    "TimeSince",
-    "col",
-]
 
 
 class _Body(dict[str, Any]):
@@ -90,7 +66,7 @@ class FeatureView(metaclass=_ViewType):
                 raise ConfigError(
                     f"{cls.__name__}.{name}",
                     f"{value!r} is not an aggregate",
-                    "Take Count, Sum, Mean, LastK, DecayedCount or TimeSince.",
+                    "Take Count, Sum, Mean, LastK or another aggregate.",
                 )
             value.check(cls.source.fields, f"{cls.__name__}.{name}")
             found[name] = value

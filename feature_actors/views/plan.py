@@ -9,13 +9,12 @@ import xxhash
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Doubles, IdField, Ints
-from freshrank.feature_actors.aggregations.dispatch import FeatureBlock, read_rows
-from freshrank.feature_actors.aggregations.dispatch import views as views_of
+from freshrank.feature_actors.aggregations.dispatch import read_rows
+from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.aggregations.kernel_types import views as views_of
 from freshrank.feature_actors.aggregations.row_layout import Layout
 from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
-
-__all__ = ["FeatureBlock", "FeaturePlan"]
 
 # Part of every fingerprint: grows when the meaning of a row's words changes.
 _ROW_FORMAT = 1

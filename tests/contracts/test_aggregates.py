@@ -23,20 +23,12 @@ from naive import (
     user,
 )
 
+from freshrank import Count, DecayedCount, FeatureView, LastK, Mean, Sum, TimeSince, col
+from freshrank.feature_actors.aggregations.base import Aggregate
+from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.aggregations.windows import Window
 from freshrank.feature_actors.state.entity_table import EntityTable
-from freshrank.feature_actors.views.feature_view import (
-    Aggregate,
-    Count,
-    DecayedCount,
-    FeatureView,
-    LastK,
-    Mean,
-    Sum,
-    TimeSince,
-    col,
-)
-from freshrank.feature_actors.views.plan import FeatureBlock, FeaturePlan
+from freshrank.feature_actors.views.plan import FeaturePlan
 
 # Forty events of 32 half-lives ago weigh less than this together: with them, whether a counter is
 # there depends on the order of arrival.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from freshrank import Count, DecayedCount, FeatureView, LastK, Sum, TimeSince, col
 from freshrank.actors.impressions import Impression, encode_impression
 from freshrank.actors.kernels.hashing import hash_ints
 from freshrank.actors.messages import RecordBatch
@@ -16,15 +17,6 @@ from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.spec import Bounds, PartitionSpec
 from freshrank.feature_actors.streams.stream import Entity, Stream
-from freshrank.feature_actors.views.feature_view import (
-    Count,
-    DecayedCount,
-    FeatureView,
-    LastK,
-    Sum,
-    TimeSince,
-    col,
-)
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 START_MS = 1_700_000_000_000

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from freshrank import Count, FeatureView, col
 from freshrank.actors.errors import ConfigError
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
 from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.memory_budget import Memory, check, memory_there, needs, total
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.feature_actors.views.feature_view import Count, FeatureView, col
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.base import Optimizer

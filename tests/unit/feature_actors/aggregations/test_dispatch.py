@@ -1,19 +1,42 @@
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+"""The registry of operations: every public aggregate compiles to one, under a number of its own."""
 
-from freshrank.feature_actors.aggregations.dispatch import _quotient
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from naive import stream, user
+
+import freshrank
+from freshrank import FeatureView
+from freshrank.feature_actors.aggregations.base import Aggregate
+from freshrank.feature_actors.aggregations.dispatch import OPERATIONS
+from freshrank.feature_actors.aggregations.kernel_types import OPCODE
+from freshrank.feature_actors.views.plan import FeaturePlan
+
+# A value for each argument that an aggregate may have.
+ARGUMENTS = {"of": "item_id", "by": "item_id", "windows": ["1s"], "k": 3, "half_life": "1s"}
 
 
-@given(st.integers(0, 2**53 - 1), st.integers(1, 2**40))
-@example(2**53 - 1, 3)
-@example(7_406_454_358_055_947, 2_834)  # the product is rounded up to the next integer
-@settings(max_examples=500)
-def test_a_quotient_by_reciprocal_is_that_of_a_division(number: int, divisor: int) -> None:
-    assert _quotient(number, divisor, 1.0 / divisor) == number // divisor
+def public_aggregates() -> list[Aggregate]:
+    """One of each."""
+    made: list[Aggregate] = []
+    for name in freshrank.__all__:
+        kind: Any = getattr(freshrank, name)
+        if isinstance(kind, type) and issubclass(kind, Aggregate):
+            wanted = inspect.signature(kind).parameters.keys() & ARGUMENTS.keys()
+            made.append(kind(**{argument: ARGUMENTS[argument] for argument in wanted}))
+    return made
 
 
-@given(st.integers(1, 2**26), st.integers(1, 2**26), st.integers(-1, 1))
-@settings(max_examples=500)
-def test_it_is_exact_beside_multiples_too(divisor: int, times: int, beside: int) -> None:
-    number = divisor * times + beside
-    assert _quotient(number, divisor, 1.0 / divisor) == number // divisor
+def opcode_of(aggregate: Aggregate) -> int:
+    body = {"entity": user, "source": stream, "feature": aggregate}
+    plan = FeaturePlan([type("View", (FeatureView,), body)])
+    return int(plan.program[0, OPCODE])
+
+
+def test_every_public_aggregate_has_an_operation_and_an_opcode_of_its_own() -> None:
+    registered = [operation.opcode for operation in OPERATIONS]
+    assert registered == sorted(set(registered))
+    assert sorted(map(opcode_of, public_aggregates())) == registered
+    assert len(registered) >= 6

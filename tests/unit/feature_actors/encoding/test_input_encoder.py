@@ -6,18 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import stream, user
 
+from freshrank import Count, DecayedCount, FeatureView, LastK, TimeSince
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.hashing import hash_text, mix
 from freshrank.actors.messages import Doubles, IdField, Inputs, Ints
+from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
-from freshrank.feature_actors.views.feature_view import (
-    Count,
-    DecayedCount,
-    FeatureView,
-    LastK,
-    TimeSince,
-)
-from freshrank.feature_actors.views.plan import FeatureBlock, FeaturePlan
+from freshrank.feature_actors.views.plan import FeaturePlan
 
 
 class Activity(FeatureView):
@@ -47,6 +42,10 @@ def test_the_layout_names_every_input() -> None:
         IdField("recent_x_item_id", 3),
     )
     assert encoder.layout.id_width == 15
+
+
+def test_the_fingerprint_is_that_of_the_inputs_that_earlier_versions_learned_from() -> None:
+    assert encoder.fingerprint == "6ac297f80c255a78"
 
 
 def shrink(value: float) -> float:

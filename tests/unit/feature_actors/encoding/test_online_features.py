@@ -6,20 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import START_MS, Behaviour, columns_of, stream, user
 
+from freshrank import Count, DecayedCount, FeatureView, LastK, Mean, TimeSince
 from freshrank.actors.errors import RequestError, Unavailable
 from freshrank.actors.kernels.hashing import hash_text
 from freshrank.actors.protocols import ServedFeatures
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures, row_key
 from freshrank.feature_actors.state.entity_table import EntityTable
-from freshrank.feature_actors.views.feature_view import (
-    Count,
-    DecayedCount,
-    FeatureView,
-    LastK,
-    Mean,
-    TimeSince,
-)
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 

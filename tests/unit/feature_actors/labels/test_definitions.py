@@ -4,9 +4,9 @@ from typing import Any, cast
 import pytest
 from small_shop import events
 
+from freshrank import col
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
-from freshrank.feature_actors.views.feature_view import col
 
 ORDERED = col.type == "order"
 

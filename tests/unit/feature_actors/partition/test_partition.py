@@ -21,12 +21,12 @@ from small_shop import (
 )
 from source_offsets import upto
 
+from freshrank import Count, FeatureView, col
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
 from freshrank.actors.messages import BEGINNING, Progress, RecordBatch, SourceOffsets, Version
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.shard.status import totals
-from freshrank.feature_actors.views.feature_view import Count, FeatureView, col
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 MADE = spec()

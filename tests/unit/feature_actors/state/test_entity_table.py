@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import Behaviour, columns_of, everything_of, stream, user
 
-from freshrank.feature_actors.aggregations.dispatch import NEWEST, OFFSET
+from freshrank import Count, FeatureView, LastK, TimeSince
+from freshrank.feature_actors.aggregations.kernel_types import NEWEST, OFFSET
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.stream import Entity, Stream
-from freshrank.feature_actors.views.feature_view import Count, FeatureView, LastK, TimeSince
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 HOUR_MS = 3_600_000

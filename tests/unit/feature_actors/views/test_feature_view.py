@@ -5,20 +5,11 @@ import msgspec
 import pytest
 from naive import Behaviour, stream, user
 
+from freshrank import Count, DecayedCount, FeatureView, LastK, Mean, Sum, TimeSince, col
 from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.stream import Entity, Stream
-from freshrank.feature_actors.views.feature_view import (
-    Aggregate,
-    Count,
-    DecayedCount,
-    FeatureView,
-    LastK,
-    Mean,
-    Sum,
-    TimeSince,
-    col,
-)
 
 
 class Rich(msgspec.Struct):

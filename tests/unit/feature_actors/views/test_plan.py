@@ -6,18 +6,9 @@ import numpy as np
 import pytest
 from naive import Behaviour, columns_of, stream, user
 
+from freshrank import Count, DecayedCount, FeatureView, LastK, Mean, Sum, TimeSince, col
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.state.entity_table import EntityTable
-from freshrank.feature_actors.views.feature_view import (
-    Count,
-    DecayedCount,
-    FeatureView,
-    LastK,
-    Mean,
-    Sum,
-    TimeSince,
-    col,
-)
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 
@@ -89,6 +80,10 @@ def test_the_fingerprint_tells_definitions_apart_by_their_meaning() -> None:
         ).fingerprint,
     ]
     assert len({base, *others}) == 6
+
+
+def test_the_fingerprint_is_that_of_the_rows_that_earlier_versions_stored() -> None:
+    assert FeaturePlan([Activity, Taste]).fingerprint == "7d967912a516b2ca"
 
 
 @pytest.mark.parametrize(

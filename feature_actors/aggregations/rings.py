@@ -1,0 +1,184 @@
+"""Rings of tiles in a row: the compiled loops of every aggregate over sliding windows.
+
+A ring has one tile a hop. A read as of a time before the newest event of the row is a read as of
+that event. Since every ring is positioned by that newest event too, what a window gives depends
+on the events alone, not on the order in which they came.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from freshrank.actors.kernels.compile import subkernel
+from freshrank.actors.messages import Ints
+from freshrank.feature_actors.aggregations.kernel_types import (
+    AT,
+    HOP,
+    INPUT,
+    MASK,
+    OUT,
+    SIZE,
+    SPAN,
+    EventArrays,
+    FeatureBlock,
+    Moment,
+    Operation,
+    RowViews,
+    Trace,
+)
+
+Combine: TypeAlias = Callable[[float, float], float]
+
+
+class Tiles(NamedTuple):
+    """What a ring keeps in each of its tiles: a value and four functions on it, as subkernels."""
+
+    identity: Callable[[int], Ints]
+    """int64[words] of a ring of so many tiles without events (not compiled)."""
+    clear: Callable[[RowViews, int, Ints, int], None]
+    """Makes tile `place` of the line's ring in a row what it is without events."""
+    update: Callable[[RowViews, int, Ints, int, float], None]
+    """Adds a number to tile `place`."""
+    merge: Callable[[RowViews, int, Ints, int, int], float]
+    """The value of the tiles numbered first to last, taken together."""
+
+
+@subkernel
+def quotient(number: int, divisor: int, inverse: float) -> int:
+    """``number // divisor``, given ``1 / divisor``: a third of the time of a division.
+
+    Exact for 0 <= number < 2**53, where the product is off by less than one.
+    """
+    guess = int(number * inverse)
+    rest = number - guess * divisor
+    if rest < 0:
+        return guess - 1
+    if rest >= divisor:
+        return guess + 1
+    return guess
+
+
+def number_tiles(identity: float, combine: Combine) -> Tiles:
+    """A float64 a tile: `identity` without events, and the numbers folded by a subkernel."""
+
+    @subkernel
+    def clear(rows: RowViews, row: int, line: Ints, place: int) -> None:
+        rows.doubles[row, line[AT] + place] = identity
+
+    @subkernel
+    def update(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
+        rows.doubles[row, line[AT] + place] = combine(rows.doubles[row, line[AT] + place], number)
+
+    @subkernel
+    def merge(rows: RowViews, row: int, line: Ints, first: int, last: int) -> float:
+        begin, size = line[AT], line[SIZE]
+        total, place = identity, begin + first % size
+        for _ in range(first, last + 1):
+            total = combine(total, rows.doubles[row, place])
+            place += 1
+            if place == begin + size:
+                place = begin
+        return total
+
+    return Tiles(lambda tiles: np.full(tiles, identity).view(np.int64), clear, update, merge)
+
+
+def count_tiles(skipped: int) -> Tiles:
+    """An int32 a tile, after `skipped` words a tile of the ring that belong to another."""
+
+    @subkernel
+    def clear(rows: RowViews, row: int, line: Ints, place: int) -> None:
+        rows.shorts[row, 2 * (line[AT] + skipped * line[SIZE]) + place] = 0
+
+    @subkernel
+    def update(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
+        rows.shorts[row, 2 * (line[AT] + skipped * line[SIZE]) + place] += 1
+
+    @subkernel
+    def merge(rows: RowViews, row: int, line: Ints, first: int, last: int) -> float:
+        size = line[SIZE]
+        begin = 2 * (line[AT] + skipped * size)
+        total, place = 0, begin + first % size
+        for _ in range(first, last + 1):
+            total += rows.shorts[row, place]
+            place += 1
+            if place == begin + size:
+                place = begin
+        return float(total)
+
+    return Tiles(lambda tiles: np.zeros(-(-tiles // 2), dtype=np.int64), clear, update, merge)
+
+
+def mean_tiles(sums: Tiles) -> Tiles:
+    """The tiles `sums` with a ring of counts behind theirs: merged, a quotient of both."""
+    counts = count_tiles(skipped=1)
+    clear_sum, update_sum, merge_sums = sums.clear, sums.update, sums.merge
+    clear_count, update_count, merge_counts = counts.clear, counts.update, counts.merge
+
+    @subkernel
+    def clear(rows: RowViews, row: int, line: Ints, place: int) -> None:
+        clear_sum(rows, row, line, place)
+        clear_count(rows, row, line, place)
+
+    @subkernel
+    def update(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
+        update_sum(rows, row, line, place, number)
+        update_count(rows, row, line, place, number)
+
+    @subkernel
+    def merge(rows: RowViews, row: int, line: Ints, first: int, last: int) -> float:
+        events = merge_counts(rows, row, line, first, last)
+        return merge_sums(rows, row, line, first, last) / events if events > 0 else math.nan
+
+    def identity(tiles: int) -> Ints:
+        return np.concatenate([sums.identity(tiles), counts.identity(tiles)])
+
+    return Tiles(identity, clear, update, merge)
+
+
+def window_operation(opcode: int, tiles: Tiles, *, of_field: bool) -> Operation:
+    """The loops over rings of `tiles`; `of_field`: the numbers of a field, not events as such."""
+    clear_tile, update_tile, merge_tiles = tiles.clear, tiles.update, tiles.merge
+
+    @subkernel
+    def read(
+        line: Ints, rows: RowViews, row: int, moment: Moment, out: FeatureBlock, to: int
+    ) -> None:
+        newest, at = moment
+        hop = line[HOP]
+        inverse = 1.0 / hop
+        first = quotient(max(max(at, newest) - line[SPAN], 0), hop, inverse)
+        last = quotient(newest, hop, inverse)
+        out.values[to, line[OUT]] = merge_tiles(rows, row, line, first, last)
+
+    @subkernel
+    def update(
+        line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
+    ) -> None:
+        """Read if wanted, empty the tiles that come into reach, update one."""
+        size, hop, mask = line[SIZE], line[HOP], line[MASK]
+        inverse = 1.0 / hop
+        before = len(out.values) > 0
+        for i in range(len(trace.newest)):
+            row, at, newest = events.slots[i], events.times[i], trace.newest[i]
+            if before:
+                read(line, rows, row, (newest, at), out, i)
+            tile, head = quotient(at, hop, inverse), quotient(newest, hop, inverse)
+            for coming in range(max(head + 1, tile - size + 1), tile + 1):
+                clear_tile(rows, row, line, coming % size)
+            if mask >= 0 and not events.masks[mask, i]:
+                continue
+            number = events.numbers[line[INPUT], i] if of_field else 1.0
+            if math.isnan(number):
+                continue
+            if tile <= head - size:
+                trace.refused[i] = True
+                continue
+            trace.taken[i] = True
+            update_tile(rows, row, line, tile % size, number)
+
+    return Operation(opcode, update, read)

@@ -1,0 +1,142 @@
+"""Count, Sum and Mean over sliding windows, and what any aggregate over windows shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from freshrank.actors.kernels.compile import subkernel
+from freshrank.feature_actors.aggregations.base import Aggregate, check_where
+from freshrank.feature_actors.aggregations.kernel_types import Operation
+from freshrank.feature_actors.aggregations.rings import (
+    Tiles,
+    count_tiles,
+    mean_tiles,
+    number_tiles,
+    window_operation,
+)
+from freshrank.feature_actors.aggregations.row_layout import Layout, Line
+from freshrank.feature_actors.aggregations.windows import Window, parse_windows
+from freshrank.feature_actors.streams.expressions import Expression
+from freshrank.feature_actors.streams.fields import Fields, Kind
+
+
+class Windowed(Aggregate):
+    """A feature over sliding windows; gives one column a window.
+
+    A window read as of ``at`` covers ``[floor(at - window, hop), at]``: exact at the head, up to
+    one hop too long at the tail. `hop` is a twelfth of each window unless given. An event that
+    comes late goes to the tile it belongs to, as long as a window can still reach it.
+    """
+
+    windows: Sequence[str]
+    hop: str | None
+
+    verb: ClassVar[str]
+    """Its name in the canonical spelling, which is part of fingerprints."""
+    tiles: ClassVar[Tiles]
+    operation: ClassVar[Operation]
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Raise ConfigError for a wrong condition or window."""
+        check_where(self.where, fields, place)
+        parse_windows(self.windows, self.hop, place)
+
+    def lay_out(self, name: str, layout: Layout) -> None:
+        """A ring a window."""
+        for window in self._windows():
+            column = f"{name}_{window.text}"
+            line = Line(
+                opcode=self.operation.opcode,
+                out=layout.number_column(column),
+                size=window.tiles,
+                mask=layout.mask(self.where),
+                source=self._source(layout),
+                hop_ms=window.hop_ms,
+                span_ms=window.length_ms,
+            )
+            identity = self.tiles.identity(window.tiles)
+            layout.add(column, line, identity, window.tiles * window.hop_ms)
+
+    def canonical(self) -> str:
+        """Condition, windows and hops."""
+        spans = ", ".join(f"{window.length_ms}/{window.hop_ms}" for window in self._windows())
+        return f"{self.verb}({self._inputs()}; {spans})"
+
+    def _inputs(self) -> str:
+        """What `canonical` says of the events that count."""
+        return str(self.where)
+
+    def _source(self, layout: Layout) -> int:
+        """The line of `EventArrays.numbers`, for an operation that reads one."""
+        return 0
+
+    def _windows(self) -> tuple[Window, ...]:
+        return parse_windows(self.windows, self.hop, type(self).__name__)
+
+
+@dataclass(frozen=True)
+class Count(Windowed):
+    """How many events lie in each window. A tile holds up to 2**31 - 1.
+
+    Gives one column a window: ``views = Count(windows=["5m"])`` is ``views_5m``; 0 for nothing.
+    """
+
+    where: Expression | None = None
+    windows: Sequence[str] = ()
+    hop: str | None = None
+
+    verb = "count"
+    tiles = count_tiles(skipped=0)
+    operation = window_operation(0, tiles, of_field=False)
+
+
+@dataclass(frozen=True)
+class OverField(Windowed):
+    """Windows over the values of a numeric field; None is passed over."""
+
+    of: str
+    where: Expression | None = None
+    windows: Sequence[str] = ()
+    hop: str | None = None
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Raise ConfigError for a wrong field, condition or window."""
+        fields.require(self.of, place, Kind.INTEGER, Kind.NUMBER)
+        super().check(fields, place)
+
+    def _inputs(self) -> str:
+        return f"{self.of}; {self.where}"
+
+    def _source(self, layout: Layout) -> int:
+        return layout.number(self.of)
+
+
+@subkernel
+def _add(total: float, number: float) -> float:
+    return total + number
+
+
+@dataclass(frozen=True)
+class Sum(OverField):
+    """The sum of a numeric field over each window, in float64; None is passed over."""
+
+    verb = "sum"
+    tiles = number_tiles(0.0, _add)
+    operation = window_operation(1, tiles, of_field=True)
+
+
+@dataclass(frozen=True)
+class Mean(OverField):
+    """The mean of a numeric field over each window: tiles of a sum and of a count.
+
+    None is passed over; NaN where the window holds no value.
+    """
+
+    verb = "mean"
+    tiles = mean_tiles(Sum.tiles)
+    operation = window_operation(2, tiles, of_field=True)
+
+
+OPERATIONS = (Count.operation, Sum.operation, Mean.operation)
