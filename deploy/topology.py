@@ -34,12 +34,11 @@ from freshrank.deploy.cluster.hosts import LearnerHost, ReplicaFactory, ShardHos
 from freshrank.deploy.cluster.placement import ClusterSpec
 from freshrank.deploy.cluster.standby import STAND_BY, ActorSlot, Role
 from freshrank.deploy.config.loader import load_settings
-from freshrank.deploy.config.settings import STARTED_HERE, ServeSettings, Settings
+from freshrank.deploy.config.settings import STARTED_HERE, Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.processes import children_apart, listens
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.serve import deployment
-from freshrank.serve.deployment import ReplicaOptions
 
 # Of the local cluster. Deltas of large models pass through it, the newest 32 of them; 64 MB of
 # /dev/shm, a container's default, would do for small ones.
@@ -211,7 +210,7 @@ def start_serving(cluster: ClusterSpec) -> None:
     settings = cluster.settings.serve
     try:
         deployment.start_proxy(settings.host, settings.port)
-        deployment.deploy(ReplicaFactory(cluster), _replica_options(settings))
+        deployment.deploy(ReplicaFactory(cluster), settings)
     except (RayError, RuntimeError) as error:  # RuntimeError: Serve gave a deployment up
         raise Unavailable("ray serve", f"{error} (its logs: /tmp/ray/session_latest)") from error
 
@@ -268,11 +267,7 @@ def build_app(arguments: AppArguments) -> Application:
         partitions=arguments.partitions,
         learner=learner_address(name),
     )
-    return deployment.application(ReplicaFactory(cluster), _replica_options(settings.serve))
-
-
-def _replica_options(settings: ServeSettings) -> ReplicaOptions:
-    return ReplicaOptions(settings.replicas, settings.max_ongoing_requests)
+    return deployment.application(ReplicaFactory(cluster), settings.serve)
 
 
 def _on_gpu(settings: Settings) -> bool:

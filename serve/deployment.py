@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import ray.util
@@ -17,18 +16,9 @@ from freshrank.serve.http.app import ServiceFactory, build_app
 from freshrank.serve.http.fast_path import REPLICA_HANDLERS
 from freshrank.serve.proxy.ray_internals import bind_grpc_to_loopback
 from freshrank.serve.scoring.service import ScoringService
+from freshrank.serve.settings import ServeSettings
 
 APP_NAME = "freshrank"
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaOptions:
-    """The number of replicas, and the resources that Ray reserves for each."""
-
-    replicas: int = 1
-    max_ongoing_requests: int = 512
-    num_cpus: float = 0.0
-    """Reserved, not enforced. 0: a two-core laptop holds all parts."""
 
 
 def start_proxy(host: str, port: int) -> None:
@@ -58,13 +48,14 @@ class ScoringReplica:
         return self._service
 
 
-def application(factory: ServiceFactory, options: ReplicaOptions) -> serve.Application:
+def application(factory: ServiceFactory, settings: ServeSettings) -> serve.Application:
     """The Serve application, for `serve.run` or a config file."""
     deployment = serve.deployment(
         name="ScoringReplica",
-        num_replicas=options.replicas,
-        max_ongoing_requests=options.max_ongoing_requests,
-        ray_actor_options={"num_cpus": options.num_cpus},
+        num_replicas=settings.replicas,
+        max_ongoing_requests=settings.max_ongoing_requests,
+        # Reserved, not enforced. 0: a two-core laptop holds all parts.
+        ray_actor_options={"num_cpus": 0.0},
         # A line of an access log costs more than the request itself. Below this level the line is
         # formatted and thrown away.
         logging_config=LoggingConfig(enable_access_log=False, log_level="WARNING"),
@@ -75,9 +66,9 @@ def application(factory: ServiceFactory, options: ReplicaOptions) -> serve.Appli
     return deployment.bind(factory)
 
 
-def deploy(factory: ServiceFactory, options: ReplicaOptions) -> None:
+def deploy(factory: ServiceFactory, settings: ServeSettings) -> None:
     """Start the replicas and wait until the first is up."""
-    serve.run(application(factory, options), name=APP_NAME, route_prefix="/")
+    serve.run(application(factory, settings), name=APP_NAME, route_prefix="/")
 
 
 def delete() -> None:

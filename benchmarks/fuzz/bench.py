@@ -29,13 +29,14 @@ from freshrank.benchmarks.workloads.record_accounting import (
     unaccounted,
 )
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
-from freshrank.deploy.config.settings import ServeSettings, Settings
+from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.shard.status import totals
 from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.service import ScoringService
+from freshrank.serve.settings import ServeSettings
 
 CASES = 10_000
 # How often each kind of record is sent.

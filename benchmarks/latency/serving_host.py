@@ -26,14 +26,13 @@ from freshrank.actors.protocols import ParameterSource
 from freshrank.benchmarks.latency.steady_publisher import SteadyPublisher
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
 from freshrank.deploy.cluster import ray_environment
+from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring import assembly
 from freshrank.deploy.wiring.local import LearnerHandle
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
-from freshrank.feature_actors.connectors.redis.online_store import RedisStore
-from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
 from freshrank.learner.actor import LearnerActor
 from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.service import ScoringService
@@ -113,16 +112,14 @@ def bare_service(
     async def make() -> ScoringService:
         sink = KafkaSink(options.kafka)
         await sink.start()
-        store = RedisStore(options.redis_url, f"fr:{pipeline.name}")
-        status_registry = RedisStatusRegistry(options.redis_url, f"fr:{pipeline.name}")
-
-        async def close() -> None:
-            await sink.stop()
-            await store.close()
-            await status_registry.close()
-
-        parts = assembly.ReplicaParts(source, store, sink, status_registry, SystemClock(), close)
-        return assembly.scoring_service(pipeline, options.settings.serve, parts)
+        connectors = kafka_and_redis(
+            options.kafka,
+            options.redis_url,
+            f"fr:{pipeline.name}",
+            options.settings.kafka.partitions,
+            sink,
+        )
+        return assembly.scoring_service(pipeline, options.settings.serve, source, connectors)
 
     return make
 

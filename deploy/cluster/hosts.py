@@ -22,9 +22,6 @@ from freshrank.deploy.cluster.host import Host, reach
 from freshrank.deploy.cluster.placement import ClusterSpec
 from freshrank.deploy.state.state_folder import LEARNER, SHARDS, TENSORBOARD
 from freshrank.deploy.wiring import assembly
-from freshrank.feature_actors.connectors.kafka.source import KafkaSource
-from freshrank.feature_actors.connectors.redis.online_store import RedisStore
-from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
 from freshrank.feature_actors.shard.actor import FeatureShard
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.models.base import Model
@@ -45,7 +42,7 @@ class LearnerHost(Host[LearnerActor]):
         self._cluster = cluster
         self._on_gpu = on_gpu
         self._sink = cluster.sink()
-        self._status_registry = RedisStatusRegistry(cluster.redis_url, cluster.namespace)
+        self._status_registry = cluster.connectors(self._sink).status_registry
         self._boxes = ObjectRefCache()
 
     async def take_over(self) -> None:
@@ -142,19 +139,20 @@ class ShardHost(Host[FeatureShard]):
     def _make(self, index: int, partitions: Sequence[int]) -> FeatureShard:
         cluster, settings = self._cluster, self._cluster.settings.shards
         learner = RemoteLearner(cluster.learner, settings.push_timeout_s)
+        connectors = cluster.connectors(self._sink)
         shard, follower = assembly.shard(
             cluster.file.load(),
             partitions,
             replace(assembly.shard_settings(settings, f"shard-{index}"), process_id=os.getpid()),
             assembly.ShardParts(
-                source=KafkaSource(cluster.kafka),
+                source=connectors.source(),
                 sink=self._sink,
-                store=RedisStore(cluster.redis_url, cluster.namespace),
+                store=connectors.store,
                 learner=learner,
                 parameters=None if self._on_gpu else learner,
                 snapshots=FileSnapshots(cluster.state / SHARDS),
-                status_registry=RedisStatusRegistry(cluster.redis_url, cluster.namespace),
-                clock=SystemClock(),
+                status_registry=connectors.status_registry,
+                clock=connectors.clock,
                 alerts=cluster.alerts(f"shard-{index}", self._sink),
             ),
             assembly.bounds(settings),
@@ -173,24 +171,13 @@ class ReplicaFactory:
         cluster, settings = self.cluster, self.cluster.settings
         sink = cluster.sink()
         await sink.start()
-        store = RedisStore(cluster.redis_url, cluster.namespace)
-        status_registry = RedisStatusRegistry(cluster.redis_url, cluster.namespace)
-
-        async def close() -> None:
-            await sink.stop()
-            await store.close()
-            await status_registry.close()
-
-        parts = assembly.ReplicaParts(
-            parameters=RemoteLearner(cluster.learner, settings.shards.push_timeout_s),
-            store=store,
-            sink=sink,
-            status_registry=status_registry,
-            clock=SystemClock(),
-            close=close,
-            alerts=cluster.alerts("replica", sink),
+        return assembly.scoring_service(
+            cluster.file.load(),
+            settings.serve,
+            RemoteLearner(cluster.learner, settings.shards.push_timeout_s),
+            cluster.connectors(sink),
+            cluster.alerts("replica", sink),
         )
-        return assembly.scoring_service(cluster.file.load(), settings.serve, parts)
 
 
 def _on_gpu(model: Model, weights: ModelWeights) -> Differentiator:

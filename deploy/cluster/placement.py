@@ -7,7 +7,9 @@ from pathlib import Path
 
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.clock import SystemClock
+from freshrank.actors.connectors import Connectors
 from freshrank.actors.runtime import RemoteRole
+from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
@@ -36,6 +38,10 @@ class ClusterSpec:
     def namespace(self) -> str:
         """Of the pipeline's keys in Redis."""
         return f"fr:{self.file.load().name}"
+
+    def connectors(self, sink: KafkaSink) -> Connectors:
+        """New connections to broker and Redis, which open when they are first used."""
+        return kafka_and_redis(self.kafka, self.redis_url, self.namespace, self.partitions, sink)
 
     def sink(self) -> KafkaSink:
         """A writer to the broker, not started yet."""

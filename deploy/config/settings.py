@@ -23,6 +23,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.settings import Section
 from freshrank.feature_actors.connectors.kafka.security import KafkaSecurity
 from freshrank.learner.settings import LearnerSettings
+from freshrank.serve.settings import ServeSettings
 
 # What is said in place of an address for a server that is started here.
 EMBEDDED = "embedded"
@@ -141,31 +142,6 @@ class ShardSettings(Section):
     paused."""
     push_timeout_s: float = Field(default=5.0, gt=0)
     """After that a push counts as lost and is repeated."""
-
-
-class ServeSettings(Section):
-    """The REST endpoint."""
-
-    host: str = "127.0.0.1"
-    """This machine only, until somebody asks for more."""
-    port: int = Field(default=8000, ge=0, le=65_535)
-    """0: any free one."""
-    replicas: int = Field(default=1, ge=1)
-    """One scores thousands of requests a second; more where there are more cores."""
-    max_ongoing_requests: int = Field(default=512, ge=1)
-    """Per replica. Ray's own default of 5 would starve an asynchronous handler."""
-    show: int = Field(default=10, ge=1)
-    """How many of the best candidates count as shown where the request does not say."""
-    read_timeout_ms: int = Field(default=50, ge=1)
-    """Of the online store; beyond it the request is answered with default features and says so."""
-    wait_timeout_ms: int = Field(default=1_000, ge=0)
-    """How long a request for a ``min_version`` that is not there yet may wait."""
-    max_start_lag_ms: int = Field(default=1_000, ge=0)
-    """A new replica is not ready before its weights are so close to the learner's newest: a large
-    snapshot takes seconds to come, and versions go on meanwhile."""
-    max_start_wait_ms: int = Field(default=10_000, ge=0)
-    """A new replica is given no request before it is ready, or has waited for so long: then it
-    answers with what it has. A learner that is started again at the same time is back by then."""
 
 
 class Settings(Section):

@@ -6,13 +6,14 @@ Nothing here starts anything or knows where it runs: `local` calls it with parts
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.clock import Clock
+from freshrank.actors.connectors import Connectors
 from freshrank.actors.parameters.follower import Follower
 from freshrank.actors.protocols import (
     EventSource,
@@ -24,7 +25,6 @@ from freshrank.actors.protocols import (
     SnapshotStore,
     StatusRegistry,
 )
-from freshrank.deploy.config.settings import ServeSettings
 from freshrank.deploy.config.settings import ShardSettings as ShardSection
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.partition.backpressure import Limits as ShardLimits
@@ -36,9 +36,10 @@ from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
-from freshrank.serve.api.requests import Limits
-from freshrank.serve.scoring.feature_reader import FeatureReader
-from freshrank.serve.scoring.service import ScoringService, ServiceParts, ServiceSettings
+from freshrank.serve.scoring.served_model import ServedModel
+from freshrank.serve.scoring.served_pipeline import ServedPipeline
+from freshrank.serve.scoring.service import ScoringService
+from freshrank.serve.settings import ServeSettings
 
 
 def learner(
@@ -123,54 +124,31 @@ def shard_settings(settings: ShardSection, name: str, *, lock_step: bool = False
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaParts:
-    """What a replica needs of the world."""
-
-    parameters: ParameterSource
-    store: OnlineStore
-    sink: RecordSink
-    status_registry: StatusRegistry
-    clock: Clock
-    close: Callable[[], Awaitable[None]]
-    """Leaves what the others hold open."""
-    alerts: AlertSink | None = None
-
-
 def scoring_service(
-    pipeline: Pipeline, settings: ServeSettings, parts: ReplicaParts
+    pipeline: Pipeline,
+    settings: ServeSettings,
+    parameters: ParameterSource,
+    connectors: Connectors,
+    alerts: AlertSink | None = None,
 ) -> ScoringService:
-    """One replica, not started yet."""
-    weights = ModelWeights(pipeline.bound_model)
-    model = Follower(parts.parameters, weights, parts.clock, hold_epochs=True, alerts=parts.alerts)
-    limits = Limits(requests=settings.max_ongoing_requests)
-    return ScoringService(
-        ServiceSettings(
-            pipeline=pipeline.name,
-            entity=pipeline.stream.key.name,
-            events_topic=pipeline.stream.topic,
-            impressions_topic=pipeline.impressions_topic if pipeline.joined else None,
-            layout=pipeline.encoder.fingerprint,
-            event_schema=_event_schema(pipeline),
-            samples={**pipeline.samples, "automatic": _automatic(pipeline)},
-            show=settings.show,
-            wait_timeout_s=settings.wait_timeout_ms / 1000,
-            max_start_lag_ms=settings.max_start_lag_ms,
-            max_start_wait_ms=settings.max_start_wait_ms,
-            limits=limits,
-        ),
-        ServiceParts(
-            served=pipeline.served,
-            scorer=weights,
-            model=model,
-            store=FeatureReader(parts.store, parts.clock, settings.read_timeout_ms / 1000),
-            sink=parts.sink,
-            status_registry=parts.status_registry,
-            clock=parts.clock,
-            event_key=event_key(pipeline),
-            close=parts.close,
-            alerts=parts.alerts,
-        ),
+    """One replica, which follows the weights of `parameters`; not started yet."""
+    weights, clock = ModelWeights(pipeline.bound_model), connectors.clock
+    follower = Follower(parameters, weights, clock, hold_epochs=True, alerts=alerts)
+    model = ServedModel(weights, follower, clock, settings.max_start_lag_ms)
+    return ScoringService(_served(pipeline), settings, model, connectors, alerts)
+
+
+def _served(pipeline: Pipeline) -> ServedPipeline:
+    return ServedPipeline(
+        name=pipeline.name,
+        entity=pipeline.stream.key.name,
+        features=pipeline.served,
+        events_topic=pipeline.stream.topic,
+        event_key=event_key(pipeline),
+        event_schema=_event_schema(pipeline),
+        impressions_topic=pipeline.impressions_topic if pipeline.joined else None,
+        layout=pipeline.encoder.fingerprint,
+        samples={**pipeline.samples, "automatic": _automatic(pipeline)},
     )
 
 

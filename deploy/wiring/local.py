@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.clock import Clock
+from freshrank.actors.connectors import Connectors
 from freshrank.actors.kernels.partitioner import assign
 from freshrank.actors.parameters.follower import Follower
 from freshrank.actors.protocols import GradientSink, JsonValue, ParameterSource, SnapshotStore
@@ -96,16 +98,19 @@ class LocalParts:
 
     def replica(self, learner: LearnerHandle) -> ScoringService:
         """One replica, not started."""
-        parts = assembly.ReplicaParts(
-            parameters=learner,
-            store=self.world.store,
+        world = self.world
+        connectors = Connectors(
+            partitions=world.log.partitions,
+            source=partial(MemorySource, world.log),
             sink=self.sink,
+            store=world.store,
             status_registry=self._status_registry,
-            clock=self.world.clock,
+            clock=world.clock,
             close=_nothing,
-            alerts=Alerts("replica", self.world.clock),
         )
-        return assembly.scoring_service(self.pipeline, self.settings.serve, parts)
+        return assembly.scoring_service(
+            self.pipeline, self.settings.serve, learner, connectors, Alerts("replica", world.clock)
+        )
 
 
 class LocalSystem:

@@ -11,7 +11,7 @@ from freshrank.actors.errors import BadRecord, RequestError
 from freshrank.serve.api.requests import decoded, may_be_whole, placed, with_whole_numbers
 
 EventKey: TypeAlias = Callable[[bytes], bytes]
-"""Checks one event's JSON and gives its record key; raises BadRecord."""
+"""Checks one event's JSON and gives the key of its record; raises BadRecord."""
 
 _Events: TypeAlias = list[msgspec.Raw] | dict[str, msgspec.Raw]
 _decode = msgspec.json.Decoder(_Events).decode

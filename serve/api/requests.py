@@ -26,7 +26,7 @@ _VERSION = r"^[0-9]{1,18}\.[0-9]{1,18}$"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """Bounds of what one request may ask for."""
 
     body_bytes: int = 1_000_000
@@ -37,8 +37,6 @@ class Limits:
     """Ten times what a ranking stage is usually given; scoring them takes about a millisecond."""
     events: int = 1_000
     """In one POST of events."""
-    requests: int = 512
-    """Answered at the same time; beyond it 503 with Retry-After."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class ScoreDecoder:
     their types. Unknown fields are refused by name: a misspelt one would be silence otherwise.
     """
 
-    def __init__(self, entity: str, context: Mapping[str, type], limits: Limits) -> None:
+    def __init__(self, entity: str, context: Mapping[str, type], limits: RequestLimits) -> None:
         self.candidate_type = msgspec.defstruct(
             "Candidate",
             [(name, _bounded(kind)) for name, kind in context.items()],

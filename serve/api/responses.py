@@ -84,7 +84,7 @@ class ModelAnswer(ModelInfo, kw_only=True):
     """By partition and source topic: the first offset that the weights have not learned."""
 
 
-class Bounds(msgspec.Struct):
+class LimitsInfo(msgspec.Struct):
     """How much one request may hold."""
 
     body_bytes: int
@@ -105,7 +105,7 @@ class PipelineAnswer(msgspec.Struct):
     """Examples for the page."""
     show: int
     """How many of the best count as shown where a request does not say."""
-    bounds: Bounds
+    bounds: LimitsInfo
 
 
 class HealthAnswer(msgspec.Struct):

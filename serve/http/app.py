@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from freshrank.serve.http.fast_path import FastPath, Handlers
 from freshrank.serve.http.route_table import RouteTable
 from freshrank.serve.http.routes import (
-    RequestBounds,
+    RouteHandlers,
     internal_error,
     no_such_route,
     starlette_routes,
@@ -29,7 +29,7 @@ def build_app(factory: ServiceFactory, fast: Handlers | None = None) -> Starlett
 
     The service is made at the application's startup, on the event loop that will serve, and begins
     to follow the learner; it is stopped at the application's shutdown. The startup waits for
-    weights and online store, at most `ServiceSettings.max_start_wait_ms`.
+    weights and online store, at most `serve.max_start_wait_ms`.
     """
     fast_handlers: Handlers = {} if fast is None else fast
 
@@ -39,7 +39,8 @@ def build_app(factory: ServiceFactory, fast: Handlers | None = None) -> Starlett
         service.start()
         await service.until_ready()  # the server takes requests only after this
         specs = RouteTable(service).specs()
-        handlers = RequestBounds(service.settings.limits, service.metrics).handlers(specs)
+        limits, max_ongoing = service.pipeline.limits, service.settings.max_ongoing_requests
+        handlers = RouteHandlers(limits, max_ongoing, service.metrics).of(specs)
         app.router.routes.extend(starlette_routes(handlers))
         for spec in specs:
             if spec.fast:

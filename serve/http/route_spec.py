@@ -100,7 +100,7 @@ class RouteSpec:
     errors: tuple[int, ...] = ()
     """Statuses of the errors that this route may answer with, beside those that all have."""
     limited: bool = False
-    """Whether its requests count to `Limits.requests`, beyond which they are refused."""
+    """Whether its requests count to `serve.max_ongoing_requests`, beyond which they get 503."""
     fast: bool = False
     """Whether its requests take the fast path (`fast_path`); its path has no parameters then."""
 

@@ -36,13 +36,13 @@ class RouteTable:
 
     def __init__(self, service: ScoringService) -> None:
         self._service = service
-        self._limits = service.settings.limits
+        self._limits = service.pipeline.limits
         self._page = page()
-        entity = service.settings.entity
+        entity = service.pipeline.entity
         # The service answers another entity with a 404 that names this one.
         one_entity = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [entity]})]
         self._entity: Parameter[str] = Parameter("entity", one_entity)
-        self._document = msgspec.json.encode(document(service.settings.pipeline, self.specs()))
+        self._document = msgspec.json.encode(document(service.pipeline.name, self.specs()))
 
     def specs(self) -> list[RouteSpec]:
         """All routes."""
@@ -169,7 +169,7 @@ class RouteTable:
     async def events(self, request: Request) -> Response:
         """POST /v1/events."""
         body = await read_body(request, self._limits.body_bytes)
-        return JsonResponse(await self._service.add_events(body))
+        return JsonResponse(await self._service.events.write(body))
 
     async def features(self, request: Request) -> Response:
         """GET /v1/features/{entity}/{id}."""
@@ -178,7 +178,7 @@ class RouteTable:
 
     async def model(self, request: Request) -> Response:
         """GET /v1/model."""
-        return JsonResponse(self._service.model())
+        return JsonResponse(self._service.model.describe())
 
     async def pipeline(self, request: Request) -> Response:
         """GET /v1/pipeline."""
@@ -186,7 +186,7 @@ class RouteTable:
 
     async def status(self, request: Request) -> Response:
         """GET /v1/status."""
-        return JsonResponse(await self._service.statuses())
+        return JsonResponse(await self._service.status.collect())
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json."""
@@ -204,7 +204,7 @@ class RouteTable:
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics."""
-        text = await self._service.expose_metrics()
+        text = await self._service.status.expose()
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def page(self, request: Request) -> Response:
@@ -214,7 +214,7 @@ class RouteTable:
 
     def _events_schema(self) -> JsonSchema:
         """One event of the pipeline, or a list of events."""
-        event: dict[str, Any] = dict(self._service.settings.event_schema)
+        event: dict[str, Any] = dict(self._service.pipeline.event_schema)
         definitions = event.pop("$defs", {})
         most = self._limits.events
         events = {"type": "array", "items": event, "minItems": 1, "maxItems": most}

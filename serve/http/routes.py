@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from freshrank.actors.errors import FreshrankError, RequestError
 from freshrank.serve.api.errors import answer_of, problem, status_of
-from freshrank.serve.api.requests import Limits
+from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.fast_path import Handlers
 from freshrank.serve.http.json_response import JsonResponse
 from freshrank.serve.http.route_spec import Handler, RouteSpec
@@ -24,15 +24,22 @@ _RETRY_AFTER_S = "1"
 _logger = logging.getLogger(__name__)
 
 
-class RequestBounds:
-    """What holds for every route: bounds, errors as JSON, a count of the answers."""
+class RouteHandlers:
+    """Makes handlers that bound requests, turn errors into JSON and count answers.
 
-    def __init__(self, limits: Limits, metrics: ServeMetrics) -> None:
+    Parameters
+    ----------
+    max_ongoing
+        Requests of limited routes that are answered at the same time; others get 503.
+    """
+
+    def __init__(self, limits: RequestLimits, max_ongoing: int, metrics: ServeMetrics) -> None:
         self._limits = limits
+        self._max_ongoing = max_ongoing
         self._metrics = metrics
         self._ongoing = 0
 
-    def handlers(self, specs: Iterable[RouteSpec]) -> Handlers:
+    def of(self, specs: Iterable[RouteSpec]) -> Handlers:
         """The handler of each route, by method and path. None of them raises."""
         return {(spec.method, spec.path): self._bounded(spec) for spec in specs}
 
@@ -53,7 +60,7 @@ class RequestBounds:
             self._check_headers(request)
             if not spec.limited:
                 return await spec.handler(request)
-            if self._ongoing >= self._limits.requests:
+            if self._ongoing >= self._max_ongoing:
                 raise RequestError("server", "too many requests at once", status=503)
             self._ongoing += 1
             try:

@@ -1,4 +1,4 @@
-"""The log of what was shown: the rows of the best candidates, exactly as they were scored."""
+"""The log of impressions: the input rows of the best candidates, exactly as they were scored."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from freshrank.serve.api.responses import ScoreAnswer
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """One answered request, and what it was answered from."""
+class ScoredRequest:
+    """An answered request, and the inputs of its answer."""
 
     entity: str
     answer: ScoreAnswer
     columns: Mapping[str, Column]
-    """The ``n`` candidates, one column a context field."""
+    """By context field: a column of length ``n``, one value for each candidate."""
     inputs: Inputs
     shown: Ints
-    """int64[m]: the candidates that count as shown."""
+    """int64[m]: the indices of the candidates that are logged as shown."""
     at_ms: int
 
 
-class ShownLog:
-    """Queues one record a request for the joiner of the pipeline."""
+class ImpressionLog:
+    """Writes one record for each request, which the pipeline's joiner reads."""
 
-    def __init__(self, served: ServedFeatures, sink: RecordSink, topic: str, layout: str) -> None:
-        self._served = served
+    def __init__(self, features: ServedFeatures, sink: RecordSink, topic: str, layout: str) -> None:
+        self._features = features
         self._sink = sink
         self._topic = topic
         self._layout = layout
 
-    def add(self, scored: Scored) -> bool:
-        """Queue it; False when the sink is full: the score was worth more than its example."""
+    def add(self, scored: ScoredRequest) -> bool:
+        """Queue the record; False when the sink is full: its example is lost then."""
         inputs, shown = scored.inputs, scored.shown
-        places = shown.tolist()
-        columns = {name: [one[i] for i in places] for name, one in scored.columns.items()}
+        indices = shown.tolist()
+        columns = {name: [column[i] for i in indices] for name, column in scored.columns.items()}
         impression = Impression(
             request_id=scored.answer.request_id,
             entity=scored.entity,
             at_ms=scored.at_ms,
             version=scored.answer.model.version or "",
             layout=self._layout,
-            join_keys=self._served.join_keys(columns).tobytes(),
+            join_keys=self._features.join_keys(columns).tobytes(),
             dense=inputs.dense[shown].tobytes(),
             ids=inputs.ids[shown].tobytes(),
         )

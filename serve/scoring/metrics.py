@@ -83,7 +83,7 @@ class ServeMetrics:
         """One impression was queued, or lost at once."""
         self._impressions.count("logged" if logged else "lost")
 
-    def figures(self, monotonic: float) -> dict[str, JsonValue]:
+    def status(self, monotonic: float) -> dict[str, JsonValue]:
         """For the status: counts since the start, and the latencies of late."""
         self._collect(monotonic)
         return {

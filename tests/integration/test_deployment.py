@@ -19,7 +19,7 @@ from sockets import open_sockets, open_sockets_until, processes_of
 from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker
 from freshrank.deploy.servers.processes import free_port
 from freshrank.serve import deployment
-from freshrank.serve.deployment import ReplicaOptions
+from freshrank.serve.settings import ServeSettings
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -42,7 +42,7 @@ def test_requests_are_answered_behind_haproxy_until_the_replica_leaves_in_order(
     port: int, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
-    deployment.deploy(ReplicaFactory(mark), ReplicaOptions())
+    deployment.deploy(ReplicaFactory(mark), ServeSettings())
     candidates = [{"item_id": item, "note": "n", "price": 1.0} for item in (3, 4, 5)]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S) as client:
         assert client.get("/readyz").status_code == 200
@@ -62,7 +62,7 @@ def test_requests_are_answered_behind_haproxy_until_the_replica_leaves_in_order(
 def test_nothing_of_a_local_system_listens_beyond_loopback(
     port: int, kafka: Broker, redis_url: str, tmp_path: Path
 ) -> None:
-    deployment.deploy(ReplicaFactory(tmp_path / "mark"), ReplicaOptions())
+    deployment.deploy(ReplicaFactory(tmp_path / "mark"), ServeSettings())
     with EmbeddedBroker({"behaviour": 1}) as embedded:
         # What Ray starts and leaves to itself has the token in its environment.
         token = os.environ["RAY_AUTH_TOKEN"]

@@ -12,7 +12,6 @@ import pytest
 import uvicorn
 from serving import ReplicaUnderTest
 
-from freshrank.serve.api.requests import Limits
 from freshrank.serve.http import request_body
 from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.service import ScoringService
@@ -30,7 +29,7 @@ BODY = {"user": "u", "candidates": [{"item_id": 1, "note": "n", "price": 1.0}]}
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The application in the server that Serve's replicas run it in."""
     monkeypatch.setattr(request_body, "BODY_DEADLINE_S", BODY_DEADLINE_S)
-    replica = ReplicaUnderTest(Limits(requests=PLACES))
+    replica = ReplicaUnderTest(max_ongoing_requests=PLACES)
 
     async def made() -> ScoringService:
         return replica.service

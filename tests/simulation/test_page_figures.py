@@ -44,11 +44,11 @@ def told_by_a_system(max_weight: float) -> Told:
         await system.drain()
         await system.freeze()
         await system.score({"user": "u0", "candidates": [{"item": 1}]})
-        posted = await system.replica.statuses()
+        posted = await system.replica.status.collect()
         for shard in system.shards:
             posted[shard.settings.name] = await shard.status()
         posted["learner"] = await system.learner.status()
-        model = json.loads(msgspec.json.encode(system.replica.model()))
+        model = json.loads(msgspec.json.encode(system.replica.model.describe()))
         ready = {"ready": True, "missing": await system.replica.readiness()}
         await system.stop()
         return {"status": json.loads(msgspec.json.encode(posted)), "model": model, "ready": ready}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,15 +14,18 @@ import msgspec
 import numpy as np
 
 from freshrank.actors.clock import Clock, SystemClock
+from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, StaleParameters, Unavailable
 from freshrank.actors.messages import Floats, Inputs, Ints, SourceOffsets, Version
-from freshrank.actors.protocols import JsonValue, ServedFeatures
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink
+from freshrank.actors.protocols import JsonValue, ServedFeatures, StatusRegistry
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry, MemoryStore
-from freshrank.serve.api.requests import Limits
+from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.app import build_app
-from freshrank.serve.scoring.feature_reader import FeatureReader
-from freshrank.serve.scoring.service import ScoringService, ServiceParts, ServiceSettings
+from freshrank.serve.scoring.served_model import ServedModel
+from freshrank.serve.scoring.served_pipeline import ServedPipeline
+from freshrank.serve.scoring.service import ScoringService
+from freshrank.serve.settings import ServeSettings
 
 EVENT_SCHEMA: Mapping[str, JsonValue] = {
     "type": "object",
@@ -30,7 +34,7 @@ EVENT_SCHEMA: Mapping[str, JsonValue] = {
 }
 
 
-class FakeServed:
+class FakeFeatures:
     """The row is the user's favourite item, as text."""
 
     context: Mapping[str, type] = {"item_id": int, "note": str, "price": float}
@@ -91,7 +95,8 @@ class FakeModel:
         return {"version": str(self.version)}
 
     async def wait_for(self, version: Version, timeout_s: float) -> None:
-        raise StaleParameters(f"version {version} is wanted")
+        if self.version is None or self.version < version:
+            raise StaleParameters(f"version {version} is wanted")
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -118,12 +123,14 @@ class ReplicaUnderTest:
 
     def __init__(
         self,
-        limits: Limits | None = None,
+        limits: RequestLimits | None = None,
         *,
-        served: ServedFeatures | None = None,
+        features: ServedFeatures | None = None,
         model: FakeModel | None = None,
         event_schema: Mapping[str, JsonValue] | None = None,
         clock: Clock | None = None,
+        status_registry: StatusRegistry | None = None,
+        max_ongoing_requests: int | None = None,
         max_start_wait_ms: int = 0,
     ) -> None:
         clock = clock or SystemClock()
@@ -131,29 +138,34 @@ class ReplicaUnderTest:
         self.store = Outage()
         self.model = model or FakeModel()
         self.sink = MemorySink(self.log, clock)
-        settings = ServiceSettings(
-            pipeline="shop",
+        self.status_registry = status_registry or MemoryStatusRegistry(clock)
+        pipeline = ServedPipeline(
+            name="shop",
             entity="user",
+            features=features or FakeFeatures(),
             events_topic="behaviour",
+            event_key=event_key,
+            event_schema=event_schema or EVENT_SCHEMA,
             impressions_topic="shop.impressions",
             layout="abc",
-            event_schema=event_schema or EVENT_SCHEMA,
-            max_start_wait_ms=max_start_wait_ms,
-            limits=limits or Limits(),
+            limits=limits or RequestLimits(),
         )
-        self.parts = ServiceParts(
-            served=served or FakeServed(),
-            scorer=FakeScorer(),
-            model=self.model,
-            store=FeatureReader(self.store, clock, timeout_s=1.0),
+        connectors = Connectors(
+            partitions=self.log.partitions,
+            source=partial(MemorySource, self.log),
             sink=self.sink,
-            status_registry=MemoryStatusRegistry(clock),
+            store=self.store,
+            status_registry=self.status_registry,
             clock=clock,
-            event_key=event_key,
             close=self._close,
         )
-        self.service = ScoringService(settings, self.parts)
+        settings = ServeSettings(read_timeout_ms=1_000, max_start_wait_ms=max_start_wait_ms)
+        if max_ongoing_requests is not None:  # a copy is not validated: 0 refuses all
+            settings = settings.model_copy(update={"max_ongoing_requests": max_ongoing_requests})
+        served = ServedModel(FakeScorer(), self.model, clock, settings.max_start_lag_ms)
+        self.service = ScoringService(pipeline, settings, served, connectors)
         self.closed = False
+        self.on_close: Callable[[], object] = lambda: None
 
     @asynccontextmanager
     async def client(self, *, raises: bool = True) -> AsyncIterator[httpx.AsyncClient]:
@@ -170,16 +182,9 @@ class ReplicaUnderTest:
         ):
             yield client
 
-    def without_impressions(self) -> None:
-        settings = replace(self.service.settings, impressions_topic=None)
-        self.service = ScoringService(settings, self.parts)
-
-    def use_board_of(self, other: ReplicaUnderTest) -> None:
-        self.parts = replace(self.parts, status_registry=other.parts.status_registry)
-        self.service = ScoringService(self.service.settings, self.parts)
-
     async def _close(self) -> None:
         self.closed = True
+        self.on_close()
 
 
 class _Event(msgspec.Struct):
@@ -204,8 +209,5 @@ class ReplicaFactory:
         replica = ReplicaUnderTest()
         replica.store.kept[b"row:u1"] = b"4"
 
-        async def leave() -> None:
-            self.mark.write_text("closed")
-
-        parts = replace(replica.parts, close=leave)
-        return ScoringService(replica.service.settings, parts)
+        replica.on_close = partial(self.mark.write_text, "closed")
+        return replica.service

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 from fake_clock import FakeClock
-from serving import FakeServed, ReplicaUnderTest
+from serving import FakeFeatures, ReplicaUnderTest
 from small_shop import START_MS
 from starlette.applications import Starlette
 
@@ -61,13 +61,13 @@ def test_what_the_endpoint_of_a_real_pipeline_took_is_what_the_shards_take() -> 
     assert written.totals["impressions"] > 0
 
 
-class BrokenServed(FakeServed):
+class BrokenFeatures(FakeFeatures):
     def inputs(self, *arguments: Any) -> Inputs:
         raise ZeroDivisionError
 
 
 def test_a_fault_of_ours_is_seen() -> None:
-    asked = fuzz_api(application(ReplicaUnderTest(served=BrokenServed())), cases=60, number=1)
+    asked = fuzz_api(application(ReplicaUnderTest(features=BrokenFeatures())), cases=60, number=1)
     assert asked.server_errors > 0
     assert "ZeroDivisionError" in asked.problems[0]
 

@@ -38,7 +38,7 @@ def replica(scores: int, failures: int = 0, took_s: float = 0.004) -> Status:
         metrics.scored(0.0, took_s, 10, "online", None)
     for _ in range(failures):
         metrics.answered("/v1/score", 500)
-    return metrics.figures(1.0)
+    return metrics.status(1.0)
 
 
 def test_scores_that_clients_ask_for_are_shown_from_what_the_replicas_count() -> None:

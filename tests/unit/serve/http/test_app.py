@@ -11,7 +11,7 @@ from http_calls import candidates, get, post, score, talk
 from serving import ReplicaUnderTest
 
 from freshrank.actors.impressions import decode_impression, served_rows
-from freshrank.serve.api.requests import Limits
+from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.page.assembly import page
 
 
@@ -121,13 +121,13 @@ def test_a_body_that_is_no_json_is_a_400(replica: ReplicaUnderTest, body: bytes)
 
 
 def test_a_body_beyond_the_bound_is_a_413() -> None:
-    small = ReplicaUnderTest(Limits(body_bytes=100))
+    small = ReplicaUnderTest(RequestLimits(body_bytes=100))
     answer = post(small, "/v1/score", content=b" " * 101)
     assert answer.status_code == 413
 
 
 def test_too_many_requests_at_once_are_shed_with_retry_after() -> None:
-    answer = score(ReplicaUnderTest(Limits(requests=0)))
+    answer = score(ReplicaUnderTest(max_ongoing_requests=0))
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
 
@@ -197,7 +197,7 @@ def test_metrics_count_requests_by_status_and_hold_what_was_posted(
     replica: ReplicaUnderTest,
 ) -> None:
     async def story(client: httpx.AsyncClient) -> str:
-        await replica.parts.status_registry.post("shard-0", {"events_per_s": 12.5, "lag": {"0": 4}})
+        await replica.status_registry.post("shard-0", {"events_per_s": 12.5, "lag": {"0": 4}})
         await client.post("/v1/score", json={"user": "u", "candidates": candidates(1)})
         await client.post("/v1/score", content=b"no")
         return (await client.get("/metrics")).text

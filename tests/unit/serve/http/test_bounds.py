@@ -10,11 +10,11 @@ import httpx
 import pytest
 from fake_clock import settle
 from http_calls import candidates, get, post, score, talk
-from serving import FakeServed, ReplicaUnderTest
+from serving import FakeFeatures, ReplicaUnderTest
 
 from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.messages import Inputs
-from freshrank.serve.api.requests import Limits
+from freshrank.serve.api.requests import RequestLimits
 
 
 def test_an_unknown_path_is_a_404_in_the_form_of_all_errors(replica: ReplicaUnderTest) -> None:
@@ -31,7 +31,7 @@ def test_a_wrong_method_is_a_405_that_names_the_right_one(replica: ReplicaUnderT
 
 
 def test_headers_beyond_the_bound_are_a_431(replica: ReplicaUnderTest) -> None:
-    headers = {"x-much": "x" * Limits().header_bytes}
+    headers = {"x-much": "x" * RequestLimits().header_bytes}
     answer = post(replica, "/v1/score", json={}, headers=headers)
     assert answer.status_code == 431
     assert answer.json()["error"]["field"] == "headers"
@@ -50,14 +50,14 @@ def test_a_body_that_does_not_come_is_a_408(
 
 
 def test_what_watches_the_replica_is_answered_when_requests_are_shed() -> None:
-    full = ReplicaUnderTest(Limits(requests=0))
+    full = ReplicaUnderTest(max_ongoing_requests=0)
     assert score(full).status_code == 503
     for path in ("/healthz", "/readyz", "/metrics", "/v1/status"):
         assert get(full, path).status_code == 200, path
 
 
 def test_a_place_is_free_again_after_an_error() -> None:
-    one = ReplicaUnderTest(Limits(requests=1))
+    one = ReplicaUnderTest(max_ongoing_requests=1)
 
     async def story(client: httpx.AsyncClient) -> list[int]:
         bodies = [{}, {"user": "u", "candidates": candidates(1)}]
@@ -66,13 +66,13 @@ def test_a_place_is_free_again_after_an_error() -> None:
     assert talk(one, story) == [422, 200]
 
 
-class BrokenServed(FakeServed):
+class BrokenFeatures(FakeFeatures):
     def inputs(self, *arguments: Any) -> Inputs:
         raise ZeroDivisionError
 
 
 def test_a_fault_of_ours_is_a_500_in_the_form_of_all_errors() -> None:
-    replica = ReplicaUnderTest(served=BrokenServed())
+    replica = ReplicaUnderTest(features=BrokenFeatures())
 
     async def told() -> httpx.Response:
         async with replica.client(raises=False) as client:

@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from freshrank.serve.api.requests import Limits
+from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.json_response import JsonResponse
 from freshrank.serve.http.openapi import document
 from freshrank.serve.http.route_spec import Answer, Parameter, RouteSpec
-from freshrank.serve.http.routes import RequestBounds, no_such_route, starlette_routes
+from freshrank.serve.http.routes import RouteHandlers, no_such_route, starlette_routes
 from freshrank.serve.scoring.metrics import ServeMetrics
 
 KEY: Parameter[str] = Parameter("key", str)
@@ -58,7 +58,7 @@ SPECS = [
 
 
 def ask(method: str, path: str) -> httpx.Response:
-    handlers = RequestBounds(Limits(), ServeMetrics()).handlers(SPECS)
+    handlers = RouteHandlers(RequestLimits(), 1, ServeMetrics()).of(SPECS)
     app = Starlette(
         routes=starlette_routes(handlers), exception_handlers={HTTPException: no_such_route}
     )

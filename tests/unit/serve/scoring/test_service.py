@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from fake_clock import FakeClock, ManualClock, settle
 from http_calls import candidates, get, talk
-from serving import FakeModel, ReplicaUnderTest
+from serving import FakeModel, FakeScorer, ReplicaUnderTest
 
 from freshrank.actors.errors import RequestError, StaleParameters
 from freshrank.actors.messages import Version
-from freshrank.serve.scoring.model_readiness import wait_for_age, wait_for_version
+from freshrank.serve.scoring.served_model import ServedModel
 
 
 class AgeingModel(FakeModel):
@@ -33,7 +33,7 @@ class AgeingModel(FakeModel):
 def test_a_wait_for_young_weights_ends_with_the_first_that_are_young_enough() -> None:
     clock = FakeClock()
     model = AgeingModel(clock, gain=30, last=Version(1, 99))
-    asyncio.run(wait_for_age(model, 50, 1.0, clock))
+    asyncio.run(ServedModel(FakeScorer(), model, clock, 0).wait_for_age(50, 1.0))
     assert (model.version, model.age) == (Version(1, 7), 40)
 
 
@@ -41,15 +41,9 @@ def test_a_wait_for_young_weights_is_bounded_and_names_its_field() -> None:
     clock = FakeClock()
     model = AgeingModel(clock, gain=10, last=Version(1, 6))
     with pytest.raises(RequestError) as caught:
-        asyncio.run(wait_for_age(model, 50, 1.0, clock))
+        asyncio.run(ServedModel(FakeScorer(), model, clock, 0).wait_for_age(50, 1.0))
     assert caught.value.field == "max_model_age_ms"
     assert clock.monotonic() == 1.0
-
-
-def test_a_version_that_is_held_is_not_waited_for() -> None:
-    asyncio.run(wait_for_version(FakeModel(), Version(1, 5), 1.0))
-    with pytest.raises(StaleParameters):
-        asyncio.run(wait_for_version(FakeModel(), Version(1, 6), 1.0))
 
 
 class EndingModel(FakeModel):
@@ -84,8 +78,7 @@ def test_a_replica_leaves_by_flushing_and_ends_its_tasks(replica: ReplicaUnderTe
 def test_replicas_post_their_figures_and_each_shows_those_of_the_others(
     replica: ReplicaUnderTest,
 ) -> None:
-    other = ReplicaUnderTest()
-    other.use_board_of(replica)
+    other = ReplicaUnderTest(status_registry=replica.status_registry)
 
     async def story() -> dict[str, dict[str, object]]:
         async with replica.client() as client, other.client() as second:
@@ -122,7 +115,7 @@ def test_figures_are_shown_without_the_board(
     async def stuck() -> dict[str, dict[str, object]]:
         raise TimeoutError
 
-    monkeypatch.setattr(replica.parts.status_registry, "collect", stuck)
+    monkeypatch.setattr(replica.status_registry, "collect", stuck)
     status = get(replica, "/v1/status").json()
     assert status["board"] == {"error": "no answer"}
     assert "model" in status["replica"]
@@ -132,7 +125,7 @@ def test_a_fault_of_the_store_that_nobody_foresaw_fails_its_requests_and_no_late
     replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story() -> None:
-        reader = replica.parts.store
+        reader = replica.service.reader
         with monkeypatch.context() as broken:
             broken.setattr(replica.store, "read", None)
             with pytest.raises(TypeError):
@@ -161,7 +154,7 @@ def test_a_new_replica_is_not_ready_before_its_weights_are_close_to_the_learners
     assert asyncio.run(replica.readiness()) == {"model": "no weights have arrived yet"}
     model.lag = 1_001
     missing = asyncio.run(replica.readiness())
-    assert missing == {"model": "1001 ms behind the learner, at most 1000 to begin with"}
+    assert missing == {"model": "1001 ms behind the learner, at most 1000 at the start"}
     model.lag = 1_000
     assert asyncio.run(replica.readiness()) == {}
     model.lag = 60_000
@@ -217,5 +210,5 @@ def test_a_replica_whose_weights_are_not_the_learners_is_not_ready() -> None:
     model = FakeModel()
     assert readiness(model) == {}
     model.differs, model.error = True, "1.4 -> 1.5 does not give 00ff"
-    assert "not the learner's weights" in readiness(model)["model"]
+    assert "the weights differ from the learner's" in readiness(model)["model"]
     assert "1.4 -> 1.5" in readiness(model)["model"]

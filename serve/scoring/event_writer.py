@@ -1,0 +1,35 @@
+"""Events that come by REST are checked and written to the topic of the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+
+from freshrank.actors.errors import BadRecord, RequestError
+from freshrank.actors.protocols import RecordSink
+from freshrank.serve.api.event_records import records
+from freshrank.serve.api.responses import EventsAnswer, Position
+from freshrank.serve.scoring.served_pipeline import ServedPipeline
+
+
+class EventWriter:
+    """Answers POST /v1/events."""
+
+    def __init__(self, pipeline: ServedPipeline, sink: RecordSink) -> None:
+        self._pipeline = pipeline
+        self._sink = sink
+
+    async def write(self, body: bytes) -> EventsAnswer:
+        """Check all events of `body`, one event or a list, then write all.
+
+        Raises RequestError, also where an event is larger than the topic takes, and Unavailable.
+        Some may have been written then; sending all again is safe, because events are deduplicated
+        by their ids.
+        """
+        topic, limits = self._pipeline.events_topic, self._pipeline.limits
+        found = records(body, self._pipeline.event_key, limits.events)
+        sent = (self._sink.send(topic, key, event) for key, event in found)
+        try:
+            positions = await asyncio.gather(*sent)
+        except BadRecord as error:
+            raise RequestError("events", error.reason, status=413) from error
+        return EventsAnswer(len(found), [Position(*one, topic) for one in positions])

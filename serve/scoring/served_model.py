@@ -1,0 +1,134 @@
+"""The model that a replica scores with: its weights, their age, and waits for newer ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from freshrank.actors.clock import Clock
+from freshrank.actors.errors import RequestError, StaleParameters
+from freshrank.actors.messages import SourceOffsets, Version
+from freshrank.actors.protocols import JsonValue, Scorer
+from freshrank.serve.api.responses import ModelAnswer, ModelInfo
+
+
+class FollowedWeights(Protocol):
+    """Weights that follow the learner's newest version (`actors.parameters.follower.Follower`)."""
+
+    @property
+    def version(self) -> Version | None:
+        """None before the first snapshot."""
+        ...
+
+    @property
+    def error(self) -> str | None:
+        """The error of the last long poll; None after a success."""
+        ...
+
+    @property
+    def applied(self) -> Mapping[int, SourceOffsets]:
+        """By partition: how far its examples are contained in the weights."""
+        ...
+
+    @property
+    def newest_event_ms(self) -> int:
+        """The newest event time contained in the weights."""
+        ...
+
+    @property
+    def differs(self) -> bool:
+        """Whether the weights are known to differ from the learner's."""
+        ...
+
+    def lag_ms(self) -> int | None:
+        """How long, at most, newer weights had existed when the last answer was applied."""
+        ...
+
+    def age_ms(self) -> int | None:
+        """Milliseconds since the weights were published."""
+        ...
+
+    def silence_ms(self) -> int | None:
+        """Milliseconds since the learner last answered."""
+        ...
+
+    def status(self) -> dict[str, JsonValue]:
+        """The metrics of this copy."""
+        ...
+
+    async def wait_for(self, version: Version, timeout_s: float) -> None:
+        """Return once the weights are at least `version`; raises StaleParameters."""
+        ...
+
+    async def run(self) -> None:
+        """Follow the learner for ever."""
+        ...
+
+
+class ServedModel:
+    """A scorer and what keeps its weights new.
+
+    Parameters
+    ----------
+    max_start_lag_ms
+        The weights are ready once their lag has been this small, in milliseconds. From then on a
+        learner that is away does not make them unready: their age is in each answer.
+    """
+
+    def __init__(
+        self, scorer: Scorer, weights: FollowedWeights, clock: Clock, max_start_lag_ms: int
+    ) -> None:
+        self.score = scorer.score
+        self.weights = weights
+        self._clock = clock
+        self._max_start_lag_ms = max_start_lag_ms
+        self._was_close = False
+
+    def info(self) -> ModelInfo:
+        """Version and age of the weights."""
+        version = self.weights.version
+        return ModelInfo(None if version is None else str(version), self.weights.age_ms())
+
+    def describe(self) -> ModelAnswer:
+        """The answer to GET /v1/model."""
+        weights, info = self.weights, self.info()
+        return ModelAnswer(
+            version=info.version,
+            age_ms=info.age_ms,
+            newest_event_ms=weights.newest_event_ms or None,
+            learner_silent_ms=weights.silence_ms(),
+            learner_error=weights.error,
+            applied={str(number): dict(offsets) for number, offsets in weights.applied.items()},
+        )
+
+    def not_ready(self) -> str | None:
+        """Why the weights cannot be answered with; None when they can."""
+        weights, lag_ms = self.weights, self.weights.lag_ms()
+        if weights.version is None or lag_ms is None:
+            return weights.error or "no weights have arrived yet"
+        if weights.differs:
+            return f"the weights differ from the learner's and are fetched anew ({weights.error})"
+        if not self._was_close and lag_ms > self._max_start_lag_ms:
+            return f"{lag_ms} ms behind the learner, at most {self._max_start_lag_ms} at the start"
+        self._was_close = True
+        return None
+
+    async def wait_for_age(self, max_age_ms: int, timeout_s: float) -> None:
+        """Return once the weights are at most `max_age_ms` old; raises RequestError (409)."""
+        deadline = self._clock.monotonic() + timeout_s
+        while True:
+            age_ms, held = self.weights.age_ms(), self.weights.version
+            if age_ms is not None and age_ms <= max_age_ms:
+                return
+            following = Version(0, 0) if held is None else Version(held.epoch, held.step + 1)
+            remaining_s = max(0.0, deadline - self._clock.monotonic())
+            try:
+                await self.weights.wait_for(following, remaining_s)
+            except StaleParameters as error:
+                known = (
+                    "no weights have arrived"
+                    if age_ms is None
+                    else f"the newest are {age_ms} ms old"
+                )
+                reason = f"at most {max_age_ms} ms are wanted, {known}, after {timeout_s} s"
+                raise RequestError("max_model_age_ms", reason, status=409) from error

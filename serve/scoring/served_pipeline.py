@@ -1,0 +1,47 @@
+"""What a replica has to know of its pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from freshrank.actors.protocols import JsonValue, ServedFeatures
+from freshrank.serve.api.event_records import EventKey
+from freshrank.serve.api.requests import RequestLimits
+from freshrank.serve.api.responses import LimitsInfo, PipelineAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPipeline:
+    """The definitions of a pipeline, as far as a replica needs them."""
+
+    name: str
+    entity: str
+    """The entity's name: a field of requests, and a segment of paths."""
+    features: ServedFeatures
+    events_topic: str
+    event_key: EventKey
+    event_schema: Mapping[str, JsonValue]
+    """The JSON schema of one event."""
+    impressions_topic: str | None
+    """None where labels do not come from what was served: then nothing is logged."""
+    layout: str
+    """Fingerprint of the model's inputs, which the joiner compares."""
+    samples: Mapping[str, JsonValue] = field(default_factory=dict)
+    """For the page: ``entities``, ``candidates``, ``event`` (values of fields), ``choices`` (of
+    fields) and ``automatic`` (which fields are the event's ``id``, ``time`` and ``key``)."""
+
+    limits: RequestLimits = field(default_factory=RequestLimits)
+
+    def describe(self, show: int) -> PipelineAnswer:
+        """The answer to GET /v1/pipeline, where a request logs the best `show` by default."""
+        limits = self.limits
+        return PipelineAnswer(
+            pipeline=self.name,
+            entity=self.entity,
+            candidate={name: kind.__name__ for name, kind in self.features.context.items()},
+            event_schema=dict(self.event_schema),
+            samples=dict(self.samples),
+            show=show,
+            bounds=LimitsInfo(limits.body_bytes, limits.candidates, limits.events),
+        )

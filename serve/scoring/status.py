@@ -1,0 +1,71 @@
+"""The statuses of all parts as a replica shows them, and its own, which it posts for the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from freshrank.actors.clock import Clock
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.protocols import Status, StatusRegistry
+from freshrank.serve.scoring.metrics import ServeMetrics
+
+# Seconds that a page waits for the status registry: beyond it the rest is shown.
+_COLLECT_TIMEOUT_S = 1.0
+
+# Seconds between two posts of a replica's status: the page reads once a second.
+_POST_INTERVAL_S = 1.0
+
+
+class ReplicaStatus:
+    """Answers GET /v1/status and GET /metrics.
+
+    Parameters
+    ----------
+    replica
+        The name under which the replica's own status is posted.
+    own
+        Gives that status.
+    """
+
+    def __init__(
+        self,
+        replica: str,
+        own: Callable[[], Status],
+        registry: StatusRegistry,
+        metrics: ServeMetrics,
+        clock: Clock,
+    ) -> None:
+        self._replica = replica
+        self._own = own
+        self._registry = registry
+        self._metrics = metrics
+        self._clock = clock
+
+    async def collect(self) -> dict[str, Status]:
+        """By part: what all parts have posted, and this replica's own status of now."""
+        statuses: dict[str, Status] = {}
+        try:
+            async with asyncio.timeout(_COLLECT_TIMEOUT_S):
+                statuses.update(await self._registry.collect())
+        except (Unavailable, TimeoutError) as error:
+            statuses["board"] = {"error": str(error) or "no answer"}
+        statuses.pop(self._replica, None)
+        statuses["replica"] = self._own()
+        return statuses
+
+    async def expose(self) -> bytes:
+        """Prometheus' text format, without other replicas: each is scraped itself."""
+        statuses = await self.collect()
+        return self._metrics.expose(
+            {part: one for part, one in statuses.items() if not part.startswith("replica-")}
+        )
+
+    async def post_forever(self) -> None:
+        """Post the replica's own status, for the other replicas and the driver's table."""
+        while True:
+            # Readiness and health show an outage; a status is worth no more than the next try.
+            with suppress(Unavailable):
+                await self._registry.post(self._replica, self._own())
+            await self._clock.sleep(_POST_INTERVAL_S)
