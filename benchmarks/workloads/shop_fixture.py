@@ -101,7 +101,7 @@ async def write_rows(
         )
     )
     assert not rejected  # the bench has made these events itself
-    table = EntityTable(pipeline.plan, len(events))
+    table = EntityTable(pipeline.plan.tables[0], len(events))
     slots = np.unique(table.apply(columns, before=False).slots)
     keys = [pipeline.served.key(name) for name in table.entities(slots)]
     store = RedisStore(redis_url, f"fr:{pipeline.name}")

@@ -131,7 +131,7 @@ class InputEncoder:
         """The sources of each id field, crosses apart."""
         columns = {name: [-1 - line] for line, name in enumerate(self._id_names)}
         begin = 0
-        for bag in self._plan.layout.bags:
+        for bag in self._plan.bags:
             _check_names([*columns, bag.field.name])
             columns[bag.field.name] = list(range(begin, begin + bag.field.width))
             begin += bag.field.width
@@ -140,7 +140,7 @@ class InputEncoder:
     def _matches(self) -> list[tuple[str, tuple[int, int, int]]]:
         found: list[tuple[str, tuple[int, int, int]]] = []
         begin = 0
-        for bag in self._plan.layout.bags:
+        for bag in self._plan.bags:
             end = begin + bag.field.width
             if bag.source in self._id_names:
                 line = self._id_names.index(bag.source)

@@ -16,14 +16,15 @@ from freshrank.feature_actors.streams.columns import entity_ids
 from freshrank.feature_actors.streams.fields import Kind
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.table_plan import TablePlan
 
 _FINGERPRINT_DIGITS = 8  # of 16: enough to keep the rows of two definitions apart
 
 
-def row_key(pipeline: str, plan: FeaturePlan, entity: str) -> bytes:
+def row_key(pipeline: str, table: TablePlan, entity: str) -> bytes:
     """Under which key the online store holds an entity's row: writers and replicas agree on it."""
-    digits = plan.fingerprint[:_FINGERPRINT_DIGITS]
-    return f"fr:{pipeline}:{plan.entity.name}:{digits}:{entity}".encode()
+    digits = table.fingerprint[:_FINGERPRINT_DIGITS]
+    return f"fr:{pipeline}:{table.entity.name}:{digits}:{entity}".encode()
 
 
 class OnlineFeatures:
@@ -42,6 +43,7 @@ class OnlineFeatures:
         join_on: str | None = None,
     ) -> None:
         self._plan = plan
+        (self._table,) = plan.tables
         self._encoder = encoder
         self._pipeline = pipeline_name
         self._join_on = join_on
@@ -59,7 +61,7 @@ class OnlineFeatures:
 
     def key(self, entity: str) -> bytes:
         """Under which key the online store holds the entity's row."""
-        return row_key(self._pipeline, self._plan, entity)
+        return row_key(self._pipeline, self._table, entity)
 
     def freshness(self, row: bytes | None) -> tuple[int, int]:
         """(newest event time in ms, offset of the last event applied); (0, -1) without a row."""
@@ -118,7 +120,7 @@ class OnlineFeatures:
     def _words(self, row: bytes | None) -> Doubles:
         """float64[1, words]."""
         if row is None:
-            return self._plan.empty_row.reshape(1, -1)
+            return self._table.empty_row.reshape(1, -1)
         if len(row) != self._plan.bytes_per_entity:
             wanted = self._plan.bytes_per_entity
             raise Unavailable("online store", f"a row of {len(row)} bytes in place of {wanted}")
@@ -126,7 +128,7 @@ class OnlineFeatures:
         return np.frombuffer(row, dtype=np.float64).reshape(1, -1).copy()
 
     def _read(self, row: bytes | None, at_ms: int) -> FeatureBlock:
-        return self._plan.read(self._words(row), np.array([at_ms], dtype=np.int64))
+        return self._plan.read([self._words(row)], np.array([at_ms], dtype=np.int64))
 
     def _entity_id(self, entity: str) -> Ints:
         """int64[1]."""

@@ -73,7 +73,7 @@ class PartitionState:
         self.spec = spec
         self.partition = partition
         self.counters = Counters()
-        self.table = EntityTable(spec.plan, spec.bounds.entities)
+        self.table = EntityTable(spec.plan.tables[0], spec.bounds.entities)
         self.dirty = DirtySlots()
         """Rows that the online store has not got."""
         self.evicted: list[str] = []
@@ -202,7 +202,9 @@ class PartitionState:
         if meta["partition"] != partition:
             raise SnapshotError(f"a snapshot of partition {meta['partition']}, not {partition}")
         state = cls(spec, partition)
-        state.table = EntityTable.restore(spec.plan, spec.bounds.entities, part_of(arrays, "table"))
+        state.table = EntityTable.restore(
+            spec.plan.tables[0], spec.bounds.entities, part_of(arrays, "table")
+        )
         state._dedup = Deduplicator.restore(
             spec.stream.dedup_within_ms, spec.bounds.event_ids, part_of(arrays, "dedup")
         )

@@ -69,7 +69,7 @@ class Snapshotter:
             for rank, partition in enumerate(states)
         }
         self._saving: asyncio.Task[None] | None = None
-        self._memory = RowMemory(next(iter(states.values())).spec.plan.row_words)
+        self._memory = RowMemory(next(iter(states.values())).spec.plan.tables[0].row_words)
         self._reserve()
         self.passed_over: list[str] = []
         """Snapshots that could not be taken up at the start, and why."""

@@ -21,7 +21,7 @@ from freshrank.feature_actors.aggregations.kernel_types import (
 from freshrank.feature_actors.state import hash_table
 from freshrank.feature_actors.state.table_copy import RowMemory, TableCopy
 from freshrank.feature_actors.streams.columns import Columns, entity_ids
-from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.table_plan import TablePlan
 
 _LEAST_ROWS = 1_024
 
@@ -55,7 +55,7 @@ class EntityTable:
     probability of 3e-8.
     """
 
-    def __init__(self, plan: FeaturePlan, max_entities: int) -> None:
+    def __init__(self, plan: TablePlan, max_entities: int) -> None:
         self.plan = plan
         self.max_entities = max_entities
         self._slots = hash_table.blank(0)
@@ -146,7 +146,7 @@ class EntityTable:
 
     @classmethod
     def restore(
-        cls, plan: FeaturePlan, max_entities: int, arrays: Mapping[str, Array]
+        cls, plan: TablePlan, max_entities: int, arrays: Mapping[str, Array]
     ) -> EntityTable:
         """The table whose frozen `arrays` these are (of a plan with the same fingerprint)."""
         table = cls(plan, max_entities)

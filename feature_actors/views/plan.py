@@ -1,29 +1,22 @@
-"""All views of one entity, compiled into one row layout and one program."""
+"""All views of a pipeline, compiled: the tables that hold them, and their columns side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import xxhash
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Doubles, IdField, Ints
-from freshrank.feature_actors.aggregations.dispatch import read_rows
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
-from freshrank.feature_actors.aggregations.kernel_types import views as views_of
-from freshrank.feature_actors.aggregations.row_layout import Layout
-from freshrank.feature_actors.streams.stream import Entity, Stream
+from freshrank.feature_actors.aggregations.row_layout import Bag
+from freshrank.feature_actors.streams.stream import Entity
 from freshrank.feature_actors.views.feature_view import FeatureView
-
-# Part of every fingerprint: grows when the meaning of a row's words changes.
-_ROW_FORMAT = 1
-
-_WORD_BYTES = 8
+from freshrank.feature_actors.views.table_plan import TablePlan
 
 
 class FeaturePlan:
-    """The features of one entity: their names, the row that holds them, and how to read it.
+    """The features of one entity: the tables whose rows hold them, and their names.
 
     Raises ConfigError when there is no feature, when two views or two columns have one name, or
     when views differ in entity or stream.
@@ -31,65 +24,42 @@ class FeaturePlan:
 
     def __init__(self, views: Sequence[type[FeatureView]]) -> None:
         _check_views(views)
+        self.tables: tuple[TablePlan, ...] = (TablePlan(views),)
         self.entity: Entity = views[0].entity
-        self.source: Stream = views[0].source
-        self.layout = Layout()
-        for view in views:
-            for name, feature in view.features.items():
-                feature.lay_out(name, self.layout)
-        names = [*self.layout.columns, *(bag.field.name for bag in self.layout.bags)]
-        _check_unique("feature column", names)
-        self.columns: tuple[str, ...] = tuple(self.layout.columns)
+        self.columns: tuple[str, ...] = tuple(
+            name for table in self.tables for name in table.columns
+        )
         """Names of the numeric features, in the order of `FeatureBlock.values`."""
-        self.id_fields: tuple[IdField, ...] = tuple(bag.field for bag in self.layout.bags)
+        self.bags: tuple[Bag, ...] = tuple(
+            bag for table in self.tables for bag in table.layout.bags
+        )
         """The bags of ids, in the order of `FeatureBlock.ids`."""
-        self.id_width = sum(field.width for field in self.id_fields)
-        self.row_words = self.layout.words
-        self.program = self.layout.program
-        self.empty_row: Doubles = self.layout.empty_row.view(np.float64)
-        """float64[words]: the row of an entity without events."""
-        self.fingerprint = xxhash.xxh64_hexdigest(_canonical(views).encode())
-        """16 hex digits: equal for definitions whose rows mean the same."""
+        _check_unique("feature column", [*self.columns, *(bag.field.name for bag in self.bags)])
+        self.id_fields: tuple[IdField, ...] = tuple(bag.field for bag in self.bags)
+        self.fingerprint = "".join(table.fingerprint for table in self.tables)
+        """16 hex digits a table: equal for definitions whose rows mean the same."""
 
     @property
     def bytes_per_entity(self) -> int:
-        """The size of a row."""
-        return self.row_words * _WORD_BYTES
+        """The size of an entity's rows in all tables."""
+        return sum(table.bytes_per_entity for table in self.tables)
 
-    @property
-    def horizon_ms(self) -> int | None:
-        """How long an event can matter; None when some feature keeps it for ever."""
-        kept = [placed.keeps_ms for placed in self.layout.placed]
-        return None if None in kept else max(one for one in kept if one is not None)
+    def read(self, rows: Sequence[Doubles], at_ms: Ints) -> FeatureBlock:
+        """The features of ``n`` entities, each as of its time in `at_ms` int64[n].
 
-    def block(self, rows: int) -> FeatureBlock:
-        """An uninitialised block for `rows` rows."""
-        return FeatureBlock(
-            np.empty((rows, len(self.columns)), dtype=np.float64),
-            np.empty((rows, self.id_width), dtype=np.int64),
-            np.empty((rows, self.id_width), dtype=np.float64),
-        )
-
-    def read(self, rows: Doubles, at_ms: Ints) -> FeatureBlock:
-        """The features of `rows` float64[n, words], each as of its time in `at_ms` int64[n].
-
-        A time before the newest event of a row counts as the time of that event.
+        `rows` holds, for each table, the entities' rows float64[n, words].
         """
-        out = self.block(len(rows))
-        read_rows(self.program, views_of(np.ascontiguousarray(rows)), at_ms, out)
-        return out
+        blocks = [table.read(found, at_ms) for table, found in zip(self.tables, rows, strict=True)]
+        return blocks[0] if len(blocks) == 1 else side_by_side(blocks)
 
     def describe(self) -> str:
-        """A table for people: bytes of each feature and in all, and the hop of each window."""
-        lines = [
-            f"{self.entity.name}: {self.bytes_per_entity} bytes an entity, "
-            f"{len(self.columns)} numbers and {self.id_width} ids from {self.source.topic!r}"
-        ]
-        width = max(len(placed.name) for placed in self.layout.placed)
-        for placed in self.layout.placed:
-            exact = f"tail exact to {_duration(placed.hop_ms)}" if placed.hop_ms else "exact"
-            lines.append(f"  {placed.name:<{width}}  {placed.words * _WORD_BYTES:>6} B  {exact}")
-        return "\n".join(lines)
+        """For people: a table of bytes and hops for each table of rows."""
+        return "\n".join(table.describe() for table in self.tables)
+
+
+def side_by_side(blocks: Sequence[FeatureBlock]) -> FeatureBlock:
+    """The features of the same ``n`` entities from several tables, as one block."""
+    return FeatureBlock(*(np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True)))
 
 
 def _check_views(views: Sequence[type[FeatureView]]) -> None:
@@ -111,18 +81,3 @@ def _check_unique(what: str, names: Sequence[str]) -> None:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise ConfigError(name, f"there are two {what}s of this name", "Rename one of them.")
-
-
-def _canonical(views: Sequence[type[FeatureView]]) -> str:
-    entity, source = views[0].entity, views[0].source
-    lines = [f"format {_ROW_FORMAT}", f"{entity.name} {entity.key} {source.topic} {source.time}"]
-    for view in views:
-        lines += [f"{name} = {one.canonical()}" for name, one in view.features.items()]
-    return "\n".join(lines)
-
-
-def _duration(length_ms: int) -> str:
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
-        if length_ms % size == 0:
-            return f"{length_ms // size}{unit}"
-    return f"{length_ms}ms"

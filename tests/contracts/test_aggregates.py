@@ -28,7 +28,7 @@ from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.aggregations.windows import Window
 from freshrank.feature_actors.state.entity_table import EntityTable
-from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.table_plan import TablePlan
 
 # Forty events of 32 half-lives ago weigh less than this together: with them, whether a counter is
 # there depends on the order of arrival.
@@ -50,7 +50,7 @@ class Case:
         self.where = where
         body = {"entity": user, "source": stream, "f": aggregate}
         self.aggregate = aggregate
-        self.plan = FeaturePlan([type("View", (FeatureView,), body)])
+        self.plan = TablePlan([type("View", (FeatureView,), body)])
 
     def expected(self, naive: Naive, at_ms: int) -> Expected:
         aggregate, where = self.aggregate, self.where

@@ -61,7 +61,7 @@ def spec(
         label=label,
         topics=("events", "shown") if isinstance(label, Joined) else ("events",),
         fingerprint=f"shop {plan.fingerprint} {label!r}",
-        row_key=lambda name: row_key("shop", plan, name),
+        row_key=lambda name: row_key("shop", plan.tables[0], name),
         bounds=Bounds(max_entities, event_ids),
     )
 

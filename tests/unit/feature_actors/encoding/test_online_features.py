@@ -46,7 +46,7 @@ CANDIDATES: dict[str, list[Any]] = {
 
 
 def row_of(events: list[Behaviour]) -> bytes | None:
-    table = EntityTable(plan, 10)
+    table = EntityTable(plan.tables[0], 10)
     table.apply(columns_of(events, 30), before=False)
     row = table.row("ann")
     return None if row is None else row.tobytes()
@@ -59,7 +59,7 @@ def test_it_is_what_a_replica_takes() -> None:
 
 def test_a_row_lies_under_pipeline_entity_and_definition() -> None:
     assert served.key("ann") == f"fr:shop:user:{plan.fingerprint[:8]}:ann".encode()
-    assert served.key("ünï:\0") == row_key("shop", plan, "ünï:\0")
+    assert served.key("ünï:\0") == row_key("shop", plan.tables[0], "ünï:\0")
 
 
 def test_freshness_is_that_of_the_last_event() -> None:
@@ -110,7 +110,7 @@ def test_an_entity_without_a_row_has_defaults() -> None:
 @settings(max_examples=60)
 def test_what_is_served_is_what_is_trained_on(events: list[Behaviour]) -> None:
     """The inputs before an event equal those served from the stored row at that moment."""
-    table = EntityTable(plan, 10)
+    table = EntityTable(plan.tables[0], 10)
     row = None
     for place, event in enumerate(events):
         columns = columns_of([event], place)

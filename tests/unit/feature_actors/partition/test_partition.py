@@ -45,7 +45,7 @@ def known(state: PartitionState) -> list[tuple[float, float]]:
 def views_of(state: PartitionState, who: str, at_ms: int) -> float:
     row = state.table.row(who)
     assert row is not None
-    block = MADE.plan.read(row.reshape(1, -1), np.array([START_MS + at_ms]))
+    block = MADE.plan.read([row.reshape(1, -1)], np.array([START_MS + at_ms]))
     return float(block.values[0, MADE.plan.columns.index("views_1m")])
 
 

@@ -121,7 +121,7 @@ def test_a_snapshot_is_the_state_of_its_moment_whatever_happens_between_its_slic
     for what, size in [("events", 10), *before]:
         life.happen(what, size)
     expected = packed(life.state)
-    memory = RowMemory(life.spec.plan.row_words)
+    memory = RowMemory(life.spec.plan.tables[0].row_words)
     memory.reserve(seed % 12)  # enough, or not
     snapshot = life.state.snapshot(life.state.dirty.take(2), memory)
     for happening, rows in slices:

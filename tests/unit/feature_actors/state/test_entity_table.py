@@ -12,7 +12,7 @@ from freshrank.feature_actors.aggregations.kernel_types import NEWEST, OFFSET
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.stream import Entity, Stream
-from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.table_plan import TablePlan
 
 HOUR_MS = 3_600_000
 
@@ -28,7 +28,7 @@ class Lasting(FeatureView):
     idle = TimeSince()
 
 
-hourly, lasting = FeaturePlan([Hourly]), FeaturePlan([Lasting])
+hourly, lasting = TablePlan([Hourly]), TablePlan([Lasting])
 
 
 def events(names: Sequence[str], times: Sequence[int], first_offset: int = 0) -> Columns:
@@ -202,7 +202,7 @@ class Visit(msgspec.Struct):
 @pytest.mark.parametrize("shop", [0, -5, 2**63 - 1])
 def test_an_entity_may_be_an_integer(shop: int) -> None:
     visits = Stream("v", id="visit", time="ts", key=Entity("shop", key="shop"), schema=Visit)
-    plan = FeaturePlan(
+    plan = TablePlan(
         [
             type(
                 "V",

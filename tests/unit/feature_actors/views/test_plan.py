@@ -10,6 +10,7 @@ from freshrank import Count, DecayedCount, FeatureView, LastK, Mean, Sum, TimeSi
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.table_plan import TablePlan
 
 
 class Activity(FeatureView):
@@ -37,9 +38,10 @@ def test_views_become_one_row_and_columns_with_the_names_of_their_windows() -> N
         ("recent", 3),
         ("interest", 2),
     ]
+    table = plan.tables[0]
     # Header 2, two rings of 13 half words, 13 words, 3 + 3, 1, 1 + 2 + 2, 25 and 13 (25 halves).
-    assert plan.row_words == 2 + 2 * 7 + 13 + 6 + 1 + 5 + 25 + 13
-    assert plan.bytes_per_entity == 8 * plan.row_words
+    assert table.row_words == 2 + 2 * 7 + 13 + 6 + 1 + 5 + 25 + 13
+    assert plan.bytes_per_entity == 8 * table.row_words
 
 
 def test_conditions_and_inputs_that_are_alike_are_computed_once() -> None:
@@ -49,7 +51,7 @@ def test_conditions_and_inputs_that_are_alike_are_computed_once() -> None:
         c=Sum("price", where=col.type == "view", windows=["1h"]),
         d=Mean("price", windows=["1h"]),
     )
-    layout = FeaturePlan([twice]).layout
+    layout = TablePlan([twice]).layout
     assert (len(layout.conditions), layout.numbers) == (1, ["price"])
 
 
@@ -109,7 +111,8 @@ def test_views_that_do_not_go_together_are_refused(
 
 def test_an_entity_without_events_reads_as_nothing() -> None:
     plan = FeaturePlan([Activity, Taste])
-    block = plan.read(plan.empty_row.reshape(1, -1), np.array([1_700_000_000_000]))
+    empty = [table.empty_row.reshape(1, -1) for table in plan.tables]
+    block = plan.read(empty, np.array([1_700_000_000_000]))
     np.testing.assert_array_equal(block.values, [[0.0, 0.0, 0.0, np.nan, np.nan]])
     assert not block.ids.any()
     assert not block.id_weights.any()
@@ -131,7 +134,7 @@ def test_features_of_a_plan_do_not_touch_each_other() -> None:
     ]
     at = np.array([events[-1].ts + 60_000])
 
-    def read(plan: FeaturePlan) -> dict[str, list[float]]:
+    def read(plan: TablePlan) -> dict[str, list[float]]:
         table = EntityTable(plan, 10)
         table.apply(columns_of(events), before=False)
         block = plan.read(table.rows(table.slots()), at)
@@ -140,17 +143,17 @@ def test_features_of_a_plan_do_not_touch_each_other() -> None:
             "ids": [*block.ids[0].tolist(), *block.id_weights[0].tolist()]
         }
 
-    together = read(FeaturePlan([Activity, Taste]))
+    together = read(TablePlan([Activity, Taste]))
     for part in (Activity, Taste):
         for name, feature in part.features.items():
             body: dict[str, Any] = {name: feature}
-            alone = read(FeaturePlan([view(**body)]))
+            alone = read(TablePlan([view(**body)]))
             ids = alone.pop("ids")
             assert all(together[column] == value for column, value in alone.items())
             assert set(ids) <= set(together["ids"])
 
 
 def test_how_long_events_matter_is_known_where_it_is_bounded() -> None:
-    assert FeaturePlan([Activity]).horizon_ms is None
+    assert TablePlan([Activity]).horizon_ms is None
     bounded = view(a=Count(windows=["1h"]), b=DecayedCount(by="item_id", half_life="1m"))
-    assert FeaturePlan([bounded]).horizon_ms == 13 * 300_000
+    assert TablePlan([bounded]).horizon_ms == 13 * 300_000

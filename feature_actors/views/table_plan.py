@@ -1,0 +1,110 @@
+"""The views of one entity over one stream, compiled into the layout of a row and its program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xxhash
+
+from freshrank.actors.messages import Doubles, IdField, Ints
+from freshrank.feature_actors.aggregations.dispatch import read_rows
+from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.aggregations.kernel_types import views as views_of
+from freshrank.feature_actors.aggregations.row_layout import Layout
+from freshrank.feature_actors.streams.stream import Entity, Stream
+from freshrank.feature_actors.views.feature_view import FeatureView
+
+# Part of every fingerprint: grows when the meaning of a row's words changes.
+_ROW_FORMAT = 1
+
+_WORD_BYTES = 8
+
+
+class TablePlan:
+    """The features that the events of one stream give an entity: the row that holds them.
+
+    Parameters
+    ----------
+    views
+        At least one; all of the same entity and stream.
+    """
+
+    def __init__(self, views: Sequence[type[FeatureView]]) -> None:
+        self.entity: Entity = views[0].entity
+        self.source: Stream = views[0].source
+        self.layout = Layout()
+        for view in views:
+            for name, feature in view.features.items():
+                feature.lay_out(name, self.layout)
+        self.columns: tuple[str, ...] = tuple(self.layout.columns)
+        """Names of the numeric features, in the order of `FeatureBlock.values`."""
+        self.id_fields: tuple[IdField, ...] = tuple(bag.field for bag in self.layout.bags)
+        """The bags of ids, in the order of `FeatureBlock.ids`."""
+        self.id_width = sum(field.width for field in self.id_fields)
+        self.row_words = self.layout.words
+        self.program = self.layout.program
+        self.empty_row: Doubles = self.layout.empty_row.view(np.float64)
+        """float64[words]: the row of an entity without events."""
+        self.fingerprint = xxhash.xxh64_hexdigest(_canonical(views).encode())
+        """16 hex digits: equal for definitions whose rows mean the same."""
+
+    @property
+    def name(self) -> str:
+        """Tells the tables of a partition apart, in snapshots: entity and topic."""
+        return f"{self.entity.name}/{self.source.topic}"
+
+    @property
+    def bytes_per_entity(self) -> int:
+        """The size of a row."""
+        return self.row_words * _WORD_BYTES
+
+    @property
+    def horizon_ms(self) -> int | None:
+        """How long an event can matter; None when some feature keeps it for ever."""
+        kept = [placed.keeps_ms for placed in self.layout.placed]
+        return None if None in kept else max(one for one in kept if one is not None)
+
+    def block(self, rows: int) -> FeatureBlock:
+        """An uninitialised block for `rows` rows."""
+        return FeatureBlock(
+            np.empty((rows, len(self.columns)), dtype=np.float64),
+            np.empty((rows, self.id_width), dtype=np.int64),
+            np.empty((rows, self.id_width), dtype=np.float64),
+        )
+
+    def read(self, rows: Doubles, at_ms: Ints) -> FeatureBlock:
+        """The features of `rows` float64[n, words], each as of its time in `at_ms` int64[n].
+
+        A time before the newest event of a row counts as the time of that event.
+        """
+        out = self.block(len(rows))
+        read_rows(self.program, views_of(np.ascontiguousarray(rows)), at_ms, out)
+        return out
+
+    def describe(self) -> str:
+        """A table for people: bytes of each feature and in all, and the hop of each window."""
+        lines = [
+            f"{self.entity.name}: {self.bytes_per_entity} bytes an entity, "
+            f"{len(self.columns)} numbers and {self.id_width} ids from {self.source.topic!r}"
+        ]
+        width = max(len(placed.name) for placed in self.layout.placed)
+        for placed in self.layout.placed:
+            exact = f"tail exact to {_duration(placed.hop_ms)}" if placed.hop_ms else "exact"
+            lines.append(f"  {placed.name:<{width}}  {placed.words * _WORD_BYTES:>6} B  {exact}")
+        return "\n".join(lines)
+
+
+def _canonical(views: Sequence[type[FeatureView]]) -> str:
+    entity, source = views[0].entity, views[0].source
+    lines = [f"format {_ROW_FORMAT}", f"{entity.name} {entity.key} {source.topic} {source.time}"]
+    for view in views:
+        lines += [f"{name} = {one.canonical()}" for name, one in view.features.items()]
+    return "\n".join(lines)
+
+
+def _duration(length_ms: int) -> str:
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
+        if length_ms % size == 0:
+            return f"{length_ms // size}{unit}"
+    return f"{length_ms}ms"
