@@ -12,7 +12,7 @@ from freshrank import FeatureView
 from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.aggregations.dispatch import OPERATIONS
 from freshrank.feature_actors.aggregations.kernel_types import OPCODE
-from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.table_plan import TablePlan
 
 # A value for each argument that an aggregate may have.
 ARGUMENTS = {"of": "item_id", "by": "item_id", "windows": ["1s"], "k": 3, "half_life": "1s"}
@@ -31,7 +31,7 @@ def public_aggregates() -> list[Aggregate]:
 
 def opcode_of(aggregate: Aggregate) -> int:
     body = {"entity": user, "source": stream, "feature": aggregate}
-    plan = FeaturePlan([type("View", (FeatureView,), body)])
+    plan = TablePlan([type("View", (FeatureView,), body)])
     return int(plan.program[0, OPCODE])
 
 
