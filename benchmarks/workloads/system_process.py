@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
 from freshrank.actors.errors import Unavailable
@@ -40,17 +41,12 @@ class RunningSystem:
 
     def processes(self, title: str) -> list[int]:
         """Return the sorted ids of this system's processes whose command line contains `title`."""
-        mark = f"{_STATE}={self.state}".encode()
         found = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                ours = mark in (entry / "environ").read_bytes().split(b"\0")
-                if ours and title.encode() in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue  # the process has ended meanwhile
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):  # it has ended, or belongs to another user
+                ours = process.environ().get(_STATE) == str(self.state)
+                if ours and title in " ".join(process.cmdline()):
+                    found.append(process.pid)
         return sorted(found)
 
     def kill(self, title: str) -> None:
@@ -62,10 +58,8 @@ class RunningSystem:
         """Return the sum of the processes' proportional set sizes: a shared page counts once."""
         total = 0
         for process in self.processes(""):
-            with contextlib.suppress(OSError):  # the process has ended meanwhile
-                text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
-                kilobytes = next(line for line in text.splitlines() if line.startswith("Pss:"))
-                total += int(kilobytes.split()[1]) * 1024
+            with contextlib.suppress(psutil.Error):  # the process has ended meanwhile
+                total += psutil.Process(process).memory_full_info().pss
         return total
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -145,18 +147,15 @@ def gigabytes(count: int) -> str:
 
 
 def memory_there(settings: Settings, root: Path = Path("/")) -> Memory:
-    """What the settings allow, else the least of what the machine and its control groups have."""
+    """Find the memory that may be used: what the settings say, else the tightest limit.
+
+    The limits are the RAM of the machine, and those of the control groups of this process, which
+    are read below `root`.
+    """
     if settings.memory_bytes is not None:
         return Memory(settings.memory_bytes, "the setting memory_bytes")
-    limits = [Memory(_of_the_machine(root), "this machine"), *_of_control_groups(root)]
-    return min(limits, key=lambda one: one.bytes)
-
-
-def _of_the_machine(root: Path) -> int:
-    for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
-    raise ConfigError("memory", "/proc/meminfo names no MemTotal", "Set memory_bytes.")
+    machine = Memory(psutil.virtual_memory().total, "this machine")
+    return min([machine, *_of_control_groups(root)], key=lambda limit: limit.bytes)
 
 
 def _of_control_groups(root: Path) -> list[Memory]:

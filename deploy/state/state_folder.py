@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from freshrank.actors.errors import ConfigError, SnapshotError
 from freshrank.actors.snapshots.disk import Disk
@@ -29,8 +30,6 @@ _LEARNED = (SHARDS, LEARNER, TENSORBOARD)
 
 # The `kafka.bootstrap` that what was learned was learned from; and who holds the folder.
 _MARKER, _LOCK = "broker", "lock"
-# At most, of the text that names the holder: a process and a host.
-_HOLDER_BYTES = 200
 
 # Bytes that have to fit in there at the start: the checkpoint of a small model, with which its
 # learner begins.
@@ -52,19 +51,31 @@ class StateFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Be the only run on it, until the end of the block or of this process, however it ends.
+        """Hold the folder for this run, until the end of the block or of this process.
 
-        Raises ConfigError when another run holds it, and when it cannot be used.
+        Raises ConfigError when another run holds it (and names that run's process), and when the
+        folder cannot be used.
         """
+        file = self.path / _LOCK
+        # A lock of the kernel, which ends with this process however that ends; programs that it
+        # starts do not inherit it. Where the file system has no such lock, the folder is refused.
+        lock = FileLock(file, blocking=False, fallback_to_soft=False)
         with self._usable():
             self.path.mkdir(parents=True, exist_ok=True)
-            # Python opens for this process alone: no program that it starts inherits the lock.
-            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise ConfigError(
+                    str(self.path),
+                    f"another run keeps its state there ({file.read_text(errors='replace')})",
+                    "Stop it, or set another `state` (FRESHRANK_STATE).",
+                ) from error
         try:
-            self._take(lock)
+            with self._usable():
+                file.write_text(f"process {os.getpid()} of {os.uname().nodename}")
             yield
         finally:
-            os.close(lock)
+            lock.release()
 
     def check(self, pipeline: Pipeline) -> None:
         """Raise ConfigError when a run of `pipeline` could not go on with what is there.
@@ -162,20 +173,6 @@ class StateFolder:
         for name in _LEARNED:
             if (self.path / name).exists():
                 shutil.move(self.path / name, self._aside / name)
-
-    def _take(self, lock: int) -> None:
-        with self._usable():
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                holder = os.read(lock, _HOLDER_BYTES).decode(errors="replace")
-                raise ConfigError(
-                    str(self.path),
-                    f"another run keeps its state there ({holder})",
-                    "Stop it, or set another `state` (FRESHRANK_STATE).",
-                ) from error
-            os.ftruncate(lock, 0)
-            os.write(lock, f"process {os.getpid()} of {os.uname().nodename}".encode())
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from freshrank.deploy.state.state_folder import StateFolder
 _HOLDER = """
 import subprocess, sys
 from pathlib import Path
-from freshrank.deploy.state_folder import StateFolder
+from freshrank.deploy.state.state_folder import StateFolder
 with StateFolder(Path(sys.argv[1]), "apache").held():
     child = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, close_fds=False)
     print(child.pid, flush=True)
