@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learning import PoissonLoss
 
+from freshrank.learner.models.linear_svm import HingeLoss
 from freshrank.learner.models.losses import LogLoss, Loss
 
-LOSSES: list[Loss] = [LogLoss(), PoissonLoss()]
+LOSSES: list[Loss] = [LogLoss(), HingeLoss(), PoissonLoss()]
 every = pytest.mark.parametrize("loss", LOSSES, ids=lambda one: one.name)
 STEP = np.float32(1e-2)
 OUTPUTS = st.lists(st.floats(-4, 4), min_size=1, max_size=20, unique=True)
