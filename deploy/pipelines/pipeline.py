@@ -74,7 +74,14 @@ class Pipeline:
             )
         self._check_kinds(place)
         self._check_context(place)
-        _ = self.plan, self.encoder, self.bound_model
+        _ = self.plan, self.encoder
+        loss = self.bound_model.loss
+        if loss.binary and isinstance(self.label, Labelled) and self.label.target is not None:
+            raise ConfigError(
+                f"{place}.model",
+                f"its {loss.name} is of labels that are 0 or 1, not of numbers",
+                "Take a regression, such as LinearRegression(), or a label with positive=...",
+            )
 
     def _check_kinds(self, place: str) -> None:
         for name, kinds in (

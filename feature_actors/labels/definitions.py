@@ -69,27 +69,48 @@ class Joined:
 class Labelled:
     """Each event carries its own label; its features are those from just before it.
 
+    Either `positive` or `target` is given.
+
     Parameters
     ----------
     positive
-        Which events are positive.
+        Which events are positive: their label is 1, that of all others 0.
     among
         Which events become examples (None: all that are applied to the features).
+    target
+        For a regression: the field of numbers that is the label. Events where it is None are no
+        examples.
     """
 
-    positive: Expression
+    positive: Expression | None = None
     among: Expression | None = None
+    target: str | None = None
 
     def __post_init__(self) -> None:
-        _check_condition(self.positive, "Labelled.positive")
+        if (self.positive is None) == (self.target is None):
+            raise ConfigError(
+                "Labelled",
+                "the label is either a condition or a number",
+                "Give one of positive=... and target=...",
+            )
+        if self.positive is not None:
+            _check_condition(self.positive, "Labelled.positive")
         if self.among is not None:
             _check_condition(self.among, "Labelled.among")
 
     def check(self, fields: Fields) -> None:
         """Raise ConfigError when it does not fit the stream's schema."""
-        self.positive.check(fields, "Labelled.positive")
+        if self.positive is not None:
+            self.positive.check(fields, "Labelled.positive")
+        if self.target is not None:
+            fields.require(self.target, "Labelled.target", Kind.INTEGER, Kind.NUMBER)
         if self.among is not None:
             self.among.check(fields, "Labelled.among")
+
+    def __repr__(self) -> str:
+        # Without a target it is what fingerprints were made of before there were targets.
+        target = "" if self.target is None else f", target={self.target!r}"
+        return f"Labelled(positive={self.positive!r}, among={self.among!r}{target})"
 
 
 def _check_condition(value: object, place: str) -> None:

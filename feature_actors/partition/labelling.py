@@ -9,7 +9,7 @@ import numpy as np
 from freshrank.actors.errors import BadRecord
 from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.actors.kernels.hashing import ABSENT, hash_text, hash_texts
-from freshrank.actors.messages import Inputs, Ints, RecordBatch, RejectedRecord
+from freshrank.actors.messages import Floats, Inputs, Ints, RecordBatch, RejectedRecord
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
@@ -31,12 +31,21 @@ def labelled(spec: PartitionSpec, columns: Columns, applied: Applied) -> Labelle
     wanted = ~applied.late
     if label.among is not None:
         wanted &= label.among.evaluate(columns)
-    which = np.flatnonzero(wanted)
+    labels = _labels(label, columns)
+    which = np.flatnonzero(wanted & np.isfinite(labels))
     context = {name: one[which] for name, one in spec.encoder.context_of(columns).items()}
     inputs = spec.encoder.encode(applied.before, which, context)
-    labels = label.positive.evaluate(columns)[which].astype(np.float32)
     order, times = columns.offsets[which], columns.event_times_ms[which]
-    return LabelledRows(order, inputs.dense, inputs.ids, labels, times)
+    return LabelledRows(order, inputs.dense, inputs.ids, labels[which], times)
+
+
+def _labels(label: Labelled, columns: Columns) -> Floats:
+    """float32[n]: 0 or 1, or the target (NaN where it is None, infinite beyond float32)."""
+    if label.positive is not None:
+        return label.positive.evaluate(columns).astype(np.float32)
+    assert label.target is not None  # checked when it was made
+    with np.errstate(over="ignore"):
+        return columns.number(label.target).astype(np.float32)
 
 
 def happened(spec: PartitionSpec, joiner: Joiner, columns: Columns, times_ms: Ints) -> LabelledRows:

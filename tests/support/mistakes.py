@@ -197,6 +197,10 @@ MISTAKES = {
         'label=Joined(positive=col.kind == "like", on="song", within="30m")',
         'label=col.kind == "like"', "Pipeline('songs').label", "Write label=Joined(...)",
     ),
+    "a label that is a number, for a model of probabilities": Mistake(
+        'label=Joined(positive=col.kind == "like", on="song", within="30m")',
+        'label=Labelled(target="seconds")', "Pipeline('songs').model", "Take a regression",
+    ),
     "a model that is not called": Mistake(
         "LogisticRegression(),", "LogisticRegression,", "Pipeline('songs').model", "Write model="
     ),

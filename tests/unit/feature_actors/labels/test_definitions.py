@@ -23,6 +23,12 @@ def test_equal_labels_look_equal_for_a_fingerprint() -> None:
     assert repr(one) != repr(Joined(positive=ORDERED, on="item", within="31m"))
 
 
+def test_a_label_without_a_target_looks_as_before_there_were_targets() -> None:
+    """Fingerprints of snapshots are made of it."""
+    assert repr(Labelled(ORDERED)) == f"Labelled(positive={ORDERED!r}, among=None)"
+    assert "target='price'" in repr(Labelled(target="price"))
+
+
 @pytest.mark.parametrize(
     ("make", "place"),
     [
@@ -32,6 +38,10 @@ def test_equal_labels_look_equal_for_a_fingerprint() -> None:
         (lambda: Joined(positive=cast(Any, True), on="item", within="1m"), r"Joined\.positive"),
         (lambda: Labelled(positive=cast(Any, "order")), r"Labelled\.positive"),
         (lambda: Labelled(positive=ORDERED, among=cast(Any, 1)), r"Labelled\.among"),
+        (Labelled, r"Labelled: .* Give one of positive=\.\.\. and target="),
+        (lambda: Labelled(positive=ORDERED, target="price"), "Labelled: .* Give one of"),
+        (lambda: Labelled(target="colour").check(events.fields), r"Labelled\.target"),
+        (lambda: Labelled(target="user").check(events.fields), r"Labelled\.target"),
         (lambda: Joined(positive=ORDERED, on="color", within="1m").check(events.fields), "on"),
         (lambda: Joined(positive=ORDERED, on="price", within="1m").check(events.fields), "on"),
         (lambda: Labelled(positive=col.kind == "x").check(events.fields), "kind"),

@@ -25,8 +25,10 @@ from freshrank import Count, FeatureView, col
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
 from freshrank.actors.messages import BEGINNING, Progress, RecordBatch, SourceOffsets, Version
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
+from freshrank.feature_actors.labels.definitions import Labelled
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.shard.status import totals
+from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 MADE = spec()
@@ -190,6 +192,37 @@ def test_an_event_with_its_own_label_is_learned_with_the_features_before_it() ->
     views = examples.inputs.dense[:, OWN_LABELS.encoder.layout.dense.index("views_1m")]
     assert np.expm1(views).round().tolist() == [0.0, 1.0, 1.0]
     assert examples.event_times_ms.tolist() == [START_MS + at for at in (1_000, 2_000, 3_000)]
+
+
+class Sale(Event):
+    paid: float | None = None
+
+
+def test_an_event_with_a_number_is_learned_with_it_and_one_without_is_no_example() -> None:
+    sales = Stream("events", id="event_id", time="ts", key=user, schema=Sale)
+
+    class Sales(FeatureView):
+        entity, source = user, sales
+        views = Count(where=col.type == "view", windows=["1m"])
+
+    plan = FeaturePlan([Sales])
+    made = replace(
+        spec(Labelled(target="paid")),
+        stream=sales,
+        plan=plan,
+        encoder=InputEncoder(plan, sales, ["item"], []),
+    )
+    state = PartitionState(made, 0)
+    paid = [12.5, None, -3.0, 1e300]
+    sold = [
+        Sale(f"e{number}", "u1", "view", 7, 1.0, START_MS + number, amount)
+        for number, amount in enumerate(paid)
+    ]
+    state.process(batch("events", [msgspec.json.encode(one) for one in sold]))
+    examples = state.example_queue.offer()
+    assert examples is not None
+    assert examples.labels.tolist() == [12.5, -3.0], "1e300 is beyond float32"
+    assert state.counters.examples == 2
 
 
 def stream(seed: int, count: int = 120) -> tuple[list[bytes], list[bytes], list[int]]:
