@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.streams.stream import Stream as Stream
     from freshrank.feature_actors.views.feature_view import FeatureView as FeatureView
     from freshrank.learner.models.deepfm import DeepFM as DeepFM
+    from freshrank.learner.models.linear_regression import LinearRegression as LinearRegression
     from freshrank.learner.models.linear_svm import LinearSVM as LinearSVM
     from freshrank.learner.models.logistic_regression import (
         LogisticRegression as LogisticRegression,

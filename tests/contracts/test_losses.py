@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learning import PoissonLoss
 
+from freshrank.learner.models.linear_regression import SquaredLoss
 from freshrank.learner.models.linear_svm import HingeLoss
 from freshrank.learner.models.losses import LogLoss, Loss
 
-LOSSES: list[Loss] = [LogLoss(), HingeLoss(), PoissonLoss()]
+LOSSES: list[Loss] = [LogLoss(), HingeLoss(), SquaredLoss(), PoissonLoss()]
 every = pytest.mark.parametrize("loss", LOSSES, ids=lambda one: one.name)
 STEP = np.float32(1e-2)
 OUTPUTS = st.lists(st.floats(-4, 4), min_size=1, max_size=20, unique=True)
@@ -66,7 +67,7 @@ def test_no_constant_prediction_beats_the_loss_of_the_best_one(loss: Loss) -> No
         return
     for rate in (0.03, 0.5, 0.9):
         labels = (np.arange(1_000) < 1_000 * rate).astype(np.float32)
-        constants = np.linspace(-5, 5, 201).astype(np.float32)
+        constants = np.linspace(-5, 5, 1_001).astype(np.float32)
         means = [
             float(loss.value(labels, loss.link.prediction(np.full(1_000, one))).mean())
             for one in constants

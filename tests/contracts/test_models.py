@@ -17,6 +17,7 @@ from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.models.base import Model, ModelSpec
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.linear import LinearModel
+from freshrank.learner.models.linear_regression import LinearRegression
 from freshrank.learner.models.linear_svm import HingeLoss, LinearSVM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.losses import LogLoss
@@ -184,6 +185,8 @@ def layouts() -> list[InputLayout]:
 
 def test_fingerprints_tell_models_and_layouts_apart_and_nothing_else() -> None:
     specs: list[ModelSpec] = [
+        LinearRegression(),
+        LinearRegression(bias=1.0),
         LinearSVM(),
         LinearModel(HingeLoss()),
         LinearModel(LogLoss()),
@@ -217,7 +220,7 @@ def test_it_can_be_sent_to_another_process(model: Model) -> None:
     assert (other.initial() == model.initial()).all()
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.02), Adagrad(0.2), FTRL(0.2)], ids=repr)
+@pytest.mark.parametrize("optimizer", [SGD(0.005), Adagrad(0.2), FTRL(0.2)], ids=repr)
 @every
 def test_every_optimizer_teaches_it_what_can_be_learned(model: Model, optimizer: Optimizer) -> None:
     learner = Learner(model, optimizer, LearnerSettings(), differentiate=CompiledDifferentiator)

@@ -27,6 +27,7 @@ from freshrank.actors.protocols import StoredSnapshot
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.linear import LinearModel
+from freshrank.learner.models.linear_regression import LinearRegression
 from freshrank.learner.models.linear_svm import LinearSVM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.losses import Loss
@@ -66,6 +67,7 @@ FIRST = Version(1, 0)
 """Of a learner that starts with nothing."""
 MODELS: dict[str, Model] = {
     "logistic regression": LogisticRegression(base_rate=0.2).bind(LAYOUT),
+    "linear regression": LinearRegression(bias=0.3).bind(LAYOUT),
     "linear SVM": LinearSVM().bind(LAYOUT),
     "DeepFM": DeepFM(embedding_dim=4, hidden=(8, 5), base_rate=0.2).bind(LAYOUT),
     "DeepFM without layers": DeepFM(embedding_dim=3, hidden=()).bind(LAYOUT),
