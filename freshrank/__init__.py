@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         LogisticRegression as LogisticRegression,
     )
     from freshrank.learner.optimizers.adagrad import Adagrad as Adagrad
+    from freshrank.learner.optimizers.adam import Adam as Adam
     from freshrank.learner.optimizers.ftrl import FTRL as FTRL
     from freshrank.learner.optimizers.sgd import SGD as SGD
 

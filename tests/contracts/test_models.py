@@ -22,6 +22,7 @@ from freshrank.learner.models.linear_svm import HingeLoss, LinearSVM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.losses import LogLoss
 from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
@@ -220,7 +221,7 @@ def test_it_can_be_sent_to_another_process(model: Model) -> None:
     assert (other.initial() == model.initial()).all()
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.005), Adagrad(0.2), FTRL(0.2)], ids=repr)
+@pytest.mark.parametrize("optimizer", [SGD(0.005), Adagrad(0.2), Adam(0.05), FTRL(0.2)], ids=repr)
 @every
 def test_every_optimizer_teaches_it_what_can_be_learned(model: Model, optimizer: Optimizer) -> None:
     learner = Learner(model, optimizer, LearnerSettings(), differentiate=CompiledDifferentiator)

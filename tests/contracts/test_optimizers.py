@@ -9,6 +9,7 @@ import pytest
 
 from freshrank.actors.messages import Floats
 from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
@@ -16,6 +17,7 @@ from freshrank.learner.optimizers.sgd import SGD
 OPTIMIZERS: list[Optimizer] = [
     SGD(0.05),
     Adagrad(0.3),
+    Adam(0.01),
     FTRL(alpha=0.3),
     FTRL(alpha=0.3, l1=0.05, l2=0.01),
 ]
@@ -62,7 +64,9 @@ def test_the_order_of_rows_does_not_matter(optimizer: Optimizer) -> None:
 def test_columns_are_independent(optimizer: Optimizer) -> None:
     gradient = np.array([[1.0, -2.0]], np.float32)
     rows = rows_of(optimizer, 1, 2)
-    apart = [np.ascontiguousarray(rows.reshape(1, -1, 2)[:, :, column]) for column in range(2)]
+    apart = [rows_of(optimizer, 1, 1) for _ in range(2)]
+    for column, one in enumerate(apart):
+        one[:, 0] = rows[:, column]
     for _ in range(3):
         optimizer.update(rows, np.array([0]), gradient)
         for column, one in enumerate(apart):

@@ -17,12 +17,14 @@ from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.settings import LearnerSettings
 
 SMALL = LogisticRegression().bind(NO_DENSE)
+OPTIMIZERS: list[Optimizer] = [SGD(0.01), Adagrad(0.05), Adam(0.01), FTRL(0.05, l1=0.01)]
 
 
 def new(model: Model, optimizer: Optimizer, **settings: int) -> Learner:
@@ -41,7 +43,9 @@ def feed(learner: Learner, begin: int, end: int) -> None:
         learner.step(0, 0.0)
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.01), Adagrad(0.05), FTRL(0.05, l1=0.01)], ids=repr)
+@pytest.mark.parametrize(
+    "optimizer", [SGD(0.01), Adagrad(0.05), Adam(0.01), FTRL(0.05, l1=0.01)], ids=repr
+)
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_a_learner_that_was_restored_goes_on_bit_for_bit(
     model: Model, optimizer: Optimizer

@@ -20,6 +20,7 @@ from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
@@ -90,7 +91,7 @@ class Run:
         assert self.versions == sorted(set(self.versions))
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.1), Adagrad(0.5), FTRL(0.5)], ids=repr)
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adagrad(0.5), Adam(0.1), FTRL(0.5)], ids=repr)
 def test_flipped_labels_are_taken_back_named_and_learning_goes_on(optimizer: Optimizer) -> None:
     run, undisturbed = Run(optimizer), Run(optimizer)
     undisturbed.feed(105)
@@ -205,7 +206,7 @@ def test_tastes_that_turn_one_after_the_other_never_trip() -> None:
     run.check_accounts()
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.1), Adagrad(0.5), FTRL(0.5)], ids=repr)
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adagrad(0.5), Adam(0.1), FTRL(0.5)], ids=repr)
 def test_a_tenth_of_all_tastes_may_turn_at_once(optimizer: Optimizer) -> None:
     run = Run(optimizer)
     run.feed(60)

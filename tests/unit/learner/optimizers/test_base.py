@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from freshrank.actors.errors import ConfigError
 from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
@@ -79,6 +80,37 @@ def test_adagrad_divides_by_the_root_of_the_summed_squares(gradients: list[float
     assert steps(Adagrad(0.1), gradients) == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
+def kingma_ba(gradients: list[float], rate: float, beta1: float, beta2: float) -> list[float]:
+    """Algorithm 1 of the paper, line by line."""
+    m = v = theta = 0.0
+    weights = []
+    for t, g in enumerate(gradients, start=1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+        theta -= rate * m_hat / (math.sqrt(v_hat) + 1e-8)
+        weights.append(theta)
+    return weights
+
+
+@given(GRADIENTS)
+def test_adam_is_the_papers_algorithm(gradients: list[float]) -> None:
+    expected = kingma_ba(gradients, 0.1, 0.8, 0.95)
+    assert steps(Adam(0.1, 0.8, 0.95), gradients) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_adam_leaves_rows_without_a_gradient_alone_and_counts_each_rows_own_steps() -> None:
+    optimizer = Adam(0.1)
+    rows = np.zeros((2, 1 + optimizer.state_width(1)), np.float32)
+    one = np.ones((1, 1), np.float32)
+    for _ in range(50):
+        optimizer.update(rows, np.array([0]), one)
+    assert (rows[1] == 0.0).all()
+    optimizer.update(rows, np.array([1]), one)
+    assert rows[1, 0] == pytest.approx(-0.1), "the first step of a late row is as long as any"
+    assert rows[:, -1].tolist() == [50.0, 1.0]
+
+
 @given(GRADIENTS)
 def test_sgd_subtracts_the_gradient(gradients: list[float]) -> None:
     expected = (-0.1 * np.cumsum(gradients)).tolist()
@@ -92,6 +124,10 @@ def test_sgd_subtracts_the_gradient(gradients: list[float]) -> None:
         (lambda: SGD(float("nan")), "SGD.rate"),
         (lambda: Adagrad(-1.0), "Adagrad.rate"),
         (lambda: Adagrad(0.1, epsilon=0.0), "Adagrad.epsilon"),
+        (lambda: Adam(0.0), "Adam.rate"),
+        (lambda: Adam(beta1=-0.1), "Adam.beta1"),
+        (lambda: Adam(beta2=1.0), "Adam.beta2"),
+        (lambda: Adam(epsilon=0.0), "Adam.epsilon"),
         (lambda: FTRL(alpha=0.0), "FTRL.alpha"),
         (lambda: FTRL(beta=0.0), "FTRL.beta"),
         (lambda: FTRL(l1=-1.0), "FTRL.l1"),

@@ -10,6 +10,7 @@ from freshrank.learner.models.base import Model
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
@@ -17,6 +18,7 @@ from freshrank.learner.parameters.gradient_sum import SummedGradient
 from freshrank.learner.parameters.training_state import Change, TrainingState
 
 STEPS = st.lists(st.sets(st.integers(1, 40), min_size=1, max_size=20), min_size=1, max_size=12)
+OPTIMIZERS: list[Optimizer] = [SGD(0.1), Adagrad(0.1), Adam(0.1), FTRL(0.1, l1=0.2)]
 
 
 def summed(model: Model, keys: set[int], seed: int) -> SummedGradient:
@@ -38,7 +40,9 @@ def everything(trained: TrainingState) -> State:
     return trained.dense_state.tobytes(), rows, stamps, table.expected_checksum
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.1), Adagrad(0.1), FTRL(0.1, l1=0.2)], ids=repr)
+@pytest.mark.parametrize(
+    "optimizer", [SGD(0.1), Adagrad(0.1), Adam(0.1), FTRL(0.1, l1=0.2)], ids=repr
+)
 @pytest.mark.parametrize(
     "model",
     [LogisticRegression().bind(NO_DENSE), DeepFM(embedding_dim=3, hidden=(4,)).bind(LAYOUT)],
