@@ -30,9 +30,9 @@ from ray.serve.exceptions import RayServeException
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.kernels.partitioner import assign
 from freshrank.actors.runtime import ActorOptions, RemoteActor, RemoteRole, spawn
+from freshrank.deploy.cluster.actor_slot import STAND_BY, ActorSlot, Role
+from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.hosts import LearnerHost, ReplicaFactory, ShardHost
-from freshrank.deploy.cluster.placement import ClusterSpec
-from freshrank.deploy.cluster.standby import STAND_BY, ActorSlot, Role
 from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.settings import STARTED_HERE, Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile

@@ -30,7 +30,7 @@ from freshrank.benchmarks.report import Figure, count_of, must_be_zero, quantile
 from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
 from freshrank.benchmarks.workloads.shop_traffic import background
 from freshrank.benchmarks.workloads.system_process import running_system
-from freshrank.deploy.cluster.host import settle
+from freshrank.deploy.cluster.host import freeze_heap
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.examples.shop.shoppers import Shop
@@ -115,7 +115,7 @@ async def _traffic(
         await stack.enter_async_context(background(reading))
         with console.status(f"warming up for {WARM_UP_S:.0f} s"):
             await clock.sleep(WARM_UP_S)
-        settle()  # no pauses of the garbage collector in the process that measures
+        freeze_heap()  # no pauses of the garbage collector in the process that measures
         topics = topic, pipeline.impressions_topic
         yield traffic, Prober(send, positions, clock, shop.candidates(10), *topics)
 

@@ -130,7 +130,7 @@ def serve_on_ray(options: ServerOptions) -> None:
     # Ray reads its environment when it is imported: not before this line.
     from freshrank.actors.runtime import RemoteLearner  # noqa: PLC0415
     from freshrank.deploy import topology  # noqa: PLC0415
-    from freshrank.deploy.cluster.placement import ClusterSpec  # noqa: PLC0415
+    from freshrank.deploy.cluster.cluster_spec import ClusterSpec  # noqa: PLC0415
 
     file, settings = shop_file(), options.settings
     cluster = ClusterSpec(

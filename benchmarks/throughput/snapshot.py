@@ -29,7 +29,7 @@ from freshrank.benchmarks.report import Figure, median, quantile
 from freshrank.benchmarks.workloads.impressions import impression_of
 from freshrank.benchmarks.workloads.shop_events import ITEMS, events_of, user_name
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
-from freshrank.deploy.cluster.host import settle
+from freshrank.deploy.cluster.host import freeze_heap
 from freshrank.deploy.config.settings import Settings
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import recover
@@ -71,7 +71,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="freshrank-bench-") as name:
         partitions = FilledPartitions(int(USERS * options.scale))
         partitions.fill(console)
-        settle()
+        freeze_heap()
         with console.status("taking snapshots"):
             timings = uvloop.run(_measure(partitions, Path(name), options.rounds))
     return figures(timings)

@@ -1,40 +1,87 @@
-"""The process of a part: without a duty at first, the part itself once it is told to be."""
+"""A host process: an idle hot standby, until it is told to become a learner or a shard."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from enum import Enum
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from freshrank.actors.errors import ProgressError, Unavailable
-from freshrank.deploy.wiring import kernel_warmup as warm
+from freshrank.deploy.wiring import kernel_warmup
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 
-# Seconds between two tries to reach a broker that is away.
+# Seconds between two attempts to connect to a broker that is away.
 _RECONNECT_S = 5.0
 
-
-Beside: TypeAlias = Coroutine[Any, Any, None]
+Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Makes a coroutine that runs in the background for as long as the part does."""
 
 
 class Part(Protocol):
-    """What is started once, and may end by itself."""
+    """A learner or a shard: started once, may end by itself."""
 
     async def start(self) -> None:
-        """Begin."""
+        """Load state and begin to work."""
         ...
 
     async def ping(self) -> None:
-        """Raise what ended it, if anything did."""
+        """Raise the error that ended the part, if one did."""
         ...
 
 
 P = TypeVar("P", bound=Part)
 
 
+class HostState(Enum):
+    """What a host process does at present."""
+
+    STANDING_BY = "standing by"
+    STARTING = "starting"
+    """The part loads its state."""
+    WORKING = "working"
+    FAILED = "failed"
+    """The part could not start, or an error ended it or one of its background loops."""
+    STOPPED = "stopped"
+
+
+class HostEvent(Enum):
+    """What changes the state of a host."""
+
+    TAKE_OVER = "take over"
+    STARTED = "started"
+    ERROR = "error"
+    STOP = "stop"
+
+
+TRANSITIONS: Mapping[HostState, Mapping[HostEvent, HostState]] = {
+    HostState.STANDING_BY: {
+        HostEvent.TAKE_OVER: HostState.STARTING,
+        HostEvent.STOP: HostState.STOPPED,
+    },
+    HostState.STARTING: {
+        HostEvent.STARTED: HostState.WORKING,
+        HostEvent.ERROR: HostState.FAILED,
+        HostEvent.STOP: HostState.STOPPED,
+    },
+    HostState.WORKING: {HostEvent.ERROR: HostState.FAILED, HostEvent.STOP: HostState.STOPPED},
+    HostState.FAILED: {
+        HostEvent.STARTED: HostState.FAILED,  # a background loop failed before that
+        HostEvent.ERROR: HostState.FAILED,
+        HostEvent.STOP: HostState.STOPPED,
+    },
+    HostState.STOPPED: {
+        HostEvent.STARTED: HostState.STOPPED,
+        HostEvent.ERROR: HostState.STOPPED,
+        HostEvent.STOP: HostState.STOPPED,
+    },
+}
+"""The next state; an event that is missing cannot occur in that state."""
+
+
 class Host(Generic[P]):
-    """A process that stands by, or is a part.
+    """A process that stands by until it takes over a part, once.
 
     Parameters
     ----------
@@ -43,50 +90,73 @@ class Host(Generic[P]):
     """
 
     def __init__(self, name: str) -> None:
+        self.state = HostState.STANDING_BY
         self._name = name
         self._part: P | None = None
-        self._starting = Once(self._start)
-        self._beside: list[asyncio.Task[None]] = []
+        self._starting: asyncio.Future[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
 
     async def stand_by(self) -> None:
-        """Load all that a part needs. Raises ProgressError where one works: it was replaced."""
-        if self._part is not None:
-            raise ProgressError(f"{self._name} was replaced, and still works")
-        await asyncio.to_thread(warm.get_ready)
+        """Load all code that a part needs. Raises ProgressError when the host has a part.
 
-    async def _be(self, make: Callable[[], P], *beside: Callable[[], Beside]) -> None:
-        """Be this part from now on, with loops beside it; raise what ended any of them.
-
-        It is begun, not waited for: a large state takes longer than a ping may.
+        That is a host which its slot has replaced, and whose process still works.
         """
-        if self._part is None:
-            self._part = make()
-            self._beside = [asyncio.create_task(loop()) for loop in beside]
-        self._starting.begin()
-        for task in self._beside:
-            if task.done():
-                task.result()
-        await self._part.ping()
+        if self.state is not HostState.STANDING_BY:
+            raise ProgressError(f"{self._name} was replaced, and its process still works")
+        await asyncio.to_thread(kernel_warmup.load_kernels)
 
-    async def _working(self) -> P:
-        """The part, once it has started. Raises Unavailable where there is none."""
-        if self._part is None:
+    async def run_part(self, make: Callable[[], P], *loops: Loop) -> None:
+        """Become the part that `make` returns, with `loops` in the background.
+
+        Called again and again: the first call begins the start and does not wait for it, because
+        loading a large state takes longer than a ping may; each call raises the error that ended
+        the part or one of its loops. Raises Unavailable when the host has been stopped.
+        """
+        if self.state is HostState.STOPPED:
+            raise Unavailable(self._name, "this process is stopping")
+        if self.state is HostState.STANDING_BY:
+            self._part = make()
+            self._enter(HostEvent.TAKE_OVER)
+            self._background = [asyncio.create_task(loop()) for loop in loops]
+            self._starting = asyncio.ensure_future(self._start(self._part))
+        assert self._part is not None and self._starting is not None  # since it took over
+        try:
+            for task in (self._starting, *self._background):
+                if task.done():
+                    task.result()
+            await self._part.ping()
+        except Unavailable:
+            raise  # the part waits for something, a disk or a broker, and may work later
+        except Exception:
+            self._enter(HostEvent.ERROR)
+            raise
+
+    async def working_part(self) -> P:
+        """Return the part, once it has started. Raises Unavailable while the host stands by."""
+        if self._part is None or self._starting is None:
             raise Unavailable(self._name, "this process stands by")
-        await self._starting.done()
+        await asyncio.shield(self._starting)  # a caller that gives up does not cancel the start
         return self._part
 
-    async def _start(self) -> None:
-        assert self._part is not None  # it is begun by `_be` alone
-        await self._part.start()
-        settle()
+    async def _start(self, part: P) -> None:
+        try:
+            await part.start()
+        except Exception:
+            self._enter(HostEvent.ERROR)
+            raise
+        freeze_heap()
+        self._enter(HostEvent.STARTED)
 
-    def _end_beside(self) -> None:
-        for task in self._beside:
+    def _enter(self, event: HostEvent) -> None:
+        self.state = TRANSITIONS[self.state][event]
+
+    def _end_background(self) -> None:
+        for task in self._background:
             task.cancel()
 
 
-async def reach(sink: KafkaSink) -> None:
-    """Connect, however long that takes; until then what is written is refused."""
+async def connect(sink: KafkaSink) -> None:
+    """Start `sink`, however long the broker is away; until then what is written is refused."""
     while True:
         try:
             return await sink.start()
@@ -94,31 +164,11 @@ async def reach(sink: KafkaSink) -> None:
             await asyncio.sleep(_RECONNECT_S)
 
 
-def settle() -> None:
-    """Take what has been made so far, modules above all, out of the garbage collector's sight.
+def freeze_heap() -> None:
+    """Take all objects made so far, above all modules, out of the garbage collector's generations.
 
-    It would look through all of it again and again, and everything stands meanwhile: 100 ms and
-    more for the half million objects of Ray, Numba and the rest.
+    A full collection would scan the half million objects of Ray, Numba and other libraries again
+    and again, and stop this process for 100 ms and more each time.
     """
     gc.collect()
     gc.freeze()
-
-
-class Once:
-    """Runs a start-up once, whoever asks first; the others wait for it, and share its error."""
-
-    def __init__(self, start: Callable[[], Awaitable[None]]) -> None:
-        self._start = start
-        self._task: asyncio.Future[None] | None = None
-
-    def begin(self) -> asyncio.Future[None]:
-        """Let it run, and do not wait. Raises what it raised, if it has ended so."""
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._start())
-        if self._task.done():
-            self._task.result()
-        return self._task
-
-    async def done(self) -> None:
-        """Come back when it has run; raises what it raised."""
-        await asyncio.shield(self.begin())

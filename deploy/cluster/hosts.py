@@ -1,7 +1,7 @@
-"""What runs inside the processes of a distributed system: plain classes that Ray places.
+"""The processes of a distributed system: plain classes that Ray places.
 
-A host gets the pipeline's text, the settings and the addresses of the outside parts; it makes its
-part there (`assembly`), starts it when first spoken to, and delegates.
+A host is given the text of the pipeline's file, the settings and the addresses of broker and Redis.
+It builds its part with `wiring.assembly`, starts it when it is told to take over, and delegates.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from freshrank.actors.messages import Examples, Gradient, Progress, SourceOffset
 from freshrank.actors.protocols import Differentiator, Status
 from freshrank.actors.runtime import BoxedDelta, ObjectRefCache, RemoteLearner
 from freshrank.actors.snapshots.file_store import FileSnapshots
-from freshrank.deploy.cluster.host import Host, reach
-from freshrank.deploy.cluster.placement import ClusterSpec
+from freshrank.deploy.cluster.cluster_spec import ClusterSpec
+from freshrank.deploy.cluster.host import Host, HostEvent, connect
 from freshrank.deploy.state.state_folder import LEARNER, SHARDS, TENSORBOARD
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.shard.actor import FeatureShard
@@ -30,12 +30,12 @@ from freshrank.learner.reporters import Reporters
 from freshrank.learner.tensorboard_log import TensorBoardLog
 from freshrank.serve.scoring.service import ScoringService
 
-# Seconds between two posts of the learner's figures: the page and the table look once a second.
+# Seconds between two posts of the learner's status: the page and the console read it once a second.
 _POST_S = 1.0
 
 
 class LearnerHost(Host[LearnerActor]):
-    """The process of the learner, or of one that stands by."""
+    """The process of the learner, or of its hot standby."""
 
     def __init__(self, cluster: ClusterSpec, on_gpu: bool) -> None:
         super().__init__("learner")
@@ -46,44 +46,45 @@ class LearnerHost(Host[LearnerActor]):
         self._boxes = ObjectRefCache()
 
     async def take_over(self) -> None:
-        """Be the learner from now on, or raise what ended it."""
-        # Learning needs the broker for nothing but alerts, and does not wait for it.
-        await self._be(self._make, self._post, lambda: reach(self._sink))
+        """Become the learner, or raise the error that ended it."""
+        # The learner needs the broker for its alerts only, and does not wait for it.
+        await self.run_part(self._make, self._post_status, lambda: connect(self._sink))
 
     async def push(self, work: Gradient | Examples) -> Progress:
         """See `GradientSink`."""
-        return await (await self._working()).push(work)
+        return await (await self.working_part()).push(work)
 
     async def progress(self, partition: int) -> Progress:
         """See `GradientSink`."""
-        return await (await self._working()).progress(partition)
+        return await (await self.working_part()).progress(partition)
 
     async def applied(self) -> Mapping[int, SourceOffsets]:
-        """How far each partition's examples are contained in the newest version."""
-        return await (await self._working()).applied()
+        """Return, for each partition, the offsets whose examples the newest version contains."""
+        return await (await self.working_part()).applied()
 
     async def newer_than(
         self, version: Version | None, timeout_s: float, refused: Version | None = None
     ) -> list[BoxedDelta]:
         """See `ParameterSource`."""
-        learner = await self._working()
+        learner = await self.working_part()
         deltas = await learner.newer_than(version, timeout_s, refused)
         return self._boxes.pack(deltas, anew=refused is not None)
 
     async def status(self) -> Status:
-        """The learner's figures."""
-        return {**await (await self._working()).status(), "process_id": os.getpid()}
+        """Return the learner's metrics."""
+        return {**await (await self.working_part()).status(), "process_id": os.getpid()}
 
     async def freeze(self) -> None:
-        """Compare with the present weights from now on (a copy is kept where examples come)."""
-        await (await self._working()).freeze()
+        """Compare with the present weights from now on; keep a copy if examples come here."""
+        await (await self.working_part()).freeze()
 
     async def stop(self) -> None:
-        """Learn what is pending and write a last checkpoint."""
-        self._end_beside()
+        """Learn the pending examples, write a last checkpoint, flush the alerts."""
+        self._enter(HostEvent.STOP)
+        self._end_background()
         if self._part is not None:
             await self._part.stop()
-        with contextlib.suppress(Unavailable):  # what is left are alerts, which are in the log
+        with contextlib.suppress(Unavailable):  # of the broker; the alerts are in the log, too
             await self._sink.stop()
 
     def _make(self) -> LearnerActor:
@@ -99,16 +100,16 @@ class LearnerHost(Host[LearnerActor]):
             ),
         )
 
-    async def _post(self) -> None:
+    async def _post_status(self) -> None:
         while True:
-            # Without the online store there is no board: its readers say so themselves.
+            # The statuses lie in Redis. Where it is away, those who read them say so themselves.
             with contextlib.suppress(Unavailable):
                 await self._status_registry.post("learner", await self.status())
             await asyncio.sleep(_POST_S)
 
 
 class ShardHost(Host[FeatureShard]):
-    """The process of a feature shard, or of one that stands by."""
+    """The process of a feature shard, or of a hot standby for any of them."""
 
     def __init__(self, cluster: ClusterSpec, on_gpu: bool) -> None:
         super().__init__("shard")
@@ -117,23 +118,24 @@ class ShardHost(Host[FeatureShard]):
         self._sink = cluster.sink()
 
     async def take_over(self, index: int, partitions: Sequence[int]) -> None:
-        """Be the shard of these partitions from now on, or raise what ended it."""
-        # It waits for the broker by itself, and its health says so.
-        await self._be(lambda: self._make(index, partitions), lambda: reach(self._sink))
+        """Become shard `index`, which owns `partitions`, or raise the error that ended it."""
+        # The shard waits for the broker by itself, and its status says so.
+        await self.run_part(lambda: self._make(index, partitions), lambda: connect(self._sink))
 
     async def status(self) -> Status:
-        """The shard's figures."""
-        return await (await self._working()).status()
+        """Return the shard's metrics."""
+        return await (await self.working_part()).status()
 
     async def freeze(self) -> None:
-        """Keep a copy of the present weights (where gradients are computed here)."""
-        await (await self._working()).freeze()
+        """Keep a copy of the present weights, if gradients are computed here."""
+        await (await self.working_part()).freeze()
 
     async def stop(self) -> None:
-        """Drain, write snapshots, leave."""
+        """Push the pending examples, write snapshots, close the connections."""
+        self._enter(HostEvent.STOP)
         if self._part is not None:
             await self._part.stop()
-        self._end_beside()
+        self._end_background()
         await self._sink.stop()
 
     def _make(self, index: int, partitions: Sequence[int]) -> FeatureShard:
@@ -162,12 +164,12 @@ class ShardHost(Host[FeatureShard]):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaFactory:
-    """Makes a replica's service in the replica's process."""
+    """Builds the scoring service of a replica, in the replica's process."""
 
     cluster: ClusterSpec
 
     async def __call__(self) -> ScoringService:
-        """Connect, and give the service, not started yet."""
+        """Connect to the broker and return the service, not started yet."""
         cluster, settings = self.cluster, self.cluster.settings
         sink = cluster.sink()
         await sink.start()
@@ -181,8 +183,8 @@ class ReplicaFactory:
 
 
 def _on_gpu(model: Model, weights: ModelWeights) -> Differentiator:
-    """The differentiator of a learner that is sent examples."""
-    # Importing torch takes seconds and half a gigabyte: only here, and only then.
+    """Make the differentiator of a learner that is sent examples and computes the gradients."""
+    # Importing torch takes seconds and half a gigabyte: only where it is used.
     from freshrank.learner.gradients.torch_autograd import TorchDifferentiator  # noqa: PLC0415
 
     return TorchDifferentiator(model, weights, "cuda")

@@ -20,8 +20,8 @@ from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.protocols import Status
 from freshrank.deploy import topology
 from freshrank.deploy.cluster.blocking import BlockingCalls
-from freshrank.deploy.cluster.placement import ClusterSpec
-from freshrank.deploy.cluster.supervisor import Supervisor, now_and_whenever_replaced
+from freshrank.deploy.cluster.cluster_spec import ClusterSpec
+from freshrank.deploy.cluster.supervisor import Supervisor, now_and_after_each_replacement
 from freshrank.deploy.commands.run_request import RunRequest, Traffic
 from freshrank.deploy.config import memory_budget as memory_needs
 from freshrank.deploy.config.settings import STARTED_HERE
@@ -228,7 +228,7 @@ class _Operation:
     async def _freeze(self, system: topology.System) -> None:
         await asyncio.sleep(self._run.freeze_after_s)
         # Who is replaced has lost its copy: all compare with a new one from then on.
-        await now_and_whenever_replaced(system.freeze, lambda: system.replaced, SystemClock())
+        await now_and_after_each_replacement(system.freeze, lambda: system.replaced, SystemClock())
 
     async def _note_first_score(self, traffic: Traffic) -> None:
         await traffic.first_score.wait()

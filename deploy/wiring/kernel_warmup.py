@@ -154,7 +154,7 @@ def _add_events(world: World, kind: str, items: range, at_ms: int) -> None:
 
 
 @functools.cache
-def get_ready() -> None:
+def load_kernels() -> None:
     """Load the kernels into this process, once. Blocks."""
     asyncio.run(exercise(example(LogisticRegression(), Adagrad(), JOINED)))
 

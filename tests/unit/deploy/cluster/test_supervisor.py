@@ -5,13 +5,18 @@ from fake_clock import FakeClock
 
 from freshrank.actors.errors import DefinitionChanged, FreshrankError, SnapshotError, Unavailable
 from freshrank.deploy.cluster.supervisor import (
+    FAILURE_WINDOW_S,
     FAILURES_ALLOWED,
     INTERVAL_MISSING_S,
     INTERVAL_S,
     SILENCE_S,
+    TRANSITIONS,
+    ActorHealth,
+    ActorState,
+    Outcome,
     Supervisor,
-    now_and_whenever_replaced,
-    when_all_are_there,
+    now_and_after_each_replacement,
+    when_all_answer,
 )
 
 
@@ -56,7 +61,7 @@ def test_an_actor_that_stays_silent_is_ended_and_only_that_one() -> None:
     well = Actor("well", [])
     said = rounds([silent, well], int(SILENCE_S) + 1)
     assert (silent.kills, well.kills) == (1, 0)
-    assert said == ["silent is started again: s: nothing heard"]
+    assert said == ["silent is restarted: s: nothing heard"]
 
 
 def test_a_missing_actor_is_looked_for_more_often_until_it_is_there() -> None:
@@ -113,7 +118,7 @@ def test_what_needs_all_parts_waits_for_the_one_that_is_away_and_begins_anew() -
         begun.append(clock.monotonic())
         await shard.ping(1.0)
 
-    asyncio.run(when_all_are_there(freeze, clock))
+    asyncio.run(when_all_answer(freeze, clock))
     assert begun == [at * INTERVAL_S for at in range(4)]
 
 
@@ -124,11 +129,49 @@ def test_what_is_lost_with_a_part_is_done_again_when_that_was_replaced() -> None
         done.append(clock.monotonic())
 
     with pytest.raises(RuntimeError, match="StopIteration"):
-        asyncio.run(now_and_whenever_replaced(freeze, lambda: next(replaced), clock))
+        asyncio.run(now_and_after_each_replacement(freeze, lambda: next(replaced), clock))
     assert done == [at * INTERVAL_S for at in (0, 3, 4)]
 
 
 def test_what_needs_all_parts_raises_an_error_that_no_waiting_mends() -> None:
     broken = Actor("shard-0", [Unavailable("shard-0", "no answer"), SnapshotError("damaged")])
     with pytest.raises(SnapshotError, match="damaged"):
-        asyncio.run(when_all_are_there(lambda: broken.ping(1.0), FakeClock()))
+        asyncio.run(when_all_answer(lambda: broken.ping(1.0), FakeClock()))
+
+
+SILENT, BROKEN = Unavailable("s", "no answer"), SnapshotError("damaged")
+
+
+@pytest.mark.parametrize(
+    ("pings", "states"),
+    [
+        ([(None, 0)], "up"),
+        ([(SILENT, 0), (None, 1)], "silent up"),
+        ([(SILENT, 0), (SILENT, SILENCE_S - 1), (SILENT, SILENCE_S)], "silent silent restarting"),
+        ([(SILENT, 0), (None, 9), (SILENT, SILENCE_S)], "silent up silent"),
+        ([(BROKEN, 0), (SILENT, 1), (SILENT, SILENCE_S)], "restarting silent silent"),
+        ([(BROKEN, 0), (BROKEN, 1), (None, 2)], "restarting restarting up"),
+        ([(SILENT, 0), (BROKEN, 1)], "silent restarting"),
+        ([(SILENT, 0), (DefinitionChanged("other"), 1)], "silent given up"),
+    ],
+)
+def test_the_state_follows_from_the_pings_and_their_times(
+    pings: list[tuple[FreshrankError | None, float]], states: str
+) -> None:
+    health = ActorHealth()
+    assert " ".join(health.observe(error, at_s).value for error, at_s in pings) == states
+
+
+def test_failures_count_for_a_while_only() -> None:
+    health = ActorHealth()
+    for number in range(3 * FAILURES_ALLOWED):
+        at_s = number * FAILURE_WINDOW_S / FAILURES_ALLOWED
+        assert health.observe(BROKEN, at_s) is ActorState.RESTARTING
+
+
+def test_from_every_state_but_the_last_an_answer_leads_up_and_a_hopeless_error_ends_it() -> None:
+    assert TRANSITIONS[ActorState.GIVEN_UP] == {}
+    for state in set(ActorState) - {ActorState.GIVEN_UP}:
+        assert TRANSITIONS[state][Outcome.ANSWERED] is ActorState.UP
+        assert TRANSITIONS[state][Outcome.HOPELESS] is ActorState.GIVEN_UP
+        assert (Outcome.SILENT_TOO_LONG in TRANSITIONS[state]) == (state is ActorState.SILENT)

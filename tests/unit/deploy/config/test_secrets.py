@@ -12,7 +12,7 @@ import pytest
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.runtime import RemoteRole
-from freshrank.deploy.cluster.placement import ClusterSpec
+from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.settings import Settings

@@ -18,31 +18,32 @@ from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """A pipeline, and where the outside parts are: all that a host has to be told."""
+    """A pipeline and the addresses of what it works with: all that a host process is given."""
 
     file: PipelineFile
     settings: Settings
     kafka: KafkaAccess
     redis_url: str = field(repr=False)
-    """With the password, if there is one."""
+    """With its password, if there is one."""
     state: Path
+    """The state folder, absolute."""
     partitions: int
-    """Of the stream's topic."""
+    """Number of partitions of the stream's topic."""
     learner: RemoteRole
 
     def alerts(self, part: str, sink: KafkaSink) -> Alerts:
-        """The alerts of `part`, written by `sink`."""
+        """Make the alerts of `part`, which `sink` writes to the pipeline's topic."""
         return Alerts(part, SystemClock(), sink, self.file.load().alerts_topic)
 
     @property
     def namespace(self) -> str:
-        """Of the pipeline's keys in Redis."""
+        """Prefix of the pipeline's keys in Redis."""
         return f"fr:{self.file.load().name}"
 
     def connectors(self, sink: KafkaSink) -> Connectors:
-        """New connections to broker and Redis, which open when they are first used."""
+        """Make new connections to broker and Redis, which open when they are first used."""
         return kafka_and_redis(self.kafka, self.redis_url, self.namespace, self.partitions, sink)
 
     def sink(self) -> KafkaSink:
-        """A writer to the broker, not started yet."""
+        """Make a writer to the broker, not started yet."""
         return KafkaSink(self.kafka)

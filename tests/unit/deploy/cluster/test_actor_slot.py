@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from freshrank.actors.errors import FreshrankError, Gone, ProgressError, Unavailable
-from freshrank.deploy.cluster.standby import LEAST_AGE_S, MISSED_PINGS, STAND_BY, ActorSlot, Role
+from freshrank.deploy.cluster.actor_slot import (
+    LEAST_AGE_S,
+    MISSED_PINGS,
+    STAND_BY,
+    TRANSITIONS,
+    ActorSlot,
+    HostState,
+    Reply,
+    Role,
+)
 
 DEAD, SLOW = Gone("shard-0", "dead"), Unavailable("shard-0", "slow")
 PING_S = 5.0
@@ -161,3 +170,32 @@ def test_one_that_stands_by_and_is_not_well_is_told_of_and_made_anew() -> None:
     story.slot.standby.kill()
     assert story.hosts[1].killed
     assert story.standby_pings() == 1
+
+
+def test_a_host_is_slow_until_it_answers() -> None:
+    story = Story(standby=False)
+    (host,), seen = story.hosts, []
+    away = Unavailable("kafka", "away")
+    for error, seconds in ((None, 0.0), (SLOW, PING_S), (away, 0.0), (SLOW, PING_S), (None, 1.0)):
+        host.error, host.answers_after_s = error, seconds
+        story.pings()
+        seen.append(story.slot.state.value)
+    assert seen == ["up", "slow", "slow", "slow", "up"]
+
+
+def test_a_lost_host_stays_in_its_slot_until_it_is_old_enough_to_be_replaced() -> None:
+    story = Story(standby=False)
+    story.hosts[0].error = DEAD
+    story.pings()
+    seen = [story.slot.state]
+    story.now_s += LEAST_AGE_S
+    story.pings()
+    seen.append(story.slot.state)  # of the replacement
+    assert seen == [HostState.LOST, HostState.UP]
+    assert story.slot.replaced == 1
+
+
+def test_an_answer_always_leads_up_and_a_dead_process_is_lost() -> None:
+    for state in HostState:
+        assert TRANSITIONS[state][Reply.ANSWERED] is HostState.UP
+        assert TRANSITIONS[state][Reply.GONE] is HostState.LOST
