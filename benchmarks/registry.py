@@ -1,4 +1,4 @@
-"""Which benches there are, and how one is run: what `freshrank bench` lists and calls."""
+"""The benches by name, and how they are run: what `freshrank bench` lists and calls."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from freshrank.benchmarks.report import Figure, Report, new_report, now
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What a person may choose; each bench takes what concerns it."""
+    """The options of `freshrank bench`; each bench uses those that concern it."""
 
     kafka: str | None = None
-    """Bootstrap address of a running broker; None: the bench starts real Apache Kafka."""
+    """Bootstrap address of a running broker; None: the bench starts Apache Kafka."""
     redis: str | None = None
-    """URL of a running Redis; None: the bench starts one."""
+    """URL of a running Redis; None: the bench starts a Redis."""
     data: Path | None = None
     """The real data set, for the benches that need one."""
     rounds: int = 3
-    """How often each side of a ratio is measured, and each fault comes."""
+    """How often each side of a ratio is measured, and each fault is injected."""
     scale: float = 1.0
-    """The share of the stated amount of work to do: below 1 for a quick look."""
+    """The share of the full amount of work: below 1 for a quick look."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where a bench is, and what it measures."""
+    """The module of a bench, and what it measures."""
 
     module: str
-    """Below `freshrank.benchmarks`; its `run(options, console)` gives the figures."""
+    """Relative to `freshrank.benchmarks`; its `run(options, console)` returns the figures."""
     summary: str
 
 
@@ -80,9 +80,9 @@ BENCHES = {
 
 
 def run_bench(name: str, options: BenchOptions, console: Console) -> Report:
-    """Run a bench by name and give its report; progress goes to `console`.
+    """Run the bench `name` and return its report; progress goes to `console`.
 
-    Raises ConfigError for a name that is no bench.
+    Raises ConfigError for an unknown name.
     """
     if name not in BENCHES:
         known = ", ".join(BENCHES)
@@ -94,7 +94,7 @@ def run_bench(name: str, options: BenchOptions, console: Console) -> Report:
 
 
 def needed_data(options: BenchOptions, bench: str, what: str) -> Path:
-    """The path of the real data, or a ConfigError that says what to give."""
+    """Return the path of the real data. Raises ConfigError when it is missing."""
     if options.data is None:
         raise ConfigError(f"bench {bench}", f"needs {what}", "give its path with --data PATH")
     if not options.data.exists():

@@ -1,1 +1,1 @@
-"""Pipelines to copy, and the traffic of the demonstration."""
+"""Pipelines to copy, one file for each use, and the simulated shop of the demonstration."""

@@ -1,19 +1,24 @@
-"""The JD.com clickstream: is what a shopper does next a step towards buying it.
+"""The JD.com clickstream: predict whether a shopper's next action shows intent to buy.
 
     freshrank replay examples/jd.py bo_action.parquet
 
-What is predicted, and why. The obvious target, click against view, is an artefact of how the
-site logs: opening a page writes one view and up to five clicks (one for each of its regions)
-with the same second, in an order that the file does not keep, and 27 % of all rows share their
-second with the row before. A model that knows how long ago the last row was reaches an AUC of
-0.87 on it without knowing anything about the shopper. So all that a shopper does with one item
-within one second becomes *one* action here, of the strongest kind among its rows, which leaves
-41,565 actions of 89,187 rows; and the model predicts, just before each action, whether it will be
-one that shows **intent** (put into the cart, ordered, followed: 4.2 %) or mere looking (page
-opened, clicked on). That is worth knowing: it tells whom to nudge, and when. Taking something out
-of the cart is neither; it is not predicted, but it counts as a feature.
+This file shows how to evaluate a pipeline on your own history. Beside the pipeline it has a
+function `records`, which reads the data, and a function `report` (optional), which returns figures
+of baselines to compare with. The replay plays the records in event time, scores each one before it
+is learned, and prints the quality of the scores.
 
-The data: 4paradigm/OpenMLDB, demo/jd-recommendation; `bo_action.parquet`.
+**Why this target.** The obvious target, click against view, is an artefact of how the site logs.
+Opening a page writes one view and up to five clicks (one for each region of the page) with the same
+second, in an order that the file does not keep: 27 % of all rows share their second with the row
+before. A model that knows the time since the last row reaches an AUC of 0.87 without knowing
+anything about the shopper. So this file merges the rows of a shopper, an item and a second into one
+*action* of the strongest kind among them, which leaves 41,565 actions of 89,187 rows. The model
+predicts, just before each action, whether it will show **intent** (put into the cart, ordered,
+followed: 4.2 % of the actions) or not (page opened, clicked). A shop can use that to decide whom to
+offer help, and when. Taking an item out of the cart is neither: it is not predicted, but it counts
+as a feature.
+
+The data: 4paradigm/OpenMLDB, demo/jd-recommendation, file `bo_action.parquet`.
 """
 
 import asyncio
@@ -43,13 +48,17 @@ from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.models.losses import LogLoss
 
 KINDS = {"6": "click", "1": "view", "5": "follow", "3": "uncart", "2": "cart", "4": "order"}
-"""The data's codes and our names, the weakest first."""
+"""The codes in the file and the kinds that they mean, the weakest first."""
 INTENT = ("follow", "cart", "order")
-PACE = ["2s", "6s", "20s", "1m", "3m", "10m", "1h", "1d", "7d"]
+"""The kinds that show intent: the positive label."""
+
+# Many short windows let a linear model fit any curve over the time since the last view, click or
+# step: within seconds of a view the next action means something else than minutes later.
+WINDOWS = ["2s", "6s", "20s", "1m", "3m", "10m", "1h", "1d", "7d"]
 
 
 class Action(msgspec.Struct):
-    """What a shopper did with one item in one second."""
+    """What a shopper did with an item in one second: an event of the stream."""
 
     action_id: str
     user_id: str
@@ -57,8 +66,9 @@ class Action(msgspec.Struct):
     category_id: int
     brand_id: int
     kind: str
+    """One of the values of `KINDS`."""
     ts: int
-    """Event time, ms since the Unix epoch; a whole second."""
+    """Event time in ms since the Unix epoch; the file has whole seconds."""
 
 
 user = Entity("user", key="user_id")
@@ -66,40 +76,49 @@ actions = Stream("jd", id="action_id", time="ts", key=user, schema=Action)
 
 
 class Shopping(FeatureView):
-    """How far this shopper has come, and how fast.
-
-    The many short windows let a linear model draw any curve over the time since the last view,
-    click or step: within seconds of one, the next means something else than minutes later.
-    """
+    """How far a shopper has come towards buying, and at what pace."""
 
     entity, source = user, actions
     ever = Count(windows=["90d"])
-    views = Count(where=col.kind == "view", windows=PACE)
-    clicks = Count(where=col.kind == "click", windows=PACE)
-    intents = Count(where=col.kind.isin(INTENT), windows=PACE)
+    views = Count(where=col.kind == "view", windows=WINDOWS)
+    clicks = Count(where=col.kind == "click", windows=WINDOWS)
+    intents = Count(where=col.kind.isin(INTENT), windows=WINDOWS)
     uncarts = Count(where=col.kind == "uncart", windows=["10m", "1d"])
     kinds = LastK("kind", k=3)
     idle = TimeSince()
 
 
-def make(view: type[FeatureView]) -> Pipeline:
-    """The pipeline over one feature view."""
+class NoFeatures(FeatureView):
+    """A baseline: a view whose only feature no event ever changes."""
+
+    entity, source = user, actions
+    never = TimeSince(where=col.kind == "")
+
+
+def pipeline_with(view: type[FeatureView]) -> Pipeline:
+    """Return the pipeline with the features of `view`."""
     return Pipeline(
         "jd",
         stream=actions,
         features=[view],
+        # The event's own fields are inputs too: the item, its category and its brand.
         context=["sku_id", "category_id", "brand_id"],
+        # The stream carries its own label. It is predicted from the features as they were just
+        # before the event, so an action never sees itself.
         label=Labelled(positive=col.kind.isin(INTENT), among=col.kind != "uncart"),
         model=LogisticRegression(base_rate=0.04),
         optimizer=FTRL(alpha=0.2, l2=1.0),
     )
 
 
-pipeline = make(Shopping)
+pipeline = pipeline_with(Shopping)
+
+
+# Reading the data. A replay needs the function `records` alone; the rest serves it.
 
 
 class Row(NamedTuple):
-    """One row of the file, as far as it is used."""
+    """The columns of a row of the file that are used."""
 
     ts: int
     user_sku: str
@@ -108,11 +127,13 @@ class Row(NamedTuple):
     brand: str
 
 
-def collapsed(rows: list[Row]) -> list[Action]:
-    """One action for each second in which a shopper did something with an item, in time order.
+def merge_rows(rows: list[Row]) -> list[Action]:
+    """Merge the rows of each shopper, item and second into one action; ordered by time.
 
-    >>> seen = collapsed([Row(2000, "7_3", "6", "8", "1"), Row(2000, "7_3", "1", "8", "1")])
-    >>> [(one.user_id, one.sku_id, one.kind) for one in seen]
+    The strongest kind wins:
+
+    >>> merged = merge_rows([Row(2000, "7_3", "6", "8", "1"), Row(2000, "7_3", "1", "8", "1")])
+    >>> [(action.user_id, action.sku_id, action.kind) for action in merged]
     [('7', 3, 'view')]
     """
     strength = list(KINDS)
@@ -136,77 +157,73 @@ def collapsed(rows: list[Row]) -> list[Action]:
 
 
 def read_actions(path: Path) -> list[Action]:
-    """The actions of `bo_action.parquet`, in time order (the file is in none)."""
-    import pyarrow.parquet  # noqa: PLC0415 - of use to this loader alone
+    """Read the actions of `bo_action.parquet`, whose rows are in no order; ordered by time."""
+    import pyarrow.parquet  # noqa: PLC0415 - `freshrank run` needs the pipeline alone
 
     columns = ["time", "pair_id", "type", "cate", "br"]
     table = pyarrow.parquet.read_table(path, columns=columns)
-    values = (table[one].to_pylist() for one in columns)
-    return collapsed([Row(*row) for row in zip(*values, strict=True)])
+    values = (table[name].to_pylist() for name in columns)
+    return merge_rows([Row(*row) for row in zip(*values, strict=True)])
 
 
 def records(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
-    """Key, value and time (ms) of each record to replay, oldest first."""
+    """Yield key, value and event time (ms) of each record to replay, the oldest first."""
     for action in read_actions(path):
         yield action.user_id.encode(), msgspec.json.encode(action), action.ts
 
 
-def report(path: Path) -> dict[str, float]:
-    """What to compare the replay with, over the same actions that the frozen copy scores too.
+# Baselines: what the scores of the replay have to beat.
 
-    The running base rate, the running rate after each kind of last action of the shopper, and
-    the same model without the features: what a score knows of item, category and brand alone.
+
+def report(path: Path) -> dict[str, float]:
+    """Return the quality of three baselines, over the actions that the frozen copy scores too.
+
+    They are the running rate of intent, the running rate after each kind of last action, and the
+    same model without features: it knows item, category and brand alone.
     """
     seen = read_actions(path)
-    begin = frozen_after(len(seen))
     history = History(
-        [one.user_id.encode() for one in seen],
-        [msgspec.json.encode(one) for one in seen],
-        np.array([one.ts for one in seen], dtype=np.int64),
+        [action.user_id.encode() for action in seen],
+        [msgspec.json.encode(action) for action in seen],
+        np.array([action.ts for action in seen], dtype=np.int64),
     )
-    context_only = asyncio.run(replay(make(Nothing), history))
+    context_only = asyncio.run(replay(pipeline_with(NoFeatures), history))
     return {
-        **baselines(seen, begin),
+        **running_rates(seen, frozen_after(len(seen))),
         "auc_context_only": float(str(context_only["auc_live"])),
         "log_loss_context_only": float(str(context_only["log_loss_live"])),
     }
 
 
-class Nothing(FeatureView):
-    """A view that no event ever meets."""
+def running_rates(seen: Sequence[Action], begin: int) -> dict[str, float]:
+    """Return the quality of two running rates of intent over ``seen[begin:]``.
 
-    entity, source = user, actions
-    never = TimeSince(where=col.kind == "")
-
-
-def baselines(seen: Sequence[Action], begin: int) -> dict[str, float]:
-    """Quality of the two running rates over the predicted ones of ``seen[begin:]``.
-
-    Each action is scored before it is counted; a rate begins at one intent in fifty actions.
+    One is the rate over all actions, the other the rate after the shopper's last kind of action.
+    Each action is scored before it is counted, and a rate begins at 1 of 50.
     """
     counts: dict[str, tuple[float, float]] = {}
     last_kind: dict[str, str] = {}
     labels: list[float] = []
-    base: list[float] = []
-    after: list[float] = []
-    for place, action in enumerate(seen):
+    overall: list[float] = []
+    by_last_kind: list[float] = []
+    for at, action in enumerate(seen):
         last = last_kind.get(action.user_id, "none")
         last_kind[action.user_id] = action.kind
         if action.kind == "uncart":
             continue
         label = float(action.kind in INTENT)
-        for rates, key in ((base, "any"), (after, last)):
-            positives, total = counts.get(key, (1.0, 50.0))
-            counts[key] = positives + label, total + 1.0
-            if place >= begin:
-                rates.append(positives / total)
-        if place >= begin:
+        for scores, group in ((overall, "all"), (by_last_kind, last)):
+            positives, total = counts.get(group, (1.0, 50.0))
+            counts[group] = positives + label, total + 1.0
+            if at >= begin:
+                scores.append(positives / total)
+        if at >= begin:
             labels.append(label)
-    known = np.array(labels, dtype=np.float32)
-    of_base, of_last = (np.array(one, dtype=np.float32) for one in (base, after))
+    truth = np.array(labels, dtype=np.float32)
+    base, last_scores = (np.array(rate, dtype=np.float32) for rate in (overall, by_last_kind))
     loss = LogLoss()
     return {
-        "log_loss_base_rate": float(loss.value(known, of_base).mean()),
-        "auc_last_kind": exact_auc(known, of_last),
-        "log_loss_last_kind": float(loss.value(known, of_last).mean()),
+        "log_loss_base_rate": float(loss.value(truth, base).mean()),
+        "auc_last_kind": exact_auc(truth, last_scores),
+        "log_loss_last_kind": float(loss.value(truth, last_scores).mean()),
     }

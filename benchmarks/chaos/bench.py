@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
 import uvloop
 from rich.console import Console
@@ -27,6 +26,7 @@ from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, count_of, must_be_zero
 from freshrank.benchmarks.workloads.dead_letters import DeadLetters, read_dead_letters, read_topic
 from freshrank.benchmarks.workloads.expected_state import LogComparison, compare_with_log
+from freshrank.benchmarks.workloads.scored_answer import ScoredAnswer
 from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
 from freshrank.benchmarks.workloads.shop_traffic import shoppers
 from freshrank.benchmarks.workloads.status_client import StatusClient
@@ -49,15 +49,6 @@ CALM_S = 3.0
 _NO_VERSION = Version(0, 0)
 
 
-class _Model(msgspec.Struct):
-    version: str | None
-
-
-class _Answer(msgspec.Struct):
-    request_id: str
-    model: _Model
-
-
 @dataclass(slots=True)
 class AnswerLog:
     """The answers to scores, in the order of their requests."""
@@ -76,11 +67,10 @@ class AnswerLog:
         """Add an answer; those without status 200 do not count."""
         if status != 200:
             return
-        answer = msgspec.json.decode(body, type=_Answer)
-        version = Version.parse(answer.model.version) if answer.model.version else _NO_VERSION
+        answer = ScoredAnswer.decode(body)
         self.count += 1
-        self.back += version < self._newest
-        self._newest = max(version, self._newest)
+        self.back += answer.version < self._newest
+        self._newest = max(answer.version, self._newest)
         (self.after_faults if self.faults_over else self.during_faults).add(answer.request_id)
 
 

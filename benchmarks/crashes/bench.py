@@ -1,8 +1,9 @@
-"""A crash at every step of shard, learner and replica: does a run end as if there had been none.
+"""A crash at every step of shard, learner and replica: does a run end as the one without.
 
-Each run is the whole system over a short recorded stream (`simulation`), ended at one place or at
-two, started again, and compared with the run that nothing disturbs (`expected.FinalState`): in
-lock-step down to the bits of the weights, else down to the examples that are in them.
+Each scenario runs the whole system over a short recorded log (`simulation`), crashes at one point
+or at two, starts again what crashed, and compares the final state with that of the run without
+crashes (`expected.FinalState`): in lock-step down to the bits of the weights, else down to the
+examples that are in them.
 """
 
 from __future__ import annotations
@@ -20,30 +21,34 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 
 from freshrank.actors.errors import FreshrankError
-from freshrank.benchmarks.crashes.crash_points import CrashPoint, CrashSchedule
-from freshrank.benchmarks.crashes.expected import Difference, FinalState
-from freshrank.benchmarks.crashes.recorded_stream import shop
+from freshrank.benchmarks.crashes.expected import FinalState
+from freshrank.benchmarks.crashes.invariants import Difference
+from freshrank.benchmarks.crashes.process import CrashPoint, CrashSchedule
+from freshrank.benchmarks.crashes.recorded_stream import recorded_pipeline
 from freshrank.benchmarks.crashes.simulation import CrashSimulation
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure
 
-# Pairs of places that a full bench runs, at some 50 ms of a core each.
+# Pairs of crashes of a full bench, at some 50 ms of a core each.
 PAIRS = 1_600
-# A second crash so soon after the first meets what is just starting again.
+# The second crash of every other pair is within so many points of the first: it meets what is just
+# starting again.
 _SOON = 60
-# So long some are away: a second of the simulated clock, in which the others read and checkpoint.
+# Rounds for which parts are away in some of the pairs: a second of the simulated clock, in which
+# the others read and take checkpoints.
 _AWAY_ROUNDS = 4
-# Seconds that one run may take: it is some milliseconds, so it hangs.
+# Seconds after which a run counts as stuck: it takes some milliseconds.
 _TIMEOUT_S = 60.0
-# Runs that a worker is given at once.
+# Scenarios that a worker process takes at once.
 _BATCH = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One run: how its parts work together, where they crash, and for how long they are away."""
+    """A run: its mode, its crashes (`CrashSchedule.crash_at`), and how long parts are away."""
 
     lock_step: bool
     crash_at: tuple[int, ...] = ()
@@ -52,106 +57,115 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioResult:
-    """What came of a run."""
+    """How a scenario ended."""
 
-    run: Scenario
+    scenario: Scenario
     crashes: tuple[CrashPoint, ...]
     problem: str | None
-    """None: it ended as the undisturbed one."""
+    """None: it ended as the run without crashes."""
 
     def __str__(self) -> str:
-        mode = "in lock-step" if self.run.lock_step else "asynchronous"
-        places = ", then ".join(map(str, self.crashes))
-        return f"{mode}, {places} ({self.run}): {self.problem}"
+        mode = "in lock-step" if self.scenario.lock_step else "asynchronous"
+        points = ", then ".join(map(str, self.crashes))
+        return f"{mode}, {points} ({self.scenario}): {self.problem}"
 
 
-def play(run: Scenario) -> tuple[CrashSchedule, FinalState]:
-    """Scenario it. Raises Difference when it came to no end."""
-    fate = CrashSchedule(run.crash_at)
+def run_scenario(scenario: Scenario) -> tuple[CrashSchedule, FinalState]:
+    """Run it in a temporary folder. Raises Difference when it does not come to an end."""
+    schedule = CrashSchedule(scenario.crash_at)
 
-    async def whole(folder: str) -> FinalState:
-        world = CrashSimulation(
-            shop(), Path(folder), fate, lock_step=run.lock_step, away_rounds=run.away_rounds
+    async def simulate(folder: str) -> FinalState:
+        simulation = CrashSimulation(
+            recorded_pipeline(),
+            Path(folder),
+            schedule,
+            lock_step=scenario.lock_step,
+            away_rounds=scenario.away_rounds,
         )
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                return await world.run()
+                return await simulation.run()
         except TimeoutError as error:
-            raise Difference(f"no end after {_TIMEOUT_S} s") from error
+            raise Difference(f"not at the end after {_TIMEOUT_S} s") from error
 
     with tempfile.TemporaryDirectory() as folder:
-        return fate, asyncio.run(whole(folder))
+        return schedule, asyncio.run(simulate(folder))
 
 
 @cache
 def undisturbed(lock_step: bool) -> tuple[CrashSchedule, FinalState]:
-    """What the others are compared with, and all places that it passed."""
-    return play(Scenario(lock_step))
+    """Return all points that a run without crashes passes, and its final state."""
+    return run_scenario(Scenario(lock_step))
 
 
-def check(run: Scenario) -> ScenarioResult:
-    """Scenario it and compare."""
-    _, wanted = undisturbed(run.lock_step)
-    fate = CrashSchedule()
+def check(scenario: Scenario) -> ScenarioResult:
+    """Run `scenario` and compare its final state with that of the run without crashes."""
+    _, expected = undisturbed(scenario.lock_step)
+    schedule = CrashSchedule()
     try:
-        fate, end = play(run)
-        end.compare(wanted, weights=run.lock_step)
+        schedule, state = run_scenario(scenario)
+        state.compare(expected, weights=scenario.lock_step)
     except (Difference, FreshrankError) as error:
-        return ScenarioResult(run, tuple(fate.crashes), f"{type(error).__name__}: {error}")
-    return ScenarioResult(run, tuple(fate.crashes), None)
+        problem = f"{type(error).__name__}: {error}"
+        return ScenarioResult(scenario, tuple(schedule.crashes), problem)
+    return ScenarioResult(scenario, tuple(schedule.crashes), None)
 
 
-def singles(lock_step: bool) -> list[Scenario]:
-    """A crash at each place."""
-    fate, _ = undisturbed(lock_step)
-    return [Scenario(lock_step, (at,)) for at in fate.distinct()]
+def single_crashes(lock_step: bool) -> list[Scenario]:
+    """Return a scenario for each distinct crash point of the undisturbed run."""
+    schedule, _ = undisturbed(lock_step)
+    return [Scenario(lock_step, (at,)) for at in schedule.distinct()]
 
 
-def pairs(lock_step: bool, count: int, seed: int = 1) -> list[Scenario]:
-    """A crash at a random place and then at another, every other one soon after it.
+def crash_pairs(lock_step: bool, count: int, seed: int = 1) -> list[Scenario]:
+    """Return scenarios with two crashes at random points, every other second one soon.
 
-    Some are started again at once, some after a while.
+    In some of them the crashed parts start again at once, in the others after a while.
     """
     random = np.random.default_rng(seed)
     passed = len(undisturbed(lock_step)[0].passed)
     firsts = random.integers(0, passed, count)
-    reach = np.where(np.arange(count) % 2 == 0, _SOON, np.maximum(passed - firsts, _SOON))
-    seconds = random.integers(0, reach)
+    ranges = np.where(np.arange(count) % 2 == 0, _SOON, np.maximum(passed - firsts, _SOON))
+    seconds = random.integers(0, ranges)
     away = random.choice([0, _AWAY_ROUNDS], count)
     drawn = zip(firsts.tolist(), seconds.tolist(), away.tolist(), strict=True)
     return [Scenario(lock_step, (first, second), rounds) for first, second, rounds in drawn]
 
 
-def check_all(runs: Sequence[Scenario]) -> Iterator[ScenarioResult]:
-    """Check `runs`, on all cores."""
+def check_all(scenarios: Sequence[Scenario]) -> Iterator[ScenarioResult]:
+    """Check `scenarios` on all cores; yield the results in their order."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
-        yield from pool.map(check, runs, chunksize=_BATCH)
+        yield from pool.map(check, scenarios, chunksize=_BATCH)
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
-    """All places, and `PAIRS` pairs of them."""
-    begun = time.monotonic()
-    each = max(1, int(options.scale * PAIRS / 2))
-    single = [one for lock_step in (True, False) for one in singles(lock_step)]
-    double = [one for lock_step in (True, False) for one in pairs(lock_step, each)]
+    """Check all crash points and `PAIRS` pairs; with a scale below 1, a share of both."""
+    began = time.monotonic()
+    pairs_of_mode = max(1, int(options.scale * PAIRS / 2))
+    with console.status("running without crashes"):
+        single = [one for lock_step in (True, False) for one in single_crashes(lock_step)]
+        pairs = [
+            one for lock_step in (True, False) for one in crash_pairs(lock_step, pairs_of_mode)
+        ]
     if options.scale < 1:
         single = single[:: round(1 / options.scale)]
-    verdicts = []
-    for verdict in check_all(single + double):
-        verdicts.append(verdict)
-        if verdict.problem is not None:
-            console.print(str(verdict), markup=False)
-    return figures(verdicts, time.monotonic() - begun)
+    scenarios = single + pairs
+    results = []
+    for result in track(check_all(scenarios), "crashing", len(scenarios), console=console):
+        results.append(result)
+        if result.problem is not None:
+            console.print(str(result), markup=False)
+    return figures(results, time.monotonic() - began)
 
 
-def figures(verdicts: Sequence[ScenarioResult], seconds: float) -> list[Figure]:
-    """How many crashes there were, and after how many the end was another."""
-    twice = sum(len(one.run.crash_at) == 2 for one in verdicts)
-    failures = sum(one.problem is not None for one in verdicts)
+def figures(results: Sequence[ScenarioResult], seconds: float) -> list[Figure]:
+    """Return the numbers of single crashes, of pairs, and of runs that ended differently."""
+    pairs = sum(len(result.scenario.crash_at) == 2 for result in results)
+    failures = sum(result.problem is not None for result in results)
     return [
-        Figure("crash_points", len(verdicts) - twice, "1", "higher"),
-        Figure("pairs", twice, "1", "higher"),
+        Figure("crash_points", len(results) - pairs, "1", "higher"),
+        Figure("pairs", pairs, "1", "higher"),
         Figure("failures", failures, "1", "lower", 0),
         Figure("seconds", seconds, "s", "lower", 180.0),
     ]

@@ -8,14 +8,15 @@ import itertools
 
 from freshrank.benchmarks.crashes.recorded_stream import START_MS
 
-# Turns of the event loop in which whoever was woken comes to rest: a checkpoint takes some five.
-_SETTLE = 10
+# Turns of the event loop in which the tasks that were woken come to rest: a checkpoint takes some
+# five.
+_TURNS = 10
 
 
 class SteppedClock:
-    """Moves when told to, and when the main task sleeps; background tasks are woken by it.
+    """A clock that moves by `advance`, and when the main task sleeps; it wakes background tasks.
 
-    Made by the main task.
+    The main task is the one that makes the clock.
     """
 
     def __init__(self) -> None:
@@ -25,15 +26,15 @@ class SteppedClock:
         self._main = asyncio.current_task()
 
     def now_ms(self) -> int:
-        """Simulated."""
+        """Return the simulated time, in milliseconds since the Unix epoch."""
         return int(self._ms)
 
     def monotonic(self) -> float:
-        """Simulated."""
+        """Return the simulated time in seconds."""
         return self._ms / 1000
 
     async def sleep(self, seconds: float) -> None:
-        """Until the clock is that far."""
+        """Advance the clock (main task), or wait until it has advanced so far (other tasks)."""
         if asyncio.current_task() is self._main:
             await self.advance(seconds)
             return
@@ -42,11 +43,11 @@ class SteppedClock:
         await woken
 
     async def advance(self, seconds: float) -> None:
-        """Move on, and let those go on whose time has come."""
+        """Move on, wake the sleepers that are due, and let them run."""
         self._ms += 1000 * seconds
         while self._sleepers and self._sleepers[0][0] <= self._ms:
             woken = heapq.heappop(self._sleepers)[2]
             if not woken.done():
                 woken.set_result(None)
-        for _ in range(_SETTLE):
+        for _ in range(_TURNS):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Pipeline and recorded stream of the simulation: small, with all that may go wrong in it."""
+"""Pipeline and recorded log of the simulation: short, with every irregularity of a log."""
 
 from __future__ import annotations
 
@@ -7,35 +7,39 @@ from functools import cache
 import msgspec
 import numpy as np
 
-from freshrank.actors.impressions import Impression, encode_impression
-from freshrank.actors.kernels.hashing import hash_ints
-from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.feature_actors.aggregations.decayed_count import DecayedCount
-from freshrank.feature_actors.aggregations.windowed import Count, Sum
+from freshrank import (
+    Adagrad,
+    Count,
+    DecayedCount,
+    DeepFM,
+    Entity,
+    FeatureView,
+    Joined,
+    Pipeline,
+    Stream,
+    Sum,
+    col,
+)
+from freshrank.actors.impressions import encode_impression
+from freshrank.benchmarks.workloads.impressions import impression_of
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
-from freshrank.feature_actors.labels.definitions import Joined
-from freshrank.feature_actors.streams.expressions import col
-from freshrank.feature_actors.streams.stream import Entity, Stream
-from freshrank.feature_actors.views.feature_view import FeatureView
-from freshrank.learner.models.deepfm import DeepFM
-from freshrank.learner.optimizers.adagrad import Adagrad
 
-# The second shard owns one partition, the first two: neither is like the other.
+# The first of two shards owns two partitions, the second one: the shards differ.
 PARTITIONS = 3
 START_MS = 1_700_000_000_000
-# Of the stream. Labels come within 10 s, so most examples are learned on the way.
+# Seconds of the log. Labels come within 10 s, so most examples are learned before its end.
 SECONDS = 18
 ITEMS = 4
 USERS = 4
-"""Of a partition."""
-# Older than what any aggregate remembers.
+"""Users of each partition."""
+# How far a late event lies in the past: longer than any aggregate remembers.
 _LATE_MS = 3 * 3_600_000
-# A record is logged so much later than its event happened, at most.
+# The longest time between an event and its record in the log.
 _DELAY_MS = 3_000
 
 
 class RecordedEvent(msgspec.Struct):
-    """Of a shop."""
+    """An event of the log."""
 
     id: str
     user: str
@@ -50,7 +54,7 @@ stream = Stream("behaviour", id="id", time="ts", key=user, schema=RecordedEvent)
 
 
 class ShortTermActivity(FeatureView):
-    """Nothing that is remembered for ever, so that an event can be too late."""
+    """Features that all forget, so that an event can be too late for them."""
 
     entity, source = user, stream
     views = Count(where=col.kind == "view", windows=["1m"])
@@ -59,8 +63,8 @@ class ShortTermActivity(FeatureView):
 
 
 @cache
-def shop() -> Pipeline:
-    """Dense weights and a keyed table, learned from what was served."""
+def recorded_pipeline() -> Pipeline:
+    """Return a pipeline whose model has dense weights and a keyed table, with joined labels."""
     return Pipeline(
         "crashes",
         stream=stream,
@@ -72,13 +76,13 @@ def shop() -> Pipeline:
     )
 
 
-def recorded(pipeline: Pipeline, seconds: int = SECONDS, seed: int = 1) -> MemoryLog:
-    """The stream: events and impressions, some of them twice, broken, late or out of order."""
+def recorded_log(pipeline: Pipeline, seconds: int = SECONDS, seed: int = 1) -> MemoryLog:
+    """Return a log of events and impressions; some are duplicated, broken, late or out of order."""
     random = np.random.default_rng(seed)
     log = MemoryLog(PARTITIONS)
     number = 0
     for second in range(seconds):
-        # Of different lengths, so that the last turns are those of one partition.
+        # The last partition ends early, so that the last steps are those of the others.
         for partition in range(PARTITIONS - (second >= seconds - 4)):
             stamp_ms = START_MS + second * 1000 + _DELAY_MS
             for record in _events(random, partition, second, number):
@@ -93,7 +97,7 @@ def recorded(pipeline: Pipeline, seconds: int = SECONDS, seed: int = 1) -> Memor
 
 
 def _events(random: np.random.Generator, partition: int, second: int, number: int) -> list[bytes]:
-    """What one user does in one second, and what becomes of it on the way."""
+    """Return the records of an event: one or two of it, and sometimes a broken one."""
     kind = "order" if random.random() < 0.4 else "view"
     at_ms = START_MS + second * 1000 + int(random.integers(0, _DELAY_MS))
     late_ms = _LATE_MS if random.random() < 0.08 else 0
@@ -110,23 +114,13 @@ def _events(random: np.random.Generator, partition: int, second: int, number: in
 def _impression(
     pipeline: Pipeline, random: np.random.Generator, partition: int, second: int, number: int
 ) -> bytes:
-    """Two items that were shown; the dense inputs tell all examples apart."""
-    items = random.choice(np.arange(1, ITEMS + 1), size=2, replace=False)
-    layout = pipeline.encoder.layout
-    dense = np.zeros((len(items), len(layout.dense)), dtype="<f4")
+    """Return an impression of two items; its dense inputs differ from those of all others."""
+    items = random.choice(np.arange(1, ITEMS + 1), size=2, replace=False).tolist()
+    dense = np.zeros((len(items), len(pipeline.encoder.layout.dense)), dtype=np.float32)
     dense[:, 0] = (number + np.arange(len(items)) / 2) / 1000
-    ids = np.tile(items.astype("<i8").reshape(-1, 1), (1, layout.id_width))
+    entity, at_ms = _user(random, partition), START_MS + second * 1000
     return encode_impression(
-        Impression(
-            request_id=f"r{number}",
-            entity=_user(random, partition),
-            at_ms=START_MS + second * 1000,
-            version="1.0",
-            layout=pipeline.encoder.fingerprint,
-            join_keys=hash_ints(items.astype(np.int64)).astype("<i8").tobytes(),
-            dense=dense.tobytes(),
-            ids=ids.tobytes(),
-        )
+        impression_of(pipeline.encoder, entity, items, at_ms, f"r{number}", dense)
     )
 
 

@@ -34,7 +34,7 @@ from freshrank.deploy.cluster.host import freeze_heap
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.examples.shop.shoppers import Shop
-from freshrank.examples.shop.traffic import Rates, Traffic
+from freshrank.examples.shop.traffic import Rates, ShopTraffic
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
@@ -89,7 +89,7 @@ async def _probe(
 @contextlib.asynccontextmanager
 async def _traffic(
     pipeline: Pipeline, kafka: KafkaAccess, port: int, console: Console
-) -> AsyncIterator[tuple[Traffic, Prober]]:
+) -> AsyncIterator[tuple[ShopTraffic, Prober]]:
     """Run shoppers, and a reader of the impressions, within the block; warmed up when it begins."""
     clock, topic = SystemClock(), pipeline.stream.topic
     sink, positions = KafkaSink(kafka), ImpressionPositions()
@@ -109,7 +109,7 @@ async def _traffic(
             return await client.post("/v1/score", body)
 
         shop = Shop(np.random.default_rng(0), run=topic)
-        traffic = Traffic(shop, RATES, clock, send_nowait, score)
+        traffic = ShopTraffic(shop, RATES, clock, send_nowait, score)
         reading = _read_impressions(kafka, pipeline.impressions_topic, positions)
         await stack.enter_async_context(background(traffic.run()))
         await stack.enter_async_context(background(reading))

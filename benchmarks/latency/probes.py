@@ -15,6 +15,7 @@ import msgspec
 
 from freshrank.actors.clock import Clock
 from freshrank.actors.messages import SourceOffsets, Version, dominates
+from freshrank.benchmarks.workloads.scored_answer import ScoredAnswer
 from freshrank.examples.shop.shoppers import Candidate, ShopEvent
 from freshrank.examples.shop.traffic import ScoreRequest
 
@@ -49,20 +50,6 @@ class ImpressionLookup(Protocol):
         ...
 
 
-class _Model(msgspec.Struct):
-    version: str | None
-
-
-class _Features(msgspec.Struct):
-    offset: int | None
-
-
-class _Score(msgspec.Struct):
-    request_id: str
-    model: _Model
-    features: _Features
-
-
 class _Weights(msgspec.Struct):
     version: str | None
     applied: dict[str, dict[str, int]]
@@ -93,7 +80,7 @@ class Prober:
         async with asyncio.timeout(TIMEOUT_S):
             sent = asyncio.create_task(self._send(user, "view"))
             try:
-                while (await self._score(user, endpoint, show=0)).features.offset is None:
+                while (await self._score(user, endpoint, show=0)).features_offset is None:
                     await self.clock.sleep(PAUSE_S)
                 arrived = self.clock.monotonic()
                 await sent
@@ -117,7 +104,7 @@ class Prober:
                 {self.events_topic: click + 1, self.impressions_topic: impression + 1}
             )
             learned = await self._version_with(partition, wanted, endpoint)
-            while _version(await self._score(user, endpoint, show=0)) < learned:
+            while (await self._score(user, endpoint, show=0)).version < learned:
                 await self.clock.sleep(PAUSE_S)
         return (self.clock.monotonic() - began) * 1000.0
 
@@ -135,12 +122,12 @@ class Prober:
                 return Version.parse(weights.version)
             await self.clock.sleep(PAUSE_S)
 
-    async def _score(self, user: str, endpoint: Endpoint, show: int) -> _Score:
+    async def _score(self, user: str, endpoint: Endpoint, show: int) -> ScoredAnswer:
         request = ScoreRequest(user, self.candidates, show)
         status, body = await endpoint.post("/v1/score", msgspec.json.encode(request))
         if status != 200:
             raise UnusableAnswer(f"/v1/score: {status} {body[:200]!r}")
-        return msgspec.json.decode(body, type=_Score)
+        return ScoredAnswer.decode(body)
 
     async def _send(self, user: str, kind: str) -> tuple[int, int]:
         item = self.candidates[0]
@@ -178,8 +165,3 @@ class ImpressionPositions:
         if request_id not in self._positions:
             self._positions[request_id] = asyncio.get_running_loop().create_future()
         return self._positions[request_id]
-
-
-def _version(answer: _Score) -> Version:
-    """Return the version that answered; 0.0, before every other, for an answer without weights."""
-    return Version(0, 0) if answer.model.version is None else Version.parse(answer.model.version)

@@ -1,9 +1,8 @@
-"""How well, and how fast, one core learns Criteo in one pass, predicting before it updates.
+"""How well and how fast one core learns Criteo in one pass, predicting each row before learning it.
 
-FTRL logistic regression on the very path of the running system: `CompiledDifferentiator` on a
-follower's weights, `Learner.offer`, a step, and its delta applied to those weights. The clock
-runs from ready id matrices; reading the files and encoding the ids (`benchmarks.criteo`) is
-preparation.
+FTRL logistic regression takes the path of the running system: `CompiledDifferentiator` on the
+weights of a follower, `Learner.offer`, a step, and the delta applied to those weights. The time
+does not include reading the files and encoding the ids (`criteo_data`).
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
 
-# One step each, the system's default. Down to one row a step the log loss gains 0.0002.
+# Examples of a step: the system's default. With a single one the log loss is 0.0002 better.
 BATCH = 256
-# The click rate that the intercept starts at: that of the reference, a log-odds of -3.4.
+# The click rate that the intercept starts at: as in the reference, a log-odds of -3.4.
 BASE_RATE = 0.0323
-# Kernels are compiled, or loaded from their cache, before the clock starts.
+# Rows of a pass that compiles the kernels, or loads them, before the timed ones.
 _WARM_ROWS = 4 * BATCH
 
 
 class Pass(NamedTuple):
-    """One pass over the rows."""
+    """The result of one pass over the rows."""
 
     scores: Floats
-    """float32[n]: each given before its row was learned."""
+    """float32[n]: the prediction for each row before it was learned."""
     seconds: float
 
 
 def one_pass(data: Criteo) -> Pass:
-    """Learn all rows once, from nothing."""
+    """Learn all rows once, starting without any weights."""
     model = LogisticRegression(base_rate=BASE_RATE).bind(LAYOUT)
     optimizer = FTRL(alpha=0.05, beta=1.0, l1=1.0, l2=1.0)
     learner = Learner(model, optimizer, LearnerSettings(batch_examples=BATCH))
@@ -69,7 +68,7 @@ def one_pass(data: Criteo) -> Pass:
         scores[part] = gradient.scores
         learner.offer(gradient, monotonic=0.0)
         delta = learner.step(now_ms=0, monotonic=0.0)
-        assert delta is not None  # the guard refused nothing, or the figures are void
+        assert delta is not None  # the guard has not refused the step
         weights.apply(delta)
     return Pass(scores, time.perf_counter() - started)
 
@@ -80,7 +79,7 @@ def _at(row: int) -> SourceOffsets:
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
-    """`--data` is the folder with the sample's ``part-*.orc``."""
+    """Measure `options.rounds` passes over the sample; `--data` is the folder of ``part-*.orc``."""
     folder = needed_data(options, "learner", "the folder of the Criteo sample (part-*.orc)")
     data = load(folder if list(folder.glob("part-*.orc")) else folder / "criteo")
     one_pass(Criteo(data.ids[:_WARM_ROWS], data.labels[:_WARM_ROWS]))

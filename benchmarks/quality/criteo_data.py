@@ -1,7 +1,7 @@
-"""The Criteo sample as the learner takes it: 39 categorical inputs and a label a row.
+"""The Criteo sample as inputs of the learner: 39 categorical ids and a label for each row.
 
-The 13 counts become ids, too: one for each power of two (``floor(log2(count + 1))``), one for
-negative values, one where the count is missing. Every id is salted with its column.
+The 13 counts become ids as well: an id for each power of two (``floor(log2(count + 1))``), one for
+negative values, and one for a missing count. Every id is hashed together with its column.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from freshrank.actors.messages import Doubles, Floats, IdField, InputLayout, Int
 COUNTS = tuple(f"i{number}" for number in range(1, 14))
 CATEGORIES = tuple(f"c{number}" for number in range(1, 27))
 LAYOUT = InputLayout((), tuple(IdField(name) for name in COUNTS + CATEGORIES))
-"""The model's inputs: no dense ones."""
+"""The columns of the model's inputs; none of them is dense."""
 
 
 @dataclass(frozen=True, slots=True)
 class Criteo:
-    """All rows, in the order of the files."""
+    """The rows, in the order of the files."""
 
     ids: Ints
     """int64[n, 39] (0 = absent)."""
@@ -35,7 +35,7 @@ class Criteo:
 
 
 def load(folder: Path) -> Criteo:
-    """Read ``part-*.orc`` of `folder`; raises ConfigError when there are none."""
+    """Read the files ``part-*.orc`` in `folder`. Raises ConfigError when there are none."""
     paths = sorted(folder.glob("part-*.orc"))
     if not paths:
         raise ConfigError(str(folder), "no part-*.orc in it", "Give the folder of the sample.")
@@ -48,7 +48,7 @@ def load(folder: Path) -> Criteo:
 
 
 def _column(table: pa.Table, name: str, missing: float) -> Doubles:
-    """The values of a column of lists with at most one number (below 2^53) each."""
+    """Return the numbers of a column of lists that hold at most one each (below 2^53)."""
     lists = table[name].combine_chunks()
     offsets = lists.offsets.to_numpy().astype(np.int64)
     values = np.full(len(lists), missing)
@@ -58,7 +58,7 @@ def _column(table: pa.Table, name: str, missing: float) -> Doubles:
 
 
 def _count_ids(counts: Doubles) -> Ints:
-    """1 for a missing count, 2 for a negative one, then one id for each power of two."""
+    """Return an id for each count: 1 = missing, 2 = negative, 3 + its power of two."""
     known = np.nan_to_num(counts, nan=0.0)
     buckets = np.where(known < 0.0, 2.0, 3.0 + np.floor(np.log2(np.maximum(known, 0.0) + 1.0)))
     return np.where(np.isnan(counts), 1.0, buckets).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The JD clickstream in event time: does what is learned live stay ahead."""
+"""The JD clickstream in event time: do weights that keep learning stay ahead of frozen ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from freshrank.deploy.wiring.replay import replay
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
-    """`--data` is `bo_action.parquet`. One round: a replay gives the same figures each time."""
+    """Replay `bo_action.parquet` (`--data`) once: a replay gives the same figures each time."""
     data = needed_data(options, "jd", "the JD clickstream (bo_action.parquet)")
     text = files("freshrank.examples").joinpath("jd.py").read_text(encoding="utf-8")
     file = PipelineFile("examples/jd.py", text)
@@ -32,7 +32,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
 
 
 def figures(learned: Mapping[str, JsonValue], compared: Mapping[str, float]) -> list[Figure]:
-    """Live has to be ahead of the frozen copy and of the base rate."""
+    """Return the figures; live has to be ahead of the frozen copy and of the base rate."""
     found = {name: float(str(learned[name])) for name in _LEARNED} | dict(compared)
     log_loss_reach = min(found["log_loss_frozen"], found["log_loss_base_rate"])
     return [

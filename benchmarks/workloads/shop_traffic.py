@@ -12,7 +12,7 @@ import numpy as np
 from freshrank.actors.clock import SystemClock
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.examples.shop.shoppers import Shop
-from freshrank.examples.shop.traffic import Rates, Traffic
+from freshrank.examples.shop.traffic import Rates, ShopTraffic
 
 # Enough examples that the learner publishes versions all the time.
 RATES = Rates(events_per_s=500.0, impressions_per_s=200.0)
@@ -51,7 +51,7 @@ async def shoppers(
         return status, answer
 
     shop = Shop(np.random.default_rng(0), run=f"{time.time_ns():x}")
-    async with client, background(Traffic(shop, RATES, SystemClock(), send, ask).run()):
+    async with client, background(ShopTraffic(shop, RATES, SystemClock(), send, ask).run()):
         yield
 
 

@@ -1,7 +1,7 @@
 """The same parts in one process, in lock-step, with any clock: for simulation and for replay.
 
 Nothing happens beside a `step`, and nothing depends on real time: the same records give the same
-features, weights and figures, bit for bit, whoever crashes in between (`lock_step.Cells`).
+features, weights and metrics, bit for bit, with any crashes in between (`lock_step`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from freshrank.actors.protocols import GradientSink, JsonValue, ParameterSource,
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring import assembly
-from freshrank.deploy.wiring.lock_step import Cells, CellSource
+from freshrank.deploy.wiring.lock_step import BatchSource, DeterministicBatches
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import (
     MemorySnapshots,
@@ -122,9 +122,9 @@ class LocalSystem:
         self._parts = LocalParts(pipeline, in_lock_step(settings), world)
         self.sink = self._parts.sink
         """Rejected records can be looked at in it."""
-        self._cells = Cells(world.log, pipeline.topics)
+        self._batches = DeterministicBatches(world.log, pipeline.topics)
         self._sources = [
-            CellSource(world.log, pipeline.topics) for _ in range(settings.shards.count)
+            BatchSource(world.log, pipeline.topics) for _ in range(settings.shards.count)
         ]
         self.learner = self._parts.learner()[1]
         made = [
@@ -144,21 +144,21 @@ class LocalSystem:
             await shard.start()
 
     async def step(self) -> bool:
-        """The partition whose turn it is reads on and gives away what follows; all follow.
+        """Do the next `BatchStep`, then let the shards follow the weights.
 
-        False, and nothing is done, when nothing is left to do.
+        Returns False, having done nothing, when nothing is left to do.
         """
         for shard in self.shards:
-            await look_at_learner(shard.states.values(), self.learner)
-        turn = self._cells.next_turn(
+            await poll_progress(shard.states.values(), self.learner)
+        step = self._batches.next_step(
             state for shard in self.shards for state in shard.states.values()
         )
-        if turn is None:
+        if step is None:
             return False
         for shard, source in zip(self.shards, self._sources, strict=True):
-            if turn.partition in shard.states:
-                source.give(turn)
-                await shard.step(turn.partition)
+            if step.partition in shard.states:
+                source.give(step)
+                await shard.step(step.partition)
         await self._follow()
         return True
 
@@ -204,8 +204,8 @@ def in_lock_step(settings: Settings) -> Settings:
     return settings.model_copy(update={"learner": settings.learner.model_copy(update=eager)})
 
 
-async def look_at_learner(states: Iterable[PartitionState], learner: GradientSink) -> None:
-    """Tell `states` how far the learner is: it may have gone back. Raises ProgressError."""
+async def poll_progress(states: Iterable[PartitionState], learner: GradientSink) -> None:
+    """Acknowledge what the learner has applied: it may have gone back. Raises ProgressError."""
     for state in states:
         if not state.replaying:
             state.example_queue.answer(await learner.progress(state.partition))

@@ -12,11 +12,11 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.history import History
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
-from freshrank.deploy.wiring.lock_step import CELL_EVENTS
+from freshrank.deploy.wiring.lock_step import BATCH_EVENTS
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 
-# Records that are appended to the log at once: a cell, so that chunks and cells have the same ends.
-CHUNK_RECORDS = CELL_EVENTS
+# Records that are appended to the log at once: as many as a deterministic batch has.
+CHUNK_RECORDS = BATCH_EVENTS
 
 # The reference copy of the weights is frozen after this share of the records.
 FREEZE_SHARE = 0.2

@@ -1,1 +1,1 @@
-"""TODO-DOC examples/shop."""
+"""The demonstration's shop: simulated shoppers, and their traffic at a running system."""

@@ -13,7 +13,7 @@ from freshrank.actors.latency_histogram import RecentLatencies
 from freshrank.deploy.console.system_metrics import Requests
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.examples.shop.shoppers import Shop
-from freshrank.examples.shop.traffic import Rates, Traffic
+from freshrank.examples.shop.traffic import Rates, ShopTraffic
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 
 
@@ -37,7 +37,7 @@ class DemoTraffic:
         self._latencies = RecentLatencies()
         seed = time.time_ns()  # another shop each time; its name keeps the event ids apart
         shop = Shop(np.random.default_rng(seed), run=f"{seed:x}")
-        self._traffic = Traffic(shop, Rates(), SystemClock(), self._send, self._ask)
+        self._traffic = ShopTraffic(shop, Rates(), SystemClock(), self._send, self._ask)
         self.first_score = asyncio.Event()
         """Set when the endpoint has answered for the first time."""
 

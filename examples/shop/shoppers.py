@@ -1,12 +1,12 @@
-"""A shop whose tastes drift: what its shoppers browse, and what they click when it is shown.
+"""A simulated shop: what its shoppers browse, and which of the shown items they click.
 
-Pure: the random numbers come from a generator that is given, time from the arguments. Two
-things move, on purpose at the pace of a demonstration of a minute or two:
+Random numbers come from a generator that is passed in, time from the arguments. Two tastes drift,
+fast enough to be seen in a demonstration of a minute or two:
 
-* what *everybody* likes (each category's trend, each item's hype): only a model that keeps
-  learning knows the present ones, so fresh weights beat frozen ones;
-* what *one* shopper is after: it shows in what they looked at in the last seconds, so fresh
-  features beat old ones.
+* what *all* shoppers like (each category's trend, each item's hype): only a model that keeps
+  learning knows the present values, so fresh weights beat frozen ones;
+* which category *each* shopper is interested in: it shows in their events of the last seconds, so
+  fresh features beat old ones.
 """
 
 from __future__ import annotations
@@ -14,38 +14,37 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import msgspec
 import numpy as np
 
 from freshrank.actors.messages import Doubles, Ints
 
-# Mean reversion times, in seconds: weights frozen for a minute know little of the present ones.
+# Mean reversion times in seconds: weights that are a minute old know little of the present tastes.
 TREND_MEMORY_S = 60.0
 HYPE_MEMORY_S = 90.0
-# Seconds for which a shopper stays with a category: several events long at the demo's rates.
+# Mean seconds for which a shopper stays with a category: several events at the demo's rates.
 INTEREST_S = 45.0
-# Log-odds of a click: at rest, and what each reason adds (the drifting ones per unit, their
-# standard deviation being 1).
+# Log-odds of a click, and what each reason adds to them: interest if the item is of the shopper's
+# category, trend and hype per unit (both have a standard deviation of 1).
 CLICK_AT_REST = -2.6
 CLICK_INTEREST = 2.0
 CLICK_TREND = 1.3
 CLICK_HYPE = 0.9
-# Of what a shopper browses unasked: the share that lies in the categories they are after.
+# The share of browsed items that are of the shopper's category.
 BROWSE_IN_INTEREST = 0.8
-# What browsing ends in: (kind, share).
+# The kinds of events of browsing, and their shares.
 BROWSE_KINDS = ("view", "cart", "order")
 BROWSE_SHARES = (0.9, 0.07, 0.03)
-# What follows a click, as shares of the clicks.
+# The share of clicks that lead to a cart, and of those carts that lead to an order.
 CART_AFTER_CLICK = 0.2
 ORDER_AFTER_CART = 0.4
-# A click comes this many milliseconds after the showing; what follows it as long again.
+# The least and the most milliseconds from the showing to a click, and from each event to the next.
 REACTION_MS = (150, 1_200)
 
 
 class ShopEvent(msgspec.Struct, frozen=True):
-    """One thing a shopper did, as it goes into the topic (JSON)."""
+    """An event of a shopper, as it is written to the topic (JSON)."""
 
     event_id: str
     user_id: str
@@ -55,11 +54,11 @@ class ShopEvent(msgspec.Struct, frozen=True):
     """``view``, ``click``, ``cart`` or ``order``."""
     price: float
     ts: int
-    """Event time, ms since the Unix epoch."""
+    """Event time in ms since the Unix epoch."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An item that may be shown, as a request to score names it."""
+    """An item that may be shown, as a request to score lists it."""
 
     item_id: int
     category_id: int
@@ -67,25 +66,24 @@ class Candidate(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ShopSize:
-    """How many of each there are."""
+    """The numbers of shoppers, items and categories."""
 
     users: int = 2_000
     items: int = 300
     categories: int = 20
 
 
-Reaction: TypeAlias = list[ShopEvent]
-
-
 class Shop:
-    """The shop, its shoppers and their drifting tastes.
+    """A shop, its shoppers and their drifting tastes.
 
     Parameters
     ----------
     rng
-        The only source of chance.
+        The only source of randomness.
     run
-        Goes before every event id, so that two runs never give the same one.
+        A prefix of the event ids, so that no two runs have the same ones.
+    size
+        The default is `ShopSize()`.
     """
 
     def __init__(self, rng: np.random.Generator, run: str, size: ShopSize | None = None) -> None:
@@ -95,14 +93,16 @@ class Shop:
         self._sent = 0
         items, categories = self._size.items, self._size.categories
         self._category: Ints = np.arange(items, dtype=np.int64) % categories
-        self._members = [np.flatnonzero(self._category == one) for one in range(categories)]
+        self._members = [
+            np.flatnonzero(self._category == category) for category in range(categories)
+        ]
         self._price: Doubles = rng.lognormal(3.0, 0.8, items).round(2)
         self._trend: Doubles = rng.normal(size=categories)
         self._hype: Doubles = rng.normal(size=items)
         self._interest: Ints = rng.integers(0, categories, self._size.users)
 
     def advance(self, seconds: float) -> None:
-        """Let tastes drift for so long."""
+        """Let tastes drift for `seconds`."""
         self._trend = self._drifted(self._trend, seconds / TREND_MEMORY_S)
         self._hype = self._drifted(self._hype, seconds / HYPE_MEMORY_S)
         users = self._size.users
@@ -110,10 +110,10 @@ class Shop:
         self._interest[moved] = self._rng.integers(0, self._size.categories, len(moved))
 
     def browse(self, count: int, at_ms: int) -> list[ShopEvent]:
-        """What `count` shoppers did of their own accord at `at_ms`."""
+        """Return an event of each of `count` random shoppers, at `at_ms`."""
         rng = self._rng
         users = rng.integers(0, self._size.users, count)
-        after = np.where(
+        categories = np.where(
             rng.random(count) < BROWSE_IN_INTEREST,
             self._interest[users],
             rng.integers(0, self._size.categories, count),
@@ -122,7 +122,7 @@ class Shop:
         picks = rng.random(count)
         events = []
         for user, category, kind, pick in zip(
-            users.tolist(), after.tolist(), kinds.tolist(), picks.tolist(), strict=True
+            users.tolist(), categories.tolist(), kinds.tolist(), picks.tolist(), strict=True
         ):
             members = self._members[category]
             item = int(members[int(pick * len(members))])
@@ -130,17 +130,17 @@ class Shop:
         return events
 
     def visitor(self) -> str:
-        """The shopper who comes to the page next."""
+        """Return a random shopper, who visits the page next."""
         return self._name(int(self._rng.integers(0, self._size.users)))
 
     def candidates(self, count: int) -> list[Candidate]:
-        """`count` different items that may be shown."""
+        """Return `count` different items that may be shown."""
         chosen = self._rng.choice(self._size.items, count, replace=False)
-        return [Candidate(one + 1, int(self._category[one]) + 1) for one in chosen.tolist()]
+        return [Candidate(item + 1, int(self._category[item]) + 1) for item in chosen.tolist()]
 
     def click_probability(self, user: str, shown: Sequence[Candidate]) -> Doubles:
-        """float64[n]: the probability that `user` clicks each item, as tastes are now."""
-        items = np.array([one.item_id - 1 for one in shown], dtype=np.int64)
+        """Return the probability that `user` clicks each item, by present tastes: float64[n]."""
+        items = np.array([candidate.item_id - 1 for candidate in shown], dtype=np.int64)
         categories = self._category[items]
         wanted = categories == self._interest[int(user.removeprefix("u"))]
         log_odds = (
@@ -152,11 +152,16 @@ class Shop:
         probability: Doubles = 1.0 / (1.0 + np.exp(-log_odds))
         return probability
 
-    def react(self, user: str, shown: Sequence[Candidate], at_ms: int) -> Reaction:
-        """What `user` does about items shown at `at_ms`: events of the next seconds, by time."""
+    def react(self, user: str, shown: Sequence[Candidate], at_ms: int) -> list[ShopEvent]:
+        """Return the events with which `user` reacts to items that are shown at `at_ms`.
+
+        They are of the next seconds and ordered by time; without a click there are none.
+        """
         clicked = self._rng.random(len(shown)) < self.click_probability(user, shown)
-        events: Reaction = []
-        for candidate in (one for one, hit in zip(shown, clicked, strict=True) if hit):
+        events: list[ShopEvent] = []
+        for candidate, hit in zip(shown, clicked.tolist(), strict=True):
+            if not hit:
+                continue
             item = candidate.item_id - 1
             ts = at_ms + self._delay()
             events.append(self._event(user, item, "click", ts))
@@ -171,7 +176,10 @@ class Shop:
         return int(self._rng.integers(*REACTION_MS))
 
     def _drifted(self, values: Doubles, share: float) -> Doubles:
-        """An Ornstein-Uhlenbeck step of `share` memories, exact, of standard deviation 1."""
+        """Return `values` after an exact Ornstein-Uhlenbeck step of `share` mean reversion times.
+
+        The stationary standard deviation is 1.
+        """
         noise = self._rng.normal(0.0, math.sqrt(-math.expm1(-2.0 * share)), len(values))
         return values * math.exp(-share) + noise
 

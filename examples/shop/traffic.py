@@ -1,7 +1,7 @@
-"""Drives the shop against a running system: browses, asks for scores, clicks on what it is shown.
+"""Shoppers at a running system: they browse, request scores, and click on items that are shown.
 
-The events go wherever the given function sends them (the demo: the pipeline's topic), the
-scores come over HTTP as they would to anybody.
+Two functions connect them to the system: one writes events (in the demo to the pipeline's topic),
+the other requests scores (in the demo over HTTP).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from freshrank.actors.clock import Clock
 from freshrank.examples.shop.shoppers import Candidate, Shop, ShopEvent
 
 Send: TypeAlias = Callable[[bytes, bytes], Awaitable[None]]
-"""Takes key and value of one record of the behaviour topic."""
+"""Writes key and value of an event to the behaviour topic."""
 Ask: TypeAlias = Callable[[bytes], Awaitable[tuple[int, bytes]]]
-"""Posts a body to /v1/score; gives status and body of the answer. Raises OSError."""
+"""Posts a body to /v1/score; returns status and body of the answer. Raises OSError."""
 
-# Seconds between two looks at what is due: events come in small bursts, as from a web server.
+# Seconds between two bursts of events: short, as from a web server.
 TICK_S = 0.02
-# Seconds before the next try after the endpoint did not answer.
+# Seconds before the next request after the endpoint did not answer.
 RETRY_S = 0.5
 
 
@@ -37,47 +37,48 @@ class ScoreRequest(msgspec.Struct):
 
 
 class RankedItems(msgspec.Struct):
-    """Of the answer, what a page needs: the candidates' indices, best first."""
+    """The field of the answer to POST /v1/score that a shop needs."""
 
     ranking: list[int]
+    """Indices of the candidates, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How much traffic to make."""
+    """How much traffic to generate."""
 
     events_per_s: float = 500.0
-    """Browsing; what follows from clicks comes on top."""
+    """Events of browsing; clicks, and the events after them, are added to these."""
     impressions_per_s: float = 400.0
-    """Items shown."""
+    """Items that are shown."""
     candidates: int = 20
-    """Of one request."""
+    """Candidates of a request."""
     show: int = 10
-    """Of those, how many are shown."""
+    """Candidates of a request that are shown."""
 
     @property
     def pause_s(self) -> float:
-        """Between two requests."""
+        """Seconds between two requests."""
         return self.show / self.impressions_per_s
 
 
 @dataclass(slots=True)
 class TrafficCounts:
-    """What has happened so far."""
+    """The traffic so far."""
 
     events: int = 0
     requests: int = 0
     failures: int = 0
-    """Requests without a usable answer."""
+    """Requests without a ranking of the candidates in their answer."""
     shown: int = 0
     clicks: int = 0
 
 
-class Traffic:
-    """Two loops over one shop: browsing, and asking.
+class ShopTraffic:
+    """Two loops over one shop: one browses, the other requests scores.
 
-    A loop that falls behind (the endpoint is slower than the rate asked for) does not catch up
-    by a burst: it goes on from the present.
+    A loop that falls behind (the endpoint is slower than the rate) does not catch up by a burst; it
+    goes on from the present.
     """
 
     def __init__(self, shop: Shop, rates: Rates, clock: Clock, send: Send, ask: Ask) -> None:
@@ -91,30 +92,30 @@ class Traffic:
         self.counts = TrafficCounts()
 
     async def run(self) -> None:
-        """Go on until cancelled; raises what `send` raises."""
+        """Run both loops until cancelled. Raises what `send` raises."""
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self.browse())
-            loops.create_task(self.shop_window())
+            loops.create_task(self.request_scores())
 
     async def browse(self) -> None:
-        """Let tastes drift, send what shoppers do unasked, and what has become due of the rest."""
+        """Let tastes drift, and send browsing events and due reactions, until cancelled."""
         last = self._clock.monotonic()
         owed = 0.0
         while True:
             await self._clock.sleep(TICK_S)
             now = self._clock.monotonic()
-            # After a stall (a suspended machine) at most a second is made up for.
+            # After a stall (a suspended machine) the events of at most a second are made up for.
             passed, last = min(now - last, 1.0), now
             self._shop.advance(passed)
             owed += passed * self._rates.events_per_s
             count = int(owed)
             owed -= count
             at_ms = self._clock.now_ms()
-            for event in self._shop.browse(count, at_ms) + self._taken_due(at_ms):
+            for event in self._shop.browse(count, at_ms) + self._take_due(at_ms):
                 await self._send_event(event)
 
-    async def shop_window(self) -> None:
-        """Ask for scores at the rate given, one request after another."""
+    async def request_scores(self) -> None:
+        """Request scores at the given rate, one request at a time, until cancelled."""
         due = self._clock.monotonic()
         while True:
             due = max(due + self._rates.pause_s, self._clock.monotonic())
@@ -123,7 +124,7 @@ class Traffic:
                 await self._clock.sleep(RETRY_S)
 
     async def show_once(self) -> bool:
-        """One shopper meets one ranking; False when there was no usable answer."""
+        """Show a ranking to a shopper; return False when the endpoint gave none."""
         user = self._shop.visitor()
         candidates = self._shop.candidates(self._rates.candidates)
         request = ScoreRequest(user, candidates, self._rates.show)
@@ -142,7 +143,8 @@ class Traffic:
             heapq.heappush(self._due, (event.ts, event.event_id, event))
         return True
 
-    def _taken_due(self, at_ms: int) -> list[ShopEvent]:
+    def _take_due(self, at_ms: int) -> list[ShopEvent]:
+        """Remove and return the reactions whose time has come."""
         taken = []
         while self._due and self._due[0][0] <= at_ms:
             taken.append(heapq.heappop(self._due)[2])

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from freshrank.actors.clock import SystemClock
-from freshrank.benchmarks.crashes.recorded_stream import recorded, shop
+from freshrank.benchmarks.crashes.recorded_stream import recorded_log, recorded_pipeline
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.serve.http import page
@@ -38,8 +38,8 @@ def told_by_a_system(max_weight: float) -> Told:
     async def play() -> Told:
         guard = {"max_weight": max_weight, "most_trips": 1_000}
         settings = Settings.model_validate({"learner": {"guard": guard}, "shards": {"count": 2}})
-        world = World(recorded(shop()), SystemClock())
-        system = LocalSystem(shop(), settings, world)
+        world = World(recorded_log(recorded_pipeline()), SystemClock())
+        system = LocalSystem(recorded_pipeline(), settings, world)
         await system.start()
         await system.drain()
         await system.freeze()

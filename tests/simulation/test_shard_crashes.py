@@ -8,10 +8,16 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shard_world import Applied, Crash, World, features, run
+from shard_world import Applied, World, features, run
 from small_shop import LABELLED, spec
 
 from freshrank.actors.errors import Unavailable
+from freshrank.benchmarks.crashes.process import (
+    Crash,
+    CrashSchedule,
+    Process,
+    current_process,
+)
 
 SECONDS = 60
 
@@ -26,10 +32,14 @@ class End:
 
 
 async def finish(world: World) -> End:
+    """Let a new shard read everything, without a crash."""
+    process = Process("shard", CrashSchedule())
+    token = current_process.set(process)
     shard = world.shard()
     await shard.start()
     await world.until_read(shard)
-    calls = world.fragile.calls
+    current_process.reset(token)
+    calls = len(process.schedule.passed) // 2
     return End(
         features(shard),
         world.learner.examples(),
@@ -60,8 +70,8 @@ def same(end: End, wanted: End) -> None:
 
 
 async def crash_once(world: World, at: int, after: bool) -> None:
-    """Run until the crash (or for a while); the shard is then simply gone."""
-    world.fragile.calls, world.fragile.crash_at, world.fragile.after = 0, at, after
+    """Run until the crash before or after call `at`, or for 60 steps; then drop the shard."""
+    token = current_process.set(Process("shard", CrashSchedule([2 * at + after])))
     try:
         shard = world.shard()
         await shard.start()
@@ -71,7 +81,7 @@ async def crash_once(world: World, at: int, after: bool) -> None:
     except (Crash, Unavailable):
         pass
     finally:
-        world.fragile.crash_at = None
+        current_process.reset(token)
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,20 @@ from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.benchmarks.crashes import bench as crashes
-from freshrank.benchmarks.crashes.bench import Scenario, ScenarioResult, check, undisturbed
-from freshrank.benchmarks.crashes.crash_points import CrashPoint, Process, replaced, running
+from freshrank.benchmarks.crashes.bench import (
+    Scenario,
+    ScenarioResult,
+    check,
+    undisturbed,
+)
 from freshrank.benchmarks.crashes.expected import FinalState
-from freshrank.deploy.wiring.lock_step import Cells, Turn
+from freshrank.benchmarks.crashes.process import (
+    CrashPoint,
+    Process,
+    current_process,
+    replaced,
+)
+from freshrank.deploy.wiring.lock_step import BatchStep, DeterministicBatches
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.snapshot import Snapshot
 from freshrank.learner import checkpoints
@@ -39,8 +49,8 @@ MODES = pytest.mark.parametrize("lock_step", [True, False], ids=["lock-step", "a
 
 @MODES
 def test_the_undisturbed_run_is_worth_comparing_with(lock_step: bool) -> None:
-    fate, end = undisturbed(lock_step)
-    steps = {(place.process.partition("-")[0], place.step) for place in fate.passed}
+    schedule, end = undisturbed(lock_step)
+    steps = {(point.process.partition("-")[0], point.step) for point in schedule.passed}
     saved = {"write half", "write", "fsync", "rename", "prune"}
     assert steps >= {("learner", step) for step in LEARNER_STEPS | saved}
     assert steps >= {("shard", step) for step in SHARD_STEPS | saved - {"prune"}}
@@ -68,8 +78,8 @@ SHARD_STEPS = {
 
 
 def test_a_crash_at_any_place_and_at_pairs_of_them_changes_nothing() -> None:
-    singles = [run for lock_step in (True, False) for run in crashes.singles(lock_step)]
-    pairs = [run for lock_step in (True, False) for run in crashes.pairs(lock_step, PAIRS)]
+    singles = [run for lock_step in (True, False) for run in crashes.single_crashes(lock_step)]
+    pairs = [run for lock_step in (True, False) for run in crashes.crash_pairs(lock_step, PAIRS)]
     verdicts = list(crashes.check_all(singles + pairs))
     assert [str(one) for one in verdicts if one.problem is not None] == []
     assert all(len(one.crashes) == 1 for one in verdicts[: len(singles)])
@@ -185,19 +195,21 @@ def newest_epoch_taken() -> Fault:
 def order_of_partitions() -> Fault:
     """What a learner lost is given again partition by partition, not in the order of the log."""
 
-    def next_turn(cells: Cells, states: Sequence[PartitionState]) -> Turn | None:
-        turns = [original(cells, [state]) for state in states]
-        again = [turn for turn in turns if turn is not None and turn.until is None]
-        return min(again, key=lambda turn: turn.partition) if again else original(cells, states)
+    def next_step(
+        batches: DeterministicBatches, states: Sequence[PartitionState]
+    ) -> BatchStep | None:
+        steps = [original(batches, [state]) for state in states]
+        again = [step for step in steps if step is not None and step.until is None]
+        return min(again, key=lambda step: step.partition) if again else original(batches, states)
 
-    original = Cells.next_turn
-    return [(Cells, "next_turn", next_turn)]
+    original = DeterministicBatches.next_step
+    return [(DeterministicBatches, "next_step", next_step)]
 
 
 def runs_ending(lock_step: bool, process: str) -> list[Scenario]:
     """Some of the places where `process` can end, once there are snapshots and checkpoints."""
-    fate, _ = undisturbed(lock_step)
-    ends = [at for at in fate.distinct() if fate.passed[at].process.startswith(process)]
+    schedule, _ = undisturbed(lock_step)
+    ends = [at for at in schedule.distinct() if schedule.passed[at].process.startswith(process)]
     return [Scenario(lock_step, (at,)) for at in ends[len(ends) // 2 :]]
 
 
@@ -241,7 +253,7 @@ def test_a_delta_that_lost_its_rows_is_refused_and_changes_nothing(lock_step: bo
     original, refused = ModelWeights.apply, set[tuple[Process | None, Version]]()
 
     def apply(weights: ModelWeights, delta: Delta) -> None:
-        arrival = running.get(), delta.version
+        arrival = current_process.get(), delta.version
         lost = delta.base is not None and delta.version.step % 3 == 0 and arrival not in refused
         try:
             original(weights, without_rows(delta) if lost else delta)

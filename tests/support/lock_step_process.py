@@ -8,12 +8,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
-from shard_world import features
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.snapshots.file_format import unpack
 from freshrank.actors.snapshots.file_store import FileSnapshots
-from freshrank.benchmarks.crashes.recorded_stream import recorded, shop
+from freshrank.benchmarks.crashes.expected import entity_rows
+from freshrank.benchmarks.crashes.recorded_stream import recorded_log, recorded_pipeline
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.state.state_folder import LEARNER, SHARDS
 from freshrank.deploy.wiring.local import LocalSystem, World
@@ -63,9 +63,9 @@ def work(folder: Path, told: Connection) -> None:
 
 async def _work(folder: Path, told: Connection) -> None:
     checkpoints = FileSnapshots(folder / LEARNER)
-    log, shards = recorded(shop(), _SECONDS), FileSnapshots(folder / SHARDS)
+    log, shards = recorded_log(recorded_pipeline(), _SECONDS), FileSnapshots(folder / SHARDS)
     world = World(log, SystemClock(), snapshots=shards, checkpoints=checkpoints)
-    system = LocalSystem(shop(), _SETTINGS, world)
+    system = LocalSystem(recorded_pipeline(), _SETTINGS, world)
     await system.start()
     status, applied = await system.status(), await system.learner.applied()
     told.send(
@@ -92,5 +92,7 @@ def _end(system: LocalSystem, checkpoints: FileSnapshots) -> Ended:
         name: (array[order] if name in rows else array).tobytes()
         for name, array in newest.arrays.items()
     }
-    found = {name: row for shard in system.shards for name, row in features(shard).items()}
-    return Ended(learned, newest.meta["applied"], newest.meta["total_steps"], found)
+    rows_of_entities = entity_rows(
+        state for shard in system.shards for state in shard.states.values()
+    )
+    return Ended(learned, newest.meta["applied"], newest.meta["total_steps"], rows_of_entities)

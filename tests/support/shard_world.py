@@ -1,4 +1,4 @@
-"""A shard with everything around it in memory, where anything can crash at any call."""
+"""A shard with everything around it in memory, which can crash at any call of what it uses."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from freshrank.actors.messages import (
     dominates,
 )
 from freshrank.actors.protocols import WriteOutcome
+from freshrank.benchmarks.crashes.expected import entity_rows
+from freshrank.benchmarks.crashes.process import as_step
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import (
     MemorySnapshots,
@@ -37,10 +39,6 @@ from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
 from freshrank.feature_actors.shard.shard import Shard
 
 PARTITIONS = 2
-
-
-class Crash(BaseException):
-    """The process ends here."""
 
 
 Applied = Counter[tuple[Any, ...]]
@@ -147,51 +145,15 @@ def _offset(row: bytes) -> int:
     return int.from_bytes(row[8:16], "little", signed=True)
 
 
-class Fragile:
-    """Passes calls on; the n-th from now on ends the process, before or after its effect."""
+def stepwise(part: Any) -> Any:
+    """`part`, whose methods are steps before and after which a simulated process can crash."""
 
-    def __init__(self) -> None:
-        self.calls = 0
-        self.crash_at: int | None = None
-        self.after = False
+    class Stepwise:
+        def __getattr__(self, name: str) -> Any:
+            found = getattr(part, name)
+            return as_step(found, name) if callable(found) else found
 
-    def wrap(self, thing: Any) -> Any:
-        fragile = self
-
-        class Wrapped:
-            def __getattr__(self, name: str) -> Any:
-                found = getattr(thing, name)
-                if not callable(found):
-                    return found
-                if asyncio.iscoroutinefunction(found):
-
-                    async def call(*args: Any) -> Any:
-                        crashing = fragile._count()
-                        if crashing and not fragile.after:
-                            raise Crash
-                        result = await found(*args)
-                        if crashing:
-                            raise Crash
-                        return result
-
-                    return call
-
-                def call_now(*args: Any) -> Any:
-                    crashing = fragile._count()
-                    if crashing and not fragile.after:
-                        raise Crash
-                    result = found(*args)
-                    if crashing:
-                        raise Crash
-                    return result
-
-                return call_now
-
-        return Wrapped()
-
-    def _count(self) -> bool:
-        self.calls += 1
-        return self.crash_at is not None and self.calls - 1 == self.crash_at
+    return Stepwise()
 
 
 class World:
@@ -208,7 +170,6 @@ class World:
         self.snapshots = MemorySnapshots()
         self.status_registry = MemoryStatusRegistry(self.clock)
         self.learner = FakeLearner()
-        self.fragile = Fragile()
         self.settings = ShardSettings(
             poll_max_records=at_once,
             poll_timeout_s=0.0,
@@ -225,16 +186,15 @@ class World:
 
     def shard(self, **changes: Any) -> Shard:
         """A new shard on what its predecessor left behind."""
-        wrap = self.fragile.wrap
         ports = ShardPorts(
-            source=changes.get("source") or wrap(MemorySource(self.log)),
-            sink=wrap(self.sink),
-            store=wrap(self.store),
-            learner=wrap(self.learner),
+            source=changes.get("source") or stepwise(MemorySource(self.log)),
+            sink=stepwise(self.sink),
+            store=stepwise(self.store),
+            learner=stepwise(self.learner),
             differentiator=None,
             weights=None,
-            snapshots=wrap(self.snapshots),
-            status_registry=wrap(self.status_registry),
+            snapshots=stepwise(self.snapshots),
+            status_registry=stepwise(self.status_registry),
             clock=self.clock,
         )
         settings = changes.get("settings", self.settings)
@@ -281,13 +241,7 @@ class World:
 
 def features(shard: Shard) -> dict[str, bytes]:
     """The row of every entity."""
-    found: dict[str, bytes] = {}
-    for state in shard.states.values():
-        slots = state.table.slots()
-        rows = state.table.rows(slots)
-        for name, row in zip(state.table.entities(slots), rows, strict=True):
-            found[name] = row.tobytes()
-    return found
+    return entity_rows(shard.states.values())
 
 
 def run(test: Callable[[], Any]) -> None:

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 
 from freshrank import Count, DecayedCount, FeatureView, LastK, Sum, TimeSince, col
-from freshrank.actors.impressions import Impression, encode_impression
-from freshrank.actors.kernels.hashing import hash_ints
+from freshrank.actors.impressions import encode_impression
 from freshrank.actors.messages import RecordBatch
+from freshrank.benchmarks.workloads.impressions import impression_of
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import row_key
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
@@ -75,23 +75,11 @@ def impression(
     made: PartitionSpec, who: str, items: Sequence[int], at_ms: int, number: int = 0
 ) -> bytes:
     """A logged answer that showed `items`; dense inputs tell number and rank apart."""
-    layout = made.encoder.layout
-    dense = np.zeros((len(items), len(layout.dense)), dtype="<f4")
+    dense = np.zeros((len(items), len(made.encoder.layout.dense)), dtype=np.float32)
     dense[:, 0] = number
     dense[:, 1] = np.arange(len(items))
-    ids = np.tile(np.array(items, dtype="<i8").reshape(-1, 1), (1, layout.id_width))
-    return encode_impression(
-        Impression(
-            request_id=f"r{number}",
-            entity=who,
-            at_ms=START_MS + at_ms,
-            version="1.0",
-            layout=made.encoder.fingerprint,
-            join_keys=hash_ints(np.array(items, dtype=np.int64)).astype("<i8").tobytes(),
-            dense=dense.tobytes(),
-            ids=ids.tobytes(),
-        )
-    )
+    shown_ms = START_MS + at_ms
+    return encode_impression(impression_of(made.encoder, who, items, shown_ms, f"r{number}", dense))
 
 
 def packed(state: PartitionState) -> bytes:

@@ -10,9 +10,9 @@ from freshrank.examples.jd import (
     KINDS,
     Action,
     Row,
-    baselines,
-    collapsed,
+    merge_rows,
     records,
+    running_rates,
 )
 
 SECOND = 1_000
@@ -28,19 +28,19 @@ def action(second: int, kind: str, user: str = "7") -> Action:
 
 @pytest.mark.parametrize("codes", ["16", "61", "661", "16666"])
 def test_a_page_that_opens_is_one_view_whatever_the_order_of_its_rows(codes: str) -> None:
-    (seen,) = collapsed([row(5, code) for code in codes])
+    (seen,) = merge_rows([row(5, code) for code in codes])
     assert seen.kind == "view"
 
 
 def test_the_strongest_kind_of_a_second_wins() -> None:
     for weaker, stronger in zip(list(KINDS), list(KINDS)[1:], strict=False):
         for rows in ([row(1, weaker), row(1, stronger)], [row(1, stronger), row(1, weaker)]):
-            assert [one.kind for one in collapsed(rows)] == [KINDS[stronger]]
+            assert [one.kind for one in merge_rows(rows)] == [KINDS[stronger]]
 
 
 def test_seconds_and_items_stay_apart_and_come_in_time_order() -> None:
     rows = [row(9, "6"), row(2, "1"), row(2, "1", "7_4"), row(9, "6", "8_3")]
-    seen = collapsed(rows)
+    seen = merge_rows(rows)
     assert [(one.ts // SECOND, one.user_id, one.sku_id) for one in seen] == [
         (2, "7", 3),
         (2, "7", 4),
@@ -71,7 +71,7 @@ def test_the_file_is_read_sorted_as_records_of_the_schema(tmp_path: Path) -> Non
 
 def test_baselines_score_each_action_before_it_is_counted() -> None:
     seen = [action(1, "view"), action(2, "cart")]
-    found = baselines(seen, 1)
+    found = running_rates(seen, 1)
     # The cart is scored by the rate that one looking action leaves: 1 in 51.
     assert found["log_loss_base_rate"] == pytest.approx(3.9318, abs=1e-3)
     assert found["log_loss_last_kind"] == pytest.approx(3.9120, abs=1e-3)  # first after a view
@@ -82,13 +82,13 @@ def test_the_last_kind_of_the_same_shopper_predicts_what_follows_it() -> None:
     for round_ in range(0, 400, 2):  # two shoppers: one puts into the cart after each view
         seen += [action(round_, "view", "a"), action(round_ + 1, "cart", "a")]
         seen += [action(round_, "click", "b"), action(round_ + 1, "click", "b")]
-    found = baselines(seen, len(seen) // 2)
+    found = running_rates(seen, len(seen) // 2)
     assert found["auc_last_kind"] == 1.0
     assert found["log_loss_last_kind"] < found["log_loss_base_rate"]
 
 
 def test_taking_out_of_the_cart_is_not_predicted_and_is_remembered() -> None:
     assert "uncart" not in INTENT
-    with_it = baselines([action(1, "view"), action(2, "uncart"), action(3, "cart")], 0)
-    without = baselines([action(1, "view"), action(3, "cart")], 0)
+    with_it = running_rates([action(1, "view"), action(2, "uncart"), action(3, "cart")], 0)
+    without = running_rates([action(1, "view"), action(3, "cart")], 0)
     assert with_it["log_loss_base_rate"] == without["log_loss_base_rate"]

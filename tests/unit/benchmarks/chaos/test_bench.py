@@ -67,7 +67,13 @@ def test_the_origin_of_a_dead_letter_is_read_from_its_headers() -> None:
 
 
 def answer(version: str | None, request: str = "r") -> bytes:
-    return msgspec.json.encode({"request_id": request, "model": {"version": version, "age_ms": 1}})
+    return msgspec.json.encode(
+        {
+            "request_id": request,
+            "model": {"version": version, "age_ms": 1},
+            "features": {"source": "online", "offset": 3},
+        }
+    )
 
 
 def test_an_answer_of_older_weights_or_of_none_goes_back() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from freshrank.actors.clock import SystemClock
-from freshrank.benchmarks.crashes.recorded_stream import recorded, shop
+from freshrank.benchmarks.crashes.recorded_stream import recorded_log, recorded_pipeline
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalSystem, World
 
@@ -21,14 +21,14 @@ class Held(SystemClock):
 
 async def weights_after(steps: int, *, checkpoint_at: int) -> tuple[str | None, int]:
     """The weights' checksum and the examples, of a system that crashes after so many steps."""
-    world = World(recorded(shop(), seconds=120), Held())
-    first = LocalSystem(shop(), SETTINGS, world)
+    world = World(recorded_log(recorded_pipeline(), seconds=120), Held())
+    first = LocalSystem(recorded_pipeline(), SETTINGS, world)
     await first.start()
     for step in range(steps):
         if step == checkpoint_at:
             await first.learner.save()
         assert await first.step()
-    second = LocalSystem(shop(), SETTINGS, world)
+    second = LocalSystem(recorded_pipeline(), SETTINGS, world)
     await second.start()
     await second.drain()
     assert not await second.step()

@@ -7,7 +7,7 @@ from small_shop import START_MS, event, impression, spec
 from source_offsets import upto
 
 from freshrank.actors.messages import BEGINNING, SourceOffsets
-from freshrank.deploy.wiring.lock_step import Cells, CellSource, Turn
+from freshrank.deploy.wiring.lock_step import BatchSource, BatchStep, DeterministicBatches
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.partition.partition import PartitionState
 
@@ -30,65 +30,65 @@ def fill(made: MemoryLog, partition: int, events_ms: list[int], shown_ms: list[i
         made.append("shown", partition, record, START_MS + at_ms)
 
 
-def chain(cells: Cells, partition: int = 0) -> list[SourceOffsets]:
-    """The ends of all cells."""
+def chain(batches: DeterministicBatches, partition: int = 0) -> list[SourceOffsets]:
+    """The ends of all batches."""
     found: list[SourceOffsets] = []
     end: SourceOffsets | None = BEGINNING
-    while end is not None and (end := cells.end(partition, end)) is not None:
+    while end is not None and (end := batches.end(partition, end)) is not None:
         found.append(end)
     return found
 
 
-def test_a_cell_is_so_many_events_and_the_impressions_up_to_the_last_of_them() -> None:
-    cells = Cells(log([10, 20, 30, 40, 50], [5, 20, 25, 60]), TOPICS, size=2)
-    assert chain(cells) == [upto(2, 2), upto(4, 3), upto(5, 4)]
+def test_a_batch_is_a_number_of_events_and_the_impressions_up_to_the_last_of_them() -> None:
+    batches = DeterministicBatches(log([10, 20, 30, 40, 50], [5, 20, 25, 60]), TOPICS, size=2)
+    assert chain(batches) == [upto(2, 2), upto(4, 3), upto(5, 4)]
 
 
-def test_the_last_cell_ends_where_the_log_does() -> None:
-    assert chain(Cells(log([10, 20], [99]), TOPICS, size=2)) == [upto(2, 1)]
-    assert chain(Cells(log([], [99]), TOPICS, size=2)) == [upto(0, 1)]
-    assert chain(Cells(log([], []), TOPICS, size=2)) == []
+def test_the_last_batch_ends_where_the_log_does() -> None:
+    assert chain(DeterministicBatches(log([10, 20], [99]), TOPICS, size=2)) == [upto(2, 1)]
+    assert chain(DeterministicBatches(log([], [99]), TOPICS, size=2)) == [upto(0, 1)]
+    assert chain(DeterministicBatches(log([], []), TOPICS, size=2)) == []
 
 
-def test_offsets_within_a_cell_lead_to_its_end() -> None:
-    cells = Cells(log([10, 20, 30, 40, 50], [5, 20, 25, 60]), TOPICS, size=2)
-    assert cells.end(0, upto(1)) == upto(2, 2)
+def test_offsets_within_a_batch_lead_to_its_end() -> None:
+    batches = DeterministicBatches(log([10, 20, 30, 40, 50], [5, 20, 25, 60]), TOPICS, size=2)
+    assert batches.end(0, upto(1)) == upto(2, 2)
 
 
-def test_the_least_cell_has_its_turn_then_the_least_partition() -> None:
+def test_the_first_batch_comes_first_then_the_first_partition() -> None:
     made = log([10, 20, 30, 40], [])
     fill(made, 1, [10, 20, 30], [])
-    cells = Cells(made, TOPICS, size=2)
+    batches = DeterministicBatches(made, TOPICS, size=2)
     states = [PartitionState(MADE, partition) for partition in (0, 1)]
     order = []
-    while (turn := cells.next_turn(states)) is not None:
-        order.append((turn.cell, turn.partition))
-        assert turn.until is not None
-        state = states[turn.partition]
-        state.process(made.read("events", turn.partition, state.offsets["events"], 2))
+    while (step := batches.next_step(states)) is not None:
+        order.append((step.batch, step.partition))
+        assert step.until is not None
+        state = states[step.partition]
+        state.process(made.read("events", step.partition, state.offsets["events"], 2))
     assert order == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
-def test_a_span_that_the_learner_lacks_is_given_before_anything_is_read() -> None:
+def test_an_offset_range_that_the_learner_lacks_is_given_before_anything_is_read() -> None:
     made = log([10, 20, 30, 40], [10])
-    cells = Cells(made, TOPICS, size=2)
+    batches = DeterministicBatches(made, TOPICS, size=2)
     state = PartitionState(MADE, 0)
     state.process(made.read("events", 0, 0, 2))
     state.process(made.read("shown", 0, 0, 1))
-    assert cells.next_turn([state]) == Turn(0, 0, None)
+    assert batches.next_step([state]) == BatchStep(0, 0, None)
 
 
-def test_a_source_gives_the_whole_turn_and_nothing_without_one() -> None:
+def test_a_source_gives_the_whole_step_and_nothing_without_one() -> None:
     async def test() -> None:
-        source = CellSource(log([10, 20, 30], [5, 15]), TOPICS)
+        source = BatchSource(log([10, 20, 30], [5, 15]), TOPICS)
         await source.start({("events", 0): None, ("shown", 0): 1})
         assert await source.poll(1, 0.0) == []
-        source.give(Turn(0, 0, upto(2, 2)))
+        source.give(BatchStep(0, 0, upto(2, 2)))
         events, shown = await source.poll(1, 0.0)
         assert (events.topic, events.offsets.tolist()) == ("events", [0, 1])
         assert (shown.topic, shown.offsets.tolist()) == ("shown", [1])
         assert await source.poll(1, 0.0) == []
-        source.give(Turn(0, 0, None))
+        source.give(BatchStep(0, 0, None))
         assert await source.poll(1, 0.0) == []
         assert (await source.lag())["events", 0] == 1
 

@@ -8,7 +8,7 @@ import pytest
 from fake_clock import FakeClock
 
 from freshrank.examples.shop.shoppers import Shop, ShopSize
-from freshrank.examples.shop.traffic import Rates, Traffic
+from freshrank.examples.shop.traffic import Rates, ShopTraffic
 
 Sent = list[tuple[bytes, dict[str, Any]]]
 
@@ -41,14 +41,21 @@ class Endpoint:
         return self.status, self.body or json.dumps({"ranking": ranking, "scores": []}).encode()
 
 
-def traffic(clock: EndingClock, endpoint: Endpoint, rates: Rates) -> tuple[Traffic, Sent]:
+def shop() -> Shop:
+    return Shop(np.random.default_rng(5), "t", ShopSize(users=50, items=60, categories=10))
+
+
+def traffic(clock: EndingClock, endpoint: Endpoint, rates: Rates) -> tuple[ShopTraffic, Sent]:
     sent: Sent = []
 
     async def send(key: bytes, value: bytes) -> None:
         sent.append((key, json.loads(value)))
 
-    shop = Shop(np.random.default_rng(5), "t", ShopSize(users=50, items=60, categories=10))
-    return Traffic(shop, rates, clock, send, endpoint.ask), sent
+    return ShopTraffic(shop(), rates, clock, send, endpoint.ask), sent
+
+
+async def ignore(key: bytes, value: bytes) -> None:
+    """Takes an event and does nothing with it."""
 
 
 def run_until_the_end(loop: Coroutine[Any, Any, None]) -> None:
@@ -69,7 +76,7 @@ def test_scores_are_asked_for_at_the_rate_of_impressions() -> None:
     clock = EndingClock(10.0)
     endpoint = Endpoint()
     driver, _ = traffic(clock, endpoint, Rates(impressions_per_s=100.0, candidates=12, show=4))
-    run_until_the_end(driver.shop_window())
+    run_until_the_end(driver.request_scores())
     assert len(endpoint.requests) == pytest.approx(250, abs=2)
     assert driver.counts.shown == 4 * driver.counts.requests
     assert all(len(one["candidates"]) == 12 and one["show"] == 4 for one in endpoint.requests)
@@ -115,24 +122,19 @@ def test_a_useless_answer_is_counted_and_nothing_is_shown(endpoint: Endpoint) ->
 
 
 def test_an_endpoint_that_is_not_there_is_asked_again_and_again_but_slowly() -> None:
-    clock = EndingClock(10.0)
-    driver, _ = traffic(clock, Endpoint(), Rates(impressions_per_s=500.0, show=5))
-
     async def refuse(body: bytes) -> tuple[int, bytes]:
         raise ConnectionRefusedError
 
-    driver._ask = refuse
-    run_until_the_end(driver.shop_window())
+    rates = Rates(impressions_per_s=500.0, show=5)
+    driver = ShopTraffic(shop(), rates, EndingClock(10.0), ignore, refuse)
+    run_until_the_end(driver.request_scores())
     assert 15 <= driver.counts.failures <= 21
 
 
 def test_an_event_that_cannot_be_sent_ends_the_traffic() -> None:
-    clock = EndingClock(5.0)
-    driver, _ = traffic(clock, Endpoint(), Rates())
-
     async def broken(key: bytes, value: bytes) -> None:
         raise OSError("gone")
 
-    driver._send = broken
+    driver = ShopTraffic(shop(), Rates(), EndingClock(5.0), broken, Endpoint().ask)
     with pytest.raises(OSError, match="gone"):
         asyncio.run(driver.browse())
