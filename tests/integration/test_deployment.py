@@ -23,8 +23,6 @@ from freshrank.serve.settings import ServeSettings
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
-# No process has this id.
-NOBODY = -1
 TIMEOUT_S = 20.0
 # What a local system consists of, as the kernel calls it.
 PROGRAMS = {"gcs_server", "raylet", "haproxy", "java", "redis-server", "ray::ServeRepli"}
@@ -75,7 +73,7 @@ def test_nothing_of_a_local_system_listens_beyond_loopback(
             lambda: processes_of(os.getpid(), "RAY_AUTH_TOKEN", token),
         )
         # Another system may be up beside this one, with a token of its own.
-        mine = set(open_sockets(processes_of(NOBODY, "RAY_AUTH_TOKEN", token)))
+        mine = set(open_sockets(processes_of(None, "RAY_AUTH_TOKEN", token)))
     assert [one for one in found if not one.on_loopback] == []
     # Kafka's second listener is that of its controller.
     assert len({one.port for one in found if one.program == "java"}) == 2

@@ -19,7 +19,7 @@ class Open:
     program: str
     """Name of the process, as the kernel keeps it: its first 15 characters."""
     protocol: str
-    """``"tcp"`` or ``"udp"``."""
+    """``"tcp"``, ``"tcp6"``, ``"udp"`` or ``"udp6"``."""
     host: str
     port: int
 
@@ -32,13 +32,13 @@ class Open:
         return address.is_loopback
 
 
-def processes_of(root: int, variable: str, value: str) -> set[int]:
-    """`root`, all processes that were started with `variable` set to `value`, and descendants.
+def processes_of(root: int | None, variable: str, value: str) -> set[int]:
+    """`root`, if given, all processes started with `variable` set to `value`, and descendants.
 
     A process whose parent has ended keeps the variables that it was started with.
     """
     parents: dict[int, int] = {}
-    found = {root}
+    found = set() if root is None else {root}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):  # it has ended, or belongs to another user
             parents[process.pid] = process.ppid()
@@ -56,10 +56,11 @@ def open_sockets(pids: Iterable[int]) -> Iterator[Open]:
             process = psutil.Process(pid)
             program = process.name()[:15]
             for held in process.net_connections("inet"):
+                six = "6" if held.family == socket.AF_INET6 else ""
                 if held.type == socket.SOCK_DGRAM and not any(held.raddr):
-                    yield Open(program, "udp", held.laddr.ip, held.laddr.port)
+                    yield Open(program, f"udp{six}", held.laddr.ip, held.laddr.port)
                 elif held.status == psutil.CONN_LISTEN:
-                    yield Open(program, "tcp", held.laddr.ip, held.laddr.port)
+                    yield Open(program, f"tcp{six}", held.laddr.ip, held.laddr.port)
 
 
 def open_sockets_until(
