@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from freshrank.actors.kernels.compile import subkernel
+from freshrank.actors.kernels.compile import inlined, subkernel
 from freshrank.actors.messages import Ints
 from freshrank.feature_actors.aggregations.kernel_types import (
     AT,
@@ -32,15 +32,16 @@ from freshrank.feature_actors.aggregations.kernel_types import (
 )
 
 Combine: TypeAlias = Callable[[float, float], float]
+"""What is kept and one more number (or what another tile keeps), to what is kept then."""
 
 
 class Tiles(NamedTuple):
-    """What a ring keeps in each of its tiles: a value and four functions on it, as subkernels."""
+    """What each tile of a ring holds: the value without events, and three `inlined` functions."""
 
     identity: Callable[[int], Ints]
     """int64[words] of a ring of so many tiles without events (not compiled)."""
     clear: Callable[[RowViews, int, Ints, int], None]
-    """Makes tile `place` of the line's ring in a row what it is without events."""
+    """Empties tile `place` of the line's ring in a row."""
     update: Callable[[RowViews, int, Ints, int, float], None]
     """Adds a number to tile `place`."""
     merge: Callable[[RowViews, int, Ints, int, int], float]
@@ -63,17 +64,20 @@ def quotient(number: int, divisor: int, inverse: float) -> int:
 
 
 def number_tiles(identity: float, combine: Combine) -> Tiles:
-    """A float64 a tile: `identity` without events, and the numbers folded by a subkernel."""
+    """A float64 a tile: `identity` without events, else its numbers folded by `combine`.
 
-    @subkernel
+    `combine` is `inlined`.
+    """
+
+    @inlined
     def clear(rows: RowViews, row: int, line: Ints, place: int) -> None:
         rows.doubles[row, line[AT] + place] = identity
 
-    @subkernel
+    @inlined
     def update(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
         rows.doubles[row, line[AT] + place] = combine(rows.doubles[row, line[AT] + place], number)
 
-    @subkernel
+    @inlined
     def merge(rows: RowViews, row: int, line: Ints, first: int, last: int) -> float:
         begin, size = line[AT], line[SIZE]
         total, place = identity, begin + first % size
@@ -90,15 +94,15 @@ def number_tiles(identity: float, combine: Combine) -> Tiles:
 def count_tiles(skipped: int) -> Tiles:
     """An int32 a tile, after `skipped` words a tile of the ring that belong to another."""
 
-    @subkernel
+    @inlined
     def clear(rows: RowViews, row: int, line: Ints, place: int) -> None:
         rows.shorts[row, 2 * (line[AT] + skipped * line[SIZE]) + place] = 0
 
-    @subkernel
+    @inlined
     def update(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
         rows.shorts[row, 2 * (line[AT] + skipped * line[SIZE]) + place] += 1
 
-    @subkernel
+    @inlined
     def merge(rows: RowViews, row: int, line: Ints, first: int, last: int) -> float:
         size = line[SIZE]
         begin = 2 * (line[AT] + skipped * size)
@@ -119,17 +123,17 @@ def mean_tiles(sums: Tiles) -> Tiles:
     clear_sum, update_sum, merge_sums = sums.clear, sums.update, sums.merge
     clear_count, update_count, merge_counts = counts.clear, counts.update, counts.merge
 
-    @subkernel
+    @inlined
     def clear(rows: RowViews, row: int, line: Ints, place: int) -> None:
         clear_sum(rows, row, line, place)
         clear_count(rows, row, line, place)
 
-    @subkernel
+    @inlined
     def update(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
         update_sum(rows, row, line, place, number)
         update_count(rows, row, line, place, number)
 
-    @subkernel
+    @inlined
     def merge(rows: RowViews, row: int, line: Ints, first: int, last: int) -> float:
         events = merge_counts(rows, row, line, first, last)
         return merge_sums(rows, row, line, first, last) / events if events > 0 else math.nan

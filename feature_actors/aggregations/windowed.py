@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from freshrank.actors.kernels.compile import subkernel
+from freshrank.actors.kernels.compile import inlined
 from freshrank.feature_actors.aggregations.base import Aggregate, check_where
 from freshrank.feature_actors.aggregations.kernel_types import Operation
 from freshrank.feature_actors.aggregations.rings import (
@@ -113,7 +113,7 @@ class OverField(Windowed):
         return layout.number(self.of)
 
 
-@subkernel
+@inlined
 def _add(total: float, number: float) -> float:
     return total + number
 
