@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     # itself reads them as text.
     from freshrank.deploy.pipelines.pipeline import Pipeline as Pipeline
     from freshrank.feature_actors.aggregations.decayed_count import DecayedCount as DecayedCount
+    from freshrank.feature_actors.aggregations.extrema import Max as Max
+    from freshrank.feature_actors.aggregations.extrema import Min as Min
     from freshrank.feature_actors.aggregations.last_k import LastK as LastK
     from freshrank.feature_actors.aggregations.time_since import TimeSince as TimeSince
     from freshrank.feature_actors.aggregations.windowed import Count as Count

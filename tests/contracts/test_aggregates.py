@@ -23,9 +23,10 @@ from naive import (
     user,
 )
 
-from freshrank import Count, DecayedCount, FeatureView, LastK, Mean, Sum, TimeSince, col
+from freshrank import Count, DecayedCount, FeatureView, LastK, Max, Mean, Min, Sum, TimeSince, col
 from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.aggregations.windowed import Windowed
 from freshrank.feature_actors.aggregations.windows import Window
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.views.table_plan import TablePlan
@@ -55,13 +56,15 @@ class Case:
     def expected(self, naive: Naive, at_ms: int) -> Expected:
         aggregate, where = self.aggregate, self.where
         match aggregate:
-            case Count():
-                return Expected([naive.count(w, where, at_ms) for w in windows(aggregate)], [])
-            case Sum():
-                sums = [sum(naive.prices(w, where, at_ms)) for w in windows(aggregate)]
-                return Expected(sums, [])
-            case Mean():
-                return Expected([naive.mean(w, where, at_ms) for w in windows(aggregate)], [])
+            case Windowed():
+                value = {
+                    Count: naive.count,
+                    Sum: naive.sum,
+                    Mean: naive.mean,
+                    Max: naive.max,
+                    Min: naive.min,
+                }[type(aggregate)]
+                return Expected([value(w, where, at_ms) for w in windows(aggregate)], [])
             case TimeSince():
                 return Expected([naive.time_since(where, at_ms)], [])
             case LastK():
@@ -90,7 +93,7 @@ class Case:
         )
 
 
-def windows(aggregate: Count | Sum | Mean) -> list[Window]:
+def windows(aggregate: Windowed) -> list[Window]:
     lengths = {"1s": 1_000, "10s": 10_000, "1m": 60_000}
     hops = {None: 12, "2s": 5}
     return [
@@ -112,6 +115,11 @@ CASES = {
     "sum where": Case(Sum("price", where=col.type == "order", windows=["10s"]), is_order),
     "mean": Case(Mean("price", windows=["1s", "10s"])),
     "mean where": Case(Mean("price", where=col.type == "order", windows=["10s"]), is_order),
+    "max": Case(Max("price", windows=["1s", "10s"])),
+    "max where": Case(Max("price", where=col.type == "order", windows=["10s"]), is_order),
+    "max hop": Case(Max("price", windows=["10s"], hop="2s")),
+    "min": Case(Min("price", windows=["1s", "1m"])),
+    "min where": Case(Min("price", where=col.type == "order", windows=["10s"]), is_order),
     "time since": Case(TimeSince()),
     "time since where": Case(TimeSince(where=col.type == "order"), is_order),
     "last k": Case(LastK("item_id", k=3)),
@@ -233,7 +241,7 @@ def test_reading_changes_neither_the_rows_nor_the_columns(
     )
 
 
-@pytest.mark.parametrize("name", ["count", "sum", "mean", "last k", "decayed"])
+@pytest.mark.parametrize("name", ["count", "sum", "mean", "max", "min", "last k", "decayed"])
 def test_an_event_that_nothing_can_take_is_late_and_leaves_no_trace(name: str) -> None:
     case = CASES[name]
     newest = [event(START_MS + moment) for moment in (200_000, 200_001, 200_002)]

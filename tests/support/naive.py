@@ -74,6 +74,15 @@ class Naive:
         prices = self.prices(window, where, at_ms)
         return sum(prices) / len(prices) if prices else math.nan
 
+    def sum(self, window: Window, where: Condition, at_ms: int) -> float:
+        return sum(self.prices(window, where, at_ms))
+
+    def max(self, window: Window, where: Condition, at_ms: int) -> float:
+        return max(self.prices(window, where, at_ms), default=math.nan)
+
+    def min(self, window: Window, where: Condition, at_ms: int) -> float:
+        return min(self.prices(window, where, at_ms), default=math.nan)
+
     def time_since(self, where: Condition, at_ms: int) -> float:
         times = [event.ts for event in self.events if where(event)]
         return (self.as_of(at_ms) - max(times)) / 1000 if times else math.nan
