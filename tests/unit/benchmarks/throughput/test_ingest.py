@@ -1,0 +1,13 @@
+from bench_figures import by_name
+
+from freshrank.benchmarks.throughput import ingest
+from freshrank.benchmarks.throughput.ingest_host import IngestResult
+
+
+def test_ingest_compares_within_a_round_and_takes_the_middle_round() -> None:
+    shard = [IngestResult(seconds, 5.0, 10, 100) for seconds in (10.0, 5.0, 40.0)]
+    figures = by_name(ingest.figures(1_000_000, [4.0, 3.0, 4.0], shard))
+    assert figures["ratio_to_bare_loop"].value == 0.4
+    assert figures["events_per_s"].value == 100_000
+    assert figures["events_per_s"].met
+    assert figures["cpu_us_per_event"].value == 5.0
