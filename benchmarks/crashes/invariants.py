@@ -59,7 +59,7 @@ class InvariantChecker:
 
     def learned_examples(self) -> Counter[Example]:
         """Count the examples that the learner's weights contain."""
-        return Counter(row for _, examples in self._learned for row in _rows(examples))
+        return Counter(row for _, examples in self._learned for row in example_rows(examples))
 
     def check(self) -> None:
         """Raise the last difference again: the part that it was raised in may have caught it."""
@@ -154,7 +154,8 @@ def _observed(owner: type | ModuleType, name: str, see: Callable[..., None]) -> 
     return awaited if inspect.iscoroutinefunction(original) else called
 
 
-def _rows(examples: Examples) -> Iterator[Example]:
+def example_rows(examples: Examples) -> Iterator[Example]:
+    """Yield each of `examples` as a tuple that can be counted."""
     for row in range(len(examples)):
         yield (
             examples.offset_range.partition,

@@ -1,4 +1,4 @@
-"""Crash at any call, start again, and end where an undisturbed run ends."""
+"""A shard that crashes at any call and starts again ends as one that never crashed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shard_world import Applied, World, features, run
+from shard_world import World, features, run
 from small_shop import LABELLED, spec
 
 from freshrank.actors.errors import Unavailable
+from freshrank.benchmarks.crashes.invariants import Example
 from freshrank.benchmarks.crashes.process import (
     Crash,
     CrashSchedule,
@@ -25,7 +26,7 @@ SECONDS = 60
 @dataclass
 class End:
     features: dict[str, bytes]
-    examples: Applied
+    examples: Counter[Example]
     stored: dict[bytes, bytes]
     calls: int
     dead: int
@@ -119,14 +120,15 @@ def test_a_shard_that_crashes_at_any_call_ends_where_it_would_have_ended(
 
 @dataclass
 class Episode:
-    """One life of a shard, and what happens to the others meanwhile."""
+    """A run of a shard up to its crash, and what happens to the parts around it."""
 
     at: int
-    """Of the call at which it crashes."""
+    """The number of the call at which it crashes."""
     after: bool
     learner: str
+    """``save``: checkpoint before the run; ``crash``: crash after it; ``both``: both after it."""
     away: str
-    """Who cannot be reached all the time."""
+    """The part that is away during the run, if any."""
 
 
 crashes = st.lists(
@@ -143,15 +145,15 @@ crashes = st.lists(
 
 async def crash_and_compare(world: World, plan: list[Episode], wanted: End) -> None:
     world.fill(SECONDS)
-    for one in plan:
-        if one.learner == "save":
+    for episode in plan:
+        if episode.learner == "save":
             world.learner.checkpoint()
-        world.away(one.away)
-        await crash_once(world, one.at, one.after)
+        world.away(episode.away)
+        await crash_once(world, episode.at, episode.after)
         world.away("")
-        if one.learner == "both":
+        if episode.learner == "both":
             world.learner.checkpoint()
-        if one.learner in ("crash", "both"):
+        if episode.learner in ("crash", "both"):
             world.learner.crash()
     same(await finish(world), wanted)
 

@@ -1,4 +1,4 @@
-"""End any part of the whole system at any step, start it again, and end where nothing ended."""
+"""A run in which any part crashes at any step and starts again ends as the run without crashes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from freshrank.learner.core import Learner
 from freshrank.learner.parameters.gradient_sum import Accepted
 from freshrank.learner.parameters.weights import ModelWeights
 
-# Of each way to run, beside all single places: `freshrank bench crashes` runs many more.
+# Pairs of crashes in each mode, beside all single ones: `freshrank bench crashes` runs many more.
 PAIRS = 60
 
 MODES = pytest.mark.parametrize("lock_step", [True, False], ids=["lock-step", "asynchronous"])
@@ -77,12 +77,12 @@ SHARD_STEPS = {
 }  # fmt: skip
 
 
-def test_a_crash_at_any_place_and_at_pairs_of_them_changes_nothing() -> None:
+def test_a_crash_at_any_point_and_at_pairs_of_them_changes_nothing() -> None:
     singles = [run for lock_step in (True, False) for run in crashes.single_crashes(lock_step)]
     pairs = [run for lock_step in (True, False) for run in crashes.crash_pairs(lock_step, PAIRS)]
-    verdicts = list(crashes.check_all(singles + pairs))
-    assert [str(one) for one in verdicts if one.problem is not None] == []
-    assert all(len(one.crashes) == 1 for one in verdicts[: len(singles)])
+    results = list(crashes.check_all(singles + pairs))
+    assert [str(one) for one in results if one.problem is not None] == []
+    assert all(len(one.crashes) == 1 for one in results[: len(singles)])
     assert len(singles) > 800
 
 
@@ -95,11 +95,11 @@ def test_crashes_again_and_again_change_nothing(
 
 
 Fault: TypeAlias = list[tuple[type | ModuleType, str, Callable[..., Any]]]
-"""Functions of an owner, and what stands in for them."""
+"""Functions of a class or module, and their faulty replacements."""
 
 
 def offset_before_state() -> Fault:
-    """The offsets are saved, and the state that goes with them only the next time."""
+    """A snapshot has new offsets and the state of the snapshot before."""
     original = Snapshot.pieces
     before: dict[Any, dict[str, StateView]] = {}
 
@@ -114,13 +114,13 @@ def offset_before_state() -> Fault:
 
 
 def copied(arrays: dict[str, Array]) -> StateView:
-    """`arrays`, whatever becomes of the memory that they are in."""
+    """A copy of `arrays`, which later changes of them do not reach."""
     own = {name: array.copy() for name, array in arrays.items()}
     return lambda: own
 
 
 def snapshot_without_joiner() -> Fault:
-    """What waits for its label is not in the file."""
+    """A snapshot lacks the impressions that wait for their label."""
     original = Snapshot.pieces
 
     def pieces(snapshot: Snapshot) -> Iterator[Piece]:
@@ -134,7 +134,7 @@ def snapshot_without_joiner() -> Fault:
 
 
 def dropped_delta() -> Fault:
-    """Every third version is taken without its weights."""
+    """Every third delta changes the version and no weights."""
     original = ModelWeights.apply
 
     def apply(weights: ModelWeights, delta: Delta) -> None:
@@ -147,7 +147,7 @@ def dropped_delta() -> Fault:
 
 
 def dense_without_sparse() -> Fault:
-    """The dense weights are swapped, the rows, which were all right on arrival, are not."""
+    """A delta changes the dense weights and no rows, and its checksum is not checked."""
     original = ModelWeights.apply
 
     def apply(weights: ModelWeights, delta: Delta) -> None:
@@ -157,12 +157,12 @@ def dense_without_sparse() -> Fault:
 
 
 def without_rows(delta: Delta) -> Delta:
-    """Only the dense weights of it."""
+    """`delta` with its dense weights alone."""
     return replace(delta, keys=delta.keys[:0], rows=delta.rows[:0])
 
 
 def gradient_twice() -> Fault:
-    """A checkpoint says less than its weights contain."""
+    """A checkpoint has the weights of now and the applied offsets of the one before."""
     original = checkpoints.take
     before: dict[int, Checkpoint] = {}
 
@@ -177,7 +177,7 @@ def gradient_twice() -> Fault:
 
 
 def gap_taken() -> Fault:
-    """A learner that knows nothing of a partition takes any span of it for the first."""
+    """A learner takes any offset range of a partition as the first one that it gets."""
 
     def fits(accepted: Accepted, offset_range: OffsetRange) -> bool:
         return (
@@ -188,12 +188,12 @@ def gap_taken() -> Fault:
 
 
 def newest_epoch_taken() -> Fault:
-    """A replica takes a restarted learner's weights, whatever they contain."""
+    """A replica takes a restarted learner's weights even if they have learned less."""
     return [(Follower, "_contains_held", lambda follower, delta: True)]
 
 
 def order_of_partitions() -> Fault:
-    """What a learner lost is given again partition by partition, not in the order of the log."""
+    """Lost offset ranges are given again by partition, not in the order of the log."""
 
     def next_step(
         batches: DeterministicBatches, states: Sequence[PartitionState]
@@ -206,15 +206,15 @@ def order_of_partitions() -> Fault:
     return [(DeterministicBatches, "next_step", next_step)]
 
 
-def runs_ending(lock_step: bool, process: str) -> list[Scenario]:
-    """Some of the places where `process` can end, once there are snapshots and checkpoints."""
+def runs_crashing(lock_step: bool, process: str) -> list[Scenario]:
+    """The later crash points of `process`: there are snapshots and checkpoints by then."""
     schedule, _ = undisturbed(lock_step)
     ends = [at for at in schedule.distinct() if schedule.passed[at].process.startswith(process)]
     return [Scenario(lock_step, (at,)) for at in ends[len(ends) // 2 :]]
 
 
 def first_problem(fault: Callable[[], Fault], runs: Sequence[Scenario]) -> str:
-    """What the first run that differs says; it has to be a comparison that tells."""
+    """The problem of the first run that ends differently; "nothing" if none does."""
     undisturbed(runs[0].lock_step)  # before there is a fault
     for run in runs:
         with replaced(fault()):
@@ -244,7 +244,7 @@ def first_problem(fault: Callable[[], Fault], runs: Sequence[Scenario]) -> str:
 def test_a_planted_fault_is_seen(
     fault: Callable[[], Fault], lock_step: bool, process: str, problem: str
 ) -> None:
-    assert problem in first_problem(fault, runs_ending(lock_step, process))
+    assert problem in first_problem(fault, runs_crashing(lock_step, process))
 
 
 @MODES
@@ -275,7 +275,7 @@ def test_whatever_differs_is_named(lock_step: bool) -> None:
         "features": dict(list(end.features.items())[1:]),
         "pending": {**end.pending, 1: []},
         "rejected": frozenset(list(end.rejected)[1:]),
-        "quarantined": ["a span"],
+        "quarantined": ["an offset range"],
         "replica": False,
         "weights": {**end.weights, "rows": b""},
     }
@@ -287,17 +287,17 @@ def test_whatever_differs_is_named(lock_step: bool) -> None:
         twice.compare(twice, weights=True)
 
 
-def test_a_bench_counts_places_pairs_and_what_went_wrong() -> None:
-    place = CrashPoint("learner", "step", after=True)
-    verdicts = [
-        ScenarioResult(Scenario(True, (1,)), (place,), None),
-        ScenarioResult(Scenario(True, (1, 2)), (place, place), "Difference: weights"),
+def test_the_bench_counts_crash_points_pairs_and_failures() -> None:
+    point = CrashPoint("learner", "step", after=True)
+    results = [
+        ScenarioResult(Scenario(True, (1,)), (point,), None),
+        ScenarioResult(Scenario(True, (1, 2)), (point, point), "Difference: weights"),
     ]
-    assert str(verdicts[1]) == (
+    assert str(results[1]) == (
         "in lock-step, learner after step, then learner after step "
         "(Scenario(lock_step=True, crash_at=(1, 2), away_rounds=0)): Difference: weights"
     )
-    figures = {one.name: one for one in crashes.figures(verdicts, 12.0)}
+    figures = {one.name: one for one in crashes.figures(results, 12.0)}
     assert (figures["crash_points"].value, figures["pairs"].value) == (1, 1)
     assert (figures["failures"].value, figures["failures"].met) == (1, False)
     assert figures["seconds"].met

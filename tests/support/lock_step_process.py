@@ -1,4 +1,4 @@
-"""The whole system in lock-step as a process that can be killed: what it has is on a real disk."""
+"""The whole system in lock-step as a real process that can be killed, with its state on disk."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from freshrank.deploy.state.state_folder import LEARNER, SHARDS
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.learner.checkpoints import NAME
 
-# Of the recorded stream: some 180 steps.
+# Seconds of the recorded log: some 180 steps.
 _SECONDS = 3_000
-# Steps between two checkpoints of the learner; a shard writes a snapshot at each of its steps.
+# Steps between two checkpoints of the learner; a shard takes a snapshot at each of its steps.
 _CHECKPOINT_STEPS = 5
 _SETTINGS = Settings.model_validate(
     {
@@ -33,28 +33,28 @@ _SETTINGS = Settings.model_validate(
 
 @dataclass(frozen=True)
 class Began:
-    """Where a process goes on."""
+    """The state that a process has restored."""
 
     version: str
     events: int
-    """That were learned from before."""
+    """Events in the learner's applied offsets."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """Whatever has to be the same, bit for bit, however often the process was killed."""
+    """The state at the end, which must be the same, bit for bit, after any number of kills."""
 
     learned: dict[str, bytes]
-    """Of the learner's last checkpoint: weights, the optimiser's state, quality."""
+    """The learner's last checkpoint: weights, optimiser state, quality."""
     applied: dict[str, dict[str, int]]
-    """The learner's offsets of each partition."""
+    """The learner's applied offsets of each partition."""
     steps: int
     features: dict[str, bytes]
     """The row of each entity."""
 
 
 def work(folder: Path, told: Connection) -> None:
-    """Go on from what is in `folder` to the end of the log.
+    """Restore the state in `folder` and run to the end of the log.
 
     Sends a `Began`, the number of each step, and an `Ended`.
     """
@@ -86,7 +86,7 @@ async def _work(folder: Path, told: Connection) -> None:
 
 def _end(system: LocalSystem, checkpoints: FileSnapshots) -> Ended:
     newest = unpack(checkpoints.candidates(NAME)[0].read())
-    order = np.argsort(newest.arrays["keys"])  # of a table's rows, which is not promised
+    order = np.argsort(newest.arrays["keys"])  # the order of a table's rows is not defined
     rows = ("keys", "rows", "stamps")
     learned = {
         name: (array[order] if name in rows else array).tobytes()

@@ -25,6 +25,7 @@ from freshrank.actors.messages import (
 )
 from freshrank.actors.protocols import WriteOutcome
 from freshrank.benchmarks.crashes.expected import entity_rows
+from freshrank.benchmarks.crashes.invariants import Example, example_rows
 from freshrank.benchmarks.crashes.process import as_step
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import (
@@ -41,12 +42,9 @@ from freshrank.feature_actors.shard.shard import Shard
 PARTITIONS = 2
 
 
-Applied = Counter[tuple[Any, ...]]
-
-
 @dataclass
 class FakeLearner:
-    """Takes spans in order, remembers what it learned, forgets what is not checkpointed."""
+    """Takes offset ranges in order; a crash loses what was learned after the last checkpoint."""
 
     applied: dict[int, SourceOffsets] = field(default_factory=dict)
     learned: dict[int, list[tuple[SourceOffsets, SourceOffsets, Examples]]] = field(
@@ -79,23 +77,23 @@ class FakeLearner:
         self.durable = dict(self.applied)
 
     def crash(self) -> None:
-        for partition, spans in self.learned.items():
-            kept = self.durable.get(partition)
+        for partition, ranges in self.learned.items():
+            durable = self.durable.get(partition)
             self.learned[partition] = [
-                one for one in spans if kept is not None and dominates(kept, one[1])
+                learned
+                for learned in ranges
+                if durable is not None and dominates(durable, learned[1])
             ]
         self.applied = dict(self.durable)
 
-    def examples(self) -> Applied:
-        """Every example that was learned, with how often."""
-        found: Applied = Counter()
-        for partition, spans in self.learned.items():
-            for _, _, one in spans:
-                for row in range(len(one)):
-                    values = one.inputs.dense[row].tolist(), one.inputs.ids[row].tolist()
-                    key = (partition, *map(tuple, values), float(one.labels[row]))
-                    found[(*key, int(one.event_times_ms[row]))] += 1
-        return found
+    def examples(self) -> Counter[Example]:
+        """Count the examples that were learned."""
+        return Counter(
+            row
+            for ranges in self.learned.values()
+            for _, _, examples in ranges
+            for row in example_rows(examples)
+        )
 
     def _answer(self, partition: int, accepted: bool) -> Progress:
         applied = self.applied.get(partition, BEGINNING)
@@ -104,7 +102,7 @@ class FakeLearner:
 
 
 class FussySink(MemorySink):
-    """May be away."""
+    """A sink that may be away."""
 
     away = False
 
@@ -115,7 +113,7 @@ class FussySink(MemorySink):
 
 
 class StrictStore(MemoryStore):
-    """Notices a row that goes back in time; may be away."""
+    """A store that may be away, and asserts that no row goes back in time."""
 
     away = False
 
@@ -157,7 +155,7 @@ def stepwise(part: Any) -> Any:
 
 
 class World:
-    """Two partitions, the parts around a shard, and records that arrive as time goes on."""
+    """A log of two partitions, and everything that a shard of both of them is connected to."""
 
     def __init__(
         self, made: PartitionSpec | None = None, limits: Limits | None = None, at_once: int = 7
