@@ -1,15 +1,15 @@
-"""Who exists, on which resources, and who holds whose handle.
+"""Which processes a system has, on which resources, and which of them holds whose handle.
 
 ::
 
-    driver (`live`)           holds every actor's first handle; its end is theirs
-      ├── learner             1 actor; a GPU where there is one
+    driver (`commands.run`)   holds the first handle of every actor; they end when it ends
+      ├── learner             1 actor; on a GPU where there is one
       ├── shard-0 .. shard-n  actors; each owns partitions i, i+n, ... and pushes to the learner
-      ├── standbys            actors; become the shard or the learner whose process has died
-      ├── supervisor          a loop here: pings all, replaces what has ended or stands
+      ├── hot standbys        actors; take over from a shard or a learner whose process has ended
+      ├── supervisor          a task of the driver: pings all, replaces those that end or hang
       └── Serve               controller, HAProxy and replicas, which follow the learner
 
-Nobody holds a shard's handle but the driver; shards and replicas find the learner by its role.
+Only the driver holds the handles of shards; shards and replicas find the learner by its role.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ from freshrank.deploy.servers.processes import children_apart, listens
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.serve import deployment
 
-# Of the local cluster. Deltas of large models pass through it, the newest 32 of them; 64 MB of
-# /dev/shm, a container's default, would do for small ones.
+# Bytes of the object store of a local cluster. The newest 32 deltas of a large model pass through
+# it; for small models 64 MB of /dev/shm, a container's default, would do.
 _OBJECT_STORE_BYTES = 200_000_000
 
-# Seconds for the shards to give away and write down what they have, then for the learner, which
-# only has to write. A stop has ten in all.
+# Seconds for the shards to push their examples and write their snapshots, then for the learner to
+# write its checkpoint. A stop may take ten seconds in all.
 SHARD_STOP_S = 4.0
 LEARNER_STOP_S = 1.5
 
-# Its role: how others find it.
+# The role by which shards and replicas find the learner.
 _LEARNER = "learner"
 
 # Seconds for an actor to copy its weights.
 FREEZE_S = 5.0
 
-# Seconds: a cluster far away answers in tenths of one.
+# Seconds for a TCP connection: a cluster far away answers in tenths of a second.
 _CLUSTER_TIMEOUT_S = 5.0
 
 
 def connect(address: str | None) -> None:
     """Start Ray on this machine, or join the cluster at `address`. Blocks for some seconds.
 
-    `ray_environment.prepare` comes before the import of this module. Raises Unavailable when Ray
-    does not come up, ConfigError when there is no such cluster.
+    `ray_environment.prepare` has to be called before this module is imported. Raises Unavailable
+    when Ray does not start, ConfigError when there is no such cluster.
     """
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # `Screen` says what goes on
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # `Screen` reports the progress
     if address is None:
         _start_ray()
         return
@@ -77,7 +77,7 @@ def connect(address: str | None) -> None:
 
 def _start_ray() -> None:
     try:
-        # A signal to our group would end its processes before they write down what they know.
+        # A signal to the group of this process would end the actors before they write their state.
         with children_apart():
             ray.init(
                 include_dashboard=False,
@@ -86,26 +86,26 @@ def _start_ray() -> None:
                 object_store_memory=_OBJECT_STORE_BYTES,
             )
     except Exception as error:
-        # Of these, the first two have no narrower type: Ray has waited for its own processes.
+        # Ray raises plain Exception and RuntimeError when its own processes do not start in time.
         if type(error) not in (Exception, RuntimeError, TimeoutError):
             raise
-        said = str(error).partition("\n")[0].rstrip(".")
+        reason = str(error).partition("\n")[0].rstrip(".")
         fix = "Start again when the machine is less busy; its logs: /tmp/ray/session_latest/logs"
-        raise Unavailable("ray", f"it did not come up ({said}). {fix}") from error
+        raise Unavailable("ray", f"it did not come up ({reason}). {fix}") from error
 
 
 def check_address(address: str | None) -> None:
-    """Raise ConfigError when nobody listens at the address of a cluster.
+    """Raise ConfigError when nothing listens at the address of a cluster.
 
-    Ray itself would look for minutes, and then end this process.
+    Ray itself would try for minutes, and then end this process.
     """
     if address is None or address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdecimal() and int(port) < 65_536):
-        raise _no_cluster(address, "it is no address")
+        raise _no_cluster(address, "it is not an address")
     if not listens(host.strip("[]"), int(port), _CLUSTER_TIMEOUT_S):
-        raise _no_cluster(address, "nobody listens there")
+        raise _no_cluster(address, "nothing listens there")
 
 
 def _no_cluster(address: str, problem: str) -> ConfigError:
@@ -114,42 +114,42 @@ def _no_cluster(address: str, problem: str) -> ConfigError:
 
 
 def learner_address(pipeline: str) -> RemoteRole:
-    """Where everybody finds the learner of `pipeline`."""
+    """Return the address by which shards and replicas find the learner of `pipeline`."""
     return RemoteRole(_LEARNER, _namespace(pipeline))
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running system, as its driver holds it."""
+    """The actors of a running system, as the driver holds them."""
 
     learner: ActorSlot
     shards: Sequence[ActorSlot]
 
     @property
     def parts(self) -> list[ActorSlot]:
-        """All that has to be up; Serve looks after its replicas itself."""
+        """The slots of all actors that have to be up; Serve supervises its replicas itself."""
         return [self.learner, *self.shards]
 
     @property
     def replaced(self) -> int:
-        """How often one of them was lost."""
+        """Count the replacements of all actors so far."""
         return sum(part.replaced for part in self.parts)
 
     async def freeze(self) -> None:
-        """Keep a copy of the present weights wherever gradients are computed."""
+        """Make the reference copy of the present weights wherever gradients are computed."""
         calls = (part.call("freeze", timeout_s=FREEZE_S) for part in self.parts)
         await asyncio.gather(*calls)
 
     async def drain(self) -> list[str]:
-        """Stop the shards, then the learner, which learns their last; gives what went wrong."""
+        """Stop the shards, then the learner, which learns their last examples; returns problems."""
         problems = await _stop(self.shards, SHARD_STOP_S)
         return problems + await _stop([self.learner], LEARNER_STOP_S)
 
 
 class Hosts:
-    """Starts hosts without a duty; `report` is told of those that are replaced.
+    """Starts host processes that have no role yet; `report` is called for each replacement.
 
-    Raises ConfigError when the settings want a GPU, and there is none.
+    Raises ConfigError when the settings require a GPU and there is none.
     """
 
     def __init__(self, cluster: ClusterSpec, report: Callable[[str], None]) -> None:
@@ -160,18 +160,18 @@ class Hosts:
         """Whether the learner computes the gradients, on a GPU."""
 
     def learner(self) -> RemoteActor:
-        """One that can become the learner."""
+        """Start a host that can become the learner."""
         options = ActorOptions(_LEARNER, self._namespace, num_gpus=1.0 if self.on_gpu else 0.0)
         return spawn(LearnerHost, options, self._cluster, self.on_gpu)
 
     def shard(self) -> RemoteActor:
-        """One that can become any shard."""
+        """Start a host that can become any shard."""
         options = ActorOptions("shard", self._namespace)
         return spawn(ShardHost, options, self._cluster, self.on_gpu)
 
 
 def build(cluster: ClusterSpec, hosts: Hosts) -> System:
-    """Start the actors. They make their parts by themselves, at the supervisor's first ping."""
+    """Start the actors; each builds its part at the first ping of the supervisor."""
     assigned = enumerate(assign(cluster.partitions, cluster.settings.shards.count))
     return System(
         ActorSlot("learner", Role("take_over"), hosts.learner, hosts.report),
@@ -187,36 +187,36 @@ def build(cluster: ClusterSpec, hosts: Hosts) -> System:
     )
 
 
-def stand_by(system: System, hosts: Hosts) -> list[ActorSlot]:
-    """Start processes that take the place of one that dies; they have to be supervised, too.
+def add_standbys(system: System, hosts: Hosts) -> list[ActorSlot]:
+    """Start a hot standby for the shards and one for the learner; both have to be supervised.
 
-    A learner on a GPU has nobody: who stood by would need another GPU.
+    A learner on a GPU has no standby, which would occupy a second GPU.
     """
-    for_shards = ActorSlot("a shard's standby", STAND_BY, hosts.shard, hosts.report)
+    for_shards = ActorSlot("standby of the shards", STAND_BY, hosts.shard, hosts.report)
     for shard in system.shards:
         shard.standby = for_shards
     if hosts.on_gpu:
         return [for_shards]
-    for_learner = ActorSlot("the learner's standby", STAND_BY, hosts.learner, hosts.report)
+    for_learner = ActorSlot("standby of the learner", STAND_BY, hosts.learner, hosts.report)
     system.learner.standby = for_learner
     return [for_shards, for_learner]
 
 
 def start_serving(cluster: ClusterSpec) -> None:
-    """Start Serve's ingress and the replicas, and wait until the first is up. Blocks.
+    """Start Serve's proxy and the replicas, and wait until the first replica is up. Blocks.
 
-    Raises Unavailable with what Serve says.
+    Raises Unavailable with Serve's reason.
     """
     settings = cluster.settings.serve
     try:
         deployment.start_proxy(settings.host, settings.port)
         deployment.deploy(ReplicaFactory(cluster), settings)
-    except (RayError, RuntimeError) as error:  # RuntimeError: Serve gave a deployment up
+    except (RayError, RuntimeError) as error:  # RuntimeError: Serve has given the deployment up
         raise Unavailable("ray serve", f"{error} (its logs: /tmp/ray/session_latest)") from error
 
 
 def stop_replicas() -> None:
-    """Take the replicas down, once they have answered what they were asked. Blocks.
+    """Stop the replicas, once they have answered the requests that they accepted. Blocks.
 
     Raises Unavailable.
     """
@@ -227,34 +227,34 @@ def stop_replicas() -> None:
 
 
 def disconnect() -> None:
-    """Leave Ray: a cluster that was started here ends. Blocks."""
+    """Disconnect from Ray; a cluster that was started here ends. Blocks."""
     ray.shutdown()
 
 
 class AppArguments(BaseModel):
-    """What a Serve config file says of the application (``args:``)."""
+    """The arguments of the application in a Serve config file (``args:``)."""
 
     model_config = ConfigDict(extra="forbid")
 
     pipeline: Path
-    """Of the pipeline's file, on the node that builds the application."""
+    """Path of the pipeline's file, on the node that builds the application."""
     partitions: int
-    """Of the stream's topic."""
+    """Number of partitions of the stream's topic."""
     config: Path | None = None
-    """Settings in TOML. With the environment of that node they say where broker and Redis are:
-    Serve shows these arguments to whoever asks, and secrets are none of them."""
+    """Settings in TOML. They and the environment of that node name the broker and the Redis: Serve
+    shows these arguments to anyone who asks, so that no secret may be among them."""
 
 
 def build_app(arguments: AppArguments) -> Application:
-    """The endpoint as ``import_path: freshrank.deploy.topology:build_app`` of a config file.
+    """Build the endpoint, as ``import_path: freshrank.deploy.topology:build_app`` of a config file.
 
-    Learner and shards are run beside it by ``freshrank run --address``.
+    ``freshrank run --address`` runs the learner and the shards on the same cluster.
     """
     file, settings = PipelineFile.read(arguments.pipeline), load_settings(arguments.config)
     if settings.kafka.bootstrap in STARTED_HERE or settings.redis.url in STARTED_HERE:
         raise ConfigError(
             "kafka.bootstrap and redis.url",
-            "on a cluster the broker and the Redis are given",
+            "on a cluster they have to be addresses",
             "Name them in `config`, or set FRESHRANK_KAFKA__BOOTSTRAP and FRESHRANK_REDIS__URL.",
         )
     name = file.load().name
@@ -279,7 +279,7 @@ def _on_gpu(settings: Settings) -> bool:
     found = resources.get("GPU", 0.0) >= 1.0
     if device == "cuda" and not found:
         raise ConfigError(
-            "learner.device", "cuda is wanted, and Ray knows of no GPU", 'Take "auto" or "cpu".'
+            "learner.device", "cuda is set, and Ray knows of no GPU", 'Take "auto" or "cpu".'
         )
     return found
 

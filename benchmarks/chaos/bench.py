@@ -33,7 +33,7 @@ from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
 from freshrank.benchmarks.workloads.system_process import SystemProcess
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.servers.external import Outside
+from freshrank.deploy.servers.external import ExternalServers
 
 EVENTS_PER_S = 5_000.0
 USERS = 20_000
@@ -126,7 +126,7 @@ def survive(options: BenchOptions, console: Console) -> ChaosResults:
 
 class _Chaos:
     def __init__(
-        self, pipeline: Pipeline, outside: Outside, process: SystemProcess, console: Console
+        self, pipeline: Pipeline, outside: ExternalServers, process: SystemProcess, console: Console
     ) -> None:
         self._pipeline = pipeline
         self._outside = outside

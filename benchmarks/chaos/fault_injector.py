@@ -16,7 +16,7 @@ from freshrank.benchmarks.chaos.fault_plan import Fault, FaultPlan
 from freshrank.benchmarks.polling import wait_for
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.system_process import SystemProcess, kill_process
-from freshrank.deploy.servers.external import Outside
+from freshrank.deploy.servers.external import ExternalServers
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class FaultInjector:
 
     def __init__(
         self,
-        outside: Outside,
+        outside: ExternalServers,
         process: SystemProcess,
         client: StatusClient,
         rng: np.random.Generator,

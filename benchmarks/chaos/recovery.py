@@ -34,7 +34,7 @@ from freshrank.benchmarks.workloads.system_process import (
     running_system,
 )
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.servers.external import Outside
+from freshrank.deploy.servers.external import ExternalServers
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.examples.shop.shoppers import Shop, ShopEvent
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
@@ -109,7 +109,7 @@ class _Recovery:
     def __init__(
         self,
         pipeline: Pipeline,
-        outside: Outside,
+        outside: ExternalServers,
         system: RunningSystem,
         kills: int,
         console: Console,

@@ -31,7 +31,7 @@ from freshrank.benchmarks.workloads.shop_fixture import (
 )
 from freshrank.benchmarks.workloads.system_process import is_ready
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.servers.external import Outside, prepare_topics
+from freshrank.deploy.servers.external import ExternalServers, prepare_topics
 from freshrank.deploy.servers.processes import Child, free_port
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
@@ -54,7 +54,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
 
 
 def _rounds(
-    options: BenchOptions, console: Console, outside: Outside, folder: Path
+    options: BenchOptions, console: Console, outside: ExternalServers, folder: Path
 ) -> list[dict[tuple[str, int], LoadResult]]:
     bootstrap, redis_url = outside.broker.bootstrap, outside.redis.url
     bodies = _prepare(bootstrap, redis_url)

@@ -25,7 +25,7 @@ from freshrank.benchmarks.throughput.ingest_host import IngestResult
 from freshrank.benchmarks.workloads.shop_events import TopicFiller, shop_events
 from freshrank.benchmarks.workloads.shop_fixture import external_servers
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.servers.external import Outside
+from freshrank.deploy.servers.external import ExternalServers
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 
@@ -42,7 +42,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
 
 
 def _measure(
-    options: BenchOptions, console: Console, outside: Outside, folder: Path
+    options: BenchOptions, console: Console, outside: ExternalServers, folder: Path
 ) -> list[Figure]:
     count = int(EVENTS * options.scale)
     topic = f"freshrank-bench-{time.time_ns():x}"

@@ -29,7 +29,7 @@ from freshrank.benchmarks.workloads.system_process import RunningSystem, running
 from freshrank.deploy.config import memory_budget
 from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.servers.external import Outside
+from freshrank.deploy.servers.external import ExternalServers
 
 USUAL_PER_S = 5_000.0
 BURST = 10.0
@@ -86,7 +86,7 @@ def _bound_bytes(pipeline: Pipeline, environment: Mapping[str, str]) -> int:
 
 async def _burst(
     pipeline: Pipeline,
-    outside: Outside,
+    outside: ExternalServers,
     system: RunningSystem,
     bound: int,
     scale: float,

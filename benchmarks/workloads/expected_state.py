@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.servers.external import Outside
+from freshrank.deploy.servers.external import ExternalServers
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import partition_count
@@ -119,7 +119,7 @@ class LogComparison:
 
 async def compare_with_log(
     pipeline: Pipeline,
-    outside: Outside,
+    outside: ExternalServers,
     client: StatusClient,
     timeout_s: float,
     max_entities: int = _MAX_ENTITIES,

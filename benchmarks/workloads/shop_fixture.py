@@ -22,7 +22,7 @@ from freshrank.benchmarks.workloads.shop_events import CATEGORIES, ITEMS, shop_e
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.brokers import open_broker
-from freshrank.deploy.servers.external import Outside
+from freshrank.deploy.servers.external import ExternalServers
 from freshrank.deploy.servers.redis_server import RedisServer
 from freshrank.examples.shop.shoppers import Candidate
 from freshrank.examples.shop.traffic import ScoreRequest
@@ -66,7 +66,9 @@ def own_shop(folder: Path) -> tuple[Path, Pipeline]:
 
 
 @contextlib.contextmanager
-def external_servers(options: BenchOptions, console: Console) -> Iterator[tuple[Outside, Path]]:
+def external_servers(
+    options: BenchOptions, console: Console
+) -> Iterator[tuple[ExternalServers, Path]]:
     """Provide Apache Kafka, Redis and a temporary folder within the block.
 
     Servers that `options` does not name are started here and stopped after the block.
@@ -74,9 +76,9 @@ def external_servers(options: BenchOptions, console: Console) -> Iterator[tuple[
     with tempfile.TemporaryDirectory(prefix="freshrank-bench-") as name:
         folder = Path(name)
         broker = open_broker(
-            options.kafka or "apache", topics={}, folder=folder / "kafka", say=console.print
+            options.kafka or "apache", topics={}, folder=folder / "kafka", log=console.print
         )
-        outside = Outside(broker, RedisServer(options.redis))
+        outside = ExternalServers(broker, RedisServer(options.redis))
         try:
             asyncio.run(outside.start())
             yield outside, folder

@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 
 from freshrank.actors.errors import Unavailable
-from freshrank.deploy.servers.external import Outside
+from freshrank.deploy.servers.external import ExternalServers
 from freshrank.deploy.servers.processes import Child, ask, free_port
 
 # Seconds for a cold Ray with Serve to become ready on two busy cores.
@@ -89,7 +89,7 @@ class SystemProcess:
 
     def __init__(
         self,
-        outside: Outside,
+        outside: ExternalServers,
         file: Path,
         folder: Path,
         settings: Mapping[str, str] | None = None,
@@ -135,7 +135,7 @@ class SystemProcess:
 
 @contextlib.contextmanager
 def running_system(
-    outside: Outside,
+    outside: ExternalServers,
     file: Path,
     folder: Path,
     console: Console,

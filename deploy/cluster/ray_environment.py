@@ -1,4 +1,4 @@
-"""What Ray reads from the environment when it is imported: set before, and said out loud."""
+"""Environment variables that Ray reads when it is imported; they are set before that."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from freshrank.serve.proxy.ray_internals import ingress_environment, private_env
 
 
 def prepare(address: str | None) -> None:
-    """Set what is not set yet in this process, whose children inherit it.
+    """Set the variables that are not set yet, for this process and its children.
 
-    On a cluster that runs already (`address`), its nodes have their own environment: there only
-    what this process reads is set, and its way of authentication is that of the cluster.
+    The nodes of a running cluster (`address`) have environments of their own. Then only variables
+    that this process reads are set; the way of authentication is that of the cluster.
     """
     wanted: dict[str, str] = {**_ALWAYS, **ingress_environment()}
     if address is None:
@@ -29,28 +29,28 @@ def prepare(address: str | None) -> None:
 
 
 _ALWAYS: Mapping[str, str] = {
-    # Nothing is sent to anybody from a user's machine.
+    # Send no usage statistics from a user's machine.
     "RAY_USAGE_STATS_ENABLED": "0",
-    # A reference that is pickled by hand is pinned until its sender dies: an error is better.
+    # An object reference that is pickled by hand would be pinned until its sender ends: raise.
     "RAY_allow_out_of_band_object_ref_serialization": "0",
-    # An exporter and an agent's worth of memory that nobody here reads: we have our own figures.
+    # Start no exporter and no agent of Ray's metrics: they take memory, and ours are our own.
     "RAY_enable_metrics_collection": "0",
-    # Ray's workers run at niceness 15: behind everything else on the machine, Kafka's broker and
-    # whoever asks for scores among them. Ours answer requests.
+    # By default Ray's workers run at niceness 15, behind all other processes of the machine, among
+    # them Kafka and the clients of the endpoint. Our workers answer requests.
     "RAY_worker_niceness": "0",
 }
 
 
 def _private_cluster() -> dict[str, str]:
-    """What belongs to a cluster of one run: it shares no ports, files or secrets with another.
+    """Variables of a cluster for one run, which shares no ports, files or secrets with another.
 
-    The token keeps whoever else reaches the ports from running code here. Ray's own default
-    writes one into the home directory, for all clusters of the user.
+    Without the token, any program that reaches the ports could run code here. Ray's own default is
+    one token in the home directory, for all clusters of the user.
     """
     wanted = private_environment(_private_folder(), free_port)
     write_starter(Path(wanted["RAY_SERVE_HAPROXY_BINARY_PATH"]))
-    # Named after the systems where it is off by default: a cluster of this machine alone, whose
-    # parts listen on the loopback address in place of all of them.
+    # Named after the systems where it is off by default. Off means a cluster of this machine alone,
+    # whose processes listen on the loopback address only.
     wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     if "RAY_AUTH_MODE" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ:
         wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -58,8 +58,8 @@ def _private_cluster() -> dict[str, str]:
 
 
 def _private_folder() -> Path:
-    """A new folder that its owner alone can look into, gone with this process."""
-    # Not below TMPDIR: a socket in it has a path of at most 107 characters, 80 of which are Ray's.
+    """Make a folder that only its owner can read, and that is removed when this process ends."""
+    # Not below TMPDIR: the path of a socket has at most 107 characters, and Ray adds 80.
     folder = Path(tempfile.mkdtemp(prefix="freshrank-", dir="/tmp"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -1,261 +1,218 @@
-"""A system from the first line of output to the last: started, watched, stopped."""
+"""A run of the whole system, from its checks to its end: `lifecycle` has its states."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, NoReturn
 
-import msgspec
 import uvloop
 from rich.console import Console
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.protocols import Status
 from freshrank.deploy import topology
-from freshrank.deploy.cluster.blocking import BlockingCalls
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
-from freshrank.deploy.cluster.supervisor import Supervisor, now_and_after_each_replacement
-from freshrank.deploy.commands.run_request import RunRequest, Traffic
-from freshrank.deploy.config import memory_budget as memory_needs
+from freshrank.deploy.cluster.supervisor import Supervisor
+from freshrank.deploy.commands.blocking_calls import BlockingCalls
+from freshrank.deploy.commands.lifecycle import Component, Lifecycle, RunState
+from freshrank.deploy.commands.run_request import RunRequest
+from freshrank.deploy.commands.watch import Watch
+from freshrank.deploy.config import memory_budget
 from freshrank.deploy.config.settings import STARTED_HERE
-from freshrank.deploy.console.alert_lines import AlertLines
 from freshrank.deploy.console.screen import Screen
-from freshrank.deploy.console.system_metrics import Figures, Gauge
-from freshrank.deploy.servers.external import Outside, check_summary, outside_of, prepare_topics
-from freshrank.deploy.servers.http_client import KeepAliveClient
+from freshrank.deploy.servers.external import (
+    ExternalServers,
+    check_summary,
+    external_servers,
+    prepare_topics,
+)
 from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
-# Seconds between two looks at the figures.
-_LOOK_EVERY_S = 1.0
-
-# A stop takes at most ten seconds in all. The parts of it, in seconds: for what runs in this
-# process to end...
-_BACKGROUND_STOP_S = 1.0
-# ... for the replicas to answer what they have been asked, while the shards and the learner write
-# down what they know (`topology`)...
-_INGRESS_STOP_S = 4.0
-# ... for a call into Ray that is under way, and then for Ray itself to end.
+# A stop takes at most ten seconds in all: one for the background tasks of this process (`watch`),
+# then so many seconds for the replicas to answer the requests that they have accepted, while the
+# shards and the learner write their state (`topology`) ...
+_REPLICAS_STOP_S = 4.0
+# ... for a call into Ray that has not returned yet, and for Ray itself to end.
 _CALLS_STOP_S = 1.0
 _RAY_STOP_S = 3.0
 
 
-def run_live(run: RunRequest) -> None:
-    """Start, watch and stop; comes back when all of it is gone."""
-    uvloop.run(_Operation(run, Screen(Console())).run())
+def run_system(request: RunRequest) -> None:
+    """Start, watch and stop a system; returns when all of it has ended.
+
+    Raises ConfigError for what the user can mend, Unavailable for what did not come up, and the
+    error of a part that could not be kept alive.
+    """
+    uvloop.run(_Run(request, Screen(Console())).run())
 
 
-class _Operation:
-    """One run."""
+class _Run:
+    """One run: starts the components in order, and stops what it has started."""
 
-    def __init__(self, run: RunRequest, screen: Screen) -> None:
-        self._run = run.with_port()
+    def __init__(self, request: RunRequest, screen: Screen) -> None:
+        self._request = request.with_port()
         self._screen = screen
-        self._stop = asyncio.Event()
-        self._pipeline = run.file.load()
-        settings = self._run.settings.serve
-        self._url = f"http://{settings.host}:{settings.port}"
-        self._state = StateFolder(
-            run.settings.state_folder(self._pipeline.name), run.settings.kafka.bootstrap
+        self._pipeline = request.file.load()
+        settings = self._request.settings
+        self._url = f"http://{settings.serve.host}:{settings.serve.port}"
+        self._state_folder = StateFolder(
+            settings.state_folder(self._pipeline.name), settings.kafka.bootstrap
         )
+        self._lifecycle = Lifecycle()
+        self._stop_requested = asyncio.Event()
         self._calls = BlockingCalls()
-        self._to_drain: topology.System | None = None
-        self._deployed = False
-        self._gauge = Gauge()
-        self._figures: Figures | None = None
-        self._first_score_s: float | None = None
+        self._system: topology.System | None = None
+        self._watch = Watch(self._request, f"{self._pipeline.name}  {self._url}/", screen)
 
     async def run(self) -> None:
-        """All of it."""
-        self._listen_for_signals()
-        with self._state.held():
+        """Run until the time is over, a signal asks for a stop, or a part fails."""
+        self._handle_signals()
+        with self._state_folder.held():
             self._check()
-            outside = outside_of(
-                self._pipeline, self._run.settings, self._state.path, self._screen.say
+            servers = external_servers(
+                self._pipeline, self._request.settings, self._state_folder.path, self._screen.log
             )
+            self._lifecycle.enter(RunState.PREPARING)
             try:
-                await self._until_stopped(self._live(outside))
-                self._screen.say("stopping")
+                await self._until_stop_requested(self._start_and_watch(servers))
+                self._screen.log("stopping")
             finally:
-                await self._end(outside)
+                await self._stop(servers)
 
     def _check(self) -> None:
-        """Raise ConfigError for what can be told before anything is started."""
-        topology.check_address(self._run.address)
-        check_summary(self._run.json_file)
-        self._state.check(self._pipeline)
+        """Raise ConfigError for mistakes that can be found before anything is started."""
+        topology.check_address(self._request.address)
+        check_summary(self._request.json_file)
+        self._state_folder.check(self._pipeline)
 
-    async def _end(self, outside: Outside) -> None:
-        """Stop all parts, and say what has come of it; an error on its way out goes on."""
-        failure = sys.exception()
-        await self._drain()
-        # Nobody needs another any more.
-        _, ended = await asyncio.gather(outside.stop(), self._disconnect())
-        if self._figures is not None:
-            self._report(self._figures)
-        if not ended:
-            _leave(failure)
-
-    def _listen_for_signals(self) -> None:
+    def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._stop_requested.set)
 
-    def _check_memory(self, partitions: int) -> None:
-        """Say what may come to be needed; raises ConfigError when one machine has not got it."""
-        found = memory_needs.needs(self._pipeline, self._run.settings, partitions)
-        there = memory_needs.memory_there(self._run.settings)
-        needed = memory_needs.gigabytes(memory_needs.total(found))
-        if self._run.address is not None:
-            self._screen.say(f"up to {needed} of memory may be needed in the cluster")
-            return
-        memory_needs.check(self._pipeline, found, there)
-        there_text = memory_needs.gigabytes(there.bytes)
-        self._screen.say(f"up to {needed} of memory may be needed; {there.where} has {there_text}")
-
-    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work` until it is done or a stop is asked for; raises what it raises."""
+    async def _until_stop_requested(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` until it is done or a stop is requested; raises what it raises."""
         doing = asyncio.ensure_future(work)
-        stopping = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        waiting = asyncio.ensure_future(self._stop_requested.wait())
+        await asyncio.wait([doing, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
         doing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await doing
 
-    async def _live(self, outside: Outside) -> None:
-        """Start, and then watch until the time is over."""
-        run, say = self._run, self._screen.say
-        say(f"starting Ray, Kafka ({run.settings.kafka.bootstrap}) and Redis")
-        preparing = asyncio.ensure_future(self._cluster(outside))
-        if run.settings.kafka.bootstrap not in STARTED_HERE:
-            # A mistake about a broker that others run is told before anything is started.
-            await preparing
-        connecting = self._calls.run(topology.connect, run.address)
-        _, cluster = await asyncio.gather(connecting, preparing)
-        self._listen_for_signals()  # Ray has put handlers of its own in their place
-        self._state.begin(say)
-        say(f"starting the learner, {run.settings.shards.count} shard(s) and the endpoint")
-        hosts = topology.Hosts(cluster, say)
-        system = topology.build(cluster, hosts)
-        supervisor = Supervisor(system.parts, SystemClock(), say)
-        await asyncio.gather(self._start_serving(cluster), self._start_actors(system, supervisor))
-        say(f"the endpoint and its page are up: {self._url}/")
-        # Not before: what it loads would hold up those who have to be there.
-        for standby in topology.stand_by(system, hosts):
+    async def _start_and_watch(self, servers: ExternalServers) -> None:
+        request, log = self._request, self._screen.log
+        cluster = await self._prepare(servers)
+        self._handle_signals()  # Ray has replaced the handlers by its own
+        self._state_folder.begin(log)
+        self._lifecycle.enter(RunState.STARTING)
+        log(f"starting the learner, {request.settings.shards.count} shard(s) and the endpoint")
+        hosts = topology.Hosts(cluster, log)
+        system = self._system = topology.build(cluster, hosts)
+        supervisor = Supervisor(system.parts, SystemClock(), log)
+        await asyncio.gather(self._start_replicas(cluster), self._start_actors(supervisor))
+        log(f"the endpoint and its page are up: {self._url}/")
+        # Hot standbys last: loading their code would delay the parts that do the work.
+        for standby in topology.add_standbys(system, hosts):
             supervisor.add(standby)
         traffic = None
-        if run.traffic is not None:
-            traffic = run.traffic(cluster.sink(), self._pipeline.stream.topic, self._url)
-        with self._screen.table():
-            await self._watch(system, supervisor, traffic)
+        if request.traffic is not None:
+            traffic = request.traffic(cluster.sink(), self._pipeline.stream.topic, self._url)
+        self._lifecycle.enter(RunState.RUNNING)
+        await self._watch.run(system, supervisor, traffic)
 
-    async def _cluster(self, outside: Outside) -> ClusterSpec:
-        """Start what is outside, and say where it is."""
-        await outside.start(self._calls.run)
-        settings = self._run.settings
-        kafka = KafkaAccess(outside.broker.bootstrap, settings.kafka.security())
+    async def _prepare(self, servers: ExternalServers) -> ClusterSpec:
+        """Start or connect to Kafka, Redis and Ray."""
+        bootstrap = self._request.settings.kafka.bootstrap
+        self._screen.log(f"starting Ray, Kafka ({bootstrap}) and Redis")
+        preparing = asyncio.ensure_future(self._prepare_servers(servers))
+        if bootstrap not in STARTED_HERE:
+            # A mistake about the user's own broker is reported before Ray starts.
+            await preparing
+        connecting = self._calls.run(topology.connect, self._request.address)
+        _, cluster = await asyncio.gather(connecting, preparing)
+        return cluster
+
+    async def _prepare_servers(self, servers: ExternalServers) -> ClusterSpec:
+        await servers.start(self._calls.run)
+        settings = self._request.settings
+        kafka = KafkaAccess(servers.broker.bootstrap, settings.kafka.security())
         count = await prepare_topics(self._pipeline, kafka, settings)
         self._check_memory(count)
         return ClusterSpec(
-            file=self._run.file,
+            file=self._request.file,
             settings=settings,
             kafka=kafka,
-            redis_url=outside.redis.url,
-            state=self._state.path,
+            redis_url=servers.redis.url,
+            state=self._state_folder.path,
             partitions=count,
             learner=topology.learner_address(self._pipeline.name),
         )
 
-    async def _start_serving(self, cluster: ClusterSpec) -> None:
-        # A cluster of others goes on with it without us; one of our own ends with us.
-        self._deployed = self._run.address is not None
+    def _check_memory(self, partitions: int) -> None:
+        """Log the memory that may be needed. Raises ConfigError when this machine has less."""
+        found = memory_budget.needs(self._pipeline, self._request.settings, partitions)
+        needed = memory_budget.gigabytes(memory_budget.total(found))
+        if self._request.address is not None:
+            self._screen.log(f"up to {needed} of memory may be needed in the cluster")
+            return
+        there = memory_budget.memory_there(self._request.settings)
+        memory_budget.check(self._pipeline, found, there)
+        there_text = memory_budget.gigabytes(there.bytes)
+        self._screen.log(f"up to {needed} of memory may be needed; {there.where} has {there_text}")
+
+    async def _start_replicas(self, cluster: ClusterSpec) -> None:
+        # On a cluster of others the replicas would live on without this run: they have to be
+        # stopped even if their start is interrupted. A Ray of our own ends with this process.
+        if self._request.address is not None:
+            self._lifecycle.started(Component.REPLICAS)
         await self._calls.run(topology.start_serving, cluster)
-        self._deployed = True
+        self._lifecycle.started(Component.REPLICAS)
 
-    async def _start_actors(self, system: topology.System, supervisor: Supervisor) -> None:
-        # Who has not come up has nothing to write down.
+    async def _start_actors(self, supervisor: Supervisor) -> None:
+        # Actors that have not answered yet have nothing to write.
         await supervisor.round()
-        self._to_drain = system
+        self._lifecycle.started(Component.ACTORS)
 
-    async def _watch(
-        self, system: topology.System, supervisor: Supervisor, traffic: Traffic | None
-    ) -> None:
-        background = [
-            asyncio.ensure_future(supervisor.run()),
-            asyncio.ensure_future(self._freeze(system)),
-        ]
-        if traffic is not None:
-            background.append(asyncio.ensure_future(traffic.run()))
-            background.append(asyncio.ensure_future(self._note_first_score(traffic)))
-        try:
-            await self._show(background, traffic)
-        finally:
-            for task in background:
-                task.cancel()
-            await asyncio.wait(background, timeout=_BACKGROUND_STOP_S)
-
-    async def _show(
-        self, background: Sequence[asyncio.Future[None]], traffic: Traffic | None
-    ) -> None:
-        """Look at the figures until the time is over, or something in the background fails."""
-        address, alerts = self._run.settings.serve, AlertLines()
-        began = self._screen.elapsed_s()
-        async with KeepAliveClient(address.host, address.port) as client:
-            while True:
-                elapsed = self._screen.elapsed_s() - began
-                statuses = await _statuses(client)
-                for line in alerts.new(statuses):
-                    self._screen.warn(line)
-                requests = traffic.requests() if traffic else None
-                self._figures = self._gauge.read(elapsed, statuses, requests)
-                self._screen.show(f"{self._pipeline.name}  {self._url}/", self._figures)
-                for task in background:
-                    if task.done():
-                        task.result()
-                if self._run.seconds is not None and elapsed >= self._run.seconds:
-                    return
-                await asyncio.sleep(_LOOK_EVERY_S)
-
-    async def _freeze(self, system: topology.System) -> None:
-        await asyncio.sleep(self._run.freeze_after_s)
-        # Who is replaced has lost its copy: all compare with a new one from then on.
-        await now_and_after_each_replacement(system.freeze, lambda: system.replaced, SystemClock())
-
-    async def _note_first_score(self, traffic: Traffic) -> None:
-        await traffic.first_score.wait()
-        self._first_score_s = self._screen.elapsed_s()
-        self._screen.say("the first score is answered")
-
-    async def _drain(self) -> None:
-        """Let the ingress answer what it has, and everybody write down what they know."""
-        problems, _ = await asyncio.gather(self._drain_actors(), self._stop_replicas())
+    async def _stop(self, servers: ExternalServers) -> None:
+        """Stop all components and show the summary; an error that ended the run goes on."""
+        failure = sys.exception()
+        self._lifecycle.enter(RunState.STOPPING)
+        problems, _ = await asyncio.gather(self._stop_actors(), self._stop_replicas())
         for problem in problems:
-            self._screen.say(f"while stopping: {problem}")
+            self._screen.log(f"while stopping: {problem}")
+        # Only now: actors and replicas use the servers and Ray until they have stopped.
+        _, disconnected = await asyncio.gather(servers.stop(), self._disconnect())
+        self._watch.summarize()
+        self._lifecycle.enter(RunState.STOPPED)
+        if not disconnected:
+            _exit(failure)
 
-    async def _drain_actors(self) -> list[str]:
-        return [] if self._to_drain is None else await self._to_drain.drain()
+    async def _stop_actors(self) -> list[str]:
+        if self._system is None or not self._lifecycle.must_stop(Component.ACTORS):
+            return []
+        return await self._system.drain()
 
     async def _stop_replicas(self) -> None:
-        if self._deployed:
-            try:
-                async with asyncio.timeout(_INGRESS_STOP_S):
-                    await self._calls.run(topology.stop_replicas)
-            except TimeoutError:
-                self._screen.say(f"the endpoint did not stop in {_INGRESS_STOP_S:g} s: it is ended")
-            except Unavailable as error:
-                self._screen.say(f"while stopping: {error}")
+        if not self._lifecycle.must_stop(Component.REPLICAS):
+            return
+        try:
+            async with asyncio.timeout(_REPLICAS_STOP_S):
+                await self._calls.run(topology.stop_replicas)
+        except TimeoutError:
+            self._screen.log(f"the endpoint did not stop in {_REPLICAS_STOP_S:g} s: it is ended")
+        except Unavailable as error:
+            self._screen.log(f"while stopping: {error}")
 
     async def _disconnect(self) -> bool:
-        """Leave Ray; False when a call is still under way: Ray would end this process over it."""
+        """Leave Ray; False when it is still busy: then Ray would end this process by itself."""
         if not await self._calls.settled(_CALLS_STOP_S):
             return False
         try:
@@ -265,27 +222,11 @@ class _Operation:
             return False
         return True
 
-    def _report(self, figures: Figures) -> None:
-        self._screen.summary(figures)
-        if self._run.json_file is not None:
-            summary = {**figures.summary(), "first_score_s": self._first_score_s}
-            text = json.dumps(summary, indent=2)
-            self._run.json_file.write_text(f"{text}\n", encoding="utf-8")
 
-
-def _leave(failure: BaseException | None) -> NoReturn:
-    """End this process at once, whatever its threads do; the kernel ends what it started."""
+def _exit(failure: BaseException | None) -> NoReturn:
+    """End this process at once, whatever its threads do; the kernel ends its children."""
     if failure is not None:
         sys.stderr.write(f"error: {failure}\n")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if failure is None else 2 if isinstance(failure, ConfigError) else 1)
-
-
-async def _statuses(client: KeepAliveClient) -> dict[str, Status]:
-    """What all parts posted; nothing while the endpoint does not answer."""
-    try:
-        status, body = await client.get("/v1/status")
-    except OSError:
-        return {}
-    return msgspec.json.decode(body, type=dict[str, dict[str, Any]]) if status == 200 else {}

@@ -19,6 +19,6 @@ def start(request: RunRequest) -> None:
         Console().print(pipeline.describe(), markup=False, highlight=False, soft_wrap=True)
     ray_environment.prepare(request.address)
     # Ray reads its environment when it is imported: not before this line.
-    from freshrank.deploy.commands.run import run_live  # noqa: PLC0415
+    from freshrank.deploy.commands.run import run_system  # noqa: PLC0415
 
-    run_live(request)
+    run_system(request)

@@ -1,4 +1,4 @@
-"""What a person sees of a running system: progress, a live table, a summary."""
+"""The console of a run: lines of progress, a live table of metrics, a summary."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rich.live import Live
 from rich.text import Text
 
 from freshrank.deploy.console.status_table import status_line, status_table, summary_table
-from freshrank.deploy.console.system_metrics import Figures
+from freshrank.deploy.console.system_metrics import SystemMetrics
 
-# Seconds between two lines where there is no terminal to redraw: a log should stay readable.
+# Seconds between two lines of metrics where there is no terminal: a log should stay readable.
 _LINE_EVERY_S = 5.0
 
 
 class Screen:
-    """One run on one console; plain lines where that is no terminal."""
+    """The output of one run on one console; plain lines where that is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -27,20 +27,20 @@ class Screen:
         self._last_line = -_LINE_EVERY_S
 
     def elapsed_s(self) -> float:
-        """Since the command was given."""
+        """Return the seconds since the command was given."""
         return time.monotonic() - self._began
 
-    def say(self, line: str) -> None:
-        """One line of progress."""
+    def log(self, line: str) -> None:
+        """Print a line of progress."""
         self._print(line, "")
 
     def warn(self, line: str) -> None:
-        """One line of what a person should look at."""
+        """Print a line that a person should look at."""
         self._print(line, "bold yellow")
 
     @contextlib.contextmanager
     def table(self) -> Iterator[None]:
-        """While it is open, `show` draws."""
+        """Open the live table, which `show` draws; it disappears when the block ends."""
         if not self._console.is_terminal:
             yield
             return
@@ -49,19 +49,19 @@ class Screen:
             yield
         self._live = None
 
-    def show(self, title: str, figures: Figures) -> None:
-        """Draw the figures of now, or write a line when it is time."""
+    def show(self, title: str, metrics: SystemMetrics) -> None:
+        """Draw the present metrics, or print a line of them when one is due."""
         if self._live is not None:
-            self._live.update(status_table(title, figures), refresh=True)
-        elif figures.elapsed_s - self._last_line >= _LINE_EVERY_S:
-            self._last_line = figures.elapsed_s
-            self._console.print(status_line(figures), markup=False, highlight=False, soft_wrap=True)
+            self._live.update(status_table(title, metrics), refresh=True)
+        elif metrics.elapsed_s - self._last_line >= _LINE_EVERY_S:
+            self._last_line = metrics.elapsed_s
+            self._console.print(status_line(metrics), markup=False, highlight=False, soft_wrap=True)
+
+    def summary(self, metrics: SystemMetrics) -> None:
+        """Print the metrics of the whole run."""
+        self._console.print(summary_table(metrics))
 
     def _print(self, line: str, style: str) -> None:
-        # At once: between two prints the table would be drawn.
-        told = Text.assemble((f"{self.elapsed_s():6.1f} s  ", "dim"), (line, style))
-        self._console.print(told, soft_wrap=True)
-
-    def summary(self, figures: Figures) -> None:
-        """What has come of it."""
-        self._console.print(summary_table(figures))
+        # In one call: between two, the table would be drawn.
+        text = Text.assemble((f"{self.elapsed_s():6.1f} s  ", "dim"), (line, style))
+        self._console.print(text, soft_wrap=True)

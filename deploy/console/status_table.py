@@ -1,4 +1,4 @@
-"""The figures of a running system, as a table for a terminal and as a line for a log."""
+"""The metrics of a running system, as a table for a terminal and as a line for a log."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from freshrank.deploy.console.system_metrics import Figures
+from freshrank.deploy.console.system_metrics import Compared, SystemMetrics
 
-# What is shown where there is no figure (yet).
+# Shown in place of a metric that is not known (yet).
 ABSENT = "-"
 
 
 def number(value: float | None, unit: str = "", digits: int = 0) -> str:
-    """A figure with thousands separated, or a dash.
+    """Format a metric with thousands separated; a dash where it is not known.
 
     >>> number(12345), number(0.98765, digits=3), number(6.4, "ms"), number(None, "ms")
     ('12,345', '0.988', '6 ms', '-')
@@ -24,7 +24,7 @@ def number(value: float | None, unit: str = "", digits: int = 0) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds.
+    """Format seconds as minutes and seconds.
 
     >>> clock(83.9)
     '1:23'
@@ -32,68 +32,68 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def status_table(title: str, figures: Figures) -> RenderableType:
-    """What is going on now, six lines high."""
+def status_table(title: str, metrics: SystemMetrics) -> RenderableType:
+    """Lay the present metrics out as a table, seven lines high."""
     table = Table.grid(padding=(0, 3))
     for style in ("bold", "", "", "", ""):
         table.add_column(style=style)
     table.add_row(
         "events",
-        number(figures.events_per_s, "/s"),
-        f"{number(figures.events)} in all",
-        f"lag {number(figures.lag)}",
-        f"late {number(figures.late)}, dead {number(figures.rejected)}",
+        number(metrics.events_per_s, "/s"),
+        f"{number(metrics.events)} in all",
+        f"lag {number(metrics.lag)}",
+        f"late {number(metrics.late)}, dead {number(metrics.rejected)}",
     )
     table.add_row(
         "features",
         "event to store",
-        f"p50 {number(figures.feature_p50_ms, 'ms')}",
-        f"p99 {number(figures.feature_p99_ms, 'ms')}",
+        f"p50 {number(metrics.features.p50_ms, 'ms')}",
+        f"p99 {number(metrics.features.p99_ms, 'ms')}",
     )
     table.add_row(
         "weights",
         "event to model",
-        f"p50 {number(figures.weights_p50_ms, 'ms')}",
-        f"p99 {number(figures.weights_p99_ms, 'ms')}",
-        f"version {figures.version or ABSENT}, {number(figures.model_age_ms, 'ms')} old",
+        f"p50 {number(metrics.weights.p50_ms, 'ms')}",
+        f"p99 {number(metrics.weights.p99_ms, 'ms')}",
+        f"version {metrics.version or ABSENT}, {number(metrics.model_age_ms, 'ms')} old",
     )
-    table.add_row("AUC", *_quality(figures.auc_live, figures.auc_frozen, higher_is_better=True))
+    table.add_row("AUC", *_quality(metrics.auc, higher_is_better=True))
     table.add_row(
-        figures.objective.replace("_", " "),
-        *_quality(figures.loss_live, figures.loss_frozen, higher_is_better=False),
-        f"{number(figures.examples)} examples learned",
+        metrics.objective.replace("_", " "),
+        *_quality(metrics.loss, higher_is_better=False),
+        f"{number(metrics.examples)} examples learned",
     )
     table.add_row(
         "scores",
-        number(figures.requests_per_s, "/s"),
-        f"p50 {number(figures.score_p50_ms, 'ms', 1)}",
-        f"p99 {number(figures.score_p99_ms, 'ms', 1)}",
-        f"{number(figures.request_errors)} errors",
+        number(metrics.requests_per_s, "/s"),
+        f"p50 {number(metrics.scores.p50_ms, 'ms', 1)}",
+        f"p99 {number(metrics.scores.p99_ms, 'ms', 1)}",
+        f"{number(metrics.request_errors)} errors",
     )
-    return Group(Text(f"{title}   {clock(figures.elapsed_s)}", style="bold cyan"), table)
+    return Group(Text(f"{title}   {clock(metrics.elapsed_s)}", style="bold cyan"), table)
 
 
-def status_line(figures: Figures) -> str:
-    """The same for a log: one plain line."""
+def status_line(metrics: SystemMetrics) -> str:
+    """Lay the present metrics out as one plain line, for a log."""
     return (
-        f"{clock(figures.elapsed_s)}  {number(figures.events_per_s, 'events/s')}"
-        f"  lag {number(figures.lag)}"
-        f"  features p50 {number(figures.feature_p50_ms, 'ms')}"
-        f" p99 {number(figures.feature_p99_ms, 'ms')}"
-        f"  weights p50 {number(figures.weights_p50_ms, 'ms')}"
-        f" p99 {number(figures.weights_p99_ms, 'ms')}"
-        f"  version {figures.version or ABSENT} ({number(figures.model_age_ms, 'ms')} old)"
-        f"  auc live {number(figures.auc_live, digits=3)}"
-        f" frozen {number(figures.auc_frozen, digits=3)}"
+        f"{clock(metrics.elapsed_s)}  {number(metrics.events_per_s, 'events/s')}"
+        f"  lag {number(metrics.lag)}"
+        f"  features p50 {number(metrics.features.p50_ms, 'ms')}"
+        f" p99 {number(metrics.features.p99_ms, 'ms')}"
+        f"  weights p50 {number(metrics.weights.p50_ms, 'ms')}"
+        f" p99 {number(metrics.weights.p99_ms, 'ms')}"
+        f"  version {metrics.version or ABSENT} ({number(metrics.model_age_ms, 'ms')} old)"
+        f"  auc live {number(metrics.auc.live, digits=3)}"
+        f" frozen {number(metrics.auc.frozen, digits=3)}"
     )
 
 
-def summary_table(figures: Figures) -> RenderableType:
-    """What has come of it, at the end."""
+def summary_table(metrics: SystemMetrics) -> RenderableType:
+    """Lay the metrics of the whole run out as a table."""
     table = Table(title="summary", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    for name, value in figures.summary().items():
+    for name, value in metrics.summary().items():
         if isinstance(value, float):
             shown = number(value, digits=4 if abs(value) < 10 else 1)
         else:
@@ -102,17 +102,16 @@ def summary_table(figures: Figures) -> RenderableType:
     return table
 
 
-def _quality(
-    live: float | None, frozen: float | None, *, higher_is_better: bool
-) -> tuple[Text, Text, Text]:
-    """Live, frozen, and how far the one is ahead of the other."""
-    if live is None or frozen is None:
+def _quality(compared: Compared, *, higher_is_better: bool) -> tuple[Text, Text, Text]:
+    """Format both qualities, and by how much the live model is better."""
+    if compared.live is None or compared.frozen is None:
         ahead = Text("")
     else:
-        gain = live - frozen if higher_is_better else frozen - live
+        gain = compared.live - compared.frozen
+        gain = gain if higher_is_better else -gain
         ahead = Text(f"{gain:+.3f}", style="green" if gain > 0 else "red")
     return (
-        Text(f"live {number(live, digits=3)}"),
-        Text(f"frozen {number(frozen, digits=3)}"),
+        Text(f"live {number(compared.live, digits=3)}"),
+        Text(f"frozen {number(compared.frozen, digits=3)}"),
         ahead,
     )

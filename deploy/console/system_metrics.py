@@ -1,4 +1,4 @@
-"""What a system as a whole is doing, out of what its parts report of themselves."""
+"""The metrics of a system as a whole, computed from the statuses that its parts post."""
 
 from __future__ import annotations
 
@@ -9,21 +9,46 @@ from dataclasses import dataclass
 from freshrank.actors.latency_histogram import LatencyHistogram
 from freshrank.actors.protocols import JsonValue, Status
 
-# Seconds over which a rate is shown: steady enough to read, quick enough to show a stall.
+# Seconds over which a rate is averaged: steady enough to read, short enough to show a stall.
 RATE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What a driver of traffic saw of the endpoint, or what the replicas say of themselves."""
+    """Score requests so far, counted by the generated traffic or by the replicas."""
 
     count: int
     errors: int
     latency: LatencyHistogram
+    """In ms."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Quantiles:
+    """Of a latency, in ms; None: not known (yet)."""
+
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+    @classmethod
+    def of(cls, histogram: LatencyHistogram) -> Quantiles:
+        """Read both out of a histogram in ms."""
+        if not histogram.count:
+            return cls()
+        return cls(histogram.quantile(0.5), histogram.quantile(0.99))
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A quality of the live model and of its frozen reference copy; None: not known (yet)."""
+
+    live: float | None
+    """Over the examples that the frozen copy has scored too; before it is frozen, over all."""
+    frozen: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMetrics:
     """One moment of a running system. None: not known (yet)."""
 
     elapsed_s: float
@@ -33,59 +58,53 @@ class Figures:
     """Records of all source topics that no shard has read."""
     late: int
     rejected: int
-    feature_p50_ms: float | None
+    features: Quantiles
     """From an event's record to its row in the online store."""
-    feature_p99_ms: float | None
-    weights_p50_ms: float | None
+    weights: Quantiles
     """From the event that completed an example to the published step that learned it."""
-    weights_p99_ms: float | None
     version: str | None
     versions: int
     """Published since the learner started."""
     model_age_ms: float | None
     """Of the weights that a replica answers with."""
     examples: int
-    auc_live: float | None
-    """Over the examples that the frozen copy has scored too; before there is one, over all."""
-    auc_frozen: float | None
+    auc: Compared
     objective: str
-    """What the model's loss is called: ``log_loss``."""
-    loss_live: float | None
-    """Its mean, as `auc_live`."""
-    loss_frozen: float | None
+    """Name of the model's loss (``"log_loss"``)."""
+    loss: Compared
     requests: int | None
     requests_per_s: float | None
     request_errors: int | None
-    score_p50_ms: float | None
-    score_p99_ms: float | None
+    scores: Quantiles
+    """From a score request to its answer."""
 
     def summary(self) -> dict[str, JsonValue]:
-        """What remains to be told when it has ended."""
+        """Return what is reported at the end of a run, as plain JSON."""
         return {
             "seconds": round(self.elapsed_s, 1),
             "events": self.events,
             "examples": self.examples,
             "versions": self.versions,
             "version": self.version,
-            "auc_live": self.auc_live,
-            "auc_frozen": self.auc_frozen,
-            f"{self.objective}_live": self.loss_live,
-            f"{self.objective}_frozen": self.loss_frozen,
-            "feature_p50_ms": self.feature_p50_ms,
-            "feature_p99_ms": self.feature_p99_ms,
-            "weights_p50_ms": self.weights_p50_ms,
-            "weights_p99_ms": self.weights_p99_ms,
+            "auc_live": self.auc.live,
+            "auc_frozen": self.auc.frozen,
+            f"{self.objective}_live": self.loss.live,
+            f"{self.objective}_frozen": self.loss.frozen,
+            "feature_p50_ms": self.features.p50_ms,
+            "feature_p99_ms": self.features.p99_ms,
+            "weights_p50_ms": self.weights.p50_ms,
+            "weights_p99_ms": self.weights.p99_ms,
             "late": self.late,
             "rejected": self.rejected,
             "requests": self.requests,
             "request_errors": self.request_errors,
-            "score_p50_ms": self.score_p50_ms,
-            "score_p99_ms": self.score_p99_ms,
+            "score_p50_ms": self.scores.p50_ms,
+            "score_p99_ms": self.scores.p99_ms,
         }
 
 
-class Gauge:
-    """Turns the statuses of the parts into `Figures`, and counts into rates."""
+class MetricsReader:
+    """Computes `SystemMetrics` from statuses, and rates from counts over time."""
 
     def __init__(self) -> None:
         self._events = _Rate()
@@ -96,46 +115,39 @@ class Gauge:
         elapsed_s: float,
         statuses: Mapping[str, Status],
         requests: Requests | None = None,
-    ) -> Figures:
-        """The figures at `elapsed_s` seconds after the start.
+    ) -> SystemMetrics:
+        """Compute the metrics at `elapsed_s` seconds after the start.
 
-        Without `requests` of a driver, those are told that the replicas have answered.
+        Without `requests` of generated traffic, those that the replicas count are shown.
         """
         shards = [status for part, status in statuses.items() if part.startswith("shard")]
         learner = statuses.get("learner", {})
         model = _inner(statuses.get("replica", {}), "model")
-        features = _merged([_inner(shard, "freshness") for shard in shards])
-        weights = _merged([_inner(learner, "freshness")])
         events = _total(shards, "events")
-        all_tell = bool(shards) and all("events" in one for one in shards)  # none is starting
+        # While a shard is starting, the count of the others is not the total.
+        complete = bool(shards) and all("events" in shard for shard in shards)
         requests = requests or _answered(statuses)
-        compared = (_number(learner, "compared") or 0) > 0
         objective = _text(learner, "objective") or "log_loss"
-        return Figures(
+        return SystemMetrics(
             elapsed_s=elapsed_s,
             events=events,
-            events_per_s=self._events.at(elapsed_s, events) if all_tell else None,
+            events_per_s=self._events.at(elapsed_s, events) if complete else None,
             lag=_total(shards, "lag_total") if shards else None,
             late=_total(shards, "late"),
             rejected=_total(shards, "dead"),
-            feature_p50_ms=_quantile(features, 0.5),
-            feature_p99_ms=_quantile(features, 0.99),
-            weights_p50_ms=_quantile(weights, 0.5),
-            weights_p99_ms=_quantile(weights, 0.99),
+            features=Quantiles.of(_merged([_inner(shard, "freshness") for shard in shards])),
+            weights=Quantiles.of(_merged([_inner(learner, "freshness")])),
             version=_text(model, "version") or _text(learner, "version"),
             versions=int(_number(learner, "steps") or 0),
             model_age_ms=_number(model, "age_ms"),
             examples=int(_number(learner, "examples") or 0),
-            auc_live=_number(learner, "auc_live" if compared else "auc"),
-            auc_frozen=_number(learner, "auc_frozen"),
+            auc=_compared(learner, "auc"),
             objective=objective,
-            loss_live=_number(learner, f"{objective}_live" if compared else objective),
-            loss_frozen=_number(learner, f"{objective}_frozen"),
+            loss=_compared(learner, objective),
             requests=requests.count if requests else None,
             requests_per_s=self._requests.at(elapsed_s, requests.count) if requests else None,
             request_errors=requests.errors if requests else None,
-            score_p50_ms=_quantile(requests.latency, 0.5) if requests else None,
-            score_p99_ms=_quantile(requests.latency, 0.99) if requests else None,
+            scores=Quantiles.of(requests.latency) if requests else Quantiles(),
         )
 
 
@@ -144,7 +156,7 @@ class _Rate:
         self._seen: deque[tuple[float, int]] = deque()
 
     def at(self, seconds: float, count: int) -> float | None:
-        """Per second, over the last `RATE_S`."""
+        """Average per second over the last `RATE_S`."""
         self._seen.append((seconds, count))
         while len(self._seen) > 2 and self._seen[1][0] <= seconds - RATE_S:
             self._seen.popleft()
@@ -153,15 +165,21 @@ class _Rate:
         return max(0.0, (count - before) / (seconds - began)) if seconds > began else None
 
 
+def _compared(learner: Status, name: str) -> Compared:
+    compared = (_number(learner, "compared") or 0) > 0
+    live = _number(learner, f"{name}_live" if compared else name)
+    return Compared(live, _number(learner, f"{name}_frozen"))
+
+
 def _answered(statuses: Mapping[str, Status]) -> Requests | None:
-    """What the replicas count; one that was started again counts anew."""
+    """Sum the requests that the replicas count; a restarted replica counts from 0 again."""
     replicas = [status for part, status in statuses.items() if part.startswith("replica")]
     if not replicas:
         return None
     return Requests(
         _total(replicas, "requests"),
         _total(replicas, "errors"),
-        _merged([_inner(one, "latency") for one in replicas]),
+        _merged([_inner(replica, "latency") for replica in replicas]),
     )
 
 
@@ -186,11 +204,7 @@ def _total(statuses: Sequence[Status], name: str) -> int:
 
 def _merged(histograms: Sequence[Mapping[str, JsonValue]]) -> LatencyHistogram:
     merged = LatencyHistogram()
-    for one in histograms:
-        if one:
-            merged.merge(LatencyHistogram.from_json(one))
+    for histogram in histograms:
+        if histogram:
+            merged.merge(LatencyHistogram.from_json(histogram))
     return merged
-
-
-def _quantile(histogram: LatencyHistogram, share: float) -> float | None:
-    return histogram.quantile(share) if histogram.count else None

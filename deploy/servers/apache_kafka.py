@@ -16,8 +16,8 @@ from freshrank.deploy.servers.kafka_libraries import (
 )
 from freshrank.deploy.servers.processes import Child, Server, ask, free_port, listens
 
-# One node is broker and controller, so every replication factor is 1. Topics are created on
-# purpose, with the partitions that they should have. Groups of one member need not wait for others.
+# One node is broker and controller, so every replication factor is 1. Topics are created by an
+# admin client, with the partitions that they need. A group of one member need not wait for more.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -37,23 +37,24 @@ group.initial.rebalance.delay.ms=0
 auto.create.topics.enable={auto_create}
 """
 
-# Any valid id: one node talks to nobody but itself.
+# Any valid id: there is one node only.
 _CLUSTER_ID = "ZnJlc2hyYW5rLWxvY2FsLg"
 
-# Enough for tens of partitions and a million events a minute; the page cache does the rest.
+# Heap of the JVM. Enough for tens of partitions and a million events a minute: records lie in the
+# page cache of the machine, not in the heap.
 _HEAP = "-Xmx512m"
 
-# Kafka says little that matters below a warning; without a format, times are those since start.
+# Below a warning Kafka logs little that matters. Without a format, times count from the start.
 _LOGGING = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
 )
 
-# Listens after 3.5 s on an idle machine with two cores, after 13 s on a busy one.
+# Seconds. It listens after 3.5 s on an idle machine with two cores, after 13 s on a busy one.
 _START_TIMEOUT_S = 90.0
 
-# Kafka's Metadata request, version 1, for no topic: the answer begins with the known brokers.
+# Kafka's Metadata request, version 1, for no topic: the response begins with the known brokers.
 _METADATA_REQUEST = struct.pack(">ihhihi", 14, 3, 1, 7, -1, 0)
 
 
@@ -63,13 +64,13 @@ class ApacheKafka(Server):
     Parameters
     ----------
     folder
-        Of its data, settings and ``kafka.log``. A second start in the same folder finds the same
-        topics again.
+        For its data, its settings and ``kafka.log``. A second start in the same folder finds the
+        same topics.
     port
-        To listen on (127.0.0.1 only); by default any free one, the same at each start.
+        The port to listen on (127.0.0.1 only); by default a free one, the same at each start.
     auto_create
-        Whether a topic appears when it is first asked for.
-    say
+        Whether the broker creates a topic when a client first asks for it.
+    log
         Called with a line of progress before anything that takes seconds.
     """
 
@@ -79,30 +80,30 @@ class ApacheKafka(Server):
         port: int | None = None,
         *,
         auto_create: bool = False,
-        say: Callable[[str], None] = lambda line: None,
+        log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._folder = folder
         self._wanted_port = port
         self._auto_create = auto_create
-        self._say = say
+        self._log = log
         self._port: int | None = None
         self._child: Child | None = None
 
     @property
     def bootstrap(self) -> str:
-        """``127.0.0.1:port`` once started."""
+        """``127.0.0.1:port``. Raises Unavailable before `start`."""
         if self._port is None:
             raise Unavailable("kafka", "has not been started")
         return f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Fetch what is missing, format the storage when new, start, wait until it answers.
+        """Fetch the jars if they are missing, format a new storage, start, wait until it answers.
 
         Raises ConfigError where Java or jgo is missing, Unavailable when the download or the start
         fails.
         """
         java = find_java()
-        libraries = kafka_libraries(self._say)
+        libraries = kafka_libraries(self._log)
         self._folder.mkdir(parents=True, exist_ok=True)
         port = self._wanted_port or free_port()
         if listens("127.0.0.1", port):
@@ -111,7 +112,7 @@ class ApacheKafka(Server):
         run = [java, "-cp", f"{libraries}/*", *_LOGGING]
         if not (self._folder / "data" / "meta.properties").exists():
             self._format_storage(run, properties)
-        self._say(f"starting Apache Kafka {KAFKA_VERSION} on 127.0.0.1:{port}")
+        self._log(f"starting Apache Kafka {KAFKA_VERSION} on 127.0.0.1:{port}")
         self._child = Child(
             "kafka",
             [*run, _HEAP, "kafka.Kafka", str(properties)],
@@ -121,7 +122,7 @@ class ApacheKafka(Server):
         self._port = self._wanted_port = port
 
     def stop(self) -> None:
-        """Let it write its state down and leave."""
+        """Stop it, once it has written its state."""
         if self._child is not None:
             self._child.stop()
         self._child = self._port = None
@@ -149,7 +150,7 @@ class ApacheKafka(Server):
 
 
 def kafka_available() -> str | None:
-    """Say what is missing to start Apache Kafka here; None when nothing is."""
+    """Explain what is missing to start Apache Kafka here; None when nothing is."""
     try:
         find_java()
     except ConfigError as error:
@@ -158,7 +159,7 @@ def kafka_available() -> str | None:
 
 
 def _answers(port: int) -> bool:
-    """Whether a broker there knows itself, which it does once it serves clients."""
-    answer = ask("127.0.0.1", port, _METADATA_REQUEST)
+    """Whether the broker at `port` lists itself, which it does once it serves clients."""
+    response = ask("127.0.0.1", port, _METADATA_REQUEST)
     # Size, correlation id, then the number of brokers: four bytes each.
-    return len(answer) >= 12 and struct.unpack_from(">i", answer, 8)[0] > 0
+    return len(response) >= 12 and struct.unpack_from(">i", response, 8)[0] > 0

@@ -1,9 +1,9 @@
-"""Three ways to a Kafka broker behind one seam: a bootstrap address.
+"""A Kafka broker behind a bootstrap address: started here in one of two ways, or given.
 
 =================  ==========================================================================
 ``embedded``       in memory, inside `confluent-kafka`: no Java, forgets everything at the end
 ``apache``         a real Apache Kafka, fetched and started here
-``host:port,...``  one that runs already
+``host:port,...``  one that is running already
 =================  ==========================================================================
 """
 
@@ -20,18 +20,18 @@ from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.processes import Child, Server, listens
 
-# Python, its imports and the broker: 0.2 s on an idle machine.
+# Seconds for Python, its imports and the broker: 0.2 s on an idle machine.
 _EMBEDDED_TIMEOUT_S = 30.0
 
-# Of the line that the embedded broker prints when it is up.
+# Begins the line that the embedded broker prints when it is up.
 _ANNOUNCEMENT = "listening on "
 
-# Seconds: a broker far away answers in tenths of one.
+# Seconds for a TCP connection: a broker far away answers in tenths of a second.
 _GIVEN_TIMEOUT_S = 5.0
 
 
 class Broker(Protocol):
-    """A broker that this process may have to start."""
+    """A broker, started by this process or by others."""
 
     @property
     def bootstrap(self) -> str:
@@ -39,11 +39,11 @@ class Broker(Protocol):
         ...
 
     def start(self) -> None:
-        """Make it answer; raises Unavailable or ConfigError."""
+        """Start it, or check that it answers. Raises Unavailable or ConfigError."""
         ...
 
     def stop(self) -> None:
-        """Stop what was started here; safe to call twice."""
+        """Stop it, if this process has started it; safe to call twice."""
         ...
 
     def __enter__(self) -> Self:
@@ -56,19 +56,19 @@ class Broker(Protocol):
 
 
 class GivenBroker(Server):
-    """A broker that others run: looked at, never started or stopped."""
+    """A broker that others run: checked, never started or stopped."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._addresses = [_address(one) for one in bootstrap.split(",")]
+        self._addresses = [_address(address) for address in bootstrap.split(",")]
         self.bootstrap = bootstrap
 
     def start(self) -> None:
-        """Raises Unavailable when none of its addresses can be connected to."""
+        """Check that one of the addresses accepts connections. Raises Unavailable if none does."""
         if not any(listens(host, port, _GIVEN_TIMEOUT_S) for host, port in self._addresses):
-            raise Unavailable("kafka", f"nobody listens at {self.bootstrap}")
+            raise Unavailable("kafka", f"nothing listens at {self.bootstrap}")
 
     def stop(self) -> None:
-        """Leave it alone."""
+        """Do nothing: others run it."""
 
 
 class EmbeddedBroker(Server):
@@ -77,8 +77,8 @@ class EmbeddedBroker(Server):
     Parameters
     ----------
     topics
-        Name → number of partitions. Other topics appear with 4 when they are first asked for; the
-        broker has no admin interface to create them by. A partition keeps its newest 5 MB.
+        Name → number of partitions. The broker has no admin interface: it creates any other topic
+        with 4 partitions when a client first asks for it. A partition keeps its newest 5 MB.
     """
 
     def __init__(self, topics: Mapping[str, int]) -> None:
@@ -89,13 +89,13 @@ class EmbeddedBroker(Server):
 
     @property
     def bootstrap(self) -> str:
-        """``127.0.0.1:port`` once started."""
+        """``127.0.0.1:port``. Raises Unavailable before `start`."""
         if self._bootstrap is None:
             raise Unavailable("kafka", "has not been started")
         return self._bootstrap
 
     def start(self) -> None:
-        """Start it; raises ConfigError without confluent-kafka, Unavailable when it fails."""
+        """Start it. Raises ConfigError without confluent-kafka, Unavailable when it fails."""
         if importlib.util.find_spec("confluent_kafka") is None:
             raise ConfigError(
                 "kafka",
@@ -113,9 +113,9 @@ class EmbeddedBroker(Server):
             self._child = child
 
     def stop(self) -> None:
-        """Stop it; what it held is gone."""
+        """Stop it; its records are lost."""
         if self._child is not None:
-            # It has nothing to write down.
+            # It keeps nothing on disk.
             self._child.stop(grace_s=0)
         self._child = self._bootstrap = None
 
@@ -125,27 +125,27 @@ def open_broker(
     *,
     topics: Mapping[str, int],
     folder: Path,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Broker:
-    """The broker that a setting names, not started yet.
+    """Make the broker that a setting names, not started yet.
 
     Parameters
     ----------
     kind
         ``embedded``, ``apache`` or an address.
     topics
-        Name → partitions, for the broker that cannot be asked to create them later.
+        Name → number of partitions, for the embedded broker, which cannot create them later.
     folder
-        Where Apache Kafka keeps its log.
-    say
+        For the data of Apache Kafka.
+    log
         Called with a line of progress before anything that takes seconds.
 
-    Raises ConfigError when it is neither.
+    Raises ConfigError for a malformed address.
     """
     if kind == "embedded":
         return EmbeddedBroker(topics)
     if kind == "apache":
-        return ApacheKafka(folder, say=say)
+        return ApacheKafka(folder, log=log)
     return GivenBroker(kind)
 
 
@@ -154,7 +154,7 @@ def _announced(child: Child) -> str:
 
 
 def _address(text: str) -> tuple[str, int]:
-    """Take host and port apart.
+    """Split an address into host and port.
 
     >>> _address("broker-1.shop:9092"), _address("[::1]:9092")
     (('broker-1.shop', 9092), ('::1', 9092))

@@ -1,7 +1,7 @@
-"""The parts that are not ours: a broker, a Redis, and their topics.
+"""The servers outside of our processes: a broker and its topics, a Redis.
 
-What is not there, or is not as it has to be, when a run begins is for its user to mend: a
-ConfigError. What goes away later is Unavailable.
+A server that is missing or wrong when a run begins is for the user to mend: ConfigError. A server
+that goes away later is Unavailable.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
 from freshrank.feature_actors.connectors.redis.connection import check_access
 
-Offload: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
-"""Runs what blocks away from the event loop."""
+RunBlocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
+"""Runs a blocking call off the event loop."""
 
 _FIXES = {
     "kafka": "See that it is up, and that kafka.bootstrap (FRESHRANK_KAFKA__BOOTSTRAP, --kafka) "
@@ -36,22 +36,23 @@ _FIXES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """Broker and Redis, started here or given."""
+class ExternalServers:
+    """A broker and a Redis, each the user's own or started here."""
 
     broker: Broker
     redis: RedisServer
 
-    async def start(self, offload: Offload = asyncio.to_thread) -> None:
-        """Start both at the same time, or look whether they answer. Raises ConfigError."""
-        parts = (self.broker, self.redis)
-        with _to_mend():
-            answers = await asyncio.gather(
-                *(offload(part.start) for part in parts), return_exceptions=True
+    async def start(self, run_blocking: RunBlocking = asyncio.to_thread) -> None:
+        """Start both at the same time, or check that they answer. Raises ConfigError."""
+        servers = (self.broker, self.redis)
+        with _as_config_error():
+            results = await asyncio.gather(
+                *(run_blocking(server.start) for server in servers), return_exceptions=True
             )
-            for answer in answers:  # both have ended, so that `stop` finds whatever was started
-                if isinstance(answer, BaseException):
-                    raise answer
+            # Raised when both have returned, so that `stop` finds whatever was started.
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
             await check_access(self.redis.url)
 
     async def stop(self) -> None:
@@ -61,32 +62,32 @@ class Outside:
         )
 
 
-def outside_of(
-    pipeline: Pipeline, settings: Settings, state: Path, say: Callable[[str], None]
-) -> Outside:
-    """What the settings name, not started yet."""
+def external_servers(
+    pipeline: Pipeline, settings: Settings, state: Path, log: Callable[[str], None]
+) -> ExternalServers:
+    """Make the servers that the settings name, not started yet."""
     partitions = settings.kafka.partitions
     topics = dict.fromkeys((*pipeline.topics, *side_topics(pipeline)), partitions)
     url = settings.redis.address()
-    return Outside(
-        open_broker(settings.kafka.bootstrap, topics=topics, folder=state / KAFKA, say=say),
+    return ExternalServers(
+        open_broker(settings.kafka.bootstrap, topics=topics, folder=state / KAFKA, log=log),
         RedisServer(None if url == EMBEDDED else url),
     )
 
 
 def side_topics(pipeline: Pipeline) -> list[str]:
-    """Where records go that cannot be used, and alerts."""
+    """Name the topics of rejected records, late events and alerts."""
     dead = [f"{topic}.dead" for topic in pipeline.topics]
     return [*dead, f"{pipeline.stream.topic}.late", pipeline.alerts_topic]
 
 
 async def prepare_topics(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) -> int:
-    """Make the topics that are missing; gives the number of partitions that the stream has.
+    """Create the topics that are missing; returns the number of partitions of the stream's topic.
 
-    Raises ConfigError when the impressions are not partitioned as the stream is, when there are
-    not enough partitions for the shards, and when the broker does not answer.
+    Raises ConfigError when the broker does not answer, when another source topic has another number
+    of partitions than the stream's, and when there are fewer partitions than shards.
     """
-    with _to_mend():
+    with _as_config_error():
         return await _prepared(pipeline, kafka, settings)
 
 
@@ -114,7 +115,7 @@ async def _prepared(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) 
 
 
 def check_summary(path: Path | None) -> None:
-    """Raise ConfigError when the summary could not be written at the end."""
+    """Raise ConfigError when the file of the summary could not be written at the end."""
     if path is None:
         return
     try:
@@ -131,7 +132,8 @@ def check_summary(path: Path | None) -> None:
 
 
 @contextlib.contextmanager
-def _to_mend() -> Iterator[None]:
+def _as_config_error() -> Iterator[None]:
+    """Turn Unavailable into the ConfigError that says how to mend it."""
     try:
         yield
     except Unavailable as error:

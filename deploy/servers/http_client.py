@@ -1,6 +1,6 @@
-"""A cheap HTTP/1.1 client for generated load: one kept-alive connection, JSON in and out.
+"""An HTTP/1.1 client for generated load: one kept-alive connection, JSON in and out.
 
-A full client library costs more than the server that is measured with it.
+A full client library takes more CPU time than the server that is measured with it.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 from typing import Self
 
-# Of one answer's head: beyond any that our servers write.
+# Bytes of a response's head: more than any of our servers writes.
 HEAD_LIMIT = 65_536
 
 
 class KeepAliveClient:
     """One connection to one server, opened at the first request and again after a failure.
 
-    Requests go one at a time; for more at once use more clients.
+    It sends one request at a time; for concurrent requests use several clients.
     """
 
     def __init__(self, host: str, port: int, timeout_s: float = 5.0) -> None:
@@ -25,9 +25,9 @@ class KeepAliveClient:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """Send `body` as JSON; gives (status, body of the answer).
+        """Send `body` as JSON; returns (status, body of the response).
 
-        Raises OSError (TimeoutError among them) when no whole answer came.
+        Raises OSError (TimeoutError among them) when no complete response came.
         """
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
@@ -36,7 +36,7 @@ class KeepAliveClient:
         return await self._exchange(head.encode("ascii") + body)
 
     async def get(self, path: str) -> tuple[int, bytes]:
-        """Fetch `path`; gives and raises as `post` does."""
+        """Fetch `path`; returns and raises as `post` does."""
         return await self._exchange(
             f"GET {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n\r\n".encode("ascii")
         )
@@ -56,7 +56,7 @@ class KeepAliveClient:
     async def _exchange(self, request: bytes) -> tuple[int, bytes]:
         try:
             async with asyncio.timeout(self._timeout_s):
-                # A server may close a connection that nobody uses at any time.
+                # A server may close an idle connection at any time.
                 if self._streams is None or self._streams[0].at_eof():
                     await self.close()
                     self._streams = await asyncio.open_connection(
@@ -66,7 +66,7 @@ class KeepAliveClient:
                 writer.write(request)
                 status, body, kept = await read_response(reader)
         except (OSError, asyncio.CancelledError):
-            # An answer that is still under way would be taken for that of the next request.
+            # A response that is still to come would be taken for that of the next request.
             await self.close()
             raise
         if not kept:
@@ -75,9 +75,9 @@ class KeepAliveClient:
 
 
 async def read_response(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
-    """One answer: its status, its body, and whether the connection stays open.
+    """Read one response: its status, its body, and whether the connection stays open.
 
-    Raises ConnectionError when the stream ends within it, or it is no HTTP/1.1 answer.
+    Raises ConnectionError when the stream ends before its end, or it is not HTTP/1.1.
     """
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -89,9 +89,9 @@ async def read_response(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]
         else:
             body = await reader.readexactly(int(fields.get(b"content-length", b"0")))
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-        raise ConnectionError(f"the answer ended early: {error}") from error
+        raise ConnectionError(f"the response ended early: {error}") from error
     except (ValueError, IndexError) as error:
-        raise ConnectionError(f"not an HTTP answer: {error}") from error
+        raise ConnectionError(f"not an HTTP response: {error}") from error
     return status, body, b"close" not in fields.get(b"connection", b"")
 
 

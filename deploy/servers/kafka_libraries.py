@@ -33,13 +33,13 @@ def cache_folder() -> Path:
 
 
 def missing_libraries() -> str | None:
-    """Say why the jars cannot be had here; None when they are there or can be fetched."""
+    """Explain why the jars cannot be had here; None when they are there or can be fetched."""
     if _library_folder().exists() or importlib.util.find_spec("jgo") is not None:
         return None
     return "Apache Kafka is not in the cache, and jgo, which fetches it, is not installed"
 
 
-def kafka_libraries(say: Callable[[str], None] = lambda line: None) -> Path:
+def kafka_libraries(log: Callable[[str], None] = lambda line: None) -> Path:
     """Return the folder of Kafka's jars; fetches them the first time, which takes seconds.
 
     Raises ConfigError without jgo, Unavailable when the jars cannot be fetched or are not those
@@ -54,7 +54,7 @@ def kafka_libraries(say: Callable[[str], None] = lambda line: None) -> Path:
             f"fetching Apache Kafka {KAFKA_VERSION} needs jgo, which is not installed",
             "pip install 'freshrank[demo]', or give the address of a running broker.",
         )
-    say(f"fetching Apache Kafka {KAFKA_VERSION} (43 MB, once)")
+    log(f"fetching Apache Kafka {KAFKA_VERSION} (43 MB, once)")
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all: two first starts at a time fetch twice, and one of them wins.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as scratch:

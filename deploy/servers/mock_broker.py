@@ -2,7 +2,7 @@
 
 Used as ``python -m freshrank.deploy.servers.mock_broker [TOPIC=PARTITIONS ...]``: prints
 ``listening on HOST:PORT`` and runs until it is killed. It is a process of its own, so that
-neither side's pauses stop the other.
+neither process stops while the other one pauses.
 
 It speaks to Kafka clients but not to their admin interface, hence the topics as arguments; others
 appear with 4 partitions when they are first asked for. A partition keeps its newest 5 MB.

@@ -1,4 +1,4 @@
-"""Servers as child processes: started, waited for, stopped, and never left behind."""
+"""Servers as child processes: started, awaited, stopped, and killed when this process ends."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from typing import Self
 
 from freshrank.actors.errors import ConfigError, Unavailable
 
-# Run between us and the server: asks the kernel to kill this process when its parent is gone
-# (PR_SET_PDEATHSIG = 1), then becomes the server. A program of its own, because code between fork
-# and exec of a process with threads may deadlock. SIGKILL: nobody is left to wait for manners.
+# Runs in the child before the server: asks the kernel to send it SIGKILL when its parent ends
+# (PR_SET_PDEATHSIG = 1), then becomes the server. It is a program of its own, because code between
+# fork and exec of a process with threads may deadlock. SIGKILL: no parent is left to wait for it.
 _TETHER = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -29,32 +29,32 @@ if os.getppid() != int(sys.argv[1]):
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 
-# For the kernel the parent is the *thread* that made the child: one that lives as long as this
-# process makes them all.
+# For the kernel the parent of a child is the *thread* that made it: one thread, which lives as long
+# as this process, makes all children.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="freshrank-spawner")
 
-# Set while `children_apart` is entered.
+# Set within `children_apart`.
 _APART = threading.Event()
 
-# Seconds between two looks at a server that is starting: small beside the fastest start (0.1 s).
-_LOOK_EVERY_S = 0.02
+# Seconds between two checks of a server that is starting; the fastest starts in 0.1 s.
+_CHECK_EVERY_S = 0.02
 
-# Seconds for a server to leave when asked to; the whole system has ten.
+# Seconds that a server may take to end after SIGTERM; the whole system has ten.
 _GRACE_S = 5.0
 
-# So many last lines of its log go into the message when a server does not start.
+# The last lines of its log that the message quotes when a server does not start.
 _TAIL_LINES = 15
 
 
 class Server:
-    """A server of ours while it runs; subclasses say how to start it. A context manager."""
+    """A server that is started here, as a context manager; subclasses know how."""
 
     def start(self) -> None:
-        """Start and wait until it answers; raises Unavailable or ConfigError with the fix."""
+        """Start it and wait until it answers. Raises Unavailable, or ConfigError with the fix."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Stop it and wait until it is gone; safe to call twice, or before `start`."""
+        """Stop it and wait until it has ended; safe to call twice, or before `start`."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -66,21 +66,21 @@ class Server:
 
 
 class Child:
-    """One process that writes to a log file, and that the kernel kills when we are gone.
+    """A child process that writes to a log file, and that the kernel kills when this process ends.
 
-    It leads a session of its own: Ctrl-C in a terminal reaches us alone, and we decide in which
-    order things stop.
+    It leads a session of its own: Ctrl-C in a terminal reaches this process alone, which decides
+    the order in which the servers stop.
 
     Parameters
     ----------
     part
-        Its name in errors (``"kafka"``).
+        Its name in errors: ``"kafka"``.
     command
         Program and arguments.
     log
-        Where its output goes, appended.
+        Its output is appended to this file.
     environment
-        What is added to our own environment.
+        Variables that are added to the environment of this process.
     """
 
     def __init__(
@@ -122,10 +122,10 @@ class Child:
             return file.read().decode("utf-8", "replace")
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Come back as soon as `ready` is true.
+        """Return as soon as `ready` is true.
 
-        Raises Unavailable with the end of the log, having stopped the process, when it ends
-        before or is not ready in time.
+        When the process ends before that, or is not ready in time, stops it and raises Unavailable
+        with the end of its log.
         """
         deadline = time.monotonic() + timeout_s
         try:
@@ -134,13 +134,13 @@ class Child:
                     raise self._failure(f"ended with status {self._process.returncode}")
                 if time.monotonic() > deadline:
                     raise self._failure(f"was not ready within {timeout_s:g} s")
-                time.sleep(_LOOK_EVERY_S)
+                time.sleep(_CHECK_EVERY_S)
         except BaseException:
             self.stop(grace_s=0)
             raise
 
     def stop(self, grace_s: float = _GRACE_S) -> None:
-        """Ask it to leave (SIGTERM), kill it after `grace_s`, and wait until it is gone."""
+        """Send SIGTERM, after `grace_s` SIGKILL, and wait until the process has ended."""
         if self.running and grace_s > 0:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -156,10 +156,10 @@ class Child:
 
 @contextlib.contextmanager
 def children_apart() -> Iterator[None]:
-    """While it is entered, what Python code forks leads a session of its own, as a `Child` does.
+    """Within it, each process that Python code forks leads a session of its own, as a `Child` does.
 
-    For servers that a library starts by ``subprocess`` with a ``preexec_fn``: whoever signals
-    our process group (``timeout``, a terminal's Ctrl-C) then reaches us alone.
+    For servers that a library starts by ``subprocess`` with a ``preexec_fn``: a signal to the group
+    of this process (by ``timeout``, or Ctrl-C in a terminal) then does not reach them.
     """
     _APART.set()
     try:
@@ -177,7 +177,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    """Return a TCP port of 127.0.0.1 on which nothing listens at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -185,7 +185,7 @@ def free_port() -> int:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise ConfigError unless we could listen there."""
+    """Raise ConfigError unless this process could listen on `port` of `host`."""
     place = f"serve.port {port} of {host}"
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -197,14 +197,14 @@ def check_port(host: str, port: int) -> None:
             "Choose another: --port, FRESHRANK_SERVE__PORT (and FRESHRANK_SERVE__HOST), or `port` "
             "(and `host`) below [serve] in the settings' file."
         )
-        problem = "somebody listens there already"
+        problem = "another program listens there already"
         if error.errno != errno.EADDRINUSE:
-            problem = f"we cannot listen there: {error.strerror}"
+            problem = f"listening there is not possible: {error.strerror}"
         raise ConfigError(place, problem, fix) from error
 
 
 def listens(host: str, port: int, timeout_s: float = 1.0) -> bool:
-    """Whether somebody accepts connections there."""
+    """Whether a server accepts connections there."""
     try:
         socket.create_connection((host, port), timeout_s).close()
     except OSError:
@@ -212,11 +212,11 @@ def listens(host: str, port: int, timeout_s: float = 1.0) -> bool:
     return True
 
 
-def ask(host: str, port: int, question: bytes, timeout_s: float = 1.0) -> bytes:
-    """What a server answers first to `question`; b"" when nobody listens or nothing comes."""
+def ask(host: str, port: int, request: bytes, timeout_s: float = 1.0) -> bytes:
+    """Send `request` and return the first bytes of the response; b"" when there is none."""
     try:
         with socket.create_connection((host, port), timeout_s) as connection:
-            connection.sendall(question)
+            connection.sendall(request)
             return connection.recv(4096)
     except OSError:
         return b""

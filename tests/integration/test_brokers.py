@@ -94,7 +94,7 @@ def test_an_impossible_topic_of_the_embedded_broker_is_reported() -> None:
 def test_apache_kafka_keeps_its_records_over_a_restart(kafka: Broker, tmp_path: Path) -> None:
     # `kafka` is asked for so that this is skipped, or fails, where it cannot be had.
     lines: list[str] = []
-    broker = ApacheKafka(tmp_path, say=lines.append)
+    broker = ApacheKafka(tmp_path, log=lines.append)
     with broker:
         address = broker.bootstrap
         assert address != kafka.bootstrap
@@ -185,7 +185,7 @@ def test_an_address_is_used_as_it_is_given(kafka: Broker, tmp_path: Path) -> Non
 
 
 def test_an_address_where_nobody_listens_or_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="nobody listens"):
+    with pytest.raises(Unavailable, match="nothing listens"):
         GivenBroker(f"127.0.0.1:{free_port()}").start()
     for wrong in ("kafka", "kafka:port", ":9092", "a:1,,b:2"):
         with pytest.raises(ConfigError, match="is not the address of a broker"):

@@ -154,7 +154,7 @@ def test_a_password_in_a_wrong_url_is_not_shown(freshrank: CommandLine) -> None:
 def test_a_broker_that_cannot_be_reached(freshrank: CommandLine, host: str) -> None:
     address = f"{host}:{free_port()}"
     said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP=address)
-    assert said.startswith(f"kafka: nobody listens at {address}")
+    assert said.startswith(f"kafka: nothing listens at {address}")
     assert "kafka.bootstrap (FRESHRANK_KAFKA__BOOTSTRAP, --kafka) is its address." in said
 
 
@@ -164,7 +164,7 @@ def test_a_redis_that_cannot_be_reached(freshrank: CommandLine, kafka: Broker) -
         "run", "pipeline.py",
         KAFKA__BOOTSTRAP=kafka.bootstrap, REDIS__URL=f"redis://:{PASSWORD}@{address}/0",
     )  # fmt: skip
-    assert said.startswith(f"redis: nobody listens at {address}")
+    assert said.startswith(f"redis: nothing listens at {address}")
     assert "redis.url (FRESHRANK_REDIS__URL, --redis) is right" in said
     assert PASSWORD not in said
 
@@ -213,7 +213,9 @@ def test_a_port_in_use(freshrank: CommandLine) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         said = freshrank.fails("run", "pipeline.py", SERVE__PORT=str(port))
-    assert said.startswith(f"serve.port {port} of 127.0.0.1: somebody listens there already.")
+    assert said.startswith(
+        f"serve.port {port} of 127.0.0.1: another program listens there already."
+    )
     assert "--port, FRESHRANK_SERVE__PORT" in said
     assert "`port` (and `host`) below [serve]" in said
 
@@ -221,7 +223,7 @@ def test_a_port_in_use(freshrank: CommandLine) -> None:
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
 def test_a_host_that_is_not_this_one(freshrank: CommandLine, host: str) -> None:
     said = freshrank.fails("run", "pipeline.py", SERVE__HOST=host)
-    assert f"of {host}: we cannot listen there" in said
+    assert f"of {host}: listening there is not possible" in said
     assert "FRESHRANK_SERVE__HOST" in said
 
 
@@ -263,7 +265,7 @@ def test_a_state_on_a_disk_that_has_become_full(freshrank: CommandLine, tmp_path
         assert kept.read_text() == "broker:9092"
         free(disk)
         said = freshrank.fails("run", "pipeline.py", STATE=str(disk), KAFKA__BOOTSTRAP=closed())
-        assert said.startswith("kafka: nobody listens at")
+        assert said.startswith("kafka: nothing listens at")
 
 
 def learned(folder: Path, bootstrap: str) -> Path:
@@ -292,7 +294,7 @@ def test_a_start_that_is_refused_puts_nothing_aside(freshrank: CommandLine) -> N
     before = learned(Path(".freshrank/songs.previous"), "embedded")
     for _ in range(2):
         said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP=closed())
-        assert said.startswith("kafka: nobody listens at ")
+        assert said.startswith("kafka: nothing listens at ")
     assert kept.exists() and before.exists()
 
 

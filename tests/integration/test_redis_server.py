@@ -43,7 +43,7 @@ def test_a_stopped_redis_is_gone() -> None:
     with server:
         url = server.url
     server.stop()
-    with pytest.raises(Unavailable, match="nobody listens"):
+    with pytest.raises(Unavailable, match="nothing listens"):
         RedisServer(url).start()
 
 
@@ -60,7 +60,7 @@ def test_a_killed_redis_comes_back_where_it_was_and_empty() -> None:
         asyncio.run(configured(url, "bind"))  # which writes a key
         assert asyncio.run(keys(url)) == 1
         server.kill()
-        with pytest.raises(Unavailable, match="nobody listens"):
+        with pytest.raises(Unavailable, match="nothing listens"):
             RedisServer(url).start()
         server.start()
         assert server.url == url
@@ -70,7 +70,7 @@ def test_a_killed_redis_comes_back_where_it_was_and_empty() -> None:
 def test_a_url_that_is_none_or_where_nobody_listens_is_refused() -> None:
     with pytest.raises(ConfigError, match="redis://host:port/db"):
         RedisServer("localhost:6379").start()
-    with pytest.raises(Unavailable, match="nobody listens"):
+    with pytest.raises(Unavailable, match="nothing listens"):
         RedisServer(f"redis://127.0.0.1:{free_port()}/0").start()
 
 

@@ -24,7 +24,7 @@ from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.servers import apache_kafka
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.brokers import Broker
-from freshrank.deploy.servers.external import Outside
+from freshrank.deploy.servers.external import ExternalServers
 from freshrank.deploy.servers.processes import Child, ask, free_port
 from freshrank.deploy.servers.redis_server import RedisServer, find_redis
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
@@ -125,7 +125,7 @@ def access(address: str, password: str) -> KafkaAccess:
 def test_a_redis_is_used_with_its_password(guarded_redis: int) -> None:
     async def use() -> None:
         url = redis_address(guarded_redis, SECRET)
-        await Outside(_Nothing(), RedisServer(url)).start()
+        await ExternalServers(_Nothing(), RedisServer(url)).start()
         status_registry = RedisStatusRegistry(url, "secrets")
         await status_registry.post("learner", {"version": "1.1"})
         assert await status_registry.collect() == {"learner": {"version": "1.1"}}
@@ -143,7 +143,7 @@ def test_a_redis_that_refuses_the_password_is_reported_without_it(
     if password is not None:
         url = redis_address(guarded_redis, password)
     with pytest.raises(ConfigError, match="FRESHRANK_REDIS__PASSWORD_FILE") as at_start:
-        asyncio.run(Outside(_Nothing(), RedisServer(url)).start())
+        asyncio.run(ExternalServers(_Nothing(), RedisServer(url)).start())
     with pytest.raises(Unavailable) as later:
         asyncio.run(RedisStore(url, "secrets").read([b"key"]))
     assert TOLD not in told(at_start.value) + told(later.value) + caplog.text

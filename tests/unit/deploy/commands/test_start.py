@@ -69,7 +69,7 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a start does, in order; the heavy part of it is left out."""
     seen: list[str] = []
     live = ModuleType("live")
-    vars(live)["run_live"] = lambda run: seen.append("run")
+    vars(live)["run_system"] = lambda run: seen.append("run")
     monkeypatch.setitem(sys.modules, "freshrank.deploy.commands.run", live)
     monkeypatch.setattr(ray_environment, "prepare", lambda address: seen.append("load Ray"))
     monkeypatch.setattr(start, "check_port", lambda host, port: seen.append(f"try {port}"))

@@ -12,7 +12,7 @@ from freshrank.actors.alerts import MOST_AT_ONCE, AlertKind, Alerts, Severity
 from freshrank.actors.protocols import Status
 from freshrank.deploy.console.alert_lines import AlertLines
 from freshrank.deploy.console.screen import Screen
-from freshrank.deploy.console.system_metrics import Gauge
+from freshrank.deploy.console.system_metrics import MetricsReader
 
 
 class Learner:
@@ -63,11 +63,11 @@ def test_an_alert_that_two_replicas_name_is_told_once() -> None:
 def test_a_warning_is_a_line_of_its_own_above_the_table(terminal: bool) -> None:
     written = io.StringIO()
     screen = Screen(Console(file=written, force_terminal=terminal, width=60, no_color=True))
-    figures = Gauge().read(1.0, {})
+    metrics = MetricsReader().read(1.0, {})
     with screen.table():
-        screen.show("shop", figures)
+        screen.show("shop", metrics)
         screen.warn("alert of learner: guard tripped: [red] " + "long " * 20)
-        screen.show("shop", figures)
+        screen.show("shop", metrics)
     line = next(one for one in written.getvalue().splitlines() if "guard tripped" in one)
     assert "[red] long" in line
     assert "events" not in line

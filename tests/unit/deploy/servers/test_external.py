@@ -5,7 +5,7 @@ import pytest
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.deploy.servers.external import outside_of, side_topics
+from freshrank.deploy.servers.external import external_servers, side_topics
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "recommend.py"
 
@@ -20,4 +20,4 @@ def test_rejected_records_and_alerts_have_topics_of_their_own(tmp_path: Path) ->
     ]
     with pytest.raises(ConfigError, match="not the address of a broker"):
         settings = load_settings(None, {"FRESHRANK_KAFKA__BOOTSTRAP": "nonsense"})
-        outside_of(pipeline, settings, tmp_path, print)
+        external_servers(pipeline, settings, tmp_path, print)

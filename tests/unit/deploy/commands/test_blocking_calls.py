@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from freshrank.deploy.cluster.blocking import BlockingCalls
+from freshrank.deploy.commands.blocking_calls import BlockingCalls
 
 
 def held(test: Callable[[BlockingCalls, threading.Event], Awaitable[None]]) -> None:

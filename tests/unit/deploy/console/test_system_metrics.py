@@ -1,0 +1,62 @@
+"""What the terminal shows of events and requests, from what the parts post."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from freshrank.actors.latency_histogram import LatencyHistogram
+from freshrank.actors.protocols import Status
+from freshrank.deploy.console.system_metrics import MetricsReader, Requests
+from freshrank.serve.scoring.metrics import ServeMetrics
+
+
+def shards(*statuses: Status) -> dict[str, Status]:
+    return {f"shard-{index}": status for index, status in enumerate(statuses)}
+
+
+def test_events_of_all_shards_become_a_rate() -> None:
+    reader = MetricsReader()
+    assert reader.read(1.0, shards({"events": 100}, {"events": 50})).events_per_s is None
+    metrics = reader.read(3.0, shards({"events": 160}, {"events": 90}))
+    assert (metrics.events, metrics.events_per_s) == (250, 50.0)
+
+
+def test_a_shard_that_is_starting_is_no_burst_of_events_when_it_has_started() -> None:
+    reader = MetricsReader()
+    reader.read(1.0, shards({"events": 1_000_000}, {"events": 10}))
+    starting: Status = {"starting": True, "health": {"start": "kafka: away"}}
+    assert reader.read(2.0, shards(starting, {"events": 12})).events_per_s is None
+    assert reader.read(3.0, {}).events_per_s is None
+    metrics = reader.read(5.0, shards({"events": 1_000_010}, {"events": 20}))
+    assert metrics.events_per_s == 5.0
+
+
+def replica(scores: int, failures: int = 0, took_s: float = 0.004) -> Status:
+    metrics = ServeMetrics()
+    for _ in range(scores):
+        metrics.scored(0.0, took_s, 10, "online", None)
+    for _ in range(failures):
+        metrics.answered("/v1/score", 500)
+    return metrics.status(1.0)
+
+
+def test_scores_that_clients_ask_for_are_shown_from_what_the_replicas_count() -> None:
+    reader = MetricsReader()
+    reader.read(1.0, {"replica": replica(10), "replica-1f": replica(20)})
+    metrics = reader.read(3.0, {"replica": replica(30), "replica-1f": replica(40, failures=2)})
+    assert (metrics.requests, metrics.requests_per_s, metrics.request_errors) == (70, 20.0, 2)
+    assert metrics.scores.p50_ms == pytest.approx(4.0, rel=0.05)
+    assert metrics.scores.p99_ms == pytest.approx(4.0, rel=0.05)
+
+
+def test_what_a_driver_of_traffic_saw_goes_before_what_the_replicas_count() -> None:
+    latency = LatencyHistogram()
+    latency.add(np.array([9.0]))
+    metrics = MetricsReader().read(1.0, {"replica": replica(10)}, Requests(3, 1, latency))
+    assert (metrics.requests, metrics.request_errors) == (3, 1)
+
+
+def test_before_a_replica_has_answered_nothing_is_known_of_requests() -> None:
+    metrics = MetricsReader().read(1.0, {"learner": {"examples": 1}})
+    assert (metrics.requests, metrics.requests_per_s, metrics.scores.p50_ms) == (None, None, None)
