@@ -71,6 +71,13 @@ class EventSource(Protocol):
         """Give `offset` next (records beyond a wanted cut are given back this way)."""
         ...
 
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The offset of the oldest record that is kept, and that of the next to be written.
+
+        Of a partition that was given to `start`. Raises Unavailable.
+        """
+        ...
+
     async def lag(self) -> dict[tuple[str, int], int]:
         """How many records each topic partition still holds beyond the position."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from freshrank.actors.errors import RequestError
 from freshrank.actors.protocols import JsonValue, ServedFeatures
 from freshrank.serve.api.event_records import EventKey
 from freshrank.serve.api.requests import RequestLimits
@@ -32,6 +33,12 @@ class ServedPipeline:
     fields) and ``automatic`` (which fields are the event's ``id``, ``time`` and ``key``)."""
 
     limits: RequestLimits = field(default_factory=RequestLimits)
+
+    def check_entity(self, entity: str) -> None:
+        """Raise RequestError (404) where `entity` is not the name of this pipeline's entity."""
+        if entity != self.entity:
+            reason = f"there is no entity {entity!r} here, only {self.entity!r}"
+            raise RequestError("entity", reason, status=404)
 
     def describe(self, show: int) -> PipelineAnswer:
         """The answer to GET /v1/pipeline, where a request logs the best `show` by default."""

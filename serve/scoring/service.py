@@ -11,7 +11,7 @@ import numpy as np
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.connectors import Connectors
-from freshrank.actors.errors import RequestError, Unavailable
+from freshrank.actors.errors import Unavailable
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.requests import ScoreCall, ScoreDecoder, rounded
 from freshrank.serve.api.responses import FeatureInfo, FeaturesAnswer, PipelineAnswer, ScoreAnswer
@@ -127,9 +127,7 @@ class ScoringService:
     async def features(self, entity: str, key: str) -> FeaturesAnswer:
         """Answer GET /v1/features/{entity}/{id}. Raises RequestError."""
         pipeline = self.pipeline
-        if entity != pipeline.entity:
-            reason = f"there is no entity {entity!r} here, only {pipeline.entity!r}"
-            raise RequestError("entity", reason, status=404)
+        pipeline.check_entity(entity)
         found = await self.reader.read(pipeline.features.key(key))
         at_ms = self.connectors.clock.now_ms()
         return FeaturesAnswer(

@@ -105,6 +105,20 @@ class EventSourceBattery:
 
         run(world, test)
 
+    def test_the_bounds_of_a_partition_are_those_of_its_records(self, world: LogWorld) -> None:
+        async def test(world: LogWorld) -> None:
+            await world.write(0, [b"%d" % i for i in range(10)])
+            source = await world.source()
+            await source.start({(world.topic, 0): 7, (world.topic, 1): None})
+            assert await source.bounds(world.topic, 0) == (0, 10)
+            assert await source.bounds(world.topic, 1) == (0, 0)
+            await world.write(0, [b"10"])
+            assert await source.bounds(world.topic, 0) == (0, 11)
+            assert values_of(await read(source, 4), 0) == [b"7", b"8", b"9", b"10"]
+            await source.stop()
+
+        run(world, test)
+
     def test_a_poll_gives_no_more_than_asked_for_and_loses_nothing(self, world: LogWorld) -> None:
         async def test(world: LogWorld) -> None:
             wanted = [b"%d" % i for i in range(50)]

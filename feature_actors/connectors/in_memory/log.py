@@ -139,6 +139,10 @@ class MemorySource:
         """Give `offset` next."""
         self._positions[topic, partition] = offset
 
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The oldest offset, 0, and the next one."""
+        return 0, self._log.end(topic, partition)
+
     async def lag(self) -> dict[tuple[str, int], int]:
         """How many records lie beyond each position."""
         return {one: self._log.end(*one) - at for one, at in self._positions.items()}

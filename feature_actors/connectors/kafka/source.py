@@ -95,6 +95,15 @@ class KafkaSource:
         self._positions[one] = offset
         self._started().seek(one, offset)
 
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The offset of the oldest record, and that of the next one. Raises Unavailable."""
+        consumer, one = self._started(), aiokafka.TopicPartition(topic, partition)
+        async with self._kafka.answered():
+            oldest, ends = await asyncio.gather(
+                consumer.beginning_offsets([one]), consumer.end_offsets([one])
+            )
+        return oldest[one], ends[one]
+
     async def lag(self) -> dict[tuple[str, int], int]:
         """How many records lie beyond each position, as of the last fetch. Raises Unavailable."""
         consumer = self._started()
