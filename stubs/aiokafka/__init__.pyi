@@ -1,6 +1,7 @@
 # What Freshrank uses of aiokafka 0.14, which carries no complete types.
 from asyncio import Future
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from ssl import SSLContext
 from typing import NamedTuple
 
@@ -92,9 +93,11 @@ class AIOKafkaProducer:
         linger_ms: int = ...,
         retry_backoff_ms: int = ...,
         enable_idempotence: bool = ...,
+        transactional_id: str | None = ...,
     ) -> None: ...
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+    def transaction(self) -> AbstractAsyncContextManager[object]: ...
     async def flush(self) -> None: ...
     async def partitions_for(self, topic: str) -> set[int]: ...
     async def send(
