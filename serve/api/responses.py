@@ -71,6 +71,41 @@ class FeaturesAnswer(FeatureInfo, kw_only=True):
     features: dict[str, Json]
 
 
+class EntityEvent(msgspec.Struct):
+    """One event of an entity, as it lies in its topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    """The broker's time of the record."""
+    event: Json
+
+
+class ScannedTopic(msgspec.Struct):
+    """The records of a topic that were looked at: those with ``begin <= offset < end``."""
+
+    topic: str
+    partition: int
+    begin: int
+    end: int
+    begin_timestamp_ms: int | None
+    """The broker's time of the oldest of them; None where there is none."""
+    complete: bool
+    """Whether the partition holds no record before them."""
+
+
+class EntityEventsAnswer(msgspec.Struct):
+    """The answer to GET /v1/entities/{entity}/{id}/events."""
+
+    entity: str
+    id: str
+    events: list[EntityEvent]
+    """Newest first, by the broker's time."""
+    scanned: list[ScannedTopic]
+    """One for each topic of events."""
+
+
 class ModelAnswer(ModelInfo, kw_only=True):
     """The answer to GET /v1/model."""
 

@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, Response
 
 from freshrank.serve.api.requests import TEXT_BOUND
 from freshrank.serve.api.responses import (
+    EntityEventsAnswer,
     EventsAnswer,
     FeaturesAnswer,
     HealthAnswer,
@@ -24,11 +25,13 @@ from freshrank.serve.http.openapi import document
 from freshrank.serve.http.page.assembly import page
 from freshrank.serve.http.request_body import read_body
 from freshrank.serve.http.route_spec import Answer, JsonSchema, Parameter, RouteSpec
+from freshrank.serve.scoring.entity_events import EntityEvents
 from freshrank.serve.scoring.service import ScoringService
 
 _ID: Parameter[str] = Parameter(
     "id", Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_BOUND)]
 )
+_LIMIT: Parameter[int] = Parameter("limit", Annotated[int, msgspec.Meta(ge=1, le=200)], 20)
 
 
 class RouteTable:
@@ -38,6 +41,7 @@ class RouteTable:
         self._service = service
         self._limits = service.pipeline.limits
         self._page = page()
+        self._entity_events = EntityEvents(service.pipeline, service.connectors)
         entity = service.pipeline.entity
         # The service answers another entity with a 404 that names this one.
         one_entity = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [entity]})]
@@ -46,7 +50,12 @@ class RouteTable:
 
     def specs(self) -> list[RouteSpec]:
         """All routes."""
-        return [*self._data_routes(), *self._description_routes(), *self._operation_routes()]
+        return [
+            *self._data_routes(),
+            *self._support_routes(),
+            *self._description_routes(),
+            *self._operation_routes(),
+        ]
 
     def _data_routes(self) -> list[RouteSpec]:
         """What shops ask for."""
@@ -82,6 +91,23 @@ class RouteTable:
                 handler=self.features,
                 parameters=(self._entity, _ID),
                 answers={200: Answer(FeaturesAnswer)},
+                errors=(404,),
+                limited=True,
+            ),
+        ]
+
+    def _support_routes(self) -> list[RouteSpec]:
+        """What support asks for."""
+        return [
+            RouteSpec(
+                method="GET",
+                path="/v1/entities/{entity}/{id:path}/events",
+                operation="entity_events",
+                summary="The last events of one entity, newest first. Read back from the end of "
+                "its partition, for at most 50,000 records and 2 s; the answer says how far",
+                handler=self.entity_events,
+                parameters=(self._entity, _ID, _LIMIT),
+                answers={200: Answer(EntityEventsAnswer)},
                 errors=(404,),
                 limited=True,
             ),
@@ -175,6 +201,11 @@ class RouteTable:
         """GET /v1/features/{entity}/{id}."""
         entity, key = self._entity.of(request), _ID.of(request)
         return JsonResponse(await self._service.features(entity, key))
+
+    async def entity_events(self, request: Request) -> Response:
+        """GET /v1/entities/{entity}/{id}/events."""
+        entity, key, limit = self._entity.of(request), _ID.of(request), _LIMIT.of(request)
+        return JsonResponse(await self._entity_events.last(entity, key, limit))
 
     async def model(self, request: Request) -> Response:
         """GET /v1/model."""

@@ -17,7 +17,7 @@ from freshrank.actors.clock import Clock, SystemClock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, StaleParameters, Unavailable
 from freshrank.actors.messages import Floats, Inputs, Ints, SourceOffsets, Version
-from freshrank.actors.protocols import JsonValue, ServedFeatures, StatusRegistry
+from freshrank.actors.protocols import EventSource, JsonValue, ServedFeatures, StatusRegistry
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry, MemoryStore
 from freshrank.serve.api.requests import RequestLimits
@@ -130,6 +130,7 @@ class ReplicaUnderTest:
         event_schema: Mapping[str, JsonValue] | None = None,
         clock: Clock | None = None,
         status_registry: StatusRegistry | None = None,
+        source: Callable[[], EventSource] | None = None,
         max_ongoing_requests: int | None = None,
         max_start_wait_ms: int = 0,
     ) -> None:
@@ -152,7 +153,7 @@ class ReplicaUnderTest:
         )
         connectors = Connectors(
             partitions=self.log.partitions,
-            source=partial(MemorySource, self.log),
+            source=source or partial(MemorySource, self.log),
             sink=self.sink,
             store=self.store,
             status_registry=self.status_registry,
@@ -195,7 +196,7 @@ class _Event(msgspec.Struct):
 def event_key(value: bytes) -> bytes:
     try:
         return msgspec.json.decode(value, type=_Event).user_id.encode()
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise BadRecord(f"user_id: {error}") from error
 
 

@@ -52,6 +52,7 @@ TYPES: dict[str, Any] = {
     "score": answers.ScoreAnswer,
     "events": answers.EventsAnswer,
     "features": answers.FeaturesAnswer,
+    "entity_events": answers.EntityEventsAnswer,
     "model": answers.ModelAnswer,
     "pipeline": answers.PipelineAnswer,
     "status": dict[str, dict[str, Any]],
@@ -135,6 +136,16 @@ def test_features_of_any_id_that_the_document_allows_are_given(key: str) -> None
     answer = ask("GET", quoted)
     assert answer.status_code == 200
     described("GET", "/v1/features/{entity}/{id}", answer)
+
+
+@pytest.mark.parametrize("key", ["u1", "a/b", "events", "ü", "x" * 256])
+@pytest.mark.parametrize("query", ["", "?limit=1", "?limit=200"])
+def test_events_of_any_id_that_the_document_allows_are_given(key: str, query: str) -> None:
+    path = f"/v1/entities/user/{key}/events"
+    quoted = httpx.URL("http://r").copy_with(path=path).raw_path.decode()
+    answer = ask("GET", quoted + query)
+    assert answer.status_code == 200
+    described("GET", "/v1/entities/{entity}/{id}/events", answer)
 
 
 def test_an_id_that_is_too_long_is_refused_by_name() -> None:

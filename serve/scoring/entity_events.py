@@ -1,0 +1,174 @@
+"""The last events of one entity, read back from the end of its partition, for support.
+
+Each request opens a reader of its own, without a consumer group, and closes it: nothing is open
+between requests. A scan is bounded by records and by time, for the entity may be idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from freshrank.actors.clock import Clock
+from freshrank.actors.connectors import Connectors
+from freshrank.actors.errors import BadRecord, RequestError, Unavailable
+from freshrank.actors.kernels.partitioner import partition_of
+from freshrank.actors.messages import RecordBatch
+from freshrank.actors.protocols import EventSource
+from freshrank.serve.api.event_records import EventKey
+from freshrank.serve.api.responses import EntityEvent, EntityEventsAnswer, ScannedTopic
+from freshrank.serve.scoring.served_pipeline import ServedPipeline
+
+# Records of one topic that a request scans: decoding them takes about a tenth of a second.
+MAX_SCANNED = 50_000
+# Records of the first step back; each further step is twice as long, up to the longest.
+FIRST_STEP, LONGEST_STEP = 1_000, 8_000
+# Records that are decoded between two polls, at which the event loop scores: about a millisecond.
+_POLL_RECORDS = 500
+# Seconds that one poll waits: twelve times what a fetch takes that brings nothing.
+_POLL_S = 0.25
+# Polls without a record after which a step is over: the first may have waited for the fetch that
+# was under way to another offset.
+_EMPTY_POLLS = 2
+# Seconds to reach the broker, and seconds to scan one topic.
+CONNECT_TIMEOUT_S, SCAN_TIMEOUT_S = 5.0, 2.0
+# Requests that scan at the same time in one replica; each fetches up to 4 MB at once.
+MAX_CONCURRENT = 2
+
+
+class EntityEvents:
+    """Answers GET /v1/entities/{entity}/{id}/events."""
+
+    def __init__(self, pipeline: ServedPipeline, connectors: Connectors) -> None:
+        self._pipeline = pipeline
+        self._connectors = connectors
+        self._topics = {pipeline.events_topic: pipeline.event_key}
+        self._ongoing = 0
+
+    async def last(self, entity: str, key: str, limit: int) -> EntityEventsAnswer:
+        """The newest `limit` events of `key`, newest first, and how far back they were looked for.
+
+        Raises RequestError for another entity, or while `MAX_CONCURRENT` requests scan, and
+        Unavailable when the broker is away.
+        """
+        self._pipeline.check_entity(entity)
+        if self._ongoing >= MAX_CONCURRENT:
+            reason = f"{MAX_CONCURRENT} requests read events already"
+            raise RequestError("server", reason, status=503)
+        self._ongoing += 1
+        try:
+            found = [await self._of_topic(topic, key.encode(), limit) for topic in self._topics]
+        finally:
+            self._ongoing -= 1
+        events = sorted(
+            (event for _, events in found for event in events),
+            key=lambda event: (event.timestamp_ms, event.offset),
+            reverse=True,
+        )
+        return EntityEventsAnswer(entity, key, events[:limit], [scanned for scanned, _ in found])
+
+    async def _of_topic(
+        self, topic: str, key: bytes, limit: int
+    ) -> tuple[ScannedTopic, list[EntityEvent]]:
+        partition = partition_of(key, self._connectors.partitions)
+        source = self._connectors.source()
+        async with _reading(source, topic, partition) as (oldest, end):
+            scan = _Scan(source, topic, partition, self._connectors.clock)
+            return await scan.back(oldest, end, limit, _Matching(self._topics[topic], key))
+
+
+@asynccontextmanager
+async def _reading(
+    source: EventSource, topic: str, partition: int
+) -> AsyncIterator[tuple[int, int]]:
+    """Open `source`; gives the bounds of the partition. Raises Unavailable."""
+    try:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await source.start({(topic, partition): None})
+                bounds = await source.bounds(topic, partition)
+        except TimeoutError as error:
+            raise Unavailable("kafka", f"no answer in {CONNECT_TIMEOUT_S} s") from error
+        yield bounds
+    finally:
+        await source.stop()
+
+
+class _Matching:
+    """Picks the events of one key out of a batch."""
+
+    def __init__(self, event_key: EventKey, key: bytes) -> None:
+        self._event_key = event_key
+        self._key = key
+
+    def of(self, batch: RecordBatch, begin: int, end: int) -> list[EntityEvent]:
+        """Those with ``begin <= offset < end``, in the order of the batch."""
+        return [
+            EntityEvent(batch.topic, batch.partition, offset, timestamp_ms, msgspec.Raw(value))
+            for value, offset, timestamp_ms in zip(
+                batch.values, batch.offsets.tolist(), batch.timestamps_ms.tolist(), strict=True
+            )
+            if value is not None and begin <= offset < end and self._has_key(value)
+        ]
+
+    def _has_key(self, value: bytes) -> bool:
+        try:
+            return self._event_key(value) == self._key
+        except BadRecord:  # it is in the dead-letter topic, with its reason
+            return False
+
+
+class _Scan:
+    """Reads one partition backwards, in steps of records that are each read forwards."""
+
+    def __init__(self, source: EventSource, topic: str, partition: int, clock: Clock) -> None:
+        self._source = source
+        self._topic = topic
+        self._partition = partition
+        self._clock = clock
+        self._deadline = clock.monotonic() + SCAN_TIMEOUT_S
+        self._begin_ms: int | None = None
+
+    async def back(
+        self, oldest: int, end: int, limit: int, matching: _Matching
+    ) -> tuple[ScannedTopic, list[EntityEvent]]:
+        """The newest `limit` matching events, oldest first, of the records from `oldest` to `end`.
+
+        A step that time is too short for is left out as a whole.
+        """
+        begin, length = end, FIRST_STEP
+        events: list[EntityEvent] = []
+        while begin > oldest and end - begin < MAX_SCANNED and len(events) < limit:
+            step_begin = max(oldest, begin - length)
+            step = await self._step(step_begin, begin, matching)
+            if step is None:
+                break
+            begin, length = step_begin, min(2 * length, LONGEST_STEP)
+            events = step + events
+        scanned = ScannedTopic(
+            self._topic, self._partition, begin, end, self._begin_ms, begin <= oldest
+        )
+        return scanned, events[-limit:]
+
+    async def _step(self, begin: int, end: int, matching: _Matching) -> list[EntityEvent] | None:
+        """The matching events with ``begin <= offset < end``; None when the time is over."""
+        self._source.seek(self._topic, self._partition, begin)
+        events: list[EntityEvent] = []
+        begin_ms: int | None = None
+        empty, reached = 0, begin
+        # Offsets need not be records: nothing may be kept of the last ones of a step.
+        while reached < end and empty < _EMPTY_POLLS:
+            if self._clock.monotonic() >= self._deadline:
+                return None
+            batches = await self._source.poll(_POLL_RECORDS, _POLL_S)
+            if not batches and self._source.fetch_age_s() < _POLL_S:
+                empty += 1
+            for batch in batches:
+                events += matching.of(batch, begin, end)
+                begin_ms = int(batch.timestamps_ms[0]) if begin_ms is None else begin_ms
+                reached = int(batch.offsets[-1]) + 1
+        self._begin_ms = begin_ms if begin_ms is not None else self._begin_ms
+        return events
