@@ -14,6 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+collect_ignore = ["support"]
+
 # The first call of a kernel compiles it, and a busy machine is slow: time decides no test.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

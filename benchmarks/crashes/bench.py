@@ -40,8 +40,11 @@ _SOON = 60
 # Rounds for which parts are away in some of the pairs: a second of the simulated clock, in which
 # the others read and take checkpoints.
 _AWAY_ROUNDS = 4
-# Seconds after which a run counts as stuck: it takes some milliseconds.
-_TIMEOUT_S = 60.0
+# Seconds after which a run counts as stuck: it takes some milliseconds, and on a busy machine a
+# minute when it is the first to compile the kernels.
+_TIMEOUT_S = 240.0
+# In memory where there is such a folder: files are many and small, and none outlives its run.
+_FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # Scenarios that a worker process takes at once.
 _BATCH = 10
 
@@ -74,7 +77,9 @@ def run_scenario(scenario: Scenario) -> tuple[CrashSchedule, FinalState]:
     """Run it in a temporary folder. Raises Difference when it does not come to an end."""
     schedule = CrashSchedule(scenario.crash_at)
 
-    async def simulate(folder: str) -> FinalState:
+    states: list[FinalState] = []  # not a result of the task: asyncio renders those as text
+
+    async def simulate(folder: str) -> None:
         simulation = CrashSimulation(
             recorded_pipeline(),
             Path(folder),
@@ -84,12 +89,13 @@ def run_scenario(scenario: Scenario) -> tuple[CrashSchedule, FinalState]:
         )
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                return await simulation.run()
+                states.append(await simulation.run())
         except TimeoutError as error:
             raise Difference(f"not at the end after {_TIMEOUT_S} s") from error
 
-    with tempfile.TemporaryDirectory() as folder:
-        return schedule, asyncio.run(simulate(folder))
+    with tempfile.TemporaryDirectory(dir=_FOLDER) as folder:
+        asyncio.run(simulate(folder))
+    return schedule, states[0]
 
 
 @cache

@@ -21,6 +21,8 @@ from freshrank.benchmarks.crashes.process import (
 )
 
 SECONDS = 60
+# Tests that the calls at which a shard can crash are shared out among.
+PARTS = 4
 
 
 @dataclass
@@ -105,11 +107,12 @@ def test_the_undisturbed_run_is_worth_comparing_with(joined_end: End, labelled_e
 
 
 @pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("part", range(PARTS))
 def test_a_shard_that_crashes_at_any_call_ends_where_it_would_have_ended(
-    joined_end: End, after: bool
+    joined_end: End, part: int, after: bool
 ) -> None:
     async def test() -> None:
-        for at in range(joined_end.calls):
+        for at in range(part, joined_end.calls, PARTS):
             world = World()
             world.fill(SECONDS)
             await crash_once(world, at, after)

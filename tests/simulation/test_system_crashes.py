@@ -41,10 +41,23 @@ from freshrank.learner.core import Learner
 from freshrank.learner.parameters.gradient_sum import Accepted
 from freshrank.learner.parameters.weights import ModelWeights
 
-# Pairs of crashes in each mode, beside all single ones: `freshrank bench crashes` runs many more.
+# Of each mode, beside all single crashes: `freshrank bench crashes` runs many more.
 PAIRS = 60
+# Tests that the crashes of a mode are shared out among, so that several processes can run them.
+PARTS = 10
 
 MODES = pytest.mark.parametrize("lock_step", [True, False], ids=["lock-step", "asynchronous"])
+
+
+def test_there_are_hundreds_of_points_to_crash_at() -> None:
+    assert sum(len(crashes.single_crashes(lock_step)) for lock_step in (True, False)) > 800
+
+
+def test_crashes_are_checked_on_all_cores() -> None:
+    scenarios = crashes.single_crashes(lock_step=True)[:3]
+    results = list(crashes.check_all(scenarios))
+    assert [one.scenario for one in results] == scenarios
+    assert [one.problem for one in results] == [None] * 3
 
 
 @MODES
@@ -77,13 +90,16 @@ SHARD_STEPS = {
 }  # fmt: skip
 
 
-def test_a_crash_at_any_point_and_at_pairs_of_them_changes_nothing() -> None:
-    singles = [run for lock_step in (True, False) for run in crashes.single_crashes(lock_step)]
-    pairs = [run for lock_step in (True, False) for run in crashes.crash_pairs(lock_step, PAIRS)]
-    results = list(crashes.check_all(singles + pairs))
+@MODES
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_crash_at_any_point_and_at_pairs_of_them_changes_nothing(
+    lock_step: bool, part: int
+) -> None:
+    singles = crashes.single_crashes(lock_step)[part::PARTS]
+    pairs = crashes.crash_pairs(lock_step, PAIRS)[part::PARTS]
+    results = list(map(check, singles + pairs))
     assert [str(one) for one in results if one.problem is not None] == []
     assert all(len(one.crashes) == 1 for one in results[: len(singles)])
-    assert len(singles) > 800
 
 
 @settings(deadline=None, max_examples=20)
