@@ -3,31 +3,32 @@
 ::
 
     FreshrankError
-    ├── ConfigError          a pipeline file or a setting is wrong (the user's to mend)
+    ├── ConfigError          a pipeline file or a setting is wrong (the user has to fix it)
     ├── BadRecord            a record cannot be used, or written (the record's fault)
     ├── RequestError         a REST request is wrong (the caller's fault)
-    ├── Unavailable          an outside part did not answer in time (worth another try)
-    │   └── Gone             ... and never will: its process has ended
+    ├── Unavailable          another process did not answer in time (may be retried)
+    │   └── Gone             ... and never will: it has ended
     ├── StaleParameters      the wanted weights did not arrive in time
     ├── SnapshotError        a snapshot or checkpoint file is refused
     │   └── DefinitionChanged  ... because the definitions it was made for have changed
-    ├── ProgressError        offsets or versions would go back (ours to mend)
-    ├── ChecksumMismatch     a copy of the weights is not what the learner has (fetched anew)
-    └── PartFailed           another process raised what nobody foresaw (ours to mend)
+    ├── ProgressError        offsets or versions would go back (a bug of ours)
+    ├── IllegalTransition    an event came in a state that has no place for it (a bug of ours)
+    ├── ChecksumMismatch     a copy of the weights differs from the learner's (fetched again)
+    └── PartFailed           another process raised an error of another kind (a bug of ours)
 
 The distinction that matters at run time: ``Unavailable`` is retried with a bound,
-``ChecksumMismatch`` makes a follower fetch all weights anew, ``BadRecord`` goes to the
+``ChecksumMismatch`` makes a follower fetch all weights again, ``BadRecord`` goes to the
 dead-letter topic, ``RequestError`` becomes a 4xx answer, and everything else stops the part
 that met it and shows in its health.
 """
 
-# Characters of a reason that are kept: it may repeat what a record or a request says, and goes into
+# Characters of a reason that are kept. A reason may repeat a record or a request, and goes into
 # headers, answers and logs. Its end is kept because it names the field.
 _REASON_HEAD, _REASON_TAIL = 300, 100
 
 
 def bounded(reason: str) -> str:
-    r"""A reason that fits into a header or a line of a log, whatever input it repeats.
+    r"""Shorten a reason to fit into a header or a line of a log, whatever input it repeats.
 
     >>> bounded("a" * 1000).count("a"), bounded("half of a surrogate: \ud800")
     (400, 'half of a surrogate: \\ud800')
@@ -39,9 +40,9 @@ def bounded(reason: str) -> str:
 
 
 class FreshrankError(Exception):
-    """The root: catch it at the outermost edge only.
+    """The root of the tree: to be caught at the outermost edge only.
 
-    Every error survives pickling, whatever its constructor takes: it may cross processes.
+    Errors cross processes: each survives pickling, whatever its constructor takes.
     """
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -58,9 +59,9 @@ class ConfigError(FreshrankError):
     Parameters
     ----------
     place
-        What is wrong, as the user wrote it (``"UserActivity.views.windows[0]"``).
+        Where it is wrong, as the user wrote it (``"UserActivity.views.windows[0]"``).
     problem
-        What is the matter with it.
+        Why it is wrong.
     fix
         What to write instead.
     """
@@ -73,7 +74,7 @@ class ConfigError(FreshrankError):
 
 
 class BadRecord(FreshrankError):
-    """One record that cannot be decoded or breaks a rule, of ours or of its topic's: `reason`."""
+    """A record cannot be decoded, or breaks a rule of ours or of its topic: `reason`."""
 
     def __init__(self, reason: str) -> None:
         self.reason = bounded(reason)
@@ -81,7 +82,7 @@ class BadRecord(FreshrankError):
 
 
 class RequestError(FreshrankError):
-    """A REST request is wrong: `field` names the place, `reason` what to mend."""
+    """A REST request is wrong: `field` names the place, `reason` says what to change."""
 
     def __init__(self, field: str, reason: str, status: int = 422) -> None:
         self.field = bounded(field)
@@ -91,7 +92,7 @@ class RequestError(FreshrankError):
 
 
 class Unavailable(FreshrankError):
-    """An outside part (`part`: ``"redis"``, ``"kafka"``, ``"learner"``) did not answer."""
+    """Another process (`part`: ``"redis"``, ``"kafka"``, ``"learner"``) did not answer."""
 
     def __init__(self, part: str, reason: str) -> None:
         super().__init__(f"{part}: {reason}")
@@ -100,7 +101,7 @@ class Unavailable(FreshrankError):
 
 
 class Gone(Unavailable):
-    """An outside part did not answer, and never will: its process has ended."""
+    """Another process did not answer and never will: it has ended."""
 
 
 class StaleParameters(FreshrankError):
@@ -119,9 +120,13 @@ class ProgressError(FreshrankError):
     """An offset or a version would go back."""
 
 
+class IllegalTransition(FreshrankError):
+    """An event came in a state whose table of transitions does not list it."""
+
+
 class ChecksumMismatch(FreshrankError):
     """A copy of the weights is not, or would not become, what the learner published."""
 
 
 class PartFailed(FreshrankError):
-    """Another process raised an error that is none of these; its own trace is the message."""
+    """Another process raised an error that is none of these; its traceback is the message."""

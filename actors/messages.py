@@ -195,7 +195,7 @@ class Examples:
     offset_range: OffsetRange
     inputs: Inputs
     labels: Floats
-    """float32[n]: 0 or 1."""
+    """float32[n]: 0 or 1, or the numbers that a regression is to predict."""
     event_times_ms: Ints
     """int64[n]: event time of the record that completed each example."""
 
@@ -222,9 +222,9 @@ class Gradient:
     labels: Floats
     """float32[n]."""
     scores: Floats
-    """float32[n]: probabilities given by `base`."""
+    """float32[n]: predictions of the weights `base`."""
     reference_scores: Floats | None
-    """float32[n]: probabilities given by the frozen copy, where one is held."""
+    """float32[n]: predictions of the frozen reference model, where there is one."""
     newest_event_ms: int
     """The newest event time among the examples (0 when there are none)."""
 

@@ -258,24 +258,24 @@ class Weights(Protocol):
 
 
 class Scorer(Protocol):
-    """A model bound to weights: rows in, probabilities out."""
+    """A model bound to weights: rows of inputs in, predictions out."""
 
     def score(self, inputs: Inputs) -> Floats:
-        """float32[n]: the probability of a positive label for each row."""
+        """float32[n]: the prediction for each row, for most models a probability."""
         ...
 
 
 class Differentiator(Protocol):
-    """A model bound to the weights that a shard follows: examples in, their gradient out."""
+    """A model bound to weights: examples in, their gradient out."""
 
     def gradient(self, examples: Examples) -> Gradient:
         """The summed loss gradient at the present weights, with their scores."""
         ...
 
-    def freeze(self) -> None:
-        """Keep a copy of the present weights: from now on it scores beside them.
+    def freeze_reference(self) -> None:
+        """Keep a copy of the present weights, which scores beside them from now on.
 
-        Raises Unavailable before the first snapshot of them.
+        Raises Unavailable before the first snapshot of the weights.
         """
         ...
 

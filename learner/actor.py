@@ -1,4 +1,4 @@
-"""The learner as a part of a running system: a plain class whose methods unwrap and delegate."""
+"""The learner as a running component: locks, loops, checkpoints and the log of deltas around it."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ _LOG_INTERVAL_S = 5.0
 _log = logging.getLogger(__name__)
 
 Offload = Callable[..., Awaitable[Any]]
-"""Runs a function with its arguments away from the event loop (`asyncio.to_thread`)."""
+"""Runs a function with its arguments off the event loop (`asyncio.to_thread`)."""
 
 
 async def inline(function: Callable[..., T], *args: object) -> T:
-    """An `Offload` that runs at once: for simulations, where nothing may happen beside."""
+    """An `Offload` that runs at once, on the event loop: for simulations, which are sequential."""
     return function(*args)
 
 
 class LearnerActor:
     """`GradientSink` and `ParameterSource` over one `Learner`.
 
-    Everything that reads or changes the learner holds one lock; whatever is heavy runs off the
-    event loop meanwhile, so that long polls and questions are answered at once.
+    Everything that reads or changes the learner holds one lock. Heavy work runs off the event loop
+    meanwhile, so that long polls and questions of progress are answered at once.
 
     Parameters
     ----------
     learner, clock
         The core, fresh, and the time.
     store
-        Where checkpoints are kept; None: the learner begins anew with each start.
+        Where checkpoints are kept; None: every start begins with untrained weights.
     reporters
-        Alerts and curves.
+        Where alerts and curves go.
     offload
-        How heavy work leaves the event loop.
+        Runs heavy work off the event loop.
     """
 
     def __init__(
@@ -78,16 +78,17 @@ class LearnerActor:
         self._stopped = False
         self._saved_at: float | None = None
         self._passed_over: list[str] = []
-        self._trouble: str | None = None
-        """Why the last checkpoint could not be written."""
-        self._log_trouble: str | None = None
-        """Why the last point of the curves could not."""
+        """Checkpoints that could not be read at the start, with the reason."""
+        self._save_error: str | None = None
+        """Why the last checkpoint could not be written; None when it was."""
+        self._log_error: str | None = None
+        """Why the last point of the curves could not be written; None when it was."""
 
     async def start(self) -> None:
-        """Go on from the newest checkpoint, one epoch later. May be called again: does nothing.
+        """Go on from the newest checkpoint, one epoch later. A second call does nothing.
 
-        A disk that does not take a checkpoint is waited for. Raises DefinitionChanged and
-        SnapshotError (see `checkpoints.restore`).
+        Waits for a disk that takes no checkpoint. Raises DefinitionChanged and SnapshotError (see
+        `checkpoints.restore`).
         """
         if self._deltas is not None:
             return
@@ -99,12 +100,12 @@ class LearnerActor:
         self._tasks = [asyncio.create_task(loop) for loop in self._loops()]
 
     async def _claim_epoch(self) -> None:
-        """Write that this epoch has begun, before anybody hears of it: it never comes twice.
+        """Write a checkpoint of the new epoch before it is published, so that it never comes twice.
 
-        However long that takes: an error would end whoever asks, who only has to wait, too.
+        Retries without end: an error would stop the callers, who have to wait all the same.
         """
         await self.save()
-        while self._trouble is not None:
+        while self._save_error is not None:
             await self._clock.sleep(_CLAIM_RETRY_S)
             await self.save()
 
@@ -117,24 +118,24 @@ class LearnerActor:
         return loops
 
     async def ping(self) -> None:
-        """Raise what ended one of the background loops, if anything did.
+        """Raise the error that ended one of the background loops, if one did.
 
-        Raises Unavailable while a disk keeps it from beginning.
+        Raises Unavailable while a disk that takes no checkpoint delays the start.
         """
-        if self._deltas is None and self._trouble is not None:
-            raise Unavailable("learner", f"cannot begin: {self._trouble}")
+        if self._deltas is None and self._save_error is not None:
+            raise Unavailable("learner", f"cannot begin: {self._save_error}")
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
 
     async def push(self, work: Gradient | Examples) -> Progress:
-        """Offer a span; a step that it makes due is taken before the answer.
+        """Offer work; a step that it makes due is taken before the answer.
 
         Raises Unavailable before `start` and after `stop`.
         """
         self._published()
         await self.ping()
-        # whoever gives up waiting must not leave the lock while a thread still steps
+        # A caller that is cancelled must not release the lock while a thread still steps.
         return await asyncio.shield(self._push(work))
 
     async def _push(self, work: Gradient | Examples) -> Progress:
@@ -147,7 +148,7 @@ class LearnerActor:
             if self._learner.due_in_s(now) == 0.0:
                 await self._step()
                 progress = replace(progress, version=self._learner.version)
-            self._tell()
+            self._raise_alerts()
         self._waiting.set()
         return progress
 
@@ -169,30 +170,30 @@ class LearnerActor:
         await self.ping()
         return await deltas.newer_than(version, timeout_s, refused)
 
-    async def freeze(self) -> None:
-        """Keep a copy of the present weights for comparison (where examples are sent)."""
+    async def freeze_reference(self) -> None:
+        """Compare with the present weights from now on (see `Learner.freeze_reference`)."""
         async with self._lock:
-            await self._offload(self._learner.freeze)
+            await self._offload(self._learner.freeze_reference)
 
     async def status(self) -> Status:
-        """Figures of the learner, and the checkpoint's age."""
+        """Metrics of the learner, errors, and the checkpoint's age."""
         async with self._lock:
-            figures = await self._offload(self._learner.status, self._clock.monotonic())
+            metrics = await self._offload(self._learner.status, self._clock.monotonic())
         age = None if self._saved_at is None else self._clock.monotonic() - self._saved_at
-        troubles = {"checkpoints": self._trouble, "curves": self._log_trouble}
+        errors = {"checkpoints": self._save_error, "curves": self._log_error}
         return {
-            **figures,
-            "health": {name: one for name, one in troubles.items() if one is not None},
+            **metrics,
+            "health": {name: one for name, one in errors.items() if one is not None},
             "passed_over": self._passed_over,
             "checkpoint_age_s": age,
             "alerts": self._alerts.status(),
         }
 
     async def save(self) -> None:
-        """Write a checkpoint of this moment; what it covers becomes durable.
+        """Write a checkpoint of this moment; the offsets in it become durable.
 
-        What is pending is learned first. A disk that does not take it shows in the status; the
-        older ones stay, the shards keep their examples, and learning goes on.
+        Pending gradients are learned first. A disk that does not take the checkpoint shows in the
+        status; the older checkpoints stay, the shards keep their examples, and learning goes on.
         """
         if self._store is not None:
             await asyncio.shield(self._save(self._store))
@@ -206,23 +207,23 @@ class LearnerActor:
             try:
                 await self._offload(_write, store, checkpoint)
             except SnapshotError as error:
-                if self._trouble is None:
-                    what = f"{error}; the older ones stay, and it is tried again"
-                    self._alerts.emit(AlertKind.NOT_SAVED, Severity.ERROR, what)
-                self._trouble = str(error)
+                if self._save_error is None:
+                    message = f"{error}; the older ones stay, and it is tried again"
+                    self._alerts.emit(AlertKind.NOT_SAVED, Severity.ERROR, message)
+                self._save_error = str(error)
                 return
-            if self._trouble is not None:
+            if self._save_error is not None:
                 _log.warning("checkpoints can be written again")
-                self._trouble = None
+                self._save_error = None
             self._learner.durable = checkpoint.applied
             self._saved_at = moment
 
     async def stop(self) -> None:
-        """Learn what is pending, write a last checkpoint, end the loops. Safe to call twice."""
+        """Learn pending gradients, write a last checkpoint, end the loops. Safe to call twice."""
         if self._deltas is None or self._stopped:
             return
         self._stopped = True
-        async with self._saving, self._lock:  # no loop is in the middle of anything
+        async with self._saving, self._lock:  # so no loop is inside a step or a save
             for task in self._tasks:
                 task.cancel()
             await self._step()
@@ -230,21 +231,21 @@ class LearnerActor:
         await self.save()
 
     async def _step(self) -> None:
-        """Take a step and publish what it gives; the lock is held."""
+        """Take a step and publish its delta; the lock is held."""
         delta: Delta | None = await self._offload(
             self._learner.step, self._clock.now_ms(), self._clock.monotonic()
         )
         if delta is not None and self._deltas is not None:
             self._deltas.append(delta)
-        self._tell()
+        self._raise_alerts()
 
-    def _tell(self) -> None:
-        """Raise an alert for what the core has noticed."""
-        for incident in self._learner.quarantine.take():
-            self._alerts.emit(*incident)
+    def _raise_alerts(self) -> None:
+        """Raise the alerts that the core has noted."""
+        for alert in self._learner.quarantine.take():
+            self._alerts.emit(*alert)
 
     async def _step_when_due(self) -> None:
-        """Step in time where too few examples came to make a step due by themselves."""
+        """Step when the first pending example has waited long enough."""
         while True:
             due = self._learner.due_in_s(self._clock.monotonic())
             if due is None:
@@ -257,15 +258,15 @@ class LearnerActor:
                     if self._learner.due_in_s(self._clock.monotonic()) == 0.0:
                         await self._step()
 
-    async def _every(self, seconds: float, duty: Callable[[], Awaitable[None]]) -> None:
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await self._clock.sleep(seconds)
-            await duty()
+            await work()
 
     async def _snapshot(self) -> Delta:
         async with self._lock:
             delta: Delta = await self._offload(self._learner.snapshot, self._clock.now_ms())
-            self._tell()
+            self._raise_alerts()
             return delta
 
     async def _write_log(self) -> None:
@@ -278,9 +279,9 @@ class LearnerActor:
         )
         try:
             await self._offload(self._log.write, steps, now_ms, status)
-            self._log_trouble = None
+            self._log_error = None
         except OSError as error:
-            self._log_trouble = f"a point is lost: {error}"
+            self._log_error = f"a point is lost: {error}"
 
     def _published(self) -> DeltaLog:
         if self._deltas is None or self._stopped:

@@ -1,4 +1,4 @@
-"""A learner's state as one file: weights, optimiser state, what was applied, the version."""
+"""Checkpoints: a learner's whole state as one file."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer
 
 NAME = "learner"
-"""Of the files, and their kind."""
+"""Of the files, and the kind in their header."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A consistent copy of a learner's state, independent of the learner from here on."""
+    """A consistent copy of a learner's state, which later steps do not change."""
 
     fingerprint: str
     meta: dict[str, JsonValue]
@@ -41,7 +41,7 @@ class Checkpoint:
 
 
 def fingerprint(model: Model, optimizer: Optimizer) -> str:
-    """Of what a checkpoint has to fit: the model on its inputs, and the optimiser."""
+    """16 hexadecimal digits of the model on its inputs and the optimiser, which have to match."""
     text = f"{model.fingerprint} {optimizer!r}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -49,11 +49,11 @@ def fingerprint(model: Model, optimizer: Optimizer) -> str:
 def take(learner: Learner) -> Checkpoint:
     """Copy the state.
 
-    Raises ProgressError while something is pending: the guard's memory already contains what it
-    has judged, and a learner restarted from such a copy would judge it again.
+    Raises ProgressError while gradients are pending: the guard has already judged them, and a
+    learner restarted from such a copy would judge them again.
     """
     if learner.accepted.offsets != learner.applied:
-        raise ProgressError("a checkpoint of a learner with pending spans; step before")
+        raise ProgressError("a checkpoint of a learner with pending gradients; step before")
     table = learner.weights.table
     return Checkpoint(
         fingerprint=fingerprint(learner.model, learner.optimizer),
@@ -66,8 +66,8 @@ def take(learner: Learner) -> Checkpoint:
                 [*range_to_json(one.offset_range), one.reason]
                 for one in learner.quarantine.quarantined
             ],
-            "watch": learner.watch.meta(),
-            "counted": learner.figures.kept(),
+            "watch": learner.rollback_log.meta(),
+            "counted": learner.metrics.kept(),
         },
         arrays={
             "dense": learner.trained.dense_state.copy(),
@@ -75,7 +75,7 @@ def take(learner: Learner) -> Checkpoint:
             "rows": table.rows.copy(),
             "stamps": table.stamps.copy(),
             **learner.validation.arrays(),
-            **learner.watch.arrays(),
+            **learner.rollback_log.arrays(),
         },
         applied=dict(learner.applied),
     )
@@ -83,10 +83,10 @@ def take(learner: Learner) -> Checkpoint:
 
 @dataclass(slots=True)
 class Restored:
-    """From where a learner goes on, and what was passed over to get there."""
+    """From which checkpoint a learner goes on, and which newer ones could not be read."""
 
     place: str | None = None
-    """Of the checkpoint; None: there was none."""
+    """Where the checkpoint lies; None: there was none."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -130,6 +130,6 @@ def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]
         Quarantined(range_from_json(offset_range, learner.topics), reason)
         for *offset_range, reason in meta["quarantined"]
     ]
-    learner.watch.restore(meta["watch"], arrays, learner.topics)
-    learner.figures.restore(meta["counted"])
+    learner.rollback_log.restore(meta["watch"], arrays, learner.topics)
+    learner.metrics.restore(meta["counted"])
     learner.validation.restore(arrays)

@@ -1,4 +1,7 @@
-"""The learner without any I/O: spans in, versions out. Time comes as an argument."""
+"""The learner without any I/O: gradients of offset ranges in, versions of the weights out.
+
+Time is an argument.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,22 @@ from freshrank.actors.messages import (
 from freshrank.actors.protocols import Differentiator, JsonValue
 from freshrank.learner.evaluation.progressive import ProgressiveValidation
 from freshrank.learner.guard.quarantine import Quarantine
-from freshrank.learner.guard.rollback import RollbackLog, Step, Verdict
-from freshrank.learner.metrics import LearnerFigures
+from freshrank.learner.guard.rollback import GuardEvent, GuardState, RollbackLog, Step
+from freshrank.learner.metrics import LearnerMetrics
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer
-from freshrank.learner.parameters.gradient_sum import Accepted, Pending, staleness, total
-from freshrank.learner.parameters.training_state import Changed, TrainingState
+from freshrank.learner.parameters.gradient_sum import (
+    AcceptedOffsets,
+    PendingGradients,
+    staleness,
+    total,
+)
+from freshrank.learner.parameters.training_state import ChangedRows, TrainingState
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
 
 Differentiate = Callable[[Model, ModelWeights], Differentiator]
+"""Makes the differentiator of a model at the weights given."""
 
 
 class Learner:
@@ -64,64 +73,65 @@ class Learner:
         self.model = model
         self.optimizer = optimizer
         self.settings = settings
-        self.watch = RollbackLog(settings.guard, model.loss, label_delay_ms)
+        self.rollback_log = RollbackLog(settings.guard, model.loss, label_delay_ms)
         self.trained = TrainingState(model, optimizer, settings.max_rows)
         self.differentiator = differentiate(model, self.weights) if differentiate else None
-        self.accepted = Accepted()
+        self.accepted = AcceptedOffsets()
         self.applied: dict[int, SourceOffsets] = {}
+        """By partition: how far its examples are learned, or quarantined."""
         self.durable: dict[int, SourceOffsets] = {}
+        """By partition: how far `applied` was in the newest checkpoint on disk."""
         self.quarantine = Quarantine()
         self.newest_event_ms = 0
         self.validation = ProgressiveValidation(model.loss)
-        self.figures = LearnerFigures()
-        self._pending = Pending()
-        self._tripped: Gradient | None = None
-        """What the loss was found to be worse by: a step back is due."""
+        self.metrics = LearnerMetrics()
+        self._pending = PendingGradients()
         self._oldest_base = Version(0, 0)
+        """Gradients computed on older weights are refused: those weights were rolled back."""
 
     @property
     def weights(self) -> ModelWeights:
-        """The newest ones, in the very memory that is stepped."""
+        """The newest weights: the memory that steps change in place."""
         return self.trained.weights
 
     @property
     def version(self) -> Version:
-        """Of the weights."""
+        """The version of the weights."""
         assert self.weights.version is not None  # set from the start
         return self.weights.version
 
     def progress(self, partition: int) -> Progress:
-        """How far `partition` has been taken, and how far it is safe on disk."""
+        """How far `partition` has been accepted, and how far that is durable."""
         return self._answer(partition, accepted=True)
 
     def offer(self, work: Gradient | Examples, monotonic: float) -> Progress:
-        """Take a span if it is the next of its partition and its gradient is fresh enough.
+        """Accept work if it is the next of its partition and its gradient is fresh enough.
 
-        Examples are differentiated here, at the present weights. What the guard refuses counts
-        as taken: offering it again would not mend it.
+        Examples are differentiated here, at the present weights. What the guard refuses counts as
+        accepted: offering it again would change nothing.
         """
         offset_range = work.offset_range
         if not self.accepted.fits(offset_range):
-            self.figures.refused_out_of_turn += 1
+            self.metrics.refused_out_of_turn += 1
             return self._answer(offset_range.partition, accepted=False)
         gradient = self._gradient(work)
         lag = self._lag(gradient)
         if lag is None:
-            self.figures.refused_stale += 1
+            self.metrics.refused_stale += 1
             return self._answer(offset_range.partition, accepted=False, stale=True)
         self.accepted.take(offset_range)
-        self.figures.count_lag(lag)
+        self.metrics.count_lag(lag)
         if self._may_be_learned(gradient):
             self._pending.add(gradient, monotonic)
         else:
             self._pending.add_without_examples(offset_range)
-            if not self._pending.examples and self._tripped is None:
+            if not self._pending.examples and not self._rollback_due:
                 self._drain()
         return self._answer(offset_range.partition, accepted=True)
 
     def due_in_s(self, monotonic: float) -> float | None:
         """Seconds until a step is due (0: now); None while nothing waits to be learned."""
-        if self._tripped:
+        if self._rollback_due:
             return 0.0
         if self._pending.since is None:
             return None
@@ -130,30 +140,32 @@ class Learner:
         return max(0.0, self._pending.since + self.settings.max_wait_ms / 1000.0 - monotonic)
 
     def step(self, now_ms: int, monotonic: float) -> Delta | None:
-        """Learn from all that is pending; after a trip of the guard go back instead.
+        """Learn from all pending gradients; where a rollback is due, roll back instead.
 
-        What goes back is published as the next version. None when there was nothing, or when the
-        guard refused what came out: then the weights are as before, and the spans quarantined.
+        The restored weights are published as the next version. None when nothing was pending, or
+        when the guard refused the stepped weights: then the weights are as before, and the offset
+        ranges quarantined.
         """
-        if self._tripped is not None:
-            return self._go_back(self._tripped, now_ms)
+        if self._rollback_due:
+            return self._roll_back(now_ms)
         pending = self._drain()
         if not pending.gradients:
             return None
         summed = total(pending.gradients)
         change, rows = self.trained.update(summed)
-        trouble = self.watch.weights_error(self.weights.dense, rows)
-        if trouble:
-            self.trained.take_back(change)
-            self._refuse(pending.taught, trouble, pending.examples)
+        error = self.rollback_log.weights_error(self.weights.dense, rows)
+        if error:
+            self.trained.undo(change)
+            self._refuse(pending.contributing, error, pending.examples)
             return None
         newest_ms = max(one.newest_event_ms for one in pending.gradients)
         self.newest_event_ms = max(self.newest_event_ms, newest_ms)
-        self.figures.count_step(pending.examples, now_ms - newest_ms, monotonic)
+        self.metrics.count_step(pending.examples, now_ms - newest_ms, monotonic)
         base = self._next_version()
         evicted = self.trained.evict(change)
-        self.watch.stepped(Step(base, self.version, pending.taught, pending.examples, change))
-        changed = Changed(summed.keys, rows, evicted)
+        step = Step(base, self.version, pending.contributing, pending.examples, change)
+        self.rollback_log.add(step)
+        changed = ChangedRows(summed.keys, rows, evicted)
         return self._delta(base, changed.without_evicted() if len(evicted) else changed, now_ms)
 
     def snapshot(self, now_ms: int) -> Delta:
@@ -163,14 +175,17 @@ class Learner:
             self.quarantine.add(AlertKind.WEIGHTS_DIFFER, Severity.ERROR, message)
         return self._delta(None, self.trained.present(self.weights.table.keys), now_ms)
 
-    def freeze(self) -> None:
-        """Compare with the present weights from now on; a shard's own copy is frozen by itself."""
+    def freeze_reference(self) -> None:
+        """Compare with the present weights from now on.
+
+        Only the learner's own differentiator keeps a copy here; shards freeze theirs themselves.
+        """
         self.validation.restart_comparison()
         if self.differentiator:
-            self.differentiator.freeze()
+            self.differentiator.freeze_reference()
 
     def status(self, monotonic: float) -> dict[str, JsonValue]:
-        """Figures, quality and position, as plain JSON."""
+        """Metrics, quality and position, as plain JSON."""
         return {
             "version": str(self.version),
             "rows": len(self.weights.table),
@@ -178,9 +193,13 @@ class Learner:
             "applied": {str(one): dict(offsets) for one, offsets in sorted(self.applied.items())},
             "newest_event_ms": self.newest_event_ms,
             "quarantined": [str(one) for one in self.quarantine.quarantined],
-            **self.figures.status(monotonic),
+            **self.metrics.status(monotonic),
             **self.validation.status(),
         }
+
+    @property
+    def _rollback_due(self) -> bool:
+        return self.rollback_log.state is GuardState.ROLLBACK_DUE
 
     def _gradient(self, work: Gradient | Examples) -> Gradient:
         if isinstance(work, Gradient):
@@ -200,10 +219,10 @@ class Learner:
             version=self.version,
         )
 
-    def _drain(self) -> Pending:
-        """What is pending: from here on it counts as applied, and in the quality figures."""
-        pending, self._pending = self._pending, Pending()
-        for offset_range in pending.spans:
+    def _drain(self) -> PendingGradients:
+        """Take what is pending; from here on it counts as applied, and in the quality metrics."""
+        pending, self._pending = self._pending, PendingGradients()
+        for offset_range in pending.ranges:
             self.applied[offset_range.partition] = offset_range.end
         for one in pending.gradients:
             self.validation.add(one.labels, one.scores, one.reference_scores)
@@ -213,46 +232,45 @@ class Learner:
         """The age in steps of the weights it was computed on; None when it must not be used."""
         lag = staleness(gradient.base, self.version)
         too_old = lag is None or lag > self.settings.max_staleness_steps
-        void = self._tripped is not None or gradient.base < self._oldest_base
-        return None if too_old or void else lag
+        rolled_back = self._rollback_due or gradient.base < self._oldest_base
+        return None if too_old or rolled_back else lag
 
     def _may_be_learned(self, gradient: Gradient) -> bool:
-        """Ask the guard; whatever it refuses is quarantined, at once or when going back."""
+        """Ask the guard; what it refuses is quarantined, at once or by the rollback."""
         if not len(gradient):
             return False
-        if trouble := self.watch.gradient_error(gradient):
-            self._refuse([gradient.offset_range], trouble, len(gradient))
+        if error := self.rollback_log.gradient_error(gradient):
+            self._refuse([gradient.offset_range], error, len(gradient))
             return False
-        verdict = self.watch.judge(gradient)
-        if verdict is Verdict.WORSE:
-            self._tripped = gradient
-        elif verdict is Verdict.NORMAL:
+        event = self.rollback_log.check_loss(gradient)
+        if event is GuardEvent.LOSS_ACCEPTED:
             message = (
                 f"the loss has stayed high and counts as normal from {gradient.offset_range} on"
             )
             self.quarantine.add(AlertKind.REGIME_ACCEPTED, Severity.ERROR, message)
-        return verdict is not Verdict.WORSE
+        return event is not GuardEvent.LOSS_WORSE
 
-    def _go_back(self, trip: Gradient, now_ms: int) -> Delta | None:
-        """Restore the last good state, as the next version, and quarantine all since."""
-        self._tripped, reason = None, str(self.watch.loss)
-        pending = self._drain()
-        steps, suspects = self.watch.give_up()
-        for step in reversed(steps):
-            self.trained.take_back(step.change)
-        undone = sum(step.examples for step in steps)
-        self.figures.count_trip(undone + pending.examples + len(trip), undone)
-        good = steps[0].base if steps else self.version
-        since = [*(offset_range for step in steps for offset_range in step.spans), *pending.taught]
-        known = set(suspects)
-        unproven = [offset_range for offset_range in since if offset_range not in known]
-        refusals = {reason: suspects, f"not proven when {good} was restored": unproven}
+    def _roll_back(self, now_ms: int) -> Delta | None:
+        """Restore the last good state as the next version, and quarantine all ranges since."""
+        pending, rollback = self._drain(), self.rollback_log.rollback()
+        for step in reversed(rollback.steps):
+            self.trained.undo(step.change)
+        undone = sum(step.examples for step in rollback.steps)
+        self.metrics.count_trip(undone + pending.examples + rollback.examples, undone)
+        good = rollback.steps[0].base if rollback.steps else self.version
+        learned = [one for step in rollback.steps for one in step.ranges]
+        known = set(rollback.suspects)
+        not_validated = [one for one in (*learned, *pending.contributing) if one not in known]
+        refusals = {
+            rollback.reason: rollback.suspects,
+            f"not proven when {good} was restored": not_validated,
+        }
         self.quarantine.refused(refusals, f"back at the weights of {good}")
-        if not steps:
+        if not rollback.steps:
             return None
         base = self._next_version()
         self._oldest_base = self.version
-        touched = np.concatenate([step.change.keys for step in steps])
+        touched = np.concatenate([step.change.keys for step in rollback.steps])
         return self._delta(base, self.trained.present(touched), now_ms)
 
     def _next_version(self) -> Version:
@@ -261,11 +279,11 @@ class Learner:
         self.weights.version = Version(base.epoch, base.step + 1)
         return base
 
-    def _refuse(self, spans: list[OffsetRange], reason: str, examples: int) -> None:
-        self.figures.count_trip(examples)
-        self.quarantine.refused({reason: spans})
+    def _refuse(self, ranges: list[OffsetRange], reason: str, examples: int) -> None:
+        self.metrics.count_trip(examples)
+        self.quarantine.refused({reason: ranges})
 
-    def _delta(self, base: Version | None, changed: Changed, now_ms: int) -> Delta:
+    def _delta(self, base: Version | None, changed: ChangedRows, now_ms: int) -> Delta:
         return Delta(
             version=self.version,
             base=base,

@@ -1,4 +1,4 @@
-"""What a learner counts of itself, for its status."""
+"""What a learner counts, for its status."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from freshrank.actors.protocols import JsonValue
 _RATE_S = 10.0
 
 
-class LearnerFigures:
-    """Counts since the start of this learner, rates and freshness of late.
+class LearnerMetrics:
+    """Counts since the start of the learner, and recent rates and freshness.
 
-    Those of examples go on from one start to the next.
+    The counts of examples are in the checkpoint and go on after a restart.
     """
 
     def __init__(self) -> None:
@@ -32,12 +32,12 @@ class LearnerFigures:
         self._freshness = RecentLatencies()
 
     def count_lag(self, lag: int) -> None:
-        """A gradient was taken that was `lag` steps old."""
+        """Count an accepted gradient that was `lag` steps old."""
         bucket = 0 if lag == 0 else 1 << (lag.bit_length() - 1)
         self._lags[bucket] = self._lags.get(bucket, 0) + 1
 
     def count_step(self, examples: int, freshness_ms: int, monotonic: float) -> None:
-        """A step over `examples` was published, its newest event `freshness_ms` old."""
+        """Count a published step over `examples`, whose newest event was `freshness_ms` old."""
         self.steps += 1
         self.examples += examples
         self._recent.append((monotonic, examples))
@@ -45,7 +45,7 @@ class LearnerFigures:
         self._freshness.add(np.array([freshness_ms], np.int64), monotonic)
 
     def count_trip(self, refused: int, undone: int = 0) -> None:
-        """The guard refused so many examples, of which some had been learned before."""
+        """Count a refusal by the guard: `refused` examples, of which `undone` had been learned."""
         self.guard_trips += 1
         self.quarantined += refused
         self.examples -= undone
@@ -65,8 +65,8 @@ class LearnerFigures:
     def status(self, monotonic: float) -> dict[str, JsonValue]:
         """Plain JSON.
 
-        `examples` are those learned and `examples_quarantined` those that were not: together all
-        that was ever taken and is not pending. `staleness_steps` counts gradients by age: 0, 1,
+        `examples` counts learned examples and `examples_quarantined` refused ones: together all
+        that was ever accepted and is not pending. `staleness_steps` counts gradients by age: 0, 1,
         2-3, 4-7, ... steps.
         """
         self._forget(monotonic)

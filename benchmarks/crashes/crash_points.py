@@ -59,7 +59,7 @@ STEPS = (
     InstrumentedStep(Learner, "step", "learn"),
     InstrumentedStep(Adagrad, "update", "step"),
     InstrumentedStep(GradientSizes, "error", "guard gradient"),
-    InstrumentedStep(RollbackLog, "judge", "guard loss"),
+    InstrumentedStep(RollbackLog, "check_loss", "guard loss"),
     InstrumentedStep(RollbackLog, "weights_error", "guard weights"),
     InstrumentedStep(DeltaLog, "append", "publish"),
     InstrumentedStep(checkpoints, "restore", "restore"),

@@ -76,7 +76,7 @@ class LearnerHost(Host[LearnerActor]):
 
     async def freeze(self) -> None:
         """Compare with the present weights from now on; keep a copy if examples come here."""
-        await (await self.working_part()).freeze()
+        await (await self.working_part()).freeze_reference()
 
     async def stop(self) -> None:
         """Learn the pending examples, write a last checkpoint, flush the alerts."""

@@ -177,7 +177,7 @@ class LocalSystem:
 
     async def freeze(self) -> None:
         """Keep a copy of the present weights, to compare with."""
-        await self.learner.freeze()
+        await self.learner.freeze_reference()
         for shard in self.shards:
             shard.freeze()
 

@@ -166,7 +166,7 @@ class Shard:
     def freeze(self) -> None:
         """Keep a copy of the present weights, to score beside the live ones from now on."""
         if self._ports.differentiator is not None:
-            self._ports.differentiator.freeze()
+            self._ports.differentiator.freeze_reference()
 
     async def status(self) -> Status:
         """Figures of now."""

@@ -19,7 +19,7 @@ class CompiledDifferentiator:
         self._starts = field_starts(model.layout)
         self._reference: ModelWeights | None = None
 
-    def freeze(self) -> None:
+    def freeze_reference(self) -> None:
         """Keep a copy of the present weights, which scores beside them from now on.
 
         Raises Unavailable before the first snapshot of the weights.

@@ -59,8 +59,8 @@ class TorchDifferentiator:
         """The torch device that computes."""
         return str(self._device)
 
-    def freeze(self) -> None:
-        """See `CompiledDifferentiator.freeze`."""
+    def freeze_reference(self) -> None:
+        """See `CompiledDifferentiator.freeze_reference`."""
         self._reference = self._weights.copy()
 
     def gradient(self, examples: Examples) -> Gradient:

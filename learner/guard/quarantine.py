@@ -1,4 +1,4 @@
-"""What a learner refused and what it noticed: named, kept for the status, and told once."""
+"""Offset ranges that the guard refused, and the alerts that are still to be raised."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from freshrank.actors.alerts import AlertKind, Severity
 from freshrank.actors.messages import OffsetRange, SourceOffsets
 from freshrank.actors.protocols import JsonValue
 
-# Quarantined spans that are named in the status; the counts go on beyond it.
-_KEPT = 20
+# Quarantined offset ranges that the status names: as many as fit on a screen. All are counted.
+_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A span whose examples were refused: it counts as applied, and nothing is learned of it.
+    """An offset range whose examples were refused: it counts as applied and was not learned.
 
-    Whatever had been learned of it when it was found out has been taken back.
+    Where it had been learned before it was refused, that was undone.
     """
 
     offset_range: OffsetRange
@@ -29,8 +29,8 @@ class Quarantined:
         return f"partition {covered.partition} ({covered.begin})..({covered.end}): {self.reason}"
 
 
-class Incident(NamedTuple):
-    """An alert in the making: who tells it, and when, is added by whoever takes it."""
+class PendingAlert(NamedTuple):
+    """The arguments of `AlertSink.emit`, until the actor around the learner calls it."""
 
     kind: AlertKind
     severity: Severity
@@ -39,22 +39,22 @@ class Incident(NamedTuple):
 
 
 class Quarantine:
-    """The quarantined spans, and what a person has not been told yet."""
+    """The newest quarantined offset ranges, and the alerts that are still to be raised."""
 
     def __init__(self) -> None:
         self.quarantined: list[Quarantined] = []
-        """The newest few."""
-        self._untold: list[Incident] = []
+        """The newest `_NAMED`."""
+        self._alerts: list[PendingAlert] = []
 
     def refused(self, refusals: Mapping[str, Sequence[OffsetRange]], message: str = "") -> None:
-        """The guard has tripped; `refusals` are the spans by the reason of each."""
+        """Quarantine offset ranges, given by the reason for each, and raise one alert for all."""
         named = [
-            Quarantined(one, reason) for reason in refusals for one in ranges(refusals[reason])
+            Quarantined(one, reason) for reason in refusals for one in merged(refusals[reason])
         ]
-        self.quarantined = (self.quarantined + named)[-_KEPT:]
+        self.quarantined = (self.quarantined + named)[-_NAMED:]
         offsets: list[JsonValue] = [range_to_json(one.offset_range) for one in named]
-        told = "; ".join([*([message] if message else []), *(str(one) for one in named)])
-        self.add(AlertKind.GUARD_TRIPPED, Severity.WARNING, told, {"quarantined": offsets})
+        text = "; ".join([*([message] if message else []), *(str(one) for one in named)])
+        self.add(AlertKind.GUARD_TRIPPED, Severity.WARNING, text, {"quarantined": offsets})
 
     def add(
         self,
@@ -63,27 +63,27 @@ class Quarantine:
         message: str,
         details: Mapping[str, JsonValue] | None = None,
     ) -> None:
-        """Something that a person should hear of."""
-        self._untold.append(Incident(kind, severity, message, details or {}))
+        """Add an alert that is to be raised."""
+        self._alerts.append(PendingAlert(kind, severity, message, details or {}))
 
-    def take(self) -> list[Incident]:
-        """What has not been told yet."""
-        untold, self._untold = self._untold, []
-        return untold
+    def take(self) -> list[PendingAlert]:
+        """Give the alerts that are to be raised, and forget them."""
+        alerts, self._alerts = self._alerts, []
+        return alerts
 
 
-def ranges(spans: Sequence[OffsetRange]) -> list[OffsetRange]:
-    """The same records in as few spans as their order allows.
+def merged(ranges: Sequence[OffsetRange]) -> list[OffsetRange]:
+    """The same records in as few offset ranges as their order allows.
 
     >>> def views(partition: int, begin: int, end: int) -> OffsetRange:
     ...     bounds = SourceOffsets({"views": begin}), SourceOffsets({"views": end})
     ...     return OffsetRange(partition, *bounds)
-    >>> found = ranges([views(0, 1, 3), views(1, 5, 6), views(0, 3, 4)])
+    >>> found = merged([views(0, 1, 3), views(1, 5, 6), views(0, 3, 4)])
     >>> found == [views(0, 1, 4), views(1, 5, 6)]
     True
     """
     found: dict[int, list[OffsetRange]] = {}
-    for offset_range in spans:
+    for offset_range in ranges:
         of_partition = found.setdefault(offset_range.partition, [])
         follows = bool(of_partition) and of_partition[-1].end == offset_range.begin
         begin = of_partition.pop().begin if follows else offset_range.begin

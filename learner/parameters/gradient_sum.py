@@ -1,4 +1,4 @@
-"""Which spans are taken, and their gradients summed until a step is due."""
+"""Which offset ranges are accepted, and the sum of their gradients that one step learns from."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ class SummedGradient:
 
 
 @dataclass
-class Accepted:
-    """How far each partition was taken: the next span must begin exactly there."""
+class AcceptedOffsets:
+    """How far each partition was accepted: its next offset range must begin exactly there."""
 
     offsets: dict[int, SourceOffsets] = field(default_factory=dict)
 
     def fits(self, offset_range: OffsetRange) -> bool:
-        """Whether `offset_range` is the next of its partition (or the first that there is)."""
+        """Whether `offset_range` is the next of its partition.
+
+        Of a partition that is not known yet that is the range which begins at the beginning, or
+        one that is marked as the first of what is kept.
+        """
         known = self.offsets.get(offset_range.partition)
         if known is None:
             return offset_range.first or not offset_range.begin
@@ -39,37 +43,38 @@ class Accepted:
         self.offsets[offset_range.partition] = offset_range.end
 
 
-class Pending:
-    """What was taken and is not yet in the weights."""
+class PendingGradients:
+    """What was accepted and is not in the weights yet."""
 
     def __init__(self) -> None:
-        self.spans: list[OffsetRange] = []
-        """All, in order."""
+        self.ranges: list[OffsetRange] = []
+        """All accepted offset ranges, in order."""
         self.gradients: list[Gradient] = []
+        """Of the ranges with examples."""
         self.examples = 0
         self.since: float | None = None
         """When the oldest example came (monotonic seconds)."""
 
     @property
-    def taught(self) -> list[OffsetRange]:
-        """The spans that there is something to learn from."""
+    def contributing(self) -> list[OffsetRange]:
+        """The offset ranges that have examples to learn from."""
         return [one.offset_range for one in self.gradients]
 
     def add(self, gradient: Gradient, monotonic: float) -> None:
-        """Take a span with at least one example."""
-        self.spans.append(gradient.offset_range)
+        """Take a gradient of at least one example."""
+        self.ranges.append(gradient.offset_range)
         self.gradients.append(gradient)
         self.examples += len(gradient)
         if self.since is None:
             self.since = monotonic
 
     def add_without_examples(self, offset_range: OffsetRange) -> None:
-        """Take a span that teaches nothing, so that it counts as applied in its turn."""
-        self.spans.append(offset_range)
+        """Take a range that there is nothing to learn from, so that it is applied in its turn."""
+        self.ranges.append(offset_range)
 
 
 def staleness(base: Version, current: Version) -> int | None:
-    """By how many steps `base` is behind; None when it is of another learner's life.
+    """By how many steps `base` is behind; None when it is of another epoch, or ahead.
 
     >>> staleness(Version(2, 7), Version(2, 9)), staleness(Version(1, 7), Version(2, 9))
     (2, None)

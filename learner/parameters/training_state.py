@@ -1,4 +1,4 @@
-"""The learner's own weights: stepped in place, and taken back to the last bit."""
+"""The learner's own weights and optimiser state: stepped in place, undone to the last bit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.parameters.gradient_sum import SummedGradient
 from freshrank.learner.parameters.weights import ModelWeights
 
-# A sixteenth of the rows goes at once when the table is full, so that looking for the oldest
-# ones, which reads all, is paid once in many steps.
+# A sixteenth of the rows is evicted at once when the table is full: finding the oldest rows reads
+# all of them, and is paid once in many steps.
 EVICTED_SHARE = 16
 _DENSE: Ints = np.zeros(1, np.int64)
 
@@ -28,41 +28,42 @@ class Rows(NamedTuple):
     rows: Floats
     """float32[u, w + s]: weights and optimiser state."""
     stamps: Ints
-    """int64[u]: the step that changed each last."""
+    """int64[u]: the number of the step that changed each row last."""
 
 
 @dataclass(slots=True)
 class Change:
-    """What one step replaced."""
+    """What one step replaced: all that is needed to undo it."""
 
     dense: Floats
     """float32[1, p + s]: dense weights and their optimiser state."""
     before: Rows
-    """Of all ids that it changed; those that were not there yet with their initial values."""
+    """The rows it changed, as they were; ids that were not in the table with initial values."""
     added: Bools
-    """bool[u]: which of them were not there yet."""
+    """bool[u]: which of those ids were not in the table."""
     evicted: Rows
-    """What was dropped after it, to make room."""
+    """The rows that were dropped after the step to make room."""
 
     @property
     def keys(self) -> Ints:
-        """All ids concerned, some of them twice."""
+        """All ids that the step changed or evicted; some occur twice."""
         return np.concatenate([self.before.keys, self.evicted.keys])
 
 
-class Changed(NamedTuple):
+class ChangedRows(NamedTuple):
     """The table's part of a delta."""
 
     keys: Ints
     """int64[u], ascending."""
     rows: Floats
-    """float32[u, w]."""
+    """float32[u, w]: weights without optimiser state."""
     evicted: Ints
+    """int64[e]: ids that are no longer in the table."""
 
-    def without_evicted(self) -> Changed:
-        """Without the rows that were changed and dropped in the same step."""
+    def without_evicted(self) -> ChangedRows:
+        """Leave out rows that were changed and evicted in the same step."""
         kept = ~np.isin(self.keys, self.evicted)
-        return Changed(self.keys[kept], self.rows[kept], self.evicted)
+        return ChangedRows(self.keys[kept], self.rows[kept], self.evicted)
 
 
 class TrainingState:
@@ -70,8 +71,10 @@ class TrainingState:
 
     Parameters
     ----------
+    model, optimizer
+        Sizes and initial values of the weights, and the width of their state.
     max_rows
-        Beyond it the rows that were updated least recently are dropped.
+        Rows of the table; beyond it those updated least recently are evicted.
     """
 
     def __init__(self, model: Model, optimizer: Optimizer, max_rows: int) -> None:
@@ -86,10 +89,10 @@ class TrainingState:
         self.dense_state[0, : model.dense_size] = self.weights.dense
         self.weights.dense = self.dense_state[0, : model.dense_size]
         self.total_steps = 0
-        """Over all epochs, those that were taken back included: tells the age of a row."""
+        """Of all epochs, undone steps included; a row's stamp is one of these numbers."""
 
     def update(self, summed: SummedGradient) -> tuple[Change, Floats]:
-        """Step; gives what takes it back, and the changed rows, float32[u, w]."""
+        """Take a step; gives what undoes it, and the changed rows, float32[u, w]."""
         table, known = self.weights.table, len(self.weights.table)
         self.total_steps += 1
         positions = table.reach(summed.keys)
@@ -107,7 +110,7 @@ class TrainingState:
         return change, np.ascontiguousarray(rows)
 
     def evict(self, change: Change) -> Ints:
-        """Drop rows when there are too many, as a part of `change`; gives their ids."""
+        """Evict rows when there are too many, as a part of `change`; gives their ids."""
         table, bound = self.weights.table, self._max_rows
         if len(table) > bound:
             keys = table.oldest(len(table) - bound + bound // EVICTED_SHARE)
@@ -115,19 +118,19 @@ class TrainingState:
             table.remove(keys)
         return change.evicted.keys
 
-    def take_back(self, change: Change) -> None:
-        """Undo the newest step that was not taken back yet."""
+    def undo(self, change: Change) -> None:
+        """Undo the newest step that was not undone yet."""
         table, kept, (keys, rows, stamps) = self.weights.table, ~change.added, change.before
         table.put(*change.evicted)
         table.put(keys[kept], rows[kept], stamps[kept])
         table.remove(keys[change.added])
         self.dense_state[:] = change.dense
 
-    def present(self, keys: Ints) -> Changed:
-        """What there is now under `keys`, and which of them there is not."""
+    def present(self, keys: Ints) -> ChangedRows:
+        """The present rows of `keys`, as a delta has them."""
         keys = np.unique(keys)
         there = self.weights.table.find(keys) >= 0
-        return Changed(keys[there], self.weights.table.read(keys[there]), keys[~there])
+        return ChangedRows(keys[there], self.weights.table.read(keys[there]), keys[~there])
 
 
 _NONE: Ints = np.empty(0, np.int64)

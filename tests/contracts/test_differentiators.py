@@ -41,8 +41,8 @@ def test_both_agree(model: Model, case: str) -> None:
         work = without_ids(work)
     compiled = CompiledDifferentiator(model, weights)
     torch = TorchDifferentiator(model, weights, "auto")
-    compiled.freeze()
-    torch.freeze()
+    compiled.freeze_reference()
+    torch.freeze_reference()
     ours, theirs = compiled.gradient(work), torch.gradient(work)
     assert (theirs.offset_range, theirs.base) == (ours.offset_range, ours.base)
     assert theirs.newest_event_ms == ours.newest_event_ms

@@ -90,7 +90,7 @@ def test_a_gradient_names_its_span_version_ids_and_scores(model: Model) -> None:
     assert (gradient.scores == weights.score(work.inputs)).all()
     assert gradient.reference_scores is None
     assert gradient.newest_event_ms == 1_044
-    differentiator.freeze()
+    differentiator.freeze_reference()
     weights.apply(random_weights_again(model))
     later = differentiator.gradient(work)
     assert later.reference_scores is not None
@@ -148,7 +148,7 @@ def test_before_the_first_snapshot_there_is_a_score_and_no_gradient(model: Model
     with pytest.raises(Unavailable, match="no snapshot has arrived yet"):
         CompiledDifferentiator(model, weights).gradient(examples(model.layout, 5))
     with pytest.raises(Unavailable, match="no snapshot has arrived yet"):
-        CompiledDifferentiator(model, weights).freeze()
+        CompiledDifferentiator(model, weights).freeze_reference()
 
 
 @every

@@ -38,7 +38,7 @@ from freshrank.feature_actors.partition.snapshot import Snapshot
 from freshrank.learner import checkpoints
 from freshrank.learner.checkpoints import Checkpoint
 from freshrank.learner.core import Learner
-from freshrank.learner.parameters.gradient_sum import Accepted
+from freshrank.learner.parameters.gradient_sum import AcceptedOffsets
 from freshrank.learner.parameters.weights import ModelWeights
 
 # Of each mode, beside all single crashes: `freshrank bench crashes` runs many more.
@@ -195,12 +195,12 @@ def gradient_twice() -> Fault:
 def gap_taken() -> Fault:
     """A learner takes any offset range of a partition as the first one that it gets."""
 
-    def fits(accepted: Accepted, offset_range: OffsetRange) -> bool:
+    def fits(accepted: AcceptedOffsets, offset_range: OffsetRange) -> bool:
         return (
             accepted.offsets.get(offset_range.partition, offset_range.begin) == offset_range.begin
         )
 
-    return [(Accepted, "fits", fits)]
+    return [(AcceptedOffsets, "fits", fits)]
 
 
 def newest_epoch_taken() -> Fault:

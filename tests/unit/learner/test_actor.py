@@ -150,7 +150,7 @@ async def feed(learner: LearnerActor, spans: range) -> None:
 
 def memory_of(learner: Learner) -> dict[str, Any]:
     """All that the guard remembers, but for the versions, whose epochs differ after a restart."""
-    meta: dict[str, Any] = learner.watch.meta()
+    meta: dict[str, Any] = learner.rollback_log.meta()
     steps = [{**step, "base": None, "version": None} for step in meta["steps"]]
     return {**meta, "steps": steps}
 
@@ -176,7 +176,7 @@ def test_a_learner_killed_amid_a_batch_has_judged_each_span_as_often_as_one_that
         await resumed.start()
         for learner in (straight, resumed):
             await feed(learner, range(saved, 80))
-        assert straight_core.figures.guard_trips >= 2, "of both kinds"
+        assert straight_core.metrics.guard_trips >= 2, "of both kinds"
         assert memory_of(resumed_core) == memory_of(straight_core)
         assert resumed_core.weights.checksum() == straight_core.weights.checksum()
         for learner in (straight, killed, resumed):

@@ -82,7 +82,7 @@ def test_no_checkpoint_is_taken_while_something_is_pending() -> None:
     """The guard has judged it, the weights do not contain it: a restart would judge it twice."""
     learner = new(SMALL, SGD(0.1))
     learner.offer(gradient(0, 5), 0.0)
-    with pytest.raises(ProgressError, match="pending spans; step before"):
+    with pytest.raises(ProgressError, match="pending gradients; step before"):
         take(learner)
     learner.step(0, 0.0)
     assert take(learner).applied == {0: upto(5)}

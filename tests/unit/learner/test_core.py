@@ -131,7 +131,7 @@ def test_a_step_that_runs_away_is_undone_to_the_last_bit() -> None:
     step(one)
     before, table_before = one.weights.checksum(), one.weights.table.rows.copy()
     dense_before = one.trained.dense_state.copy()
-    one.watch.guard = GuardSettings(max_weight=1e-4)
+    one.rollback_log.settings = GuardSettings(max_weight=1e-4)
     one.offer(gradient(2, 4, base=one.version, keys=(5, 7, 9)), 0.0)
     assert one.step(0, 0.0) is None
     assert one.version == Version(1, 1)
@@ -140,7 +140,7 @@ def test_a_step_that_runs_away_is_undone_to_the_last_bit() -> None:
     assert (one.trained.dense_state == dense_before).all()
     assert one.applied == {0: upto(4)}
     assert one.quarantine.quarantined[0].offset_range == OffsetRange(0, upto(2), upto(4))
-    one.watch.guard = GuardSettings()
+    one.rollback_log.settings = GuardSettings()
     one.offer(gradient(4, 5, base=one.version, keys=(5,)), 0.0)
     assert step(one).base == Version(1, 1)
 
@@ -195,7 +195,7 @@ def test_the_frozen_copy_is_judged_on_the_same_examples_and_the_live_one_is_ahea
     one = Learner(MODEL, SGD(0.05), LearnerSettings(), differentiate=CompiledDifferentiator)
     for number in range(20):
         if number == 1:
-            one.freeze()
+            one.freeze_reference()
         one.offer(examples(NO_DENSE, 100, begin=100 * number, seed=number), 0.0)
         step(one)
     status = one.status(0.0)
@@ -237,7 +237,7 @@ def test_each_example_is_applied_exactly_once_whatever_is_sent(
 ) -> None:
     """Spans come early, late and twice; the intercept of SGD counts what was learned."""
     one = learner(SGD(1.0))
-    one.watch.guard = GuardSettings(max_weight=1e9)
+    one.rollback_log.settings = GuardSettings(max_weight=1e9)
     for partition in range(3):
         one.offer(gradient(0, 1, partition=partition, value=1.0), 0.0)
     learned = 3

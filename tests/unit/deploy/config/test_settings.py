@@ -93,5 +93,5 @@ def test_the_guards_bounds_are_a_section_of_the_learners_and_reach_it() -> None:
     pipeline = PipelineFile.read(EXAMPLE).load()
     assert pipeline.joined is not None
     made = assembly.learner(pipeline, settings.learner)
-    assert made.watch.guard == GuardSettings(max_weight=7.0)
-    assert made.watch.loss.label_delay_ms == 2 * pipeline.joined.delay_ms
+    assert made.rollback_log.settings == GuardSettings(max_weight=7.0)
+    assert made.rollback_log.loss_drift.label_delay_ms == 2 * pipeline.joined.delay_ms

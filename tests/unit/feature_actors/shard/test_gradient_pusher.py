@@ -123,7 +123,7 @@ def test_a_stale_gradient_is_computed_again() -> None:
             offset_range, labels = examples.offset_range, examples.labels
             return Gradient(offset_range, base, none[:, 0], keys, none, labels, scores, None, 0)
 
-        def freeze(self) -> None:
+        def freeze_reference(self) -> None:
             raise NotImplementedError
 
     async def test() -> None:

@@ -2,98 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from guarded_run import BATCH, MODEL, GuardedRun, Spoil, as_it_is, flipped, holds
 from learning import NO_DENSE, Files, examples
 from source_offsets import upto
 
 from freshrank.actors.alerts import AlertKind
-from freshrank.actors.messages import Delta, Examples, OffsetRange, Version
+from freshrank.actors.messages import Examples
 from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
-from freshrank.learner.guard.rollback import PROOF
+from freshrank.learner.guard.rollback import (
+    VALIDATION_EXAMPLES,
+)
 from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.models.deepfm import DeepFM
-from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
-from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
-
-MODEL = LogisticRegression().bind(NO_DENSE)
-BATCH = 100
-Spoil = Callable[[Examples], Examples]
-
-
-def flipped(work: Examples) -> Examples:
-    return replace(work, labels=1.0 - work.labels)
-
-
-def as_it_is(work: Examples) -> Examples:
-    return work
-
-
-def holds(offset_range: OffsetRange, begin: int, end: int) -> bool:
-    """Whether the examples from `begin` to `end` lie in it."""
-    return offset_range.begin["events"] <= begin and end <= offset_range.end["events"]
-
-
-class Run:
-    """A learner that is fed span after span, and a replica that follows it."""
-
-    def __init__(
-        self, optimizer: Optimizer | None = None, guard: GuardSettings | None = None
-    ) -> None:
-        settings = LearnerSettings(max_rows=64, guard=guard or GuardSettings())
-        self.learner = Learner(MODEL, optimizer or FTRL(0.5), settings)
-        self.replica = ModelWeights(MODEL)
-        self.replica.apply(self.learner.snapshot(0))
-        self.shard = CompiledDifferentiator(MODEL, self.replica)
-        self.versions: list[Version] = []
-        self.losses: list[float] = []
-        self.number = 0
-
-    def feed(self, spans: int, spoil: Spoil = as_it_is) -> None:
-        """Offer so many spans of one partition and step after each."""
-        for _ in range(spans):
-            work = examples(NO_DENSE, BATCH, begin=BATCH * self.number, seed=self.number)
-            self.number += 1
-            gradient = self.shard.gradient(spoil(work))
-            truth = np.where(work.labels > 0.5, gradient.scores, 1.0 - gradient.scores)
-            self.losses.append(float(-np.log(np.maximum(truth, 1e-7)).mean()))
-            assert self.learner.offer(gradient, 0.0).accepted
-            assert self.learner.due_in_s(0.0) is not None
-            delta = self.learner.step(0, 0.0)
-            if delta is not None:
-                self.take(delta)
-
-    def take(self, delta: Delta) -> None:
-        self.replica.apply(delta)  # raises when the version or the checksum does not fit
-        self.versions.append(delta.version)
-        assert self.replica.checksum() == self.learner.weights.checksum()
-
-    @property
-    def trips(self) -> int:
-        return self.learner.figures.guard_trips
-
-    def check_accounts(self) -> None:
-        """Each example was taken once, and learned or quarantined."""
-        figures = self.learner.figures
-        assert self.learner.applied == {0: upto(BATCH * self.number)}
-        assert figures.examples + figures.quarantined == BATCH * self.number
-        assert self.versions == sorted(set(self.versions))
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adagrad(0.5), Adam(0.1), FTRL(0.5)], ids=repr)
 def test_flipped_labels_are_taken_back_named_and_learning_goes_on(optimizer: Optimizer) -> None:
-    run, undisturbed = Run(optimizer), Run(optimizer)
+    run, undisturbed = GuardedRun(optimizer), GuardedRun(optimizer)
     undisturbed.feed(105)
     run.feed(60)
     run.feed(5, flipped)
@@ -110,11 +47,11 @@ def test_flipped_labels_are_taken_back_named_and_learning_goes_on(optimizer: Opt
 
 
 def test_the_alert_names_the_offsets_and_the_version_gone_back_to() -> None:
-    run = Run()
+    run = GuardedRun()
     run.feed(60)
     run.feed(1, flipped)
     (told,) = run.learner.quarantine.take()
-    good = 60 - PROOF // BATCH
+    good = 60 - VALIDATION_EXAMPLES // BATCH
     assert told.kind is AlertKind.GUARD_TRIPPED
     assert told.message.startswith(
         f"back at the weights of 1.{good}; partition 0 (events 6000)..(events 6100)"
@@ -129,7 +66,7 @@ def test_the_alert_names_the_offsets_and_the_version_gone_back_to() -> None:
 
 def test_what_was_learned_since_the_last_good_state_is_undone_to_the_last_bit() -> None:
     """The very weights, and optimiser state, of the version that the alert names."""
-    run = Run()
+    run = GuardedRun()
     kept: dict[str, tuple[bytes, dict[int, bytes]]] = {}
 
     def remember() -> None:
@@ -153,7 +90,7 @@ def test_what_was_learned_since_the_last_good_state_is_undone_to_the_last_bit() 
 
 
 def test_a_gradient_of_weights_that_were_taken_back_is_refused_as_stale() -> None:
-    run = Run()
+    run = GuardedRun()
     run.feed(60)
     work = examples(NO_DENSE, BATCH, begin=6_100, seed=61)
     late = run.shard.gradient(work)
@@ -166,7 +103,7 @@ def test_a_gradient_of_weights_that_were_taken_back_is_refused_as_stale() -> Non
 
 def test_harm_that_shows_only_afterwards_is_undone_with_what_did_it() -> None:
     """Labels and scores of the poisoned span look well; its gradient points the wrong way."""
-    run = Run(SGD(0.1))
+    run = GuardedRun(SGD(0.1))
     run.feed(60)
     before, good = np.mean(run.losses[-10:]), run.learner.version
     work = examples(NO_DENSE, BATCH, begin=BATCH * run.number, seed=run.number)
@@ -197,7 +134,7 @@ def drifting(share: float) -> Spoil:
 
 
 def test_tastes_that_turn_one_after_the_other_never_trip() -> None:
-    run = Run(SGD(0.1))
+    run = GuardedRun(SGD(0.1))
     run.feed(60)
     for step in range(200):
         run.feed(1, drifting(step / 200))
@@ -208,14 +145,14 @@ def test_tastes_that_turn_one_after_the_other_never_trip() -> None:
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adagrad(0.5), Adam(0.1), FTRL(0.5)], ids=repr)
 def test_a_tenth_of_all_tastes_may_turn_at_once(optimizer: Optimizer) -> None:
-    run = Run(optimizer)
+    run = GuardedRun(optimizer)
     run.feed(60)
     run.feed(60, drifting(0.1))
     assert run.trips == 0
 
 
 def test_a_new_world_is_accepted_after_so_many_trips_in_a_row() -> None:
-    run = Run(Adagrad(0.5), guard=GuardSettings(most_trips=6))
+    run = GuardedRun(Adagrad(0.5), guard=GuardSettings(most_trips=6))
     run.feed(60)
     run.feed(100, flipped)
     assert run.trips == 6
@@ -228,32 +165,32 @@ def test_a_new_world_is_accepted_after_so_many_trips_in_a_row() -> None:
 
 
 def test_trips_with_a_calm_between_them_are_not_in_a_row() -> None:
-    run = Run(guard=GuardSettings(most_trips=3))
+    run = GuardedRun(guard=GuardSettings(most_trips=3))
     run.feed(60)
     for _ in range(8):
         run.feed(1, flipped)
-        run.feed(PROOF // BATCH + 2)
+        run.feed(VALIDATION_EXAMPLES // BATCH + 2)
     assert run.trips == 8
     kinds = {one.kind for one in run.learner.quarantine.take()}
     assert kinds == {AlertKind.GUARD_TRIPPED}
 
 
 def test_the_steps_that_are_kept_stay_few() -> None:
-    run = Run()
+    run = GuardedRun()
     most = 0
     for _ in range(200):
         run.feed(1)
-        steps = run.learner.watch.meta()["steps"]
+        steps = run.learner.rollback_log.meta()["steps"]
         assert isinstance(steps, list)
         most = max(most, len(steps))
-    assert most <= 2 * PROOF // BATCH
+    assert most <= 2 * VALIDATION_EXAMPLES // BATCH
 
 
 @pytest.mark.parametrize("crash_after", [58, 61, 62, 63, 66])
 def test_a_learner_resumed_anywhere_trips_and_goes_back_as_the_first_would(
     crash_after: int,
 ) -> None:
-    straight, resumed = Run(), Run()
+    straight, resumed = GuardedRun(), GuardedRun()
     for run, crashes in ((straight, False), (resumed, True)):
         for number in range(90):
             if crashes and number == crash_after:
@@ -265,7 +202,7 @@ def test_a_learner_resumed_anywhere_trips_and_goes_back_as_the_first_would(
                 run.take(run.learner.snapshot(0))
             run.feed(1, flipped if 60 <= number < 64 else as_it_is)
     assert straight.trips > 0
-    assert resumed.learner.figures.kept() == straight.learner.figures.kept()
+    assert resumed.learner.metrics.kept() == straight.learner.metrics.kept()
     assert resumed.replica.checksum() == straight.replica.checksum()
     assert [
         (one.offset_range, one.reason.split("when")[0])
@@ -283,7 +220,7 @@ def test_a_deepfm_survives_a_poisoned_batch() -> None:
         work = examples(NO_DENSE, BATCH, begin=BATCH * number, seed=number)
         learner.offer(flipped(work) if 80 <= number < 84 else work, 0.0)
         learner.step(0, 0.0)
-    assert learner.figures.guard_trips > 0
+    assert learner.metrics.guard_trips > 0
     unseen = examples(NO_DENSE, 2_000, seed=999)
     scores = learner.weights.score(unseen.inputs)
     assert ((scores > 0.5) == (unseen.labels > 0.5)).mean() > 0.75

@@ -8,7 +8,12 @@ from learning import gradient
 from source_offsets import upto
 
 from freshrank.actors.messages import Gradient, OffsetRange, Version
-from freshrank.learner.parameters.gradient_sum import Accepted, Pending, staleness, total
+from freshrank.learner.parameters.gradient_sum import (
+    AcceptedOffsets,
+    PendingGradients,
+    staleness,
+    total,
+)
 
 
 @given(st.lists(st.sets(st.integers(-4, 4)), min_size=1, max_size=5))
@@ -36,7 +41,7 @@ def test_ids_at_the_ends_of_the_range_are_told_apart() -> None:
 
 
 def test_only_the_next_span_of_a_partition_fits() -> None:
-    accepted = Accepted()
+    accepted = AcceptedOffsets()
     assert not accepted.fits(OffsetRange(0, upto(5, 2), upto(6, 2))), "something before it was lost"
     assert accepted.fits(OffsetRange(0, upto(5, 2), upto(6, 2), first=True)), (
         "nothing before it is kept"
@@ -60,7 +65,7 @@ def test_staleness_is_told_within_one_epoch_only(base: tuple[int, int], lag: int
 
 
 def test_waiting_is_counted_from_the_first_example() -> None:
-    pending = Pending()
+    pending = PendingGradients()
     waits = []
     pending.add_without_examples(OffsetRange(0, upto(0), upto(1)))
     waits.append(pending.since)
@@ -69,4 +74,4 @@ def test_waiting_is_counted_from_the_first_example() -> None:
     waits.append(pending.since)
     assert waits == [None, 5.0]
     assert pending.examples == 3
-    assert [one.begin for one in pending.spans] == [upto(0), upto(1), upto(3)]
+    assert [one.begin for one in pending.ranges] == [upto(0), upto(1), upto(3)]

@@ -62,7 +62,7 @@ def test_steps_are_taken_back_to_the_last_bit(
         before.append((change, state))
         assert trained.weights.checksum() == trained.weights.expected_checksum
     for change, state in reversed(before):
-        trained.take_back(change)
+        trained.undo(change)
         assert everything(trained) == state
         assert trained.weights.checksum() == trained.weights.expected_checksum
 
