@@ -1,4 +1,4 @@
-"""The command line: what a person types, and nothing of how it is done."""
+"""The command line: options and help of the built-in commands, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from freshrank.deploy.commands.options import Config, Json, Kafka, Port, Redis, 
 from freshrank.deploy.commands.plugins import CommandGroup
 from freshrank.deploy.commands.state import state_app
 
-# Everything that a command needs beyond this is imported when it runs: --help and version
-# answer at once, and `bench` or `replay` work where Ray is not installed.
+# What a command needs is imported when it runs: --help and version answer at once, and `replay`
+# works where Ray is not installed.
 
 app = typer.Typer(
     name="freshrank",
     cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # a trace is for a report of a bug, and plain text there
+    pretty_exceptions_enable=False,  # a traceback goes into a file, as plain text
     rich_markup_mode="markdown",
     help="""Fresh features, fresh weights: from a Kafka topic to a REST score in Python.
 
@@ -41,7 +41,7 @@ app.add_typer(state_app, name="state")
 _RUN_HELP = """\
 Run a pipeline of your own until Ctrl-C; a second start goes on where the first stopped.
 
-Without a broker of yours: by default one in memory is started, which forgets all when it
+Without a broker of yours: by default one in memory is started, which loses all records when it
 stops; with `--kafka apache` a real one, which keeps its topics in the state folder.
 
     freshrank run shop.py --kafka broker:9092 --redis redis://cache:6379/0
@@ -64,7 +64,7 @@ where `shop.toml` may say
 
     port = 8001
 
-An option wins over a variable (`FRESHRANK_KAFKA__BOOTSTRAP`), and that over the file.
+An option overrides a variable (`FRESHRANK_KAFKA__BOOTSTRAP`), and that overrides the file.
 """
 
 
@@ -75,7 +75,7 @@ def run(  # noqa: PLR0913 - typer makes an option of each
     config: Config = None,
     address: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Of a Ray cluster (`auto`, `host:6379`, `ray://…`); else this machine."),
+        typer.Option(help="Ray cluster (`auto`, `host:6379`, `ray://…`); default: this machine."),
     ] = None,
     kafka: Kafka = None,
     redis: Redis = None,
@@ -83,7 +83,7 @@ def run(  # noqa: PLR0913 - typer makes an option of each
     seconds: Seconds = None,
     json_file: Json = None,
 ) -> None:
-    """Run a pipeline until Ctrl-C; see _RUN_HELP for what the user is told."""
+    """Run a pipeline until Ctrl-C; its help is `_RUN_HELP`."""
     from freshrank.deploy.commands.run_request import CliOverrides, RunRequest  # noqa: PLC0415
     from freshrank.deploy.commands.start import start  # noqa: PLC0415
     from freshrank.deploy.pipelines.pipeline_file import PipelineFile  # noqa: PLC0415
@@ -105,11 +105,11 @@ def replay(
     data: Annotated[Path, typer.Argument(help="The recorded events.")],
     speed_up: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="So many seconds of history in one; else as fast as it goes.", min=0.001),
+        typer.Option(help="Seconds of history per second (default: no limit).", min=0.001),
     ] = None,
     json_file: Json = None,
 ) -> None:
-    """Play recorded history through a pipeline in event time: features, learning, figures.
+    """Play recorded history through a pipeline in event time, and print how well it learned.
 
     freshrank replay examples/jd.py bo_action.parquet
 
@@ -122,43 +122,43 @@ def replay(
 
 @app.command()
 def version() -> None:
-    """Print the versions of Freshrank and of what its figures depend on."""
+    """Print the versions of Freshrank and of the libraries that its speed depends on."""
     typer.echo(f"freshrank {importlib.metadata.version('freshrank')}")
     for name in ("ray", "numpy", "numba", "aiokafka", "redis", "msgspec"):
         typer.echo(f"  {name} {importlib.metadata.version(name)}")
 
 
 def main() -> None:
-    """Run the command line. An error is told without a trace, and is the exit status.
+    """Run the command line. An error is one line without a traceback, and an exit status.
 
-    2: the user can mend it, and is told the place and the fix. 1: something went wrong while
-    running: one line, and a file with the trace where there is one.
+    2: a mistake that the user can mend; the line names the place and the fix. 1: something failed
+    while running; the line names a file with the traceback, if there is one.
     """
     try:
         app()
     except ConfigError as error:
-        _tell(str(error))
+        _show(str(error))
         sys.exit(2)
     except FreshrankError as error:
-        _tell_one_line(str(error))
+        _show_first_line(str(error))
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - the outermost edge: it is told and written down
-        told = "".join(traceback.format_exception_only(error)).strip()
-        _tell_one_line(
-            f"unexpected {told}\n{''.join(traceback.format_exception(error))}",
+    except Exception as error:  # noqa: BLE001 - the outermost edge: it is shown and written to a file
+        shown = "".join(traceback.format_exception_only(error)).strip()
+        _show_first_line(
+            f"unexpected {shown}\n{''.join(traceback.format_exception(error))}",
             "a mistake of ours, please report it",
         )
         sys.exit(1)
 
 
-def _tell(problem: str) -> None:
+def _show(problem: str) -> None:
     console = Console(stderr=True, soft_wrap=True)
     console.print("error:", style="bold red", end=" ")
     console.print(problem, markup=False, highlight=False)
 
 
-def _tell_one_line(problem: str, remark: str = "in full") -> None:
-    """Tell the first line of a problem; what else there is, such as a trace, goes into a file."""
+def _show_first_line(problem: str, remark: str = "in full") -> None:
+    """Show the first line of a problem; the rest, such as a traceback, goes into a file."""
     first, _, rest = problem.partition("\n")
     if rest.strip():
         with tempfile.NamedTemporaryFile(
@@ -167,7 +167,7 @@ def _tell_one_line(problem: str, remark: str = "in full") -> None:
         ) as file:  # fmt: skip
             file.write(f"{' '.join(sys.argv)}\n{problem}\n")
         first = f"{first} ({remark}: {file.name})"
-    _tell(first)
+    _show(first)
 
 
 if __name__ == "__main__":

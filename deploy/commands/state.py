@@ -13,15 +13,15 @@ import typer
 if TYPE_CHECKING:
     from freshrank.deploy.state.inspect import StateFile
 
-# As in `cli`, what a command needs is imported when it runs.
+# What a command needs is imported when it runs, as in `cli`.
 
 state_app = typer.Typer(
     no_args_is_help=True,
-    help="""Look at what a pipeline wrote down, and check it; running or stopped, nothing changes.
+    help="""Show and check the state files of a pipeline, running or stopped; nothing is changed.
 
-Each partition has a snapshot (features, duplicates seen, examples, place in the topics), the
-learner a checkpoint (weights, optimiser, what they contain). The newest three of each are kept:
-a start takes up the newest that is whole.
+Each partition has a snapshot (features, ids of events, examples, offsets), the learner a checkpoint
+(weights, optimiser, the offsets that they contain). The newest three of each are kept: a start
+loads the newest that is whole.
 """,
 )
 
@@ -30,10 +30,10 @@ Place = Annotated[
 ]
 Json = Annotated[
     Optional[Path],  # noqa: UP045 - typer reads the annotation at run time
-    typer.Option("--json", help="Write all of it to this file too."),
+    typer.Option("--json", help="Also write everything to this file."),
 ]
 
-# Characters: where the output is no terminal, a line holds all of a row.
+# Characters of a line where the output is no terminal: enough for a whole row.
 _WIDTH = 180
 
 
@@ -42,47 +42,47 @@ def inspect(path: Place, json_file: Json = None) -> None:
     """Show what each file holds, how old it is, and whether it is whole.
 
     The exit code is that of `freshrank state verify`: 1 when a newest file is not whole, or is
-    none of ours; 2 when there is nothing to show.
+    not a state file; 2 when there is nothing to show.
 
         freshrank state inspect .freshrank/shop
 
         freshrank state inspect .freshrank/shop/learner --json state.json
     """
-    files = _look(path, json_file)
+    files = _read(path, json_file)
     _show(files)
-    _end(files)
+    _exit_status(files)
 
 
 @state_app.command()
 def verify(path: Place, json_file: Json = None) -> None:
-    """Check every file; the exit code tells whether a start would lose something.
+    """Check every file; the exit code says whether a start would lose something.
 
-    0: the newest file of each partition and of the learner is whole (older ones that are not
-    are named). 1: one of them is not, and a start would fall back to an older one, reading the
+    0: the newest file of each partition and of the learner is whole (older files that are not
+    are listed). 1: one of them is not, and a start would fall back to an older one, reading the
     topics again from there. 2: there is nothing to check.
 
         freshrank state verify .freshrank/shop && echo fine
     """
-    files = _look(path, json_file)
-    bad = [one for one in files if one.problem is not None]
-    for one in bad:
-        typer.echo(f"{one.path}: {one.problem}", err=True)
-    typer.echo(f"{len(files) - len(bad)} of {len(files)} files are whole")
-    _end(files)
+    files = _read(path, json_file)
+    damaged = [file for file in files if file.problem is not None]
+    for file in damaged:
+        typer.echo(f"{file.path}: {file.problem}", err=True)
+    typer.echo(f"{len(files) - len(damaged)} of {len(files)} files are whole")
+    _exit_status(files)
 
 
-def _end(files: list[StateFile]) -> None:
-    """Exit with 1 when a start would not take up one of the newest."""
-    if any(one.newest and one.problem is not None for one in files):
+def _exit_status(files: list[StateFile]) -> None:
+    """Exit with 1 when a start could not load one of the newest files."""
+    if any(file.newest and file.problem is not None for file in files):
         raise typer.Exit(1)
 
 
-def _look(path: Path, json_file: Path | None) -> list[StateFile]:
-    from freshrank.deploy.state.inspect import look  # noqa: PLC0415
+def _read(path: Path, json_file: Path | None) -> list[StateFile]:
+    from freshrank.deploy.state.inspect import inspect_state  # noqa: PLC0415
 
-    files = look(path, time.time())
+    files = inspect_state(path, time.time())
     if json_file is not None:
-        json_file.write_text(json.dumps([one.plain() for one in files], indent=2) + "\n")
+        json_file.write_text(json.dumps([file.plain() for file in files], indent=2) + "\n")
     return files
 
 
@@ -97,28 +97,28 @@ def _show(files: list[StateFile]) -> None:
     for name in ("rows", "examples", "pending", "bytes", "age"):
         table.add_column(name, justify="right")
     table.add_column("state", overflow="fold")
-    for one in files:
-        figures = (one.rows, one.examples, one.pending, one.bytes)
+    for file in files:
+        counts = (file.rows, file.examples, file.pending, file.bytes)
         table.add_row(
-            escape(one.path.name),
-            _at(one),
-            "-" if one.format is None else str(one.format),
-            one.fingerprint or "-",
-            *("-" if figure is None else f"{figure:,}" for figure in figures),
-            f"{one.age_s:,.0f} s",
-            "[green]ok[/]" if one.problem is None else f"[red]{escape(one.problem)}[/]",
+            escape(file.path.name),
+            _position(file),
+            "-" if file.format is None else str(file.format),
+            file.fingerprint or "-",
+            *("-" if count is None else f"{count:,}" for count in counts),
+            f"{file.age_s:,.0f} s",
+            "[green]ok[/]" if file.problem is None else f"[red]{escape(file.problem)}[/]",
         )
     console = Console()
     console = console if console.is_terminal else Console(width=_WIDTH)
     console.print(table)
 
 
-def _at(file: StateFile) -> str:
-    """How far it is."""
+def _position(file: StateFile) -> str:
+    """Format the position of a file: its version or its offsets."""
     if file.version is not None:
         return f"version {file.version} of {len(file.applied or {})} partitions"
     if isinstance(file.offsets, Mapping):
         return ", ".join(f"{topic} {offset:,}" for topic, offset in file.offsets.items())
     if file.offsets is not None:
-        return "offset " + " and ".join(f"{one:,}" for one in file.offsets)
+        return "offset " + " and ".join(f"{offset:,}" for offset in file.offsets)
     return "-"

@@ -1,4 +1,4 @@
-"""What a pipeline may come to need of memory, and what there is: compared before it starts."""
+"""The memory that a pipeline may come to need, compared with the machine before it starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from freshrank.actors.errors import ConfigError
-from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.partition.backpressure import Limits
 from freshrank.feature_actors.state import dedup
@@ -18,21 +18,21 @@ from freshrank.feature_actors.state.entity_table import ROOM
 from freshrank.feature_actors.state.table_copy import SPARE
 from freshrank.feature_actors.views.plan import FeaturePlan
 
-# Bytes that the programs themselves take (measured: 1.74 GB in all with one shard and one replica,
-# shared pages counted once): Ray, Serve, HAProxy and the driver, and each part of ours.
+# Bytes of the processes themselves: Ray, Serve, HAProxy and the driver, and each part of ours
+# (measured: 1.74 GB in all with one shard and one replica, shared pages counted once).
 _BASE_BYTES, _PART_BYTES = 880_000_000, 180_000_000
-# Parts beside shards and replicas: the learner, and who stands by for it and for the shards.
+# Parts besides shards and replicas: the learner, and the hot standbys for it and for the shards.
 _OTHER_PARTS = 3
-# Bytes beside the row of an entity: its name and its key in the store as objects of Python, with
+# Bytes of an entity besides its row: its name and its key in the store as Python objects, with
 # their places in lists (170), and 16 for each of about 4 places of the hash table.
 _ENTITY_BYTES = 235
-# Bytes of a Redis beside the row: key, entry, and what its allocator rounds up.
+# Bytes in Redis of an entity besides its row: key, entry, and what its allocator rounds up.
 _STORED_BYTES = 200
-# Bytes of an example beside its inputs: order, label, time.
+# Bytes of an example besides its inputs: order, label, time.
 _EXAMPLE_BYTES = 20
 # Bytes of a row that waits in a pool: a cell, and its place in the index.
 _CELL_BYTES = 40
-# Bytes of a row of the learner's table beside its numbers: id and age, and places in the index.
+# Bytes of a row of the learner's table besides its weights: id and age, and places in the index.
 _ROW_BYTES, _INDEX_BYTES = 16, 14
 
 _ENTITIES = "shards.max_entities_per_partition"
@@ -40,42 +40,46 @@ _ENTITIES = "shards.max_entities_per_partition"
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one thing takes when it has grown to its bound."""
+    """The memory of one thing when it has grown to its bound."""
 
     what: str
     bytes: int
     setting: str = ""
-    """That bounds it."""
+    """Name of the setting that bounds it."""
     value: int = 0
-    """Of the setting."""
+    """Of that setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What may be used."""
+    """The memory that may be used."""
 
     bytes: int
     where: str
-    """Who says so."""
+    """What limits it: the machine, a control group or the setting."""
 
 
 def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]:
-    """All that a system on one machine may come to hold, the largest first."""
-    shards, copies = settings.shards, settings.shards.count + settings.serve.replicas
-    layout, model = pipeline.encoder.layout, pipeline.bound_model
-    entities = shards.max_entities_per_partition
-    row = pipeline.plan.bytes_per_entity
-    example = 4 * len(layout.dense) + 8 * layout.id_width + _EXAMPLE_BYTES
-    waiting = Limits()
-    buffers = partitions * waiting.pending_items * (example + _CELL_BYTES)
-    buffers += partitions * waiting.label_events * _CELL_BYTES
-    width = model.rows.width
-    weights, state = 4 * width, 4 * pipeline.optimizer.state_width(width)
-    # Twice: a checkpoint is a copy, without the index.
-    learned = 2 * (weights + state + _ROW_BYTES) + _INDEX_BYTES
-    ids, seen = settings.learner.max_rows, shards.max_event_ids_per_partition
+    """List all memory that a system on one machine may come to need, the largest first."""
+    copies = settings.shards.count + settings.serve.replicas
     found = [
         Need("the programs", _BASE_BYTES + (copies + _OTHER_PARTS) * _PART_BYTES),
+        *_of_shards(pipeline, settings, partitions),
+        *_of_weights(pipeline, settings.learner.max_rows, copies),
+    ]
+    if settings.redis.url == EMBEDDED:
+        entities = settings.shards.max_entities_per_partition
+        stored = partitions * entities * (pipeline.plan.bytes_per_entity + _STORED_BYTES)
+        found.append(Need("the same rows in Redis", stored, _ENTITIES, entities))
+    return sorted(found, key=lambda need: -need.bytes)
+
+
+def _of_shards(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]:
+    shards, layout = settings.shards, pipeline.encoder.layout
+    entities, seen = shards.max_entities_per_partition, shards.max_event_ids_per_partition
+    row = pipeline.plan.bytes_per_entity
+    example = 4 * len(layout.dense) + 8 * layout.id_width + _EXAMPLE_BYTES
+    found = [
         Need(
             f"{partitions} x {entities:,} rows of {row} B and {_ENTITY_BYTES} B beside",
             partitions * entities * (int(ROOM * row) + _ENTITY_BYTES), _ENTITIES, entities,
@@ -84,16 +88,11 @@ def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]
             "the copy of a snapshot in each shard",
             shards.count * int(entities * row * SPARE), _ENTITIES, entities,
         ),
-        # Once more in each shard: while one partition's are sorted out, both copies are there.
+        # Once more in each shard: while the ids of a partition are sorted there are two copies.
         Need(
             f"{seen:,} ids of events in each partition",
             (partitions + shards.count) * dedup.bytes_at_most(seen, shards.poll_max_records),
             "shards.max_event_ids_per_partition", seen,
-        ),
-        Need("the learner's table", ids * learned, "learner.max_rows", ids),
-        Need(
-            "copies of the weights",
-            copies * ids * (weights + _ROW_BYTES + _INDEX_BYTES), "learner.max_rows", ids,
         ),
         Need(
             "examples to be learned",
@@ -102,20 +101,33 @@ def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]
         ),
     ]  # fmt: skip
     if pipeline.joined:
-        found.append(Need("impressions and labels that wait", buffers))
-    if settings.redis.url == "embedded":
-        stored = partitions * entities * (row + _STORED_BYTES)
-        found.append(Need("the same rows in Redis", stored, _ENTITIES, entities))
-    return sorted(found, key=lambda need: -need.bytes)
+        limits = Limits()
+        buffered = limits.pending_items * (example + _CELL_BYTES)
+        buffered += limits.label_events * _CELL_BYTES
+        found.append(Need("impressions and labels that wait", partitions * buffered))
+    return found
+
+
+def _of_weights(pipeline: Pipeline, rows: int, copies: int) -> list[Need]:
+    """The learner's table, and a copy of its weights in each shard and replica."""
+    width = pipeline.bound_model.rows.width
+    weights, state = 4 * width, 4 * pipeline.optimizer.state_width(width)
+    # Twice: a checkpoint is a copy, without the index.
+    learned = 2 * (weights + state + _ROW_BYTES) + _INDEX_BYTES
+    copied = weights + _ROW_BYTES + _INDEX_BYTES
+    return [
+        Need("the learner's table", rows * learned, "learner.max_rows", rows),
+        Need("copies of the weights", copies * rows * copied, "learner.max_rows", rows),
+    ]
 
 
 def total(found: Sequence[Need]) -> int:
-    """Bytes of all together."""
+    """Sum the bytes of all."""
     return sum(need.bytes for need in found)
 
 
 def check(pipeline: Pipeline, found: Sequence[Need], memory: Memory) -> None:
-    """Raise ConfigError when `memory` does not hold `found`."""
+    """Raise ConfigError, with a setting that would do, when `found` exceeds `memory`."""
     missing = total(found) - memory.bytes
     if missing <= 0:
         return
@@ -133,12 +145,12 @@ def check(pipeline: Pipeline, found: Sequence[Need], memory: Memory) -> None:
         f"{gigabytes(total(found))} of memory may be needed and {memory.where} has "
         f"{gigabytes(memory.bytes)} ({listed})",
         f"Set {setting} to {most_text} (it is {value:,}), or memory_bytes if there is more; "
-        "`describe()` of the pipeline tells what each feature takes.",
+        "`describe()` of the pipeline lists the bytes of each feature.",
     )
 
 
 def gigabytes(count: int) -> str:
-    """For people.
+    """Format a number of bytes.
 
     >>> gigabytes(1_234_000_000)
     '1.23 GB'
@@ -159,7 +171,7 @@ def memory_there(settings: Settings, root: Path = Path("/")) -> Memory:
 
 
 def _of_control_groups(root: Path) -> list[Memory]:
-    """The limits of the groups (versions 1 and 2) that this process is in, and those above."""
+    """Read the limits of this process's groups (versions 1 and 2) and of those above them."""
     found = []
     membership = root / "proc/self/cgroup"
     lines = membership.read_text(encoding="utf-8").splitlines() if membership.exists() else []
@@ -172,23 +184,24 @@ def _of_control_groups(root: Path) -> list[Memory]:
         else:
             continue
         group = Path(path.lstrip("/"))
-        for one in (group, *group.parents):  # where a container hides some, the last is its own
-            limit = folder / one / name
+        # Where a container hides the groups above its own, the last of these is its own.
+        for ancestor in (group, *group.parents):
+            limit = folder / ancestor / name
             text = limit.read_text(encoding="ascii").strip() if limit.exists() else "max"
             if text.isdigit():
-                name_of_group = "/" if one == Path() else f"/{one}"
+                name_of_group = "/" if ancestor == Path() else f"/{ancestor}"
                 found.append(Memory(int(text), f"the control group {name_of_group}"))
     return found
 
 
 def _largest_view(pipeline: Pipeline) -> str:
     views = {view.__name__: FeaturePlan([view]).bytes_per_entity for view in pipeline.features}
-    name = max(views, key=lambda one: views[one])
+    name = max(views, key=views.__getitem__)
     return f"view {name} ({views[name]} B an entity)"
 
 
 def _rounded(count: int) -> int:
-    """Down to two digits: easier to copy.
+    """Round down to two digits, which are easier to copy.
 
     >>> _rounded(123_456), _rounded(7)
     (120000, 7)

@@ -1,6 +1,6 @@
-"""What lies in a state folder: each snapshot and checkpoint, what it holds, whether it is whole.
+"""The files of a state folder: each snapshot and checkpoint, its contents, whether it is whole.
 
-Nothing here needs the pipeline: a file says by itself what it is.
+The pipeline is not needed: each file says what it is.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Offsets: TypeAlias = Mapping[str, int] | Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class StateFile:
-    """One file. What is None is not known, or not of its kind."""
+    """One file; None: not known, or not part of a file of this kind."""
 
     path: Path
     bytes: int
     age_s: float
     newest: bool = True
-    """Of its name: the one that a start takes up, when it is whole."""
+    """The newest of its name, which a start loads if it is whole."""
     problem: str | None = None
-    """Why it would be refused."""
+    """Why a start would refuse it; None: it is whole."""
     kind: str | None = None
     format: int | None = None
     fingerprint: str | None = None
-    """Of the definitions that it was made for."""
+    """Fingerprint of the definitions that it was made for."""
     partition: int | None = None
     version: str | None = None
     offsets: Offsets | None = None
@@ -43,26 +43,26 @@ class StateFile:
     applied: Mapping[str, Offsets] | None = None
     """The same of each partition, as far as a learner's weights contain it."""
     rows: int | None = None
-    """Entities of a partition, ids of a learner."""
+    """Number of entities of a partition, or of ids of a learner."""
     examples: int | None = None
-    """Labelled, and not known to be covered by a checkpoint of the learner."""
+    """Labelled examples that no checkpoint of the learner is known to contain."""
     pending: int | None = None
-    """Shown items whose label is not known."""
+    """Items that were shown and whose label is not known yet."""
 
     def plain(self) -> dict[str, JsonValue]:
-        """For JSON."""
+        """Return the fields as plain JSON."""
         return {**asdict(self), "path": str(self.path)}
 
 
-def look(path: Path, now_s: float) -> list[StateFile]:
-    """The file at `path`, or all below a folder, each read whole; the newest of a name first.
+def inspect_state(path: Path, now_s: float) -> list[StateFile]:
+    """Read the file at `path`, or all files below a folder, the newest of each name first.
 
-    `now_s` is the present wall time in seconds. Raises ConfigError when there is nothing.
+    `now_s` is the present wall-clock time in seconds. Raises ConfigError when there is no file.
     """
     if path.is_file():
         return [_read(path, now_s)]
     if not path.is_dir():
-        raise ConfigError(str(path), "there is nothing of this name", "Give a file or a folder.")
+        raise ConfigError(str(path), "there is no such file or folder", "Give a file or a folder.")
     found = newest_first(path)
     if not found:
         raise ConfigError(
@@ -72,24 +72,24 @@ def look(path: Path, now_s: float) -> list[StateFile]:
             "the setting `state` says.",
         )
     return [
-        replace(_read(one, now_s), newest=rank == 0)
+        replace(_read(file, now_s), newest=rank == 0)
         for files in found
-        for rank, one in enumerate(files)
+        for rank, file in enumerate(files)
     ]
 
 
 def newest_first(folder: Path) -> list[list[Path]]:
-    """The files below a folder: those of each name, the newest first."""
+    """List the state files below a folder: those of each name, the newest first."""
     found: dict[tuple[Path, str], list[tuple[int, Path]]] = {}
-    for one in folder.rglob("*.snapshot"):
-        match = _NAME.fullmatch(one.name)
-        if match and one.is_file():
-            found.setdefault((one.parent, match[1]), []).append((int(match[2]), one))
-    return [[one for _, one in sorted(files, reverse=True)] for _, files in sorted(found.items())]
+    for path in folder.rglob("*.snapshot"):
+        match = _NAME.fullmatch(path.name)
+        if match and path.is_file():
+            found.setdefault((path.parent, match[1]), []).append((int(match[2]), path))
+    return [[path for _, path in sorted(files, reverse=True)] for _, files in sorted(found.items())]
 
 
 def _read(path: Path, now_s: float) -> StateFile:
-    """What the file says, or why it cannot be believed."""
+    """Read one file: its contents, or why it would be refused."""
     try:
         status, payload = path.stat(), path.read_bytes()
     except OSError as error:
@@ -105,7 +105,7 @@ def _described(file: StateFile, contents: Contents) -> StateFile:
     meta, arrays = contents.meta, contents.arrays
 
     def length(*names: str) -> int | None:
-        """Of the first of these arrays that there is."""
+        """Return the length of the first of these arrays that the file has."""
         return next((len(arrays[name]) for name in names if name in arrays), None)
 
     return replace(

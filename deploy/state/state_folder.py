@@ -1,4 +1,4 @@
-"""The folder that keeps what a pipeline has learned: one run's at a time, and one broker's."""
+"""The state folder of a pipeline: used by one run at a time, and made with one broker."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ from freshrank.deploy.state.inspect import newest_first
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints
 
-# What lies in it. The last is the log of Apache Kafka, where that is started here: records, which
-# no start ever moves.
+# Its folders. The last is that of an Apache Kafka that is started here: it holds records, and no
+# start ever moves it.
 SHARDS, LEARNER, TENSORBOARD, KAFKA = "shards", "learner", "tensorboard", "kafka"
 
-# All that means nothing without the offsets of its broker.
+# The folders whose contents mean nothing without the offsets of their broker.
 _LEARNED = (SHARDS, LEARNER, TENSORBOARD)
 
-# The `kafka.bootstrap` that what was learned was learned from; and who holds the folder.
+# The file with the `kafka.bootstrap` that the state was made with; and the lock of the run that
+# holds the folder, with its process and host.
 _MARKER, _LOCK = "broker", "lock"
 
-# Bytes that have to fit in there at the start: the checkpoint of a small model, with which its
-# learner begins.
+# Bytes of free space that a start requires: those of the checkpoint of a small model, which the
+# learner writes first.
 _LEAST_BYTES = 1 << 20
 
-# What a disk says that would take it if less lay there.
+# Errors that free space would mend.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
-# Of what was learned from a broker that nobody noted.
+# In place of a broker that is not known.
 _UNKNOWN = "unknown"
 
 
@@ -78,12 +79,12 @@ class StateFolder:
             lock.release()
 
     def check(self, pipeline: Pipeline) -> None:
-        """Raise ConfigError when a run of `pipeline` could not go on with what is there.
+        """Raise ConfigError when a run of `pipeline` could not continue from this state.
 
-        Nor could it on a disk that is full.
+        Also when the disk is full.
         """
         self._check_room()
-        before = self._learned_from()
+        before = self._made_with()
         if before is None:
             return
         if before == EMBEDDED:
@@ -99,33 +100,34 @@ class StateFolder:
             )
         self._check_definitions(pipeline)
 
-    def begin(self, say: Callable[[str], None]) -> None:
-        """Note the broker; put aside what was learned from one that is gone with its topics.
+    def begin(self, log: Callable[[str], None]) -> None:
+        """Record the broker; move the state of an embedded broker aside.
 
-        Offsets begin at 0 again there, so nothing can go on from it. To be called when nothing
-        else can be refused any more. Raises ConfigError when the folder cannot be used.
+        That broker has ended with its topics, and offsets begin at 0 again: no run can continue
+        from its state. To be called when no later check can refuse the start. Raises ConfigError
+        when the folder cannot be used.
         """
         with self._usable():
-            if self._learned_from() == EMBEDDED:
+            if self._made_with() == EMBEDDED:
                 self._put_aside()
-                say(
+                log(
                     "starting anew: the state of the last run belongs to an embedded broker, which "
-                    f"is gone with its topics (kept in {self._aside} until the next such start)"
+                    f"has ended with its topics (kept in {self._aside} until the next such start)"
                 )
-            _note(self.path, self.bootstrap)
+            _record_broker(self.path, self.bootstrap)
 
     def _check_room(self) -> None:
         disk, draft = Disk(), self.path / ".room"
         with self._usable():
             try:
-                # Random bytes: no file system can make them fewer.
+                # Random bytes: no file system can compress them.
                 disk.write(draft, [os.urandom(_LEAST_BYTES)])
                 disk.sync(draft)
             finally:
                 disk.remove(draft)
 
     def _check_definitions(self, pipeline: Pipeline) -> None:
-        """Raise ConfigError when what a start would take up was made for other definitions."""
+        """Raise ConfigError when a start would load files of other definitions."""
         learner = checkpoints.fingerprint(pipeline.bound_model, pipeline.optimizer)
         for name, kind, fingerprint, what in (
             (SHARDS, SNAPSHOT_KIND, pipeline.fingerprint, "features, inputs or label"),
@@ -146,30 +148,30 @@ class StateFolder:
     def _aside(self) -> Path:
         return self.path.with_name(f"{self.path.name}.previous")
 
-    def _learned_from(self) -> str | None:
-        """The broker of what was learned; None where nothing was."""
+    def _made_with(self) -> str | None:
+        """Return the broker that the state was made with; None where there is no state."""
         with self._usable():
             if not any((self.path / name).exists() for name in _LEARNED):
                 return None
-            return _noted(self.path)
+            return _recorded_broker(self.path)
 
     def _check_aside(self) -> None:
-        """Raise ConfigError when what lies there is not what a start has put there."""
+        """Raise ConfigError when the folder for such state holds anything else."""
         with self._usable():
-            if self._aside.exists() and (noted := _noted(self._aside)) != EMBEDDED:
+            if self._aside.exists() and (recorded := _recorded_broker(self._aside)) != EMBEDDED:
                 raise ConfigError(
                     str(self._aside),
                     "the state of an embedded broker would be put there, and there is another "
-                    f"(kafka.bootstrap = {noted!r})",
+                    f"(kafka.bootstrap = {recorded!r})",
                     "Give it another name, or remove it.",
                 )
 
     def _put_aside(self) -> None:
-        """Move what was learned: not the folder, which may be a mount, and holds the lock."""
+        """Move the state: not the folder itself, which may be a mount, and holds the lock."""
         if self._aside.exists():
             shutil.rmtree(self._aside)
         self._aside.mkdir()
-        _note(self._aside, EMBEDDED)  # first: whatever happens then, the next start knows it
+        _record_broker(self._aside, EMBEDDED)  # first: the next start knows it even after a crash
         for name in _LEARNED:
             if (self.path / name).exists():
                 shutil.move(self.path / name, self._aside / name)
@@ -189,25 +191,25 @@ class StateFolder:
 
 
 def _kind(bootstrap: str) -> str:
-    """What has to be the same: one broker may be reached at several addresses."""
+    """Return what may not change: a given broker may have several addresses."""
     return bootstrap if bootstrap in STARTED_HERE else "given"
 
 
 def _newest_made_for(kind: str, files: Sequence[Path]) -> str | None:
-    """The definitions that the newest file of this kind was made for; None: no file tells."""
-    for one in files:
-        with contextlib.suppress(SnapshotError):  # a start passes it over, too, and says so
-            return made_for(kind, one)
+    """Return the fingerprint of the newest readable file of a kind; None: there is none."""
+    for path in files:
+        with contextlib.suppress(SnapshotError):  # a start skips it too, and logs that
+            return made_for(kind, path)
     return None
 
 
-def _noted(folder: Path) -> str:
+def _recorded_broker(folder: Path) -> str:
     marker = folder / _MARKER
     return marker.read_text(encoding="utf-8") if marker.exists() else _UNKNOWN
 
 
-def _note(folder: Path, bootstrap: str) -> None:
-    """Write it whole, and for good, before anything is learned."""
+def _record_broker(folder: Path, bootstrap: str) -> None:
+    """Write the broker atomically and durably, before anything is learned."""
     disk, draft = Disk(), folder / f".{_MARKER}.draft"
     try:
         disk.write(draft, [bootstrap.encode()])

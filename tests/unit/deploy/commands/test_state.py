@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.commands.state import state_app
-from freshrank.deploy.state.inspect import look
+from freshrank.deploy.state.inspect import inspect_state
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner
@@ -106,7 +106,7 @@ def test_the_json_has_all_figures(folder: Path, tmp_path: Path) -> None:
 
 def test_the_age_is_that_of_the_file(folder: Path) -> None:
     os.utime(newest(folder), (1_000.0, 1_000.0))
-    ages = {one.path: one.age_s for one in look(folder, now_s=1_060.0)}
+    ages = {one.path: one.age_s for one in inspect_state(folder, now_s=1_060.0)}
     assert ages[newest(folder)] == 60.0
 
 
@@ -152,7 +152,7 @@ def test_a_foreign_file_is_told_as_such(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["missing", "tensorboard"])
 def test_nothing_to_look_at_is_a_mistake_of_the_caller(folder: Path, place: str) -> None:
     with pytest.raises(ConfigError, match=place):
-        look(folder / place, 0.0)
+        inspect_state(folder / place, 0.0)
 
 
 def test_the_commands_explain_themselves() -> None:
