@@ -1,1 +1,1 @@
-"""One place to see the system: pipelines, settings, who runs where, and the command line."""
+"""Pipelines and settings put together into a running system, and the command line."""

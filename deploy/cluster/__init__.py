@@ -1,1 +1,1 @@
-"""TODO-DOC deploy/cluster."""
+"""A system on Ray: host processes, their roles, hot standbys, and the supervisor of all."""

@@ -1,1 +1,1 @@
-"""TODO-DOC deploy/commands."""
+"""The commands of the command line: run, replay, state, and those of plugins."""

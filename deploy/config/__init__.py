@@ -1,1 +1,1 @@
-"""TODO-DOC deploy/config."""
+"""Settings and how they are read, and the memory that they may lead to."""

@@ -25,17 +25,17 @@ from freshrank.feature_actors.connectors.kafka.security import KafkaSecurity
 from freshrank.learner.settings import LearnerSettings
 from freshrank.serve.settings import ServeSettings
 
-# What is said in place of an address for a server that is started here.
+# Stand in place of an address for a server that is started here.
 EMBEDDED = "embedded"
 STARTED_HERE = (EMBEDDED, "apache")
 
 
 class WithPassword(Section):
-    """A server that may ask for a password; neither its text nor an error tells it."""
+    """A server that may require a password, which no text and no error shows."""
 
     password: SecretStr | None = Field(default=None, repr=False)
     password_file: FilePath | None = None
-    """Whose text is the password, but for the end of its last line; instead of `password`."""
+    """A file with the password (a newline at its end is ignored); instead of `password`."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -44,7 +44,7 @@ class WithPassword(Section):
         return self
 
     def secret(self) -> str | None:
-        """The password; raises ConfigError when its file cannot be read."""
+        """Return the password. Raises ConfigError when its file cannot be read."""
         if self.password_file is None:
             return None if self.password is None else self.password.get_secret_value()
         try:
@@ -53,7 +53,7 @@ class WithPassword(Section):
             raise ConfigError(
                 f"password_file {self.password_file}",
                 f"cannot be read ({type(error).__name__})",
-                "Give a text file with the password alone.",
+                "Give a text file that contains the password only.",
             ) from error
 
 
@@ -61,18 +61,18 @@ class KafkaSettings(WithPassword):
     """The broker and the topics that are created where they are missing."""
 
     bootstrap: str = "embedded"
-    """``host:port[,host:port]``, ``embedded`` (in memory, forgets everything when it stops) or
+    """``host:port[,host:port]``, ``embedded`` (in memory, loses all records when it stops) or
     ``apache`` (a real Apache Kafka, started here, that keeps its log in the state folder)."""
     partitions: int = Field(default=8, ge=1, le=10_000)
-    """Of topics created here. More than shards, so that a second machine finds work to take; few,
-    because each costs 5 MB in the embedded broker."""
+    """Number of partitions of topics that are created here. More than shards, so that shards can be
+    added; not many, because each takes 5 MB in the embedded broker."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """How a given broker is spoken to; one that is started here listens on loopback, in plain."""
+    """Protocol of a given broker; a broker that is started here listens on loopback, PLAINTEXT."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     username: str | None = None
     """For SASL, with `password` or `password_file`."""
     ca_file: FilePath | None = None
-    """Certificates (PEM) of whom to trust with SSL, on every machine; the system's by default."""
+    """Certificates (PEM) to trust with SSL, on each machine; default: those of the system."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
@@ -80,13 +80,15 @@ class KafkaSettings(WithPassword):
         if self.security_protocol.startswith("SASL") and not (self.username and secret):
             raise ValueError("SASL needs `username`, and `password` or `password_file`")
         if (self.username or secret) and not self.security_protocol.startswith("SASL"):
-            raise ValueError("who one is, is told with `security_protocol` SASL_SSL only")
+            raise ValueError(
+                "`username` and a password require `security_protocol` SASL_SSL (or SASL_PLAINTEXT)"
+            )
         if self.ca_file and not self.security_protocol.endswith("SSL"):
-            raise ValueError("`ca_file` has a meaning with `security_protocol` (SASL_)SSL only")
+            raise ValueError("`ca_file` requires `security_protocol` SSL or SASL_SSL")
         return self
 
     def security(self) -> KafkaSecurity:
-        """For every client; raises ConfigError when the password cannot be read."""
+        """Return what every client needs. Raises ConfigError when the password cannot be read."""
         return KafkaSecurity(
             self.security_protocol, self.sasl_mechanism, self.username, self.secret(), self.ca_file
         )
@@ -97,21 +99,23 @@ class RedisSettings(WithPassword):
 
     url: str = Field(default="embedded", repr=False)
     """``redis[s]://[user@]host:port/db``, or ``embedded``: the server found on the path, else the
-    bundled one. It may hold a password too, ``redis://user:password@...``."""
+    bundled one. It may contain a password too, ``redis://user:password@...``."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         if self.password or self.password_file:
             try:
                 known = urlsplit(self.url).password
-            except ValueError:  # whose text would quote the URL
+            except ValueError:  # its text would quote the URL
                 known = None
             if known is not None or self.url in STARTED_HERE:
-                raise ValueError("a password is for a `url` of a server, one without a password")
+                raise ValueError(
+                    "a password requires a `url` of a server, and a `url` without a password"
+                )
         return self
 
     def address(self) -> str:
-        """`url` with the password in it; raises ConfigError when that cannot be read."""
+        """Return `url` with the password in it. Raises ConfigError when that cannot be read."""
         secret = self.secret()
         if secret is None:
             return self.url
@@ -145,7 +149,7 @@ class ShardSettings(Section):
 
 
 class Settings(Section):
-    """All sections."""
+    """All sections of the file."""
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
@@ -156,9 +160,9 @@ class Settings(Section):
     """Snapshots and checkpoints; by default ``.freshrank/<pipeline>`` in the current folder. On a
     cluster of several machines it must be a folder that all of them see (NFS: version 4)."""
     memory_bytes: int | None = Field(default=None, ge=1)
-    """What all of it may take on one machine; by default what the machine, or its container, has.
-    A pipeline that may come to need more is refused at the start."""
+    """Memory that the whole system may take on one machine; by default all that the machine or its
+    container has. A pipeline that may come to need more is refused at the start."""
 
     def state_folder(self, pipeline: str) -> Path:
-        """Where the state of `pipeline` is kept, absolute."""
+        """Return the absolute path of the state folder of `pipeline`."""
         return (self.state or Path(".freshrank") / pipeline).absolute()

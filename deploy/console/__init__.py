@@ -1,1 +1,1 @@
-"""TODO-DOC deploy/console."""
+"""What a run prints: lines of progress, a live table of metrics, alerts, a summary."""

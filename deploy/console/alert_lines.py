@@ -1,4 +1,4 @@
-"""The alerts of a running system, each once, as lines for whoever started it."""
+"""The alerts of a running system as lines for the console, each alert once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import msgspec
 
 from freshrank.actors.protocols import JsonValue, Status
 
-# So many of those that no part names any more are remembered: one that comes back, because its
-# part did not answer for a while, is not shown again.
+# Number of shown alerts that are remembered after no status contains them any more: an alert comes
+# back when its part did not answer for a while, and is not shown again.
 _REMEMBERED = 1_000
 
 
-class _Told(msgspec.Struct, frozen=True, order=True):
-    """As a status names it."""
+class _PostedAlert(msgspec.Struct, frozen=True, order=True):
+    """An alert as a status contains it."""
 
     at_ms: int
     part: str
@@ -23,30 +23,33 @@ class _Told(msgspec.Struct, frozen=True, order=True):
 
 
 class AlertLines:
-    """Finds what is new in the alerts that the parts name in their statuses."""
+    """Finds the new alerts among those that the parts post in their statuses."""
 
     def __init__(self) -> None:
         # In the order in which they were shown.
-        self._shown: dict[_Told, None] = {}
+        self._shown: dict[_PostedAlert, None] = {}
 
     def new(self, statuses: Mapping[str, Status]) -> list[str]:
-        """A line for each alert that has not been given yet, the oldest first.
+        """Return a line for each alert that has not been returned yet, the oldest first.
 
-        >>> told = {"part": "shard-0", "kind": "not_saved", "message": "no space", "at_ms": 1}
-        >>> statuses = {"shard-0": {"alerts": {"newest": [told]}}}
+        >>> alert = {"part": "shard-0", "kind": "not_saved", "message": "no space", "at_ms": 1}
+        >>> statuses = {"shard-0": {"alerts": {"newest": [alert]}}}
         >>> lines = AlertLines()
         >>> lines.new(statuses), lines.new(statuses)
         (['alert of shard-0: not saved: no space'], [])
         """
-        named = {one for status in statuses.values() for one in _newest(status)}
-        new = sorted(named - self._shown.keys())
+        posted = {alert for status in statuses.values() for alert in _newest(status)}
+        new = sorted(posted - self._shown.keys())
         self._shown |= dict.fromkeys(new)
-        for one in [one for one in self._shown if one not in named][:-_REMEMBERED]:
-            del self._shown[one]
-        return [f"alert of {one.part}: {one.kind.replace('_', ' ')}: {one.message}" for one in new]
+        for alert in [alert for alert in self._shown if alert not in posted][:-_REMEMBERED]:
+            del self._shown[alert]
+        return [
+            f"alert of {alert.part}: {alert.kind.replace('_', ' ')}: {alert.message}"
+            for alert in new
+        ]
 
 
-def _newest(status: Status) -> list[_Told]:
+def _newest(status: Status) -> list[_PostedAlert]:
     alerts = status.get("alerts")
     newest: JsonValue = alerts.get("newest") if isinstance(alerts, Mapping) else None
-    return [] if newest is None else msgspec.convert(newest, list[_Told])
+    return [] if newest is None else msgspec.convert(newest, list[_PostedAlert])

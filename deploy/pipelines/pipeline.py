@@ -1,4 +1,4 @@
-"""A user's pipeline: the nouns of one Python file, checked where they are written."""
+"""What a user declares in one Python file, checked when it is declared."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Pipeline:
         For the page: ``entities`` (keys to offer), ``candidates`` (what to score for them),
         ``event`` (a value for a field) and ``choices`` (values to choose a field from).
 
-    Raises ConfigError, naming place and fix, as soon as it is written down wrong.
+    Raises ConfigError, which names the place and the fix, for a wrong declaration.
     """
 
     name: str
@@ -181,23 +181,23 @@ class Pipeline:
 
     @cached_property
     def served(self) -> OnlineFeatures:
-        """What a replica has to know of the features."""
+        """What a replica needs to read, encode and log features."""
         on = self.joined.on if self.joined else None
         return OnlineFeatures(self.plan, self.encoder, self.stream, self.name, join_on=on)
 
     @property
     def joined(self) -> Joined | None:
-        """The join with impressions, where the label comes from one."""
+        """The label as a join with impressions; None: events carry their own labels."""
         return self.label if isinstance(self.label, Joined) else None
 
     @property
     def impressions_topic(self) -> str:
-        """Where replicas log what they served."""
+        """Topic in which replicas log what they served."""
         return f"{self.name}.impressions"
 
     @property
     def alerts_topic(self) -> str:
-        """What a person should look at, as JSON (`actors.alerts.Alert`)."""
+        """Topic of the alerts, as JSON (`actors.alerts.Alert`)."""
         return f"{self.name}.alerts"
 
     @property
@@ -212,7 +212,7 @@ class Pipeline:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def spec(self, bounds: Bounds) -> PartitionSpec:
-        """What a shard computes of each partition, and keeps of it."""
+        """Make the specification of a partition's state within `bounds`, for the shards."""
         return PartitionSpec(
             stream=self.stream,
             plan=self.plan,
@@ -225,7 +225,7 @@ class Pipeline:
         )
 
     def describe(self) -> str:
-        """What it costs and gives, for people: features, inputs, bytes per entity."""
+        """Describe features, inputs and bytes per entity, as text for people."""
         layout = self.encoder.layout
         return (
             f"{self.plan.describe()}\n"

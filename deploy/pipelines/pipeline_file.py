@@ -1,4 +1,4 @@
-"""A pipeline as it crosses processes: the text of its file, never pickled classes."""
+"""The text of a pipeline's file: processes exchange that, never pickled classes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 
 @dataclass(frozen=True, slots=True)
 class PipelineFile:
-    """The text of one Python file that declares a pipeline, and where it came from."""
+    """The path and the text of a Python file that declares a pipeline."""
 
     path: str
     text: str
 
     @classmethod
     def read(cls, path: Path) -> PipelineFile:
-        """Read `path`; raises ConfigError when that cannot be done."""
+        """Read the file at `path`. Raises ConfigError when it cannot be read."""
         try:
             return cls(str(path), path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
@@ -33,7 +33,7 @@ class PipelineFile:
             ) from error
 
     def load(self) -> Pipeline:
-        """The one pipeline of the file. Raises ConfigError with file and line."""
+        """Return the only pipeline of the file. Raises ConfigError with file and line."""
         found = {
             id(value): value
             for value in vars(self.load_module()).values()
@@ -49,15 +49,15 @@ class PipelineFile:
         return next(iter(found.values()))
 
     def load_module(self) -> ModuleType:
-        """Execute the text as a module of its own, once per process and text."""
+        """Execute the text as a module of its own, once per process. Raises ConfigError."""
         name = f"freshrank_pipeline_{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
         if name in sys.modules:
             return sys.modules[name]
         module = ModuleType(name)
         module.__file__ = self.path
-        # Registered before it runs: typing looks annotations up by the module's name.
+        # Registered before it is executed: typing looks annotations up by the name of the module.
         sys.modules[name] = module
-        # Tracebacks show the text that ran, also on a machine that does not have the file.
+        # For tracebacks, also on a machine that does not have the file.
         linecache.cache[self.path] = (
             len(self.text),
             None,
@@ -77,7 +77,7 @@ class PipelineFile:
         return module
 
     def _with_line(self, error: BaseException) -> ConfigError:
-        """Say where in the file `error` came from."""
+        """Name the line of the file that raised `error`."""
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)

@@ -1,1 +1,1 @@
-"""TODO-DOC deploy/servers."""
+"""Kafka brokers and Redis: child processes that are started here, or servers of others."""

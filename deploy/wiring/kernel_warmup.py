@@ -1,7 +1,7 @@
-"""Compile every kernel once, so that the first event and the first score need not wait.
+"""Compiles every kernel once, so that the first event and the first score need not wait.
 
-Kernels are compiled for the types that they are called with, so they are called as a running
-system calls them: a small one in this process reads a few events, is restarted, and scores.
+Numba compiles a kernel for the types of its arguments. So the kernels are called as a running system
+calls them: a small system in this process reads a few events, is restarted, and scores.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ USERS = 3
 ITEMS = 4
 
 
-class Event(msgspec.Struct):
-    """One field of each type that a schema may have."""
+class WarmupEvent(msgspec.Struct):
+    """A field of each type that a schema may have."""
 
     id: str
     user: str
@@ -50,7 +50,7 @@ class Event(msgspec.Struct):
 
 
 user = Entity("user", key="user")
-stream = Stream("behaviour", id="id", time="ts", key=user, schema=Event)
+stream = Stream("behaviour", id="id", time="ts", key=user, schema=WarmupEvent)
 
 
 class Everything(FeatureView):
@@ -71,7 +71,7 @@ LABELLED = Labelled(positive=col.kind == "click")
 
 
 def example(model: ModelSpec, optimizer: Optimizer, label: Joined | Labelled) -> Pipeline:
-    """A pipeline with every aggregate."""
+    """Make a pipeline with every aggregate."""
     return Pipeline(
         "warm",
         stream=stream,
@@ -85,11 +85,11 @@ def example(model: ModelSpec, optimizer: Optimizer, label: Joined | Labelled) ->
 
 
 def pipelines() -> Iterator[Pipeline]:
-    """Every public model and optimiser at least once, with both ways to a label."""
+    """Make pipelines with every public model and optimiser, and with both kinds of labels."""
     public = [getattr(freshrank, name) for name in freshrank.__all__]
-    classes = [one for one in public if isinstance(one, type)]
-    models: list[ModelSpec] = [one() for one in classes if issubclass(one, ModelSpec)]
-    optimizers: list[Optimizer] = [one() for one in classes if issubclass(one, Optimizer)]
+    classes = [value for value in public if isinstance(value, type)]
+    models: list[ModelSpec] = [cls() for cls in classes if issubclass(cls, ModelSpec)]
+    optimizers: list[Optimizer] = [cls() for cls in classes if issubclass(cls, Optimizer)]
     count = max(len(models), len(optimizers))
     for number in range(count):
         model, optimizer = models[number % len(models)], optimizers[number % len(optimizers)]
@@ -97,18 +97,18 @@ def pipelines() -> Iterator[Pipeline]:
 
 
 class SetClock(SystemClock):
-    """Says what it was set to."""
+    """A clock whose time is set."""
 
     def __init__(self) -> None:
         self.at_ms = super().now_ms()
 
     def now_ms(self) -> int:
-        """What it was set to."""
+        """Return the time that was set, in ms since the Unix epoch."""
         return self.at_ms
 
 
 async def exercise(pipeline: Pipeline) -> int:
-    """Run `pipeline` on a few events, restart it, run it again; gives the examples learned."""
+    """Run `pipeline` on a few events, restart it, run it again; returns the number of examples."""
     clock = SetClock()
     world = World(MemoryLog(partitions=1), clock)
     for _ in range(2):
@@ -124,7 +124,7 @@ async def exercise(pipeline: Pipeline) -> int:
 
 
 async def _visit(system: LocalSystem, clock: SetClock) -> None:
-    """Users look around, are shown every item, click one; what they did not click is negative."""
+    """Let users view items, be shown all of them and click one; the others become negatives."""
     for kind, items in (("view", range(ITEMS)), ("click", range(1))):
         _add_events(system.world, kind, items, clock.at_ms)
         await system.drain()
@@ -139,10 +139,10 @@ async def _visit(system: LocalSystem, clock: SetClock) -> None:
 
 
 def _add_events(world: World, kind: str, items: range, at_ms: int) -> None:
-    """Each user does `kind` to each item."""
+    """Append an event of `kind` for each user and each item."""
     events = [
-        Event(f"{at_ms}-{who}-{item}-{kind}", f"u{who}", item, kind, 2.5, at_ms + item)
-        for who in range(USERS)
+        WarmupEvent(f"{at_ms}-{number}-{item}-{kind}", f"u{number}", item, kind, 2.5, at_ms + item)
+        for number in range(USERS)
         for item in items
     ]
     world.log.distribute(
@@ -155,12 +155,12 @@ def _add_events(world: World, kind: str, items: range, at_ms: int) -> None:
 
 @functools.cache
 def load_kernels() -> None:
-    """Load the kernels into this process, once. Blocks."""
+    """Load the kernels into this process, once; blocks for seconds."""
     asyncio.run(exercise(example(LogisticRegression(), Adagrad(), JOINED)))
 
 
 def main() -> None:
-    """Exercise every pipeline, with a line of progress each."""
+    """Exercise every pipeline, and print a line of progress for each."""
     made = list(pipelines())
     for number, pipeline in enumerate(made, start=1):
         what = f"{type(pipeline.model).__name__}, {type(pipeline.optimizer).__name__}"

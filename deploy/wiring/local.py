@@ -1,6 +1,6 @@
 """The same parts in one process, in lock-step, with any clock: for simulation and for replay.
 
-Nothing happens beside a `step`, and nothing depends on real time: the same records give the same
+All work is done in `step`, and nothing depends on real time: the same records give the same
 features, weights and metrics, bit for bit, with any crashes in between (`lock_step`).
 """
 
@@ -39,7 +39,7 @@ from freshrank.serve.scoring.service import ScoringService
 
 @dataclass
 class World:
-    """What outlives a crash of all our processes: the log, the online store, the disk."""
+    """What survives a crash of all our processes: the log, the online store, the disk."""
 
     log: MemoryLog
     clock: Clock
@@ -55,7 +55,7 @@ class LearnerHandle(GradientSink, ParameterSource, Protocol):
 
 
 class LocalParts:
-    """Makes each part over a `World`, as often as it is started."""
+    """Builds parts over a `World`; a part is built again for each start after a crash."""
 
     def __init__(self, pipeline: Pipeline, settings: Settings, world: World) -> None:
         self.pipeline = pipeline
@@ -65,7 +65,7 @@ class LocalParts:
         self._status_registry = MemoryStatusRegistry(world.clock)
 
     def learner(self) -> tuple[Learner, LearnerActor]:
-        """The core and the actor around it, not started."""
+        """Build the core and the actor around it, not started."""
         core = assembly.learner(self.pipeline, self.settings.learner)
         world = self.world
         actor = LearnerActor(core, world.clock, world.checkpoints, offload=inline)
@@ -74,7 +74,7 @@ class LocalParts:
     def shard(
         self, index: int, learner: LearnerHandle, source: MemorySource
     ) -> tuple[Shard, Follower]:
-        """One shard and what keeps its weights new, not started."""
+        """Build a shard and the follower of its weights, not started."""
         world, settings = self.world, self.settings.shards
         shard, follower = assembly.shard(
             self.pipeline,
@@ -97,7 +97,7 @@ class LocalParts:
         return shard, follower
 
     def replica(self, learner: LearnerHandle) -> ScoringService:
-        """One replica, not started."""
+        """Build a replica, not started."""
         world = self.world
         connectors = Connectors(
             partitions=world.log.partitions,
@@ -121,7 +121,7 @@ class LocalSystem:
         self.world = world
         self._parts = LocalParts(pipeline, in_lock_step(settings), world)
         self.sink = self._parts.sink
-        """Rejected records can be looked at in it."""
+        """Keeps the rejected records."""
         self._batches = DeterministicBatches(world.log, pipeline.topics)
         self._sources = [
             BatchSource(world.log, pipeline.topics) for _ in range(settings.shards.count)
@@ -137,7 +137,7 @@ class LocalSystem:
         self._replica_started = False
 
     async def start(self) -> None:
-        """Take up what the world keeps. Raises as the parts' own starts do."""
+        """Load the state that the world keeps. Raises as the starts of the parts do."""
         await self.learner.start()
         await self._follow()
         for shard in self.shards:
@@ -163,12 +163,12 @@ class LocalSystem:
         return True
 
     async def drain(self) -> None:
-        """Step until every record has been read and every example been learned."""
+        """Step until every record has been read and every example has been learned."""
         while await self.step():
             pass
 
     async def score(self, request: Mapping[str, JsonValue]) -> ScoreAnswer:
-        """POST /v1/score, by the newest weights. Raises RequestError."""
+        """Answer POST /v1/score with the newest weights. Raises RequestError."""
         if not self._replica_started:
             self.replica.start()
             self._replica_started = True
@@ -176,13 +176,13 @@ class LocalSystem:
         return await self.replica.score(msgspec.json.encode({**request, "min_version": newest}))
 
     async def freeze(self) -> None:
-        """Keep a copy of the present weights, to compare with."""
+        """Make the reference copy of the present weights."""
         await self.learner.freeze_reference()
         for shard in self.shards:
             shard.freeze()
 
     async def stop(self) -> None:
-        """What SIGTERM does: give away, write down, leave. Without it the system has crashed."""
+        """Push, write the state and stop, as after SIGTERM; without it the system has crashed."""
         if self._replica_started:
             await self.replica.stop()
         for shard in self.shards:
@@ -190,7 +190,7 @@ class LocalSystem:
         await self.learner.stop()
 
     async def status(self) -> Mapping[str, JsonValue]:
-        """The learner's figures."""
+        """Return the learner's metrics."""
         return await self.learner.status()
 
     async def _follow(self) -> None:
