@@ -1,7 +1,7 @@
 """Compiles every kernel once, so that the first event and the first score need not wait.
 
-Numba compiles a kernel for the types of its arguments. So the kernels are called as a running system
-calls them: a small system in this process reads a few events, is restarted, and scores.
+Numba compiles a kernel for the types of its arguments, so the kernels are called as a running
+system calls them: a small system in this process reads a few events, is restarted, and scores.
 """
 
 from __future__ import annotations
