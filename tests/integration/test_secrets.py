@@ -21,7 +21,6 @@ from sockets import command_lines, open_sockets_until, processes_of
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy.config.loader import load_settings
-from freshrank.deploy.servers import apache_kafka
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.external import ExternalServers
@@ -61,28 +60,23 @@ _ANSWER_S = 60.0
 
 
 class GuardedKafka(ApacheKafka):
-    """The same broker, for those who are the user `shop`."""
+    """The same broker, for clients that are the user `shop`."""
 
-    def _write_properties(self, port: int) -> Path:
-        path = super()._write_properties(port)
-        text = path.read_text()
+    def properties(self, port: int) -> str:
+        text = super().properties(port)
         for what in ("PLAINTEXT://", "PLAINTEXT:PLAINTEXT,", "name=PLAINTEXT"):
             text = text.replace(what, what.replace("PLAINTEXT", "SASL_PLAINTEXT"))
-        path.write_text(text + _SASL)
-        return path
+        return text + _SASL
+
+    def answers(self, port: int) -> bool:
+        return bool(ask("127.0.0.1", port, _API_VERSIONS))
 
 
 @pytest.fixture(scope="module")
 def guarded_kafka(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a broker with SASL; `kafka` is asked for, so that it is skipped with that."""
-
-    def answers(port: int) -> bool:
-        return bool(ask("127.0.0.1", port, _API_VERSIONS))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(apache_kafka, "_answers", answers)
-        with GuardedKafka(tmp_path_factory.mktemp("guarded")) as broker:
-            yield broker.bootstrap
+    with GuardedKafka(tmp_path_factory.mktemp("guarded")) as broker:
+        yield broker.bootstrap
 
 
 @pytest.fixture(scope="module")
