@@ -50,7 +50,7 @@ STAND_BY = Role("stand_by")
 """Load all code, and wait for another role."""
 
 
-class HostState(Enum):
+class SlotState(Enum):
     """What a slot knows of its host."""
 
     UP = "up"
@@ -73,27 +73,27 @@ class Reply(Enum):
     """The process has ended."""
 
 
-TRANSITIONS: Mapping[HostState, Mapping[Reply, HostState]] = {
-    HostState.UP: {
-        Reply.ANSWERED: HostState.UP,
-        Reply.REFUSED: HostState.UP,
-        Reply.TIMED_OUT: HostState.SLOW,
-        Reply.GONE: HostState.LOST,
+TRANSITIONS: Mapping[SlotState, Mapping[Reply, SlotState]] = {
+    SlotState.UP: {
+        Reply.ANSWERED: SlotState.UP,
+        Reply.REFUSED: SlotState.UP,
+        Reply.TIMED_OUT: SlotState.SLOW,
+        Reply.GONE: SlotState.LOST,
     },
-    HostState.SLOW: {
-        Reply.ANSWERED: HostState.UP,
-        Reply.REFUSED: HostState.SLOW,
-        Reply.TIMED_OUT: HostState.SLOW,
-        Reply.TIMED_OUT_AGAIN: HostState.LOST,
-        Reply.GONE: HostState.LOST,
+    SlotState.SLOW: {
+        Reply.ANSWERED: SlotState.UP,
+        Reply.REFUSED: SlotState.SLOW,
+        Reply.TIMED_OUT: SlotState.SLOW,
+        Reply.TIMED_OUT_AGAIN: SlotState.LOST,
+        Reply.GONE: SlotState.LOST,
     },
-    HostState.LOST: {
-        Reply.ANSWERED: HostState.UP,
-        Reply.REFUSED: HostState.LOST,
-        Reply.TIMED_OUT_AGAIN: HostState.LOST,
-        Reply.GONE: HostState.LOST,
+    SlotState.LOST: {
+        Reply.ANSWERED: SlotState.UP,
+        Reply.REFUSED: SlotState.LOST,
+        Reply.TIMED_OUT_AGAIN: SlotState.LOST,
+        Reply.GONE: SlotState.LOST,
         # Gone, and now slow: no host comes back from that.
-        Reply.TIMED_OUT: HostState.LOST,
+        Reply.TIMED_OUT: SlotState.LOST,
     },
 }
 """The next state; a reply that is missing cannot come in that state."""
@@ -127,7 +127,7 @@ class ActorSlot:
         self.name = name
         self.standby: ActorSlot | None = None
         """The slot whose host takes over when this one's is lost; None: a new host is started."""
-        self.state = HostState.UP
+        self.state = SlotState.UP
         """Of the present host."""
         self.replaced = 0
         """How often the host has been replaced."""
@@ -149,7 +149,7 @@ class ActorSlot:
         except Unavailable as error:
             now_s = self._monotonic()
             self._observe(self._failure(error, now_s - begun_s >= timeout_s))
-            if self.state is HostState.LOST and now_s - self._installed_s >= LEAST_AGE_S:
+            if self.state is SlotState.LOST and now_s - self._installed_s >= LEAST_AGE_S:
                 self._report(f"{self.name} is replaced: {error}")
                 self.kill()
             raise
@@ -184,7 +184,7 @@ class ActorSlot:
 
     def _observe(self, reply: Reply) -> None:
         self.state = TRANSITIONS[self.state][reply]
-        if self.state is HostState.UP and reply is Reply.ANSWERED:
+        if self.state is SlotState.UP and reply is Reply.ANSWERED:
             self._missed = 0
 
     def _successor(self) -> HostAddress:
@@ -192,5 +192,5 @@ class ActorSlot:
 
     def _install(self, host: HostAddress) -> None:
         self._host, self._installed_s = host, self._monotonic()
-        self.state = HostState.UP
+        self.state = SlotState.UP
         self._missed = 0

@@ -12,7 +12,7 @@ from freshrank.deploy.cluster.actor_slot import (
     STAND_BY,
     TRANSITIONS,
     ActorSlot,
-    HostState,
+    SlotState,
     Reply,
     Role,
 )
@@ -191,11 +191,11 @@ def test_a_lost_host_stays_in_its_slot_until_it_is_old_enough_to_be_replaced() -
     story.now_s += LEAST_AGE_S
     story.pings()
     seen.append(story.slot.state)  # of the replacement
-    assert seen == [HostState.LOST, HostState.UP]
+    assert seen == [SlotState.LOST, SlotState.UP]
     assert story.slot.replaced == 1
 
 
 def test_an_answer_always_leads_up_and_a_dead_process_is_lost() -> None:
-    for state in HostState:
-        assert TRANSITIONS[state][Reply.ANSWERED] is HostState.UP
-        assert TRANSITIONS[state][Reply.GONE] is HostState.LOST
+    for state in SlotState:
+        assert TRANSITIONS[state][Reply.ANSWERED] is SlotState.UP
+        assert TRANSITIONS[state][Reply.GONE] is SlotState.LOST
