@@ -12,9 +12,9 @@ from freshrank.deploy.cluster.actor_slot import (
     STAND_BY,
     TRANSITIONS,
     ActorSlot,
-    SlotState,
     Reply,
     Role,
+    SlotState,
 )
 
 DEAD, SLOW = Gone("shard-0", "dead"), Unavailable("shard-0", "slow")
