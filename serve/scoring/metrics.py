@@ -1,19 +1,14 @@
-"""What a replica counts: in Prometheus' text format, and as figures for the status."""
+"""The metrics of one replica: for Prometheus, and for the status that it posts."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import Metric, UnknownMetricFamily
-from prometheus_client.registry import Collector
 
 from freshrank.actors.latency_histogram import RecentLatencies
-from freshrank.actors.protocols import JsonValue, Status
+from freshrank.actors.protocols import JsonValue
 
-# Seconds. A score takes a fraction of a millisecond: Prometheus' own buckets begin at 5 ms.
+# Seconds. Scoring takes a fraction of a millisecond; Prometheus' own buckets begin at 5 ms.
 LATENCY_BUCKETS = (
     0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1,
     0.5, 1.0,
@@ -21,38 +16,40 @@ LATENCY_BUCKETS = (
 # Seconds since an entity's last event: from what just happened to yesterday.
 FEATURE_AGE_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 60.0, 600.0, 3_600.0, 86_400.0)
 
-# Latencies are counted so many at a time: one by one NumPy would cost more than a score.
+# Latencies that are added to the histogram at once: for each alone NumPy takes longer than scoring.
 _BATCH = 1_000
-
-_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class ServeMetrics:
-    """The figures of one replica, in a registry of its own."""
+    """The metrics of one replica, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._latency = Histogram(
             "freshrank_score_seconds",
-            "Time from a decoded request to its scores, waits that it asked for included",
+            "Seconds from a decoded request to its scores, waits for weights included",
             buckets=LATENCY_BUCKETS,
             registry=self.registry,
         )
         self._feature_age = Histogram(
             "freshrank_feature_age_seconds",
-            "Time from an entity's last event to the score that used it",
+            "Seconds from an entity's last event to the score that used it",
             buckets=FEATURE_AGE_BUCKETS,
             registry=self.registry,
         )
         self._candidates = Counter(
-            "freshrank_candidates", "Candidates scored", registry=self.registry
+            "freshrank_candidates", "Candidates that were scored", registry=self.registry
         )
-        self.requests = self._labelled("requests", "Requests", ("route", "status"))
+        self._requests = self._labelled(
+            "requests", "Requests by route and HTTP status", ("route", "status")
+        )
         self._features = self._labelled(
-            "feature_rows", "Rows used for scores, by where they came from", ("source",)
+            "feature_rows",
+            "Rows that requests were scored with: online, last_known or default",
+            ("source",),
         )
         self._impressions = self._labelled(
-            "impressions", "Impressions logged, and those lost", ("outcome",)
+            "impressions", "Impressions that were logged or lost", ("outcome",)
         )
         self._latencies_ms: list[float] = []
         self._recent = RecentLatencies()
@@ -62,7 +59,7 @@ class ServeMetrics:
     def scored(
         self, begun: float, ended: float, candidates: int, source: str, age_ms: int | None
     ) -> None:
-        """One request was answered; `begun` and `ended` are monotonic seconds."""
+        """Count a request that was scored; `begun` and `ended` are monotonic seconds."""
         self._latency.observe(ended - begun)
         self._candidates.inc(candidates)
         self._features.count(source)
@@ -74,17 +71,17 @@ class ServeMetrics:
             self._collect(ended)
 
     def answered(self, route: str, status: int) -> None:
-        """One request of any kind got an answer."""
-        self.requests.count(route, str(status))
+        """Count an answer of any route."""
+        self._requests.count(route, str(status))
         if status >= 500:
             self._failures += 1
 
     def shown(self, logged: bool) -> None:
-        """One impression was queued, or lost at once."""
+        """Count an impression that was queued, or lost because the queue was full."""
         self._impressions.count("logged" if logged else "lost")
 
     def status(self, monotonic: float) -> dict[str, JsonValue]:
-        """For the status: counts since the start, and the latencies of late."""
+        """For the status: counts since the start, and the recent latencies."""
         self._collect(monotonic)
         return {
             "requests": self._scores,
@@ -92,25 +89,21 @@ class ServeMetrics:
             "latency": self._recent.at(monotonic).to_json(),
         }
 
-    def expose(self, statuses: Mapping[str, Status]) -> bytes:
-        """The text of /metrics: this replica's own, and what the other parts posted."""
-        posted = CollectorRegistry(auto_describe=False)
-        posted.register(_Posted(statuses))
-        return generate_latest(self.registry) + generate_latest(posted)
+    def expose(self) -> bytes:
+        """These metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
 
     def _collect(self, monotonic: float) -> None:
         if self._latencies_ms:
             self._recent.add(np.array(self._latencies_ms), monotonic)
             self._latencies_ms.clear()
 
-    def _labelled(self, name: str, meaning: str, labels: tuple[str, ...]) -> _Labelled:
-        return _Labelled(
-            Counter(f"freshrank_{name}", meaning, list(labels), registry=self.registry)
-        )
+    def _labelled(self, name: str, text: str, labels: tuple[str, ...]) -> _Labelled:
+        return _Labelled(Counter(f"freshrank_{name}", text, list(labels), registry=self.registry))
 
 
 class _Labelled:
-    """A counter with labels, whose children are looked up once: that costs most of counting."""
+    """A counter with labels; its children are kept, because looking them up costs most."""
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
@@ -121,39 +114,3 @@ class _Labelled:
         if child is None:
             child = self._children[labels] = self._counter.labels(*labels)
         child.inc()
-
-
-class _Posted(Collector):
-    """The numbers of all posted statuses as ``freshrank_<name>{part=...}``.
-
-    Counts and moments are posted alike, so none is said to be the one or the other.
-    """
-
-    def __init__(self, statuses: Mapping[str, Status]) -> None:
-        self._statuses = statuses
-
-    def collect(self) -> Iterable[Metric]:
-        families: dict[str, UnknownMetricFamily] = {}
-        for part, status in self._statuses.items():
-            for name, value in _numbers(status, ()):
-                family = families.setdefault(
-                    name, UnknownMetricFamily(name, "As posted by the part", labels=["part"])
-                )
-                family.add_metric([part], value)
-        return families.values()
-
-
-def _numbers(status: Status, above: tuple[str, ...]) -> Iterator[tuple[str, float]]:
-    """Names and values of all numbers of a status; lists are left to the page."""
-    for key, value in status.items():
-        path = (*above, _NOT_IN_A_NAME.sub("_", key))
-        if isinstance(value, bool | int | float):
-            # Beneath a word of their own: names of the registry's metrics are not met again.
-            yield "_".join(("freshrank_part", *path)), float(value)
-        elif isinstance(value, Mapping) and not _by_id(value):
-            yield from _numbers(value, path)
-
-
-def _by_id(value: Mapping[str, JsonValue]) -> bool:
-    """Whether the keys are ids (partitions): they would make a metric each, and never go away."""
-    return any(not key[:1].isalpha() for key in value)

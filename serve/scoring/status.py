@@ -9,6 +9,7 @@ from contextlib import suppress
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.protocols import Status, StatusRegistry
+from freshrank.serve.scoring import posted_metrics
 from freshrank.serve.scoring.metrics import ServeMetrics
 
 # Seconds that a page waits for the status registry: beyond it the rest is shown.
@@ -58,9 +59,8 @@ class ReplicaStatus:
     async def expose(self) -> bytes:
         """Prometheus' text format, without other replicas: each is scraped itself."""
         statuses = await self.collect()
-        return self._metrics.expose(
-            {part: one for part, one in statuses.items() if not part.startswith("replica-")}
-        )
+        posted = {part: one for part, one in statuses.items() if not part.startswith("replica-")}
+        return self._metrics.expose() + posted_metrics.expose(posted)
 
     async def post_forever(self) -> None:
         """Post the replica's own status, for the other replicas and the driver's table."""

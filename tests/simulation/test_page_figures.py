@@ -18,6 +18,7 @@ from freshrank.benchmarks.crashes.recorded_stream import recorded_log, recorded_
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.serve.http import page
+from freshrank.serve.scoring.posted_metrics import expose
 
 # Every tile as `Tile.write` reads it: its lines, the text below, the reason where there is none.
 SHOWN = """
@@ -106,3 +107,9 @@ def test_the_parts_post_what_the_page_goes_through() -> None:
                 assert isinstance(value, kind), path
                 seen.add(path)
     assert seen == set(SHAPES)
+
+
+def test_every_number_that_the_parts_post_is_a_metric_with_a_type_and_a_text() -> None:
+    text = expose(told_by_a_system(1e-6)["status"]).decode()
+    assert "# TYPE freshrank_part_lag_total gauge" in text
+    assert [line for line in text.splitlines() if line.endswith(" untyped")] == []

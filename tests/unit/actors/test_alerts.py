@@ -9,7 +9,7 @@ from fake_clock import FakeClock
 from freshrank.actors.alerts import MOST_AT_ONCE, NAMED, AlertKind, Alerts, Severity
 from freshrank.actors.errors import Unavailable
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink
-from freshrank.serve.scoring.metrics import ServeMetrics
+from freshrank.serve.scoring.posted_metrics import expose
 
 TOPIC = "shop.alerts"
 
@@ -96,6 +96,6 @@ def test_the_counter_of_each_kind_is_a_metric() -> None:
     alerts = Alerts("learner", FakeClock(1_000_000))
     tell(alerts)
     tell(alerts)
-    exposed = ServeMetrics().expose({"learner": {"alerts": alerts.status()}}).decode()
+    exposed = expose({"learner": {"alerts": alerts.status()}}).decode()
     assert 'freshrank_part_alerts_by_kind_guard_tripped{part="learner"} 2.0' in exposed
-    assert "# TYPE freshrank_part_alerts_by_kind_guard_tripped untyped" in exposed
+    assert "# TYPE freshrank_part_alerts_by_kind_guard_tripped counter" in exposed

@@ -1,0 +1,173 @@
+"""The numbers in the statuses of all parts, in Prometheus' text format.
+
+A number of a status becomes ``freshrank_part_<path>{part=...}``, with the keys that lead to it
+joined by underscores. `POSTED` says what each is. The client library cannot write these names with
+their types, for it ends every counter's name in ``_total``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+from freshrank.actors.protocols import JsonValue, Status
+
+Described: TypeAlias = tuple[str, str]
+"""A metric's type and its help text."""
+
+_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
+
+
+def _counters(**texts: str) -> dict[str, Described]:
+    return {name: ("counter", text) for name, text in texts.items()}
+
+
+def _gauges(**texts: str) -> dict[str, Described]:
+    return {name: ("gauge", text) for name, text in texts.items()}
+
+
+_OF_SHARDS = _counters(
+    events="Events applied to the features",
+    duplicates="Events that were dropped as duplicates",
+    late="Events that came too late for every window, written to the topic .late",
+    dead="Records that could not be used, written to the topic .dead",
+    skipped="Offsets that the topic no longer held when the shard came to them",
+    impressions="Impressions joined with events",
+    positives="Examples with a positive label",
+    evicted="Entities evicted because their table was full",
+    ids_forgotten="Event ids forgotten before dedup_within had passed, because there were too many",
+    rows_written="Rows written to the online store",
+    spans_pushed="Offset ranges of examples that the learner took",
+    spans_stale="Offset ranges whose gradient was refused as stale and computed again",
+) | _gauges(
+    starting="1 while the shard reads its snapshots",
+    events_per_s="Events applied per second, over the last 5 s",
+    lag_total="Records in the topics that the shard has not read",
+    fetch_age_s="Seconds since the broker last answered a fetch",
+    catching_up_done="Records read of those that lay in the topics at the start",
+    catching_up_of="Records that lay in the topics at the start",
+    bytes_per_entity="Bytes of the state of one entity",
+    entities="Entities with state",
+    bytes="Bytes of memory that the state takes",
+    outbox="Examples kept until a checkpoint of the learner covers them",
+    unsent="Examples not yet pushed to the learner",
+    pending="Impressions that wait for a label",
+    label_events="Events kept for impressions that are still to come",
+    rows_waiting="Changed rows not yet written to the online store",
+    snapshot_age_s="Seconds since the last snapshot",
+    snapshot_bytes="Bytes of the last snapshots",
+)
+
+_OF_THE_LEARNER = _counters(
+    steps="Optimiser steps since the learner started",
+    refused_out_of_turn="Gradients refused because their offset range was not the next",
+    refused_stale="Gradients refused because their weights were too old",
+    guard_trips="Refusals and rollbacks by the guard",
+    examples_quarantined="Examples that the guard refused: they are never learned",
+    judged="Examples behind the progressive AUC and loss",
+    compared="Examples scored by the weights and by their frozen copy",
+) | _gauges(
+    rows="Rows of the embedding table",
+    pending_examples="Examples that the next step takes",
+    newest_event_ms="The newest event time in the weights, in milliseconds since the Unix epoch",
+    steps_per_s="Optimiser steps per second, over the last 10 s",
+    examples_per_s="Examples learned per second, over the last 10 s",
+    checkpoint_age_s="Seconds since the last checkpoint",
+)
+
+_OF_REPLICAS = _counters(
+    requests="Requests to score that were answered",
+    errors="Answers with a status of 500 or more",
+    store_failures="Failed reads of the online store",
+    impressions_lost="Impressions that the broker did not take",
+    model_mismatches="Times that the weights differed from the learner's and were fetched anew",
+    model_failures="Failed long polls of the learner",
+) | _gauges(
+    model_age_ms="Milliseconds since the weights were published",
+    model_silence_ms="Milliseconds since the learner last answered",
+    model_holding_back="1 while weights of a new epoch are held back, which contain less",
+    model_differs="1 while the weights differ from the learner's",
+)
+
+_OF_SEVERAL = _counters(
+    examples="Labelled examples: made by a shard, or learned by the learner",
+    alerts_held_back="Alerts that were counted but not written, to bound their number",
+    alerts_lost="Alerts that the broker did not take",
+) | _gauges(
+    process_id="Id of the process of the part",
+    freshness_count="Events behind the quantiles of freshness",
+    freshness_p50_ms="Median milliseconds from an event to features or weights that contain it",
+    freshness_p99_ms="99th percentile of milliseconds from an event to features or weights",
+    latency_count="Requests behind the quantiles of latency",
+    latency_p50_ms="Median milliseconds to score a request",
+    latency_p99_ms="99th percentile of milliseconds to score a request",
+)
+
+POSTED: Mapping[str, Described] = _OF_SHARDS | _OF_THE_LEARNER | _OF_REPLICAS | _OF_SEVERAL
+"""By path: the metrics whose names do not depend on the pipeline."""
+
+# What the examples of a quality metric are, by the end of its name.
+_EXAMPLES = {
+    "": "all examples",
+    "_live": "the examples since the weights were frozen",
+    "_frozen": "the same examples, by the frozen copy of the weights",
+    "_recent": "the newest 20,000 examples",
+    "_recent_frozen": "the newest 20,000 examples, by the frozen copy of the weights",
+}
+_QUALITY = re.compile(r"(?P<measure>.+?)(?P<examples>_recent_frozen|_recent|_frozen|_live|)")
+_UNKNOWN: Described = ("untyped", "A number in the status of a part")
+
+
+def expose(statuses: Mapping[str, Status]) -> bytes:
+    """The text of the statuses, by part.
+
+    >>> print(expose({"shard-0": {"lag_total": 3}}).decode(), end="")
+    # HELP freshrank_part_lag_total Records in the topics that the shard has not read
+    # TYPE freshrank_part_lag_total gauge
+    freshrank_part_lag_total{part="shard-0"} 3.0
+    """
+    families: dict[str, list[str]] = {}
+    for part, status in statuses.items():
+        label = part.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        for path, value in _numbers(status, ()):
+            # Beneath a prefix of their own: no metric of the client library has such a name.
+            name = f"freshrank_part_{path}"
+            if name not in families:
+                kind, text = describe(path, str(status.get("objective", "")))
+                families[name] = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+            families[name].append(f'{name}{{part="{label}"}} {value}')
+    return "".join(f"{line}\n" for lines in families.values() for line in lines).encode()
+
+
+def describe(path: str, objective: str = "") -> Described:
+    """Type and help text of the number at `path`; `objective` is the name of the learner's loss.
+
+    >>> describe("hinge_recent", "hinge")
+    ('gauge', 'Progressive hinge over the newest 20,000 examples')
+    """
+    if path in POSTED:
+        return POSTED[path]
+    kind = path.removeprefix("alerts_by_kind_")
+    if kind != path:
+        return "counter", f"Alerts of the kind {kind} since the part started"
+    quality = _QUALITY.fullmatch(path)
+    if quality is not None and quality["measure"] in ("auc", objective):
+        measure = "AUC" if quality["measure"] == "auc" else objective
+        return "gauge", f"Progressive {measure} over {_EXAMPLES[quality['examples']]}"
+    return _UNKNOWN
+
+
+def _numbers(status: Status, above: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    """Paths and values of all numbers of a status; lists are left to the page."""
+    for key, value in status.items():
+        path = (*above, _NOT_IN_A_NAME.sub("_", key))
+        if isinstance(value, bool | int | float):
+            yield "_".join(path), float(value)
+        elif isinstance(value, Mapping) and not _by_id(value):
+            yield from _numbers(value, path)
+
+
+def _by_id(value: Mapping[str, JsonValue]) -> bool:
+    """Whether the keys are ids (partitions): each would make a metric that never ends."""
+    return any(not key[:1].isalpha() for key in value)
