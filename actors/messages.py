@@ -144,6 +144,25 @@ class RecordBatch:
     timestamps_ms: Ints
     """int64[n]: the broker's record timestamps."""
 
+    def between(self, begin: int, end: int | None) -> RecordBatch:
+        """The records with ``begin <= offset < end`` (None: to the last)."""
+        first = int(np.searchsorted(self.offsets, begin))
+        last = len(self.values) if end is None else int(np.searchsorted(self.offsets, end))
+        if first == 0 and last == len(self.values):
+            return self
+        return RecordBatch(
+            self.topic,
+            self.partition,
+            self.values[first:last],
+            self.offsets[first:last],
+            self.timestamps_ms[first:last],
+        )
+
+    def rejected(self, place: int, reason: str) -> RejectedRecord:
+        """The record at `place`, to be written to a side topic."""
+        offset = int(self.offsets[place])
+        return RejectedRecord(self.topic, self.partition, offset, reason, self.values[place])
+
 
 @dataclass(frozen=True, slots=True)
 class RejectedRecord:

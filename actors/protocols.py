@@ -27,6 +27,7 @@ from freshrank.actors.messages import (
     Progress,
     RecordBatch,
     RejectedRecord,
+    SourceOffsets,
     Version,
 )
 
@@ -122,12 +123,12 @@ class RecordSink(Protocol):
 class OnlineStore(Protocol):
     """The derived copy of the entities' state rows, keyed by entity, fenced by epoch."""
 
-    async def claim(self, partition: int, epoch: int) -> int | None:
+    async def claim(self, partition: int, epoch: int) -> SourceOffsets | None:
         """Become the partition's writer: from here on, writes of a lower epoch are refused.
 
-        Gives the highest `position` of the writes so far: no stored row contains a record at
-        or beyond it, so a writer that replays stays silent until it has read up to there.
-        None when the store knows nothing of the partition: every row is to be written.
+        Gives the highest offsets that were `reached` by the writes so far: no stored row contains
+        a record at or beyond them, so a writer that replays writes nothing until it has read up to
+        there. None when the store knows nothing of the partition: every row is to be written.
         Raises ProgressError when a higher epoch holds the claim, Unavailable.
         """
         ...
@@ -136,16 +137,16 @@ class OnlineStore(Protocol):
         self,
         partition: int,
         epoch: int,
-        position: int,
+        reached: SourceOffsets,
         keys: Sequence[bytes],
         rows: bytes | memoryview,
     ) -> WriteOutcome:
         """Set each key to its row, in bounded chunks.
 
         `rows` holds one row a key, of equal width, one after the other: a flush copies and
-        sends it as a piece. `position` is the partition's next event offset when the rows
-        were taken. Nothing or a part of it may have been written when Unavailable is raised:
-        write it again.
+        sends it as a piece. `reached` are the next offsets of the topics whose events the rows
+        contain, as of when the rows were taken. Nothing or a part may have been written when
+        Unavailable is raised: write it again.
         """
         ...
 

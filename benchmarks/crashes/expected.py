@@ -24,7 +24,7 @@ class FinalState:
 
     offsets: dict[int, SourceOffsets]
     features: dict[str, bytes]
-    """The row of each entity."""
+    """The row of each entity of each table."""
     stored: dict[bytes, bytes]
     """The rows of the online store."""
     counters: dict[int, dict[str, int]]
@@ -98,15 +98,17 @@ def entity_rows(states: Iterable[PartitionState]) -> dict[str, bytes]:
     """Return the feature row of every entity in `states`, by the entity's key."""
     found: dict[str, bytes] = {}
     for state in states:
-        slots = state.table.slots()
-        rows = state.table.rows(slots)
-        names = state.table.entities(slots)
-        found |= {name: row.tobytes() for name, row in zip(names, rows, strict=True)}
+        for table in state.tables:
+            slots = table.slots()
+            named = zip(table.entities(slots), table.rows(slots), strict=True)
+            found |= {f"{table.plan.name}/{name}": row.tobytes() for name, row in named}
     return found
 
 
 def _event_ids(state: PartitionState) -> bytes:
-    return np.sort(state.snapshot().parts["dedup"]()["ids"]).tobytes()
+    parts = state.snapshot().parts
+    ids = [parts[name]()["ids"] for name in parts if name.startswith("dedup/")]
+    return b" ".join(np.sort(one).tobytes() for one in ids)
 
 
 def _pending(state: PartitionState) -> list[bytes]:

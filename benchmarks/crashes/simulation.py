@@ -236,7 +236,9 @@ class CrashSimulation:
             return False
         if self._core.due_in_s(self._clock.monotonic()) is not None:
             return False
-        if any(len(state.dirty) or state.evicted for state in self._states()):
+        if any(
+            len(table.dirty) or table.evicted for state in self._states() for table in state.tables
+        ):
             return False
         return self._replica.follower.version == self._core.version
 

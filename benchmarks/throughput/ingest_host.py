@@ -35,7 +35,7 @@ from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
 from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.partition.spec import Bounds
+from freshrank.feature_actors.partition.spec import TableBounds
 from freshrank.feature_actors.shard.shard import Shard
 from freshrank.learner.actor import LearnerActor
 
@@ -73,9 +73,10 @@ def warm_up(pipeline: Pipeline) -> None:
     events = user_history(100, 10**12, np.random.default_rng(0))
     offsets = np.arange(len(events), dtype=np.int64)
     stamps = np.full(len(events), 10**12, dtype=np.int64)
-    state = PartitionState(pipeline.spec(Bounds(entities=1_000, event_ids=1_000)), 0)
+    state = PartitionState(pipeline.spec(TableBounds(entities=1_000, event_ids=1_000)), 0)
     state.process(RecordBatch(pipeline.stream.topic, 0, list(events), offsets, stamps))
-    state.table.rows(state.dirty.take(10))
+    (table,) = state.tables
+    table.rows(table.dirty.take(10))
 
 
 @contextlib.asynccontextmanager
@@ -150,10 +151,12 @@ async def measure(options: IngestOptions, count: int) -> IngestResult:
 async def remove_rows(store: RedisStore, shard: Shard) -> None:
     """Remove the shard's rows from the Redis, which may not be the bench's own."""
     for partition, state in shard.states.items():
-        names = state.table.entities(state.table.slots())
         epoch = SystemClock().now_ms()  # later than that of the shard, which has stopped
         await store.claim(partition, epoch)
-        await store.remove(partition, epoch, [state.spec.row_key(name) for name in names])
+        for table in state.tables:
+            names = table.entities(table.slots())
+            keys = [state.spec.row_key(table.plan, name) for name in names]
+            await store.remove(partition, epoch, keys)
 
 
 def main() -> None:

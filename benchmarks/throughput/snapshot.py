@@ -33,7 +33,7 @@ from freshrank.deploy.cluster.host import freeze_heap
 from freshrank.deploy.config.settings import Settings
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import recover
-from freshrank.feature_actors.partition.spec import Bounds, PartitionSpec
+from freshrank.feature_actors.partition.spec import PartitionSpec, TableBounds
 from freshrank.feature_actors.shard.snapshotter import Snapshotter
 
 USERS = 1_000_000
@@ -102,7 +102,7 @@ class FilledPartitions:
         pipeline = shop_file().load()
         # A quarter more rows than users, so that no user is evicted.
         self.spec: PartitionSpec = pipeline.spec(
-            Bounds(users * 5 // 4 // PARTITIONS, event_ids=500_000)
+            TableBounds(users * 5 // 4 // PARTITIONS, event_ids=500_000)
         )
         self.states = {
             partition: PartitionState(self.spec, partition) for partition in range(PARTITIONS)
@@ -194,7 +194,7 @@ async def _measure(filled: FilledPartitions, folder: Path, rounds: int) -> Snaps
         began = time.perf_counter()
         for partition in filled.states:
             monitor.take()
-            await snapshotter.begin(partition, np.zeros(0, dtype=np.int64))
+            await snapshotter.begin(partition, {})
             await snapshotter.settle()
             pauses.append(monitor.take())
         seconds.append(time.perf_counter() - began)
@@ -206,7 +206,7 @@ async def _measure(filled: FilledPartitions, folder: Path, rounds: int) -> Snaps
         quiet=quiet,
         pauses=pauses,
         seconds=seconds,
-        users=sum(len(state.table) for state in filled.states.values()),
+        users=sum(len(state.tables[0]) for state in filled.states.values()),
         file_bytes=snapshotter.size(),
         restore_seconds=_restore(filled, snapshots),
     )
@@ -217,5 +217,5 @@ def _restore(filled: FilledPartitions, snapshots: FileSnapshots) -> float:
     began = time.perf_counter()
     for partition, state in filled.states.items():
         recovered = recover(filled.spec, partition, snapshots, progress=None)
-        assert len(recovered.state.table) == len(state.table)
+        assert len(recovered.state.tables[0]) == len(state.tables[0])
     return time.perf_counter() - began

@@ -17,7 +17,7 @@ from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import partition_count
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.partition.spec import Bounds
+from freshrank.feature_actors.partition.spec import TableBounds
 
 # Records of one poll, and rows of one read of the online store.
 _RECORDS = 20_000
@@ -47,13 +47,15 @@ class ExpectedState:
         """Count the entities whose row in `store` is missing or differs from the expected row."""
         wrong = 0
         for state in self.states:
-            slots = state.table.slots()
-            for begin in range(0, len(slots), _ROWS):
-                chunk = slots[begin : begin + _ROWS]
-                keys = [state.spec.row_key(name) for name in state.table.entities(chunk)]
-                rows = [row.tobytes() for row in state.table.rows(chunk)]
-                stored = await store.read(keys)
-                wrong += sum(found != row for found, row in zip(stored, rows, strict=True))
+            for table in state.tables:
+                slots = table.slots()
+                for begin in range(0, len(slots), _ROWS):
+                    chunk = slots[begin : begin + _ROWS]
+                    names = table.entities(chunk)
+                    keys = [state.spec.row_key(table.plan, name) for name in names]
+                    rows = [row.tobytes() for row in table.rows(chunk)]
+                    stored = await store.read(keys)
+                    wrong += sum(found != row for found, row in zip(stored, rows, strict=True))
         return wrong
 
 
@@ -61,7 +63,7 @@ async def read_expected_state(
     pipeline: Pipeline, kafka: KafkaAccess, partitions: int, max_entities: int
 ) -> ExpectedState:
     """Read both topics from their first record to their present end. Raises Unavailable."""
-    bounds = Bounds(max_entities, Settings().shards.max_event_ids_per_partition)
+    bounds = TableBounds(max_entities, Settings().shards.max_event_ids_per_partition)
     spec = pipeline.spec(bounds)
     states = [PartitionState(spec, partition) for partition in range(partitions)]
     source = KafkaSource(kafka)

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.messages import RecordBatch
+from freshrank.actors.messages import BEGINNING, RecordBatch
 from freshrank.actors.protocols import WriteOutcome
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.workloads.shop_events import CATEGORIES, ITEMS, shop_events, user_name
@@ -108,7 +108,7 @@ async def write_rows(
     keys = [pipeline.served.key(name) for name in table.entities(slots)]
     store = RedisStore(redis_url, f"fr:{pipeline.name}")
     await store.claim(0, _EPOCH)
-    written = await store.write(0, _EPOCH, 0, keys, table.rows(slots).tobytes())
+    written = await store.write(0, _EPOCH, BEGINNING, keys, table.rows(slots).tobytes())
     await store.close()
     if written is not WriteOutcome.WRITTEN:
         raise Unavailable("redis", f"the rows of the bench were not written: {written.value}")

@@ -6,14 +6,14 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
-from freshrank.feature_actors.encoding.online_features import OnlineFeatures
+from freshrank.feature_actors.encoding.online_features import OnlineFeatures, row_key
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
-from freshrank.feature_actors.partition.spec import Bounds, PartitionSpec
+from freshrank.feature_actors.partition.spec import PartitionSpec, TableBounds
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.feature_actors.views.plan import FeaturePlan
@@ -211,16 +211,15 @@ class Pipeline:
         parts = (self.plan.fingerprint, self.encoder.fingerprint, repr(self.label))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
-    def spec(self, bounds: Bounds) -> PartitionSpec:
+    def spec(self, bounds: TableBounds) -> PartitionSpec:
         """Make the specification of a partition's state within `bounds`, for the shards."""
         return PartitionSpec(
-            stream=self.stream,
             plan=self.plan,
             encoder=self.encoder,
             label=self.label,
-            topics=self.topics,
+            impressions_topic=self.impressions_topic if self.joined else None,
             fingerprint=self.fingerprint,
-            row_key=self.served.key,
+            row_key=partial(row_key, self.name),
             bounds=bounds,
         )
 

@@ -104,9 +104,10 @@ def _read(path: Path, now_s: float) -> StateFile:
 def _described(file: StateFile, contents: Contents) -> StateFile:
     meta, arrays = contents.meta, contents.arrays
 
-    def length(*names: str) -> int | None:
-        """Return the length of the first of these arrays that the file has."""
-        return next((len(arrays[name]) for name in names if name in arrays), None)
+    def length(pattern: str) -> int | None:
+        """Return the length of all arrays whose names match; None where there is none."""
+        lengths = [len(array) for name, array in arrays.items() if re.fullmatch(pattern, name)]
+        return sum(lengths) if lengths else None
 
     return replace(
         file,
@@ -117,7 +118,7 @@ def _described(file: StateFile, contents: Contents) -> StateFile:
         version=meta.get("version"),
         offsets=meta.get("offsets", meta.get("cut")),
         applied=meta.get("applied"),
-        rows=length("table/rows", "keys"),
+        rows=length("tables?/(.+/)?rows|keys"),
         examples=length("outbox/order"),
-        pending=length("joiner/pending.pairs"),
+        pending=length(r"joiner/pending\.pairs"),
     )

@@ -28,7 +28,7 @@ from freshrank.actors.protocols import (
 from freshrank.deploy.config.settings import ShardSettings as ShardSection
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.partition.backpressure import Limits as ShardLimits
-from freshrank.feature_actors.partition.spec import Bounds
+from freshrank.feature_actors.partition.spec import TableBounds
 from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
 from freshrank.feature_actors.shard.shard import Shard
 from freshrank.feature_actors.streams.json_decoder import Codec, record_type
@@ -79,7 +79,7 @@ def shard(
     partitions: Sequence[int],
     settings: ShardSettings,
     parts: ShardParts,
-    bounds: Bounds,
+    bounds: TableBounds,
 ) -> tuple[Shard, Follower | None]:
     """A shard, and what keeps its weights new where it computes gradients; neither is started."""
     follower: Follower | None = None
@@ -106,9 +106,9 @@ def shard(
     return Shard(pipeline.spec(bounds), partitions, ports, settings), follower
 
 
-def bounds(settings: ShardSection) -> Bounds:
+def bounds(settings: ShardSection) -> TableBounds:
     """What the settings say, in the words of a partition."""
-    return Bounds(settings.max_entities_per_partition, settings.max_event_ids_per_partition)
+    return TableBounds(settings.max_entities_per_partition, settings.max_event_ids_per_partition)
 
 
 def shard_settings(settings: ShardSection, name: str, *, lock_step: bool = False) -> ShardSettings:

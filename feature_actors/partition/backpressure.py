@@ -23,20 +23,20 @@ def waiting_topics(state: PartitionState, limits: Limits, impressions_lag: int) 
     """The topics of `state` that are not to be read for now.
 
     It resolves by itself: examples leave as the learner makes them durable; pending items as the
-    behaviour topic goes on, which is why that never waits while they are too many; label events
-    as the impressions that are still unread (`impressions_lag` of them) are read.
+    events go on, which is why these never wait while the items are too many; label events as the
+    impressions that are still unread (`impressions_lag` of them) are read. Streams that no label
+    refers to give no examples, and wait for nothing but a stop.
     """
-    topics = state.spec.topics
+    spec = state.spec
+    events, shown = spec.stream.topic, spec.impressions_topic
+    waiting = {topic for topic in spec.topics if state.stopped(topic)}
     # What is read again up to the learner's offsets has to be kept, and cannot be pushed before.
     if not state.replaying and state.example_queue.examples >= limits.outbox_examples:
-        return frozenset(topics)
-    stopped = {topic for topic in topics if state.stopped(topic)}
-    waiting = set(stopped)
-    if state.joiner is not None:
-        events, shown = topics
+        waiting |= {events} if shown is None else {events, shown}
+    elif state.joiner is not None and shown is not None:
         # One waits for the other only while that may be read: else both would wait for ever.
-        if state.joiner.pending >= limits.pending_items and events not in stopped:
+        if state.joiner.pending >= limits.pending_items and not state.stopped(events):
             waiting.add(shown)
-        elif state.joiner.labels >= limits.label_events and shown not in stopped:
+        elif state.joiner.labels >= limits.label_events and not state.stopped(shown):
             waiting |= {events} if impressions_lag > 0 else set()
     return frozenset(waiting)

@@ -1,7 +1,8 @@
-"""From decoded records to labelled rows: what a pipeline's label makes of a batch."""
+"""From decoded records to labelled rows, by the rule of a pipeline's label."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,33 +11,47 @@ from freshrank.actors.errors import BadRecord
 from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.actors.kernels.hashing import ABSENT, hash_text, hash_texts
 from freshrank.actors.messages import Floats, Inputs, Ints, RecordBatch, RejectedRecord
+from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.labels.pair_pool import pairs_of
-from freshrank.feature_actors.partition.spec import PartitionSpec
-from freshrank.feature_actors.state.entity_table import Applied
+from freshrank.feature_actors.state.entity_table import Applied, EntityTable
 from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.views.plan import side_by_side
 
-# An item's place in the impressions topic is its record's offset, then its rank among those
-# shown together: 65,536 of them at most, and 47 bits are left for offsets.
+# The place of a shown item in the log is the offset of its record, then its rank among the items
+# shown together: 65,536 of them at most, which leaves 47 bits for offsets.
 _RANK_BITS = 16
 
 
-def labelled(spec: PartitionSpec, columns: Columns, applied: Applied) -> LabelledRows:
-    """The events that are examples themselves, with their features from just before them."""
-    label = spec.label
-    if not isinstance(label, Labelled) or applied.before is None:
-        raise ValueError("events without labels or without features")
+def label_from_event(
+    label: Labelled,
+    encoder: InputEncoder,
+    others: Sequence[EntityTable],
+    columns: Columns,
+    applied: Applied,
+) -> LabelledRows:
+    """The events that are examples themselves, with the features from just before each.
+
+    The rows of `others`, the tables that further streams fill, are taken as they are: they hold
+    what has been read of those streams.
+    """
+    if applied.before is None:
+        raise ValueError("events without their features")
     wanted = ~applied.late
     if label.among is not None:
         wanted &= label.among.evaluate(columns)
     labels = _labels(label, columns)
     which = np.flatnonzero(wanted & np.isfinite(labels))
-    context = {name: one[which] for name, one in spec.encoder.context_of(columns).items()}
-    inputs = spec.encoder.encode(applied.before, which, context)
-    order, times = columns.offsets[which], columns.event_times_ms[which]
-    return LabelledRows(order, inputs.dense, inputs.ids, labels[which], times)
+    block, lines = applied.before, which
+    if others:
+        block, lines = _beside(others, columns, applied, which), np.arange(len(which))
+    context = {name: column[which] for name, column in encoder.context_of(columns).items()}
+    inputs = encoder.encode(block, lines, context)
+    order, label_ms = columns.offsets[which], columns.event_times_ms[which]
+    return LabelledRows(order, inputs.dense, inputs.ids, labels[which], label_ms)
 
 
 def _labels(label: Labelled, columns: Columns) -> Floats:
@@ -48,82 +63,106 @@ def _labels(label: Labelled, columns: Columns) -> Floats:
         return columns.number(label.target).astype(np.float32)
 
 
-def happened(spec: PartitionSpec, joiner: Joiner, columns: Columns, times_ms: Ints) -> LabelledRows:
-    """What the events of a batch decide among the items shown.
+def _beside(
+    others: Sequence[EntityTable], columns: Columns, applied: Applied, which: Ints
+) -> FeatureBlock:
+    """The features of the events at `which` int64[m], from all tables."""
+    before = applied.before
+    assert before is not None
+    blocks = [FeatureBlock(before.values[which], before.ids[which], before.id_weights[which])]
+    times_ms = columns.event_times_ms[which]
+    for table in others:
+        entities = columns.hashed(table.plan.entity.key)[which]
+        blocks.append(table.plan.read(table.rows_of(entities), times_ms))
+    return side_by_side(blocks)
 
-    `times_ms` int64[n]: for each the earlier of event time and record time.
+
+def join_events(
+    label: Joined, joiner: Joiner, entity_key: str, columns: Columns, times_ms: Ints
+) -> LabelledRows:
+    """The shown items whose label is known with a batch of events.
+
+    `times_ms` int64[n]: for each event the earlier of event time and record time.
     """
-    label = spec.label
-    if not isinstance(label, Joined):
-        raise ValueError("events without a join")
     places = np.flatnonzero(label.positive.evaluate(columns))
     keys = columns.hashed(label.on)[places]
     places, keys = places[keys != ABSENT], keys[keys != ABSENT]
-    names = columns.text(spec.stream.key.key)
+    names = columns.text(entity_key)
     entities = hash_texts([names[at] for at in places.tolist()])
     label_ms = columns.event_times_ms[places]
     return joiner.happen(times_ms, places, label_ms, pairs_of(entities, keys))
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    """The items of one impression."""
+class ShownItems:
+    """The ``n`` items of an impression."""
 
+    place: int
+    """Of its record in the batch."""
     entity: int
     keys: Ints
+    """int64[n]: the join keys."""
     at_ms: int
+    """When they were served."""
     order: Ints
+    """int64[n]: their places in the log."""
     inputs: Inputs
 
 
-def shown(
-    spec: PartitionSpec, joiner: Joiner, batch: RecordBatch
-) -> tuple[LabelledRows, list[RejectedRecord]]:
-    """What a batch of impressions decides; and those of its records that are no use."""
+def decode_impressions(
+    encoder: InputEncoder, batch: RecordBatch
+) -> tuple[list[ShownItems], list[RejectedRecord]]:
+    """The impressions of a batch that can be used, in log order, and the others with reasons."""
+    found: list[ShownItems] = []
     rejected: list[RejectedRecord] = []
-    items: list[_Shown] = []
-    offsets, stamps = batch.offsets.tolist(), batch.timestamps_ms.tolist()
-    for value, offset, stamp in zip(batch.values, offsets, stamps, strict=True):
+    for place, (value, offset) in enumerate(zip(batch.values, batch.offsets.tolist(), strict=True)):
         try:
-            items.append(_items(spec, joiner, value, offset, stamp))
+            found.append(_shown_items(encoder, value, offset, place))
         except BadRecord as error:
-            rejected.append(
-                RejectedRecord(batch.topic, batch.partition, offset, error.reason, value)
-            )
-    layout = spec.encoder.layout
-    if not items:
-        return LabelledRows.none(len(layout.dense), layout.id_width), rejected
-    counts = [len(one.keys) for one in items]
+            rejected.append(batch.rejected(place, error.reason))
+    return found, rejected
+
+
+def join_impressions(
+    joiner: Joiner, shown: Sequence[ShownItems], batch: RecordBatch
+) -> tuple[LabelledRows | None, list[RejectedRecord]]:
+    """The items whose label is known with these impressions, and the impressions that are late."""
+    admitted: list[ShownItems] = []
+    rejected: list[RejectedRecord] = []
+    for items in shown:
+        problem = joiner.admit(items.at_ms, int(batch.timestamps_ms[items.place]))
+        if problem is None:
+            admitted.append(items)
+        else:
+            rejected.append(batch.rejected(items.place, problem))
+    if not admitted:
+        return None, rejected
+    counts = [len(items.keys) for items in admitted]
     inputs = Inputs(
-        np.concatenate([one.inputs.dense for one in items]),
-        np.concatenate([one.inputs.ids for one in items]),
+        np.concatenate([items.inputs.dense for items in admitted]),
+        np.concatenate([items.inputs.ids for items in admitted]),
     )
-    entities = np.repeat(np.array([one.entity for one in items], dtype=np.int64), counts)
+    entities = np.repeat(np.array([items.entity for items in admitted], dtype=np.int64), counts)
     rows = joiner.show(
-        pairs_of(entities, np.concatenate([one.keys for one in items])),
-        np.repeat(np.array([one.at_ms for one in items], dtype=np.int64), counts),
-        np.concatenate([one.order for one in items]),
+        pairs_of(entities, np.concatenate([items.keys for items in admitted])),
+        np.repeat(np.array([items.at_ms for items in admitted], dtype=np.int64), counts),
+        np.concatenate([items.order for items in admitted]),
         inputs,
     )
     return rows, rejected
 
 
-def _items(
-    spec: PartitionSpec, joiner: Joiner, value: bytes | None, offset: int, stamp_ms: int
-) -> _Shown:
+def _shown_items(encoder: InputEncoder, value: bytes | None, offset: int, place: int) -> ShownItems:
     if value is None:
         raise BadRecord("a tombstone (no value)")
     impression = decode_impression(value)
-    layout = spec.encoder.layout
-    if impression.layout != spec.encoder.fingerprint:
-        raise BadRecord(f"rows of layout {impression.layout}, not {spec.encoder.fingerprint}")
+    layout = encoder.layout
+    if impression.layout != encoder.fingerprint:
+        raise BadRecord(f"rows of layout {impression.layout}, not {encoder.fingerprint}")
     keys, inputs = served_rows(impression, len(layout.dense), layout.id_width)
     if len(keys) >= 1 << _RANK_BITS:
         raise BadRecord(f"{len(keys)} items shown at once")
     if not np.isfinite(inputs.dense).all():
         raise BadRecord("inputs that are not finite")
-    problem = joiner.admit(impression.at_ms, stamp_ms)
-    if problem is not None:
-        raise BadRecord(problem)
     order = (offset << _RANK_BITS) + np.arange(len(keys), dtype=np.int64)
-    return _Shown(hash_text(impression.entity), keys, impression.at_ms, order, inputs)
+    return ShownItems(place, hash_text(impression.entity), keys, impression.at_ms, order, inputs)

@@ -1,69 +1,44 @@
 """Everything that is known of one partition, and what a batch of records does to it.
 
-No clock, no network, no randomness: the state is a function of the records up to its offsets.
+No clock, no network, no randomness: the state is a function of the records below its offsets.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from functools import partial
-
-import numpy as np
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
 
 from freshrank.actors.errors import SnapshotError
-from freshrank.actors.messages import (
-    Bools,
-    Ints,
-    Progress,
-    RecordBatch,
-    RejectedRecord,
-    SourceOffsets,
-)
+from freshrank.actors.messages import Ints, Progress, RecordBatch, SourceOffsets
 from freshrank.actors.protocols import JsonValue
-from freshrank.actors.snapshots.file_format import Array, unpack_for
-from freshrank.actors.snapshots.frozen import StateView, text_arrays, texts_of
+from freshrank.actors.snapshots.file_format import unpack_for
+from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
-from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS
-from freshrank.feature_actors.partition import labelling
 from freshrank.feature_actors.partition.example_queue import ExampleQueue
+from freshrank.feature_actors.partition.impression_source import ImpressionSource
+from freshrank.feature_actors.partition.labelling import join_events, label_from_event
+from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND, Snapshot, part_of
 from freshrank.feature_actors.partition.spec import PartitionSpec
-from freshrank.feature_actors.state.dedup import Deduplicator
-from freshrank.feature_actors.state.dirty_rows import DirtySlots
-from freshrank.feature_actors.state.entity_table import EntityTable
+from freshrank.feature_actors.partition.stream_source import LabelEvents, StreamSource
 from freshrank.feature_actors.state.table_copy import RowMemory
-from freshrank.feature_actors.streams.json_decoder import Codec
+from freshrank.feature_actors.state.tracked_table import TrackedTable
 
 
-@dataclass(slots=True)
-class Counters:
-    """What became of the records of a partition since its first."""
+class Source(Protocol):
+    """A topic of a partition: decodes its records, and changes the state by what they say."""
 
-    events: int = 0
-    """Applied to the features."""
-    duplicates: int = 0
-    late: int = 0
-    dead: int = 0
-    skipped: int = 0
-    """Offsets that the log no longer had (retention, compaction)."""
-    impressions: int = 0
-    examples: int = 0
-    positives: int = 0
-    evicted: int = 0
-    ids_forgotten: int = 0
-    """Of events, before `Stream.dedup_within` had passed: there were more than are remembered."""
+    def take(
+        self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
+    ) -> list[LabelledRows]:
+        """Take the records with ``begin <= offset < end``; gives the examples they complete.
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a batch gave, beside the changed state."""
-
-    dead: list[RejectedRecord] = field(default_factory=list)
-    late: list[RejectedRecord] = field(default_factory=list)
-    unread_from: int | None = None
-    """The batch reached beyond an offset at which reading has to stop: go back to it."""
+        What is rejected is added to `outcome`.
+        """
+        ...
 
 
 class PartitionState:
@@ -73,24 +48,31 @@ class PartitionState:
         self.spec = spec
         self.partition = partition
         self.counters = Counters()
-        self.table = EntityTable(spec.plan.tables[0], spec.bounds.entities)
-        self.dirty = DirtySlots()
-        """Rows that the online store has not got."""
-        self.evicted: list[str] = []
-        """Entities dropped from the table that the online store may still hold."""
-        self.newest_event_ms = LONG_AGO_MS
-        """The greatest time of an event: the earlier of its event time and its record's."""
-        self._offsets = dict.fromkeys(spec.topics, 0)
-        self._stops: list[SourceOffsets] = []
-        self._codec = Codec(spec.stream)
-        self._dedup = Deduplicator(spec.stream.dedup_within_ms, spec.bounds.event_ids)
-        layout = spec.encoder.layout
-        self._widths = (len(layout.dense), layout.id_width)
-        self.example_queue = ExampleQueue(partition, spec.topics, *self._widths)
         self.joiner: Joiner | None = None
-        if isinstance(spec.label, Joined):
-            within, grace = spec.label.within_ms, spec.label.grace_ms
-            self.joiner = Joiner(within, grace, *self._widths)
+        layout, label = spec.encoder.layout, spec.label
+        self._widths = len(layout.dense), layout.id_width
+        self.example_queue = ExampleQueue(partition, spec.topics, *self._widths)
+        if isinstance(label, Joined):
+            self.joiner = Joiner(label.within_ms, label.grace_ms, *self._widths)
+        first, *others = spec.plan.tables
+        further = [StreamSource(plan, spec.bounds, self.counters) for plan in others]
+        labelled = self._label_events([source.table for source in further])
+        self._streams = [
+            StreamSource(
+                first,
+                spec.bounds,
+                self.counters,
+                labelled,
+                reads_before=isinstance(label, Labelled),
+            ),
+            *further,
+        ]
+        self._sources: dict[str, Source] = {one.stream.topic: one for one in self._streams}
+        if self.joiner is not None and spec.impressions_topic is not None:
+            impressions = ImpressionSource(spec.encoder, self.joiner, self.counters)
+            self._sources[spec.impressions_topic] = impressions
+        self._offsets = dict.fromkeys(self._sources, 0)
+        self._stops: list[SourceOffsets] = []
 
     @property
     def offsets(self) -> SourceOffsets:
@@ -98,16 +80,16 @@ class PartitionState:
         return SourceOffsets(self._offsets)
 
     @property
-    def event_offset(self) -> int:
-        """The next offset of the events' topic: no row contains an event at or beyond it."""
-        return self._offsets[self.spec.stream.topic]
+    def tables(self) -> Sequence[TrackedTable]:
+        """The rows of entities: one table a stream, in the order of the plan."""
+        return [source.table for source in self._streams]
 
     @property
     def nbytes(self) -> int:
         """Memory held, roughly: rows, ids of events, examples and what waits for its label."""
-        rows = len(self.table) * self.spec.plan.bytes_per_entity
+        streams = sum(source.nbytes for source in self._streams)
         joiner = self.joiner.nbytes if self.joiner else 0
-        return rows + self._dedup.nbytes + self.example_queue.nbytes + joiner
+        return streams + self.example_queue.nbytes + joiner
 
     @property
     def replaying(self) -> bool:
@@ -120,78 +102,64 @@ class PartitionState:
         return self._stops[-1] if self._stops else self.offsets
 
     def resume(self, progress: Progress) -> None:
-        """Go on beside a learner that has got this far. Raises ProgressError (see Outbox)."""
+        """Go on beside a learner that has got this far (see `ExampleQueue.resume`).
+
+        Raises ProgressError.
+        """
         self._stops = self.example_queue.resume(progress)
         self._pass_stops()
 
     def stopped(self, topic: str) -> bool:
-        """Whether `topic` has to wait at a stop until the other topic has reached it too."""
+        """Whether `topic` has to wait at a stop until the other topics have reached it too."""
         return bool(self._stops) and self._offsets[topic] >= self._stops[0][topic]
 
     def process(self, batch: RecordBatch) -> Outcome:
         """Take the records of one topic: features, labels, examples, offsets."""
         topic = batch.topic
         begin = self._offsets[topic]
-        batch = _between(batch, begin, None)  # nothing is taken twice
+        batch = batch.between(begin, None)  # nothing is taken twice
         if not batch.values:
             return Outcome()
-        limit = self._stops[0][topic] if self._stops else None
-        unread = limit if limit is not None and batch.offsets[-1] >= limit else None
-        if unread is not None:
-            batch = _between(batch, begin, unread)
-        outcome, rows = Outcome(unread_from=unread), LabelledRows.none(*self._widths)
-        if batch.values:
-            if begin > 0:
-                self.counters.skipped += int(batch.offsets[0]) - begin
-            is_events = topic == self.spec.stream.topic
-            take = self._take_events if is_events else self._take_impressions
-            rows = take(batch, outcome)
-            self._offsets[topic] = int(batch.offsets[-1]) + 1
-        if unread is not None:
-            self._offsets[topic] = unread  # no record lies between: the log has a gap here
-        self._collect(rows)
-        self.evict()  # here, so that what is dropped follows from the records, not from a clock
+        end, unread = int(batch.offsets[-1]) + 1, None
+        if self._stops and self._stops[0][topic] < end:
+            # Up to the stop, also where no record lies just before it: the log has a gap there.
+            end = unread = self._stops[0][topic]
+            batch = batch.between(begin, end)
+        if batch.values and begin > 0:
+            self.counters.skipped += int(batch.offsets[0]) - begin
+        outcome = Outcome(unread_from=unread)
+        rows = self._sources[topic].take(batch, begin, end, outcome)
+        self._offsets[topic] = end
+        self._collect(LabelledRows.join(rows, *self._widths))
         self.counters.dead += len(outcome.dead)
         self.counters.late += len(outcome.late)
         return outcome
 
-    def evict(self) -> None:
-        """Drop idle entities, when that is due."""
-        gone = self.table.evict(self.newest_event_ms)
-        if gone:
-            self.counters.evicted += len(gone)
-            self.evicted += gone
-            names = set(gone)
-            slots = self.dirty.take(len(self.dirty))
-            stay = [name not in names for name in self.table.entities(slots)]
-            self.dirty.mark(slots[np.array(stay, dtype=np.bool_)])
-
-    def snapshot(self, unwritten: Ints | None = None, memory: RowMemory | None = None) -> Snapshot:
+    def snapshot(
+        self,
+        under_way: Mapping[str, Ints] | None = None,
+        memory: Mapping[str, RowMemory] | None = None,
+    ) -> Snapshot:
         """The whole state of now.
 
-        `unwritten` int64[m] are slots whose rows are on their way to the online store. `memory`
-        is the snapshot's until its file is written.
+        `under_way` has, by the table's name, int64[m] slots whose rows were sent to the online
+        store and are not confirmed. `memory`, by the table's name, takes the rows: it is the
+        snapshot's until its file is written.
         """
-        slots, evicted = self.table.slots(), list(self.evicted)
-        dirty = self.dirty.among(self.table.size)
-        if unwritten is not None:
-            dirty[unwritten] = True
-        parts: dict[str, StateView] = {
-            "table": self.table.freeze(memory),
-            "dedup": self._dedup.freeze(),
-            "outbox": self.example_queue.freeze(),
-            "store": partial(_store_arrays, dirty, slots, evicted),
-        }
+        parts: dict[str, StateView] = {"outbox": self.example_queue.freeze()}
+        for source in self._streams:
+            name = source.table.plan.name
+            parts |= source.freeze((memory or {}).get(name), (under_way or {}).get(name))
         if self.joiner is not None:
             parts["joiner"] = self.joiner.freeze()
         meta: dict[str, JsonValue] = {
             "partition": self.partition,
             "topics": list(self.spec.topics),
             "offsets": dict(self.offsets),
-            "newest_event_ms": self.newest_event_ms,
+            "newest_event_ms": {one.stream.topic: one.newest_event_ms for one in self._streams},
             "counters": asdict(self.counters),
         }
-        return Snapshot(self.offsets, self.spec.fingerprint, meta, parts, self.table.copy_rows)
+        return Snapshot(self.offsets, self.spec.fingerprint, meta, parts, self._copy_rows)
 
     @classmethod
     def restore(
@@ -201,68 +169,44 @@ class PartitionState:
         meta, arrays = unpack_for(SNAPSHOT_KIND, spec.fingerprint, payload)
         if meta["partition"] != partition:
             raise SnapshotError(f"a snapshot of partition {meta['partition']}, not {partition}")
+        meta = _named(meta, spec)
         state = cls(spec, partition)
-        state.table = EntityTable.restore(
-            spec.plan.tables[0], spec.bounds.entities, part_of(arrays, "table")
-        )
-        state._dedup = Deduplicator.restore(
-            spec.stream.dedup_within_ms, spec.bounds.event_ids, part_of(arrays, "dedup")
-        )
-        # Files of format 3 have the offsets in the order of the pipeline's topics.
-        topics = meta.get("topics", spec.topics)
-        read = meta["offsets"] if "offsets" in meta else meta["cut"]
+        for source in state._streams:
+            source.load(arrays, meta["newest_event_ms"][source.stream.topic])
         # Its own copy: examples may wait for long, and would keep all of the file in memory.
         waiting = {name: one.copy() for name, one in part_of(arrays, "outbox").items()}
-        state.example_queue.load(waiting, topics)
+        state.example_queue.load(waiting, meta["topics"])
         if state.joiner is not None:
             state.joiner.load(part_of(arrays, "joiner"))
-        state._offsets |= SourceOffsets.from_json(read, topics)
-        state.newest_event_ms = meta["newest_event_ms"]
-        state.counters = Counters(**meta["counters"])
-        store = part_of(arrays, "store")
-        state.evicted = texts_of(store["evicted"], store["evicted_ends"])
-        state.dirty.mark(np.flatnonzero(store["dirty"]))
+        state._offsets |= SourceOffsets(meta["offsets"])
+        for name, count in meta["counters"].items():
+            setattr(state.counters, name, count)
         return state
 
     def mark_all(self) -> None:
-        """Every row is to be written again."""
-        self.dirty.mark(self.table.slots())
+        """Every row is to be written to the online store again."""
+        for table in self.tables:
+            table.mark_all()
 
-    def _take_events(self, batch: RecordBatch, outcome: Outcome) -> LabelledRows:
-        spec, counters = self.spec, self.counters
-        columns, dead = self._codec.decode(batch)
-        outcome.dead.extend(dead)
-        # An event whose clock is ahead must not move the partition's time: all others would be too
-        # old to be known again, or to count as labels.
-        stamps_ms = batch.timestamps_ms[np.searchsorted(batch.offsets, columns.offsets)]
-        times_ms = np.minimum(columns.event_times_ms, stamps_ms)
-        forgotten = self._dedup.forgotten
-        fresh = self._dedup.fresh(columns.hashed(spec.stream.id), times_ms)
-        counters.ids_forgotten += self._dedup.forgotten - forgotten
-        if not fresh.all():
-            counters.duplicates += int(len(fresh) - fresh.sum())
-            columns, times_ms = columns.take(np.flatnonzero(fresh)), times_ms[fresh]
-        if len(columns) == 0:
-            return LabelledRows.none(*self._widths)
-        applied = self.table.apply(columns, before=isinstance(spec.label, Labelled))
-        late = np.flatnonzero(applied.late)
-        self.dirty.mark(applied.slots[~applied.late] if len(late) else applied.slots)
-        outcome.late.extend(_late(batch, columns.offsets[late]))
-        counters.events += len(columns) - len(late)
-        self.newest_event_ms = max(self.newest_event_ms, int(times_ms.max()))
-        if isinstance(spec.label, Labelled):
-            return labelling.labelled(spec, columns, applied)
-        if self.joiner is not None:
-            return labelling.happened(spec, self.joiner, columns, times_ms)
-        return LabelledRows.none(*self._widths)
+    def _label_events(self, others: Sequence[TrackedTable]) -> LabelEvents | None:
+        """How the events of the first stream give examples; `others` are the further tables."""
+        spec, label, joiner = self.spec, self.spec.label, self.joiner
+        if isinstance(label, Labelled):
+            return lambda columns, _, applied: label_from_event(
+                label, spec.encoder, others, columns, applied
+            )
+        if isinstance(label, Joined) and joiner is not None:
+            return lambda columns, times_ms, _: join_events(
+                label, joiner, spec.stream.key.key, columns, times_ms
+            )
+        return None
 
-    def _take_impressions(self, batch: RecordBatch, outcome: Outcome) -> LabelledRows:
-        if self.joiner is None:
-            raise ValueError(f"{batch.topic}: this pipeline joins no impressions")
-        rows, rejected = labelling.shown(self.spec, self.joiner, batch)
-        outcome.dead.extend(rejected)
-        self.counters.impressions += len(batch.values) - len(rejected)
-        return rows
+    def _copy_rows(self, most_bytes: int | None) -> bool:
+        """Go on with the copies of the tables' rows, one table after the other."""
+        return all(
+            table.copy_rows(most_bytes and max(1, most_bytes // table.plan.bytes_per_entity))
+            for table in self.tables
+        )
 
     def _collect(self, rows: LabelledRows) -> None:
         self.counters.examples += len(rows)
@@ -277,33 +221,13 @@ class PartitionState:
                 self.example_queue.reach()
 
 
-def _store_arrays(dirty: Bools, slots: Ints, evicted: list[str]) -> dict[str, Array]:
-    """What the online store has not got: rows, in the order of `slots`, and removals."""
-    names, ends = text_arrays(evicted)
-    return {"dirty": dirty[slots], "evicted": names, "evicted_ends": ends}
-
-
-def _between(batch: RecordBatch, begin: int, end: int | None) -> RecordBatch:
-    """The records with ``begin <= offset < end``."""
-    first = int(np.searchsorted(batch.offsets, begin))
-    last = len(batch.offsets) if end is None else int(np.searchsorted(batch.offsets, end))
-    if first == 0 and last == len(batch.offsets):
-        return batch
-    return RecordBatch(
-        batch.topic,
-        batch.partition,
-        batch.values[first:last],
-        batch.offsets[first:last],
-        batch.timestamps_ms[first:last],
-    )
-
-
-def _late(batch: RecordBatch, offsets: Ints) -> list[RejectedRecord]:
-    places = np.searchsorted(batch.offsets, offsets).tolist()
-    reason = "too late: every aggregate that it is for has forgotten its time"
-    return [
-        RejectedRecord(
-            batch.topic, batch.partition, int(batch.offsets[at]), reason, batch.values[at]
-        )
-        for at in places
-    ]
+def _named(meta: dict[str, Any], spec: PartitionSpec) -> dict[str, Any]:
+    """The header of a file of format 3, which has one stream and lists, as one of today."""
+    if "offsets" in meta:
+        return meta
+    return {
+        **meta,
+        "topics": spec.topics,
+        "offsets": SourceOffsets.from_json(meta["cut"], spec.topics),
+        "newest_event_ms": {spec.stream.topic: meta["newest_event_ms"]},
+    }

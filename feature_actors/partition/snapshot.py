@@ -24,7 +24,7 @@ class Snapshot:
     meta: Mapping[str, JsonValue]
     parts: Mapping[str, StateView]
     copy_rows: Callable[[int | None], bool]
-    """Copy up to so many rows more (None: all that are left), between two batches."""
+    """Copy rows of so many bytes more (None: all that are left), between two batches."""
 
     def pieces(self) -> Iterator[Piece]:
         """The file, when it is whole. This may run in another thread."""

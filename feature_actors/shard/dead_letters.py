@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Sequence
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import RejectedRecord
 from freshrank.actors.protocols import RecordSink
-from freshrank.feature_actors.partition.partition import Outcome
+from freshrank.feature_actors.partition.outcome import Outcome
 
 # Records, and bytes of their values, that may wait for the broker before reading waits too.
 MOST_WAITING = 10_000

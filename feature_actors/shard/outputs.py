@@ -74,13 +74,13 @@ class ShardOutputs:
         """Begin a snapshot, when one is due and all that it says was dealt with has been."""
         partition = self.snapshotter.due()
         if partition is not None and await self.dead_letters.settle():
-            await self.snapshotter.begin(partition, self.writer.on_their_way(partition))
+            await self.snapshotter.begin(partition, self.writer.under_way(partition))
 
     def troubles(self) -> dict[str, JsonValue]:
         """What does not work at present, by name."""
         found: dict[str, JsonValue] = {**self._troubles}
         named: list[tuple[str, str | None]] = [
-            ("online store", self.writer.trouble),
+            ("online store", self.writer.error),
             ("learner", self.pusher.trouble if self.pusher else None),
             ("rejects", self.dead_letters.trouble),
             ("snapshots", self.snapshotter.trouble),
@@ -91,7 +91,7 @@ class ShardOutputs:
     def figures(self, monotonic: float) -> dict[str, JsonValue]:
         """For the status."""
         return {
-            "silent": self.writer.silent,
+            "silent": self.writer.catching_up,
             "rows_written": self.writer.rows_written,
             "rows_waiting": self.writer.waiting,
             "spans_pushed": self.pusher.spans if self.pusher else 0,

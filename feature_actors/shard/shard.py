@@ -229,7 +229,7 @@ class Shard:
         """Let each topic wait, or go on, as the policy says."""
         wanted: set[tuple[str, int]] = set()
         for partition, state in self.states.items():
-            lag = self._lag.get((self._spec.topics[-1], partition), 0)
+            lag = self._lag.get((self._spec.impressions_topic or "", partition), 0)
             waiting = waiting_topics(state, self.settings.limits, lag)
             topics = self._spec.topics if self._out.dead_letters.full else waiting
             wanted |= {(topic, partition) for topic in topics}
@@ -241,8 +241,9 @@ class Shard:
 
     async def _duties(self) -> None:
         self._duties_due = self._ports.clock.monotonic() + DUTIES_S
+        shown = self._spec.impressions_topic
         for partition, state in self.states.items():
-            if state.joiner is not None and self._lag[self._spec.topics[-1], partition] == 0:
+            if state.joiner is not None and shown is not None and self._lag[shown, partition] == 0:
                 state.joiner.all_shown_until(self._looked_ms)
         if self.settings.lock_step:
             await self._look()

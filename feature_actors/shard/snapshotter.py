@@ -69,7 +69,8 @@ class Snapshotter:
             for rank, partition in enumerate(states)
         }
         self._saving: asyncio.Task[None] | None = None
-        self._memory = RowMemory(next(iter(states.values())).spec.plan.tables[0].row_words)
+        plans = next(iter(states.values())).spec.plan.tables
+        self._memory = {plan.name: RowMemory(plan.row_words) for plan in plans}
         self._reserve()
         self.passed_over: list[str] = []
         """Snapshots that could not be taken up at the start, and why."""
@@ -89,16 +90,16 @@ class Snapshotter:
         late = [one for one, kept in self._kept.items() if now >= kept.due]
         return min(late, key=lambda one: self._kept[one].due) if late else None
 
-    async def begin(self, partition: int, unwritten: Ints) -> None:
+    async def begin(self, partition: int, under_way: Mapping[str, Ints]) -> None:
         """Take a snapshot of now, and have its file written; without threads it is there then.
 
-        `unwritten` are slots whose rows are on their way to the online store. A state that has
-        read nothing since its last snapshot is not written again.
+        `under_way` has, by table, the slots whose rows were sent to the online store and are not
+        confirmed. A state that has read nothing since its last snapshot is not written again.
         """
         kept, state = self._kept[partition], self._states[partition]
         kept.due = self._clock.monotonic() + self._interval_s
         if kept.offsets != state.offsets:
-            saving = self._save(partition, state.snapshot(unwritten, self._memory))
+            saving = self._save(partition, state.snapshot(under_way, self._memory))
             if self._threaded:
                 self._saving = asyncio.create_task(saving)
             else:
@@ -131,11 +132,12 @@ class Snapshotter:
 
     def _reserve(self) -> None:
         """Have memory for the largest partition."""
-        self._memory.reserve(max(len(state.table) for state in self._states.values()))
+        for state in self._states.values():
+            for table in state.tables:
+                self._memory[table.plan.name].reserve(len(table))
 
     async def _save(self, partition: int, snapshot: Snapshot) -> None:
-        row_bytes = self._states[partition].spec.plan.bytes_per_entity
-        most = max(1, SLICE_BYTES // row_bytes) if self._threaded else None
+        most = SLICE_BYTES if self._threaded else None
         whole = snapshot.copy_rows(most)
         while not whole:
             await asyncio.sleep(0)  # the next batch goes on meanwhile

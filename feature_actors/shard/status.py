@@ -82,7 +82,7 @@ def totals(states: Mapping[int, PartitionState]) -> dict[str, JsonValue]:
     found: dict[str, int] = {}
     for state in states.values():
         sizes = {
-            "entities": len(state.table),
+            "entities": sum(len(table) for table in state.tables),
             "bytes": state.nbytes,
             "outbox": state.example_queue.examples,
             "unsent": state.example_queue.unsent,

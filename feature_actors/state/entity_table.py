@@ -13,6 +13,7 @@ from freshrank.actors.snapshots.frozen import StateView, texts_of
 from freshrank.feature_actors.aggregations.dispatch import apply_events
 from freshrank.feature_actors.aggregations.kernel_types import (
     NEWEST,
+    OFFSET,
     EventArrays,
     FeatureBlock,
     blank_trace,
@@ -25,15 +26,16 @@ from freshrank.feature_actors.views.table_plan import TablePlan
 
 _LEAST_ROWS = 1_024
 
-# Idle entities are looked for when event time has moved by this part of what a row retains: the
+# Idle entities are looked for when event time has moved by this part of what a row retains: a
 # look touches every row, and rows then stay at most an eighth longer than they must.
 _IDLE_PARTS = 8
 
 ROOM = 1.05
-"""A table has room for so many times its bound of entities: those that come between two cuts."""
+"""Rows that a table has room for, as a multiple of its bound: it may be exceeded between looks."""
 
-# A full table is cut to this part of its bound, so that the next cut is not the next batch's.
-_CUT_TO = 0.95
+# A table that holds too many entities keeps this share of its bound, so that the next look need
+# not drop any.
+_KEPT_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,30 +101,49 @@ class EntityTable:
         """The entities at `slots`."""
         return [self._names[slot] for slot in slots.tolist()]
 
+    def rows_of(self, ids: Ints) -> Doubles:
+        """float64[n, words]: a copy of the row of each entity id int64[n], empty where it has none.
+
+        Ids are those of `Columns.hashed` for the entity's key.
+        """
+        slots = np.empty(len(ids), dtype=np.int64)
+        hash_table.look_up(self._slots, ids, slots)
+        rows = self._rows[slots]
+        rows[slots < 0] = self.plan.empty_row
+        return rows
+
     def row(self, entity: str) -> Doubles | None:
         """float64[words]: a copy of the entity's row, None when it has none."""
         slot = np.empty(1, dtype=np.int64)
         hash_table.look_up(self._slots, self._ids([entity]), slot)
         return None if slot[0] < 0 else self._rows[slot[0]].copy()
 
-    def evict(self, now_event_ms: int) -> list[str]:
-        """Drop entities whose rows hold nothing that could matter, and the oldest when full.
-
-        `now_event_ms` is the newest event time of the partition. Gives the entities dropped.
-        """
+    @property
+    def idle_look_ms(self) -> int | None:
+        """The event time beyond which `evict` looks for idle entities; None: it never does."""
         horizon = self.plan.horizon_ms
-        idle_due = horizon is not None and now_event_ms - self._evicted_at > horizon // _IDLE_PARTS
+        return None if horizon is None else self._evicted_at + horizon // _IDLE_PARTS
+
+    def evict(self, now_event_ms: int) -> list[str]:
+        """Drop entities whose rows hold nothing that could matter, and the oldest when too many.
+
+        `now_event_ms` is the newest event time of the stream. Gives the entities dropped.
+        """
+        horizon, due_ms = self.plan.horizon_ms, self.idle_look_ms
+        idle_due = due_ms is not None and now_event_ms > due_ms
         if not idle_due and len(self) <= self.max_entities:
             return []
         slots = self.slots()
-        newest = self._rows.view(np.int64)[slots, NEWEST]
+        header = self._rows.view(np.int64)[slots, : OFFSET + 1]
+        newest = header[:, NEWEST]
         going = np.zeros(len(slots), dtype=np.bool_)
         if horizon is not None and idle_due:
             going |= newest < now_event_ms - horizon
             self._evicted_at = now_event_ms
         if len(slots) - int(going.sum()) > self.max_entities:
-            surplus = len(slots) - int(_CUT_TO * self.max_entities)
-            going[np.argsort(newest, kind="stable")[:surplus]] = True
+            surplus = len(slots) - int(_KEPT_SHARE * self.max_entities)
+            # By offset where times are equal: slots do not follow from the log alone.
+            going[np.lexsort((header[:, OFFSET], newest))[:surplus]] = True
         return self._drop(slots[going])
 
     def freeze(self, memory: RowMemory | None = None) -> StateView:
@@ -150,11 +171,15 @@ class EntityTable:
     ) -> EntityTable:
         """The table whose frozen `arrays` these are (of a plan with the same fingerprint)."""
         table = cls(plan, max_entities)
-        table._names = texts_of(arrays["names"], arrays["name_ends"])
-        table._index(np.arange(len(table._names)))
-        table._rows = np.concatenate([arrays["rows"], table._blank(_LEAST_ROWS)])
-        table._evicted_at = int(arrays["evicted_at"][0])
+        table.load(arrays)
         return table
+
+    def load(self, arrays: Mapping[str, Array]) -> None:
+        """Become the table whose frozen `arrays` these are, from an empty one."""
+        self._names = texts_of(arrays["names"], arrays["name_ends"])
+        self._index(np.arange(len(self._names)))
+        self._rows = np.concatenate([arrays["rows"], self._blank(_LEAST_ROWS)])
+        self._evicted_at = int(arrays["evicted_at"][0])
 
     def _assign(self, columns: Columns) -> Ints:
         """The slot of each event's entity; a new entity gets a free one."""

@@ -56,7 +56,7 @@ class Codec:
         if ahead.any():
             places = np.arange(len(batch.values)) if good is None else good
             for place in places[ahead].tolist():
-                rejected.append(_reject(batch, place, self._ahead_reason()))
+                rejected.append(batch.rejected(place, self._ahead_reason()))
             rejected.sort(key=lambda one: one.offset)
             columns = columns.take(np.flatnonzero(~ahead))
         return columns, rejected
@@ -92,7 +92,7 @@ class Codec:
             try:
                 events.append(self.decode_one(value))
             except BadRecord as error:
-                rejected.append(_reject(batch, place, error.reason))
+                rejected.append(batch.rejected(place, error.reason))
             else:
                 good.append(place)
         return events, np.array(good, dtype=np.int64)
@@ -155,11 +155,6 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
     if field.default_factory is not msgspec.NODEFAULT:
         return msgspec.field(default_factory=field.default_factory, name=name)
     return msgspec.field(name=name)
-
-
-def _reject(batch: RecordBatch, place: int, reason: str) -> RejectedRecord:
-    offset = int(batch.offsets[place])
-    return RejectedRecord(batch.topic, batch.partition, offset, reason, batch.values[place])
 
 
 def _reason(value: bytes, error: Exception) -> str:

@@ -31,7 +31,7 @@ from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
-from freshrank.feature_actors.partition.spec import Bounds
+from freshrank.feature_actors.partition.spec import TableBounds
 from freshrank.feature_actors.shard.actor import FeatureShard
 from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
 from freshrank.feature_actors.shard.shard import Shard
@@ -118,7 +118,10 @@ async def read_all(
     )
     settings = ShardSettings(snapshot_interval_s=0.5)
     shard = Shard(
-        made.spec(Bounds(entities=1_000, event_ids=100_000)), range(PARTITIONS), ports, settings
+        made.spec(TableBounds(entities=1_000, event_ids=100_000)),
+        range(PARTITIONS),
+        ports,
+        settings,
     )
     actor = FeatureShard(shard)
     await actor.start()

@@ -18,6 +18,7 @@ from batteries import (
     StatusBoardBattery,
     StoreWorld,
 )
+from source_offsets import upto
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.protocols import EventSource, RecordSink, StatusRegistry
@@ -229,7 +230,7 @@ class TestRedisStore(OnlineStoreBattery):
             await store.claim(0, 1)
             with redis.Redis.from_url(redis_url) as client:
                 client.script_flush()
-            await store.write(0, 1, 1, [b"%d" % i for i in range(3_000)], b"x" * 3_000)
+            await store.write(0, 1, upto(1), [b"%d" % i for i in range(3_000)], b"x" * 3_000)
             assert await store.read([b"0", b"2999"]) == [b"x", b"x"]
             await store.close()
 

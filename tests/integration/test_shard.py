@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -33,8 +32,8 @@ class ClusterSpec:
 
     def __init__(self, kafka: KafkaAccess, redis_url: str, name: str, folder: Path) -> None:
         self.kafka, self.redis_url, self.name = kafka, redis_url, name
-        self.topics = (f"{name}.events", f"{name}.shown")
-        self.spec = replace(spec(), topics=self.topics)
+        self.spec = spec(prefix=f"{name}.")
+        self.topics = self.spec.topics
         self.learner = FakeLearner()
         self.snapshots = FileSnapshots(folder)
         self.clock = SystemClock()
@@ -81,7 +80,9 @@ class ClusterSpec:
     def stored(self) -> dict[str, bytes]:
         with redis.Redis.from_url(self.redis_url) as client:
             names = [f"u{n}" for n in range(USERS)]
-            rows = client.mget([self.spec.row_key(name) for name in names])
+            rows = client.mget(
+                [self.spec.row_key(self.spec.plan.tables[0], name) for name in names]
+            )
         return {name: row for name, row in zip(names, rows, strict=True) if row is not None}
 
 

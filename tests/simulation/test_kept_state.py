@@ -61,18 +61,19 @@ def check_partition(
     pipeline: Pipeline, state: PartitionState, expected: dict[str, Any], at_ms: int
 ) -> None:
     """That the state is what the version before found at `at_ms`."""
+    (table,) = state.tables
     assert dict(state.offsets) == expected["offsets"]
     counters = {name: getattr(state.counters, name) for name in expected["counters"]}
     assert counters == expected["counters"]
     for entity, features in expected["features"].items():
-        row = state.table.row(entity)
+        row = table.row(entity)
         assert (row is None) == (features is None), entity
         if row is not None:
             described = pipeline.served.describe(row.tobytes(), at_ms)
             assert json.loads(json.dumps(described, default=float)) == features, entity
-    assert len(state.table) == expected["entities"]
-    assert sorted(state.table.entities(state.dirty.peek())) == expected["dirty"]
-    assert sorted(state.evicted) == expected["evicted"]
+    assert len(table) == expected["entities"]
+    assert sorted(table.entities(table.dirty.peek())) == expected["dirty"]
+    assert sorted(table.evicted) == expected["evicted"]
     assert state.joiner is not None
     waiting = (state.joiner.pending, state.joiner.labels, state.example_queue.examples)
     assert waiting == (expected["pending"], expected["label_events"], expected["examples"])
@@ -80,7 +81,7 @@ def check_partition(
     columns = [dict(zip(pipeline.topics, one, strict=True)) for one in kept["ends"].tolist()]
     spans = [[end, count] for end, count in zip(columns, kept["counts"].tolist(), strict=True)]
     assert spans == [[end, count] for _, end, count in expected["spans"]]
-    assert len(state.snapshot().parts["dedup"]()["ids"]) == expected["event_ids"]
+    assert len(state.snapshot().parts["dedup/kept-behaviour"]()["ids"]) == expected["event_ids"]
 
 
 def check_learner(core: Learner, expected: dict[str, Any]) -> None:

@@ -120,8 +120,10 @@ def offset_before_state() -> Fault:
     before: dict[Any, dict[str, StateView]] = {}
 
     def pieces(snapshot: Snapshot) -> Iterator[Piece]:
-        state = ("table", "dedup", "joiner")
-        now = {name: copied(snapshot.parts[name]()) for name in state}
+        state = ("tables/", "dedup/", "joiner")
+        now = {
+            name: copied(part()) for name, part in snapshot.parts.items() if name.startswith(state)
+        }
         earlier = before.get(snapshot.meta["partition"], now)
         before[snapshot.meta["partition"]] = now
         return original(replace(snapshot, parts={**snapshot.parts, **earlier}))

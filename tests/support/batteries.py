@@ -11,9 +11,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import pytest
+from source_offsets import upto
 
 from freshrank.actors.errors import ProgressError
-from freshrank.actors.messages import RecordBatch, RejectedRecord
+from freshrank.actors.messages import BEGINNING, RecordBatch, RejectedRecord
 from freshrank.actors.protocols import (
     EventSource,
     OnlineStore,
@@ -304,7 +305,7 @@ class OnlineStoreBattery:
     def test_rows_are_read_back_and_missing_ones_are_none(self, world: StoreWorld) -> None:
         async def test(store: OnlineStore) -> None:
             assert await store.claim(0, 5) is None
-            outcome = await store.write(0, 5, 10, [b"a", b"b"], b"11112222")
+            outcome = await store.write(0, 5, upto(10), [b"a", b"b"], b"11112222")
             assert outcome is WriteOutcome.WRITTEN
             assert await store.read([b"b", b"none", b"a"]) == [b"2222", None, b"1111"]
             assert await store.read([]) == []
@@ -316,16 +317,16 @@ class OnlineStoreBattery:
             await store.claim(0, 5)
             keys = [b"k%d" % i for i in range(2_345)]
             rows = b"".join(b"%05d" % i * 100 for i in range(2_345))
-            assert await store.write(0, 5, 1, keys, memoryview(rows)) is WriteOutcome.WRITTEN
+            assert await store.write(0, 5, upto(1), keys, memoryview(rows)) is WriteOutcome.WRITTEN
             assert await store.read(keys) == [b"%05d" % i * 100 for i in range(2_345)]
-            assert await store.write(0, 5, 1, [], b"") is WriteOutcome.WRITTEN
+            assert await store.write(0, 5, upto(1), [], b"") is WriteOutcome.WRITTEN
 
         self.check(world, test)
 
     def test_removed_rows_are_gone(self, world: StoreWorld) -> None:
         async def test(store: OnlineStore) -> None:
             await store.claim(0, 5)
-            await store.write(0, 5, 1, [b"a", b"b"], b"1122")
+            await store.write(0, 5, upto(1), [b"a", b"b"], b"1122")
             assert await store.remove(0, 5, [b"a", b"never there"]) is WriteOutcome.WRITTEN
             assert await store.read([b"a", b"b"]) == [None, b"22"]
 
@@ -334,15 +335,15 @@ class OnlineStoreBattery:
     def test_an_older_epoch_is_fenced_off_and_changes_nothing(self, world: StoreWorld) -> None:
         async def test(store: OnlineStore) -> None:
             await store.claim(3, 5)
-            await store.write(3, 5, 1, [b"a"], b"old")
-            assert await store.claim(3, 6) == 1
-            assert await store.write(3, 5, 9, [b"a"], b"bad") is WriteOutcome.FENCED
+            await store.write(3, 5, upto(1), [b"a"], b"old")
+            assert await store.claim(3, 6) == upto(1)
+            assert await store.write(3, 5, upto(9), [b"a"], b"bad") is WriteOutcome.FENCED
             assert await store.remove(3, 5, [b"a"]) is WriteOutcome.FENCED
             assert await store.read([b"a"]) == [b"old"]
-            assert await store.write(3, 6, 2, [b"a"], b"new") is WriteOutcome.WRITTEN
+            assert await store.write(3, 6, upto(2), [b"a"], b"new") is WriteOutcome.WRITTEN
             with pytest.raises(ProgressError, match="claimed by epoch 6"):
                 await store.claim(3, 5)
-            assert await store.write(3, 6, 2, [b"a"], b"now") is WriteOutcome.WRITTEN
+            assert await store.write(3, 6, upto(2), [b"a"], b"now") is WriteOutcome.WRITTEN
 
         self.check(world, test)
 
@@ -350,31 +351,41 @@ class OnlineStoreBattery:
         async def test(store: OnlineStore) -> None:
             await store.claim(0, 9)
             await store.claim(1, 5)
-            assert await store.write(1, 5, 1, [b"a"], b"x") is WriteOutcome.WRITTEN
-            assert await store.write(2, 5, 1, [b"a"], b"y") is WriteOutcome.LOST
+            assert await store.write(1, 5, upto(1), [b"a"], b"x") is WriteOutcome.WRITTEN
+            assert await store.write(2, 5, upto(1), [b"a"], b"y") is WriteOutcome.LOST
 
         self.check(world, test)
 
     def test_a_claim_tells_how_far_was_written_and_never_less(self, world: StoreWorld) -> None:
         async def test(store: OnlineStore) -> None:
             assert await store.claim(0, 5) is None
-            assert await store.claim(0, 6) == 0
-            await store.write(0, 6, 1_700_000_000_000_123, [b"a"], b"x")
-            await store.write(0, 6, 40, [b"a"], b"x")
-            assert await store.claim(0, 7) == 1_700_000_000_000_123
+            assert await store.claim(0, 6) == BEGINNING
+            await store.write(0, 6, upto(1_700_000_000_000_123), [b"a"], b"x")
+            await store.write(0, 6, upto(40), [b"a"], b"x")
+            assert await store.claim(0, 7) == upto(1_700_000_000_000_123)
+
+        self.check(world, test)
+
+    def test_a_claim_keeps_the_offsets_of_each_topic(self, world: StoreWorld) -> None:
+        async def test(store: OnlineStore) -> None:
+            await store.claim(0, 5)
+            await store.write(0, 5, upto(events=7), [b"a"], b"x")
+            await store.write(0, 5, upto(shown=9), [b"b"], b"y")
+            await store.write(0, 5, upto(events=6, shown=11), [b"c"], b"z")
+            assert await store.claim(0, 6) == upto(events=7, shown=11)
 
         self.check(world, test)
 
     def test_a_store_that_was_emptied_says_so(self, world: StoreWorld) -> None:
         async def test(store: OnlineStore) -> None:
             await store.claim(0, 5)
-            await store.write(0, 5, 7, [b"a"], b"x")
+            await store.write(0, 5, upto(7), [b"a"], b"x")
             await world.forget()
-            assert await store.write(0, 5, 8, [b"a"], b"x") is WriteOutcome.LOST
+            assert await store.write(0, 5, upto(8), [b"a"], b"x") is WriteOutcome.LOST
             assert await store.remove(0, 5, [b"a"]) is WriteOutcome.LOST
             assert await store.read([b"a"]) == [None]
             assert await store.claim(0, 5) is None
-            assert await store.write(0, 5, 8, [b"a"], b"x") is WriteOutcome.WRITTEN
+            assert await store.write(0, 5, upto(8), [b"a"], b"x") is WriteOutcome.WRITTEN
 
         self.check(world, test)
 

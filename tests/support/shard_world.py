@@ -117,7 +117,7 @@ class StrictStore(MemoryStore):
 
     away = False
 
-    async def claim(self, partition: int, epoch: int) -> int | None:
+    async def claim(self, partition: int, epoch: int) -> SourceOffsets | None:
         if self.away:
             raise Unavailable("redis", "away")
         return await super().claim(partition, epoch)
@@ -126,14 +126,14 @@ class StrictStore(MemoryStore):
         self,
         partition: int,
         epoch: int,
-        position: int,
+        reached: SourceOffsets,
         keys: Sequence[bytes],
         rows: bytes | memoryview,
     ) -> WriteOutcome:
         if self.away:
             raise Unavailable("redis", "away")
         before = {key: self.rows[key] for key in keys if key in self.rows}
-        outcome = await super().write(partition, epoch, position, keys, rows)
+        outcome = await super().write(partition, epoch, reached, keys, rows)
         for key, row in before.items():
             assert _offset(self.rows[key]) >= _offset(row), f"{key!r} went back"
         return outcome
@@ -232,7 +232,9 @@ class World:
                 for partition, state in shard.states.items()
                 for topic in self.spec.topics
             )
-            if done and not any(len(state.dirty) for state in shard.states.values()):
+            if done and not any(
+                len(table.dirty) for state in shard.states.values() for table in state.tables
+            ):
                 return
         raise AssertionError(f"not done after {patience} steps: {await shard.status()}")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -15,7 +17,7 @@ from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import row_key
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.partition.spec import Bounds, PartitionSpec
+from freshrank.feature_actors.partition.spec import PartitionSpec, TableBounds
 from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
 
@@ -37,13 +39,18 @@ user = Entity("user", key="user")
 events = Stream("events", id="event_id", time="ts", key=user, schema=Event, dedup_within="10m")
 
 
-class Activity(FeatureView):
-    entity, source = user, events
-    views = Count(where=col.type == "view", windows=["1m"])
-    spend = Sum("price", where=col.type == "order", windows=["1h"])
-    interest = DecayedCount(by="item", half_life="10m", top=3)
-    recent = LastK("item", k=2)
-    idle = TimeSince()
+def activity(stream: Stream) -> type[FeatureView]:
+    """A view of each kind of aggregate over `stream`."""
+
+    class Activity(FeatureView):
+        entity, source = user, stream
+        views = Count(where=col.type == "view", windows=["1m"])
+        spend = Sum("price", where=col.type == "order", windows=["1h"])
+        interest = DecayedCount(by="item", half_life="10m", top=3)
+        recent = LastK("item", k=2)
+        idle = TimeSince()
+
+    return Activity
 
 
 JOINED = Joined(positive=col.type == "order", on="item", within="30s", grace="2s")
@@ -51,18 +58,22 @@ LABELLED = Labelled(positive=col.type == "order")
 
 
 def spec(
-    label: Joined | Labelled | None = JOINED, max_entities: int = 1_000, event_ids: int = 1_000
+    label: Joined | Labelled | None = JOINED,
+    max_entities: int = 1_000,
+    event_ids: int = 1_000,
+    prefix: str = "",
 ) -> PartitionSpec:
-    plan = FeaturePlan([Activity])
+    """The small shop's definitions; its topics are ``events`` and ``shown`` after `prefix`."""
+    stream = replace(events, topic=f"{prefix}events")
+    plan = FeaturePlan([activity(stream)])
     return PartitionSpec(
-        stream=events,
         plan=plan,
-        encoder=InputEncoder(plan, events, ["item"], []),
+        encoder=InputEncoder(plan, stream, ["item"], []),
         label=label,
-        topics=("events", "shown") if isinstance(label, Joined) else ("events",),
+        impressions_topic=f"{prefix}shown" if isinstance(label, Joined) else None,
         fingerprint=f"shop {plan.fingerprint} {label!r}",
-        row_key=lambda name: row_key("shop", plan.tables[0], name),
-        bounds=Bounds(max_entities, event_ids),
+        row_key=partial(row_key, "shop"),
+        bounds=TableBounds(max_entities, event_ids),
     )
 
 

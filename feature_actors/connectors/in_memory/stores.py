@@ -11,6 +11,7 @@ from functools import partial
 
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ProgressError
+from freshrank.actors.messages import BEGINNING, SourceOffsets
 from freshrank.actors.protocols import Status, StoredSnapshot, WriteOutcome
 
 # Figures of a part that has not posted for so long are left out, as Redis does by its TTL.
@@ -22,21 +23,21 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
-        self._claims: dict[int, tuple[int, int]] = {}
+        self._claims: dict[int, tuple[int, SourceOffsets]] = {}
 
-    async def claim(self, partition: int, epoch: int) -> int | None:
-        """Become the partition's writer; gives the position written so far."""
+    async def claim(self, partition: int, epoch: int) -> SourceOffsets | None:
+        """Become the partition's writer; gives the offsets written so far."""
         held = self._claims.get(partition)
         if held is not None and held[0] > epoch:
             raise ProgressError(f"partition {partition} is claimed by epoch {held[0]} > {epoch}")
-        self._claims[partition] = (epoch, held[1] if held is not None else 0)
+        self._claims[partition] = (epoch, BEGINNING if held is None else held[1])
         return None if held is None else held[1]
 
     async def write(
         self,
         partition: int,
         epoch: int,
-        position: int,
+        reached: SourceOffsets,
         keys: Sequence[bytes],
         rows: bytes | memoryview,
     ) -> WriteOutcome:
@@ -46,7 +47,9 @@ class MemoryStore:
             width = len(rows) // len(keys)
             for at, key in enumerate(keys):
                 self.rows[key] = bytes(rows[at * width : (at + 1) * width])
-            self._claims[partition] = (epoch, max(self._claims[partition][1], position))
+            before = self._claims[partition][1]
+            greatest = {topic: max(before[topic], at) for topic, at in reached.items()}
+            self._claims[partition] = (epoch, SourceOffsets({**before, **greatest}))
         return outcome
 
     async def remove(self, partition: int, epoch: int, keys: Sequence[bytes]) -> WriteOutcome:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import redis.exceptions
 
 from freshrank.actors.errors import ProgressError, Unavailable
+from freshrank.actors.messages import SourceOffsets
 from freshrank.actors.protocols import WriteOutcome
 from freshrank.feature_actors.connectors.redis.connection import (
     DEADLINE_S,
@@ -27,6 +28,10 @@ CHUNK_ROWS = 500
 CALLS_IN_FLIGHT = 4
 
 
+# Before the name of a topic, in a claim.
+_OFFSET = b"offset:"
+
+
 class _Script:
     """A Lua script, called by its hash."""
 
@@ -35,27 +40,34 @@ class _Script:
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-# A claim is a hash {epoch, position}. A higher epoch refuses; the position is kept.
+# A claim is a hash {epoch, one field a topic: the offset reached}. A higher epoch refuses; the
+# offsets are kept. ARGV: epoch. Claims of version 0.1.0 have a field 'position' that names no
+# topic: they count as new, so that all rows are written again.
 _CLAIM = _Script("""
-local held = redis.call('HMGET', KEYS[1], 'epoch', 'position')
-if held[1] and tonumber(held[1]) > tonumber(ARGV[1]) then return {'refused', held[1]} end
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'position', held[2] or '0')
-return {held[1] and 'held' or 'new', held[2] or '0'}
+local held = redis.call('HGET', KEYS[1], 'epoch')
+if held and tonumber(held) > tonumber(ARGV[1]) then return {'refused', held} end
+if redis.call('HDEL', KEYS[1], 'position') == 1 then held = false end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
+return {held and 'held' or 'new', redis.call('HGETALL', KEYS[1])}
 """)
 
-# KEYS: the claim, then those of the rows. ARGV: epoch, position, width, all rows in a piece.
+# KEYS: the claim, then those of the rows. ARGV: epoch, width, all rows in a piece, then fields of
+# the claim and offsets, in turn.
 _WRITE = _Script("""
-local held = redis.call('HMGET', KEYS[1], 'epoch', 'position')
-if not held[1] then return 'lost' end
-if held[1] ~= ARGV[1] then return 'fenced' end
-local pairs, width, rows = {}, tonumber(ARGV[3]), ARGV[4]
+local held = redis.call('HGET', KEYS[1], 'epoch')
+if not held then return 'lost' end
+if held ~= ARGV[1] then return 'fenced' end
+local pairs, width, rows = {}, tonumber(ARGV[2]), ARGV[3]
 for i = 2, #KEYS do
   pairs[2 * i - 3] = KEYS[i]
   pairs[2 * i - 2] = string.sub(rows, (i - 2) * width + 1, (i - 1) * width)
 end
 redis.call('MSET', unpack(pairs))
-if tonumber(held[2]) < tonumber(ARGV[2]) then
-  redis.call('HSET', KEYS[1], 'position', ARGV[2])
+for i = 4, #ARGV, 2 do
+  local before = redis.call('HGET', KEYS[1], ARGV[i])
+  if not before or tonumber(before) < tonumber(ARGV[i + 1]) then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  end
 end
 return 'written'
 """)
@@ -88,22 +100,31 @@ class RedisStore:
         self._connection = RedisConnection(url, deadline_s)
         self._namespace = namespace
 
-    async def claim(self, partition: int, epoch: int) -> int | None:
-        """Become the partition's writer; gives the position written so far, None if unknown."""
+    async def claim(self, partition: int, epoch: int) -> SourceOffsets | None:
+        """Become the partition's writer; gives the offsets written so far, None if unknown."""
         key = self._claim_key(partition)
         (answer,) = await self._run(_CLAIM, [("EVALSHA", _CLAIM.sha, 1, key, epoch)])
         if not isinstance(answer, list) or len(answer) != 2:
             raise Unavailable("redis", f"unexpected answer to a claim: {answer!r}")
-        state, number = answer[0], int(answer[1])
+        state, held = answer
         if state == b"refused":
-            raise ProgressError(f"partition {partition} is claimed by epoch {number} > {epoch}")
-        return number if state == b"held" else None
+            raise ProgressError(f"partition {partition} is claimed by epoch {int(held)} > {epoch}")
+        if state != b"held":
+            return None
+        fields = dict(zip(held[::2], held[1::2], strict=True))
+        return SourceOffsets(
+            {
+                field.removeprefix(_OFFSET).decode(): int(offset)
+                for field, offset in fields.items()
+                if field.startswith(_OFFSET)
+            }
+        )
 
     async def write(
         self,
         partition: int,
         epoch: int,
-        position: int,
+        reached: SourceOffsets,
         keys: Sequence[bytes],
         rows: bytes | memoryview,
     ) -> WriteOutcome:
@@ -111,12 +132,13 @@ class RedisStore:
         claim = self._claim_key(partition)
         width = len(rows) // max(len(keys), 1)
         view = memoryview(rows)
+        offsets = [part for topic, at in reached.items() for part in (_OFFSET + topic.encode(), at)]
         calls: list[Command] = []
         for begin in range(0, len(keys), CHUNK_ROWS):
             some = keys[begin : begin + CHUNK_ROWS]
             piece = view[begin * width : (begin + len(some)) * width]
             head = ("EVALSHA", _WRITE.sha, len(some) + 1, claim)
-            calls.append((*head, *some, epoch, position, width, piece))
+            calls.append((*head, *some, epoch, width, piece, *offsets))
         return await self._run_all(_WRITE, calls)
 
     async def remove(self, partition: int, epoch: int, keys: Sequence[bytes]) -> WriteOutcome:

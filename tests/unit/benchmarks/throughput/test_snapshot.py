@@ -31,7 +31,7 @@ def test_a_snapshot_is_judged_by_how_late_the_loop_was_during_it() -> None:
 def test_users_are_filled_in_and_get_events_in_every_partition() -> None:
     filled = snapshot.FilledPartitions(users=80)
     filled.fill(Console(file=io.StringIO()))
-    assert [len(state.table) for state in filled.states.values()] == [10] * 8
+    assert [len(state.tables[0]) for state in filled.states.values()] == [10] * 8
     for _ in range(8):
         filled.apply_batch(20)
     assert sum(state.counters.events for state in filled.states.values()) == 80 + 8 * 20

@@ -27,6 +27,7 @@ from freshrank.actors.messages import BEGINNING, Progress, RecordBatch, SourceOf
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Labelled
 from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.shard.status import totals
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
@@ -45,7 +46,7 @@ def known(state: PartitionState) -> list[tuple[float, float]]:
 
 
 def views_of(state: PartitionState, who: str, at_ms: int) -> float:
-    row = state.table.row(who)
+    row = state.tables[0].row(who)
     assert row is not None
     block = MADE.plan.read([row.reshape(1, -1)], np.array([START_MS + at_ms]))
     return float(block.values[0, MADE.plan.columns.index("views_1m")])
@@ -73,7 +74,7 @@ def test_good_events_change_rows_and_the_others_are_sorted_out() -> None:
     assert outcome.dead[0].topic == "events"
     assert (state.counters.events, state.counters.duplicates, state.counters.dead) == (2, 1, 3)
     assert state.offsets == upto(46, 0)
-    assert state.table.entities(state.dirty.take(10)) == ["u1", "u2"]
+    assert state.tables[0].entities(state.tables[0].dirty.take(10)) == ["u1", "u2"]
     assert views_of(state, "u1", 2_000) == 1.0
 
 
@@ -208,7 +209,6 @@ def test_an_event_with_a_number_is_learned_with_it_and_one_without_is_no_example
     plan = FeaturePlan([Sales])
     made = replace(
         spec(Labelled(target="paid")),
-        stream=sales,
         plan=plan,
         encoder=InputEncoder(plan, sales, ["item"], []),
     )
@@ -247,8 +247,8 @@ def stream(seed: int, count: int = 120) -> tuple[list[bytes], list[bytes], list[
 
 
 def ends(state: PartitionState) -> tuple[list[tuple[float, float]], dict[str, bytes], int]:
-    names = state.table.entities(state.table.slots())
-    rows = state.table.rows(state.table.slots())
+    names = state.tables[0].entities(state.tables[0].slots())
+    rows = state.tables[0].rows(state.tables[0].slots())
     assert state.joiner is not None
     features = {name: row.tobytes() for name, row in zip(names, rows, strict=True)}
     return known(state), features, state.joiner.pending
@@ -284,6 +284,77 @@ def test_rows_pending_and_examples_at_given_offsets_follow_from_the_log_alone(
     assert ends(state) == ends(straight)
 
 
+def forgetful() -> PartitionSpec:
+    """Rows that hold nothing after a minute: their entities are idle from then on."""
+    plan = FeaturePlan([OneMinute])
+    return replace(MADE, plan=plan, encoder=InputEncoder(plan, events, ["item"], []))
+
+
+def shoppers(seed: int, count: int = 150) -> tuple[list[bytes], list[int]]:
+    """Events of many users, some of whom come once only, and the times of their records."""
+    random = np.random.default_rng(seed)
+    times = np.cumsum(random.integers(0, 9_000, count)).tolist()
+    values = [
+        event(number, f"u{int(random.exponential(5))}", "view", 7, at - int(random.integers(9_000)))
+        for number, at in enumerate(times)
+    ]
+    return values, times
+
+
+def rows_of(state: PartitionState) -> dict[str, bytes]:
+    (table,) = state.tables
+    slots = table.slots()
+    rows = zip(table.entities(slots), table.rows(slots), strict=True)
+    return {name: row.tobytes() for name, row in rows}
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.sampled_from([spec(max_entities=3), spec(max_entities=45), forgetful()]),
+    st.integers(0, 3),
+    st.lists(st.integers(1, 40), max_size=12),
+    st.integers(0, 12),
+)
+def test_which_entities_are_dropped_follows_from_the_log_alone(
+    made: PartitionSpec, seed: int, sizes: list[int], restart: int
+) -> None:
+    values, times = shoppers(seed)
+    state, end = PartitionState(made, 0), 0
+    for number, size in enumerate(sizes):
+        if number == restart:
+            state = PartitionState.restore(made, 0, packed(state))
+        begin, end = end, min(end + size, len(values))
+        state.process(batch("events", values[begin:end], begin, times[begin:end]))
+    one_by_one = PartitionState(made, 0)
+    for at in range(end):
+        one_by_one.process(batch("events", values[at : at + 1], at, times[at : at + 1]))
+    assert rows_of(state) == rows_of(one_by_one)
+    assert state.counters == one_by_one.counters
+
+
+@pytest.mark.parametrize("made", [spec(max_entities=3), forgetful()])
+def test_entities_are_dropped_from_that_log(made: PartitionSpec) -> None:
+    values, times = shoppers(0)
+    state = PartitionState(made, 0)
+    state.process(batch("events", values, 0, times))
+    assert state.counters.evicted > 10
+    assert 0 < len(state.tables[0]) < 15
+
+
+def test_a_gap_in_the_log_does_not_put_off_a_look_at_the_entities() -> None:
+    made = spec(max_entities=60)  # looked at every third offset
+    values = [event(number, f"u{number}", "view", 7, number) for number in range(64)]
+    offsets = np.array([*range(62), 100, 101])
+    gapped = RecordBatch("events", 0, list(values), offsets, np.full(64, START_MS))
+    whole, parted = PartitionState(made, 0), PartitionState(made, 0)
+    whole.process(gapped)
+    parted.process(gapped.between(0, 62))
+    assert len(parted.tables[0]) == 62
+    parted.process(gapped.between(62, None))
+    assert rows_of(whole) == rows_of(parted)
+    assert whole.counters.evicted == parted.counters.evicted == 5, "62 of 60 are cut to 57"
+
+
 def test_a_snapshot_of_another_partition_or_definition_is_refused() -> None:
     state = PartitionState(MADE, 0)
     payload = packed(state)
@@ -309,10 +380,10 @@ def test_rows_that_the_store_has_not_got_are_dirty_again_after_a_restart() -> No
     state = PartitionState(MADE, 0)
     for number, who in enumerate(["u1", "u2", "u3"]):
         state.process(batch("events", [event(number, who, "view", 7, 1_000)], begin=number))
-    snapshot = state.snapshot(unwritten=state.dirty.take(2)[:1])
+    snapshot = state.snapshot(under_way={"user/events": state.tables[0].dirty.take(2)[:1]})
     assert snapshot.copy_rows(None)
     back = PartitionState.restore(MADE, 0, b"".join(snapshot.pieces()))
-    assert back.table.entities(back.dirty.take(9)) == ["u1", "u3"]
+    assert back.tables[0].entities(back.tables[0].dirty.take(9)) == ["u1", "u3"]
 
 
 class TestStops:
@@ -356,11 +427,10 @@ def test_idle_entities_are_evicted_and_named_for_the_store() -> None:
     state = PartitionState(made, 0)
     values = [event(n, f"u{n}", "view", 7, 1_000 + n) for n in range(4)]
     state.process(batch("events", values))
-    state.evict()
-    assert len(state.table) < 4
-    assert "u0" in state.evicted
-    left = state.table.entities(state.dirty.take(9))
-    assert set(left).isdisjoint(state.evicted) and "u3" in left
-    assert state.counters.evicted == len(state.evicted)
+    assert len(state.tables[0]) < 4
+    assert "u0" in state.tables[0].evicted
+    left = state.tables[0].entities(state.tables[0].dirty.take(9))
+    assert set(left).isdisjoint(state.tables[0].evicted) and "u3" in left
+    assert state.counters.evicted == len(state.tables[0].evicted)
     back = PartitionState.restore(made, 0, packed(state))
-    assert back.evicted == state.evicted
+    assert back.tables[0].evicted == state.tables[0].evicted

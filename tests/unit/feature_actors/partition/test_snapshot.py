@@ -77,11 +77,11 @@ class Life:
         )
 
     def _evict(self, _: int) -> None:
-        self.state.evict()
+        self.state.tables[0].evict(self._at_ms + START_MS)
 
     def _written(self, size: int) -> None:
-        self.state.dirty.take(size)
-        self.state.evicted = []
+        self.state.tables[0].dirty.take(size)
+        self.state.tables[0].evicted = []
 
     def _learned(self, _: int) -> None:
         offered = self.state.example_queue.offer()
@@ -123,11 +123,12 @@ def test_a_snapshot_is_the_state_of_its_moment_whatever_happens_between_its_slic
     expected = packed(life.state)
     memory = RowMemory(life.spec.plan.tables[0].row_words)
     memory.reserve(seed % 12)  # enough, or not
-    snapshot = life.state.snapshot(life.state.dirty.take(2), memory)
+    under_way = {"user/events": life.state.tables[0].dirty.take(2)}
+    snapshot = life.state.snapshot(under_way, {"user/events": memory})
     for happening, rows in slices:
         for what, size in happening:
             life.happen(what, size)
-        snapshot.copy_rows(rows)
+        snapshot.copy_rows(rows * life.spec.plan.bytes_per_entity)
     snapshot.copy_rows(None)
     assert b"".join(snapshot.pieces()) == expected
     assert packed(PartitionState.restore(life.spec, 0, expected)) == expected

@@ -9,7 +9,7 @@ import pytest
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import RejectedRecord
-from freshrank.feature_actors.partition.partition import Outcome
+from freshrank.feature_actors.partition.outcome import Outcome
 from freshrank.feature_actors.shard.dead_letters import (
     MOST_WAITING,
     MOST_WAITING_BYTES,

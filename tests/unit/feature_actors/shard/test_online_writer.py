@@ -8,9 +8,11 @@ from small_shop import START_MS, batch, event, spec
 
 from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.shard.online_writer import MOST_ROWS, OnlineWriter
+from freshrank.feature_actors.shard.online_writer import OnlineWriter
+from freshrank.feature_actors.shard.partition_writer import MOST_ROWS
 
 MADE = spec(max_entities=10_000)
+TABLE = MADE.plan.tables[0]
 
 
 class Scene:
@@ -29,10 +31,10 @@ class Scene:
         self._numbers += len(users)
 
     def stored(self, who: str) -> bytes | None:
-        return self.store.rows.get(MADE.row_key(who))
+        return self.store.rows.get(MADE.row_key(TABLE, who))
 
     def row(self, who: str) -> bytes:
-        row = self.state.table.row(who)
+        row = self.state.tables[0].row(who)
         assert row is not None
         return row.tobytes()
 
@@ -96,11 +98,11 @@ def test_a_replay_is_silent_up_to_what_the_store_was_told_last() -> None:
         again = Scene(before.store, epoch=6)
         again.see("u1", at_ms=5_000)
         await again.writer.flush()
-        assert again.writer.silent == [0]
+        assert again.writer.catching_up == [0]
         assert again.stored("u1") == before.row("u1")
         again.see("u2", "u1", at_ms=5_000)
         await again.writer.flush()
-        assert again.writer.silent == []
+        assert again.writer.catching_up == []
         assert again.writer.rows_written == 2
 
     run(test)
@@ -144,12 +146,12 @@ def test_evicted_entities_are_removed_unless_they_came_back() -> None:
         scene = Scene()
         scene.see("u1", "u2")
         await scene.writer.flush()
-        scene.state.evicted = ["gone", "u2"]
-        scene.store.rows[MADE.row_key("gone")] = b"old"
+        scene.state.tables[0].evicted = ["gone", "u2"]
+        scene.store.rows[MADE.row_key(TABLE, "gone")] = b"old"
         await scene.writer.flush()
         assert scene.stored("gone") is None
         assert scene.stored("u2") == scene.row("u2")
-        assert scene.state.evicted == []
+        assert scene.state.tables[0].evicted == []
 
     run(test)
 
@@ -162,11 +164,10 @@ def test_slots_that_changed_hands_get_the_keys_of_their_new_owners() -> None:
         scene.writer = OnlineWriter({0: scene.state}, scene.store, 5, scene.clock)
         scene.see("a", "b", "c", at_ms=1_000)
         await scene.writer.flush()
-        scene.state.evict()
         scene.see("d", "e", at_ms=2_000)
         await scene.writer.flush()
-        names = scene.state.table.entities(scene.state.table.slots())
-        assert {made.row_key(name) for name in names} == set(scene.store.rows)
+        names = scene.state.tables[0].entities(scene.state.tables[0].slots())
+        assert {made.row_key(TABLE, name) for name in names} == set(scene.store.rows)
         assert all(scene.stored(name) == scene.row(name) for name in names)
 
     run(test)
@@ -193,11 +194,11 @@ def test_the_loop_keeps_trying_and_shows_what_is_wrong() -> None:
         scene.writer.wake()
         for _ in range(20):
             await asyncio.sleep(0)
-        assert "redis" in str(scene.writer.trouble)
+        assert "redis" in str(scene.writer.error)
         scene.store.away = False
         for _ in range(20):
             await asyncio.sleep(0)
-        assert scene.writer.trouble is None
+        assert scene.writer.error is None
         assert scene.stored("u1") == scene.row("u1")
         loop.cancel()
 

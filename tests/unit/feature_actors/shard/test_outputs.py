@@ -15,7 +15,8 @@ from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import RejectedRecord
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.connectors.in_memory.stores import MemorySnapshots
-from freshrank.feature_actors.partition.partition import Outcome, PartitionState
+from freshrank.feature_actors.partition.outcome import Outcome
+from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.shard.dead_letters import MOST_WAITING, DeadLetterQueue
 from freshrank.feature_actors.shard.online_writer import OnlineWriter
 from freshrank.feature_actors.shard.outputs import ShardOutputs
@@ -103,7 +104,7 @@ class Scene:
     async def save_due(self) -> list[int]:
         saved = []
         while (partition := self.snapshotter.due()) is not None:
-            await self.snapshotter.begin(partition, np.zeros(0, dtype=np.int64))
+            await self.snapshotter.begin(partition, {})
             saved.append(partition)
         return saved
 

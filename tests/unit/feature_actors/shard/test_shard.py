@@ -34,7 +34,7 @@ def all_read(world: World, shard: Shard) -> bool:
     return bool(shard.states) and all(
         world.log.end(topic, partition) == state.offsets[topic]
         and not state.example_queue.unsent
-        and not len(state.dirty)
+        and not len(state.tables[0].dirty)
         for partition, state in shard.states.items()
         for topic in world.spec.topics
     )
@@ -74,7 +74,7 @@ def test_a_stopped_shard_has_given_all_away_and_the_next_goes_on_from_there() ->
         await second.start()
         for partition, state in second.states.items():
             assert state.offsets == shard.states[partition].offsets
-            assert not len(state.dirty)
+            assert not len(state.tables[0].dirty)
             assert not state.example_queue.unsent
         assert features(second) == features(shard)
 

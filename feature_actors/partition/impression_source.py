@@ -1,0 +1,33 @@
+"""The impressions of a partition: decoded, and joined with the events that label them."""
+
+from __future__ import annotations
+
+from freshrank.actors.messages import RecordBatch
+from freshrank.feature_actors.encoding.input_encoder import InputEncoder
+from freshrank.feature_actors.labels.examples import LabelledRows
+from freshrank.feature_actors.labels.joiner import Joiner
+from freshrank.feature_actors.partition.labelling import decode_impressions, join_impressions
+from freshrank.feature_actors.partition.outcome import Counters, Outcome
+
+
+class ImpressionSource:
+    """The topic of what was served: its decoder, and the join that its records go into.
+
+    What follows from the records does not depend on where batches end.
+    """
+
+    def __init__(self, encoder: InputEncoder, joiner: Joiner, counters: Counters) -> None:
+        self._encoder = encoder
+        self._joiner = joiner
+        self._counters = counters
+
+    def take(
+        self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
+    ) -> list[LabelledRows]:
+        """Take the records with ``begin <= offset < end``; gives the examples they complete."""
+        shown, undecodable = decode_impressions(self._encoder, batch)
+        rows, late = join_impressions(self._joiner, shown, batch)
+        rejected = undecodable + late
+        outcome.dead.extend(sorted(rejected, key=lambda record: record.offset))
+        self._counters.impressions += len(batch.values) - len(rejected)
+        return [] if rows is None else [rows]

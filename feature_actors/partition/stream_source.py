@@ -1,0 +1,173 @@
+"""The events of one stream: decoded, told from duplicates, applied to the rows of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+
+from freshrank.actors.messages import Ints, RecordBatch
+from freshrank.actors.snapshots.file_format import Array
+from freshrank.actors.snapshots.frozen import StateView
+from freshrank.feature_actors.labels.examples import LabelledRows
+from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS
+from freshrank.feature_actors.partition.outcome import Counters, Outcome
+from freshrank.feature_actors.partition.snapshot import part_of
+from freshrank.feature_actors.partition.spec import TableBounds
+from freshrank.feature_actors.state.dedup import Deduplicator
+from freshrank.feature_actors.state.entity_table import Applied
+from freshrank.feature_actors.state.table_copy import RowMemory
+from freshrank.feature_actors.state.tracked_table import TrackedTable
+from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.json_decoder import Codec
+from freshrank.feature_actors.views.table_plan import TablePlan
+
+LabelEvents: TypeAlias = Callable[[Columns, Ints, Applied], LabelledRows]
+"""From events, the log's times of them and what became of them, to the examples that they give."""
+
+# Offsets between two looks at whether a table holds too many entities: a look may split a batch in
+# two. There are fewer where a table's bound is low: it may be exceeded by this share between looks.
+_MOST_OFFSETS = 16_384
+_EXCESS = 0.05
+
+_TOO_LATE = "too late: every aggregate that it is for has forgotten its time"
+
+
+class StreamSource:
+    """One stream of a partition: its topic, its decoder, and the state that its events change.
+
+    The state is a function of the events below an offset, wherever batches end and whatever is
+    read of other topics. So entities are dropped at places that follow from the log: where an
+    offset is a multiple of a stride, and after the event whose time makes a look for idle entities
+    due.
+
+    Parameters
+    ----------
+    plan
+        Of the table that the events fill; it names the stream.
+    counters
+        Of the partition.
+    label
+        Gives the examples that events complete; None for a stream that the label does not refer to.
+    reads_before
+        Whether `label` needs each row as it was just before its event.
+    """
+
+    def __init__(
+        self,
+        plan: TablePlan,
+        bounds: TableBounds,
+        counters: Counters,
+        label: LabelEvents | None = None,
+        *,
+        reads_before: bool = False,
+    ) -> None:
+        self.stream = plan.source
+        self.table = TrackedTable(plan, bounds.entities)
+        self.newest_event_ms = LONG_AGO_MS
+        """The greatest time of an event: the earlier of its event time and its record's."""
+        self._bounds = bounds
+        self._counters = counters
+        self._label = label
+        self._reads_before = reads_before
+        self._codec = Codec(self.stream)
+        self._dedup = Deduplicator(self.stream.dedup_within_ms, bounds.event_ids)
+        self._stride = max(1, min(_MOST_OFFSETS, int(_EXCESS * bounds.entities)))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by rows and ids of events."""
+        rows = len(self.table) * self.table.plan.bytes_per_entity
+        return rows + self._dedup.nbytes
+
+    def take(
+        self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
+    ) -> list[LabelledRows]:
+        """Take the records with ``begin <= offset < end``; gives the examples they complete."""
+        columns, dead = self._codec.decode(batch)
+        outcome.dead.extend(dead)
+        # An event whose clock is ahead must not move the partition's time: all others would be too
+        # old to be known again, or to count as labels.
+        stamps_ms = batch.timestamps_ms[np.searchsorted(batch.offsets, columns.offsets)]
+        times_ms = np.minimum(columns.event_times_ms, stamps_ms)
+        columns, times_ms = self._without_duplicates(columns, times_ms)
+        looked, at = begin // self._stride, 0
+        rows: list[LabelledRows] = []
+        while at < len(columns):
+            if columns.offsets[at] // self._stride > looked:
+                looked = int(columns.offsets[at]) // self._stride
+                self._evict()
+            stop = self._next_look(columns.offsets, times_ms, at, looked)
+            whole = at == 0 and stop == len(columns)
+            piece = columns if whole else columns.take(np.arange(at, stop))
+            rows += self._apply(batch, piece, times_ms[at:stop], outcome)
+            at = stop
+        if end // self._stride > looked:
+            self._evict()
+        return rows
+
+    def freeze(self, memory: RowMemory | None, under_way: Ints | None) -> dict[str, StateView]:
+        """The state of now, for a snapshot, by the names of its parts.
+
+        `memory` takes the rows; `under_way` int64[m] are slots whose rows were sent to the online
+        store and are not confirmed.
+        """
+        name = self.table.plan.name
+        return {
+            f"tables/{name}": self.table.freeze(memory),
+            f"unwritten/{name}": self.table.freeze_unwritten(under_way),
+            f"dedup/{self.stream.topic}": self._dedup.freeze(),
+        }
+
+    def load(self, arrays: Mapping[str, Array], newest_event_ms: int) -> None:
+        """Become the state that a snapshot's `arrays` hold."""
+        name = self.table.plan.name
+        rows, unwritten = part_of(arrays, f"tables/{name}"), part_of(arrays, f"unwritten/{name}")
+        ids = part_of(arrays, f"dedup/{self.stream.topic}")
+        if not rows:  # a file of format 3: it holds one table, without a name
+            rows, unwritten = part_of(arrays, "table"), part_of(arrays, "store")
+            ids = part_of(arrays, "dedup")
+        self.table.load(rows)
+        self.table.load_unwritten(unwritten)
+        within_ms, most = self.stream.dedup_within_ms, self._bounds.event_ids
+        self._dedup = Deduplicator.restore(within_ms, most, ids)
+        self.newest_event_ms = newest_event_ms
+
+    def _without_duplicates(self, columns: Columns, times_ms: Ints) -> tuple[Columns, Ints]:
+        forgotten = self._dedup.forgotten
+        fresh = self._dedup.fresh(columns.hashed(self.stream.id), times_ms)
+        self._counters.ids_forgotten += self._dedup.forgotten - forgotten
+        if fresh.all():
+            return columns, times_ms
+        self._counters.duplicates += int(len(fresh) - fresh.sum())
+        return columns.take(np.flatnonzero(fresh)), times_ms[fresh]
+
+    def _next_look(self, offsets: Ints, times_ms: Ints, at: int, looked: int) -> int:
+        """Which events from `at` on are applied before entities are looked at again: the end."""
+        stop = int(np.searchsorted(offsets, (looked + 1) * self._stride))
+        due_ms = self.table.idle_look_ms
+        if due_ms is not None:
+            beyond = np.flatnonzero(times_ms[at:stop] > due_ms)
+            if len(beyond):
+                stop = at + int(beyond[0]) + 1
+        return stop
+
+    def _apply(
+        self, batch: RecordBatch, columns: Columns, times_ms: Ints, outcome: Outcome
+    ) -> list[LabelledRows]:
+        """Apply events, at least one, and look for idle entities when that is due with the last."""
+        due_ms = self.table.idle_look_ms
+        applied = self.table.apply(columns, before=self._reads_before)
+        late = np.flatnonzero(applied.late)
+        for place in np.searchsorted(batch.offsets, columns.offsets[late]).tolist():
+            outcome.late.append(batch.rejected(place, _TOO_LATE))
+        self._counters.events += len(columns) - len(late)
+        self.newest_event_ms = max(self.newest_event_ms, int(times_ms.max()))
+        rows = [] if self._label is None else [self._label(columns, times_ms, applied)]
+        if due_ms is not None and self.newest_event_ms > due_ms:
+            self._evict()
+        return rows
+
+    def _evict(self) -> None:
+        self._counters.evicted += len(self.table.evict(self.newest_event_ms))

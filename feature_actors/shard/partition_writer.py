@@ -1,0 +1,191 @@
+"""The rows of one partition on their way to the online store, which it has to claim first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+
+import numpy as np
+
+from freshrank.actors.errors import ProgressError
+from freshrank.actors.messages import BEGINNING, Ints, SourceOffsets, dominates
+from freshrank.actors.protocols import OnlineStore, WriteOutcome
+from freshrank.actors.transitions import next_state
+from freshrank.feature_actors.aggregations.kernel_types import NEWEST
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.state.tracked_table import TrackedTable
+
+# Rows copied and sent at once: what a table is read for stays below 2 MB, and a partition does
+# not wait long behind another.
+MOST_ROWS = 2000
+
+
+class WriterState(Enum):
+    """What a partition's writer may do."""
+
+    UNCLAIMED = "unclaimed"
+    """It has to claim the partition first."""
+    CATCHING_UP = "catching up"
+    """The store may hold rows of events that have not been read again: older ones must not
+    replace them."""
+    WRITING = "writing"
+
+
+class WriterEvent(Enum):
+    """What happens to a partition's writer."""
+
+    CLAIMED = "claimed"
+    CAUGHT_UP = "caught up"
+    LOST = "lost"
+    """The store has forgotten the claim."""
+
+
+TRANSITIONS: Mapping[WriterState, Mapping[WriterEvent, WriterState]] = {
+    WriterState.UNCLAIMED: {WriterEvent.CLAIMED: WriterState.CATCHING_UP},
+    WriterState.CATCHING_UP: {
+        WriterEvent.CLAIMED: WriterState.CATCHING_UP,
+        WriterEvent.CAUGHT_UP: WriterState.WRITING,
+    },
+    WriterState.WRITING: {
+        WriterEvent.CLAIMED: WriterState.CATCHING_UP,
+        WriterEvent.LOST: WriterState.UNCLAIMED,
+    },
+}
+
+
+class PartitionWriter:
+    """Writes the rows of a partition's tables, and removes those of dropped entities.
+
+    Parameters
+    ----------
+    epoch
+        Of the shard's start: the store refuses writers with a lower one.
+    """
+
+    def __init__(self, partition: PartitionState, store: OnlineStore, epoch: int) -> None:
+        self._partition = partition
+        self._store = store
+        self._epoch = epoch
+        self._written = BEGINNING
+        """The store's rows contain events below these offsets only."""
+        self._keys = {table.plan.name: _RowKeys(partition, table) for table in partition.tables}
+        self.under_way: dict[str, Ints] = {}
+        """By table, int64[m] slots whose rows were sent and are not confirmed."""
+        self.state = WriterState.UNCLAIMED
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are dirty, or sent and not confirmed."""
+        dirty = sum(len(table.dirty) for table in self._partition.tables)
+        return dirty + sum(map(len, self.under_way.values()))
+
+    async def claim(self) -> None:
+        """Become the partition's writer, or confirm it; a store without rows gets them all.
+
+        Raises Unavailable, and ProgressError when a writer with a higher epoch has claimed.
+        """
+        written = await self._store.claim(self._partition.partition, self._epoch)
+        self._happen(WriterEvent.CLAIMED)
+        if written is None:
+            self._partition.mark_all()
+        self._written = written or BEGINNING
+        self.look()
+
+    def look(self) -> None:
+        """Begin to write when all that the store may hold has been read again."""
+        reached = dominates(self._partition.offsets, self._written)
+        if reached and self.state is WriterState.CATCHING_UP:
+            self._happen(WriterEvent.CAUGHT_UP)
+
+    async def flush(self, written: Callable[[Ints], None]) -> None:
+        """Write all that is dirty now, and tell `written` the newest event times of those rows.
+
+        Raises Unavailable (what was not written stays dirty), ProgressError.
+        """
+        if self.state is WriterState.UNCLAIMED:
+            await self.claim()
+        self.look()
+        for table in self._partition.tables:
+            if table.evicted and self.state is WriterState.WRITING:
+                await self._remove(table)
+            left = len(table.dirty)
+            while left > 0 and self.state is WriterState.WRITING:
+                slots = table.dirty.take(min(left, MOST_ROWS))
+                left -= len(slots)
+                await self._write(table, slots, written)
+
+    async def _write(
+        self, table: TrackedTable, slots: Ints, written: Callable[[Ints], None]
+    ) -> None:
+        partition, name, topic = self._partition, table.plan.name, table.plan.source.topic
+        keys, rows = self._keys[name].of(slots), table.rows(slots)
+        newest_ms = rows.view(np.int64)[:, NEWEST].copy()
+        reached = SourceOffsets({topic: partition.offsets[topic]})
+        self.under_way[name] = slots
+        try:
+            outcome = await self._store.write(
+                partition.partition, self._epoch, reached, keys, rows.data.cast("B")
+            )
+        except BaseException:
+            table.dirty.mark(slots)
+            raise
+        finally:
+            del self.under_way[name]
+        if self._is_written(outcome):
+            written(newest_ms)
+        else:
+            table.dirty.mark(slots)
+
+    async def _remove(self, table: TrackedTable) -> None:
+        gone, table.evicted = table.evicted, []
+        # An entity that has come back since has a row again, which is dirty.
+        keys = [
+            self._partition.spec.row_key(table.plan, entity)
+            for entity in gone
+            if table.row(entity) is None
+        ]
+        try:
+            outcome = await self._store.remove(self._partition.partition, self._epoch, keys)
+        except BaseException:
+            table.evicted = gone + table.evicted
+            raise
+        self._is_written(outcome)  # a store that has lost the claim holds no rows either
+
+    def _is_written(self, outcome: WriteOutcome) -> bool:
+        if outcome is WriteOutcome.FENCED:
+            raise ProgressError(
+                f"partition {self._partition.partition} has a newer owner than epoch {self._epoch}"
+            )
+        if outcome is WriteOutcome.LOST:
+            self._happen(WriterEvent.LOST)
+        return outcome is WriteOutcome.WRITTEN
+
+    def _happen(self, event: WriterEvent) -> None:
+        self.state = next_state(TRANSITIONS, self.state, event)
+
+
+class _RowKeys:
+    """The online store's keys of a table's rows by slot, each made once."""
+
+    def __init__(self, partition: PartitionState, table: TrackedTable) -> None:
+        self._partition = partition
+        self._table = table
+        self._keys: list[bytes] = []
+        """By slot; empty where not made yet."""
+        self._evictions = table.evictions
+
+    def of(self, slots: Ints) -> list[bytes]:
+        table = self._table
+        if self._evictions != table.evictions:
+            self._evictions = table.evictions
+            self._keys = []  # slots have new owners
+        missing = int(slots.max()) + 1 - len(self._keys)
+        if missing > 0:
+            self._keys += [b""] * missing
+        keys = [self._keys[slot] for slot in slots.tolist()]
+        if b"" in keys:
+            row_key = self._partition.spec.row_key
+            for place, entity in enumerate(table.entities(slots)):
+                if not keys[place]:
+                    keys[place] = self._keys[slots[place]] = row_key(table.plan, entity)
+        return keys

@@ -1,0 +1,71 @@
+"""An entity table that knows which of its rows and removals the online store has not got."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from freshrank.actors.messages import Bools, Ints
+from freshrank.actors.snapshots.file_format import Array
+from freshrank.actors.snapshots.frozen import StateView, text_arrays, texts_of
+from freshrank.feature_actors.state.dirty_rows import DirtySlots
+from freshrank.feature_actors.state.entity_table import Applied, EntityTable
+from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.views.table_plan import TablePlan
+
+
+class TrackedTable(EntityTable):
+    """The rows of `plan` of one partition, of at most `max_entities` after an `evict`."""
+
+    def __init__(self, plan: TablePlan, max_entities: int) -> None:
+        super().__init__(plan, max_entities)
+        self.dirty = DirtySlots()
+        """Slots whose rows changed since they were last taken for the online store."""
+        self.evicted: list[str] = []
+        """Entities dropped from the table whose rows the online store may still hold."""
+        self.evictions = 0
+        """How often entities were dropped: slots change their owners only then."""
+
+    def apply(self, columns: Columns, before: bool) -> Applied:
+        """Apply events (see `EntityTable.apply`); the rows that changed become dirty."""
+        applied = super().apply(columns, before)
+        self.dirty.mark(applied.slots[~applied.late] if applied.late.any() else applied.slots)
+        return applied
+
+    def evict(self, now_event_ms: int) -> list[str]:
+        """Drop entities, when that is due (see `EntityTable.evict`)."""
+        gone = super().evict(now_event_ms)
+        if gone:
+            self.evictions += 1
+            self.evicted += gone
+            names = set(gone)
+            slots = self.dirty.take(len(self.dirty))
+            stay = [name not in names for name in self.entities(slots)]
+            self.dirty.mark(slots[np.array(stay, dtype=np.bool_)])
+        return gone
+
+    def mark_all(self) -> None:
+        """Every row is to be written again."""
+        self.dirty.mark(self.slots())
+
+    def freeze_unwritten(self, under_way: Ints | None = None) -> StateView:
+        """What the online store has not got now: rows, in the order of slots, and removals.
+
+        `under_way` int64[m] are slots whose rows were sent and are not confirmed.
+        """
+        dirty = self.dirty.among(self.size)
+        if under_way is not None:
+            dirty[under_way] = True
+        return partial(_unwritten_arrays, dirty, self.slots(), list(self.evicted))
+
+    def load_unwritten(self, arrays: Mapping[str, Array]) -> None:
+        """Mark what the frozen `arrays` name, after the rows were loaded."""
+        self.evicted = texts_of(arrays["evicted"], arrays["evicted_ends"])
+        self.dirty.mark(np.flatnonzero(arrays["dirty"]))
+
+
+def _unwritten_arrays(dirty: Bools, slots: Ints, evicted: list[str]) -> dict[str, Array]:
+    names, ends = text_arrays(evicted)
+    return {"dirty": dirty[slots], "evicted": names, "evicted_ends": ends}
