@@ -95,7 +95,7 @@ def final_state(
 
 
 def entity_rows(states: Iterable[PartitionState]) -> dict[str, bytes]:
-    """Return the feature row of every entity in `states`, by the entity's key."""
+    """Return every row in `states`, by the table's name and the entity's key."""
     found: dict[str, bytes] = {}
     for state in states:
         for table in state.tables:

@@ -78,12 +78,13 @@ class ClusterSpec:
         await self.sink.send(self.topics[0], b"u0", b"{broken")
 
     def stored(self) -> dict[str, bytes]:
+        """The rows in Redis, by table and entity."""
+        (table,) = self.spec.plan.tables
+        names = [f"u{n}" for n in range(USERS)]
         with redis.Redis.from_url(self.redis_url) as client:
-            names = [f"u{n}" for n in range(USERS)]
-            rows = client.mget(
-                [self.spec.row_key(self.spec.plan.tables[0], name) for name in names]
-            )
-        return {name: row for name, row in zip(names, rows, strict=True) if row is not None}
+            rows = client.mget([self.spec.row_key(table, name) for name in names])
+        found = zip(names, rows, strict=True)
+        return {f"{table.name}/{name}": row for name, row in found if row is not None}
 
 
 async def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
