@@ -46,7 +46,7 @@ class ActorState(Enum):
     """A restart does not help: the run has to end with the actor's error."""
 
 
-class Outcome(Enum):
+class PingOutcome(Enum):
     """What came of one ping."""
 
     ANSWERED = "answered"
@@ -59,16 +59,16 @@ class Outcome(Enum):
     """It failed too often, or with an error that only the user can mend."""
 
 
-_ALWAYS = {Outcome.ANSWERED: ActorState.UP, Outcome.HOPELESS: ActorState.GIVEN_UP}
+_ALWAYS = {PingOutcome.ANSWERED: ActorState.UP, PingOutcome.HOPELESS: ActorState.GIVEN_UP}
 _REACHABLE = {
     **_ALWAYS,
-    Outcome.UNANSWERED: ActorState.SILENT,
-    Outcome.FAILED: ActorState.RESTARTING,
+    PingOutcome.UNANSWERED: ActorState.SILENT,
+    PingOutcome.FAILED: ActorState.RESTARTING,
 }
 
-TRANSITIONS: Mapping[ActorState, Mapping[Outcome, ActorState]] = {
+TRANSITIONS: Mapping[ActorState, Mapping[PingOutcome, ActorState]] = {
     ActorState.UP: _REACHABLE,
-    ActorState.SILENT: {**_REACHABLE, Outcome.SILENT_TOO_LONG: ActorState.RESTARTING},
+    ActorState.SILENT: {**_REACHABLE, PingOutcome.SILENT_TOO_LONG: ActorState.RESTARTING},
     ActorState.RESTARTING: _REACHABLE,
     ActorState.GIVEN_UP: {},
 }
@@ -96,20 +96,20 @@ class ActorHealth:
             self._silent_since_s = now_s
         return self.state
 
-    def _outcome(self, error: Exception | None, now_s: float) -> Outcome:
+    def _outcome(self, error: Exception | None, now_s: float) -> PingOutcome:
         if error is None:
-            return Outcome.ANSWERED
+            return PingOutcome.ANSWERED
         if isinstance(error, ConfigError | DefinitionChanged):
-            return Outcome.HOPELESS
-        outcome = Outcome.FAILED
+            return PingOutcome.HOPELESS
+        outcome = PingOutcome.FAILED
         if isinstance(error, Unavailable):
             silent = self.state is ActorState.SILENT
             if not silent or now_s - self._silent_since_s < SILENCE_S:
-                return Outcome.UNANSWERED
-            outcome = Outcome.SILENT_TOO_LONG
+                return PingOutcome.UNANSWERED
+            outcome = PingOutcome.SILENT_TOO_LONG
         recent = [at_s for at_s in self._failures_s if now_s - at_s < FAILURE_WINDOW_S]
         self._failures_s = [*recent, now_s]
-        return Outcome.HOPELESS if len(self._failures_s) > FAILURES_ALLOWED else outcome
+        return PingOutcome.HOPELESS if len(self._failures_s) > FAILURES_ALLOWED else outcome
 
 
 class Supervised(Protocol):

@@ -184,7 +184,7 @@ def test_an_address_is_used_as_it_is_given(kafka: Broker, tmp_path: Path) -> Non
     GivenBroker(kafka.bootstrap).start()
 
 
-def test_an_address_where_nobody_listens_or_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_malformed_address_and_one_without_a_broker_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="nothing listens"):
         GivenBroker(f"127.0.0.1:{free_port()}").start()
     for wrong in ("kafka", "kafka:port", ":9092", "a:1,,b:2"):

@@ -403,7 +403,7 @@ def test_a_cluster_that_is_not_there(freshrank: CommandLine, address: str) -> No
     assert "Name a cluster that is up: `auto`, `host:6379` or `ray://host:10001`." in said
 
 
-def test_what_goes_away_later_is_status_1(
+def test_a_server_that_goes_away_later_is_exit_status_1(
     freshrank: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(run: RunRequest) -> None:
@@ -417,7 +417,7 @@ def test_what_goes_away_later_is_status_1(
 @pytest.mark.parametrize(
     "error", [ZeroDivisionError("division by zero"), PartFailed("shard-0.ping:\n  at x\nOdd: y")]
 )
-def test_what_nobody_foresaw_is_one_line_and_a_file_with_the_trace(
+def test_an_unexpected_error_is_one_line_and_a_file_with_the_traceback(
     freshrank: CommandLine, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def broken(run: RunRequest) -> None:

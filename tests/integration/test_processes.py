@@ -46,7 +46,7 @@ def started(command: list[str], folder: Path) -> Child:
     return child
 
 
-def test_a_child_is_asked_to_leave_and_a_stubborn_one_is_killed(tmp_path: Path) -> None:
+def test_a_child_gets_sigterm_and_then_sigkill(tmp_path: Path) -> None:
     for command, grace_s in ((SLEEP, 20.0), (STUBBORN, 0.2)):
         child = started(command, tmp_path)
         assert alive(child.pid)
@@ -122,7 +122,7 @@ def test_what_python_code_forks_apart_leads_a_session_of_its_own() -> None:
     assert session() != 0
 
 
-def test_nobody_listens_on_a_free_port() -> None:
+def test_nothing_listens_on_a_free_port() -> None:
     port = free_port()
     assert not listens("127.0.0.1", port)
     assert ask("127.0.0.1", port, b"PING\r\n") == b""

@@ -161,7 +161,7 @@ def test_servers_that_are_not_there_are_reported_without_the_password(
     assert TOLD not in "".join(errors) + caplog.text
 
 
-def test_a_kafka_with_sasl_is_used_by_who_knows_the_password_and_by_nobody_else(
+def test_a_kafka_with_sasl_accepts_only_clients_with_the_password(
     guarded_kafka: str, fresh_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -192,7 +192,7 @@ def test_a_kafka_with_sasl_is_used_by_who_knows_the_password_and_by_nobody_else(
     assert TOLD not in caplog.text
 
 
-def test_a_whole_run_tells_no_secret_and_listens_on_loopback(
+def test_a_whole_run_shows_no_secret_and_listens_on_loopback(
     guarded_kafka: str, guarded_redis: int, tmp_path: Path
 ) -> None:
     file = tmp_path / "password"

@@ -83,13 +83,13 @@ class Story:
 TAKE_OVER = ("take_over", 0, [0, 2])
 
 
-def test_each_ping_says_what_its_duty_is() -> None:
+def test_each_ping_calls_the_method_of_the_role() -> None:
     story = Story(standby=False)
     assert story.pings(2) == 2
     assert story.hosts[0].asked == [TAKE_OVER] * 2
 
 
-def test_who_has_died_is_replaced_by_who_stands_by_and_another_stands_by() -> None:
+def test_a_dead_host_is_replaced_by_the_standby_and_a_new_standby_starts() -> None:
     story = Story(standby=True)
     assert story.pings() == story.standby_pings() == 1
     story.now_s += LEAST_AGE_S
@@ -103,7 +103,7 @@ def test_who_has_died_is_replaced_by_who_stands_by_and_another_stands_by() -> No
     assert story.slot.replaced == 1
 
 
-def test_who_stands_by_takes_over_though_it_is_not_ready_yet() -> None:
+def test_a_standby_takes_over_before_it_has_loaded_its_code() -> None:
     story = Story(standby=True)  # nobody has asked it to get ready
     story.now_s += LEAST_AGE_S
     story.hosts[0].error = DEAD
@@ -112,7 +112,7 @@ def test_who_stands_by_takes_over_though_it_is_not_ready_yet() -> None:
     assert len(story.hosts) == 3
 
 
-def test_one_that_stands_by_and_has_died_is_replaced_too() -> None:
+def test_a_dead_standby_is_replaced() -> None:
     story = Story(standby=True)
     story.now_s += LEAST_AGE_S
     story.hosts[1].error = DEAD
@@ -121,7 +121,7 @@ def test_one_that_stands_by_and_has_died_is_replaced_too() -> None:
     assert [host.killed for host in story.hosts] == [False, True, False]
 
 
-def test_one_that_cannot_begin_yet_is_left_to_try() -> None:
+def test_a_host_that_waits_for_a_broker_is_not_replaced() -> None:
     story = Story(standby=True)
     story.now_s += LEAST_AGE_S
     story.hosts[0].error = Unavailable("kafka", "away")
@@ -129,7 +129,7 @@ def test_one_that_cannot_begin_yet_is_left_to_try() -> None:
     assert not story.hosts[0].killed
 
 
-def test_one_that_dies_while_it_starts_is_not_made_anew_at_once() -> None:
+def test_a_host_that_dies_while_it_starts_is_not_replaced_at_once() -> None:
     story = Story(standby=False)
     story.hosts[0].error = DEAD
     assert story.pings(9) == 0
@@ -139,7 +139,7 @@ def test_one_that_dies_while_it_starts_is_not_made_anew_at_once() -> None:
     assert len(story.hosts) == 2
 
 
-def test_one_that_is_slow_is_given_some_pings_and_then_ended() -> None:
+def test_a_slow_host_is_killed_after_some_missed_pings() -> None:
     story = Story(standby=True)
     assert story.pings() == story.standby_pings() == 1
     story.hosts[0].error, story.hosts[0].answers_after_s = SLOW, PING_S
@@ -152,7 +152,7 @@ def test_one_that_is_slow_is_given_some_pings_and_then_ended() -> None:
     assert story.hosts[1].asked[-1] == TAKE_OVER
 
 
-def test_calls_go_to_who_has_the_partitions_and_a_kill_makes_room_for_another() -> None:
+def test_calls_go_to_the_present_host_also_after_a_kill() -> None:
     story = Story(standby=True)
     assert story.standby_pings() == 1
     story.slot.kill()
@@ -161,7 +161,7 @@ def test_calls_go_to_who_has_the_partitions_and_a_kill_makes_room_for_another() 
     assert story.hosts[1].asked[-1] == ("stop",)
 
 
-def test_one_that_stands_by_and_is_not_well_is_told_of_and_made_anew() -> None:
+def test_a_standby_with_an_error_raises_it_and_can_be_replaced() -> None:
     story = Story(standby=True)
     assert story.slot.standby is not None
     story.hosts[1].error = ProgressError("it still has its partitions")

@@ -108,7 +108,7 @@ def test_a_host_with_a_part_does_not_stand_by() -> None:
     scenario(play)
 
 
-def test_a_start_that_fails_is_told_to_every_ping_and_every_caller() -> None:
+def test_a_start_that_fails_raises_in_every_ping_and_every_call() -> None:
     async def play(host: Host[Part], part: Part) -> None:
         part.start_error = SnapshotError("damaged")
         part.may_start.set()

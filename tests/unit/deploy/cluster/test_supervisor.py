@@ -13,7 +13,7 @@ from freshrank.deploy.cluster.supervisor import (
     TRANSITIONS,
     ActorHealth,
     ActorState,
-    Outcome,
+    PingOutcome,
     Supervisor,
     now_and_after_each_replacement,
     when_all_answer,
@@ -56,7 +56,7 @@ def test_an_actor_that_misses_some_pings_is_left_alone() -> None:
     assert actor.kills == 0
 
 
-def test_an_actor_that_stays_silent_is_ended_and_only_that_one() -> None:
+def test_only_the_actor_that_stays_silent_is_killed() -> None:
     silent = Actor("silent", [Unavailable("s", "nothing heard")] * (int(SILENCE_S) + 1))
     well = Actor("well", [])
     said = rounds([silent, well], int(SILENCE_S) + 1)
@@ -64,7 +64,7 @@ def test_an_actor_that_stays_silent_is_ended_and_only_that_one() -> None:
     assert said == ["silent is restarted: s: nothing heard"]
 
 
-def test_a_missing_actor_is_looked_for_more_often_until_it_is_there() -> None:
+def test_a_silent_actor_is_pinged_more_often_until_it_answers() -> None:
     missing = [Unavailable("s", "starting")] * 3
     actor = Actor("s", [*missing, None, None, DefinitionChanged("the end of this test")])
     clock = FakeClock()
@@ -73,7 +73,7 @@ def test_a_missing_actor_is_looked_for_more_often_until_it_is_there() -> None:
     assert clock.monotonic() == pytest.approx(3 * INTERVAL_MISSING_S + 2 * INTERVAL_S)
 
 
-def test_an_actor_whose_loop_ended_is_started_again_at_once() -> None:
+def test_an_actor_whose_loop_has_ended_is_restarted_at_once() -> None:
     actor = Actor("s", [SnapshotError("damaged")])
     rounds([actor], 1)
     assert actor.kills == 1
@@ -93,7 +93,7 @@ def test_an_error_that_no_restart_mends_is_raised_at_once() -> None:
     assert actor.kills == 0
 
 
-def test_one_that_does_not_answer_holds_up_no_other() -> None:
+def test_an_actor_that_hangs_does_not_delay_the_others() -> None:
     class Hanging(Actor):
         async def ping(self, timeout_s: float) -> None:
             await asyncio.Event().wait()
@@ -109,7 +109,7 @@ def test_one_that_does_not_answer_holds_up_no_other() -> None:
     assert asyncio.run(go()) == 0
 
 
-def test_what_needs_all_parts_waits_for_the_one_that_is_away_and_begins_anew() -> None:
+def test_work_that_needs_all_actors_begins_again_until_all_answer() -> None:
     clock, begun = FakeClock(), []
     away: list[FreshrankError | None] = [Unavailable("shard-0", "no answer")] * 3
     shard = Actor("shard-0", away)
@@ -122,7 +122,7 @@ def test_what_needs_all_parts_waits_for_the_one_that_is_away_and_begins_anew() -
     assert begun == [at * INTERVAL_S for at in range(4)]
 
 
-def test_what_is_lost_with_a_part_is_done_again_when_that_was_replaced() -> None:
+def test_work_is_done_again_after_each_replacement() -> None:
     clock, replaced, done = FakeClock(), iter([0, 0, 0, 0, 1, 1, 1, 3, 3]), []
 
     async def freeze() -> None:
@@ -133,7 +133,7 @@ def test_what_is_lost_with_a_part_is_done_again_when_that_was_replaced() -> None
     assert done == [at * INTERVAL_S for at in (0, 3, 4)]
 
 
-def test_what_needs_all_parts_raises_an_error_that_no_waiting_mends() -> None:
+def test_work_that_needs_all_actors_raises_an_error_other_than_unavailable() -> None:
     broken = Actor("shard-0", [Unavailable("shard-0", "no answer"), SnapshotError("damaged")])
     with pytest.raises(SnapshotError, match="damaged"):
         asyncio.run(when_all_answer(lambda: broken.ping(1.0), FakeClock()))
@@ -172,6 +172,6 @@ def test_failures_count_for_a_while_only() -> None:
 def test_from_every_state_but_the_last_an_answer_leads_up_and_a_hopeless_error_ends_it() -> None:
     assert TRANSITIONS[ActorState.GIVEN_UP] == {}
     for state in set(ActorState) - {ActorState.GIVEN_UP}:
-        assert TRANSITIONS[state][Outcome.ANSWERED] is ActorState.UP
-        assert TRANSITIONS[state][Outcome.HOPELESS] is ActorState.GIVEN_UP
-        assert (Outcome.SILENT_TOO_LONG in TRANSITIONS[state]) == (state is ActorState.SILENT)
+        assert TRANSITIONS[state][PingOutcome.ANSWERED] is ActorState.UP
+        assert TRANSITIONS[state][PingOutcome.HOPELESS] is ActorState.GIVEN_UP
+        assert (PingOutcome.SILENT_TOO_LONG in TRANSITIONS[state]) == (state is ActorState.SILENT)

@@ -34,7 +34,7 @@ def test_a_call_gives_what_it_returns_or_raises_what_it_raises() -> None:
     held(test)
 
 
-def test_a_call_whose_caller_has_left_is_under_way_until_it_ends() -> None:
+def test_a_call_stays_pending_when_its_caller_is_cancelled() -> None:
     async def test(calls: BlockingCalls, release: threading.Event) -> None:
         caller = asyncio.ensure_future(calls.run(release.wait))
         await asyncio.sleep(0)
@@ -47,7 +47,7 @@ def test_a_call_whose_caller_has_left_is_under_way_until_it_ends() -> None:
     held(test)
 
 
-def test_the_error_of_a_call_that_nobody_waits_for_is_no_error_of_the_stop() -> None:
+def test_the_error_of_an_abandoned_call_is_not_raised_by_the_stop() -> None:
     async def test(calls: BlockingCalls, release: threading.Event) -> None:
         caller = asyncio.ensure_future(calls.run(lambda: int("x" * release.wait())))
         await asyncio.sleep(0)

@@ -93,7 +93,7 @@ def test_times_may_be_those_of_numpy(replays: Replays) -> None:
     assert replays.of(given) == (0, "")
 
 
-def test_a_file_that_cannot_read_history_is_told_what_to_write(replays: Replays) -> None:
+def test_a_file_without_records_gets_an_error_that_says_what_to_write(replays: Replays) -> None:
     status, said = replays.of("pass\nrecords = None")
     assert status == 2
     assert f"Write a function records(path). {FIX}" in said

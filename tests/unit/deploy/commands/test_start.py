@@ -57,7 +57,7 @@ def test_an_option_wins_over_a_variable_and_that_over_the_file(
 
 @pytest.mark.parametrize("command", [("demo",), ("run", "shop.py")])
 @pytest.mark.usefixtures("shop", "started")
-def test_a_port_that_there_is_not_is_told_by_the_name_of_its_option(command: list[str]) -> None:
+def test_an_impossible_port_is_refused_by_the_name_of_its_option(command: list[str]) -> None:
     result = CliRunner().invoke(cli.app, [*command, "--port", "99999"])
     assert result.exit_code == 2
     assert "'--port'" in result.output
@@ -85,7 +85,7 @@ def test_a_run_says_what_its_columns_cost(happened: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("shop")
-def test_a_port_in_use_is_told_before_anything_is_loaded(
+def test_a_port_in_use_is_refused_before_anything_is_loaded(
     happened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def taken(host: str, port: int) -> None:

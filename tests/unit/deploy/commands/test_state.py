@@ -141,7 +141,7 @@ def test_an_older_file_that_is_bad_is_named_only(folder: Path) -> None:
     assert f"{older}: truncated or damaged" in shown
 
 
-def test_a_foreign_file_is_told_as_such(tmp_path: Path) -> None:
+def test_a_foreign_file_is_reported(tmp_path: Path) -> None:
     np.save(tmp_path / "a.1.snapshot", np.arange(3))
     (tmp_path / "a.1.snapshot.npy").rename(tmp_path / "a.1.snapshot")
     code, shown = run("verify", str(tmp_path))

@@ -50,7 +50,7 @@ def cluster(settings: Settings) -> ClusterSpec:
 @pytest.mark.parametrize(
     "environment", [BOTH, {"FRESHRANK_REDIS__URL": f"redis://shop:{SECRET}@cache:6379/0"}]
 )
-def test_what_a_part_is_told_holds_the_secret_and_does_not_show_it(
+def test_a_cluster_spec_contains_the_secret_and_does_not_show_it(
     environment: Mapping[str, str],
 ) -> None:
     told = cluster(load_settings(None, environment))

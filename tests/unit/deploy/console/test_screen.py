@@ -30,7 +30,7 @@ class Learner:
         return {"learner": {"alerts": self.alerts.status()}, "shard-0": {"starting": True}}
 
 
-def test_each_alert_is_told_once_whatever_is_posted_in_between() -> None:
+def test_each_alert_is_shown_once_whatever_is_posted_in_between() -> None:
     learner, lines = Learner(), AlertLines()
     assert lines.new(learner.statuses()) == []
     learner.trips("one")
@@ -45,14 +45,14 @@ def test_each_alert_is_told_once_whatever_is_posted_in_between() -> None:
     assert lines.new(Learner().statuses()) == [], "another has taken over"
 
 
-def test_none_of_a_burst_between_two_looks_is_lost() -> None:
+def test_no_alert_of_a_burst_between_two_reads_is_lost() -> None:
     learner, lines = Learner(), AlertLines()
     for number in range(MOST_AT_ONCE):
         learner.trips(str(number))
     assert len(lines.new(learner.statuses())) == MOST_AT_ONCE
 
 
-def test_an_alert_that_two_replicas_name_is_told_once() -> None:
+def test_an_alert_that_two_replicas_post_is_shown_once() -> None:
     learner, lines = Learner(), AlertLines()
     learner.trips("one")
     status: Status = {"alerts": learner.alerts.status()}

@@ -146,7 +146,7 @@ def test_a_broken_file_is_one_error_with_file_and_line(text: str, place: str, pr
         PipelineFile("f.py", text).load()
 
 
-def test_two_pipelines_in_a_file_are_one_too_many() -> None:
+def test_two_pipelines_in_a_file_are_refused() -> None:
     more = "\nfrom dataclasses import replace\nb = replace(pipeline, name='b')\n"
     with pytest.raises(ConfigError, match="found 'recommend', 'b'"):
         PipelineFile("two.py", EXAMPLE.read_text() + more).load()

@@ -85,7 +85,7 @@ def test_state_over_a_lasting_broker_is_refused_to_another_and_not_touched(
     assert contents(tmp_path) == before
 
 
-def test_state_of_a_broker_that_nobody_noted_is_not_touched(tmp_path: Path) -> None:
+def test_state_of_an_unknown_broker_is_not_touched(tmp_path: Path) -> None:
     run(tmp_path, "apache", "kept")
     (tmp_path / "broker").unlink()
     for now in ("apache", "embedded"):
@@ -140,7 +140,7 @@ def test_nothing_is_moved_or_noted_before_the_run_begins(tmp_path: Path) -> None
     assert (aside / LEARNED).read_text() == "0"
 
 
-def test_a_start_that_learned_nothing_binds_nobody(tmp_path: Path) -> None:
+def test_state_of_a_run_that_learned_nothing_fits_any_broker(tmp_path: Path) -> None:
     for bootstrap in ("typing-error:9092", "embedded", "apache", "b:9092"):
         state = StateFolder(tmp_path, bootstrap)
         with state.held():
@@ -148,7 +148,7 @@ def test_a_start_that_learned_nothing_binds_nobody(tmp_path: Path) -> None:
             state.begin(pytest.fail)
 
 
-def test_a_folder_has_one_run_and_the_next_is_told_which(tmp_path: Path) -> None:
+def test_a_second_run_on_a_folder_is_refused_and_names_the_first(tmp_path: Path) -> None:
     first, second = StateFolder(tmp_path, "apache"), StateFolder(tmp_path, "embedded")
     told = f"another run keeps its state there (process {os.getpid()} of {os.uname().nodename})"
     with first.held():
@@ -209,7 +209,7 @@ def test_state_of_other_definitions_is_refused(tmp_path: Path, now: Pipeline, wh
     assert contents(tmp_path) == before
 
 
-def test_the_newest_file_that_is_whole_tells_the_definitions(tmp_path: Path) -> None:
+def test_the_definitions_are_those_of_the_newest_whole_file(tmp_path: Path) -> None:
     state = StateFolder(tmp_path, "apache")
     state.begin(pytest.fail)
     keep(tmp_path, OTHER_INPUTS)
@@ -232,7 +232,7 @@ def test_state_that_will_be_put_aside_may_be_of_other_definitions(tmp_path: Path
 
 
 @pytest.mark.parametrize("duty", ["write", "sync", "rename"])
-def test_a_full_disk_is_told_at_the_start_and_costs_no_state(
+def test_a_full_disk_refuses_the_start_and_keeps_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, duty: str
 ) -> None:
     def refuse(*of: object) -> None:

@@ -9,7 +9,9 @@ import pytest
 from freshrank.deploy.wiring import kernel_warmup as warm
 
 
-def test_whoever_installs_is_not_alarmed_by_the_guard(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_guard_raises_no_alarm_while_kernels_are_compiled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     for pipeline in warm.pipelines():
         assert asyncio.run(warm.exercise(pipeline)) > 50
     assert caplog.messages == []
