@@ -1,31 +1,35 @@
-"""The log of deltas that every follower of a learner reads: long poll, nothing dropped."""
+"""The log of deltas that the followers of a learner read: long poll, no delta dropped."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import islice
 
 from freshrank.actors.errors import ProgressError
 from freshrank.actors.messages import Delta, Version
 
-# Some minutes of deltas of a busy small model; beyond it a follower is quicker with a snapshot.
+# Bytes of deltas: some minutes of a busy small model. A follower that is further behind is quicker
+# with a snapshot.
 KEPT_BYTES = 64 * 2**20
-# Deltas after a snapshot that is given to more than those who ask at the same time. Few, so that
-# whoever comes late has soon caught up.
+# Deltas after a snapshot that is given to followers that ask later. Few, so that a late follower
+# has soon caught up.
 _LONGEST_TAIL = 64
 
 
 class DeltaLog:
     """The newest deltas, for any number of followers on the same event loop.
 
+    An answer costs as much as the deltas in it, however many are kept.
+
     Parameters
     ----------
     newest
         The version that the log begins with.
     snapshot
-        Makes a snapshot of the present weights (at least as new as the last delta appended when
-        it was called). Asked only by followers that the log does not reach.
+        Makes a snapshot of the present weights, at least as new as the last delta appended when
+        it was called. Asked only for followers that the log does not reach.
     keep_bytes
         Bound on the arrays of the kept deltas; the newest one is always kept.
     """
@@ -40,6 +44,10 @@ class DeltaLog:
         self._make_snapshot = snapshot
         self._keep_bytes = keep_bytes
         self._deltas: deque[Delta] = deque()
+        self._appended = 0
+        """Deltas appended so far."""
+        self._position: dict[Version, int] = {newest: 0}
+        """By version from which the kept deltas lead on: how many were appended before it."""
         self._bytes = 0
         self._changed = asyncio.Event()
         self._snapshot: Delta | None = None
@@ -51,7 +59,7 @@ class DeltaLog:
         return self._newest
 
     def append(self, delta: Delta) -> None:
-        """Publish `delta` and wake who waits.
+        """Publish `delta` and wake the followers that wait.
 
         Raises ProgressError unless it leads on from `newest`.
         """
@@ -60,10 +68,15 @@ class DeltaLog:
                 f"{delta.base} -> {delta.version} does not lead on from {self._newest}"
             )
         self._deltas.append(delta)
+        self._appended += 1
+        self._position[delta.version] = self._appended
         self._bytes += size_of(delta)
         self._newest = delta.version
         while self._bytes > self._keep_bytes and len(self._deltas) > 1:
-            self._bytes -= size_of(self._deltas.popleft())
+            oldest = self._deltas.popleft()
+            self._bytes -= size_of(oldest)
+            assert oldest.base is not None  # checked when it was appended
+            del self._position[oldest.base]
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -71,7 +84,7 @@ class DeltaLog:
         self, version: Version | None, timeout_s: float, refused: Version | None = None
     ) -> list[Delta]:
         """See `ParameterSource.newer_than`. A snapshot may be followed by deltas."""
-        if refused is not None or not self._reaches(version):
+        if refused is not None or version not in self._position:
             return await self._from_snapshot(refused)
         if version == self._newest:
             try:
@@ -79,19 +92,20 @@ class DeltaLog:
                     await self._changed.wait()
             except TimeoutError:
                 return []
-            if not self._reaches(version):  # a burst of appends larger than what is kept
+            if version not in self._position:  # more was appended at once than is kept
                 return await self._from_snapshot()
         return self._after(version)
 
-    def _reaches(self, version: Version | None) -> bool:
-        """Whether the kept deltas lead from `version` to the newest."""
-        return version == self._newest or any(delta.base == version for delta in self._deltas)
+    def _behind(self, version: Version) -> int:
+        """By how many deltas `version` is behind the newest; 0 for one that the log is behind."""
+        return self._appended - self._position.get(version, self._appended)
 
-    def _after(self, version: Version | None) -> list[Delta]:
-        return [delta for delta in self._deltas if version is None or delta.version > version]
+    def _after(self, version: Version) -> list[Delta]:
+        """The deltas that lead from `version` to the newest."""
+        return list(islice(reversed(self._deltas), self._behind(version)))[::-1]
 
     async def _from_snapshot(self, refused: Version | None = None) -> list[Delta]:
-        """A snapshot (made once for all who ask within some versions), and the rest."""
+        """A snapshot, made once for all followers that ask within some versions, and the rest."""
         async with self._making:
             snapshot = self._snapshot
             if snapshot is None or not self._serves(snapshot.version, refused):
@@ -99,10 +113,10 @@ class DeltaLog:
         return [snapshot, *self._after(snapshot.version)]
 
     def _serves(self, version: Version, refused: Version | None) -> bool:
-        """Whether a snapshot of it, and what follows, contains nothing refused and is no detour."""
+        """Whether what follows a snapshot of `version` is short, and nothing refused is in it."""
         if refused is not None and version <= refused:
             return False
-        return self._reaches(version) and len(self._after(version)) <= _LONGEST_TAIL
+        return version in self._position and self._behind(version) <= _LONGEST_TAIL
 
 
 def size_of(delta: Delta) -> int:

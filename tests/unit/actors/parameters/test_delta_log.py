@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -64,6 +66,36 @@ def test_who_waits_in_vain_is_told_of_nothing() -> None:
         assert await Publisher().log.newer_than(Version(1, 0), timeout_s=0.0) == []
 
     asyncio.run(scenario())
+
+
+class Counted(Delta):
+    """A delta that counts how often its versions are read."""
+
+    reads = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("base", "version"):
+            Counted.reads += 1
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("kept", [10, 5_000])
+def test_an_answer_reads_no_other_deltas_than_those_in_it(kept: int) -> None:
+    async def scenario() -> None:
+        log = DeltaLog(Version(1, 0), Publisher().snapshot, keep_bytes=100_000 * BYTES)
+        for step in range(kept):
+            log.append(Counted(**fields(delta(Version(1, step + 1), Version(1, step), {1: 0.5}))))
+        Counted.reads = 0
+        for behind in (1, 3):
+            assert len(await log.newer_than(Version(1, kept - behind), LONG_S)) == behind
+        assert await log.newer_than(Version(1, kept), timeout_s=0.0) == []
+        assert Counted.reads <= 2 * (1 + 3)
+
+    asyncio.run(scenario())
+
+
+def fields(one: Delta) -> dict[str, Any]:
+    return {field.name: getattr(one, field.name) for field in dataclasses.fields(Delta)}
 
 
 def test_who_is_behind_gets_what_is_missing_in_order() -> None:
