@@ -134,6 +134,7 @@ def delta(
     evicted: tuple[int, ...] = (),
     applied: dict[int, SourceOffsets] | None = None,
     created_ms: int = 0,
+    checksum: str | None = None,
 ) -> Delta:
     """A delta for `LogisticRegression` on `NO_DENSE`."""
     keys = sorted(rows or {})
@@ -146,6 +147,7 @@ def delta(
         evicted=np.array(evicted, np.int64),
         applied=applied or {},
         created_ms=created_ms,
+        checksum=checksum,
     )
 
 
