@@ -1,1 +1,1 @@
-"""Answers: requests in, scores out, with the latest features and weights."""
+"""Scores over REST, from the latest features and weights."""

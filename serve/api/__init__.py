@@ -1,1 +1,1 @@
-"""TODO-DOC serve/api."""
+"""The requests and answers of the REST API as types: decoding, bounds, errors."""

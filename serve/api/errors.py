@@ -1,4 +1,4 @@
-"""Errors as answers: the status that says what an error means to the caller, field and reason."""
+"""Errors as answers: an HTTP status, and a body with a field and a reason."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from freshrank.serve.api.responses import ErrorAnswer, Problem
 
 
 def status_of(error: FreshrankError) -> int:
-    """The HTTP status: 4xx where the caller has to mend or lower something, 503 where time may.
+    """The HTTP status: 4xx where the caller has to change the request, 503 where a retry may help.
 
     >>> status_of(RequestError("show", "must be positive")), status_of(Unavailable("kafka", "full"))
     (422, 503)
@@ -20,7 +20,11 @@ def status_of(error: FreshrankError) -> int:
 
 
 def answer_of(error: FreshrankError) -> ErrorAnswer:
-    """Field and reason; for a fault of ours, the part that failed stands for the field."""
+    """The body of an error. The field of an error that is not the caller's is the failed part.
+
+    >>> answer_of(Unavailable("kafka", "queue full")).error
+    Problem(field='kafka', reason='queue full')
+    """
     if isinstance(error, RequestError):
         return problem(error.field, error.reason)
     if isinstance(error, StaleParameters):
@@ -31,5 +35,5 @@ def answer_of(error: FreshrankError) -> ErrorAnswer:
 
 
 def problem(field: str, reason: str) -> ErrorAnswer:
-    """The body of an answer that says what is wrong."""
+    """The body of an error."""
     return ErrorAnswer(Problem(field, reason))

@@ -1,4 +1,4 @@
-"""Events that come by REST, on their way to the topic."""
+"""From the body of a request to the Kafka records of its events."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _decode = msgspec.json.Decoder(_Events).decode
 
 
 def records(body: bytes, key: EventKey, most: int) -> list[tuple[bytes, bytes]]:
-    """Key and value of the record of each event in a body that holds one, or a list of them.
+    """Key and value of one record for each event; `body` is one event or a list of events.
 
-    Raises RequestError naming event and field, or when they are none or more than `most`.
+    Raises RequestError that names event and field, or that there is no event or more than `most`.
     """
     one_or_many = decoded(_decode, body)
     if not isinstance(one_or_many, list):

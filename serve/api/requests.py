@@ -1,4 +1,4 @@
-"""What the REST endpoint takes: typed, bounded, and named in errors."""
+"""Requests to score: their types, their bounds, and errors that name the field."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from freshrank.actors.messages import LONGEST_KEY, Floats, Version
 
 Column: TypeAlias = Sequence[str] | Sequence[float]
 
-# Characters of any text in a request: no event has a longer key, so no row could be found.
+# Characters of a text in a request: no event has a longer key, so no row has one.
 TEXT_BOUND = LONGEST_KEY
-# Kafka's and NumPy's integers.
+# Least and greatest integer of Kafka and NumPy.
 _INT64 = (-(2**63), 2**63 - 1)
 # How `Version` is written; 18 digits fit into 64 bits.
 _VERSION = r"^[0-9]{1,18}\.[0-9]{1,18}$"
@@ -27,37 +27,38 @@ _VERSION = r"^[0-9]{1,18}\.[0-9]{1,18}$"
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """Bounds of what one request may ask for."""
+    """Bounds of one request."""
 
     body_bytes: int = 1_000_000
     """Kafka's own default bound of a message, so that no event that fits there is refused."""
     header_bytes: int = 16_384
-    """Names and values of all headers; what common proxies allow."""
+    """Names and values of all headers; common proxies allow as much."""
     candidates: int = 1_000
-    """Ten times what a ranking stage is usually given; scoring them takes about a millisecond."""
+    """Ten times the usual number of a ranking stage; scoring them takes about a millisecond."""
     events: int = 1_000
-    """In one POST of events."""
+    """In one POST /v1/events."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreCall:
-    """A request to score, checked."""
+    """A checked request to score."""
 
     entity: str
     count: int
-    """``n``: how many candidates."""
+    """``n``: the number of candidates."""
     columns: Mapping[str, Column]
-    """One of length ``n`` for each context field."""
+    """By context field: a column of length ``n``."""
     show: int | None
     min_version: Version | None
     max_model_age_ms: int | None
 
 
 class ScoreDecoder:
-    """Bytes of a request to a `ScoreCall`.
+    """Decodes the bytes of a request to a `ScoreCall`.
 
-    The request's type is made from the pipeline: its entity's name, and the context fields with
-    their types. Unknown fields are refused by name: a misspelt one would be silence otherwise.
+    The request's type is made from the pipeline: the name of its entity, and the context fields
+    with their types. An unknown field is an error that lists the known ones: a misspelt field
+    would be ignored otherwise.
     """
 
     def __init__(self, entity: str, context: Mapping[str, type], limits: RequestLimits) -> None:
@@ -87,7 +88,7 @@ class ScoreDecoder:
         self._fields = [(name, attrgetter(name)) for name in context]
 
     def decode(self, body: bytes) -> ScoreCall:
-        """Read a body; raises RequestError naming the field."""
+        """Decode and check a body; raises RequestError that names the field."""
         try:
             request = cast(Any, decoded(self._decode, body))
         except RequestError as error:
@@ -108,14 +109,14 @@ class ScoreDecoder:
         )
 
 
-# msgspec's words for a field that a type does not have.
+# The beginning of msgspec's message for a field that a type does not have.
 _UNKNOWN = "Object contains unknown field"
-# How msgspec tells where: "Expected `int`, got `str` - at `$.candidates[0].item_id`".
+# The form of msgspec's messages: "Expected `int`, got `str` - at `$.candidates[0].item_id`".
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 
 
 def placed(reason: str, above: str = "") -> tuple[str, str]:
-    """Field and reason out of a message of msgspec; `above` is where the value itself stands.
+    """Field and reason of a message of msgspec; `above` is the place of the decoded value itself.
 
     >>> placed("Expected `int`, got `str` - at `$.ts`", "events[3]")
     ('events[3].ts', 'Expected `int`, got `str`')
@@ -125,20 +126,20 @@ def placed(reason: str, above: str = "") -> tuple[str, str]:
     return ".".join(part for part in (above, where) if part) or "body", what
 
 
-# msgspec's words for 163.0 where an integer is wanted.
+# msgspec's message for 163.0 where the type is an integer.
 _FLOAT_FOR_INT = re.compile(r"Expected `int\b[^`]*`, got `float`")
 
 
 def may_be_whole(reason: str) -> bool:
-    """Whether what was refused is right after all when 163.0 is read as 163, as JSON has it."""
+    """Whether the refused value is valid once 163.0 is read as 163: JSON has one type of number."""
     return _FLOAT_FOR_INT.search(reason) is not None
 
 
 def with_whole_numbers(body: bytes) -> bytes:
-    """The same JSON with each number that is whole written as an integer.
+    """The same JSON, with every float of an integral value written as an integer.
 
-    Some clients write every number as a float (pandas turns ids into them); the rest never comes
-    here, because it costs several times what decoding does.
+    Some clients write all numbers as floats (pandas turns ids into floats). Called only after
+    decoding has failed, because it takes several times as long as decoding.
 
     >>> with_whole_numbers(b'{"id": 163.0, "price": 0.5}')
     b'{"id":163,"price":0.5}'
@@ -157,7 +158,7 @@ def _whole(value: object) -> object:
 
 
 def decoded(decode: Callable[[bytes], object], body: bytes) -> object:
-    """What `decode` makes of a body; its errors become RequestError, naming the field."""
+    """The result of `decode`; its errors become a RequestError that names the field."""
     try:
         try:
             return decode(body)
@@ -184,5 +185,9 @@ def _bounded(kind: type) -> Any:
 
 
 def rounded(scores: Floats) -> list[float]:
-    """Probabilities with six decimals: float32 holds no more, and the answer is half as long."""
+    """Probabilities with six decimals: float32 has no more, and the answer is half as long.
+
+    >>> rounded(np.array([0.1, 2 / 3], dtype=np.float32))
+    [0.1, 0.666667]
+    """
     return cast(list[float], np.round(scores.astype(np.float64), 6).tolist())

@@ -1,4 +1,4 @@
-"""What the endpoint gives, typed: encoded as they stand, and described by the same types."""
+"""Answers of the REST API: the types that msgspec encodes and that OpenAPI describes."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 Json: TypeAlias = Any
-"""Plain JSON of a shape that the pipeline decides."""
+"""JSON whose shape depends on the pipeline."""
 
 
 class ModelInfo(msgspec.Struct):
-    """Which weights answered."""
+    """The weights that gave the answer."""
 
     version: str | None
-    """``epoch.step``; None: no weights yet, the scores are those of an untrained model."""
+    """``epoch.step``; None before the first weights: scores are those of an untrained model."""
     age_ms: int | None
-    """Since they were published."""
+    """Milliseconds since they were published."""
 
 
 class FeatureInfo(msgspec.Struct):
-    """Which features were used."""
+    """The features that gave the answer."""
 
     source: Literal["online", "last_known", "default"]
-    """``online``; ``last_known`` or ``default`` while the store does not answer; ``default`` too
-    for an entity that nothing is known of."""
+    """``online``: read from the online store. While it does not answer, ``last_known``: the row
+    that was read last. ``default``: there is no row of this entity."""
     event_time_ms: int | None
-    """Of the newest event in them."""
+    """Time of the newest event in the features, in milliseconds since the Unix epoch."""
     age_ms: int | None
-    """Since that event."""
+    """Milliseconds since that event."""
     offset: int | None
-    """In its partition, of the last event in them."""
+    """Offset of the last event in the features, in its partition."""
 
 
 class ScoreAnswer(msgspec.Struct):
@@ -41,13 +41,13 @@ class ScoreAnswer(msgspec.Struct):
     model: ModelInfo
     features: FeatureInfo
     scores: list[float]
-    """Probabilities in the order of the candidates."""
+    """Probabilities of a positive label, in the order of the candidates."""
     ranking: list[int]
     """Indices of the candidates, best first."""
 
 
 class Position(msgspec.Struct):
-    """Where an event lies in the topic."""
+    """The place of an event in its topic."""
 
     partition: int
     offset: int
@@ -67,12 +67,12 @@ class FeaturesAnswer(FeatureInfo, kw_only=True):
     entity: str
     id: str
     at_ms: int
-    """The moment that they are read for: windows move without events."""
+    """The time that the features are of: windows move without events."""
     features: dict[str, Json]
 
 
 class EntityEvent(msgspec.Struct):
-    """One event of an entity, as it lies in its topic."""
+    """One event of an entity, as its topic holds it."""
 
     topic: str
     partition: int
@@ -83,16 +83,16 @@ class EntityEvent(msgspec.Struct):
 
 
 class ScannedTopic(msgspec.Struct):
-    """The records of a topic that were looked at: those with ``begin <= offset < end``."""
+    """The records of a topic that were read: those with ``begin <= offset < end``."""
 
     topic: str
     partition: int
     begin: int
     end: int
     begin_timestamp_ms: int | None
-    """The broker's time of the oldest of them; None where there is none."""
+    """The broker's time of the oldest of these records; None where there is none."""
     complete: bool
-    """Whether the partition holds no record before them."""
+    """Whether the partition holds no older record."""
 
 
 class EntityEventsAnswer(msgspec.Struct):
@@ -112,9 +112,9 @@ class ModelAnswer(ModelInfo, kw_only=True):
     newest_event_ms: int | None
     """The newest event time among all examples that the weights contain."""
     learner_silent_ms: int | None
-    """Since the learner last answered."""
+    """Milliseconds since the learner last answered."""
     learner_error: str | None
-    """What its last answer failed with."""
+    """The error of the last long poll; None after a success."""
     applied: dict[str, dict[str, int]]
     """By partition and source topic: the first offset that the weights have not learned."""
 
@@ -128,7 +128,7 @@ class LimitsInfo(msgspec.Struct):
 
 
 class PipelineAnswer(msgspec.Struct):
-    """The answer to GET /v1/pipeline: what a caller, or the page, has to know."""
+    """The answer to GET /v1/pipeline: what callers and the page have to know."""
 
     pipeline: str
     entity: str
@@ -139,7 +139,7 @@ class PipelineAnswer(msgspec.Struct):
     samples: dict[str, Json]
     """Examples for the page."""
     show: int
-    """How many of the best count as shown where a request does not say."""
+    """How many of the best candidates are logged as shown where a request does not say."""
     bounds: LimitsInfo
 
 
@@ -156,21 +156,21 @@ class ReadyAnswer(msgspec.Struct):
 
     ready: bool
     missing: dict[str, str]
-    """What keeps this replica from answering well, by part."""
+    """By part: what keeps this replica from answering well."""
 
 
 class Problem(msgspec.Struct):
-    """What was wrong: the place in the request, and what to mend."""
+    """What is wrong: the place in the request, or the part that failed, and the reason."""
 
     field: str
     reason: str
 
 
 class ErrorAnswer(msgspec.Struct):
-    """Every other answer that is not 2xx."""
+    """Any other answer that is not 2xx."""
 
     error: Problem
 
 
 Statuses: TypeAlias = Mapping[str, Mapping[str, Json]]
-"""The answer to GET /v1/status: the figures of each part."""
+"""The answer to GET /v1/status: by part, its metrics."""

@@ -1,1 +1,1 @@
-"""TODO-DOC serve/proxy."""
+"""HAProxy in front of the replicas, and all that depends on Ray Serve's internals."""

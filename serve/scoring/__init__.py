@@ -1,1 +1,1 @@
-"""TODO-DOC serve/scoring."""
+"""A replica without HTTP: features, model, scores, impressions, events, statuses, metrics."""

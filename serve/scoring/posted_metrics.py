@@ -66,7 +66,7 @@ _OF_THE_LEARNER = _counters(
     guard_trips="Refusals and rollbacks by the guard",
     examples_quarantined="Examples that the guard refused: they are never learned",
     judged="Examples behind the progressive AUC and loss",
-    compared="Examples scored by the weights and by their frozen copy",
+    compared="Examples scored by the weights and by the frozen reference",
 ) | _gauges(
     rows="Rows of the embedding table",
     pending_examples="Examples that the next step takes",
@@ -110,10 +110,10 @@ POSTED: Mapping[str, Described] = _OF_SHARDS | _OF_THE_LEARNER | _OF_REPLICAS | 
 # What the examples of a quality metric are, by the end of its name.
 _EXAMPLES = {
     "": "all examples",
-    "_live": "the examples since the weights were frozen",
-    "_frozen": "the same examples, by the frozen copy of the weights",
+    "_live": "the examples since the reference was frozen",
+    "_frozen": "the same examples, by the frozen reference",
     "_recent": "the newest 20,000 examples",
-    "_recent_frozen": "the newest 20,000 examples, by the frozen copy of the weights",
+    "_recent_frozen": "the newest 20,000 examples, by the frozen reference",
 }
 _QUALITY = re.compile(r"(?P<measure>.+?)(?P<examples>_recent_frozen|_recent|_frozen|_live|)")
 _UNKNOWN: Described = ("untyped", "A number in the status of a part")

@@ -23,10 +23,10 @@ from freshrank.serve.scoring.posted_metrics import expose
 # Every tile as `Tile.write` reads it: its lines, the text below, the reason where there is none.
 SHOWN = """
 const { status, model, ready } = JSON.parse(require("fs").readFileSync(0, "utf8"));
-figuresOf(status, model, 1000);
-const now = figuresOf(status, model, 2000);
+metricsOf(status, model, 1000);
+const now = metricsOf(status, model, 2000);
 const tiles = Object.fromEntries(TILES.map((tile) => [tile.title, [
-  ...tile.lines.map((line) => shownAs(line, now)), tile.under?.(now) ?? "", tile.missing(now)]]));
+  ...tile.lines.map((line) => formatted(line, now)), tile.under?.(now) ?? "", tile.missing(now)]]));
 process.stdout.write(JSON.stringify({ tiles, alerts: alertsOf(status, ready, model) }));
 """
 
@@ -62,7 +62,7 @@ def shown_by_the_page(told: Told) -> dict[str, Any]:
     node = shutil.which("node")
     if node is None:
         pytest.skip("there is no node to run the page's script with")
-    names = ("text.js", "charts.js", "figures.js")
+    names = ("text.js", "charts.js", "metrics.js")
     parts = [files(page).joinpath(name).read_text() for name in names]
     ran = subprocess.run(
         [node, "-e", "\n".join(['"use strict";', *parts, SHOWN])],
@@ -84,7 +84,9 @@ def test_alerts_are_shown_by_kind_with_what_was_said_last() -> None:
     told = told_by_a_system(1e-6)
     shown = dict(shown_by_the_page(told)["alerts"])
     times = told["status"]["learner"]["alerts"]["by_kind"]["guard_tripped"]
-    assert shown["learner: guard tripped"].startswith(f"{times} since it started; told last at ")
+    assert shown["learner: guard tripped"].startswith(
+        f"{times} since it started; last reported at "
+    )
     assert "is beyond 1e-06" in shown["learner: guard tripped"]
 
 

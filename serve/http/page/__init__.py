@@ -1,1 +1,1 @@
-"""The web page: figures to watch, and a person to play; one document without anything outside."""
+"""The web page: live metrics, and a form that sends events and requests; one document."""

@@ -1,4 +1,4 @@
-"""Puts the page together: markup, style and scripts in one document, and its policy."""
+"""Assembles the page: markup, style and scripts in one document, and its security policy."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 
-# In the order in which they build on one another.
-_SCRIPTS = ("text.js", "charts.js", "figures.js", "sent.js", "play.js", "start.js")
+# A script uses what the scripts before it define.
+_SCRIPTS = ("text.js", "charts.js", "metrics.js", "sent_events.js", "try_it.js", "start.js")
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The document, and the Content-Security-Policy under which nothing else can run in it."""
+    """The document, and a Content-Security-Policy that lets only its own scripts run."""
 
     html: str
     policy: str
 
 
 def page() -> Page:
-    """Read the parts from the package. The document asks for nothing from another host.
+    """Read the files of this package. The document loads nothing from another host.
 
     >>> "<script>" in page().html, "default-src 'none'" in page().policy
     (True, True)
@@ -41,6 +41,6 @@ def _part(name: str) -> str:
 
 
 def _hashed(text: str) -> str:
-    """How a policy names one inline element: by the digest of its content."""
+    """The name of an inline element in a policy: the digest of its content."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"

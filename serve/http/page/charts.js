@@ -1,9 +1,9 @@
-// Small line charts in SVG: a line a series, gaps where there was no figure.
+// Small line charts in SVG: one line for each series, with gaps where a value is missing.
 
 const SVG = "http://www.w3.org/2000/svg";
-// A chart begins with a minute, so that a page just opened shows something, and grows to five.
-const LEAST_SPAN_MS = 60_000;
-const LONGEST_SPAN_MS = 300_000;
+// The time axis: one minute at first, growing to five minutes.
+const MIN_SPAN_MS = 60_000;
+const MAX_SPAN_MS = 300_000;
 
 function draw(parent, tag, attributes, text) {
   const element = document.createElementNS(SVG, tag);
@@ -13,7 +13,7 @@ function draw(parent, tag, attributes, text) {
   return element;
 }
 
-// `series`: {name, style, read(figures), format}; `zero`: whether the scale begins at 0.
+// `series`: a list of {name, style, read(metrics), format}; `zero`: whether the scale begins at 0.
 class Chart {
   constructor(series, zero, onHover) {
     Object.assign(this, { series, zero, onHover, history: [], cursor: null });
@@ -24,16 +24,16 @@ class Chart {
     new ResizeObserver(() => this.paint()).observe(this.element);
   }
 
-  add(moment) {
-    this.history.push(moment);
-    while (this.history.length && this.history[0].at < moment.at - LONGEST_SPAN_MS) this.history.shift();
+  add(metrics) {
+    this.history.push(metrics);
+    while (this.history.length && this.history[0].at < metrics.at - MAX_SPAN_MS) this.history.shift();
     this.paint();
   }
 
   point(event) {
     const box = this.element.getBoundingClientRect();
     const at = this.end() - this.span() * (1 - (event.clientX - box.left) / box.width);
-    const nearest = (best, one) => Math.abs(one.at - at) < Math.abs(best.at - at) ? one : best;
+    const nearest = (best, next) => Math.abs(next.at - at) < Math.abs(best.at - at) ? next : best;
     this.cursor = this.history.length ? this.history.reduce(nearest) : null;
     this.paint();
   }
@@ -48,11 +48,11 @@ class Chart {
   }
 
   span() {
-    return Math.max(LEAST_SPAN_MS, this.end() - (this.history[0]?.at ?? 0));
+    return Math.max(MIN_SPAN_MS, this.end() - (this.history[0]?.at ?? 0));
   }
 
   scale() {
-    const values = this.history.flatMap((one) => this.series.map((line) => line.read(one)))
+    const values = this.history.flatMap((metrics) => this.series.map((line) => line.read(metrics)))
       .filter((value) => value != null);
     if (!values.length) return null;
     let [low, high] = [Math.min(...values), Math.max(...values)];
@@ -91,9 +91,9 @@ class Chart {
     const group = draw(this.svg, "g", { class: line.style });
     let path = "";
     let open = false;
-    for (const one of this.history) {
-      const value = line.read(one);
-      if (value != null) path += `${open ? "L" : "M"}${x(one.at).toFixed(1)} ${y(value).toFixed(1)}`;
+    for (const metrics of this.history) {
+      const value = line.read(metrics);
+      if (value != null) path += `${open ? "L" : "M"}${x(metrics.at).toFixed(1)} ${y(value).toFixed(1)}`;
       open = value != null;
     }
     draw(group, "path", { d: path });

@@ -1,17 +1,17 @@
-// The loop: figures once a second while somebody looks, the picked entity every two.
+// The loops of the page: metrics every second while it is visible, the chosen entity every two.
 
-const FIGURES_MS = 1000;
-const PLAY_MS = 2000;
+const METRICS_MS = 1000;
+const ENTITY_MS = 2000;
 
-const tiles = TILES.map((wanted) => new Tile(wanted));
+const tiles = TILES.map((spec) => new Tile(spec));
 byId("tiles").append(...tiles.map((tile) => tile.element));
-let heardAt = null;
+let answeredAt = null;
 
 function showAlerts(found) {
   const box = byId("alerts");
   box.hidden = !found.length;
-  box.replaceChildren(...found.map(([what, reason]) =>
-    make("p", {}, make("b", {}, what), String(reason))));
+  box.replaceChildren(...found.map(([source, reason]) =>
+    make("p", {}, make("b", {}, source), String(reason))));
 }
 
 function showState(text, style) {
@@ -20,22 +20,22 @@ function showState(text, style) {
   pill.className = `pill ${style}`;
 }
 
-async function lookAtFigures() {
+async function pollMetrics() {
   try {
     const [status, model, ready] = await Promise.all([ask("v1/status"), ask("v1/model"), ask("readyz")]);
-    const now = figuresOf(status, model, Date.now());
+    const now = metricsOf(status, model, Date.now());
     tiles.forEach((tile) => tile.add(now));
     showAlerts(alertsOf(status, ready, model));
     showState(ready.ready ? "ready" : "not ready", ready.ready ? "good" : "bad");
-    heardAt = now.at;
+    answeredAt = now.at;
     document.body.classList.remove("stale");
   } catch (error) {
     document.body.classList.add("stale");
     showState("no connection", "bad");
     showAlerts([["this page", `the server ${error.message}`
-      + (heardAt ? `; figures are ${duration(Date.now() - heardAt)} old` : "")]]);
+      + (answeredAt ? `; the metrics are ${duration(Date.now() - answeredAt)} old` : "")]]);
   }
-  byId("heard").textContent = heardAt ? `as of ${new Date(heardAt).toLocaleTimeString()}` : "";
+  byId("as-of").textContent = answeredAt ? `as of ${new Date(answeredAt).toLocaleTimeString()}` : "";
 }
 
 async function repeat(pause, action) {
@@ -45,24 +45,24 @@ async function repeat(pause, action) {
   }
 }
 
-async function beginPlay() {
+async function startEntity() {
   for (;;) {
     try {
       const pipeline = await ask("v1/pipeline");
       byId("pipeline").textContent = pipeline.pipeline;
       document.title = `Freshrank: ${pipeline.pipeline}`;
-      const play = new Play(pipeline);
-      play.begin();
-      return play;
+      const page = new EntityPage(pipeline);
+      page.start();
+      return page;
     } catch (error) {
       byId("features-note").textContent = `the pipeline's description: ${error.message}`;
-      await sleep(PLAY_MS);
+      await sleep(ENTITY_MS);
     }
   }
 }
 
-repeat(FIGURES_MS, lookAtFigures);
-beginPlay().then((play) => repeat(PLAY_MS, async () => {
-  // What a person sees must not jump under their hand because of a failed look.
-  if (play.id) await play.refresh().catch(() => {});
+repeat(METRICS_MS, pollMetrics);
+startEntity().then((page) => repeat(ENTITY_MS, async () => {
+  // A failed poll leaves everything as it is: the next one follows.
+  if (page.id) await page.refresh().catch(() => {});
 }));

@@ -1,9 +1,9 @@
-// Elements, numbers and requests: what the other scripts share.
+// Elements, numbers and requests, for the other scripts.
 
 const ABSENT = "–";
 const byId = (id) => document.getElementById(id);
 
-// Whatever came over the network becomes text, never markup.
+// Children become text, never markup: they may come from the network.
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -19,7 +19,7 @@ function number(value, digits = 0) {
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-// A figure of a feature: as many digits as tell something.
+// The value of a feature, with three decimals, or one from 100 on.
 function plain(value) {
   if (typeof value !== "number") return value == null ? ABSENT : String(value);
   if (Number.isInteger(value)) return number(value);
@@ -38,7 +38,7 @@ function duration(ms) {
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// Give the JSON of an answer; throw the server's own reason where there is one.
+// The JSON of an answer; throws an Error with the reason that the server gives.
 async function ask(path, body) {
   const options = { cache: "no-store", signal: AbortSignal.timeout(8000) };
   if (body !== undefined) {

@@ -112,7 +112,7 @@ def test_after_failures_in_a_row_the_store_is_left_alone_for_longer_and_longer()
 def test_no_more_rows_are_remembered_than_the_bound_allows() -> None:
     async def story() -> None:
         store = Store()
-        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, known_rows=2)
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, kept_rows=2)
         for key in (b"a", b"b", b"a", b"c"):
             await reader.read(key)
         store.away = True

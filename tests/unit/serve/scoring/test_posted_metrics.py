@@ -48,13 +48,16 @@ def test_a_part_of_any_name_is_one_label() -> None:
 @pytest.mark.parametrize(
     ("path", "objective", "text"),
     [
-        ("auc_live", "log_loss", "Progressive AUC over the examples since the weights were frozen"),
+        (
+            "auc_live",
+            "log_loss",
+            "Progressive AUC over the examples since the reference was frozen",
+        ),
         ("log_loss", "log_loss", "Progressive log_loss over all examples"),
         (
             "my_own_loss_recent_frozen",
             "my_own_loss",
-            "Progressive my_own_loss over the newest 20,000 examples, by the frozen copy of the "
-            "weights",
+            "Progressive my_own_loss over the newest 20,000 examples, by the frozen reference",
         ),
     ],
 )

@@ -1,11 +1,12 @@
-// From what the parts posted to the tiles: one figure a line, and a reason where there is none.
+// From the statuses of all parts to the tiles: metrics, or the reason why one is missing.
 
-// Widths of the buckets in which parts count latencies (see LatencyHistogram).
-const LEAST_MS = 0.01;
-const GROWTH = 1.04;
+// The buckets of a LatencyHistogram: the lower bound of the first, and the ratio of two bounds.
+const FIRST_BUCKET_MS = 0.01;
+const BUCKET_RATIO = 1.04;
 
-const named = (status, name) => Object.entries(status)
-  .filter(([part]) => part === name || part.startsWith(`${name}-`)).map(([, figures]) => figures);
+// The statuses of all parts of a role: of `shard`, those of shard-0, shard-1 and so on.
+const ofRole = (status, role) => Object.entries(status)
+  .filter(([part]) => part === role || part.startsWith(`${role}-`)).map(([, posted]) => posted);
 
 function sum(parts, read) {
   const values = parts.map(read).filter((value) => typeof value === "number");
@@ -14,51 +15,51 @@ function sum(parts, read) {
 
 function quantile(histograms, share) {
   const counts = new Map();
-  for (const [bucket, count] of histograms.flatMap((one) => one?.buckets ?? [])) {
+  for (const [bucket, count] of histograms.flatMap((histogram) => histogram?.buckets ?? [])) {
     counts.set(bucket, (counts.get(bucket) ?? 0) + count);
   }
-  let left = Math.ceil(share * [...counts.values()].reduce((total, count) => total + count, 0));
-  if (!left) return null;
-  for (const bucket of [...counts.keys()].sort((one, other) => one - other)) {
-    left -= counts.get(bucket);
-    if (left <= 0) return LEAST_MS * GROWTH ** (bucket + 0.5);
+  let rank = Math.ceil(share * [...counts.values()].reduce((total, count) => total + count, 0));
+  if (!rank) return null;
+  for (const bucket of [...counts.keys()].sort((a, b) => a - b)) {
+    rank -= counts.get(bucket);
+    if (rank <= 0) return FIRST_BUCKET_MS * BUCKET_RATIO ** (bucket + 0.5);
   }
   return null;
 }
 
-// Counts to rates, over the last five seconds; a part that was restarted may count from an older
-// snapshot again.
+// A rate per second over the last five seconds. Never negative: a restarted part counts on from an
+// older snapshot.
 class Rate {
   constructor() {
-    this.seen = [];
+    this.samples = [];
   }
 
   at(ms, count) {
     if (count === null) return null;
-    this.seen.push({ ms, count });
-    while (this.seen.length > 2 && this.seen[1].ms <= ms - 5000) this.seen.shift();
-    const [first] = this.seen;
+    this.samples.push({ ms, count });
+    while (this.samples.length > 2 && this.samples[1].ms <= ms - 5000) this.samples.shift();
+    const [first] = this.samples;
     return ms > first.ms ? Math.max(0, (count - first.count) / (ms - first.ms) * 1000) : null;
   }
 }
 
 const rates = { events: new Rate(), requests: new Rate(), examples: new Rate() };
 
-// `status` is that of /v1/status, `model` that of /v1/model.
-function figuresOf(status, model, at) {
-  const shards = named(status, "shard");
-  const replicas = named(status, "replica");
-  const learner = named(status, "learner")[0] ?? null;
-  const features = shards.map((one) => one.freshness);
-  const scores = replicas.map((one) => one.latency);
-  const starting = shards.filter((one) => one.starting).length;
-  const events = starting ? null : sum(shards, (one) => one.events);
-  const requests = sum(replicas, (one) => one.requests);
+// `status` is the answer of /v1/status, `model` that of /v1/model; `at` is in milliseconds.
+function metricsOf(status, model, at) {
+  const shards = ofRole(status, "shard");
+  const replicas = ofRole(status, "replica");
+  const learner = ofRole(status, "learner")[0] ?? null;
+  const features = shards.map((shard) => shard.freshness);
+  const scores = replicas.map((replica) => replica.latency);
+  const starting = shards.filter((shard) => shard.starting).length;
+  const events = starting ? null : sum(shards, (shard) => shard.events);
+  const requests = sum(replicas, (replica) => replica.requests);
   return {
     at, shards: shards.length, starting, learner: learner !== null,
     events, eventsPerS: rates.events.at(at, events),
-    lag: sum(shards, (one) => one.lag_total), late: sum(shards, (one) => one.late),
-    dead: sum(shards, (one) => one.dead),
+    lag: sum(shards, (shard) => shard.lag_total), late: sum(shards, (shard) => shard.late),
+    dead: sum(shards, (shard) => shard.dead),
     feature50: quantile(features, 0.5), feature99: quantile(features, 0.99),
     weights50: quantile([learner?.freshness], 0.5), weights99: quantile([learner?.freshness], 0.99),
     version: model.version, modelAge: model.age_ms,
@@ -71,13 +72,13 @@ function figuresOf(status, model, at) {
   };
 }
 
-const noShard = (now) => now.shards ? "the shards do not post it (yet)" : "no shard has posted";
-const noLearner = (now) => now.learner ? "no example learned lately" : "no learner has posted";
+const noShard = (now) => now.shards ? "no shard has posted it yet" : "no shard has posted its status";
+const noLearner = (now) => now.learner ? "no example was learned lately" : "the learner has not posted its status";
 const ms = { format: duration };
 const count = { format: (value) => number(value) };
 const auc = { format: (value) => number(value, 3) };
 
-// `lines` are drawn, the first is the big figure; `under` is a smaller text below it.
+// `lines` are drawn, and the first is the big number; `under` is the smaller text below it.
 const TILES = [
   {
     title: "Progressive AUC, last 20,000 examples", wide: true, zero: false,
@@ -85,10 +86,10 @@ const TILES = [
       { name: "live", style: "live", read: (now) => now.aucLive, ...auc },
       { name: "frozen", style: "frozen dashed", read: (now) => now.aucFrozen, ...auc },
     ],
-    missing: (now) => now.learner ? "no example of both labels yet" : "no learner has posted",
+    missing: (now) => now.learner ? "no example of each label yet" : "the learner has not posted its status",
     under: (now) => now.aucAllFrozen == null
-      ? `${number(now.examples)} examples; the frozen copy is not there yet`
-      : `since the copy was frozen: live ${number(now.aucAllLive, 3)}, `
+      ? `${number(now.examples)} examples; no reference is frozen yet`
+      : `since the reference was frozen: live ${number(now.aucAllLive, 3)}, `
         + `frozen ${number(now.aucAllFrozen, 3)} over ${number(now.compared)} examples`,
   },
   {
@@ -123,7 +124,7 @@ const TILES = [
   },
   {
     title: "Scoring time", zero: true,
-    missing: () => "no request to score lately",
+    missing: () => "no request was scored lately",
     lines: [
       { name: "p50", style: "live", read: (now) => now.score50, ...ms },
       { name: "p99", style: "second", read: (now) => now.score99, ...ms },
@@ -133,13 +134,13 @@ const TILES = [
 ];
 
 class Tile {
-  constructor(wanted) {
-    this.wanted = wanted;
+  constructor(spec) {
+    this.spec = spec;
     this.big = make("p", { class: "big" });
     this.under = make("p", { class: "under" });
-    this.chart = new Chart(wanted.lines, wanted.zero, () => this.write());
-    this.element = make("article", { class: wanted.wide ? "tile wide" : "tile" },
-      make("h2", {}, wanted.title), this.big, this.under, this.chart.element);
+    this.chart = new Chart(spec.lines, spec.zero, () => this.write());
+    this.element = make("article", { class: spec.wide ? "tile wide" : "tile" },
+      make("h2", {}, spec.title), this.big, this.under, this.chart.element);
   }
 
   add(now) {
@@ -147,56 +148,56 @@ class Tile {
     this.chart.add(now);
   }
 
-  // The newest figures, or those under the pointer.
+  // The newest metrics, or those under the pointer.
   write() {
     const shown = this.chart.cursor ?? this.now;
     if (!shown) return;
-    const { lines: [first, ...others], unit, missing, under } = this.wanted;
-    const none = this.wanted.lines.every((line) => line.read(shown) == null);
+    const { lines: [first, ...others], unit, missing, under } = this.spec;
+    const none = this.spec.lines.every((line) => line.read(shown) == null);
     this.element.classList.toggle("missing", none);
-    this.big.replaceChildren(...(none ? [ABSENT] : figure(first, shown, unit, others.length)));
+    this.big.replaceChildren(...(none ? [ABSENT] : valueOf(first, shown, unit, others.length)));
     const ago = this.chart.cursor ? `${duration(this.now.at - shown.at)} ago` : null;
     const text = ago ?? (none ? missing(shown) : under?.(shown) ?? "");
-    const beside = none ? [] : others.flatMap((line) => figure(line, shown, "", true));
+    const beside = none ? [] : others.flatMap((line) => valueOf(line, shown, "", true));
     if (beside.length && text) beside.push(" · ");
     this.under.replaceChildren(...beside, text);
-    this.chart.element.setAttribute("aria-label", `${this.wanted.title}: `
-      + this.wanted.lines.map((line) => `${line.name} ${shownAs(line, shown)}`).join(", "));
+    this.chart.element.setAttribute("aria-label", `${this.spec.title}: `
+      + this.spec.lines.map((line) => `${line.name} ${formatted(line, shown)}`).join(", "));
   }
 }
 
-function shownAs(line, figures) {
-  const value = line.read(figures);
+function formatted(line, metrics) {
+  const value = line.read(metrics);
   return value == null ? ABSENT : line.format(value);
 }
 
-// With a sample of the line's colour where there are several.
-function figure(line, shown, unit, several) {
-  const text = shownAs(line, shown);
+// The value of a line; with a sample of its colour where the tile has several lines.
+function valueOf(line, shown, unit, several) {
+  const text = formatted(line, shown);
   if (!several) return [text, make("small", {}, unit ?? "")];
   return [make("span", { class: `key ${line.style}` }), text, make("small", {}, ` ${line.name}`)];
 }
 
-// What a person should look at: every error that a part posted, and what this page itself sees.
+// What a person should look at: the errors that parts post, and what is missing for readiness.
 function alertsOf(status, ready, model) {
   const found = Object.entries(ready.missing ?? {}).map(([part, reason]) => [`not ready: ${part}`, reason]);
-  for (const [part, figures] of Object.entries(status)) {
-    if (figures.error) found.push([part, figures.error]);
-    for (const [what, reason] of Object.entries(figures.health ?? {})) found.push([`${part}: ${what}`, reason]);
-    found.push(...toldBy(part, figures.alerts));
-    for (const one of (figures.quarantined ?? []).slice(-1)) found.push([`${part} quarantined`, one]);
-    if (figures.store_error) found.push([`${part}: online store`, figures.store_error]);
-    if (figures.model?.error) found.push([`${part}: learner`, figures.model.error]);
+  for (const [part, posted] of Object.entries(status)) {
+    if (posted.error) found.push([part, posted.error]);
+    for (const [what, reason] of Object.entries(posted.health ?? {})) found.push([`${part}: ${what}`, reason]);
+    found.push(...alertsByKind(part, posted.alerts));
+    for (const range of (posted.quarantined ?? []).slice(-1)) found.push([`${part} quarantined`, range]);
+    if (posted.store_error) found.push([`${part}: online store`, posted.store_error]);
+    if (posted.model?.error) found.push([`${part}: learner`, figures.model.error]);
   }
   if (model.learner_error && !status.replica?.model?.error) found.push(["learner", model.learner_error]);
   return found;
 }
 
-// How often a part told of each kind since it started, and what it said last.
-function toldBy(part, alerts) {
+// For each kind: how many alerts a part has raised since it started, and the newest one.
+function alertsByKind(part, alerts) {
   return Object.entries(alerts?.by_kind ?? {}).map(([kind, times]) => {
-    const last = (alerts.newest ?? []).filter((one) => one.kind === kind).at(-1);
+    const last = (alerts.newest ?? []).filter((alert) => alert.kind === kind).at(-1);
     return [`${part}: ${kind.replaceAll("_", " ")}`, `${number(times)} since it started`
-      + (last ? `; told last at ${new Date(last.at_ms).toLocaleTimeString()}: ${last.message}` : "")];
+      + (last ? `; last reported at ${new Date(last.at_ms).toLocaleTimeString()}: ${last.message}` : "")];
   });
 }

@@ -1,8 +1,8 @@
-// A person plays: picks an entity, sends an event, watches features and scores.
+// Choose an entity, send events, and watch its features and scores.
 
 const SHOWN_AT_FIRST = 10;
 
-class Play {
+class EntityPage {
   constructor(pipeline) {
     this.pipeline = pipeline;
     this.names = Object.keys(pipeline.candidate);
@@ -12,40 +12,40 @@ class Play {
     this.before = null;
     this.touched = null;
     this.all = false;
-    this.turn = 0;
+    this.refreshes = 0;
   }
 
-  begin() {
+  start() {
     const { entity } = this.pipeline;
-    document.querySelectorAll(".entity").forEach((one) => { one.textContent = entity; });
+    document.querySelectorAll(".entity").forEach((element) => { element.textContent = entity; });
     const entities = (this.samples.entities ?? []).map(String);
-    byId("ids").append(...entities.map((one) => make("option", { value: one })));
-    byId("suggested").append(...entities.slice(0, 8).map((one) =>
-      make("button", { type: "button", onclick: () => this.pick(one) }, one)));
+    byId("ids").append(...entities.map((id) => make("option", { value: id })));
+    byId("suggested").append(...entities.slice(0, 8).map((id) =>
+      make("button", { type: "button", onclick: () => this.choose(id) }, id)));
     byId("choose").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.pick(byId("id").value.trim());
+      this.choose(byId("id").value.trim());
     });
-    byId("candidates").value = "[\n" + this.candidates.map((one) => "  " + JSON.stringify(one)).join(",\n") + "\n]";
+    byId("candidates").value = "[\n" + this.candidates.map((candidate) => "  " + JSON.stringify(candidate)).join(",\n") + "\n]";
     byId("use").addEventListener("click", () => this.useCandidates());
     byId("more").addEventListener("click", () => { this.all = !this.all; this.drawRanking(); });
     byId("impress").addEventListener("click", () => this.guarded(() => this.impress()));
     this.drawForm();
-    if (entities.length) this.pick(entities[0]);
+    if (entities.length) this.choose(entities[0]);
     else byId("features-note").textContent = `give the id of a ${entity}`;
   }
 
-  async pick(id) {
+  async choose(id) {
     if (!id) return;
     this.id = byId("id").value = id;
     this.before = this.touched = this.features = null;
-    for (const one of byId("suggested").children) {
-      one.setAttribute("aria-pressed", one.textContent === id);
+    for (const button of byId("suggested").children) {
+      button.setAttribute("aria-pressed", button.textContent === id);
     }
     await this.guarded(() => this.refresh());
   }
 
-  // Run what a person asked for, and say what went wrong.
+  // Run an action of the user, and show its error.
   async guarded(action) {
     const problem = byId("problem");
     problem.hidden = true;
@@ -58,9 +58,9 @@ class Play {
   }
 
   async refresh() {
-    const turn = ++this.turn;
+    const number = ++this.refreshes;
     const [features, scores] = await Promise.all([this.readFeatures(), this.score(0)]);
-    if (turn !== this.turn) return; // a later look has overtaken this one
+    if (number !== this.refreshes) return; // a later refresh was faster
     this.drawFeatures(features);
     if (scores) {
       this.scores = scores;
@@ -73,7 +73,7 @@ class Play {
     return ask(`v1/features/${path}`);
   }
 
-  // With `show` 0 nothing is logged: looking is not showing.
+  // With `show` 0 no impression is logged.
   async score(show) {
     if (!this.candidates.length) return null;
     return ask("v1/score", { [this.pipeline.entity]: this.id, candidates: this.candidates, show });
@@ -109,10 +109,10 @@ class Play {
     byId("features-note").textContent = answer.source === "online" || answer.event_time_ms == null
       ? age : `${age}, from ${answer.source.replace("_", " ")} row`;
     const rows = Object.entries(answer.features).flatMap(([name, value]) => {
-      const changed = previous && !decaying(previous[name], value) ? "changed" : null;
+      const changed = previous && !changesByTime(previous[name], value) ? "changed" : null;
       if (!Array.isArray(value)) return [make("dt", {}, name), make("dd", { class: changed }, plain(value))];
-      const bag = value.map((one) => make("span", {}, String(one.id), " ",
-        make("small", {}, one.weight === 1 ? "" : number(one.weight, 2))));
+      const bag = value.map((item) => make("span", {}, String(item.id), " ",
+        make("small", {}, item.weight === 1 ? "" : number(item.weight, 2))));
       return [make("dt", { class: "bag" }, name),
         make("dd", { class: `bag ${changed ?? ""}` }, ...(bag.length ? bag : ["none"]))];
     });
@@ -122,10 +122,10 @@ class Play {
   drawRanking() {
     const { scores, ranking, model, features } = this.scores;
     const best = Math.max(...scores, 1e-9);
-    // The candidate that an event was sent for stays in sight, wherever it falls.
+    // The candidate of the last event stays in the list at any rank.
     const shown = ranking.map((index, place) => ({ index, place }))
       .filter(({ index, place }) => this.all || place < SHOWN_AT_FIRST || index === this.touched);
-    byId("ranking").replaceChildren(...shown.map((one) => this.row(one.index, one.place, best)));
+    byId("ranking").replaceChildren(...shown.map(({ index, place }) => this.row(index, place, best)));
     const more = byId("more");
     more.hidden = ranking.length <= SHOWN_AT_FIRST;
     more.textContent = this.all ? `Show the best ${SHOWN_AT_FIRST}` : `Show all ${ranking.length}`;
@@ -165,7 +165,7 @@ class Play {
       `${by >= 0 ? "+" : "−"}${number(Math.abs(by), 4)}${jump}`);
   }
 
-  // The fields of an event that neither the entity, nor the candidate, nor this page fills.
+  // The fields of an event that the user fills: not those of entity, candidate, id and time.
   fields() {
     const filled = new Set([...Object.values(this.samples.automatic ?? {}), ...this.names]);
     const { properties = {}, required = [] } = this.pipeline.event_schema;
@@ -178,7 +178,7 @@ class Play {
     byId("event").append(...this.fields().map(({ name, kind, needed }) => {
       const choices = kind.enum ?? this.samples.choices?.[name];
       this.values[name] = this.samples.event?.[name] ?? choices?.[0] ?? kind.default
-        ?? starting(kind, needed);
+        ?? initialValue(kind, needed);
       return make("div", {}, make("span", { class: "name" }, name),
         choices ? this.chips(name, choices) : this.input(name, kind));
     }));
@@ -190,10 +190,10 @@ class Play {
       mark();
       if (this.scores) this.drawRanking();
     } }, String(value)));
-    const mark = () => buttons.forEach((one) =>
-      one.setAttribute("aria-pressed", one.textContent === String(this.values[name])));
+    const mark = () => buttons.forEach((button) =>
+      button.setAttribute("aria-pressed", button.textContent === String(this.values[name])));
     mark();
-    this.spoken ??= name;
+    this.verbField ??= name;
     return make("div", { class: "chips", role: "group", "aria-label": name }, ...buttons);
   }
 
@@ -212,7 +212,7 @@ class Play {
   }
 
   verb() {
-    return this.spoken ? String(this.values[this.spoken]) : "send";
+    return this.verbField ? String(this.values[this.verbField]) : "send";
   }
 
   async send(index) {
@@ -227,23 +227,23 @@ class Play {
     this.touched = index;
     const begun = performance.now();
     const { positions: [place] } = await ask("v1/events", event);
-    const note = new Note(this, this.verb(), index, begun, place);
-    note.add(performance.now() - begun, `in the topic: partition ${place.partition}, offset ${place.offset}`);
-    await Promise.all([note.followFeatures(), note.followWeights()]);
+    const sent = new SentEvent(this, this.verb(), index, begun, place);
+    sent.add(performance.now() - begun, `in the topic: partition ${place.partition}, offset ${place.offset}`);
+    await Promise.all([sent.followFeatures(), sent.followWeights()]);
   }
 }
 
-// What a number may do by itself between two looks: windows move and ages grow.
-function decaying(previous, value) {
+// Whether a value can have changed without an event: windows move and ages grow.
+function changesByTime(previous, value) {
   if (Array.isArray(value)) {
-    const ids = (bag) => JSON.stringify((bag ?? []).map((one) => one.id));
+    const ids = (bag) => JSON.stringify((bag ?? []).map((item) => item.id));
     return ids(previous) === ids(value)
-      && value.every((one, place) => one.weight <= previous[place].weight);
+      && value.every((item, place) => item.weight <= previous[place].weight);
   }
   return previous === value || (previous != null && value > previous && !Number.isInteger(value));
 }
 
-function starting(kind, needed) {
+function initialValue(kind, needed) {
   if (kind.type === "number" || kind.type === "integer") return needed ? 0 : undefined;
   if (kind.type === "boolean") return needed ? false : undefined;
   return needed ? "" : undefined;

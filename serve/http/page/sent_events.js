@@ -1,4 +1,4 @@
-// The log of what a person sent, and how far each event has come.
+// The log of the events that were sent from this page, and how far each has come.
 
 const LONGEST_WAIT_MS = 20_000;
 
@@ -9,27 +9,27 @@ function log(entry) {
   while (list.children.length > 12) list.lastChild.remove();
 }
 
-// One sent event in the log, and how far it has come.
-class Note {
-  constructor(play, verb, index, begun, place) {
-    Object.assign(this, { play, index, begun, place, id: play.id });
-    const candidate = play.candidates[index];
-    const what = play.names.slice(0, 1).map((name) => `${name} ${candidate[name]}`).join("");
+// One sent event in the log.
+class SentEvent {
+  constructor(page, verb, index, begun, place) {
+    Object.assign(this, { page, index, begun, place, id: page.id });
+    const candidate = page.candidates[index];
+    const what = page.names.slice(0, 1).map((name) => `${name} ${candidate[name]}`).join("");
     this.element = make("li", {}, make("p", {}, make("b", {}, verb), ` ${what} by ${this.id}`));
     log(this.element);
   }
 
-  add(passed, text) {
-    const step = make("p", { class: "step" }, make("b", {}, passed == null ? ABSENT : duration(passed)),
+  add(elapsed, text) {
+    const step = make("p", { class: "step" }, make("b", {}, elapsed == null ? ABSENT : duration(elapsed)),
       make("span", {}, text));
     this.element.append(step);
     return step;
   }
 
-  // Look again and again until `done` answers; undefined when it took too long.
-  async until(pause, done) {
+  // Poll until `read` gives something; undefined after LONGEST_WAIT_MS.
+  async poll(pause, read) {
     while (performance.now() - this.begun < LONGEST_WAIT_MS) {
-      const found = await done();
+      const found = await read();
       if (found) return found;
       await sleep(pause);
     }
@@ -37,19 +37,19 @@ class Note {
   }
 
   async followFeatures() {
-    const found = await this.until(15, async () => {
-      const answer = await this.play.readFeatures();
-      return this.play.id !== this.id || (answer.offset ?? -1) >= this.place.offset ? answer : null;
+    const found = await this.poll(15, async () => {
+      const answer = await this.page.readFeatures();
+      return this.page.id !== this.id || (answer.offset ?? -1) >= this.place.offset ? answer : null;
     });
-    if (this.play.id !== this.id) return;
+    if (this.page.id !== this.id) return;
     if (!found) {
       this.add(null, `the features do not contain it after ${duration(LONGEST_WAIT_MS)}`);
       return;
     }
     this.add(performance.now() - this.begun, "the features contain it");
-    const before = this.play.before?.scores[this.index];
-    await this.play.refresh();
-    const after = this.play.scores?.scores[this.index];
+    const before = this.page.before?.scores[this.index];
+    await this.page.refresh();
+    const after = this.page.scores?.scores[this.index];
     if (before != null && after != null) {
       this.add(performance.now() - this.begun, `its score: ${number(before, 4)} → ${number(after, 4)}`);
     }
@@ -57,11 +57,11 @@ class Note {
 
   async followWeights() {
     const { partition, topic } = this.place;
-    const found = await this.until(100, async () => {
+    const found = await this.poll(100, async () => {
       const model = await ask("v1/model");
       return (model.applied?.[partition]?.[topic] ?? 0) > this.place.offset ? model : null;
     });
     if (found) this.add(performance.now() - this.begun, `version ${found.version} has learned up to it`);
-    else this.add(null, `no weights that reach it after ${duration(LONGEST_WAIT_MS)}`);
+    else this.add(null, `no version has learned it after ${duration(LONGEST_WAIT_MS)}`);
   }
 }
