@@ -81,8 +81,9 @@ def _at(row: int) -> SourceOffsets:
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Measure `options.rounds` passes over the sample; `--data` is the folder of ``part-*.orc``."""
     folder = needed_data(options, "learner", "the folder of the Criteo sample (part-*.orc)")
-    data = load(folder if list(folder.glob("part-*.orc")) else folder / "criteo")
-    one_pass(Criteo(data.ids[:_WARM_ROWS], data.labels[:_WARM_ROWS]))
+    with console.status(f"reading {folder}"):
+        data = load(folder if list(folder.glob("part-*.orc")) else folder / "criteo")
+        one_pass(Criteo(data.ids[:_WARM_ROWS], data.labels[:_WARM_ROWS]))
     passes = []
     for number in range(options.rounds):
         passes.append(one_pass(data))
