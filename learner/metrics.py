@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
 
-from freshrank.actors.latency_histogram import RecentLatencies
+from freshrank.actors.metrics.latency_histogram import RecentLatencies
+from freshrank.actors.metrics.rate_counter import RateCounter
 from freshrank.actors.protocols import JsonValue
 
-# Rates are over the last ten seconds: steady enough to read, quick enough to show a stall.
+# Seconds that rates are taken over: steady enough to read, quick enough to show a stall.
 _RATE_S = 10.0
 
 
@@ -28,7 +28,7 @@ class LearnerMetrics:
         self.guard_trips = 0
         self.quarantined = 0
         self._lags: dict[int, int] = {}
-        self._recent: deque[tuple[float, int]] = deque()
+        self._step_rate, self._example_rate = RateCounter(_RATE_S), RateCounter(_RATE_S)
         self._freshness = RecentLatencies()
 
     def count_lag(self, lag: int) -> None:
@@ -40,8 +40,8 @@ class LearnerMetrics:
         """Count a published step over `examples`, whose newest event was `freshness_ms` old."""
         self.steps += 1
         self.examples += examples
-        self._recent.append((monotonic, examples))
-        self._forget(monotonic)
+        self._step_rate.add(1, monotonic)
+        self._example_rate.add(examples, monotonic)
         self._freshness.add(np.array([freshness_ms], np.int64), monotonic)
 
     def count_trip(self, refused: int, undone: int = 0) -> None:
@@ -58,10 +58,6 @@ class LearnerMetrics:
         """Go on from what `kept` gave."""
         self.examples, self.quarantined = kept["examples"], kept["quarantined"]
 
-    def _forget(self, monotonic: float) -> None:
-        while self._recent and self._recent[0][0] <= monotonic - _RATE_S:
-            self._recent.popleft()
-
     def status(self, monotonic: float) -> dict[str, JsonValue]:
         """Plain JSON.
 
@@ -69,12 +65,11 @@ class LearnerMetrics:
         that was ever accepted and is not pending. `staleness_steps` counts gradients by age: 0, 1,
         2-3, 4-7, ... steps.
         """
-        self._forget(monotonic)
         return {
             "steps": self.steps,
             "examples": self.examples,
-            "steps_per_s": len(self._recent) / _RATE_S,
-            "examples_per_s": sum(count for _, count in self._recent) / _RATE_S,
+            "steps_per_s": self._step_rate.per_second(monotonic) or 0.0,
+            "examples_per_s": self._example_rate.per_second(monotonic) or 0.0,
             "staleness_steps": {str(lag): self._lags[lag] for lag in sorted(self._lags)},
             "refused_out_of_turn": self.refused_out_of_turn,
             "refused_stale": self.refused_stale,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from freshrank.actors.latency_histogram import LatencyHistogram
+from freshrank.actors.metrics.latency_histogram import LatencyHistogram
+from freshrank.actors.metrics.rate_counter import RateCounter
 from freshrank.actors.protocols import JsonValue, Status
 
 # Seconds over which a rate is averaged: steady enough to read, short enough to show a stall.
@@ -107,8 +107,8 @@ class MetricsReader:
     """Computes `SystemMetrics` from statuses, and rates from counts over time."""
 
     def __init__(self) -> None:
-        self._events = _Rate()
-        self._requests = _Rate()
+        self._events = RateCounter(RATE_S)
+        self._requests = RateCounter(RATE_S)
 
     def read(
         self,
@@ -131,7 +131,7 @@ class MetricsReader:
         return SystemMetrics(
             elapsed_s=elapsed_s,
             events=events,
-            events_per_s=self._events.at(elapsed_s, events) if complete else None,
+            events_per_s=_rate(self._events, events, elapsed_s) if complete else None,
             lag=_total(shards, "lag_total") if shards else None,
             late=_total(shards, "late"),
             rejected=_total(shards, "dead"),
@@ -145,24 +145,15 @@ class MetricsReader:
             objective=objective,
             loss=_compared(learner, objective),
             requests=requests.count if requests else None,
-            requests_per_s=self._requests.at(elapsed_s, requests.count) if requests else None,
+            requests_per_s=(_rate(self._requests, requests.count, elapsed_s) if requests else None),
             request_errors=requests.errors if requests else None,
             scores=Quantiles.of(requests.latency) if requests else Quantiles(),
         )
 
 
-class _Rate:
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def at(self, seconds: float, count: int) -> float | None:
-        """Average per second over the last `RATE_S`."""
-        self._seen.append((seconds, count))
-        while len(self._seen) > 2 and self._seen[1][0] <= seconds - RATE_S:
-            self._seen.popleft()
-        began, before = self._seen[0]
-        # A part that was restarted may count from its last snapshot again.
-        return max(0.0, (count - before) / (seconds - began)) if seconds > began else None
+def _rate(counter: RateCounter, total: int, elapsed_s: float) -> float | None:
+    counter.observe(total, elapsed_s)
+    return counter.per_second(elapsed_s)
 
 
 def _compared(learner: Status, name: str) -> Compared:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.latency_histogram import RecentLatencies
+from freshrank.actors.metrics.latency_histogram import RecentLatencies
 from freshrank.deploy.console.system_metrics import Requests
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.examples.shop.shoppers import Shop

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from freshrank.actors.backoff import Backoff
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.latency_histogram import RecentLatencies
 from freshrank.actors.messages import Ints
+from freshrank.actors.metrics.latency_histogram import RecentLatencies
 from freshrank.actors.protocols import OnlineStore
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.shard.partition_writer import PartitionWriter, WriterState

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from freshrank.actors.backoff import Backoff
 from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.actors.messages import RecordBatch
+from freshrank.actors.metrics.rate_counter import RateCounter
 from freshrank.actors.protocols import JsonValue, Status
 from freshrank.feature_actors.partition.backpressure import waiting_topics
 from freshrank.feature_actors.partition.partition import PartitionState
@@ -21,8 +22,8 @@ from freshrank.feature_actors.shard.outputs import ShardOutputs
 from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
 from freshrank.feature_actors.shard.snapshotter import Snapshotter
 from freshrank.feature_actors.shard.status import (
+    RATE_S,
     Backlog,
-    Rate,
     broker_trouble,
     partition_figures,
     totals,
@@ -61,7 +62,7 @@ class Shard:
         self._looked_ms = 0
         self._looking: asyncio.Task[None] | None = None
         self._duties_due = 0.0
-        self._rate = Rate()
+        self._rate = RateCounter(RATE_S)
         self._troubles: dict[str, str] = {}
         self._backlog = Backlog()
         self._stopping = False
@@ -183,7 +184,7 @@ class Shard:
         return {
             **named,
             "health": {**self._troubles, **broker_trouble(fetch_age_s), **self._out.troubles()},
-            "events_per_s": self._rate.at(now),
+            "events_per_s": self._rate.per_second(now) or 0.0,
             "lag_total": sum(self._lag.values()),
             "fetch_age_s": fetch_age_s,
             "catching_up": self._backlog.status(),

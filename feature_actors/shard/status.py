@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -15,36 +14,6 @@ RATE_S = 5.0
 AWAY_S = 10.0
 
 Lag = Mapping[tuple[str, int], int]
-
-
-class Rate:
-    """Events a second, lately.
-
-    >>> rate = Rate()
-    >>> rate.add(0, 10.0), rate.add(300, 12.0)
-    (None, None)
-    >>> rate.at(13.0)
-    100.0
-    """
-
-    def __init__(self) -> None:
-        self._total = 0
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def add(self, count: int, monotonic: float) -> None:
-        """Count `count` more."""
-        self._total += count
-        if not self._seen or monotonic - self._seen[-1][0] >= RATE_S / 20:
-            self._seen.append((monotonic, self._total))
-            while len(self._seen) > 2 and self._seen[1][0] <= monotonic - RATE_S:
-                self._seen.popleft()
-
-    def at(self, monotonic: float) -> float:
-        """A second, over the last `RATE_S`, as far as that is known."""
-        begun = [(when, total) for when, total in self._seen if when >= monotonic - RATE_S]
-        if not begun or begun[0][0] == monotonic:
-            return 0.0
-        return (self._total - begun[0][1]) / (monotonic - begun[0][0])
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from freshrank.actors.latency_histogram import RecentLatencies
+from freshrank.actors.metrics.latency_histogram import RecentLatencies
 from freshrank.actors.protocols import JsonValue
 
 # Seconds. Scoring takes a fraction of a millisecond; Prometheus' own buckets begin at 5 ms.

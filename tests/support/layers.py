@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # not listed is the lowest of all, and imports none of these.
 ORDER = {
     "actors": "errors transitions clock backoff settings messages kernels protocols connectors "
-    "impressions runtime alerts latency_histogram snapshots parameters",
+    "impressions runtime alerts metrics snapshots parameters",
     "feature_actors": "streams aggregations views encoding labels state partition shard connectors",
     "learner": "embeddings optimizers models evaluation metrics parameters gradients guard "
     "reporters tensorboard_log settings core checkpoints actor",

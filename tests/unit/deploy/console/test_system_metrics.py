@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from freshrank.actors.latency_histogram import LatencyHistogram
+from freshrank.actors.metrics.latency_histogram import LatencyHistogram
 from freshrank.actors.protocols import Status
 from freshrank.deploy.console.system_metrics import MetricsReader, Requests
 from freshrank.serve.scoring.metrics import ServeMetrics

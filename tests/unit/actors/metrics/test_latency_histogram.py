@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freshrank.actors.latency_histogram import LatencyHistogram, RecentLatencies
+from freshrank.actors.metrics.latency_histogram import LatencyHistogram, RecentLatencies
 from freshrank.actors.protocols import JsonValue
 
 latencies = st.lists(st.floats(0.02, 1e6), min_size=1, max_size=200)

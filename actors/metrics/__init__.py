@@ -1,0 +1,1 @@
+"""Numbers that components report: latencies by quantile, rates."""
