@@ -1,4 +1,4 @@
-"""The generated shoppers against a running system: events into Kafka, scores over HTTP."""
+"""Simulated shoppers at a running system: events into Kafka, score requests over HTTP."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 
 
 class DemoTraffic:
-    """Shoppers who browse, ask for scores, and click on what they are shown.
+    """Shoppers that browse, request scores, and click on items that they are shown.
 
     Parameters
     ----------
     sink, topic
-        Where the events go; started and stopped here.
+        The writer of the events, which is started and stopped here, and their topic.
     url
-        Of the REST endpoint.
+        The REST endpoint, as ``http://host:port``.
     """
 
     def __init__(self, sink: KafkaSink, topic: str, url: str) -> None:
         address = urlsplit(url)
-        assert address.hostname is not None and address.port is not None  # we made it
+        assert address.hostname is not None and address.port is not None  # the driver made the URL
         self._client = KeepAliveClient(address.hostname, address.port)
         self._sink = sink
         self._topic = topic
         self._latencies = RecentLatencies()
-        seed = time.time_ns()  # another shop each time; its name keeps the event ids apart
+        seed = time.time_ns()  # a new shop each time; it is part of the ids of its events
         shop = Shop(np.random.default_rng(seed), run=f"{seed:x}")
         self._traffic = ShopTraffic(shop, Rates(), SystemClock(), self._send, self._ask)
         self.first_score = asyncio.Event()
-        """Set when the endpoint has answered for the first time."""
+        """Set when the endpoint has answered a score request for the first time."""
 
     async def run(self) -> None:
-        """Go on until cancelled. Raises Unavailable when the broker takes no more."""
+        """Generate until cancelled. Raises Unavailable when the broker accepts no more events."""
         await self._sink.start()
         try:
             await self._traffic.run()
@@ -51,7 +51,7 @@ class DemoTraffic:
             await self._sink.stop()
 
     def requests(self) -> Requests:
-        """What has been asked so far, and how fast the answers came lately."""
+        """Count the score requests so far, and the latencies of the latest."""
         counts = self._traffic.counts
         return Requests(counts.requests, counts.failures, self._latencies.at(time.monotonic()))
 

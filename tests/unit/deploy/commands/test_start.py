@@ -15,6 +15,7 @@ from freshrank.deploy import cli
 from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.commands import start
 from freshrank.deploy.commands.run_request import RunRequest
+from freshrank.examples.shop.demo_traffic import DemoTraffic
 
 
 @pytest.fixture
@@ -53,6 +54,20 @@ def test_an_option_wins_over_a_variable_and_that_over_the_file(
     found = [(one.settings.kafka.bootstrap, one.settings.serve.port) for one in started]
     assert found == [("file:1", 1), ("file:1", 2), ("typed:1", 3)]
     assert [one.settings.redis.url for one in started] == ["embedded"] * 2 + ["redis://typed:1/0"]
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_demo_is_a_run_of_the_bundled_pipeline_with_traffic(started: list[RunRequest]) -> None:
+    typed("demo", "--seconds", "100", "--json", "demo.json")
+    typed("run", "shop.py")
+    demo, run = started
+    assert demo.file.load().name == "recommend"
+    assert (demo.seconds, demo.json_file) == (100.0, Path("demo.json"))
+    assert demo.traffic is DemoTraffic
+    assert demo.settings.serve.port == 8000
+    assert run.traffic is None
+    # A fifth of a run that has an end; a minute at most.
+    assert (demo.freeze_after_s, run.freeze_after_s) == (20.0, 60.0)
 
 
 @pytest.mark.parametrize("command", [("demo",), ("run", "shop.py")])
