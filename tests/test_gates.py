@@ -223,7 +223,7 @@ def test_nothing_opts_out_of_the_type_checker() -> None:
     assert "overrides" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif("FRESHRANK_WHOLE_SUITE" not in os.environ, reason="a part was asked for")
+@pytest.mark.skipif("WHOLE_SUITE" not in os.environ, reason="a part was asked for")
 def test_the_whole_suite_is_collected(request: pytest.FixtureRequest) -> None:
     assert request.session.testscollected >= FEWEST_TESTS
     assert {item.path.suffix for item in request.session.items} == {".py"}
