@@ -64,9 +64,17 @@ def ray_cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture
+def system(one_system: WholeSystem) -> WholeSystem:
+    """One whole system for all tests, running when a test begins: a test may stop it."""
+    if not one_system.running:
+        one_system.start()
+    return one_system
+
+
 @pytest.fixture(scope="session")
-def system(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeSystem]:
-    """One whole system, running when a test begins; who stops it starts it again or is the last."""
+def one_system(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeSystem]:
+    """The system that `system` gives to tests."""
     system = WholeSystem(kafka.bootstrap, tmp_path_factory.mktemp("system"), f"sys-{os.getpid()}")
     system.redis.start()
     try:

@@ -106,6 +106,11 @@ class WholeSystem:
 
         until(ready, START_S)
 
+    @property
+    def running(self) -> bool:
+        """Whether its driver has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def stop(self, number: signal.Signals, *, group: bool) -> int:
         """Signal the process (or its group), and give its exit code; it must end in time."""
         assert self._process is not None
