@@ -1,6 +1,6 @@
-"""The seams between the parts. Each is implemented at least twice: for real, and in memory.
+"""The protocols between components, each implemented over a real system and in memory.
 
-The loop that ties them (see docs/architecture.md)::
+How they work together (docs/architecture.md follows one event)::
 
     batches = await source.poll(...)                       # EventSource
     examples, changed_rows = shard.process(batches)        # pure
@@ -35,33 +35,39 @@ JsonValue: TypeAlias = (
     "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 )
 Status: TypeAlias = Mapping[str, JsonValue]
-"""One part's figures for the status table, the page and the metrics: plain JSON."""
+"""The metrics and the health of one part, as JSON: for the driver's table, the page, /metrics."""
 
 
 class WriteOutcome(Enum):
-    """What became of a write to the online store."""
+    """The result of a write to the online store."""
 
     WRITTEN = "written"
-    """All rows are in place."""
+    """All rows are written."""
     FENCED = "fenced"
-    """A newer epoch owns the partition: this writer must stop."""
+    """A writer of a newer epoch owns the partition: this writer has to stop."""
     LOST = "lost"
-    """The store had forgotten the claim (it was flushed): write every row again."""
+    """The store has lost the claim (it was flushed): every row has to be written again."""
 
 
 class EventSource(Protocol):
-    """Raw records of the partitions that were assigned by hand (no consumer group)."""
+    """Reads records of partitions that are assigned by hand, without a consumer group."""
 
     async def start(self, positions: Mapping[tuple[str, int], int | None]) -> None:
-        """Begin reading each (topic, partition) at the offset given (None: the oldest kept)."""
+        """Begin to read each (topic, partition) at the given offset; None: at the oldest record.
+
+        Raises Unavailable, and ConfigError where a partition ends before the given offset.
+        """
         ...
 
     async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
-        """The next records, at most one batch a topic partition; [] when none came in time."""
+        """The next records, at most `max_records`, in one batch for each topic and partition.
+
+        Empty when none arrived within `timeout_s`. Raises Unavailable.
+        """
         ...
 
     def pause(self, topic: str, partition: int) -> None:
-        """Fetch nothing more of it until `resume`; polling goes on."""
+        """Stop fetching this partition until `resume`; others are still polled."""
         ...
 
     def resume(self, topic: str, partition: int) -> None:
@@ -69,67 +75,73 @@ class EventSource(Protocol):
         ...
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
-        """Give `offset` next (records beyond a wanted cut are given back this way)."""
+        """Continue this partition at `offset`: the next poll gives the record there."""
         ...
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The offset of the oldest record that is kept, and that of the next to be written.
+        """The offset of the oldest record, and the offset that the next record will get.
 
-        Of a partition that was given to `start`. Raises Unavailable.
+        The partition is one of those given to `start`. Raises Unavailable.
         """
         ...
 
     async def lag(self) -> dict[tuple[str, int], int]:
-        """How many records each topic partition still holds beyond the position."""
+        """By topic and partition: how many records lie beyond the position. Raises Unavailable."""
         ...
 
     def fetch_age_s(self) -> float:
-        """Seconds since a fetch was last answered, of the partition that waits longest for that.
+        """Seconds since the broker answered a fetch, for the partition that has waited longest.
 
-        Those that are paused, or whose records lie in memory, wait for nothing; 0 where none waits.
+        A partition that is paused or has fetched records left does not wait; 0 if none waits.
         """
         ...
 
     async def stop(self) -> None:
-        """Leave; safe to call twice."""
+        """Close the connection; may be called twice."""
         ...
 
 
 class RecordSink(Protocol):
-    """Where records are written: events that came by REST, impressions, dead letters, alerts."""
+    """Writes records: events of POST /v1/events, impressions, dead letters, alerts."""
 
     async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
-        """Write one record and wait until it is safe; gives (partition, offset).
+        """Write one record and wait until it is replicated; returns (partition, offset).
 
-        Raises BadRecord when it is larger than its topic takes, and Unavailable when it is not
-        known to be written: the broker did not answer in time, or refused it.
+        Raises BadRecord when the record is larger than its topic takes, and Unavailable when the
+        broker refused it or did not answer in time: then it may be written or not.
         """
         ...
 
     def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
-        """Queue one record; a failure is counted in `failures`. Raises Unavailable when full."""
+        """Queue one record; a later failure is counted in `failures`.
+
+        Raises Unavailable when the queue is full.
+        """
         ...
 
     async def reject(self, suffix: str, records: Sequence[RejectedRecord]) -> None:
-        """Write records to ``<topic><suffix>`` with reason and origin as headers, and wait."""
+        """Write each record to ``<topic><suffix>``, with reason and origin as headers, and wait.
+
+        Raises Unavailable.
+        """
         ...
 
     @property
     def failures(self) -> int:
-        """How many queued records are lost, or not known to be written."""
+        """How many queued records are lost, or possibly lost."""
         ...
 
 
 class OnlineStore(Protocol):
-    """The derived copy of the entities' state rows, keyed by entity, fenced by epoch."""
+    """A copy of the state rows of entities; writers are fenced by epoch."""
 
     async def claim(self, partition: int, epoch: int) -> SourceOffsets | None:
-        """Become the partition's writer: from here on, writes of a lower epoch are refused.
+        """Become the partition's writer: from now on, writes of a lower epoch are refused.
 
-        Gives the highest offsets that were `reached` by the writes so far: no stored row contains
-        a record at or beyond them, so a writer that replays writes nothing until it has read up to
-        there. None when the store knows nothing of the partition: every row is to be written.
-        Raises ProgressError when a higher epoch holds the claim, Unavailable.
+        Returns the highest offsets that earlier writes have `reached`: no stored row contains a
+        record at or beyond them, so a replaying writer writes nothing until it has read up to
+        there. None when the store has no claim of this partition: every row has to be written.
+        Raises ProgressError when a higher epoch holds the claim, and Unavailable.
         """
         ...
 
@@ -141,33 +153,35 @@ class OnlineStore(Protocol):
         keys: Sequence[bytes],
         rows: bytes | memoryview,
     ) -> WriteOutcome:
-        """Set each key to its row, in bounded chunks.
+        """Set each key to its row, in chunks of bounded size.
 
-        `rows` holds one row a key, of equal width, one after the other: a flush copies and
-        sends it as a piece. `reached` are the next offsets of the topics whose events the rows
-        contain, as of when the rows were taken. Nothing or a part may have been written when
-        Unavailable is raised: write it again.
+        `rows` holds the rows of `keys`, of equal width, one after the other. `reached` has, by
+        topic, the offset after the last event that the rows contain. Raises Unavailable: then
+        none, some or all rows are written, and the call has to be repeated.
         """
         ...
 
     async def remove(self, partition: int, epoch: int, keys: Sequence[bytes]) -> WriteOutcome:
-        """Drop the rows of `keys`, where they are; otherwise as `write`."""
+        """Delete the rows of `keys` that exist; fenced and repeated as `write`."""
         ...
 
     async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """One batched read; None where nothing is stored. Raises Unavailable."""
+        """The row of each key, by one batched read; None without a row. Raises Unavailable."""
         ...
 
 
 class StatusRegistry(Protocol):
-    """Where parts put their figures, and the page and the table find them."""
+    """Where parts post their statuses, and the page and the driver's table read them."""
 
     async def post(self, part: str, status: Status) -> None:
-        """Replace the figures of `part`; they expire by themselves when it is gone."""
+        """Replace the status of `part`, which expires unless it is posted again.
+
+        Raises Unavailable.
+        """
         ...
 
     async def collect(self) -> dict[str, Status]:
-        """The figures of all parts that posted lately."""
+        """By part: the statuses that have not expired. Raises Unavailable."""
         ...
 
 
@@ -176,23 +190,23 @@ class StoredSnapshot:
     """One file that a `SnapshotStore` keeps."""
 
     place: str
-    """Where it lies, for people."""
+    """Its place, for messages."""
     read: Callable[[], bytes | bytearray]
-    """Gives its contents. Raises SnapshotError when they cannot be read."""
+    """Returns its contents. Raises SnapshotError when they cannot be read."""
 
 
 class SnapshotStore(Protocol):
-    """Named files that are whole or not there at all, the newest few kept."""
+    """Stores snapshots by name, atomically; keeps the newest few of each name."""
 
     def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
-        """Write, fsync, rename; then prune older ones. Gives the length.
+        """Write, fsync and rename a file, then delete the oldest ones; returns its bytes.
 
-        Raises SnapshotError when that fails; what was there stays.
+        Raises SnapshotError; the earlier snapshots stay.
         """
         ...
 
     def candidates(self, name: str) -> list[StoredSnapshot]:
-        """What is kept under `name`, newest first."""
+        """The snapshots of `name`, newest first."""
         ...
 
 
@@ -200,33 +214,36 @@ class GradientSink(Protocol):
     """The learner, as a shard sees it."""
 
     async def push(self, work: Gradient | Examples) -> Progress:
-        """Offer a span: its gradient, or its examples where the learner differentiates."""
+        """Offer the gradient of an offset range, or its examples where the learner differentiates.
+
+        Raises Unavailable: then the offer may have been accepted or not.
+        """
         ...
 
     async def progress(self, partition: int) -> Progress:
-        """What has been applied of `partition`, without offering anything."""
+        """How far `partition` has been applied. Raises Unavailable."""
         ...
 
 
 class ParameterSource(Protocol):
-    """The learner, as anything that follows its weights sees it."""
+    """The learner, as a follower of its weights sees it."""
 
     async def newer_than(
         self, version: Version | None, timeout_s: float, refused: Version | None = None
     ) -> list[Delta]:
-        """The deltas that lead from `version` to the newest, in order.
+        """The deltas that lead from `version` to the newest version, in order.
 
-        One snapshot when the log no longer reaches back to `version` (or it is None, or of
-        another epoch); [] when nothing newer appeared within `timeout_s`.
+        The first is a snapshot when `version` is None, of another epoch or older than the log.
+        Empty when no newer version appeared within `timeout_s`. Raises Unavailable.
 
-        `refused` is the newest version of an answer that did not give the learner's weights: the
-        next one begins with a snapshot beyond it, or made after it.
+        `refused` is the newest version of the last answer, if that did not lead to the learner's
+        weights: this answer then begins with a newer snapshot, or with one that is made anew.
         """
         ...
 
 
 class Weights(Protocol):
-    """A copy of the weights that can follow a learner: what a `Delta` is applied to."""
+    """A copy of the learner's weights, to which deltas are applied."""
 
     @property
     def version(self) -> Version | None:
@@ -234,27 +251,27 @@ class Weights(Protocol):
         ...
 
     def apply(self, delta: Delta) -> None:
-        """Take a delta whole.
+        """Apply a delta as a whole.
 
         Raises ProgressError if it does not continue from `version`, and ChecksumMismatch if it
-        would not give the learner's weights; then nothing has changed.
+        would not lead to the learner's weights; nothing has changed then.
         """
         ...
 
     def replace(self, deltas: Sequence[Delta]) -> None:
-        """Take a snapshot and what follows it in the place of all that is held, in one piece.
+        """Replace all weights by a snapshot and the deltas that follow it, as a whole.
 
-        Raises as `apply` does; a ProgressError also where it would lead to an older version.
+        Raises as `apply`, and ProgressError where this would lead to an older version.
         """
         ...
 
     @property
     def expected_checksum(self) -> str:
-        """What `checksum` should give, kept up with each delta."""
+        """The checksum that the last delta declares."""
         ...
 
     def checksum(self) -> str:
-        """Of the weights as they are, all of which are read: it takes a while."""
+        """The checksum of the weights, computed over all of them: takes up to seconds."""
         ...
 
 
@@ -270,7 +287,7 @@ class Differentiator(Protocol):
     """A model bound to weights: examples in, their gradient out."""
 
     def gradient(self, examples: Examples) -> Gradient:
-        """The summed loss gradient at the present weights, with their scores."""
+        """The summed gradient of the loss at the present weights, and the examples' scores."""
         ...
 
     def freeze_reference(self) -> None:

@@ -1,7 +1,7 @@
-"""The one Ray helper: start plain classes as actors, and make their handles satisfy our protocols.
+"""Plain classes as Ray actors: starting them, calling them, and a learner in another process.
 
-Ray's errors end here. A peer that is dead, restarting or too slow becomes `Unavailable`, which
-callers retry with a bound; an error of ours that was raised over there is raised here as itself.
+Ray's errors end here. An actor that is dead, starting or too slow is `Unavailable`, which callers
+retry with a bound. A FreshrankError that a method raises is raised in the caller as itself.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from freshrank.actors.messages import Delta, Examples, Gradient, Progress, Sourc
 
 T = TypeVar("T")
 BoxedDelta: TypeAlias = "Delta | ray.ObjectRef[Delta]"
-"""A delta itself when it is small, else where it lies in the object store."""
+"""A small delta itself; of a large one, its reference in Ray's object store."""
 
-# Replies below 100 kB travel inside the answer (1.2 ms); larger ones would be copied to the
-# object store by Ray once per follower. From here on we put them there ourselves, once.
+# Bytes from which a delta is put into the object store, once. Ray sends answers below 100 kB inline
+# (1.2 ms), and would put a larger answer there once for each follower.
 _INLINE_BYTES = 64_000
 
-# Deltas kept in the object store for followers that are a little behind; older ones are boxed
-# again when somebody asks. Bounds the pinned memory to that many deltas.
-_BOXES_KEPT = 32
+# Deltas that stay in the object store for followers that are behind; older ones are put there again
+# when a follower asks. Bounds the pinned memory.
+_MAX_REFS = 32
 
-# Beyond its own waiting time, a long poll may spend this long on the way.
-_TRAVEL_S = 5.0
+# Seconds that an answer may take beyond the time that the learner itself waits.
+_TRANSFER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class ActorOptions:
-    """How an actor is placed."""
+    """How Ray places an actor."""
 
     role: str
     namespace: str
@@ -46,24 +46,24 @@ class ActorOptions:
     """Reserved, not enforced. 0: a two-core laptop holds all parts."""
     num_gpus: float = 0.0
     max_concurrency: int = 1000
-    """Long polls each occupy a slot: many more than there are followers."""
+    """Calls at the same time. Each follower's long poll is one: many more than followers."""
 
 
 def spawn(cls: type[T], options: ActorOptions, *args: object) -> RemoteActor:
-    """Start `cls` as an asyncio actor of a role, and give its address.
+    """Start `cls` as an asyncio actor of a role; returns its address.
 
-    Ray does not start it again when it has died (it would tell of the death only after two
-    seconds): whoever holds the address starts another. A call that was under way is never repeated
-    by Ray, because only the caller knows whether that is safe.
+    Ray does not restart a dead actor, because it reports the death only after two seconds: the
+    holder of the address starts another. Ray never repeats a call: only the caller knows whether
+    that is safe.
     """
-    # Of one length, and growing: the names of a role are in the order of their start.
+    # Names of a role sort by their start: the number has always the same length.
     name = f"{options.role}-{time.time_ns()}"
     placed = ray.remote(cls).options(
         name=name,
         namespace=options.namespace,
         max_restarts=0,
         max_task_retries=0,
-        enable_task_events=False,  # each call would leave a trace in the GCS: 60 MB in 140 s
+        enable_task_events=False,  # events of all calls would take 60 MB of the GCS in 140 s
         num_cpus=options.num_cpus,
         num_gpus=options.num_gpus,
         max_concurrency=options.max_concurrency,
@@ -72,15 +72,15 @@ def spawn(cls: type[T], options: ActorOptions, *args: object) -> RemoteActor:
 
 
 class Address(Protocol):
-    """Where calls go."""
+    """What calls are sent to: an actor, or the actor that has a role."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """For messages."""
         ...
 
     async def call(self, method: str, *args: object, timeout_s: float) -> Any:
-        """Call `method` and wait for its answer for at most `timeout_s`.
+        """Call `method` and wait for its answer, at most `timeout_s`.
 
         Raises Unavailable, the FreshrankError that the method raised, or PartFailed.
         """
@@ -88,7 +88,7 @@ class Address(Protocol):
 
 
 class RemoteActor:
-    """The address of one process. Ray ends an actor when whoever started it lets go of this."""
+    """The address of one actor. Ray ends an actor when the address that started it is dropped."""
 
     def __init__(self, name: str, handle: object) -> None:
         self.name = name
@@ -112,14 +112,14 @@ class RemoteActor:
             raise Unavailable(self.name, _first_line(error)) from error
 
     def kill(self) -> None:
-        """End its process at once."""
+        """Kill its process."""
         ray.kill(cast(Any, self._handle))
 
 
 class RemoteRole:
-    """The address of whoever has a role: of its actors that live, the one that was started first.
+    """The address of the actor that has a role: of those alive, the one that was started first.
 
-    Those started later stand by. Whose answer fails is looked up again with the next call.
+    The others are hot standbys. After a failed call the next call looks the actor up again.
     """
 
     def __init__(self, role: str, namespace: str) -> None:
@@ -141,7 +141,7 @@ class RemoteRole:
             raise
 
     def _find(self) -> RemoteActor:
-        """Ask Ray. Blocks for milliseconds; raises Unavailable."""
+        """The actor, asked of Ray. Blocks for milliseconds; raises Unavailable."""
         try:
             named = cast(Callable[..., list[dict[str, str]]], list_named_actors)
             names = [
@@ -150,82 +150,78 @@ class RemoteRole:
                 if one["namespace"] == self._namespace and one["name"].startswith(f"{self.name}-")
             ]
             if not names:
-                raise Unavailable(self.name, "nobody is there")
+                raise Unavailable(self.name, "no actor of this role is alive")
             return RemoteActor(self.name, ray.get_actor(min(names), self._namespace))
-        except (RayError, ValueError) as error:  # ValueError: it has ended meanwhile
+        except (RayError, ValueError) as error:  # ValueError: it has just ended
             raise Unavailable(self.name, _first_line(error)) from error
 
 
 class ObjectRefCache:
-    """On the learner's side: what followers in other processes are sent."""
+    """The learner's side of large deltas: each is put into Ray's object store once."""
 
     def __init__(self) -> None:
-        self._boxes: OrderedDict[tuple[Version | None, Version], ray.ObjectRef[Delta]] = (
+        self._refs: OrderedDict[tuple[Version | None, Version], ray.ObjectRef[Delta]] = (
             OrderedDict()
         )
 
-    def pack(self, deltas: Sequence[Delta], *, anew: bool = False) -> list[BoxedDelta]:
-        """The same, with each large one in the object store once.
+    def box(self, deltas: Sequence[Delta]) -> list[BoxedDelta]:
+        """What followers in other processes are sent for `deltas`."""
+        return [self._box(delta) for delta in deltas]
 
-        `anew`: what was there may be damaged and is not given again.
-        """
-        if anew:
-            self._boxes.clear()
-        return [self._pack(delta) for delta in deltas]
+    def invalidate(self) -> None:
+        """Drop all references: what they lead to may be damaged."""
+        self._refs.clear()
 
-    def _pack(self, delta: Delta) -> BoxedDelta:
+    def _box(self, delta: Delta) -> BoxedDelta:
         if delta.dense.nbytes + delta.keys.nbytes + delta.rows.nbytes < _INLINE_BYTES:
             return delta
         key = (delta.base, delta.version)
-        box = self._boxes.get(key)
-        if box is None:
-            box = self._boxes[key] = ray.put(delta)
-            while len(self._boxes) > _BOXES_KEPT:
-                self._boxes.popitem(last=False)
-        return box
+        ref = self._refs.get(key)
+        if ref is None:
+            ref = self._refs[key] = ray.put(delta)
+            while len(self._refs) > _MAX_REFS:
+                self._refs.popitem(last=False)
+        return ref
 
 
 class RemoteLearner:
-    """A learner in another process, as GradientSink and as ParameterSource."""
+    """A learner in another process; satisfies GradientSink and ParameterSource."""
 
     def __init__(self, actor: Address, push_timeout_s: float) -> None:
         self._actor = actor
         self._push_timeout_s = push_timeout_s
 
     async def push(self, work: Gradient | Examples) -> Progress:
-        """Offer a span. Raises Unavailable: then nobody knows whether it was taken."""
+        """See `GradientSink`. Raises Unavailable."""
         answer = await self._actor.call("push", work, timeout_s=self._push_timeout_s)
         return cast(Progress, answer)
 
     async def progress(self, partition: int) -> Progress:
-        """What has been applied of `partition`. Raises Unavailable."""
+        """See `GradientSink`. Raises Unavailable."""
         answer = await self._actor.call("progress", partition, timeout_s=self._push_timeout_s)
         return cast(Progress, answer)
 
     async def applied(self) -> Mapping[int, SourceOffsets]:
-        """How far each partition has been applied. Raises Unavailable."""
+        """By partition: how far it has been applied. Raises Unavailable."""
         answer = await self._actor.call("applied", timeout_s=self._push_timeout_s)
         return cast(Mapping[int, SourceOffsets], answer)
 
     async def newer_than(
         self, version: Version | None, timeout_s: float, refused: Version | None = None
     ) -> list[Delta]:
-        """The deltas that lead on from `version`. Raises Unavailable."""
-        boxes = cast(
-            list[BoxedDelta],
-            await self._actor.call(
-                "newer_than", version, timeout_s, refused, timeout_s=timeout_s + _TRAVEL_S
-            ),
+        """See `ParameterSource`. Raises Unavailable."""
+        boxed = await self._actor.call(
+            "newer_than", version, timeout_s, refused, timeout_s=timeout_s + _TRANSFER_S
         )
-        return [await self._open(box) for box in boxes]
+        return [await self._fetch(one) for one in cast(list[BoxedDelta], boxed)]
 
-    async def _open(self, box: BoxedDelta) -> Delta:
-        if isinstance(box, Delta):
-            return box
+    async def _fetch(self, boxed: BoxedDelta) -> Delta:
+        if isinstance(boxed, Delta):
+            return boxed
         try:
-            async with asyncio.timeout(_TRAVEL_S):
-                return await box
-        except (TimeoutError, RayError) as error:  # its owner, the learner, has died meanwhile
+            async with asyncio.timeout(_TRANSFER_S):
+                return await boxed
+        except (TimeoutError, RayError) as error:  # the learner, which owns it, has died
             raise Unavailable(self._actor.name, _first_line(error)) from error
 
 

@@ -43,7 +43,7 @@ class LearnerHost(Host[LearnerActor]):
         self._on_gpu = on_gpu
         self._sink = cluster.sink()
         self._status_registry = cluster.connectors(self._sink).status_registry
-        self._boxes = ObjectRefCache()
+        self._object_refs = ObjectRefCache()
 
     async def take_over(self) -> None:
         """Become the learner, or raise the error that ended it."""
@@ -68,7 +68,9 @@ class LearnerHost(Host[LearnerActor]):
         """See `ParameterSource`."""
         learner = await self.working_part()
         deltas = await learner.newer_than(version, timeout_s, refused)
-        return self._boxes.pack(deltas, anew=refused is not None)
+        if refused is not None:
+            self._object_refs.invalidate()
+        return self._object_refs.box(deltas)
 
     async def status(self) -> Status:
         """Return the learner's metrics."""

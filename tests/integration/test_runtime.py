@@ -68,7 +68,7 @@ class FakeLearner:
     """What a learner's host is to the adapters."""
 
     def __init__(self, width: int) -> None:
-        self._boxes = ObjectRefCache()
+        self._object_refs = ObjectRefCache()
         self._source = Source(width)
 
     async def pid(self) -> int:
@@ -86,7 +86,9 @@ class FakeLearner:
         self, version: Version | None, timeout_s: float, refused: Version | None = None
     ) -> list[BoxedDelta]:
         deltas = await self._source.newer_than(version, timeout_s, refused)
-        return self._boxes.pack(deltas, anew=refused is not None)
+        if refused is not None:
+            self._object_refs.invalidate()
+        return self._object_refs.box(deltas)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
