@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,26 @@ def test_a_learner_that_was_restored_goes_on_bit_for_bit(
     assert resumed.newest_event_ms == straight.newest_event_ms
     for name in ("judged", "auc", model.loss.name):
         assert resumed.validation.status()[name] == straight.validation.status()[name]
+
+
+@pytest.mark.parametrize("begin", [0, 40])
+def test_a_restarted_learner_takes_the_first_range_of_a_partition_no_second_time(
+    begin: int,
+) -> None:
+    """A shard whose snapshot is older than the checkpoint offers it again."""
+    learner, files = new(SMALL, SGD(0.1)), Files()
+    work = examples(NO_DENSE, 20, begin=begin)
+    first = replace(work, offset_range=replace(work.offset_range, first=True))
+    assert learner.offer(first, 0.0).accepted
+    learner.step(0, 0.0)
+    files.save("learner", take(learner).pieces())
+    restarted = new(SMALL, SGD(0.1))
+    restore(restarted, files)
+    answer = restarted.offer(first, 0.0)
+    assert (answer.accepted, answer.applied) == (False, upto(begin + 20))
+    assert restarted.step(0, 0.0) is None
+    assert restarted.weights.checksum() == learner.weights.checksum()
+    assert restarted.metrics.examples == 20
 
 
 def test_a_checkpoint_is_independent_of_what_the_learner_does_next() -> None:

@@ -50,6 +50,7 @@ def test_only_the_next_span_of_a_partition_fits() -> None:
     accepted.take(OffsetRange(0, upto(5, 2), upto(6, 2)))
     assert accepted.fits(OffsetRange(0, upto(6, 2), upto(7, 3)))
     assert not accepted.fits(OffsetRange(0, upto(5, 2), upto(6, 2))), "twice"
+    assert not accepted.fits(OffsetRange(0, upto(5, 2), upto(6, 2), first=True)), "the first, twice"
     assert not accepted.fits(OffsetRange(0, upto(7, 2), upto(8, 2))), "a gap"
     assert not accepted.fits(OffsetRange(0, upto(6, 1), upto(8, 2))), "an overlap in one topic"
     assert accepted.fits(OffsetRange(1, upto(0, 0), upto(8, 2))), (
