@@ -1,4 +1,4 @@
-"""What a person should look at: one record, to the log, to a counter and to a topic."""
+"""Alerts: what a person should look at, to the process log, a counter and a topic."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ from freshrank.actors.protocols import JsonValue, RecordSink
 
 _LOG = logging.getLogger("freshrank.alerts")
 
-# Of one kind, from one part, within so many seconds: what goes on is then told by the counter.
+# Alerts of one kind that a component reports within so many seconds; more are only counted.
 MOST_AT_ONCE = 10
 _WITHIN_S = 60.0
 
 
 class AlertKind(StrEnum):
-    """What has happened."""
+    """What an alert is about."""
 
     GUARD_TRIPPED = "guard_tripped"
-    """The learner refused what would have harmed the weights; the offsets are in the details."""
+    """The learner refused offset ranges that would have harmed the weights (see the details)."""
     REGIME_ACCEPTED = "regime_accepted"
-    """The loss stayed high through so many trips that it counts as the new normal."""
+    """The loss stayed high after so many rollbacks that it counts as normal now."""
     WEIGHTS_DIFFER = "weights_differ"
-    """A copy of the weights was not what the learner published; it is fetched anew."""
+    """A copy of the weights differed from the learner's; it is fetched again."""
     NOT_SAVED = "not_saved"
-    """A snapshot or checkpoint could not be written; older ones stay, and it is tried again."""
+    """A snapshot or checkpoint could not be written; older ones stay, and it is retried."""
 
 
 class Severity(StrEnum):
     """How soon a person should look."""
 
     WARNING = "warning"
-    """It has mended itself."""
+    """The system has recovered by itself."""
     ERROR = "error"
-    """Somebody has to decide."""
+    """A person has to decide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One record of the topic ``<pipeline>.alerts``, as JSON with these names."""
+    """One record of the topic ``<pipeline>.alerts``: JSON with these field names."""
 
     kind: AlertKind
     severity: Severity
     part: str
-    """Who tells (``learner``, ``shard-0``)."""
+    """The component that reports it (``learner``, ``shard-0``)."""
     message: str
     at_ms: int
     details: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
-# That many told alerts are named in the status: all that a minute can bring.
+# Reported alerts that the status lists: all that a minute can bring.
 NAMED = MOST_AT_ONCE * len(AlertKind)
 
 
 class AlertSink(Protocol):
-    """Where a part tells of it."""
+    """Takes the alerts of one component."""
 
     def emit(
         self,
@@ -71,27 +71,29 @@ class AlertSink(Protocol):
         message: str,
         details: Mapping[str, JsonValue] | None = None,
     ) -> None:
-        """Tell; never waits and never fails."""
+        """Report an alert; never waits and never fails."""
         ...
 
     def status(self) -> Mapping[str, JsonValue]:
-        """What was told so far, for the part's own status."""
+        """The alerts so far, for the component's own status."""
         ...
 
 
 class Alerts:
-    """The alerts of one part; satisfies `AlertSink`.
+    """The alerts of one component; implements `AlertSink`.
 
-    All are counted. Of each kind at most `MOST_AT_ONCE` in a minute are told, so that a trouble
-    which comes with every batch fills neither log nor topic. An alert that the broker does not
-    take is lost to the topic, counted, and in the log all the same: nobody waits for it.
+    All are counted. Of each kind at most `MOST_AT_ONCE` a minute are reported, so that an error
+    that comes with every batch fills neither the log nor the topic. An alert that the broker does
+    not take is in the log, is counted as lost, and is not sent again.
 
     Parameters
     ----------
     part
-        Whose they are.
+        Name of the component.
+    clock
+        Dates the alerts.
     sink, topic
-        Where the records go; None: to the log alone.
+        Where the records go; None: alerts go to the process log only.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class Alerts:
         self._sink = sink
         self._topic = topic
         self._counts: dict[str, int] = {}
-        self._told: dict[str, deque[float]] = {}
+        self._reported_at: dict[str, deque[float]] = {}
         self._newest: deque[dict[str, JsonValue]] = deque(maxlen=NAMED)
         self._held_back = 0
         self._refused = 0
@@ -114,13 +116,13 @@ class Alerts:
         message: str,
         details: Mapping[str, JsonValue] | None = None,
     ) -> None:
-        """Count it, and tell of it unless its kind has been told of too often of late."""
+        """Count an alert, and report it unless its kind was reported too often in a minute."""
         self._counts[kind] = self._counts.get(kind, 0) + 1
-        if not self._may_tell(kind):
+        if not self._may_report(kind):
             self._held_back += 1
             return
         alert = Alert(kind, severity, self._part, message, self._clock.now_ms(), details or {})
-        self._newest.append(_in_short(alert))
+        self._newest.append(_summary(alert))
         level = logging.ERROR if alert.severity is Severity.ERROR else logging.WARNING
         _LOG.log(level, "%s: %s: %s", alert.part, kind, message)
         if self._sink is None:
@@ -131,9 +133,9 @@ class Alerts:
             self._refused += 1
 
     def status(self) -> dict[str, JsonValue]:
-        """Counts by kind since the start, what did not reach the topic, and the newest told.
+        """Counts by kind since the start, counts of unreported and lost ones, and the newest.
 
-        `lost` counts all records that the sink lost, where it is shared.
+        `lost` counts all records that the sink has lost, those of others too where it is shared.
         """
         lost = self._refused + (self._sink.failures if self._sink else 0)
         return {
@@ -143,18 +145,18 @@ class Alerts:
             "newest": list(self._newest),
         }
 
-    def _may_tell(self, kind: str) -> bool:
-        now, told = self._clock.monotonic(), self._told.setdefault(kind, deque())
-        while told and told[0] <= now - _WITHIN_S:
-            told.popleft()
-        if len(told) >= MOST_AT_ONCE:
+    def _may_report(self, kind: str) -> bool:
+        now, reported = self._clock.monotonic(), self._reported_at.setdefault(kind, deque())
+        while reported and reported[0] <= now - _WITHIN_S:
+            reported.popleft()
+        if len(reported) >= MOST_AT_ONCE:
             return False
-        told.append(now)
+        reported.append(now)
         return True
 
 
-def _in_short(alert: Alert) -> dict[str, JsonValue]:
-    """What a person is shown of it."""
+def _summary(alert: Alert) -> dict[str, JsonValue]:
+    """What the status shows of an alert."""
     return {
         "part": alert.part,
         "kind": alert.kind,

@@ -1,4 +1,4 @@
-"""Pauses between two tries of what is away."""
+"""Pauses between retries of a service that does not answer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _MOST_DOUBLINGS = 16
 
 
 class Backoff:
-    """Each pause up to twice as long as the one before, up to a bound; half of it left to chance.
+    """Pauses that double up to a bound; half of each is random.
 
-    So whatever comes back is not asked by everybody at the same instant ("equal jitter", Brooker,
-    "Exponential Backoff And Jitter", AWS Architecture Blog 2015).
+    So a service that comes back is not asked by all its clients at the same instant ("equal
+    jitter", Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog 2015).
 
     Parameters
     ----------
     first_s, longest_s
-        Seconds: the first pause at most, and any.
-    chance
-        Gives numbers in [0, 1).
+        Seconds: bounds of the first pause, and of every pause.
+    random_share
+        Gives random numbers in [0, 1).
 
-    >>> pauses = Backoff(0.1, 1.0, chance=lambda: 0.0)
+    >>> pauses = Backoff(0.1, 1.0, random_share=lambda: 0.0)
     >>> [pauses.next_s() for _ in range(6)]
     [0.05, 0.1, 0.2, 0.4, 0.5, 0.5]
     >>> pauses.reset()
@@ -31,19 +31,19 @@ class Backoff:
     """
 
     def __init__(
-        self, first_s: float, longest_s: float, chance: Callable[[], float] = random.random
+        self, first_s: float, longest_s: float, random_share: Callable[[], float] = random.random
     ) -> None:
         self._first_s = first_s
         self._longest_s = longest_s
-        self._chance = chance
+        self._random_share = random_share
         self._failed = 0
 
     def next_s(self) -> float:
-        """How long to wait, in seconds, after one more failure."""
+        """Seconds to wait after one more failure."""
         most = min(self._longest_s, self._first_s * 2.0 ** min(self._failed, _MOST_DOUBLINGS))
         self._failed += 1
-        return most * (0.5 + 0.5 * self._chance())
+        return most * (0.5 + 0.5 * self._random_share())
 
     def reset(self) -> None:
-        """It has answered: the next failure is the first again."""
+        """Note a success: the next failure counts as the first."""
         self._failed = 0

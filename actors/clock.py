@@ -1,4 +1,4 @@
-"""Time as an argument: the real clock, and the form that every other clock has to take."""
+"""Time as an argument: the protocol of clocks, and the real one."""
 
 import asyncio
 import time
@@ -6,23 +6,23 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a part may know of time."""
+    """The time, as a component sees it."""
 
     def now_ms(self) -> int:
-        """Milliseconds since the Unix epoch: to stamp and to compare with event times."""
+        """Milliseconds since the Unix epoch: for stamps, and to compare with event times."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start that never go back: to measure and to wait by."""
+        """Seconds from an arbitrary start that never go back: to measure durations."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Come back after `seconds`."""
+        """Return after `seconds`."""
         ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's clock."""
 
     def now_ms(self) -> int:
         """Wall-clock milliseconds since the Unix epoch."""

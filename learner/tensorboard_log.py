@@ -1,4 +1,4 @@
-"""The learner's curves as TensorBoard event files, written without torch or TensorFlow."""
+"""The learner's metrics over time as TensorBoard event files, without torch or TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,15 +15,22 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots.disk import Disk
 
-# What every reader looks for in the first record.
+# The format version that every reader expects in the first record.
 _FILE_VERSION = "brain.Event:2"
 
 
 class TensorBoardLog:
-    """One event file in `folder`, named when there is something to write.
+    """One event file in `folder`, created with the first point.
 
-    TensorBoard's own writer ends for good at the first write that a disk refuses. Here a point
-    that does not fit is lost whole, and the next one is tried as usual.
+    TensorBoard's own writer stops for good at the first write that fails. Here a point that cannot
+    be written is lost whole, and the next one is written as usual.
+
+    Parameters
+    ----------
+    folder
+        Made where it is missing.
+    disk
+        Appends to files; by default the real one.
     """
 
     def __init__(self, folder: Path, disk: Disk | None = None) -> None:
@@ -33,7 +40,7 @@ class TensorBoardLog:
         self._begun = False
 
     def write(self, step: int, now_ms: int, status: Mapping[str, JsonValue]) -> None:
-        """Add every figure of `status` that is a number, under its own name. Raises OSError."""
+        """Add every number of `status` under its own name. Raises OSError; that point is lost."""
         values = [
             Summary.Value(tag=f"learner/{name}", simple_value=float(value))
             for name, value in status.items()
@@ -52,7 +59,7 @@ class TensorBoardLog:
 
 
 def _record(event: Event) -> bytes:
-    """The event as it lies in a file, with its checksums."""
+    """The event as a record of the file, with its checksums."""
     buffer = io.BytesIO()
     RecordWriter(buffer).write(event.SerializeToString())
     return buffer.getvalue()

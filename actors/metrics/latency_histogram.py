@@ -12,7 +12,7 @@ from freshrank.actors.protocols import JsonValue
 
 # Each bucket is 4 % wider than the one before: a quantile is at most 2 % off.
 _GROWTH = 1.04
-# The least value that is told from zero (milliseconds: ten microseconds).
+# Milliseconds: smaller values count as this one, ten microseconds.
 _LEAST = 0.01
 # Values beyond 0.01 ms * 1.04**750, about 16 hours, fall into the last bucket.
 _BUCKETS = 752
@@ -56,7 +56,7 @@ class LatencyHistogram:
         self._counts += other._counts
 
     def to_json(self) -> dict[str, JsonValue]:
-        """The figures that a status shows, and the counts (sparse) that `from_json` reads."""
+        """Count and quantiles for a status, and the sparse counts that `from_json` reads."""
         filled = np.flatnonzero(self._counts)
         empty = len(filled) == 0
         return {
@@ -67,10 +67,10 @@ class LatencyHistogram:
         }
 
     @classmethod
-    def from_json(cls, figures: Mapping[str, JsonValue]) -> LatencyHistogram:
+    def from_json(cls, found: Mapping[str, JsonValue]) -> LatencyHistogram:
         """Read what `to_json` gave; raises ValueError on anything else."""
         histogram = cls()
-        buckets = figures.get("buckets")
+        buckets = found.get("buckets")
         if not isinstance(buckets, list):
             raise ValueError("a histogram without a list of buckets")
         for pair in buckets:
@@ -86,12 +86,12 @@ class LatencyHistogram:
 
 
 class RecentLatencies:
-    """A histogram of the last one to two periods, so that a status tells of now.
+    """A histogram of the last one to two periods: recent latencies, in bounded memory.
 
     Parameters
     ----------
     period_s
-        After so long the older half is forgotten.
+        Seconds after which the older half is dropped.
     """
 
     def __init__(self, period_s: float = 30.0) -> None:
@@ -102,18 +102,18 @@ class RecentLatencies:
 
     def add(self, values_ms: Doubles | Ints, monotonic: float) -> None:
         """Count `values_ms`, measured at `monotonic` seconds."""
-        self._turn(monotonic)
+        self._rotate(monotonic)
         self._newer.add(values_ms)
 
     def at(self, monotonic: float) -> LatencyHistogram:
-        """What was counted lately, seen from `monotonic` seconds."""
-        self._turn(monotonic)
+        """The values of the last one to two periods before `monotonic` seconds."""
+        self._rotate(monotonic)
         both = LatencyHistogram()
         both.merge(self._older)
         both.merge(self._newer)
         return both
 
-    def _turn(self, monotonic: float) -> None:
+    def _rotate(self, monotonic: float) -> None:
         if self._since is None:
             self._since = monotonic
         passed = monotonic - self._since

@@ -1,1 +1,1 @@
-"""TODO-DOC learner/embeddings."""
+"""The keyed table of embedding rows: hash index, pooling, checksum."""

@@ -1,7 +1,7 @@
-"""Checksums of keyed rows that do not depend on their order, so that they can be kept up.
+"""Checksums of keyed rows that do not depend on their order, so that changes update them.
 
-The checksum of a table is the sum, modulo 2^64, of one hash a row: a row that changes takes its
-old hash away and adds its new one. Two tables with other rows agree by chance once in 2^64 times.
+The checksum of a table is the sum, modulo 2^64, of one hash per row: a change of a row subtracts
+the old hash and adds the new one. Two tables that differ agree by chance once in 2^64 times.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.kernels.hashing import mix
 from freshrank.actors.messages import Floats, Ints
 
-# Multiplied by it a number keeps all its bits, the lowest among the highest: 2^64 / golden ratio.
+# 2^64 / golden ratio, odd: multiplying by it loses no bit and moves low bits to high places.
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 

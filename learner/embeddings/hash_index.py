@@ -1,4 +1,4 @@
-"""The index of a keyed table: open addressing, linear probing, no grave stones to sweep."""
+"""The hash index of a keyed table: open addressing, linear probing, no tombstones."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.kernels.hashing import mix
 from freshrank.actors.messages import Ints
 
-Slots: TypeAlias = NDArray[np.int32]
-"""The index: positions of rows, -1 where a slot is free. 32 bits: half the cache misses."""
+HashIndex: TypeAlias = NDArray[np.int32]
+"""int32, a power of two long: positions of rows, -1 in free buckets. 32 bits halve cache misses."""
 
 
 @kernel
-def home(key: np.int64, mask: int) -> np.int64:
-    """The first slot to look for `key` in an index of ``mask + 1`` (a power of two) slots."""
+def bucket_of(key: np.int64, mask: int) -> np.int64:
+    """The bucket where the search for `key` begins, in an index of ``mask + 1`` buckets."""
     return mix(np.int64(0), key) & np.int64(mask)
 
 
 @kernel
-def find(index: Slots, keys: Ints, key: np.int64) -> tuple[np.int64, np.int64]:
-    """(position of `key` or -1, the index slot where it is or would be)."""
+def find(index: HashIndex, keys: Ints, key: np.int64) -> tuple[np.int64, np.int64]:
+    """(position of `key` or -1, the bucket where it is or would be)."""
     mask = len(index) - 1
-    slot = home(key, mask)
-    while index[slot] >= 0:
-        if keys[index[slot]] == key:
-            return np.int64(index[slot]), slot
-        slot = (slot + 1) & mask
-    return np.int64(-1), slot
+    bucket = bucket_of(key, mask)
+    while index[bucket] >= 0:
+        if keys[index[bucket]] == key:
+            return np.int64(index[bucket]), bucket
+        bucket = (bucket + 1) & mask
+    return np.int64(-1), bucket
 
 
 @kernel
-def find_all(index: Slots, keys: Ints, wanted: Ints) -> Ints:
+def find_all(index: HashIndex, keys: Ints, wanted: Ints) -> Ints:
     """The position of each id, or -1."""
     positions = np.empty(len(wanted), np.int64)
     for i in range(len(wanted)):
@@ -43,23 +43,23 @@ def find_all(index: Slots, keys: Ints, wanted: Ints) -> Ints:
 
 
 @kernel
-def reindex(index: Slots, keys: Ints, size: int) -> None:
-    """Enter the first `size` of `keys` into an empty index."""
+def reindex(index: HashIndex, keys: Ints, size: int) -> None:
+    """Insert the first `size` of `keys` into an empty index."""
     for position in range(size):
-        _, slot = find(index, keys, keys[position])
-        index[slot] = position
+        _, bucket = find(index, keys, keys[position])
+        index[bucket] = position
 
 
 @kernel
-def unlink(index: Slots, keys: Ints, slot: np.int64) -> None:
-    """Empty one slot and move back what had been pushed on by it."""
+def unlink(index: HashIndex, keys: Ints, bucket: np.int64) -> None:
+    """Empty one bucket, and move back the entries that it had displaced (backward shift)."""
     mask = len(index) - 1
-    index[slot] = -1
-    probe = (slot + 1) & mask
+    index[bucket] = -1
+    probe = (bucket + 1) & mask
     while index[probe] >= 0:
-        wanted = home(keys[index[probe]], mask)
-        if ((probe - wanted) & mask) >= ((probe - slot) & mask):
-            index[slot] = index[probe]
+        wanted = bucket_of(keys[index[probe]], mask)
+        if ((probe - wanted) & mask) >= ((probe - bucket) & mask):
+            index[bucket] = index[probe]
             index[probe] = -1
-            slot = probe
+            bucket = probe
         probe = (probe + 1) & mask

@@ -1,4 +1,4 @@
-"""From the ids of a batch to one vector per field and back: gather, average bags, scatter.
+"""From the ids of a batch to one vector per field and back: the one pooling, and its transpose.
 
 Each field of a row is the mean over the field's ids that are present (not 0); a field without
 any is the zero vector. Axes: ``n`` rows, ``f`` id columns, ``F`` fields, ``u`` distinct ids,
@@ -13,20 +13,23 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, InputLayout, Ints
-from freshrank.learner.embeddings.hash_index import home
+from freshrank.learner.embeddings.hash_index import bucket_of
+
+# Places in `where` (see `pool`): of an absent id, and of the first fresh row.
+ABSENT, FRESH = -1, -2
 
 
 class Distinct(NamedTuple):
-    """The ids of a batch, each once."""
+    """The ids of a batch, each once, and where each occurs."""
 
     keys: Ints
     """int64[u], ascending."""
     where: Ints
-    """int64[n, f]: where in `keys` each id stands; -1 for an absent one."""
+    """int64[n, f]: the place of each id in `keys`; `ABSENT` for an absent one."""
 
 
 def field_starts(layout: InputLayout) -> Ints:
-    """int64[F + 1]: the first id column of each field, and their number at the end.
+    """int64[F + 1]: the first id column of each field, then the number of id columns.
 
     >>> from freshrank.actors.messages import IdField
     >>> field_starts(InputLayout((), (IdField("item"), IdField("recent", 3)))).tolist()
@@ -38,7 +41,7 @@ def field_starts(layout: InputLayout) -> Ints:
 
 @kernel
 def _distinct(ids: Ints, slots: Ints) -> tuple[Ints, Ints]:
-    """Keys in the order of their first appearance, and the index; `slots` is all -1."""
+    """Keys in the order of their first appearance, and the place of each id; `slots` is all -1."""
     mask = len(slots) - 1
     keys = np.empty(ids.size, np.int64)
     index = np.empty(ids.shape, np.int64)
@@ -47,9 +50,9 @@ def _distinct(ids: Ints, slots: Ints) -> tuple[Ints, Ints]:
         for j in range(ids.shape[1]):
             key = ids[i, j]
             if key == 0:
-                index[i, j] = -1
+                index[i, j] = ABSENT
                 continue
-            slot = home(key, mask)
+            slot = bucket_of(key, mask)
             while slots[slot] >= 0 and keys[slots[slot]] != key:
                 slot = (slot + 1) & mask
             if slots[slot] < 0:
@@ -69,37 +72,57 @@ def _renumber(index: Ints, rank: Ints) -> None:
 
 
 def distinct(ids: Ints) -> Distinct:
-    """Each present id of int64[n, f] once.
+    """List each present id of int64[n, f] once.
 
     >>> distinct(np.array([[5, 0], [-2, 5]]))
     Distinct(keys=array([-2,  5]), where=array([[ 1, -1],
            [ 0,  1]]))
     """
     slots = np.full(1 << max(4, (2 * ids.size).bit_length()), -1, np.int64)
-    keys, index = _distinct(ids, slots)
+    keys, where = _distinct(ids, slots)
     order = np.argsort(keys)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    _renumber(index, rank)
-    return Distinct(keys[order], index)
+    _renumber(where, rank)
+    return Distinct(keys[order], where)
 
 
 @kernel
-def pool(rows: Floats, index: Ints, starts: Ints) -> Floats:
-    """float32[n, F, w]: the mean of the table rows of each field (rows float32[u, w])."""
-    n, fields, width = index.shape[0], len(starts) - 1, rows.shape[1]
-    pooled = np.zeros((n, fields, width), np.float32)
-    for i in range(n):
-        for field in range(fields):
+def _pool(pooled: Floats, rows: Floats, fresh: Floats, where: Ints, starts: Ints) -> None:
+    for i in range(where.shape[0]):
+        for field in range(pooled.shape[1]):
             present = 0
             for j in range(starts[field], starts[field + 1]):
-                if index[i, j] >= 0:
-                    present += 1
-                    for k in range(width):
-                        pooled[i, field, k] += rows[index[i, j], k]
+                at = where[i, j]
+                if at == ABSENT:
+                    continue
+                present += 1
+                row = rows[at] if at >= 0 else fresh[FRESH - at]
+                for k in range(pooled.shape[2]):
+                    pooled[i, field, k] += row[k]
             if present > 1:
-                for k in range(width):
+                for k in range(pooled.shape[2]):
                     pooled[i, field, k] /= present
+
+
+def pool(rows: Floats, where: Ints, starts: Ints, fresh: Floats | None = None) -> Floats:
+    """float32[n, F, w]: the mean of the table rows of each field.
+
+    Parameters
+    ----------
+    rows
+        float32[m, w], or wider where `fresh` is given: further columns are left out.
+    where
+        int64[n, f]: where the row of each id is: a place in `rows`, `ABSENT`, or `FRESH` minus a
+        place in `fresh`.
+    starts
+        See `field_starts`.
+    fresh
+        float32[h, w]: the rows of ids that are not among `rows`.
+    """
+    fresh = rows[:0] if fresh is None else fresh
+    pooled = np.zeros((len(where), len(starts) - 1, fresh.shape[1]), np.float32)
+    _pool(pooled, rows, fresh, where, starts)
     return pooled
 
 

@@ -1,77 +1,58 @@
-"""A keyed table: int64 id -> float32 row, without collisions, grown as ids appear.
+"""A keyed table: int64 id -> float32 row, one row for each id, grown as ids appear.
 
-Ids lie in an open-addressing index (linear probing, backward-shift deletion: no grave stones to
-sweep); rows lie densely beside them, so that a snapshot is one copy.
+A hash index leads from an id to its position; ids and rows lie densely, so that a snapshot is one
+copy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
-from freshrank.actors.kernels.hashing import mix
 from freshrank.actors.messages import Floats, Ints
 from freshrank.learner.embeddings.checksum import sum_at
-from freshrank.learner.embeddings.hash_index import Slots, find, find_all, reindex, unlink
+from freshrank.learner.embeddings.hash_index import HashIndex, find, find_all, reindex, unlink
+from freshrank.learner.embeddings.pooling import ABSENT, FRESH, pool
+from freshrank.learner.embeddings.row_init import RowInit, initialise
 
-# Half of the index stays free: a probe then looks at 1.5 places on average when it finds its id.
+# Half of the index stays free: finding an id then takes 1.5 probes on average.
 _MAX_LOAD = 0.5
 _LEAST_CAPACITY = 16
 
 Array = TypeVar("Array", Ints, Floats)
 
 
-class RowInit(NamedTuple):
-    """How the row of an id that was never seen looks, the same in every process.
-
-    Column 0 (the linear weight) and all columns from `width` on (optimiser state) start at zero;
-    the columns between are uniform in ``[-scale, scale)``, drawn by a counter hash of the id.
-    """
-
-    width: int
-    scale: float
-    seed: int
-
-
-@kernel
-def _initialise(row: Floats, key: np.int64, init: RowInit) -> None:
-    row[:] = 0.0
-    if init.scale > 0.0:
-        stream = mix(np.int64(init.seed), key)
-        for j in range(1, init.width):
-            bits = np.uint64(mix(stream, np.int64(j))) >> np.uint64(40)
-            row[j] = init.scale * (np.float64(bits) / 8388608.0 - 1.0)
-
-
 @kernel
 def _insert_all(
-    index: Slots, keys: Ints, rows: Floats, size: int, wanted: Ints, init: RowInit
+    index: HashIndex, keys: Ints, rows: Floats, size: int, wanted: Ints, init: RowInit
 ) -> tuple[Ints, int]:
-    """Positions of `wanted`, those that are new appended with their initial rows; new size."""
+    """Positions of `wanted`, new ids being appended with their initial rows; and the new size."""
     positions = np.empty(len(wanted), np.int64)
     for i in range(len(wanted)):
-        position, slot = find(index, keys, wanted[i])
+        position, bucket = find(index, keys, wanted[i])
         if position < 0:
             position = np.int64(size)
             size += 1
-            index[slot] = position
+            index[bucket] = position
             keys[position] = wanted[i]
-            _initialise(rows[position], wanted[i], init)
+            initialise(rows[position], wanted[i], init)
         positions[i] = position
     return positions, size
 
 
 @kernel
-def _remove_all(index: Slots, keys: Ints, rows: Floats, stamps: Ints, size: int, gone: Ints) -> int:
+def _remove_all(
+    index: HashIndex, keys: Ints, rows: Floats, stamps: Ints, size: int, gone: Ints
+) -> int:
     for i in range(len(gone)):
-        position, slot = find(index, keys, gone[i])
+        position, bucket = find(index, keys, gone[i])
         if position < 0:
             continue
-        unlink(index, keys, slot)
+        unlink(index, keys, bucket)
         size -= 1
         if position != size:  # the last row fills the hole
             _, moved = find(index, keys, keys[size])
@@ -83,7 +64,7 @@ def _remove_all(index: Slots, keys: Ints, rows: Floats, stamps: Ints, size: int,
 
 
 @kernel
-def _read_all(index: Slots, keys: Ints, rows: Floats, wanted: Ints, init: RowInit) -> Floats:
+def _read_all(index: HashIndex, keys: Ints, rows: Floats, wanted: Ints, init: RowInit) -> Floats:
     out = np.empty((len(wanted), init.width), np.float32)
     for i in range(len(wanted)):
         position, _ = find(index, keys, wanted[i])
@@ -91,37 +72,37 @@ def _read_all(index: Slots, keys: Ints, rows: Floats, wanted: Ints, init: RowIni
             for j in range(init.width):
                 out[i, j] = rows[position, j]
         else:
-            _initialise(out[i], wanted[i], init)
+            initialise(out[i], wanted[i], init)
     return out
 
 
 @kernel
-def _pool_all(
-    index: Slots, keys: Ints, rows: Floats, init: RowInit, ids: Ints, starts: Ints
-) -> Floats:
-    n, fields, columns, width = len(ids), len(starts) - 1, ids.shape[1], init.width
-    pooled = np.zeros((n, fields, width), np.float32)
-    found = np.zeros((columns, width), np.float32)  # the row of the id that each column is at
-    for i in range(n):
-        for field in range(fields):
-            present = 0
-            for j in range(starts[field], starts[field + 1]):
-                one = ids[i, j]
-                if one == 0:
-                    continue
-                if i == 0 or ids[i - 1, j] != one:
-                    position, _ = find(index, keys, one)
-                    if position >= 0:
-                        found[j] = rows[position, :width]
-                    else:
-                        _initialise(found[j], one, init)
-                present += 1
-                for k in range(width):
-                    pooled[i, field, k] += found[j, k]
-            if present > 1:
-                for k in range(width):
-                    pooled[i, field, k] /= present
-    return pooled
+def _locate_all(
+    index: HashIndex, keys: Ints, ids: Ints, known: Ints, init: RowInit
+) -> tuple[Ints, Floats]:
+    """Where the row of each id int64[n, f] is (see `pool`), and the rows of unknown ids.
+
+    `known` int64[f] is scratch space.
+    """
+    where = np.empty(ids.shape, np.int64)
+    fresh = np.empty((ids.size, init.width), np.float32)
+    size = 0
+    for i in range(ids.shape[0]):
+        for j in range(ids.shape[1]):
+            key = ids[i, j]
+            if key == 0:
+                where[i, j] = ABSENT
+                continue
+            # Candidates of one request, which lie beside each other, share most of their ids.
+            if i == 0 or ids[i - 1, j] != key:
+                position, _ = find(index, keys, key)
+                if position < 0:
+                    initialise(fresh[size], key, init)
+                    position = np.int64(FRESH - size)
+                    size += 1
+                known[j] = position
+            where[i, j] = known[j]
+    return where, fresh[:size]
 
 
 class KeyedTable:
@@ -130,9 +111,9 @@ class KeyedTable:
     Parameters
     ----------
     init
-        The initial rows; ``init.width`` columns are what `read` gives.
+        The initial rows; `read` gives ``init.width`` columns.
     state_width
-        Columns behind those, which start at zero (optimiser state).
+        Further columns, of optimiser state, which start at zero.
 
     Id 0 means "absent" everywhere and must not be given.
 
@@ -145,7 +126,7 @@ class KeyedTable:
     def __init__(self, init: RowInit, state_width: int = 0) -> None:
         self.init = init
         self._size = 0
-        self._index: Slots = np.full(2 * _LEAST_CAPACITY, -1, np.int32)
+        self._index: HashIndex = np.full(2 * _LEAST_CAPACITY, -1, np.int32)
         self._keys: Ints = np.empty(_LEAST_CAPACITY, np.int64)
         self._rows: Floats = np.empty((_LEAST_CAPACITY, init.width + state_width), np.float32)
         self._stamps: Ints = np.zeros(_LEAST_CAPACITY, np.int64)
@@ -166,7 +147,7 @@ class KeyedTable:
 
     @property
     def stamps(self) -> Ints:
-        """int64[len]: what `oldest` goes by; to be set by whoever changes a row (a view)."""
+        """int64[len]: what `oldest` sorts by; set by callers that change rows (a view)."""
         return self._stamps[: self._size]
 
     def read(self, keys: Ints) -> Floats:
@@ -174,52 +155,53 @@ class KeyedTable:
         return _read_all(self._index, self._keys, self._rows, keys, self.init)
 
     def pool(self, ids: Ints, starts: Ints) -> Floats:
-        """float32[n, F, width]: what `pooling.pool` makes of the rows of ids int64[n, f].
+        """float32[n, F, width]: the mean row of each field, of ids int64[n, f] (`pooling.pool`).
 
-        Without looking for the distinct ids first: rows that lie beside each other, the
-        candidates of one request, share most of theirs.
+        Made for the candidates of one request: neighbouring rows share most of their ids.
         """
-        return _pool_all(self._index, self._keys, self._rows, self.init, ids, starts)
+        known = np.empty(ids.shape[1], np.int64)
+        where, fresh = _locate_all(self._index, self._keys, ids, known, self.init)
+        return pool(self._rows, where, starts, fresh)
 
     def find(self, keys: Ints) -> Ints:
         """int64[len(keys)]: positions in `rows`, -1 for unknown ids."""
         return find_all(self._index, self._keys, keys)
 
-    def reach(self, keys: Ints) -> Ints:
-        """int64[len(keys)]: positions in `rows`; unknown ids are added at the end, unstamped."""
-        known, positions = self._size, self._place(keys)
-        self._count(np.arange(known, self._size), 1)
+    def get_or_insert(self, keys: Ints) -> Ints:
+        """int64[len(keys)]: positions in `rows`; unknown ids are appended with the stamp 0."""
+        known, positions = self._size, self._insert(keys)
+        self._update_expected(np.arange(known, self._size), 1)
         return positions
 
     @contextmanager
     def changing(self, positions: Ints) -> Iterator[None]:
-        """Within it the rows at `positions`, distinct, may be changed in place."""
-        self._count(positions, -1)
+        """Within it the rows at distinct `positions` may be changed in place."""
+        self._update_expected(positions, -1)
         yield
-        self._count(positions, 1)
+        self._update_expected(positions, 1)
 
     def put(self, keys: Ints, rows: Floats, stamps: Ints | int = 0) -> None:
         """Set whole rows, float32[len(keys), width + state_width]; `keys` are distinct."""
-        known, positions = self._size, self._place(keys)
-        self._count(positions[positions < known], -1)
+        known, positions = self._size, self._insert(keys)
+        self._update_expected(positions[positions < known], -1)
         self._rows[positions], self._stamps[positions] = rows, stamps
-        self._count(positions, 1)
+        self._update_expected(positions, 1)
 
     def remove(self, keys: Ints) -> None:
-        """Forget `keys`, distinct (unknown ones are passed over)."""
+        """Drop the rows of distinct `keys`; unknown ones are ignored."""
         if len(keys):
-            self._count(self.find(keys), -1)
+            self._update_expected(self.find(keys), -1)
             self._drop(keys)
 
     def exchange(self, gone: Ints, keys: Ints, rows: Floats, expected: int) -> None:
-        """`remove` and `put` at the cost of no hash; `expected` is what `expected_after` gave."""
+        """`remove` and `put` without hashing rows; `expected` is what `expected_after` gave."""
         self._drop(gone)
-        positions = self._place(keys)
+        positions = self._insert(keys)
         self._rows[positions], self._stamps[positions] = rows, 0
         self._expected = expected
 
     def oldest(self, count: int) -> Ints:
-        """int64[count]: the ids with the least stamps, ascending (ties: the lesser id first)."""
+        """int64[count]: the ids with the lowest stamps, ascending (ties: the lower id first)."""
         newest = np.partition(self.stamps, count - 1)[count - 1]
         gone = self.keys[self.stamps < newest]
         ties = np.sort(self.keys[self.stamps == newest])
@@ -238,7 +220,7 @@ class KeyedTable:
 
     @property
     def expected_checksum(self) -> int:
-        """What `checksum` should give: kept up with every change, a hash or two a changed row."""
+        """What `checksum` should give; every change updates it, by one or two hashes a row."""
         return self._expected
 
     def expected_after(self, gone: Ints, keys: Ints, rows: Floats) -> int:
@@ -254,13 +236,13 @@ class KeyedTable:
         return self._sum_at(np.arange(self._size))
 
     def recount(self) -> bool:
-        """Expect from here on what is there; False when it is not what was expected so far."""
+        """Expect the present checksum from now on; False if it differed from the expected one."""
         found, expected = self.checksum(), self._expected
         self._expected = found
         return found == expected
 
-    def _place(self, keys: Ints) -> Ints:
-        """As `reach`, without counting what was added."""
+    def _insert(self, keys: Ints) -> Ints:
+        """As `get_or_insert`, without updating the expected checksum."""
         known = self._size
         self._reserve(known + len(keys))
         positions, self._size = _insert_all(
@@ -277,11 +259,11 @@ class KeyedTable:
     def _sum_at(self, positions: Ints) -> int:
         return sum_at(self._keys, self._rows, self.init.width, positions)
 
-    def _count(self, positions: Ints, sign: int) -> None:
+    def _update_expected(self, positions: Ints, sign: int) -> None:
         self._expected = (self._expected + sign * self._sum_at(positions)) % 2**64
 
     def _reserve(self, size: int) -> None:
-        """Make room for `size` rows, doubling, so that growth costs O(1) a row."""
+        """Make room for `size` rows by doubling: growth costs O(1) a row."""
         capacity = len(self._keys)
         if size <= capacity:
             return

@@ -1,1 +1,1 @@
-"""TODO-DOC learner/evaluation."""
+"""How good predictions are: AUC and loss, each example scored before it is learned."""

@@ -1,1 +1,1 @@
-"""TODO-DOC learner/gradients."""
+"""From examples to gradients: by compiled kernels, or by torch on a GPU."""

@@ -1,1 +1,1 @@
-"""TODO-DOC learner/guard."""
+"""The guard: bounds, detection of a loss that has become worse, rollback, quarantine."""

@@ -1,4 +1,4 @@
-"""What a gradient and a step have to keep to, to be learned from and to be published."""
+"""Bounds that a gradient has to keep to be learned from, and weights to be published."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from freshrank.actors.messages import Floats, Gradient
 from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.models.losses import Loss
 
-# Gradients whose median is what is typical: it moves on once half of them are of a new kind, so
-# that a change for good is not refused for ever.
+# Gradients behind the median size. The median moves once half of them have a new size, so that a
+# lasting change is not refused for ever.
 _REMEMBERED = 255
-# Below it the median is not worth much, and only the absolute bound holds.
+# With fewer gradients the median is unreliable, and only the absolute bound holds.
 _FEWEST = 32
 
 
@@ -24,7 +24,7 @@ def _largest(values: Floats) -> float:
     found = 0.0
     for value in values:
         size = np.float64(abs(value))
-        if not size <= found:  # so that NaN gets in, too
+        if not size <= found:  # true for NaN, too
             if not np.isfinite(size):
                 return np.inf
             found = size
@@ -73,7 +73,7 @@ def weights_error(dense: Floats, rows: Floats, max_weight: float) -> str | None:
 
 
 class GradientSizes:
-    """Tells gradients that explode from those that are merely of many or of surprising examples.
+    """Tells exploding gradients from those of many or of surprising examples.
 
     The gradient of a loss is the sum over examples of the loss's residual times the gradient of the
     output. Divided by the sum of the residuals' sizes, its norm is at most the largest norm of an

@@ -1,1 +1,1 @@
-"""TODO-DOC learner/models."""
+"""Models and losses: what a pipeline names, and its mathematics."""

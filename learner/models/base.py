@@ -15,7 +15,7 @@ import hashlib
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from freshrank.actors.messages import Floats, InputLayout
-from freshrank.learner.embeddings.table import RowInit
+from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.models.losses import LogLoss, Loss
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Floats, InputLayout
-from freshrank.learner.embeddings.table import RowInit
+from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.models.base import Array, fingerprint_of
 from freshrank.learner.models.losses import LogLoss, Loss, prior_logit
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from freshrank.actors.messages import Floats, InputLayout
-from freshrank.learner.embeddings.table import RowInit
+from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.models.base import Array, fingerprint_of
 from freshrank.learner.models.losses import Loss
 

@@ -1,1 +1,1 @@
-"""TODO-DOC learner/optimizers."""
+"""Optimisers: how weights and their state follow the gradient."""

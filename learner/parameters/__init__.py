@@ -1,1 +1,1 @@
-"""TODO-DOC learner/parameters."""
+"""The learner's state: summed gradients, weights with optimiser state, and copies of weights."""

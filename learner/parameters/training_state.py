@@ -95,7 +95,7 @@ class TrainingState:
         """Take a step; gives what undoes it, and the changed rows, float32[u, w]."""
         table, known = self.weights.table, len(self.weights.table)
         self.total_steps += 1
-        positions = table.reach(summed.keys)
+        positions = table.get_or_insert(summed.keys)
         change = Change(
             dense=self.dense_state.copy(),
             before=_rows_at(table, summed.keys, positions),

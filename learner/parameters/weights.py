@@ -1,4 +1,4 @@
-"""A copy of the weights that follows a learner, and the scores it gives."""
+"""The weights of a model: stepped by a learner, or a copy that follows one; and their scores."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ from freshrank.learner.models.base import Model
 class ModelWeights:
     """Dense weights and table of one model at one version: `Weights` and `Scorer`.
 
-    Before the first snapshot it scores by the initial weights, and `version` is None.
-    For one thread at a time. A learner's own weights are of this kind, too: their table also
-    holds optimiser state, and they are stepped in place instead of being given deltas.
+    Before the first snapshot it scores by the initial weights, and `version` is None. Not
+    thread-safe. A learner's own weights are of this class, too: their table also holds optimiser
+    state, and steps change them in place, where copies apply deltas.
+
+    Parameters
+    ----------
+    model
+        Sizes, initial weights, and the function from inputs to outputs.
+    table
+        The rows; by default an empty table without optimiser state.
     """
 
     def __init__(self, model: Model, table: KeyedTable | None = None) -> None:
@@ -27,16 +34,16 @@ class ModelWeights:
         self.dense: Floats = model.initial()
         self.table = KeyedTable(model.rows) if table is None else table
         self.version: Version | None = None
-        """Of the last delta that was applied."""
+        """The version that the last delta led to."""
         self._starts = field_starts(model.layout)
         self._link = model.loss.link
 
     def apply(self, delta: Delta) -> None:
-        """Take `delta` whole.
+        """Apply the whole of `delta`, or nothing.
 
-        Changes nothing and raises ProgressError when it does not continue from `version`, is
-        a snapshot that is not newer, or has the sizes of another model; ChecksumMismatch when it
-        would not give the weights that the learner has.
+        Raises ProgressError when it does not lead on from `version`, is a snapshot that is not
+        newer, or has the sizes of another model; ChecksumMismatch when it would not give the
+        learner's weights.
         """
         self._check(delta)
         table = KeyedTable(self.model.rows) if delta.base is None else self.table
@@ -51,10 +58,9 @@ class ModelWeights:
         self.version = delta.version
 
     def replace(self, deltas: Sequence[Delta]) -> None:
-        """Take a snapshot and the deltas after it in the place of whatever is held.
+        """Replace all weights by a snapshot and the deltas after it, or change nothing.
 
-        Raises as `apply` does, and ProgressError when they lead to an older version: then
-        nothing has changed.
+        Raises as `apply` does, and ProgressError when they lead to an older version.
         """
         other = ModelWeights(self.model)
         for delta in deltas:
@@ -86,13 +92,13 @@ class ModelWeights:
         return self._link.prediction(self.model.outputs(self.dense, inputs.dense, pooled))
 
     def known_version(self) -> Version:
-        """The version. Raises Unavailable before the first snapshot."""
+        """The version; raises Unavailable before the first snapshot."""
         if self.version is None:
             raise Unavailable("weights", "no snapshot has arrived yet")
         return self.version
 
     def copy(self) -> ModelWeights:
-        """An independent copy at the same version (the frozen reference).
+        """An independent copy at the same version: the frozen reference model.
 
         Raises Unavailable before the first snapshot.
         """
@@ -103,11 +109,11 @@ class ModelWeights:
 
     @property
     def expected_checksum(self) -> str:
-        """What `checksum` should give; that of the table is kept up with each change."""
+        """What `checksum` should give, updated with every change."""
         return _combined(self.dense, self.table.expected_checksum)
 
     def checksum(self) -> str:
-        """16 hexadecimal digits over all weights: equal copies of one version have the same."""
+        """16 hexadecimal digits over all weights; equal copies of one version have the same."""
         return _combined(self.dense, self.table.checksum())
 
 

@@ -54,7 +54,7 @@ class FeatureReader:
         self._reading: asyncio.Task[list[bytes | None]] | None = None
         self._paused_until = 0.0
         # Without chance: the reads of replicas are spread by their requests.
-        self._pauses = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, chance=lambda: 1.0)
+        self._pauses = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, random_share=lambda: 1.0)
         self.error: str | None = None
         """The error of the last read; None after a success."""
         self.failures = 0

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from freshrank import Count, Entity, FeatureView, Labelled, Pipeline, Stream, col
-from freshrank.learner.embeddings.table import RowInit
+from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.models.base import fingerprint_of
 from freshrank.learner.models.losses import LogitLink, Loss
 

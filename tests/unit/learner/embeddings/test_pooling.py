@@ -7,7 +7,8 @@ from hypothesis.extra.numpy import arrays
 
 from freshrank.actors.messages import Floats, IdField, InputLayout, Ints
 from freshrank.learner.embeddings.pooling import distinct, field_starts, pool, scatter
-from freshrank.learner.embeddings.table import KeyedTable, RowInit
+from freshrank.learner.embeddings.row_init import RowInit
+from freshrank.learner.embeddings.table import KeyedTable
 
 LAYOUT = InputLayout((), (IdField("a"), IdField("bag", 3), IdField("b", 2)))
 STARTS = field_starts(LAYOUT)

@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 from learning import contents
 
 from freshrank.actors.messages import Ints
-from freshrank.learner.embeddings.hash_index import home
-from freshrank.learner.embeddings.table import KeyedTable, RowInit
+from freshrank.learner.embeddings.hash_index import bucket_of
+from freshrank.learner.embeddings.row_init import RowInit
+from freshrank.learner.embeddings.table import KeyedTable
 
 ZERO = RowInit(width=2, scale=0.0, seed=0)
 RANDOM = RowInit(width=4, scale=0.5, seed=3)
 
 # Few ids, so that they meet again, and such as share a home slot in the smallest index.
-NEIGHBOURS = [key for key in range(1, 4000) if home(np.int64(key), 31) in (30, 31, 0)][:40]
+NEIGHBOURS = [key for key in range(1, 4000) if bucket_of(np.int64(key), 31) in (30, 31, 0)][:40]
 KEYS = st.lists(st.sampled_from([*NEIGHBOURS, -(2**63), 2**63 - 1]), unique=True, max_size=30)
 
 
@@ -38,7 +39,7 @@ def test_it_holds_what_a_dictionary_holds(commands: list[tuple[bool, list[int]]]
 
 
 def stamp(table: KeyedTable, keys: Ints, with_what: int) -> None:
-    positions = table.reach(keys)
+    positions = table.get_or_insert(keys)
     table.stamps[positions] = with_what
 
 
@@ -46,7 +47,7 @@ def test_it_grows_without_losing_rows_or_positions() -> None:
     table = KeyedTable(ZERO)
     keys = np.random.default_rng(0).integers(-(2**62), 2**62, 50_000)
     for part in np.array_split(keys, 70):
-        positions = table.reach(part)
+        positions = table.get_or_insert(part)
         assert (table.keys[positions] == part).all()
     assert len(table) == 50_000
     assert (table.keys[table.find(keys)] == keys).all()
@@ -56,7 +57,7 @@ def test_an_unknown_id_reads_as_the_row_it_would_get() -> None:
     table = KeyedTable(RANDOM, state_width=3)
     keys = np.arange(1, 100)
     expected = table.read(keys)
-    table.reach(keys)
+    table.get_or_insert(keys)
     assert (table.read(keys) == expected).all()
     assert (table.rows[:, RANDOM.width :] == 0.0).all()
 
@@ -154,7 +155,7 @@ def test_the_expected_checksum_is_that_of_the_rows_whatever_is_done(
             other.remove(gone)
             other.put(keys, rows)
             assert contents(table.keys, table.rows) == contents(other.keys, other.rows)
-        positions = table.reach(keys[::2])
+        positions = table.get_or_insert(keys[::2])
         with table.changing(positions):
             table.rows[positions] += 1.0
         assert table.expected_checksum == table.checksum()
