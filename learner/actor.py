@@ -183,7 +183,7 @@ class LearnerActor:
         errors = {"checkpoints": self._save_error, "curves": self._log_error}
         return {
             **metrics,
-            "health": {name: one for name, one in errors.items() if one is not None},
+            "health": {name: error for name, error in errors.items() if error is not None},
             "passed_over": self._passed_over,
             "checkpoint_age_s": age,
             "alerts": self._alerts.status(),

@@ -61,10 +61,12 @@ def take(learner: Learner) -> Checkpoint:
             "version": str(learner.version),
             "total_steps": learner.trained.total_steps,
             "newest_event_ms": learner.newest_event_ms,
-            "applied": {str(one): dict(offsets) for one, offsets in learner.applied.items()},
+            "applied": {
+                str(partition): dict(offsets) for partition, offsets in learner.applied.items()
+            },
             "quarantined": [
-                [*range_to_json(one.offset_range), one.reason]
-                for one in learner.quarantine.quarantined
+                [*range_to_json(refused.offset_range), refused.reason]
+                for refused in learner.quarantine.quarantined
             ],
             "watch": learner.rollback_log.meta(),
             "counted": learner.metrics.kept(),
@@ -121,8 +123,8 @@ def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]
     learner.trained.total_steps = meta["total_steps"]
     learner.newest_event_ms = meta["newest_event_ms"]
     learner.applied = {
-        int(one): SourceOffsets.from_json(offsets, learner.topics)
-        for one, offsets in meta["applied"].items()
+        int(partition): SourceOffsets.from_json(offsets, learner.topics)
+        for partition, offsets in meta["applied"].items()
     }
     learner.accepted.offsets = dict(learner.applied)
     learner.durable = dict(learner.applied)

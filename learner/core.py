@@ -6,6 +6,7 @@ Time is an argument.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import filterfalse
 
 import numpy as np
 
@@ -158,7 +159,7 @@ class Learner:
             self.trained.undo(change)
             self._refuse(pending.contributing, error, pending.examples)
             return None
-        newest_ms = max(one.newest_event_ms for one in pending.gradients)
+        newest_ms = max(gradient.newest_event_ms for gradient in pending.gradients)
         self.newest_event_ms = max(self.newest_event_ms, newest_ms)
         self.metrics.count_step(pending.examples, now_ms - newest_ms, monotonic)
         base = self._next_version()
@@ -190,9 +191,9 @@ class Learner:
             "version": str(self.version),
             "rows": len(self.weights.table),
             "pending_examples": self._pending.examples,
-            "applied": {str(one): dict(offsets) for one, offsets in sorted(self.applied.items())},
+            "applied": {str(key): dict(self.applied[key]) for key in sorted(self.applied)},
             "newest_event_ms": self.newest_event_ms,
-            "quarantined": [str(one) for one in self.quarantine.quarantined],
+            "quarantined": [str(refused) for refused in self.quarantine.quarantined],
             **self.metrics.status(monotonic),
             **self.validation.status(),
         }
@@ -224,8 +225,8 @@ class Learner:
         pending, self._pending = self._pending, PendingGradients()
         for offset_range in pending.ranges:
             self.applied[offset_range.partition] = offset_range.end
-        for one in pending.gradients:
-            self.validation.add(one.labels, one.scores, one.reference_scores)
+        for gradient in pending.gradients:
+            self.validation.add(gradient.labels, gradient.scores, gradient.reference_scores)
         return pending
 
     def _lag(self, gradient: Gradient) -> int | None:
@@ -258,9 +259,9 @@ class Learner:
         undone = sum(step.examples for step in rollback.steps)
         self.metrics.count_trip(undone + pending.examples + rollback.examples, undone)
         good = rollback.steps[0].base if rollback.steps else self.version
-        learned = [one for step in rollback.steps for one in step.ranges]
-        known = set(rollback.suspects)
-        not_validated = [one for one in (*learned, *pending.contributing) if one not in known]
+        learned = [learned for step in rollback.steps for learned in step.ranges]
+        is_suspect = set(rollback.suspects).__contains__
+        not_validated = list(filterfalse(is_suspect, (*learned, *pending.contributing)))
         refusals = {
             rollback.reason: rollback.suspects,
             f"not proven when {good} was restored": not_validated,
@@ -274,7 +275,7 @@ class Learner:
         return self._delta(base, self.trained.present(touched), now_ms)
 
     def _next_version(self) -> Version:
-        """Move the version on; gives the one before."""
+        """Move to the next version; gives the previous version."""
         base = self.version
         self.weights.version = Version(base.epoch, base.step + 1)
         return base

@@ -1,4 +1,4 @@
-"""Where a learner reports to, beside its status."""
+"""Where a learner reports to, in addition to its status."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from freshrank.actors.protocols import JsonValue
 
 
 class StatusLog(Protocol):
-    """Takes the learner's figures over time (`TensorBoardLog`)."""
+    """Takes the learner's metrics over time (`TensorBoardLog`)."""
 
     def write(self, step: int, now_ms: int, status: Mapping[str, JsonValue]) -> None:
-        """Add the figures of one moment. Raises OSError: those figures are lost, no others."""
+        """Add the metrics of this moment. Raises OSError: they are lost, and no others."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Reporters:
-    """Where a learner reports to, beside its status."""
+    """Where a learner reports to, in addition to its status."""
 
     alerts: AlertSink | None = None
     """None: alerts go to the process log and the status only."""
     log: StatusLog | None = None
-    """None: no history of the figures is written."""
+    """None: no history of the metrics is written."""

@@ -51,8 +51,8 @@ class TensorBoardLog:
         if not self._begun:
             records = _record(Event(wall_time=wall_time, file_version=_FILE_VERSION)) + records
         if self._name is None:
-            who = f"{socket.gethostname()}.{os.getpid()}"
-            self._name = f"events.out.tfevents.{now_ms // 1000:010d}.{who}"
+            process = f"{socket.gethostname()}.{os.getpid()}"
+            self._name = f"events.out.tfevents.{now_ms // 1000:010d}.{process}"
         self._disk.make_folder(self._folder)
         self._disk.append(self._folder / self._name, records)
         self._begun = True

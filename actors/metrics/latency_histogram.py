@@ -10,7 +10,7 @@ import numpy as np
 from freshrank.actors.messages import Doubles, Ints
 from freshrank.actors.protocols import JsonValue
 
-# Each bucket is 4 % wider than the one before: a quantile is at most 2 % off.
+# Each bucket is 4 % wider than the previous: a quantile is at most 2 % off.
 _GROWTH = 1.04
 # Milliseconds: smaller values count as this one, ten microseconds.
 _LEAST = 0.01
@@ -22,9 +22,9 @@ _LOG_GROWTH = math.log(_GROWTH)
 class LatencyHistogram:
     """Counts of latencies in milliseconds, in buckets of geometrically growing width.
 
-    >>> one = LatencyHistogram()
-    >>> one.add(np.array([1.0, 2.0, 100.0]))
-    >>> one.count, round(one.quantile(0.5), 1)
+    >>> histogram = LatencyHistogram()
+    >>> histogram.add(np.array([1.0, 2.0, 100.0]))
+    >>> histogram.count, round(histogram.quantile(0.5), 1)
     (3, 2.0)
     """
 
@@ -63,7 +63,7 @@ class LatencyHistogram:
             "count": self.count,
             "p50_ms": None if empty else round(self.quantile(0.5), 3),
             "p99_ms": None if empty else round(self.quantile(0.99), 3),
-            "buckets": [[int(one), int(self._counts[one])] for one in filled],
+            "buckets": [[int(bucket), int(self._counts[bucket])] for bucket in filled],
         }
 
     @classmethod

@@ -22,11 +22,11 @@ def _sum_at(keys: Ints, rows: Floats, width: int, positions: Ints) -> np.uint64:
     for position in positions:
         if position < 0:
             continue
-        one = np.uint64(0)
+        row = np.uint64(0)
         for bits in rows[position, :width].view(np.uint32):
-            one = (one ^ np.uint64(bits)) * _ODD
-            one ^= one >> np.uint64(32)
-        total += np.uint64(mix(keys[position], np.int64(one)))
+            row = (row ^ np.uint64(bits)) * _ODD
+            row ^= row >> np.uint64(32)
+        total += np.uint64(mix(keys[position], np.int64(row)))
     return total
 
 

@@ -35,7 +35,7 @@ def field_starts(layout: InputLayout) -> Ints:
     >>> field_starts(InputLayout((), (IdField("item"), IdField("recent", 3)))).tolist()
     [0, 1, 4]
     """
-    widths = [0] + [one.width for one in layout.fields]
+    widths = [0] + [field.width for field in layout.fields]
     return np.cumsum(np.array(widths, np.int64))
 
 

@@ -17,7 +17,7 @@ from freshrank.actors.protocols import JsonValue
 from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram, exact_auc
 from freshrank.learner.models.losses import Loss
 
-# Examples in the recent figures: enough for a steady figure with few positives, few enough to show
+# Examples behind the recent metrics: enough for a steady AUC with few positives, few enough to show
 # drift within a minute.
 _RECENT = 20_000
 
@@ -72,14 +72,14 @@ class ProgressiveValidation:
         self._recent.add(labels, live, reference)
 
     def restart_comparison(self) -> None:
-        """Drop the comparison with the reference model: another one was frozen."""
+        """Drop the comparison with the reference model: another was frozen."""
         self.live, self.reference = ScoreHistogram(self._loss), ScoreHistogram(self._loss)
         self._recent = _Recent(self._loss)
 
     def status(self) -> dict[str, JsonValue]:
         """AUC and mean loss (None where undefined), and the number of examples behind them.
 
-        The figures of the loss are called by its name, which `objective` tells: ``log_loss``,
+        The means of the loss go by its name, which `objective` gives: ``log_loss``,
         ``log_loss_live``, ...
         """
         loss = self._loss.name
@@ -95,24 +95,24 @@ class ProgressiveValidation:
             "judged": self.lifetime.count,
             "compared": self.live.count,
             "objective": loss,
-            **{f"auc{when}": _plain(one.auc) for when, one in qualities.items()},
-            **{f"{loss}{when}": _plain(one.loss) for when, one in qualities.items()},
+            **{f"auc{when}": _plain(quality.auc) for when, quality in qualities.items()},
+            **{f"{loss}{when}": _plain(quality.loss) for when, quality in qualities.items()},
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Copies of what a checkpoint keeps: all but the recent examples."""
         histograms = (self.lifetime, self.live, self.reference)
-        losses: Doubles = np.array([one.loss_sum for one in histograms])
+        losses: Doubles = np.array([histogram.loss_sum for histogram in histograms])
         return {
-            "validation_counts": np.stack([one.counts for one in histograms]),
+            "validation_counts": np.stack([histogram.counts for histogram in histograms]),
             "validation_losses": losses,
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `arrays` gave."""
-        for number, one in enumerate((self.lifetime, self.live, self.reference)):
-            one.counts = arrays["validation_counts"][number].copy()
-            one.loss_sum = float(arrays["validation_losses"][number])
+        for number, histogram in enumerate((self.lifetime, self.live, self.reference)):
+            histogram.counts = arrays["validation_counts"][number].copy()
+            histogram.loss_sum = float(arrays["validation_losses"][number])
 
 
 def _plain(value: float) -> float | None:

@@ -66,7 +66,7 @@ class LossDriftDetector:
     - it exceeds ``ln(1/p) * 4 * variance / (2 * tolerance * mean)``: the loss is worse. Without a
       change an excursion would get so far with a probability below ``p`` = 1e-9 (Lundberg's
       inequality, the variance taken fourfold because examples are not independent);
-    - it has lasted for `HORIZON` examples: not bad enough to be told from chance, so it is normal.
+    - it has lasted for `HORIZON` examples: it may be chance all the same, so it is normal.
 
     Positives are known at once and negatives when their time is over (`feature_actors.labels`). So
     after a pause there are only positives for a while, and nothing is wrong. Positives that follow

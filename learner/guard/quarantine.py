@@ -49,11 +49,13 @@ class Quarantine:
     def refused(self, refusals: Mapping[str, Sequence[OffsetRange]], message: str = "") -> None:
         """Quarantine offset ranges, given by the reason for each, and raise one alert for all."""
         named = [
-            Quarantined(one, reason) for reason in refusals for one in merged(refusals[reason])
+            Quarantined(offset_range, reason)
+            for reason in refusals
+            for offset_range in merged(refusals[reason])
         ]
         self.quarantined = (self.quarantined + named)[-_NAMED:]
-        offsets: list[JsonValue] = [range_to_json(one.offset_range) for one in named]
-        text = "; ".join([*([message] if message else []), *(str(one) for one in named)])
+        offsets: list[JsonValue] = [range_to_json(refused.offset_range) for refused in named]
+        text = "; ".join([*([message] if message else []), *(str(refused) for refused in named)])
         self.add(AlertKind.GUARD_TRIPPED, Severity.WARNING, text, {"quarantined": offsets})
 
     def add(

@@ -210,14 +210,14 @@ class RollbackLog:
         return {
             "loss": self.loss_drift.state(),
             "sizes": list(self._sizes.typical),
-            "suspects": [range_to_json(one) for one in self._suspects],
+            "suspects": [range_to_json(suspect) for suspect in self._suspects],
             "trips": self._rollbacks,
             "calm": self._calm,
             "steps": [
                 {
                     "base": str(step.base),
                     "version": str(step.version),
-                    "spans": [range_to_json(one) for one in step.ranges],
+                    "spans": [range_to_json(learned) for learned in step.ranges],
                     "examples": step.examples,
                     "judged": step.scored,
                 }
@@ -232,7 +232,7 @@ class RollbackLog:
             change, name = step.change, f"step_{number}"
             found |= {f"{name}_dense": change.dense, f"{name}_added": change.added}
             for part, rows in (("before", change.before), ("evicted", change.evicted)):
-                found |= {f"{name}_{part}_{key}": one for key, one in rows._asdict().items()}
+                found |= {f"{name}_{part}_{key}": array for key, array in rows._asdict().items()}
         return found
 
     def restore(
@@ -244,18 +244,18 @@ class RollbackLog:
         """Go on from what `meta` and `arrays` gave (`topics`: see `range_from_json`)."""
         self.loss_drift.restore(meta["loss"])
         self._sizes.typical.extend(meta["sizes"])
-        self._suspects = [range_from_json(one, topics) for one in meta["suspects"]]
+        self._suspects = [range_from_json(suspect, topics) for suspect in meta["suspects"]]
         self._rollbacks, self._calm = meta["trips"], meta["calm"]
         self.state = GuardState.PROBATION if self._rollbacks else GuardState.WATCHING
-        for number, one in enumerate(meta["steps"]):
+        for number, kept in enumerate(meta["steps"]):
             self._steps.append(
                 Step(
-                    base=Version.parse(one["base"]),
-                    version=Version.parse(one["version"]),
-                    ranges=[range_from_json(span, topics) for span in one["spans"]],
-                    examples=one["examples"],
+                    base=Version.parse(kept["base"]),
+                    version=Version.parse(kept["version"]),
+                    ranges=[range_from_json(span, topics) for span in kept["spans"]],
+                    examples=kept["examples"],
                     change=_change(arrays, f"step_{number}"),
-                    scored=one["judged"],
+                    scored=kept["judged"],
                 )
             )
 

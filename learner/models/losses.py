@@ -56,7 +56,7 @@ class Loss(Protocol):
 
     @property
     def name(self) -> str:
-        """What figures are called by: by default the class's name in lower case with ``_``."""
+        """The name of its mean in metrics: by default the class's name in lower case with ``_``."""
         return re.sub(r"(?<=.)(?=[A-Z])", "_", type(self).__name__).lower()
 
     def value(self, labels: Floats, predictions: Floats) -> Doubles:

@@ -58,7 +58,7 @@ class PendingGradients:
     @property
     def contributing(self) -> list[OffsetRange]:
         """The offset ranges that have examples to learn from."""
-        return [one.offset_range for one in self.gradients]
+        return [gradient.offset_range for gradient in self.gradients]
 
     def add(self, gradient: Gradient, monotonic: float) -> None:
         """Take a gradient of at least one example."""
@@ -89,9 +89,9 @@ def total(gradients: list[Gradient]) -> SummedGradient:
     if len(gradients) == 1:
         only = gradients[0]
         return SummedGradient(only.dense, only.keys, only.rows)
-    dense: Floats = np.stack([one.dense for one in gradients]).sum(axis=0)
-    keys = np.concatenate([one.keys for one in gradients])
-    rows = np.concatenate([one.rows for one in gradients])
+    dense: Floats = np.stack([gradient.dense for gradient in gradients]).sum(axis=0)
+    keys = np.concatenate([gradient.keys for gradient in gradients])
+    rows = np.concatenate([gradient.rows for gradient in gradients])
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     if len(keys) == 0:

@@ -89,7 +89,7 @@ class TrainingState:
         self.dense_state[0, : model.dense_size] = self.weights.dense
         self.weights.dense = self.dense_state[0, : model.dense_size]
         self.total_steps = 0
-        """Of all epochs, undone steps included; a row's stamp is one of these numbers."""
+        """Of all epochs, undone steps included; rows are stamped with it."""
 
     def update(self, summed: SummedGradient) -> tuple[Change, Floats]:
         """Take a step; gives what undoes it, and the changed rows, float32[u, w]."""
