@@ -1,4 +1,4 @@
-"""The endpoint under a real Serve, behind HAProxy, with fakes for Kafka, Redis and the learner."""
+"""The REST API under a real Serve and HAProxy, with fakes for Kafka, Redis and the learner."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from freshrank.serve.settings import ServeSettings
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 TIMEOUT_S = 20.0
-# What a local system consists of, as the kernel calls it.
+# The programs of a local system, by the names that the kernel keeps.
 PROGRAMS = {"gcs_server", "raylet", "haproxy", "java", "redis-server", "ray::ServeRepli"}
 
 
@@ -36,7 +36,7 @@ def port() -> Iterator[int]:
     cast(Callable[[], None], serve.shutdown)()  # Ray leaves it untyped
 
 
-def test_requests_are_answered_behind_haproxy_until_the_replica_leaves_in_order(
+def test_requests_are_answered_behind_haproxy_until_the_replica_is_stopped(
     port: int, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
@@ -47,7 +47,7 @@ def test_requests_are_answered_behind_haproxy_until_the_replica_leaves_in_order(
         answer = client.post("/v1/score", json={"user": "u1", "candidates": candidates})
         assert answer.json()["ranking"] == [1, 0, 2]
         assert answer.json()["model"]["version"] == "1.5"
-        # Errors reach the caller as they are, not as those of Serve or of HAProxy.
+        # Errors reach the caller unchanged by Serve and HAProxy.
         assert client.post("/v1/score", json={}).json()["error"]["field"] == "body"
         assert client.get("/nowhere").json()["error"]["field"] == "path"
         late = {"user": "u1", "candidates": candidates, "min_version": "9.0"}
@@ -62,7 +62,7 @@ def test_nothing_of_a_local_system_listens_beyond_loopback(
 ) -> None:
     deployment.deploy(ReplicaFactory(tmp_path / "mark"), ServeSettings())
     with EmbeddedBroker({"behaviour": 1}) as embedded:
-        # What Ray starts and leaves to itself has the token in its environment.
+        # Every process that Ray starts has the token in its environment.
         token = os.environ["RAY_AUTH_TOKEN"]
         brokers = {int(one.bootstrap.rpartition(":")[2]) for one in (kafka, embedded)}
         found = open_sockets_until(
@@ -72,10 +72,10 @@ def test_nothing_of_a_local_system_listens_beyond_loopback(
             ),
             lambda: processes_of(os.getpid(), "RAY_AUTH_TOKEN", token),
         )
-        # Another system may be up beside this one, with a token of its own.
+        # Another system may run at the same time, with another token.
         mine = set(open_sockets(processes_of(None, "RAY_AUTH_TOKEN", token)))
     assert [one for one in found if not one.on_loopback] == []
-    # Kafka's second listener is that of its controller.
+    # Kafka's second listener is its controller's.
     assert len({one.port for one in found if one.program == "java"}) == 2
     ours = [one.port for one in mine if one.program == "ray::ServeRepli" and "6" in one.protocol]
     assert {_called(one, token="wrong") for one in ours} == {"UNIMPLEMENTED", "UNAUTHENTICATED"}
@@ -102,7 +102,7 @@ def test_a_socket_that_is_open_to_others_is_seen() -> None:
 
 
 def _called(port: int, token: str) -> str:
-    """What comes of a call to the gRPC server of a replica by somebody who holds `token`."""
+    """The status of a call to the gRPC server of a replica with `token`."""
     grpc = importlib.import_module("grpc")  # it comes with Ray, without types
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         method = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")

@@ -1,4 +1,4 @@
-"""What a client is answered while no replica is there: a real HAProxy, as Ray configures it."""
+"""The answers of a real HAProxy, configured as by Ray, while there is no replica."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from whole_system import until
 
 from freshrank.deploy.servers.processes import free_port, listens
 
-# Ray's sections; what begins with /app is for an application, the rest for nobody.
+# Ray's sections. Paths below /app belong to an application, other paths to none.
 CONFIGURATION = """\
 defaults
     mode http
@@ -39,7 +39,7 @@ listen stats
 
 
 class NotFound(BaseHTTPRequestHandler):
-    """Answers 404: in JSON, as a replica, or in text, as Serve's own proxy."""
+    """Answers 404, in JSON as a replica does, or in text as Serve's own proxy does."""
 
     def do_GET(self) -> None:
         kind = "text/plain; charset=utf-8" if "text" in self.path else "application/json"
@@ -54,7 +54,7 @@ class NotFound(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint(tmp_path: Path) -> Iterator[str]:
-    """The address of a HAProxy in front of one such server."""
+    """The address of a HAProxy in front of a server that answers 404."""
     server = HTTPServer(("127.0.0.1", 0), NotFound)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     ports = {one: free_port() for one in ("metrics", "stats", "port")}
@@ -71,11 +71,11 @@ def endpoint(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", ["/v1/score", "/app/text"])
-def test_who_asks_while_no_replica_is_there_is_told_to_come_again(endpoint: str, path: str) -> None:
+def test_without_a_replica_the_answer_is_a_503_with_retry_after(endpoint: str, path: str) -> None:
     answer = httpx.get(f"{endpoint}{path}")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert answer.json()["error"]["field"] == "server"
 
 
-def test_what_a_replica_does_not_know_stays_a_404(endpoint: str) -> None:
+def test_a_404_of_a_replica_stays_a_404(endpoint: str) -> None:
     assert httpx.get(f"{endpoint}/app/json").status_code == 404

@@ -1,4 +1,4 @@
-"""HAProxy, as Ray starts it, ends with the process that started it: a real one, a killed parent."""
+"""A real HAProxy, started as by Ray, is killed by the kernel when its parent is killed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from whole_system import until
 
 from freshrank.deploy.servers.processes import free_port
 
-# Seconds until the kernel has killed it: milliseconds on an idle machine.
+# Seconds for the kernel to kill it: milliseconds on an idle machine.
 SOON_S = 5.0
 
-# As Ray does it: from a thread beside the main one, and again beside the first for a new
-# configuration. Says the process ids, then waits to be killed.
+# Starts HAProxy as Ray does: from another thread than the main one, and for a new configuration a
+# second one that replaces the first. Prints the process ids, then waits to be killed.
 PARENT = """
 import subprocess, sys, threading, time
 starter, times = sys.argv[1], int(sys.argv[2])
@@ -40,7 +40,7 @@ def start():
 threading.Thread(target=start).start()
 """
 
-# Ray's sections, and a client that is silent keeps its connection for longer than the test takes.
+# Ray's sections. A silent client keeps its connection for longer than the test takes.
 CONFIGURATION = """\
 defaults
     mode http
@@ -60,7 +60,7 @@ listen stats
 
 
 class Started:
-    """A parent that was told to start HAProxy so many times."""
+    """A parent process that starts HAProxy on demand, at most `times`."""
 
     def __init__(self, folder: Path, times: int) -> None:
         self.port = free_port()
@@ -76,14 +76,14 @@ class Started:
         )
 
     def fork(self) -> int:
-        """Let it start one; gives its process id, whatever has become of it."""
+        """Let it start a HAProxy; returns the process id, whether that still runs or not."""
         assert self.parent.stdin is not None and self.parent.stdout is not None
         self.parent.stdin.write("\n")
         self.parent.stdin.flush()
         return int(self.parent.stdout.readline())
 
     def next(self) -> int:
-        """Let it start one; gives its process id once it listens, which it does as HAProxy."""
+        """Let it start a HAProxy; returns the process id once HAProxy listens."""
         process = self.fork()
         until(lambda: self.port in {one.port for one in open_sockets([process])})
         return process
@@ -95,7 +95,7 @@ class Started:
 
 
 def lives(process: int) -> bool:
-    """Whether there is a process of that id, as HAProxy or on the way to it."""
+    """Whether the process runs, as HAProxy or still as its wrapper."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -105,21 +105,21 @@ def lives(process: int) -> bool:
 
 @pytest.fixture
 def left() -> Iterator[list[int]]:
-    """Processes that are ended after the test, if it has failed to."""
+    """Processes that are killed after the test, if they still run."""
     processes: list[int] = []
     yield processes
     for one in filter(lives, processes):
         os.kill(one, signal.SIGKILL)
 
 
-def test_haproxy_is_killed_with_who_started_it(tmp_path: Path, left: list[int]) -> None:
+def test_haproxy_is_killed_with_its_parent(tmp_path: Path, left: list[int]) -> None:
     started = Started(tmp_path, 1)
     left.append(started.next())
     started.kill()
     until(lambda: not lives(left[0]), SOON_S)
 
 
-def test_one_that_still_serves_an_old_client_and_its_successor_are_killed_too(
+def test_a_draining_haproxy_and_its_successor_are_killed_with_their_parent(
     tmp_path: Path, left: list[int]
 ) -> None:
     started = Started(tmp_path, 2)
@@ -133,8 +133,8 @@ def test_one_that_still_serves_an_old_client_and_its_successor_are_killed_too(
     until(lambda: not any(map(lives, left)), SOON_S)
 
 
-def test_whenever_its_parent_is_killed_none_is_left(tmp_path: Path, left: list[int]) -> None:
-    for tenths in range(0, 150, 3):  # it becomes HAProxy within some 15 ms
+def test_no_haproxy_is_left_whenever_its_parent_is_killed(tmp_path: Path, left: list[int]) -> None:
+    for tenths in range(0, 150, 3):  # the wrapper becomes HAProxy within about 15 ms
         started = Started(tmp_path, 1)
         left.append(started.fork())
         time.sleep(tenths / 10_000)
@@ -142,12 +142,12 @@ def test_whenever_its_parent_is_killed_none_is_left(tmp_path: Path, left: list[i
     until(lambda: not any(map(lives, left)), SOON_S)
 
 
-def test_haproxy_is_not_started_for_one_that_has_ended(tmp_path: Path) -> None:
+def test_haproxy_is_not_started_for_a_parent_that_has_ended(tmp_path: Path) -> None:
     file = tmp_path / "haproxy.cfg"
     ports = {"metrics": free_port(), "stats": free_port(), "port": free_port()}
     file.write_text(CONFIGURATION.format(**ports), encoding="utf-8")
     starter = haproxy_starter(tmp_path)
-    # The shell is its parent, as whoever takes in an orphan would be.
+    # Its parent is the shell: another program than Python, as the parent of an orphan is.
     done = subprocess.run(
         ["sh", "-c", '"$@"; exit $?', "sh", starter, "-db", "-f", str(file)],
         capture_output=True, text=True, check=False, timeout=30,

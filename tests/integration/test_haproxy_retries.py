@@ -1,4 +1,4 @@
-"""A request whose replica dies is answered by another: HAProxy itself, as it is set up here."""
+"""A real HAProxy with the settings of Freshrank gives requests of a killed replica to another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from freshrank.serve.proxy.ray_internals import ingress_environment
 PATIENCE_S = 10.0
 CLIENTS = 8
 
-# A replica that answers until a file is there, and then takes requests and says nothing.
+# A replica that answers until a file exists, and from then on takes requests without an answer.
 REPLICA = """
 import socket, sys, threading, time
 from pathlib import Path
@@ -80,7 +80,7 @@ def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["whole", "head and body apart"])
-def test_requests_that_a_dying_replica_leaves_are_answered_by_another(
+def test_unanswered_requests_of_a_killed_replica_are_answered_by_another(
     tmp_path: Path, apart: bool
 ) -> None:
     ports = {one: free_port() for one in ("metrics", "stats", "port", "mortal", "steady")}
@@ -121,7 +121,7 @@ def ask(client: socket.socket, apart: bool) -> None:
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
     if apart:
         client.sendall(head)
-        time.sleep(0.02)  # so that HAProxy has the head before it has the body
+        time.sleep(0.02)  # HAProxy receives the head alone
         client.sendall(b"{}")
     else:
         client.sendall(head + b"{}")

@@ -106,7 +106,7 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
 
 
 @pytest.mark.parametrize("width", [3, 200_000], ids=["inline", "boxed"])
-def test_a_delta_arrives_whole_however_it_travels(width: int) -> None:
+def test_a_delta_arrives_whole_inline_and_by_reference(width: int) -> None:
     learner = RemoteLearner(start(f"learner-{width}", width), TIMEOUT_S)
 
     async def work() -> None:
@@ -119,7 +119,7 @@ def test_a_delta_arrives_whole_however_it_travels(width: int) -> None:
     run(work)
 
 
-def test_errors_of_ours_arrive_as_themselves_and_others_as_part_failed() -> None:
+def test_freshrank_errors_arrive_as_themselves_and_others_as_part_failed() -> None:
     learner = RemoteLearner(start("learner-errors", 3), TIMEOUT_S)
     work = Examples(
         offset_range=OffsetRange(0, upto(0), upto(1)),
@@ -149,7 +149,7 @@ def test_an_actor_that_does_not_exist_or_is_too_slow_is_unavailable() -> None:
         run(too_slow)
 
 
-def test_a_killed_actor_is_gone_and_whoever_was_started_next_has_its_role() -> None:
+def test_a_killed_actor_is_gone_and_the_next_started_actor_has_its_role() -> None:
     first, second = start("learner-mortal", 3), start("learner-mortal", 3)
     role = RemoteRole("learner-mortal", "test-runtime")
 
@@ -171,7 +171,7 @@ def test_a_killed_actor_is_gone_and_whoever_was_started_next_has_its_role() -> N
     run(work)
 
 
-def test_an_address_of_a_role_finds_its_way_from_another_process() -> None:
+def test_the_address_of_a_role_works_in_another_process() -> None:
     actor = start("learner-far", 3)
     role: RemoteRole = pickle.loads(pickle.dumps(RemoteRole("learner-far", "test-runtime")))
 

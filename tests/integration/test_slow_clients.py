@@ -1,4 +1,4 @@
-"""Clients that send too much, too slowly or without end: refused in time, others go on."""
+"""Clients that send too much, too slowly or without end are refused, and do not delay others."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from freshrank.serve.http import request_body
 from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.service import ScoringService
 
-# Seconds that a body may take here: the real bound would only make the tests slow.
+# Seconds that a body may take in these tests, to keep them short.
 BODY_DEADLINE_S = 0.5
-# More than a replica answers at the same time, were each of them to hold a place for long.
+# More clients than the requests that a replica answers at the same time.
 SLOW_CLIENTS = 40
-PLACES = 20
+MAX_ONGOING = 20
 
 BODY = {"user": "u", "candidates": [{"item_id": 1, "note": "n", "price": 1.0}]}
 
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The application in the server that Serve's replicas run it in."""
+    """The port of the application in uvicorn, the server of Serve's replicas."""
     monkeypatch.setattr(request_body, "BODY_DEADLINE_S", BODY_DEADLINE_S)
-    replica = ReplicaUnderTest(max_ongoing_requests=PLACES)
+    replica = ReplicaUnderTest(max_ongoing_requests=MAX_ONGOING)
 
     async def made() -> ScoringService:
         return replica.service
@@ -45,14 +45,14 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def ask(port: int, data: bytes, more: bytes = b"", times: int = 0) -> bytes:
-    """Send `data`, then `more` again and again until it is refused; gives the answer."""
+    """Send `data`, then `more` up to `times` until it is refused; returns the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         try:
             connection.sendall(data)
             for _ in range(times):
                 connection.sendall(more)
         except OSError:
-            pass  # closed meanwhile: the answer came before
+            pass  # the server has closed it, after its answer
         return connection.recv(65_536)
 
 
@@ -89,13 +89,13 @@ def test_broken_http_is_refused(port: int) -> None:
         assert ask(port, data + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 
-def test_slow_clients_hold_no_place_for_longer_than_the_bound(port: int) -> None:
+def test_slow_clients_count_as_ongoing_for_no_longer_than_the_deadline(port: int) -> None:
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(SLOW_CLIENTS)]
     for connection in slow:
         connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n{")
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-            assert client.get("/healthz").status_code == 200  # never shed
+            assert client.get("/healthz").status_code == 200  # never refused
             for connection in slow:
                 answer = connection.recv(65_536)
                 assert answer.startswith((b"HTTP/1.1 408 ", b"HTTP/1.1 503 "))
@@ -105,7 +105,7 @@ def test_slow_clients_hold_no_place_for_longer_than_the_bound(port: int) -> None
             connection.close()
 
 
-def test_clients_that_do_not_finish_their_headers_keep_nobody_waiting(port: int) -> None:
+def test_clients_that_do_not_finish_their_headers_do_not_delay_others(port: int) -> None:
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(SLOW_CLIENTS)]
     try:
         for connection in slow:

@@ -1,4 +1,4 @@
-"""Calls of the REST API of a replica under test, from code that is not asynchronous."""
+"""Calls of the REST API of a replica under test, from synchronous code."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ T = TypeVar("T")
 
 
 def talk(replica: ReplicaUnderTest, story: Callable[[httpx.AsyncClient], Awaitable[T]]) -> T:
-    async def told() -> T:
+    """The result of `story` with a client of the started replica."""
+
+    async def call() -> T:
         async with replica.client() as client:
             return await story(client)
 
-    return asyncio.run(told())
+    return asyncio.run(call())
 
 
 def candidates(*items: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.page.assembly import page
 
 
-def test_a_score_names_model_and_features_that_gave_it(replica: ReplicaUnderTest) -> None:
+def test_a_score_names_the_model_and_the_features_that_gave_it(replica: ReplicaUnderTest) -> None:
     replica.store.kept[b"row:u1"] = b"4"
     answer = score(replica).json()
     assert answer["scores"] == [0.1, 0.9, 0.1]
@@ -53,7 +53,9 @@ def test_without_the_store_the_last_known_row_answers(replica: ReplicaUnderTest)
     assert last["scores"] == known["scores"]
 
 
-def test_the_best_are_logged_exactly_as_they_were_scored(replica: ReplicaUnderTest) -> None:
+def test_the_best_candidates_are_logged_exactly_as_they_were_scored(
+    replica: ReplicaUnderTest,
+) -> None:
     replica.store.kept[b"row:u1"] = b"4"
     answer = score(replica, show=2).json()
     (record,) = [
@@ -114,7 +116,7 @@ def test_an_unknown_field_is_answered_with_those_that_are_known(replica: Replica
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"user":"\xff"}'])
-def test_a_body_that_is_no_json_is_a_400(replica: ReplicaUnderTest, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_a_400(replica: ReplicaUnderTest, body: bytes) -> None:
     answer = post(replica, "/v1/score", content=body)
     assert answer.status_code in (400, 422)
     assert answer.json()["error"]["field"] == "body"
@@ -126,7 +128,7 @@ def test_a_body_beyond_the_bound_is_a_413() -> None:
     assert answer.status_code == 413
 
 
-def test_too_many_requests_at_once_are_shed_with_retry_after() -> None:
+def test_too_many_ongoing_requests_get_a_503_with_retry_after() -> None:
     answer = score(ReplicaUnderTest(max_ongoing_requests=0))
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
@@ -146,7 +148,9 @@ def test_weights_older_than_allowed_are_a_409(replica: ReplicaUnderTest) -> None
     assert score(replica, max_model_age_ms=40).status_code == 200
 
 
-def test_events_go_into_the_topic_and_the_answer_tells_where(replica: ReplicaUnderTest) -> None:
+def test_events_are_written_to_the_topic_and_answered_with_their_positions(
+    replica: ReplicaUnderTest,
+) -> None:
     answer = post(replica, "/v1/events", json=[{"user_id": "a"}, {"user_id": "a"}])
     assert answer.json()["accepted"] == 2
     first, second = answer.json()["positions"]
@@ -155,29 +159,29 @@ def test_events_go_into_the_topic_and_the_answer_tells_where(replica: ReplicaUnd
     assert replica.log.end("behaviour", first["partition"]) == 2
 
 
-def test_one_event_needs_no_list(replica: ReplicaUnderTest) -> None:
+def test_a_single_event_needs_no_list(replica: ReplicaUnderTest) -> None:
     assert post(replica, "/v1/events", json={"user_id": "a"}).json()["accepted"] == 1
 
 
-def test_of_a_list_with_a_wrong_event_none_is_written(replica: ReplicaUnderTest) -> None:
+def test_a_list_with_an_invalid_event_is_not_written_at_all(replica: ReplicaUnderTest) -> None:
     answer = post(replica, "/v1/events", json=[{"user_id": "a"}, {"user_id": 5}])
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == "events[1].user_id"
     assert all(replica.log.end("behaviour", partition) == 0 for partition in range(4))
 
 
-def test_features_are_shown_for_people(replica: ReplicaUnderTest) -> None:
+def test_features_are_answered_by_name(replica: ReplicaUnderTest) -> None:
     replica.store.kept[b"row:u1"] = b"4"
     answer = get(replica, "/v1/features/user/u1").json()
     assert answer["features"] == {"favourite": 4}
     assert answer["source"] == "online"
 
 
-def test_an_entity_that_there_is_not_is_a_404(replica: ReplicaUnderTest) -> None:
+def test_an_unknown_entity_is_a_404(replica: ReplicaUnderTest) -> None:
     assert get(replica, "/v1/features/item/1").status_code == 404
 
 
-def test_the_model_tells_version_age_and_contents(replica: ReplicaUnderTest) -> None:
+def test_the_model_is_described_by_version_age_and_offsets(replica: ReplicaUnderTest) -> None:
     answer = get(replica, "/v1/model").json()
     assert answer["version"] == "1.5"
     assert answer["age_ms"] == 40
@@ -193,7 +197,7 @@ def test_ready_only_with_weights_and_a_store_that_answers(replica: ReplicaUnderT
     assert set(answer.json()["missing"]) == {"model", "online_store"}
 
 
-def test_metrics_count_requests_by_status_and_hold_what_was_posted(
+def test_metrics_count_requests_by_status_and_contain_posted_numbers(
     replica: ReplicaUnderTest,
 ) -> None:
     async def story(client: httpx.AsyncClient) -> str:
@@ -216,7 +220,7 @@ def test_the_document_describes_the_routes_and_the_candidates(replica: ReplicaUn
     assert set(candidate["properties"]) == {"item_id", "note", "price"}
 
 
-def test_the_page_comes_with_the_policy_that_fits_it(replica: ReplicaUnderTest) -> None:
+def test_the_page_is_sent_with_its_security_policy(replica: ReplicaUnderTest) -> None:
     answer = get(replica, "/")
     assert answer.headers["content-security-policy"] == page().policy
     assert answer.text == page().html

@@ -1,4 +1,4 @@
-"""What is too much, too slow or nowhere is refused, and says so in the one form of all errors."""
+"""Requests that are too large, too slow or for no route are refused, with an error body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from freshrank.actors.messages import Inputs
 from freshrank.serve.api.requests import RequestLimits
 
 
-def test_an_unknown_path_is_a_404_in_the_form_of_all_errors(replica: ReplicaUnderTest) -> None:
+def test_an_unknown_path_is_a_404_with_an_error_body(replica: ReplicaUnderTest) -> None:
     answer = get(replica, "/v1/scores")
     assert answer.status_code == 404
     assert answer.json()["error"]["field"] == "path"
@@ -49,14 +49,14 @@ def test_a_body_that_does_not_come_is_a_408(
     assert post(replica, "/v1/score", content=trickle()).status_code == 408
 
 
-def test_what_watches_the_replica_is_answered_when_requests_are_shed() -> None:
+def test_probes_and_metrics_are_answered_while_requests_are_refused() -> None:
     full = ReplicaUnderTest(max_ongoing_requests=0)
     assert score(full).status_code == 503
     for path in ("/healthz", "/readyz", "/metrics", "/v1/status"):
         assert get(full, path).status_code == 200, path
 
 
-def test_a_place_is_free_again_after_an_error() -> None:
+def test_a_request_that_fails_no_longer_counts_as_ongoing() -> None:
     one = ReplicaUnderTest(max_ongoing_requests=1)
 
     async def story(client: httpx.AsyncClient) -> list[int]:
@@ -71,15 +71,15 @@ class BrokenFeatures(FakeFeatures):
         raise ZeroDivisionError
 
 
-def test_a_fault_of_ours_is_a_500_in_the_form_of_all_errors() -> None:
+def test_an_internal_error_is_a_500_with_an_error_body() -> None:
     replica = ReplicaUnderTest(features=BrokenFeatures())
 
-    async def told() -> httpx.Response:
+    async def call() -> httpx.Response:
         async with replica.client(raises=False) as client:
             body = {"user": "u", "candidates": candidates(1)}
             return await client.post("/v1/score", json=body)
 
-    answer = asyncio.run(told())
+    answer = asyncio.run(call())
     assert answer.status_code == 500
     assert answer.json()["error"] == {"field": "server", "reason": "unexpected ZeroDivisionError"}
 
@@ -97,7 +97,7 @@ def test_an_event_that_cannot_be_written_is_a_503(
     assert answer.json()["error"] == {"field": "kafka", "reason": "no leader"}
 
 
-def test_an_event_that_is_too_large_for_its_topic_is_told_so_not_to_come_again(
+def test_an_event_that_is_too_large_for_its_topic_is_a_413_without_retry_after(
     replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(topic: str, key: bytes, value: bytes) -> None:
@@ -107,8 +107,8 @@ def test_an_event_that_is_too_large_for_its_topic_is_told_so_not_to_come_again(
     answer = post(replica, "/v1/events", json={"user_id": "a"})
     assert answer.status_code == 413
     assert "retry-after" not in answer.headers
-    told = {"field": "events", "reason": "17 bytes are more than topic 'events' takes"}
-    assert answer.json()["error"] == told
+    error = {"field": "events", "reason": "17 bytes are more than topic 'events' takes"}
+    assert answer.json()["error"] == error
 
 
 def test_a_score_is_given_when_its_impression_cannot_be_logged(
@@ -122,7 +122,7 @@ def test_a_score_is_given_when_its_impression_cannot_be_logged(
     async def story(client: httpx.AsyncClient) -> tuple[int, str]:
         body = {"user": "u", "candidates": candidates(1)}
         status = (await client.post("/v1/score", json=body)).status_code
-        await settle()  # what was shown is logged after the answer
+        await settle()  # the impression is logged after the answer
         return status, (await client.get("/metrics")).text
 
     status, text = talk(replica, story)
@@ -130,23 +130,25 @@ def test_a_score_is_given_when_its_impression_cannot_be_logged(
     assert 'freshrank_impressions_total{outcome="lost"} 1.0' in text
 
 
-def whole(items: Sequence[float]) -> list[dict[str, Any]]:
+def candidates_of(items: Sequence[float]) -> list[dict[str, Any]]:
     return [{"item_id": item, "note": "n", "price": 2} for item in items]
 
 
-def test_a_whole_float_is_an_integer_as_in_json(replica: ReplicaUnderTest) -> None:
+def test_an_integral_float_is_read_as_an_integer(replica: ReplicaUnderTest) -> None:
     replica.store.kept[b"row:u1"] = b"4"
-    answer = score(replica, candidates=whole([3.0, 4.0]), show=1.0)
+    answer = score(replica, candidates=candidates_of([3.0, 4.0]), show=1.0)
     assert answer.json()["ranking"] == [1, 0]
 
 
-def test_a_broken_float_is_no_integer(replica: ReplicaUnderTest) -> None:
-    answer = score(replica, candidates=whole([3.0, 4.5]))
+def test_a_fractional_float_is_refused_where_an_integer_is_expected(
+    replica: ReplicaUnderTest,
+) -> None:
+    answer = score(replica, candidates=candidates_of([3.0, 4.5]))
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == "candidates[1].item_id"
 
 
-def test_an_event_with_whole_floats_is_written_with_integers(replica: ReplicaUnderTest) -> None:
+def test_an_event_with_integral_floats_is_written_with_integers(replica: ReplicaUnderTest) -> None:
     answer = post(replica, "/v1/events", json=[{"user_id": "a", "ts": 5.0}])
     (place,) = answer.json()["positions"]
     (value,) = replica.log.read("behaviour", place["partition"], 0, 10).values

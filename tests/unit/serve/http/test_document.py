@@ -1,4 +1,4 @@
-"""The OpenAPI document tells the truth: whatever is sent, the answer is one that it describes."""
+"""The OpenAPI document is right: every answer to any request is one that it describes."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ def document_of(replica: ReplicaUnderTest) -> Document:
 
 
 def ask(method: str, path: str, content: bytes | None = None) -> httpx.Response:
-    async def told() -> httpx.Response:
+    async def call() -> httpx.Response:
         async with ReplicaUnderTest().client() as client:
             return await client.request(method, path, content=content)
 
-    return asyncio.run(told())
+    return asyncio.run(call())
 
 
 def described(method: str, path: str, answer: httpx.Response) -> Any:
-    """Check `answer` against the document; give it as the type that it was made from."""
+    """Check `answer` against the document; returns it as the type that it was encoded from."""
     operation = document_of(ReplicaUnderTest())["paths"][path][method.lower()]
     status = str(answer.status_code)
     assert status in operation["responses"]
@@ -84,7 +84,7 @@ def described(method: str, path: str, answer: httpx.Response) -> Any:
 
 @settings(deadline=None, max_examples=60)
 @given(valid_requests())
-def test_what_the_document_allows_is_scored_or_waits_in_vain(body: dict[str, Any]) -> None:
+def test_a_request_that_the_document_allows_is_scored_or_times_out(body: dict[str, Any]) -> None:
     answer = ask("POST", "/v1/score", json.dumps(body).encode())
     assert answer.status_code in (200, 409)
     found = described("POST", "/v1/score", answer)
@@ -98,7 +98,7 @@ def test_what_the_document_allows_is_scored_or_waits_in_vain(body: dict[str, Any
 
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(["/v1/score", "/v1/events"]), JSON)
-def test_no_json_is_answered_by_anything_undescribed(path: str, body: Any) -> None:
+def test_every_answer_to_any_json_is_described(path: str, body: Any) -> None:
     answer = ask("POST", path, json.dumps(body).encode())
     assert answer.status_code < 500
     described("POST", path, answer)
@@ -106,7 +106,7 @@ def test_no_json_is_answered_by_anything_undescribed(path: str, body: Any) -> No
 
 @settings(deadline=None, max_examples=60)
 @given(valid_requests(), st.data())
-def test_a_valid_request_with_one_value_replaced_is_never_our_fault(
+def test_a_valid_request_with_one_value_replaced_never_causes_a_500(
     body: dict[str, Any], data: st.DataObject
 ) -> None:
     place = data.draw(st.sampled_from(sorted(body)))
@@ -117,21 +117,21 @@ def test_a_valid_request_with_one_value_replaced_is_never_our_fault(
 
 @settings(deadline=None, max_examples=30)
 @given(st.sampled_from(["/v1/score", "/v1/events"]), st.binary(max_size=60))
-def test_no_bytes_are_answered_by_anything_undescribed(path: str, body: bytes) -> None:
+def test_every_answer_to_any_bytes_is_described(path: str, body: bytes) -> None:
     answer = ask("POST", path, body)
     assert answer.status_code < 500
     described("POST", path, answer)
 
 
 @pytest.mark.parametrize("path", ["/v1/model", "/v1/pipeline", "/v1/status", "/healthz", "/readyz"])
-def test_what_is_read_is_of_the_type_that_is_described(path: str) -> None:
+def test_answers_have_the_type_that_is_described(path: str) -> None:
     answer = ask("GET", path)
     assert answer.status_code == 200
     described("GET", path, answer)
 
 
 @pytest.mark.parametrize("key", ["u1", "a/b", "ü", "%", "a%2Fb", "  ", "x" * 256])
-def test_features_of_any_id_that_the_document_allows_are_given(key: str) -> None:
+def test_features_are_answered_for_every_id_that_the_document_allows(key: str) -> None:
     quoted = httpx.URL("http://r").copy_with(path=f"/v1/features/user/{key}").raw_path.decode()
     answer = ask("GET", quoted)
     assert answer.status_code == 200
@@ -140,7 +140,7 @@ def test_features_of_any_id_that_the_document_allows_are_given(key: str) -> None
 
 @pytest.mark.parametrize("key", ["u1", "a/b", "events", "ü", "x" * 256])
 @pytest.mark.parametrize("query", ["", "?limit=1", "?limit=200"])
-def test_events_of_any_id_that_the_document_allows_are_given(key: str, query: str) -> None:
+def test_events_are_answered_for_every_id_that_the_document_allows(key: str, query: str) -> None:
     path = f"/v1/entities/user/{key}/events"
     quoted = httpx.URL("http://r").copy_with(path=path).raw_path.decode()
     answer = ask("GET", quoted + query)
@@ -148,13 +148,13 @@ def test_events_of_any_id_that_the_document_allows_are_given(key: str, query: st
     described("GET", "/v1/entities/{entity}/{id}/events", answer)
 
 
-def test_an_id_that_is_too_long_is_refused_by_name() -> None:
+def test_an_id_that_is_too_long_is_a_422_that_names_the_field() -> None:
     answer = ask("GET", "/v1/features/user/" + "x" * 257)
     assert answer.status_code == 422
     assert described("GET", "/v1/features/{entity}/{id}", answer).error.field == "id"
 
 
-def test_what_an_event_refers_to_is_found_in_the_document() -> None:
+def test_schemas_that_an_event_refers_to_are_in_the_document() -> None:
     place: JsonValue = {"type": "object", "properties": {"city": {"type": "string"}}}
     schema: dict[str, JsonValue] = {
         "properties": {"where": {"$ref": "#/$defs/Place"}},

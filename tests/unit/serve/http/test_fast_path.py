@@ -25,24 +25,24 @@ def answer(handlers: Handlers, method: str, path: str) -> str:
     app = FastPath(Starlette(routes=routes), handlers)
     transport = httpx.ASGITransport(app)
 
-    async def told() -> str:
+    async def call() -> str:
         async with httpx.AsyncClient(transport=transport, base_url="http://replica") as client:
             return (await client.request(method, path, content=b"body")).text
 
-    return asyncio.run(told())
+    return asyncio.run(call())
 
 
-def test_what_a_handler_is_known_for_never_meets_the_router() -> None:
+def test_a_request_with_a_fast_handler_bypasses_the_router() -> None:
     assert answer({("POST", "/hot"): fast}, "POST", "/hot") == "fast body"
 
 
-def test_everything_else_is_passed_on() -> None:
+def test_other_requests_are_passed_on() -> None:
     assert answer({("POST", "/hot"): fast}, "GET", "/hot") == "slow"
     assert answer({("POST", "/hot"): fast}, "GET", "/cold") == "slow"
     assert answer({}, "POST", "/hot") == "slow"
 
 
-def test_serve_is_given_the_way_to_the_replica_of_its_process() -> None:
+def test_serves_middleware_is_the_fast_path_of_this_process() -> None:
     (one,) = http_middlewares()
     made: object = one.cls
     assert made is FastPath

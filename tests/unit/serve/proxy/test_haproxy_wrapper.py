@@ -50,7 +50,7 @@ def test_haproxys_own_ports_are_moved_and_that_of_the_endpoint_is_left_as_set() 
     assert [line for line in moved.splitlines() if " bind " not in line] == same
 
 
-def test_requests_are_waited_for_as_a_whole_by_every_section() -> None:
+def test_haproxy_waits_for_whole_requests_in_every_section() -> None:
     adapted = whole_requests(CONFIGURATION)
     defaults = adapted.partition("defaults\n")[2].partition("frontend")[0]
     assert "option http-buffer-request" in defaults
@@ -61,7 +61,7 @@ def test_requests_are_waited_for_as_a_whole_by_every_section() -> None:
         whole_requests(CONFIGURATION.replace("defaults", "default"))
 
 
-def test_without_an_application_clients_are_told_to_come_again() -> None:
+def test_without_an_application_the_answer_is_a_503_with_retry_after() -> None:
     adapted = unavailable_without_replicas(CONFIGURATION)
     (answer,) = re.findall(r"^backend default_backend\n +(.*)", adapted, re.MULTILINE)
     assert answer.startswith("http-request return status 503 content-type application/json")
@@ -99,7 +99,7 @@ def test_a_configuration_that_is_moved_already_stays_as_it_is() -> None:
         ("global", "frontend grpc_frontend\n    bind *:9000 proto h2\nglobal"),
     ],
 )
-def test_another_form_than_the_known_one_is_refused(was: str, becomes: str) -> None:
+def test_an_unknown_form_of_the_configuration_is_refused(was: str, becomes: str) -> None:
     with pytest.raises(ValueError, match=r"an unknown port|not one port in each"):
         own_ports_on_loopback(CONFIGURATION.replace(was, becomes))
 

@@ -55,7 +55,7 @@ def replaced(package: Path, source: str, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "old", "new", "told"),
+    ("source", "old", "new", "named"),
     [
         (
             "serve/_private/replica.py", 'self._server, "[::]:0"', "self._server, self._address",
@@ -77,12 +77,12 @@ def replaced(package: Path, source: str, old: str, new: str) -> None:
     ],
 )  # fmt: skip
 def test_a_change_of_ray_is_named_with_what_it_was_needed_for(
-    other_ray: Path, source: str, old: str, new: str, told: list[str]
+    other_ray: Path, source: str, old: str, new: str, named: list[str]
 ) -> None:
     assert ray_changes(other_ray) == []
     replaced(other_ray, source, old, new)
     (change,) = ray_changes(other_ray)
-    for part in told:
+    for part in named:
         assert part in change
 
 

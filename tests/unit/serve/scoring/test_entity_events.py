@@ -59,7 +59,7 @@ def test_events_of_the_entity_are_given_newest_first_with_their_place_and_conten
     }
 
 
-def test_an_entity_without_events_is_told_by_an_empty_list(replica: ReplicaUnderTest) -> None:
+def test_an_entity_without_events_is_answered_with_an_empty_list(replica: ReplicaUnderTest) -> None:
     found = events_of(replica)
     assert found["events"] == []
     (scanned,) = found["scanned"]
@@ -156,7 +156,7 @@ def test_offsets_of_which_nothing_is_kept_are_not_waited_for() -> None:
 
 
 class CountedSource(MemorySource):
-    """Counts the readers that are open; fails or hangs as it is told."""
+    """Counts the open readers; fails or hangs on demand."""
 
     open = 0
 

@@ -32,7 +32,7 @@ class Store(MemoryStore):
         return [b"row of " + key for key in keys]
 
 
-def test_reads_of_the_same_time_share_one_batch_and_one_key_is_read_once() -> None:
+def test_concurrent_reads_share_a_batch_with_each_key_once() -> None:
     async def story() -> None:
         store = Store()
         reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
@@ -43,7 +43,7 @@ def test_reads_of_the_same_time_share_one_batch_and_one_key_is_read_once() -> No
     asyncio.run(story())
 
 
-def test_requests_gather_while_a_batch_is_on_its_way() -> None:
+def test_requests_gather_while_a_batch_is_read() -> None:
     async def story() -> None:
         store = Store()
         store.gate.clear()
@@ -60,7 +60,7 @@ def test_requests_gather_while_a_batch_is_on_its_way() -> None:
     asyncio.run(story())
 
 
-def test_a_request_that_goes_away_takes_nothing_from_the_others() -> None:
+def test_a_cancelled_request_does_not_affect_the_others() -> None:
     async def story() -> None:
         store = Store()
         store.gate.clear()
@@ -75,7 +75,7 @@ def test_a_request_that_goes_away_takes_nothing_from_the_others() -> None:
     asyncio.run(story())
 
 
-def test_one_late_answer_costs_the_next_request_nothing() -> None:
+def test_after_a_single_failure_the_next_request_reads_again() -> None:
     async def story() -> None:
         store, clock = Store(), FakeClock()
         reader = FeatureReader(store, clock, timeout_s=1.0)
@@ -90,7 +90,7 @@ def test_one_late_answer_costs_the_next_request_nothing() -> None:
     asyncio.run(story())
 
 
-def test_after_failures_in_a_row_the_store_is_left_alone_for_longer_and_longer() -> None:
+def test_after_failures_in_a_row_reads_pause_for_longer_and_longer() -> None:
     async def story() -> list[float]:
         store, clock = Store(), FakeClock()
         reader = FeatureReader(store, clock, timeout_s=1.0)
@@ -109,7 +109,7 @@ def test_after_failures_in_a_row_the_store_is_left_alone_for_longer_and_longer()
     assert pauses[5:] == pytest.approx([0.5] * len(pauses[5:]), abs=0.011)
 
 
-def test_no_more_rows_are_remembered_than_the_bound_allows() -> None:
+def test_at_most_the_given_number_of_rows_is_kept() -> None:
     async def story() -> None:
         store = Store()
         reader = FeatureReader(store, FakeClock(), timeout_s=1.0, kept_rows=2)

@@ -1,4 +1,4 @@
-"""A replica over its life: it follows, posts its figures, waits within bounds, and leaves."""
+"""The life of a replica: it starts, follows the learner, posts its status, waits, and stops."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class AgeingModel(FakeModel):
         self.version, self.age = version, self.age - self._gain
 
 
-def test_a_wait_for_young_weights_ends_with_the_first_that_are_young_enough() -> None:
+def test_a_wait_for_an_age_ends_with_the_first_version_that_is_young_enough() -> None:
     clock = FakeClock()
     model = AgeingModel(clock, gain=30, last=Version(1, 99))
     asyncio.run(ServedModel(FakeScorer(), model, clock, 0).wait_for_age(50, 1.0))
     assert (model.version, model.age) == (Version(1, 7), 40)
 
 
-def test_a_wait_for_young_weights_is_bounded_and_names_its_field() -> None:
+def test_a_wait_for_an_age_times_out_with_an_error_that_names_the_field() -> None:
     clock = FakeClock()
     model = AgeingModel(clock, gain=10, last=Version(1, 6))
     with pytest.raises(RequestError) as caught:
@@ -51,7 +51,7 @@ class EndingModel(FakeModel):
         raise ValueError("a delta of another model")
 
 
-def test_a_replica_whose_following_ended_is_unhealthy_and_says_why() -> None:
+def test_a_replica_that_no_longer_follows_the_learner_is_unhealthy_with_the_reason() -> None:
     replica = ReplicaUnderTest(model=EndingModel())
 
     async def story() -> tuple[int, str]:
@@ -65,7 +65,7 @@ def test_a_replica_whose_following_ended_is_unhealthy_and_says_why() -> None:
     assert "a delta of another model" in reason
 
 
-def test_a_replica_leaves_by_flushing_and_ends_its_tasks(replica: ReplicaUnderTest) -> None:
+def test_a_replica_that_stops_flushes_and_ends_its_tasks(replica: ReplicaUnderTest) -> None:
     async def story() -> int:
         async with replica.client():
             assert not replica.closed
@@ -75,7 +75,7 @@ def test_a_replica_leaves_by_flushing_and_ends_its_tasks(replica: ReplicaUnderTe
     assert replica.closed
 
 
-def test_replicas_post_their_figures_and_each_shows_those_of_the_others(
+def test_each_replica_posts_its_status_and_shows_those_of_the_others(
     replica: ReplicaUnderTest,
 ) -> None:
     other = ReplicaUnderTest(status_registry=replica.status_registry)
@@ -109,7 +109,7 @@ def test_the_status_counts_scores_and_their_time(replica: ReplicaUnderTest) -> N
     assert isinstance(latency, dict) and latency["count"] == 1
 
 
-def test_figures_are_shown_without_the_board(
+def test_the_own_status_is_shown_without_the_status_registry(
     replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def stuck() -> dict[str, dict[str, object]]:
@@ -121,7 +121,7 @@ def test_figures_are_shown_without_the_board(
     assert "model" in status["replica"]
 
 
-def test_a_fault_of_the_store_that_nobody_foresaw_fails_its_requests_and_no_later_one(
+def test_an_unexpected_error_of_the_store_fails_the_requests_of_its_read_only(
     replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story() -> None:
@@ -137,10 +137,10 @@ def test_a_fault_of_the_store_that_nobody_foresaw_fails_its_requests_and_no_late
 
 
 def test_the_pipeline_is_described_for_callers(replica: ReplicaUnderTest) -> None:
-    told = talk(replica, lambda client: client.get("/v1/pipeline")).json()
-    assert told["entity"] == "user"
-    assert told["candidate"] == {"item_id": "int", "note": "str", "price": "float"}
-    assert told["bounds"]["candidates"] == 1_000
+    answer = talk(replica, lambda client: client.get("/v1/pipeline")).json()
+    assert answer["entity"] == "user"
+    assert answer["candidate"] == {"item_id": "int", "note": "str", "price": "float"}
+    assert answer["bounds"]["candidates"] == 1_000
 
 
 def readiness(model: FakeModel) -> dict[str, str]:
@@ -193,7 +193,7 @@ def test_a_replica_is_not_started_before_weights_and_store_are_there() -> None:
     assert asyncio.run(story()) == 200
 
 
-def test_without_a_learner_a_replica_starts_after_a_while_all_the_same() -> None:
+def test_without_a_learner_a_replica_starts_after_its_longest_wait() -> None:
     clock = FakeClock()
     replica = ReplicaUnderTest(model=without_weights(), clock=clock, max_start_wait_ms=10_000)
     asyncio.run(replica.service.until_ready())
@@ -206,7 +206,7 @@ def test_a_replica_that_has_all_that_it_needs_starts_at_once() -> None:
     assert clock.monotonic() == 0.0
 
 
-def test_a_replica_whose_weights_are_not_the_learners_is_not_ready() -> None:
+def test_a_replica_whose_weights_differ_from_the_learners_is_not_ready() -> None:
     model = FakeModel()
     assert readiness(model) == {}
     model.differs, model.error = True, "1.4 -> 1.5 does not give 00ff"

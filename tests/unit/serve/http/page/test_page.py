@@ -1,4 +1,4 @@
-"""The page is one document that runs under its own policy and asks nobody else for anything."""
+"""The page is one document that runs under its own policy and loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 from freshrank.serve.http.page.assembly import page
 
 
-class Seen(HTMLParser):
-    """What a browser would load, look up or run."""
+class Parsed(HTMLParser):
+    """The links, ids, scripts and handlers of a document."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -40,44 +40,44 @@ class Seen(HTMLParser):
 
 
 def test_every_part_is_in_the_document() -> None:
-    seen = Seen(page().html)
-    assert "class Chart" in seen.inline["script"]
-    assert "--live" in seen.inline["style"]
+    parsed = Parsed(page().html)
+    assert "class Chart" in parsed.inline["script"]
+    assert "--live" in parsed.inline["style"]
     assert "/* script */" not in page().html
     assert "/* style */" not in page().html
 
 
 def test_nothing_is_asked_of_another_host() -> None:
-    seen = Seen(page().html)
-    assert seen.targets
-    assert all("//" not in target or target.startswith("data:") for target in seen.targets)
+    parsed = Parsed(page().html)
+    assert parsed.targets
+    assert all("//" not in target or target.startswith("data:") for target in parsed.targets)
     for loader in ("url(", "@import", "import(", "XMLHttpRequest", "WebSocket"):
         assert loader not in page().html
 
 
 def test_links_are_relative_so_that_the_page_works_below_a_prefix() -> None:
-    assert not [one for one in Seen(page().html).targets if one.startswith("/")]
+    assert not [one for one in Parsed(page().html).targets if one.startswith("/")]
     assert 'ask("/' not in page().html
 
 
 def test_the_policy_names_exactly_the_inline_script_and_style() -> None:
-    seen = Seen(page().html)
+    parsed = Parsed(page().html)
     for tag in ("script", "style"):
-        digest = base64.b64encode(hashlib.sha256(seen.inline[tag].encode()).digest()).decode()
+        digest = base64.b64encode(hashlib.sha256(parsed.inline[tag].encode()).digest()).decode()
         assert f"{tag}-src 'sha256-{digest}'" in page().policy
     assert "unsafe" not in page().policy
 
 
 def test_no_attribute_needs_what_the_policy_forbids() -> None:
-    assert Seen(page().html).handlers == []
+    assert Parsed(page().html).handlers == []
 
 
 def test_ids_are_unique_and_those_that_scripts_look_up_exist() -> None:
-    seen = Seen(page().html)
-    assert len(seen.ids) == len(set(seen.ids))
-    wanted = {part.split('"')[0] for part in seen.inline["script"].split('byId("')[1:]}
+    parsed = Parsed(page().html)
+    assert len(parsed.ids) == len(set(parsed.ids))
+    wanted = {part.split('"')[0] for part in parsed.inline["script"].split('byId("')[1:]}
     assert wanted
-    assert wanted <= set(seen.ids)
+    assert wanted <= set(parsed.ids)
 
 
 def test_nothing_from_the_network_becomes_markup() -> None:

@@ -1,4 +1,4 @@
-"""The page's own functions over what the parts of a whole system really post."""
+"""The page's functions over the statuses that the parts of a whole system post."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.serve.http import page
 from freshrank.serve.scoring.posted_metrics import expose
 
-# Every tile as `Tile.write` reads it: its lines, the text below, the reason where there is none.
+# Every tile as `Tile.write` reads it: its lines, the text below, the reason why it is missing.
 SHOWN = """
 const { status, model, ready } = JSON.parse(require("fs").readFileSync(0, "utf8"));
 metricsOf(status, model, 1000);
@@ -30,13 +30,13 @@ const tiles = Object.fromEntries(TILES.map((tile) => [tile.title, [
 process.stdout.write(JSON.stringify({ tiles, alerts: alertsOf(status, ready, model) }));
 """
 
-Told = dict[str, Any]
+Answers = dict[str, Any]
 
 
-def told_by_a_system(max_weight: float) -> Told:
-    """What the page is answered, after a while; a guard of little patience trips."""
+def answers_of_a_system(max_weight: float) -> Answers:
+    """The answers that the page gets; the guard trips where `max_weight` is small."""
 
-    async def play() -> Told:
+    async def run() -> Answers:
         guard = {"max_weight": max_weight, "most_trips": 1_000}
         settings = Settings.model_validate({"learner": {"guard": guard}, "shards": {"count": 2}})
         world = World(recorded_log(recorded_pipeline()), SystemClock())
@@ -54,11 +54,11 @@ def told_by_a_system(max_weight: float) -> Told:
         await system.stop()
         return {"status": json.loads(msgspec.json.encode(posted)), "model": model, "ready": ready}
 
-    return asyncio.run(play())
+    return asyncio.run(run())
 
 
-def shown_by_the_page(told: Told) -> dict[str, Any]:
-    """What a person reads there. Skips where there is no node to run its script."""
+def shown_by_the_page(answers: Answers) -> dict[str, Any]:
+    """The texts on the page. Skips where there is no node to run its script."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("there is no node to run the page's script with")
@@ -66,7 +66,7 @@ def shown_by_the_page(told: Told) -> dict[str, Any]:
     parts = [files(page).joinpath(name).read_text() for name in names]
     ran = subprocess.run(
         [node, "-e", "\n".join(['"use strict";', *parts, SHOWN])],
-        input=json.dumps(told), capture_output=True, text=True, timeout=60, check=False,
+        input=json.dumps(answers), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     shown: dict[str, Any] = json.loads(ran.stdout)
@@ -74,23 +74,23 @@ def shown_by_the_page(told: Told) -> dict[str, Any]:
 
 
 def test_a_healthy_system_is_shown_without_an_alert() -> None:
-    shown = shown_by_the_page(told_by_a_system(100.0))
+    shown = shown_by_the_page(answers_of_a_system(100.0))
     assert shown["alerts"] == []
     assert shown["tiles"]["Lag"][1] == "2 shards"
     assert shown["tiles"]["Scoring time"][0].endswith("s")  # ms, or s
 
 
-def test_alerts_are_shown_by_kind_with_what_was_said_last() -> None:
-    told = told_by_a_system(1e-6)
-    shown = dict(shown_by_the_page(told)["alerts"])
-    times = told["status"]["learner"]["alerts"]["by_kind"]["guard_tripped"]
+def test_alerts_are_shown_by_kind_with_the_newest_message() -> None:
+    answers = answers_of_a_system(1e-6)
+    shown = dict(shown_by_the_page(answers)["alerts"])
+    times = answers["status"]["learner"]["alerts"]["by_kind"]["guard_tripped"]
     assert shown["learner: guard tripped"].startswith(
         f"{times} since it started; last reported at "
     )
     assert "is beyond 1e-06" in shown["learner: guard tripped"]
 
 
-# What the page goes through, in words that need no browser: where a part posts it, its kind.
+# The values that the page reads: their path in a status, and their type.
 SHAPES: Mapping[tuple[str, ...], type] = {
     ("health",): dict, ("alerts",): dict, ("alerts", "by_kind"): dict, ("alerts", "newest"): list,
     ("quarantined",): list, ("model",): dict, ("freshness", "buckets"): list,
@@ -98,9 +98,9 @@ SHAPES: Mapping[tuple[str, ...], type] = {
 }  # fmt: skip
 
 
-def test_the_parts_post_what_the_page_goes_through() -> None:
+def test_parts_post_the_values_that_the_page_reads() -> None:
     seen = set()
-    for figures in told_by_a_system(1e-6)["status"].values():
+    for figures in answers_of_a_system(1e-6)["status"].values():
         for path, kind in SHAPES.items():
             value: Any = figures
             for name in path:
@@ -111,7 +111,7 @@ def test_the_parts_post_what_the_page_goes_through() -> None:
     assert seen == set(SHAPES)
 
 
-def test_every_number_that_the_parts_post_is_a_metric_with_a_type_and_a_text() -> None:
-    text = expose(told_by_a_system(1e-6)["status"]).decode()
+def test_every_posted_number_is_a_metric_with_a_type_and_a_help_text() -> None:
+    text = expose(answers_of_a_system(1e-6)["status"]).decode()
     assert "# TYPE freshrank_part_lag_total gauge" in text
     assert [line for line in text.splitlines() if line.endswith(" untyped")] == []
