@@ -54,7 +54,7 @@ STEPS = (
     InstrumentedStep(MemoryStore, "remove", "remove from Redis"),
     InstrumentedStep(MemorySink, "reject", "reject"),
     InstrumentedStep(CompiledDifferentiator, "gradient", "differentiate"),
-    InstrumentedStep(ExampleQueue, "answer", "acknowledge"),
+    InstrumentedStep(ExampleQueue, "acknowledge", "acknowledge"),
     InstrumentedStep(Learner, "offer", "aggregate"),
     InstrumentedStep(Learner, "step", "learn"),
     InstrumentedStep(Adagrad, "update", "step"),

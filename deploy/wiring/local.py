@@ -208,7 +208,7 @@ async def poll_progress(states: Iterable[PartitionState], learner: GradientSink)
     """Acknowledge what the learner has applied: it may have gone back. Raises ProgressError."""
     for state in states:
         if not state.replaying:
-            state.example_queue.answer(await learner.progress(state.partition))
+            state.example_queue.acknowledge(await learner.progress(state.partition))
 
 
 async def _nothing() -> None:

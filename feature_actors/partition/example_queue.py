@@ -1,9 +1,10 @@
-"""Labelled rows on their way to the learner, kept until a checkpoint of it covers them."""
+"""Labelled rows on their way to the learner, kept until one of its checkpoints contains them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 
@@ -20,13 +21,50 @@ from freshrank.actors.messages import (
 )
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
+from freshrank.actors.transitions import next_state
 from freshrank.feature_actors.labels.examples import LabelledRows
 
-# A span is closed when it holds so many examples: a gradient is then worth its message. It is one
-# step of the learner, so what has waited while that was away is learned as finely as the rest:
-# measured on Criteo, steps of 512 learn as well as steps of 64 (AUC 0.702 and 0.703 over the first
-# 200,000), steps of 4,096 do not (0.691).
-SPAN_EXAMPLES = 512
+# An offset range is closed when it holds so many examples: a gradient is then worth its message.
+# It is one step of the learner, so what has waited while the learner was away is learned as finely
+# as the rest: measured on Criteo, steps of 512 learn as well as steps of 64 (AUC 0.702 and 0.703
+# over the first 200,000), steps of 4,096 do not (0.691).
+RANGE_EXAMPLES = 512
+
+
+class QueueState(Enum):
+    """What becomes of examples that are added."""
+
+    LIVE = "live"
+    """They are new to the learner."""
+    DISCARDING = "discarding"
+    """They are read again, and contained in the learner's checkpoint: nothing is kept of them."""
+    REBUILDING = "rebuilding"
+    """They are read again, and were applied after the learner's checkpoint: they are kept as sent,
+    for a learner that has to go back to it."""
+
+
+class QueueEvent(Enum):
+    """What changes the state of a queue."""
+
+    REPLAY_TO_DURABLE = "replay to the checkpoint"
+    """The learner's checkpoint contains more than this queue."""
+    REPLAY_TO_APPLIED = "replay to the applied offsets"
+    """The learner has applied more than this queue has, or than its checkpoint contains."""
+    CAUGHT_UP = "caught up"
+    """The offsets that the learner has applied are reached."""
+
+
+TRANSITIONS: Mapping[QueueState, Mapping[QueueEvent, QueueState]] = {
+    QueueState.LIVE: {
+        QueueEvent.REPLAY_TO_DURABLE: QueueState.DISCARDING,
+        QueueEvent.REPLAY_TO_APPLIED: QueueState.REBUILDING,
+    },
+    QueueState.DISCARDING: {
+        QueueEvent.REPLAY_TO_APPLIED: QueueState.REBUILDING,
+        QueueEvent.CAUGHT_UP: QueueState.LIVE,
+    },
+    QueueState.REBUILDING: {QueueEvent.CAUGHT_UP: QueueState.LIVE},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +75,21 @@ class _Segment:
 
 
 class ExampleQueue:
-    """The examples of one partition, in closed spans and one open one.
+    """The examples of one partition: those of closed offset ranges, and those of an open one.
 
-    A span is closed when it is offered (or grows too long); from then on its bounds are fixed,
-    so that it can be offered again after either side has crashed.
+    A range is closed when it is first given out, or when it holds `RANGE_EXAMPLES`. From then on
+    its bounds are fixed, so that the learner gets the same range after either side has crashed.
 
     Parameters
     ----------
     partition
-        Named in every span.
+        Named in every offset range.
     topics
         The source topics: the columns of the offsets in `freeze`.
     dense_width, id_width
         ``d`` and ``f`` of the input layout.
     begin
-        Where the first span begins.
+        Where the first range begins.
     """
 
     def __init__(
@@ -66,11 +104,12 @@ class ExampleQueue:
         self._topics = topics
         self._widths = (dense_width, id_width)
         self._closed: list[_Segment] = []
-        self._sent = 0  # so many of the closed ones has the learner applied
+        self._sent = 0  # how many of the closed ranges the learner has applied
         self._open: list[LabelledRows] = []
         self._open_begin = begin
         self._end = begin
-        self._floor: SourceOffsets | None = None
+        self._stops: list[SourceOffsets] = []
+        self.state = QueueState.LIVE
         self.examples = 0
         """How many are kept."""
 
@@ -83,31 +122,40 @@ class ExampleQueue:
     @property
     def unsent(self) -> int:
         """How many examples the learner has not applied."""
-        return self.examples - sum(len(one.rows) for one in self._closed[: self._sent])
+        return self.examples - sum(len(range_.rows) for range_ in self._closed[: self._sent])
 
     @property
     def next_end(self) -> SourceOffsets | None:
-        """Where the span ends that is offered next; None when there is none."""
+        """The end of the range that `peek` gives next; None when it gives none."""
         if self._sent < len(self._closed):
             return self._closed[self._sent].end
         return self._end if self._open else None
 
+    @property
+    def stop(self) -> SourceOffsets | None:
+        """The offsets at which reading has to stop exactly; None while it may go on freely."""
+        return self._stops[0] if self._stops else None
+
+    @property
+    def replay_target(self) -> SourceOffsets:
+        """The offsets to be reached before the learner can be given anything."""
+        return self._stops[-1] if self._stops else self._end
+
     def extend(self, rows: LabelledRows, end: SourceOffsets) -> None:
         """Add the examples that the records up to `end` gave."""
         self._end = end
-        if self._floor is not None:
+        if self.state is QueueState.DISCARDING:
             self._open_begin = end
-            if end == self._floor:
-                self._floor = None
-            return
-        if len(rows) > 0:
+        elif len(rows) > 0:
             self._open.append(rows)
             self.examples += len(rows)
-            if sum(map(len, self._open)) >= SPAN_EXAMPLES:
+            if sum(map(len, self._open)) >= RANGE_EXAMPLES:
                 self.close()
+        while self._stops and self._end == self._stops[0]:
+            self._pass_stop()
 
     def close(self) -> None:
-        """End the open span at the present offsets."""
+        """End the open range at the present offsets."""
         if self._end == self._open_begin:
             return
         rows = LabelledRows.join(self._open, *self._widths)
@@ -115,8 +163,8 @@ class ExampleQueue:
         self._closed.append(_Segment(self._open_begin, self._end, ordered))
         self._open, self._open_begin = [], self._end
 
-    def offer(self) -> Examples | None:
-        """The next span to push, the same one until `answer` says that it was applied."""
+    def peek(self) -> Examples | None:
+        """The examples to push next: the same ones until `acknowledge` says they were applied."""
         if self._sent == len(self._closed):
             if not self._open:
                 return None
@@ -129,11 +177,11 @@ class ExampleQueue:
             segment.rows.event_times_ms,
         )
 
-    def answer(self, progress: Progress) -> None:
-        """Go on from where the learner is, and forget what a checkpoint covers.
+    def acknowledge(self, progress: Progress) -> None:
+        """Go on from where the learner is, and forget what its checkpoint contains.
 
-        Raises ProgressError when its offsets are no bound of a span kept here: then this state
-        cannot serve it, and an older snapshot has to.
+        Raises ProgressError when the applied offsets are no bound of a range kept here: then this
+        queue cannot serve the learner, and an older snapshot of it has to.
         """
         if not progress.applied:
             self._sent = 0
@@ -143,39 +191,26 @@ class ExampleQueue:
             self.examples -= len(self._closed.pop(0).rows)
             self._sent -= 1
 
-    def can_serve(self, applied: SourceOffsets) -> bool:
-        """Whether the learner can go on from `applied`, perhaps after reading up to it."""
-        if not applied or dominates(applied, self._end):
-            return True
-        return any(applied == bound for bound in self._bounds())
+    def resume(self, progress: Progress) -> None:
+        """Begin beside a learner that has got this far: reading again up to there, if it has more.
 
-    def resume(self, progress: Progress) -> list[SourceOffsets]:
-        """Begin again beside a learner; gives the offsets at which reading has to stop exactly.
-
-        What lies below the durable offsets is never kept, what lies between these and the applied
-        ones is kept as sent. Raises ProgressError where `can_serve` is False.
+        Raises ProgressError when the learner cannot go on from here (see `acknowledge`).
         """
         applied, durable = progress.applied, progress.durable
         if not applied or not dominates(applied, self._end) or applied in self._bounds():
-            self.answer(progress)
-            return []
-        self._sent = len(self._closed)
-        stops = [applied]
-        if durable and dominates(durable, self._end):
-            self._closed, self._open, self._sent, self.examples = [], [], 0, 0
-            if durable != self._end:
-                self._floor = durable
-                stops = [durable, *stops] if durable != applied else stops
+            self.acknowledge(progress)
+            return
+        contained = bool(durable) and dominates(durable, self._end)  # all that is kept here
+        discard = contained and durable != self._end
+        self._happen(QueueEvent.REPLAY_TO_DURABLE if discard else QueueEvent.REPLAY_TO_APPLIED)
+        if contained:
+            self._closed, self._open, self.examples = [], [], 0
             self._open_begin = self._end
-        return stops
-
-    def reach(self) -> None:
-        """The applied offsets are reached: what came up to here has been sent."""
-        self.close()
         self._sent = len(self._closed)
+        self._stops = [durable, applied] if discard and durable != applied else [applied]
 
     def freeze(self) -> StateView:
-        """The state of now, for a snapshot: rows of all spans (the open one last), their bounds."""
+        """The state of now, for a snapshot: rows and bounds of all ranges, the open one last."""
         closed, opened = list(self._closed), list(self._open)
         begin, end, widths = self._open_begin, self._end, self._widths
 
@@ -225,8 +260,21 @@ class ExampleQueue:
         self._closed, last = segments[:-1], segments[-1]
         self._open = [last.rows] if len(last.rows) else []
         self._open_begin, self._end = last.begin, last.end
-        self._sent, self._floor = 0, None
+        self._sent = 0
         self.examples = len(rows)
+
+    def _pass_stop(self) -> None:
+        """The first stop is reached."""
+        self._stops.pop(0)
+        if self._stops:
+            self._happen(QueueEvent.REPLAY_TO_APPLIED)
+        else:
+            self._happen(QueueEvent.CAUGHT_UP)
+            self.close()
+            self._sent = len(self._closed)
+
+    def _happen(self, event: QueueEvent) -> None:
+        self.state = next_state(TRANSITIONS, self.state, event)
 
     def _columns(self, offsets: Sequence[SourceOffsets]) -> Ints:
         """int64[s, topics]."""
@@ -240,6 +288,6 @@ class ExampleQueue:
         if applied not in bounds:
             raise ProgressError(
                 f"partition {self._partition}: the learner has applied up to ({applied}), "
-                f"which is no bound of a span between ({bounds[0]}) and ({self._end})"
+                f"which is no bound of a range between ({bounds[0]}) and ({self._end})"
             )
         return bounds.index(applied)

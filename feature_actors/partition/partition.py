@@ -10,14 +10,14 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from freshrank.actors.errors import SnapshotError
-from freshrank.actors.messages import Ints, Progress, RecordBatch, SourceOffsets
+from freshrank.actors.messages import Ints, RecordBatch, SourceOffsets
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots.file_format import unpack_for
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
-from freshrank.feature_actors.partition.example_queue import ExampleQueue
+from freshrank.feature_actors.partition.example_queue import ExampleQueue, QueueState
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
 from freshrank.feature_actors.partition.labelling import join_events, label_from_event
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
@@ -72,7 +72,6 @@ class PartitionState:
             impressions = ImpressionSource(spec.encoder, self.joiner, self.counters)
             self._sources[spec.impressions_topic] = impressions
         self._offsets = dict.fromkeys(self._sources, 0)
-        self._stops: list[SourceOffsets] = []
 
     @property
     def offsets(self) -> SourceOffsets:
@@ -94,24 +93,12 @@ class PartitionState:
     @property
     def replaying(self) -> bool:
         """Whether the learner is known to have more than this state has read."""
-        return bool(self._stops)
-
-    @property
-    def replay_target(self) -> SourceOffsets:
-        """How far has to be read again until the learner can be given anything."""
-        return self._stops[-1] if self._stops else self.offsets
-
-    def resume(self, progress: Progress) -> None:
-        """Go on beside a learner that has got this far (see `ExampleQueue.resume`).
-
-        Raises ProgressError.
-        """
-        self._stops = self.example_queue.resume(progress)
-        self._pass_stops()
+        return self.example_queue.state is not QueueState.LIVE
 
     def stopped(self, topic: str) -> bool:
         """Whether `topic` has to wait at a stop until the other topics have reached it too."""
-        return bool(self._stops) and self._offsets[topic] >= self._stops[0][topic]
+        stop = self.example_queue.stop
+        return stop is not None and self._offsets[topic] >= stop[topic]
 
     def process(self, batch: RecordBatch) -> Outcome:
         """Take the records of one topic: features, labels, examples, offsets."""
@@ -120,17 +107,17 @@ class PartitionState:
         batch = batch.between(begin, None)  # nothing is taken twice
         if not batch.values:
             return Outcome()
-        end, unread = int(batch.offsets[-1]) + 1, None
-        if self._stops and self._stops[0][topic] < end:
+        end, stop, unread = int(batch.offsets[-1]) + 1, self.example_queue.stop, None
+        if stop is not None and stop[topic] < end:
             # Up to the stop, also where no record lies just before it: the log has a gap there.
-            end = unread = self._stops[0][topic]
+            end = unread = stop[topic]
             batch = batch.between(begin, end)
         if batch.values and begin > 0:
             self.counters.skipped += int(batch.offsets[0]) - begin
         outcome = Outcome(unread_from=unread)
         rows = self._sources[topic].take(batch, begin, end, outcome)
         self._offsets[topic] = end
-        self._collect(LabelledRows.join(rows, *self._widths))
+        self._queue(LabelledRows.join(rows, *self._widths))
         self.counters.dead += len(outcome.dead)
         self.counters.late += len(outcome.late)
         return outcome
@@ -208,17 +195,10 @@ class PartitionState:
             for table in self.tables
         )
 
-    def _collect(self, rows: LabelledRows) -> None:
+    def _queue(self, rows: LabelledRows) -> None:
         self.counters.examples += len(rows)
-        self.counters.positives += int((rows.labels > 0.5).sum())
+        self.counters.positives += int(rows.labels.sum())
         self.example_queue.extend(rows, self.offsets)
-        self._pass_stops()
-
-    def _pass_stops(self) -> None:
-        while self._stops and self.offsets == self._stops[0]:
-            self._stops.pop(0)
-            if not self._stops:
-                self.example_queue.reach()
 
 
 def _named(meta: dict[str, Any], spec: PartitionSpec) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def recover(
         try:
             state = PartitionState.restore(spec, partition, kept.read())
             if progress is not None:
-                state.resume(progress)
+                state.example_queue.resume(progress)
         except DefinitionChanged as error:
             raise DefinitionChanged(f"{kept.place}: {error}") from error
         except (SnapshotError, ProgressError) as error:
@@ -51,5 +51,5 @@ def recover(
         return Recovered(state, problems)
     state = PartitionState(spec, partition)
     if progress is not None:
-        state.resume(progress)
+        state.example_queue.resume(progress)
     return Recovered(state, problems)

@@ -86,7 +86,7 @@ class Pusher:
         """Ask what has become durable, where examples are kept that were applied."""
         for state in self._states.values():
             if not state.replaying and state.example_queue.examples > state.example_queue.unsent:
-                state.example_queue.answer(await self.ask(state.partition))
+                state.example_queue.acknowledge(await self.ask(state.partition))
 
     async def ask(self, partition: int) -> Progress:
         """What the learner has of `partition`. Raises Unavailable."""
@@ -97,7 +97,7 @@ class Pusher:
             raise self._silent() from error
 
     async def _push_one(self, state: PartitionState) -> bool:
-        examples = state.example_queue.offer()
+        examples = state.example_queue.peek()
         if examples is None:
             return False
         work = self._differentiator.gradient(examples) if self._differentiator else examples
@@ -106,7 +106,7 @@ class Pusher:
                 progress = await self._learner.push(work)
         except TimeoutError as error:
             raise self._silent() from error
-        state.example_queue.answer(progress)
+        state.example_queue.acknowledge(progress)
         if progress.accepted:
             self.spans += 1
         else:

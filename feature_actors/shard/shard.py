@@ -275,7 +275,7 @@ class Shard:
 
 def _check_ends(states: Mapping[int, PartitionState], lag: Mapping[tuple[str, int], int]) -> None:
     for partition, state in states.items():
-        for topic, wanted in state.replay_target.items():
+        for topic, wanted in state.example_queue.replay_target.items():
             at = state.offsets[topic]
             if at < wanted and lag[topic, partition] == 0:
                 raise ProgressError(

@@ -13,7 +13,7 @@ FEW = Limits(pending_items=1, label_events=1)
 def replaying(applied: SourceOffsets) -> PartitionState:
     """A new state that has to read as far as its learner has."""
     state = PartitionState(spec(), 0)
-    state.resume(Progress(True, False, applied, BEGINNING, Version(1, 1)))
+    state.example_queue.resume(Progress(True, False, applied, BEGINNING, Version(1, 1)))
     return state
 
 

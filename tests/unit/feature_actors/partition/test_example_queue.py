@@ -2,10 +2,16 @@ import numpy as np
 import pytest
 from source_offsets import upto
 
-from freshrank.actors.errors import ProgressError
+from freshrank.actors.errors import IllegalTransition, ProgressError
 from freshrank.actors.messages import BEGINNING, Examples, Progress, SourceOffsets, Version
 from freshrank.feature_actors.labels.examples import LabelledRows
-from freshrank.feature_actors.partition.example_queue import SPAN_EXAMPLES, ExampleQueue
+from freshrank.feature_actors.partition.example_queue import (
+    RANGE_EXAMPLES,
+    TRANSITIONS,
+    ExampleQueue,
+    QueueEvent,
+    QueueState,
+)
 
 
 def rows(*order: int) -> LabelledRows:
@@ -33,8 +39,8 @@ def told(
     return Progress(accepted, False, applied, durable, Version(1, 1))
 
 
-def offered(box: ExampleQueue) -> tuple[SourceOffsets, SourceOffsets, list[int]] | None:
-    examples = box.offer()
+def offered(queue: ExampleQueue) -> tuple[SourceOffsets, SourceOffsets, list[int]] | None:
+    examples = queue.peek()
     if examples is None:
         return None
     assert examples.offset_range.partition == 4
@@ -46,182 +52,200 @@ def offered(box: ExampleQueue) -> tuple[SourceOffsets, SourceOffsets, list[int]]
 
 
 def test_examples_of_a_span_stand_in_the_order_of_the_log() -> None:
-    box = example_queue()
-    box.extend(rows(5, 2), upto(3, 0))
-    box.extend(rows(1), upto(4, 2))
-    assert offered(box) == (upto(0, 0), upto(4, 2), [1, 2, 5])
+    queue = example_queue()
+    queue.extend(rows(5, 2), upto(3, 0))
+    queue.extend(rows(1), upto(4, 2))
+    assert offered(queue) == (upto(0, 0), upto(4, 2), [1, 2, 5])
 
 
 def test_a_span_keeps_its_bounds_until_it_is_applied() -> None:
-    box = example_queue()
-    box.extend(rows(1), upto(2, 0))
-    assert offered(box) == (upto(0, 0), upto(2, 0), [1])
-    box.extend(rows(2), upto(3, 0))
-    assert offered(box) == (upto(0, 0), upto(2, 0), [1])
-    box.answer(told(upto(2, 0)))
-    assert offered(box) == (upto(2, 0), upto(3, 0), [2])
-    box.answer(told(upto(3, 0)))
-    assert box.offer() is None
+    queue = example_queue()
+    queue.extend(rows(1), upto(2, 0))
+    assert offered(queue) == (upto(0, 0), upto(2, 0), [1])
+    queue.extend(rows(2), upto(3, 0))
+    assert offered(queue) == (upto(0, 0), upto(2, 0), [1])
+    queue.acknowledge(told(upto(2, 0)))
+    assert offered(queue) == (upto(2, 0), upto(3, 0), [2])
+    queue.acknowledge(told(upto(3, 0)))
+    assert queue.peek() is None
 
 
 def test_the_first_span_that_is_kept_says_so() -> None:
-    box = example_queue()
+    queue = example_queue()
     for place in (1, 2):
-        box.extend(rows(place), upto(place))
-        box.close()
-    first = box.offer()
+        queue.extend(rows(place), upto(place))
+        queue.close()
+    first = queue.peek()
     assert first is not None and first.offset_range.first
-    box.answer(told(upto(1, 0)))
-    second = box.offer()
+    queue.acknowledge(told(upto(1, 0)))
+    second = queue.peek()
     assert second is not None and not second.offset_range.first
-    box.answer(told(upto(1, 0), durable=upto(1, 0)))  # the one before it is forgotten
-    second = box.offer()
+    queue.acknowledge(told(upto(1, 0), durable=upto(1, 0)))  # the one before it is forgotten
+    second = queue.peek()
     assert second is not None and second.offset_range.first
 
 
 def test_where_the_next_span_ends_is_known_before_it_is_offered() -> None:
-    box = example_queue()
-    box.extend(NOTHING, upto(1, 0))
-    ends = [box.next_end]
-    box.extend(rows(1), upto(2, 0))
-    ends.append(box.next_end)
-    box.close()
-    box.extend(rows(2), upto(3, 0))
-    ends.append(box.next_end)
-    box.answer(told(upto(2, 0)))
-    ends.append(box.next_end)
+    queue = example_queue()
+    queue.extend(NOTHING, upto(1, 0))
+    ends = [queue.next_end]
+    queue.extend(rows(1), upto(2, 0))
+    ends.append(queue.next_end)
+    queue.close()
+    queue.extend(rows(2), upto(3, 0))
+    ends.append(queue.next_end)
+    queue.acknowledge(told(upto(2, 0)))
+    ends.append(queue.next_end)
     assert ends == [None, upto(2, 0), upto(2, 0), upto(3, 0)]
 
 
 def test_offsets_without_examples_are_not_offered_but_covered_by_the_next_span() -> None:
-    box = example_queue()
-    box.extend(NOTHING, upto(5, 5))
-    assert box.offer() is None
-    box.extend(rows(9), upto(6, 5))
-    assert offered(box) == (upto(0, 0), upto(6, 5), [9])
+    queue = example_queue()
+    queue.extend(NOTHING, upto(5, 5))
+    assert queue.peek() is None
+    queue.extend(rows(9), upto(6, 5))
+    assert offered(queue) == (upto(0, 0), upto(6, 5), [9])
 
 
 def test_examples_are_kept_until_they_are_durable_and_then_forgotten() -> None:
-    box = example_queue()
+    queue = example_queue()
     for place in (1, 2, 3):
-        box.extend(rows(place), upto(place))
-        box.offer()
-        box.answer(told(upto(place)))
-    assert (box.examples, box.unsent) == (3, 0)
-    box.answer(told(upto(3, 0), durable=upto(2, 0)))
-    assert (box.examples, box.unsent) == (1, 0)
-    assert box.nbytes > 0
-    box.answer(told(upto(2, 0), durable=upto(2, 0)))  # the learner came back from its checkpoint
-    assert offered(box) == (upto(2, 0), upto(3, 0), [3])
-    assert box.unsent == 1
+        queue.extend(rows(place), upto(place))
+        queue.peek()
+        queue.acknowledge(told(upto(place)))
+    assert (queue.examples, queue.unsent) == (3, 0)
+    queue.acknowledge(told(upto(3, 0), durable=upto(2, 0)))
+    assert (queue.examples, queue.unsent) == (1, 0)
+    assert queue.nbytes > 0
+    queue.acknowledge(told(upto(2, 0), durable=upto(2, 0)))  # it came back from its checkpoint
+    assert offered(queue) == (upto(2, 0), upto(3, 0), [3])
+    assert queue.unsent == 1
 
 
 def test_a_learner_that_knows_nothing_gets_all_that_is_kept() -> None:
-    box = example_queue(upto(7, 7))
-    box.extend(rows(1), upto(8, 7))
-    box.offer()
-    box.answer(told(upto(8, 7)))
-    box.answer(told(BEGINNING))
-    assert offered(box) == (upto(7, 7), upto(8, 7), [1])
+    queue = example_queue(upto(7, 7))
+    queue.extend(rows(1), upto(8, 7))
+    queue.peek()
+    queue.acknowledge(told(upto(8, 7)))
+    queue.acknowledge(told(BEGINNING))
+    assert offered(queue) == (upto(7, 7), upto(8, 7), [1])
 
 
 @pytest.mark.parametrize("applied", [upto(1, 1), upto(9, 9)])
 def test_offsets_that_are_no_bound_are_an_error_that_names_it(applied: SourceOffsets) -> None:
-    box = example_queue()
-    box.extend(rows(1), upto(2, 2))
-    box.offer()
+    queue = example_queue()
+    queue.extend(rows(1), upto(2, 2))
+    queue.peek()
     with pytest.raises(
         ProgressError, match=rf"partition 4: .* up to \(events {applied['events']}, "
     ):
-        box.answer(told(applied))
+        queue.acknowledge(told(applied))
 
 
 def test_a_span_that_grows_long_is_closed() -> None:
-    box = example_queue()
-    box.extend(rows(*range(SPAN_EXAMPLES)), upto(1, 0))
-    box.extend(rows(SPAN_EXAMPLES), upto(2, 0))
-    first = box.offer()
-    assert first is not None and (first.offset_range.end, len(first)) == (upto(1, 0), SPAN_EXAMPLES)
-    box.answer(told(upto(1, 0)))
-    assert offered(box) == (upto(1, 0), upto(2, 0), [SPAN_EXAMPLES])
+    queue = example_queue()
+    queue.extend(rows(*range(RANGE_EXAMPLES)), upto(1, 0))
+    queue.extend(rows(RANGE_EXAMPLES), upto(2, 0))
+    first = queue.peek()
+    assert first is not None and (first.offset_range.end, len(first)) == (
+        upto(1, 0),
+        RANGE_EXAMPLES,
+    )
+    queue.acknowledge(told(upto(1, 0)))
+    assert offered(queue) == (upto(1, 0), upto(2, 0), [RANGE_EXAMPLES])
 
 
 def test_arrays_bring_an_outbox_back_with_the_bounds_of_its_spans() -> None:
-    box = example_queue()
-    box.extend(rows(1), upto(1, 0))
-    box.offer()
-    box.extend(rows(4, 2), upto(2, 3))
+    queue = example_queue()
+    queue.extend(rows(1), upto(1, 0))
+    queue.peek()
+    queue.extend(rows(4, 2), upto(2, 3))
     back = example_queue()
-    back.load({name: one.copy() for name, one in box.freeze()().items()}, TOPICS)
+    back.load({name: one.copy() for name, one in queue.freeze()().items()}, TOPICS)
     assert back.examples == 3
     assert offered(back) == (upto(0, 0), upto(1, 0), [1])
     back.extend(NOTHING, upto(5, 5))
-    back.answer(told(upto(1, 0)))
+    back.acknowledge(told(upto(1, 0)))
     assert offered(back) == (upto(1, 0), upto(5, 5), [2, 4])
 
 
 class TestResume:
     def replayed(
-        self, box: ExampleQueue, *ends: SourceOffsets
+        self, queue: ExampleQueue, *ends: SourceOffsets
     ) -> list[tuple[SourceOffsets, SourceOffsets, list[int]]]:
         """What is offered after reading on through `ends`, one example each."""
         for place, end in enumerate(ends):
-            box.extend(rows(place), end)
+            queue.extend(rows(place), end)
         found = []
-        while (one := offered(box)) is not None:
+        while (one := offered(queue)) is not None:
             found.append(one)
-            box.answer(told(one[1]))
+            queue.acknowledge(told(one[1]))
         return found
 
     def test_what_is_durable_is_not_kept_and_what_is_applied_is_kept_as_sent(self) -> None:
-        box = example_queue()
-        assert box.resume(told(upto(6, 0), durable=upto(4, 0))) == [upto(4, 0), upto(6, 0)]
-        box.extend(rows(1), upto(2, 0))
-        box.extend(rows(2), upto(4, 0))
-        assert box.examples == 0
-        box.extend(rows(5), upto(6, 0))
-        box.reach()
-        assert (box.examples, box.unsent) == (1, 0)
-        assert self.replayed(box, upto(8, 0)) == [(upto(6, 0), upto(8, 0), [0])]
-        box.answer(told(upto(4, 0)))
-        assert offered(box) == (upto(4, 0), upto(6, 0), [5])
+        queue = example_queue()
+        queue.resume(told(upto(6, 0), durable=upto(4, 0)))
+        assert (queue.state, queue.stop) == (QueueState.DISCARDING, upto(4, 0))
+        assert queue.replay_target == upto(6, 0)
+        queue.extend(rows(1), upto(2, 0))
+        queue.extend(rows(2), upto(4, 0))
+        assert queue.examples == 0
+        queue.extend(rows(5), upto(6, 0))
+        assert (queue.examples, queue.unsent) == (1, 0)
+        assert self.replayed(queue, upto(8, 0)) == [(upto(6, 0), upto(8, 0), [0])]
+        queue.acknowledge(told(upto(4, 0)))
+        assert offered(queue) == (upto(4, 0), upto(6, 0), [5])
 
     def test_a_checkpoint_of_all_that_is_applied_needs_one_stop(self) -> None:
-        box = example_queue()
-        assert box.resume(told(upto(6, 0), durable=upto(6, 0))) == [upto(6, 0)]
-        box.extend(rows(1), upto(6, 0))
-        box.reach()
-        assert box.examples == 0
-        assert self.replayed(box, upto(7, 0)) == [(upto(6, 0), upto(7, 0), [0])]
+        queue = example_queue()
+        queue.resume(told(upto(6, 0), durable=upto(6, 0)))
+        assert (queue.state, queue.stop) == (QueueState.DISCARDING, upto(6, 0))
+        queue.extend(rows(1), upto(6, 0))
+        assert queue.examples == 0
+        assert self.replayed(queue, upto(7, 0)) == [(upto(6, 0), upto(7, 0), [0])]
 
     def test_a_learner_further_back_gets_the_rest_again(self) -> None:
-        box = example_queue()
+        queue = example_queue()
         for place in (1, 2):
-            box.extend(rows(place), upto(place))
-            box.offer()
-            box.answer(told(upto(place)))
+            queue.extend(rows(place), upto(place))
+            queue.peek()
+            queue.acknowledge(told(upto(place)))
         back = example_queue()
-        back.load(box.freeze()(), TOPICS)
-        assert back.can_serve(upto(1, 0))
-        assert back.resume(told(upto(1, 0), durable=upto(1, 0))) == []
+        back.load(queue.freeze()(), TOPICS)
+        back.resume(told(upto(1, 0), durable=upto(1, 0)))
+        assert (back.state, back.stop) == (QueueState.LIVE, None)
         assert offered(back) == (upto(1, 0), upto(2, 0), [2])
 
-    def test_offsets_between_the_bounds_cannot_be_served(self) -> None:
-        box = example_queue()
-        box.extend(rows(1), upto(5, 5))
-        box.close()
-        assert not box.can_serve(upto(3, 5))
-        assert not box.can_serve(upto(9, 1))
-        assert box.can_serve(upto(5, 5)) and box.can_serve(upto(0, 0)) and box.can_serve(BEGINNING)
-        assert box.can_serve(upto(7, 5))
-        with pytest.raises(ProgressError):
-            box.resume(told(upto(3, 5)))
+    @pytest.mark.parametrize("applied", [upto(3, 5), upto(9, 1)])
+    def test_a_learner_between_the_bounds_cannot_be_served(self, applied: SourceOffsets) -> None:
+        queue = example_queue()
+        queue.extend(rows(1), upto(5, 5))
+        queue.close()
+        with pytest.raises(ProgressError, match="no bound of a range"):
+            queue.resume(told(applied))
+
+    @pytest.mark.parametrize("applied", [BEGINNING, upto(5, 5)])
+    def test_a_learner_at_a_bound_is_served_at_once(self, applied: SourceOffsets) -> None:
+        queue = example_queue()
+        queue.extend(rows(1), upto(5, 5))
+        queue.close()
+        queue.resume(told(applied))
+        assert (queue.state, queue.stop) == (QueueState.LIVE, None)
+
+    def test_a_learner_that_is_further_is_caught_up_with_first(self) -> None:
+        queue = example_queue()
+        queue.extend(rows(1), upto(5, 5))
+        queue.resume(told(upto(7, 5)))
+        assert (queue.state, queue.stop) == (QueueState.REBUILDING, upto(7, 5))
+        queue.extend(rows(2), upto(7, 5))
+        assert (queue.state, queue.examples, queue.unsent) == (QueueState.LIVE, 2, 0)
 
     def test_a_learner_that_knows_nothing_needs_no_stop(self) -> None:
-        box = example_queue()
-        box.extend(rows(1), upto(5, 5))
-        assert box.resume(told(BEGINNING)) == []
-        assert offered(box) == (upto(0, 0), upto(5, 5), [1])
+        queue = example_queue()
+        queue.extend(rows(1), upto(5, 5))
+        queue.resume(told(BEGINNING))
+        assert queue.stop is None
+        assert offered(queue) == (upto(0, 0), upto(5, 5), [1])
 
 
 def test_joining_no_rows_gives_none_of_the_right_widths() -> None:
@@ -230,6 +254,30 @@ def test_joining_no_rows_gives_none_of_the_right_widths() -> None:
 
 
 def test_examples_are_those_of_the_messages() -> None:
-    box = example_queue()
-    box.extend(rows(3), upto(1, 0))
-    assert isinstance(box.offer(), Examples)
+    queue = example_queue()
+    queue.extend(rows(3), upto(1, 0))
+    assert isinstance(queue.peek(), Examples)
+
+
+def replaying(durable: SourceOffsets) -> ExampleQueue:
+    """A queue with an example, whose learner has applied more."""
+    queue = example_queue()
+    queue.extend(rows(1), upto(2))
+    queue.resume(told(upto(9), durable=durable))
+    return queue
+
+
+@pytest.mark.parametrize("durable", [upto(1), upto(5)], ids=["rebuilding", "discarding"])
+def test_a_replay_that_is_under_way_is_not_begun_again(durable: SourceOffsets) -> None:
+    queue = replaying(durable)
+    before = queue.state, queue.stop, queue.replay_target, queue.examples
+    with pytest.raises(IllegalTransition, match="replay to"):
+        queue.resume(told(upto(11), durable=upto(10)))
+    assert (queue.state, queue.stop, queue.replay_target, queue.examples) == before
+    assert before[0] is not QueueState.LIVE
+
+
+def test_each_state_of_a_queue_is_left_and_nothing_but_a_replay_leaves_live() -> None:
+    assert set(TRANSITIONS) == set(QueueState)
+    assert all(state not in TRANSITIONS[state].values() for state in QueueState)
+    assert QueueEvent.CAUGHT_UP not in TRANSITIONS[QueueState.LIVE]

@@ -38,7 +38,7 @@ OWN_LABELS = spec(LABELLED)
 
 def known(state: PartitionState) -> list[tuple[float, float]]:
     """(number of the impression, label) of the examples kept, in the order of the log."""
-    examples = state.example_queue.offer()
+    examples = state.example_queue.peek()
     if examples is None:
         return []
     numbers = examples.inputs.dense[:, 0].tolist()
@@ -147,7 +147,7 @@ def test_a_shown_item_is_learned_once_its_label_is_known() -> None:
     assert known(state) == [(1.0, 1.0)]
     beyond = 10_000 + WITHIN_MS + GRACE_MS + 1
     state.process(batch("events", [event(2, "u3", "view", 7, beyond)], begin=1))
-    state.example_queue.answer(Progress(True, False, upto(1, 2), BEGINNING, Version(1, 1)))
+    state.example_queue.acknowledge(Progress(True, False, upto(1, 2), BEGINNING, Version(1, 1)))
     assert known(state) == [(1.0, 0.0), (2.0, 0.0)]
     assert (state.counters.examples, state.counters.positives) == (3, 1)
 
@@ -187,7 +187,7 @@ def test_an_event_with_its_own_label_is_learned_with_the_features_before_it() ->
         event(3, "u1", "view", 8, 3_000),
     ]
     state.process(batch("events", values))
-    examples = state.example_queue.offer()
+    examples = state.example_queue.peek()
     assert examples is not None
     assert examples.labels.tolist() == [0.0, 1.0, 0.0]
     views = examples.inputs.dense[:, OWN_LABELS.encoder.layout.dense.index("views_1m")]
@@ -219,7 +219,7 @@ def test_an_event_with_a_number_is_learned_with_it_and_one_without_is_no_example
         for number, amount in enumerate(paid)
     ]
     state.process(batch("events", [msgspec.json.encode(one) for one in sold]))
-    examples = state.example_queue.offer()
+    examples = state.example_queue.peek()
     assert examples is not None
     assert examples.labels.tolist() == [12.5, -3.0], "1e300 is beyond float32"
     assert state.counters.examples == 2
@@ -391,7 +391,7 @@ class TestStops:
 
     def resumed(self, applied: SourceOffsets) -> PartitionState:
         state = PartitionState(MADE, 0)
-        state.resume(Progress(True, False, applied, BEGINNING, Version(1, 1)))
+        state.example_queue.resume(Progress(True, False, applied, BEGINNING, Version(1, 1)))
         return state
 
     def test_a_batch_ends_exactly_where_the_learner_is(self) -> None:
@@ -418,8 +418,8 @@ class TestStops:
         state.process(batch("shown", [impression(MADE, "u1", [7], 1_000)], stamps_ms=[1_000]))
         state.process(batch("events", [event(1, "u1", "order", 7, 2_000)]))
         assert state.counters.examples == 1
-        assert state.example_queue.offer() is None
-        assert state.replay_target == upto(1, 1)
+        assert state.example_queue.peek() is None
+        assert state.example_queue.replay_target == upto(1, 1)
 
 
 def test_idle_entities_are_evicted_and_named_for_the_store() -> None:

@@ -84,10 +84,10 @@ class Life:
         self.state.tables[0].evicted = []
 
     def _learned(self, _: int) -> None:
-        offered = self.state.example_queue.offer()
+        offered = self.state.example_queue.peek()
         if offered is not None:
             end = offered.offset_range.end
-            self.state.example_queue.answer(Progress(True, False, end, end, Version(1, 1)))
+            self.state.example_queue.acknowledge(Progress(True, False, end, end, Version(1, 1)))
 
     def _forgotten(self, _: int) -> None:
         if self.state.joiner is not None:

@@ -159,7 +159,7 @@ def test_a_learner_that_does_not_answer_is_unavailable_in_time() -> None:
 def test_nothing_is_pushed_while_a_partition_reads_again() -> None:
     async def test() -> None:
         learner, state = FakeLearner(applied={0: upto(9)}), PartitionState(MADE, 0)
-        state.resume(await learner.progress(0))
+        state.example_queue.resume(await learner.progress(0))
         state.process(batch("events", [event(1, "u1", "order", 7, 1_000)]))
         await pusher(learner, state).push()
         assert learner.learned == {}
