@@ -271,7 +271,7 @@ def replaying(durable: SourceOffsets) -> ExampleQueue:
 def test_a_replay_that_is_under_way_is_not_begun_again(durable: SourceOffsets) -> None:
     queue = replaying(durable)
     before = queue.state, queue.stop, queue.replay_target, queue.examples
-    with pytest.raises(IllegalTransition, match="replay to"):
+    with pytest.raises(IllegalTransition, match="REPLAY_TO"):
         queue.resume(told(upto(11), durable=upto(10)))
     assert (queue.state, queue.stop, queue.replay_target, queue.examples) == before
     assert before[0] is not QueueState.LIVE

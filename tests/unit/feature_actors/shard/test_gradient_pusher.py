@@ -197,7 +197,7 @@ def test_the_loop_shows_what_is_wrong_retries_and_stops_for_what_is_ours() -> No
         learner.applied[0] = upto(2)
         state.process(batch("events", [event(9, "u1", "view", 7, 5_000)], begin=3))
         one.wake()
-        with pytest.raises(ProgressError, match="no bound of a span"):
+        with pytest.raises(ProgressError, match="no bound of a range"):
             await loop
 
     run(test)
