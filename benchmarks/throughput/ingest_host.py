@@ -20,22 +20,23 @@ import numpy as np
 import uvloop
 
 from freshrank.actors.clock import SystemClock
+from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import PartFailed
 from freshrank.actors.messages import RecordBatch
+from freshrank.actors.protocols import OnlineStore
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.workloads.shop_fixture import shop_file, user_history
 from freshrank.benchmarks.workloads.shop_traffic import background
+from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.external import prepare_topics
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
-from freshrank.feature_actors.connectors.kafka.source import KafkaSource
-from freshrank.feature_actors.connectors.redis.online_store import RedisStore
-from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
 from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.partition.spec import TableBounds
+from freshrank.feature_actors.settings import ShardSettings
+from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
 from freshrank.feature_actors.shard.shard import Shard
 from freshrank.learner.actor import LearnerActor
 
@@ -73,7 +74,7 @@ def warm_up(pipeline: Pipeline) -> None:
     events = user_history(100, 10**12, np.random.default_rng(0))
     offsets = np.arange(len(events), dtype=np.int64)
     stamps = np.full(len(events), 10**12, dtype=np.int64)
-    state = PartitionState(pipeline.spec(TableBounds(entities=1_000, event_ids=1_000)), 0)
+    state = PartitionState(pipeline.spec(ShardSettings()), 0)
     state.process(RecordBatch(pipeline.stream.topic, 0, list(events), offsets, stamps))
     (table,) = state.tables
     table.rows(table.dirty.take(10))
@@ -81,29 +82,18 @@ def warm_up(pipeline: Pipeline) -> None:
 
 @contextlib.asynccontextmanager
 async def connected(
-    options: IngestOptions,
-) -> AsyncIterator[tuple[assembly.ShardParts, RedisStore]]:
-    """Provide everything that a shard is connected to, and its online store, within the block."""
-    pipeline, clock = shop_file(options.topic, options.name).load(), SystemClock()
-    learner = LearnerActor(assembly.learner(pipeline, Settings().learner), clock)
-    sink, store = KafkaSink(options.kafka), RedisStore(options.redis_url, f"fr:{options.name}")
-    registry = RedisStatusRegistry(options.redis_url, f"fr:{options.name}")
-    parts = assembly.ShardParts(
-        source=KafkaSource(options.kafka),
-        sink=sink,
-        store=store,
-        learner=learner,
-        parameters=learner,
-        snapshots=FileSnapshots(options.folder),
-        status_registry=registry,
-        clock=clock,
-    )
+    options: IngestOptions, pipeline: Pipeline, partitions: int
+) -> AsyncIterator[tuple[Connectors, LearnerActor]]:
+    """Provide everything that a shard is connected to, within the block."""
+    learner = LearnerActor(assembly.learner(pipeline, Settings().learner), SystemClock())
+    sink, namespace = KafkaSink(options.kafka), f"fr:{options.name}"
+    connectors = kafka_and_redis(options.kafka, options.redis_url, namespace, partitions, sink)
     async with contextlib.AsyncExitStack() as stack:
-        for close in (registry.close, store.close, sink.stop, learner.stop):
+        for close in (connectors.close, learner.stop):
             stack.push_async_callback(close)
         await sink.start()
         await learner.start()
-        yield parts, store
+        yield connectors, learner
 
 
 async def until_written(shard: Shard, running: asyncio.Task[None], count: int) -> None:
@@ -126,15 +116,16 @@ async def measure(options: IngestOptions, count: int) -> IngestResult:
     pipeline, settings = shop_file(options.topic, options.name).load(), Settings().shards
     warm_up(pipeline)
     partitions = await prepare_topics(pipeline, options.kafka, Settings())
-    async with connected(options) as (parts, store):
-        shard, follower = assembly.shard(
-            pipeline,
-            range(partitions),
-            assembly.shard_settings(settings, "shard-0"),
-            parts,
-            assembly.bounds(settings),
+    async with connected(options, pipeline, partitions) as (connectors, learner):
+        training, follower = assembly.training(
+            pipeline, learner, learner, connectors.clock, alerts=None
         )
         assert follower is not None  # this shard computes gradients
+        shard = Shard(
+            pipeline.spec(settings),
+            ShardIdentity("shard-0", range(partitions)),
+            ShardPorts(connectors, training, FileSnapshots(options.folder)),
+        )
         async with background(follower.run()):
             began, cpu_began = time.perf_counter(), time.process_time()
             running = asyncio.create_task(shard.run())
@@ -143,12 +134,12 @@ async def measure(options: IngestOptions, count: int) -> IngestResult:
             status = await shard.status()
             await shard.stop()
             await running
-        await remove_rows(store, shard)
+        await remove_rows(connectors.store, shard)
     written, stored = int(str(status["rows_written"])), int(str(status["snapshot_bytes"]))
     return IngestResult(seconds, cpu_seconds, written, stored)
 
 
-async def remove_rows(store: RedisStore, shard: Shard) -> None:
+async def remove_rows(store: OnlineStore, shard: Shard) -> None:
     """Remove the shard's rows from the Redis, which may not be the bench's own."""
     for partition, state in shard.states.items():
         epoch = SystemClock().now_ms()  # later than that of the shard, which has stopped

@@ -33,7 +33,7 @@ from freshrank.deploy.cluster.host import freeze_heap
 from freshrank.deploy.config.settings import Settings
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import recover
-from freshrank.feature_actors.partition.spec import PartitionSpec, TableBounds
+from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.snapshotter import Snapshotter
 
 USERS = 1_000_000
@@ -101,9 +101,8 @@ class FilledPartitions:
     def __init__(self, users: int) -> None:
         pipeline = shop_file().load()
         # A quarter more rows than users, so that no user is evicted.
-        self.spec: PartitionSpec = pipeline.spec(
-            TableBounds(users * 5 // 4 // PARTITIONS, event_ids=500_000)
-        )
+        entities = users * 5 // 4 // PARTITIONS
+        self.spec = pipeline.spec(ShardSettings(max_entities_per_partition=entities))
         self.states = {
             partition: PartitionState(self.spec, partition) for partition in range(PARTITIONS)
         }
@@ -201,7 +200,7 @@ async def _measure(filled: FilledPartitions, folder: Path, rounds: int) -> Snaps
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert snapshotter.trouble is None, snapshotter.trouble
+    assert snapshotter.error is None, snapshotter.error
     return SnapshotTimings(
         quiet=quiet,
         pauses=pauses,

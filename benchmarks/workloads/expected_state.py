@@ -17,7 +17,7 @@ from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import partition_count
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.partition.spec import TableBounds
+from freshrank.feature_actors.settings import ShardSettings
 
 # Records of one poll, and rows of one read of the online store.
 _RECORDS = 20_000
@@ -63,8 +63,7 @@ async def read_expected_state(
     pipeline: Pipeline, kafka: KafkaAccess, partitions: int, max_entities: int
 ) -> ExpectedState:
     """Read both topics from their first record to their present end. Raises Unavailable."""
-    bounds = TableBounds(max_entities, Settings().shards.max_event_ids_per_partition)
-    spec = pipeline.spec(bounds)
+    spec = pipeline.spec(ShardSettings(max_entities_per_partition=max_entities))
     states = [PartitionState(spec, partition) for partition in range(partitions)]
     source = KafkaSource(kafka)
     await source.start(

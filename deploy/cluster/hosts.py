@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
@@ -23,6 +23,8 @@ from freshrank.deploy.cluster.host import Host, HostEvent, connect
 from freshrank.deploy.state.state_folder import LEARNER, SHARDS, TENSORBOARD
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.shard.actor import FeatureShard
+from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
+from freshrank.feature_actors.shard.shard import Shard
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.models.base import Model
 from freshrank.learner.parameters.weights import ModelWeights
@@ -130,7 +132,7 @@ class ShardHost(Host[FeatureShard]):
 
     async def freeze(self) -> None:
         """Keep a copy of the present weights, if gradients are computed here."""
-        await (await self.working_part()).freeze()
+        await (await self.working_part()).freeze_reference()
 
     async def stop(self) -> None:
         """Push the pending examples, write snapshots, close the connections."""
@@ -141,27 +143,19 @@ class ShardHost(Host[FeatureShard]):
         await self._sink.stop()
 
     def _make(self, index: int, partitions: Sequence[int]) -> FeatureShard:
-        cluster, settings = self._cluster, self._cluster.settings.shards
+        cluster, settings, name = self._cluster, self._cluster.settings.shards, f"shard-{index}"
+        pipeline, connectors = cluster.file.load(), cluster.connectors(self._sink)
         learner = RemoteLearner(cluster.learner, settings.push_timeout_s)
-        connectors = cluster.connectors(self._sink)
-        shard, follower = assembly.shard(
-            cluster.file.load(),
-            partitions,
-            replace(assembly.shard_settings(settings, f"shard-{index}"), process_id=os.getpid()),
-            assembly.ShardParts(
-                source=connectors.source(),
-                sink=self._sink,
-                store=connectors.store,
-                learner=learner,
-                parameters=None if self._on_gpu else learner,
-                snapshots=FileSnapshots(cluster.state / SHARDS),
-                status_registry=connectors.status_registry,
-                clock=connectors.clock,
-                alerts=cluster.alerts(f"shard-{index}", self._sink),
-            ),
-            assembly.bounds(settings),
+        alerts = cluster.alerts(name, self._sink)
+        training, follower = assembly.training(
+            pipeline, learner, None if self._on_gpu else learner, connectors.clock, alerts
         )
-        return FeatureShard(shard, [follower] if follower else [])
+        shard = Shard(
+            pipeline.spec(settings),
+            ShardIdentity(name, partitions, os.getpid()),
+            ShardPorts(connectors, training, FileSnapshots(cluster.state / SHARDS), alerts),
+        )
+        return FeatureShard(shard, follower)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import psutil
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.feature_actors.partition.backpressure import Limits
+from freshrank.feature_actors.partition.backpressure import MAX_LABEL_EVENTS, MAX_PENDING_ITEMS
 from freshrank.feature_actors.state import dedup
 from freshrank.feature_actors.state.entity_table import ROOM
 from freshrank.feature_actors.state.table_copy import SPARE
@@ -101,9 +101,7 @@ def _of_shards(pipeline: Pipeline, settings: Settings, partitions: int) -> list[
         ),
     ]  # fmt: skip
     if pipeline.joined:
-        limits = Limits()
-        buffered = limits.pending_items * (example + _CELL_BYTES)
-        buffered += limits.label_events * _CELL_BYTES
+        buffered = MAX_PENDING_ITEMS * (example + _CELL_BYTES) + MAX_LABEL_EVENTS * _CELL_BYTES
         found.append(Need("impressions and labels that wait", partitions * buffered))
     return found
 

@@ -22,6 +22,7 @@ from pydantic import (
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.settings import Section
 from freshrank.feature_actors.connectors.kafka.security import KafkaSecurity
+from freshrank.feature_actors.settings import ShardSettings
 from freshrank.learner.settings import LearnerSettings
 from freshrank.serve.settings import ServeSettings
 
@@ -122,30 +123,6 @@ class RedisSettings(WithPassword):
         parts = urlsplit(self.url)
         user, _, place = parts.netloc.rpartition("@")
         return parts._replace(netloc=f"{user}:{quote(secret, safe='')}@{place}").geturl()
-
-
-class ShardSettings(Section):
-    """The actors that turn events into features and examples into gradients."""
-
-    count: int = Field(default=1, ge=1)
-    """One keeps up with 100,000 events/s on one core; more where there are more cores."""
-    max_entities_per_partition: int = Field(default=230_000, ge=1)
-    """Bounds the memory: times `bytes_per_entity` of the plan, times the partitions."""
-    max_event_ids_per_partition: int = Field(default=500_000, ge=1)
-    """Remembered to tell an event that is sent twice: those of the last ten minutes at 800 events/s
-    a partition, 55 MB. Beyond it the oldest are forgotten before the stream's `dedup_within` has
-    passed, and counted (`ids_forgotten`)."""
-    poll_max_records: int = Field(default=4096, ge=1)
-    """At once. Rows go out and answers come in between two batches: some 40 ms."""
-    poll_timeout_ms: int = Field(default=50, ge=1)
-    """How long an idle shard waits before it looks at its other duties."""
-    snapshot_interval_s: float = Field(default=10.0, gt=0)
-    """What is replayed after a crash is at most this much of the stream."""
-    outbox_max_examples: int = Field(default=200_000, ge=1)
-    """Examples that wait for a durable checkpoint, per partition; beyond it the partition is
-    paused."""
-    push_timeout_s: float = Field(default=5.0, gt=0)
-    """After that a push counts as lost and is repeated."""
 
 
 class Settings(Section):

@@ -13,7 +13,8 @@ from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures, row_key
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
-from freshrank.feature_actors.partition.spec import PartitionSpec, TableBounds
+from freshrank.feature_actors.partition.spec import PartitionSpec
+from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.feature_actors.views.plan import FeaturePlan
@@ -211,8 +212,8 @@ class Pipeline:
         parts = (self.plan.fingerprint, self.encoder.fingerprint, repr(self.label))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
-    def spec(self, bounds: TableBounds) -> PartitionSpec:
-        """Make the specification of a partition's state within `bounds`, for the shards."""
+    def spec(self, settings: ShardSettings) -> PartitionSpec:
+        """Make the specification of a partition's state, for the shards."""
         return PartitionSpec(
             plan=self.plan,
             encoder=self.encoder,
@@ -220,7 +221,7 @@ class Pipeline:
             impressions_topic=self.impressions_topic if self.joined else None,
             fingerprint=self.fingerprint,
             row_key=partial(row_key, self.name),
-            bounds=bounds,
+            settings=settings,
         )
 
     def describe(self) -> str:

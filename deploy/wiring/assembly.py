@@ -6,8 +6,7 @@ Nothing here starts anything or knows where it runs: `local` calls it with parts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -16,21 +15,12 @@ from freshrank.actors.clock import Clock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.parameters.follower import Follower
 from freshrank.actors.protocols import (
-    EventSource,
     GradientSink,
     JsonValue,
-    OnlineStore,
     ParameterSource,
-    RecordSink,
-    SnapshotStore,
-    StatusRegistry,
 )
-from freshrank.deploy.config.settings import ShardSettings as ShardSection
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.feature_actors.partition.backpressure import Limits as ShardLimits
-from freshrank.feature_actors.partition.spec import TableBounds
-from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
-from freshrank.feature_actors.shard.shard import Shard
+from freshrank.feature_actors.shard.ports import Training
 from freshrank.feature_actors.streams.json_decoder import Codec, record_type
 from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
@@ -58,70 +48,24 @@ def learner(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ShardParts:
-    """What a shard needs of the world."""
-
-    source: EventSource
-    sink: RecordSink
-    store: OnlineStore
-    learner: GradientSink
-    parameters: ParameterSource | None
-    """Whose weights the gradients are computed on; None: the learner is sent examples."""
-    snapshots: SnapshotStore
-    status_registry: StatusRegistry
-    clock: Clock
-    alerts: AlertSink | None = None
-
-
-def shard(
+def training(
     pipeline: Pipeline,
-    partitions: Sequence[int],
-    settings: ShardSettings,
-    parts: ShardParts,
-    bounds: TableBounds,
-) -> tuple[Shard, Follower | None]:
-    """A shard, and what keeps its weights new where it computes gradients; neither is started."""
-    follower: Follower | None = None
-    weights: ModelWeights | None = None
-    differentiator: CompiledDifferentiator | None = None
-    if parts.parameters is not None:
-        weights = ModelWeights(pipeline.bound_model)
-        follower = Follower(
-            parts.parameters, weights, parts.clock, hold_epochs=False, alerts=parts.alerts
-        )
-        differentiator = CompiledDifferentiator(pipeline.bound_model, weights)
-    ports = ShardPorts(
-        source=parts.source,
-        sink=parts.sink,
-        store=parts.store,
-        learner=parts.learner,
-        differentiator=differentiator,
-        weights=weights,
-        snapshots=parts.snapshots,
-        status_registry=parts.status_registry,
-        clock=parts.clock,
-        alerts=parts.alerts,
-    )
-    return Shard(pipeline.spec(bounds), partitions, ports, settings), follower
+    learner: GradientSink,
+    parameters: ParameterSource | None,
+    clock: Clock,
+    alerts: AlertSink | None,
+) -> tuple[Training, Follower | None]:
+    """How a shard trains, and the follower that keeps its weights up to date.
 
-
-def bounds(settings: ShardSection) -> TableBounds:
-    """What the settings say, in the words of a partition."""
-    return TableBounds(settings.max_entities_per_partition, settings.max_event_ids_per_partition)
-
-
-def shard_settings(settings: ShardSection, name: str, *, lock_step: bool = False) -> ShardSettings:
-    """What the settings say, in the words of a shard."""
-    return ShardSettings(
-        name=name,
-        poll_max_records=settings.poll_max_records,
-        poll_timeout_s=0.0 if lock_step else settings.poll_timeout_ms / 1000,
-        snapshot_interval_s=settings.snapshot_interval_s,
-        push_timeout_s=settings.push_timeout_s,
-        limits=ShardLimits(outbox_examples=settings.outbox_max_examples),
-        lock_step=lock_step,
-    )
+    The gradients are computed in the shard, on the weights of `parameters`; None: the learner is
+    sent examples, and nothing is followed.
+    """
+    if parameters is None:
+        return Training(learner), None
+    weights = ModelWeights(pipeline.bound_model)
+    follower = Follower(parameters, weights, clock, hold_epochs=False, alerts=alerts)
+    differentiator = CompiledDifferentiator(pipeline.bound_model, weights)
+    return Training(learner, differentiator, weights), follower
 
 
 def scoring_service(

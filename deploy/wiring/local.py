@@ -6,7 +6,7 @@ features, weights and metrics, bit for bit, with any crashes in between (`lock_s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -30,6 +30,7 @@ from freshrank.feature_actors.connectors.in_memory.stores import (
     MemoryStore,
 )
 from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
 from freshrank.feature_actors.shard.shard import Shard
 from freshrank.learner.actor import LearnerActor, inline
 from freshrank.learner.core import Learner
@@ -75,41 +76,36 @@ class LocalParts:
         self, index: int, learner: LearnerHandle, source: MemorySource
     ) -> tuple[Shard, Follower]:
         """Build a shard and the follower of its weights, not started."""
-        world, settings = self.world, self.settings.shards
-        shard, follower = assembly.shard(
-            self.pipeline,
-            assign(world.log.partitions, settings.count)[index],
-            assembly.shard_settings(settings, f"shard-{index}", lock_step=True),
-            assembly.ShardParts(
-                source=source,
-                sink=self.sink,
-                store=world.store,
-                learner=learner,
-                parameters=learner,
-                snapshots=world.snapshots,
-                status_registry=self._status_registry,
-                clock=world.clock,
-                alerts=Alerts(f"shard-{index}", world.clock),
-            ),
-            assembly.bounds(settings),
-        )
+        world, settings, name = self.world, self.settings.shards, f"shard-{index}"
+        alerts = Alerts(name, world.clock)
+        training, follower = assembly.training(self.pipeline, learner, learner, world.clock, alerts)
         assert follower is not None  # there are parameters to follow
+        shard = Shard(
+            self.pipeline.spec(settings),
+            ShardIdentity(name, assign(world.log.partitions, settings.count)[index]),
+            ShardPorts(self._connectors(lambda: source), training, world.snapshots, alerts),
+            lock_step=True,
+        )
         return shard, follower
 
     def replica(self, learner: LearnerHandle) -> ScoringService:
         """Build a replica, not started."""
+        connectors = self._connectors(partial(MemorySource, self.world.log))
+        alerts = Alerts("replica", self.world.clock)
+        return assembly.scoring_service(
+            self.pipeline, self.settings.serve, learner, connectors, alerts
+        )
+
+    def _connectors(self, source: Callable[[], MemorySource]) -> Connectors:
         world = self.world
-        connectors = Connectors(
+        return Connectors(
             partitions=world.log.partitions,
-            source=partial(MemorySource, world.log),
+            source=source,
             sink=self.sink,
             store=world.store,
             status_registry=self._status_registry,
             clock=world.clock,
             close=_nothing,
-        )
-        return assembly.scoring_service(
-            self.pipeline, self.settings.serve, learner, connectors, Alerts("replica", world.clock)
         )
 
 
@@ -179,7 +175,7 @@ class LocalSystem:
         """Make the reference copy of the present weights."""
         await self.learner.freeze_reference()
         for shard in self.shards:
-            shard.freeze()
+            shard.freeze_reference()
 
     async def stop(self) -> None:
         """Push, write the state and stop, as after SIGTERM; without it the system has crashed."""

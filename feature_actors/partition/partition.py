@@ -55,12 +55,12 @@ class PartitionState:
         if isinstance(label, Joined):
             self.joiner = Joiner(label.within_ms, label.grace_ms, *self._widths)
         first, *others = spec.plan.tables
-        further = [StreamSource(plan, spec.bounds, self.counters) for plan in others]
+        further = [StreamSource(plan, spec.settings, self.counters) for plan in others]
         labelled = self._label_events([source.table for source in further])
         self._streams = [
             StreamSource(
                 first,
-                spec.bounds,
+                spec.settings,
                 self.counters,
                 labelled,
                 reads_before=isinstance(label, Labelled),

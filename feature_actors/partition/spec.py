@@ -1,4 +1,4 @@
-"""What a partition computes and keeps: a pipeline's definitions, compiled."""
+"""What is computed of a partition, and how much of it is kept."""
 
 from __future__ import annotations
 
@@ -7,24 +7,15 @@ from dataclasses import dataclass
 
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
+from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.feature_actors.views.table_plan import TablePlan
 
 
 @dataclass(frozen=True, slots=True)
-class TableBounds:
-    """How much each table of a partition keeps."""
-
-    entities: int
-    """Beyond it, the entities without events for longest are dropped."""
-    event_ids: int
-    """Beyond it, the oldest ids are forgotten before `Stream.dedup_within` has passed."""
-
-
-@dataclass(frozen=True, slots=True)
 class PartitionSpec:
-    """The definitions of a pipeline, as a partition needs them."""
+    """The definitions of a pipeline, compiled, and the settings of its shards."""
 
     plan: FeaturePlan
     """Its tables are filled from one stream each; label and context refer to the first."""
@@ -37,7 +28,7 @@ class PartitionSpec:
     """Of all definitions: snapshots made for others are refused."""
     row_key: Callable[[TablePlan, str], bytes]
     """The online store's key of an entity's row of a table."""
-    bounds: TableBounds
+    settings: ShardSettings
 
     @property
     def stream(self) -> Stream:

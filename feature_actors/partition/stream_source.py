@@ -14,7 +14,7 @@ from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.snapshot import part_of
-from freshrank.feature_actors.partition.spec import TableBounds
+from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.state.dedup import Deduplicator
 from freshrank.feature_actors.state.entity_table import Applied
 from freshrank.feature_actors.state.table_copy import RowMemory
@@ -57,23 +57,27 @@ class StreamSource:
     def __init__(
         self,
         plan: TablePlan,
-        bounds: TableBounds,
+        settings: ShardSettings,
         counters: Counters,
         label: LabelEvents | None = None,
         *,
         reads_before: bool = False,
     ) -> None:
         self.stream = plan.source
-        self.table = TrackedTable(plan, bounds.entities)
+        entities, event_ids = (
+            settings.max_entities_per_partition,
+            settings.max_event_ids_per_partition,
+        )
+        self.table = TrackedTable(plan, entities)
         self.newest_event_ms = LONG_AGO_MS
         """The greatest time of an event: the earlier of its event time and its record's."""
-        self._bounds = bounds
+        self._settings = settings
         self._counters = counters
         self._label = label
         self._reads_before = reads_before
         self._codec = Codec(self.stream)
-        self._dedup = Deduplicator(self.stream.dedup_within_ms, bounds.event_ids)
-        self._stride = max(1, min(_MOST_OFFSETS, int(_EXCESS * bounds.entities)))
+        self._dedup = Deduplicator(self.stream.dedup_within_ms, event_ids)
+        self._stride = max(1, min(_MOST_OFFSETS, int(_EXCESS * entities)))
 
     @property
     def nbytes(self) -> int:
@@ -130,7 +134,7 @@ class StreamSource:
             ids = part_of(arrays, "dedup")
         self.table.load(rows)
         self.table.load_unwritten(unwritten)
-        within_ms, most = self.stream.dedup_within_ms, self._bounds.event_ids
+        within_ms, most = self.stream.dedup_within_ms, self._settings.max_event_ids_per_partition
         self._dedup = Deduplicator.restore(within_ms, most, ids)
         self.newest_event_ms = newest_event_ms
 

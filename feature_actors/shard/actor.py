@@ -1,62 +1,63 @@
-"""A feature shard as a part of a running system: a plain class that Ray may place."""
+"""A feature shard as a component of a running system: a plain class that Ray may place."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any
 
+from freshrank.actors.parameters.follower import Follower
 from freshrank.actors.protocols import Status
+from freshrank.feature_actors.shard.lifecycle import ShardState
 from freshrank.feature_actors.shard.shard import Shard
 
-
-class Loop(Protocol):
-    """Something that runs beside the shard: the follower that keeps its weights fresh."""
-
-    async def run(self) -> None:
-        """Run for ever; raises what ends it."""
-        ...
+_ENDING = (ShardState.STOPPING, ShardState.STOPPED)
 
 
 class FeatureShard:
-    """Runs a `Shard`, and what keeps its weights fresh, on the event loop of its caller.
+    """Runs a `Shard`, and the follower of its weights, on the event loop of its caller.
 
-    What ends one of the loops is raised by `ping` and `status`, so that a supervisor sees it and
-    starts the actor anew.
+    The error that ended one of them is raised by `ping` and `status`: a supervisor that sees it
+    starts another actor in place of this one.
+
+    Parameters
+    ----------
+    follower
+        None: the shard sends examples, and holds no weights.
     """
 
-    def __init__(self, shard: Shard, beside: Sequence[Loop] = ()) -> None:
+    def __init__(self, shard: Shard, follower: Follower | None = None) -> None:
         self._shard = shard
-        self._beside = beside
+        self._follower = follower
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopped = False
 
     async def start(self) -> None:
         """Begin. May be called again: does nothing."""
         if not self._tasks:
-            loops: list[Loop] = [self._shard, *self._beside]
-            self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
+            loops: list[Coroutine[Any, Any, None]] = [self._shard.run()]
+            if self._follower is not None:
+                loops.append(self._follower.run())
+            self._tasks = [asyncio.create_task(loop) for loop in loops]
 
     async def ping(self) -> None:
-        """Raise what ended a loop, if anything did."""
+        """Raise the error that ended a loop, if one has ended."""
         for task in self._tasks:
-            if task.done() and not self._stopped:
+            if task.done() and self._shard.state not in _ENDING:
                 task.result()
 
     async def status(self) -> Status:
-        """Figures of now. Raises what ended a loop."""
+        """Metrics of now. Raises the error that ended a loop."""
         await self.ping()
         return await self._shard.status()
 
-    async def freeze(self) -> None:
+    async def freeze_reference(self) -> None:
         """Keep a copy of the present weights, to score beside the live ones from now on."""
-        self._shard.freeze()
+        self._shard.freeze_reference()
 
     async def stop(self) -> None:
-        """Drain, write snapshots, leave. Safe to call twice."""
-        if self._stopped:
+        """Drain, write snapshots, leave. May be called again: does nothing."""
+        if self._shard.state in _ENDING:
             return
-        self._stopped = True
         await self._shard.stop()
         for task in self._tasks[1:]:
             task.cancel()

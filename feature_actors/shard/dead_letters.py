@@ -32,7 +32,7 @@ class DeadLetterQueue:
         self._sink = sink
         self._waiting: dict[str, list[RejectedRecord]] = {DEAD_SUFFIX: [], LATE_SUFFIX: []}
         self._flushing: asyncio.Task[None] | None = None
-        self.trouble: str | None = None
+        self.error: str | None = None
         """Why they cannot be written at present."""
 
     @property
@@ -63,7 +63,7 @@ class DeadLetterQueue:
                         # Goes on when patience ends: what was sent twice would be there twice.
                         await asyncio.shield(self._flushing)
         except TimeoutError:
-            self.trouble = "kafka: no answer"
+            self.error = "kafka: no answer"
         return not any(self._waiting.values())
 
     async def flush(self) -> None:
@@ -77,9 +77,9 @@ class DeadLetterQueue:
     async def _note(self, flushing: Coroutine[object, object, None]) -> None:
         try:
             await flushing
-            self.trouble = None
+            self.error = None
         except Unavailable as error:
-            self.trouble = str(error)
+            self.error = str(error)
 
 
 def _size(record: RejectedRecord) -> int:

@@ -1,60 +1,64 @@
-"""Where the results of a shard go: rows, examples, rejected records and snapshots."""
+"""The outputs of a shard: rows, examples, rejected records and snapshots."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.protocols import JsonValue
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.dead_letters import DeadLetterQueue
-from freshrank.feature_actors.shard.gradient_pusher import Pusher
+from freshrank.feature_actors.shard.gradient_pusher import GradientPusher
 from freshrank.feature_actors.shard.online_writer import OnlineWriter
+from freshrank.feature_actors.shard.ports import ShardPorts
 from freshrank.feature_actors.shard.snapshotter import Snapshotter
 
 
 @dataclass(slots=True)
 class ShardOutputs:
-    """The four of them, woken and emptied together."""
+    """The outputs of a shard, woken and drained together."""
 
     writer: OnlineWriter
-    pusher: Pusher | None
+    pusher: GradientPusher | None
+    """None: nothing is learned."""
     dead_letters: DeadLetterQueue
     snapshotter: Snapshotter
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
-    _troubles: dict[str, str] = field(default_factory=dict)
+    _errors: dict[str, str] = field(default_factory=dict)
 
     def begin(self) -> None:
-        """Start to give away in the background whatever `wake` tells of."""
+        """Start the background loops, which do what `wake` tells of."""
         self._loops = [asyncio.create_task(self.writer.run())]
         if self.pusher is not None:
             self._loops.append(asyncio.create_task(self.pusher.run()))
 
     def check(self) -> None:
-        """Raise what ended the work in the background, if anything did."""
+        """Raise the error that ended a background loop, if one has ended."""
         for loop in self._loops:
             if loop.done():
                 loop.result()
 
     async def end(self) -> None:
-        """End the work in the background; what was under way goes on waiting."""
+        """End the background loops; rows and examples that they held wait on."""
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
 
     def wake(self) -> None:
-        """There may be something to give away."""
+        """There may be rows, examples or rejected records to give away."""
         self.writer.wake()
         if self.pusher is not None:
             self.pusher.wake()
         self.dead_letters.flush_in_background()
 
-    async def give_all(self, turn: int | None = None) -> None:
-        """Give away all that waits now, as far as the others take it.
+    async def give_all(self, partition: int | None = None) -> None:
+        """Give away all that waits, as far as store, broker and learner take it.
 
-        With `turn`, the learner gets the next span of this partition alone.
+        With `partition`, the learner gets the next offset range of that partition only.
         """
         gives: dict[str, Callable[[], Awaitable[None]]] = {
             "online store": self.writer.flush,
@@ -62,42 +66,66 @@ class ShardOutputs:
         }
         if self.pusher is not None:
             push, push_next = self.pusher.push, self.pusher.push_next
-            gives["learner"] = push if turn is None else partial(push_next, turn)
+            gives["learner"] = push if partition is None else partial(push_next, partition)
         for name, give in gives.items():
             try:
                 await give()
-                self._troubles.pop(name, None)
+                self._errors.pop(name, None)
             except Unavailable as error:
-                self._troubles[name] = str(error)
+                self._errors[name] = str(error)
 
     async def save_when_due(self) -> None:
-        """Begin a snapshot, when one is due and all that it says was dealt with has been."""
+        """Begin a snapshot when one is due and the rejected records below it are written."""
         partition = self.snapshotter.due()
         if partition is not None and await self.dead_letters.settle():
             await self.snapshotter.begin(partition, self.writer.under_way(partition))
 
-    def troubles(self) -> dict[str, JsonValue]:
-        """What does not work at present, by name."""
-        found: dict[str, JsonValue] = {**self._troubles}
+    def errors(self) -> dict[str, JsonValue]:
+        """Why an output does not work at present, by its name."""
+        found: dict[str, JsonValue] = {**self._errors}
         named: list[tuple[str, str | None]] = [
             ("online store", self.writer.error),
-            ("learner", self.pusher.trouble if self.pusher else None),
-            ("rejects", self.dead_letters.trouble),
-            ("snapshots", self.snapshotter.trouble),
+            ("learner", self.pusher.error if self.pusher else None),
+            ("rejects", self.dead_letters.error),
+            ("snapshots", self.snapshotter.error),
             ("recovery", self.snapshotter.passed_over_until_saved()),
         ]
-        return found | {name: trouble for name, trouble in named if trouble is not None}
+        return found | {name: error for name, error in named if error is not None}
 
-    def figures(self, monotonic: float) -> dict[str, JsonValue]:
+    def metrics(self, monotonic: float) -> dict[str, JsonValue]:
         """For the status."""
         return {
             "silent": self.writer.catching_up,
             "rows_written": self.writer.rows_written,
             "rows_waiting": self.writer.waiting,
-            "spans_pushed": self.pusher.spans if self.pusher else 0,
+            "spans_pushed": self.pusher.ranges if self.pusher else 0,
             "spans_stale": self.pusher.stale if self.pusher else 0,
             "freshness": self.writer.freshness.at(monotonic).to_json(),
             "passed_over": self.snapshotter.passed_over,
             "snapshot_age_s": self.snapshotter.age_s(),
             "snapshot_bytes": self.snapshotter.size(),
         }
+
+
+def make_outputs(
+    states: Mapping[int, PartitionState],
+    ports: ShardPorts,
+    settings: ShardSettings,
+    *,
+    threaded: bool,
+) -> ShardOutputs:
+    """The outputs of a shard that starts now; `threaded`: see `Snapshotter`."""
+    connectors, training = ports.connectors, ports.training
+    clock, interval_s = connectors.clock, settings.snapshot_interval_s
+    pusher = None
+    if training is not None:
+        pusher = GradientPusher(states, training, clock, settings.push_timeout_s)
+    return ShardOutputs(
+        # The epoch is the moment of the start: a later start of the shard has a greater one.
+        OnlineWriter(states, connectors.store, clock.now_ms(), clock),
+        pusher,
+        DeadLetterQueue(connectors.sink),
+        Snapshotter(
+            states, ports.snapshots, clock, interval_s, threaded=threaded, alerts=ports.alerts
+        ),
+    )

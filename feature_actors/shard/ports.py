@@ -1,57 +1,44 @@
-"""What a feature shard is given: how it works, and who it works with."""
+"""The collaborators of a feature shard."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from freshrank.actors.alerts import AlertSink
-from freshrank.actors.clock import Clock
-from freshrank.actors.protocols import (
-    Differentiator,
-    EventSource,
-    GradientSink,
-    OnlineStore,
-    RecordSink,
-    SnapshotStore,
-    StatusRegistry,
-    Weights,
-)
-from freshrank.feature_actors.partition.backpressure import Limits
+from freshrank.actors.connectors import Connectors
+from freshrank.actors.protocols import Differentiator, GradientSink, SnapshotStore, Weights
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIdentity:
+    """Which shard it is, and which process."""
+
+    name: str
+    partitions: Sequence[int]
+    """Those that it owns."""
+    process_id: int | None = None
+    """For the status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The learner, and how gradients for it are computed in the shard."""
+
+    learner: GradientSink
+    differentiator: Differentiator | None = None
+    """None: the learner is sent examples, and computes the gradients itself."""
+    weights: Weights | None = None
+    """Those of the differentiator, which a follower keeps up to date."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardPorts:
-    """Who a shard works with."""
+    """What a shard reads, writes to, and gives its examples to."""
 
-    source: EventSource
-    sink: RecordSink
-    store: OnlineStore
-    learner: GradientSink | None
+    connectors: Connectors
+    training: Training | None
     """None: nothing is learned."""
-    differentiator: Differentiator | None
-    """Computes the gradients here; None: the learner is sent examples."""
-    weights: Weights | None
-    """Those that the differentiator uses; somebody else keeps them fresh."""
     snapshots: SnapshotStore
-    status_registry: StatusRegistry
-    clock: Clock
     alerts: AlertSink | None = None
-    """None: to the log alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardSettings:
-    """How a shard works."""
-
-    name: str = "shard-0"
-    process_id: int | None = None
-    """For the status: which process has the partitions at present."""
-    poll_max_records: int = 4096
-    """At once. Rows go out and answers come in between two batches, some 40 ms apart."""
-    poll_timeout_s: float = 0.05
-    snapshot_interval_s: float = 10.0
-    push_timeout_s: float = 5.0
-    limits: Limits = field(default_factory=Limits)
-    lock_step: bool = False
-    """Each step waits for its own writes, pushes and snapshots, and starts no thread: what
-    happens then follows from the records alone. For simulation and replay."""
+    """None: alerts go to the log only."""

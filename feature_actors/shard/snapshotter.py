@@ -29,7 +29,7 @@ class _Kept:
     at: float | None = None
     size: int = 0
     offsets: SourceOffsets | None = None
-    trouble: str | None = None
+    error: str | None = None
     """Why the last snapshot could not be written."""
 
 
@@ -76,9 +76,9 @@ class Snapshotter:
         """Snapshots that could not be taken up at the start, and why."""
 
     @property
-    def trouble(self) -> str | None:
+    def error(self) -> str | None:
         """Why a partition's last snapshot could not be written, while there is one such."""
-        return next((kept.trouble for kept in self._kept.values() if kept.trouble), None)
+        return next((kept.error for kept in self._kept.values() if kept.error), None)
 
     def due(self) -> int | None:
         """The partition whose snapshot is due, if none is being written."""
@@ -152,12 +152,12 @@ class Snapshotter:
         try:
             kept.size = await asyncio.to_thread(write) if self._threaded else write()
         except SnapshotError as error:
-            if self.trouble is None:
+            if self.error is None:
                 what = f"{error}; the older ones stay, and it is tried again"
                 self._alerts.emit(AlertKind.NOT_SAVED, Severity.ERROR, what)
-            kept.trouble = str(error)
+            kept.error = str(error)
             return
-        before, kept.trouble = self.trouble, None
-        if before is not None and self.trouble is None:
+        before, kept.error = self.error, None
+        if before is not None and self.error is None:
             _log.warning("snapshots can be written again")
         kept.at, kept.offsets = self._clock.monotonic(), snapshot.offsets

@@ -25,7 +25,7 @@ class Backlog:
     read: int = 0
     """Since the start."""
 
-    def look(self, lag: int) -> None:
+    def update(self, lag: int) -> None:
         """Take the present `lag`: without one, all has been read (offsets may have gaps)."""
         if lag == 0:
             self.records = 0
@@ -35,10 +35,10 @@ class Backlog:
         return {"done": self.read, "of": self.records} if self.read < self.records else None
 
 
-def broker_trouble(fetch_age_s: float) -> dict[str, JsonValue]:
+def broker_error(fetch_age_s: float) -> dict[str, JsonValue]:
     """What health says of a broker that does not answer; nothing while it does.
 
-    >>> broker_trouble(0.02), broker_trouble(12.3)
+    >>> broker_error(0.02), broker_error(12.3)
     ({}, {'kafka': 'no fetch has been answered for 12 s'})
     """
     if fetch_age_s <= AWAY_S:
@@ -63,7 +63,7 @@ def totals(states: Mapping[int, PartitionState]) -> dict[str, JsonValue]:
     return dict(found)
 
 
-def partition_figures(states: Mapping[int, PartitionState], lag: Lag) -> dict[str, JsonValue]:
+def partition_metrics(states: Mapping[int, PartitionState], lag: Lag) -> dict[str, JsonValue]:
     """Offsets and lag of each partition by topic, and whether it replays what the learner has."""
     return {
         str(partition): {

@@ -22,18 +22,16 @@ from freshrank.benchmarks.workloads.record_accounting import (
     fuzz_pipeline,
     unaccounted,
 )
+from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.external import side_topics
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
-from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
-from freshrank.feature_actors.connectors.redis.online_store import RedisStore
-from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
-from freshrank.feature_actors.partition.spec import TableBounds
+from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.actor import FeatureShard
-from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
+from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
 from freshrank.feature_actors.shard.status import totals
 
@@ -101,27 +99,11 @@ async def read_all(
     """Run a shard until it has read so many records; gives its counters."""
     sink = KafkaSink(kafka)
     await sink.start()
-    store, status_registry = (
-        RedisStore(redis_url, made.name),
-        RedisStatusRegistry(redis_url, made.name),
-    )
-    ports = ShardPorts(
-        source=KafkaSource(kafka),
-        sink=sink,
-        store=store,
-        learner=FakeLearner(),
-        differentiator=None,
-        weights=None,
-        snapshots=FileSnapshots(folder),
-        status_registry=status_registry,
-        clock=SystemClock(),
-    )
-    settings = ShardSettings(snapshot_interval_s=0.5)
+    connectors = kafka_and_redis(kafka, redis_url, made.name, PARTITIONS, sink)
     shard = Shard(
-        made.spec(TableBounds(entities=1_000, event_ids=100_000)),
-        range(PARTITIONS),
-        ports,
-        settings,
+        made.spec(ShardSettings(snapshot_interval_s=0.5)),
+        ShardIdentity("shard-0", range(PARTITIONS)),
+        ShardPorts(connectors, Training(FakeLearner()), FileSnapshots(folder)),
     )
     actor = FeatureShard(shard)
     await actor.start()
@@ -132,9 +114,7 @@ async def read_all(
     health = (await actor.status())["health"]
     assert health == {}, health
     await actor.stop()
-    await sink.stop()
-    await store.close()
-    await status_registry.close()
+    await connectors.close()
     return {name: int(str(value)) for name, value in totals(shard.states).items()}
 
 

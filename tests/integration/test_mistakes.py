@@ -27,7 +27,7 @@ from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.partition.spec import TableBounds
+from freshrank.feature_actors.settings import ShardSettings
 from freshrank.learner import checkpoints
 from freshrank.learner.settings import LearnerSettings
 
@@ -311,7 +311,7 @@ def test_a_pipeline_that_has_changed_since_its_state_was_made(
     folder = Path(".freshrank/songs")
     learned(folder, "apache")
     pipeline = PipelineFile.read(Path("pipeline.py")).load()
-    shard = PartitionState(pipeline.spec(TableBounds(10, 10)), 0).snapshot()
+    shard = PartitionState(pipeline.spec(ShardSettings()), 0).snapshot()
     FileSnapshots(folder / SHARDS).save("partition-0", shard.pieces())
     taken = checkpoints.take(assembly.learner(pipeline, LearnerSettings()))
     FileSnapshots(folder / LEARNER).save(checkpoints.NAME, taken.pieces())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -12,16 +13,15 @@ from shard_world import PARTITIONS, FakeLearner, features
 from small_shop import Event, impression, spec
 
 from freshrank.actors.clock import SystemClock
+from freshrank.actors.connectors import Connectors
 from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
-from freshrank.feature_actors.connectors.redis.online_store import RedisStore
-from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
-from freshrank.feature_actors.shard.actor import FeatureShard
-from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
+from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
 
 USERS = 20
@@ -32,7 +32,9 @@ class ClusterSpec:
 
     def __init__(self, kafka: KafkaAccess, redis_url: str, name: str, folder: Path) -> None:
         self.kafka, self.redis_url, self.name = kafka, redis_url, name
-        self.spec = spec(prefix=f"{name}.")
+        made = spec(prefix=f"{name}.")
+        settings = made.settings.model_copy(update={"snapshot_interval_s": 0.3})
+        self.spec = replace(made, settings=settings)
         self.topics = self.spec.topics
         self.learner = FakeLearner()
         self.snapshots = FileSnapshots(folder)
@@ -45,24 +47,16 @@ class ClusterSpec:
         await ensure_topics(self.kafka, [*self.topics, *useless], PARTITIONS)
         await self.sink.start()
 
-    def shard(self) -> tuple[Shard, RedisStore, RedisStatusRegistry]:
-        store, status_registry = (
-            RedisStore(self.redis_url, self.name),
-            RedisStatusRegistry(self.redis_url, self.name),
+    async def shard(self) -> tuple[Shard, Connectors, KafkaSource]:
+        source, sink = KafkaSource(self.kafka), KafkaSink(self.kafka)
+        await sink.start()
+        connectors = replace(
+            kafka_and_redis(self.kafka, self.redis_url, self.name, PARTITIONS, sink),
+            source=lambda: source,
         )
-        ports = ShardPorts(
-            source=KafkaSource(self.kafka),
-            sink=self.sink,
-            store=store,
-            learner=self.learner,
-            differentiator=None,
-            weights=None,
-            snapshots=self.snapshots,
-            status_registry=status_registry,
-            clock=self.clock,
-        )
-        settings = ShardSettings(snapshot_interval_s=0.3)
-        return Shard(self.spec, range(PARTITIONS), ports, settings), store, status_registry
+        ports = ShardPorts(connectors, Training(self.learner), self.snapshots)
+        identity = ShardIdentity("shard-0", range(PARTITIONS))
+        return Shard(self.spec, identity, ports), connectors, source
 
     async def shop(self, count: int) -> None:
         """Show each user an item, which they order at once; now and then a broken record."""
@@ -100,22 +94,23 @@ def test_rows_and_examples_survive_a_stop_a_kill_and_an_emptied_store(
 ) -> None:
     cluster = ClusterSpec(KafkaAccess(kafka.bootstrap), redis_url, fresh_name, tmp_path)
 
-    async def life(count: int, end: Callable[[FeatureShard, Shard], Awaitable[None]]) -> None:
-        shard, store, status_registry = cluster.shard()
-        actor = FeatureShard(shard)
-        await actor.start()
+    async def life(count: int, end: Callable[[Shard], Awaitable[None]]) -> None:
+        shard, connectors, source = await cluster.shard()
+        running = asyncio.create_task(shard.run())
         await cluster.shop(count)
         await wait_for(lambda: len(cluster.learner.examples()) == cluster.written)
         await wait_for(lambda: cluster.stored() == features(shard))
-        await actor.ping()
-        assert (await actor.status())["health"] == {}
-        await end(actor, shard)
-        await store.close()
-        await status_registry.close()
+        assert not running.done()
+        assert (await shard.status())["health"] == {}
+        await end(shard)
+        running.cancel()  # which is what a kill is; after a stop it has ended
+        await asyncio.gather(running, return_exceptions=True)
+        await source.stop()
+        await connectors.close()
 
     async def test() -> None:
         await cluster.start()
-        await life(50, lambda actor, shard: actor.stop())
+        await life(50, Shard.stop)
         await cluster.shop(30)  # while nobody reads
         await life(20, kill)
         cluster.learner.checkpoint()
@@ -123,18 +118,15 @@ def test_rows_and_examples_survive_a_stop_a_kill_and_an_emptied_store(
         await life(40, flush)
         await cluster.sink.stop()
 
-    async def kill(actor: FeatureShard, shard: Shard) -> None:
-        for task in actor._tasks:
-            task.cancel()
-        await asyncio.gather(*actor._tasks, return_exceptions=True)
-        await shard._ports.source.stop()  # only so that no socket is left open
+    async def kill(shard: Shard) -> None:
+        """Nothing is given away or written down."""
 
-    async def flush(actor: FeatureShard, shard: Shard) -> None:
+    async def flush(shard: Shard) -> None:
         with redis.Redis.from_url(redis_url) as client:
             client.flushall()
         await wait_for(lambda: cluster.stored() == features(shard))
         assert set(cluster.learner.examples().values()) == {1}
         assert sum(state.counters.dead for state in shard.states.values()) >= 5
-        await actor.stop()
+        await shard.stop()
 
     asyncio.run(test())

@@ -109,7 +109,7 @@ def check_learner(core: Learner, expected: dict[str, Any]) -> None:
 
 def test_the_snapshots_of_the_version_before_are_restored(pipeline: Pipeline, folder: Path) -> None:
     store = FileSnapshots(folder / SHARDS)
-    spec = pipeline.spec(assembly.bounds(SETTINGS.shards))
+    spec = pipeline.spec(SETTINGS.shards)
     for partition in range(PARTITIONS):
         newest = store.candidates(f"partition-{partition}")[0]
         state = PartitionState.restore(spec, partition, newest.read())

@@ -46,8 +46,8 @@ def answers_of_a_system(max_weight: float) -> Answers:
         await system.freeze()
         await system.score({"user": "u0", "candidates": [{"item": 1}]})
         posted = await system.replica.status.collect()
-        for shard in system.shards:
-            posted[shard.settings.name] = await shard.status()
+        for number, shard in enumerate(system.shards):
+            posted[f"shard-{number}"] = await shard.status()
         posted["learner"] = await system.learner.status()
         model = json.loads(msgspec.json.encode(system.replica.model.describe()))
         ready = {"ready": True, "missing": await system.replica.readiness()}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from fake_clock import FakeClock
 from small_shop import START_MS, event, impression, spec
 
+from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import (
     BEGINNING,
@@ -34,9 +35,8 @@ from freshrank.feature_actors.connectors.in_memory.stores import (
     MemoryStore,
 )
 from freshrank.feature_actors.labels.definitions import Joined
-from freshrank.feature_actors.partition.backpressure import Limits
 from freshrank.feature_actors.partition.spec import PartitionSpec
-from freshrank.feature_actors.shard.ports import ShardPorts, ShardSettings
+from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
 
 PARTITIONS = 2
@@ -158,9 +158,11 @@ class World:
     """A log of two partitions, and everything that a shard of both of them is connected to."""
 
     def __init__(
-        self, made: PartitionSpec | None = None, limits: Limits | None = None, at_once: int = 7
+        self, made: PartitionSpec | None = None, at_once: int = 7, **settings: Any
     ) -> None:
-        self.spec = made or spec()
+        made = made or spec()
+        changed = {"poll_max_records": at_once, "poll_timeout_ms": 1, "snapshot_interval_s": 3.0}
+        self.spec = replace(made, settings=made.settings.model_copy(update=changed | settings))
         self.clock = FakeClock(START_MS)
         self.log = MemoryLog(PARTITIONS)
         self.sink = FussySink(self.log, self.clock)
@@ -168,13 +170,7 @@ class World:
         self.snapshots = MemorySnapshots()
         self.status_registry = MemoryStatusRegistry(self.clock)
         self.learner = FakeLearner()
-        self.settings = ShardSettings(
-            poll_max_records=at_once,
-            poll_timeout_s=0.0,
-            snapshot_interval_s=3.0,
-            limits=limits or Limits(),
-            lock_step=True,
-        )
+        self.lock_step = True
 
     def away(self, part: str) -> None:
         """Only `part` (``store``, ``sink``, ``learner`` or none) cannot be reached."""
@@ -182,21 +178,20 @@ class World:
         self.sink.away = part == "sink"
         self.learner.away = part == "learner"
 
-    def shard(self, **changes: Any) -> Shard:
+    def shard(self, source: MemorySource | None = None) -> Shard:
         """A new shard on what its predecessor left behind."""
-        ports = ShardPorts(
-            source=changes.get("source") or stepwise(MemorySource(self.log)),
+        connectors = Connectors(
+            partitions=PARTITIONS,
+            source=lambda: source or stepwise(MemorySource(self.log)),
             sink=stepwise(self.sink),
             store=stepwise(self.store),
-            learner=stepwise(self.learner),
-            differentiator=None,
-            weights=None,
-            snapshots=stepwise(self.snapshots),
             status_registry=stepwise(self.status_registry),
             clock=self.clock,
+            close=_nothing,
         )
-        settings = changes.get("settings", self.settings)
-        return Shard(self.spec, range(PARTITIONS), ports, settings)
+        ports = ShardPorts(connectors, Training(stepwise(self.learner)), stepwise(self.snapshots))
+        identity = ShardIdentity("shard-0", range(PARTITIONS))
+        return Shard(self.spec, identity, ports, lock_step=self.lock_step)
 
     def fill(self, seconds: int, seed: int = 1) -> None:
         """Some minutes of shopping: events, items shown, duplicates, late and broken records."""
@@ -237,6 +232,10 @@ class World:
             ):
                 return
         raise AssertionError(f"not done after {patience} steps: {await shard.status()}")
+
+
+async def _nothing() -> None:
+    """Memory needs no closing."""
 
 
 def features(shard: Shard) -> dict[str, bytes]:

@@ -17,7 +17,8 @@ from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import row_key
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.partition.spec import PartitionSpec, TableBounds
+from freshrank.feature_actors.partition.spec import PartitionSpec
+from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
 
@@ -73,7 +74,9 @@ def spec(
         impressions_topic=f"{prefix}shown" if isinstance(label, Joined) else None,
         fingerprint=f"shop {plan.fingerprint} {label!r}",
         row_key=partial(row_key, "shop"),
-        bounds=TableBounds(max_entities, event_ids),
+        settings=ShardSettings(
+            max_entities_per_partition=max_entities, max_event_ids_per_partition=event_ids
+        ),
     )
 
 

@@ -11,7 +11,8 @@ from source_offsets import upto
 from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.actors.messages import BEGINNING, Examples, Gradient, Progress, Version
 from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.shard.gradient_pusher import Pusher
+from freshrank.feature_actors.shard.gradient_pusher import GradientPusher
+from freshrank.feature_actors.shard.ports import Training
 
 MADE = spec(LABELLED)
 
@@ -27,8 +28,10 @@ def filled(partition: int = 0, count: int = 3) -> PartitionState:
     return state
 
 
-def pusher(learner: FakeLearner, *states: PartitionState, timeout_s: float = 5.0) -> Pusher:
-    return Pusher({one.partition: one for one in states}, learner, None, FakeClock(), timeout_s)
+def pusher(learner: FakeLearner, *states: PartitionState, timeout_s: float = 5.0) -> GradientPusher:
+    return GradientPusher(
+        {one.partition: one for one in states}, Training(learner), FakeClock(), timeout_s
+    )
 
 
 def test_every_partition_gives_what_it_has() -> None:
@@ -37,9 +40,9 @@ def test_every_partition_gives_what_it_has() -> None:
         one = pusher(learner, filled(0), filled(1))
         await one.push()
         assert learner.applied == {0: upto(3), 1: upto(3)}
-        assert (one.spans, one.trouble) == (2, None)
+        assert (one.ranges, one.error) == (2, None)
         await one.push()
-        assert one.spans == 2
+        assert one.ranges == 2
 
     run(test)
 
@@ -128,9 +131,9 @@ def test_a_stale_gradient_is_computed_again() -> None:
 
     async def test() -> None:
         learner, state = Picky(), filled()
-        one = Pusher({0: state}, learner, Catching(), FakeClock(), 5.0)
+        one = GradientPusher({0: state}, Training(learner, Catching()), FakeClock(), 5.0)
         await one.push()
-        assert (learner.refused, one.stale, one.spans) == (2, 2, 1)
+        assert (learner.refused, one.stale, one.ranges) == (2, 2, 1)
         assert learner.applied == {0: upto(3)}
 
     run(test)
@@ -189,11 +192,11 @@ def test_the_loop_shows_what_is_wrong_retries_and_stops_for_what_is_ours() -> No
         one.wake()
         for _ in range(10):
             await asyncio.sleep(0)
-        assert "learner" in str(one.trouble)
+        assert "learner" in str(one.error)
         learner.away = False
         for _ in range(10):
             await asyncio.sleep(0)
-        assert one.trouble is None and state.example_queue.unsent == 0
+        assert one.error is None and state.example_queue.unsent == 0
         learner.applied[0] = upto(2)
         state.process(batch("events", [event(9, "u1", "view", 7, 5_000)], begin=3))
         one.wake()

@@ -46,11 +46,11 @@ def test_rejected_records_wait_while_the_broker_is_away_and_keep_their_order() -
         for offset in range(3):
             dead_letters.add(dead(offset))
         assert not await dead_letters.settle()
-        assert "away" in str(dead_letters.trouble)
+        assert "away" in str(dead_letters.error)
         to.away = False
         dead_letters.add(Outcome(late=[RejectedRecord("events", 0, 9, "late", b"{}")]))
         assert await dead_letters.settle()
-        assert dead_letters.trouble is None
+        assert dead_letters.error is None
         told = [(topic, one.offset) for topic, one in to.rejected]
         assert told == [*(("events.dead", n) for n in range(3)), ("events.late", 9)]
         assert await dead_letters.settle()
@@ -157,10 +157,10 @@ def test_a_disk_that_fails_is_shown_and_tried_again() -> None:
         scene.see(0, 0)
         scene.clock.ms += 10_000
         await scene.snapshotter.save_all()
-        assert "no space left" in str(scene.snapshotter.trouble)
+        assert "no space left" in str(scene.snapshotter.error)
         disk.full = False
         await scene.snapshotter.save_all()
-        assert scene.snapshotter.trouble is None
+        assert scene.snapshotter.error is None
         assert len(disk.candidates("partition-0")) == 1
 
     run(test)
@@ -182,10 +182,10 @@ def test_a_partition_that_cannot_be_written_is_shown_though_others_can(
         scene.snapshotter = Snapshotter(scene.states, disk, scene.clock, 10.0, threaded=True)
         for _ in range(2):
             await scene.snapshotter.save_all()
-            assert scene.snapshotter.trouble == "no space left"
+            assert scene.snapshotter.error == "no space left"
         disk.too_large = None
         await scene.snapshotter.save_all()
-        assert scene.snapshotter.trouble is None
+        assert scene.snapshotter.error is None
 
     run(test)
     assert [record.getMessage() for record in caplog.records] == [
@@ -241,11 +241,11 @@ def test_no_snapshot_is_begun_before_the_rejected_records_are_safe() -> None:
         scene.clock.ms += 10_000
         await out.save_when_due()
         assert scene.snapshots.candidates("partition-0") == []
-        assert "rejects" in out.troubles()
+        assert "rejects" in out.errors()
         to.away = False
         await out.save_when_due()
         assert len(scene.snapshots.candidates("partition-0")) == 1
-        assert out.troubles() == {}
+        assert out.errors() == {}
 
     run(test)
 

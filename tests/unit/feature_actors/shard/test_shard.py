@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,14 +10,14 @@ from source_offsets import upto
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError, Unavailable
 from freshrank.feature_actors.connectors.in_memory.log import MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import MemorySnapshots
-from freshrank.feature_actors.partition.backpressure import Limits
+from freshrank.feature_actors.partition import backpressure
 from freshrank.feature_actors.shard.actor import FeatureShard
 from freshrank.feature_actors.shard.shard import Shard
 
 
 def live(world: World) -> World:
     """With background tasks and threads, as in a real system."""
-    world.settings = replace(world.settings, lock_step=False, poll_timeout_s=0.001)
+    world.lock_step = False
     return world
 
 
@@ -28,6 +27,14 @@ async def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> No
             return
         await asyncio.sleep(0.001)
     raise AssertionError(f"not within {seconds} s")
+
+
+async def wait_for_health(actor: FeatureShard, wanted: dict[str, str]) -> None:
+    for _ in range(20_000):
+        if (await actor.status())["health"] == wanted:
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError(f"not {wanted}")
 
 
 def all_read(world: World, shard: Shard) -> bool:
@@ -129,7 +136,7 @@ class PausingSource(MemorySource):
 
 def test_a_full_outbox_pauses_reading_until_the_learner_is_back() -> None:
     async def test() -> None:
-        world = World(spec(LABELLED), Limits(outbox_examples=20))
+        world = World(spec(LABELLED), outbox_max_examples=20)
         world.fill(60)
         source = PausingSource(world.log)
         shard = world.shard(source=source)
@@ -153,11 +160,14 @@ def test_a_full_outbox_pauses_reading_until_the_learner_is_back() -> None:
     run(test)
 
 
-def test_too_many_pending_items_pause_the_impressions_alone_and_lose_nothing() -> None:
+def test_too_many_pending_items_pause_the_impressions_alone_and_lose_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def test() -> None:
         ends = []
-        for limits in (Limits(), Limits(pending_items=4)):
-            world = World(limits=limits, at_once=3)
+        for most in (backpressure.MAX_PENDING_ITEMS, 4):
+            monkeypatch.setattr(backpressure, "MAX_PENDING_ITEMS", most)
+            world = World(at_once=3)
             world.fill(60)
             for partition in range(2):  # after which every label is known
                 last = event(9_000 + partition, f"u{partition}-0", "cart", 1, 200_000)
@@ -173,11 +183,14 @@ def test_too_many_pending_items_pause_the_impressions_alone_and_lose_nothing() -
     run(test)
 
 
-def test_too_many_label_events_let_the_events_wait_for_unread_impressions() -> None:
+def test_too_many_label_events_let_the_events_wait_for_unread_impressions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def test() -> None:
         ends = []
-        for limits in (Limits(), Limits(label_events=2)):
-            world = World(limits=limits, at_once=3)
+        for most in (backpressure.MAX_LABEL_EVENTS, 2):
+            monkeypatch.setattr(backpressure, "MAX_LABEL_EVENTS", most)
+            world = World(at_once=3)
             world.fill(60)
             source = PausingSource(world.log)
             shard = world.shard(source=source)
@@ -393,12 +406,11 @@ def test_a_broker_that_goes_away_is_shown_and_waited_for() -> None:
         await actor.start()
         await wait_for(lambda: shard.states)
         source.away = True
-        await wait_for(lambda: shard._troubles)
-        assert "kafka: gone" in str((await actor.status())["health"])
+        await wait_for_health(actor, {"step": "kafka: gone"})
         source.away = False
         world.fill(5)
         await wait_for(lambda: all_read(world, shard))
-        await wait_for(lambda: not shard._troubles)
+        await wait_for_health(actor, {})
         await actor.stop()
 
     run(test)
