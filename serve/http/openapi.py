@@ -51,8 +51,8 @@ class _Schemas:
     def __init__(self, specs: Sequence[RouteSpec]) -> None:
         types: list[Any] = [ErrorAnswer]
         for spec in specs:
-            types += [one.type for one in spec.answers.values() if one.type is not None]
-            types += [one.type for one in spec.parameters]
+            types += [answer.type for answer in spec.answers.values() if answer.type is not None]
+            types += [parameter.type for parameter in spec.parameters]
             if spec.body is not None and not isinstance(spec.body, JsonSchema):
                 types.append(spec.body)
         self._types = types
@@ -73,11 +73,13 @@ class _Schemas:
 def _operation(spec: RouteSpec, schemas: _Schemas) -> Document:
     operation: Document = {"operationId": spec.operation, "summary": spec.summary}
     if spec.parameters:
-        operation["parameters"] = [_parameter(spec, one, schemas) for one in spec.parameters]
+        operation["parameters"] = [
+            _parameter(spec, parameter, schemas) for parameter in spec.parameters
+        ]
     if spec.body is not None:
         content = {JSON: {"schema": schemas.of(spec.body)}}
         operation["requestBody"] = {"required": True, "content": content}
-    answers = {str(status): _answer(one, schemas) for status, one in spec.answers.items()}
+    answers = {str(status): _answer(answer, schemas) for status, answer in spec.answers.items()}
     errors = {str(status): _error(status, schemas) for status in spec.error_statuses}
     return operation | {"responses": answers | errors}
 
@@ -109,9 +111,9 @@ def _error(status: int, schemas: _Schemas) -> Document:
 def _relinked(schema: Any) -> Any:
     """`schema` with its references to ``$defs`` pointing to the document's components."""
     if isinstance(schema, dict):
-        return {key: _relinked(one) for key, one in schema.items()}
+        return {key: _relinked(value) for key, value in schema.items()}
     if isinstance(schema, list):
-        return [_relinked(one) for one in schema]
+        return [_relinked(value) for value in schema]
     if isinstance(schema, str) and schema.startswith("#/$defs/"):
         return _REFERENCES.format(name=schema.removeprefix("#/$defs/"))
     return schema

@@ -28,7 +28,7 @@ MAX_SCANNED = 50_000
 FIRST_STEP, LONGEST_STEP = 1_000, 8_000
 # Records that are decoded between two polls, at which the event loop scores: about a millisecond.
 _POLL_RECORDS = 500
-# Seconds that one poll waits: twelve times what a fetch takes that brings nothing.
+# Seconds of one poll: twelve times as long as a fetch that finds no record.
 _POLL_S = 0.25
 # Polls without a record after which a step is over: the first may have waited for the fetch that
 # was under way to another offset.
@@ -49,7 +49,7 @@ class EntityEvents:
         self._ongoing = 0
 
     async def last(self, entity: str, key: str, limit: int) -> EntityEventsAnswer:
-        """The newest `limit` events of `key`, newest first, and how far back they were looked for.
+        """The newest `limit` events of `key`, newest first, and the records that were scanned.
 
         Raises RequestError for another entity, or while `MAX_CONCURRENT` requests scan, and
         Unavailable when the broker is away.
@@ -98,7 +98,7 @@ async def _reading(
 
 
 class _Matching:
-    """Picks the events of one key out of a batch."""
+    """Selects the events of one key."""
 
     def __init__(self, event_key: EventKey, key: bytes) -> None:
         self._event_key = event_key
@@ -117,12 +117,12 @@ class _Matching:
     def _has_key(self, value: bytes) -> bool:
         try:
             return self._event_key(value) == self._key
-        except BadRecord:  # it is in the dead-letter topic, with its reason
+        except BadRecord:  # the shard has written it to the dead-letter topic
             return False
 
 
 class _Scan:
-    """Reads one partition backwards, in steps of records that are each read forwards."""
+    """Reads one partition backwards, in steps that are each read forwards."""
 
     def __init__(self, source: EventSource, topic: str, partition: int, clock: Clock) -> None:
         self._source = source
@@ -137,7 +137,7 @@ class _Scan:
     ) -> tuple[ScannedTopic, list[EntityEvent]]:
         """The newest `limit` matching events, oldest first, of the records from `oldest` to `end`.
 
-        A step that time is too short for is left out as a whole.
+        A step that is not finished in time is left out as a whole.
         """
         begin, length = end, FIRST_STEP
         events: list[EntityEvent] = []

@@ -32,4 +32,6 @@ class EventWriter:
             positions = await asyncio.gather(*sent)
         except BadRecord as error:
             raise RequestError("events", error.reason, status=413) from error
-        return EventsAnswer(len(found), [Position(*one, topic) for one in positions])
+        return EventsAnswer(
+            len(found), [Position(partition, offset, topic) for partition, offset in positions]
+        )

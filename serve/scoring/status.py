@@ -12,7 +12,7 @@ from freshrank.actors.protocols import Status, StatusRegistry
 from freshrank.serve.scoring import posted_metrics
 from freshrank.serve.scoring.metrics import ServeMetrics
 
-# Seconds that a page waits for the status registry: beyond it the rest is shown.
+# Seconds that a page waits for the status registry: beyond it the other statuses are shown.
 _COLLECT_TIMEOUT_S = 1.0
 
 # Seconds between two posts of a replica's status: the page reads once a second.
@@ -59,7 +59,9 @@ class ReplicaStatus:
     async def expose(self) -> bytes:
         """Prometheus' text format, without other replicas: each is scraped itself."""
         statuses = await self.collect()
-        posted = {part: one for part, one in statuses.items() if not part.startswith("replica-")}
+        posted = {
+            part: status for part, status in statuses.items() if not part.startswith("replica-")
+        }
         return self._metrics.expose() + posted_metrics.expose(posted)
 
     async def post_forever(self) -> None:
