@@ -1,8 +1,8 @@
 """All that depends on how Ray Serve works inside: settings, patches, and why each is needed.
 
-Written for Ray 2.60.0. `ray_changes` compares an installed Ray with what is expected here, and a
-test fails on any difference: then read what has changed, adapt or drop the entry, and look at
-`haproxy_wrapper` too, which rewrites the configuration that Ray writes for HAProxy.
+`ray_changes` compares an installed Ray with what is expected here, and a test fails on any
+difference, and on another version than `CHECKED_VERSION`: then read what has changed, adapt or drop
+the entries, and look at `haproxy_wrapper` too, which rewrites the configuration of HAProxy.
 
 Ray reads its environment when it is imported, and this module gives that environment: so it imports
 Ray only inside the functions that run in a replica.
@@ -20,6 +20,9 @@ from starlette.middleware import Middleware
 
 from freshrank.actors.errors import ConfigError
 from freshrank.serve.http.fast_path import REPLICA_HANDLERS, FastPath
+
+CHECKED_VERSION = "2.60.0"
+"""The version of Ray that all of this was last compared with, by reading its changes."""
 
 _CONSTANTS = "serve/_private/constants.py"
 
@@ -260,7 +263,7 @@ def _replace_grpc_address(names: dict[str, object], node_ip: str) -> None:
 
 def _other_ray(problem: str) -> ConfigError:
     fix = f"Install the version that pyproject.toml names, or adapt {Path(__file__).name}."
-    return ConfigError("ray", f"{problem}: not the version that Freshrank was written for", fix)
+    return ConfigError("ray", f"{problem}: it is not like version {CHECKED_VERSION}", fix)
 
 
 def ray_changes(package: Path) -> list[str]:

@@ -15,6 +15,7 @@ import pytest
 from freshrank.actors.errors import ConfigError
 from freshrank.serve.proxy import ray_internals
 from freshrank.serve.proxy.ray_internals import (
+    CHECKED_VERSION,
     INTERNALS,
     PRIVATE_FILES,
     PRIVATE_PORTS,
@@ -34,8 +35,13 @@ def installed_ray() -> Path:
 def test_the_installed_ray_is_as_expected() -> None:
     changes = ray_changes(installed_ray())
     text = "\n".join(changes)
-    assert not changes, (
-        f"Ray {version('ray')} differs from what {ray_internals.__name__} was written for:\n{text}"
+    assert not changes, f"Ray {version('ray')} is not like {CHECKED_VERSION}:\n{text}"
+
+
+def test_the_installed_ray_is_the_version_that_was_checked() -> None:
+    assert version("ray") == CHECKED_VERSION, (
+        f"Ray was updated: read what has changed in the files that {ray_internals.__name__} names,"
+        " run the integration tests of HAProxy and of the deployment, then set CHECKED_VERSION"
     )
 
 
