@@ -185,7 +185,7 @@ def _bounded(kind: type) -> Any:
 
 
 def rounded(scores: Floats) -> list[float]:
-    """Probabilities with six decimals: float32 has no more, and the answer is half as long.
+    """Predictions with six decimals: a probability has no more, and the answer is half as long.
 
     >>> rounded(np.array([0.1, 2 / 3], dtype=np.float32))
     [0.1, 0.666667]

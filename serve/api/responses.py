@@ -41,7 +41,7 @@ class ScoreAnswer(msgspec.Struct):
     model: ModelInfo
     features: FeatureInfo
     scores: list[float]
-    """Probabilities of a positive label, in the order of the candidates."""
+    """Predictions in the order of the candidates; of most models, probabilities of label 1."""
     ranking: list[int]
     """Indices of the candidates, best first."""
 
