@@ -47,10 +47,11 @@ def application(replica: ReplicaUnderTest) -> Starlette:
     return build_app(made)
 
 
-def test_a_thousand_requests_that_the_document_suggests_are_answered_as_it_says() -> None:
-    asked = fuzz_api(application(ReplicaUnderTest()), cases=1_000, number=1)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_thousand_requests_that_the_document_suggests_are_answered_as_it_says(seed: int) -> None:
+    asked = fuzz_api(application(ReplicaUnderTest()), cases=200, number=seed)
     assert asked.problems == []
-    assert (asked.cases, asked.server_errors, asked.violations) == (1_000, 0, 0)
+    assert (asked.cases, asked.server_errors, asked.violations) == (200, 0, 0)
 
 
 def test_what_the_endpoint_of_a_real_pipeline_took_is_what_the_shards_take() -> None:
