@@ -69,7 +69,9 @@ def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]
     ]
     if settings.redis.url == EMBEDDED:
         entities = settings.shards.max_entities_per_partition
-        stored = partitions * entities * (pipeline.plan.bytes_per_entity + _STORED_BYTES)
+        tables = pipeline.plan.tables
+        row = sum(table.bytes_per_entity + _STORED_BYTES for table in tables)
+        stored = partitions * entities * row
         found.append(Need("the same rows in Redis", stored, _ENTITIES, entities))
     return sorted(found, key=lambda need: -need.bytes)
 
@@ -77,21 +79,27 @@ def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]
 def _of_shards(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]:
     shards, layout = settings.shards, pipeline.encoder.layout
     entities, seen = shards.max_entities_per_partition, shards.max_event_ids_per_partition
-    row = pipeline.plan.bytes_per_entity
+    tables = pipeline.plan.tables
     example = 4 * len(layout.dense) + 8 * layout.id_width + _EXAMPLE_BYTES
-    found = [
+    rows = [
         Need(
             f"{partitions} x {entities:,} rows of {row} B and {_ENTITY_BYTES} B beside",
             partitions * entities * (int(ROOM * row) + _ENTITY_BYTES), _ENTITIES, entities,
-        ),
+        )
+        for row in (table.bytes_per_entity for table in tables)
+    ]  # fmt: skip
+    found = [
+        *rows,
         Need(
             "the copy of a snapshot in each shard",
-            shards.count * int(entities * row * SPARE), _ENTITIES, entities,
+            shards.count * int(entities * pipeline.plan.bytes_per_entity * SPARE),
+            _ENTITIES, entities,
         ),
         # Once more in each shard: while the ids of a partition are sorted there are two copies.
         Need(
             f"{seen:,} ids of events in each partition",
-            (partitions + shards.count) * dedup.bytes_at_most(seen, shards.poll_max_records),
+            len(tables)
+            * (partitions + shards.count) * dedup.bytes_at_most(seen, shards.poll_max_records),
             "shards.max_event_ids_per_partition", seen,
         ),
         Need(

@@ -78,7 +78,8 @@ def external_servers(
 def side_topics(pipeline: Pipeline) -> list[str]:
     """Name the topics of rejected records, late events and alerts."""
     dead = [f"{topic}.dead" for topic in pipeline.topics]
-    return [*dead, f"{pipeline.stream.topic}.late", pipeline.alerts_topic]
+    late = [f"{table.source.topic}.late" for table in pipeline.plan.tables]
+    return [*dead, *late, pipeline.alerts_topic]
 
 
 async def prepare_topics(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) -> int:
