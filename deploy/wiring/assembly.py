@@ -22,12 +22,13 @@ from freshrank.actors.protocols import (
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.shard.ports import Training
 from freshrank.feature_actors.streams.json_decoder import Codec, record_type
+from freshrank.feature_actors.streams.stream import Stream
 from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
 from freshrank.serve.scoring.served_model import ServedModel
-from freshrank.serve.scoring.served_pipeline import ServedPipeline
+from freshrank.serve.scoring.served_pipeline import EventStream, ServedPipeline
 from freshrank.serve.scoring.service import ScoringService
 from freshrank.serve.settings import ServeSettings
 
@@ -87,18 +88,20 @@ def _served(pipeline: Pipeline) -> ServedPipeline:
         name=pipeline.name,
         entity=pipeline.stream.key.name,
         features=pipeline.served,
-        events_topic=pipeline.stream.topic,
-        event_key=event_key(pipeline),
-        event_schema=_event_schema(pipeline),
+        streams=[_event_stream(table.source) for table in pipeline.plan.tables],
         impressions_topic=pipeline.impressions_topic if pipeline.joined else None,
         layout=pipeline.encoder.fingerprint,
         samples={**pipeline.samples, "automatic": _automatic(pipeline)},
     )
 
 
-def event_key(pipeline: Pipeline) -> Callable[[bytes], bytes]:
+def _event_stream(stream: Stream) -> EventStream:
+    return EventStream(stream.topic, event_key(stream), _event_schema(stream))
+
+
+def event_key(stream: Stream) -> Callable[[bytes], bytes]:
     """Checks one event's JSON and gives the key of its record; raises BadRecord."""
-    decode, key = Codec(pipeline.stream).decode_one, pipeline.stream.key.key
+    decode, key = Codec(stream).decode_one, stream.key.key
 
     def key_of(event: bytes) -> bytes:
         return str(getattr(decode(event), key)).encode()
@@ -106,9 +109,9 @@ def event_key(pipeline: Pipeline) -> Callable[[bytes], bytes]:
     return key_of
 
 
-def _event_schema(pipeline: Pipeline) -> Mapping[str, JsonValue]:
+def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:
     """The JSON schema of one event."""
-    schema = record_type(pipeline.stream)
+    schema = record_type(stream)
     _, components = msgspec.json.schema_components([schema])
     found: dict[str, JsonValue] = components.pop(schema.__name__)
     # What its fields refer to ("#/$defs/...").

@@ -134,8 +134,10 @@ class PipelineAnswer(msgspec.Struct):
     entity: str
     candidate: dict[str, str]
     """The fields of a candidate, with their types: ``str``, ``int`` or ``float``."""
+    streams: list[str]
+    """The topics of events."""
     event_schema: dict[str, Json]
-    """JSON schema of one event."""
+    """JSON schema of one event of the first stream."""
     samples: dict[str, Json]
     """Examples for the page."""
     show: int

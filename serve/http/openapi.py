@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -88,6 +88,8 @@ def _parameter(spec: RouteSpec, parameter: Parameter[Any], schemas: _Schemas) ->
     schema = schemas.of(parameter.type)
     if parameter.default is not REQUIRED:
         schema = {**schema, "default": parameter.default}
+    if parameter.choices:
+        schema = {**schema, "enum": list(parameter.choices)}
     return {
         "name": parameter.name,
         "in": spec.location(parameter),
@@ -110,10 +112,15 @@ def _error(status: int, schemas: _Schemas) -> Document:
 
 def _relinked(schema: Any) -> Any:
     """`schema` with its references to ``$defs`` pointing to the document's components."""
+    return relinked(schema, lambda name: _REFERENCES.format(name=name))
+
+
+def relinked(schema: Any, reference: Callable[[str], str]) -> Any:
+    """`schema`, in which each ``#/$defs/<name>`` is replaced by ``reference(name)``."""
     if isinstance(schema, dict):
-        return {key: _relinked(value) for key, value in schema.items()}
+        return {key: relinked(value, reference) for key, value in schema.items()}
     if isinstance(schema, list):
-        return [_relinked(value) for value in schema]
+        return [relinked(value, reference) for value in schema]
     if isinstance(schema, str) and schema.startswith("#/$defs/"):
-        return _REFERENCES.format(name=schema.removeprefix("#/$defs/"))
+        return reference(schema.removeprefix("#/$defs/"))
     return schema

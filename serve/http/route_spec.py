@@ -48,18 +48,26 @@ class Parameter(Generic[T]):
     type: Any
     """What msgspec converts the text to; its constraints are checked and described."""
     default: T | Literal[_Required.REQUIRED] = REQUIRED
+    choices: tuple[T, ...] = ()
+    """The values that it may have; empty: all of its type."""
 
     def of(self, request: Request) -> T:
-        """Its value in `request`. Raises RequestError (422) naming it."""
+        """Its value in `request`. Raises RequestError (422) naming it, and its choices."""
         text = request.path_params.get(self.name, request.query_params.get(self.name))
         if text is None:
             if self.default is REQUIRED:
-                raise RequestError(self.name, "is missing")
+                raise RequestError(self.name, f"is missing{self._listed()}")
             return self.default
         try:
-            return cast(T, msgspec.convert(text, self.type, strict=False))
+            value = cast(T, msgspec.convert(text, self.type, strict=False))
         except msgspec.ValidationError as error:
             raise RequestError(self.name, placed(str(error))[1]) from error
+        if self.choices and value not in self.choices:
+            raise RequestError(self.name, f"there is no {value!r}{self._listed()}")
+        return value
+
+    def _listed(self) -> str:
+        return f": name {' or '.join(map(repr, self.choices))}" if self.choices else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -21,11 +22,12 @@ from freshrank.serve.api.responses import (
     Statuses,
 )
 from freshrank.serve.http.json_response import JsonResponse
-from freshrank.serve.http.openapi import document
+from freshrank.serve.http.openapi import document, relinked
 from freshrank.serve.http.page.assembly import page
 from freshrank.serve.http.request_body import read_body
-from freshrank.serve.http.route_spec import Answer, JsonSchema, Parameter, RouteSpec
+from freshrank.serve.http.route_spec import REQUIRED, Answer, JsonSchema, Parameter, RouteSpec
 from freshrank.serve.scoring.entity_events import EntityEvents
+from freshrank.serve.scoring.served_pipeline import EventStream
 from freshrank.serve.scoring.service import ScoringService
 
 _ID: Parameter[str] = Parameter(
@@ -46,6 +48,10 @@ class RouteTable:
         # The service answers another entity with a 404 that names this one.
         one_entity = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [entity]})]
         self._entity: Parameter[str] = Parameter("entity", one_entity)
+        topics = tuple(stream.topic for stream in service.pipeline.streams)
+        # Of several streams, a request has to name the one that its events belong to.
+        default = topics[0] if len(topics) == 1 else REQUIRED
+        self._stream: Parameter[str] = Parameter("stream", str, default, topics)
         self._document = msgspec.json.encode(document(service.pipeline.name, self.specs()))
 
     def specs(self) -> list[RouteSpec]:
@@ -76,9 +82,11 @@ class RouteTable:
                 method="POST",
                 path="/v1/events",
                 operation="events",
-                summary="Write one event or a list of events to the topic. After a 503 some may "
-                "have been written; sending all again is safe, they are deduplicated by their ids",
+                summary="Write one event or a list of events to the topic of a stream. After a 503 "
+                "some may have been written; sending all again is safe, they are deduplicated by "
+                "their ids",
                 handler=self.events,
+                parameters=(self._stream,),
                 body=self._events_schema(),
                 answers={200: Answer(EventsAnswer)},
                 limited=True,
@@ -194,8 +202,9 @@ class RouteTable:
 
     async def events(self, request: Request) -> Response:
         """POST /v1/events."""
+        topic = self._stream.of(request)
         body = await read_body(request, self._limits.body_bytes)
-        return JsonResponse(await self._service.events.write(body))
+        return JsonResponse(await self._service.events.write(body, topic))
 
     async def features(self, request: Request) -> Response:
         """GET /v1/features/{entity}/{id}."""
@@ -244,9 +253,24 @@ class RouteTable:
         return HTMLResponse(self._page.html, headers=headers)
 
     def _events_schema(self) -> JsonSchema:
-        """One event of the pipeline, or a list of events."""
-        event: dict[str, Any] = dict(self._service.pipeline.event_schema)
-        definitions = event.pop("$defs", {})
+        """One event of a stream, or a list of its events."""
+        bodies: list[dict[str, Any]] = []
+        definitions: dict[str, Any] = {}
         most = self._limits.events
-        events = {"type": "array", "items": event, "minItems": 1, "maxItems": most}
-        return JsonSchema({"anyOf": [event, events]}, definitions)
+        for stream in self._service.pipeline.streams:
+            event = _with_own_names(stream, definitions)
+            definitions |= event.pop("$defs", {})
+            events = {"type": "array", "items": event, "minItems": 1, "maxItems": most}
+            bodies += [event, events]
+        return JsonSchema({"anyOf": bodies}, definitions)
+
+
+def _with_own_names(stream: EventStream, taken: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of an event; those of its ``$defs`` that are in `taken` get other names."""
+    own = stream.schema.get("$defs", {})
+    assert isinstance(own, Mapping)
+    names = {name: f"{stream.topic}.{name}" if name in taken else name for name in own}
+    event: dict[str, Any] = relinked(dict(stream.schema), lambda name: f"#/$defs/{names[name]}")
+    if own:
+        event["$defs"] = {names[name]: event["$defs"][name] for name in own}
+    return event

@@ -45,7 +45,7 @@ class EntityEvents:
     def __init__(self, pipeline: ServedPipeline, connectors: Connectors) -> None:
         self._pipeline = pipeline
         self._connectors = connectors
-        self._topics = {pipeline.events_topic: pipeline.event_key}
+        self._topics = {stream.topic: stream.key for stream in pipeline.streams}
         self._ongoing = 0
 
     async def last(self, entity: str, key: str, limit: int) -> EntityEventsAnswer:

@@ -1,4 +1,4 @@
-"""Events that come by REST are checked and written to the topic of the pipeline."""
+"""Events that come by REST are checked and written to the topic of their stream."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class EventWriter:
         self._pipeline = pipeline
         self._sink = sink
 
-    async def write(self, body: bytes) -> EventsAnswer:
-        """Check all events of `body`, one event or a list, then write all.
+    async def write(self, body: bytes, topic: str) -> EventsAnswer:
+        """Check all events of `body`, one event or a list, then write all to a stream's `topic`.
 
         Raises RequestError, also where an event is larger than the topic takes, and Unavailable.
         Some may have been written then; sending all again is safe, because events are deduplicated
         by their ids.
         """
-        topic, limits = self._pipeline.events_topic, self._pipeline.limits
-        found = records(body, self._pipeline.event_key, limits.events)
+        stream, limits = self._pipeline.stream(topic), self._pipeline.limits
+        found = records(body, stream.key, limits.events)
         sent = (self._sink.send(topic, key, event) for key, event in found)
         try:
             positions = await asyncio.gather(*sent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from freshrank.actors.errors import RequestError
@@ -13,6 +13,16 @@ from freshrank.serve.api.responses import LimitsInfo, PipelineAnswer
 
 
 @dataclass(frozen=True, slots=True)
+class EventStream:
+    """A topic of events, as far as a replica writes to it and reads back from it."""
+
+    topic: str
+    key: EventKey
+    schema: Mapping[str, JsonValue]
+    """The JSON schema of one event."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServedPipeline:
     """The definitions of a pipeline, as far as a replica needs them."""
 
@@ -20,10 +30,8 @@ class ServedPipeline:
     entity: str
     """The entity's name: a field of requests, and a segment of paths."""
     features: ServedFeatures
-    events_topic: str
-    event_key: EventKey
-    event_schema: Mapping[str, JsonValue]
-    """The JSON schema of one event."""
+    streams: Sequence[EventStream]
+    """The pipeline's streams, in its order."""
     impressions_topic: str | None
     """None where labels do not come from what was served: then nothing is logged."""
     layout: str
@@ -33,6 +41,10 @@ class ServedPipeline:
     fields) and ``automatic`` (which fields are the event's ``id``, ``time`` and ``key``)."""
 
     limits: RequestLimits = field(default_factory=RequestLimits)
+
+    def stream(self, topic: str) -> EventStream:
+        """The stream of `topic`. Raises KeyError."""
+        return {stream.topic: stream for stream in self.streams}[topic]
 
     def check_entity(self, entity: str) -> None:
         """Raise RequestError (404) where `entity` is not the name of this pipeline's entity."""
@@ -47,7 +59,8 @@ class ServedPipeline:
             pipeline=self.name,
             entity=self.entity,
             candidate={name: kind.__name__ for name, kind in self.features.context.items()},
-            event_schema=dict(self.event_schema),
+            streams=[stream.topic for stream in self.streams],
+            event_schema=dict(self.streams[0].schema),
             samples=dict(self.samples),
             show=show,
             bounds=LimitsInfo(limits.body_bytes, limits.candidates, limits.events),

@@ -37,7 +37,8 @@ def entity_events(kafka: KafkaAccess, topic: str) -> EntityEvents:
     connectors = replace(
         service.connectors, partitions=PARTITIONS, source=partial(KafkaSource, kafka)
     )
-    return EntityEvents(replace(service.pipeline, events_topic=topic), connectors)
+    stream = replace(service.pipeline.streams[0], topic=topic)
+    return EntityEvents(replace(service.pipeline, streams=[stream]), connectors)
 
 
 def numbers(answer: EntityEventsAnswer) -> list[int]:

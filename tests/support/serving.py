@@ -23,7 +23,7 @@ from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusReg
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.served_model import ServedModel
-from freshrank.serve.scoring.served_pipeline import ServedPipeline
+from freshrank.serve.scoring.served_pipeline import EventStream, ServedPipeline
 from freshrank.serve.scoring.service import ScoringService
 from freshrank.serve.settings import ServeSettings
 
@@ -127,7 +127,7 @@ class ReplicaUnderTest:
         *,
         features: ServedFeatures | None = None,
         model: FakeModel | None = None,
-        event_schema: Mapping[str, JsonValue] | None = None,
+        streams: Sequence[EventStream] = (),
         clock: Clock | None = None,
         status_registry: StatusRegistry | None = None,
         source: Callable[[], EventSource] | None = None,
@@ -144,9 +144,7 @@ class ReplicaUnderTest:
             name="shop",
             entity="user",
             features=features or FakeFeatures(),
-            events_topic="behaviour",
-            event_key=event_key,
-            event_schema=event_schema or EVENT_SCHEMA,
+            streams=streams or [EventStream("behaviour", event_key, EVENT_SCHEMA)],
             impressions_topic="shop.impressions",
             layout="abc",
             limits=limits or RequestLimits(),

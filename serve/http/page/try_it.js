@@ -225,8 +225,9 @@ class EntityPage {
       [key]: whole(key) ? Number(this.id) : this.id, [time]: Date.now() };
     if (this.scores) this.before = this.scores;
     this.touched = index;
+    const path = `v1/events?stream=${encodeURIComponent(this.pipeline.streams[0])}`;
     const begun = performance.now();
-    const { positions: [place] } = await ask("v1/events", event);
+    const { positions: [place] } = await ask(path, event);
     const sent = new SentEvent(this, this.verb(), index, begun, place);
     sent.add(performance.now() - begun, `in the topic: partition ${place.partition}, offset ${place.offset}`);
     await Promise.all([sent.followFeatures(), sent.followWeights()]);

@@ -8,11 +8,12 @@ import httpx
 import numpy as np
 import pytest
 from http_calls import candidates, get, post, score, talk
-from serving import ReplicaUnderTest
+from serving import EVENT_SCHEMA, ReplicaUnderTest, event_key
 
 from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.page.assembly import page
+from freshrank.serve.scoring.served_pipeline import EventStream
 
 
 def test_a_score_names_the_model_and_the_features_that_gave_it(replica: ReplicaUnderTest) -> None:
@@ -168,6 +169,57 @@ def test_a_list_with_an_invalid_event_is_not_written_at_all(replica: ReplicaUnde
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == "events[1].user_id"
     assert all(replica.log.end("behaviour", partition) == 0 for partition in range(4))
+
+
+def test_the_only_stream_may_be_named(replica: ReplicaUnderTest) -> None:
+    assert post(replica, "/v1/events?stream=behaviour", json={"user_id": "a"}).status_code == 200
+    answer = post(replica, "/v1/events?stream=orders", json={"user_id": "a"})
+    assert answer.status_code == 422
+    problem = {"field": "stream", "reason": "there is no 'orders': name 'behaviour'"}
+    assert answer.json()["error"] == problem
+
+
+@pytest.fixture
+def two_streams() -> ReplicaUnderTest:
+    """A replica whose second stream takes any event, of the user ``z``."""
+    clicks = EventStream("clicks", event_key, EVENT_SCHEMA)
+    return ReplicaUnderTest(streams=[clicks, EventStream("orders", lambda event: b"z", {})])
+
+
+def test_an_event_goes_to_the_stream_that_the_request_names(two_streams: ReplicaUnderTest) -> None:
+    answer = post(two_streams, "/v1/events?stream=orders", json={"order": 7})
+    (position,) = answer.json()["positions"]
+    assert position["topic"] == "orders"
+    assert two_streams.log.end("orders", position["partition"]) == 1
+    answer = post(two_streams, "/v1/events?stream=clicks", json=[{"user_id": "a"}])
+    assert answer.json()["positions"][0]["topic"] == "clicks"
+    answer = post(two_streams, "/v1/events?stream=clicks", json={"user_id": 5})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (422, "user_id")
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("", "is missing: name 'clicks' or 'orders'"),
+        ("?stream=shown", "there is no 'shown': name 'clicks' or 'orders'"),
+    ],
+)
+def test_of_several_streams_a_request_has_to_name_one(
+    two_streams: ReplicaUnderTest, query: str, reason: str
+) -> None:
+    answer = post(two_streams, f"/v1/events{query}", json={"user_id": "a"})
+    assert answer.status_code == 422
+    assert answer.json()["error"] == {"field": "stream", "reason": reason}
+    assert all(two_streams.log.end("clicks", partition) == 0 for partition in range(4))
+
+
+def test_the_streams_are_described(two_streams: ReplicaUnderTest) -> None:
+    assert get(two_streams, "/v1/pipeline").json()["streams"] == ["clicks", "orders"]
+    (stream,) = get(two_streams, "/openapi.json").json()["paths"]["/v1/events"]["post"][
+        "parameters"
+    ]
+    assert (stream["required"], stream["in"]) == (True, "query")
+    assert stream["schema"] == {"type": "string", "enum": ["clicks", "orders"]}
 
 
 def test_features_are_answered_by_name(replica: ReplicaUnderTest) -> None:

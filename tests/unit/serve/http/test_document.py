@@ -11,12 +11,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import ReplicaUnderTest
+from serving import ReplicaUnderTest, event_key
 
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api import responses as answers
 from freshrank.serve.http.openapi import Document, document
 from freshrank.serve.http.route_table import RouteTable
+from freshrank.serve.scoring.served_pipeline import EventStream
 
 JSON = st.recursive(
     st.none()
@@ -160,11 +161,33 @@ def test_schemas_that_an_event_refers_to_are_in_the_document() -> None:
         "properties": {"where": {"$ref": "#/$defs/Place"}},
         "$defs": {"Place": place},
     }
-    whole = document_of(ReplicaUnderTest(event_schema=schema))
+    whole = document_of(ReplicaUnderTest(streams=[EventStream("behaviour", event_key, schema)]))
     body = whole["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
     one, _ = body["schema"]["anyOf"]
     assert one == {"properties": {"where": {"$ref": "#/components/schemas/Place"}}}
     assert whole["components"]["schemas"]["Place"] == place
+
+
+def test_schemas_of_one_name_in_two_streams_are_told_apart() -> None:
+    def stream(topic: str, kind: str) -> EventStream:
+        schema: dict[str, JsonValue] = {
+            "properties": {"where": {"$ref": "#/$defs/Place"}},
+            "$defs": {"Place": {"type": kind}},
+        }
+        return EventStream(topic, event_key, schema)
+
+    whole = document_of(
+        ReplicaUnderTest(streams=[stream("clicks", "string"), stream("plays", "integer")])
+    )
+    body = whole["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
+    clicks, _, plays, _ = body["schema"]["anyOf"]
+    assert clicks == {"properties": {"where": {"$ref": "#/components/schemas/Place"}}}
+    assert plays == {"properties": {"where": {"$ref": "#/components/schemas/plays.Place"}}}
+    components = whole["components"]["schemas"]
+    assert (components["Place"], components["plays.Place"]) == (
+        {"type": "string"},
+        {"type": "integer"},
+    )
 
 
 def test_every_route_is_described_and_every_described_path_is_a_route() -> None:

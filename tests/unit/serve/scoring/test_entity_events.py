@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fake_clock import ManualClock
 from http_calls import get
-from serving import ReplicaUnderTest
+from serving import EVENT_SCHEMA, ReplicaUnderTest, event_key
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
@@ -21,6 +21,7 @@ from freshrank.actors.messages import RecordBatch
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.serve.scoring import entity_events
 from freshrank.serve.scoring.entity_events import MAX_SCANNED, SCAN_TIMEOUT_S
+from freshrank.serve.scoring.served_pipeline import EventStream
 
 PARTITION = partition_of(b"u1", 4)
 
@@ -57,6 +58,18 @@ def test_events_of_the_entity_are_given_newest_first_with_their_place_and_conten
         ],
         "scanned": [{**place, "begin": 0, "end": 4, "begin_timestamp_ms": 1_000, "complete": True}],
     }
+
+
+def test_events_of_all_streams_are_given_in_the_order_of_their_times() -> None:
+    streams = [EventStream(topic, event_key, EVENT_SCHEMA) for topic in ("behaviour", "orders")]
+    replica = ReplicaUnderTest(streams=streams)
+    fill(replica.log, event("u1", 1), event("u1", 2))
+    replica.log.append("orders", PARTITION, event("u1", 3), 1_001)
+    replica.log.append("orders", PARTITION, event("u1", 4), 2_000)
+    found = events_of(replica, "?limit=3")
+    times = [(found["topic"], found["timestamp_ms"]) for found in found["events"]]
+    assert times == [("orders", 2_000), ("behaviour", 1_001), ("orders", 1_001)]
+    assert [scanned["topic"] for scanned in found["scanned"]] == ["behaviour", "orders"]
 
 
 def test_an_entity_without_events_is_answered_with_an_empty_list(replica: ReplicaUnderTest) -> None:
