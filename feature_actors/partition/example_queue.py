@@ -151,8 +151,7 @@ class ExampleQueue:
             self.examples += len(rows)
             if sum(map(len, self._open)) >= RANGE_EXAMPLES:
                 self.close()
-        while self._stops and self._end == self._stops[0]:
-            self._pass_stop()
+        self._pass_stops()
 
     def close(self) -> None:
         """End the open range at the present offsets."""
@@ -208,6 +207,7 @@ class ExampleQueue:
             self._open_begin = self._end
         self._sent = len(self._closed)
         self._stops = [durable, applied] if discard and durable != applied else [applied]
+        self._pass_stops()  # the snapshot may end just where the learner is, within its open range
 
     def freeze(self) -> StateView:
         """The state of now, for a snapshot: rows and bounds of all ranges, the open one last."""
@@ -263,15 +263,16 @@ class ExampleQueue:
         self._sent = 0
         self.examples = len(rows)
 
-    def _pass_stop(self) -> None:
-        """The first stop is reached."""
-        self._stops.pop(0)
-        if self._stops:
-            self._happen(QueueEvent.REPLAY_TO_APPLIED)
-        else:
-            self._happen(QueueEvent.CAUGHT_UP)
-            self.close()
-            self._sent = len(self._closed)
+    def _pass_stops(self) -> None:
+        """Leave behind the stops that are reached."""
+        while self._stops and self._end == self._stops[0]:
+            self._stops.pop(0)
+            if self._stops:
+                self._happen(QueueEvent.REPLAY_TO_APPLIED)
+            else:
+                self._happen(QueueEvent.CAUGHT_UP)
+                self.close()
+                self._sent = len(self._closed)
 
     def _happen(self, event: QueueEvent) -> None:
         self.state = next_state(TRANSITIONS, self.state, event)

@@ -197,7 +197,7 @@ class PartitionState:
 
     def _queue(self, rows: LabelledRows) -> None:
         self.counters.examples += len(rows)
-        self.counters.positives += int(rows.labels.sum())
+        self.counters.positives += int((rows.labels > 0.5).sum())
         self.example_queue.extend(rows, self.offsets)
 
 

@@ -240,6 +240,14 @@ class TestResume:
         queue.extend(rows(2), upto(7, 5))
         assert (queue.state, queue.examples, queue.unsent) == (QueueState.LIVE, 2, 0)
 
+    def test_a_learner_at_the_end_of_the_open_range_has_been_caught_up_with(self) -> None:
+        queue = example_queue()
+        queue.extend(rows(1), upto(5, 5))
+        queue.resume(told(upto(5, 5)))
+        assert (queue.state, queue.stop) == (QueueState.LIVE, None)
+        assert (queue.examples, queue.unsent) == (1, 0)
+        assert self.replayed(queue, upto(6, 5)) == [(upto(5, 5), upto(6, 5), [0])]
+
     def test_a_learner_that_knows_nothing_needs_no_stop(self) -> None:
         queue = example_queue()
         queue.extend(rows(1), upto(5, 5))

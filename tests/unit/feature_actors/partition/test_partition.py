@@ -222,7 +222,7 @@ def test_an_event_with_a_number_is_learned_with_it_and_one_without_is_no_example
     examples = state.example_queue.peek()
     assert examples is not None
     assert examples.labels.tolist() == [12.5, -3.0], "1e300 is beyond float32"
-    assert state.counters.examples == 2
+    assert (state.counters.examples, state.counters.positives) == (2, 1)
 
 
 def stream(seed: int, count: int = 120) -> tuple[list[bytes], list[bytes], list[int]]:
