@@ -1,0 +1,197 @@
+"""What README, CONTRIBUTING and docs say of the code is so, and their samples run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import documents
+import msgspec
+import pytest
+import typer
+from documents import Code, blocks
+from pydantic import BaseModel
+
+from freshrank.benchmarks.registry import BENCHES
+from freshrank.deploy.cli import app
+from freshrank.deploy.config.loader import load_settings
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.examples import recommend
+from freshrank.serve.api.requests import RequestLimits, ScoreDecoder
+from freshrank.serve.api.responses import ScoreAnswer
+
+ROOT = Path(__file__).parent.parent
+
+
+def settings_of(section: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Names of all settings and sections, with dots between."""
+    for name, field in section.model_fields.items():
+        yield above + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from settings_of(field.annotation, f"{above}{name}.")
+
+
+SETTINGS = set(settings_of(Settings))
+
+_ROUTE_TABLE = (ROOT / "serve/http/route_table.py").read_text(encoding="utf-8")
+ROUTES = {
+    (method, path.replace(":path", ""))
+    for method, path in re.findall(r'method="(\w+)",\s*path="([^"]+)"', _ROUTE_TABLE)
+}
+
+
+def test_links_lead_somewhere() -> None:
+    assert documents.dead_links(ROOT) == []
+
+
+def test_files_that_are_named_exist_and_define_what_is_said() -> None:
+    assert documents.missing_files(ROOT) == []
+
+
+def test_tests_that_are_named_exist() -> None:
+    assert documents.missing_tests(ROOT) == []
+
+
+def test_settings_that_are_named_exist() -> None:
+    assert "learner.guard.max_weight" in SETTINGS
+    assert documents.missing_settings(ROOT, SETTINGS) == []
+
+
+def test_routes_that_are_named_exist() -> None:
+    assert ("POST", "/v1/score") in ROUTES
+    assert documents.missing_routes(ROOT, ROUTES) == []
+
+
+def test_the_readme_names_every_route() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [path for _, path in ROUTES if f"{path}`" not in text] == []
+
+
+def problems(line: Code) -> list[str]:
+    """Programs, commands, options and benches of a command line that do not exist."""
+    words = shlex.split(line.text)
+    program, *rest = words
+    options = [word.partition("=")[0] for word in rest if word.startswith("--")]
+    if program != "freshrank":
+        path = ROOT / program
+        if not path.exists():
+            return [program]
+        text = path.read_text(encoding="utf-8") if program.startswith("scripts/") else None
+        return [option for option in options if text is not None and option not in text]
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("freshrank", [], resilient_parsing=True)
+    names = [word for word in rest if not word.startswith("-")]
+    while hasattr(command, "get_command") and names:
+        name = names.pop(0)
+        found = command.get_command(context, name)
+        if found is None:
+            return [name]
+        command = found
+        if name == "bench" and names and names[0].islower() and names[0] != "list":
+            return [] if names[0] in BENCHES else names[:1]
+    known = {option for parameter in command.params for option in parameter.opts}
+    return [option for option in options if option not in known]
+
+
+LINES = [
+    line
+    for line in documents.command_lines(ROOT)
+    # The option of a script that hands its arguments to pytest.
+    if not line.text.startswith("scripts/test -k")
+]
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.place} {line.text}")
+def test_commands_and_their_options_exist(line: Code) -> None:
+    assert problems(line) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("freshrank serve", "serve"),
+        ("freshrank run songs.py --brokers here", "--brokers"),
+        ("freshrank state mend", "mend"),
+        ("freshrank bench speed", "speed"),
+        ("scripts/lint", "scripts/lint"),
+        ("scripts/test --quick", "--quick"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_seen(text: str, missing: str) -> None:
+    assert problems(Code("README.md", 1, "", text)) == [missing]
+
+
+def test_samples_of_settings_are_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    for sample in blocks(ROOT, "toml"):
+        text = re.sub(r'"/[^"]+"', json.dumps(str(secret)), sample.text)
+        assert tomllib.loads(text), sample.place
+        file = tmp_path / "settings.toml"
+        file.write_text(text)
+        assert load_settings(file, {}) != Settings(), sample.place
+
+
+def test_the_readmes_pipeline_has_the_columns_that_the_docs_speak_of() -> None:
+    (sample,) = blocks(ROOT, "python", "README.md")
+    described = PipelineFile("songs.py", sample.text).load().describe()
+    assert "finished_10m" in described
+    assert "listened_7d" in described
+
+
+def test_the_samples_of_the_pages_run_in_their_order() -> None:
+    for page in documents.pages(ROOT):
+        names: dict[str, Any] = {}
+        found = blocks(ROOT, "python", page.relative_to(ROOT).as_posix())
+        for sample in found:
+            exec(compile(sample.text, sample.place, "exec"), names)
+        assert not found or isinstance(names["pipeline"], Pipeline)
+
+
+def test_the_readmes_request_and_answer_are_those_of_the_demo() -> None:
+    (request,) = re.findall(r"curl -s localhost:8000/v1/score -d '(.*?)'", readme(), re.DOTALL)
+    served = recommend.pipeline.served
+    call = ScoreDecoder("user", served.context, RequestLimits()).decode(request.encode())
+    (sample,) = blocks(ROOT, "json", "README.md")
+    answer = msgspec.json.decode(sample.text, type=ScoreAnswer)
+    assert len(answer.scores) == call.count
+    assert msgspec.to_builtins(answer) == json.loads(sample.text)
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_does_not_exist_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "learner").mkdir()
+    (tmp_path / "learner" / "core.py").write_text(
+        "class Learner:\n    def step(self):\n        1\n"
+    )
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_core.py").write_text("def test_it():\n    assert 1\n")
+    (tmp_path / "README.md").write_text(
+        "# One\n[a](#one) [b](#two) [c](gone.md) [d](https://example.org)\n\n"
+        "`learner/core.py: Learner.step` `learner/core.py: Learner, gone` `learner/gone.py`\n"
+        "`test_core.py` `test_it` `test_gone`\n"
+        "`kafka.bootstrap` `kafka.gone` `FRESHRANK_KAFKA__GONE`\n"
+        "`GET /v1/model` `POST /v1/model` `/v1/gone`\n"
+    )
+    settings, routes = {"kafka.bootstrap"}, {("GET", "/v1/model")}
+    assert documents.dead_links(tmp_path) == ["README.md:2: #two", "README.md:2: gone.md"]
+    assert documents.missing_files(tmp_path) == [
+        "README.md:4: learner/core.py: gone", "README.md:4: learner/gone.py"
+    ]  # fmt: skip
+    assert documents.missing_tests(tmp_path) == ["README.md:5: test_gone"]
+    assert documents.missing_settings(tmp_path, settings) == [
+        "README.md:6: kafka.gone", "README.md:6: FRESHRANK_KAFKA__GONE"
+    ]  # fmt: skip
+    assert documents.missing_routes(tmp_path, routes) == [
+        "README.md:7: POST /v1/model", "README.md:7: /v1/gone"
+    ]  # fmt: skip
