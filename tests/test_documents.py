@@ -74,6 +74,36 @@ def test_the_readme_names_every_route() -> None:
     assert [path for _, path in ROUTES if f"{path}`" not in text] == []
 
 
+GLOSSARY = ROOT / "docs" / "glossary.md"
+
+
+def test_each_term_stands_once_and_its_type_is_where_the_glossary_says() -> None:
+    assert len(documents.terms(GLOSSARY)) > 150
+    assert documents.glossary_errors(ROOT, GLOSSARY) == []
+
+
+def test_a_wrong_line_of_the_glossary_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "core.py").write_text("class Learner:\n    x: int\n")
+    page = tmp_path / "glossary.md"
+    page.write_text(
+        "| term | type | file | meaning |\n|---|---|---|---|\n"
+        "| learner, trainer | `Learner` | `core.py` | learns |\n"
+        "| x | `Learner.x` | `core.py` | a number |\n"
+        "| y | `Learner.y` | `core.py` | none |\n"
+        "| trainer | `Learner` | `core.py` | the same |\n"
+        "| thing | - | `gone.py` | nowhere |\n"
+    )
+    assert documents.glossary_errors(tmp_path, page) == [
+        "glossary.md:5: core.py: Learner.y",
+        "glossary.md:6: trainer stands twice",
+        "glossary.md:6: Learner stands twice",
+        "glossary.md:7: gone.py",
+    ]
+    page.write_text("| a | b |\n")
+    with pytest.raises(ValueError, match=r"glossary.md:1"):
+        documents.terms(page)
+
+
 def problems(line: Code) -> list[str]:
     """Programs, commands, options and benches of a command line that do not exist."""
     words = shlex.split(line.text)

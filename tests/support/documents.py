@@ -19,7 +19,9 @@ _INLINE = re.compile(r"`([^`]+)`")
 # A file below the root, and perhaps names that are defined in it: `learner/core.py: Learner.step`.
 _FILE = re.compile(r"((?:[\w.-]+/)+[\w.*-]+\.\w+)(?:: ([\w., ]+))?")
 _TEST = re.compile(r"test_\w+")
-_ROUTE = re.compile(r"(?:(GET|POST) )?(/(?:v1/|healthz|readyz|metrics|openapi\.json)[\w{}/]*)")
+_ROUTE = re.compile(
+    r"(?<!\w)(?:(GET|POST) )?(/(?:v1/|healthz|readyz|metrics|openapi\.json)[\w{}/]*)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,3 +185,45 @@ def _name(root: Path, page: Path) -> str:
 
 def _line(text: str, at: int) -> int:
     return text.count("\n", 0, at) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A line of the glossary."""
+
+    line: int
+    names: tuple[str, ...]
+    """Several that belong together share a line."""
+    type: str | None
+    file: str
+
+
+def terms(page: Path) -> list[Term]:
+    """The lines of the glossary's tables."""
+    found = []
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        row = re.fullmatch(r"\| (.+?) \| (?:`(.+?)`|-) \| `(.+?)` \| .+ \|", line)
+        if row is not None:
+            found.append(Term(number, tuple(row[1].split(", ")), row[2], row[3]))
+        elif line.startswith("| ") and not line.startswith("| term |"):
+            raise ValueError(f"{page.name}:{number}: not a term, its type, its file, its meaning")
+    return found
+
+
+def glossary_errors(root: Path, page: Path) -> list[str]:
+    """Terms and types that stand twice, and types that their file does not define."""
+    found, names, types = [], set(), set()
+    for term in terms(page):
+        place = f"{page.name}:{term.line}"
+        found += [f"{place}: {name} stands twice" for name in term.names if name in names]
+        names |= set(term.names)
+        file = root / term.file
+        if not file.exists():
+            found.append(f"{place}: {term.file}")
+        elif term.type is not None:
+            if term.type in types:
+                found.append(f"{place}: {term.type} stands twice")
+            types.add(term.type)
+            if term.type not in definitions(file):
+                found.append(f"{place}: {term.file}: {term.type}")
+    return found
