@@ -298,39 +298,77 @@ class Differentiator(Protocol):
         ...
 
 
-class ServedFeatures(Protocol):
-    """What a replica has to know of the features, without knowing how they are kept."""
+Candidates: TypeAlias = Mapping[str, Sequence[str] | Sequence[float]]
+"""The ``n`` candidates of a request: by context field, a column of ``n`` values."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowLookup:
+    """The rows of one table of entities that a request needs."""
+
+    entity: str
+    """The kind of entity that the table is about."""
+    keys: Sequence[bytes]
+    """The online store's keys of ``m`` rows, each once."""
+    which: Ints
+    """int64[n]: for each candidate, the index of its row in `keys`."""
+
+
+class FeatureService(Protocol):
+    """The features that a model is served with, without knowing how they are kept.
+
+    The loop of a request::
+
+        lookups = features.lookups(key, candidates)
+        rows = await store.read([row for lookup in lookups for row in lookup.keys])
+        inputs = features.inputs(lookups, rows, key, candidates, at_ms)
+    """
 
     @property
     def context(self) -> Mapping[str, type]:
         """The fields that a candidate carries, with their types (str, int or float).
 
-        The entity's own key is not among them: a request names its entity once.
+        The key of the request's entity is not among them: a request names it once.
         """
         ...
 
-    def key(self, entity: str) -> bytes:
-        """Under which key the online store holds the entity's row."""
+    @property
+    def entities(self) -> Sequence[str]:
+        """The kinds of entity that have rows, the one that a request names first."""
         ...
 
-    def freshness(self, row: bytes | None) -> tuple[int, int]:
-        """(event time in ms, offset) of the last event in `row`; (0, -1) without one."""
+    def keys(self, entity: str, key: str) -> Sequence[bytes]:
+        """The online store's keys of the rows of one entity, one for each table of its kind."""
         ...
 
-    def describe(self, row: bytes | None, at_ms: int) -> Mapping[str, JsonValue]:
-        """The named features as of `at_ms`, for people (defaults without a row)."""
+    def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
+        """The rows from which the inputs of a request are made: those of the entity `key` first.
+
+        There is one lookup for each table. Raises RequestError when a candidate lacks a key.
+        """
+        ...
+
+    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
+        """(time in ms, offset) of the newest event in the rows of `keys`; (0, -1) without any."""
+        ...
+
+    def describe(
+        self, entity: str, rows: Sequence[bytes | None], at_ms: int
+    ) -> Mapping[str, JsonValue]:
+        """The named features in the rows of `keys` as of `at_ms`; defaults without a row."""
         ...
 
     def inputs(
         self,
-        row: bytes | None,
-        entity: str,
-        candidates: Mapping[str, Sequence[str] | Sequence[float]],
+        lookups: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
         at_ms: int,
     ) -> Inputs:
-        """One input row a candidate; `candidates` holds one column for each context field."""
+        """One input row a candidate; `rows` are those of all keys of `lookups`, in order."""
         ...
 
-    def join_keys(self, candidates: Mapping[str, Sequence[str] | Sequence[float]]) -> Ints:
-        """int64[n]: what the joiner recognises each candidate by, for the impression log."""
+    def join_keys(self, candidates: Candidates) -> Ints:
+        """int64[n]: the join key of each candidate, for the impression log."""
         ...

@@ -187,7 +187,7 @@ def test_the_samples_of_the_pages_run_in_their_order() -> None:
 
 def test_the_readmes_request_and_answer_are_those_of_the_demo() -> None:
     (request,) = re.findall(r"curl -s localhost:8000/v1/score -d '(.*?)'", readme(), re.DOTALL)
-    served = recommend.pipeline.served
+    served = recommend.pipeline.online_features
     call = ScoreDecoder("user", served.context, RequestLimits()).decode(request.encode())
     (sample,) = blocks(ROOT, "json", "README.md")
     answer = msgspec.json.decode(sample.text, type=ScoreAnswer)

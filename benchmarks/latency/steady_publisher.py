@@ -72,4 +72,5 @@ class SteadyPublisher:
             "item_id": [item.item_id for item in items],
             "category_id": [item.category_id for item in items],
         }
-        return self._pipeline.served.inputs(None, user_name(user), columns, at_ms=0)
+        features, name = self._pipeline.online_features, user_name(user)
+        return features.inputs(features.lookups(name, columns), [None], name, columns, at_ms=0)

@@ -27,6 +27,7 @@ from freshrank.deploy.servers.redis_server import RedisServer
 from freshrank.examples.shop.shoppers import Candidate
 from freshrank.examples.shop.traffic import ScoreRequest
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
+from freshrank.feature_actors.encoding.online_features import row_key
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.streams.json_decoder import Codec
 
@@ -105,7 +106,7 @@ async def write_rows(
     assert not rejected  # the bench has made these events itself
     table = EntityTable(pipeline.plan.tables[0], len(events))
     slots = np.unique(table.apply(columns, before=False).slots)
-    keys = [pipeline.served.key(name) for name in table.entities(slots)]
+    keys = [row_key(pipeline.name, table.plan, name) for name in table.entities(slots)]
     store = RedisStore(redis_url, f"fr:{pipeline.name}")
     await store.claim(0, _EPOCH)
     written = await store.write(0, _EPOCH, BEGINNING, keys, table.rows(slots).tobytes())

@@ -166,7 +166,7 @@ class Pipeline:
     @cached_property
     def encoder(self) -> InputEncoder:
         """From features and context to the model's inputs."""
-        return InputEncoder(self.plan, self.stream, self.context, self.crosses)
+        return InputEncoder([self.plan], self.stream, self.context, self.crosses)
 
     @cached_property
     def bound_model(self) -> Model:
@@ -181,10 +181,10 @@ class Pipeline:
         return bound
 
     @cached_property
-    def served(self) -> OnlineFeatures:
+    def online_features(self) -> OnlineFeatures:
         """What a replica needs to read, encode and log features."""
         on = self.joined.on if self.joined else None
-        return OnlineFeatures(self.plan, self.encoder, self.stream, self.name, join_on=on)
+        return OnlineFeatures([self.plan], self.encoder, self.stream, self.name, join_on=on)
 
     @property
     def joined(self) -> Joined | None:

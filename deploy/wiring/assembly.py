@@ -87,7 +87,7 @@ def _served(pipeline: Pipeline) -> ServedPipeline:
     return ServedPipeline(
         name=pipeline.name,
         entity=pipeline.stream.key.name,
-        features=pipeline.served,
+        features=pipeline.online_features,
         streams=[_event_stream(table.source) for table in pipeline.plan.tables],
         impressions_topic=pipeline.impressions_topic if pipeline.joined else None,
         layout=pipeline.encoder.fingerprint,

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from freshrank.actors.kernels.compile import inlined, lean_kernel
-from freshrank.actors.messages import Ints
+from freshrank.actors.messages import Doubles, Ints
 from freshrank.feature_actors.aggregations.kernel_types import (
     NEWEST,
     OFFSET,
@@ -71,8 +73,16 @@ _update_line = by_opcode([(operation.opcode, operation.update) for operation in 
 
 
 @lean_kernel
-def read_rows(program: Ints, rows: RowViews, at_ms: Ints, out: FeatureBlock) -> None:
-    """Read row ``i`` as of ``at_ms[i]`` into line ``i`` of `out`."""
+def read_rows(
+    program: Ints, words: Doubles, at_ms: Ints, values: Doubles, ids: Ints, id_weights: Doubles
+) -> None:
+    """Read row ``i`` of `words` float64[n, w] as of ``at_ms[i]`` into line ``i`` of a block.
+
+    The block is given as its arrays, and rows without their views: numba needs a microsecond to
+    unpack a tuple argument, and the read of a row takes three.
+    """
+    rows = RowViews(words, words.view(np.int64), words.view(np.int32))
+    out = FeatureBlock(values, ids, id_weights)
     for operation in range(len(program)):
         line = program[operation]
         for i in range(len(at_ms)):

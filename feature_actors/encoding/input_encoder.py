@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import xxhash
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.kernels.compile import lean_kernel
 from freshrank.actors.kernels.hashing import hash_text, mix_columns
-from freshrank.actors.messages import Doubles, Floats, IdField, InputLayout, Inputs, Ints
+from freshrank.actors.messages import Doubles, IdField, InputLayout, Inputs, Ints
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
 
-# Sums of enormous numbers overflow to infinity, which no model must see.
-_LARGEST = float(np.finfo(np.float64).max)
+# The context is encoded as a table with a row for each candidate. It has no bags.
+_NO_WEIGHTS: Doubles = np.zeros((0, 0), dtype=np.float64)
 
 
-class _Sources(NamedTuple):
-    """Where each input column comes from.
+class _Match(NamedTuple):
+    """A bag over a field that the context has too."""
 
-    An id source ``s >= 0`` is column ``s`` of `FeatureBlock.ids`, ``s < 0`` is line ``-1 - s`` of
-    the context ids. `matches` int64[q, 3]: first and end column of a bag, line of the context ids.
-    """
+    name: str
+    begin: int
+    """The bag's first id column, of all tables."""
+    end: int
+    own: int
+    """The column of the context's ids."""
 
+
+class _Columns(NamedTuple):
+    """The columns of the inputs that are filled from one table, or from the context."""
+
+    dense: int
+    """The dense input of the first number."""
     left: Ints
-    """int64[f]."""
+    """int64[., 2]: column of the table's ids, and id input."""
     right: Ints
-    """int64[c]: the other sides of the crosses, which are the last columns."""
+    """int64[., 2]: column of the table's ids, and cross whose other side it is."""
     matches: Ints
+    """int64[., 4]: as `gather_matches` takes them."""
 
 
 class InputEncoder:
@@ -46,45 +56,53 @@ class InputEncoder:
     fields (the entity's key always among them), the bags, and the crosses; each field is salted
     with its name, so that equal values of two fields are different ids.
 
+    Parameters
+    ----------
+    plans
+        The features of a request's entity, then of entities that a candidate names by their keys.
+    stream
+        The stream that has the context fields.
+    context
+        The fields that a candidate carries.
+    crosses
+        Pairs of id inputs whose combinations are ids too.
+
     Raises ConfigError for a context field or a cross that names nothing, or is given twice.
     """
 
     def __init__(
         self,
-        plan: FeaturePlan,
+        plans: Sequence[FeaturePlan],
         stream: Stream,
         context: Sequence[str],
         crosses: Sequence[tuple[str, str]],
     ) -> None:
-        self._plan = plan
-        key = plan.entity.key
+        key = plans[0].entity.key
         names = list(context) if key in context else [key, *context]
         fields = [_context_field(stream, names, index) for index in range(len(names))]
         self._id_names = [field.name for field in fields if field.kind is not Kind.NUMBER]
         self._number_names = [field.name for field in fields if field.kind is Kind.NUMBER]
+        self._tables = [table for plan in plans for table in plan.tables]
         columns = self._id_columns()
-        matches = self._matches()
+        matches = list(self._matches())
         crossed = [_cross(columns, cross) for cross in crosses]
         _check_names([*columns, *(name for name, _ in crossed)])
         pairs = [pair for _, found in crossed for pair in found]
-        single = [one for sources in columns.values() for one in sources]
-        self._sources = _Sources(
-            np.array(single + [left for left, _ in pairs], dtype=np.int64),
-            np.array([right for _, right in pairs], dtype=np.int64),
-            np.array([where for _, where in matches], dtype=np.int64).reshape(-1, 3),
-        )
         widths = {name: len(sources) for name, sources in columns.items()}
         widths |= {name: len(found) for name, found in crossed}
+        features = [name for table in self._tables for name in table.columns]
+        _check_names(features, "numeric")
         self.layout = InputLayout(
-            dense=(*plan.columns, *self._number_names, *(name for name, _ in matches)),
+            dense=(*features, *self._number_names, *(match.name for match in matches)),
             fields=tuple(IdField(name, width) for name, width in widths.items()),
         )
+        single = [source for sources in columns.values() for source in sources]
+        self._route([*single, *(left for left, _ in pairs)], [right for _, right in pairs], matches)
         self._salts = np.repeat(
             np.array([hash_text(name) for name in widths], dtype=np.int64), list(widths.values())
         )
-        self.fingerprint = xxhash.xxh64_hexdigest(
-            f"{plan.fingerprint} {self.layout} {pairs}".encode()
-        )
+        prints = "".join(plan.fingerprint for plan in plans)
+        self.fingerprint = xxhash.xxh64_hexdigest(f"{prints} {self.layout} {pairs}".encode())
         """16 hex digits: equal for encoders whose inputs mean the same."""
 
     @property
@@ -102,58 +120,102 @@ class InputEncoder:
         return found
 
     def encode(
-        self, block: FeatureBlock, which: Ints, context: Mapping[str, Ints | Doubles]
+        self,
+        blocks: Sequence[FeatureBlock],
+        which: Sequence[Ints],
+        context: Mapping[str, Ints | Doubles],
     ) -> Inputs:
-        """The inputs of ``n`` rows: row ``i`` has the features of line ``which[i]`` of `block`.
+        """The inputs of ``n`` rows.
 
-        `context` holds, for the entity's key and each context field, ids int64[n] (as
-        `Columns.hashed` gives them) or numbers float64[n].
+        For each table of the plans, in their order, `blocks` has the features of some of its rows
+        and `which` int64[n] which of these lines row ``i`` takes. `context` holds, for the
+        entity's key and each context field, ids int64[n] (as `Columns.hashed` gives them) or
+        numbers float64[n]; or one value for all rows.
         """
-        rows = len(which)
-        ids = np.empty((len(self._id_names), rows), dtype=np.int64)
-        for line, name in enumerate(self._id_names):
-            ids[line] = context[name]
-        numbers = np.empty((len(self._number_names), rows), dtype=np.float64)
-        for line, name in enumerate(self._number_names):
-            numbers[line] = context[name]
+        rows = len(which[0])
+        own_ids = np.empty((rows, len(self._id_names)), dtype=np.int64)
+        for column, name in enumerate(self._id_names):
+            own_ids[:, column] = context[name]
+        own_numbers = np.empty((rows, len(self._number_names)), dtype=np.float64)
+        for column, name in enumerate(self._number_names):
+            own_numbers[:, column] = context[name]
         dense = np.empty((rows, len(self.layout.dense)), dtype=np.float32)
-        left = np.empty((rows, len(self._sources.left)), dtype=np.int64)
-        right = np.empty((rows, len(self._sources.right)), dtype=np.int64)
-        ids_out = np.empty_like(left)
-        context_arrays = _Context(ids, numbers)
-        gather_dense(block, which, context_arrays, self._sources.matches, dense)
-        gather_ids(block.ids, which, ids, self._sources.left, left)
-        gather_ids(block.ids, which, ids, self._sources.right, right)
-        mix_columns(left, right, self._salts, ids_out)
-        return Inputs(dense, ids_out)
+        left = np.empty((rows, len(self._salts)), dtype=np.int64)
+        right = np.empty((rows, self._crosses), dtype=np.int64)
+        own = FeatureBlock(own_numbers, own_ids, _NO_WEIGHTS)
+        sources = zip((*blocks, own), (*which, np.arange(rows)), self._columns, strict=True)
+        for (numbers, ids, weights), lines, columns in sources:
+            gather_numbers(numbers, lines, columns.dense, dense)
+            gather_ids(ids, lines, columns.left, left)
+            if len(columns.right):
+                gather_ids(ids, lines, columns.right, right)
+            if len(columns.matches):
+                gather_matches(ids, weights, lines, own_ids, columns.matches, dense)
+        salted = np.empty_like(left)
+        mix_columns(left, right, self._salts, salted)
+        return Inputs(dense, salted)
 
     def _id_columns(self) -> dict[str, list[int]]:
-        """The sources of each id field, crosses apart."""
-        columns = {name: [-1 - line] for line, name in enumerate(self._id_names)}
+        """The sources of each id field, crosses apart.
+
+        A source ``s >= 0`` is id column ``s`` of all tables side by side, ``s < 0`` is column
+        ``-1 - s`` of the context's ids.
+        """
+        columns = {name: [-1 - column] for column, name in enumerate(self._id_names)}
         begin = 0
-        for bag in self._plan.bags:
-            _check_names([*columns, bag.field.name])
-            columns[bag.field.name] = list(range(begin, begin + bag.field.width))
-            begin += bag.field.width
+        for field in (field for table in self._tables for field in table.id_fields):
+            _check_names([*columns, field.name])
+            columns[field.name] = list(range(begin, begin + field.width))
+            begin += field.width
         return columns
 
-    def _matches(self) -> list[tuple[str, tuple[int, int, int]]]:
-        found: list[tuple[str, tuple[int, int, int]]] = []
+    def _matches(self) -> Iterator[_Match]:
         begin = 0
-        for bag in self._plan.bags:
+        for bag in (bag for table in self._tables for bag in table.layout.bags):
             end = begin + bag.field.width
             if bag.source in self._id_names:
-                line = self._id_names.index(bag.source)
-                found.append((f"{bag.field.name}_match", (begin, end, line)))
+                own = self._id_names.index(bag.source)
+                yield _Match(f"{bag.field.name}_match", begin, end, own)
             begin = end
-        return found
+
+    def _route(self, left: list[int], right: list[int], matches: list[_Match]) -> None:
+        """Assign to each table, and at last to the context, the inputs that it fills."""
+        self._crosses = len(right)
+        self._columns: list[_Columns] = []
+        dense, begin = 0, 0
+        first_match = len(self.layout.dense) - len(matches)
+        for table in self._tables:
+            end = begin + table.id_width
+            own = [
+                (match.begin - begin, match.end - begin, match.own, first_match + place)
+                for place, match in enumerate(matches)
+                if begin <= match.begin < end
+            ]
+            self._columns.append(
+                _Columns(
+                    dense,
+                    _within(left, begin, end),
+                    _within(right, begin, end),
+                    np.array(own, dtype=np.int64).reshape(-1, 4),
+                )
+            )
+            dense, begin = dense + len(table.columns), end
+        self._columns.append(
+            _Columns(
+                dense,
+                _within([-1 - source for source in left], 0, len(self._id_names)),
+                _within([-1 - source for source in right], 0, len(self._id_names)),
+                np.zeros((0, 4), dtype=np.int64),
+            )
+        )
 
 
-class _Context(NamedTuple):
-    ids: Ints
-    """int64[., n]."""
-    numbers: Doubles
-    """float64[., n]."""
+def _within(sources: Sequence[int], begin: int, end: int) -> Ints:
+    """int64[., 2]: the sources from `begin` to `end`, counted from there, and their columns."""
+    found = [
+        (source - begin, column) for column, source in enumerate(sources) if begin <= source < end
+    ]
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
 def _context_field(stream: Stream, names: Sequence[str], index: int) -> Field:
@@ -162,11 +224,11 @@ def _context_field(stream: Stream, names: Sequence[str], index: int) -> Field:
     return stream.fields.require(names[index], f"context[{index}]")
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _check_names(names: Sequence[str], kind: str = "id") -> None:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise ConfigError(
-                "context", f"two id inputs are called {name!r}", "Rename the feature."
+                "context", f"two {kind} inputs are called {name!r}", "Rename the feature."
             )
 
 
@@ -187,49 +249,4 @@ def _cross(
         raise ConfigError(place, "both sides are bags", "Cross a bag with a single field.")
     if len(right) > 1:
         left, right = right, left
-    return "_x_".join(cross), [(one, right[0]) for one in left]
-
-
-@lean_kernel
-def _shrink(value: float) -> float:
-    """The sign times log1p of the magnitude: always finite, 0 for NaN."""
-    if value > 0.0:
-        return float(np.log1p(min(value, _LARGEST)))
-    if value < 0.0:
-        return float(-np.log1p(min(-value, _LARGEST)))
-    return 0.0
-
-
-@lean_kernel
-def gather_ids(bags: Ints, which: Ints, context: Ints, sources: Ints, out: Ints) -> None:
-    """Fill `out` int64[n, f] from the `sources` int64[f] of its columns."""
-    for i in range(len(which)):
-        row = which[i]
-        for column in range(len(sources)):
-            source = sources[column]
-            out[i, column] = bags[row, source] if source >= 0 else context[-1 - source, i]
-
-
-@lean_kernel
-def gather_dense(
-    block: FeatureBlock, which: Ints, context: _Context, matches: Ints, out: Floats
-) -> None:
-    """Fill `out` float32[n, d]: features, numeric context, matches."""
-    values, bags, weights = block.values, block.ids, block.id_weights
-    ids, numbers = context.ids, context.numbers
-    features = values.shape[1]
-    for i in range(len(which)):
-        row = which[i]
-        for column in range(features):
-            if i > 0 and which[i - 1] == row:
-                out[i, column] = out[i - 1, column]
-            else:
-                out[i, column] = _shrink(values[row, column])
-        for line in range(len(numbers)):
-            out[i, features + line] = _shrink(numbers[line, i])
-        for match in range(len(matches)):
-            weight, own = 0.0, ids[matches[match, 2], i]
-            for place in range(matches[match, 0], matches[match, 1]):
-                if bags[row, place] == own:
-                    weight += weights[row, place]
-            out[i, features + len(numbers) + match] = _shrink(weight)
+    return "_x_".join(cross), [(source, right[0]) for source in left]

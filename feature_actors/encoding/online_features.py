@@ -1,4 +1,4 @@
-"""What a replica does with an entity's stored row: read it as of now, and encode candidates."""
+"""What a replica does with stored rows: it reads them as of now, and encodes candidates."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import numpy as np
 from freshrank.actors.errors import RequestError, Unavailable
 from freshrank.actors.kernels.hashing import hash_ints, hash_texts
 from freshrank.actors.messages import Doubles, Inputs, Ints
-from freshrank.actors.protocols import JsonValue
-from freshrank.feature_actors.aggregations.kernel_types import NEWEST, OFFSET, FeatureBlock
+from freshrank.actors.protocols import Candidates, JsonValue, RowLookup
+from freshrank.feature_actors.aggregations.kernel_types import (
+    HEADER_WORDS,
+    NEWEST,
+    OFFSET,
+    FeatureBlock,
+)
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.streams.columns import entity_ids
-from freshrank.feature_actors.streams.fields import Kind
+from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.feature_actors.views.table_plan import TablePlan
@@ -22,36 +27,48 @@ _FINGERPRINT_DIGITS = 8  # of 16: enough to keep the rows of two definitions apa
 
 
 def row_key(pipeline: str, table: TablePlan, entity: str) -> bytes:
-    """Under which key the online store holds an entity's row: writers and replicas agree on it."""
+    """The online store's key of an entity's row: writers and replicas agree on it."""
     digits = table.fingerprint[:_FINGERPRINT_DIGITS]
     return f"fr:{pipeline}:{table.entity.name}:{digits}:{entity}".encode()
 
 
 class OnlineFeatures:
-    """The features of a pipeline as a replica sees them (`ServedFeatures`).
+    """The features of a pipeline, read from stored rows (a `FeatureService`).
 
-    `join_on` names the context field by which the joiner recognises a candidate; without a
-    joiner there is none, and the join keys are 0.
+    Parameters
+    ----------
+    plans
+        Those of `encoder`: of the entity that a request names, then of entities that each
+        candidate names by the field that is their key.
+    stream
+        Whose fields the candidates carry.
+    pipeline_name
+        Part of the rows' keys.
+    join_on
+        The context field by which the joiner recognises a candidate. Without a joiner there is
+        none, and the join keys are 0.
     """
 
     def __init__(
         self,
-        plan: FeaturePlan,
+        plans: Sequence[FeaturePlan],
         encoder: InputEncoder,
         stream: Stream,
         pipeline_name: str,
         join_on: str | None = None,
     ) -> None:
-        self._plan = plan
-        (self._table,) = plan.tables
+        self._tables = {plan.entity.name: plan.tables for plan in plans}
+        self._all_tables = [table for plan in plans for table in plan.tables]
         self._encoder = encoder
         self._pipeline = pipeline_name
         self._join_on = join_on
-        self._entity = stream.fields[plan.entity.key]
+        self._entity = plans[0].entity
+        self._key_fields = {plan.entity.name: stream.fields[plan.entity.key] for plan in plans}
+        self._candidate_entities = [plan.entity.name for plan in plans[1:]]
         self._kinds = {
             name: stream.fields[name].kind
             for name in encoder.context_names
-            if name != plan.entity.key
+            if name != self._entity.key
         }
 
     @property
@@ -59,89 +76,139 @@ class OnlineFeatures:
         """The fields that a candidate carries, with their types (str, int or float)."""
         return {name: kind.value for name, kind in self._kinds.items()}
 
-    def key(self, entity: str) -> bytes:
-        """Under which key the online store holds the entity's row."""
-        return row_key(self._pipeline, self._table, entity)
+    @property
+    def entities(self) -> Sequence[str]:
+        """The kinds of entity that have rows, the one that a request names first."""
+        return list(self._tables)
 
-    def freshness(self, row: bytes | None) -> tuple[int, int]:
-        """(newest event time in ms, offset of the last event applied); (0, -1) without a row."""
-        words = self._words(row).view(np.int64)
-        return int(words[0, NEWEST]), int(words[0, OFFSET])
+    def keys(self, entity: str, key: str) -> Sequence[bytes]:
+        """The online store's keys of an entity's row in each of its tables."""
+        return [row_key(self._pipeline, table, key) for table in self._tables[entity]]
 
-    def describe(self, row: bytes | None, at_ms: int) -> Mapping[str, JsonValue]:
+    def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
+        """The rows from which the inputs of a request are made: those of the entity `key` first.
+
+        Raises RequestError when a candidate lacks the key of an entity, or has one of a wrong
+        type.
+        """
+        own = self._entity.name
+        first_row = np.zeros(_count(candidates), dtype=np.int64)
+        found = [RowLookup(own, [row], first_row) for row in self.keys(own, key)]
+        for entity in self._candidate_entities:
+            names = _names(self._key_fields[entity], candidates)
+            lines: dict[str, int] = {}
+            which = np.array([lines.setdefault(name, len(lines)) for name in names], dtype=np.int64)
+            for table in self._tables[entity]:
+                keys = [row_key(self._pipeline, table, name) for name in lines]
+                found.append(RowLookup(entity, keys, which))
+        return found
+
+    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
+        """(time in ms, offset) of the newest event in an entity's rows; (0, -1) without any."""
+        newest = (0, -1)
+        for table, row in zip(self._tables[entity], rows, strict=True):
+            if row is not None:
+                _check_size(table, row)
+                header = np.frombuffer(row, dtype=np.int64, count=HEADER_WORDS).tolist()
+                newest = max(newest, (header[NEWEST], header[OFFSET]))
+        return newest
+
+    def describe(
+        self, entity: str, rows: Sequence[bytes | None], at_ms: int
+    ) -> Mapping[str, JsonValue]:
         """The named features as of `at_ms`; a bag is a list of ids (text as its hash) and weights.
 
         None stands for a number that has no value.
         """
-        block = self._read(row, at_ms)
         found: dict[str, JsonValue] = {}
-        for column, name in enumerate(self._plan.columns):
-            value = float(block.values[0, column])
-            found[name] = None if np.isnan(value) else value
-        begin = 0
-        for field in self._plan.id_fields:
-            end = begin + field.width
-            found[field.name] = [
-                {"id": int(one), "weight": float(weight)}
-                for one, weight in zip(
-                    block.ids[0, begin:end], block.id_weights[0, begin:end], strict=True
-                )
-                if one != 0
-            ]
-            begin = end
+        for table, row in zip(self._tables[entity], rows, strict=True):
+            block = _read(table, [row], at_ms)
+            for name, value in zip(table.columns, block.values[0].tolist(), strict=True):
+                found[name] = None if np.isnan(value) else value
+            begin = 0
+            for field in table.id_fields:
+                end = begin + field.width
+                bag = zip(block.ids[0, begin:end], block.id_weights[0, begin:end], strict=True)
+                found[field.name] = [
+                    {"id": int(id_), "weight": float(weight)} for id_, weight in bag if id_ != 0
+                ]
+                begin = end
         return found
 
     def inputs(
         self,
-        row: bytes | None,
-        entity: str,
-        candidates: Mapping[str, Sequence[str] | Sequence[float]],
+        lookups: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
         at_ms: int,
     ) -> Inputs:
         """One input row a candidate.
 
-        Raises RequestError when a context field is missing or has values of another type.
+        Raises RequestError when a context field is missing or has values of another type, and
+        Unavailable when a row has another size than its table's.
         """
+        blocks, begin = [], 0
+        for table, lookup in zip(self._all_tables, lookups, strict=True):
+            end = begin + len(lookup.keys)
+            blocks.append(_read(table, rows[begin:end], at_ms))
+            begin = end
         context: dict[str, Ints | Doubles] = {
             name: _column(name, kind, candidates) for name, kind in self._kinds.items()
         }
-        count = len(next(iter(candidates.values()), ()))
-        context[self._plan.entity.key] = np.repeat(self._entity_id(entity), count)
-        which = np.zeros(count, dtype=np.int64)
-        return self._encoder.encode(self._read(row, at_ms), which, context)
+        context[self._entity.key] = self._entity_id(key)
+        return self._encoder.encode(blocks, [lookup.which for lookup in lookups], context)
 
-    def join_keys(self, candidates: Mapping[str, Sequence[str] | Sequence[float]]) -> Ints:
-        """int64[n]: what the joiner recognises each candidate by."""
+    def join_keys(self, candidates: Candidates) -> Ints:
+        """int64[n]: the join key of each candidate; 0 without a joiner."""
         if self._join_on is None:
-            return np.zeros(len(next(iter(candidates.values()), ())), dtype=np.int64)
+            return np.zeros(_count(candidates), dtype=np.int64)
         keys = _column(self._join_on, self._kinds[self._join_on], candidates)
         return keys.astype(np.int64)
 
-    def _words(self, row: bytes | None) -> Doubles:
-        """float64[1, words]."""
-        if row is None:
-            return self._table.empty_row.reshape(1, -1)
-        if len(row) != self._plan.bytes_per_entity:
-            wanted = self._plan.bytes_per_entity
-            raise Unavailable("online store", f"a row of {len(row)} bytes in place of {wanted}")
-        # A copy, for a kernel is compiled anew for read-only arrays.
-        return np.frombuffer(row, dtype=np.float64).reshape(1, -1).copy()
-
-    def _read(self, row: bytes | None, at_ms: int) -> FeatureBlock:
-        return self._plan.read([self._words(row)], np.array([at_ms], dtype=np.int64))
-
-    def _entity_id(self, entity: str) -> Ints:
+    def _entity_id(self, key: str) -> Ints:
         """int64[1]."""
+        entity = self._entity.name
         try:
-            return entity_ids(self._entity, [entity])
+            return entity_ids(self._key_fields[entity], [key])
         except (ValueError, OverflowError) as error:
-            name = self._plan.entity.name
-            raise RequestError(name, f"{entity!r} is not a 64-bit integer") from error
+            raise RequestError(entity, f"{key!r} is not a 64-bit integer") from error
 
 
-def _column(
-    name: str, kind: Kind, candidates: Mapping[str, Sequence[str] | Sequence[float]]
-) -> Ints | Doubles:
+def _count(candidates: Candidates) -> int:
+    return len(next(iter(candidates.values()), ()))
+
+
+def _read(table: TablePlan, rows: Sequence[bytes | None], at_ms: int) -> FeatureBlock:
+    return table.read(_words(table, rows), np.array([at_ms] * len(rows), dtype=np.int64))
+
+
+def _words(table: TablePlan, rows: Sequence[bytes | None]) -> Doubles:
+    """float64[m, words]: stored rows, and the empty row for each that is not stored."""
+    words = bytearray()  # kernels are compiled for arrays that can be written to
+    for row in rows:
+        if row is None:
+            words += table.empty_row.data
+        else:
+            _check_size(table, row)
+            words += row
+    return np.frombuffer(words, dtype=np.float64).reshape(-1, table.row_words)
+
+
+def _check_size(table: TablePlan, row: bytes) -> None:
+    size = table.bytes_per_entity
+    if len(row) != size:
+        raise Unavailable("online store", f"a row of {len(row)} bytes in place of {size}")
+
+
+def _names(field: Field, candidates: Candidates) -> list[str]:
+    """The name of the entity that each candidate belongs to, as an event's text gives it."""
+    _column(field.name, field.kind, candidates)  # or a RequestError
+    values = candidates[field.name]
+    return [str(value) if field.kind is Kind.TEXT else str(int(value)) for value in values]
+
+
+def _column(name: str, kind: Kind, candidates: Candidates) -> Ints | Doubles:
     place = f"candidates.{name}"
     if name not in candidates:
         raise RequestError(place, "every candidate needs it")

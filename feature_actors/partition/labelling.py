@@ -11,7 +11,6 @@ from freshrank.actors.errors import BadRecord
 from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.actors.kernels.hashing import ABSENT, hash_text, hash_texts
 from freshrank.actors.messages import Floats, Inputs, Ints, RecordBatch, RejectedRecord
-from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.labels.examples import LabelledRows
@@ -19,7 +18,6 @@ from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.labels.pair_pool import pairs_of
 from freshrank.feature_actors.state.entity_table import Applied, EntityTable
 from freshrank.feature_actors.streams.columns import Columns
-from freshrank.feature_actors.views.plan import side_by_side
 
 # The place of a shown item in the log is the offset of its record, then its rank among the items
 # shown together: 65,536 of them at most, which leaves 47 bits for offsets.
@@ -45,11 +43,13 @@ def label_from_event(
         wanted &= label.among.evaluate(columns)
     labels = _labels(label, columns)
     which = np.flatnonzero(wanted & np.isfinite(labels))
-    block, lines = applied.before, which
-    if others:
-        block, lines = _beside(others, columns, applied, which), np.arange(len(which))
+    blocks, lines = [applied.before], [which]
+    for table in others:
+        entities = columns.hashed(table.plan.entity.key)[which]
+        blocks.append(table.plan.read(table.rows_of(entities), columns.event_times_ms[which]))
+        lines.append(np.arange(len(which)))
     context = {name: column[which] for name, column in encoder.context_of(columns).items()}
-    inputs = encoder.encode(block, lines, context)
+    inputs = encoder.encode(blocks, lines, context)
     order, label_ms = columns.offsets[which], columns.event_times_ms[which]
     return LabelledRows(order, inputs.dense, inputs.ids, labels[which], label_ms)
 
@@ -61,20 +61,6 @@ def _labels(label: Labelled, columns: Columns) -> Floats:
     assert label.target is not None  # checked when it was made
     with np.errstate(over="ignore"):
         return columns.number(label.target).astype(np.float32)
-
-
-def _beside(
-    others: Sequence[EntityTable], columns: Columns, applied: Applied, which: Ints
-) -> FeatureBlock:
-    """The features of the events at `which` int64[m], from all tables."""
-    before = applied.before
-    assert before is not None
-    blocks = [FeatureBlock(before.values[which], before.ids[which], before.id_weights[which])]
-    times_ms = columns.event_times_ms[which]
-    for table in others:
-        entities = columns.hashed(table.plan.entity.key)[which]
-        blocks.append(table.plan.read(table.rows_of(entities), times_ms))
-    return side_by_side(blocks)
 
 
 def join_events(

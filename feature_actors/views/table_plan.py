@@ -10,7 +10,6 @@ import xxhash
 from freshrank.actors.messages import Doubles, IdField, Ints
 from freshrank.feature_actors.aggregations.dispatch import read_rows
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
-from freshrank.feature_actors.aggregations.kernel_types import views as views_of
 from freshrank.feature_actors.aggregations.row_layout import Layout
 from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
@@ -79,7 +78,7 @@ class TablePlan:
         A time before the newest event of a row counts as the time of that event.
         """
         out = self.block(len(rows))
-        read_rows(self.program, views_of(np.ascontiguousarray(rows)), at_ms, out)
+        read_rows(self.program, np.ascontiguousarray(rows), at_ms, *out)
         return out
 
     def describe(self) -> str:

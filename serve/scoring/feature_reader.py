@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from freshrank.actors.backoff import Backoff
@@ -21,16 +21,41 @@ KEPT_ROWS = 20_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
 
 
+RowSource: TypeAlias = Literal["online", "last_known", "default"]
+
+
 @dataclass(frozen=True, slots=True)
 class StoredRow:
     """A row, and where it comes from."""
 
     row: bytes | None
-    source: Literal["online", "last_known", "default"]
+    source: RowSource
 
 
 _UNKNOWN = StoredRow(None, "default")
-_Batch: TypeAlias = dict[bytes, list[asyncio.Future[StoredRow]]]
+_WORST_FIRST: tuple[RowSource, ...] = ("last_known", "online", "default")
+
+
+def source_of(rows: Sequence[StoredRow]) -> RowSource:
+    """Where several rows of one entity come from: ``last_known`` where one of them does.
+
+    >>> source_of([StoredRow(b"1", "online"), StoredRow(None, "default")])
+    'online'
+    """
+    sources = {stored.source for stored in rows}
+    return next(source for source in _WORST_FIRST if source in sources)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The requests that one read of the store answers."""
+
+    keys: dict[bytes, None] = field(default_factory=dict)
+    """In order, each once."""
+    requests: list[tuple[Sequence[bytes], asyncio.Future[list[StoredRow]]]] = field(
+        default_factory=list
+    )
+    """The keys of each, and the future that takes their rows."""
 
 
 class FeatureReader:
@@ -49,8 +74,8 @@ class FeatureReader:
         self._timeout_s = timeout_s
         self._max_kept = kept_rows
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
-        self._gathering: _Batch = {}
-        self._under_way: _Batch = {}
+        self._gathering = _Batch()
+        self._under_way = _Batch()
         self._reading: asyncio.Task[list[bytes | None]] | None = None
         self._paused_until = 0.0
         # Without chance: the reads of replicas are spread by their requests.
@@ -59,13 +84,14 @@ class FeatureReader:
         """The error of the last read; None after a success."""
         self.failures = 0
 
-    async def read(self, key: bytes) -> StoredRow:
-        """The row stored under `key`. Raises nothing in an outage: `StoredRow.source` tells."""
+    async def read(self, keys: Sequence[bytes]) -> list[StoredRow]:
+        """The rows stored under `keys`. An outage raises nothing: `StoredRow.source` tells."""
         if self._clock.monotonic() < self._paused_until:
-            return self._fallback(key)
-        future: asyncio.Future[StoredRow] = asyncio.get_running_loop().create_future()
+            return [self._fallback(key) for key in keys]
+        future: asyncio.Future[list[StoredRow]] = asyncio.get_running_loop().create_future()
         # A future for each request: a cancelled request does not affect the others.
-        self._gathering.setdefault(key, []).append(future)
+        self._gathering.keys.update(dict.fromkeys(keys))
+        self._gathering.requests.append((keys, future))
         if self._reading is None:
             self._start()
         return await future
@@ -80,19 +106,19 @@ class FeatureReader:
         self._reading.add_done_callback(self._arrived)
 
     async def _read_batch(self) -> list[bytes | None]:
-        self._under_way, self._gathering = self._gathering, {}
+        self._under_way, self._gathering = self._gathering, _Batch()
         async with asyncio.timeout(self._timeout_s):
-            return await self._store.read(list(self._under_way))
+            return await self._store.read(list(self._under_way.keys))
 
     def _arrived(self, reading: asyncio.Task[list[bytes | None]]) -> None:
-        batch, self._under_way = self._under_way, {}
+        batch, self._under_way = self._under_way, _Batch()
         self._reading = None
-        if self._gathering:
+        if self._gathering.requests:
             self._start()
         error = asyncio.CancelledError() if reading.cancelled() else reading.exception()
         if isinstance(error, Unavailable | TimeoutError):
             self._note_outage(error)
-            found = [self._fallback(key) for key in batch]
+            found = {key: self._fallback(key) for key in batch.keys}
         elif error is not None:
             # A defect: its requests fail, and the next read starts anew.
             self._raise_in(batch, error)
@@ -100,14 +126,14 @@ class FeatureReader:
         else:
             self.error = None
             self._pauses.reset()
-            found = [self._keep(key, row) for key, row in zip(batch, reading.result(), strict=True)]
-        for futures, row in zip(batch.values(), found, strict=True):
-            for future in futures:
-                if not future.done():
-                    future.set_result(row)
+            rows = zip(batch.keys, reading.result(), strict=True)
+            found = {key: self._keep(key, row) for key, row in rows}
+        for keys, future in batch.requests:
+            if not future.done():
+                future.set_result([found[key] for key in keys])
 
     def _raise_in(self, batch: _Batch, error: BaseException) -> None:
-        for future in chain.from_iterable(batch.values()):
+        for _, future in batch.requests:
             if future.done():
                 continue
             if isinstance(error, asyncio.CancelledError):

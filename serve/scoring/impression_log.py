@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.impressions import Impression, encode_impression
 from freshrank.actors.messages import Inputs, Ints
-from freshrank.actors.protocols import RecordSink, ServedFeatures
+from freshrank.actors.protocols import FeatureService, RecordSink
 from freshrank.serve.api.requests import Column
 from freshrank.serve.api.responses import ScoreAnswer
 
@@ -30,7 +30,7 @@ class ScoredRequest:
 class ImpressionLog:
     """Writes one record for each request, which the pipeline's joiner reads."""
 
-    def __init__(self, features: ServedFeatures, sink: RecordSink, topic: str, layout: str) -> None:
+    def __init__(self, features: FeatureService, sink: RecordSink, topic: str, layout: str) -> None:
         self._features = features
         self._sink = sink
         self._topic = topic

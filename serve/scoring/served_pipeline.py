@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from freshrank.actors.errors import RequestError
-from freshrank.actors.protocols import JsonValue, ServedFeatures
+from freshrank.actors.protocols import FeatureService, JsonValue
 from freshrank.serve.api.event_records import EventKey
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.api.responses import LimitsInfo, PipelineAnswer
@@ -29,7 +29,7 @@ class ServedPipeline:
     name: str
     entity: str
     """The entity's name: a field of requests, and a segment of paths."""
-    features: ServedFeatures
+    features: FeatureService
     streams: Sequence[EventStream]
     """The pipeline's streams, in its order."""
     impressions_topic: str | None

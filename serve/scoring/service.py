@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.connectors import Connectors
-from freshrank.actors.errors import Unavailable
-from freshrank.actors.protocols import JsonValue
+from freshrank.actors.errors import RequestError, Unavailable
+from freshrank.actors.protocols import JsonValue, RowLookup
 from freshrank.serve.api.requests import ScoreCall, ScoreDecoder, rounded
 from freshrank.serve.api.responses import FeatureInfo, FeaturesAnswer, PipelineAnswer, ScoreAnswer
 from freshrank.serve.scoring.event_writer import EventWriter
-from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow
+from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
 from freshrank.serve.scoring.impression_log import ImpressionLog, ScoredRequest
 from freshrank.serve.scoring.metrics import ServeMetrics
 from freshrank.serve.scoring.served_model import ServedModel
@@ -118,40 +119,50 @@ class ScoringService:
             await self.model.weights.wait_for(call.min_version, timeout_s)
         if call.max_model_age_ms is not None:
             await self.model.wait_for_age(call.max_model_age_ms, timeout_s)
-        found = await self.reader.read(self.pipeline.features.key(call.entity))
-        answer = self._answer(call, found)
+        lookups = self.pipeline.features.lookups(call.entity, call.columns)
+        found = await self.reader.read([key for lookup in lookups for key in lookup.keys])
+        answer = self._answer(call, lookups, found)
         ended = clock.monotonic()
-        self.metrics.scored(begun, ended, call.count, found.source, answer.features.age_ms)
+        features = answer.features
+        self.metrics.scored(begun, ended, call.count, features.source, features.age_ms)
         return answer
 
     async def features(self, entity: str, key: str) -> FeaturesAnswer:
         """Answer GET /v1/features/{entity}/{id}. Raises RequestError."""
-        pipeline = self.pipeline
-        pipeline.check_entity(entity)
-        found = await self.reader.read(pipeline.features.key(key))
+        features = self.pipeline.features
+        if entity not in features.entities:
+            known = ", ".join(map(repr, features.entities))
+            reason = f"there is no entity {entity!r} here, only {known}"
+            raise RequestError("entity", reason, status=404)
+        found = await self.reader.read(features.keys(entity, key))
         at_ms = self.connectors.clock.now_ms()
         return FeaturesAnswer(
-            *msgspec.structs.astuple(self._freshness(found, at_ms)),
+            *msgspec.structs.astuple(self._freshness(entity, found, at_ms)),
             entity=entity,
             id=key,
             at_ms=at_ms,
-            features=dict(pipeline.features.describe(found.row, at_ms)),
+            features=dict(features.describe(entity, [stored.row for stored in found], at_ms)),
         )
 
     def describe(self) -> PipelineAnswer:
         """Answer GET /v1/pipeline."""
         return self.pipeline.describe(self.settings.show)
 
-    def _answer(self, call: ScoreCall, found: StoredRow) -> ScoreAnswer:
+    def _answer(
+        self, call: ScoreCall, lookups: Sequence[RowLookup], found: Sequence[StoredRow]
+    ) -> ScoreAnswer:
         # Without an await: features, version and scores belong together.
         at_ms = self.connectors.clock.now_ms()
-        inputs = self.pipeline.features.inputs(found.row, call.entity, call.columns, at_ms)
+        rows = [stored.row for stored in found]
+        inputs = self.pipeline.features.inputs(lookups, rows, call.entity, call.columns, at_ms)
+        entity = self.pipeline.entity
+        own = found[: sum(len(lookup.keys) for lookup in lookups if lookup.entity == entity)]
         scores = self.model.score(inputs)
         ranking = np.argsort(-scores, kind="stable")
         answer = ScoreAnswer(
             request_id=f"{self.id}-{next(self._request_numbers)}",
             model=self.model.info(),
-            features=self._freshness(found, at_ms),
+            features=self._freshness(entity, own, at_ms),
             scores=rounded(scores),
             ranking=ranking.tolist(),
         )
@@ -165,11 +176,12 @@ class ScoringService:
     def _log(self, impressions: ImpressionLog, scored: ScoredRequest) -> None:
         self.metrics.shown(impressions.add(scored))
 
-    def _freshness(self, found: StoredRow, at_ms: int) -> FeatureInfo:
-        if found.row is None:
-            return FeatureInfo(found.source, None, None, None)
-        event_time_ms, offset = self.pipeline.features.freshness(found.row)
-        return FeatureInfo(found.source, event_time_ms, max(0, at_ms - event_time_ms), offset)
+    def _freshness(self, entity: str, found: Sequence[StoredRow], at_ms: int) -> FeatureInfo:
+        source, rows = source_of(found), [stored.row for stored in found]
+        event_time_ms, offset = self.pipeline.features.freshness(entity, rows)
+        if all(row is None for row in rows):
+            return FeatureInfo(source, None, None, None)
+        return FeatureInfo(source, event_time_ms, max(0, at_ms - event_time_ms), offset)
 
     def _own_status(self) -> dict[str, JsonValue]:
         return {

@@ -69,7 +69,8 @@ def check_partition(
         row = table.row(entity)
         assert (row is None) == (features is None), entity
         if row is not None:
-            described = pipeline.served.describe(row.tobytes(), at_ms)
+            name = pipeline.stream.key.name
+            described = pipeline.online_features.describe(name, [row.tobytes()], at_ms)
             assert json.loads(json.dumps(described, default=float)) == features, entity
     assert len(table) == expected["entities"]
     assert sorted(table.entities(table.dirty.peek())) == expected["dirty"]

@@ -17,7 +17,14 @@ from freshrank.actors.clock import Clock, SystemClock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, StaleParameters, Unavailable
 from freshrank.actors.messages import Floats, Inputs, Ints, SourceOffsets, Version
-from freshrank.actors.protocols import EventSource, JsonValue, ServedFeatures, StatusRegistry
+from freshrank.actors.protocols import (
+    Candidates,
+    EventSource,
+    FeatureService,
+    JsonValue,
+    RowLookup,
+    StatusRegistry,
+)
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry, MemoryStore
 from freshrank.serve.api.requests import RequestLimits
@@ -39,27 +46,36 @@ class FakeFeatures:
 
     context: Mapping[str, type] = {"item_id": int, "note": str, "price": float}
 
-    def key(self, entity: str) -> bytes:
-        return f"row:{entity}".encode()
+    entities: Sequence[str] = ("user",)
 
-    def freshness(self, row: bytes | None) -> tuple[int, int]:
-        return (0, -1) if row is None else (1_000, 7)
+    def keys(self, entity: str, key: str) -> Sequence[bytes]:
+        return [f"row:{key}".encode()]
 
-    def describe(self, row: bytes | None, at_ms: int) -> Mapping[str, JsonValue]:
-        return {"favourite": None if row is None else int(row)}
+    def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
+        nobody_else = np.zeros(len(candidates["item_id"]), dtype=np.int64)
+        return [RowLookup("user", self.keys("user", key), nobody_else)]
+
+    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
+        return (0, -1) if rows[0] is None else (1_000, 7)
+
+    def describe(
+        self, entity: str, rows: Sequence[bytes | None], at_ms: int
+    ) -> Mapping[str, JsonValue]:
+        return {"favourite": None if rows[0] is None else int(rows[0])}
 
     def inputs(
         self,
-        row: bytes | None,
-        entity: str,
-        candidates: Mapping[str, Sequence[str] | Sequence[float]],
+        lookups: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
         at_ms: int,
     ) -> Inputs:
         items = np.array(candidates["item_id"], dtype=np.int64)
-        wanted = items == (int(row) if row else -1)
+        wanted = items == int(rows[0] or -1)
         return Inputs(wanted.astype(np.float32)[:, None], items[:, None])
 
-    def join_keys(self, candidates: Mapping[str, Sequence[str] | Sequence[float]]) -> Ints:
+    def join_keys(self, candidates: Candidates) -> Ints:
         return np.array(candidates["item_id"], dtype=np.int64)
 
 
@@ -125,7 +141,7 @@ class ReplicaUnderTest:
         self,
         limits: RequestLimits | None = None,
         *,
-        features: ServedFeatures | None = None,
+        features: FeatureService | None = None,
         model: FakeModel | None = None,
         streams: Sequence[EventStream] = (),
         clock: Clock | None = None,

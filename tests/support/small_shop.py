@@ -69,7 +69,7 @@ def spec(
     plan = FeaturePlan([activity(stream)])
     return PartitionSpec(
         plan=plan,
-        encoder=InputEncoder(plan, stream, ["item"], []),
+        encoder=InputEncoder([plan], stream, ["item"], []),
         label=label,
         impressions_topic=f"{prefix}shown" if isinstance(label, Joined) else None,
         fingerprint=f"shop {plan.fingerprint} {label!r}",

@@ -66,11 +66,11 @@ def pipeline(**changes: Any) -> Pipeline:
 
 def test_a_sound_pipeline_derives_its_parts() -> None:
     one = pipeline()
-    assert one.plan.columns == ("views_5m",)
+    assert one.plan.tables[0].columns == ("views_5m",)
     assert one.topics == ("clicks", "shop.impressions")
     assert one.bound_model.dense_size == 1 + len(one.encoder.layout.dense)
     assert "views" in one.describe()
-    assert one.served.context == {"item": int}
+    assert one.online_features.context == {"item": int}
 
 
 def test_labels_of_the_events_themselves_need_no_impressions() -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive import stream, user
+from naive import Behaviour, stream, user
 
-from freshrank import Count, DecayedCount, FeatureView, LastK, TimeSince
+from freshrank import Count, DecayedCount, Entity, FeatureView, LastK, Stream, TimeSince
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.hashing import hash_text, mix
 from freshrank.actors.messages import Doubles, IdField, Inputs, Ints
@@ -26,7 +26,7 @@ class Activity(FeatureView):
 plan = FeaturePlan([Activity])
 CONTEXT = ["item_id", "category", "price"]
 CROSSES = [("user_id", "category"), ("category", "recent"), ("recent", "item_id")]
-encoder = InputEncoder(plan, stream, CONTEXT, CROSSES)
+encoder = InputEncoder([plan], stream, CONTEXT, CROSSES)
 
 
 def test_the_layout_names_every_input() -> None:
@@ -113,7 +113,7 @@ def test_every_input_is_what_its_definition_says(
     }
     context["price"] = np.array([one[4] for one in examples], dtype=np.float64)
     which = np.array([one[0] for one in examples], dtype=np.int64)
-    inputs = encoder.encode(block, which, context)
+    inputs = encoder.encode([block], [which], context)
     assert inputs.dense.shape == (len(examples), 5)
     assert inputs.ids.shape == (len(examples), 15)
     for place, (row, own_user, item, category, price) in enumerate(examples):
@@ -129,28 +129,28 @@ def test_no_number_however_large_makes_an_input_that_is_not_finite() -> None:
         ("user_id", "item_id", "category"), np.array([1])
     )
     context["price"] = np.array([1.7e308])
-    dense = encoder.encode(block, np.array([0]), context).dense
+    dense = encoder.encode([block], [np.array([0])], context).dense
     assert np.isfinite(dense).all()
     assert dense[0, 0] > 700 > -700 > dense[0, 1]
 
 
 def test_the_key_is_context_whether_named_or_not() -> None:
-    named = InputEncoder(plan, stream, ["item_id", "user_id"], [])
+    named = InputEncoder([plan], stream, ["item_id", "user_id"], [])
     assert [field.name for field in named.layout.fields][:2] == ["item_id", "user_id"]
-    unnamed = InputEncoder(plan, stream, [], [])
+    unnamed = InputEncoder([plan], stream, [], [])
     assert unnamed.context_names == ("user_id",)
     assert "recent_match" not in unnamed.layout.dense
 
 
 def test_the_fingerprint_tells_encoders_apart() -> None:
     encoders = [
-        InputEncoder(plan, stream, ["item_id"], []),
-        InputEncoder(plan, stream, ["item_id", "price"], []),
-        InputEncoder(plan, stream, ["item_id"], [("user_id", "item_id")]),
-        InputEncoder(plan, stream, ["item_id"], [("item_id", "user_id")]),
+        InputEncoder([plan], stream, ["item_id"], []),
+        InputEncoder([plan], stream, ["item_id", "price"], []),
+        InputEncoder([plan], stream, ["item_id"], [("user_id", "item_id")]),
+        InputEncoder([plan], stream, ["item_id"], [("item_id", "user_id")]),
     ]
     assert len({one.fingerprint for one in encoders}) == 4
-    assert encoders[0].fingerprint == InputEncoder(plan, stream, ["item_id"], []).fingerprint
+    assert encoders[0].fingerprint == InputEncoder([plan], stream, ["item_id"], []).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,71 @@ def test_context_and_crosses_that_name_nothing_are_refused(
     context: list[str], crosses: list[tuple[str, str]], problem: str
 ) -> None:
     with pytest.raises(ConfigError, match=problem):
-        InputEncoder(plan, stream, context, crosses)
+        InputEncoder([plan], stream, context, crosses)
+
+
+catalogue = Entity("item", key="item_id")
+item_events = Stream("sales", id="event_id", time="ts", key=catalogue, schema=Behaviour)
+
+
+class Popularity(FeatureView):
+    entity, source = catalogue, item_events
+    sold = Count(windows=["1m", "1h"])
+    buyers = LastK("user_id", k=2)
+
+
+def test_each_candidate_has_the_features_of_its_own_row_of_a_second_table() -> None:
+    both = InputEncoder(
+        [plan, FeaturePlan([Popularity])], stream, CONTEXT, [*CROSSES, ("buyers", "user_id")]
+    )
+    users = block_of(
+        [((1.0, 2.0), (4, 5, 0, 6, 0), (1, 1, 0, 0.5, 0)), ((3.0, 4.0), (0,) * 5, (0,) * 5)]
+    )
+    items = FeatureBlock(
+        np.array([[10.0, 100.0], [20.0, np.nan], [30.0, 300.0]]),
+        np.array([[7, 8], [0, 0], [9, 7]]),
+        np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]),
+    )
+    context: dict[str, Ints | Doubles] = {
+        "user_id": np.array([7, 7, 7, 8]),
+        "item_id": np.array([4, 5, 4, 6]),
+        "category": np.array([1, 2, 3, 1]),
+        "price": np.array([0.5, 1.5, 2.5, 3.5]),
+    }
+    who, what = np.array([0, 0, 0, 1]), np.array([2, 1, 0, 2])
+    inputs = both.encode([users, items], [who, what], context)
+    dense = dict(zip(both.layout.dense, inputs.dense.T, strict=True))
+    # What the first table gives is what it gives alone.
+    alone = encoder.encode([users], [who], context)
+    for name, column in zip(encoder.layout.dense, alone.dense.T, strict=True):
+        np.testing.assert_array_equal(dense[name], column)
+    ids = columns_by_field(both, inputs)
+    for field, columns in columns_by_field(encoder, alone).items():
+        np.testing.assert_array_equal(ids[field], columns)
+    np.testing.assert_allclose(dense["sold_1m"], np.log1p([30, 20, 10, 30]), rtol=1e-6)
+    np.testing.assert_allclose(dense["sold_1h"], np.log1p([300, 0, 100, 300]), rtol=1e-6)
+    # Whether who asks is among the last buyers of the item.
+    np.testing.assert_allclose(dense["buyers_match"], np.log1p([1, 0, 1, 0]), rtol=1e-6)
+    for place, buyers in enumerate([[9, 7], [0, 0], [7, 8], [9, 7]]):
+        asking = int(context["user_id"][place])
+        assert ids["buyers"][place].tolist() == [salted("buyers", one) for one in buyers]
+        crossed = [salted("buyers_x_user_id", one, asking) for one in buyers]
+        assert ids["buyers_x_user_id"][place].tolist() == crossed
+
+
+def columns_by_field(made: InputEncoder, inputs: Inputs) -> dict[str, Ints]:
+    ends = np.cumsum([field.width for field in made.layout.fields])
+    names = [field.name for field in made.layout.fields]
+    return dict(zip(names, np.split(inputs.ids, ends[:-1], axis=1), strict=True))
+
+
+def test_features_of_one_name_in_two_tables_are_refused() -> None:
+    class Other(FeatureView):
+        entity, source = catalogue, item_events
+        seen = Count(windows=["1h"])
+
+    with pytest.raises(ConfigError, match="two numeric inputs are called 'seen_1h'"):
+        InputEncoder([plan, FeaturePlan([Other])], stream, CONTEXT, [])
 
 
 def test_a_bag_and_a_context_field_of_one_name_are_refused() -> None:
@@ -177,4 +241,4 @@ def test_a_bag_and_a_context_field_of_one_name_are_refused() -> None:
         category = LastK("item_id", k=1)
 
     with pytest.raises(ConfigError, match="two id inputs are called 'category'"):
-        InputEncoder(FeaturePlan([Clash]), stream, ["category"], [])
+        InputEncoder([FeaturePlan([Clash])], stream, ["category"], [])

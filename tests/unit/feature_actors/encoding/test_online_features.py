@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import START_MS, Behaviour, columns_of, stream, user
 
-from freshrank import Count, DecayedCount, FeatureView, LastK, Mean, TimeSince
+from freshrank import Count, DecayedCount, Entity, FeatureView, LastK, Mean, Stream, TimeSince
 from freshrank.actors.errors import RequestError, Unavailable
 from freshrank.actors.kernels.hashing import hash_text
-from freshrank.actors.protocols import ServedFeatures
+from freshrank.actors.messages import Inputs
+from freshrank.actors.protocols import Candidates, FeatureService
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures, row_key
 from freshrank.feature_actors.state.entity_table import EntityTable
@@ -27,12 +28,12 @@ class Activity(FeatureView):
 
 plan = FeaturePlan([Activity])
 encoder = InputEncoder(
-    plan,
+    [plan],
     stream,
     ["item_id", "category", "price"],
     [("interest", "category"), ("user_id", "item_id")],
 )
-served = OnlineFeatures(plan, encoder, stream, "shop", join_on="item_id")
+served = OnlineFeatures([plan], encoder, stream, "shop", join_on="item_id")
 
 EVENTS = [
     Behaviour(event_id="e", user_id="ann", ts=START_MS, item_id=4, category="a", price=2.0),
@@ -52,24 +53,28 @@ def row_of(events: list[Behaviour]) -> bytes | None:
     return None if row is None else row.tobytes()
 
 
+def inputs_of(row: bytes | None, key: str, candidates: Candidates, at_ms: int) -> Inputs:
+    return served.inputs(served.lookups(key, candidates), [row], key, candidates, at_ms)
+
+
 def test_it_is_what_a_replica_takes() -> None:
-    taken: ServedFeatures = served
+    taken: FeatureService = served
     assert dict(taken.context) == {"item_id": int, "category": str, "price": float}
 
 
 def test_a_row_lies_under_pipeline_entity_and_definition() -> None:
-    assert served.key("ann") == f"fr:shop:user:{plan.fingerprint[:8]}:ann".encode()
-    assert served.key("ünï:\0") == row_key("shop", plan.tables[0], "ünï:\0")
+    assert served.keys("user", "ann") == [f"fr:shop:user:{plan.fingerprint[:8]}:ann".encode()]
+    assert served.keys("user", "ünï:\0") == [row_key("shop", plan.tables[0], "ünï:\0")]
 
 
 def test_freshness_is_that_of_the_last_event() -> None:
-    assert served.freshness(row_of(EVENTS)) == (START_MS + 2_000, 31)
-    assert served.freshness(None) == (0, -1)
+    assert served.freshness("user", [row_of(EVENTS)]) == (START_MS + 2_000, 31)
+    assert served.freshness("user", [None]) == (0, -1)
 
 
 def test_features_move_on_without_events() -> None:
     row = row_of(EVENTS)
-    soon, later = (served.describe(row, START_MS + after) for after in (6_000, 60_000))
+    soon, later = (served.describe("user", [row], START_MS + after) for after in (6_000, 60_000))
     assert (soon["seen_10s"], soon["paid_10s"], soon["idle"]) == (2.0, 2.0, 4.0)
     assert (later["seen_10s"], later["paid_10s"], later["idle"]) == (0.0, None, 58.0)
     assert soon["recent"] == later["recent"] == [{"id": 5, "weight": 1.0}, {"id": 4, "weight": 1.0}]
@@ -80,14 +85,14 @@ def test_features_move_on_without_events() -> None:
 
 
 def test_an_entity_without_a_row_has_defaults() -> None:
-    assert served.describe(None, START_MS) == {
+    assert served.describe("user", [None], START_MS) == {
         "seen_10s": 0.0,
         "paid_10s": None,
         "idle": None,
         "recent": [],
         "interest": [],
     }
-    inputs = served.inputs(None, "new", CANDIDATES, START_MS)
+    inputs = inputs_of(None, "new", CANDIDATES, START_MS)
     assert not inputs.dense[:, :3].any()
     assert inputs.ids[0, 0] != 0  # who asks is known, what they did is not
 
@@ -116,14 +121,14 @@ def test_what_is_served_is_what_is_trained_on(events: list[Behaviour]) -> None:
         columns = columns_of([event], place)
         block = table.apply(columns, before=True).before
         assert block is not None
-        trained = encoder.encode(block, np.array([0]), encoder.context_of(columns))
+        trained = encoder.encode([block], [np.array([0])], encoder.context_of(columns))
         if event.category is not None and event.price is not None:
             candidate: dict[str, list[Any]] = {
                 "item_id": [event.item_id],
                 "category": [event.category],
                 "price": [event.price],
             }
-            inputs = served.inputs(row, "ann", candidate, event.ts)
+            inputs = inputs_of(row, "ann", candidate, event.ts)
             np.testing.assert_array_equal(inputs.ids, trained.ids)
             np.testing.assert_array_equal(inputs.dense, trained.dense)
         stored = table.row("ann")
@@ -133,24 +138,24 @@ def test_what_is_served_is_what_is_trained_on(events: list[Behaviour]) -> None:
 
 def test_each_candidate_has_its_own_inputs_whatever_stands_beside_it() -> None:
     row = row_of(EVENTS)
-    together = served.inputs(row, "ann", CANDIDATES, START_MS + 5_000)
+    together = inputs_of(row, "ann", CANDIDATES, START_MS + 5_000)
     for place in range(3):
         alone = {name: [values[place]] for name, values in CANDIDATES.items()}
-        single = served.inputs(row, "ann", alone, START_MS + 5_000)
+        single = inputs_of(row, "ann", alone, START_MS + 5_000)
         np.testing.assert_array_equal(single.ids[0], together.ids[place])
         np.testing.assert_array_equal(single.dense[0], together.dense[place])
 
 
 def test_no_candidates_give_no_inputs() -> None:
     none = {name: list[float]() for name in CANDIDATES}
-    assert len(served.inputs(row_of(EVENTS), "ann", none, START_MS)) == 0
+    assert len(inputs_of(row_of(EVENTS), "ann", none, START_MS)) == 0
 
 
 def test_candidates_are_recognised_as_the_events_are() -> None:
     wanted = columns_of([Behaviour("e", "u", 1, item_id=one) for one in (4, 9, 0)])
     candidates = CANDIDATES | {"item_id": [4, 9, 0]}
     assert served.join_keys(candidates).tolist() == wanted.hashed("item_id").tolist()
-    unjoined = OnlineFeatures(plan, encoder, stream, "shop")
+    unjoined = OnlineFeatures([plan], encoder, stream, "shop")
     assert unjoined.join_keys(CANDIDATES).tolist() == [0, 0, 0]
 
 
@@ -166,15 +171,84 @@ def test_candidates_of_a_wrong_type_are_the_callers_fault(
     name: str, values: list[Any], reason: str
 ) -> None:
     with pytest.raises(RequestError, match=reason) as caught:
-        served.inputs(None, "ann", CANDIDATES | {name: values}, START_MS)
+        inputs_of(None, "ann", CANDIDATES | {name: values}, START_MS)
     assert caught.value.field == f"candidates.{name}"
 
 
 def test_a_missing_context_field_is_the_callers_fault() -> None:
     with pytest.raises(RequestError, match="every candidate needs it"):
-        served.inputs(None, "ann", {"item_id": [1]}, START_MS)
+        inputs_of(None, "ann", {"item_id": [1]}, START_MS)
 
 
 def test_a_row_of_another_size_is_not_read() -> None:
     with pytest.raises(Unavailable, match="a row of 16 bytes"):
-        served.freshness(b"x" * 16)
+        served.freshness("user", [b"x" * 16])
+
+
+catalogue = Entity("item", key="item_id")
+sales = Stream("sales", id="event_id", time="ts", key=catalogue, schema=Behaviour)
+
+
+class Popularity(FeatureView):
+    entity, source = catalogue, sales
+    sold = Count(windows=["10s"])
+    buyers = LastK("user_id", k=2)
+
+
+item_plan = FeaturePlan([Popularity])
+both_encoder = InputEncoder([plan, item_plan], stream, ["item_id", "category", "price"], [])
+both = OnlineFeatures([plan, item_plan], both_encoder, stream, "shop", join_on="item_id")
+
+
+def item_row(item: int, *sold_ms: int) -> bytes:
+    table = EntityTable(item_plan.tables[0], 10)
+    events = [Behaviour("e", "ann", START_MS + at_ms, item_id=item) for at_ms in sold_ms]
+    table.apply(columns_of(events), before=False)
+    row = table.row(str(item))
+    assert row is not None
+    return row.tobytes()
+
+
+def test_the_rows_of_candidates_are_looked_up_each_once() -> None:
+    who, what = both.lookups("ann", CANDIDATES)
+    assert (who.entity, who.keys) == ("user", served.keys("user", "ann"))
+    assert who.which.tolist() == [0, 0, 0]
+    assert what.entity == "item"
+    assert what.keys == [*both.keys("item", "4"), *both.keys("item", "9")]
+    assert what.which.tolist() == [0, 1, 0]
+    assert both.entities == ["user", "item"]
+
+
+def test_candidates_take_the_features_of_their_own_rows() -> None:
+    lookups = both.lookups("ann", CANDIDATES)
+    rows = [row_of(EVENTS), item_row(4, 4_000, 4_500), None]
+    inputs = both.inputs(lookups, rows, "ann", CANDIDATES, START_MS + 5_000)
+    dense = dict(zip(both_encoder.layout.dense, inputs.dense.T, strict=True))
+    np.testing.assert_allclose(dense["sold_10s"], np.log1p([2, 0, 2]), rtol=1e-6)
+    np.testing.assert_allclose(dense["buyers_match"], np.log1p([2, 0, 2]), rtol=1e-6)
+    alone = inputs_of(rows[0], "ann", CANDIDATES, START_MS + 5_000)
+    np.testing.assert_array_equal(dense["seen_10s"], alone.dense[:, 0])
+
+
+def test_each_kind_of_entity_is_described_by_its_own_rows() -> None:
+    row = item_row(4, 1_000, 2_000)
+    assert both.freshness("item", [row]) == (START_MS + 2_000, 1)
+    assert both.describe("item", [row], START_MS + 3_000) == {
+        "sold_10s": 2.0,
+        "buyers": [{"id": hash_text("ann"), "weight": 1.0}] * 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("candidates", "problem"),
+    [
+        ({"price": [1.0]}, "every candidate needs it"),
+        ({"item_id": ["x"]}, "not all values are int"),
+    ],
+)
+def test_a_candidate_that_names_no_row_is_the_callers_fault(
+    candidates: dict[str, list[Any]], problem: str
+) -> None:
+    with pytest.raises(RequestError, match=problem) as caught:
+        both.lookups("ann", candidates)
+    assert caught.value.field == "candidates.item_id"

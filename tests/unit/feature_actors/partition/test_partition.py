@@ -46,10 +46,11 @@ def known(state: PartitionState) -> list[tuple[float, float]]:
 
 
 def views_of(state: PartitionState, who: str, at_ms: int) -> float:
-    row = state.tables[0].row(who)
+    table = state.tables[0]
+    row = table.row(who)
     assert row is not None
-    block = MADE.plan.read([row.reshape(1, -1)], np.array([START_MS + at_ms]))
-    return float(block.values[0, MADE.plan.columns.index("views_1m")])
+    block = table.plan.read(row.reshape(1, -1), np.array([START_MS + at_ms]))
+    return float(block.values[0, table.plan.columns.index("views_1m")])
 
 
 def test_good_events_change_rows_and_the_others_are_sorted_out() -> None:
@@ -112,7 +113,7 @@ class OneMinute(FeatureView):
 
 def test_events_too_late_for_every_feature_go_to_the_late_topic() -> None:
     plan = FeaturePlan([OneMinute])
-    encoder = InputEncoder(plan, events, ["item"], [])
+    encoder = InputEncoder([plan], events, ["item"], [])
     state = PartitionState(replace(MADE, plan=plan, encoder=encoder), 0)
     late = event(2, "u1", "view", 7, 1_000)
     outcome = state.process(batch("events", [event(1, "u1", "view", 7, 9_000_000), late], begin=3))
@@ -210,7 +211,7 @@ def test_an_event_with_a_number_is_learned_with_it_and_one_without_is_no_example
     made = replace(
         spec(Labelled(target="paid")),
         plan=plan,
-        encoder=InputEncoder(plan, sales, ["item"], []),
+        encoder=InputEncoder([plan], sales, ["item"], []),
     )
     state = PartitionState(made, 0)
     paid = [12.5, None, -3.0, 1e300]
@@ -287,7 +288,7 @@ def test_rows_pending_and_examples_at_given_offsets_follow_from_the_log_alone(
 def forgetful() -> PartitionSpec:
     """Rows that hold nothing after a minute: their entities are idle from then on."""
     plan = FeaturePlan([OneMinute])
-    return replace(MADE, plan=plan, encoder=InputEncoder(plan, events, ["item"], []))
+    return replace(MADE, plan=plan, encoder=InputEncoder([plan], events, ["item"], []))
 
 
 def shoppers(seed: int, count: int = 150) -> tuple[list[bytes], list[int]]:

@@ -33,12 +33,12 @@ def view(name: str = "V", **body: Any) -> type[FeatureView]:
 
 def test_views_become_one_row_and_columns_with_the_names_of_their_windows() -> None:
     plan = FeaturePlan([Activity, Taste])
-    assert plan.columns == ("views_5m", "views_1d", "spend_1h", "idle", "basket_1d")
-    assert [(field.name, field.width) for field in plan.id_fields] == [
+    (table,) = plan.tables
+    assert table.columns == ("views_5m", "views_1d", "spend_1h", "idle", "basket_1d")
+    assert [(field.name, field.width) for field in table.id_fields] == [
         ("recent", 3),
         ("interest", 2),
     ]
-    table = plan.tables[0]
     # Header 2, two rings of 13 half words, 13 words, 3 + 3, 1, 1 + 2 + 2, 25 and 13 (25 halves).
     assert table.row_words == 2 + 2 * 7 + 13 + 6 + 1 + 5 + 25 + 13
     assert plan.bytes_per_entity == 8 * table.row_words
@@ -110,9 +110,8 @@ def test_views_that_do_not_go_together_are_refused(
 
 
 def test_an_entity_without_events_reads_as_nothing() -> None:
-    plan = FeaturePlan([Activity, Taste])
-    empty = [table.empty_row.reshape(1, -1) for table in plan.tables]
-    block = plan.read(empty, np.array([1_700_000_000_000]))
+    (table,) = FeaturePlan([Activity, Taste]).tables
+    block = table.read(table.empty_row.reshape(1, -1), np.array([1_700_000_000_000]))
     np.testing.assert_array_equal(block.values, [[0.0, 0.0, 0.0, np.nan, np.nan]])
     assert not block.ids.any()
     assert not block.id_weights.any()

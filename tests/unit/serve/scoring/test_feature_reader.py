@@ -36,9 +36,21 @@ def test_concurrent_reads_share_a_batch_with_each_key_once() -> None:
     async def story() -> None:
         store = Store()
         reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
-        rows = await asyncio.gather(*(reader.read(key) for key in (b"a", b"b", b"a")))
+        rows = await asyncio.gather(*(reader.read([key]) for key in (b"a", b"b", b"a")))
         assert store.batches == [[b"a", b"b"]]
-        assert [row.row for row in rows] == [b"row of a", b"row of b", b"row of a"]
+        assert [row.row for (row,) in rows] == [b"row of a", b"row of b", b"row of a"]
+
+    asyncio.run(story())
+
+
+def test_a_request_for_several_rows_is_answered_by_one_read() -> None:
+    async def story() -> None:
+        store = Store()
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
+        found = await asyncio.gather(reader.read([b"u", b"i", b"j"]), reader.read([b"v", b"j"]))
+        assert store.batches == [[b"u", b"i", b"j", b"v"]]
+        rows = [[stored.row for stored in request] for request in found]
+        assert rows == [[b"row of u", b"row of i", b"row of j"], [b"row of v", b"row of j"]]
 
     asyncio.run(story())
 
@@ -48,9 +60,9 @@ def test_requests_gather_while_a_batch_is_read() -> None:
         store = Store()
         store.gate.clear()
         reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
-        reads = [asyncio.ensure_future(reader.read(b"a"))]
+        reads = [asyncio.ensure_future(reader.read([b"a"]))]
         await settle()
-        reads += [asyncio.ensure_future(reader.read(key)) for key in (b"b", b"c")]
+        reads += [asyncio.ensure_future(reader.read([key])) for key in (b"b", b"c")]
         await settle()
         assert store.batches == [[b"a"]]
         store.gate.set()
@@ -65,12 +77,12 @@ def test_a_cancelled_request_does_not_affect_the_others() -> None:
         store = Store()
         store.gate.clear()
         reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
-        leaving, staying = (asyncio.ensure_future(reader.read(b"a")) for _ in range(2))
+        leaving, staying = (asyncio.ensure_future(reader.read([b"a"])) for _ in range(2))
         await settle()
         leaving.cancel()
         await settle()
         store.gate.set()
-        assert (await staying).row == b"row of a"
+        assert (await staying)[0].row == b"row of a"
 
     asyncio.run(story())
 
@@ -79,12 +91,12 @@ def test_after_a_single_failure_the_next_request_reads_again() -> None:
     async def story() -> None:
         store, clock = Store(), FakeClock()
         reader = FeatureReader(store, clock, timeout_s=1.0)
-        await reader.read(b"a")
+        await reader.read([b"a"])
         store.away = True
-        assert await reader.read(b"a") == StoredRow(b"row of a", "last_known")
+        assert await reader.read([b"a"]) == [StoredRow(b"row of a", "last_known")]
         assert reader.error == "redis: gone"
         store.away = False
-        assert (await reader.read(b"b")).source == "online"
+        assert (await reader.read([b"b"]))[0].source == "online"
         assert reader.error is None
 
     asyncio.run(story())
@@ -97,7 +109,7 @@ def test_after_failures_in_a_row_reads_pause_for_longer_and_longer() -> None:
         store.away, asked = True, []
         for _ in range(400):
             before = len(store.batches)
-            assert await reader.read(b"a") == StoredRow(None, "default")
+            assert await reader.read([b"a"]) == [StoredRow(None, "default")]
             if len(store.batches) > before:
                 asked.append(clock.monotonic())
             clock.advance(0.01)
@@ -114,9 +126,9 @@ def test_at_most_the_given_number_of_rows_is_kept() -> None:
         store = Store()
         reader = FeatureReader(store, FakeClock(), timeout_s=1.0, kept_rows=2)
         for key in (b"a", b"b", b"a", b"c"):
-            await reader.read(key)
+            await reader.read([key])
         store.away = True
-        sources = {key: (await reader.read(key)).source for key in (b"a", b"b", b"c")}
+        sources = {key: (await reader.read([key]))[0].source for key in (b"a", b"b", b"c")}
         assert sources == {b"a": "last_known", b"b": "default", b"c": "last_known"}
 
     asyncio.run(story())

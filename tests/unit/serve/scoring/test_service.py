@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from fake_clock import FakeClock, ManualClock, settle
-from http_calls import candidates, get, talk
-from serving import FakeModel, FakeScorer, ReplicaUnderTest
+from http_calls import candidates, get, score, talk
+from serving import FakeFeatures, FakeModel, FakeScorer, ReplicaUnderTest
 
 from freshrank.actors.errors import RequestError, StaleParameters
-from freshrank.actors.messages import Version
+from freshrank.actors.messages import Inputs, Version
+from freshrank.actors.protocols import Candidates, RowLookup
 from freshrank.serve.scoring.served_model import ServedModel
 
 
@@ -129,11 +132,61 @@ def test_an_unexpected_error_of_the_store_fails_the_requests_of_its_read_only(
         with monkeypatch.context() as broken:
             broken.setattr(replica.store, "read", None)
             with pytest.raises(TypeError):
-                await reader.read(b"k")
-        assert (await reader.read(b"k")).source == "default"
+                await reader.read([b"k"])
+        assert (await reader.read([b"k"]))[0].source == "default"
         assert reader.error is None
 
     asyncio.run(story())
+
+
+class TwoTables(FakeFeatures):
+    """A user's row is the item that is wanted, an item's row the item that it stands for."""
+
+    entities = ("user", "item")
+
+    def keys(self, entity: str, key: str) -> Sequence[bytes]:
+        return [f"{entity}:{key}".encode()]
+
+    def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
+        items = sorted({int(item) for item in candidates["item_id"]})
+        which = np.searchsorted(items, np.array(candidates["item_id"], dtype=np.int64))
+        who = RowLookup("user", self.keys("user", key), np.zeros(len(which), dtype=np.int64))
+        return [who, RowLookup("item", [f"item:{item}".encode() for item in items], which)]
+
+    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
+        assert rows == [b"70"]  # those of who asks, not of the candidates
+        return (1_000, 7)
+
+    def inputs(
+        self,
+        lookups: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
+        at_ms: int,
+    ) -> Inputs:
+        who, *items = [int(row or -1) for row in rows]
+        wanted = np.array(items)[lookups[1].which] == who
+        return Inputs(wanted.astype(np.float32)[:, None], np.zeros((len(wanted), 1), np.int64))
+
+
+def test_rows_of_who_asks_and_of_the_candidates_come_by_one_read() -> None:
+    replica = ReplicaUnderTest(features=TwoTables())
+    replica.store.kept = {b"user:u1": b"70", b"item:3": b"30", b"item:5": b"70"}
+    answer = score(replica, candidates=candidates(5, 3, 5, 4)).json()
+    assert replica.store.reads == [[b"user:u1", b"item:3", b"item:4", b"item:5"]]
+    assert answer["scores"] == [0.9, 0.1, 0.9, 0.1]
+    assert answer["features"]["source"] == "online"
+    assert answer["features"]["offset"] == 7
+
+
+def test_features_are_shown_of_every_kind_of_entity_that_has_rows() -> None:
+    replica = ReplicaUnderTest(features=TwoTables())
+    replica.store.kept = {b"item:5": b"70"}
+    assert get(replica, "/v1/features/item/5").json()["features"] == {"favourite": 70}
+    problem = get(replica, "/v1/features/shop/5")
+    assert problem.status_code == 404
+    assert "only 'user', 'item'" in problem.text
 
 
 def test_the_pipeline_is_described_for_callers(replica: ReplicaUnderTest) -> None:
