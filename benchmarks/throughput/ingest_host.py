@@ -72,10 +72,8 @@ class IngestOptions:
 def warm_up(pipeline: Pipeline) -> None:
     """Load every kernel from its cache, as a shard does before it reads."""
     events = user_history(100, 10**12, np.random.default_rng(0))
-    offsets = np.arange(len(events), dtype=np.int64)
-    stamps = np.full(len(events), 10**12, dtype=np.int64)
     state = PartitionState(pipeline.spec(ShardSettings()), 0)
-    state.process(RecordBatch(pipeline.stream.topic, 0, list(events), offsets, stamps))
+    state.process(RecordBatch.consecutive(pipeline.stream.topic, 0, events, 10**12))
     (table,) = state.tables
     table.rows(table.dirty.take(10))
 

@@ -146,10 +146,9 @@ class FilledPartitions:
 
     def _process(self, partition: int, topic: str, values: list[bytes | None], now_ms: int) -> None:
         state = self.states[partition]
-        begin, count = state.offsets[topic], len(values)
-        offsets = np.arange(begin, begin + count, dtype=np.int64)
-        stamps = np.full(count, now_ms, dtype=np.int64)
-        outcome = state.process(RecordBatch(topic, partition, values, offsets, stamps))
+        begin = state.offsets[topic]
+        batch = RecordBatch.consecutive(topic, partition, values, now_ms, begin)
+        outcome = state.process(batch)
         assert not outcome.dead  # the bench has made these records itself
 
 

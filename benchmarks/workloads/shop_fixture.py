@@ -95,13 +95,7 @@ async def write_rows(
     Raises Unavailable when the store refuses them.
     """
     columns, rejected = Codec(pipeline.stream).decode(
-        RecordBatch(
-            topic=pipeline.stream.topic,
-            partition=0,
-            values=list(events),
-            offsets=np.arange(len(events), dtype=np.int64),
-            timestamps_ms=np.full(len(events), at_ms, dtype=np.int64),
-        )
+        RecordBatch.consecutive(pipeline.stream.topic, 0, events, at_ms)
     )
     assert not rejected  # the bench has made these events itself
     table = EntityTable(pipeline.plan.tables[0], len(events))

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import aiokafka
+import aiokafka.admin
+import confluent_kafka
 import pytest
 import redis
 from batteries import (
@@ -17,6 +19,8 @@ from batteries import (
     RecordSinkBattery,
     StatusBoardBattery,
     StoreWorld,
+    read,
+    values_of,
 )
 from source_offsets import upto
 
@@ -103,6 +107,62 @@ class TestKafkaSource(EventSourceBattery):
                 await KafkaSource(access).start({(fresh_name, 0): 5})
 
         asyncio.run(test())
+
+    @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+    def test_records_of_other_clients_are_read_however_they_are_compressed(
+        self, kafka: Broker, fresh_name: str, codec: str
+    ) -> None:
+        async def test() -> None:
+            access = KafkaAccess(kafka.bootstrap)
+            await ensure_topics(access, [fresh_name], 1)
+            written = [b"%d " % number * 100 for number in range(500)]
+            producer = confluent_kafka.Producer(
+                {
+                    "bootstrap.servers": kafka.bootstrap,
+                    "compression.type": codec,
+                    "linger.ms": 100,
+                }
+            )
+            for value in written:
+                producer.produce(fresh_name, value, key=b"any", partition=0)
+            assert producer.flush(PATIENCE_S) == 0
+            source = KafkaSource(access)
+            await source.start({(fresh_name, 0): None})
+            assert values_of(await read(source, len(written)), 0) == written
+            await source.stop()
+
+        asyncio.run(test())
+
+    @pytest.mark.parametrize("stamped_by", ["LogAppendTime", "CreateTime"])
+    def test_records_say_whether_the_broker_stamped_them(
+        self, kafka: Broker, fresh_name: str, stamped_by: str
+    ) -> None:
+        async def test() -> None:
+            access = KafkaAccess(kafka.bootstrap)
+            if stamped_by == "LogAppendTime":
+                await ensure_topics(access, [fresh_name], 1)
+            else:
+                await made_by_others(access, fresh_name)
+            producer = aiokafka.AIOKafkaProducer(**access.arguments())
+            await producer.start()
+            await producer.send(fresh_name, b"early", partition=0, timestamp_ms=1_000_000)
+            await producer.stop()
+            source = KafkaSource(access)
+            await source.start({(fresh_name, 0): None})
+            (batch,) = await read(source, 1)
+            await source.stop()
+            assert batch.stamped_by_broker.tolist() == [stamped_by == "LogAppendTime"]
+            assert (batch.timestamps_ms[0] == 1_000_000) == (stamped_by == "CreateTime")
+
+        asyncio.run(test())
+
+
+async def made_by_others(kafka: KafkaAccess, topic: str) -> None:
+    """Make a topic with the broker's defaults."""
+    admin = aiokafka.admin.AIOKafkaAdminClient(**kafka.arguments())
+    await admin.start()
+    await admin.create_topics([aiokafka.admin.NewTopic(topic, 1, 1)])
+    await admin.close()
 
 
 class TestKafkaSink(RecordSinkBattery):

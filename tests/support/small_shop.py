@@ -112,10 +112,5 @@ def batch(
 ) -> RecordBatch:
     """Consecutive records from offset `begin`, stamped `stamps_ms` after the start (or far on)."""
     stamps = [10_000_000] * len(values) if stamps_ms is None else list(stamps_ms)
-    return RecordBatch(
-        topic,
-        partition,
-        list(values),
-        np.arange(begin, begin + len(values), dtype=np.int64),
-        START_MS + np.array(stamps, dtype=np.int64),
-    )
+    times_ms = START_MS + np.array(stamps, dtype=np.int64)
+    return RecordBatch.consecutive(topic, partition, values, times_ms, begin)

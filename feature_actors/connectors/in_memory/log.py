@@ -25,10 +25,17 @@ class _Records:
 
 
 class MemoryLog:
-    """A broker in memory: every topic has `partitions` partitions, made when first named."""
+    """A broker in memory: every topic has `partitions` partitions, made when first named.
 
-    def __init__(self, partitions: int) -> None:
+    Parameters
+    ----------
+    stamps
+        Whether the timestamps of its records count as its own, or as those of the producers.
+    """
+
+    def __init__(self, partitions: int, *, stamps: bool = True) -> None:
         self.partitions = partitions
+        self._stamps = stamps
         self._topics: dict[tuple[str, int], _Records] = {}
         self._arrived: set[asyncio.Event] = set()
 
@@ -72,6 +79,7 @@ class MemoryLog:
             values=values,
             offsets=np.arange(offset, offset + len(values), dtype=np.int64),
             timestamps_ms=np.array(records.timestamps_ms[offset : offset + count], dtype=np.int64),
+            stamped_by_broker=np.full(len(values), self._stamps),
         )
 
     def first_after(self, topic: str, partition: int, offset: int, at_ms: int) -> int:

@@ -19,6 +19,8 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 _FETCH_WAIT_MS = 20
 # What one fetch may bring of one partition, in bytes: two batches of 20,000 small events.
 _FETCH_PARTITION_BYTES = 4 << 20
+# The timestamp type of a record that the broker stamped (Kafka's record format, attributes).
+_LOG_APPEND_TIME = 1
 
 
 class KafkaSource:
@@ -151,6 +153,9 @@ def _batch(one: aiokafka.TopicPartition, records: Sequence[aiokafka.ConsumerReco
         values=[record.value for record in records],
         offsets=np.array([record.offset for record in records], dtype=np.int64),
         timestamps_ms=np.array([record.timestamp for record in records], dtype=np.int64),
+        stamped_by_broker=np.array(
+            [record.timestamp_type == _LOG_APPEND_TIME for record in records], dtype=np.bool_
+        ),
     )
 
 

@@ -15,6 +15,8 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
 # Replicas of a topic made here, where there are as many brokers: one may then fail.
 _REPLICAS = 3
+# The broker's clock stamps the records of topics made here: no producer's clock has to be trusted.
+_CONFIGS = {"message.timestamp.type": "LogAppendTime"}
 # Seconds between two looks for a topic that was just made.
 _LOOK_AGAIN_S = 0.05
 
@@ -29,7 +31,9 @@ async def ensure_topics(kafka: KafkaAccess, topics: Sequence[str], partitions: i
         missing = [one for one in topics if known.partitions_for_topic(one) is None]
         if missing and client.cluster.controller is not None:
             replicas = min(_REPLICAS, len(known.brokers()))
-            topics_to_make = [NewTopic(one, partitions, replicas) for one in missing]
+            topics_to_make = [
+                NewTopic(one, partitions, replicas, topic_configs=_CONFIGS) for one in missing
+            ]
             await _create(kafka, topics_to_make)
         while missing:
             # A broker without a controller has no admin interface (librdkafka's mock): there

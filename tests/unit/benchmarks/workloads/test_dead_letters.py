@@ -17,9 +17,7 @@ def test_a_spoilt_event_bears_the_mark_and_is_dead(way: int) -> None:
     assert not any(MARK in one for one in good)
     values: list[bytes | None] = [good[0], spoilt(good[1], way), good[2]]
     assert MARK in (values[1] or b"")
-    batch = RecordBatch(
-        "behaviour", 0, values, np.arange(3, dtype=np.int64), np.full(3, NOW_MS, dtype=np.int64)
-    )
+    batch = RecordBatch.consecutive("behaviour", 0, values, NOW_MS)
     columns, dead = Codec(behaviour).decode(batch)
     assert columns.offsets.tolist() == [0, 2]
     assert [one.offset for one in dead] == [1]

@@ -346,7 +346,9 @@ def test_a_gap_in_the_log_does_not_put_off_a_look_at_the_entities() -> None:
     made = spec(max_entities=60)  # looked at every third offset
     values = [event(number, f"u{number}", "view", 7, number) for number in range(64)]
     offsets = np.array([*range(62), 100, 101])
-    gapped = RecordBatch("events", 0, list(values), offsets, np.full(64, START_MS))
+    gapped = RecordBatch(
+        "events", 0, list(values), offsets, np.full(64, START_MS), np.ones(64, np.bool_)
+    )
     whole, parted = PartitionState(made, 0), PartitionState(made, 0)
     whole.process(gapped)
     parted.process(gapped.between(0, 62))

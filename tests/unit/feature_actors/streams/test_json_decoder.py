@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,10 +47,7 @@ GOOD: dict[str, Any] = {
 
 
 def batch(values: Sequence[bytes | None]) -> RecordBatch:
-    count = len(values)
-    return RecordBatch(
-        "orders", 4, list(values), np.arange(100, 100 + count), np.full(count, STAMP_MS)
-    )
+    return RecordBatch.consecutive("orders", 4, values, STAMP_MS, begin=100)
 
 
 def record(**changes: Any) -> bytes:
