@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from io import FileIO
@@ -16,8 +17,11 @@ class Disk:
     """Files of a real file system. Each method raises OSError when the disk does not do it."""
 
     def make_folder(self, folder: Path) -> None:
-        """Make `folder`, and what it lies in, where they are missing."""
+        """Make `folder`, and what it lies in, where they are missing; they survive a power loss."""
+        missing = [one for one in (folder, *folder.parents) if not one.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        for one in reversed(missing):
+            self.sync(one.parent)
 
     def names(self, folder: Path) -> list[str]:
         """What lies in `folder`, in no order."""
@@ -38,6 +42,23 @@ class Disk:
         """Make the file of `pieces`; gives its length. It may be lost until `sync`."""
         with path.open("wb", buffering=0) as file:
             return sum(_write_all(file, piece) for piece in pieces)
+
+    def replace(self, draft: Path, path: Path, pieces: Iterable[Piece]) -> int:
+        """Make `path` the file of `pieces`, by way of the file `draft`; gives its length.
+
+        At every moment `path` is the old file or the new one, whole, even where the machine loses
+        power; when this returns it is the new one for good. Where it raises, the draft is removed.
+        """
+        try:
+            size = self.write(draft, pieces)
+            self.sync(draft)
+            self.rename(draft, path)
+            self.sync(path.parent)
+        except OSError:
+            with contextlib.suppress(OSError):  # gives its space back to a full disk, if it can
+                self.remove(draft)
+            raise
+        return size
 
     def append(self, path: Path, contents: Piece) -> None:
         """Add to the end of a file, made where it is missing: all of `contents`, or nothing."""

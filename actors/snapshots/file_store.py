@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable
 from functools import partial
@@ -34,7 +33,7 @@ class FileSnapshots:
         self._disk.make_folder(folder)
 
     def save(self, name: str, pieces: Iterable[Piece]) -> int:
-        """Write, fsync, rename, fsync the folder; then prune older ones. Gives the file's length.
+        """Write a file durably, then delete the oldest ones; returns its bytes.
 
         Raises SnapshotError when the disk does not take it; what was there stays.
         """
@@ -44,14 +43,10 @@ class FileSnapshots:
         try:
             kept = self._numbered(name)
             final = folder / f"{name}.{kept[-1][0] + 1 if kept else 1:012d}.snapshot"
-            size = disk.write(draft, pieces)
-            disk.sync(draft)
-            disk.rename(draft, final)
-            disk.sync(folder)
+            size = disk.replace(draft, final, pieces)
             for _, path in kept[: max(0, len(kept) + 1 - self._keep)]:
                 disk.remove(path)
         except OSError as error:
-            self._discard(draft)
             raise SnapshotError(f"cannot write {name} in {folder}: {error}") from error
         return size
 
@@ -65,11 +60,6 @@ class FileSnapshots:
             return self._disk.read(path)
         except OSError as error:
             raise SnapshotError(f"cannot be read: {error}") from error
-
-    def _discard(self, draft: Path) -> None:
-        """Give its space back to a disk that is full; it may also refuse that."""
-        with contextlib.suppress(OSError):
-            self._disk.remove(draft)
 
     def _numbered(self, name: str) -> list[tuple[int, Path]]:
         pattern = re.compile(re.escape(name) + r"\.(\d+)\.snapshot")

@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -49,6 +49,8 @@ class StateFolder:
 
     path: Path
     bootstrap: str
+    disk: Disk = field(default_factory=Disk, repr=False)
+    """Does what is done to files."""
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -62,7 +64,7 @@ class StateFolder:
         # starts do not inherit it. Where the file system has no such lock, the folder is refused.
         lock = FileLock(file, blocking=False, fallback_to_soft=False)
         with self._usable():
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.disk.make_folder(self.path)
             try:
                 lock.acquire()
             except Timeout as error:
@@ -114,10 +116,10 @@ class StateFolder:
                     "starting anew: the state of the last run belongs to an embedded broker, which "
                     f"has ended with its topics (kept in {self._aside} until the next such start)"
                 )
-            _record_broker(self.path, self.bootstrap)
+            self._record_broker(self.path, self.bootstrap)
 
     def _check_room(self) -> None:
-        disk, draft = Disk(), self.path / ".room"
+        disk, draft = self.disk, self.path / ".room"
         with self._usable():
             try:
                 # Random bytes: no file system can compress them.
@@ -170,11 +172,15 @@ class StateFolder:
         """Move the state: not the folder itself, which may be a mount, and holds the lock."""
         if self._aside.exists():
             shutil.rmtree(self._aside)
-        self._aside.mkdir()
-        _record_broker(self._aside, EMBEDDED)  # first: the next start knows it even after a crash
+        self.disk.make_folder(self._aside)
+        self._record_broker(self._aside, EMBEDDED)  # first: the next start knows it after a crash
         for name in _LEARNED:
             if (self.path / name).exists():
                 shutil.move(self.path / name, self._aside / name)
+
+    def _record_broker(self, folder: Path, bootstrap: str) -> None:
+        """Write the broker, durably, before anything is learned."""
+        self.disk.replace(folder / f".{_MARKER}.draft", folder / _MARKER, [bootstrap.encode()])
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
@@ -206,15 +212,3 @@ def _newest_made_for(kind: str, files: Sequence[Path]) -> str | None:
 def _recorded_broker(folder: Path) -> str:
     marker = folder / _MARKER
     return marker.read_text(encoding="utf-8") if marker.exists() else _UNKNOWN
-
-
-def _record_broker(folder: Path, bootstrap: str) -> None:
-    """Write the broker atomically and durably, before anything is learned."""
-    disk, draft = Disk(), folder / f".{_MARKER}.draft"
-    try:
-        disk.write(draft, [bootstrap.encode()])
-        disk.sync(draft)
-        disk.rename(draft, folder / _MARKER)
-    finally:
-        disk.remove(draft)
-    disk.sync(folder)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from power_loss import PowerLossDisk
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.snapshots.disk import Disk
@@ -229,6 +230,19 @@ def test_state_that_will_be_put_aside_may_be_of_other_definitions(tmp_path: Path
     run(folder, "embedded", "old")
     keep(folder, OTHER_INPUTS)
     run(folder, "embedded", "new")
+
+
+@pytest.mark.parametrize("names_early", [False, True], ids=["late", "early"])
+def test_the_broker_of_the_state_survives_the_loss_of_power(
+    tmp_path: Path, names_early: bool
+) -> None:
+    disk = PowerLossDisk(tmp_path, names_early=names_early)
+    state = StateFolder(tmp_path / "states" / "shop", "apache", disk)
+    with state.held():
+        state.check(PIPELINE)
+        state.begin(pytest.fail)
+    disk.lose_power()
+    assert (state.path / "broker").read_text() == "apache"
 
 
 @pytest.mark.parametrize("duty", ["write", "sync", "rename"])
