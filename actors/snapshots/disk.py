@@ -9,17 +9,22 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeAlias
 
+from freshrank.actors.snapshots.private_files import make_private_folder, open_private
+
 Piece: TypeAlias = bytes | memoryview
 """A part of a file's contents."""
 
 
 class Disk:
-    """Files of a real file system. Each method raises OSError when the disk does not do it."""
+    """Files of a real file system, for this user alone. Each method may raise OSError."""
 
     def make_folder(self, folder: Path) -> None:
-        """Make `folder`, and what it lies in, where they are missing; they survive a power loss."""
+        """Make `folder`, which only this user may enter, and what it lies in.
+
+        Those that were missing survive a power loss.
+        """
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         for one in reversed(missing):
             self.sync(one.parent)
 
@@ -40,7 +45,7 @@ class Disk:
 
     def write(self, path: Path, pieces: Iterable[Piece]) -> int:
         """Make the file of `pieces`; gives its length. It may be lost until `sync`."""
-        with path.open("wb", buffering=0) as file:
+        with FileIO(open_private(path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             return sum(_write_all(file, piece) for piece in pieces)
 
     def replace(self, draft: Path, path: Path, pieces: Iterable[Piece]) -> int:
@@ -62,7 +67,7 @@ class Disk:
 
     def append(self, path: Path, contents: Piece) -> None:
         """Add to the end of a file, made where it is missing: all of `contents`, or nothing."""
-        with path.open("ab", buffering=0) as file:
+        with FileIO(open_private(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
             begin = file.seek(0, os.SEEK_END)
             try:
                 _write_all(file, contents)

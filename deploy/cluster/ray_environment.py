@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from freshrank.actors.snapshots.private_files import temporary_folder
 from freshrank.deploy.servers.processes import free_port
 from freshrank.serve.proxy.haproxy_starter import write_starter
 from freshrank.serve.proxy.ray_internals import ingress_environment, private_environment
@@ -47,7 +45,7 @@ def _private_cluster() -> dict[str, str]:
     Without the token, any program that reaches the ports could run code here. Ray's own default is
     one token in the home directory, for all clusters of the user.
     """
-    wanted = private_environment(_private_folder(), free_port)
+    wanted = private_environment(temporary_folder("freshrank-"), free_port)
     write_starter(Path(wanted["RAY_SERVE_HAPROXY_BINARY_PATH"]))
     # Named after the systems where it is off by default. Off means a cluster of this machine alone,
     # whose processes listen on the loopback address only.
@@ -55,11 +53,3 @@ def _private_cluster() -> dict[str, str]:
     if "RAY_AUTH_MODE" not in os.environ and "RAY_AUTH_TOKEN" not in os.environ:
         wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     return wanted
-
-
-def _private_folder() -> Path:
-    """Make a folder that only its owner can read, and that is removed when this process ends."""
-    # Not below TMPDIR: the path of a socket has at most 107 characters, and Ray adds 80.
-    folder = Path(tempfile.mkdtemp(prefix="freshrank-", dir="/tmp"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder

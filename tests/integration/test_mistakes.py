@@ -201,8 +201,10 @@ def test_a_broker_in_place_of_a_redis(freshrank: CommandLine, kafka: Broker) -> 
     assert said.startswith("redis: ")
 
 
-def test_a_redis_in_place_of_a_broker(freshrank: CommandLine, redis_url: str) -> None:
-    address = redis_url.removeprefix("redis://").removesuffix("/0")
+def test_a_redis_in_place_of_a_broker(
+    freshrank: CommandLine, redis_url: str, guarded_redis: int
+) -> None:
+    address = f"127.0.0.1:{guarded_redis}"
     said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP=address, REDIS__URL=redis_url)
     assert said.startswith("kafka: ")
 

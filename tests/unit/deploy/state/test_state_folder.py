@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -265,3 +266,42 @@ def test_a_full_disk_refuses_the_start_and_keeps_the_state(
     )
     assert contents(folder) == before
     assert run(folder, "apache", "kept") == []
+
+
+@pytest.mark.parametrize("name", ["lock", ".room", ".broker.draft"])
+def test_a_symbolic_link_at_a_name_of_ours_is_refused_and_its_target_kept(
+    tmp_path: Path, name: str
+) -> None:
+    folder, target = tmp_path / "shop", tmp_path / "precious"
+    folder.mkdir()
+    target.write_text("kept")
+    (folder / name).symlink_to(target)
+    with pytest.raises(ConfigError, match=rf"{re.escape(name)} is a symbolic link"):
+        run(folder, "a:9092", "learned")
+    assert target.read_text() == "kept"
+
+
+def test_state_of_an_older_version_is_tightened(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    for one in (folder, folder / SHARDS, folder / LEARNER, folder / KAFKA):
+        one.mkdir()
+        one.chmod(0o755)
+    for file in ("lock", "broker"):
+        (folder / file).write_text("apache")
+        (folder / file).chmod(0o644)
+    run(folder, "apache", "learned")
+    assert {mode(one) for one in (folder, *folder.iterdir()) if one.is_dir()} == {0o700}
+    assert mode(folder / "lock") == mode(folder / "broker") == 0o600
+
+
+def test_a_folder_with_other_things_in_it_stays_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "notes").touch()
+    run(tmp_path, "apache", "learned")
+    run(tmp_path, "apache", "learned")
+    assert mode(tmp_path) == 0o755
+    assert mode(tmp_path / SHARDS) == 0o700
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
