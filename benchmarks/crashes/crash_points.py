@@ -21,7 +21,7 @@ from freshrank.feature_actors.connectors.in_memory.stores import MemoryStore
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.partition.example_queue import ExampleQueue
 from freshrank.feature_actors.state.entity_table import EntityTable
-from freshrank.feature_actors.streams.json_decoder import Codec
+from freshrank.feature_actors.streams.codec import Codec
 from freshrank.learner import checkpoints
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.core import Learner

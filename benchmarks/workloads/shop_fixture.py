@@ -29,7 +29,7 @@ from freshrank.examples.shop.traffic import ScoreRequest
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.encoding.online_features import row_key
 from freshrank.feature_actors.state.entity_table import EntityTable
-from freshrank.feature_actors.streams.json_decoder import Codec
+from freshrank.feature_actors.streams.codec import Codec
 
 # The epoch of the claim under which a bench writes rows itself: there is no other writer.
 _EPOCH = 1

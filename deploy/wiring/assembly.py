@@ -6,7 +6,7 @@ Nothing here starts anything or knows where it runs: `local` calls it with parts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -21,7 +21,7 @@ from freshrank.actors.protocols import (
 )
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.shard.ports import Training
-from freshrank.feature_actors.streams.json_decoder import Codec, record_type
+from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
@@ -96,22 +96,12 @@ def _served(pipeline: Pipeline) -> ServedPipeline:
 
 
 def _event_stream(stream: Stream) -> EventStream:
-    return EventStream(stream.topic, event_key(stream), _event_schema(stream))
-
-
-def event_key(stream: Stream) -> Callable[[bytes], bytes]:
-    """Checks one event's JSON and gives the key of its record; raises BadRecord."""
-    decode, key = Codec(stream).decode_one, stream.key.key
-
-    def key_of(event: bytes) -> bytes:
-        return str(getattr(decode(event), key)).encode()
-
-    return key_of
+    return EventStream(stream.topic, Codec(stream), _event_schema(stream))
 
 
 def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:
     """The JSON schema of one event."""
-    schema = record_type(stream)
+    schema = stream.event_type
     _, components = msgspec.json.schema_components([schema])
     found: dict[str, JsonValue] = components.pop(schema.__name__)
     # What its fields refer to ("#/$defs/...").

@@ -19,8 +19,8 @@ from freshrank.feature_actors.state.dedup import Deduplicator
 from freshrank.feature_actors.state.entity_table import Applied
 from freshrank.feature_actors.state.table_copy import RowMemory
 from freshrank.feature_actors.state.tracked_table import TrackedTable
+from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.columns import Columns
-from freshrank.feature_actors.streams.json_decoder import Codec
 from freshrank.feature_actors.views.table_plan import TablePlan
 
 LabelEvents: TypeAlias = Callable[[Columns, Ints, Applied], LabelledRows]

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Streams and entities: what a pipeline says of a topic of events."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.streams.durations import duration_ms
+from freshrank.feature_actors.streams.event_type import event_type
 from freshrank.feature_actors.streams.fields import Fields, Kind
+from freshrank.feature_actors.streams.formats import BoundFormat, Json, RecordFormat
 
-# What may stand in a key of the online store, in a metric and in a JSON field alike.
+# Valid in a key of the online store, in the name of a metric and in a JSON field.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
 # Kafka's own rule for the names of topics; "." and ".." are none, and five characters are left for
 # the name of the side topic, as in "plays.dead".
 _TOPIC = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,244}")
@@ -38,9 +38,19 @@ class Entity:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """A topic of JSON events, keyed by an entity.
+    """A topic of events, keyed by an entity.
 
     Raises ConfigError, naming the place and the fix, for settings that cannot work.
+
+    >>> class Play(msgspec.Struct):
+    ...     play_id: str
+    ...     listener: str
+    ...     seconds: float
+    ...     at: int
+    >>> listener = Entity("listener", key="listener")
+    >>> plays = Stream("plays", id="play_id", time="at", key=listener, schema=Play)
+    >>> list(plays.fields), plays.dedup_within_ms
+    (['play_id', 'listener', 'seconds', 'at'], 600000)
     """
 
     topic: str
@@ -52,7 +62,9 @@ class Stream:
     key: Entity
     """The entity whose key the records carry."""
     schema: type[msgspec.Struct]
-    """What an event is. Fields of the JSON that it does not name are ignored."""
+    """The fields of an event. Fields of a record that it does not name are ignored."""
+    format: RecordFormat = field(default_factory=Json)
+    """How records hold events: JSON, unless given."""
     dedup_within: str = "10m"
     """For how long, in event time, an id is remembered."""
     max_ahead: str = "1h"
@@ -61,6 +73,10 @@ class Stream:
     """Larger records are rejected."""
     fields: Fields = field(init=False, repr=False)
     """The fields of the schema that features can use."""
+    event_type: type[msgspec.Struct] = field(init=False, repr=False)
+    """The type of decoded events: `schema` with the rules that every stream has."""
+    bound_format: BoundFormat = field(init=False, repr=False)
+    """The format, with the type of the events."""
 
     def __post_init__(self) -> None:
         place = f"Stream({self.topic!r})"
@@ -80,6 +96,10 @@ class Stream:
         self._require(self.id, f"{place}.id", Kind.TEXT, Kind.INTEGER)
         self._require(self.time, f"{place}.time", Kind.INTEGER)
         self._require(self.key.key, f"{place}.key", Kind.TEXT, Kind.INTEGER)
+        checked = event_type(self.schema, self.time, (self.id, self.key.key))
+        object.__setattr__(self, "event_type", checked)
+        bound = self.format.bind(checked, self.time, f"{place}.format")
+        object.__setattr__(self, "bound_format", bound)
 
     @property
     def dedup_within_ms(self) -> int:

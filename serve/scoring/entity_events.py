@@ -18,7 +18,7 @@ from freshrank.actors.errors import BadRecord, RequestError, Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.messages import RecordBatch
 from freshrank.actors.protocols import EventSource
-from freshrank.serve.api.event_records import EventKey
+from freshrank.serve.api.event_records import EventCodec
 from freshrank.serve.api.responses import EntityEvent, EntityEventsAnswer, ScannedTopic
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 
@@ -45,7 +45,7 @@ class EntityEvents:
     def __init__(self, pipeline: ServedPipeline, connectors: Connectors) -> None:
         self._pipeline = pipeline
         self._connectors = connectors
-        self._topics = {stream.topic: stream.key for stream in pipeline.streams}
+        self._topics = {stream.topic: stream.codec for stream in pipeline.streams}
         self._ongoing = 0
 
     async def last(self, entity: str, key: str, limit: int) -> EntityEventsAnswer:
@@ -100,23 +100,29 @@ async def _reading(
 class _Matching:
     """Selects the events of one key."""
 
-    def __init__(self, event_key: EventKey, key: bytes) -> None:
-        self._event_key = event_key
+    def __init__(self, codec: EventCodec, key: bytes) -> None:
+        self._codec = codec
         self._key = key
 
     def of(self, batch: RecordBatch, begin: int, end: int) -> list[EntityEvent]:
         """Those with ``begin <= offset < end``, in the order of the batch."""
         return [
-            EntityEvent(batch.topic, batch.partition, offset, timestamp_ms, msgspec.Raw(value))
+            self._event(batch, value, offset, timestamp_ms)
             for value, offset, timestamp_ms in zip(
                 batch.values, batch.offsets.tolist(), batch.timestamps_ms.tolist(), strict=True
             )
             if value is not None and begin <= offset < end and self._has_key(value)
         ]
 
+    def _event(
+        self, batch: RecordBatch, value: bytes, offset: int, timestamp_ms: int
+    ) -> EntityEvent:
+        event = msgspec.Raw(self._codec.json(value))
+        return EntityEvent(batch.topic, batch.partition, offset, timestamp_ms, event)
+
     def _has_key(self, value: bytes) -> bool:
         try:
-            return self._event_key(value) == self._key
+            return self._codec.key(value) == self._key
         except BadRecord:  # the shard has written it to the dead-letter topic
             return False
 

@@ -26,7 +26,7 @@ class EventWriter:
         by their ids.
         """
         stream, limits = self._pipeline.stream(topic), self._pipeline.limits
-        found = records(body, stream.key, limits.events)
+        found = records(body, stream.codec, limits.events)
         sent = (self._sink.send(topic, key, event) for key, event in found)
         try:
             positions = await asyncio.gather(*sent)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from freshrank.actors.errors import RequestError
 from freshrank.actors.protocols import FeatureService, JsonValue
-from freshrank.serve.api.event_records import EventKey
+from freshrank.serve.api.event_records import EventCodec
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.api.responses import LimitsInfo, PipelineAnswer
 
@@ -17,7 +17,7 @@ class EventStream:
     """A topic of events, as far as a replica writes to it and reads back from it."""
 
     topic: str
-    key: EventKey
+    codec: EventCodec
     schema: Mapping[str, JsonValue]
     """The JSON schema of one event."""
 

@@ -160,7 +160,7 @@ class ReplicaUnderTest:
             name="shop",
             entity="user",
             features=features or FakeFeatures(),
-            streams=streams or [EventStream("behaviour", event_key, EVENT_SCHEMA)],
+            streams=streams or [EventStream("behaviour", JsonCodec(), EVENT_SCHEMA)],
             impressions_topic="shop.impressions",
             layout="abc",
             limits=limits or RequestLimits(),
@@ -207,11 +207,33 @@ class _Event(msgspec.Struct):
     ts: int = 0
 
 
-def event_key(value: bytes) -> bytes:
-    try:
-        return msgspec.json.decode(value, type=_Event).user_id.encode()
-    except msgspec.DecodeError as error:
-        raise BadRecord(f"user_id: {error}") from error
+class JsonCodec:
+    """Records of JSON events, keyed by their `user_id`."""
+
+    def record(self, document: bytes) -> tuple[bytes, bytes]:
+        return self.key(document), document
+
+    def key(self, value: bytes) -> bytes:
+        try:
+            return msgspec.json.decode(value, type=_Event).user_id.encode()
+        except msgspec.DecodeError as error:
+            raise BadRecord(f"user_id: {error}") from error
+
+    def json(self, value: bytes) -> bytes:
+        return value
+
+
+class ReversedCodec(JsonCodec):
+    """Records that hold an event's JSON backwards: a format that is not JSON."""
+
+    def record(self, document: bytes) -> tuple[bytes, bytes]:
+        return super().key(document), document[::-1]
+
+    def key(self, value: bytes) -> bytes:
+        return super().key(value[::-1])
+
+    def json(self, value: bytes) -> bytes:
+        return value[::-1]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from freshrank.actors.messages import RecordBatch
 from freshrank.benchmarks.workloads.dead_letters import MARK, WAYS, DeadLetters, origin, spoilt
 from freshrank.benchmarks.workloads.shop_events import shop_events
 from freshrank.examples.recommend import behaviour
-from freshrank.feature_actors.streams.json_decoder import Codec
+from freshrank.feature_actors.streams.codec import Codec
 
 NOW_MS = 1_700_000_000_000
 

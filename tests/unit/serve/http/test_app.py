@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 from http_calls import candidates, get, post, score, talk
-from serving import EVENT_SCHEMA, ReplicaUnderTest, event_key
+from serving import EVENT_SCHEMA, JsonCodec, ReplicaUnderTest, ReversedCodec
 
 from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.serve.api.requests import RequestLimits
@@ -179,11 +179,16 @@ def test_the_only_stream_may_be_named(replica: ReplicaUnderTest) -> None:
     assert answer.json()["error"] == problem
 
 
+class AnyEvent(JsonCodec):
+    def key(self, value: bytes) -> bytes:
+        return b"z"
+
+
 @pytest.fixture
 def two_streams() -> ReplicaUnderTest:
     """A replica whose second stream takes any event, of the user ``z``."""
-    clicks = EventStream("clicks", event_key, EVENT_SCHEMA)
-    return ReplicaUnderTest(streams=[clicks, EventStream("orders", lambda event: b"z", {})])
+    clicks = EventStream("clicks", JsonCodec(), EVENT_SCHEMA)
+    return ReplicaUnderTest(streams=[clicks, EventStream("orders", AnyEvent(), {})])
 
 
 def test_an_event_goes_to_the_stream_that_the_request_names(two_streams: ReplicaUnderTest) -> None:
@@ -211,6 +216,14 @@ def test_of_several_streams_a_request_has_to_name_one(
     assert answer.status_code == 422
     assert answer.json()["error"] == {"field": "stream", "reason": reason}
     assert all(two_streams.log.end("clicks", partition) == 0 for partition in range(4))
+
+
+def test_posted_events_are_written_in_the_format_of_their_stream() -> None:
+    replica = ReplicaUnderTest(streams=[EventStream("behaviour", ReversedCodec(), EVENT_SCHEMA)])
+    answer = post(replica, "/v1/events", content=b'[{"user_id": "a", "ts": 5}]')
+    (position,) = answer.json()["positions"]
+    batch = replica.log.read("behaviour", position["partition"], 0, 10)
+    assert batch.values == [b'{"user_id": "a", "ts": 5}'[::-1]]
 
 
 def test_the_streams_are_described(two_streams: ReplicaUnderTest) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import ReplicaUnderTest, event_key
+from serving import JsonCodec, ReplicaUnderTest
 
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api import responses as answers
@@ -161,7 +161,7 @@ def test_schemas_that_an_event_refers_to_are_in_the_document() -> None:
         "properties": {"where": {"$ref": "#/$defs/Place"}},
         "$defs": {"Place": place},
     }
-    whole = document_of(ReplicaUnderTest(streams=[EventStream("behaviour", event_key, schema)]))
+    whole = document_of(ReplicaUnderTest(streams=[EventStream("behaviour", JsonCodec(), schema)]))
     body = whole["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
     one, _ = body["schema"]["anyOf"]
     assert one == {"properties": {"where": {"$ref": "#/components/schemas/Place"}}}
@@ -174,7 +174,7 @@ def test_schemas_of_one_name_in_two_streams_are_told_apart() -> None:
             "properties": {"where": {"$ref": "#/$defs/Place"}},
             "$defs": {"Place": {"type": kind}},
         }
-        return EventStream(topic, event_key, schema)
+        return EventStream(topic, JsonCodec(), schema)
 
     whole = document_of(
         ReplicaUnderTest(streams=[stream("clicks", "string"), stream("plays", "integer")])

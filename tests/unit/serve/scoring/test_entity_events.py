@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fake_clock import ManualClock
 from http_calls import get
-from serving import EVENT_SCHEMA, ReplicaUnderTest, event_key
+from serving import EVENT_SCHEMA, JsonCodec, ReplicaUnderTest, ReversedCodec
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
@@ -61,7 +61,7 @@ def test_events_of_the_entity_are_given_newest_first_with_their_place_and_conten
 
 
 def test_events_of_all_streams_are_given_in_the_order_of_their_times() -> None:
-    streams = [EventStream(topic, event_key, EVENT_SCHEMA) for topic in ("behaviour", "orders")]
+    streams = [EventStream(topic, JsonCodec(), EVENT_SCHEMA) for topic in ("behaviour", "orders")]
     replica = ReplicaUnderTest(streams=streams)
     fill(replica.log, event("u1", 1), event("u1", 2))
     replica.log.append("orders", PARTITION, event("u1", 3), 1_001)
@@ -70,6 +70,15 @@ def test_events_of_all_streams_are_given_in_the_order_of_their_times() -> None:
     times = [(found["topic"], found["timestamp_ms"]) for found in found["events"]]
     assert times == [("orders", 2_000), ("behaviour", 1_001), ("orders", 1_001)]
     assert [scanned["topic"] for scanned in found["scanned"]] == ["behaviour", "orders"]
+
+
+def test_events_of_any_format_are_given_as_json() -> None:
+    streams = [EventStream("behaviour", ReversedCodec(), EVENT_SCHEMA)]
+    replica = ReplicaUnderTest(streams=streams)
+    fill(replica.log, event("u1", 7)[::-1], event("u1"), event("other")[::-1])
+    assert [found["event"] for found in events_of(replica)["events"]] == [
+        {"user_id": "u1", "ts": 7}
+    ]
 
 
 def test_an_entity_without_events_is_answered_with_an_empty_list(replica: ReplicaUnderTest) -> None:

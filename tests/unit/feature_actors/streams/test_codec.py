@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freshrank.actors.messages import RecordBatch
-from freshrank.feature_actors.streams.json_decoder import Codec
+from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.stream import Entity, Stream
 
 STAMP_MS = 1_700_000_000_000

@@ -1,0 +1,122 @@
+"""The records of a stream to events, and back. Everything is checked here, and never again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import cast
+
+import msgspec
+import numpy as np
+
+from freshrank.actors.errors import BadRecord
+from freshrank.actors.messages import Ints, RecordBatch, RejectedRecord
+from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.formats import UNREADABLE, BoundFormat, Json
+from freshrank.feature_actors.streams.stream import Stream
+
+
+class Codec:
+    """Decodes the records of a stream, and makes records of posted events.
+
+    A record is rejected, with a reason that names the field, when it is a tombstone, larger than
+    `Stream.max_bytes`, not of the stream's format, not of the schema, when an integer needs more
+    than 64 bits, a number is NaN or infinite, the key or the id is empty or longer than
+    `LONGEST_KEY` characters, or the event time is before 1970 or more than `Stream.max_ahead`
+    after the broker's time of the record. Fields that the schema does not name are ignored.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._time: Callable[[msgspec.Struct], int] = attrgetter(stream.time)
+        self._key: Callable[[msgspec.Struct], str | int] = attrgetter(stream.key.key)
+        self._format = stream.bound_format
+        self._json = Json().bind(stream.event_type, stream.time, stream.topic)
+
+    def decode(self, batch: RecordBatch) -> tuple[Columns, list[RejectedRecord]]:
+        """The good records as columns, in log order, and the others with their reasons."""
+        rejected: list[RejectedRecord] = []
+        # A None among the values makes `_all` fail like any other bad record.
+        events, good = self._all(cast(list[bytes], batch.values)), None
+        if events is None:
+            events, good = self._each(batch, rejected)
+        offsets, stamps = batch.offsets, batch.timestamps_ms
+        if good is not None:
+            offsets, stamps = offsets[good], stamps[good]
+        times = np.fromiter(map(self._time, events), np.int64, len(events))
+        columns = Columns(self.stream.fields, events, offsets, times)
+        ahead = times > stamps + self.stream.max_ahead_ms
+        if ahead.any():
+            places = np.arange(len(batch.values)) if good is None else good
+            for place in places[ahead].tolist():
+                rejected.append(batch.rejected(place, self._ahead_reason()))
+            rejected.sort(key=lambda record: record.offset)
+            columns = columns.take(np.flatnonzero(~ahead))
+        return columns, rejected
+
+    def decode_one(self, value: bytes | None) -> msgspec.Struct:
+        """One record; raises BadRecord with the reason."""
+        if value is None:
+            raise BadRecord("a tombstone (no value): events are never deleted")
+        return self._decode(self._format, value)
+
+    def record(self, document: bytes) -> tuple[bytes, bytes]:
+        """Key and value of the record of an event that was posted as JSON; raises BadRecord."""
+        event = self._decode(self._json, document)
+        try:
+            value = self._format.encode(event, document)
+        except UNREADABLE as error:
+            raise BadRecord(str(error)) from error
+        self._check_size(value)
+        return self._key_bytes(event), value
+
+    def key(self, value: bytes) -> bytes:
+        """The key of the event in a record's value; raises BadRecord."""
+        return self._key_bytes(self.decode_one(value))
+
+    def json(self, value: bytes) -> bytes:
+        """The JSON of the event in a record's value of which `key` gave the key."""
+        return self._format.to_json(value)
+
+    def _decode(self, form: BoundFormat, value: bytes) -> msgspec.Struct:
+        self._check_size(value)
+        try:
+            return form.decode(value)
+        except UNREADABLE as error:
+            raise BadRecord(form.reason(value, error)) from error
+
+    def _check_size(self, value: bytes) -> None:
+        if len(value) > self.stream.max_bytes:
+            raise BadRecord(f"{len(value)} bytes are more than the {self.stream.max_bytes} allowed")
+
+    def _key_bytes(self, event: msgspec.Struct) -> bytes:
+        return str(self._key(event)).encode()
+
+    def _all(self, values: list[bytes]) -> list[msgspec.Struct] | None:
+        """Every record decoded, or None when at least one is bad."""
+        decode = self._format.decode
+        try:
+            if max(map(len, values), default=0) > self.stream.max_bytes:
+                return None
+            return [decode(value) for value in values]
+        except UNREADABLE:
+            return None
+
+    def _each(
+        self, batch: RecordBatch, rejected: list[RejectedRecord]
+    ) -> tuple[list[msgspec.Struct], Ints]:
+        """The records that can be decoded, with their places in the batch."""
+        events: list[msgspec.Struct] = []
+        good: list[int] = []
+        for place, value in enumerate(batch.values):
+            try:
+                events.append(self.decode_one(value))
+            except BadRecord as error:
+                rejected.append(batch.rejected(place, error.reason))
+            else:
+                good.append(place)
+        return events, np.array(good, dtype=np.int64)
+
+    def _ahead_reason(self) -> str:
+        stream = self.stream
+        return f"{stream.time}: more than {stream.max_ahead} ahead of the record's timestamp"

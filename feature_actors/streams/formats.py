@@ -1,0 +1,105 @@
+"""The formats of records: how the bytes of a record's value hold an event. JSON is the default."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+UNREADABLE = (ValueError, TypeError, RecursionError)
+"""The errors of `BoundFormat.decode`. Those of msgspec and of bad UTF-8 are ValueErrors; None in
+place of bytes is a TypeError, and JSON that is nested too deeply a RecursionError."""
+
+
+class BoundFormat(Protocol):
+    """A format with the type of its events."""
+
+    def decode(self, value: bytes, /) -> msgspec.Struct:
+        """The event in a record's value, checked. Raises one of `UNREADABLE`."""
+        ...
+
+    def reason(self, value: bytes, error: Exception) -> str:
+        """What is wrong with a value for which `decode` raised `error`; names the field."""
+        ...
+
+    def encode(self, event: msgspec.Struct, document: bytes) -> bytes:
+        """The record's value for an event that was posted as the JSON `document`.
+
+        Raises one of `UNREADABLE` where the format cannot hold the event.
+        """
+        ...
+
+    def to_json(self, value: bytes) -> bytes:
+        """The JSON of the event in a value that `decode` accepts."""
+        ...
+
+
+class RecordFormat(Protocol):
+    """A format of records, as ``Stream(format=...)`` names it. Any object with `bind` is one."""
+
+    def bind(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
+        """The format for events of `event_type`, whose field `time` is the event time.
+
+        Raises ConfigError at `place` where the format cannot hold them.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Json:
+    """A record's value is the event as a JSON object.
+
+    Fields that the schema does not name are ignored; of a field that is named twice the last
+    counts. NaN and Infinity are no JSON numbers.
+
+    >>> class Play(msgspec.Struct):
+    ...     song: str
+    ...     at: int
+    >>> plays = Json().bind(Play, "at", "Stream('plays')")
+    >>> plays.decode(b'{"song": "so what", "at": 5, "device": "phone"}')
+    Play(song='so what', at=5)
+    """
+
+    def bind(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
+        """JSON objects of `event_type`; any type can be held."""
+        return _BoundJson(event_type)
+
+
+class _BoundJson:
+    def __init__(self, event_type: type[msgspec.Struct]) -> None:
+        # Not a method that calls it: ten thousand events are decoded per batch.
+        self.decode: Callable[[bytes], msgspec.Struct] = msgspec.json.Decoder(event_type).decode
+
+    def reason(self, value: bytes, error: Exception) -> str:
+        if isinstance(error, RecursionError):
+            return "JSON is nested too deeply"
+        malformed = isinstance(error, msgspec.DecodeError)
+        if malformed and not isinstance(error, msgspec.ValidationError):
+            name = _not_finite(value)
+            if name is not None:
+                return f"{name}: NaN and Infinity are not numbers"
+        return str(error)
+
+    def encode(self, event: msgspec.Struct, document: bytes) -> bytes:
+        return document
+
+    def to_json(self, value: bytes) -> bytes:
+        return value
+
+
+def _not_finite(value: bytes) -> str | None:
+    """The field that holds a NaN or Infinity, where that is all that keeps it from being JSON."""
+    try:
+        document = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    for name, content in document.items():
+        if isinstance(content, float) and not math.isfinite(content):
+            return str(name)
+    return None
