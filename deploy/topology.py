@@ -30,6 +30,7 @@ from ray.serve.exceptions import RayServeException
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.kernels.partitioner import assign
 from freshrank.actors.runtime import ActorOptions, RemoteActor, RemoteRole, spawn
+from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.cluster.actor_slot import STAND_BY, ActorSlot, Role
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.hosts import LearnerHost, ReplicaFactory, ShardHost
@@ -90,7 +91,7 @@ def _start_ray() -> None:
         if type(error) not in (Exception, RuntimeError, TimeoutError):
             raise
         reason = str(error).partition("\n")[0].rstrip(".")
-        fix = "Start again when the machine is less busy; its logs: /tmp/ray/session_latest/logs"
+        fix = f"Start again when the machine is less busy; its logs: {ray_environment.logs()}"
         raise Unavailable("ray", f"it did not come up ({reason}). {fix}") from error
 
 
@@ -212,7 +213,7 @@ def start_serving(cluster: ClusterSpec) -> None:
         deployment.start_proxy(settings.host, settings.port)
         deployment.deploy(ReplicaFactory(cluster), settings)
     except (RayError, RuntimeError) as error:  # RuntimeError: Serve has given the deployment up
-        raise Unavailable("ray serve", f"{error} (its logs: /tmp/ray/session_latest)") from error
+        raise Unavailable("ray serve", f"{error} (its logs: {ray_environment.logs()})") from error
 
 
 def stop_replicas() -> None:

@@ -14,8 +14,12 @@ import stat
 import tempfile
 from pathlib import Path
 
+from freshrank.actors.errors import ConfigError
+
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
+# In a temporary folder: the folder is to be kept.
+_KEPT = ".keep"
 _OTHERS = 0o077  # the permissions of the group and of all others
 
 
@@ -72,15 +76,32 @@ def tighten(folder: Path) -> None:
         folder.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
 
 
-def temporary_folder(prefix: str) -> Path:
+def temporary_folder(prefix: str, parent: Path = Path("/tmp")) -> Path:
     """Make a private folder with a random name; it is removed when this process ends.
 
-    It is not below TMPDIR: the path of a Unix socket has at most 107 bytes, and Ray adds 80.
-    Nobody else can rename or replace it, because ``/tmp`` is sticky.
+    It is not below TMPDIR: the path of a Unix socket has at most 107 bytes, and Ray adds 64.
+
+    Raises ConfigError when other users could rename or replace a folder in `parent`: where that is
+    writable by others and not sticky, as ``/tmp`` should be.
     """
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    mode = parent.stat().st_mode
+    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+        raise ConfigError(
+            str(parent), "other users may rename what lies there", f"chmod +t {parent}"
+        )
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    atexit.register(_remove, folder)
     return folder
+
+
+def keep(folder: Path) -> None:
+    """Keep a folder of `temporary_folder` after the end of this process."""
+    (folder / _KEPT).touch()
+
+
+def _remove(folder: Path) -> None:
+    if not (folder / _KEPT).exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refused(path: Path, reason: str) -> OSError:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from freshrank.actors.snapshots.private_files import temporary_folder
+from freshrank.actors.snapshots.private_files import keep, temporary_folder
 from freshrank.deploy.servers.processes import free_port
 from freshrank.serve.proxy.haproxy_starter import write_starter
 from freshrank.serve.proxy.ray_internals import ingress_environment, private_environment
@@ -25,6 +25,21 @@ def prepare(address: str | None) -> None:
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
 
+
+def keep_logs() -> None:
+    """Keep Ray's logs after the end of this process, where `prepare` has made a folder for them."""
+    folder = Path(os.environ.get("RAY_TMPDIR", ""))
+    if folder.name.startswith(_PREFIX):
+        keep(folder)
+
+
+def logs() -> Path:
+    """Return the folder where the Ray of this process writes its logs."""
+    return Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs"
+
+
+# Begins the name of the folder of a run: Ray's session, and the files of HAProxy.
+_PREFIX = "freshrank-"
 
 _ALWAYS: Mapping[str, str] = {
     # Send no usage statistics from a user's machine.
@@ -45,7 +60,11 @@ def _private_cluster() -> dict[str, str]:
     Without the token, any program that reaches the ports could run code here. Ray's own default is
     one token in the home directory, for all clusters of the user.
     """
-    wanted = private_environment(temporary_folder("freshrank-"), free_port)
+    folder = temporary_folder(_PREFIX)
+    wanted = private_environment(folder, free_port)
+    # Ray makes its folders writable by all, so that any user of the machine could rename them and
+    # read the logs. In a folder that only this user can enter, nobody else reaches them.
+    wanted["RAY_TMPDIR"] = str(folder)
     write_starter(Path(wanted["RAY_SERVE_HAPROXY_BINARY_PATH"]))
     # Named after the systems where it is off by default. Off means a cluster of this machine alone,
     # whose processes listen on the loopback address only.

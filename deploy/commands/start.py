@@ -21,4 +21,8 @@ def start(request: RunRequest) -> None:
     # Ray reads its environment when it is imported: not before this line.
     from freshrank.deploy.commands.run import run_system  # noqa: PLC0415
 
-    run_system(request)
+    try:
+        run_system(request)
+    except Exception:
+        ray_environment.keep_logs()
+        raise

@@ -20,6 +20,7 @@ import pytest
 from sockets import command_lines, open_sockets_until, processes_of
 
 from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.snapshots.private_files import temporary_folder
 from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.brokers import Broker
@@ -197,11 +198,12 @@ def test_a_whole_run_shows_no_secret_and_listens_on_loopback(
 ) -> None:
     file = tmp_path / "password"
     file.write_text(f"{SECRET}\n")
-    port = free_port()
+    # The run keeps Ray's logs where the user wants them; a folder of its own is gone at its end.
+    port, ray_folder = free_port(), temporary_folder("freshrank-test-")
     command = ["demo", "--kafka", guarded_kafka, "--redis", f"redis://127.0.0.1:{guarded_redis}/0"]
     run = subprocess.Popen(
         [sys.executable, "-m", "freshrank.deploy.cli", *command, "--port", str(port)],
-        cwd=tmp_path, env=_environment(file), text=True,
+        cwd=tmp_path, env={**_environment(file), "RAY_TMPDIR": str(ray_folder)}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -212,7 +214,8 @@ def test_a_whole_run_shows_no_secret_and_listens_on_loopback(
     finally:
         run.send_signal(signal.SIGINT)
         output, _ = run.communicate(timeout=_STOP_S)
-    logs = [one for one in Path("/tmp/ray").glob(f"session_*_{run.pid}/logs/**/*") if one.is_file()]
+    sessions = (ray_folder / "ray").glob(f"session_*_{run.pid}/logs/**/*")
+    logs = [one for one in sessions if one.is_file()]
     written = [one for one in tmp_path.rglob("*") if one.is_file() and one != file]
     assert [one for one in found if not one.on_loopback] == []
     assert len(logs) > 5 and written

@@ -17,12 +17,13 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 def test_a_ray_that_does_not_come_up_is_one_line_that_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/freshrank-x")
     failing(monkeypatch, kind("The current node timed out during startup.\nmore\nof it"))
     with pytest.raises(Unavailable) as caught:
         topology.connect(None)
     assert str(caught.value) == (
         "ray: it did not come up (The current node timed out during startup). Start again when "
-        "the machine is less busy; its logs: /tmp/ray/session_latest/logs"
+        "the machine is less busy; its logs: /tmp/freshrank-x/ray/session_latest/logs"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from freshrank.actors.errors import ConfigError
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.actors.snapshots.private_files import (
     make_private_folder,
@@ -93,3 +94,11 @@ def test_a_descriptor_is_not_inherited(tmp_path: Path) -> None:
     descriptor = open_private(tmp_path / "file", os.O_WRONLY)
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
+
+
+def test_a_place_where_others_could_rename_the_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigError, match=r"chmod \+t"):
+        temporary_folder("freshrank-", tmp_path)
+    tmp_path.chmod(0o1777)
+    assert temporary_folder("freshrank-", tmp_path).parent == tmp_path

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from freshrank.deploy.cluster import ray_environment
-from freshrank.deploy.cluster.ray_environment import prepare
+from freshrank.deploy.cluster.ray_environment import logs, prepare
 
 
 @pytest.fixture
@@ -43,6 +46,37 @@ def test_haproxys_files_lie_where_no_other_user_looks(environment: dict[str, str
     starter = Path(environment["RAY_SERVE_HAPROXY_BINARY_PATH"])
     assert starter.parent == socket.parent
     assert os.access(starter, os.X_OK)
+
+
+def test_rays_session_lies_where_no_other_user_looks(environment: dict[str, str]) -> None:
+    prepare(None)
+    folder = Path(environment["RAY_TMPDIR"])
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert folder.stat().st_uid == os.geteuid()
+    assert folder.parent.stat().st_mode & stat.S_ISVTX  # nobody else can rename the folder
+    session = "session_2026-11-27_22-10-22_123456_4194304"
+    assert len(str(folder / "ray" / session / "sockets" / "plasma_store")) <= 107
+    assert logs() == folder / "ray" / "session_latest" / "logs"
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_rays_logs_are_removed_at_the_end_unless_they_are_to_be_read(
+    tmp_path: Path, kept: bool
+) -> None:
+    script = (
+        "from freshrank.deploy.cluster import ray_environment as ray\n"
+        "ray.prepare(None)\n"
+        "ray.logs().mkdir(parents=True)\n"
+        "print(ray.logs())\n"
+        f"{'ray.keep_logs()' if kept else ''}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+    )  # fmt: skip
+    folder = Path(done.stdout.strip())
+    assert folder.exists() is kept
+    shutil.rmtree(folder.parents[2], ignore_errors=True)
 
 
 def test_what_the_user_has_set_is_left(environment: dict[str, str]) -> None:
