@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import sys
 import time
@@ -30,7 +31,9 @@ def refuse(what: str) -> Callable[..., NoReturn]:
 
 def sleep_of_others(seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
     """Sleep for those who wait for a child process; refuse everybody else."""
-    if sys._getframe(1).f_globals["__name__"] != "subprocess":
+    this = inspect.currentframe()
+    caller = this and this.f_back
+    if caller is None or caller.f_globals["__name__"] != "subprocess":
         pytest.fail("time.sleep in a test outside tests/integration")
     sleep(seconds)
 

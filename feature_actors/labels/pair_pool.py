@@ -15,7 +15,7 @@ from freshrank.actors.snapshots.frozen import StateView
 # Below every time: "none".
 LONG_AGO_MS = -(2**62)
 # Rows that a pool has room for at least.
-_FEWEST = 1024
+LEAST_PAIRS = 1024
 # The fields of a cell.
 _PAIR, _TIME, _LINK, _LIVE = range(4)
 
@@ -50,7 +50,7 @@ class PairPool:
         # come nearly in order of time, so a search for old ones ends early.
         self._order: Ints = np.zeros(2, dtype=np.int64)
         self._columns = columns
-        self._resize(_FEWEST)
+        self._resize(LEAST_PAIRS)
 
     @property
     def nbytes(self) -> int:
@@ -62,7 +62,7 @@ class PairPool:
         count = len(pairs)
         if self._end + count > len(self._cells):
             # Twice what is needed: a row is moved twice at most, on average.
-            self._resize(max(_FEWEST, 2 * (self.live + count)))
+            self._resize(max(LEAST_PAIRS, 2 * (self.live + count)))
         begin, self._end = self._end, self._end + count
         self._cells[begin : self._end, _PAIR] = pairs
         self._cells[begin : self._end, _TIME] = times_ms
@@ -116,7 +116,7 @@ class PairPool:
         """Hold the rows of frozen `arrays`, and no others."""
         self._cells[: self._end, _LIVE] = 0
         self.live = 0
-        self._resize(_FEWEST)
+        self._resize(LEAST_PAIRS)
         columns = {name: one for name, one in arrays.items() if name not in ("pairs", "times")}
         self.append(arrays["pairs"], arrays["times"], **columns)
 

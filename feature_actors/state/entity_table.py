@@ -24,7 +24,8 @@ from freshrank.feature_actors.state.table_copy import RowMemory, TableCopy
 from freshrank.feature_actors.streams.columns import Columns, entity_ids
 from freshrank.feature_actors.views.table_plan import TablePlan
 
-_LEAST_ROWS = 1_024
+LEAST_ROWS = 1_024
+"""Rows that the smallest table has memory for."""
 
 # Idle entities are looked for when event time has moved by this part of what a row retains: a
 # look touches every row, and rows then stay at most an eighth longer than they must.
@@ -64,13 +65,18 @@ class EntityTable:
         self._names: list[str] = []
         """By slot; of a free slot: the name that it had."""
         self._free: Ints = np.zeros(0, dtype=np.int64)
-        self._rows = self._blank(_LEAST_ROWS)
+        self._rows = self._blank(LEAST_ROWS)
         self._evicted_at = 0
         self._copy: TableCopy | None = None
         """Under way."""
 
     def __len__(self) -> int:
         return len(self._names) - len(self._free)
+
+    @property
+    def capacity(self) -> int:
+        """Rows that it has memory for."""
+        return len(self._rows)
 
     @property
     def size(self) -> int:
@@ -178,7 +184,7 @@ class EntityTable:
         """Become the table whose frozen `arrays` these are, from an empty one."""
         self._names = texts_of(arrays["names"], arrays["name_ends"])
         self._index(np.arange(len(self._names)))
-        self._rows = np.concatenate([arrays["rows"], self._blank(_LEAST_ROWS)])
+        self._rows = np.concatenate([arrays["rows"], self._blank(LEAST_ROWS)])
         self._evicted_at = int(arrays["evicted_at"][0])
 
     def _assign(self, columns: Columns) -> Ints:

@@ -9,7 +9,7 @@ import numpy as np
 from freshrank.actors.kernels.compile import lean_kernel
 from freshrank.actors.messages import Bools, Ints
 
-_LEAST_SLOTS = 1 << 12  # 64 KiB: nothing for an idle partition
+LEAST_SLOTS = 1 << 12  # 64 KiB: nothing for an idle partition
 
 # A table is replaced by a larger one when 5 of 8 places are taken: beyond, linear probing is slow.
 _FULL_EIGHTHS = 5
@@ -21,7 +21,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def places(entries: int) -> int:
     """How many a table for so many entries has, of 16 bytes each."""
     wanted = 2 * entries * 8 // _FULL_EIGHTHS
-    return max(_LEAST_SLOTS, 1 << wanted.bit_length())
+    return max(LEAST_SLOTS, 1 << wanted.bit_length())
 
 
 def blank(entries: int) -> Ints:

@@ -93,11 +93,21 @@ def useless_topics(made: Pipeline) -> list[str]:
     return [topic for topic in side_topics(made) if topic.endswith((".dead", ".late"))]
 
 
+class CountingSink(KafkaSink):
+    """Counts the rejected records that are written."""
+
+    rejected = 0
+
+    async def reject(self, suffix: str, records: Sequence[RejectedRecord]) -> None:
+        await super().reject(suffix, records)
+        self.rejected += len(records)
+
+
 async def read_all(
     made: Pipeline, kafka: KafkaAccess, redis_url: str, folder: Path, records: int
 ) -> Mapping[str, int]:
     """Run a shard until it has read so many records; gives its counters."""
-    sink = KafkaSink(kafka)
+    sink = CountingSink(kafka)
     await sink.start()
     connectors = kafka_and_redis(kafka, redis_url, made.name, PARTITIONS, sink)
     shard = Shard(
@@ -108,7 +118,7 @@ async def read_all(
     actor = FeatureShard(shard)
     await actor.start()
     async with asyncio.timeout(PATIENCE_S):
-        while not _done(shard, records):
+        while not _done(shard, sink, records):
             await actor.ping()  # raises what stopped it
             await asyncio.sleep(0.1)
     health = (await actor.status())["health"]
@@ -118,10 +128,11 @@ async def read_all(
     return {name: int(str(value)) for name, value in totals(shard.states).items()}
 
 
-def _done(shard: Shard, records: int) -> bool:
-    """Whether it has read so many, and written down those that are no use."""
+def _done(shard: Shard, sink: CountingSink, records: int) -> bool:
+    """Whether it has read so many, and all that it rejected is written."""
     read = sum(sum(state.offsets.values()) for state in shard.states.values())
-    return read >= records and not any(shard._out.dead_letters._waiting.values())
+    counters = [state.counters for state in shard.states.values()]
+    return read >= records and sink.rejected == sum(one.dead + one.late for one in counters)
 
 
 def test_every_record_is_taken_by_a_rule_or_lies_in_a_side_topic_with_reason_and_origin(

@@ -23,8 +23,8 @@ _PRIVATE = re.compile(r"_[a-z]\w*", re.IGNORECASE)
 _OWN = {"self", "cls"}
 # Functions of the standard library and of pytest that take the name of an attribute.
 _BY_NAME = {"getattr", "setattr", "hasattr", "delattr", "patch", "object", "attrgetter"}
-# Public, though they begin with an underscore: methods of every namedtuple, and of `sys`.
-_PUBLIC = {"_fields", "_replace", "_asdict", "_make", "_getframe"}
+# Public, though they begin with an underscore: methods of every namedtuple.
+_PUBLIC = {"_fields", "_replace", "_asdict", "_make"}
 
 # Calls that fail the test unless something holds.
 _ASSERTING = re.compile(r"pytest\.(raises|warns|fail)|np\.testing\.assert_\w+")

@@ -26,9 +26,9 @@ JOINED_SHOP, LABELLED_SHOP = spec(max_entities=6), spec(LABELLED, max_entities=6
 def everything_is_small() -> Iterator[None]:
     """So that tables grow, move and are rebuilt within a few batches."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table, "_LEAST_ROWS", 2)
-        patch.setattr(hash_table, "_LEAST_SLOTS", 4)
-        patch.setattr(pool, "_FEWEST", 2)
+        patch.setattr(table, "LEAST_ROWS", 2)
+        patch.setattr(hash_table, "LEAST_SLOTS", 4)
+        patch.setattr(pool, "LEAST_PAIRS", 2)
         yield
 
 

@@ -92,7 +92,7 @@ def test_it_has_no_room_beyond_its_bound_and_what_comes_between_two_cuts() -> No
         table.apply(
             events([f"u{number}" for number in range(start, start + 100)], [1] * 100), False
         )
-    assert len(table._rows) == 2_100
+    assert table.capacity == 2_100
 
 
 def test_names_of_any_text_are_kept_apart_and_restored() -> None:
