@@ -349,7 +349,10 @@ class FeatureService(Protocol):
         ...
 
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
-        """(time in ms, offset) of the newest event in the rows of `keys`; (0, -1) without any."""
+        """The newest event time, in ms, in the rows of `keys`, and how far they are.
+
+        That is the offset of the last event in the first of the rows; (0, -1) without any.
+        """
         ...
 
     def describe(

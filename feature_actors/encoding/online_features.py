@@ -104,14 +104,21 @@ class OnlineFeatures:
         return found
 
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
-        """(time in ms, offset) of the newest event in an entity's rows; (0, -1) without any."""
-        newest = (0, -1)
+        """The newest event time, in ms, in an entity's rows, and how far they are.
+
+        That is the offset of the last event in the row of the first table: those of other tables
+        are of other topics. (0, -1) without any row.
+        """
+        newest_ms, offsets = 0, []
         for table, row in zip(self._tables[entity], rows, strict=True):
-            if row is not None:
-                _check_size(table, row)
-                header = np.frombuffer(row, dtype=np.int64, count=HEADER_WORDS).tolist()
-                newest = max(newest, (header[NEWEST], header[OFFSET]))
-        return newest
+            if row is None:
+                offsets.append(-1)
+                continue
+            _check_size(table, row)
+            header = np.frombuffer(row, dtype=np.int64, count=HEADER_WORDS).tolist()
+            newest_ms = max(newest_ms, header[NEWEST])
+            offsets.append(header[OFFSET])
+        return newest_ms, offsets[0]
 
     def describe(
         self, entity: str, rows: Sequence[bytes | None], at_ms: int

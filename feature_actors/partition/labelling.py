@@ -28,13 +28,14 @@ def label_from_event(
     label: Labelled,
     encoder: InputEncoder,
     others: Sequence[EntityTable],
+    entity_key: str,
     columns: Columns,
     applied: Applied,
 ) -> LabelledRows:
     """The events that are examples themselves, with the features from just before each.
 
     The rows of `others`, the tables that further streams fill, are taken as they are: they hold
-    what has been read of those streams.
+    what has been read of those streams. `entity_key` is the events' field with the entity's key.
     """
     if applied.before is None:
         raise ValueError("events without their features")
@@ -45,7 +46,7 @@ def label_from_event(
     which = np.flatnonzero(wanted & np.isfinite(labels))
     blocks, lines = [applied.before], [which]
     for table in others:
-        entities = columns.hashed(table.plan.entity.key)[which]
+        entities = columns.hashed(entity_key)[which]
         blocks.append(table.plan.read(table.rows_of(entities), columns.event_times_ms[which]))
         lines.append(np.arange(len(which)))
     context = {name: column[which] for name, column in encoder.context_of(columns).items()}

@@ -178,14 +178,13 @@ class PartitionState:
     def _label_events(self, others: Sequence[TrackedTable]) -> LabelEvents | None:
         """How the events of the first stream give examples; `others` are the further tables."""
         spec, label, joiner = self.spec, self.spec.label, self.joiner
+        key = spec.stream.key.key
         if isinstance(label, Labelled):
             return lambda columns, _, applied: label_from_event(
-                label, spec.encoder, others, columns, applied
+                label, spec.encoder, others, key, columns, applied
             )
         if isinstance(label, Joined) and joiner is not None:
-            return lambda columns, times_ms, _: join_events(
-                label, joiner, spec.stream.key.key, columns, times_ms
-            )
+            return lambda columns, times_ms, _: join_events(label, joiner, key, columns, times_ms)
         return None
 
     def _copy_rows(self, most_bytes: int | None) -> bool:

@@ -31,7 +31,8 @@ class FeatureInfo(msgspec.Struct):
     age_ms: int | None
     """Milliseconds since that event."""
     offset: int | None
-    """Offset of the last event in the features, in its partition."""
+    """Offset of the last event in the features, in its partition; of several streams, of the last
+    event of the first."""
 
 
 class ScoreAnswer(msgspec.Struct):

@@ -181,7 +181,8 @@ class ScoringService:
         event_time_ms, offset = self.pipeline.features.freshness(entity, rows)
         if all(row is None for row in rows):
             return FeatureInfo(source, None, None, None)
-        return FeatureInfo(source, event_time_ms, max(0, at_ms - event_time_ms), offset)
+        age_ms = max(0, at_ms - event_time_ms)
+        return FeatureInfo(source, event_time_ms, age_ms, offset if offset >= 0 else None)
 
     def _own_status(self) -> dict[str, JsonValue]:
         return {
