@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.protocols import JsonValue
@@ -24,21 +25,27 @@ from freshrank.learner.optimizers.base import Optimizer
 # The name becomes part of topic names, Redis keys, actor names and a folder.
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
+# The default of `stream`, which is the first of `streams` then.
+_FIRST: Any = None
+
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One stream turned into features, a model that learns from them, and an endpoint.
+    """Streams turned into features, a model that learns from them, and an endpoint.
 
     Parameters
     ----------
     name
         Lower-case letters, digits, ``_`` and ``-``.
     stream
-        Where the behaviour comes from.
+        Where the events come from.
+    streams
+        In place of `stream`: several, whose records are keyed by the same entity. Label and
+        context refer to the first.
     features
-        The feature views; each must have the stream's key as its entity.
+        The feature views; each reads one of the streams, and has its key as its entity.
     context
-        Fields of the stream's schema that a candidate of a request carries (``item_id``).
+        Fields of the first stream's schema that a candidate of a request carries (``item_id``).
     label
         What makes an example positive: ``Joined`` with the impressions that were served, or
         ``Labelled`` by the event itself.
@@ -56,7 +63,8 @@ class Pipeline:
 
     name: str
     _: KW_ONLY
-    stream: Stream
+    stream: Stream = _FIRST
+    streams: Sequence[Stream] = ()
     features: Sequence[type[FeatureView]]
     context: Sequence[str]
     label: Joined | Labelled
@@ -73,7 +81,9 @@ class Pipeline:
                 "the name becomes part of topics and keys",
                 "Use lower-case letters, digits, _ and -, beginning with a letter.",
             )
+        self._take_streams(place)
         self._check_kinds(place)
+        self._check_streams(place)
         self._check_context(place)
         _ = self.plan, self.encoder
         loss = self.bound_model.loss
@@ -83,6 +93,43 @@ class Pipeline:
                 f"its {loss.name} is of labels that are 0 or 1, not of numbers",
                 "Take a regression, such as LinearRegression(), or a label with positive=...",
             )
+
+    def _take_streams(self, place: str) -> None:
+        """Derive `stream` from `streams`, or the other way round. Raises ConfigError."""
+        streams: object = self.streams or (self.stream,)
+        if isinstance(streams, str) or not isinstance(streams, Sequence):
+            raise ConfigError(
+                f"{place}.streams", f"{streams!r} is no list of streams", "Write streams=[...]."
+            )
+        if self.stream not in (None, streams[0]):
+            raise ConfigError(
+                f"{place}.stream", "both stream and streams are given", "Give one of them."
+            )
+        for number, stream in enumerate(self.streams):
+            if not isinstance(stream, Stream):
+                raise ConfigError(
+                    f"{place}.streams[{number}]", f"{stream!r} is no stream", "Write Stream(...)."
+                )
+        object.__setattr__(self, "stream", streams[0])
+        object.__setattr__(self, "streams", tuple(streams))
+
+    def _check_streams(self, place: str) -> None:
+        """Raise ConfigError when one of several streams does not go with those before it."""
+        for number, stream in enumerate(self.streams):
+            here = f"{place}.streams[{number}]"
+            if stream.topic in [other.topic for other in self.streams[:number]]:
+                raise ConfigError(
+                    here, f"topic {stream.topic!r} is given twice", "Leave one of them out."
+                )
+            key, first = _key_of(stream), _key_of(self.stream)
+            if key != first:
+                raise ConfigError(
+                    here,
+                    f"its records are keyed by {key}, those of {self.stream.topic!r} by {first}",
+                    "Give streams that are keyed by the same entity, with keys of one type.",
+                )
+            if stream not in [view.source for view in self.features]:
+                raise ConfigError(here, "no view reads it", "List a view of it, or leave it out.")
 
     def _check_kinds(self, place: str) -> None:
         for name, kinds in (
@@ -109,10 +156,11 @@ class Pipeline:
                     f"{view!r} is not a feature view",
                     "List classes that derive from FeatureView, without calling them.",
                 )
-            if view.source is not self.stream:
+            if view.source not in self.streams:
+                topics = " and ".join(repr(stream.topic) for stream in self.streams)
                 raise ConfigError(
                     f"{view.__name__}.source",
-                    f"the view reads {view.source.topic!r}, the pipeline {self.stream.topic!r}",
+                    f"the view reads {view.source.topic!r}, the pipeline {topics}",
                     "Give both the same Stream object.",
                 )
 
@@ -161,7 +209,7 @@ class Pipeline:
     @cached_property
     def plan(self) -> FeaturePlan:
         """All views, compiled into the layout of one row."""
-        return FeaturePlan(list(self.features))
+        return FeaturePlan(sorted(self.features, key=lambda view: self.streams.index(view.source)))
 
     @cached_property
     def encoder(self) -> InputEncoder:
@@ -204,7 +252,8 @@ class Pipeline:
     @property
     def topics(self) -> tuple[str, ...]:
         """The source topics in the order of every `SourceOffsets`."""
-        return (self.stream.topic,) + ((self.impressions_topic,) if self.joined else ())
+        streams = tuple(stream.topic for stream in self.streams)
+        return (*streams, self.impressions_topic) if self.joined else streams
 
     @cached_property
     def fingerprint(self) -> str:
@@ -232,3 +281,8 @@ class Pipeline:
             f"model inputs: {len(layout.dense)} dense, {layout.id_width} ids of "
             f"{len(layout.fields)} fields"
         )
+
+
+def _key_of(stream: Stream) -> str:
+    """The entity that keys a stream's records, and the type of the key: "user (str)"."""
+    return f"{stream.key.name} ({stream.fields[stream.key.key].kind.value.__name__})"

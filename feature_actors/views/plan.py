@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from freshrank.actors.errors import ConfigError
-from freshrank.feature_actors.streams.stream import Entity
+from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.feature_actors.views.table_plan import TablePlan
 
@@ -13,13 +13,17 @@ from freshrank.feature_actors.views.table_plan import TablePlan
 class FeaturePlan:
     """The features of one entity: the tables whose rows hold them, and their names.
 
-    Raises ConfigError when there is no feature, when two views or two columns have one name, or
-    when views differ in entity or stream.
+    There is a table for each stream that the views read, in the order in which they are first
+    named. Raises ConfigError when a stream gives no feature, when two views or two columns have
+    one name, or when views differ in their entity.
     """
 
     def __init__(self, views: Sequence[type[FeatureView]]) -> None:
         _check_views(views)
-        self.tables: tuple[TablePlan, ...] = (TablePlan(views),)
+        by_stream: dict[Stream, list[type[FeatureView]]] = {}
+        for view in views:
+            by_stream.setdefault(view.source, []).append(view)
+        self.tables: tuple[TablePlan, ...] = tuple(map(TablePlan, by_stream.values()))
         self.entity: Entity = views[0].entity
         names = [name for table in self.tables for name in table.columns]
         names += [field.name for table in self.tables for field in table.id_fields]
@@ -38,18 +42,23 @@ class FeaturePlan:
 
 
 def _check_views(views: Sequence[type[FeatureView]]) -> None:
-    if not any(view.features for view in views):
+    with_features = {view.source for view in views if view.features}
+    if not with_features:
         raise ConfigError("features", "there is no feature", "List at least one view with one.")
     _check_unique("view", [view.__name__ for view in views])
-    for view in views[1:]:
-        for attribute in ("entity", "source"):
-            first, other = getattr(views[0], attribute), getattr(view, attribute)
-            if first != other:
-                raise ConfigError(
-                    f"{view.__name__}.{attribute}",
-                    f"{other!r} differs from {first!r} of {views[0].__name__}",
-                    "Views of one pipeline share entity and stream.",
-                )
+    for view in views:
+        if view.entity.name != views[0].entity.name:
+            raise ConfigError(
+                f"{view.__name__}.entity",
+                f"{view.entity!r} differs from {views[0].entity!r} of {views[0].__name__}",
+                "Views of one pipeline are about the same entity.",
+            )
+        if view.source not in with_features:
+            raise ConfigError(
+                view.__name__,
+                f"no view of {view.source.topic!r} has a feature",
+                "Give it one, or leave the view out.",
+            )
 
 
 def _check_unique(what: str, names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from fake_clock import FakeClock
-from small_shop import START_MS, event, impression, spec
+from small_shop import START_MS, event, impression, spec, visit
 
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import Unavailable
@@ -215,6 +215,21 @@ class World:
                     shown = impression(self.spec, who, items, second * 1000, number)
                     self.log.append("shown", partition, shown, stamp_ms)
                 number += 1
+        if "visits" in self.spec.topics:
+            self._fill_visits(seconds, seed + 1)
+
+    def _fill_visits(self, seconds: int, seed: int) -> None:
+        """What the second stream tells of the same users, as irregular as the first."""
+        random = np.random.default_rng(seed)
+        for number in range(2 * seconds * PARTITIONS):
+            partition, second = number % PARTITIONS, number // (2 * PARTITIONS)
+            late_ms = 3_600_000 if random.random() < 0.05 else 0
+            at_ms = second * 1000 + int(random.integers(0, 3_000)) - late_ms
+            who = f"u{partition}-{random.integers(6)}"
+            record = visit(number + 1, who, int(random.integers(1, 5)), at_ms)
+            records = [record, *([record] if random.random() < 0.1 else [])]
+            for value in [*records, *([b"{broken"] if random.random() < 0.05 else [])]:
+                self.log.append("visits", partition, value, START_MS + second * 1000 + 4_000)
 
     async def until_read(self, shard: Shard, patience: int = 2_000) -> None:
         """Step until nothing is left to read and to give away."""

@@ -36,8 +36,19 @@ class Event(msgspec.Struct):
     ts: int
 
 
+class Visit(msgspec.Struct):
+    """What the second stream tells of a user."""
+
+    visit_id: int
+    user: str
+    page: int
+    seconds: float
+    ts: int
+
+
 user = Entity("user", key="user")
 events = Stream("events", id="event_id", time="ts", key=user, schema=Event, dedup_within="10m")
+visits = Stream("visits", id="visit_id", time="ts", key=user, schema=Visit, dedup_within="1m")
 
 
 def activity(stream: Stream) -> type[FeatureView]:
@@ -54,6 +65,18 @@ def activity(stream: Stream) -> type[FeatureView]:
     return Activity
 
 
+def browsing(stream: Stream) -> type[FeatureView]:
+    """Features of the second stream, none of which is kept for ever."""
+
+    class Browsing(FeatureView):
+        entity, source = user, stream
+        pages = Count(windows=["1m"])
+        seconds = Sum("seconds", windows=["1m"])
+        favourite = DecayedCount(by="page", half_life="2s", top=2)
+
+    return Browsing
+
+
 JOINED = Joined(positive=col.type == "order", on="item", within="30s", grace="2s")
 LABELLED = Labelled(positive=col.type == "order")
 
@@ -63,10 +86,17 @@ def spec(
     max_entities: int = 1_000,
     event_ids: int = 1_000,
     prefix: str = "",
+    two_streams: bool = False,
 ) -> PartitionSpec:
-    """The small shop's definitions; its topics are ``events`` and ``shown`` after `prefix`."""
+    """The small shop's definitions.
+
+    Its topics are ``events``, ``visits`` with `two_streams`, and ``shown``, all after `prefix`.
+    """
     stream = replace(events, topic=f"{prefix}events")
-    plan = FeaturePlan([activity(stream)])
+    views = [activity(stream)]
+    if two_streams:
+        views.append(browsing(replace(visits, topic=f"{prefix}visits")))
+    plan = FeaturePlan(views)
     return PartitionSpec(
         plan=plan,
         encoder=InputEncoder([plan], stream, ["item"], []),
@@ -83,6 +113,11 @@ def spec(
 def event(number: int, who: str, kind: str, item: int, at_ms: int) -> bytes:
     """An event as JSON, `at_ms` after the start."""
     return msgspec.json.encode(Event(f"e{number}", who, kind, item, 1.5 * item, START_MS + at_ms))
+
+
+def visit(number: int, who: str, page: int, at_ms: int) -> bytes:
+    """A visit as JSON, `at_ms` after the start."""
+    return msgspec.json.encode(Visit(number, who, page, page / 4, START_MS + at_ms))
 
 
 def impression(

@@ -5,6 +5,6 @@ from __future__ import annotations
 from freshrank.actors.messages import SourceOffsets
 
 
-def upto(events: int = 0, shown: int = 0) -> SourceOffsets:
-    """The next offset of the topic ``events``, and of the topic ``shown``."""
-    return SourceOffsets({"events": events, "shown": shown})
+def upto(events: int = 0, shown: int = 0, visits: int = 0) -> SourceOffsets:
+    """The next offsets of the topics of these names."""
+    return SourceOffsets({"events": events, "shown": shown, "visits": visits})

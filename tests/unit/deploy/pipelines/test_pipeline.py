@@ -20,10 +20,12 @@ from freshrank import (
     LogisticRegression,
     Pipeline,
     Stream,
+    Sum,
     col,
 )
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.servers.external import side_topics
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "recommend.py"
 
@@ -71,6 +73,102 @@ def test_a_sound_pipeline_derives_its_parts() -> None:
     assert one.bound_model.dense_size == 1 + len(one.encoder.layout.dense)
     assert "views" in one.describe()
     assert one.online_features.context == {"item": int}
+
+
+class Order(msgspec.Struct):
+    number: int
+    customer: str
+    total: float
+    at: int
+
+
+# The same entity, by the field that this stream names it with.
+orders = Stream("orders", id="number", time="at", key=Entity("user", key="customer"), schema=Order)
+
+
+class Spending(FeatureView):
+    entity, source = orders.key, orders
+    spent = Sum("total", windows=["1h"])
+
+
+BOTH: dict[str, Any] = {
+    "stream": None,
+    "streams": [clicks, orders],
+    "features": [Spending, Activity],
+}
+
+
+def test_several_streams_fill_a_table_each() -> None:
+    both = pipeline(**BOTH)
+    assert both.stream is clicks, "the first: label and context refer to it"
+    assert both.topics == ("clicks", "orders", "shop.impressions")
+    assert [table.name for table in both.plan.tables] == ["user/clicks", "user/orders"]
+    assert both.encoder.layout.dense == ("views_5m", "spent_1h")
+    assert len(both.online_features.keys("user", "u1")) == 2
+    assert "'clicks'" in both.describe() and "'orders'" in both.describe()
+    assert side_topics(both) == [
+        "clicks.dead", "orders.dead", "shop.impressions.dead",
+        "clicks.late", "orders.late", "shop.alerts",
+    ]  # fmt: skip
+
+
+def test_one_stream_in_a_list_is_that_stream() -> None:
+    listed = pipeline(stream=None, streams=[clicks])
+    assert listed.fingerprint == pipeline().fingerprint
+    assert listed.stream is clicks
+    assert pipeline().streams == (clicks,)
+    assert replace(listed, optimizer=Adagrad(0.2)).streams == (clicks,)
+
+
+def test_the_order_of_views_is_no_order_of_streams() -> None:
+    both = pipeline(**BOTH)
+    assert replace(both, features=[Activity, Spending]).fingerprint == both.fingerprint
+    assert both.fingerprint != pipeline().fingerprint
+
+
+def of_orders(key: str, name: str, kind: type) -> Stream:
+    schema = msgspec.defstruct("Order", [("number", int), (key, kind), ("at", int)])
+    return Stream("orders", id="number", time="at", key=Entity(name, key=key), schema=schema)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "problem"),
+    [
+        ({"stream": orders}, ".stream", "both stream and streams are given"),
+        ({"streams": "clicks"}, ".streams", "'clicks' is no list of streams"),
+        ({"streams": clicks}, ".streams", "is no list of streams"),
+        ({"streams": [clicks, "orders"]}, ".streams[1]", "'orders' is no stream"),
+        ({"streams": [clicks, orders, clicks]}, ".streams[2]", "topic 'clicks' is given twice"),
+        ({"features": [Activity]}, ".streams[1]", "no view reads it"),
+    ],
+)
+def test_streams_that_do_not_go_together_are_named(
+    changes: dict[str, Any], place: str, problem: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        pipeline(**BOTH | changes)
+    assert caught.value.place == f"Pipeline('shop'){place}"
+    assert problem in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("stream", "key"),
+    [
+        (of_orders("item", "item", str), "item (str)"),
+        (of_orders("user", "user", int), "user (int)"),
+    ],
+)
+def test_streams_of_other_keys_are_refused(stream: Stream, key: str) -> None:
+    view = type(
+        "Sold",
+        (FeatureView,),
+        {"entity": stream.key, "source": stream, "sold": Count(windows=["1h"])},
+    )
+    with pytest.raises(ConfigError) as caught:
+        pipeline(**BOTH | {"streams": [clicks, stream], "features": [Activity, view]})
+    assert caught.value.place == "Pipeline('shop').streams[1]"
+    wanted = f"its records are keyed by {key}, those of 'clicks' by user (str)"
+    assert caught.value.problem == wanted
 
 
 def test_labels_of_the_events_themselves_need_no_impressions() -> None:

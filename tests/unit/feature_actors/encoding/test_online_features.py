@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive import START_MS, Behaviour, columns_of, stream, user
 
-from freshrank import Count, DecayedCount, Entity, FeatureView, LastK, Mean, Stream, TimeSince
+from freshrank import Count, DecayedCount, Entity, FeatureView, LastK, Mean, Stream, Sum, TimeSince
 from freshrank.actors.errors import RequestError, Unavailable
 from freshrank.actors.kernels.hashing import hash_text
 from freshrank.actors.messages import Inputs
@@ -252,3 +252,57 @@ def test_a_candidate_that_names_no_row_is_the_callers_fault(
     with pytest.raises(RequestError, match=problem) as caught:
         both.lookups("ann", candidates)
     assert caught.value.field == "candidates.item_id"
+
+
+orders = Stream("orders", id="event_id", time="ts", key=user, schema=Behaviour)
+
+
+class Spending(FeatureView):
+    entity, source = user, orders
+    spent = Sum("price", windows=["10s"])
+    bought = LastK("item_id", k=2)
+
+
+two_plan = FeaturePlan([Activity, Spending])
+two_encoder = InputEncoder([two_plan], stream, ["item_id", "category", "price"], [])
+two = OnlineFeatures([two_plan], two_encoder, stream, "shop", join_on="item_id")
+
+
+def order_row(*items: int) -> bytes:
+    table = EntityTable(two_plan.tables[1], 10)
+    bought = [
+        Behaviour(f"o{item}", "ann", START_MS + 3_000, item_id=item, price=1.5) for item in items
+    ]
+    table.apply(columns_of(bought, 400), before=False)
+    row = table.row("ann")
+    assert row is not None
+    return row.tobytes()
+
+
+def test_the_rows_of_two_streams_have_keys_of_their_own_and_give_one_input_row() -> None:
+    lookups = two.lookups("ann", CANDIDATES)
+    keys = [key for lookup in lookups for key in lookup.keys]
+    assert keys == list(two.keys("user", "ann"))
+    assert keys == [row_key("shop", table, "ann") for table in two_plan.tables]
+    assert len(set(keys)) == 2
+    inputs = two.inputs(
+        lookups, [row_of(EVENTS), order_row(4, 9)], "ann", CANDIDATES, START_MS + 5_000
+    )
+    dense = dict(zip(two_encoder.layout.dense, inputs.dense.T, strict=True))
+    np.testing.assert_allclose(dense["seen_10s"], np.log1p([2, 2, 2]), rtol=1e-6)
+    np.testing.assert_allclose(dense["spent_10s"], np.log1p([3, 3, 3]), rtol=1e-6)
+    np.testing.assert_allclose(dense["bought_match"], np.log1p([1, 1, 1]), rtol=1e-6)
+
+
+def test_rows_of_two_streams_are_described_together_and_one_may_be_missing() -> None:
+    described = two.describe("user", [None, order_row(4)], START_MS + 5_000)
+    assert (described["seen_10s"], described["spent_10s"]) == (0.0, 1.5)
+    assert described["bought"] == [{"id": 4, "weight": 1.0}]
+
+
+def test_freshness_is_the_newest_time_of_all_streams_and_the_offset_of_the_first() -> None:
+    rows = row_of(EVENTS), order_row(4, 9)
+    assert two.freshness("user", rows) == (START_MS + 3_000, 31)
+    assert two.freshness("user", [rows[0], None]) == (START_MS + 2_000, 31)
+    assert two.freshness("user", [None, rows[1]]) == (START_MS + 3_000, -1)
+    assert two.freshness("user", [None, None]) == (0, -1)

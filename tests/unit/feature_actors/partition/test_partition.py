@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import cache
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ from small_shop import (
     packed,
     spec,
     user,
+    visit,
 )
 from source_offsets import upto
 
@@ -29,6 +31,7 @@ from freshrank.feature_actors.labels.definitions import Labelled
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.shard.status import totals
+from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
 
@@ -302,11 +305,15 @@ def shoppers(seed: int, count: int = 150) -> tuple[list[bytes], list[int]]:
     return values, times
 
 
-def rows_of(state: PartitionState) -> dict[str, bytes]:
-    (table,) = state.tables
+def rows_by_entity(table: EntityTable) -> dict[str, bytes]:
     slots = table.slots()
     rows = zip(table.entities(slots), table.rows(slots), strict=True)
     return {name: row.tobytes() for name, row in rows}
+
+
+def rows_of(state: PartitionState) -> list[dict[str, bytes]]:
+    """The rows of each table, by entity."""
+    return [rows_by_entity(table) for table in state.tables]
 
 
 @settings(deadline=None, max_examples=80)
@@ -356,6 +363,106 @@ def test_a_gap_in_the_log_does_not_put_off_a_look_at_the_entities() -> None:
     parted.process(gapped.between(62, None))
     assert rows_of(whole) == rows_of(parted)
     assert whole.counters.evicted == parted.counters.evicted == 5, "62 of 60 are cut to 57"
+
+
+BOTH = spec(two_streams=True, max_entities=4)
+
+
+@cache
+def three_topics(seed: int) -> dict[str, tuple[list[bytes], list[int]]]:
+    """What lies in each topic, and the times of the records."""
+    happened, shown, times = stream(seed)
+    random = np.random.default_rng(seed + 10)
+    seen = [
+        visit(
+            int(random.integers(1, 150)),
+            f"u{random.integers(7)}",
+            int(random.integers(1, 5)),
+            at - int(random.integers(0, 5_000)) - (3_600_000 if random.random() < 0.05 else 0),
+        )
+        for at in times
+    ]
+    shown = [
+        impression(BOTH, f"u{random.integers(3)}", random.integers(1, 4, 2).tolist(), at, number)
+        for number, at in enumerate(times)
+    ]
+    return {"events": (happened, times), "visits": (seen, times), "shown": (shown, times)}
+
+
+def read_on(state: PartitionState, topic: str, count: int, seed: int) -> None:
+    """Give the state the next records of a topic, as one batch."""
+    values, times = three_topics(seed)[topic]
+    begin = state.offsets[topic]
+    end = min(begin + count, len(values))
+    stamps = [at + 4_000 for at in times[begin:end]]
+    state.process(batch(topic, values[begin:end], begin, stamps))
+
+
+def everything_of(state: PartitionState) -> tuple[object, ...]:
+    """Whatever has to follow from the offsets alone."""
+    assert state.joiner is not None
+    ids = {name: part() for name, part in state.snapshot().parts.items() if "dedup" in name}
+    known_ids = {name: sorted(arrays["ids"].tolist()) for name, arrays in ids.items()}
+    return rows_of(state), known(state), state.counters, state.joiner.pending, known_ids
+
+
+interleavings = st.lists(
+    st.tuples(st.sampled_from(["events", "visits", "shown"]), st.integers(1, 50)), max_size=24
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 3), interleavings, st.integers(0, 24))
+def test_two_streams_may_be_interleaved_and_batched_in_any_way(
+    seed: int, turns: list[tuple[str, int]], restart: int
+) -> None:
+    state = PartitionState(BOTH, 0)
+    for turn, (topic, count) in enumerate(turns):
+        if turn == restart:
+            state = PartitionState.restore(BOTH, 0, packed(state))
+        read_on(state, topic, count, seed)
+    straight = PartitionState(BOTH, 0)
+    for topic in ("visits", "shown", "events"):
+        for _ in range(state.offsets[topic]):
+            read_on(straight, topic, 1, seed)
+    assert straight.offsets == state.offsets
+    assert everything_of(straight) == everything_of(state)
+
+
+def test_the_second_stream_of_that_log_is_worth_it() -> None:
+    state = PartitionState(BOTH, 0)
+    for topic in BOTH.topics:
+        read_on(state, topic, 120, seed=0)
+    alone = PartitionState(spec(max_entities=4), 0)
+    read_on(alone, "events", 120, seed=0)
+    activity, browsing = state.tables
+    assert (len(activity) > 0, len(browsing) > 0) == (True, True)
+    assert rows_by_entity(activity) == rows_by_entity(alone.tables[0]), "its rows are its own"
+    counted, before = state.counters, alone.counters
+    assert counted.events > before.events + 50
+    assert counted.duplicates > before.duplicates + 5
+    assert counted.late > 0 and counted.evicted > before.evicted
+
+
+def test_an_id_of_one_stream_is_no_duplicate_in_another() -> None:
+    state = PartitionState(BOTH, 0)
+    state.process(batch("events", [event(7, "u1", "view", 1, 1_000)]))
+    state.process(batch("visits", [visit(7, "u1", 1, 1_000)]))
+    assert (state.counters.events, state.counters.duplicates) == (2, 0)
+
+
+def test_an_event_with_its_own_label_is_learned_with_the_rows_of_both_streams() -> None:
+    made = spec(LABELLED, two_streams=True)
+    state = PartitionState(made, 0)
+    state.process(batch("visits", [visit(n, "u1", 3, n * 10) for n in range(1, 6)]))
+    state.process(batch("events", [event(n, "u1", "order", 7, 1_000 + n) for n in range(2)]))
+    state.process(batch("events", [event(9, "u2", "order", 7, 1_000)], begin=2))
+    examples = state.example_queue.peek()
+    assert examples is not None
+    pages = examples.inputs.dense[:, made.encoder.layout.dense.index("pages_1m")]
+    spend = examples.inputs.dense[:, made.encoder.layout.dense.index("spend_1h")]
+    assert np.expm1(pages).round(3).tolist() == [5.0, 5.0, 0.0], "u2 has no visits"
+    assert np.expm1(spend).round(3).tolist() == [0.0, 10.5, 0.0]
 
 
 def test_a_snapshot_of_another_partition_or_definition_is_refused() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from naive import Behaviour, columns_of, stream, user
 
-from freshrank import Count, DecayedCount, FeatureView, LastK, Mean, Sum, TimeSince, col
+from freshrank import Count, DecayedCount, Entity, FeatureView, LastK, Mean, Sum, TimeSince, col
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.views.plan import FeaturePlan
@@ -29,6 +29,21 @@ class Taste(FeatureView):
 
 def view(name: str = "V", **body: Any) -> type[FeatureView]:
     return type(name, (FeatureView,), {"entity": user, "source": stream} | body)
+
+
+other = replace(stream, topic="other")
+shop = Entity("shop", key="user_id")
+
+
+def test_each_stream_fills_a_table_of_its_own() -> None:
+    elsewhere = view("Elsewhere", source=other, seen=Count(windows=["1h"]))
+    plan = FeaturePlan([Activity, elsewhere, Taste])
+    first, second = plan.tables
+    assert first.fingerprint == FeaturePlan([Activity, Taste]).fingerprint
+    assert second.fingerprint == FeaturePlan([elsewhere]).fingerprint
+    assert plan.fingerprint == first.fingerprint + second.fingerprint
+    assert (first.source, second.source) == (stream, other)
+    assert plan.bytes_per_entity == first.bytes_per_entity + second.bytes_per_entity
 
 
 def test_views_become_one_row_and_columns_with_the_names_of_their_windows() -> None:
@@ -96,9 +111,11 @@ def test_the_fingerprint_is_that_of_the_rows_that_earlier_versions_stored() -> N
         ([Activity, Activity], "two views of this name"),
         ([Activity, view(idle=TimeSince())], "idle: there are two feature columns"),
         ([view(a_1h=TimeSince(), a=Count(windows=["1h"]))], "a_1h: there are two"),
+        ([Activity, view(source=other)], "V: no view of 'other' has a feature"),
+        ([Activity, view(source=other, idle=TimeSince())], "idle: there are two feature columns"),
         (
-            [Activity, view(a=TimeSince(), source=replace(stream, topic="other"))],
-            "share entity and stream",
+            [Activity, view(source=replace(stream, key=shop), entity=shop, a=TimeSince())],
+            "V.entity: .* are about the same entity",
         ),
     ],
 )

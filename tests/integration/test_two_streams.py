@@ -1,0 +1,207 @@
+"""A pipeline with two streams on a real Kafka and Redis: posted by REST, read as features."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from shard_world import FakeLearner
+
+from freshrank import (
+    Adagrad,
+    Count,
+    Entity,
+    FeatureView,
+    Joined,
+    LogisticRegression,
+    Pipeline,
+    Stream,
+    Sum,
+    col,
+)
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.connectors import Connectors
+from freshrank.actors.messages import Delta, Version
+from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.deploy.cluster.connections import kafka_and_redis
+from freshrank.deploy.servers.brokers import Broker
+from freshrank.deploy.servers.external import side_topics
+from freshrank.deploy.wiring import assembly
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+from freshrank.feature_actors.connectors.kafka.source import KafkaSource
+from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
+from freshrank.feature_actors.settings import ShardSettings
+from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
+from freshrank.feature_actors.shard.shard import Shard
+from freshrank.serve.http.app import build_app
+from freshrank.serve.scoring.service import ScoringService
+from freshrank.serve.settings import ServeSettings
+
+PARTITIONS = 3
+
+
+class Click(msgspec.Struct):
+    id: str
+    user: str
+    item: int
+    ts: int
+
+
+class Order(msgspec.Struct):
+    number: int
+    customer: str
+    total: float
+    at: int
+
+
+def pipeline_of(name: str) -> Pipeline:
+    """Clicks and orders of users, in topics that begin with `name`."""
+    user, customer = Entity("user", key="user"), Entity("user", key="customer")
+    clicks = Stream(f"{name}.clicks", id="id", time="ts", key=user, schema=Click)
+    orders = Stream(f"{name}.orders", id="number", time="at", key=customer, schema=Order)
+
+    class Clicks(FeatureView):
+        entity, source = user, clicks
+        clicked = Count(windows=["1h"])
+
+    class Orders(FeatureView):
+        entity, source = customer, orders
+        spent = Sum("total", windows=["1h"])
+
+    return Pipeline(
+        name,
+        streams=[clicks, orders],
+        features=[Clicks, Orders],
+        context=["item"],
+        label=Joined(positive=col.item > 0, on="item", within="1m"),
+        model=LogisticRegression(),
+        optimizer=Adagrad(),
+    )
+
+
+class NoWeights:
+    """A learner that has published nothing."""
+
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Delta]:
+        await asyncio.sleep(timeout_s)
+        return []
+
+
+class Cluster:
+    """A shard and a replica in this process, between Kafka, Redis and a folder of snapshots."""
+
+    def __init__(self, kafka: KafkaAccess, redis_url: str, name: str, folder: Path) -> None:
+        self.pipeline = pipeline_of(name)
+        self._kafka, self._redis_url = kafka, redis_url
+        self._learner, self._snapshots = FakeLearner(), FileSnapshots(folder)
+
+    async def create_topics(self) -> None:
+        topics = [*self.pipeline.topics, *side_topics(self.pipeline)]
+        await ensure_topics(self._kafka, topics, PARTITIONS)
+
+    @asynccontextmanager
+    async def shard(self) -> AsyncIterator[Shard]:
+        """A shard of all partitions, which is killed at the end."""
+        connectors, source = await self._connectors(), KafkaSource(self._kafka)
+        connectors = replace(connectors, source=lambda: source)
+        ports = ShardPorts(connectors, Training(self._learner), self._snapshots)
+        spec = self.pipeline.spec(ShardSettings(snapshot_interval_s=0.3))
+        shard = Shard(spec, ShardIdentity("shard-0", range(PARTITIONS)), ports)
+        running = asyncio.create_task(shard.run())
+        try:
+            yield shard
+            assert not running.done()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await source.stop()
+            await connectors.close()
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Speaks to a replica."""
+        connectors = await self._connectors()
+
+        async def made() -> ScoringService:
+            return assembly.scoring_service(self.pipeline, ServeSettings(), NoWeights(), connectors)
+
+        app = build_app(made)
+        transport = httpx.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://replica") as client,
+        ):
+            yield client
+
+    async def _connectors(self) -> Connectors:
+        sink = KafkaSink(self._kafka)
+        await sink.start()
+        name = self.pipeline.name
+        return kafka_and_redis(self._kafka, self._redis_url, name, PARTITIONS, sink)
+
+
+async def until(read: Callable[[], Awaitable[Any]], wanted: Any, seconds: float = 30.0) -> None:
+    """Wait until `read` gives `wanted`."""
+    found = None
+    for _ in range(int(seconds * 20)):
+        found = await read()
+        if found == wanted:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{found!r} in place of {wanted!r} for {seconds} s")
+
+
+def test_events_of_both_streams_reach_the_features_once_whoever_crashes(
+    kafka: Broker, redis_url: str, fresh_name: str, tmp_path: Path
+) -> None:
+    cluster = Cluster(KafkaAccess(kafka.bootstrap), redis_url, fresh_name, tmp_path)
+    now_ms = SystemClock().now_ms()
+
+    async def post(client: httpx.AsyncClient, stream: str, *events: object) -> list[Any]:
+        topic = f"{fresh_name}.{stream}"
+        body = msgspec.json.encode(events)
+        answer = await client.post("/v1/events", params={"stream": topic}, content=body)
+        assert answer.status_code == 200, answer.text
+        positions: list[Any] = answer.json()["positions"]
+        assert {position["topic"] for position in positions} == {topic}
+        return positions
+
+    async def features(client: httpx.AsyncClient) -> tuple[float, float]:
+        answer = (await client.get("/v1/features/user/ann")).json()["features"]
+        return answer["clicked_1h"], answer["spent_1h"]
+
+    async def test() -> None:
+        await cluster.create_topics()
+        async with cluster.client() as client:
+            async with cluster.shard():
+                (click,) = await post(client, "clicks", Click("a", "ann", 1, now_ms))
+                (order,) = await post(client, "orders", Order(1, "ann", 2.5, now_ms))
+                assert click["partition"] == order["partition"], "both are keyed by the user"
+                await until(lambda: features(client), (1.0, 2.5))
+                again = Order(1, "ann", 2.5, now_ms), Order(2, "ann", 4.0, now_ms)
+                await post(client, "orders", *again, Order(3, "bob", 8.0, now_ms))
+                await until(lambda: features(client), (1.0, 6.5))
+            await post(client, "orders", Order(4, "ann", 16.0, now_ms))  # while no shard reads
+            await post(client, "clicks", Click("b", "ann", 1, now_ms))
+            async with cluster.shard() as shard:
+                await until(lambda: features(client), (2.0, 22.5))
+                counters = [state.counters for state in shard.states.values()]
+                assert sum(counter.events for counter in counters) == 6
+                assert sum(counter.duplicates for counter in counters) == 1
+            answer = await client.get("/v1/entities/user/ann/events?limit=9")
+            found = [event["event"] for event in answer.json()["events"]]
+            assert sorted(event.get("number", 0) for event in found) == [0, 0, 1, 1, 2, 4]
+            answer = await client.post("/v1/events", json={"user": "ann"})
+            assert answer.status_code == 422
+            assert f"name '{fresh_name}.clicks' or '{fresh_name}.orders'" in answer.text
+
+    asyncio.run(test())
