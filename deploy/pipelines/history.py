@@ -1,9 +1,9 @@
 """Recorded events, as a pipeline's file reads them from a user's data.
 
 A file that can be replayed has a function ``records(path)`` beside its pipeline. It yields
-(key, value, event time in ms) of each record, oldest first: bytes, bytes (the event as JSON) and
-an integer. It may have a function ``report(path)`` too, which returns named figures to compare
-with, such as those of trivial baselines.
+(key, value, event time in ms) of each record, oldest first: bytes, bytes (the event in the format
+of its stream) and an integer. It may have a function ``report(path)`` too, which returns named
+figures to compare with, such as those of trivial baselines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import numpy as np
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Ints
 
-_RECORD = "Yield (key, value, event time in ms): bytes, bytes (the event as JSON) and an int."
+_RECORD = (
+    "Yield (key, value, event time in ms): bytes, bytes (the event as in its topic) and an int."
+)
 
 
 @dataclass(frozen=True)
