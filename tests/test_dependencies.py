@@ -22,7 +22,7 @@ NEVER_IMPORTED = {
 }  # fmt: skip
 
 # Of an extra, and imported by the package only where they are installed.
-OPTIONAL = {"jgo"}
+OPTIONAL = {"fastavro", "jgo"}
 
 # Needed by a library of ours where it is present.
 FOR_ANOTHER = {"httpx"}
