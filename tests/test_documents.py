@@ -209,14 +209,15 @@ def test_what_does_not_exist_is_seen(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(
         "# One\n[a](#one) [b](#two) [c](gone.md) [d](https://example.org)\n\n"
         "`learner/core.py: Learner.step` `learner/core.py: Learner, gone` `learner/gone.py`\n"
-        "`test_core.py` `test_it` `test_gone`\n"
+        "`test_core.py` `core.py` `gone.py` `test_it` `test_gone`\n"
         "`kafka.bootstrap` `kafka.gone` `FRESHRANK_KAFKA__GONE`\n"
         "`GET /v1/model` `POST /v1/model` `/v1/gone`\n"
     )
     settings, routes = {"kafka.bootstrap"}, {("GET", "/v1/model")}
     assert documents.dead_links(tmp_path) == ["README.md:2: #two", "README.md:2: gone.md"]
     assert documents.missing_files(tmp_path) == [
-        "README.md:4: learner/core.py: gone", "README.md:4: learner/gone.py"
+        "README.md:4: learner/core.py: gone", "README.md:4: learner/gone.py",
+        "README.md:5: gone.py",
     ]  # fmt: skip
     assert documents.missing_tests(tmp_path) == ["README.md:5: test_gone"]
     assert documents.missing_settings(tmp_path, settings) == [

@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from conventions import FOLDERS
+
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # The fence of a block of code, and an inline piece of code, which may go on in the next line.
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`]+)`")
 # A file below the root, and perhaps names that are defined in it: `learner/core.py: Learner.step`.
 _FILE = re.compile(r"((?:[\w.-]+/)+[\w.*-]+\.\w+)(?:: ([\w., ]+))?")
+# A file that is named without its folder.
+_BARE = re.compile(r"\w+\.py")
+_SOURCES = (*FOLDERS, "tests")
 _TEST = re.compile(r"test_\w+")
 _ROUTE = re.compile(
     r"(?<!\w)(?:(GET|POST) )?(/(?:v1/|healthz|readyz|metrics|openapi\.json)[\w{}/]*)"
@@ -69,8 +74,11 @@ def dead_links(root: Path) -> list[str]:
 def missing_files(root: Path) -> list[str]:
     """Files of the repository that are named and are not there, or do not define what is named."""
     folders = {path.name for path in root.iterdir() if path.is_dir()}
+    names = {path.name for folder in _SOURCES for path in (root / folder).rglob("*.py")}
     found = []
     for code in _code(root):
+        if code.language == "inline" and _BARE.fullmatch(code.text) and code.text not in names:
+            found.append(f"{code.place}: {code.text}")
         for named in _FILE.finditer(code.text) if code.language == "inline" else ():
             name, symbols = named[1], named[2]
             if name.partition("/")[0] not in folders:
