@@ -87,7 +87,12 @@ def example(model: ModelSpec, optimizer: Optimizer, label: Joined | Labelled) ->
 def pipelines() -> Iterator[Pipeline]:
     """Make pipelines with every public model and optimiser, and with both kinds of labels."""
     public = [getattr(freshrank, name) for name in freshrank.__all__]
-    classes = [value for value in public if isinstance(value, type)]
+    # Only the learner's: the format of a record has a method `bind`, as a model has.
+    classes = [
+        value
+        for value in public
+        if isinstance(value, type) and value.__module__.startswith("freshrank.learner.")
+    ]
     models: list[ModelSpec] = [cls() for cls in classes if issubclass(cls, ModelSpec)]
     optimizers: list[Optimizer] = [cls() for cls in classes if issubclass(cls, Optimizer)]
     count = max(len(models), len(optimizers))
