@@ -401,9 +401,11 @@ def read_on(state: PartitionState, topic: str, count: int, seed: int) -> None:
 def everything_of(state: PartitionState) -> tuple[object, ...]:
     """Whatever has to follow from the offsets alone."""
     assert state.joiner is not None
-    ids = {name: part() for name, part in state.snapshot().parts.items() if "dedup" in name}
+    snapshot = state.snapshot()
+    ids = {name: part() for name, part in snapshot.parts.items() if "dedup" in name}
     known_ids = {name: sorted(arrays["ids"].tolist()) for name, arrays in ids.items()}
-    return rows_of(state), known(state), state.counters, state.joiner.pending, known_ids
+    newest_ms = snapshot.meta["newest_event_ms"]
+    return rows_of(state), known(state), state.counters, state.joiner.pending, known_ids, newest_ms
 
 
 interleavings = st.lists(
@@ -412,16 +414,17 @@ interleavings = st.lists(
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 3), interleavings, st.integers(0, 24))
+@given(st.sampled_from([4, 1_000]), st.integers(0, 3), interleavings, st.integers(0, 24))
 def test_two_streams_may_be_interleaved_and_batched_in_any_way(
-    seed: int, turns: list[tuple[str, int]], restart: int
+    max_entities: int, seed: int, turns: list[tuple[str, int]], restart: int
 ) -> None:
-    state = PartitionState(BOTH, 0)
+    made = spec(two_streams=True, max_entities=max_entities)
+    state = PartitionState(made, 0)
     for turn, (topic, count) in enumerate(turns):
         if turn == restart:
-            state = PartitionState.restore(BOTH, 0, packed(state))
+            state = PartitionState.restore(made, 0, packed(state))
         read_on(state, topic, count, seed)
-    straight = PartitionState(BOTH, 0)
+    straight = PartitionState(made, 0)
     for topic in ("visits", "shown", "events"):
         for _ in range(state.offsets[topic]):
             read_on(straight, topic, 1, seed)
