@@ -12,24 +12,21 @@ How they work together (docs/architecture.md follows one event)::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
 
 from freshrank.actors.messages import (
-    Delta,
     Examples,
     Floats,
     Gradient,
     Inputs,
     Ints,
     Progress,
-    RecordBatch,
-    RejectedRecord,
     SourceOffsets,
-    Version,
 )
+from freshrank.actors.records import RecordBatch, RejectedRecord
 
 JsonValue: TypeAlias = (
     "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
@@ -185,31 +182,6 @@ class StatusRegistry(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSnapshot:
-    """One file that a `SnapshotStore` keeps."""
-
-    place: str
-    """Its place, for messages."""
-    read: Callable[[], bytes | bytearray]
-    """Returns its contents. Raises SnapshotError when they cannot be read."""
-
-
-class SnapshotStore(Protocol):
-    """Stores snapshots by name, atomically; keeps the newest few of each name."""
-
-    def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
-        """Write, fsync and rename a file, then delete the oldest ones; returns its bytes.
-
-        Raises SnapshotError; the earlier snapshots stay.
-        """
-        ...
-
-    def candidates(self, name: str) -> list[StoredSnapshot]:
-        """The snapshots of `name`, newest first."""
-        ...
-
-
 class GradientSink(Protocol):
     """The learner, as a shard sees it."""
 
@@ -222,56 +194,6 @@ class GradientSink(Protocol):
 
     async def progress(self, partition: int) -> Progress:
         """How far `partition` has been applied. Raises Unavailable."""
-        ...
-
-
-class ParameterSource(Protocol):
-    """The learner, as a follower of its weights sees it."""
-
-    async def newer_than(
-        self, version: Version | None, timeout_s: float, refused: Version | None = None
-    ) -> list[Delta]:
-        """The deltas that lead from `version` to the newest version, in order.
-
-        The first is a snapshot when `version` is None, of another epoch or older than the log.
-        Empty when no newer version appeared within `timeout_s`. Raises Unavailable.
-
-        `refused` is the newest version of the last answer, if that did not lead to the learner's
-        weights: this answer then begins with a newer snapshot, or with one that is made anew.
-        """
-        ...
-
-
-class Weights(Protocol):
-    """A copy of the learner's weights, to which deltas are applied."""
-
-    @property
-    def version(self) -> Version | None:
-        """None before the first snapshot."""
-        ...
-
-    def apply(self, delta: Delta) -> None:
-        """Apply a delta as a whole.
-
-        Raises ProgressError if it does not continue from `version`, and ChecksumMismatch if it
-        would not lead to the learner's weights; nothing has changed then.
-        """
-        ...
-
-    def replace(self, deltas: Sequence[Delta]) -> None:
-        """Replace all weights by a snapshot and the deltas that follow it, as a whole.
-
-        Raises as `apply`, and ProgressError where this would lead to an older version.
-        """
-        ...
-
-    @property
-    def expected_checksum(self) -> str:
-        """The checksum that the last delta declares."""
-        ...
-
-    def checksum(self) -> str:
-        """The checksum of the weights, computed over all of them: takes up to seconds."""
         ...
 
 

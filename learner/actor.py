@@ -13,7 +13,8 @@ from freshrank.actors.clock import Clock
 from freshrank.actors.errors import SnapshotError, Unavailable
 from freshrank.actors.messages import Delta, Examples, Gradient, Progress, SourceOffsets, Version
 from freshrank.actors.parameters.delta_log import DeltaLog
-from freshrank.actors.protocols import SnapshotStore, Status
+from freshrank.actors.protocols import Status
+from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner
 from freshrank.learner.reporters import Reporters

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
 from freshrank.actors.messages import SourceOffsets, Version
-from freshrank.actors.protocols import JsonValue, SnapshotStore
+from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import pack, unpack_for
+from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.learner.core import Learner
 from freshrank.learner.guard.quarantine import Quarantined, range_from_json, range_to_json
 from freshrank.learner.models.base import Model

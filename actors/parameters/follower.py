@@ -11,7 +11,8 @@ from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ChecksumMismatch, StaleParameters, Unavailable
 from freshrank.actors.messages import Delta, SourceOffsets, Version, dominates
 from freshrank.actors.parameters.follower_state import TRANSITIONS, FollowerEvent, FollowerState
-from freshrank.actors.protocols import JsonValue, ParameterSource, Weights
+from freshrank.actors.parameters.source import ParameterSource, Weights
+from freshrank.actors.protocols import JsonValue
 from freshrank.actors.transitions import next_state
 
 # Seconds after which an idle long poll returns: it proves that the learner still answers.

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from freshrank.actors.errors import SnapshotError
-from freshrank.actors.protocols import StoredSnapshot
 from freshrank.actors.snapshots.disk import Disk, Piece
+from freshrank.actors.snapshots.store import StoredSnapshot
 
 
 class FileSnapshots:

@@ -20,7 +20,7 @@ from freshrank.actors.messages import (
     dominates,
 )
 from freshrank.actors.parameters.follower import Follower
-from freshrank.actors.protocols import SnapshotStore
+from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.benchmarks.crashes.process import Process, current_process, replaced
 from freshrank.learner import checkpoints
 from freshrank.learner.checkpoints import Restored

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.kernels.partitioner import partition_of
-from freshrank.actors.messages import RejectedRecord
+from freshrank.actors.records import RejectedRecord
 from freshrank.benchmarks.fuzz.api import ApiFuzzResult, fuzz_api
 from freshrank.benchmarks.fuzz.impressions import impressions
 from freshrank.benchmarks.fuzz.records import events

@@ -22,7 +22,7 @@ import uvicorn
 import uvloop
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.protocols import ParameterSource
+from freshrank.actors.parameters.source import ParameterSource
 from freshrank.benchmarks.latency.steady_publisher import SteadyPublisher
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
 from freshrank.deploy.cluster import ray_environment

@@ -22,8 +22,8 @@ import uvloop
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import PartFailed
-from freshrank.actors.messages import RecordBatch
 from freshrank.actors.protocols import OnlineStore
+from freshrank.actors.records import RecordBatch
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.workloads.shop_fixture import shop_file, user_history
 from freshrank.benchmarks.workloads.shop_traffic import background

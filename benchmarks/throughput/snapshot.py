@@ -22,7 +22,8 @@ from rich.progress import track
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.impressions import encode_impression
-from freshrank.actors.messages import Ints, RecordBatch
+from freshrank.actors.messages import Ints
+from freshrank.actors.records import RecordBatch
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median, quantile

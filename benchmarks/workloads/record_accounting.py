@@ -23,7 +23,7 @@ from freshrank import (
     Sum,
     col,
 )
-from freshrank.actors.messages import RejectedRecord
+from freshrank.actors.records import RejectedRecord
 
 RecordPosition: TypeAlias = tuple[str, int, int]
 """Topic, partition and offset of a record."""

@@ -15,8 +15,9 @@ import numpy as np
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.messages import BEGINNING, RecordBatch
+from freshrank.actors.messages import BEGINNING
 from freshrank.actors.protocols import WriteOutcome
+from freshrank.actors.records import RecordBatch
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.workloads.shop_events import CATEGORIES, ITEMS, shop_events, user_name
 from freshrank.deploy.pipelines.pipeline import Pipeline

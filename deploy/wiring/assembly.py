@@ -14,11 +14,8 @@ from freshrank.actors.alerts import AlertSink
 from freshrank.actors.clock import Clock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.parameters.follower import Follower
-from freshrank.actors.protocols import (
-    GradientSink,
-    JsonValue,
-    ParameterSource,
-)
+from freshrank.actors.parameters.source import ParameterSource
+from freshrank.actors.protocols import GradientSink, JsonValue
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.shard.ports import Training
 from freshrank.feature_actors.streams.codec import Codec

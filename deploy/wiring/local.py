@@ -18,7 +18,9 @@ from freshrank.actors.clock import Clock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.kernels.partitioner import assign
 from freshrank.actors.parameters.follower import Follower
-from freshrank.actors.protocols import GradientSink, JsonValue, ParameterSource, SnapshotStore
+from freshrank.actors.parameters.source import ParameterSource
+from freshrank.actors.protocols import GradientSink, JsonValue
+from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring import assembly

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from freshrank.actors.messages import RecordBatch, SourceOffsets
+from freshrank.actors.messages import SourceOffsets
+from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.partition.partition import PartitionState
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freshrank.actors.messages import RecordBatch
+from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner

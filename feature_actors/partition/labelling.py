@@ -10,7 +10,8 @@ import numpy as np
 from freshrank.actors.errors import BadRecord
 from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.actors.kernels.hashing import ABSENT, hash_text, hash_texts
-from freshrank.actors.messages import Floats, Inputs, Ints, RecordBatch, RejectedRecord
+from freshrank.actors.messages import Floats, Inputs, Ints
+from freshrank.actors.records import RecordBatch, RejectedRecord
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.labels.examples import LabelledRows

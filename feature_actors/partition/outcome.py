@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from freshrank.actors.messages import RejectedRecord
+from freshrank.actors.records import RejectedRecord
 
 
 @dataclass(slots=True)

@@ -10,8 +10,9 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from freshrank.actors.errors import SnapshotError
-from freshrank.actors.messages import Ints, RecordBatch, SourceOffsets
+from freshrank.actors.messages import Ints, SourceOffsets
 from freshrank.actors.protocols import JsonValue
+from freshrank.actors.records import RecordBatch
 from freshrank.actors.snapshots.file_format import unpack_for
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.labels.definitions import Joined, Labelled

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from freshrank.actors.messages import Ints, RecordBatch
+from freshrank.actors.messages import Ints
+from freshrank.actors.records import RecordBatch
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.labels.examples import LabelledRows

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.messages import RejectedRecord
 from freshrank.actors.protocols import RecordSink
+from freshrank.actors.records import RejectedRecord
 from freshrank.feature_actors.partition.outcome import Outcome
 
 # Records, and bytes of their values, that may wait for the broker before reading waits too.

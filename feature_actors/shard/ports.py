@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.connectors import Connectors
-from freshrank.actors.protocols import Differentiator, GradientSink, SnapshotStore, Weights
+from freshrank.actors.parameters.source import Weights
+from freshrank.actors.protocols import Differentiator, GradientSink
+from freshrank.actors.snapshots.store import SnapshotStore
 
 
 @dataclass(frozen=True, slots=True)

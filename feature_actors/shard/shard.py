@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from freshrank.actors.backoff import Backoff
 from freshrank.actors.errors import ProgressError, Unavailable
-from freshrank.actors.messages import RecordBatch
 from freshrank.actors.metrics.rate_counter import RateCounter
 from freshrank.actors.protocols import JsonValue, Status
+from freshrank.actors.records import RecordBatch
 from freshrank.actors.transitions import next_state
 from freshrank.feature_actors.partition.backpressure import waiting_topics
 from freshrank.feature_actors.partition.partition import PartitionState

@@ -11,7 +11,7 @@ from freshrank.actors.alerts import AlertKind, Alerts, AlertSink, Severity
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import Ints, SourceOffsets
-from freshrank.actors.protocols import SnapshotStore
+from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import snapshot_name
 from freshrank.feature_actors.partition.snapshot import Snapshot

@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from freshrank.actors.errors import BadRecord
-from freshrank.actors.messages import Ints, RecordBatch, RejectedRecord
+from freshrank.actors.messages import Ints
+from freshrank.actors.records import RecordBatch, RejectedRecord
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.formats import UNREADABLE, BoundFormat, Json
 from freshrank.feature_actors.streams.stream import Stream

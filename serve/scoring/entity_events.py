@@ -16,8 +16,8 @@ from freshrank.actors.clock import Clock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, RequestError, Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
-from freshrank.actors.messages import RecordBatch
 from freshrank.actors.protocols import EventSource
+from freshrank.actors.records import RecordBatch
 from freshrank.serve.api.event_records import EventCodec
 from freshrank.serve.api.responses import EntityEvent, EntityEventsAnswer, ScannedTopic
 from freshrank.serve.scoring.served_pipeline import ServedPipeline

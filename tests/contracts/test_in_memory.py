@@ -21,8 +21,9 @@ from batteries import (
 from fake_clock import FakeClock
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.protocols import EventSource, RecordSink, SnapshotStore, StatusRegistry
+from freshrank.actors.protocols import EventSource, RecordSink, StatusRegistry
 from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import (
     BOARD_TTL_MS,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from freshrank import Avro
 from freshrank.actors.errors import BadRecord
-from freshrank.actors.messages import RecordBatch
+from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.formats import Json, RecordFormat
 from freshrank.feature_actors.streams.stream import Entity, Stream

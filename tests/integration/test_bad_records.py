@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from shard_world import FakeLearner
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.messages import RejectedRecord
+from freshrank.actors.records import RejectedRecord
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.fuzz.impressions import impressions
 from freshrank.benchmarks.fuzz.records import LARGE, events

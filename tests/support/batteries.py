@@ -14,15 +14,16 @@ import pytest
 from source_offsets import upto
 
 from freshrank.actors.errors import ProgressError
-from freshrank.actors.messages import BEGINNING, RecordBatch, RejectedRecord
+from freshrank.actors.messages import BEGINNING
 from freshrank.actors.protocols import (
     EventSource,
     OnlineStore,
     RecordSink,
-    SnapshotStore,
     StatusRegistry,
     WriteOutcome,
 )
+from freshrank.actors.records import RecordBatch, RejectedRecord
+from freshrank.actors.snapshots.store import SnapshotStore
 
 # Seconds: a broker on a busy machine may take some to answer.
 PATIENCE_S = 20.0

@@ -9,7 +9,7 @@ from typing import Any
 from fake_clock import ManualClock
 from learning import NO_DENSE
 
-from freshrank.actors.protocols import SnapshotStore
+from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.learner.actor import LearnerActor, inline
 from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator

@@ -23,7 +23,7 @@ from freshrank.actors.messages import (
     SourceOffsets,
     Version,
 )
-from freshrank.actors.protocols import StoredSnapshot
+from freshrank.actors.snapshots.store import StoredSnapshot
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.linear import LinearModel

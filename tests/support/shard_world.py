@@ -19,12 +19,12 @@ from freshrank.actors.messages import (
     Examples,
     Gradient,
     Progress,
-    RejectedRecord,
     SourceOffsets,
     Version,
     dominates,
 )
 from freshrank.actors.protocols import WriteOutcome
+from freshrank.actors.records import RejectedRecord
 from freshrank.benchmarks.crashes.expected import entity_rows
 from freshrank.benchmarks.crashes.invariants import Example, example_rows
 from freshrank.benchmarks.crashes.process import as_step

@@ -11,7 +11,7 @@ import numpy as np
 
 from freshrank import Count, DecayedCount, FeatureView, LastK, Sum, TimeSince, col
 from freshrank.actors.impressions import encode_impression
-from freshrank.actors.messages import RecordBatch
+from freshrank.actors.records import RecordBatch
 from freshrank.benchmarks.workloads.impressions import impression_of
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import row_key

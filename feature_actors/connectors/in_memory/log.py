@@ -15,7 +15,8 @@ import numpy as np
 
 from freshrank.actors.clock import Clock
 from freshrank.actors.kernels.partitioner import partition_of, partitions_of
-from freshrank.actors.messages import Ints, RecordBatch, RejectedRecord
+from freshrank.actors.messages import Ints
+from freshrank.actors.records import RecordBatch, RejectedRecord
 
 
 @dataclass(slots=True)

@@ -12,7 +12,8 @@ from functools import partial
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ProgressError
 from freshrank.actors.messages import BEGINNING, SourceOffsets
-from freshrank.actors.protocols import Status, StoredSnapshot, WriteOutcome
+from freshrank.actors.protocols import Status, WriteOutcome
+from freshrank.actors.snapshots.store import StoredSnapshot
 
 # Figures of a part that has not posted for so long are left out, as Redis does by its TTL.
 BOARD_TTL_MS = 15_000

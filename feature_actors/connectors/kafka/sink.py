@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from freshrank.actors.errors import BadRecord, Unavailable
-from freshrank.actors.messages import RejectedRecord
+from freshrank.actors.records import RejectedRecord
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.producer import KafkaWriter, Record
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.messages import RecordBatch
+from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
 # A fetch that finds nothing comes back after so long, in milliseconds. A partition that was

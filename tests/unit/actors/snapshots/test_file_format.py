@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
-from freshrank.actors.protocols import StoredSnapshot
 from freshrank.actors.snapshots.disk import Disk, Piece
 from freshrank.actors.snapshots.file_format import made_for, pack, unpack, unpack_for
 from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.actors.snapshots.store import StoredSnapshot
 
 ARRAYS = {
     "rows": np.arange(6, dtype=np.float64).reshape(2, 3),

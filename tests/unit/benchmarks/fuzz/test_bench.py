@@ -16,7 +16,8 @@ from serving import FakeFeatures, ReplicaUnderTest
 from small_shop import START_MS
 from starlette.applications import Starlette
 
-from freshrank.actors.messages import Inputs, RejectedRecord
+from freshrank.actors.messages import Inputs
+from freshrank.actors.records import RejectedRecord
 from freshrank.benchmarks.fuzz.api import fuzz_api
 from freshrank.benchmarks.fuzz.bench import (
     PARTITIONS,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Message
 
-from freshrank.actors.messages import RecordBatch
+from freshrank.actors.records import RecordBatch
 from freshrank.benchmarks.workloads.dead_letters import MARK, WAYS, DeadLetters, origin, spoilt
 from freshrank.benchmarks.workloads.shop_events import shop_events
 from freshrank.examples.recommend import behaviour

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.messages import RejectedRecord
+from freshrank.actors.records import RejectedRecord
 from freshrank.feature_actors.partition.outcome import Outcome
 from freshrank.feature_actors.shard.dead_letters import (
     MOST_WAITING,

@@ -12,7 +12,7 @@ from shard_world import FussySink, StrictStore
 from small_shop import START_MS, batch, event, packed, spec
 
 from freshrank.actors.errors import SnapshotError
-from freshrank.actors.messages import RejectedRecord
+from freshrank.actors.records import RejectedRecord
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.connectors.in_memory.stores import MemorySnapshots
 from freshrank.feature_actors.partition.outcome import Outcome

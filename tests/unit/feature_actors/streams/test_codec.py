@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freshrank.actors.messages import RecordBatch
+from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.stream import Entity, Stream
 

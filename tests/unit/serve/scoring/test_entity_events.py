@@ -17,7 +17,7 @@ from serving import EVENT_SCHEMA, JsonCodec, ReplicaUnderTest, ReversedCodec
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
-from freshrank.actors.messages import RecordBatch
+from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.serve.scoring import entity_events
 from freshrank.serve.scoring.entity_events import MAX_SCANNED, SCAN_TIMEOUT_S

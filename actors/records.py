@@ -1,0 +1,84 @@
+"""Records of a topic partition, as they are read from the broker, and as they are rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from freshrank.actors.messages import Bools, Ints
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Consecutive raw records of one topic partition, as columns of equal length ``n``."""
+
+    topic: str
+    partition: int
+    values: list[bytes | None]
+    """The payloads; None for a tombstone."""
+    offsets: Ints
+    """int64[n], ascending (compaction and transactions may leave gaps)."""
+    timestamps_ms: Ints
+    """int64[n]: the timestamps of the records."""
+    stamped_by_broker: Bools
+    """bool[n]: whether the broker stamped the record when it appended it (``LogAppendTime``); else
+    its producer did, by a clock of its own (``CreateTime``)."""
+
+    @classmethod
+    def consecutive(
+        cls,
+        topic: str,
+        partition: int,
+        values: Sequence[bytes | None],
+        timestamps_ms: Ints | int,
+        begin: int = 0,
+    ) -> RecordBatch:
+        """Records at the offsets from `begin` on, stamped by the broker.
+
+        `timestamps_ms` is int64[n], or the timestamp of all.
+
+        >>> RecordBatch.consecutive("plays", 0, [b"a", b"b"], 1_700_000_000_000, 7).offsets.tolist()
+        [7, 8]
+        """
+        count = len(values)
+        return cls(
+            topic,
+            partition,
+            list(values),
+            np.arange(begin, begin + count, dtype=np.int64),
+            np.zeros(count, dtype=np.int64) + timestamps_ms,
+            np.ones(count, dtype=np.bool_),
+        )
+
+    def between(self, begin: int, end: int | None) -> RecordBatch:
+        """The records with ``begin <= offset < end`` (None: to the last)."""
+        first = int(np.searchsorted(self.offsets, begin))
+        last = len(self.values) if end is None else int(np.searchsorted(self.offsets, end))
+        if first == 0 and last == len(self.values):
+            return self
+        return RecordBatch(
+            self.topic,
+            self.partition,
+            self.values[first:last],
+            self.offsets[first:last],
+            self.timestamps_ms[first:last],
+            self.stamped_by_broker[first:last],
+        )
+
+    def rejected(self, place: int, reason: str) -> RejectedRecord:
+        """The record at `place`, to be written to a side topic."""
+        offset = int(self.offsets[place])
+        return RejectedRecord(self.topic, self.partition, offset, reason, self.values[place])
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRecord:
+    """A record on its way to ``<topic>.dead`` or ``<topic>.late``, with reason and origin."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    value: bytes | None
