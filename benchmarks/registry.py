@@ -67,7 +67,7 @@ BENCHES = {
         "Criteo, one pass, predict before update, on one core (needs --data)",
     ),
     "fuzz": Bench(
-        "fuzz.bench", "records and requests that nobody should send: all are accounted for, no 5xx"
+        "fuzz.bench", "invalid records and requests: each record is accounted for, no 5xx"
     ),
     "crashes": Bench(
         "crashes.bench",

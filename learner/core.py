@@ -264,7 +264,7 @@ class Learner:
         not_validated = list(filterfalse(is_suspect, (*learned, *pending.contributing)))
         refusals = {
             rollback.reason: rollback.suspects,
-            f"not proven when {good} was restored": not_validated,
+            f"not validated when {good} was restored": not_validated,
         }
         self.quarantine.refused(refusals, f"back at the weights of {good}")
         if not rollback.steps:

@@ -19,7 +19,7 @@ _FOLDER = cache_folder()
 if _FOLDER is None:
     _log.warning(
         "no folder for compiled kernels can be written to, so every process compiles them: "
-        "set NUMBA_CACHE_DIR to one that can"
+        "set NUMBA_CACHE_DIR to a folder that can be written to"
     )
 
 # No counting of references to arrays. It is atomic, and for small functions that are called with

@@ -65,7 +65,7 @@ def _from_file(path: Path) -> dict[str, object]:
             str(path), f"cannot be read: {error.strerror}", "Give a TOML file."
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"is not TOML: {error}", "Mend that line.") from error
+        raise ConfigError(str(path), f"is not TOML: {error}", "Correct that line.") from error
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:

@@ -83,7 +83,7 @@ def _of_shards(pipeline: Pipeline, settings: Settings, partitions: int) -> list[
     example = 4 * len(layout.dense) + 8 * layout.id_width + _EXAMPLE_BYTES
     rows = [
         Need(
-            f"{partitions} x {entities:,} rows of {row} B and {_ENTITY_BYTES} B beside",
+            f"{partitions} x {entities:,} rows of {row} B, with {_ENTITY_BYTES} B for each key",
             partitions * entities * (int(ROOM * row) + _ENTITY_BYTES), _ENTITIES, entities,
         )
         for row in (table.bytes_per_entity for table in tables)

@@ -196,7 +196,7 @@ class Pipeline:
         if isinstance(self.label, Joined) and self.label.on == self.stream.key.key:
             raise ConfigError(
                 f"{place}.label.on",
-                f"{self.label.on!r} names who was shown something, not what",
+                f"{self.label.on!r} names the entity, not the item that was shown",
                 "Name the field of the item that was shown.",
             )
         if isinstance(self.label, Joined) and self.label.on not in self.context:

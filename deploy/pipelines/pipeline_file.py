@@ -69,7 +69,7 @@ class PipelineFile:
         except SyntaxError as error:
             del sys.modules[name]
             raise ConfigError(
-                f"{self.path}:{error.lineno}", f"syntax error: {error.msg}", "Mend that line."
+                f"{self.path}:{error.lineno}", f"syntax error: {error.msg}", "Correct that line."
             ) from error
         except (Exception, SystemExit) as error:
             del sys.modules[name]
@@ -86,4 +86,4 @@ class PipelineFile:
         place = f"{self.path}:{lines[-1]}" if lines else self.path
         if isinstance(error, ConfigError):
             return ConfigError(f"{place}: {error.place}", error.problem, error.fix)
-        return ConfigError(place, f"{type(error).__name__}: {error}", "Mend that line.")
+        return ConfigError(place, f"{type(error).__name__}: {error}", "Correct that line.")

@@ -125,8 +125,9 @@ class StateFolder:
             if self._made_with() == EMBEDDED:
                 self._put_aside()
                 log(
-                    "starting anew: the state of the last run belongs to an embedded broker, which "
-                    f"has ended with its topics (kept in {self._aside} until the next such start)"
+                    "starting from nothing: the state of the last run belongs to an embedded "
+                    "broker, which has ended with its topics (kept in "
+                    f"{self._aside} until the next such start)"
                 )
             self._record_broker(self.path, self.bootstrap)
 
@@ -163,7 +164,7 @@ class StateFolder:
                         "since this state was made",
                         "Change them back, give the pipeline another name, set another `state` "
                         f"(FRESHRANK_STATE), or remove the folders {SHARDS} and {LEARNER} in it "
-                        "to learn anew from what the topics still hold.",
+                        "to learn again from what the topics still hold.",
                     )
 
     @property

@@ -283,5 +283,5 @@ def _check_ends(states: Mapping[int, PartitionState], lag: Mapping[tuple[str, in
             if at < wanted and lag[topic, partition] == 0:
                 raise ProgressError(
                     f"{topic}-{partition} ends at {at}, but the learner has applied up to "
-                    f"{wanted}: the topic was made anew, or the learner's state is another's"
+                    f"{wanted}: the topic was created again, or that state is of another topic"
                 )

@@ -78,7 +78,7 @@ class Avro:
         """Compile the schemas. Raises ConfigError for those that cannot hold the events."""
         if self.other_schemas and self.schema_id is None:
             raise ConfigError(
-                place, "records without a header are of one schema", "Give the schema_id too."
+                place, "records without a header have one schema", "Give the schema_id too."
             )
         written = _parsed(self.schema, event_type, time, place)
         if self.schema_id is None:
@@ -185,13 +185,13 @@ def _parsed(
     try:
         parsed = parse_schema(_without_logical_types(raw))
     except (SchemaParseException, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(place, f"no Avro schema: {error}", "Give a valid one.") from error
+        raise ConfigError(place, f"no Avro schema: {error}", "Give a valid schema.") from error
     if not isinstance(parsed, dict) or parsed.get("type") != "record":
-        raise ConfigError(place, "the Avro schema is not a record", "Give the one of an event.")
+        raise ConfigError(place, "the Avro schema is not a record", "Give the schema of an event.")
     _check_fields(raw, event_type, time, place)
     problem = next(_dangers(parsed, parsed["__named_schemas"], ()), None)
     if problem is not None:
-        raise ConfigError(place, f"the Avro schema has {problem}", "Give one without.")
+        raise ConfigError(place, f"the Avro schema has {problem}", "Give a schema without it.")
     return parsed
 
 

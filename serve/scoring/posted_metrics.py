@@ -81,7 +81,7 @@ _OF_REPLICAS = _counters(
     errors="Answers with a status of 500 or more",
     store_failures="Failed reads of the online store",
     impressions_lost="Impressions that the broker did not take",
-    model_mismatches="Times that the weights differed from the learner's and were fetched anew",
+    model_mismatches="Times that the weights differed from the learner's and were fetched again",
     model_failures="Failed long polls of the learner",
 ) | _gauges(
     model_age_ms="Milliseconds since the weights were published",

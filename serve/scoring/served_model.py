@@ -107,7 +107,7 @@ class ServedModel:
         if weights.version is None or lag_ms is None:
             return weights.error or "no weights have arrived yet"
         if weights.differs:
-            return f"the weights differ from the learner's and are fetched anew ({weights.error})"
+            return f"the weights differ from the learner's and are fetched again ({weights.error})"
         if not self._was_close and lag_ms > self._max_start_lag_ms:
             return f"{lag_ms} ms behind the learner, at most {self._max_start_lag_ms} at the start"
         self._was_close = True

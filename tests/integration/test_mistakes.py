@@ -89,8 +89,10 @@ def test_a_file_that_is_not_there_or_is_no_text(freshrank: CommandLine, tmp_path
 
 
 TOML = {
-    "bad TOML": ("[kafka", "shop.toml: is not TOML", "Mend that line."),
-    "a key given twice": ("state = 'a'\nstate = 'b'", "shop.toml: is not TOML", "Mend that line."),
+    "bad TOML": ("[kafka", "shop.toml: is not TOML", "Correct that line."),
+    "a key given twice": (
+        "state = 'a'\nstate = 'b'", "shop.toml: is not TOML", "Correct that line."
+    ),
     "an unknown key": ("[kafka]\nboostrap = 'a:1'", "shop.toml: kafka.boostrap", "bootstrap, part"),
     "an unknown section": ("[kafak]\nx = 1", "shop.toml: kafak", "Known here: kafka, redis, shard"),
     "a key outside its section": ("partitions = 3", "shop.toml: partitions", "Known here: kafka"),
@@ -191,7 +193,7 @@ def test_a_wrong_password_of_redis(
     url = f"redis://{password}127.0.0.1:{guarded_redis}/0"
     said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP=kafka.bootstrap, REDIS__URL=url)
     assert said.startswith("redis: ")
-    assert "the server refuses who asks" in said
+    assert "the server refuses the user or the password" in said
     assert "Set FRESHRANK_REDIS__PASSWORD_FILE or FRESHRANK_REDIS__PASSWORD." in said
 
 

@@ -90,6 +90,18 @@ def test_alerts_are_shown_by_kind_with_the_newest_message() -> None:
     assert "is beyond 1e-06" in shown["learner: guard tripped"]
 
 
+def test_errors_that_parts_post_are_shown() -> None:
+    answers = answers_of_a_system(100.0)
+    (replica,) = [part for part, status in answers["status"].items() if "model" in status]
+    answers["status"][replica]["model"]["error"] = "no answer in 5 s"
+    answers["status"][replica]["store_error"] = "connection refused"
+    answers["status"]["learner"]["health"] = {"checkpoints": "no space left"}
+    alerts = dict(shown_by_the_page(answers)["alerts"])
+    assert alerts[f"{replica}: learner"] == "no answer in 5 s"
+    assert alerts[f"{replica}: online store"] == "connection refused"
+    assert alerts["learner: checkpoints"] == "no space left"
+
+
 # The values that the page reads: their path in a status, and their type.
 SHAPES: Mapping[tuple[str, ...], type] = {
     ("health",): dict, ("alerts",): dict, ("alerts", "by_kind"): dict, ("alerts", "newest"): list,

@@ -162,6 +162,6 @@ def _batch(one: aiokafka.TopicPartition, records: Sequence[aiokafka.ConsumerReco
 def _shorter(one: aiokafka.TopicPartition, at: int, end: int) -> ConfigError:
     return ConfigError(
         f"topic {one.topic!r}, partition {one.partition}",
-        f"it ends at offset {end}, but records up to {at} were read: it was made anew",
+        f"it ends at offset {end}, but records up to {at} were read: it was created again",
         "Remove the state folder of this pipeline, or name the topic differently.",
     )

@@ -104,6 +104,6 @@ def _text(argument: bytes | str | int) -> bytes:
 def _refused(reason: str) -> ConfigError:
     return ConfigError(
         "redis",
-        f"the server refuses who asks ({reason})",
+        f"the server refuses the user or the password ({reason})",
         "Set FRESHRANK_REDIS__PASSWORD_FILE or FRESHRANK_REDIS__PASSWORD.",
     )

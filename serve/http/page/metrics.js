@@ -187,7 +187,7 @@ function alertsOf(status, ready, model) {
     found.push(...alertsByKind(part, posted.alerts));
     for (const range of (posted.quarantined ?? []).slice(-1)) found.push([`${part} quarantined`, range]);
     if (posted.store_error) found.push([`${part}: online store`, posted.store_error]);
-    if (posted.model?.error) found.push([`${part}: learner`, figures.model.error]);
+    if (posted.model?.error) found.push([`${part}: learner`, posted.model.error]);
   }
   if (model.learner_error && !status.replica?.model?.error) found.push(["learner", model.learner_error]);
   return found;

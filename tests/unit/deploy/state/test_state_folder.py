@@ -104,7 +104,7 @@ def test_state_over_a_broker_that_forgot_its_topics_is_put_aside_and_said(
     for number in range(3):  # the one aside is replaced each time
         run(folder, "embedded", str(number))
     (said,) = run(folder, then, "new")
-    assert said.startswith("starting anew")
+    assert said.startswith("starting from nothing")
     assert f"kept in {aside} until the next such start" in said
     assert contents(folder) == {LEARNED: "new", "broker": then}
     assert contents(aside) == {LEARNED: "2", "broker": "embedded"}

@@ -123,7 +123,7 @@ ITSELF = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": 
         (Avro("there/is/none.avsc"), "cannot be read: .*there/is/none.avsc"),
         (Avro(schema(at=None)), "the Avro schema has no field 'at'"),
         (Avro(schema(at={"type": "long", "logicalType": "timestamp-micros"})), "timestamp-micros"),
-        (Avro(schema(), other_schemas={3: schema()}), "without a header are of one schema"),
+        (Avro(schema(), other_schemas={3: schema()}), "without a header have one schema"),
         (
             Avro(schema(), schema_id=1, other_schemas={3: schema(listener=None)}),
             r"format.other_schemas\[3\].* has no field 'listener'",

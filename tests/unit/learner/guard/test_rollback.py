@@ -82,7 +82,8 @@ def test_what_was_learned_since_the_last_good_state_is_undone_to_the_last_bit() 
         remember()
         run.feed(1, flipped)
     good = run.learner.quarantine.quarantined[-1].reason.split()[-3]
-    assert run.learner.quarantine.quarantined[-1].reason == (f"not proven when {good} was restored")
+    reason = run.learner.quarantine.quarantined[-1].reason
+    assert reason == f"not validated when {good} was restored"
     restored = run.learner.version
     remember()
     assert kept[str(restored)] == kept[good]
