@@ -1,4 +1,4 @@
-"""Alerts: what a person should look at, to the process log, a counter and a topic."""
+"""Alerts for people: written to the process log and to a topic, and counted by kind."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from freshrank.actors.protocols import JsonValue, RecordSink
 
 _LOG = logging.getLogger("freshrank.alerts")
 
-# Alerts of one kind that a component reports within so many seconds; more are only counted.
+# Alerts of a kind that a component reports within `_WITHIN_S` seconds; further ones are counted.
 MOST_AT_ONCE = 10
 _WITHIN_S = 60.0
 
 
 class AlertKind(StrEnum):
-    """What an alert is about."""
+    """The kinds of alerts."""
 
     GUARD_TRIPPED = "guard_tripped"
     """The learner refused offset ranges that would have harmed the weights (see the details)."""
@@ -32,7 +32,7 @@ class AlertKind(StrEnum):
     WEIGHTS_DIFFER = "weights_differ"
     """A copy of the weights differed from the learner's; it is fetched again."""
     NOT_SAVED = "not_saved"
-    """A snapshot or checkpoint could not be written; older ones stay, and it is retried."""
+    """A snapshot or checkpoint could not be written; the older ones stay, and it is tried again."""
 
 
 class Severity(StrEnum):
@@ -62,7 +62,7 @@ NAMED = MOST_AT_ONCE * len(AlertKind)
 
 
 class AlertSink(Protocol):
-    """Takes the alerts of one component."""
+    """Takes the alerts of a component."""
 
     def emit(
         self,
@@ -80,11 +80,11 @@ class AlertSink(Protocol):
 
 
 class Alerts:
-    """The alerts of one component; implements `AlertSink`.
+    """The alerts of a component; implements `AlertSink`.
 
-    All are counted. Of each kind at most `MOST_AT_ONCE` a minute are reported, so that an error
-    that comes with every batch fills neither the log nor the topic. An alert that the broker does
-    not take is in the log, is counted as lost, and is not sent again.
+    All alerts are counted. At most `MOST_AT_ONCE` of a kind are reported in a minute, so that an
+    error that comes with every batch fills neither the log nor the topic. An alert that the broker
+    does not take is in the log, is counted as lost, and is not sent again.
 
     Parameters
     ----------
@@ -133,9 +133,9 @@ class Alerts:
             self._refused += 1
 
     def status(self) -> dict[str, JsonValue]:
-        """Counts by kind since the start, counts of unreported and lost ones, and the newest.
+        """The newest alerts, and counts since the start: by kind, of unreported, of lost alerts.
 
-        `lost` counts all records that the sink has lost, those of others too where it is shared.
+        `lost` counts all records that the sink has lost; other components may share the sink.
         """
         lost = self._refused + (self._sink.failures if self._sink else 0)
         return {
@@ -156,7 +156,7 @@ class Alerts:
 
 
 def _summary(alert: Alert) -> dict[str, JsonValue]:
-    """What the status shows of an alert."""
+    """The fields of an alert that the status shows."""
     return {
         "part": alert.part,
         "kind": alert.kind,

@@ -39,7 +39,7 @@ class Backoff:
         self._failed = 0
 
     def next_s(self) -> float:
-        """Seconds to wait after one more failure."""
+        """Seconds to wait after another failure."""
         most = min(self._longest_s, self._first_s * 2.0 ** min(self._failed, _MOST_DOUBLINGS))
         self._failed += 1
         return most * (0.5 + 0.5 * self._random_share())

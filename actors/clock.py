@@ -1,4 +1,4 @@
-"""Time as an argument: the protocol of clocks, and the real one."""
+"""Time as an argument: the protocol of clocks, and the system's clock."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What the parts of a pipeline reach outside their processes: the broker, the online store."""
+"""The connections of a process to the broker, the online store and the status registry."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from freshrank.actors.protocols import EventSource, OnlineStore, RecordSink, Sta
 
 @dataclass(frozen=True, slots=True)
 class Connectors:
-    """The connections of one process, to real systems or to their stand-ins in memory."""
+    """The connections of a process, to real systems or to their implementations in memory."""
 
     partitions: int
-    """Of each topic of events."""
+    """The number of partitions of each source topic."""
     source: Callable[[], EventSource]
     """Makes a reader of the broker, not started yet."""
     sink: RecordSink
@@ -22,4 +22,4 @@ class Connectors:
     status_registry: StatusRegistry
     clock: Clock
     close: Callable[[], Awaitable[None]]
-    """Flushes `sink` and closes what is open, but for the sources."""
+    """Flushes `sink` and closes all connections except those of the sources."""

@@ -1,4 +1,4 @@
-"""Every error that Freshrank raises on purpose, in one tree.
+"""The errors that Freshrank raises on purpose.
 
 ::
 
@@ -63,7 +63,7 @@ class ConfigError(FreshrankError):
     problem
         Why it is wrong.
     fix
-        What to write instead.
+        The advice: how to correct it.
     """
 
     def __init__(self, place: str, problem: str, fix: str) -> None:
@@ -125,8 +125,8 @@ class IllegalTransition(FreshrankError):
 
 
 class ChecksumMismatch(FreshrankError):
-    """A copy of the weights is not, or would not become, what the learner published."""
+    """A copy of the weights differs, or would differ, from the learner's."""
 
 
 class PartFailed(FreshrankError):
-    """Another process raised an error that is none of these; its traceback is the message."""
+    """Another process raised an error of another kind; the message holds its traceback."""

@@ -1,6 +1,6 @@
-"""The log of what was served: the record that a replica writes and a joiner reads.
+"""Impressions: the records of served candidates, which replicas write and joiners read.
 
-It carries the very rows that the model scored, so that training sees what serving saw.
+An impression carries the rows that the model scored, so that training uses the same inputs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from freshrank.actors.messages import Inputs, Ints
 
 
 class Impression(msgspec.Struct, frozen=True, array_like=True):
-    """One answered request, with the ``n`` candidates that were shown, as MessagePack.
+    """An answered request, with the ``n`` candidates that were shown, as MessagePack.
 
     The array fields hold little-endian bytes, row after row.
     """
@@ -21,11 +21,11 @@ class Impression(msgspec.Struct, frozen=True, array_like=True):
     request_id: str
     entity: str
     at_ms: int
-    """When it was served (the replica's clock)."""
+    """The time of the answer, by the replica's clock."""
     version: str
-    """Of the weights that scored it."""
+    """Version of the weights that scored it."""
     layout: str
-    """Fingerprint of the input layout; a joiner refuses rows of another one."""
+    """Fingerprint of the input layout; a joiner refuses rows of another layout."""
     join_keys: bytes
     """int64[n]."""
     dense: bytes
@@ -44,7 +44,7 @@ def encode_impression(impression: Impression) -> bytes:
 
 
 def decode_impression(payload: bytes) -> Impression:
-    """Read a payload; raises BadRecord when it is not one."""
+    """Read a record's payload; raises BadRecord if it is no impression."""
     try:
         return _decoder.decode(payload)
     except RecursionError as error:

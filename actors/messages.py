@@ -1,4 +1,4 @@
-"""What crosses a process: small frozen records and arrays with named axes.
+"""The messages between processes: small frozen dataclasses and arrays with named axes.
 
 Axes used throughout: ``n`` rows (events, examples or candidates), ``d`` dense inputs,
 ``f`` id columns, ``u`` distinct ids, ``w`` the width of one table row, ``p`` the number of
@@ -23,8 +23,9 @@ Bools: TypeAlias = NDArray[np.bool_]
 class SourceOffsets(Mapping[str, int]):
     """How far one partition has been read: the next offset of each source topic, by its name.
 
-    Immutable and hashable. A topic that has not been begun reads as 0 and is not listed, as in a
-    `collections.Counter`; so offsets of which nothing has been read are empty, and false.
+    Immutable and hashable. A topic of which no record has been read has the offset 0 and is not
+    listed, as in a `collections.Counter`; so the offsets of an unread partition are empty, and
+    false.
 
     >>> offsets = SourceOffsets({"behaviour": 5, "shop.impressions": 0})
     >>> offsets
@@ -77,7 +78,7 @@ class SourceOffsets(Mapping[str, int]):
 
 
 BEGINNING = SourceOffsets()
-"""Of a partition of which nothing has been read."""
+"""The offsets of a partition of which no record has been read."""
 
 
 def dominates(reached: SourceOffsets, wanted: SourceOffsets) -> bool:
@@ -91,15 +92,14 @@ def dominates(reached: SourceOffsets, wanted: SourceOffsets) -> bool:
 
 
 LONGEST_KEY = 256
-"""Characters of an entity's key and of an event's id. Those that people or shops use are far
-shorter; without a bound a few records or requests could fill the memory that is bounded by the
-number of entities."""
+"""The most characters of an entity's key and of an event's id. Real keys are far shorter; without
+this bound a few records or requests could fill the memory that a number of entities bounds."""
 
 
 class Version(NamedTuple):
-    """A version of the weights; a later one is greater.
+    """A version of the weights; a later version is greater.
 
-    `epoch` grows by one with each start of a learner, `step` with each optimiser step of it.
+    `epoch` grows by 1 with each start of a learner, `step` by 1 with each of its optimiser steps.
 
     >>> Version(1, 9) < Version(2, 0)
     True
@@ -122,18 +122,18 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """The records of one partition that something was made from: ``begin <= offset < end``."""
+    """The records of a partition from which examples were made: ``begin <= offset < end``."""
 
     partition: int
     begin: SourceOffsets
     end: SourceOffsets
     first: bool = False
-    """Nothing before it is kept: a learner that knows nothing of the partition begins with it."""
+    """Whether the shard keeps no examples before it: a learner without progress begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdField:
-    """One categorical model input of `width` id columns (more than one: a bag, 0 = absent)."""
+    """A categorical model input of `width` id columns (0 = absent); of several columns, a bag."""
 
     name: str
     width: int = 1
@@ -141,7 +141,7 @@ class IdField:
 
 @dataclass(frozen=True, slots=True)
 class InputLayout:
-    """The columns of a model's inputs: names of the ``d`` dense ones, fields of the ``f`` ids."""
+    """The columns of a model's inputs: the names of ``d`` numbers, the fields of ``f`` ids."""
 
     dense: tuple[str, ...]
     fields: tuple[IdField, ...]
@@ -149,12 +149,12 @@ class InputLayout:
     @property
     def id_width(self) -> int:
         """``f``: the number of id columns over all fields."""
-        return sum(one.width for one in self.fields)
+        return sum(field_.width for field_ in self.fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a model scores: `dense` float32[n, d] and `ids` int64[n, f] (0 = absent)."""
+    """Input rows of a model: `dense` float32[n, d] and `ids` int64[n, f] (0 = absent)."""
 
     dense: Floats
     ids: Ints
@@ -165,12 +165,12 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Labelled rows that the records of one span gave, each exactly as it was served."""
+    """The labelled input rows of an offset range, each exactly as it was served."""
 
     offset_range: OffsetRange
     inputs: Inputs
     labels: Floats
-    """float32[n]: 0 or 1, or the numbers that a regression is to predict."""
+    """float32[n]: 0 or 1, or the targets of a regression."""
     event_times_ms: Ints
     """int64[n]: event time of the record that completed each example."""
 
@@ -180,9 +180,9 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """The loss gradient, summed over the examples of one span, at the weights of `base`.
+    """The loss gradient, summed over the examples of an offset range, at the weights `base`.
 
-    Scores are those of the weights *before* they learn from these examples, so that they
+    The scores are those of weights that have not learned from these examples yet, so that they
     serve progressive validation.
     """
 
@@ -199,7 +199,7 @@ class Gradient:
     scores: Floats
     """float32[n]: predictions of the weights `base`."""
     reference_scores: Floats | None
-    """float32[n]: predictions of the frozen reference model, where there is one."""
+    """float32[n]: predictions of the frozen reference model; None without a reference."""
     newest_event_ms: int
     """The newest event time among the examples (0 when there are none)."""
 
@@ -209,24 +209,24 @@ class Gradient:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a learner has of one partition: its answer to every push."""
+    """How far a learner has come with a partition: its answer to every push."""
 
     accepted: bool
-    """Whether the pushed span was taken (True for a mere question)."""
+    """Whether the pushed offset range was taken (True for a question without a push)."""
     stale: bool
-    """Refused because `Gradient.base` is older than the staleness bound allows."""
+    """Whether it was refused because `Gradient.base` is older than the staleness bound allows."""
     applied: SourceOffsets
-    """The next offset range must begin here. Empty: nothing is known of the partition yet."""
+    """The next offset range must begin here. Empty: the learner has no example of the partition."""
     durable: SourceOffsets
-    """A checkpoint on disk contains every example below these offsets, which need not be kept."""
+    """A checkpoint on disk contains every example below; shards need not keep those."""
     version: Version
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What turns the weights of version `base` into those of `version`, in one indivisible piece.
+    """The change from the weights of version `base` to those of `version`, applied as a whole.
 
-    With `base` None it is a snapshot: it replaces everything.
+    With `base` None it is a snapshot, which replaces all weights.
     """
 
     version: Version
@@ -238,12 +238,12 @@ class Delta:
     rows: Floats
     """float32[u, w]."""
     evicted: Ints
-    """int64[e]: ids whose rows were dropped (they start anew from their initial value)."""
+    """int64[e]: ids whose rows were dropped; they begin again from their initial values."""
     applied: dict[int, SourceOffsets] = field(default_factory=dict)
-    """For each partition, how far its examples are contained in `version`."""
+    """By partition: `version` contains its examples below these offsets."""
     created_ms: int = 0
-    """When the learner published it."""
+    """When the learner published the version."""
     newest_event_ms: int = 0
-    """The newest event time among all examples contained."""
+    """The newest event time among all examples that `version` contains."""
     checksum: str | None = None
-    """Of all the weights that it leads to; whoever applies it has to get the same."""
+    """The checksum of all weights of `version`: a copy that applies the delta must get the same."""

@@ -32,7 +32,7 @@ JsonValue: TypeAlias = (
     "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 )
 Status: TypeAlias = Mapping[str, JsonValue]
-"""The metrics and the health of one part, as JSON: for the driver's table, the page, /metrics."""
+"""The metrics and the health of a part, as JSON: for the driver's table, the page, /metrics."""
 
 
 class WriteOutcome(Enum):
@@ -72,13 +72,13 @@ class EventSource(Protocol):
         ...
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
-        """Continue this partition at `offset`: the next poll gives the record there."""
+        """Continue this partition at `offset`: the next poll begins with that record."""
         ...
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The offset of the oldest record, and the offset that the next record will get.
 
-        The partition is one of those given to `start`. Raises Unavailable.
+        The partition must have been given to `start`. Raises Unavailable.
         """
         ...
 
@@ -102,15 +102,15 @@ class RecordSink(Protocol):
     """Writes records: events of POST /v1/events, impressions, dead letters, alerts."""
 
     async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
-        """Write one record and wait until it is replicated; returns (partition, offset).
+        """Write a record and wait until it is replicated; returns (partition, offset).
 
         Raises BadRecord when the record is larger than its topic takes, and Unavailable when the
-        broker refused it or did not answer in time: then it may be written or not.
+        broker refused it or did not answer in time: it may have been written then.
         """
         ...
 
     def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
-        """Queue one record; a later failure is counted in `failures`.
+        """Queue a record; a later failure is counted in `failures`.
 
         Raises Unavailable when the queue is full.
         """
@@ -125,7 +125,7 @@ class RecordSink(Protocol):
 
     @property
     def failures(self) -> int:
-        """How many queued records are lost, or possibly lost."""
+        """The number of queued records that are lost, or may be lost."""
         ...
 
 
@@ -193,7 +193,7 @@ class GradientSink(Protocol):
         ...
 
     async def progress(self, partition: int) -> Progress:
-        """How far `partition` has been applied. Raises Unavailable."""
+        """The learner's progress with `partition`. Raises Unavailable."""
         ...
 
 
@@ -213,7 +213,7 @@ class Differentiator(Protocol):
         ...
 
     def freeze_reference(self) -> None:
-        """Keep a copy of the present weights, which scores beside them from now on.
+        """Keep a copy of the present weights as the reference model, scored from now on too.
 
         Raises Unavailable before the first snapshot of the weights.
         """
@@ -237,7 +237,7 @@ class RowLookup:
 
 
 class FeatureService(Protocol):
-    """The features that a model is served with, without knowing how they are kept.
+    """The features of entities as a replica reads and serves them.
 
     The loop of a request::
 
@@ -260,20 +260,20 @@ class FeatureService(Protocol):
         ...
 
     def keys(self, entity: str, key: str) -> Sequence[bytes]:
-        """The online store's keys of the rows of one entity, one for each table of its kind."""
+        """The online store's keys of an entity's rows, in the order of the tables of its kind."""
         ...
 
     def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
         """The rows from which the inputs of a request are made: those of the entity `key` first.
 
-        There is one lookup for each table. Raises RequestError when a candidate lacks a key.
+        Each table has a lookup. Raises RequestError when a candidate lacks a key.
         """
         ...
 
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
-        """The newest event time, in ms, in the rows of `keys`, and how far they are.
+        """The newest event time, in ms, in the rows of `keys`, and the last offset in the first.
 
-        That is the offset of the last event in the first of the rows; (0, -1) without any.
+        (0, -1) without a row.
         """
         ...
 
@@ -291,7 +291,7 @@ class FeatureService(Protocol):
         candidates: Candidates,
         at_ms: int,
     ) -> Inputs:
-        """One input row a candidate; `rows` are those of all keys of `lookups`, in order."""
+        """An input row for each candidate; `rows` are those of all keys of `lookups`, in order."""
         ...
 
     def join_keys(self, candidates: Candidates) -> Ints:

@@ -37,7 +37,7 @@ class RecordBatch:
     ) -> RecordBatch:
         """Records at the offsets from `begin` on, stamped by the broker.
 
-        `timestamps_ms` is int64[n], or the timestamp of all.
+        `timestamps_ms` is int64[n], or a timestamp for all records.
 
         >>> RecordBatch.consecutive("plays", 0, [b"a", b"b"], 1_700_000_000_000, 7).offsets.tolist()
         [7, 8]
@@ -68,7 +68,7 @@ class RecordBatch:
         )
 
     def rejected(self, place: int, reason: str) -> RejectedRecord:
-        """The record at `place`, to be written to a side topic."""
+        """The record at index `place`, to be written to a side topic."""
         offset = int(self.offsets[place])
         return RejectedRecord(self.topic, self.partition, offset, reason, self.values[place])
 

@@ -22,14 +22,14 @@ from freshrank.actors.messages import Delta, Examples, Gradient, Progress, Sourc
 
 T = TypeVar("T")
 BoxedDelta: TypeAlias = "Delta | ray.ObjectRef[Delta]"
-"""A small delta itself; of a large one, its reference in Ray's object store."""
+"""A small delta itself, or the reference of a large delta in Ray's object store."""
 
 # Bytes from which a delta is put into the object store, once. Ray sends answers below 100 kB inline
 # (1.2 ms), and would put a larger answer there once for each follower.
 _INLINE_BYTES = 64_000
 
-# Deltas that stay in the object store for followers that are behind; older ones are put there again
-# when a follower asks. Bounds the pinned memory.
+# Deltas that stay in the object store for followers that are behind; an older delta is put there
+# again when a follower asks for it. Bounds the pinned memory.
 _MAX_REFS = 32
 
 # Seconds that an answer may take beyond the time that the learner itself waits.
@@ -46,7 +46,7 @@ class ActorOptions:
     """Reserved, not enforced. 0: a two-core laptop holds all parts."""
     num_gpus: float = 0.0
     max_concurrency: int = 1000
-    """Calls at the same time. Each follower's long poll is one: many more than followers."""
+    """Calls at the same time, each follower's long poll among them: many more than followers."""
 
 
 def spawn(cls: type[T], options: ActorOptions, *args: object) -> RemoteActor:
@@ -72,7 +72,7 @@ def spawn(cls: type[T], options: ActorOptions, *args: object) -> RemoteActor:
 
 
 class Address(Protocol):
-    """What calls are sent to: an actor, or the actor that has a role."""
+    """The address of calls: an actor, or the actor that has a role."""
 
     @property
     def name(self) -> str:
@@ -88,7 +88,7 @@ class Address(Protocol):
 
 
 class RemoteActor:
-    """The address of one actor. Ray ends an actor when the address that started it is dropped."""
+    """The address of an actor. Ray ends an actor when the address that started it is dropped."""
 
     def __init__(self, name: str, handle: object) -> None:
         self.name = name
@@ -117,7 +117,7 @@ class RemoteActor:
 
 
 class RemoteRole:
-    """The address of the actor that has a role: of those alive, the one that was started first.
+    """The address of the actor that has a role: of the living actors, the first that was started.
 
     The others are hot standbys. After a failed call the next call looks the actor up again.
     """
@@ -145,9 +145,10 @@ class RemoteRole:
         try:
             named = cast(Callable[..., list[dict[str, str]]], list_named_actors)
             names = [
-                one["name"]
-                for one in named(all_namespaces=True)
-                if one["namespace"] == self._namespace and one["name"].startswith(f"{self.name}-")
+                actor["name"]
+                for actor in named(all_namespaces=True)
+                if actor["namespace"] == self._namespace
+                and actor["name"].startswith(f"{self.name}-")
             ]
             if not names:
                 raise Unavailable(self.name, "no actor of this role is alive")
@@ -165,11 +166,11 @@ class ObjectRefCache:
         )
 
     def box(self, deltas: Sequence[Delta]) -> list[BoxedDelta]:
-        """What followers in other processes are sent for `deltas`."""
+        """The form in which `deltas` are sent to followers in other processes."""
         return [self._box(delta) for delta in deltas]
 
     def invalidate(self) -> None:
-        """Drop all references: what they lead to may be damaged."""
+        """Drop all references: their objects may be damaged."""
         self._refs.clear()
 
     def _box(self, delta: Delta) -> BoxedDelta:
@@ -202,7 +203,7 @@ class RemoteLearner:
         return cast(Progress, answer)
 
     async def applied(self) -> Mapping[int, SourceOffsets]:
-        """By partition: how far it has been applied. Raises Unavailable."""
+        """By partition: the next offsets that the learner takes. Raises Unavailable."""
         answer = await self._actor.call("applied", timeout_s=self._push_timeout_s)
         return cast(Mapping[int, SourceOffsets], answer)
 
@@ -213,7 +214,7 @@ class RemoteLearner:
         boxed = await self._actor.call(
             "newer_than", version, timeout_s, refused, timeout_s=timeout_s + _TRANSFER_S
         )
-        return [await self._fetch(one) for one in cast(list[BoxedDelta], boxed)]
+        return [await self._fetch(delta) for delta in cast(list[BoxedDelta], boxed)]
 
     async def _fetch(self, boxed: BoxedDelta) -> Delta:
         if isinstance(boxed, Delta):

@@ -1,1 +1,1 @@
-"""TODO-DOC actors/kernels."""
+"""Compiled code: how kernels are compiled and cached, hashing of ids, partitions of keys."""

@@ -1,6 +1,6 @@
-"""Where compiled kernels are cached on disk: a folder named by what the kernels are made of.
+"""The folder on disk that caches compiled kernels, named by a hash of their sources.
 
-Numba compares a cached kernel with the file that defines it, and with nothing else: a change of a
+Numba compares a cached kernel only with the file that defines it: a change of a
 function that the kernel calls, or of a constant that it uses, in another file would leave the old
 machine code in use. So the folder's name is a hash of every file that defines a kernel and of
 every file that such a file imports, directly or by way of others.
@@ -31,8 +31,8 @@ _IMPORT = re.compile(
 
 _PREFIX = "kernels-"
 
-# How many folders stay when one is made: enough for a few branches, or for two versions that run
-# at once. A folder takes about 3 MB.
+# The folders that stay when another is made: enough for a few branches, or for two versions that
+# run at once. A folder takes about 3 MB.
 _KEPT_FOLDERS = 4
 
 
@@ -78,7 +78,7 @@ def _parents(package: Path) -> Iterator[Path]:
 
 
 def _prune(parent: Path) -> None:
-    """Remove folders but those used last. A process that uses a removed one compiles again."""
+    """Keep the folders that were used last. A process whose folder is removed compiles again."""
     folders = [path for path in parent.glob(f"{_PREFIX}*") if path.is_dir()]
     folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for old in folders[_KEPT_FOLDERS:]:

@@ -1,4 +1,4 @@
-"""The one way to compile a kernel, so that all kernels share their options and their cache."""
+"""Decorators that compile kernels, so that all kernels share their options and their cache."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if _FOLDER is None:
         "set NUMBA_CACHE_DIR to a folder that can be written to"
     )
 
-# No counting of references to arrays. It is atomic, and for small functions that are called with
-# arrays once an event it costs more than what they do. (An option that numba's types leave out.)
+# No counting of references to arrays. It is atomic, and costs small functions that take arrays for
+# every event more than their work. (An option that numba's types leave out.)
 _UNCOUNTED: dict[str, Any] = {"_nrt": False}
 
 
@@ -47,7 +47,7 @@ def lean_kernel(function: Callable[P, R]) -> Callable[P, R]:
 def subkernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a part of lean kernels: it is cached as part of the kernels that call it.
 
-    It may be a closure over other subkernels, which numba cannot cache by itself: this is how one
+    It may be a closure over other subkernels, which numba cannot cache by itself: in this way a
     loop is compiled for several operations.
     """
     return cast(Callable[P, R], numba.njit(nogil=True, **_UNCOUNTED)(function))
@@ -56,8 +56,8 @@ def subkernel(function: Callable[P, R]) -> Callable[P, R]:
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Compile as `subkernel` does, but copied into each caller before that is compiled.
 
-    For a few lines with one or two callers: it saves the compilation of a function by itself, a
-    sixth of the whole where kernels are made of many small ones.
+    For a few lines with a caller or two: it saves the separate compilation of the function, a sixth
+    of the time where kernels are made of many small functions.
     """
     compiled = numba.njit(nogil=True, inline="always", **_UNCOUNTED)(function)
     return cast(Callable[P, R], compiled)

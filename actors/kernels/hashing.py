@@ -1,7 +1,7 @@
 """Strings and integers as 64-bit ids, alike in every process and on every machine.
 
 Text is xxHash64 (Y. Collet, https://xxhash.com) of its UTF-8 bytes, read as a signed integer.
-The id 0 means *absent* everywhere, so nothing present ever hashes to it.
+The id 0 means *absent* everywhere, so no value hashes to it.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from freshrank.actors.kernels.compile import lean_kernel
 from freshrank.actors.messages import Ints
 
 ABSENT = 0
-"""The id of a value that is not there."""
+"""The id of an absent value."""
 
 ZERO_INTEGER_ID = -7046029254386353131
-"""The id of the integer 0, which cannot be itself: 2**64 divided by the golden ratio."""
+"""The id of the integer 0, since 0 means absent: 2**64 divided by the golden ratio."""
 
 _SEPARATOR = "\0"  # joins texts for one encoding; the rarest character there is in practice
 
@@ -36,7 +36,7 @@ _SPLITMIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def hash_text(text: str) -> int:
-    """The id of one text.
+    """The id of a text.
 
     >>> hash_text("view") == int(hash_texts(["view"])[0])
     True
@@ -47,7 +47,7 @@ def hash_text(text: str) -> int:
 
 
 def hash_texts(texts: Sequence[str]) -> Ints:
-    """The ids int64[n] of many texts, encoded in one piece and hashed by one kernel."""
+    """The ids int64[n] of many texts, encoded together and hashed by a kernel."""
     out = np.empty(len(texts), dtype=np.int64)
     if len(texts) == 0:
         return out
@@ -63,7 +63,7 @@ def hash_ints(values: Ints) -> Ints:
     >>> hash_ints(np.array([7, 0])).tolist() == [7, ZERO_INTEGER_ID]
     True
     """
-    # Zeros are rare, and looking for one costs a third of replacing none.
+    # Zeros are rare, and to look for them costs a third of `np.where`.
     return values if values.all() else np.where(values == 0, ZERO_INTEGER_ID, values)
 
 
@@ -171,8 +171,8 @@ def mix(salt: np.int64, value: np.int64) -> np.int64:
 def mix_columns(left: Ints, right: Ints, salts: Ints, out: Ints) -> None:
     """Salt the ids `left` int64[n, f], column by column, into `out` int64[n, f]; 0 stays 0.
 
-    The last ``c`` columns are crossed with `right` int64[n, c]: 0 where either is absent. What
-    equals the row before it is copied from there, as in the many candidates of one request.
+    The last ``c`` columns are crossed with `right` int64[n, c]: 0 where either is absent. An id
+    that is equal in the row before is copied from there: the candidates of a request share many.
     """
     rows, columns = left.shape
     plain = columns - right.shape[1]

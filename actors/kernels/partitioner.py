@@ -1,6 +1,6 @@
 """Which partition a key belongs to, and which shard owns which partitions.
 
-The hash is the one of Kafka's Java client (and of aiokafka's default partitioner), so that
+The hash is that of Kafka's Java client (and of aiokafka's default partitioner), so that
 records that any client produces meet the state that is kept here.
 """
 
@@ -60,7 +60,7 @@ def _bytes(data: bytes) -> NDArray[np.uint8]:
 
 
 def assign(partitions: int, shards: int) -> list[list[int]]:
-    """The partitions of each shard: none left out, none twice, loads at most one apart.
+    """The partitions of each shard: each partition once, their numbers differ by 1 at most.
 
     >>> assign(5, 2)
     [[0, 2, 4], [1, 3]]

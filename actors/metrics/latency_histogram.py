@@ -12,7 +12,7 @@ from freshrank.actors.protocols import JsonValue
 
 # Each bucket is 4 % wider than the previous: a quantile is at most 2 % off.
 _GROWTH = 1.04
-# Milliseconds: smaller values count as this one, ten microseconds.
+# Milliseconds, ten microseconds: smaller values count as this value.
 _LEAST = 0.01
 # Values beyond 0.01 ms * 1.04**750, about 16 hours, fall into the last bucket.
 _BUCKETS = 752
@@ -37,7 +37,7 @@ class LatencyHistogram:
         return int(self._counts.sum())
 
     def add(self, values_ms: Doubles | Ints) -> None:
-        """Count each of `values_ms` (shape [n]; negative ones as zero)."""
+        """Count each of `values_ms` (shape [n]); a negative value counts as zero."""
         scaled = np.log(np.maximum(values_ms, _LEAST) / _LEAST) / _LOG_GROWTH
         buckets = np.minimum(scaled.astype(np.int64), _BUCKETS - 1)
         self._counts += np.bincount(buckets, minlength=_BUCKETS)
@@ -68,7 +68,7 @@ class LatencyHistogram:
 
     @classmethod
     def from_json(cls, found: Mapping[str, JsonValue]) -> LatencyHistogram:
-        """Read what `to_json` gave; raises ValueError on anything else."""
+        """Read the JSON that `to_json` gave; raises ValueError on any other."""
         histogram = cls()
         buckets = found.get("buckets")
         if not isinstance(buckets, list):
@@ -86,7 +86,7 @@ class LatencyHistogram:
 
 
 class RecentLatencies:
-    """A histogram of the last one to two periods: recent latencies, in bounded memory.
+    """A histogram of recent latencies in bounded memory: those of the last period or two.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class RecentLatencies:
         self._newer.add(values_ms)
 
     def at(self, monotonic: float) -> LatencyHistogram:
-        """The values of the last one to two periods before `monotonic` seconds."""
+        """The latencies of the last period or two before `monotonic` seconds."""
         self._rotate(monotonic)
         both = LatencyHistogram()
         both.merge(self._older)

@@ -45,7 +45,7 @@ class RateCounter:
         self._forget(monotonic)
 
     def observe(self, total: int, monotonic: float) -> None:
-        """Take a total that is counted elsewhere; one that has fallen (a restart) adds nothing."""
+        """Take a total that is counted elsewhere; a total that has fallen (a restart) adds 0."""
         last = total if self._observed is None else self._observed
         self._observed = total
         self.add(max(0, total - last), monotonic)

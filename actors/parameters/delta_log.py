@@ -31,7 +31,7 @@ class DeltaLog:
         Makes a snapshot of the present weights, at least as new as the last delta appended when
         it was called. Asked only for followers that the log does not reach.
     keep_bytes
-        Bound on the arrays of the kept deltas; the newest one is always kept.
+        Bound on the arrays of the kept deltas; the newest delta is always kept.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class DeltaLog:
         return self._after(version)
 
     def _behind(self, version: Version) -> int:
-        """By how many deltas `version` is behind the newest; 0 for one that the log is behind."""
+        """The number of deltas from `version` to the newest; 0 if `version` is not in the log."""
         return self._appended - self._position.get(version, self._appended)
 
     def _after(self, version: Version) -> list[Delta]:
@@ -113,7 +113,7 @@ class DeltaLog:
         return [snapshot, *self._after(snapshot.version)]
 
     def _serves(self, version: Version, refused: Version | None) -> bool:
-        """Whether what follows a snapshot of `version` is short, and nothing refused is in it."""
+        """Whether a snapshot of `version` is newer than `refused`, and few deltas follow it."""
         if refused is not None and version <= refused:
             return False
         return version in self._position and self._behind(version) <= _LONGEST_TAIL

@@ -32,23 +32,23 @@ _VERIFY_S = 60.0
 
 
 class Follower:
-    """Applies what `source` publishes to `weights`, in order and whole.
+    """Applies the deltas of `source` to `weights`, each as a whole and in order.
 
     Each delta names the checksum of the weights that it leads to, and is applied only if it gives
     them; from time to time the checksum of all weights held is computed again. Where they differ
     from the learner's, a snapshot without the refused versions replaces them, whatever its version.
-    Until then the copy answers on, as the version it was last: a delta that did not fit has changed
-    nothing, and a row that was damaged is one of many. `differs` says so meanwhile. While weights
-    differ again and again, the pauses before the next snapshot grow.
+    Until then the weights held answer on, under their last version: a delta that did not fit was
+    not applied, and damage concerns few rows. `differs` is True meanwhile. While weights differ
+    again and again, the pauses before the next snapshot grow.
 
     Parameters
     ----------
     source, weights, clock
         The learner, the copy, and the time.
     hold_epochs
-        For replicas: weights of a restarted learner, which may have learned less than the held
-        ones, are taken only when they contain all that the held ones do. Shards take them at
-        once: they have to compute gradients for that learner.
+        For replicas: weights of a restarted learner, which may have learned less, are taken only
+        when they contain all examples that the weights held contain. Shards take them at once:
+        they have to compute gradients for that learner.
     alerts
         Takes an alert when the copy is not what the learner published; None: it is counted only.
     """
@@ -127,7 +127,7 @@ class Follower:
     def lag_ms(self) -> int | None:
         """Milliseconds that the newest answer took to be applied; None before the first.
 
-        The weights lack what was published in that time, and nothing older.
+        The weights may lack versions that were published in that time, and no older version.
         """
         return self._lag_ms
 
@@ -216,7 +216,7 @@ class Follower:
         return FollowerEvent.REPLACED if self.differs else FollowerEvent.APPLIED
 
     def _contains_held(self, delta: Delta) -> bool:
-        """Whether the weights that `delta` leads to contain all examples that the held ones do."""
+        """Whether the version of `delta` contains all examples that the weights held contain."""
         return all(
             partition in delta.applied and dominates(delta.applied[partition], offsets)
             for partition, offsets in self._applied.items()

@@ -1,4 +1,4 @@
-"""The states of a copy of the weights, and what leads from one to the next."""
+"""The states of a copy of the weights, and the events that change them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class FollowerState(Enum):
     """How the weights held relate to the learner's."""
 
     FOLLOWING = "following"
-    """They are the learner's, of the newest version that is known (or none has come yet)."""
+    """They are the learner's, of the newest known version (or there are none yet)."""
     HOLDING = "holding"
     """They are of an earlier epoch: the learner has restarted and has learned less so far."""
     DIFFERING = "differing"
@@ -20,7 +20,7 @@ class FollowerState(Enum):
 
 
 class FollowerEvent(Enum):
-    """What becomes of an answer of the learner."""
+    """The effect of a learner's answer on the copy."""
 
     APPLIED = "applied"
     """Its deltas led on from the weights held."""
@@ -31,14 +31,14 @@ class FollowerEvent(Enum):
     CAUGHT_UP = "caught up"
     """The new epoch contains all that the weights held contain; a snapshot of it is asked for."""
     MISMATCH = "mismatch"
-    """It did not give the learner's weights, or the weights held were damaged."""
+    """It did not lead to the learner's weights, or the weights held were damaged."""
 
 
 TRANSITIONS: Mapping[FollowerState, Mapping[FollowerEvent, FollowerState]] = {
     FollowerState.FOLLOWING: {
         FollowerEvent.APPLIED: FollowerState.FOLLOWING,
         FollowerEvent.HELD: FollowerState.HOLDING,
-        # Deltas of a new epoch that lead on from none of ours, and contain as much.
+        # Deltas of a new epoch that contain as much, but do not lead on from the version held.
         FollowerEvent.CAUGHT_UP: FollowerState.HOLDING,
         FollowerEvent.MISMATCH: FollowerState.DIFFERING,
     },

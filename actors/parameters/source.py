@@ -20,7 +20,7 @@ class ParameterSource(Protocol):
         Empty when no newer version appeared within `timeout_s`. Raises Unavailable.
 
         `refused` is the newest version of the last answer, if that did not lead to the learner's
-        weights: this answer then begins with a newer snapshot, or with one that is made anew.
+        weights: this answer then begins with a newer snapshot, made if need be.
         """
         ...
 
@@ -37,7 +37,7 @@ class Weights(Protocol):
         """Apply a delta as a whole.
 
         Raises ProgressError if it does not continue from `version`, and ChecksumMismatch if it
-        would not lead to the learner's weights; nothing has changed then.
+        would not lead to the learner's weights; the weights are unchanged then.
         """
         ...
 

@@ -1,1 +1,1 @@
-"""TODO-DOC actors/snapshots."""
+"""Files of state: their format, how they are written durably, and the stores that keep them."""

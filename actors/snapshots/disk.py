@@ -19,17 +19,17 @@ class Disk:
     """Files of a real file system, for this user alone. Each method may raise OSError."""
 
     def make_folder(self, folder: Path) -> None:
-        """Make `folder`, which only this user may enter, and what it lies in.
+        """Make `folder`, which only this user may enter, and its missing parents.
 
-        Those that were missing survive a power loss.
+        The folders that were missing survive a power loss.
         """
-        missing = [one for one in (folder, *folder.parents) if not one.exists()]
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         make_private_folder(folder)
-        for one in reversed(missing):
-            self.sync(one.parent)
+        for path in reversed(missing):
+            self.sync(path.parent)
 
     def names(self, folder: Path) -> list[str]:
-        """What lies in `folder`, in no order."""
+        """The names of the files and folders in `folder`, in no order."""
         return [path.name for path in folder.iterdir()]
 
     def read(self, path: Path) -> bytearray:
@@ -44,15 +44,15 @@ class Disk:
         return contents
 
     def write(self, path: Path, pieces: Iterable[Piece]) -> int:
-        """Make the file of `pieces`; gives its length. It may be lost until `sync`."""
+        """Write `pieces` to a file; returns its length. A power loss may undo it until `sync`."""
         with FileIO(open_private(path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             return sum(_write_all(file, piece) for piece in pieces)
 
     def replace(self, draft: Path, path: Path, pieces: Iterable[Piece]) -> int:
-        """Make `path` the file of `pieces`, by way of the file `draft`; gives its length.
+        """Replace `path` by a file of `pieces`, written to `draft` first; returns its length.
 
-        At every moment `path` is the old file or the new one, whole, even where the machine loses
-        power; when this returns it is the new one for good. Where it raises, the draft is removed.
+        At every moment `path` is the whole old file or the whole new file, even after a power
+        loss; when this returns it is the new file. When it raises, the draft is removed.
         """
         try:
             size = self.write(draft, pieces)
@@ -66,7 +66,7 @@ class Disk:
         return size
 
     def append(self, path: Path, contents: Piece) -> None:
-        """Add to the end of a file, made where it is missing: all of `contents`, or nothing."""
+        """Append all of `contents` to a file, which is created if it is missing, or nothing."""
         with FileIO(open_private(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
             begin = file.seek(0, os.SEEK_END)
             try:
@@ -76,7 +76,7 @@ class Disk:
                 raise
 
     def sync(self, path: Path) -> None:
-        """Have a file's contents, or a folder's names, survive the loss of power."""
+        """Make a file's contents, or a folder's names, survive a power loss."""
         opened = os.open(path, os.O_RDONLY)
         try:
             os.fsync(opened)
@@ -84,7 +84,7 @@ class Disk:
             os.close(opened)
 
     def rename(self, old: Path, new: Path) -> None:
-        """Give a file another name in one step; what had that name is gone."""
+        """Rename a file atomically; replaces a file that has the new name."""
         old.replace(new)
 
     def remove(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One file for a state: named arrays and a little metadata, whole or refused.
+"""The format of a file of state: named arrays and a header, read whole or refused.
 
 A file is a safetensors file: any reader of that format opens it. Its header carries what is
 needed to refuse a file that is foreign, of a newer format or made for other definitions; its last
@@ -27,25 +27,24 @@ from freshrank.actors.snapshots.disk import Piece
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
 
-# What is written. Grows by one when a reader of the format before could not read it. In every
-# format the last eight bytes are the checksum and the header names the format, so that another
-# format can be told from damage.
+# The format that is written. The number grows when readers of the format before cannot read the
+# new one. In every format the last eight bytes are the checksum and the header names the format,
+# so that a reader tells another format from damage.
 FORMAT = 4
-# The oldest format that is still read: there, offsets are lists in the order of the pipeline's
-# topics, and not by topic.
+# The oldest format that is still read. Its offsets are lists in the order of the pipeline's topics.
 OLDEST_FORMAT = 3
 CHECKSUM = "checksum"
 """The name of the last tensor."""
 
 _HEADER_KEY = "freshrank"
 _CHECKSUM_BYTES = 8
-# Of the number that a safetensors file begins with: the length of its header.
+# A safetensors file begins with the length of its header, a number of so many bytes.
 _LENGTH_BYTES = 8
-# Bytes hashed and written at once: little enough to be in the cache for the second of the two,
-# much enough that the interpreter is hardly asked for in between.
+# Bytes hashed and written at once: few enough to be in the processor's cache for the second of the
+# two, and enough that Python's interpreter takes little of the time.
 _CHUNK_BYTES = 1 << 22
 
-# What safetensors calls the types of arrays, which it keeps in little-endian order.
+# The types of arrays by their names in safetensors, which stores them in little-endian order.
 _TYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "I64": np.dtype("<i8"),
     "I32": np.dtype("<i4"), "U64": np.dtype("<u8"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
@@ -54,7 +53,7 @@ _TYPE_NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
 class _Mark(msgspec.Struct, frozen=True):
-    """What a file is and what it was made for: in its header."""
+    """The part of the header that Freshrank writes: kind, format and fingerprint of the file."""
 
     kind: str
     format: int
@@ -70,14 +69,14 @@ class _Tensor(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a whole and undamaged file says."""
+    """The header and the arrays of an undamaged file."""
 
     kind: str
     format: int
     fingerprint: str
     meta: dict[str, Any]
     arrays: dict[str, Array]
-    """They may be written to; they share one memory, which lasts as long as any of them."""
+    """Writable views of a single buffer, which lives as long as any of them."""
 
 
 def pack(
@@ -88,13 +87,13 @@ def pack(
     Parameters
     ----------
     kind
-        What the file holds (``"partition"``, ``"learner"``).
+        The kind of state: ``"partition"`` or ``"learner"``.
     fingerprint
-        Of the definitions: whoever has others cannot read it.
+        Of the definitions: a reader with other definitions refuses the file.
     meta
-        Small figures, as plain JSON.
+        Counts, offsets and the like, as plain JSON.
     arrays
-        Any shapes of the usual types; not to be changed until all pieces are taken.
+        Of any shape and of the types in `_TYPES`; they must not change until all pieces are taken.
     """
     # Wide types first: then each array begins at a multiple of its width.
     names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
@@ -102,9 +101,9 @@ def pack(
     header: dict[str, Any] = {"__metadata__": {_HEADER_KEY: msgspec.json.encode(mark).decode()}}
     begin = 0
     for name in names:
-        one = arrays[name]
-        end = begin + one.nbytes
-        header[name] = _Tensor(_TYPE_NAMES[one.dtype], list(one.shape), (begin, end))
+        array = arrays[name]
+        end = begin + array.nbytes
+        header[name] = _Tensor(_TYPE_NAMES[array.dtype], list(array.shape), (begin, end))
         begin = end
     header[CHECKSUM] = _Tensor("U8", [_CHECKSUM_BYTES], (begin, begin + _CHECKSUM_BYTES))
     text = msgspec.json.encode(header)
@@ -119,13 +118,16 @@ def pack(
 
 
 def unpack(payload: bytes | bytearray) -> Contents:
-    """What `pack` was given. Raises SnapshotError for any reason not to trust the payload."""
+    """Read the file that `pack` wrote.
+
+    Raises SnapshotError if it is truncated, damaged, foreign or of a format that is not read.
+    """
     data = payload if isinstance(payload, bytearray) else bytearray(payload)
     whole = len(data) > _CHECKSUM_BYTES and (
         xxhash.xxh64_digest(memoryview(data)[:-_CHECKSUM_BYTES]) == data[-_CHECKSUM_BYTES:]
     )
     mark, tensors, begin = _read_header(data)
-    expected = begin + max((one.data_offsets[1] for one in tensors.values()), default=0)
+    expected = begin + max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if not whole:
         size = f"{len(data)} of {expected} bytes" if len(data) != expected else "the checksum"
         raise SnapshotError(f"truncated or damaged: {size} does not fit")
@@ -134,11 +136,11 @@ def unpack(payload: bytes | bytearray) -> Contents:
         arrays = {
             name: np.frombuffer(
                 data,
-                _TYPES[one.dtype],
-                count=int(np.prod(one.shape, dtype=np.int64)),
-                offset=begin + one.data_offsets[0],
-            ).reshape(one.shape)
-            for name, one in tensors.items()
+                _TYPES[tensor.dtype],
+                count=int(np.prod(tensor.shape, dtype=np.int64)),
+                offset=begin + tensor.data_offsets[0],
+            ).reshape(tensor.shape)
+            for name, tensor in tensors.items()
             if name != CHECKSUM
         }
         meta = json.loads(bytes(mark.meta))
@@ -152,8 +154,8 @@ def unpack_for(
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """The (meta, arrays) of a file of this kind, made for these definitions.
 
-    Raises DefinitionChanged when only the fingerprint differs, and SnapshotError for any other
-    reason not to trust the payload.
+    Raises DefinitionChanged when only the fingerprint differs, and SnapshotError as `unpack`, or
+    if the file is of another kind.
     """
     found = unpack(payload)
     _check_kind(found.kind, kind)
@@ -163,9 +165,9 @@ def unpack_for(
 
 
 def made_for(kind: str, path: Path) -> str:
-    """The fingerprint in the header of a file of this kind; what follows it is not read.
+    """Read the fingerprint in the header of a file of this kind, and not the arrays after it.
 
-    Raises SnapshotError when it cannot be read, or is of another kind or format.
+    Raises SnapshotError when the header cannot be read, or is of another kind or format.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""A store that keeps each snapshot in a file, and the newest few of each name."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class FileSnapshots:
     Parameters
     ----------
     folder
-        Made when it is not there.
+        Created if it does not exist.
     keep
-        How many of the newest are kept for each name. More than one, so that a damaged
-        newest file costs a longer replay and not the state.
+        The number of snapshots that stay of each name. With several, a damaged newest file costs
+        a longer replay and not the state.
     disk
-        Does what is done to files.
+        Performs the file operations.
     """
 
     def __init__(self, folder: Path, keep: int = 3, disk: Disk | None = None) -> None:
@@ -33,9 +33,9 @@ class FileSnapshots:
         self._disk.make_folder(folder)
 
     def save(self, name: str, pieces: Iterable[Piece]) -> int:
-        """Write a file durably, then delete the oldest ones; returns its bytes.
+        """Write a file durably, then delete the oldest files of `name`; returns its size in bytes.
 
-        Raises SnapshotError when the disk does not take it; what was there stays.
+        Raises SnapshotError when the disk fails; the earlier files stay.
         """
         disk, folder = self._disk, self._folder
         # One writer a name: a draft that a crash left behind is overwritten by the next.
@@ -51,7 +51,7 @@ class FileSnapshots:
         return size
 
     def candidates(self, name: str) -> list[StoredSnapshot]:
-        """What is kept under `name`, newest first."""
+        """The snapshots of `name`, newest first."""
         paths = [path for _, path in reversed(self._numbered(name))]
         return [StoredSnapshot(str(path), partial(self._read, path)) for path in paths]
 
@@ -64,4 +64,4 @@ class FileSnapshots:
     def _numbered(self, name: str) -> list[tuple[int, Path]]:
         pattern = re.compile(re.escape(name) + r"\.(\d+)\.snapshot")
         matches = map(pattern.fullmatch, self._disk.names(self._folder))
-        return sorted((int(one[1]), self._folder / one[0]) for one in matches if one)
+        return sorted((int(match[1]), self._folder / match[0]) for match in matches if match)

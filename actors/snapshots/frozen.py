@@ -1,4 +1,4 @@
-"""States as they were at one moment, and texts as arrays: what snapshots are made of."""
+"""Views of a state at a moment, from which snapshots are made; texts as arrays."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from freshrank.actors.messages import Ints
 from freshrank.actors.snapshots.file_format import Array
 
 StateView: TypeAlias = Callable[[], dict[str, Array]]
-"""Gives the arrays of a state as it was when this was made, whatever has become of it since.
+"""Returns the arrays of a state as it was when the view was made, whatever has changed since.
 
-Made in little time, between two batches; called in another thread, where most of the work is.
+A view is made quickly, between two batches, and called in another thread, which does most of the
+work.
 """
 
-# Texts joined at once: while that goes on nothing else runs, for a tenth of a millisecond.
+# Texts joined at once: no other thread runs meanwhile, for a tenth of a millisecond.
 _AT_ONCE = 4096
 
 
 def text_arrays(texts: Sequence[str]) -> tuple[Array, Ints]:
-    r"""The texts as UTF-8, one zero byte between two, and where each ends.
+    r"""The texts as UTF-8 with a zero byte between two, and the end of each, int64[n].
 
     >>> text, ends = text_arrays(["ab", "", "c"])
     >>> text.tobytes(), ends.tolist()
@@ -31,13 +32,17 @@ def text_arrays(texts: Sequence[str]) -> tuple[Array, Ints]:
     text = np.frombuffer(b"\0".join(part.encode() for part in parts), dtype=np.uint8)
     ends = np.append(np.flatnonzero(text == 0), len(text)) if texts else np.zeros(0, np.int64)
     if len(ends) != len(texts):  # a text holds a zero byte itself
-        lengths = np.array([len(one.encode()) for one in texts], dtype=np.int64)
+        lengths = np.array([len(text_.encode()) for text_ in texts], dtype=np.int64)
         ends = np.cumsum(lengths + 1) - 1
     return text, ends
 
 
 def texts_of(text: Array, ends: Ints) -> list[str]:
-    """The texts that `text_arrays` was given."""
+    """The texts from which `text_arrays` made its arrays.
+
+    >>> texts_of(*text_arrays(["ab", "", "c"]))
+    ['ab', '', 'c']
+    """
     whole = text.tobytes()
     if len(ends) == 0:
         return []

@@ -9,19 +9,19 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class StoredSnapshot:
-    """One file that a `SnapshotStore` keeps."""
+    """A snapshot that a `SnapshotStore` keeps."""
 
     place: str
-    """Its place, for messages."""
+    """The path of its file, for messages."""
     read: Callable[[], bytes | bytearray]
-    """Returns its contents. Raises SnapshotError when they cannot be read."""
+    """Returns the contents. Raises SnapshotError when they cannot be read."""
 
 
 class SnapshotStore(Protocol):
     """Stores snapshots by name, atomically; keeps the newest few of each name."""
 
     def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
-        """Write, fsync and rename a file, then delete the oldest ones; returns its bytes.
+        """Store a snapshot durably, then delete the oldest of `name`; returns its size in bytes.
 
         Raises SnapshotError; the earlier snapshots stay.
         """

@@ -104,10 +104,9 @@ class OnlineFeatures:
         return found
 
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
-        """The newest event time, in ms, in an entity's rows, and how far they are.
+        """The newest event time, in ms, in an entity's rows, and the last offset in the first.
 
-        That is the offset of the last event in the row of the first table: those of other tables
-        are of other topics. (0, -1) without any row.
+        The rows of further tables have offsets of other topics. (0, -1) without a row.
         """
         newest_ms, offsets = 0, []
         for table, row in zip(self._tables[entity], rows, strict=True):

@@ -1,7 +1,7 @@
-"""The last events of one entity, read back from the end of its partition, for support.
+"""The last events of an entity, read back from the end of its partition, for support.
 
-Each request opens a reader of its own, without a consumer group, and closes it: nothing is open
-between requests. A scan is bounded by records and by time, for the entity may be idle.
+Each request opens a reader without a consumer group, and closes it when it is answered. A scan is
+bounded by records and by time, because the entity may be idle.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from freshrank.serve.api.event_records import EventCodec
 from freshrank.serve.api.responses import EntityEvent, EntityEventsAnswer, ScannedTopic
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 
-# Records of one topic that a request scans: decoding them takes about a tenth of a second.
+# Records of a topic that a request scans: decoding them takes about a tenth of a second.
 MAX_SCANNED = 50_000
 # Records of the first step back; each further step is twice as long, up to the longest.
 FIRST_STEP, LONGEST_STEP = 1_000, 8_000
 # Records that are decoded between two polls, at which the event loop scores: about a millisecond.
 _POLL_RECORDS = 500
-# Seconds of one poll: twelve times as long as a fetch that finds no record.
+# Seconds of a poll: twelve times as long as a fetch that finds no record.
 _POLL_S = 0.25
 # Polls without a record after which a step is over: the first may have waited for the fetch that
 # was under way to another offset.
 _EMPTY_POLLS = 2
-# Seconds to reach the broker, and seconds to scan one topic.
+# Seconds to reach the broker, and seconds to scan a topic.
 CONNECT_TIMEOUT_S, SCAN_TIMEOUT_S = 5.0, 2.0
-# Requests that scan at the same time in one replica; each fetches up to 4 MB at once.
+# Requests that scan at the same time in a replica; each fetches up to 4 MB at once.
 MAX_CONCURRENT = 2
 
 
@@ -98,14 +98,14 @@ async def _reading(
 
 
 class _Matching:
-    """Selects the events of one key."""
+    """Selects the events of a key."""
 
     def __init__(self, codec: EventCodec, key: bytes) -> None:
         self._codec = codec
         self._key = key
 
     def of(self, batch: RecordBatch, begin: int, end: int) -> list[EntityEvent]:
-        """Those with ``begin <= offset < end``, in the order of the batch."""
+        """The events of the key with ``begin <= offset < end``, in the order of the batch."""
         return [
             self._event(batch, value, offset, timestamp_ms)
             for value, offset, timestamp_ms in zip(
@@ -128,7 +128,7 @@ class _Matching:
 
 
 class _Scan:
-    """Reads one partition backwards, in steps that are each read forwards."""
+    """Reads a partition backwards, in steps that are each read forwards."""
 
     def __init__(self, source: EventSource, topic: str, partition: int, clock: Clock) -> None:
         self._source = source
@@ -165,7 +165,7 @@ class _Scan:
         events: list[EntityEvent] = []
         begin_ms: int | None = None
         empty, reached = 0, begin
-        # Offsets need not be records: nothing may be kept of the last ones of a step.
+        # Not each offset has a record: the log may hold none of the last offsets of a step.
         while reached < end and empty < _EMPTY_POLLS:
             if self._clock.monotonic() >= self._deadline:
                 return None
