@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, FreshrankError
-from freshrank.deploy.commands.options import Config, Json, Kafka, Port, Redis, Seconds
+from freshrank.deploy.commands.keys import keys_app
+from freshrank.deploy.commands.options import Config, Insecure, Json, Kafka, Port, Redis, Seconds
 from freshrank.deploy.commands.plugins import CommandGroup
 from freshrank.deploy.commands.state import state_app
 
@@ -36,6 +37,7 @@ Then copy `examples/recommend.py` and `freshrank run` your own.
 )
 
 app.add_typer(state_app, name="state")
+app.add_typer(keys_app, name="keys")
 
 
 _RUN_HELP = """\
@@ -80,6 +82,7 @@ def run(  # noqa: PLR0913 - typer makes an option of each
     kafka: Kafka = None,
     redis: Redis = None,
     port: Port = None,
+    insecure: Insecure = False,
     seconds: Seconds = None,
     json_file: Json = None,
 ) -> None:
@@ -91,7 +94,7 @@ def run(  # noqa: PLR0913 - typer makes an option of each
     start(
         RunRequest(
             file=PipelineFile.read(file),
-            settings=CliOverrides(kafka, redis, port).settings(config),
+            settings=CliOverrides(kafka, redis, port, insecure).settings(config),
             address=address,
             seconds=seconds,
             json_file=json_file,

@@ -40,6 +40,7 @@ from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.processes import children_apart, listens
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.serve import deployment
+from freshrank.serve.access.request_guard import with_keys_required
 
 # Bytes of the object store of a local cluster. The newest 32 deltas of a large model pass through
 # it; for small models 64 MB of /dev/shm, a container's default, would do.
@@ -258,6 +259,7 @@ def build_app(arguments: AppArguments) -> Application:
             "on a cluster they have to be addresses",
             "Name them in `config`, or set FRESHRANK_KAFKA__BOOTSTRAP and FRESHRANK_REDIS__URL.",
         )
+    settings = settings.model_copy(update={"serve": with_keys_required(settings.serve)})
     name = file.load().name
     cluster = ClusterSpec(
         file=file,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import ipaddress
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
 
 from freshrank.actors.settings import Section
 
@@ -11,9 +14,23 @@ class ServeSettings(Section):
     """The REST endpoint."""
 
     host: str = "127.0.0.1"
-    """Only this machine reaches the endpoint, unless another address is given."""
+    """Only this machine reaches the endpoint, unless another address is given. Beyond loopback each
+    request needs an API key."""
     port: int = Field(default=8000, ge=0, le=65_535)
     """0: any free port."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names by which clients may ask (their `Host` header, without the port), beside ``localhost``,
+    `host` and all IP addresses. A web page elsewhere can make a browser ask by another name."""
+    keys_file: Path = Field(default=Path(".freshrank") / "keys.json", validate_default=True)
+    """The hashes of the API keys that ``freshrank keys`` makes. On a cluster of several machines
+    all of them have to see it. Replicas notice a change within seconds."""
+    api_key: SecretStr | None = Field(default=None, min_length=32, repr=False)
+    """One more key, with every scope: from a secret of the cluster, for example. By default the
+    process of the run makes a random one, with which it asks for statuses itself."""
+    require_keys: bool = False
+    """Ask for a key on loopback, too: other users of this machine and a proxy reach it there."""
+    insecure: bool = False
+    """Ask for no key beyond loopback: something in front of the endpoint has to."""
     replicas: int = Field(default=1, ge=1)
     """One replica scores thousands of requests a second; more need more cores."""
     max_ongoing_requests: int = Field(default=512, ge=1)
@@ -32,3 +49,24 @@ class ServeSettings(Section):
     max_start_wait_ms: int = Field(default=10_000, ge=0)
     """A new replica gets requests once it is ready, or after this long: then it answers with what
     it has. A learner that is restarted at the same time is back by then."""
+
+    @field_validator("keys_file")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.absolute()  # replicas work in other folders
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether requests need an API key.
+
+        >>> [ServeSettings(host=host).keys_required for host in ("127.0.0.1", "::1", "0.0.0.0")]
+        [False, False, True]
+        """
+        return not self.insecure and (self.require_keys or not _is_loopback(self.host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

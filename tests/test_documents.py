@@ -186,7 +186,8 @@ def test_the_samples_of_the_pages_run_in_their_order() -> None:
 
 
 def test_the_readmes_request_and_answer_are_those_of_the_demo() -> None:
-    (request,) = re.findall(r"curl -s localhost:8000/v1/score -d '(.*?)'", readme(), re.DOTALL)
+    curl = r"curl -s localhost:8000/v1/score -H 'content-type: application/json' -d '(.*?)'"
+    (request,) = re.findall(curl, readme(), re.DOTALL)
     served = recommend.pipeline.online_features
     call = ScoreDecoder("user", served.context, RequestLimits()).decode(request.encode())
     (sample,) = blocks(ROOT, "json", "README.md")

@@ -26,7 +26,7 @@ STOP_TIMEOUT_S = 15.0
 # between two checks.
 KILL_TIMEOUT_S, KILL_POLL_S = 15.0, 0.05
 
-_READY = b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
+_READY = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _STATE = "FRESHRANK_STATE"
 
 

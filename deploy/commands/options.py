@@ -37,3 +37,7 @@ Port: TypeAlias = Annotated[
         "--port", help="TCP port of the REST endpoint and its page; 0: any.", min=0, max=65_535
     ),
 ]
+Insecure: TypeAlias = Annotated[
+    bool,
+    typer.Option("--insecure", help="Ask for no API key, even where others reach the endpoint."),
+]

@@ -56,7 +56,7 @@ class _Run:
     """One run: starts the components in order, and stops what it has started."""
 
     def __init__(self, request: RunRequest, screen: Screen) -> None:
-        self._request = request.with_port()
+        self._request = request.completed()
         self._screen = screen
         self._pipeline = request.file.load()
         settings = self._request.settings
@@ -124,7 +124,7 @@ class _Run:
             supervisor.add(standby)
         traffic = None
         if request.traffic is not None:
-            traffic = request.traffic(cluster.sink(), self._pipeline.stream.topic, self._url)
+            traffic = request.traffic(cluster.sink(), self._pipeline.stream.topic, request.client())
         self._lifecycle.enter(RunState.RUNNING)
         await self._watch.run(system, supervisor, traffic)
 

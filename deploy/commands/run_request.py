@@ -9,10 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from pydantic import SecretStr
+
 from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.deploy.servers.processes import free_port
+from freshrank.serve.access.api_keys import create_key
 
 if TYPE_CHECKING:  # neither is needed before Ray has been started
     from freshrank.deploy.console.system_metrics import Requests
@@ -40,8 +44,8 @@ class Traffic(Protocol):
         ...
 
 
-MakeTraffic: TypeAlias = Callable[["KafkaSink", str, str], Traffic]
-"""Takes a sink that has not been started, the topic of the events and the URL of the endpoint."""
+MakeTraffic: TypeAlias = Callable[["KafkaSink", str, KeepAliveClient], Traffic]
+"""Takes a sink that has not been started, the topic of the events and a client of the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +70,22 @@ class RunRequest:
             return _FREEZE_AFTER_S
         return min(self.seconds * _FREEZE_SHARE, _FREEZE_AFTER_S)
 
-    def with_port(self) -> RunRequest:
-        """Choose a free port where any will do (port 0): HAProxy has to be given a number."""
+    def completed(self) -> RunRequest:
+        """Choose a free port where any will do (port 0), and an API key for this run itself."""
         serve = self.settings.serve
-        if serve.port != 0:
-            return self
-        chosen = serve.model_copy(update={"port": free_port()})
-        return replace(self, settings=self.settings.model_copy(update={"serve": chosen}))
+        chosen: dict[str, object] = {}
+        if serve.port == 0:  # HAProxy has to be given a number
+            chosen["port"] = free_port()
+        if serve.api_key is None:
+            chosen["api_key"] = SecretStr(create_key())
+        changed = serve.model_copy(update=chosen)
+        return replace(self, settings=self.settings.model_copy(update={"serve": changed}))
+
+    def client(self) -> KeepAliveClient:
+        """Make a client of the endpoint, which is not connected yet."""
+        serve = self.settings.serve
+        key = None if serve.api_key is None else serve.api_key.get_secret_value()
+        return KeepAliveClient(serve.host, serve.port, key=key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,7 @@ class CliOverrides:
     kafka: str | None = None
     redis: str | None = None
     port: int | None = None
+    insecure: bool = False
 
     def settings(self, config: Path | None = None) -> Settings:
         """Read the settings: defaults < file < environment < these. Raises ConfigError."""
@@ -89,6 +103,7 @@ class CliOverrides:
             "FRESHRANK_KAFKA__BOOTSTRAP": self.kafka,
             "FRESHRANK_REDIS__URL": self.redis,
             "FRESHRANK_SERVE__PORT": self.port,
+            "FRESHRANK_SERVE__INSECURE": "true" if self.insecure else None,
         }
         given = {name: str(value) for name, value in options.items() if value is not None}
         return load_settings(config, {**os.environ, **given})

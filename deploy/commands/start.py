@@ -7,11 +7,13 @@ from rich.console import Console
 from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.servers.processes import check_port
+from freshrank.serve.access.request_guard import check_start
 
 
 def start(request: RunRequest) -> None:
     """Run the pipeline; returns when everything is stopped. Raises ConfigError, Unavailable."""
     # Whatever can be checked at once is checked before anything that takes seconds to load.
+    check_start(request.settings.serve)
     if request.address is None:
         check_port(request.settings.serve.host, request.settings.serve.port)
     pipeline = request.file.load()

@@ -75,9 +75,9 @@ class Watch:
         self, background: Sequence[asyncio.Future[None]], traffic: Traffic | None
     ) -> None:
         """Show the metrics until the time is over. Raises the error of a background task."""
-        endpoint, alerts = self._request.settings.serve, AlertLines()
+        alerts = AlertLines()
         began = self._screen.elapsed_s()
-        async with KeepAliveClient(endpoint.host, endpoint.port) as client:
+        async with self._request.client() as client:
             while True:
                 elapsed = self._screen.elapsed_s() - began
                 statuses = await _statuses(client)

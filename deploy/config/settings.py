@@ -133,7 +133,7 @@ class Settings(Section):
     redis: RedisSettings = RedisSettings()
     shards: ShardSettings = ShardSettings()
     learner: LearnerSettings = LearnerSettings()
-    serve: ServeSettings = ServeSettings()
+    serve: ServeSettings = Field(default_factory=ServeSettings)  # it looks at the present folder
     state: Path | None = None
     """Snapshots and checkpoints; by default ``.freshrank/<pipeline>`` in the current folder. On a
     cluster of several machines it must be a folder that all of them see (NFS: version 4)."""

@@ -15,13 +15,20 @@ HEAD_LIMIT = 65_536
 class KeepAliveClient:
     """One connection to one server, opened at the first request and again after a failure.
 
-    It sends one request at a time; for concurrent requests use several clients.
+    It sends one request at a time; for concurrent requests use several clients. `key` is an API
+    key, sent with each request.
     """
 
-    def __init__(self, host: str, port: int, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, host: str, port: int, timeout_s: float = 5.0, *, key: str | None = None
+    ) -> None:
         self._host = host
         self._port = port
         self._timeout_s = timeout_s
+        name = f"[{host}]" if ":" in host else host
+        self._headers = f"Host: {name}:{port}\r\n"
+        if key is not None:
+            self._headers += f"Authorization: Bearer {key}\r\n"
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
@@ -30,16 +37,14 @@ class KeepAliveClient:
         Raises OSError (TimeoutError among them) when no complete response came.
         """
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
+            f"POST {path} HTTP/1.1\r\n{self._headers}"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return await self._exchange(head.encode("ascii") + body)
 
     async def get(self, path: str) -> tuple[int, bytes]:
         """Fetch `path`; returns and raises as `post` does."""
-        return await self._exchange(
-            f"GET {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n\r\n".encode("ascii")
-        )
+        return await self._exchange(f"GET {path} HTTP/1.1\r\n{self._headers}\r\n".encode("ascii"))
 
     async def close(self) -> None:
         """Close the connection; the next request opens a new one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -24,14 +23,12 @@ class DemoTraffic:
     ----------
     sink, topic
         The writer of the events, which is started and stopped here, and their topic.
-    url
-        The REST endpoint, as ``http://host:port``.
+    client
+        Asks the REST endpoint; it is closed here.
     """
 
-    def __init__(self, sink: KafkaSink, topic: str, url: str) -> None:
-        address = urlsplit(url)
-        assert address.hostname is not None and address.port is not None  # the driver made the URL
-        self._client = KeepAliveClient(address.hostname, address.port)
+    def __init__(self, sink: KafkaSink, topic: str, client: KeepAliveClient) -> None:
+        self._client = client
         self._sink = sink
         self._topic = topic
         self._latencies = RecentLatencies()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -10,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
+from freshrank.serve.access.request_guard import RequestGuard
 from freshrank.serve.http.fast_path import FastPath, Handlers
 from freshrank.serve.http.route_table import RouteTable
 from freshrank.serve.http.routes import (
@@ -36,16 +38,19 @@ def build_app(factory: ServiceFactory, fast: Handlers | None = None) -> Starlett
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         service = await factory()
+        guard = RequestGuard(service.settings)
         service.start()
         await service.until_ready()  # the server takes requests only after this
         specs = RouteTable(service).specs()
         limits, max_ongoing = service.pipeline.limits, service.settings.max_ongoing_requests
-        handlers = RouteHandlers(limits, max_ongoing, service.metrics).of(specs)
+        handlers = RouteHandlers(limits, guard, max_ongoing, service.metrics).of(specs)
         app.router.routes.extend(starlette_routes(handlers))
         for spec in specs:
             if spec.fast:
                 fast_handlers[spec.method, spec.path] = handlers[spec.method, spec.path]
+        following = asyncio.ensure_future(guard.follow())
         yield
+        following.cancel()
         fast_handlers.clear()
         await service.stop()
 

@@ -16,14 +16,26 @@ Document: TypeAlias = dict[str, Any]
 _REFERENCES = "#/components/schemas/{name}"
 _MEANINGS = {
     400: "The body is not JSON",
+    401: "The request has no API key, or one that is not known",
+    403: "The request comes from a page of another site, or its key has not the scope",
     404: "There is no such entity",
     408: "The body was not complete in time",
     409: "The weights asked for did not arrive in time: ask for less, or again later",
     413: "The body is too large, or one event is for its topic",
+    415: "The body is not said to be `application/json`",
+    421: "The `Host` is not a name of this endpoint",
     422: "A field is wrong; the answer names it",
     431: "The headers are too large",
     500: "An internal error",
     503: "Overloaded, or a part that the answer needs did not answer in time: try again",
+}
+# The name of the security scheme.
+_KEY = "key"
+_KEY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key of `freshrank keys create`, with the scope that each operation names. "
+    "On loopback none is needed, unless `serve.require_keys` is set.",
 }
 _RETRY_AFTER = {
     "description": "Seconds to wait before the next try",
@@ -41,7 +53,10 @@ def document(pipeline: str, specs: Sequence[RouteSpec]) -> Document:
         "openapi": "3.1.0",
         "info": {"title": f"Freshrank: {pipeline}", "version": "1"},
         "paths": paths,
-        "components": {"schemas": schemas.components},
+        "components": {
+            "schemas": schemas.components,
+            "securitySchemes": {_KEY: _KEY_SCHEME},
+        },
     }
 
 
@@ -72,6 +87,9 @@ class _Schemas:
 
 def _operation(spec: RouteSpec, schemas: _Schemas) -> Document:
     operation: Document = {"operationId": spec.operation, "summary": spec.summary}
+    if spec.scope is not None:
+        # Without a key, where none is required; else with one of this scope.
+        operation["security"] = [{}, {_KEY: [spec.scope.value]}]
     if spec.parameters:
         operation["parameters"] = [
             _parameter(spec, parameter, schemas) for parameter in spec.parameters
@@ -107,6 +125,8 @@ def _error(status: int, schemas: _Schemas) -> Document:
     error = _answer(Answer(ErrorAnswer, _MEANINGS[status]), schemas)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         error["headers"] = {"Retry-After": _RETRY_AFTER}
+    if status == HTTPStatus.UNAUTHORIZED:
+        error["headers"] = {"WWW-Authenticate": {"schema": {"const": "Bearer"}}}
     return error
 
 

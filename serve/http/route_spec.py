@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from freshrank.actors.errors import RequestError
+from freshrank.serve.access.api_keys import Scope
 from freshrank.serve.api.requests import placed
 
 T = TypeVar("T")
@@ -23,11 +24,15 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 JSON: Final = "application/json"
 
-# Statuses that any route may answer with: headers too large, an internal error, and, from the proxy
-# in front of the replicas, no replica that could take the request.
-_ERRORS_OF_ALL: Final = (431, 500, 503)
-# Statuses of a route that reads a body: not JSON, too slow, too large, a wrong field.
-_ERRORS_OF_BODIES: Final = (400, 408, 413, 422)
+# Statuses that any route may answer with: a page of another site, a host that is not ours, headers
+# too large, an internal error, and, from the proxy in front of the replicas, no replica that could
+# take the request.
+_ERRORS_OF_ALL: Final = (403, 421, 431, 500, 503)
+# Statuses of a route that needs a key: there is none, or it is not known.
+_ERRORS_OF_KEYS: Final = (401,)
+# Statuses of a route that reads a body: not JSON, too slow, too large, not said to be JSON, a wrong
+# field.
+_ERRORS_OF_BODIES: Final = (400, 408, 413, 415, 422)
 
 # What Starlette writes behind the name of a path parameter: ``{id:path}``.
 _CONVERTOR = re.compile(r":\w+(?=})")
@@ -109,6 +114,8 @@ class RouteSpec:
     """Statuses of the errors that this route may answer with, beside those that all have."""
     limited: bool = False
     """Whether its requests count to `serve.max_ongoing_requests`, beyond which they get 503."""
+    scope: Scope | None
+    """What an API key has to allow, where keys are required; None: no key is needed."""
     fast: bool = False
     """Whether its requests take the fast path (`fast_path`); its path has no parameters then."""
 
@@ -119,9 +126,9 @@ class RouteSpec:
         >>> from starlette.responses import Response
         >>> async def handler(request): return Response()
         >>> spec = RouteSpec(method="GET", path="/a/{id:path}/b", operation="b", summary="B",
-        ...                  handler=handler, answers={200: Answer()})
+        ...                  handler=handler, answers={200: Answer()}, scope=Scope.SCORE)
         >>> spec.documented_path, spec.error_statuses
-        ('/a/{id}/b', (431, 500, 503))
+        ('/a/{id}/b', (401, 403, 421, 431, 500, 503))
         """
         return _CONVERTOR.sub("", self.path)
 
@@ -130,7 +137,10 @@ class RouteSpec:
         """Every status that comes with an `ErrorAnswer`, ascending."""
         of_body = _ERRORS_OF_BODIES if self.body is not None else ()
         of_parameters = (422,) if self.parameters else ()
-        found = {*self.errors, *of_body, *of_parameters, *_ERRORS_OF_ALL} - set(self.answers)
+        of_keys = _ERRORS_OF_KEYS if self.scope is not None else ()
+        found = {*self.errors, *of_body, *of_parameters, *of_keys, *_ERRORS_OF_ALL} - set(
+            self.answers
+        )
         return tuple(sorted(found))
 
     def location(self, parameter: Parameter[Any]) -> Literal["path", "query"]:

@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from freshrank.serve.access.api_keys import Scope
 from freshrank.serve.api.requests import TEXT_BOUND
 from freshrank.serve.api.responses import (
     EntityEventsAnswer,
@@ -34,6 +35,10 @@ _ID: Parameter[str] = Parameter(
     "id", Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_BOUND)]
 )
 _LIMIT: Parameter[int] = Parameter("limit", Annotated[int, msgspec.Meta(ge=1, le=200)], 20)
+_EVENTS_SUMMARY = (
+    "Write one event or a list of events to the topic of a stream. After a 503 some may have been "
+    "written; sending all again is safe, they are deduplicated by their ids"
+)
 
 
 class RouteTable:
@@ -70,6 +75,7 @@ class RouteTable:
                 method="POST",
                 path="/v1/score",
                 operation="score",
+                scope=Scope.SCORE,
                 summary="Score candidates for one entity",
                 handler=self.score,
                 body=self._service.decoder.request_type,
@@ -82,9 +88,8 @@ class RouteTable:
                 method="POST",
                 path="/v1/events",
                 operation="events",
-                summary="Write one event or a list of events to the topic of a stream. After a 503 "
-                "some may have been written; sending all again is safe, they are deduplicated by "
-                "their ids",
+                scope=Scope.EVENTS,
+                summary=_EVENTS_SUMMARY,
                 handler=self.events,
                 parameters=(self._stream,),
                 body=self._events_schema(),
@@ -95,6 +100,7 @@ class RouteTable:
                 method="GET",
                 path="/v1/features/{entity}/{id:path}",
                 operation="features",
+                scope=Scope.SCORE,
                 summary="The features of one entity, as of now",
                 handler=self.features,
                 parameters=(self._entity, _ID),
@@ -111,6 +117,7 @@ class RouteTable:
                 method="GET",
                 path="/v1/entities/{entity}/{id:path}/events",
                 operation="entity_events",
+                scope=Scope.SCORE,
                 summary="The last events of one entity, newest first. Read back from the end of "
                 "its partition, for at most 50,000 records and 2 s; the answer says how far",
                 handler=self.entity_events,
@@ -128,6 +135,7 @@ class RouteTable:
                 method="GET",
                 path="/v1/model",
                 operation="model",
+                scope=Scope.SCORE,
                 summary="Version, age and contents of the weights",
                 handler=self.model,
                 answers={200: Answer(ModelAnswer)},
@@ -136,6 +144,7 @@ class RouteTable:
                 method="GET",
                 path="/v1/pipeline",
                 operation="pipeline",
+                scope=Scope.SCORE,
                 summary="What this pipeline takes",
                 handler=self.pipeline,
                 answers={200: Answer(PipelineAnswer)},
@@ -144,6 +153,7 @@ class RouteTable:
                 method="GET",
                 path="/v1/status",
                 operation="status",
+                scope=Scope.METRICS,
                 summary="The metrics of all parts",
                 handler=self.status,
                 answers={200: Answer(Statuses)},
@@ -152,6 +162,7 @@ class RouteTable:
                 method="GET",
                 path="/openapi.json",
                 operation="openapi",
+                scope=Scope.SCORE,
                 summary="This document",
                 handler=self.openapi,
                 answers={200: Answer()},
@@ -165,6 +176,7 @@ class RouteTable:
                 method="GET",
                 path="/healthz",
                 operation="health",
+                scope=None,
                 summary="Whether this replica works; if not, it is replaced",
                 handler=self.healthz,
                 answers={200: Answer(HealthAnswer, "Yes"), 503: Answer(HealthAnswer, "No")},
@@ -173,6 +185,7 @@ class RouteTable:
                 method="GET",
                 path="/readyz",
                 operation="ready",
+                scope=None,
                 summary="Whether this replica has weights and an online store that answers",
                 handler=self.readyz,
                 answers={200: Answer(ReadyAnswer, "Yes"), 503: Answer(ReadyAnswer, "No")},
@@ -181,6 +194,7 @@ class RouteTable:
                 method="GET",
                 path="/metrics",
                 operation="metrics",
+                scope=Scope.METRICS,
                 summary="Prometheus metrics",
                 handler=self.metrics,
                 answers={200: Answer(media_type="text/plain")},
@@ -189,6 +203,7 @@ class RouteTable:
                 method="GET",
                 path="/",
                 operation="page",
+                scope=None,
                 summary="A web page that shows metrics and sends events and requests",
                 handler=self.page,
                 answers={200: Answer(media_type="text/html")},

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from freshrank.actors.errors import FreshrankError, RequestError
+from freshrank.serve.access.request_guard import RawHeaders, RequestGuard
 from freshrank.serve.api.errors import answer_of, problem, status_of
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.fast_path import Handlers
@@ -29,12 +30,21 @@ class RouteHandlers:
 
     Parameters
     ----------
+    guard
+        Checks the headers of each request.
     max_ongoing
         Requests of limited routes that are answered at the same time; others get 503.
     """
 
-    def __init__(self, limits: RequestLimits, max_ongoing: int, metrics: ServeMetrics) -> None:
+    def __init__(
+        self,
+        limits: RequestLimits,
+        guard: RequestGuard,
+        max_ongoing: int,
+        metrics: ServeMetrics,
+    ) -> None:
         self._limits = limits
+        self._guard = guard
         self._max_ongoing = max_ongoing
         self._metrics = metrics
         self._ongoing = 0
@@ -57,7 +67,9 @@ class RouteHandlers:
 
     async def _answer(self, spec: RouteSpec, request: Request) -> Response:
         try:
-            self._check_headers(request)
+            headers = request.scope["headers"]
+            self._check_size(headers)
+            self._guard.check(headers, has_body=spec.body is not None, scope=spec.scope)
             if not spec.limited:
                 return await spec.handler(request)
             if self._ongoing >= self._max_ongoing:
@@ -71,11 +83,13 @@ class RouteHandlers:
             response = JsonResponse(answer_of(error), status_of(error))
             if response.status_code == 503:
                 response.headers["Retry-After"] = _RETRY_AFTER_S
+            elif response.status_code == 401:
+                response.headers["WWW-Authenticate"] = "Bearer"
             return response
 
-    def _check_headers(self, request: Request) -> None:
+    def _check_size(self, headers: RawHeaders) -> None:
         bound = self._limits.header_bytes
-        size = sum(len(name) + len(value) for name, value in request.scope["headers"])
+        size = sum([len(name) + len(value) for name, value in headers])
         if size > bound:
             raise RequestError("headers", f"{size} bytes, more than {bound}", status=431)
 

@@ -118,7 +118,7 @@ def test_unanswered_requests_of_a_killed_replica_are_answered_by_another(
 
 
 def ask(client: socket.socket, apart: bool) -> None:
-    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
     if apart:
         client.sendall(head)
         time.sleep(0.02)  # HAProxy receives the head alone

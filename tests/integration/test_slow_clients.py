@@ -56,7 +56,10 @@ def ask(port: int, data: bytes, more: bytes = b"", times: int = 0) -> bytes:
         return connection.recv(65_536)
 
 
-HEAD = b"POST /v1/score HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+HEAD = (
+    b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Connection: close\r\n"
+)
 
 
 def test_a_body_without_end_is_refused_at_the_bound(port: int) -> None:

@@ -67,6 +67,28 @@ STORY = """
 """
 
 
+# An endpoint that needs a key, which a person types.
+WITH_KEY = """
+const answer = globalThis.fetch;
+globalThis.fetch = async (path, options) => {
+  if (path === "readyz" || options.headers.authorization === "Bearer secret") return answer(path);
+  const error = { field: "Authorization", reason: "a key is needed" };
+  return { ok: false, status: 401, json: async () => ({ error }) };
+};
+"""
+TYPE_KEY = """
+(async () => {
+  elements["key-form"].hidden = true;
+  await until(() => !elements["key-form"].hidden);
+  document.getElementById("key").value = " secret ";
+  elements["key-form"].onsubmit({ preventDefault() {} });
+  await until(() => elements.state.textContent === "ready" && elements.ranking?.children.length);
+  const shown = { state: elements.state.textContent, form: elements["key-form"].hidden };
+  process.stdout.write(JSON.stringify(shown), () => process.exit(0));
+})();
+"""
+
+
 class Script(HTMLParser):
     """The script of the document."""
 
@@ -114,17 +136,27 @@ async def answers_of_a_replica() -> dict[str, Any]:
     return answers
 
 
-def test_a_person_sees_metrics_and_follows_an_event_to_features_and_weights() -> None:
+def run_in_node(script: str) -> dict[str, Any]:
     node = shutil.which("node")
     if node is None:
         pytest.skip("there is no node to run the page's script with")
     ran = subprocess.run(
-        [node, "-e", DOM + Script().text + STORY],
+        [node, "-e", script],
         input=json.dumps(asyncio.run(answers_of_a_replica())),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    shown: dict[str, str] = json.loads(ran.stdout)
+    shown: dict[str, Any] = json.loads(ran.stdout)
+    return shown
+
+
+def test_an_endpoint_that_needs_a_key_lets_a_person_type_it() -> None:
+    shown = run_in_node(DOM + WITH_KEY + Script().text + TYPE_KEY)
+    assert shown == {"state": "ready", "form": True}
+
+
+def test_a_person_sees_metrics_and_follows_an_event_to_features_and_weights() -> None:
+    shown = run_in_node(DOM + Script().text + STORY)
     assert (shown["state"], shown["pipeline"], shown["id"]) == ("ready", "shop", "")
     assert "Model age" in shown["tiles"] and "version 1.5" in shown["tiles"]
     assert "favourite4" in shown["features"]

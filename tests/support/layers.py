@@ -40,7 +40,7 @@ ORDER = {
     "feature_actors": "streams aggregations views encoding labels state partition shard connectors",
     "learner": "embeddings optimizers models evaluation metrics parameters gradients guard "
     "reporters tensorboard_log settings core checkpoints actor",
-    "serve": "api scoring http proxy deployment",
+    "serve": "access api scoring http proxy deployment",
     "deploy": "pipelines config console wiring state servers cluster topology commands cli",
     "examples": "shop jd recommend",
     "benchmarks": "report registry workloads crashes quality fuzz latency throughput chaos cli",

@@ -149,6 +149,7 @@ class ReplicaUnderTest:
         source: Callable[[], EventSource] | None = None,
         max_ongoing_requests: int | None = None,
         max_start_wait_ms: int = 0,
+        access: Mapping[str, object] | None = None,
     ) -> None:
         clock = clock or SystemClock()
         self.log = MemoryLog(4)
@@ -174,7 +175,9 @@ class ReplicaUnderTest:
             clock=clock,
             close=self._close,
         )
-        settings = ServeSettings(read_timeout_ms=1_000, max_start_wait_ms=max_start_wait_ms)
+        settings = ServeSettings.model_validate(
+            {"read_timeout_ms": 1_000, "max_start_wait_ms": max_start_wait_ms, **(access or {})}
+        )
         if max_ongoing_requests is not None:  # a copy is not validated: 0 refuses all
             settings = settings.model_copy(update={"max_ongoing_requests": max_ongoing_requests})
         served = ServedModel(FakeScorer(), self.model, clock, settings.max_start_lag_ms)
@@ -193,7 +196,11 @@ class ReplicaUnderTest:
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=raises)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://replica") as client,
+            httpx.AsyncClient(
+                transport=transport,
+                base_url="http://localhost",
+                headers={"content-type": "application/json"},
+            ) as client,
         ):
             yield client
 

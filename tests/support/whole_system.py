@@ -98,7 +98,7 @@ class WholeSystem:
                 env=self._environment(),
                 start_new_session=True,
             )
-        question = b"GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        question = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
         def ready() -> bool:
             assert self._process is not None and self._process.poll() is None, self.log()

@@ -61,6 +61,12 @@ async function startEntity() {
   }
 }
 
+byId("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  apiKey = byId("key").value.trim();
+  byId("key-form").hidden = true;
+});
+
 repeat(METRICS_MS, pollMetrics);
 startEntity().then((page) => repeat(ENTITY_MS, async () => {
   // A failed poll leaves everything as it is: the next one follows.

@@ -38,12 +38,16 @@ function duration(ms) {
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+// The API key that the user has typed, for as long as the page is open. Asked for at the first 401.
+let apiKey = "";
+
 // The JSON of an answer; throws an Error with the reason that the server gives.
 async function ask(path, body) {
-  const options = { cache: "no-store", signal: AbortSignal.timeout(8000) };
+  const options = { cache: "no-store", signal: AbortSignal.timeout(8000), headers: {} };
+  if (apiKey) options.headers.authorization = `Bearer ${apiKey}`;
   if (body !== undefined) {
-    Object.assign(options, { method: "POST", body: JSON.stringify(body),
-      headers: { "content-type": "application/json" } });
+    Object.assign(options, { method: "POST", body: JSON.stringify(body) });
+    options.headers["content-type"] = "application/json";
   }
   let response;
   try {
@@ -51,6 +55,7 @@ async function ask(path, body) {
   } catch (error) {
     throw new Error(error.name === "TimeoutError" ? "no answer in 8 s" : "cannot be reached");
   }
+  if (response.status === 401) byId("key-form").hidden = false;
   const answer = await response.json().catch(() => null);
   if (!response.ok && answer?.error) {
     throw new Error(`${answer.error.field}: ${answer.error.reason}`);

@@ -13,12 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from freshrank.serve.access.api_keys import Scope
+from freshrank.serve.access.request_guard import RequestGuard
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.json_response import JsonResponse
 from freshrank.serve.http.openapi import document
 from freshrank.serve.http.route_spec import Answer, Parameter, RouteSpec
 from freshrank.serve.http.routes import RouteHandlers, no_such_route, starlette_routes
 from freshrank.serve.scoring.metrics import ServeMetrics
+from freshrank.serve.settings import ServeSettings
 
 KEY: Parameter[str] = Parameter("key", str)
 LIMIT: Parameter[int] = Parameter("limit", Annotated[int, msgspec.Meta(ge=1, le=9)], 3)
@@ -33,6 +36,8 @@ async def write(request: Request) -> Response:
     return JsonResponse("written")
 
 
+JSON_BODY = {"content-type": "application/json"}
+
 SPECS = [
     RouteSpec(
         method="GET",
@@ -40,6 +45,7 @@ SPECS = [
         operation="read",
         summary="Read",
         handler=read,
+        scope=Scope.SCORE,
         parameters=(KEY, LIMIT, FORMAT),
         answers={200: Answer(list[Any])},
         errors=(404,),
@@ -50,6 +56,7 @@ SPECS = [
         operation="write",
         summary="Write",
         handler=write,
+        scope=Scope.EVENTS,
         parameters=(KEY,),
         answers={200: Answer(str)},
         body=list[int],
@@ -58,15 +65,17 @@ SPECS = [
 
 
 def ask(method: str, path: str) -> httpx.Response:
-    handlers = RouteHandlers(RequestLimits(), 1, ServeMetrics()).of(SPECS)
+    handlers = RouteHandlers(RequestLimits(), RequestGuard(ServeSettings()), 1, ServeMetrics()).of(
+        SPECS
+    )
     app = Starlette(
         routes=starlette_routes(handlers), exception_handlers={HTTPException: no_such_route}
     )
 
     async def talk() -> httpx.Response:
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://replica") as client:
-            return await client.request(method, path)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.request(method, path, headers=JSON_BODY)
 
     return asyncio.run(talk())
 
@@ -114,9 +123,21 @@ def test_the_document_has_parameters_with_their_place_bounds_and_defaults() -> N
     ]
 
 
+def test_the_document_names_the_scope_of_each_route_and_how_a_key_is_given() -> None:
+    whole = document("shop", SPECS)
+    operations = whole["paths"]["/things/{key}/parts"]
+    (scheme,) = whole["components"]["securitySchemes"]
+    assert operations["get"]["security"] == [{}, {scheme: ["score"]}]
+    assert operations["post"]["security"] == [{}, {scheme: ["events"]}]
+    described = whole["components"]["securitySchemes"][scheme]
+    assert (described["type"], described["scheme"]) == ("http", "bearer")
+
+
 def test_the_document_has_the_errors_of_each_route() -> None:
     operations = document("shop", SPECS)["paths"]["/things/{key}/parts"]
-    assert list(operations["get"]["responses"]) == ["200", "404", "422", "431", "500", "503"]
+    assert list(operations["get"]["responses"]) == [
+        "200", "401", "403", "404", "421", "422", "431", "500", "503",
+    ]  # fmt: skip
     assert list(operations["post"]["responses"]) == [
-        "200", "400", "408", "413", "422", "431", "500", "503",
+        "200", "400", "401", "403", "408", "413", "415", "421", "422", "431", "500", "503",
     ]  # fmt: skip
