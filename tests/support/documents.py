@@ -73,7 +73,8 @@ def dead_links(root: Path) -> list[str]:
 
 def missing_files(root: Path) -> list[str]:
     """Files of the repository that are named and are not there, or do not define what is named."""
-    folders = {path.name for path in root.iterdir() if path.is_dir()}
+    # A run of the demo makes `.freshrank` here.
+    folders = {path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "."}
     names = {path.name for folder in _SOURCES for path in (root / folder).rglob("*.py")}
     found = []
     for code in _code(root):
