@@ -22,7 +22,7 @@ class ShardSettings(Section):
     poll_max_records: int = Field(default=4096, ge=1)
     """Records of a batch. Rows go out and answers come in between two batches, some 40 ms apart."""
     poll_timeout_ms: int = Field(default=50, ge=1)
-    """How long an idle shard waits for records before it looks at its other duties."""
+    """Seconds that an idle shard waits for records before it turns to its other tasks."""
     snapshot_interval_s: float = Field(default=10.0, gt=0)
     """A crash replays at most this much of the stream."""
     outbox_max_examples: int = Field(default=200_000, ge=1)

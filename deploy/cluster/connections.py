@@ -10,7 +10,7 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
-from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
+from freshrank.feature_actors.connectors.redis.status_registry import RedisStatusRegistry
 
 
 def kafka_and_redis(

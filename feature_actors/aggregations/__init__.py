@@ -1,1 +1,1 @@
-"""What a feature can be: one module a family, each definition beside its compiled loops."""
+"""Aggregates: a module for each family, with its definitions and their compiled loops."""

@@ -1,4 +1,4 @@
-"""What every aggregate is, and the checks that several share."""
+"""The base class of aggregates, and checks that several share."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class EventArrays(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What becomes of each of ``n`` events: filled by `apply_events`."""
+    """The effect of each of ``n`` events, filled by `apply_events`."""
 
     newest: Ints
     """int64[n]: the newest event time of the row just before the event."""
@@ -83,17 +83,17 @@ Update: TypeAlias = Callable[[Ints, RowViews, EventArrays, Trace, FeatureBlock],
 of it first gets the feature just before event ``i``, as of its time."""
 
 Moment: TypeAlias = tuple[int, int]
-"""When a row is read: its newest event time, and the time asked for, ms; the later one counts."""
+"""The time of a read, ms: a row's newest event time and the requested time; the later counts."""
 
 Read: TypeAlias = Callable[[Ints, RowViews, int, Moment, FeatureBlock, int], None]
 """Reads the feature of a program line from a row, as of a moment, into a line of the block."""
 
 
 class Operation(NamedTuple):
-    """What the lines of one opcode do. `dispatch` calls it for each line of a program."""
+    """The compiled loops of an opcode. `dispatch` calls them for each line of a program."""
 
     opcode: int
-    """Its number: unlike that of any other operation."""
+    """Its number, which no other operation has."""
     update: Update
     """A subkernel."""
     read: Read

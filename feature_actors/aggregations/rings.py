@@ -27,16 +27,17 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     FeatureBlock,
     Moment,
     Operation,
+    Read,
     RowViews,
     Trace,
 )
 
 Combine: TypeAlias = Callable[[float, float], float]
-"""What is kept and one more number (or what another tile keeps), to what is kept then."""
+"""From a tile's value and another number (or another tile's value) to the tile's next value."""
 
 
 class Tiles(NamedTuple):
-    """What each tile of a ring holds: the value without events, and three `inlined` functions."""
+    """The kind of the tiles of a ring: the value without events, and three `inlined` functions."""
 
     identity: Callable[[int], Ints]
     """int64[words] of a ring of so many tiles without events (not compiled)."""
@@ -144,9 +145,9 @@ def mean_tiles(sums: Tiles) -> Tiles:
     return Tiles(identity, clear, update, merge)
 
 
-def window_operation(opcode: int, tiles: Tiles, *, of_field: bool) -> Operation:
-    """The loops over rings of `tiles`; `of_field`: the numbers of a field, not events as such."""
-    clear_tile, update_tile, merge_tiles = tiles.clear, tiles.update, tiles.merge
+def _window_read(tiles: Tiles) -> Read:
+    """The compiled read of a window over `tiles`."""
+    merge_tiles = tiles.merge
 
     @subkernel
     def read(
@@ -159,11 +160,18 @@ def window_operation(opcode: int, tiles: Tiles, *, of_field: bool) -> Operation:
         last = quotient(newest, hop, inverse)
         out.values[to, line[OUT]] = merge_tiles(rows, row, line, first, last)
 
+    return read
+
+
+def window_operation(opcode: int, tiles: Tiles, *, of_field: bool) -> Operation:
+    """The loops over rings of `tiles`: over a field's numbers if `of_field`, else over events."""
+    clear_tile, update_tile, read = tiles.clear, tiles.update, _window_read(tiles)
+
     @subkernel
     def update(
         line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
     ) -> None:
-        """Read if wanted, empty the tiles that come into reach, update one."""
+        """Read if wanted, empty the tiles that come into reach, and update the event's tile."""
         size, hop, mask = line[SIZE], line[HOP], line[MASK]
         inverse = 1.0 / hop
         before = len(out.values) > 0

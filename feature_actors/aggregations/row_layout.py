@@ -1,4 +1,4 @@
-"""Where the features of one entity lie in its row, and the program that computes them."""
+"""The layout of the features in an entity's row, and the program that computes them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Placed:
     hop_ms: int
     """0 where nothing snaps to tiles."""
     keeps_ms: int | None
-    """How long an event can matter; None: for ever."""
+    """For how long an event can change the feature, ms; None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Line:
     mask: int = -1
     """Line of `EventArrays.masks`; -1: every event."""
     source: int = 0
-    """Line of `EventArrays.numbers` or `EventArrays.keys`, for an operation that reads one."""
+    """Line of `EventArrays.numbers` or `EventArrays.keys`, for an operation that has an input."""
     hop_ms: int = 0
     span_ms: int = 0
     """Length of a window, or a half-life."""

@@ -65,7 +65,7 @@ class Windowed(Aggregate):
         return f"{self.verb}({self._inputs()}; {spans})"
 
     def _inputs(self) -> str:
-        """What `canonical` says of the events that count."""
+        """The part of `canonical` about the events that count."""
         return str(self.where)
 
     def _source(self, layout: Layout) -> int:
@@ -78,7 +78,7 @@ class Windowed(Aggregate):
 
 @dataclass(frozen=True)
 class Count(Windowed):
-    """How many events lie in each window. A tile holds up to 2**31 - 1.
+    """The number of events in each window. A tile holds up to 2**31 - 1.
 
     Gives one column a window: ``views = Count(windows=["5m"])`` is ``views_5m``; 0 for nothing.
     """

@@ -29,7 +29,7 @@ class Window:
 
     @property
     def tiles(self) -> int:
-        """How many tiles a read can touch.
+        """The number of tiles that a read can touch.
 
         >>> Window("1h", 3_600_000, 300_000).tiles
         13

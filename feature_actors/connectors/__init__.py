@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/connectors."""
+"""Event sources, sinks and stores: Kafka, Redis, and both in memory."""

@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/encoding."""
+"""From features and context to the inputs of a model, in shards and replicas."""

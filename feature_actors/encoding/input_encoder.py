@@ -107,7 +107,7 @@ class InputEncoder:
 
     @property
     def context_names(self) -> tuple[str, ...]:
-        """What `encode` needs: ids first (the entity's key among them), then numbers."""
+        """The context of `encode`: ids first (the entity's key among them), then numbers."""
         return (*self._id_names, *self._number_names)
 
     def context_of(self, columns: Columns) -> dict[str, Ints | Doubles]:

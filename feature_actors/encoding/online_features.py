@@ -1,4 +1,4 @@
-"""What a replica does with stored rows: it reads them as of now, and encodes candidates."""
+"""Features of stored rows, read as of now and encoded with candidates, for replicas."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/labels."""
+"""Labels: their definitions, the joiner of impressions with events, and labelled rows."""

@@ -1,4 +1,4 @@
-"""Where labels come from: a join with what was served, or the event itself."""
+"""The definitions of labels: a join with the items that were served, or the events' own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Labelled rows: examples before they belong to an offset range."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class LabelledRows:
     """``n`` rows that the model may learn from."""
 
     order: Ints
-    """int64[n]: place in the log, so that a span's examples have one order."""
+    """int64[n]: position in the log, by which the examples of an offset range are sorted."""
     dense: Floats
     """float32[n, d]."""
     ids: Ints
@@ -30,7 +30,7 @@ class LabelledRows:
 
     @classmethod
     def none(cls, dense_width: int, id_width: int) -> LabelledRows:
-        """No row at all."""
+        """An empty table of rows."""
         return cls(
             np.zeros(0, dtype=np.int64),
             np.zeros((0, dense_width), dtype=np.float32),
@@ -41,7 +41,7 @@ class LabelledRows:
 
     @classmethod
     def join(cls, parts: Sequence[LabelledRows], dense_width: int, id_width: int) -> LabelledRows:
-        """All rows of `parts`, one part after the other."""
+        """The rows of all `parts`, concatenated."""
         parts = [part for part in parts if len(part) > 0]
         if len(parts) <= 1:
             return parts[0] if parts else cls.none(dense_width, id_width)

@@ -12,8 +12,8 @@ its record's, so that one producer whose clock is ahead does not make all others
 - An impression served more than `MAX_DELAY_MS` before the newest one that precedes it in its
   topic is late: it is not joined.
 
-Each of these depends on the place in one topic only. So the examples between two cuts follow
-from the log alone, however reading the two topics took turns. Label events are kept until no
+Each of these depends on the place in one topic only. So the examples between two source offsets
+follow from the log alone, however reading the two topics took turns. Label events are kept until no
 impression that is still to come could match them.
 """
 
@@ -160,7 +160,9 @@ class Joiner:
         pools = {"pending": self._pending.freeze(), "labels": self._labels.freeze()}
 
         def arrays() -> dict[str, Array]:
-            made = {f"{pool}.{name}": one for pool in pools for name, one in pools[pool]().items()}
+            made = {
+                f"{pool}.{name}": array for pool in pools for name, array in pools[pool]().items()
+            }
             return {"marks": marks, **made}
 
         return arrays

@@ -21,7 +21,7 @@ _PAIR, _TIME, _LINK, _LIVE = range(4)
 
 
 def pairs_of(entities: Ints, join_keys: Ints) -> Ints:
-    """int64[n]: one id for each (entity, join key)."""
+    """int64[n]: the id of each (entity, join key)."""
     pairs = np.empty(len(entities), dtype=np.int64)
     _mix_pairs(entities, join_keys, pairs)
     return pairs
@@ -36,12 +36,12 @@ class PairPool:
     Parameters
     ----------
     columns
-        What else each row holds: arrays of shape [0, ...] that give width and dtype.
+        The further columns: arrays of shape [0, ...] that give width and dtype.
     """
 
     def __init__(self, **columns: Array) -> None:
         self.live = 0
-        """How many rows wait."""
+        """The number of rows that wait."""
         self._begin = 0  # every row before it is a hole
         self._end = 0
         self._cells: Ints = np.zeros((0, 4), dtype=np.int64)
@@ -55,7 +55,7 @@ class PairPool:
     @property
     def nbytes(self) -> int:
         """Memory held."""
-        return sum(one.nbytes for one in (self._cells, self._heads, *self._columns.values()))
+        return sum(array.nbytes for array in (self._cells, self._heads, *self._columns.values()))
 
     def append(self, pairs: Ints, times_ms: Ints, **columns: Array) -> None:
         """Add rows (axis ``n``)."""
@@ -117,7 +117,7 @@ class PairPool:
         self._cells[: self._end, _LIVE] = 0
         self.live = 0
         self._resize(LEAST_PAIRS)
-        columns = {name: one for name, one in arrays.items() if name not in ("pairs", "times")}
+        columns = {name: arrays[name] for name in arrays if name not in ("pairs", "times")}
         self.append(arrays["pairs"], arrays["times"], **columns)
 
     def _resize(self, capacity: int) -> None:

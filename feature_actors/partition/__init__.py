@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/partition."""
+"""The state of one partition, from records to rows, examples and snapshots."""

@@ -32,7 +32,7 @@ RANGE_EXAMPLES = 512
 
 
 class QueueState(Enum):
-    """What becomes of examples that are added."""
+    """Whether added examples are new to the learner, and are kept."""
 
     LIVE = "live"
     """They are new to the learner."""
@@ -44,7 +44,7 @@ class QueueState(Enum):
 
 
 class QueueEvent(Enum):
-    """What changes the state of a queue."""
+    """The events that change the state of a queue."""
 
     REPLAY_TO_DURABLE = "replay to the checkpoint"
     """The learner's checkpoint contains more than this queue."""
@@ -111,7 +111,7 @@ class ExampleQueue:
         self._stops: list[SourceOffsets] = []
         self.state = QueueState.LIVE
         self.examples = 0
-        """How many are kept."""
+        """The number of examples kept."""
 
     @property
     def nbytes(self) -> int:
@@ -121,7 +121,7 @@ class ExampleQueue:
 
     @property
     def unsent(self) -> int:
-        """How many examples the learner has not applied."""
+        """The number of examples that the learner has not applied."""
         return self.examples - sum(len(range_.rows) for range_ in self._closed[: self._sent])
 
     @property
@@ -163,7 +163,7 @@ class ExampleQueue:
         self._open, self._open_begin = [], self._end
 
     def peek(self) -> Examples | None:
-        """The examples to push next: the same ones until `acknowledge` says they were applied."""
+        """The examples to push next, the same until `acknowledge` says that they were applied."""
         if self._sent == len(self._closed):
             if not self._open:
                 return None
@@ -191,7 +191,7 @@ class ExampleQueue:
             self._sent -= 1
 
     def resume(self, progress: Progress) -> None:
-        """Begin beside a learner that has got this far: reading again up to there, if it has more.
+        """Start with a learner of this `progress`: read again up to there, where it has more.
 
         Raises ProgressError when the learner cannot go on from here (see `acknowledge`).
         """
@@ -216,11 +216,11 @@ class ExampleQueue:
 
         def arrays() -> dict[str, Array]:
             segments = [*closed, _Segment(begin, end, LabelledRows.join(opened, *widths))]
-            rows = LabelledRows.join([one.rows for one in segments], *widths)
+            rows = LabelledRows.join([segment.rows for segment in segments], *widths)
             return {
-                "begins": self._columns([one.begin for one in segments]),
-                "ends": self._columns([one.end for one in segments]),
-                "counts": np.array([len(one.rows) for one in segments], dtype=np.int64),
+                "begins": self._columns([segment.begin for segment in segments]),
+                "ends": self._columns([segment.end for segment in segments]),
+                "counts": np.array([len(segment.rows) for segment in segments], dtype=np.int64),
                 "order": rows.order,
                 "dense": rows.dense,
                 "ids": rows.ids,
@@ -279,10 +279,11 @@ class ExampleQueue:
 
     def _columns(self, offsets: Sequence[SourceOffsets]) -> Ints:
         """int64[s, topics]."""
-        return np.array([[one[topic] for topic in self._topics] for one in offsets], dtype=np.int64)
+        rows = [[reached[topic] for topic in self._topics] for reached in offsets]
+        return np.array(rows, dtype=np.int64)
 
     def _bounds(self) -> list[SourceOffsets]:
-        return [*(one.begin for one in self._closed), self._open_begin]
+        return [*(segment.begin for segment in self._closed), self._open_begin]
 
     def _bound(self, applied: SourceOffsets) -> int:
         bounds = self._bounds()

@@ -91,7 +91,7 @@ class ShownItems:
     keys: Ints
     """int64[n]: the join keys."""
     at_ms: int
-    """When they were served."""
+    """When they were served, ms since the Unix epoch."""
     order: Ints
     """int64[n]: their places in the log."""
     inputs: Inputs

@@ -1,4 +1,4 @@
-"""What a batch of records gave, beside the changed state; and the counts since the first record."""
+"""The rejected records of a batch, and the counters of a partition since its first record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from freshrank.actors.records import RejectedRecord
 
 @dataclass(slots=True)
 class Counters:
-    """What became of the records of a partition since its first."""
+    """Counts of a partition's records since its first."""
 
     events: int = 0
     """Applied to the features."""

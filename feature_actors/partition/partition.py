@@ -1,6 +1,6 @@
-"""Everything that is known of one partition, and what a batch of records does to it.
+"""The state of a partition, and how a batch of records changes it.
 
-No clock, no network, no randomness: the state is a function of the records below its offsets.
+There is no clock, network or randomness: the state is a function of the records below its offsets.
 """
 
 from __future__ import annotations

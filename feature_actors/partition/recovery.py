@@ -1,4 +1,4 @@
-"""Where a partition begins: from the newest snapshot that its learner can go on from."""
+"""The start of a partition: from the newest snapshot that its learner can go on from."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _log = logging.getLogger(__name__)
 
 
 def snapshot_name(partition: int) -> str:
-    """Under which name the snapshots of a partition are kept."""
+    """The name of a partition's snapshots in the store."""
     return f"partition-{partition}"
 
 
 @dataclass(slots=True)
 class Recovered:
-    """A state to go on with, and what was passed over to get it."""
+    """A state to go on with, and the snapshots that were skipped, with reasons."""
 
     state: PartitionState
     problems: list[str] = field(default_factory=list)

@@ -16,7 +16,7 @@ SNAPSHOT_KIND = "partition"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Whole once `copy_rows` has said True; then independent of what happens next."""
+    """Whole once `copy_rows` has returned True; from then on independent of the state."""
 
     offsets: SourceOffsets
     fingerprint: str
@@ -24,7 +24,7 @@ class Snapshot:
     meta: Mapping[str, JsonValue]
     parts: Mapping[str, StateView]
     copy_rows: Callable[[int | None], bool]
-    """Copy rows of so many bytes more (None: all that are left), between two batches."""
+    """Copies up to so many more bytes of rows (None: all the rest); gives whether it is whole."""
 
     def pieces(self) -> Iterator[Piece]:
         """The file, when it is whole. This may run in another thread."""
@@ -32,10 +32,10 @@ class Snapshot:
 
     def _arrays(self) -> dict[str, Array]:
         made = {part: frozen() for part, frozen in self.parts.items()}
-        return {f"{part}/{name}": one for part in made for name, one in made[part].items()}
+        return {f"{part}/{name}": array for part in made for name, array in made[part].items()}
 
 
 def part_of(arrays: Mapping[str, Array], part: str) -> dict[str, Array]:
-    """What the frozen state of that name gave."""
+    """The arrays of the frozen state called `part`."""
     prefix = f"{part}/"
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

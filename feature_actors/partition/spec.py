@@ -1,4 +1,4 @@
-"""What is computed of a partition, and how much of it is kept."""
+"""The definitions and settings of a partition's state."""
 
 from __future__ import annotations
 

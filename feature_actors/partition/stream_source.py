@@ -27,8 +27,9 @@ from freshrank.feature_actors.views.table_plan import TablePlan
 LabelEvents: TypeAlias = Callable[[Columns, Ints, Applied], LabelledRows]
 """From events, the log's times of them and what became of them, to the examples that they give."""
 
-# Offsets between two looks at whether a table holds too many entities: a look may split a batch in
-# two. There are fewer where a table's bound is low: it may be exceeded by this share between looks.
+# Offsets between two checks of whether a table holds too many entities: a check may split a batch
+# in two. There are fewer where a table's bound is low, which may be exceeded by this share between
+# checks.
 _MOST_OFFSETS = 16_384
 _EXCESS = 0.05
 
@@ -149,7 +150,7 @@ class StreamSource:
         return columns.take(np.flatnonzero(fresh)), times_ms[fresh]
 
     def _next_look(self, offsets: Ints, times_ms: Ints, at: int, looked: int) -> int:
-        """Which events from `at` on are applied before entities are looked at again: the end."""
+        """The end of the events from `at` on that are applied before the next check of entities."""
         stop = int(np.searchsorted(offsets, (looked + 1) * self._stride))
         due_ms = self.table.idle_look_ms
         if due_ms is not None:
@@ -161,7 +162,7 @@ class StreamSource:
     def _apply(
         self, batch: RecordBatch, columns: Columns, times_ms: Ints, outcome: Outcome
     ) -> list[LabelledRows]:
-        """Apply events, at least one, and look for idle entities when that is due with the last."""
+        """Apply one or more events, and drop idle entities when that is due after the last."""
         due_ms = self.table.idle_look_ms
         applied = self.table.apply(columns, before=self._reads_before)
         late = np.flatnonzero(applied.late)

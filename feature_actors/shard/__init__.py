@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/shard."""
+"""The shard: the loop over its partitions, and the outputs that it writes to."""

@@ -51,7 +51,7 @@ class FeatureShard:
         return await self._shard.status()
 
     async def freeze_reference(self) -> None:
-        """Keep a copy of the present weights, to score beside the live ones from now on."""
+        """Keep a copy of the present weights; from now on both they and the live weights score."""
         self._shard.freeze_reference()
 
     async def stop(self) -> None:

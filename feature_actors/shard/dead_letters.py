@@ -1,4 +1,4 @@
-"""Records that were no use, on their way to the topics where somebody can look at them."""
+"""Rejected records, until they are written to their side topics."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from freshrank.actors.protocols import RecordSink
 from freshrank.actors.records import RejectedRecord
 from freshrank.feature_actors.partition.outcome import Outcome
 
-# Records, and bytes of their values, that may wait for the broker before reading waits too.
+# Records, and bytes of their values, that may wait for the broker before reading pauses.
 MOST_WAITING = 10_000
 MOST_WAITING_BYTES = 64 << 20
-# Records, and bytes, that are written at a time: what is written before an outage, or before
-# patience ends, is not written again.
+# Records, and bytes, of one write: those that are written before an outage, or before the timeout,
+# are not written again.
 _AT_ONCE = 1_000
 _BYTES_AT_ONCE = 4 << 20
 # Seconds that a snapshot waits for them at most; it is tried again later.
@@ -25,7 +25,7 @@ DEAD_SUFFIX, LATE_SUFFIX = ".dead", ".late"
 class DeadLetterQueue:
     """Keeps rejected records until they are written to ``<topic>.dead`` or ``<topic>.late``.
 
-    After a crash the records beyond the snapshot are rejected again: their origin tells.
+    After a crash the records beyond the snapshot are written again: their origin identifies them.
     """
 
     def __init__(self, sink: RecordSink) -> None:
@@ -33,41 +33,41 @@ class DeadLetterQueue:
         self._waiting: dict[str, list[RejectedRecord]] = {DEAD_SUFFIX: [], LATE_SUFFIX: []}
         self._flushing: asyncio.Task[None] | None = None
         self.error: str | None = None
-        """Why they cannot be written at present."""
+        """The error of the last write; None after a success."""
 
     @property
     def full(self) -> bool:
-        """Whether reading has to wait."""
+        """Whether reading has to pause."""
         waiting = self._waiting.values()
         if sum(map(len, waiting)) >= MOST_WAITING:
             return True
-        return sum(_size(one) for records in waiting for one in records) >= MOST_WAITING_BYTES
+        return sum(_size(record) for records in waiting for record in records) >= MOST_WAITING_BYTES
 
     def add(self, outcome: Outcome) -> None:
-        """Take what a batch rejected."""
+        """Queue the rejected records of a batch."""
         self._waiting[DEAD_SUFFIX] += outcome.dead
         self._waiting[LATE_SUFFIX] += outcome.late
 
     def flush_in_background(self) -> None:
-        """Write what waits, unless that is going on."""
+        """Start to write the queued records, unless a write is under way."""
         if any(self._waiting.values()) and (self._flushing is None or self._flushing.done()):
             self._flushing = asyncio.create_task(self._note(self.flush()))
 
     async def settle(self) -> bool:
-        """Write all that waits now; False if that did not work in time."""
+        """Write all queued records; False where that fails, or takes longer than `PATIENCE_S`."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                for _ in range(2):  # what came too late for a round that was under way
+                for _ in range(2):  # records that came after a write had begun
                     self.flush_in_background()
                     if self._flushing is not None:
-                        # Goes on when patience ends: what was sent twice would be there twice.
+                        # Shielded: a write that is cancelled and repeated gives records twice.
                         await asyncio.shield(self._flushing)
         except TimeoutError:
             self.error = "kafka: no answer"
         return not any(self._waiting.values())
 
     async def flush(self) -> None:
-        """Write what waits. Raises Unavailable; what is not known to be written goes on waiting."""
+        """Write the queued records. Raises Unavailable; records that may be lost stay queued."""
         for suffix, records in self._waiting.items():
             while records:
                 sent = _first(records)
@@ -87,12 +87,12 @@ def _size(record: RejectedRecord) -> int:
 
 
 def _first(records: Sequence[RejectedRecord]) -> list[RejectedRecord]:
-    """As many as are written at a time: one at least."""
+    """The records of the next write, at least one."""
     found: list[RejectedRecord] = []
     size = 0
-    for one in records[:_AT_ONCE]:
-        size += _size(one)
+    for record in records[:_AT_ONCE]:
+        size += _size(record)
         if found and size > _BYTES_AT_ONCE:
             break
-        found.append(one)
+        found.append(record)
     return found

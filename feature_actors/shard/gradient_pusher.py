@@ -90,7 +90,7 @@ class GradientPusher:
                 queue.acknowledge(await self.ask(state.partition))
 
     async def ask(self, partition: int) -> Progress:
-        """What the learner has of `partition`. Raises Unavailable."""
+        """The learner's progress with `partition`. Raises Unavailable."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._learner.progress(partition)

@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class ShardState(Enum):
-    """What a shard is doing."""
+    """The states of a shard."""
 
     NEW = "new"
     STARTING = "starting"
@@ -21,7 +21,7 @@ class ShardState(Enum):
 
 
 class ShardEvent(Enum):
-    """What happens to a shard."""
+    """The events that change the state of a shard."""
 
     START = "start"
     STARTED = "started"

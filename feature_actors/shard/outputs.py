@@ -31,7 +31,7 @@ class ShardOutputs:
     _errors: dict[str, str] = field(default_factory=dict)
 
     def begin(self) -> None:
-        """Start the background loops, which do what `wake` tells of."""
+        """Start the background loops, which `wake` wakes."""
         self._loops = [asyncio.create_task(self.writer.run())]
         if self.pusher is not None:
             self._loops.append(asyncio.create_task(self.pusher.run()))
@@ -43,20 +43,20 @@ class ShardOutputs:
                 loop.result()
 
     async def end(self) -> None:
-        """End the background loops; rows and examples that they held wait on."""
+        """End the background loops; their rows and examples stay queued."""
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
 
     def wake(self) -> None:
-        """There may be rows, examples or rejected records to give away."""
+        """Tell the loops that there may be rows, examples or rejected records to write."""
         self.writer.wake()
         if self.pusher is not None:
             self.pusher.wake()
         self.dead_letters.flush_in_background()
 
     async def give_all(self, partition: int | None = None) -> None:
-        """Give away all that waits, as far as store, broker and learner take it.
+        """Write all that is queued, as far as store, broker and learner take it.
 
         With `partition`, the learner gets the next offset range of that partition only.
         """
@@ -81,7 +81,7 @@ class ShardOutputs:
             await self.snapshotter.begin(partition, self.writer.under_way(partition))
 
     def errors(self) -> dict[str, JsonValue]:
-        """Why an output does not work at present, by its name."""
+        """The present errors, by the name of the output."""
         found: dict[str, JsonValue] = {**self._errors}
         named: list[tuple[str, str | None]] = [
             ("online store", self.writer.error),

@@ -21,7 +21,7 @@ MOST_ROWS = 2000
 
 
 class WriterState(Enum):
-    """What a partition's writer may do."""
+    """The states of a partition's writer."""
 
     UNCLAIMED = "unclaimed"
     """It has to claim the partition first."""
@@ -32,7 +32,7 @@ class WriterState(Enum):
 
 
 class WriterEvent(Enum):
-    """What happens to a partition's writer."""
+    """The events of a partition's writer."""
 
     CLAIMED = "claimed"
     CAUGHT_UP = "caught up"

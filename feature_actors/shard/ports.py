@@ -14,7 +14,7 @@ from freshrank.actors.snapshots.store import SnapshotStore
 
 @dataclass(frozen=True, slots=True)
 class ShardIdentity:
-    """Which shard it is, and which process."""
+    """The name of a shard, and its partitions."""
 
     name: str
     partitions: Sequence[int]
@@ -36,7 +36,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class ShardPorts:
-    """What a shard reads, writes to, and gives its examples to."""
+    """The connections of a shard: source and sinks, learner, snapshots, alerts."""
 
     connectors: Connectors
     training: Training | None

@@ -157,7 +157,7 @@ class Shard:
         await self._source.stop()
 
     def freeze_reference(self) -> None:
-        """Keep a copy of the present weights, to score beside the live ones from now on."""
+        """Keep a copy of the present weights; from now on both they and the live weights score."""
         training = self._ports.training
         if training is not None and training.differentiator is not None:
             training.differentiator.freeze_reference()

@@ -73,11 +73,11 @@ class Snapshotter:
         self._memory = {plan.name: RowMemory(plan.row_words) for plan in plans}
         self._reserve()
         self.passed_over: list[str] = []
-        """Snapshots that could not be taken up at the start, and why."""
+        """Snapshots that could not be loaded at the start, and why."""
 
     @property
     def error(self) -> str | None:
-        """Why a partition's last snapshot could not be written, while there is one such."""
+        """Why the last snapshot of some partition could not be written; None while all could."""
         return next((kept.error for kept in self._kept.values() if kept.error), None)
 
     def due(self) -> int | None:
@@ -87,8 +87,8 @@ class Snapshotter:
                 return None
             self._saving.result()
         now = self._clock.monotonic()
-        late = [one for one, kept in self._kept.items() if now >= kept.due]
-        return min(late, key=lambda one: self._kept[one].due) if late else None
+        late = [partition for partition, kept in self._kept.items() if now >= kept.due]
+        return min(late, key=lambda partition: self._kept[partition].due) if late else None
 
     async def begin(self, partition: int, under_way: Mapping[str, Ints]) -> None:
         """Take a snapshot of now, and have its file written; without threads it is there then.
@@ -106,7 +106,7 @@ class Snapshotter:
                 await saving
 
     async def settle(self) -> None:
-        """Come back when no snapshot is under way."""
+        """Return when no snapshot is under way."""
         if self._saving is not None:
             await self._saving
 
@@ -123,7 +123,7 @@ class Snapshotter:
         return self._clock.monotonic() - min(known) if known and len(known) == len(times) else None
 
     def passed_over_until_saved(self) -> str | None:
-        """The same as a trouble, until there is a new snapshot of every partition."""
+        """`passed_over` as an error, until there is a new snapshot of every partition."""
         return "; ".join(self.passed_over) or None if self.age_s() is None else None
 
     def size(self) -> int:
@@ -131,7 +131,7 @@ class Snapshotter:
         return sum(kept.size for kept in self._kept.values())
 
     def _reserve(self) -> None:
-        """Have memory for the largest partition."""
+        """Reserve memory for the largest partition."""
         for state in self._states.values():
             for table in state.tables:
                 self._memory[table.plan.name].reserve(len(table))

@@ -1,4 +1,4 @@
-"""What a shard tells of itself."""
+"""The status of a shard: backlog, broker, totals and metrics per partition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.partition.partition import PartitionState
 
-# Seconds over which a rate is taken.
+# Window of a rate, in seconds.
 RATE_S = 5.0
 # Seconds without an answer after which a broker counts as away, as it does for every other call.
 AWAY_S = 10.0
@@ -18,25 +18,25 @@ Lag = Mapping[tuple[str, int], int]
 
 @dataclass(slots=True)
 class Backlog:
-    """How far a shard has come with what lay in its topics when it started."""
+    """The records that were unread when a shard started, and how many of them it has read."""
 
     records: int = 0
-    """That lay there."""
+    """Unread at the start; 0 once they are read."""
     read: int = 0
-    """Since the start."""
+    """Read since the start."""
 
     def update(self, lag: int) -> None:
-        """Take the present `lag`: without one, all has been read (offsets may have gaps)."""
+        """Note the present `lag`. At 0 all has been read: offsets may have gaps."""
         if lag == 0:
             self.records = 0
 
     def status(self) -> JsonValue:
-        """None when it has caught up."""
+        """Records read and unread at the start; None once it has caught up."""
         return {"done": self.read, "of": self.records} if self.read < self.records else None
 
 
 def broker_error(fetch_age_s: float) -> dict[str, JsonValue]:
-    """What health says of a broker that does not answer; nothing while it does.
+    """The entry of the health for a broker that does not answer; empty while it answers.
 
     >>> broker_error(0.02), broker_error(12.3)
     ({}, {'kafka': 'no fetch has been answered for 12 s'})

@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/state."""
+"""The tables that a partition keeps: rows of entities, and ids of events."""

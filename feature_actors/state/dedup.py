@@ -35,7 +35,7 @@ class Deduplicator:
         self._log = _blank_log(self._table)
 
     def __len__(self) -> int:
-        """How many ids the log holds; forgotten ones are among them until it is rebuilt."""
+        """The number of ids in the log; forgotten ids are among them until it is rebuilt."""
         return int(self._state[3])
 
     @property
@@ -45,7 +45,7 @@ class Deduplicator:
 
     @property
     def forgotten(self) -> int:
-        """How many ids have been forgotten before their time since this was made."""
+        """The number of ids that were forgotten before their time."""
         return int(self._state[4])
 
     def fresh(self, ids: Ints, event_times_ms: Ints) -> Bools:
@@ -61,9 +61,9 @@ class Deduplicator:
         return out
 
     def freeze(self) -> StateView:
-        """What is remembered: ids and times int64[m], the newest time int64[1].
+        """The remembered ids and times int64[m], the newest time int64[1].
 
-        Some whose time has passed are among them, so that all keep their distance in the log.
+        Ids whose time has passed may be among them, so that all keep their distance in the log.
         """
         horizon, most, newest, used, _ = self._state.tolist()
         log = self._log[max(0, used - most) : used]
@@ -84,7 +84,7 @@ class Deduplicator:
         return restored
 
     def _rebuild(self, ids: Ints, times: Ints, coming: int) -> None:
-        """Hold these, and have room for twice as many and those that come."""
+        """Hold these ids, with room for twice as many and for `coming` more."""
         self._state[3] = used = len(ids)
         self._table = hash_table.blank(used + coming)
         hash_table.insert(self._table, np.stack([ids, np.arange(used)], axis=1))
@@ -93,7 +93,7 @@ class Deduplicator:
 
 
 def bytes_at_most(most: int, coming: int) -> int:
-    """What `most` ids take, in batches of `coming`: the places of the table, and of the log."""
+    """Memory for `most` ids, in batches of `coming`: the places of the table and of the log."""
     places = hash_table.places(most + coming)
     return _PLACE_BYTES * (places + hash_table.room(places))
 

@@ -1,4 +1,4 @@
-"""Which rows have changed since the online store was told."""
+"""The set of rows that have changed since they were written to the online store."""
 
 from __future__ import annotations
 

@@ -27,21 +27,21 @@ from freshrank.feature_actors.views.table_plan import TablePlan
 LEAST_ROWS = 1_024
 """Rows that the smallest table has memory for."""
 
-# Idle entities are looked for when event time has moved by this part of what a row retains: a
-# look touches every row, and rows then stay at most an eighth longer than they must.
+# Idle entities are dropped when event time has moved by this part of a row's horizon: a check
+# touches every row, and rows then stay at most an eighth longer than they must.
 _IDLE_PARTS = 8
 
 ROOM = 1.05
-"""Rows that a table has room for, as a multiple of its bound: it may be exceeded between looks."""
+"""Room for rows, as a multiple of the table's bound, which may be exceeded between two checks."""
 
-# A table that holds too many entities keeps this share of its bound, so that the next look need
+# A table that holds too many entities keeps this share of its bound, so that the next check need
 # not drop any.
 _KEPT_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of ``n`` events."""
+    """The result of applying ``n`` events."""
 
     slots: Ints
     """int64[n]: the row of each event's entity."""
@@ -52,7 +52,7 @@ class Applied:
 
 
 class EntityTable:
-    """Rows of `plan`, one an entity; more than `max_entities` only until the next `evict`.
+    """The rows of entities, laid out by `plan`: beyond `max_entities` only until the next `evict`.
 
     Entities are told apart by their 64-bit ids: among a million of them, two share a row with a
     probability of 3e-8.
@@ -68,7 +68,7 @@ class EntityTable:
         self._rows = self._blank(LEAST_ROWS)
         self._evicted_at = 0
         self._copy: TableCopy | None = None
-        """Under way."""
+        """The copy under way."""
 
     def __len__(self) -> int:
         return len(self._names) - len(self._free)
@@ -131,9 +131,9 @@ class EntityTable:
         return None if horizon is None else self._evicted_at + horizon // _IDLE_PARTS
 
     def evict(self, now_event_ms: int) -> list[str]:
-        """Drop entities whose rows hold nothing that could matter, and the oldest when too many.
+        """Drop entities whose rows are past every horizon, and the oldest when there are too many.
 
-        `now_event_ms` is the newest event time of the stream. Gives the entities dropped.
+        `now_event_ms` is the newest event time of the stream. Returns the entities dropped.
         """
         horizon, due_ms = self.plan.horizon_ms, self.idle_look_ms
         idle_due = due_ms is not None and now_event_ms > due_ms
@@ -153,18 +153,18 @@ class EntityTable:
         return self._drop(slots[going])
 
     def freeze(self, memory: RowMemory | None = None) -> StateView:
-        """Begin a copy of everything, its rows in `memory`; `copy_rows` makes it whole.
+        """Begin a copy of the table, its rows in `memory`; `copy_rows` makes it whole.
 
-        Rows float64[m, words], names as UTF-8 and their ends, and the time of the last look.
+        Rows float64[m, words], names as UTF-8 and their ends, and the time of the last check.
         """
-        self.copy_rows(None)  # one at a time
+        self.copy_rows(None)  # the copy under way is finished first
         rows = (memory or RowMemory(self.plan.row_words)).take(len(self))
         copy = self._copy = TableCopy(self.slots(), self._names.copy(), rows)
         evicted_at = np.array([self._evicted_at])
         return lambda: {**copy.arrays(), "evicted_at": evicted_at}
 
     def copy_rows(self, most: int | None) -> bool:
-        """Go on with the copy by so many rows (None: all); whether it is whole."""
+        """Go on with the copy by up to `most` rows (None: all); returns whether it is whole."""
         if self._copy is not None:
             self._copy.advance(self._rows, most)
             if self._copy.complete:
@@ -188,7 +188,7 @@ class EntityTable:
         self._evicted_at = int(arrays["evicted_at"][0])
 
     def _assign(self, columns: Columns) -> Ints:
-        """The slot of each event's entity; a new entity gets a free one."""
+        """The slot of each event's entity; a new entity gets a free slot."""
         count = len(columns)
         if len(self) + count > hash_table.room(len(self._slots)):
             larger = hash_table.blank(len(self) + count)
@@ -245,7 +245,7 @@ class EntityTable:
         return entity_ids(self.plan.source.fields[self.plan.entity.key], names)
 
     def _index(self, slots: Ints) -> None:
-        """Make the hash table anew, for the entities at `slots`."""
+        """Rebuild the hash table, for the entities at `slots`."""
         self._slots = hash_table.blank(len(slots))
         hash_table.insert(self._slots, np.stack([self._ids(self.entities(slots)), slots], axis=1))
 

@@ -19,7 +19,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def places(entries: int) -> int:
-    """How many a table for so many entries has, of 16 bytes each."""
+    """The number of places, of 16 bytes each, of a table for so many entries."""
     wanted = 2 * entries * 8 // _FULL_EIGHTHS
     return max(LEAST_SLOTS, 1 << wanted.bit_length())
 
@@ -30,19 +30,19 @@ def blank(entries: int) -> Ints:
 
 
 def room(places: int) -> int:
-    """How many entries a table of so many may hold."""
+    """The number of entries that a table of so many places may hold."""
     return places * _FULL_EIGHTHS // 8
 
 
 def entries_of(table: Ints) -> Ints:
-    """int64[m, 2]: what the table holds, in the order of its places."""
+    """int64[m, 2]: the entries of the table, in the order of its places."""
     taken: Ints = table[table[:, 0] != 0]
     return taken
 
 
 @lean_kernel
 def _place(table: Ints, key: np.int64) -> int:
-    """Where `key` is, or the empty place where it belongs; the table is a power of two long."""
+    """The place of `key`, or the empty place for it; the table's length is a power of two."""
     last = len(table) - 1
     place = int((np.uint64(key) * _GOLDEN) >> np.uint64(32)) & last
     while table[place, 0] != 0 and table[place, 0] != key:
@@ -52,7 +52,7 @@ def _place(table: Ints, key: np.int64) -> int:
 
 @lean_kernel
 def insert(table: Ints, entries: Ints) -> None:
-    """Put `entries` int64[m, 2], no id of them 0, into a table with room; of equals the last."""
+    """Put `entries` int64[m, 2] into a table with room. No id is 0; of equals the last counts."""
     for i in range(len(entries)):
         place = _place(table, entries[i, 0])
         table[place, 0] = entries[i, 0]
@@ -61,7 +61,7 @@ def insert(table: Ints, entries: Ints) -> None:
 
 @lean_kernel
 def look_up(table: Ints, ids: Ints, out: Ints) -> None:
-    """The value of each id int64[n], -1 for an unknown one."""
+    """The value of each id int64[n]; -1 where it is unknown."""
     for i in range(len(ids)):
         place = _place(table, ids[i])
         out[i] = table[place, 1] if table[place, 0] != 0 else -1
@@ -69,9 +69,9 @@ def look_up(table: Ints, ids: Ints, out: Ints) -> None:
 
 @lean_kernel
 def assign(table: Ints, ids: Ints, offered: Ints, out: Ints, firsts: Ints) -> int:
-    """The value of each id int64[n]; an unknown one gets the next of those `offered` int64[n].
+    """The value of each id int64[n]; an unknown id gets the next value of `offered` int64[n].
 
-    Gives how many were unknown; the places of their first events go to `firsts`.
+    Returns the number of unknown ids; the indices of their first events go to `firsts`.
     """
     added = 0
     for i in range(len(ids)):
@@ -89,9 +89,9 @@ def assign(table: Ints, ids: Ints, offered: Ints, out: Ints, firsts: Ints) -> in
 def mark(table: Ints, log: Ints, ids: Ints, times: Ints, state: Ints, fresh: Bools) -> None:
     """Fill `fresh` in order, for a table of places in `log` int64[r, 2] (id, time).
 
-    What is fresh is added to both. `state` int64[5] holds the horizon, the most ids that are known
-    at once, and, which are moved, the newest time, how much of the log is used, and how many ids
-    have become unknown before their time.
+    Fresh ids are added to both. `state` int64[5] holds the horizon, the greatest number of known
+    ids, and three numbers that change: the newest time, the used length of the log, and the number
+    of ids that were forgotten before their time.
     """
     horizon, most = state[0], state[1]
     for i in range(len(ids)):

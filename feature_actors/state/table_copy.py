@@ -1,7 +1,7 @@
 """A copy of a table's rows at one moment, made little by little while the table goes on changing.
 
-Whoever is about to change rows gives them to `keep` first; what nobody changes is copied by
-`advance`. So each row is copied once, before its first change after that moment.
+Rows that are about to change are given to `keep` first; `advance` copies the others. So each row is
+copied once, before its first change after that moment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import text_arrays
 
 SPARE = 1.125
-"""What is reserved, as a multiple of what is needed when that is done."""
+"""Reserved memory, as a multiple of the memory needed at that time."""
 
 
 class RowMemory:
@@ -29,12 +29,12 @@ class RowMemory:
         self._rows: Doubles = np.zeros((0, words), dtype=np.float64)
 
     def reserve(self, rows: int) -> None:
-        """Have so many and some to spare, written to once. Slow: not between two batches."""
+        """Reserve memory for so many rows and some more, and touch it: not between two batches."""
         if rows > len(self._rows):
             self._rows = np.full((int(SPARE * rows), self._rows.shape[1]), 0.0)
 
     def take(self, rows: int) -> Doubles:
-        """float64[rows, words]: of what is reserved if that is enough, else new."""
+        """float64[rows, words]: from the reserved memory if that is enough, else new."""
         return (
             self._rows[:rows] if rows <= len(self._rows) else np.empty((rows, self._rows.shape[1]))
         )
@@ -46,7 +46,7 @@ class TableCopy:
     Parameters
     ----------
     names
-        By slot, of all slots; nobody changes this list.
+        By slot, of all slots. The list must not change.
     rows
         float64[e, words]: takes the rows.
     """
@@ -66,7 +66,7 @@ class TableCopy:
         return self._next == len(self._slots)
 
     def keep(self, rows: Doubles, slots: Ints) -> None:
-        """The rows at `slots` int64[n] (any, also repeated or new ones) are about to change."""
+        """Copy the rows at `slots` int64[n], which are about to change (also repeated, or new)."""
         _copy(rows, slots, self._places, self._rows)
 
     def advance(self, rows: Doubles, most: int | None) -> None:

@@ -1,4 +1,4 @@
-"""An entity table that knows which of its rows and removals the online store has not got."""
+"""An entity table that tracks the rows and removals that the online store has not got yet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TrackedTable(EntityTable):
         self.evicted: list[str] = []
         """Entities dropped from the table whose rows the online store may still hold."""
         self.evictions = 0
-        """How often entities were dropped: slots change their owners only then."""
+        """How many times entities were dropped: only then do slots change their owners."""
 
     def apply(self, columns: Columns, before: bool) -> Applied:
         """Apply events (see `EntityTable.apply`); the rows that changed become dirty."""
@@ -47,11 +47,11 @@ class TrackedTable(EntityTable):
         return gone
 
     def mark_all(self) -> None:
-        """Every row is to be written again."""
+        """Mark every row as not written."""
         self.dirty.mark(self.slots())
 
     def freeze_unwritten(self, under_way: Ints | None = None) -> StateView:
-        """What the online store has not got now: rows, in the order of slots, and removals.
+        """The rows, in the order of slots, and removals that the online store has not got now.
 
         `under_way` int64[m] are slots whose rows were sent and are not confirmed.
         """
@@ -61,7 +61,7 @@ class TrackedTable(EntityTable):
         return partial(_unwritten_arrays, dirty, self.slots(), list(self.evicted))
 
     def load_unwritten(self, arrays: Mapping[str, Array]) -> None:
-        """Mark what the frozen `arrays` name, after the rows were loaded."""
+        """Mark the rows and removals of the frozen `arrays`, after the rows were loaded."""
         self.evicted = texts_of(arrays["evicted"], arrays["evicted_ends"])
         self.dirty.mark(np.flatnonzero(arrays["dirty"]))
 

@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/streams."""
+"""Streams: schemas, record formats, and decoded events as columns."""

@@ -239,7 +239,7 @@ def _check_fields(
 
 
 def _dangers(schema: Any, named: Mapping[str, Any], within: tuple[str, ...]) -> Iterator[str]:
-    """What lets a small record take a process down: deep nesting, and arrays of nothing."""
+    """Types by which a small record can take a process down: recursion, and arrays of nothing."""
     if isinstance(schema, list):
         for branch in schema:
             yield from _dangers(branch, named, within)

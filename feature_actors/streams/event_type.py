@@ -46,7 +46,7 @@ def event_type(
 
 
 def _rules(described: inspect.Type, least: int, *, named: bool) -> msgspec.Meta | None:
-    """What holds for a field beside its own type, where that says nothing stricter."""
+    """The rules of a field in addition to its type, where that is not stricter itself."""
     if isinstance(described, inspect.UnionType):
         rest = [member for member in described.types if not isinstance(member, inspect.NoneType)]
         described = rest[0] if len(rest) == 1 else described

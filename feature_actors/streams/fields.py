@@ -1,4 +1,4 @@
-"""What a stream's schema offers: its fields, their kinds, and teachable errors about them."""
+"""The fields of a stream's schema, their kinds, and errors that say how to mend a mistake."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from freshrank.actors.errors import ConfigError
 
 
 class Kind(Enum):
-    """What a field's values are; the value is the Python type that carries them."""
+    """The kind of a field's values; the enum's value is their Python type."""
 
     TEXT = str
     INTEGER = int
@@ -28,7 +28,7 @@ class Field:
     optional: bool = False
     """Whether it may be None."""
     choices: tuple[str | int, ...] = ()
-    """All that it can be, where the schema says so (a Literal); () where anything."""
+    """Its possible values, where the schema lists them (a Literal); else ()."""
 
 
 class Fields(Mapping[str, Field]):
@@ -50,13 +50,14 @@ class Fields(Mapping[str, Field]):
         self._place = place
         self._known: dict[str, Field] = {}
         self._unusable: dict[str, str] = {}
-        for one in described.fields:
-            plain, optional = _without_none(one.type)
+        for described_field in described.fields:
+            name, kind_of = described_field.name, described_field.type
+            plain, optional = _without_none(kind_of)
             kind = _kind(plain)
             if kind is None:
-                self._unusable[one.name] = type(one.type).__name__.removesuffix("Type").lower()
+                self._unusable[name] = type(kind_of).__name__.removesuffix("Type").lower()
             else:
-                self._known[one.name] = Field(one.name, kind, optional, _choices(plain))
+                self._known[name] = Field(name, kind, optional, _choices(plain))
 
     def __getitem__(self, name: str) -> Field:
         return self._known[name]

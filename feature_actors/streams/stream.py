@@ -22,7 +22,7 @@ _TOPIC = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,244}")
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """What features describe (a user, an item), recognised by the schema's field `key`."""
+    """A kind of thing that features describe (a user, an item); the field `key` identifies it."""
 
     name: str
     key: str
@@ -64,7 +64,7 @@ class Stream:
     schema: type[msgspec.Struct]
     """The fields of an event. Fields of a record that it does not name are ignored."""
     format: RecordFormat = field(default_factory=Json)
-    """How records hold events: JSON, unless given."""
+    """The format of the records; JSON unless given."""
     dedup_within: str = "10m"
     """For how long, in event time, an id is remembered."""
     max_ahead: str = "1h"

@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/views."""
+"""Feature views and their compiled plans."""

@@ -1,4 +1,4 @@
-"""What a pipeline file declares: entities, streams and feature views.
+"""Feature views, as a pipeline file declares them.
 
 >>> import msgspec
 >>> from freshrank import Count, Entity, Stream, col

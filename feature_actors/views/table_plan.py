@@ -60,9 +60,9 @@ class TablePlan:
 
     @property
     def horizon_ms(self) -> int | None:
-        """How long an event can matter; None when some feature keeps it for ever."""
+        """For how long an event can change a row, ms; None when some feature keeps it for ever."""
         kept = [placed.keeps_ms for placed in self.layout.placed]
-        return None if None in kept else max(one for one in kept if one is not None)
+        return None if None in kept else max(keeps for keeps in kept if keeps is not None)
 
     def block(self, rows: int) -> FeatureBlock:
         """An uninitialised block for `rows` rows."""
@@ -98,7 +98,7 @@ def _canonical(views: Sequence[type[FeatureView]]) -> str:
     entity, source = views[0].entity, views[0].source
     lines = [f"format {_ROW_FORMAT}", f"{entity.name} {entity.key} {source.topic} {source.time}"]
     for view in views:
-        lines += [f"{name} = {one.canonical()}" for name, one in view.features.items()]
+        lines += [f"{name} = {feature.canonical()}" for name, feature in view.features.items()]
     return "\n".join(lines)
 
 

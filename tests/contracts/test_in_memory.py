@@ -15,7 +15,7 @@ from batteries import (
     OnlineStoreBattery,
     RecordSinkBattery,
     SnapshotStoreBattery,
-    StatusBoardBattery,
+    StatusRegistryBattery,
     StoreWorld,
 )
 from fake_clock import FakeClock
@@ -26,7 +26,7 @@ from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import (
-    BOARD_TTL_MS,
+    STATUS_TTL_MS,
     MemorySnapshots,
     MemoryStatusRegistry,
     MemoryStore,
@@ -102,7 +102,7 @@ class TestMemoryStore(OnlineStoreBattery):
         return MemoryStoreWorld()
 
 
-class TestMemoryBoard(StatusBoardBattery):
+class TestMemoryStatusRegistry(StatusRegistryBattery):
     @pytest.fixture
     def make(self) -> Callable[[], AbstractAsyncContextManager[StatusRegistry]]:
         return lambda: nullcontext(MemoryStatusRegistry(SystemClock()))
@@ -111,7 +111,7 @@ class TestMemoryBoard(StatusBoardBattery):
         clock = FakeClock(NOW_MS)
         status_registry = MemoryStatusRegistry(clock)
         asyncio.run(status_registry.post("gone", {"events": 1}))
-        clock.ms += BOARD_TTL_MS
+        clock.ms += STATUS_TTL_MS
         assert asyncio.run(status_registry.collect()) == {}
 
 

@@ -17,7 +17,7 @@ from batteries import (
     LogWorld,
     OnlineStoreBattery,
     RecordSinkBattery,
-    StatusBoardBattery,
+    StatusRegistryBattery,
     StoreWorld,
     read,
     values_of,
@@ -32,7 +32,7 @@ from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
-from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
+from freshrank.feature_actors.connectors.redis.status_registry import RedisStatusRegistry
 
 
 class KafkaLogWorld:
@@ -297,7 +297,7 @@ class TestRedisStore(OnlineStoreBattery):
         asyncio.run(test())
 
 
-class TestRedisBoard(StatusBoardBattery):
+class TestRedisStatusRegistry(StatusRegistryBattery):
     @pytest.fixture
     def make(
         self, redis_url: str, fresh_name: str

@@ -33,7 +33,7 @@ from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
-from freshrank.feature_actors.connectors.redis.status_board import RedisStatusRegistry
+from freshrank.feature_actors.connectors.redis.status_registry import RedisStatusRegistry
 
 SECRET, WRONG = "zaunkoenig-right", "zaunkoenig-wrong"
 # What no text may contain.

@@ -402,8 +402,8 @@ class StoreWorld(Protocol):
     async def close(self) -> None: ...
 
 
-class StatusBoardBattery:
-    """Needs the fixture `make`: a board for the running loop."""
+class StatusRegistryBattery:
+    """Needs the fixture `make`: a registry for the running loop."""
 
     def test_the_newest_figures_of_each_part_are_collected(
         self, make: Callable[[], AbstractAsyncContextManager[StatusRegistry]]

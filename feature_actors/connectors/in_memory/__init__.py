@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/connectors/in_memory."""
+"""Log, online store, status registry and snapshots in memory."""

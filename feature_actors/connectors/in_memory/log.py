@@ -1,4 +1,4 @@
-"""A broker in memory, and who reads and writes there: for simulation and replay.
+"""A broker in memory, its source and its sink, for simulation and replay.
 
 They keep the promises of Kafka as far as one process can: the batteries in ``tests/contracts`` run
 over both.
@@ -41,7 +41,7 @@ class MemoryLog:
         self._arrived: set[asyncio.Event] = set()
 
     def append(self, topic: str, partition: int, value: bytes | None, timestamp_ms: int) -> int:
-        """Add one record; gives its offset."""
+        """Add a record; returns its offset."""
         records = self._records(topic, partition)
         records.values.append(value)
         records.timestamps_ms.append(timestamp_ms)
@@ -51,7 +51,7 @@ class MemoryLog:
     def extend(
         self, topic: str, partition: int, values: Sequence[bytes | None], timestamps_ms: Ints
     ) -> None:
-        """Add many records of one partition, `timestamps_ms` int64[n]."""
+        """Add ``n`` records to a partition; `timestamps_ms` is int64[n]."""
         records = self._records(topic, partition)
         records.values.extend(values)
         records.timestamps_ms.frombytes(timestamps_ms.astype(np.int64).tobytes())
@@ -92,7 +92,7 @@ class MemoryLog:
         return len(stamps_ms)
 
     async def wait(self, timeout_s: float) -> None:
-        """Come back when a record has been added anywhere, or after `timeout_s`."""
+        """Return when a record has been added anywhere, or after `timeout_s`."""
         arrived = asyncio.Event()
         self._arrived.add(arrived)
         try:
@@ -123,7 +123,7 @@ class MemorySource:
 
     async def start(self, positions: Mapping[tuple[str, int], int | None]) -> None:
         """Begin at the given offsets."""
-        self._positions = {one: offset or 0 for one, offset in positions.items()}
+        self._positions = {place: offset or 0 for place, offset in positions.items()}
         self._paused.clear()
 
     async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
@@ -149,33 +149,33 @@ class MemorySource:
         self._positions[topic, partition] = offset
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The oldest offset, 0, and the next one."""
+        """The oldest offset, which is 0, and the next offset."""
         return 0, self._log.end(topic, partition)
 
     async def lag(self) -> dict[tuple[str, int], int]:
-        """How many records lie beyond each position."""
-        return {one: self._log.end(*one) - at for one, at in self._positions.items()}
+        """The number of records beyond each position."""
+        return {place: self._log.end(*place) - at for place, at in self._positions.items()}
 
     def fetch_age_s(self) -> float:
         """Memory answers at once."""
         return 0.0
 
     async def stop(self) -> None:
-        """Leave."""
+        """Forget the positions."""
         self._positions.clear()
 
     def _take(self, max_records: int) -> list[RecordBatch]:
         batches = []
-        for one in list(self._positions):
+        for place in list(self._positions):
             if max_records <= 0:
                 break
-            if one in self._paused:
+            if place in self._paused:
                 continue
-            batch = self._log.read(*one, self._positions[one], max_records)
+            batch = self._log.read(*place, self._positions[place], max_records)
             if batch.values:
                 max_records -= len(batch.values)
-                # Served last next time, so that no partition waits behind a busy one.
-                self._positions[one] = self._positions.pop(one) + len(batch.values)
+                # Last in the next round, so that a busy partition does not hold up the others.
+                self._positions[place] = self._positions.pop(place) + len(batch.values)
                 batches.append(batch)
         return batches
 
@@ -190,18 +190,19 @@ class MemorySink:
         self.rejected: list[tuple[str, RejectedRecord]] = []
 
     async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
-        """Append one record; gives (partition, offset)."""
+        """Append a record; returns (partition, offset)."""
         return self._append(topic, key, value)
 
     def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
-        """Append one record."""
+        """Append a record."""
         self._append(topic, key, value)
 
     async def reject(self, suffix: str, records: Sequence[RejectedRecord]) -> None:
         """Append to ``<topic><suffix>`` (same partition), and note reason and origin."""
-        for one in records:
-            self._log.append(one.topic + suffix, one.partition, one.value, self._clock.now_ms())
-            self.rejected.append((one.topic + suffix, one))
+        for record in records:
+            topic = record.topic + suffix
+            self._log.append(topic, record.partition, record.value, self._clock.now_ms())
+            self.rejected.append((topic, record))
 
     @property
     def failures(self) -> int:

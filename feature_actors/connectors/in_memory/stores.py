@@ -1,4 +1,4 @@
-"""Store, board and disk in memory, for simulation and replay.
+"""Online store, status registry and snapshot store in memory, for simulation and replay.
 
 They keep the promises of Redis and the file system as far as one process can: the batteries in
 ``tests/contracts`` run over both.
@@ -15,12 +15,12 @@ from freshrank.actors.messages import BEGINNING, SourceOffsets
 from freshrank.actors.protocols import Status, WriteOutcome
 from freshrank.actors.snapshots.store import StoredSnapshot
 
-# Figures of a part that has not posted for so long are left out, as Redis does by its TTL.
-BOARD_TTL_MS = 15_000
+# The status of a part that has not posted for so long is left out, as Redis does by its TTL.
+STATUS_TTL_MS = 15_000
 
 
 class MemoryStore:
-    """A dictionary with claims; satisfies OnlineStore. `forget` is what FLUSHALL does."""
+    """A dictionary with claims; satisfies OnlineStore. `forget` does as FLUSHALL."""
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
@@ -78,19 +78,19 @@ class MemoryStore:
 
 
 class MemoryStatusRegistry:
-    """Satisfies StatusBoard."""
+    """Satisfies StatusRegistry."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._posted: dict[str, tuple[int, Status]] = {}
 
     async def post(self, part: str, status: Status) -> None:
-        """Replace the figures of `part`."""
+        """Replace the status of `part`."""
         self._posted[part] = (self._clock.now_ms(), status)
 
     async def collect(self) -> dict[str, Status]:
-        """The figures of all parts that posted lately."""
-        since = self._clock.now_ms() - BOARD_TTL_MS
+        """The statuses of all parts that posted within `STATUS_TTL_MS`."""
+        since = self._clock.now_ms() - STATUS_TTL_MS
         return {part: status for part, (at, status) in self._posted.items() if at > since}
 
 
@@ -102,13 +102,13 @@ class MemorySnapshots:
         self._kept: dict[str, list[bytes]] = {}
 
     def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
-        """Keep what `pieces` make as the newest of `name`."""
+        """Keep the concatenated `pieces` as the newest snapshot of `name`."""
         payload = b"".join(pieces)
         self._kept[name] = [payload, *self._kept.get(name, [])][: self._keep]
         return len(payload)
 
     def candidates(self, name: str) -> list[StoredSnapshot]:
-        """What is kept under `name`, newest first."""
+        """The snapshots of `name`, newest first."""
         return [
             StoredSnapshot(f"{name} ({age} snapshots ago)", partial(bytes, payload))
             for age, payload in enumerate(self._kept.get(name, []))

@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/connectors/kafka."""
+"""Reading and writing topics of Kafka."""

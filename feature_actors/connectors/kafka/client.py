@@ -1,4 +1,4 @@
-"""How Kafka is reached: every call is over in time, and fails with an error of ours."""
+"""Access to Kafka: each call ends within the deadline, and fails with our own errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEADLINE_S = 10.0
 
 
 class ClientArguments(SecurityArguments):
-    """What every client of aiokafka is told, by its names."""
+    """Arguments of every client of aiokafka, by its names for them."""
 
     bootstrap_servers: str
     request_timeout_ms: int
@@ -29,7 +29,7 @@ class ClientArguments(SecurityArguments):
 
 @dataclass(frozen=True, slots=True)
 class KafkaAccess:
-    """One cluster of brokers, for all who read and write there."""
+    """A cluster of brokers, for all its readers and writers."""
 
     bootstrap: str
     """``host:port[,host:port]``."""
@@ -46,9 +46,9 @@ class KafkaAccess:
 
     @contextlib.asynccontextmanager
     async def answered(self, wait_s: float = 0.0) -> AsyncIterator[None]:
-        """Do what is within; raises Unavailable when it fails, or takes longer than the deadline.
+        """Run the block; raises Unavailable when it fails, or takes longer than the deadline.
 
-        `wait_s` is added to that: so long the call waits of its own accord.
+        `wait_s` is added to the deadline: seconds that the call waits by itself.
         """
         try:
             async with asyncio.timeout(wait_s + self.deadline_s):

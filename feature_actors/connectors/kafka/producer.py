@@ -1,4 +1,4 @@
-"""Writing records to Kafka, so that one which the broker refuses harms no other."""
+"""Writing records to Kafka: a record that the broker refuses does not harm the others."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Place: TypeAlias = tuple[int, int]
 """Partition and offset."""
 
 Answer: TypeAlias = Place | BadRecord | Unavailable
-"""Where a record lies; or that its topic will never take one so large; or that it is not known to
-be written."""
+"""The place of a record; BadRecord where its topic never takes one of its size; Unavailable where
+it is not known to be written."""
 
 _Written: TypeAlias = "asyncio.Future[aiokafka.RecordMetadata]"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is written."""
+    """A record to be written."""
 
     topic: str
     key: bytes | None
@@ -43,9 +43,10 @@ class KafkaWriter:
     """Writes records, acknowledged by all replicas; each once, while its topic refuses none.
 
     An idempotent producer numbers the records of a partition, and counts on after a batch that the
-    broker refuses: whatever follows would be out of order, for ever. So the records of such a batch
-    go again, each alone, by a producer that numbers nothing; and so does from then on all that is
-    for their topic. There a record may be written twice when a broker dies before it answers.
+    broker refuses: all later records would be out of order, for ever. So the records of such a
+    batch are written again, each alone, by a producer that numbers nothing; from then on it writes
+    all records of their topic. There a record may be written twice when a broker dies before it
+    answers.
     """
 
     def __init__(self, kafka: KafkaAccess) -> None:
@@ -54,7 +55,7 @@ class KafkaWriter:
         self._plain: aiokafka.AIOKafkaProducer | None = None
         self._refusing: set[str] = set()
         # Those that wait for a batch of the same partition are all woken by each that goes out.
-        self._one_alone = asyncio.Lock()
+        self._alone = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect. Raises Unavailable."""
@@ -68,13 +69,14 @@ class KafkaWriter:
     async def write(self, records: Sequence[Record]) -> list[Answer]:
         """Write all, and wait until they are safe; those that were refused have two deadlines."""
         answers = await self._write_together(records)
-        refused = [one for one, answer in zip(records, answers, strict=True) if answer is None]
-        self._refusing.update(one.topic for one in refused)
+        pairs = zip(records, answers, strict=True)
+        refused = [record for record, answer in pairs if answer is None]
+        self._refusing.update(record.topic for record in refused)
         again = iter(await asyncio.gather(*map(self._write_alone, refused)))
         return [next(again) if answer is None else answer for answer in answers]
 
     async def stop(self) -> None:
-        """Write what was given, within the deadline, and leave; safe to call twice."""
+        """Write the given records, within the deadline, and disconnect; safe to call twice."""
         producers = self._numbering, self._plain
         self._numbering = self._plain = None
         for producer in producers:
@@ -103,44 +105,47 @@ class KafkaWriter:
         given: list[_Written | Unavailable | BadRecord] = []
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._kafka.deadline_s):
-                for one in records:
-                    given.append(await self._give(one))
-                written = [one for one in given if isinstance(one, asyncio.Future)]
+                for record in records:
+                    given.append(await self._give(record))
+                written = [answer for answer in given if isinstance(answer, asyncio.Future)]
                 if written:
                     await asyncio.wait(written)
         late = Unavailable("kafka", f"not written within {self._kafka.deadline_s} s")
         answers: list[Answer | None] = [
-            _answer(one, late) if isinstance(one, asyncio.Future) else one for one in given
+            _answer(answer, late) if isinstance(answer, asyncio.Future) else answer
+            for answer in given
         ]
         return answers + [late] * (len(records) - len(given))
 
-    async def _give(self, one: Record) -> _Written | Unavailable | BadRecord:
-        producer = self._plain if one.topic in self._refusing else self._numbering
+    async def _give(self, record: Record) -> _Written | Unavailable | BadRecord:
+        producer = self._plain if record.topic in self._refusing else self._numbering
         if producer is None:
             return _not_connected()
         try:
-            return await producer.send(one.topic, one.value, key=one.key, headers=one.headers)
+            return await producer.send(
+                record.topic, record.value, key=record.key, headers=record.headers
+            )
         except (KafkaError, OSError) as error:  # of the client: the broker has not seen it
-            return _failure(one, error)
+            return _failure(record, error)
 
-    async def _write_alone(self, one: Record) -> Answer:
-        """Write it in a batch of its own: what else is on its way cannot harm it."""
+    async def _write_alone(self, record: Record) -> Answer:
+        """Write it in a batch of its own: records of other batches cannot harm it."""
         plain = self._plain
         if plain is None:
             return _not_connected()
         batch = plain.create_batch()
-        batch.append(timestamp=None, key=one.key, value=one.value, headers=one.headers)
+        batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
         batch.close()
         try:
-            async with asyncio.timeout(self._kafka.deadline_s), self._one_alone:
-                count = len(await plain.partitions_for(one.topic))
+            async with asyncio.timeout(self._kafka.deadline_s), self._alone:
+                count = len(await plain.partitions_for(record.topic))
                 # Without a key it may lie anywhere.
-                partition = 0 if one.key is None else partition_of(one.key, count)
-                written = await plain.send_batch(batch, one.topic, partition=partition)
+                partition = 0 if record.key is None else partition_of(record.key, count)
+                written = await plain.send_batch(batch, record.topic, partition=partition)
                 # Shielded: the client itself sets the result of what it gave away.
                 safe = await asyncio.shield(written)
         except (KafkaError, OSError) as error:  # TimeoutError is an OSError
-            return _failure(one, error)
+            return _failure(record, error)
         return safe.partition, safe.offset
 
 
@@ -160,8 +165,8 @@ def _answer(written: _Written, late: Unavailable) -> Answer | None:
     return Unavailable("kafka", str(error)) if error.retriable else None
 
 
-def _failure(one: Record, error: KafkaError | OSError) -> Unavailable | BadRecord:
+def _failure(record: Record, error: KafkaError | OSError) -> Unavailable | BadRecord:
     if isinstance(error, MessageSizeTooLargeError):
-        size = len(one.value or b"")
-        return BadRecord(f"{size} bytes are more than topic {one.topic!r} takes")
+        size = len(record.value or b"")
+        return BadRecord(f"{size} bytes are more than topic {record.topic!r} takes")
     return Unavailable("kafka", str(error) or type(error).__name__)

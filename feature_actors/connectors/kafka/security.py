@@ -1,4 +1,4 @@
-"""How Kafka's brokers are reached: encrypted or not, and as whom."""
+"""Encryption and authentication towards Kafka's brokers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from freshrank.actors.errors import ConfigError
 
 
 class SecurityArguments(TypedDict):
-    """What every client of aiokafka is told about it, by its names."""
+    """Security arguments of every client of aiokafka, by its names for them."""
 
     security_protocol: str
     ssl_context: ssl.SSLContext | None
@@ -23,7 +23,7 @@ class SecurityArguments(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class KafkaSecurity:
-    """The same for every client of one cluster of brokers; its text tells no password.
+    """Security of all clients of a cluster of brokers; its `repr` contains no password.
 
     >>> KafkaSecurity("SASL_SSL", username="shop", password="secret")
     KafkaSecurity(protocol='SASL_SSL', mechanism='PLAIN', username='shop', ca_file=None)
@@ -36,7 +36,7 @@ class KafkaSecurity:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
-    """Certificates (PEM) of whom to trust; None: the system's."""
+    """Certificates (PEM) of trusted authorities; None: the system's."""
 
     def arguments(self) -> SecurityArguments:
         """For a client's constructor; raises ConfigError when the certificates cannot be read."""
@@ -59,14 +59,14 @@ class KafkaSecurity:
             ) from error
 
 
-# Of brokers that anybody may use, as those are that are started here.
+# For brokers without authentication, such as those that a local run starts.
 OPEN = KafkaSecurity()
 
 
 def _without_password(record: logging.LogRecord) -> bool:
-    """Whether a line of the client's log may be written: not the request with the password."""
+    """Whether a line of the client's log may be written: the request with the password may not."""
     return "SaslAuthenticateRequest" not in record.getMessage()
 
 
-# At its most talkative level the client writes each request as it is.
+# At level DEBUG the client logs each request in full.
 logging.getLogger("aiokafka.conn").addFilter(_without_password)

@@ -1,4 +1,4 @@
-"""The sink of records that Kafka is: one at a time, many that nobody waits for, or rejected."""
+"""Writing to Kafka's topics: acknowledged records, queued records, and rejected records."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class KafkaSink:
         await self._writer.start()
 
     async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
-        """Write one record and wait until it is safe; gives (partition, offset)."""
+        """Write a record and wait until it is acknowledged; returns (partition, offset)."""
         (answer,) = await self._writer.write([Record(topic, key, value)])
         if isinstance(answer, BadRecord | Unavailable):
             raise answer
         return answer
 
     def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
-        """Queue one record; raises Unavailable when too many wait already."""
+        """Queue a record; raises Unavailable when too many wait already."""
         if len(self._queued) + self._under_way >= MOST_QUEUED:
             raise Unavailable("kafka", f"{MOST_QUEUED} records wait for the broker")
         if not self._queued:
@@ -56,25 +56,25 @@ class KafkaSink:
         """Write to ``<topic><suffix>``, with reason and origin as headers, and wait."""
         keep = _LARGEST_REJECTED
         while records:
-            answers = await self._writer.write([_cut(suffix, one, keep) for one in records])
+            answers = await self._writer.write([_cut(suffix, record, keep) for record in records])
             for answer in answers:
                 if isinstance(answer, Unavailable):
                     raise answer
-            # What the topic does not take is written once more, with less of it.
+            # Records that the topic refused are written again, cut shorter.
             pairs = zip(records, answers, strict=True)
-            records = [one for one, answer in pairs if isinstance(answer, BadRecord)]
-            size = min(keep, max((len(one.value or b"") for one in records), default=keep))
+            records = [record for record, answer in pairs if isinstance(answer, BadRecord)]
+            size = min(keep, max((len(record.value or b"") for record in records), default=keep))
             if size == 0:
                 raise Unavailable("kafka", f"no record is small enough for the topics {suffix!r}")
             keep = size // _CUT_TO
 
     @property
     def failures(self) -> int:
-        """How many queued records are lost, or not known to be written."""
+        """The number of queued records that are lost, or not known to be written."""
         return self._failures
 
     async def stop(self) -> None:
-        """Write what is queued, within the deadline, and leave; safe to call twice."""
+        """Write the queued records, within the deadline, and disconnect; safe to call twice."""
         self._send_queued()
         async with self._kafka.answered():
             await asyncio.gather(*self._sending)
@@ -90,26 +90,26 @@ class KafkaSink:
         task.add_done_callback(self._sending.discard)
 
     async def _write_all(self, records: Sequence[Record]) -> None:
-        """Write queued records together, and count those that are lost: nobody waits for them."""
+        """Write queued records together, and count the lost ones: no caller waits for them."""
         answers = await self._writer.write(records)
         self._under_way -= len(records)
-        self._failures += sum(isinstance(one, BadRecord | Unavailable) for one in answers)
+        self._failures += sum(isinstance(answer, BadRecord | Unavailable) for answer in answers)
 
 
-def _cut(suffix: str, one: RejectedRecord, keep: int) -> Record:
-    """At most `keep` bytes of it; reason and origin, and how many it had, as headers."""
-    headers, value = _origin(one), one.value
+def _cut(suffix: str, rejected: RejectedRecord, keep: int) -> Record:
+    """At most `keep` bytes of it; its reason, origin and original size as headers."""
+    headers, value = _origin(rejected), rejected.value
     if value is not None and len(value) > keep:
         headers.append(("bytes", b"%d" % len(value)))
         value = value[:keep]
-    key = f"{one.topic}-{one.partition}".encode()
-    return Record(one.topic + suffix, key, value, headers)
+    key = f"{rejected.topic}-{rejected.partition}".encode()
+    return Record(rejected.topic + suffix, key, value, headers)
 
 
-def _origin(one: RejectedRecord) -> list[tuple[str, bytes]]:
+def _origin(rejected: RejectedRecord) -> list[tuple[str, bytes]]:
     return [
-        ("reason", one.reason.encode()),
-        ("topic", one.topic.encode()),
-        ("partition", b"%d" % one.partition),
-        ("offset", b"%d" % one.offset),
+        ("reason", rejected.reason.encode()),
+        ("topic", rejected.topic.encode()),
+        ("partition", b"%d" % rejected.partition),
+        ("offset", b"%d" % rejected.offset),
     ]

@@ -15,9 +15,9 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
 # A fetch that finds nothing comes back after so long, in milliseconds. A partition that was
 # resumed or sought waits for the fetch that is under way, so it bounds that wait; and the
-# in-memory broker gives new records only to the next fetch, never to one that waits.
+# in-memory broker gives new records only to the next fetch, never to a waiting fetch.
 _FETCH_WAIT_MS = 20
-# What one fetch may bring of one partition, in bytes: two batches of 20,000 small events.
+# Bytes that a fetch may bring of a partition: two batches of 20,000 small events.
 _FETCH_PARTITION_BYTES = 4 << 20
 # The timestamp type of a record that the broker stamped (Kafka's record format, attributes).
 _LOG_APPEND_TIME = 1
@@ -26,7 +26,7 @@ _LOG_APPEND_TIME = 1
 class KafkaSource:
     """Reads partitions assigned by hand, with no consumer group; satisfies EventSource.
 
-    Offsets live in the snapshots of who reads. Records of aborted transactions are left out.
+    Offsets are kept in the reader's snapshots. Records of aborted transactions are left out.
     """
 
     def __init__(self, kafka: KafkaAccess) -> None:
@@ -52,15 +52,15 @@ class KafkaSource:
         try:
             async with self._kafka.answered():
                 await consumer.start()
-                wanted = {aiokafka.TopicPartition(*one): at for one, at in positions.items()}
+                wanted = {aiokafka.TopicPartition(*place): at for place, at in positions.items()}
                 consumer.assign(list(wanted))
                 oldest = await consumer.beginning_offsets(list(wanted))
                 ends = await consumer.end_offsets(list(wanted))
-            for one, at in wanted.items():
-                if at is not None and at > ends[one]:
-                    raise _shorter(one, at, ends[one])
-                self._positions[one] = oldest[one] if at is None else max(at, oldest[one])
-                consumer.seek(one, self._positions[one])
+            for place, at in wanted.items():
+                if at is not None and at > ends[place]:
+                    raise _shorter(place, at, ends[place])
+                self._positions[place] = oldest[place] if at is None else max(at, oldest[place])
+                consumer.seek(place, self._positions[place])
         except BaseException:
             await consumer.stop()
             raise
@@ -72,51 +72,51 @@ class KafkaSource:
         wait_ms = int(timeout_s * 1000)
         async with self._kafka.answered(timeout_s):
             found = await self._started().getmany(timeout_ms=wait_ms, max_records=max_records)
-        for one, records in found.items():
-            self._positions[one] = records[-1].offset + 1
+        for place, records in found.items():
+            self._positions[place] = records[-1].offset + 1
         if sum(map(len, found.values())) >= max_records:
             # Records of any of them may lie in memory still: those are not fetched meanwhile.
             self._waiting_since = dict.fromkeys(self._waiting_since, self._clock.now_ms())
-        return [_batch(one, records) for one, records in found.items()]
+        return [_batch(place, records) for place, records in found.items()]
 
     def pause(self, topic: str, partition: int) -> None:
         """Give nothing of it until `resume`."""
-        one = aiokafka.TopicPartition(topic, partition)
-        self._started().pause(one)
-        self._waiting_since.pop(one, None)
+        place = aiokafka.TopicPartition(topic, partition)
+        self._started().pause(place)
+        self._waiting_since.pop(place, None)
 
     def resume(self, topic: str, partition: int) -> None:
         """Undo `pause`."""
-        one = aiokafka.TopicPartition(topic, partition)
-        self._started().resume(one)
-        self._waiting_since.setdefault(one, self._clock.now_ms())
+        place = aiokafka.TopicPartition(topic, partition)
+        self._started().resume(place)
+        self._waiting_since.setdefault(place, self._clock.now_ms())
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
         """Give `offset` next."""
-        one = aiokafka.TopicPartition(topic, partition)
-        self._positions[one] = offset
-        self._started().seek(one, offset)
+        place = aiokafka.TopicPartition(topic, partition)
+        self._positions[place] = offset
+        self._started().seek(place, offset)
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The offset of the oldest record, and that of the next one. Raises Unavailable."""
-        consumer, one = self._started(), aiokafka.TopicPartition(topic, partition)
+        """The offset of the oldest record, and the next offset. Raises Unavailable."""
+        consumer, place = self._started(), aiokafka.TopicPartition(topic, partition)
         async with self._kafka.answered():
             oldest, ends = await asyncio.gather(
-                consumer.beginning_offsets([one]), consumer.end_offsets([one])
+                consumer.beginning_offsets([place]), consumer.end_offsets([place])
             )
-        return oldest[one], ends[one]
+        return oldest[place], ends[place]
 
     async def lag(self) -> dict[tuple[str, int], int]:
-        """How many records lie beyond each position, as of the last fetch. Raises Unavailable."""
+        """The number of records beyond each position, as of the last fetch. Raises Unavailable."""
         consumer = self._started()
-        ends = {one: consumer.highwater(one) for one in self._positions}
-        unknown = [one for one, end in ends.items() if end is None]
+        ends = {place: consumer.highwater(place) for place in self._positions}
+        unknown = [place for place, end in ends.items() if end is None]
         if unknown:
             async with self._kafka.answered():
                 ends.update(await consumer.end_offsets(unknown))
         return {
-            (one.topic, one.partition): max(0, (ends[one] or 0) - at)
-            for one, at in self._positions.items()
+            (place.topic, place.partition): max(0, (ends[place] or 0) - at)
+            for place, at in self._positions.items()
         }
 
     def fetch_age_s(self) -> float:
@@ -124,7 +124,7 @@ class KafkaSource:
         if not self._waiting_since:
             return 0.0
         answered = self._started().last_poll_timestamp
-        oldest = min(max(at, answered(one) or 0) for one, at in self._waiting_since.items())
+        oldest = min(max(at, answered(place) or 0) for place, at in self._waiting_since.items())
         return max(0, self._clock.now_ms() - oldest) / 1000
 
     async def stop(self) -> None:
@@ -146,10 +146,12 @@ class KafkaSource:
         return self._consumer
 
 
-def _batch(one: aiokafka.TopicPartition, records: Sequence[aiokafka.ConsumerRecord]) -> RecordBatch:
+def _batch(
+    place: aiokafka.TopicPartition, records: Sequence[aiokafka.ConsumerRecord]
+) -> RecordBatch:
     return RecordBatch(
-        topic=one.topic,
-        partition=one.partition,
+        topic=place.topic,
+        partition=place.partition,
         values=[record.value for record in records],
         offsets=np.array([record.offset for record in records], dtype=np.int64),
         timestamps_ms=np.array([record.timestamp for record in records], dtype=np.int64),
@@ -159,9 +161,9 @@ def _batch(one: aiokafka.TopicPartition, records: Sequence[aiokafka.ConsumerReco
     )
 
 
-def _shorter(one: aiokafka.TopicPartition, at: int, end: int) -> ConfigError:
+def _shorter(place: aiokafka.TopicPartition, at: int, end: int) -> ConfigError:
     return ConfigError(
-        f"topic {one.topic!r}, partition {one.partition}",
+        f"topic {place.topic!r}, partition {place.partition}",
         f"it ends at offset {end}, but records up to {at} were read: it was created again",
         "Remove the state folder of this pipeline, or name the topic differently.",
     )

@@ -1,4 +1,4 @@
-"""The topics of Kafka: making them, and asking how many partitions they have."""
+"""Creating topics, and reading their number of partitions."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 _REPLICAS = 3
 # The broker's clock stamps the records of topics made here: no producer's clock has to be trusted.
 _CONFIGS = {"message.timestamp.type": "LogAppendTime"}
-# Seconds between two looks for a topic that was just made.
-_LOOK_AGAIN_S = 0.05
+# Seconds between two polls for a topic that was just created.
+_POLL_S = 0.05
 
 
 async def ensure_topics(kafka: KafkaAccess, topics: Sequence[str], partitions: int) -> None:
-    """Make the topics that are not there, and wait until all can be used.
+    """Create the missing topics, and wait until all can be used.
 
     Raises Unavailable, or ConfigError when the broker refuses a name.
     """
     async with _metadata(kafka) as client:
         known = await client.fetch_all_metadata()
-        missing = [one for one in topics if known.partitions_for_topic(one) is None]
+        missing = [topic for topic in topics if known.partitions_for_topic(topic) is None]
         if missing and client.cluster.controller is not None:
             replicas = min(_REPLICAS, len(known.brokers()))
             topics_to_make = [
-                NewTopic(one, partitions, replicas, topic_configs=_CONFIGS) for one in missing
+                NewTopic(topic, partitions, replicas, topic_configs=_CONFIGS) for topic in missing
             ]
             await _create(kafka, topics_to_make)
         while missing:
@@ -40,13 +40,13 @@ async def ensure_topics(kafka: KafkaAccess, topics: Sequence[str], partitions: i
             # a topic appears, with the broker's own number of partitions, when asked for.
             await client.set_topics(missing)
             known = await client.fetch_all_metadata()
-            missing = [one for one in missing if known.partitions_for_topic(one) is None]
+            missing = [topic for topic in missing if known.partitions_for_topic(topic) is None]
             if missing:
-                await asyncio.sleep(_LOOK_AGAIN_S)
+                await asyncio.sleep(_POLL_S)
 
 
 async def partition_count(kafka: KafkaAccess, topic: str) -> int:
-    """How many partitions `topic` has. Raises Unavailable, or ConfigError when it is not there."""
+    """The partitions of `topic`. Raises Unavailable, or ConfigError where it is missing."""
     async with _metadata(kafka) as client:
         found = (await client.fetch_all_metadata()).partitions_for_topic(topic)
     if found is None:

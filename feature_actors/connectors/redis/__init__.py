@@ -1,1 +1,1 @@
-"""TODO-DOC feature_actors/connectors/redis."""
+"""The online store and the status registry in Redis."""

@@ -1,4 +1,4 @@
-"""Commands to Redis and their answers: packed at once, several before the first answer."""
+"""Commands to Redis and their answers: several are sent before the first answer is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from freshrank.actors.errors import ConfigError, Unavailable
 Argument: TypeAlias = bytes | str | int | memoryview
 Command: TypeAlias = tuple[Argument, ...]
 
-# From this size on an argument is sent where it lies instead of being copied into the rest.
+# Larger arguments are sent without being copied into the rest of the command.
 LARGE_BYTES = 10_000
 # Seconds after which a store that does not answer counts as away.
 DEADLINE_S = 2.0
@@ -32,7 +32,7 @@ class RedisConnection:
     async def call(self, commands: Sequence[Command]) -> list[object]:
         """Send all, then read all answers. Raises Unavailable; error answers are returned."""
         async with self._connection() as connection:
-            pieces = [piece for one in commands for piece in _pack(one)]
+            pieces = [piece for command in commands for piece in _pack(command)]
             await connection.send_packed_command(pieces, check_health=False)
             answers: list[object] = []
             for _ in commands:
@@ -46,7 +46,7 @@ class RedisConnection:
         return self._pool.connection_class(**self._pool.connection_kwargs)
 
     async def close(self) -> None:
-        """Close what is idle; safe to call twice."""
+        """Close the idle connections; safe to call twice."""
         while self._idle:
             await self._idle.pop().disconnect(nowait=True)
 
@@ -63,12 +63,12 @@ class RedisConnection:
         finally:
             if whole:
                 self._idle.append(connection)
-            else:  # answers may still be on their way: nobody may read them as theirs
+            else:  # answers may still arrive: the next caller must not read them
                 await connection.disconnect(nowait=True)
 
 
 async def check_access(url: str, deadline_s: float = DEADLINE_S) -> None:
-    """Ask the server for a sign of life; raises Unavailable, or ConfigError for its password."""
+    """Ping the server. Raises Unavailable, or ConfigError where it refuses the password."""
     connection = RedisConnection(url, deadline_s)
     try:
         (answer,) = await connection.call([("PING",)])

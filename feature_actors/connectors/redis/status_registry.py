@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The status registry in Redis."""
 
 from __future__ import annotations
 
@@ -8,29 +8,27 @@ from freshrank.actors.errors import Unavailable
 from freshrank.actors.protocols import Status
 from freshrank.feature_actors.connectors.redis.connection import DEADLINE_S, RedisConnection
 
-# Seconds after which the figures of a part that stopped posting disappear.
-BOARD_TTL_S = 15
-
-
-# Keys asked for in one step of a scan over the board.
+# Seconds after which the status of a part that stopped posting disappears.
+STATUS_TTL_S = 15
+# Keys per step of a scan over the registry.
 SCAN_COUNT = 100
 
 
 class RedisStatusRegistry:
-    """Figures as JSON under ``{namespace}:status:{part}``; satisfies StatusBoard."""
+    """Statuses as JSON under ``{namespace}:status:{part}``; satisfies StatusRegistry."""
 
     def __init__(self, url: str, namespace: str, deadline_s: float = DEADLINE_S) -> None:
         self._connection = RedisConnection(url, deadline_s)
         self._prefix = f"{namespace}:status:"
 
     async def post(self, part: str, status: Status) -> None:
-        """Replace the figures of `part`; they expire after `BOARD_TTL_S`. Raises Unavailable."""
+        """Replace the status of `part`; it expires after `STATUS_TTL_S`. Raises Unavailable."""
         await self._connection.call(
-            [("SET", self._prefix + part, msgspec.json.encode(status), "EX", BOARD_TTL_S)]
+            [("SET", self._prefix + part, msgspec.json.encode(status), "EX", STATUS_TTL_S)]
         )
 
     async def collect(self) -> dict[str, Status]:
-        """The figures of all parts that posted lately. Raises Unavailable."""
+        """The statuses of all parts that posted within `STATUS_TTL_S`. Raises Unavailable."""
         names = await self._names()
         if not names:
             return {}
