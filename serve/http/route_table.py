@@ -96,6 +96,11 @@ class RouteTable:
                 answers={200: Answer(EventsAnswer)},
                 limited=True,
             ),
+        ]
+
+    def _support_routes(self) -> list[RouteSpec]:
+        """What people ask for about one entity."""
+        return [
             RouteSpec(
                 method="GET",
                 path="/v1/features/{entity}/{id:path}",
@@ -108,11 +113,6 @@ class RouteTable:
                 errors=(404,),
                 limited=True,
             ),
-        ]
-
-    def _support_routes(self) -> list[RouteSpec]:
-        """What support asks for."""
-        return [
             RouteSpec(
                 method="GET",
                 path="/v1/entities/{entity}/{id:path}/events",
