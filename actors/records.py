@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,32 +24,6 @@ class RecordBatch:
     stamped_by_broker: Bools
     """bool[n]: whether the broker stamped the record when it appended it (``LogAppendTime``); else
     its producer did, by a clock of its own (``CreateTime``)."""
-
-    @classmethod
-    def consecutive(
-        cls,
-        topic: str,
-        partition: int,
-        values: Sequence[bytes | None],
-        timestamps_ms: Ints | int,
-        begin: int = 0,
-    ) -> RecordBatch:
-        """Records at the offsets from `begin` on, stamped by the broker.
-
-        `timestamps_ms` is int64[n], or a timestamp for all records.
-
-        >>> RecordBatch.consecutive("plays", 0, [b"a", b"b"], 1_700_000_000_000, 7).offsets.tolist()
-        [7, 8]
-        """
-        count = len(values)
-        return cls(
-            topic,
-            partition,
-            list(values),
-            np.arange(begin, begin + count, dtype=np.int64),
-            np.zeros(count, dtype=np.int64) + timestamps_ms,
-            np.ones(count, dtype=np.bool_),
-        )
 
     def between(self, begin: int, end: int | None) -> RecordBatch:
         """The records with ``begin <= offset < end`` (None: to the last)."""

@@ -3,6 +3,7 @@
 ::
 
     driver (`commands.run`)   holds the first handle of every actor; they end when it ends
+      ├── statuses            1 actor; keeps the newest status of every part
       ├── learner             1 actor; on a GPU where there is one
       ├── shard-0 .. shard-n  actors; each owns partitions i, i+n, ... and pushes to the learner
       ├── hot standbys        actors; take over from a shard or a learner whose process has ended
@@ -15,7 +16,6 @@ Only the driver holds the handles of shards; shards and replicas find the learne
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,17 +34,13 @@ from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.cluster.actor_slot import STAND_BY, ActorSlot, Role
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.hosts import LearnerHost, ReplicaFactory, ShardHost
+from freshrank.deploy.cluster.status_actor import StatusActor
 from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.settings import STARTED_HERE, Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.deploy.servers.processes import children_apart, listens
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.serve import deployment
 from freshrank.serve.access.request_guard import with_keys_required
-
-# Bytes of the object store of a local cluster. The newest 32 deltas of a large model pass through
-# it; for small models 64 MB of /dev/shm, a container's default, would do.
-_OBJECT_STORE_BYTES = 200_000_000
 
 # Seconds for the shards to push their examples and write their snapshots, then for the learner to
 # write its checkpoint. A stop may take ten seconds in all.
@@ -54,70 +50,21 @@ LEARNER_STOP_S = 1.5
 # The role by which shards and replicas find the learner.
 _LEARNER = "learner"
 
+# The role by which all parts find the actor that keeps their statuses.
+_STATUSES = "statuses"
+
 # Seconds for an actor to copy its weights.
 FREEZE_S = 5.0
-
-# Seconds for a TCP connection: a cluster far away answers in tenths of a second.
-_CLUSTER_TIMEOUT_S = 5.0
-
-
-def connect(address: str | None) -> None:
-    """Start Ray on this machine, or join the cluster at `address`. Blocks for some seconds.
-
-    `ray_environment.prepare` has to be called before this module is imported. Raises Unavailable
-    when Ray does not start, ConfigError when there is no such cluster.
-    """
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # `Screen` reports the progress
-    if address is None:
-        _start_ray()
-        return
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:
-        raise _no_cluster(address, str(error).partition("\n")[0]) from error
-
-
-def _start_ray() -> None:
-    try:
-        # A signal to the group of this process would end the actors before they write their state.
-        with children_apart():
-            ray.init(
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_OBJECT_STORE_BYTES,
-            )
-    except Exception as error:
-        # Ray raises plain Exception and RuntimeError when its own processes do not start in time.
-        if type(error) not in (Exception, RuntimeError, TimeoutError):
-            raise
-        reason = str(error).partition("\n")[0].rstrip(".")
-        fix = f"Start again when the machine is less busy; its logs: {ray_environment.logs()}"
-        raise Unavailable("ray", f"it did not come up ({reason}). {fix}") from error
-
-
-def check_address(address: str | None) -> None:
-    """Raise ConfigError when nothing listens at the address of a cluster.
-
-    Ray itself would try for minutes, and then end this process.
-    """
-    if address is None or address == "auto":
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdecimal() and int(port) < 65_536):
-        raise _no_cluster(address, "it is not an address")
-    if not listens(host.strip("[]"), int(port), _CLUSTER_TIMEOUT_S):
-        raise _no_cluster(address, "nothing listens there")
-
-
-def _no_cluster(address: str, problem: str) -> ConfigError:
-    fix = "Name a cluster that is up: `auto`, `host:6379` or `ray://host:10001`."
-    return ConfigError(f"--address {address}", problem, fix)
 
 
 def learner_address(pipeline: str) -> RemoteRole:
     """Return the address by which shards and replicas find the learner of `pipeline`."""
     return RemoteRole(_LEARNER, _namespace(pipeline))
+
+
+def statuses_address(pipeline: str) -> RemoteRole:
+    """Return the address by which all parts of `pipeline` find the registry of their statuses."""
+    return RemoteRole(_STATUSES, _namespace(pipeline))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +73,12 @@ class System:
 
     learner: ActorSlot
     shards: Sequence[ActorSlot]
+    statuses: ActorSlot
 
     @property
     def parts(self) -> list[ActorSlot]:
         """The slots of all actors that have to be up; Serve supervises its replicas itself."""
-        return [self.learner, *self.shards]
+        return [self.statuses, self.learner, *self.shards]
 
     @property
     def replaced(self) -> int:
@@ -139,7 +87,8 @@ class System:
 
     async def freeze(self) -> None:
         """Make the reference copy of the present weights wherever gradients are computed."""
-        calls = (part.call("freeze", timeout_s=FREEZE_S) for part in self.parts)
+        parts = [self.learner, *self.shards]
+        calls = (part.call("freeze", timeout_s=FREEZE_S) for part in parts)
         await asyncio.gather(*calls)
 
     async def drain(self) -> list[str]:
@@ -166,6 +115,10 @@ class Hosts:
         options = ActorOptions(_LEARNER, self._namespace, num_gpus=1.0 if self.on_gpu else 0.0)
         return spawn(LearnerHost, options, self._cluster, self.on_gpu)
 
+    def statuses(self) -> RemoteActor:
+        """Start the actor that keeps the statuses of all parts."""
+        return spawn(StatusActor, ActorOptions(_STATUSES, self._namespace))
+
     def shard(self) -> RemoteActor:
         """Start a host that can become any shard."""
         options = ActorOptions("shard", self._namespace)
@@ -186,6 +139,7 @@ def build(cluster: ClusterSpec, hosts: Hosts) -> System:
             )
             for index, owned in assigned
         ],
+        ActorSlot("statuses", Role("ping"), hosts.statuses, hosts.report),
     )
 
 
@@ -269,6 +223,7 @@ def build_app(arguments: AppArguments) -> Application:
         state=settings.state_folder(name),
         partitions=arguments.partitions,
         learner=learner_address(name),
+        statuses=statuses_address(name),
     )
     return deployment.application(ReplicaFactory(cluster), settings.serve)
 

@@ -28,7 +28,7 @@ def test_nothing_from_outside_is_unpickled() -> None:
     assert unpickles(ROOT) == []
 
 
-def test_ray_is_imported_at_its_three_edges_and_they_exist() -> None:
+def test_ray_is_imported_in_few_files_and_they_exist() -> None:
     users = {
         path.relative_to(ROOT).as_posix()
         for folder in WITH_HOMES

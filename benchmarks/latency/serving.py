@@ -29,7 +29,7 @@ from freshrank.benchmarks.workloads.shop_fixture import (
     user_history,
     write_rows,
 )
-from freshrank.benchmarks.workloads.system_process import is_ready
+from freshrank.benchmarks.workloads.system_process import can_score
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.servers.external import ExternalServers, prepare_topics
 from freshrank.deploy.servers.processes import Child, free_port
@@ -101,7 +101,7 @@ def _measure(
         folder / "server.log",
     )
     try:
-        child.wait_until(lambda: is_ready(port), START_TIMEOUT_S)
+        child.wait_until(lambda: can_score(port), START_TIMEOUT_S)
         return {
             connections: run_load(("127.0.0.1", port), "/v1/score", bodies, connections, seconds)
             for connections in CONNECTIONS

@@ -31,8 +31,10 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring import assembly
 from freshrank.deploy.wiring.local import LearnerHandle
+from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.learner.actor import LearnerActor
 from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.service import ScoringService
@@ -114,8 +116,8 @@ def bare_service(
         await sink.start()
         connectors = kafka_and_redis(
             options.kafka,
-            options.redis_url,
-            f"fr:{pipeline.name}",
+            RedisStore(options.redis_url, f"fr:{pipeline.name}"),
+            MemoryStatusRegistry(SystemClock()),
             options.settings.kafka.partitions,
             sink,
         )
@@ -130,6 +132,7 @@ def serve_on_ray(options: ServerOptions) -> None:
     # Ray reads its environment when it is imported: not before this line.
     from freshrank.actors.runtime import RemoteLearner  # noqa: PLC0415
     from freshrank.deploy import topology  # noqa: PLC0415
+    from freshrank.deploy.cluster import ray_connection  # noqa: PLC0415
     from freshrank.deploy.cluster.cluster_spec import ClusterSpec  # noqa: PLC0415
 
     file, settings = shop_file(), options.settings
@@ -141,8 +144,9 @@ def serve_on_ray(options: ServerOptions) -> None:
         state=options.folder,
         partitions=settings.kafka.partitions,
         learner=topology.learner_address(file.load().name),
+        statuses=topology.statuses_address(file.load().name),
     )
-    topology.connect(None)
+    ray_connection.connect(None)
     learner = topology.Hosts(cluster, print).learner()
     asyncio.run(learner.call("take_over", timeout_s=_TAKE_OVER_S))
     topology.start_serving(cluster)

@@ -23,7 +23,6 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import PartFailed
 from freshrank.actors.protocols import OnlineStore
-from freshrank.actors.records import RecordBatch
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.workloads.shop_fixture import shop_file, user_history
 from freshrank.benchmarks.workloads.shop_traffic import background
@@ -32,8 +31,11 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.external import prepare_topics
 from freshrank.deploy.wiring import assembly
+from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
+from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
@@ -73,7 +75,7 @@ def warm_up(pipeline: Pipeline) -> None:
     """Load every kernel from its cache, as a shard does before it reads."""
     events = user_history(100, 10**12, np.random.default_rng(0))
     state = PartitionState(pipeline.spec(ShardSettings()), 0)
-    state.process(RecordBatch.consecutive(pipeline.stream.topic, 0, events, 10**12))
+    state.process(consecutive_records(pipeline.stream.topic, 0, events, 10**12))
     (table,) = state.tables
     table.rows(table.dirty.take(10))
 
@@ -84,8 +86,9 @@ async def connected(
 ) -> AsyncIterator[tuple[Connectors, LearnerActor]]:
     """Provide everything that a shard is connected to, within the block."""
     learner = LearnerActor(assembly.learner(pipeline, Settings().learner), SystemClock())
-    sink, namespace = KafkaSink(options.kafka), f"fr:{options.name}"
-    connectors = kafka_and_redis(options.kafka, options.redis_url, namespace, partitions, sink)
+    sink, store = KafkaSink(options.kafka), RedisStore(options.redis_url, f"fr:{options.name}")
+    statuses = MemoryStatusRegistry(SystemClock())
+    connectors = kafka_and_redis(options.kafka, store, statuses, partitions, sink)
     async with contextlib.AsyncExitStack() as stack:
         for close in (connectors.close, learner.stop):
             stack.push_async_callback(close)

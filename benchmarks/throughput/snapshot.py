@@ -23,7 +23,6 @@ from rich.progress import track
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.impressions import encode_impression
 from freshrank.actors.messages import Ints
-from freshrank.actors.records import RecordBatch
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median, quantile
@@ -32,6 +31,7 @@ from freshrank.benchmarks.workloads.shop_events import ITEMS, events_of, user_na
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
 from freshrank.deploy.cluster.host import freeze_heap
 from freshrank.deploy.config.settings import Settings
+from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import recover
 from freshrank.feature_actors.settings import ShardSettings
@@ -148,7 +148,7 @@ class FilledPartitions:
     def _process(self, partition: int, topic: str, values: list[bytes | None], now_ms: int) -> None:
         state = self.states[partition]
         begin = state.offsets[topic]
-        batch = RecordBatch.consecutive(topic, partition, values, now_ms, begin)
+        batch = consecutive_records(topic, partition, values, now_ms, begin)
         outcome = state.process(batch)
         assert not outcome.dead  # the bench has made these records itself
 

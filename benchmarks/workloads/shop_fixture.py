@@ -17,7 +17,6 @@ from rich.console import Console
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import BEGINNING
 from freshrank.actors.protocols import WriteOutcome
-from freshrank.actors.records import RecordBatch
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.workloads.shop_events import CATEGORIES, ITEMS, shop_events, user_name
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -27,6 +26,7 @@ from freshrank.deploy.servers.external import ExternalServers
 from freshrank.deploy.servers.redis_server import RedisServer
 from freshrank.examples.shop.shoppers import Candidate
 from freshrank.examples.shop.traffic import ScoreRequest
+from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.encoding.online_features import row_key
 from freshrank.feature_actors.state.entity_table import EntityTable
@@ -96,7 +96,7 @@ async def write_rows(
     Raises Unavailable when the store refuses them.
     """
     columns, rejected = Codec(pipeline.stream).decode(
-        RecordBatch.consecutive(pipeline.stream.topic, 0, events, at_ms)
+        consecutive_records(pipeline.stream.topic, 0, events, at_ms)
     )
     assert not rejected  # the bench has made these events itself
     table = EntityTable(pipeline.plan.tables[0], len(events))

@@ -9,14 +9,17 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+import msgspec
 import psutil
 from rich.console import Console
 
 from freshrank.actors.errors import Unavailable
 from freshrank.deploy.servers.external import ExternalServers
 from freshrank.deploy.servers.processes import Child, ask, free_port
+from freshrank.serve.api.responses import ReadyAnswer
 
 # Seconds for a cold Ray with Serve to become ready on two busy cores.
 START_TIMEOUT_S = 150.0
@@ -66,6 +69,19 @@ class RunningSystem:
 def is_ready(port: int) -> bool:
     """Return whether ``GET /readyz`` on a port of this machine answers 200."""
     return ask("127.0.0.1", port, _READY).startswith(b"HTTP/1.1 200")
+
+
+def can_score(port: int) -> bool:
+    """Return whether the replica on a port of this machine lacks nothing; no shard is asked for."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=1.0)
+    try:
+        connection.request("GET", "/readyz")
+        answer = msgspec.json.decode(connection.getresponse().read(), type=ReadyAnswer)
+    except (OSError, HTTPException, msgspec.DecodeError):  # not up yet, or only its proxy is
+        return False
+    finally:
+        connection.close()
+    return not answer.missing.keys() & {"replica", "model", "online_store"}
 
 
 def kill_process(process: int) -> None:

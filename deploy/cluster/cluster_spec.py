@@ -10,10 +10,12 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.runtime import RemoteRole
 from freshrank.deploy.cluster.connections import kafka_and_redis
+from freshrank.deploy.cluster.status_actor import RemoteStatusRegistry
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class ClusterSpec:
     partitions: int
     """Number of partitions of the stream's topic."""
     learner: RemoteRole
+    statuses: RemoteRole
 
     def alerts(self, part: str, sink: KafkaSink) -> Alerts:
         """Make the alerts of `part`, which `sink` writes to the pipeline's topic."""
@@ -42,7 +45,12 @@ class ClusterSpec:
 
     def connectors(self, sink: KafkaSink) -> Connectors:
         """Make new connections to broker and Redis, which open when they are first used."""
-        return kafka_and_redis(self.kafka, self.redis_url, self.namespace, self.partitions, sink)
+        store, statuses = RedisStore(self.redis_url, self.namespace), self.status_registry()
+        return kafka_and_redis(self.kafka, store, statuses, self.partitions, sink)
+
+    def status_registry(self) -> RemoteStatusRegistry:
+        """Make a registry in which the parts of this cluster post their statuses."""
+        return RemoteStatusRegistry(self.statuses)
 
     def sink(self) -> KafkaSink:
         """Make a writer to the broker, not started yet."""

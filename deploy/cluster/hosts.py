@@ -44,7 +44,7 @@ class LearnerHost(Host[LearnerActor]):
         self._cluster = cluster
         self._on_gpu = on_gpu
         self._sink = cluster.sink()
-        self._status_registry = cluster.connectors(self._sink).status_registry
+        self._status_registry = cluster.status_registry()
         self._object_refs = ObjectRefCache()
 
     async def take_over(self) -> None:
@@ -106,7 +106,7 @@ class LearnerHost(Host[LearnerActor]):
 
     async def _post_status(self) -> None:
         while True:
-            # The statuses lie in Redis. Where it is away, those who read them say so themselves.
+            # Where the registry is away, those who read it say so themselves.
             with contextlib.suppress(Unavailable):
                 await self._status_registry.post("learner", await self.status())
             await asyncio.sleep(_POST_S)

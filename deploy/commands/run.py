@@ -16,6 +16,7 @@ from rich.console import Console
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy import topology
+from freshrank.deploy.cluster import ray_connection
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.supervisor import Supervisor
 from freshrank.deploy.commands.blocking_calls import BlockingCalls
@@ -87,7 +88,7 @@ class _Run:
 
     def _check(self) -> None:
         """Raise ConfigError for mistakes that can be found before anything is started."""
-        topology.check_address(self._request.address)
+        ray_connection.check_address(self._request.address)
         check_summary(self._request.json_file)
         self._state_folder.check(self._pipeline)
 
@@ -136,7 +137,7 @@ class _Run:
         if bootstrap not in STARTED_HERE:
             # A mistake about the user's own broker is reported before Ray starts.
             await preparing
-        connecting = self._calls.run(topology.connect, self._request.address)
+        connecting = self._calls.run(ray_connection.connect, self._request.address)
         _, cluster = await asyncio.gather(connecting, preparing)
         return cluster
 
@@ -154,6 +155,7 @@ class _Run:
             state=self._state_folder.path,
             partitions=count,
             learner=topology.learner_address(self._pipeline.name),
+            statuses=topology.statuses_address(self._pipeline.name),
         )
 
     def _check_memory(self, partitions: int) -> None:

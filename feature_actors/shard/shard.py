@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from freshrank.actors.backoff import Backoff
-from freshrank.actors.errors import ProgressError, Unavailable
+from freshrank.actors.errors import Unavailable
 from freshrank.actors.metrics.rate_counter import RateCounter
 from freshrank.actors.protocols import JsonValue, Status
 from freshrank.actors.records import RecordBatch
@@ -19,10 +19,12 @@ from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.shard.lifecycle import TRANSITIONS, ShardEvent, ShardState
 from freshrank.feature_actors.shard.outputs import make_outputs
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
+from freshrank.feature_actors.shard.progress_watch import ProgressWatch, check_ends
 from freshrank.feature_actors.shard.status import (
     RATE_S,
     Backlog,
     broker_error,
+    not_ready,
     partition_metrics,
     totals,
 )
@@ -68,6 +70,7 @@ class Shard:
         self._lock_step = lock_step
         self._source = ports.connectors.source()
         self._paused: set[tuple[str, int]] = set()
+        self._progress = ProgressWatch(ports.alerts)
         self._lag: dict[tuple[str, int], int] = {}
         self._asked_ms = 0
         """When the lag was asked for."""
@@ -175,10 +178,12 @@ class Shard:
         now, training = self._clock.monotonic(), ports.training
         weights = None if training is None else training.weights
         version = weights.version if weights is not None else None
-        fetch_age_s = self._source.fetch_age_s()
+        fetch_age_s, outputs = self._source.fetch_age_s(), self._out.errors()
+        inputs = {**broker_error(fetch_age_s), **self._progress.stalled, **self._errors}
         return {
             **named,
-            "health": {**self._errors, **broker_error(fetch_age_s), **self._out.errors()},
+            "health": {**inputs, **outputs},
+            "not_ready": not_ready(inputs, outputs),
             "events_per_s": self._rate.per_second(now) or 0.0,
             "lag_total": sum(self._lag.values()),
             "fetch_age_s": fetch_age_s,
@@ -249,7 +254,8 @@ class Shard:
             self._asked_ms = self._clock.now_ms()
             self._lag = await self._source.lag()
             self._backlog.update(sum(self._lag.values()))
-            _check_ends(self.states, self._lag)
+            self._watch_progress()
+            check_ends(self.states, self._lag)
             await self._out.writer.confirm()
             if self._out.pusher is not None:
                 await self._out.pusher.refresh()
@@ -257,6 +263,15 @@ class Shard:
         except Unavailable as error:
             self._errors["poll"] = str(error)
         await self._post()  # also during an outage: that is when the status is wanted
+
+    def _watch_progress(self) -> None:
+        """Note how far each topic has been read, but for those that wait on purpose."""
+        read = [
+            (topic, at, state) for at, state in self.states.items() for topic in self._spec.topics
+        ]
+        offsets = {(topic, at): state.offsets[topic] for topic, at, state in read}
+        stopped = {(topic, at) for topic, at, state in read if state.stopped(topic)}
+        self._progress.update(offsets, self._lag, self._paused | stopped, self._clock.monotonic())
 
     async def _drain(self) -> None:
         with contextlib.suppress(TimeoutError):  # what was not given away is in the snapshots
@@ -273,15 +288,3 @@ class Shard:
 
     def _happen(self, event: ShardEvent) -> None:
         self.state = next_state(TRANSITIONS, self.state, event)
-
-
-def _check_ends(states: Mapping[int, PartitionState], lag: Mapping[tuple[str, int], int]) -> None:
-    """Raise ProgressError where a topic ends before what the learner has applied of it."""
-    for partition, state in states.items():
-        for topic, wanted in state.example_queue.replay_target.items():
-            at = state.offsets[topic]
-            if at < wanted and lag[topic, partition] == 0:
-                raise ProgressError(
-                    f"{topic}-{partition} ends at {at}, but the learner has applied up to "
-                    f"{wanted}: the topic was created again, or that state is of another topic"
-                )

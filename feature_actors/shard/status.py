@@ -46,6 +46,17 @@ def broker_error(fetch_age_s: float) -> dict[str, JsonValue]:
     return {"kafka": f"no fetch has been answered for {fetch_age_s:.0f} s"}
 
 
+def not_ready(
+    inputs: Mapping[str, JsonValue], outputs: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
+    """Of what is wrong with inputs and outputs: what keeps new events from the online features.
+
+    >>> not_ready({"plays-3": "5 record(s) wait"}, {"learner": "no answer"})
+    {'plays-3': '5 record(s) wait'}
+    """
+    return {**inputs, **{name: why for name, why in outputs.items() if name == "online store"}}
+
+
 def totals(states: Mapping[int, PartitionState]) -> dict[str, JsonValue]:
     """Counters and sizes over all partitions."""
     found: dict[str, int] = {}

@@ -159,7 +159,7 @@ class ReadyAnswer(msgspec.Struct):
 
     ready: bool
     missing: dict[str, str]
-    """By part: what keeps this replica from answering well."""
+    """By part: what keeps new events from good answers of this replica."""
 
 
 class Problem(msgspec.Struct):

@@ -75,10 +75,10 @@ class ScoringService:
         self._posting = asyncio.create_task(self.status.post_forever(), name="post the status")
 
     async def until_ready(self) -> None:
-        """Return once ready, or after `max_start_wait_ms` to answer with what there is."""
+        """Return once this replica can answer well, or after `max_start_wait_ms` all the same."""
         clock = self.connectors.clock
         deadline = clock.monotonic() + self.settings.max_start_wait_ms / 1000
-        while clock.monotonic() < deadline and await self.readiness():
+        while clock.monotonic() < deadline and await self._missing():
             await clock.sleep(_READY_CHECK_S)
 
     async def stop(self) -> None:
@@ -97,7 +97,14 @@ class ScoringService:
         return None
 
     async def readiness(self) -> dict[str, str]:
-        """By part: what keeps this replica from answering well; empty when it is ready."""
+        """By part: what keeps new events from good answers of this replica; empty when ready."""
+        return {
+            **await self.status.missing_parts(self.connectors.partitions),
+            **await self._missing(),
+        }
+
+    async def _missing(self) -> dict[str, str]:
+        """By part: what this replica itself lacks."""
         missing: dict[str, str] = {}
         if broken := self.health():
             missing["replica"] = broken

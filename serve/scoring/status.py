@@ -11,6 +11,7 @@ from freshrank.actors.errors import Unavailable
 from freshrank.actors.protocols import Status, StatusRegistry
 from freshrank.serve.scoring import posted_metrics
 from freshrank.serve.scoring.metrics import ServeMetrics
+from freshrank.serve.scoring.system_readiness import missing_parts
 
 # Seconds that a page waits for the status registry: beyond it the other statuses are shown.
 _COLLECT_TIMEOUT_S = 1.0
@@ -51,10 +52,18 @@ class ReplicaStatus:
             async with asyncio.timeout(_COLLECT_TIMEOUT_S):
                 statuses.update(await self._registry.collect())
         except (Unavailable, TimeoutError) as error:
-            statuses["board"] = {"error": str(error) or "no answer"}
+            statuses["statuses"] = {"error": str(error) or "no answer"}
         statuses.pop(self._replica, None)
         statuses["replica"] = self._own()
         return statuses
+
+    async def missing_parts(self, partitions: int) -> dict[str, str]:
+        """By part: what keeps new events from the answers (see `system_readiness`)."""
+        try:
+            async with asyncio.timeout(_COLLECT_TIMEOUT_S):
+                return missing_parts(await self._registry.collect(), partitions)
+        except (Unavailable, TimeoutError) as error:
+            return {"statuses": str(error) or "no answer"}
 
     async def expose(self) -> bytes:
         """Prometheus' text format, without other replicas: each is scraped itself."""

@@ -26,9 +26,11 @@ from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.external import side_topics
+from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
+from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.actor import FeatureShard
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
@@ -109,7 +111,9 @@ async def read_all(
     """Run a shard until it has read so many records; gives its counters."""
     sink = CountingSink(kafka)
     await sink.start()
-    connectors = kafka_and_redis(kafka, redis_url, made.name, PARTITIONS, sink)
+    statuses = MemoryStatusRegistry(SystemClock())
+    store = RedisStore(redis_url, made.name)
+    connectors = kafka_and_redis(kafka, store, statuses, PARTITIONS, sink)
     shard = Shard(
         made.spec(ShardSettings(snapshot_interval_s=0.5)),
         ShardIdentity("shard-0", range(PARTITIONS)),

@@ -26,13 +26,14 @@ from source_offsets import upto
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.protocols import EventSource, RecordSink, StatusRegistry
+from freshrank.actors.runtime import ActorOptions, RemoteRole, spawn
+from freshrank.deploy.cluster.status_actor import RemoteStatusRegistry, StatusActor
 from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
-from freshrank.feature_actors.connectors.redis.status_registry import RedisStatusRegistry
 
 
 class KafkaLogWorld:
@@ -129,6 +130,25 @@ class TestKafkaSource(EventSourceBattery):
             source = KafkaSource(access)
             await source.start({(fresh_name, 0): None})
             assert values_of(await read(source, len(written)), 0) == written
+            await source.stop()
+
+        asyncio.run(test())
+
+    def test_the_markers_of_a_transaction_are_no_lag(self, kafka: Broker, fresh_name: str) -> None:
+        async def test() -> None:
+            access = KafkaAccess(kafka.bootstrap)
+            await ensure_topics(access, [fresh_name], 1)
+            producer = aiokafka.AIOKafkaProducer(transactional_id=fresh_name, **access.arguments())
+            await producer.start()
+            async with producer.transaction():
+                await producer.send(fresh_name, b"a", partition=0)
+            await producer.stop()
+            source = KafkaSource(access)
+            await source.start({(fresh_name, 0): None})
+            assert values_of(await read(source, 1), 0) == [b"a"]
+            async with asyncio.timeout(PATIENCE_S):
+                while await source.lag() != {(fresh_name, 0): 0}:
+                    assert await source.poll(10, 0.1) == []
             await source.stop()
 
         asyncio.run(test())
@@ -297,15 +317,21 @@ class TestRedisStore(OnlineStoreBattery):
         asyncio.run(test())
 
 
-class TestRedisStatusRegistry(StatusRegistryBattery):
+class TestStatusActor(StatusRegistryBattery):
     @pytest.fixture
     def make(
-        self, redis_url: str, fresh_name: str
+        self, ray_cluster: None, fresh_name: str
     ) -> Callable[[], AbstractAsyncContextManager[StatusRegistry]]:
+        actor = spawn(StatusActor, ActorOptions("statuses", fresh_name))
+
         @asynccontextmanager
         async def status_registry() -> AsyncIterator[StatusRegistry]:
-            made = RedisStatusRegistry(redis_url, fresh_name)
-            yield made
-            await made.close()
+            await actor.call("ping", timeout_s=PATIENCE_S)
+            yield RemoteStatusRegistry(RemoteRole("statuses", fresh_name))
 
         return status_registry
+
+    def test_a_registry_without_its_actor_is_unavailable(self, ray_cluster: None) -> None:
+        registry = RemoteStatusRegistry(RemoteRole("statuses", "nowhere"))
+        with pytest.raises(Unavailable, match="statuses"):
+            asyncio.run(registry.collect())

@@ -33,7 +33,6 @@ from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
-from freshrank.feature_actors.connectors.redis.status_registry import RedisStatusRegistry
 
 SECRET, WRONG = "zaunkoenig-right", "zaunkoenig-wrong"
 # What no text may contain.
@@ -121,10 +120,10 @@ def test_a_redis_is_used_with_its_password(guarded_redis: int) -> None:
     async def use() -> None:
         url = redis_address(guarded_redis, SECRET)
         await ExternalServers(_Nothing(), RedisServer(url)).start()
-        status_registry = RedisStatusRegistry(url, "secrets")
-        await status_registry.post("learner", {"version": "1.1"})
-        assert await status_registry.collect() == {"learner": {"version": "1.1"}}
-        await status_registry.close()
+        store = RedisStore(url, "secrets")
+        assert await store.claim(0, 1) is None
+        assert await store.read([b"nothing"]) == [None]
+        await store.close()
 
     asyncio.run(use())
 

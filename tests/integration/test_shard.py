@@ -17,10 +17,12 @@ from freshrank.actors.connectors import Connectors
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.servers.brokers import Broker
+from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
+from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
 
@@ -51,7 +53,13 @@ class ClusterSpec:
         source, sink = KafkaSource(self.kafka), KafkaSink(self.kafka)
         await sink.start()
         connectors = replace(
-            kafka_and_redis(self.kafka, self.redis_url, self.name, PARTITIONS, sink),
+            kafka_and_redis(
+                self.kafka,
+                RedisStore(self.redis_url, self.name),
+                MemoryStatusRegistry(SystemClock()),
+                PARTITIONS,
+                sink,
+            ),
             source=lambda: source,
         )
         ports = ShardPorts(connectors, Training(self.learner), self.snapshots)

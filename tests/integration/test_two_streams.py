@@ -33,10 +33,12 @@ from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.external import side_topics
 from freshrank.deploy.wiring import assembly
+from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
+from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
@@ -145,8 +147,9 @@ class Cluster:
     async def _connectors(self) -> Connectors:
         sink = KafkaSink(self._kafka)
         await sink.start()
-        name = self.pipeline.name
-        return kafka_and_redis(self._kafka, self._redis_url, name, PARTITIONS, sink)
+        store = RedisStore(self._redis_url, self.pipeline.name)
+        statuses = MemoryStatusRegistry(SystemClock())
+        return kafka_and_redis(self._kafka, store, statuses, PARTITIONS, sink)
 
 
 async def until(read: Callable[[], Awaitable[Any]], wanted: Any, seconds: float = 30.0) -> None:

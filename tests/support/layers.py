@@ -55,6 +55,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "actors/runtime.py",
         "serve/deployment.py",
         "serve/proxy/ray_internals.py",
+        "deploy/cluster/ray_connection.py",
         "deploy/topology.py",
     ),
     "aiokafka": ("feature_actors/connectors/kafka/*",),

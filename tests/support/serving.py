@@ -134,6 +134,14 @@ class Outage(MemoryStore):
         return [self.kept.get(key) for key in keys]
 
 
+def statuses_of_a_ready_system(clock: Clock) -> MemoryStatusRegistry:
+    """Of a learner, and of a shard that owns all four partitions."""
+    statuses = MemoryStatusRegistry(clock)
+    statuses.keep("learner", {})
+    statuses.keep("shard-0", {"partitions": {str(one): {} for one in range(4)}})
+    return statuses
+
+
 class ReplicaUnderTest:
     """One service, its fakes, and a client that speaks to it without a network."""
 
@@ -156,7 +164,7 @@ class ReplicaUnderTest:
         self.store = Outage()
         self.model = model or FakeModel()
         self.sink = MemorySink(self.log, clock)
-        self.status_registry = status_registry or MemoryStatusRegistry(clock)
+        self.status_registry = status_registry or statuses_of_a_ready_system(clock)
         pipeline = ServedPipeline(
             name="shop",
             entity="user",

@@ -12,6 +12,7 @@ import numpy as np
 from fake_clock import FakeClock
 from small_shop import START_MS, event, impression, spec, visit
 
+from freshrank.actors.alerts import AlertSink
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import (
@@ -178,7 +179,7 @@ class World:
         self.sink.away = part == "sink"
         self.learner.away = part == "learner"
 
-    def shard(self, source: MemorySource | None = None) -> Shard:
+    def shard(self, source: MemorySource | None = None, alerts: AlertSink | None = None) -> Shard:
         """A new shard on what its predecessor left behind."""
         connectors = Connectors(
             partitions=PARTITIONS,
@@ -189,7 +190,8 @@ class World:
             clock=self.clock,
             close=_nothing,
         )
-        ports = ShardPorts(connectors, Training(stepwise(self.learner)), stepwise(self.snapshots))
+        training, snapshots = Training(stepwise(self.learner)), stepwise(self.snapshots)
+        ports = ShardPorts(connectors, training, snapshots, alerts)
         identity = ShardIdentity("shard-0", range(PARTITIONS))
         return Shard(self.spec, identity, ports, lock_step=self.lock_step)
 

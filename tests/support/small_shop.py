@@ -13,6 +13,7 @@ from freshrank import Count, DecayedCount, FeatureView, LastK, Sum, TimeSince, c
 from freshrank.actors.impressions import encode_impression
 from freshrank.actors.records import RecordBatch
 from freshrank.benchmarks.workloads.impressions import impression_of
+from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import row_key
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
@@ -148,4 +149,4 @@ def batch(
     """Consecutive records from offset `begin`, stamped `stamps_ms` after the start (or far on)."""
     stamps = [10_000_000] * len(values) if stamps_ms is None else list(stamps_ms)
     times_ms = START_MS + np.array(stamps, dtype=np.int64)
-    return RecordBatch.consecutive(topic, partition, values, times_ms, begin)
+    return consecutive_records(topic, partition, values, times_ms, begin)

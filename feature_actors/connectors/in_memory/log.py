@@ -19,6 +19,31 @@ from freshrank.actors.messages import Ints
 from freshrank.actors.records import RecordBatch, RejectedRecord
 
 
+def consecutive_records(
+    topic: str,
+    partition: int,
+    values: Sequence[bytes | None],
+    timestamps_ms: Ints | int,
+    begin: int = 0,
+) -> RecordBatch:
+    """Records at the offsets from `begin` on, stamped by the broker.
+
+    `timestamps_ms` is int64[n], or the timestamp of all.
+
+    >>> consecutive_records("plays", 0, [b"a", b"b"], 1_700_000_000_000, 7).offsets.tolist()
+    [7, 8]
+    """
+    count = len(values)
+    return RecordBatch(
+        topic,
+        partition,
+        list(values),
+        np.arange(begin, begin + count, dtype=np.int64),
+        np.zeros(count, dtype=np.int64) + timestamps_ms,
+        np.ones(count, dtype=np.bool_),
+    )
+
+
 @dataclass(slots=True)
 class _Records:
     values: list[bytes | None] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Online store, status registry and snapshot store in memory, for simulation and replay.
+"""Online store, status registry and snapshots in memory, for simulation and replay.
 
 They keep the promises of Redis and the file system as far as one process can: the batteries in
 ``tests/contracts`` run over both.
@@ -15,8 +15,8 @@ from freshrank.actors.messages import BEGINNING, SourceOffsets
 from freshrank.actors.protocols import Status, WriteOutcome
 from freshrank.actors.snapshots.store import StoredSnapshot
 
-# The status of a part that has not posted for so long is left out, as Redis does by its TTL.
-STATUS_TTL_MS = 15_000
+# A status that has not been posted again for so long is left out.
+STATUS_TTL_MS = 8_000
 
 
 class MemoryStore:
@@ -78,7 +78,7 @@ class MemoryStore:
 
 
 class MemoryStatusRegistry:
-    """Satisfies StatusRegistry."""
+    """The statuses of the last `STATUS_TTL_MS`; satisfies StatusRegistry."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -86,10 +86,14 @@ class MemoryStatusRegistry:
 
     async def post(self, part: str, status: Status) -> None:
         """Replace the status of `part`."""
+        self.keep(part, status)
+
+    def keep(self, part: str, status: Status) -> None:
+        """Do what `post` does, at once."""
         self._posted[part] = (self._clock.now_ms(), status)
 
     async def collect(self) -> dict[str, Status]:
-        """The statuses of all parts that posted within `STATUS_TTL_MS`."""
+        """By part: the statuses that have not expired."""
         since = self._clock.now_ms() - STATUS_TTL_MS
         return {part: status for part, (at, status) in self._posted.items() if at > since}
 

@@ -109,6 +109,7 @@ class KafkaSource:
     async def lag(self) -> dict[tuple[str, int], int]:
         """The number of records beyond each position, as of the last fetch. Raises Unavailable."""
         consumer = self._started()
+        await self._pass_markers(consumer)
         ends = {place: consumer.highwater(place) for place in self._positions}
         unknown = [place for place, end in ends.items() if end is None]
         if unknown:
@@ -139,6 +140,11 @@ class KafkaSource:
                 # that for a cancellation of its own.
                 if not leaving.cancelled():
                     leaving.result()
+
+    async def _pass_markers(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """Move the positions beyond offsets without a record: the markers of transactions."""
+        for place, at in self._positions.items():
+            self._positions[place] = max(at, await consumer.position(place))
 
     def _started(self) -> aiokafka.AIOKafkaConsumer:
         if self._consumer is None:

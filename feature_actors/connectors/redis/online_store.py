@@ -1,4 +1,4 @@
-"""Redis: the derived copy of the entities' rows, and the board where parts put figures.
+"""Redis: the derived copy of the entities' rows.
 
 A chunk of rows is one call of a script, so that the check of the claim and the writing are
 one indivisible step on the server. The rows of a chunk travel as one argument, which the

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from confluent_kafka import Message
 
-from freshrank.actors.records import RecordBatch
 from freshrank.benchmarks.workloads.dead_letters import MARK, WAYS, DeadLetters, origin, spoilt
 from freshrank.benchmarks.workloads.shop_events import shop_events
 from freshrank.examples.recommend import behaviour
+from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.streams.codec import Codec
 
 NOW_MS = 1_700_000_000_000
@@ -17,7 +17,7 @@ def test_a_spoilt_event_bears_the_mark_and_is_dead(way: int) -> None:
     assert not any(MARK in one for one in good)
     values: list[bytes | None] = [good[0], spoilt(good[1], way), good[2]]
     assert MARK in (values[1] or b"")
-    batch = RecordBatch.consecutive("behaviour", 0, values, NOW_MS)
+    batch = consecutive_records("behaviour", 0, values, NOW_MS)
     columns, dead = Codec(behaviour).decode(batch)
     assert columns.offsets.tolist() == [0, 2]
     assert [one.offset for one in dead] == [1]

@@ -44,6 +44,7 @@ def cluster(settings: Settings) -> ClusterSpec:
         state=Path("/state"),
         partitions=1,
         learner=RemoteRole("learner", "namespace"),
+        statuses=RemoteRole("statuses", "namespace"),
     )
 
 

@@ -7,7 +7,9 @@ from shard_world import World, features, run
 from small_shop import LABELLED, START_MS, event, spec
 from source_offsets import upto
 
+from freshrank.actors.alerts import Alerts
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError, Unavailable
+from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.connectors.in_memory.log import MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import MemorySnapshots
 from freshrank.feature_actors.partition import backpressure
@@ -112,6 +114,34 @@ def test_status_tells_the_figures() -> None:
         assert (await world.status_registry.collect())["shard-0"]["events"] == 60
         freshness = status["freshness"]
         assert isinstance(freshness, dict) and freshness["count"] == status["rows_written"]
+
+    run(test)
+
+
+def test_a_partition_of_which_nothing_is_read_is_told_by_readiness_and_an_alert() -> None:
+    class Stuck(MemorySource):
+        async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
+            return []
+
+    async def test() -> None:
+        world = World()
+        world.fill(30)
+        alerts = Alerts("shard-0", world.clock)
+        shard = world.shard(source=Stuck(world.log), alerts=alerts)
+        await shard.start()
+        await shard.step()
+        assert (await shard.status())["not_ready"] == {}
+        world.clock.ms += 11_000
+        await shard.step()
+        status = await shard.status()
+        told = status["not_ready"]
+        assert isinstance(told, dict) and told.keys() >= {"events-0", "events-1"}
+        assert "wait at offset 0, and none has been read for 11 s" in told["events-0"]
+        assert status["health"] == told
+        assert alerts.status()["by_kind"] == {"stalled": len(told)}
+        world.clock.ms += 1_000
+        await shard.step()
+        assert alerts.status()["by_kind"] == {"stalled": len(told)}, "told once"
 
     run(test)
 

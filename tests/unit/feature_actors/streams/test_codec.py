@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freshrank.actors.records import RecordBatch
+from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.stream import Entity, Stream
 
@@ -47,7 +48,7 @@ GOOD: dict[str, Any] = {
 
 
 def batch(values: Sequence[bytes | None]) -> RecordBatch:
-    return RecordBatch.consecutive("orders", 4, values, STAMP_MS, begin=100)
+    return consecutive_records("orders", 4, values, STAMP_MS, begin=100)
 
 
 def record(**changes: Any) -> bytes:

@@ -10,7 +10,11 @@ import pytest
 from http_calls import candidates, get, post, score, talk
 from serving import EVENT_SCHEMA, JsonCodec, ReplicaUnderTest, ReversedCodec
 
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.errors import Unavailable
 from freshrank.actors.impressions import decode_impression, served_rows
+from freshrank.actors.protocols import Status
+from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.page.assembly import page
 from freshrank.serve.scoring.served_pipeline import EventStream
@@ -260,6 +264,43 @@ def test_ready_only_with_weights_and_a_store_that_answers(replica: ReplicaUnderT
     answer = get(replica, "/readyz")
     assert answer.status_code == 503
     assert set(answer.json()["missing"]) == {"model", "online_store"}
+
+
+def test_ready_only_while_all_parts_tell_that_new_events_reach_the_answers(
+    replica: ReplicaUnderTest,
+) -> None:
+    async def missing(client: httpx.AsyncClient) -> dict[str, str]:
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        found: dict[str, str] = answer.json()["missing"]
+        return found
+
+    async def story(client: httpx.AsyncClient) -> None:
+        statuses = replica.status_registry
+        stalled = {"behaviour-1": "5 record(s) wait"}
+        owned: dict[str, dict[str, int]] = {"0": {}, "1": {}, "3": {}}
+        await statuses.post("shard-0", {"partitions": owned, "not_ready": stalled})
+        assert await missing(client) == {
+            "shard-0": "behaviour-1: 5 record(s) wait",
+            "shards": "no shard has reported on partition(s) 2 lately",
+        }
+        await statuses.post("shard-0", {"partitions": {}, "starting": True})
+        assert (await missing(client))["shards"].endswith("0, 1, 2, 3 lately")
+
+    talk(replica, story)
+
+
+def test_not_ready_without_the_statuses_of_the_parts() -> None:
+    class Away(MemoryStatusRegistry):
+        async def collect(self) -> dict[str, Status]:
+            raise Unavailable("statuses", "no actor of this role is alive")
+
+    replica = ReplicaUnderTest(status_registry=Away(SystemClock()))
+    assert get(replica, "/readyz").json()["missing"] == {
+        "statuses": "statuses: no actor of this role is alive"
+    }
+    silent = ReplicaUnderTest(status_registry=MemoryStatusRegistry(SystemClock()))
+    assert set(get(silent, "/readyz").json()["missing"]) == {"learner", "shards"}
 
 
 def test_metrics_count_requests_by_status_and_contain_posted_numbers(

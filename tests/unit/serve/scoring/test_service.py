@@ -120,7 +120,7 @@ def test_the_own_status_is_shown_without_the_status_registry(
 
     monkeypatch.setattr(replica.status_registry, "collect", stuck)
     status = get(replica, "/v1/status").json()
-    assert status["board"] == {"error": "no answer"}
+    assert status["statuses"] == {"error": "no answer"}
     assert "model" in status["replica"]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from freshrank.actors.errors import Unavailable
-from freshrank.deploy import topology
+from freshrank.deploy.cluster import ray_connection
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -20,7 +20,7 @@ def test_a_ray_that_does_not_come_up_is_one_line_that_says_what_to_do(
     monkeypatch.setenv("RAY_TMPDIR", "/tmp/freshrank-x")
     failing(monkeypatch, kind("The current node timed out during startup.\nmore\nof it"))
     with pytest.raises(Unavailable) as caught:
-        topology.connect(None)
+        ray_connection.connect(None)
     assert str(caught.value) == (
         "ray: it did not come up (The current node timed out during startup). Start again when "
         "the machine is less busy; its logs: /tmp/freshrank-x/ray/session_latest/logs"
@@ -30,4 +30,4 @@ def test_a_ray_that_does_not_come_up_is_one_line_that_says_what_to_do(
 def test_a_mistake_of_ours_in_starting_ray_keeps_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, TypeError("no such option"))
     with pytest.raises(TypeError, match="no such option"):
-        topology.connect(None)
+        ray_connection.connect(None)

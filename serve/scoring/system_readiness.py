@@ -1,0 +1,47 @@
+"""Whether a new event would reach the answers: what the statuses of the other parts say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from freshrank.actors.protocols import Status
+
+
+def missing_parts(statuses: Mapping[str, Status], partitions: int) -> dict[str, str]:
+    """Return, by part, what keeps new events from the features or the weights.
+
+    Parameters
+    ----------
+    statuses
+        By part: those that were posted lately. A part that has ended or hangs posts none.
+    partitions
+        Of each topic of events: each has to be owned by a shard that reads it.
+
+    >>> missing_parts({"learner": {}, "shard-0": {"partitions": {"0": {}}}}, 2)
+    {'shards': 'no shard has reported on partition(s) 1 lately'}
+    >>> stalled = {"partitions": {"0": {}}, "not_ready": {"kafka": "no answer for 12 s"}}
+    >>> missing_parts({"learner": {}, "shard-0": stalled}, 1)
+    {'shard-0': 'kafka: no answer for 12 s'}
+    """
+    missing: dict[str, str] = {}
+    owned: set[str] = set()
+    for part, status in sorted(statuses.items()):
+        if not part.startswith("shard-"):
+            continue
+        owned |= _mapping(status.get("partitions")).keys()
+        if reasons := _mapping(status.get("not_ready")):
+            missing[part] = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    if unowned := [str(one) for one in range(partitions) if str(one) not in owned]:
+        missing["shards"] = f"no shard has reported on partition(s) {_listed(unowned)} lately"
+    if "learner" not in statuses:
+        missing["learner"] = "it has not posted its status lately"
+    return missing
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
