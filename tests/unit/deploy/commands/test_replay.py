@@ -19,7 +19,7 @@ PLAY = {
     "seconds": 1.0, "at": 1_700_000_000_000,
 }  # fmt: skip
 RECORD = (b"ann", msgspec.json.encode(PLAY), 1_700_000_000_000)
-FIX = "Yield (key, value, event time in ms): bytes, bytes (the event as JSON) and an int."
+FIX = "Yield (key, value, event time in ms): bytes, bytes (the event as in its topic) and an int."
 
 
 class Replays:
