@@ -111,7 +111,7 @@ async def follow_a_click() -> Calls:
         return replica
 
     app = build_app(made)
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://replica")
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
     request = {"user": "u1", "candidates": [{"item_id": 7, "category_id": 1}]}
     async with app.router.lifespan_context(app), client:
         for number in (0, 1):
