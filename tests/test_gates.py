@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import coverage_floor
 import pytest
 from layers import breaks
 from mypy.main import process_options
@@ -185,6 +187,30 @@ def test_a_lint_error_and_a_wrong_format_are_seen(tmp_path: Path) -> None:
         planted.write_text(text)
         formatted = tool("ruff", "format", "--check", "--no-cache", config, str(planted))
         assert formatted.returncode == status
+
+
+@pytest.mark.parametrize(
+    ("file", "lines", "branches", "status"),
+    [
+        ("serve/app.py", 96, 91, 0),
+        ("serve/app.py", 95, 91, 1),
+        ("serve/app.py", 96, 89, 1),
+        ("benchmarks/report.py", 75, 64, 0),
+        ("benchmarks/report.py", 73, 64, 1),
+    ],
+)
+def test_too_little_coverage_is_an_error(
+    tmp_path: Path, file: str, lines: int, branches: int, status: int
+) -> None:
+    def of_hundred(lines: int, branches: int) -> dict[str, dict[str, int]]:
+        names = ("num_statements", "covered_lines", "num_branches", "covered_branches")
+        return {"summary": dict(zip(names, (100, lines, 100, branches), strict=True))}
+
+    files = {"serve/app.py": of_hundred(100, 100), "benchmarks/report.py": of_hundred(100, 100)}
+    files[file] = of_hundred(lines, branches)
+    report = tmp_path / "coverage.json"
+    report.write_text(json.dumps({"files": files}))
+    assert coverage_floor.main(report) == status
 
 
 def python_files() -> set[str]:

@@ -69,7 +69,8 @@ class _Run:
         self._stop_requested = asyncio.Event()
         self._calls = BlockingCalls()
         self._system: topology.System | None = None
-        self._watch = Watch(self._request, f"{self._pipeline.name}  {self._url}/", screen)
+        title = f"{self._pipeline.name}  {self._url}/"
+        self._watch = Watch(self._request, title, screen, SystemClock())
 
     async def run(self) -> None:
         """Run until the time is over, a signal asks for a stop, or a part fails."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from freshrank.actors.clock import SystemClock
+from freshrank.actors.clock import Clock
 from freshrank.actors.protocols import Status
 from freshrank.deploy import topology
 from freshrank.deploy.cluster.supervisor import Supervisor, now_and_after_each_replacement
@@ -37,10 +37,11 @@ class Watch:
         Of the table: the pipeline and the URL of its endpoint.
     """
 
-    def __init__(self, request: RunRequest, title: str, screen: Screen) -> None:
+    def __init__(self, request: RunRequest, title: str, screen: Screen, clock: Clock) -> None:
         self._request = request
         self._title = title
         self._screen = screen
+        self._clock = clock
         self._reader = MetricsReader()
         self._metrics: SystemMetrics | None = None
         self._first_score_s: float | None = None
@@ -91,13 +92,13 @@ class Watch:
                         task.result()
                 if self._request.seconds is not None and elapsed >= self._request.seconds:
                     return
-                await asyncio.sleep(_READ_EVERY_S)
+                await self._clock.sleep(_READ_EVERY_S)
 
     async def _freeze(self, system: topology.System) -> None:
         """Freeze the reference copy of the weights, once the model has learned something."""
-        await asyncio.sleep(self._request.freeze_after_s)
+        await self._clock.sleep(self._request.freeze_after_s)
         # A part that is replaced has lost its copy: then all parts make a new one.
-        await now_and_after_each_replacement(system.freeze, lambda: system.replaced, SystemClock())
+        await now_and_after_each_replacement(system.freeze, lambda: system.replaced, self._clock)
 
     async def _note_first_score(self, traffic: Traffic) -> None:
         await traffic.first_score.wait()

@@ -13,8 +13,9 @@ from whole_system import SHOW, WholeSystem, until
 from freshrank.actors.messages import Version
 from freshrank.deploy.servers.brokers import Broker
 
-# Seconds for Ray to start a process again, with all that it imports, on two busy cores.
-RESTART_S = 90.0
+# Seconds for Ray to start a process again, with all that it imports, beside ten busy processes for
+# each core.
+RESTART_S = 400.0
 
 
 def test_without_redis_scores_go_on_and_say_what_they_rest_on(system: WholeSystem) -> None:

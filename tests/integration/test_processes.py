@@ -104,7 +104,7 @@ def test_a_child_is_gone_when_its_parent_was_killed(how: signal.Signals, tmp_pat
         pid = int(parent.stdout.readline())
         assert alive(pid)
         os.kill(parent.pid, how)
-        parent.wait(20)
+        parent.wait(60)
     wait_gone(pid)
 
 
