@@ -12,7 +12,7 @@ from freshrank.feature_actors.aggregations.windowed import OverField
 
 @inlined
 def _larger(kept: float, number: float) -> float:
-    """The larger of two numbers; the other one where one is NaN."""
+    """The larger of two numbers; where either is NaN, the other."""
     return number if math.isnan(kept) or number > kept else kept
 
 

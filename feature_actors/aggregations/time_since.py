@@ -41,7 +41,7 @@ def _read(line: Ints, rows: RowViews, row: int, moment: Moment, out: FeatureBloc
 def _update(
     line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
 ) -> None:
-    """Read if wanted, then keep the newer time: an older one is no news, and not refused."""
+    """Read if wanted, then keep the newer time. An older time changes nothing, unrefused."""
     longs, begin, mask = rows.longs, line[AT], line[MASK]
     before = len(out.values) > 0
     for i in range(len(trace.newest)):

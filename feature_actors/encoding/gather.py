@@ -30,9 +30,8 @@ def gather_numbers(values: Doubles, which: Ints, first: int, out: Floats) -> Non
     """Row ``i`` of `out` float32[n, d] gets line ``which[i]`` of `values`, from column `first`."""
     for i in range(len(which)):
         row = which[i]
-        again = (
-            i > 0 and which[i - 1] == row
-        )  # as with all candidates and the row of the request's entity
+        # All candidates take the row of the request's entity.
+        again = i > 0 and which[i - 1] == row
         for column in range(values.shape[1]):
             if again:
                 out[i, first + column] = out[i - 1, first + column]

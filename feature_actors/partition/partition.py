@@ -68,7 +68,7 @@ class PartitionState:
             ),
             *further,
         ]
-        self._sources: dict[str, Source] = {one.stream.topic: one for one in self._streams}
+        self._sources: dict[str, Source] = {source.stream.topic: source for source in self._streams}
         if self.joiner is not None and spec.impressions_topic is not None:
             impressions = ImpressionSource(spec.encoder, self.joiner, self.counters)
             self._sources[spec.impressions_topic] = impressions
@@ -144,7 +144,9 @@ class PartitionState:
             "partition": self.partition,
             "topics": list(self.spec.topics),
             "offsets": dict(self.offsets),
-            "newest_event_ms": {one.stream.topic: one.newest_event_ms for one in self._streams},
+            "newest_event_ms": {
+                source.stream.topic: source.newest_event_ms for source in self._streams
+            },
             "counters": asdict(self.counters),
         }
         return Snapshot(self.offsets, self.spec.fingerprint, meta, parts, self._copy_rows)
@@ -162,7 +164,7 @@ class PartitionState:
         for source in state._streams:
             source.load(arrays, meta["newest_event_ms"][source.stream.topic])
         # Its own copy: examples may wait for long, and would keep all of the file in memory.
-        waiting = {name: one.copy() for name, one in part_of(arrays, "outbox").items()}
+        waiting = {name: array.copy() for name, array in part_of(arrays, "outbox").items()}
         state.example_queue.load(waiting, meta["topics"])
         if state.joiner is not None:
             state.joiner.load(part_of(arrays, "joiner"))

@@ -1,4 +1,4 @@
-"""The states of a shard, and what leads from one to the next."""
+"""The states of a shard, and the events that change them."""
 
 from __future__ import annotations
 

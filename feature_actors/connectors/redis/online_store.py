@@ -180,11 +180,11 @@ class RedisStore:
         if not calls:
             return []
         answers = await self._connection.call(calls)
-        if any(isinstance(one, redis.exceptions.NoScriptError) for one in answers):
+        if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
             # A server that has just started knows no scripts; what ran is run again unharmed.
             await self._connection.call([("SCRIPT", "LOAD", script.text)])
             answers = await self._connection.call(calls)
-        for one in answers:
-            if isinstance(one, redis.exceptions.ResponseError):
-                raise Unavailable("redis", str(one)) from one
+        for answer in answers:
+            if isinstance(answer, redis.exceptions.ResponseError):
+                raise Unavailable("redis", str(answer)) from answer
         return answers
