@@ -27,6 +27,9 @@ from freshrank.feature_actors.connectors.redis.connection import check_access
 RunBlocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 """Runs a blocking call off the event loop."""
 
+# Seconds for the first answer of a Redis: Ray, which starts beside it, may hold up this process.
+_FIRST_ANSWER_S = 10.0
+
 _FIXES = {
     "kafka": "See that it is up, and that kafka.bootstrap (FRESHRANK_KAFKA__BOOTSTRAP, --kafka) "
     "is its address.",
@@ -53,7 +56,7 @@ class ExternalServers:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
-            await check_access(self.redis.url)
+            await check_access(self.redis.url, _FIRST_ANSWER_S)
 
     async def stop(self) -> None:
         """Stop what was started here."""

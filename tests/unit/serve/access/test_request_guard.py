@@ -9,12 +9,13 @@ from typing import Any
 import httpx
 import pytest
 from http_calls import candidates, talk
+from pydantic import SecretStr
 from serving import ReplicaUnderTest
 
 from freshrank.actors.errors import ConfigError, RequestError
 from freshrank.serve.access import request_guard
 from freshrank.serve.access.api_keys import Scope, create_key, key_record, write_keys
-from freshrank.serve.access.request_guard import RequestGuard, check_start
+from freshrank.serve.access.request_guard import RequestGuard, check_start, with_keys_required
 from freshrank.serve.settings import ServeSettings
 
 SCORE = {"user": "u", "candidates": candidates(1)}
@@ -235,3 +236,14 @@ def test_a_start_beyond_loopback_without_a_key_is_refused_with_the_fix(tmp_path:
     check_start(ServeSettings(keys_file=path))
     write_keys(path, [key_record(create_key(), "shop", [Scope.SCORE])])
     check_start(ServeSettings(host=ANYWHERE, keys_file=path))
+
+
+def test_an_endpoint_at_an_address_that_only_serve_knows_needs_keys(tmp_path: Path) -> None:
+    settings = ServeSettings(keys_file=tmp_path / "keys.json")
+    with pytest.raises(ConfigError, match="freshrank keys create"):
+        with_keys_required(settings)
+    assert with_keys_required(
+        settings.model_copy(update={"api_key": SecretStr(create_key())})
+    ).keys_required
+    open_to_all = settings.model_copy(update={"insecure": True})
+    assert not with_keys_required(open_to_all).keys_required
