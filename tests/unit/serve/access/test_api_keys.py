@@ -40,7 +40,9 @@ def test_a_key_has_256_random_bits() -> None:
     assert {len(key.split("_", 2)[2]) for key in keys} == {43}  # of 6 bits each
 
 
-def test_every_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_secret_behind_an_id_is_compared_in_constant_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     compared: list[tuple[str, str]] = []
 
     def compare(a: str, b: str) -> bool:
@@ -50,10 +52,12 @@ def test_every_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(hmac, "compare_digest", compare)
     keys = [create_key() for _ in range(3)]
     records = [key_record(key, "shop", [Scope.SCORE]) for key in keys]
-    for asked in (keys[0], create_key()):
+    wrong = f"{keys[0][:-1]}{'A' if keys[0][-1] != 'A' else 'B'}"
+    for asked, allowed in ((keys[1], {Scope.SCORE}), (wrong, None), (create_key(), None)):
         compared.clear()
-        scopes_of(asked, records)
-        assert [kept for _, kept in compared] == [record.sha256 for record in records]
+        assert scopes_of(asked, records) == (allowed and frozenset(allowed))
+        ids = [record.id for record in records if record.sha256 in {kept for _, kept in compared}]
+        assert ids == [key.split("_")[1] for key in keys if key[:11] == asked[:11]]
 
 
 def test_a_file_that_is_a_link_or_cannot_be_written_is_refused(tmp_path: Path) -> None:
