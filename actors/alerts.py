@@ -35,6 +35,8 @@ class AlertKind(StrEnum):
     """A snapshot or checkpoint could not be written; the older ones stay, and it is tried again."""
     STALLED = "stalled"
     """Records of a partition wait, and none of them is read."""
+    LOG_CHANGED = "log_changed"
+    """A topic was deleted, created again or given other partitions while it was read."""
 
 
 class Severity(StrEnum):

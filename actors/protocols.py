@@ -1,13 +1,11 @@
 """The protocols between components, each implemented over a real system and in memory.
 
 How they work together (docs/architecture.md follows one event)::
-
     batches = await source.poll(...)                       # EventSource
     examples, changed_rows = shard.process(batches)        # pure
     await online_store.write(partition, epoch, ...)        # OnlineStore
     progress = await sink.push(gradient)                   # GradientSink   -> learner
     deltas = await parameters.newer_than(version, ...)     # ParameterSource <- learner
-    weights.apply(delta)                                   # Follower
 """
 
 from __future__ import annotations
@@ -26,11 +24,9 @@ from freshrank.actors.messages import (
     Progress,
     SourceOffsets,
 )
-from freshrank.actors.records import RecordBatch, RejectedRecord
+from freshrank.actors.records import RecordBatch, RejectedRecord, TopicIdentity
 
-JsonValue: TypeAlias = (
-    "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
-)
+JsonValue: TypeAlias = "str|int|float|bool|Sequence[JsonValue]|Mapping[str, JsonValue]|None"
 Status: TypeAlias = Mapping[str, JsonValue]
 """The metrics and the health of a part, as JSON: for the driver's table, the page, /metrics."""
 
@@ -84,6 +80,10 @@ class EventSource(Protocol):
 
     async def lag(self) -> dict[tuple[str, int], int]:
         """By topic and partition: how many records lie beyond the position. Raises Unavailable."""
+        ...
+
+    async def identities(self, topics: Sequence[str]) -> Mapping[str, TopicIdentity]:
+        """The identities of those `topics` that exist at present. Raises Unavailable."""
         ...
 
     def fetch_age_s(self) -> float:

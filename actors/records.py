@@ -47,6 +47,15 @@ class RecordBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicIdentity:
+    """What tells a topic from another of the same name, and one whose keys have moved."""
+
+    id: str
+    """Its broker's id of it, another one when it is created again; "" where brokers have none."""
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
 class RejectedRecord:
     """A record on its way to ``<topic>.dead`` or ``<topic>.late``, with reason and origin."""
 

@@ -12,22 +12,14 @@ from freshrank.actors.metrics.rate_counter import RateCounter
 from freshrank.actors.protocols import JsonValue, Status
 from freshrank.actors.records import RecordBatch
 from freshrank.actors.transitions import next_state
-from freshrank.feature_actors.partition.backpressure import waiting_topics
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import recover
 from freshrank.feature_actors.partition.spec import PartitionSpec
+from freshrank.feature_actors.reading.inputs import ShardInputs
 from freshrank.feature_actors.shard.lifecycle import TRANSITIONS, ShardEvent, ShardState
 from freshrank.feature_actors.shard.outputs import make_outputs
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
-from freshrank.feature_actors.shard.progress_watch import ProgressWatch, check_ends
-from freshrank.feature_actors.shard.status import (
-    RATE_S,
-    Backlog,
-    broker_error,
-    not_ready,
-    partition_metrics,
-    totals,
-)
+from freshrank.feature_actors.shard.status import RATE_S, not_ready, partition_metrics, totals
 
 # Seconds between two questions for lag and durability, and between two posts of the status.
 PERIOD_S = 0.5
@@ -68,17 +60,11 @@ class Shard:
         self._ports = ports
         self._clock = ports.connectors.clock
         self._lock_step = lock_step
-        self._source = ports.connectors.source()
-        self._paused: set[tuple[str, int]] = set()
-        self._progress = ProgressWatch(ports.alerts)
-        self._lag: dict[tuple[str, int], int] = {}
-        self._asked_ms = 0
-        """When the lag was asked for."""
+        self._in = ShardInputs(ports.connectors.source(), spec, self._clock, ports.alerts)
         self._asking: asyncio.Task[None] | None = None
         self._period_ends = 0.0
         self._rate = RateCounter(RATE_S)
         self._errors: dict[str, str] = {}
-        self._backlog = Backlog()
         self._running: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
@@ -94,15 +80,7 @@ class Shard:
             found = recover(self._spec, partition, ports.snapshots, progress)
             states[partition] = found.state
             passed_over += found.problems
-        await self._source.start(
-            {
-                (topic, partition): state.offsets[topic] or None
-                for partition, state in states.items()
-                for topic in self._spec.topics
-            }
-        )
-        self._lag = await self._source.lag()
-        self._backlog = Backlog(sum(self._lag.values()))
+        await self._in.start(states)
         self._out = make_outputs(states, ports, self._settings, threaded=not self._lock_step)
         self._out.snapshotter.passed_over = passed_over
         self.states = states
@@ -133,7 +111,7 @@ class Shard:
         """
         timeout_s = 0.0 if self._lock_step else self._settings.poll_timeout_ms / 1000
         # 1. Process the records that have come: a pure function of the state.
-        for batch in await self._source.poll(self._settings.poll_max_records, timeout_s):
+        for batch in await self._in.poll(self._settings.poll_max_records, timeout_s):
             self._process(batch)
         # 2. Rows to the store, examples to the learner, rejected records to their topics.
         if self._lock_step:
@@ -141,7 +119,7 @@ class Shard:
         else:
             self._out.wake()
         # 3. Topics whose records would not fit wait.
-        self._balance()
+        self._in.balance(all_wait=self._out.dead_letters.full)
         # 4. Snapshots, one partition at a time.
         await self._out.save_when_due()
         # 5. Twice a second: lag, durability, status.
@@ -157,7 +135,7 @@ class Shard:
             if self.states:
                 await self._drain()
             self._happen(ShardEvent.STOPPED)
-        await self._source.stop()
+        await self._in.stop()
 
     def freeze_reference(self) -> None:
         """Keep a copy of the present weights; from now on both they and the live weights score."""
@@ -178,23 +156,19 @@ class Shard:
         now, training = self._clock.monotonic(), ports.training
         weights = None if training is None else training.weights
         version = weights.version if weights is not None else None
-        fetch_age_s, outputs = self._source.fetch_age_s(), self._out.errors()
-        inputs = {**broker_error(fetch_age_s), **self._progress.stalled, **self._errors}
+        inputs, outputs = {**self._in.errors(), **self._errors}, self._out.errors()
         return {
             **named,
             "health": {**inputs, **outputs},
             "not_ready": not_ready(inputs, outputs),
             "events_per_s": self._rate.per_second(now) or 0.0,
-            "lag_total": sum(self._lag.values()),
-            "fetch_age_s": fetch_age_s,
-            "catching_up": self._backlog.status(),
-            "waiting": sorted(f"{topic}-{partition}" for topic, partition in self._paused),
+            **self._in.metrics(),
             "version": None if version is None else str(version),
             "bytes_per_entity": self._spec.plan.bytes_per_entity,
             **totals(self.states),
             **self._out.metrics(now),
             "alerts": {} if ports.alerts is None else ports.alerts.status(),
-            "partitions": partition_metrics(self.states, self._lag),
+            "partitions": partition_metrics(self.states, self._in.lag),
         }
 
     async def _retry(
@@ -217,30 +191,20 @@ class Shard:
         outcome = self.states[batch.partition].process(batch)
         self._out.dead_letters.add(outcome)
         if outcome.unread_from is not None:
-            self._source.seek(batch.topic, batch.partition, outcome.unread_from)
+            self._in.seek(batch.topic, batch.partition, outcome.unread_from)
         self._rate.add(len(batch.values), self._clock.monotonic())
-        self._backlog.read += len(batch.values)
-
-    def _balance(self) -> None:
-        """Let each topic wait, or go on, as the policy says."""
-        wanted: set[tuple[str, int]] = set()
-        for partition, state in self.states.items():
-            lag = self._lag.get((self._spec.impressions_topic or "", partition), 0)
-            full = self._out.dead_letters.full
-            topics = self._spec.topics if full else waiting_topics(state, lag)
-            wanted |= {(topic, partition) for topic in topics}
-        for topic, partition in wanted - self._paused:
-            self._source.pause(topic, partition)
-        for topic, partition in self._paused - wanted:
-            self._source.resume(topic, partition)
-        self._paused = wanted
+        self._in.backlog.read += len(batch.values)
 
     async def _periodic(self) -> None:
         self._period_ends = self._clock.monotonic() + PERIOD_S
         shown = self._spec.impressions_topic
         for partition, state in self.states.items():
-            if state.joiner is not None and shown is not None and self._lag[shown, partition] == 0:
-                state.joiner.all_shown_until(self._asked_ms)
+            if (
+                state.joiner is not None
+                and shown is not None
+                and self._in.lag[shown, partition] == 0
+            ):
+                state.joiner.all_shown_until(self._in.asked_ms)
         if self._lock_step:
             await self._ask()
         elif self._asking is None or self._asking.done():
@@ -251,11 +215,7 @@ class Shard:
     async def _ask(self) -> None:
         """Ask for lag, claims and durability, and post the status."""
         try:
-            self._asked_ms = self._clock.now_ms()
-            self._lag = await self._source.lag()
-            self._backlog.update(sum(self._lag.values()))
-            self._watch_progress()
-            check_ends(self.states, self._lag)
+            await self._in.refresh()
             await self._out.writer.confirm()
             if self._out.pusher is not None:
                 await self._out.pusher.refresh()
@@ -263,15 +223,6 @@ class Shard:
         except Unavailable as error:
             self._errors["poll"] = str(error)
         await self._post()  # also during an outage: that is when the status is wanted
-
-    def _watch_progress(self) -> None:
-        """Note how far each topic has been read, but for those that wait on purpose."""
-        read = [
-            (topic, at, state) for at, state in self.states.items() for topic in self._spec.topics
-        ]
-        offsets = {(topic, at): state.offsets[topic] for topic, at, state in read}
-        stopped = {(topic, at) for topic, at, state in read if state.stopped(topic)}
-        self._progress.update(offsets, self._lag, self._paused | stopped, self._clock.monotonic())
 
     async def _drain(self) -> None:
         with contextlib.suppress(TimeoutError):  # what was not given away is in the snapshots

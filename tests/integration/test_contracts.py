@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import aiokafka
 import aiokafka.admin
 import confluent_kafka
+import confluent_kafka.admin
 import pytest
 import redis
 from batteries import (
@@ -32,6 +33,7 @@ from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
+from freshrank.feature_actors.connectors.kafka.topic_ids import TopicIdentities
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 
@@ -134,6 +136,30 @@ class TestKafkaSource(EventSourceBattery):
 
         asyncio.run(test())
 
+    def test_a_topic_that_is_created_again_has_another_identity(
+        self, kafka: Broker, fresh_name: str
+    ) -> None:
+        async def test() -> None:
+            access = KafkaAccess(kafka.bootstrap)
+            await ensure_topics(access, [fresh_name], 2)
+            identities = TopicIdentities(access)
+            before = await identities.read([fresh_name, "there-is-no-such-topic"])
+            assert before.keys() == {fresh_name}
+            assert before[fresh_name].partitions == 2
+            assert before == await identities.read([fresh_name])
+            admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": kafka.bootstrap})
+            admin.delete_topics([fresh_name])[fresh_name].result()
+            async with asyncio.timeout(PATIENCE_S):
+                while await identities.read([fresh_name]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+                await ensure_topics(access, [fresh_name], 2)
+            after = await identities.read([fresh_name])
+            assert after[fresh_name].id not in ("", before[fresh_name].id)
+            await identities.close()
+            await identities.close()
+
+        asyncio.run(test())
+
     def test_the_markers_of_a_transaction_are_no_lag(self, kafka: Broker, fresh_name: str) -> None:
         async def test() -> None:
             access = KafkaAccess(kafka.bootstrap)
@@ -220,10 +246,13 @@ class TestEmbeddedBroker:
 
     def test_records_go_round(self, embedded: KafkaAccess) -> None:
         async def test() -> None:
+            source = KafkaSource(embedded)
+            given = (await source.identities(["given"]))["given"]
+            assert given.id and given.partitions == 3
             await ensure_topics(embedded, ["given", "unheard-of"], 3)
             assert await partition_count(embedded, "given") == 3
             assert await partition_count(embedded, "unheard-of") >= 1
-            sink, source = KafkaSink(embedded), KafkaSource(embedded)
+            sink = KafkaSink(embedded)
             await sink.start()
             partition, offset = await sink.send("given", b"foobar", b"value")
             await source.start({("given", partition): offset})

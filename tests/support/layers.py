@@ -37,7 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 ORDER = {
     "actors": "errors transitions clock backoff settings messages records kernels protocols "
     "connectors impressions runtime alerts metrics snapshots parameters",
-    "feature_actors": "streams aggregations views encoding labels state partition shard connectors",
+    "feature_actors": "streams aggregations views encoding labels state partition reading shard "
+    "connectors",
     "learner": "embeddings optimizers models evaluation metrics parameters gradients guard "
     "reporters tensorboard_log settings core checkpoints actor",
     "serve": "access api scoring http proxy deployment",

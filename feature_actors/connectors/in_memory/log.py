@@ -16,7 +16,7 @@ import numpy as np
 from freshrank.actors.clock import Clock
 from freshrank.actors.kernels.partitioner import partition_of, partitions_of
 from freshrank.actors.messages import Ints
-from freshrank.actors.records import RecordBatch, RejectedRecord
+from freshrank.actors.records import RecordBatch, RejectedRecord, TopicIdentity
 
 
 def consecutive_records(
@@ -62,6 +62,7 @@ class MemoryLog:
     def __init__(self, partitions: int, *, stamps: bool = True) -> None:
         self.partitions = partitions
         self._stamps = stamps
+        self._generations: dict[str, int] = {}
         self._topics: dict[tuple[str, int], _Records] = {}
         self._arrived: set[asyncio.Event] = set()
 
@@ -90,6 +91,16 @@ class MemoryLog:
         for partition in range(self.partitions):
             mine = np.flatnonzero(owners == partition)
             self.extend(topic, partition, [values[i] for i in mine.tolist()], timestamps_ms[mine])
+
+    def create_again(self, topic: str) -> None:
+        """Delete the topic with its records, and make one of the same name."""
+        self._generations[topic] = self._generations.get(topic, 0) + 1
+        for partition in range(self.partitions):
+            self._topics.pop((topic, partition), None)
+
+    def identity(self, topic: str) -> TopicIdentity:
+        """The identity of a topic."""
+        return TopicIdentity(f"{topic}/{self._generations.get(topic, 0)}", self.partitions)
 
     def end(self, topic: str, partition: int) -> int:
         """The offset that the next record will get."""
@@ -180,6 +191,10 @@ class MemorySource:
     async def lag(self) -> dict[tuple[str, int], int]:
         """The number of records beyond each position."""
         return {place: self._log.end(*place) - at for place, at in self._positions.items()}
+
+    async def identities(self, topics: Sequence[str]) -> dict[str, TopicIdentity]:
+        """The identities of `topics`."""
+        return {topic: self._log.identity(topic) for topic in topics}
 
     def fetch_age_s(self) -> float:
         """Memory answers at once."""

@@ -10,8 +10,9 @@ import numpy as np
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.records import RecordBatch
+from freshrank.actors.records import RecordBatch, TopicIdentity
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.topic_ids import TopicIdentities
 
 # A fetch that finds nothing comes back after so long, in milliseconds. A partition that was
 # resumed or sought waits for the fetch that is under way, so it bounds that wait; and the
@@ -31,6 +32,7 @@ class KafkaSource:
 
     def __init__(self, kafka: KafkaAccess) -> None:
         self._kafka = kafka
+        self._identities = TopicIdentities(kafka)
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         self._positions: dict[aiokafka.TopicPartition, int] = {}
         # By the wall clock, in milliseconds, as the client stamps the answers to its fetches.
@@ -120,6 +122,10 @@ class KafkaSource:
             for place, at in self._positions.items()
         }
 
+    async def identities(self, topics: Sequence[str]) -> dict[str, TopicIdentity]:
+        """The identities of those `topics` that exist. Raises Unavailable."""
+        return await self._identities.read(topics)
+
     def fetch_age_s(self) -> float:
         """Seconds since a fetch was last answered, of the partition that waits longest for that."""
         if not self._waiting_since:
@@ -131,6 +137,7 @@ class KafkaSource:
     async def stop(self) -> None:
         """Leave; safe to call twice."""
         self._waiting_since = {}
+        await self._identities.close()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             async with self._kafka.answered():

@@ -146,6 +146,48 @@ def test_a_partition_of_which_nothing_is_read_is_told_by_readiness_and_an_alert(
     run(test)
 
 
+@pytest.mark.parametrize("events_after", [0, 2, 40])
+def test_a_topic_that_is_created_again_is_read_no_more_and_told(events_after: int) -> None:
+    async def test() -> None:
+        world = World()
+        world.fill(30)
+        alerts = Alerts("shard-0", world.clock)
+        shard = world.shard(alerts=alerts)
+        await shard.start()
+        await world.until_read(shard)
+        before = features(shard)
+        world.log.create_again("events")
+        for number in range(events_after):
+            world.log.append("events", 0, event(90_000 + number, "u0-1", "view", 1, 40_000), 1)
+        for _ in range(20):
+            await shard.step()
+            world.clock.ms += 250
+        assert features(shard) == before
+        told = (await shard.status())["not_ready"]
+        assert isinstance(told, dict) and "the topic was created again" in told["events"]
+        assert alerts.status()["by_kind"] == {"log_changed": 1}
+
+    run(test)
+
+
+def test_a_topic_that_gets_more_partitions_is_told() -> None:
+    async def test() -> None:
+        world = World()
+        world.fill(10)
+        alerts = Alerts("shard-0", world.clock)
+        shard = world.shard(alerts=alerts)
+        await shard.start()
+        world.log.partitions = 8
+        world.clock.ms += 3_000
+        await shard.step()
+        told = (await shard.status())["not_ready"]
+        assert isinstance(told, dict)
+        assert told["events"].startswith("it has 8 partitions and had 2, so that keys have moved")
+        assert alerts.status()["by_kind"] == {"log_changed": 2}, "of both topics"
+
+    run(test)
+
+
 class PausingSource(MemorySource):
     """Remembers what is paused."""
 

@@ -1,0 +1,1 @@
+"""Reading the topics of some partitions: how far, how fast, and whether they still are the same."""
