@@ -15,7 +15,8 @@ from small_disk import fill, free, small_disk
 
 from freshrank.actors.errors import PartFailed, Unavailable
 from freshrank.actors.snapshots.file_store import FileSnapshots
-from freshrank.deploy import cli, topology
+from freshrank.deploy import cli
+from freshrank.deploy.cluster import ray_connection
 from freshrank.deploy.commands import start
 from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
@@ -41,7 +42,7 @@ def clean_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(address: str | None) -> None:
         pytest.fail("Ray is started")
 
-    monkeypatch.setattr(topology, "connect", refuse)
+    monkeypatch.setattr(ray_connection, "connect", refuse)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FRESHRANK_SERVE__PORT", "0")
     Path("pipeline.py").write_text(RIGHT)
