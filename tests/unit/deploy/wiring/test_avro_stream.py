@@ -39,7 +39,7 @@ def avro_pipeline() -> Pipeline:
     class Activity(ShortTermActivity):
         source = avro_stream
 
-    return replace(recorded_pipeline(), stream=avro_stream, features=[Activity])
+    return replace(recorded_pipeline(), stream=avro_stream, streams=(), features=[Activity])
 
 
 def in_avro(log: MemoryLog) -> MemoryLog:
