@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, NoReturn
 
 import uvloop
@@ -15,6 +15,7 @@ from rich.console import Console
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.records import TopicIdentity
 from freshrank.deploy import topology
 from freshrank.deploy.cluster import ray_connection
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
@@ -31,6 +32,7 @@ from freshrank.deploy.servers.external import (
     check_summary,
     external_servers,
     prepare_topics,
+    topic_identities,
 )
 from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
@@ -65,6 +67,7 @@ class _Run:
         self._state_folder = StateFolder(
             settings.state_folder(self._pipeline.name), settings.kafka.bootstrap
         )
+        self._topics: Mapping[str, TopicIdentity] = {}
         self._lifecycle = Lifecycle()
         self._stop_requested = asyncio.Event()
         self._calls = BlockingCalls()
@@ -113,7 +116,7 @@ class _Run:
         request, log = self._request, self._screen.log
         cluster = await self._prepare(servers)
         self._handle_signals()  # Ray has replaced the handlers by its own
-        self._state_folder.begin(log)
+        self._state_folder.begin(log, self._topics)
         self._lifecycle.enter(RunState.STARTING)
         log(f"starting the learner, {request.settings.shards.count} shard(s) and the endpoint")
         hosts = topology.Hosts(cluster, log)
@@ -147,6 +150,8 @@ class _Run:
         settings = self._request.settings
         kafka = KafkaAccess(servers.broker.bootstrap, settings.kafka.security())
         count = await prepare_topics(self._pipeline, kafka, settings)
+        self._topics = await topic_identities(self._pipeline, kafka)
+        self._state_folder.check_topics(self._topics)
         self._check_memory(count)
         return ClusterSpec(
             file=self._request.file,

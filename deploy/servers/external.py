@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.records import TopicIdentity
 from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.brokers import Broker, open_broker
 from freshrank.deploy.servers.redis_server import RedisServer
 from freshrank.deploy.state.state_folder import KAFKA
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.topic_ids import TopicIdentities
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
 from freshrank.feature_actors.connectors.redis.connection import check_access
 
@@ -104,7 +106,8 @@ async def _prepared(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) 
         raise ConfigError(
             "shards.count",
             f"{shards} shards, but topic {topics[0]!r} has {count} partitions",
-            f"Take {count} or fewer (FRESHRANK_SHARDS__COUNT), or give the topic more partitions.",
+            f"Take {count} or fewer (FRESHRANK_SHARDS__COUNT). More partitions would move keys away "
+            "from their state.",
         )
     await ensure_topics(kafka, others, count)
     for topic in topics[1:]:
@@ -116,6 +119,16 @@ async def _prepared(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) 
                 "Give both the same number: a user's records have to meet in one place.",
             )
     return count
+
+
+async def topic_identities(pipeline: Pipeline, kafka: KafkaAccess) -> dict[str, TopicIdentity]:
+    """Return the identities of the topics that `pipeline` reads. Raises ConfigError."""
+    identities = TopicIdentities(kafka)
+    with _as_config_error():
+        try:
+            return await identities.read(pipeline.topics)
+        finally:
+            await identities.close()
 
 
 def check_summary(path: Path | None) -> None:

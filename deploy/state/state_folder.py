@@ -6,13 +6,14 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from freshrank.actors.errors import ConfigError, SnapshotError
+from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.actors.snapshots.file_format import made_for
 from freshrank.actors.snapshots.private_files import (
@@ -22,6 +23,7 @@ from freshrank.actors.snapshots.private_files import (
 )
 from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
 from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.state import topics_record
 from freshrank.deploy.state.inspect import newest_first
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints
@@ -41,7 +43,10 @@ _MARKER, _LOCK = "broker", "lock"
 _ROOM = ".room"
 
 # Whatever a state folder holds. A folder with anything else in it has another use too.
-_OURS = {SHARDS, LEARNER, TENSORBOARD, KAFKA, _MARKER, _LOCK, _ROOM, f".{_MARKER}.draft"}
+_OURS = {
+    *(SHARDS, LEARNER, TENSORBOARD, KAFKA, _MARKER, _LOCK, _ROOM, f".{_MARKER}.draft"),
+    *(topics_record.FILE, topics_record.DRAFT),
+}
 
 # Bytes of free space that a start requires: those of the checkpoint of a small model, which the
 # learner writes first.
@@ -114,8 +119,14 @@ class StateFolder:
             )
         self._check_definitions(pipeline)
 
-    def begin(self, log: Callable[[str], None]) -> None:
-        """Record the broker; move the state of an embedded broker aside.
+    def check_topics(self, topics: Mapping[str, TopicIdentity]) -> None:
+        """Raise ConfigError when the state was made of other topics than these."""
+        if self._made_with() not in (None, EMBEDDED):
+            with self._usable():
+                topics_record.check_topics(self.path, topics)
+
+    def begin(self, log: Callable[[str], None], topics: Mapping[str, TopicIdentity]) -> None:
+        """Record the broker and its topics; move the state of an embedded broker aside.
 
         That broker has ended with its topics, and offsets begin at 0 again: no run can continue
         from its state. To be called when no later check can refuse the start. Raises ConfigError
@@ -130,6 +141,7 @@ class StateFolder:
                     f"{self._aside} until the next such start)"
                 )
             self._record_broker(self.path, self.bootstrap)
+            topics_record.record_topics(self.path, topics, self.disk)
 
     def _make_private(self) -> None:
         """Make the folder for this user alone; one that holds other things too stays as it is."""

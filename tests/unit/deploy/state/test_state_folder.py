@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from power_loss import PowerLossDisk
 
 from freshrank.actors.errors import ConfigError
+from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.actors.snapshots.file_format import pack
 from freshrank.actors.snapshots.file_store import FileSnapshots
@@ -33,19 +35,62 @@ def run(folder: Path, bootstrap: str, learned: str) -> list[str]:
     with state.held():
         state.check(PIPELINE)
         (folder / KAFKA).mkdir(exist_ok=True)
-        state.begin(said.append)
+        state.begin(said.append, {})
         (folder / LEARNED).parent.mkdir(exist_ok=True)
         (folder / LEARNED).write_text(learned)
     return said
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """All that lies there but for the name of the last holder."""
-    files = [one for one in folder.rglob("*") if one.is_file() and one.name != "lock"]
+    """All that lies there but for the name of the last holder and the topics."""
+    files = [
+        one
+        for one in folder.rglob("*")
+        if one.is_file() and one.name not in ("lock", "topics.json")
+    ]
     return {
         one.relative_to(folder).as_posix(): one.read_bytes().decode(errors="replace")
         for one in files
     }
+
+
+TOPICS = {"clicks": TopicIdentity("a1", 4), "shown": TopicIdentity("a2", 4)}
+
+
+@pytest.mark.parametrize(
+    ("now", "problem"),
+    [
+        (TOPICS, None),
+        ({**TOPICS, "orders": TopicIdentity("a3", 9)}, None),
+        ({"shown": TOPICS["shown"]}, None),
+        ({**TOPICS, "shown": TopicIdentity("", 4)}, None),
+        ({**TOPICS, "shown": TopicIdentity("b2", 4)}, r"'shown': it was created again"),
+        ({**TOPICS, "clicks": TopicIdentity("a1", 6)}, r"'clicks': it has 6 partitions and had 4"),
+    ],
+)
+def test_state_is_refused_to_topics_that_are_others_than_those_it_was_made_of(
+    tmp_path: Path, now: Mapping[str, TopicIdentity], problem: str | None
+) -> None:
+    folder = tmp_path / "shop"
+    state = StateFolder(folder, "a:9092")
+    with state.held():
+        state.check_topics(TOPICS)
+        state.begin(pytest.fail, TOPICS)
+        state.check_topics(now)  # nothing has been learned yet
+        (folder / LEARNED).parent.mkdir()
+        (folder / LEARNED).write_text("kept")
+    if problem is None:
+        state.check_topics(now)
+        return
+    with pytest.raises(ConfigError, match=problem):
+        state.check_topics(now)
+    assert contents(folder)[LEARNED] == "kept"
+
+
+def test_state_of_a_version_that_recorded_no_topics_is_gone_on_with(tmp_path: Path) -> None:
+    run(tmp_path / "shop", "a:9092", "kept")
+    (tmp_path / "shop" / "topics.json").unlink()
+    StateFolder(tmp_path / "shop", "a:9092").check_topics(TOPICS)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +102,7 @@ def test_state_over_a_lasting_broker_is_gone_on_with(
     assert run(tmp_path / "shop", first, "kept") == []
     state = StateFolder(tmp_path / "shop", second)
     state.check(PIPELINE)
-    state.begin(pytest.fail)
+    state.begin(pytest.fail, {})
     assert contents(tmp_path / "shop") == {LEARNED: "kept", "broker": second}
     assert not (tmp_path / "shop.previous").exists()
 
@@ -147,7 +192,7 @@ def test_state_of_a_run_that_learned_nothing_fits_any_broker(tmp_path: Path) -> 
         state = StateFolder(tmp_path, bootstrap)
         with state.held():
             state.check(PIPELINE)
-            state.begin(pytest.fail)
+            state.begin(pytest.fail, {})
 
 
 def test_a_second_run_on_a_folder_is_refused_and_names_the_first(tmp_path: Path) -> None:
@@ -198,7 +243,7 @@ OTHER_OPTIMIZER = replace(PIPELINE, optimizer=Adagrad(0.07))
 )
 def test_state_of_other_definitions_is_refused(tmp_path: Path, now: Pipeline, what: str) -> None:
     state = StateFolder(tmp_path, "apache")
-    state.begin(pytest.fail)
+    state.begin(pytest.fail, {})
     keep(tmp_path, PIPELINE)
     state.check(PIPELINE)
     before = contents(tmp_path)
@@ -213,7 +258,7 @@ def test_state_of_other_definitions_is_refused(tmp_path: Path, now: Pipeline, wh
 
 def test_the_definitions_are_those_of_the_newest_whole_file(tmp_path: Path) -> None:
     state = StateFolder(tmp_path, "apache")
-    state.begin(pytest.fail)
+    state.begin(pytest.fail, {})
     keep(tmp_path, OTHER_INPUTS)
     keep(tmp_path, PIPELINE)
     state.check(PIPELINE)
@@ -241,7 +286,7 @@ def test_the_broker_of_the_state_survives_the_loss_of_power(
     state = StateFolder(tmp_path / "states" / "shop", "apache", disk)
     with state.held():
         state.check(PIPELINE)
-        state.begin(pytest.fail)
+        state.begin(pytest.fail, {})
     disk.lose_power()
     assert (state.path / "broker").read_text() == "apache"
 
