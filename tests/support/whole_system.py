@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,9 +38,6 @@ _STOP_S = 10.0
 
 # Ray gives its own processes 30 s to come up, and a system then ends with this in its log.
 _RAY_IS_LATE, _MOST_STARTS = "Start again when the machine is less busy", 5
-
-# Seconds after which every part has posted its figures anew: they do so once a second.
-_POSTED_S = 2.5
 
 CANDIDATES = [{"item_id": item, "category_id": item % 20} for item in range(1, 11)]
 SHOW = 4
@@ -195,7 +193,7 @@ class WholeSystem:
             found[:] = [self.get("/v1/status").get(part, {}).get("process_id", 0)]
             return found[0] > 0
 
-        until(posted, 15.0)  # what was posted before it died may have expired
+        until(posted)  # what was posted before it died may have expired
         return found[0]
 
     def kill_process(self, title: str) -> None:
@@ -259,11 +257,29 @@ class WholeSystem:
                 return None if learner["pending_examples"] else learner
             return None
 
-        time.sleep(_POSTED_S)
+        self._posted_anew()
         until(learned)
-        time.sleep(_POSTED_S)
+        self._posted_anew()
         examples: int = until(learned)["examples"]
         return examples
+
+    def _posted_anew(self) -> None:
+        """Wait until each shard and the learner have posted a status of a later moment than this.
+
+        That is their second from now on: the first may have been under way. The age of the newest
+        file is in each, so no two are equal.
+        """
+
+        def posted() -> Mapping[str, Any]:
+            parts = self.get("/v1/status")
+            return {one: parts[one] for one in parts if one.startswith(("shard", "learner"))}
+
+        def changed(before: Mapping[str, Any]) -> bool:
+            now = posted()
+            return all(now.get(part) != status for part, status in before.items())
+
+        for _ in range(2):
+            until(partial(changed, posted()))
 
     def records(self, topic: str) -> list[Any]:
         """All that a topic holds now."""
@@ -297,7 +313,7 @@ async def _records(bootstrap: str, topic: str) -> list[Any]:
         consumer.seek(part, 0)
     wanted = sum((await consumer.end_offsets(parts)).values())
     found: list[Any] = []
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(PATIENCE_S):
         while len(found) < wanted:
             for some in (await consumer.getmany(timeout_ms=200)).values():
                 found += some
