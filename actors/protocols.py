@@ -11,7 +11,6 @@ How they work together (docs/architecture.md follows one event)::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
 
@@ -20,7 +19,6 @@ from freshrank.actors.messages import (
     Floats,
     Gradient,
     Inputs,
-    Ints,
     Progress,
     SourceOffsets,
 )
@@ -217,83 +215,4 @@ class Differentiator(Protocol):
 
         Raises Unavailable before the first snapshot of the weights.
         """
-        ...
-
-
-Candidates: TypeAlias = Mapping[str, Sequence[str] | Sequence[float]]
-"""The ``n`` candidates of a request: by context field, a column of ``n`` values."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowLookup:
-    """The rows of one table of entities that a request needs."""
-
-    entity: str
-    """The kind of entity that the table is about."""
-    keys: Sequence[bytes]
-    """The online store's keys of ``m`` rows, each once."""
-    which: Ints
-    """int64[n]: for each candidate, the index of its row in `keys`."""
-
-
-class FeatureService(Protocol):
-    """The features of entities as a replica reads and serves them.
-
-    The loop of a request::
-
-        lookups = features.lookups(key, candidates)
-        rows = await store.read([row for lookup in lookups for row in lookup.keys])
-        inputs = features.inputs(lookups, rows, key, candidates, at_ms)
-    """
-
-    @property
-    def context(self) -> Mapping[str, type]:
-        """The fields that a candidate carries, with their types (str, int or float).
-
-        The key of the request's entity is not among them: a request names it once.
-        """
-        ...
-
-    @property
-    def entities(self) -> Sequence[str]:
-        """The kinds of entity that have rows, the one that a request names first."""
-        ...
-
-    def keys(self, entity: str, key: str) -> Sequence[bytes]:
-        """The online store's keys of an entity's rows, in the order of the tables of its kind."""
-        ...
-
-    def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
-        """The rows from which the inputs of a request are made: those of the entity `key` first.
-
-        Each table has a lookup. Raises RequestError when a candidate lacks a key.
-        """
-        ...
-
-    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
-        """The newest event time, in ms, in the rows of `keys`, and the last offset in the first.
-
-        (0, -1) without a row.
-        """
-        ...
-
-    def describe(
-        self, entity: str, rows: Sequence[bytes | None], at_ms: int
-    ) -> Mapping[str, JsonValue]:
-        """The named features in the rows of `keys` as of `at_ms`; defaults without a row."""
-        ...
-
-    def inputs(
-        self,
-        lookups: Sequence[RowLookup],
-        rows: Sequence[bytes | None],
-        key: str,
-        candidates: Candidates,
-        at_ms: int,
-    ) -> Inputs:
-        """An input row for each candidate; `rows` are those of all keys of `lookups`, in order."""
-        ...
-
-    def join_keys(self, candidates: Candidates) -> Ints:
-        """int64[n]: the join key of each candidate, for the impression log."""
         ...

@@ -43,7 +43,7 @@ SETTINGS = set(settings_of(Settings))
 
 _ROUTE_TABLE = (ROOT / "serve/http/route_table.py").read_text(encoding="utf-8")
 ROUTES = {
-    (method, path.replace(":path", ""))
+    (method, path.replace(":text", ""))
     for method, path in re.findall(r'method="(\w+)",\s*path="([^"]+)"', _ROUTE_TABLE)
 }
 
@@ -205,7 +205,7 @@ def test_the_readmes_request_and_answer_are_those_of_the_demo() -> None:
     curl = r"curl -s localhost:8000/v1/score -H 'content-type: application/json' -d '(.*?)'"
     (request,) = re.findall(curl, readme(), re.DOTALL)
     served = recommend.pipeline.online_features
-    call = ScoreDecoder("user", served.context, RequestLimits()).decode(request.encode())
+    call = ScoreDecoder("user", served.request_types, RequestLimits()).decode(request.encode())
     (sample,) = blocks(ROOT, "json", "README.md")
     answer = msgspec.json.decode(sample.text, type=ScoreAnswer)
     assert len(answer.scores) == call.count

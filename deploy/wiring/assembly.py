@@ -19,6 +19,7 @@ from freshrank.actors.protocols import GradientSink, JsonValue
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.shard.ports import Training
 from freshrank.feature_actors.streams.codec import Codec
+from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
@@ -97,10 +98,13 @@ def _event_stream(stream: Stream) -> EventStream:
 
 
 def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:
-    """The JSON schema of one event."""
+    """The JSON schema of one event, as requests give it."""
     schema = stream.event_type
     _, components = msgspec.json.schema_components([schema])
     found: dict[str, JsonValue] = components.pop(schema.__name__)
+    key, properties = EntityKey(stream), found["properties"]
+    assert isinstance(properties, dict)
+    properties[key.name] = {**properties[key.name], **msgspec.json.schema(key.in_json)}
     # What its fields refer to ("#/$defs/...").
     return found | {"$defs": components} if components else found
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from freshrank.actors.errors import RequestError, Unavailable
-from freshrank.actors.kernels.hashing import hash_ints, hash_texts
+from freshrank.actors.features.service import Candidates, RequestTypes, RowLookup
+from freshrank.actors.kernels.hashing import ABSENT, hash_ints, hash_texts
 from freshrank.actors.messages import Doubles, Inputs, Ints
-from freshrank.actors.protocols import Candidates, JsonValue, RowLookup
+from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.aggregations.kernel_types import (
     HEADER_WORDS,
     NEWEST,
@@ -18,6 +21,8 @@ from freshrank.feature_actors.aggregations.kernel_types import (
 )
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.streams.columns import entity_ids
+from freshrank.feature_actors.streams.entity_key import EntityKey
+from freshrank.feature_actors.streams.event_type import default_of, without_none
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
@@ -64,17 +69,30 @@ class OnlineFeatures:
         self._join_on = join_on
         self._entity = plans[0].entity
         self._key_fields = {plan.entity.name: stream.fields[plan.entity.key] for plan in plans}
+        self._key = EntityKey(stream)
         self._candidate_entities = [plan.entity.name for plan in plans[1:]]
         self._kinds = {
             name: stream.fields[name].kind
             for name in encoder.context_names
             if name != self._entity.key
         }
+        self._request_types = RequestTypes(
+            self._key.in_json, self._key.in_path, self._candidate_type(stream)
+        )
 
     @property
     def context(self) -> Mapping[str, type]:
         """The fields that a candidate carries, with their types (str, int or float)."""
         return {name: kind.value for name, kind in self._kinds.items()}
+
+    @property
+    def request_types(self) -> RequestTypes:
+        """The types of the entity's key and of a candidate, with the rules that events have."""
+        return self._request_types
+
+    def canonical_key(self, key: str | int) -> str:
+        """The one text of a key of the request's entity. Raises BadRecord."""
+        return self._key.canonical(key)
 
     @property
     def entities(self) -> Sequence[str]:
@@ -173,12 +191,28 @@ class OnlineFeatures:
         return keys.astype(np.int64)
 
     def _entity_id(self, key: str) -> Ints:
-        """int64[1]."""
-        entity = self._entity.name
-        try:
-            return entity_ids(self._key_fields[entity], [key])
-        except (ValueError, OverflowError) as error:
-            raise RequestError(entity, f"{key!r} is not a 64-bit integer") from error
+        """int64[1]; `key` is canonical."""
+        return entity_ids(self._key_fields[self._entity.name], [key])
+
+    def _candidate_type(self, stream: Stream) -> type[msgspec.Struct]:
+        """The fields of an event that a candidate carries, as an event has them.
+
+        But the item that impressions are joined on has to be named.
+        """
+        fields: list[tuple[str, Any, Any]] = []
+        for field in msgspec.structs.fields(stream.event_type):
+            if field.name not in self._kinds:
+                continue
+            if field.name == self._join_on:
+                required = msgspec.field(name=field.encode_name)
+                fields.append((field.name, without_none(field.type), required))
+            else:
+                fields.append((field.name, field.type, default_of(field)))
+        order = list(self._kinds)
+        fields.sort(key=lambda field: order.index(field[0]))
+        return msgspec.defstruct(
+            "Candidate", fields, forbid_unknown_fields=True, kw_only=True, gc=False
+        )
 
 
 def _count(candidates: Candidates) -> int:
@@ -210,7 +244,9 @@ def _check_size(table: TablePlan, row: bytes) -> None:
 def _names(field: Field, candidates: Candidates) -> list[str]:
     """The name of the entity that each candidate belongs to, as an event's text gives it."""
     _column(field.name, field.kind, candidates)  # or a RequestError
-    values = candidates[field.name]
+    values: Sequence[Any] = candidates[field.name]
+    if None in values:
+        raise RequestError(f"candidates.{field.name}", "every candidate needs it")
     return [str(value) if field.kind is Kind.TEXT else str(int(value)) for value in values]
 
 
@@ -220,10 +256,23 @@ def _column(name: str, kind: Kind, candidates: Candidates) -> Ints | Doubles:
         raise RequestError(place, "every candidate needs it")
     values = candidates[name]
     try:
-        if kind is Kind.TEXT:
-            return hash_texts([str(value) for value in values])
-        if kind is Kind.INTEGER:
-            return hash_ints(np.array(values, dtype=np.int64))
-        return np.array(values, dtype=np.float64)
+        if None not in values:
+            return _present_column(kind, values)
+        if kind is Kind.NUMBER:
+            return np.array([np.nan if value is None else value for value in values])
+        absent = np.array([value is None for value in values], dtype=np.bool_)
+        blank = "" if kind is Kind.TEXT else 0
+        filled = [blank if value is None else value for value in values]
+        ids = _present_column(kind, filled).astype(np.int64)
+        return np.where(absent, np.int64(ABSENT), ids)
     except (ValueError, TypeError, OverflowError) as error:
         raise RequestError(place, f"not all values are {kind.value.__name__}") from error
+
+
+def _present_column(kind: Kind, values: Sequence[Any]) -> Ints | Doubles:
+    """Ids or numbers of values none of which is None."""
+    if kind is Kind.TEXT:
+        return hash_texts([str(value) for value in values])
+    if kind is Kind.INTEGER:
+        return hash_ints(np.array(values, dtype=np.int64))
+    return np.array(values, dtype=np.float64)

@@ -13,6 +13,7 @@ from freshrank.actors.errors import BadRecord
 from freshrank.actors.messages import Ints
 from freshrank.actors.records import RecordBatch, RejectedRecord
 from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.formats import UNREADABLE, BoundFormat, Json
 from freshrank.feature_actors.streams.stream import Stream
 
@@ -31,6 +32,7 @@ class Codec:
         self.stream = stream
         self._time: Callable[[msgspec.Struct], int] = attrgetter(stream.time)
         self._key: Callable[[msgspec.Struct], str | int] = attrgetter(stream.key.key)
+        self._entity_key = EntityKey(stream)
         self._format = stream.bound_format
         self._json = Json().bind(stream.event_type, stream.time, stream.topic)
 
@@ -62,8 +64,17 @@ class Codec:
         return self._decode(self._format, value)
 
     def record(self, document: bytes) -> tuple[bytes, bytes]:
-        """Key and value of the record of an event that was posted as JSON; raises BadRecord."""
-        event = self._decode(self._json, document)
+        """Key and value of the record of an event that was posted as JSON; raises BadRecord.
+
+        An integer key may be given as text; the record has the integer.
+        """
+        try:
+            event = self._decode(self._json, document)
+        except BadRecord:
+            if not self._entity_key.integer:
+                raise
+            document = self._entity_key.as_in_records(document)
+            event = self._decode(self._json, document)
         try:
             value = self._format.encode(event, document)
         except UNREADABLE as error:

@@ -41,7 +41,7 @@ def event_type(
         least = 0 if field.name == time else -(2**63)
         rules = _rules(bounds[field.name], least, named=field.name in names)
         if rules is not None:
-            fields.append((field.name, _ruled(field.type, rules), _default(field)))
+            fields.append((field.name, _ruled(field.type, rules), default_of(field)))
     return msgspec.defstruct(schema.__name__, fields, bases=(schema,), gc=False, kw_only=True)
 
 
@@ -74,7 +74,19 @@ def _ruled(annotation: Any, rules: msgspec.Meta) -> Any:
     return reduce(or_, members)
 
 
-def _default(field: msgspec.structs.FieldInfo) -> Any:
+def without_none(annotation: Any) -> Any:
+    """The type without its None.
+
+    >>> without_none(int | None)
+    <class 'int'>
+    """
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    return reduce(or_, [one for one in get_args(annotation) if one is not NoneType])
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    """The name in JSON and the default of a field, as `msgspec.defstruct` takes them."""
     name = field.encode_name
     if field.default is not msgspec.NODEFAULT:
         return msgspec.field(default=field.default, name=name)

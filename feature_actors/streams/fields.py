@@ -27,6 +27,8 @@ class Field:
     kind: Kind
     optional: bool = False
     """Whether it may be None."""
+    boolean: bool = False
+    """Whether it is a bool: an integer of 0 or 1."""
     choices: tuple[str | int, ...] = ()
     """Its possible values, where the schema lists them (a Literal); else ()."""
 
@@ -57,7 +59,9 @@ class Fields(Mapping[str, Field]):
             if kind is None:
                 self._unusable[name] = type(kind_of).__name__.removesuffix("Type").lower()
             else:
-                self._known[name] = Field(name, kind, optional, _choices(plain))
+                self._known[name] = Field(
+                    name, kind, optional, isinstance(plain, inspect.BoolType), _choices(plain)
+                )
 
     def __getitem__(self, name: str) -> Field:
         return self._known[name]

@@ -112,7 +112,10 @@ class Stream:
         return duration_ms(self.max_ahead, "max_ahead")
 
     def _require(self, name: str, place: str, *kinds: Kind) -> None:
-        if self.fields.require(name, place, *kinds).optional:
+        field = self.fields.require(name, place, *kinds)
+        if field.optional:
             raise ConfigError(
                 place, f"the field {name!r} may be None", "Make id, time and key mandatory."
             )
+        if field.boolean:
+            raise ConfigError(place, f"the field {name!r} is a bool", "Name a field of str or int.")

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from types import GenericAlias
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 import numpy as np
 
 from freshrank.actors.errors import RequestError
-from freshrank.actors.messages import LONGEST_KEY, Floats, Version
+from freshrank.actors.features.service import Column, RequestTypes
+from freshrank.actors.messages import Floats, Version
 
-Column: TypeAlias = Sequence[str] | Sequence[float]
-
-# Characters of a text in a request: no event has a longer key, so no row has one.
-TEXT_BOUND = LONGEST_KEY
-# Least and greatest integer of Kafka and NumPy.
-_INT64 = (-(2**63), 2**63 - 1)
-# How `Version` is written; 18 digits fit into 64 bits.
-_VERSION = r"^[0-9]{1,18}\.[0-9]{1,18}$"
+# The greatest integer of Kafka and NumPy.
+_LARGEST = 2**63 - 1
+# How `Version` is written; 18 digits fit into 64 bits, and Python's `$` also matches before "\n".
+_VERSION = r"^[0-9]{1,18}\.[0-9]{1,18}$(?!\n)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,8 @@ class RequestLimits:
 class ScoreCall:
     """A checked request to score."""
 
-    entity: str
+    key: str | int
+    """Of the entity, as the request gives it."""
     count: int
     """``n``: the number of candidates."""
     columns: Mapping[str, Column]
@@ -56,36 +54,31 @@ class ScoreCall:
 class ScoreDecoder:
     """Decodes the bytes of a request to a `ScoreCall`.
 
-    The request's type is made from the pipeline: the name of its entity, and the context fields
-    with their types. An unknown field is an error that lists the known ones: a misspelt field
-    would be ignored otherwise.
+    The request's type is made from the pipeline: the name of its entity, and the types of the
+    entity's key and of a candidate. An unknown field is an error that lists the known ones: a
+    misspelt field would be ignored otherwise.
     """
 
-    def __init__(self, entity: str, context: Mapping[str, type], limits: RequestLimits) -> None:
-        self.candidate_type = msgspec.defstruct(
-            "Candidate",
-            [(name, _bounded(kind)) for name, kind in context.items()],
-            forbid_unknown_fields=True,
-            gc=False,
-        )
+    def __init__(self, entity: str, types: RequestTypes, limits: RequestLimits) -> None:
+        self.candidate_type = types.candidate
         listed = GenericAlias(list, (self.candidate_type,))
         self.request_type = msgspec.defstruct(
             "ScoreRequest",
             [
-                (entity, _bounded(str)),
+                (entity, types.key),
                 (
                     "candidates",
                     Annotated[listed, msgspec.Meta(min_length=1, max_length=limits.candidates)],
                 ),
                 ("show", Annotated[int, msgspec.Meta(ge=0, le=limits.candidates)] | None, None),
                 ("min_version", Annotated[str, msgspec.Meta(pattern=_VERSION)] | None, None),
-                ("max_model_age_ms", Annotated[int, msgspec.Meta(ge=0, le=_INT64[1])] | None, None),
+                ("max_model_age_ms", Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)] | None, None),
             ],
             forbid_unknown_fields=True,
         )
         self._decode = msgspec.json.Decoder(self.request_type).decode
-        self._entity_of = attrgetter(entity)
-        self._fields = [(name, attrgetter(name)) for name in context]
+        self._key_of = attrgetter(entity)
+        self._fields = [(name, attrgetter(name)) for name in types.candidate.__struct_fields__]
 
     def decode(self, body: bytes) -> ScoreCall:
         """Decode and check a body; raises RequestError that names the field."""
@@ -96,11 +89,11 @@ class ScoreDecoder:
                 raise
             inside = error.field.startswith("candidates")
             known = self.candidate_type if inside else self.request_type
-            names = ", ".join(f"`{name}`" for name in known.__struct_fields__)
+            names = ", ".join(f"`{name}`" for name in known.__struct_encode_fields__)
             raise RequestError(error.field, f"{error.reason}. It takes: {names}") from error
         candidates, wanted = request.candidates, request.min_version
         return ScoreCall(
-            self._entity_of(request),
+            self._key_of(request),
             len(candidates),
             {name: list(map(read, candidates)) for name, read in self._fields},
             request.show,
@@ -174,14 +167,6 @@ def decoded(decode: Callable[[bytes], object], body: bytes) -> object:
         raise RequestError("body", f"not UTF-8: {error.reason}", status=400) from error
     except RecursionError as error:
         raise RequestError("body", "nested too deeply", status=400) from error
-
-
-def _bounded(kind: type) -> Any:
-    if kind is str:
-        return Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_BOUND)]
-    if kind is int:
-        return Annotated[int, msgspec.Meta(ge=_INT64[0], le=_INT64[1])]
-    return kind
 
 
 def rounded(scores: Floats) -> list[float]:

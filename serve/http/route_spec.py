@@ -34,7 +34,7 @@ _ERRORS_OF_KEYS: Final = (401,)
 # field.
 _ERRORS_OF_BODIES: Final = (400, 408, 413, 415, 422)
 
-# What Starlette writes behind the name of a path parameter: ``{id:path}``.
+# What stands behind the name of a path parameter: ``{id:text}``.
 _CONVERTOR = re.compile(r":\w+(?=})")
 
 
@@ -100,7 +100,7 @@ class RouteSpec:
 
     method: Literal["GET", "POST"]
     path: str
-    """As Starlette writes it: ``{name}``, or ``{name:path}`` for text that may hold slashes."""
+    """As Starlette writes it: ``{name}``, or ``{name:text}`` for text that may hold slashes."""
     operation: str
     """Its ``operationId`` in the OpenAPI document."""
     summary: str
@@ -125,7 +125,7 @@ class RouteSpec:
 
         >>> from starlette.responses import Response
         >>> async def handler(request): return Response()
-        >>> spec = RouteSpec(method="GET", path="/a/{id:path}/b", operation="b", summary="B",
+        >>> spec = RouteSpec(method="GET", path="/a/{id:text}/b", operation="b", summary="B",
         ...                  handler=handler, answers={200: Answer()}, scope=Scope.SCORE)
         >>> spec.documented_path, spec.error_statuses
         ('/a/{id}/b', (401, 403, 421, 431, 500, 503))

@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from freshrank.serve.access.api_keys import Scope
-from freshrank.serve.api.requests import TEXT_BOUND
 from freshrank.serve.api.responses import (
     EntityEventsAnswer,
     EventsAnswer,
@@ -31,9 +30,6 @@ from freshrank.serve.scoring.entity_events import EntityEvents
 from freshrank.serve.scoring.served_pipeline import EventStream
 from freshrank.serve.scoring.service import ScoringService
 
-_ID: Parameter[str] = Parameter(
-    "id", Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_BOUND)]
-)
 _LIMIT: Parameter[int] = Parameter("limit", Annotated[int, msgspec.Meta(ge=1, le=200)], 20)
 _EVENTS_SUMMARY = (
     "Write one event or a list of events to the topic of a stream. After a 503 some may have been "
@@ -53,6 +49,7 @@ class RouteTable:
         # The service answers another entity with a 404 that names this one.
         one_entity = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [entity]})]
         self._entity: Parameter[str] = Parameter("entity", one_entity)
+        self._id: Parameter[str] = Parameter("id", service.pipeline.features.request_types.key_text)
         topics = tuple(stream.topic for stream in service.pipeline.streams)
         # Of several streams, a request has to name the one that its events belong to.
         default = topics[0] if len(topics) == 1 else REQUIRED
@@ -103,25 +100,25 @@ class RouteTable:
         return [
             RouteSpec(
                 method="GET",
-                path="/v1/features/{entity}/{id:path}",
+                path="/v1/features/{entity}/{id:text}",
                 operation="features",
                 scope=Scope.SCORE,
                 summary="The features of one entity, as of now",
                 handler=self.features,
-                parameters=(self._entity, _ID),
+                parameters=(self._entity, self._id),
                 answers={200: Answer(FeaturesAnswer)},
                 errors=(404,),
                 limited=True,
             ),
             RouteSpec(
                 method="GET",
-                path="/v1/entities/{entity}/{id:path}/events",
+                path="/v1/entities/{entity}/{id:text}/events",
                 operation="entity_events",
                 scope=Scope.SCORE,
                 summary="The last events of one entity, newest first. Read back from the end of "
                 "its partition, for at most 50,000 records and 2 s; the answer says how far",
                 handler=self.entity_events,
-                parameters=(self._entity, _ID, _LIMIT),
+                parameters=(self._entity, self._id, _LIMIT),
                 answers={200: Answer(EntityEventsAnswer)},
                 errors=(404,),
                 limited=True,
@@ -223,12 +220,12 @@ class RouteTable:
 
     async def features(self, request: Request) -> Response:
         """GET /v1/features/{entity}/{id}."""
-        entity, key = self._entity.of(request), _ID.of(request)
+        entity, key = self._entity.of(request), self._id.of(request)
         return JsonResponse(await self._service.features(entity, key))
 
     async def entity_events(self, request: Request) -> Response:
         """GET /v1/entities/{entity}/{id}/events."""
-        entity, key, limit = self._entity.of(request), _ID.of(request), _LIMIT.of(request)
+        entity, key, limit = self._entity.of(request), self._id.of(request), _LIMIT.of(request)
         return JsonResponse(await self._entity_events.last(entity, key, limit))
 
     async def model(self, request: Request) -> Response:

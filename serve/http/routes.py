@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,6 +22,21 @@ from freshrank.serve.scoring.metrics import ServeMetrics
 
 # Retry-After of a 503, in seconds: how long a client waits before it tries again.
 _RETRY_AFTER_S = "1"
+
+
+class _AnyText(Convertor[str]):
+    """A path parameter of any text. That of Starlette's ``path`` ends before a line feed."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _AnyText())
 
 _logger = logging.getLogger(__name__)
 

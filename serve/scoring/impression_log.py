@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from freshrank.actors.errors import Unavailable
+from freshrank.actors.features.service import Column, FeatureService
 from freshrank.actors.impressions import Impression, encode_impression
 from freshrank.actors.messages import Inputs, Ints
-from freshrank.actors.protocols import FeatureService, RecordSink
-from freshrank.serve.api.requests import Column
+from freshrank.actors.protocols import RecordSink
 from freshrank.serve.api.responses import ScoreAnswer
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from freshrank.actors.errors import RequestError
-from freshrank.actors.protocols import FeatureService, JsonValue
+from freshrank.actors.errors import BadRecord, RequestError
+from freshrank.actors.features.service import FeatureService
+from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.event_records import EventCodec
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.api.responses import LimitsInfo, PipelineAnswer
@@ -51,6 +52,13 @@ class ServedPipeline:
         if entity != self.entity:
             reason = f"there is no entity {entity!r} here, only {self.entity!r}"
             raise RequestError("entity", reason, status=404)
+
+    def canonical_key(self, key: str | int, place: str) -> str:
+        """The one text of an entity's key. Raises RequestError that names `place`."""
+        try:
+            return self.features.canonical_key(key)
+        except BadRecord as error:
+            raise RequestError(place, error.reason) from error
 
     def describe(self, show: int) -> PipelineAnswer:
         """The answer to GET /v1/pipeline, where a request logs the best `show` by default."""

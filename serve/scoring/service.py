@@ -13,7 +13,8 @@ import numpy as np
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import RequestError, Unavailable
-from freshrank.actors.protocols import JsonValue, RowLookup
+from freshrank.actors.features.service import RowLookup
+from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.requests import ScoreCall, ScoreDecoder, rounded
 from freshrank.serve.api.responses import FeatureInfo, FeaturesAnswer, PipelineAnswer, ScoreAnswer
 from freshrank.serve.scoring.event_writer import EventWriter
@@ -46,7 +47,9 @@ class ScoringService:
         self.model = model
         self.connectors = connectors
         self.metrics = ServeMetrics()
-        self.decoder = ScoreDecoder(pipeline.entity, pipeline.features.context, pipeline.limits)
+        self.decoder = ScoreDecoder(
+            pipeline.entity, pipeline.features.request_types, pipeline.limits
+        )
         read_timeout_s = settings.read_timeout_ms / 1000
         self.reader = FeatureReader(connectors.store, connectors.clock, read_timeout_s)
         self.events = EventWriter(pipeline, connectors.sink)
@@ -119,6 +122,7 @@ class ScoringService:
     async def score(self, body: bytes) -> ScoreAnswer:
         """Answer POST /v1/score. Raises RequestError and StaleParameters."""
         call = self.decoder.decode(body)
+        key = self.pipeline.canonical_key(call.key, self.pipeline.entity)
         clock = self.connectors.clock
         begun = clock.monotonic()
         timeout_s = self.settings.wait_timeout_ms / 1000
@@ -126,21 +130,22 @@ class ScoringService:
             await self.model.weights.wait_for(call.min_version, timeout_s)
         if call.max_model_age_ms is not None:
             await self.model.wait_for_age(call.max_model_age_ms, timeout_s)
-        lookups = self.pipeline.features.lookups(call.entity, call.columns)
+        lookups = self.pipeline.features.lookups(key, call.columns)
         found = await self.reader.read([key for lookup in lookups for key in lookup.keys])
-        answer = self._answer(call, lookups, found)
+        answer = self._answer(call, key, lookups, found)
         ended = clock.monotonic()
         features = answer.features
         self.metrics.scored(begun, ended, call.count, features.source, features.age_ms)
         return answer
 
     async def features(self, entity: str, key: str) -> FeaturesAnswer:
-        """Answer GET /v1/features/{entity}/{id}. Raises RequestError."""
+        """Answer GET /v1/features/{entity}/{id}; `key` is the id. Raises RequestError."""
         features = self.pipeline.features
         if entity not in features.entities:
             known = ", ".join(map(repr, features.entities))
             reason = f"there is no entity {entity!r} here, only {known}"
             raise RequestError("entity", reason, status=404)
+        key = self.pipeline.canonical_key(key, "id")
         found = await self.reader.read(features.keys(entity, key))
         at_ms = self.connectors.clock.now_ms()
         return FeaturesAnswer(
@@ -156,12 +161,12 @@ class ScoringService:
         return self.pipeline.describe(self.settings.show)
 
     def _answer(
-        self, call: ScoreCall, lookups: Sequence[RowLookup], found: Sequence[StoredRow]
+        self, call: ScoreCall, key: str, lookups: Sequence[RowLookup], found: Sequence[StoredRow]
     ) -> ScoreAnswer:
         # Without an await: features, version and scores belong together.
         at_ms = self.connectors.clock.now_ms()
         rows = [stored.row for stored in found]
-        inputs = self.pipeline.features.inputs(lookups, rows, call.entity, call.columns, at_ms)
+        inputs = self.pipeline.features.inputs(lookups, rows, key, call.columns, at_ms)
         entity = self.pipeline.entity
         own = found[: sum(len(lookup.keys) for lookup in lookups if lookup.entity == entity)]
         scores = self.model.score(inputs)
@@ -175,7 +180,7 @@ class ScoringService:
         )
         shown = ranking[: self.settings.show if call.show is None else call.show]
         if len(shown) and self._impressions is not None:
-            scored = ScoredRequest(call.entity, answer, call.columns, inputs, shown, at_ms)
+            scored = ScoredRequest(key, answer, call.columns, inputs, shown, at_ms)
             # In the next iteration of the event loop: the answer is sent first.
             asyncio.get_running_loop().call_soon(self._log, self._impressions, scored)
         return answer

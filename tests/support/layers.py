@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # not listed is the lowest of all, and imports none of these.
 ORDER = {
     "actors": "errors transitions clock backoff settings messages records kernels protocols "
-    "connectors impressions runtime alerts metrics snapshots parameters",
+    "features connectors impressions runtime alerts metrics snapshots parameters",
     "feature_actors": "streams aggregations views encoding labels state partition reading shard "
     "connectors",
     "learner": "embeddings optimizers models evaluation metrics parameters gradients guard "

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import httpx
 import msgspec
@@ -16,15 +17,14 @@ import numpy as np
 from freshrank.actors.clock import Clock, SystemClock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, StaleParameters, Unavailable
-from freshrank.actors.messages import Floats, Inputs, Ints, SourceOffsets, Version
-from freshrank.actors.protocols import (
+from freshrank.actors.features.service import (
     Candidates,
-    EventSource,
     FeatureService,
-    JsonValue,
+    RequestTypes,
     RowLookup,
-    StatusRegistry,
 )
+from freshrank.actors.messages import Floats, Inputs, Ints, SourceOffsets, Version
+from freshrank.actors.protocols import EventSource, JsonValue, StatusRegistry
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry, MemoryStore
 from freshrank.serve.api.requests import RequestLimits
@@ -41,12 +41,27 @@ EVENT_SCHEMA: Mapping[str, JsonValue] = {
 }
 
 
+KEY = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+INTEGER = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Candidate(msgspec.Struct, forbid_unknown_fields=True):
+    item_id: INTEGER
+    note: KEY
+    price: float
+
+
 class FakeFeatures:
     """The row is the user's favourite item, as text."""
 
     context: Mapping[str, type] = {"item_id": int, "note": str, "price": float}
 
+    request_types = RequestTypes(KEY, KEY, Candidate)
+
     entities: Sequence[str] = ("user",)
+
+    def canonical_key(self, key: str | int) -> str:
+        return str(key)
 
     def keys(self, entity: str, key: str) -> Sequence[bytes]:
         return [f"row:{key}".encode()]

@@ -8,9 +8,9 @@ from naive import START_MS, Behaviour, columns_of, stream, user
 
 from freshrank import Count, DecayedCount, Entity, FeatureView, LastK, Mean, Stream, Sum, TimeSince
 from freshrank.actors.errors import RequestError, Unavailable
+from freshrank.actors.features.service import Candidates, FeatureService
 from freshrank.actors.kernels.hashing import hash_text
 from freshrank.actors.messages import Inputs
-from freshrank.actors.protocols import Candidates, FeatureService
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures, row_key
 from freshrank.feature_actors.state.entity_table import EntityTable

@@ -12,8 +12,8 @@ from http_calls import candidates, get, score, talk
 from serving import FakeFeatures, FakeModel, FakeScorer, ReplicaUnderTest
 
 from freshrank.actors.errors import RequestError, StaleParameters
+from freshrank.actors.features.service import Candidates, RowLookup
 from freshrank.actors.messages import Inputs, Version
-from freshrank.actors.protocols import Candidates, RowLookup
 from freshrank.serve.scoring.served_model import ServedModel
 
 
@@ -148,7 +148,7 @@ class TwoTables(FakeFeatures):
         return [f"{entity}:{key}".encode()]
 
     def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
-        items = sorted({int(item) for item in candidates["item_id"]})
+        items = sorted({int(item) for item in candidates["item_id"] if item is not None})
         which = np.searchsorted(items, np.array(candidates["item_id"], dtype=np.int64))
         who = RowLookup("user", self.keys("user", key), np.zeros(len(which), dtype=np.int64))
         return [who, RowLookup("item", [f"item:{item}".encode() for item in items], which)]

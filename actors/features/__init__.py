@@ -1,0 +1,1 @@
+"""The features of entities, as what serves them needs them."""

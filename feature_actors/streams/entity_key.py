@@ -1,0 +1,89 @@
+"""The keys of entities as requests give them: one text stands for each entity."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+from freshrank.actors.errors import BadRecord
+from freshrank.feature_actors.streams.fields import Kind
+from freshrank.feature_actors.streams.stream import Stream
+
+# An integer as `str` writes it. The last group: Python's `$` also matches before a line feed.
+_INTEGER = r"^(0|-?[1-9][0-9]*)$(?!\n)"
+_MOST_DIGITS = 20  # of 64 bits, with the sign
+
+
+class EntityKey:
+    """The field of a stream's schema that is the key of its records.
+
+    Records hold an integer key as an integer. A request may also give it as text, which has to be
+    the text that `str` writes: "07", "+7" and " 7" are no keys, since each would have a row and a
+    join of its own beside those of 7.
+
+    >>> class Visit(msgspec.Struct):
+    ...     visit_id: str
+    ...     session: int
+    ...     at: int
+    >>> from freshrank.feature_actors.streams.stream import Entity
+    >>> session = Entity("session", key="session")
+    >>> visits = Stream("visits", id="visit_id", time="at", key=session, schema=Visit)
+    >>> key = EntityKey(visits)
+    >>> key.canonical(7), key.canonical("7")
+    ('7', '7')
+    >>> key.canonical("07")
+    Traceback (most recent call last):
+    ...
+    freshrank.actors.errors.BadRecord: '07' is no integer: write 7 as 7 or "7"
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        name = stream.key.key
+        field = next(one for one in msgspec.structs.fields(stream.event_type) if one.name == name)
+        self.name: str = field.encode_name
+        """The field's name in JSON."""
+        self.of_event: Any = field.type
+        """Its type in a record."""
+        self.integer = stream.fields[name].kind is Kind.INTEGER
+        self.in_json: Any = self.of_event
+        """Its type in the JSON of a request."""
+        self.in_path: Any = self.of_event
+        """Its type in a path, where all is text."""
+        if self.integer:
+            form = msgspec.Meta(
+                pattern=_INTEGER,
+                max_length=_MOST_DIGITS,
+                description="The integer as text, without plus sign, leading zeros or blanks",
+            )
+            self.in_path = Annotated[str, form]
+            self.in_json = self.of_event | self.in_path
+
+    def canonical(self, key: str | int) -> str:
+        """The one text of a key. Raises BadRecord where it is none that an event may have."""
+        if self.integer and isinstance(key, str):
+            if len(key) > _MOST_DIGITS or not re.match(_INTEGER, key):
+                raise BadRecord(f'{key!r} is no integer: write 7 as 7 or "7"')
+            key = int(key)
+        try:
+            msgspec.convert(key, self.of_event)
+        except msgspec.ValidationError as error:
+            raise BadRecord(str(error)) from error
+        return str(key)
+
+    def as_in_records(self, document: bytes) -> bytes:
+        """The JSON of an event, with an integer key that is given as text as the integer.
+
+        Called only for a document that was refused. Raises BadRecord.
+        """
+        try:
+            fields = msgspec.json.decode(document, type=dict[str, msgspec.Raw])
+            key = msgspec.json.decode(fields[self.name], type=str)
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, RecursionError):
+            return document
+        try:
+            fields[self.name] = msgspec.Raw(self.canonical(key).encode())
+        except BadRecord as error:
+            raise BadRecord(f"{error.reason} - at `$.{self.name}`") from error
+        return msgspec.json.encode(fields)

@@ -1,0 +1,237 @@
+"""Requests of a real pipeline are checked by the rules that its events have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import pytest
+from fake_clock import FakeClock
+from small_shop import START_MS
+
+from freshrank import (
+    Adagrad,
+    Count,
+    Entity,
+    FeatureView,
+    Joined,
+    LogisticRegression,
+    Pipeline,
+    Stream,
+    col,
+)
+from freshrank.actors.impressions import decode_impression
+from freshrank.actors.kernels.hashing import hash_text
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.wiring.local import LocalSystem, World
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.serve.http.app import build_app
+from freshrank.serve.scoring.service import ScoringService
+from freshrank.serve.settings import ServeSettings
+
+CODE = Annotated[str, msgspec.Meta(max_length=4)]
+
+
+class Visit(msgspec.Struct):
+    visit_id: str
+    session: int
+    at: int
+    item: str | None = None
+    kind: Literal["view", "order"] = "view"
+    gift: bool = False
+    price: float | None = None
+    code: CODE = ""
+
+
+session = Entity("session", key="session")
+visits = Stream("visits", id="visit_id", time="at", key=session, schema=Visit)
+
+
+class Activity(FeatureView):
+    entity, source = session, visits
+    seen = Count(windows=["1h"])
+
+
+pipeline = Pipeline(
+    "visits",
+    stream=visits,
+    features=[Activity],
+    context=["item", "kind", "gift", "price", "code"],
+    label=Joined(positive=col.gift == True, on="item", within="1m"),  # noqa: E712
+    model=LogisticRegression(),
+    optimizer=Adagrad(),
+)
+CANDIDATE = {"item": "a"}
+
+
+class Endpoint:
+    """The REST API of the pipeline above, and the log that it writes to."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock(START_MS)
+        self.log = MemoryLog(1)
+
+    async def send(self, *requests: tuple[str, str, Any]) -> list[httpx.Response]:
+        """The answers to requests (method, path, JSON)."""
+        settings = Settings(serve=ServeSettings(max_start_wait_ms=0))
+        system = LocalSystem(pipeline, settings, World(self.log, self.clock))
+        await system.start()
+
+        async def made() -> ScoringService:
+            return system.replica
+
+        app = build_app(made)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=app), base_url="http://localhost"
+            ) as client,
+        ):
+            answers = [
+                await client.request(method, path, **({} if body is None else {"json": body}))
+                for method, path, body in requests
+            ]
+            await asyncio.sleep(0)
+        await system.stop()
+        return answers
+
+
+def ask(method: str, path: str, body: Any = None) -> httpx.Response:
+    return ask_all([(method, path, body)])[0]
+
+
+def ask_all(requests: Sequence[tuple[str, str, Any]]) -> list[httpx.Response]:
+    return asyncio.run(Endpoint().send(*requests))
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    return {"visit_id": "v1", "session": 7, "at": START_MS, "item": "a"} | changes
+
+
+def paths_of(key: str) -> list[str]:
+    name = quote(key, safe="")
+    return [f"/v1/features/session/{name}", f"/v1/entities/session/{name}/events"]
+
+
+WRONG_KEYS = ["07", " 7", "7 ", "+7", "\u0667", "7\n", "-0", "7.0", "7_0", "abc", "0x7", str(2**63)]
+
+
+def test_another_spelling_of_an_integer_is_no_key() -> None:
+    requests: list[tuple[str, str, Any]] = []
+    for key in WRONG_KEYS:
+        requests.append(("POST", "/v1/score", {"session": key, "candidates": [CANDIDATE]}))
+        requests.append(("POST", "/v1/events", event(session=key)))
+        requests += [("GET", path, None) for path in paths_of(key)]
+    answers = ask_all(requests)
+    for begin, key in zip(range(0, len(answers), 4), WRONG_KEYS, strict=True):
+        four = answers[begin : begin + 4]
+        assert [answer.status_code for answer in four] == [422] * 4, key
+        fields = [answer.json()["error"]["field"] for answer in four]
+        assert fields == ["session", "session", "id", "id"], key
+
+
+@pytest.mark.parametrize("key", [7, 0, -7, 2**63 - 1, -(2**63)])
+def test_an_integer_and_its_canonical_text_are_the_same_key(key: int) -> None:
+    async def story() -> None:
+        endpoint = Endpoint()
+        answers = await endpoint.send(
+            ("POST", "/v1/events", [event(session=key), event(session=str(key), visit_id="v2")]),
+            ("POST", "/v1/score", {"session": key, "candidates": [CANDIDATE]}),
+            ("POST", "/v1/score", {"session": str(key), "candidates": [CANDIDATE]}),
+            *(("GET", path, None) for path in paths_of(str(key))),
+        )
+        assert [answer.status_code for answer in answers] == [200] * 5
+        written = endpoint.log.read("visits", 0, 0, 9).values
+        assert [msgspec.json.decode(value or b"")["session"] for value in written] == [key, key]
+        assert len(answers[-1].json()["events"]) == 2
+        shown = endpoint.log.read("visits.impressions", 0, 0, 9).values
+        assert [decode_impression(value or b"").entity for value in shown] == [str(key)] * 2
+
+    asyncio.run(story())
+
+
+def test_what_is_no_integer_is_no_key() -> None:
+    keys: list[object] = [True, None, 7.5, 2**63, [], ""]
+    for key in keys:
+        score, written = ask_all(
+            [
+                ("POST", "/v1/score", {"session": key, "candidates": [CANDIDATE]}),
+                ("POST", "/v1/events", event(session=key)),
+            ]
+        )
+        assert (score.status_code, written.status_code) == (422, 422), key
+        assert score.json()["error"]["field"] == written.json()["error"]["field"] == "session"
+
+
+def test_the_document_names_both_forms_of_an_integer_key() -> None:
+    document = ask("GET", "/openapi.json").json()
+    key = document["components"]["schemas"]["ScoreRequest"]["properties"]["session"]
+    assert [form["type"] for form in key["anyOf"]] == ["integer", "string"]
+    posted = document["paths"]["/v1/events"]["post"]["requestBody"]["content"]
+    one_event = posted["application/json"]["schema"]["anyOf"][0]
+    assert one_event["properties"]["session"]["anyOf"] == key["anyOf"]
+    (_, parameter) = document["paths"]["/v1/features/{entity}/{id}"]["get"]["parameters"]
+    assert parameter["schema"]["pattern"] == key["anyOf"][1]["pattern"]
+
+
+VALUES: list[tuple[str, object, bool]] = [
+    ("kind", "order", True),
+    ("kind", "buy", False),
+    ("kind", None, False),
+    ("gift", True, True),
+    ("gift", False, True),
+    ("gift", 1, False),
+    ("price", None, True),
+    ("price", 2, True),
+    ("price", "2", False),
+    ("price", True, False),
+    ("item", "", True),
+    ("item", "x" * 300, True),
+    ("item", 5, False),
+    ("code", "", True),
+    ("code", "abcd", True),
+    ("code", "abcde", False),
+    ("code", None, False),
+]
+
+
+def test_a_candidate_is_checked_as_an_event_is() -> None:
+    requests: list[tuple[str, str, Any]] = []
+    for field, value, _ in VALUES:
+        candidates = [CANDIDATE, {**CANDIDATE, field: value}]
+        requests.append(("POST", "/v1/events", event(**{field: value})))
+        requests.append(("POST", "/v1/score", {"session": 7, "candidates": candidates}))
+    answers = ask_all(requests)
+    for begin, (field, value, valid) in zip(range(0, len(answers), 2), VALUES, strict=True):
+        written, scored = answers[begin : begin + 2]
+        status = 200 if valid else 422
+        assert (written.status_code, scored.status_code) == (status, status), (field, value)
+        if not valid:
+            assert scored.json()["error"]["field"] == f"candidates[1].{field}"
+
+
+@pytest.mark.parametrize("candidate", [{}, {"item": None}])
+def test_the_item_that_is_joined_has_to_be_named(candidate: dict[str, Any]) -> None:
+    """An event may have no item; a candidate without one could never become positive."""
+    body = {"session": 7, "candidates": [candidate]}
+    assert ask("POST", "/v1/score", body).status_code == 422
+
+
+def test_what_a_candidate_leaves_out_is_what_an_event_would_have() -> None:
+    async def story() -> tuple[bytes, bytes]:
+        endpoint = Endpoint()
+        whole = {"item": "a", "kind": "view", "gift": False, "price": None, "code": ""}
+        candidates = [CANDIDATE, whole]
+        await endpoint.send(("POST", "/v1/score", {"session": 7, "candidates": candidates}))
+        (value,) = endpoint.log.read("visits.impressions", 0, 0, 9).values
+        impression = decode_impression(value or b"")
+        assert impression.join_keys == hash_text("a").to_bytes(8, "little", signed=True) * 2
+        middle = len(impression.ids) // 2
+        return impression.ids[:middle], impression.ids[middle:]
+
+    short, long = asyncio.run(story())
+    assert short == long
