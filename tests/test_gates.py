@@ -192,22 +192,27 @@ def test_a_lint_error_and_a_wrong_format_are_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "lines", "branches", "status"),
     [
-        ("serve/app.py", 96, 91, 0),
-        ("serve/app.py", 95, 91, 1),
-        ("serve/app.py", 96, 89, 1),
-        ("benchmarks/report.py", 75, 64, 0),
-        ("benchmarks/report.py", 73, 64, 1),
+        ("serve/app.py", 0, 0, 0),
+        ("serve/app.py", -1, 0, 1),
+        ("serve/app.py", 0, -1, 1),
+        ("benchmarks/report.py", 0, 0, 0),
+        ("benchmarks/report.py", -1, 0, 1),
     ],
 )
 def test_too_little_coverage_is_an_error(
     tmp_path: Path, file: str, lines: int, branches: int, status: int
 ) -> None:
-    def of_hundred(lines: int, branches: int) -> dict[str, dict[str, int]]:
-        names = ("num_statements", "covered_lines", "num_branches", "covered_branches")
-        return {"summary": dict(zip(names, (100, lines, 100, branches), strict=True))}
+    """`lines` and `branches` are percent above the floors of the file's folder."""
 
-    files = {"serve/app.py": of_hundred(100, 100), "benchmarks/report.py": of_hundred(100, 100)}
-    files[file] = of_hundred(lines, branches)
+    def summary(lines: float, branches: float) -> dict[str, dict[str, int]]:
+        names = ("num_statements", "covered_lines", "num_branches", "covered_branches")
+        counts = (1_000, round(10 * lines), 1_000, round(10 * branches))
+        return {"summary": dict(zip(names, counts, strict=True))}
+
+    files = {"serve/app.py": summary(100, 100), "benchmarks/report.py": summary(100, 100)}
+    floors = coverage_floor.FLOORS
+    least_lines, least_branches = floors.get(file.partition("/")[0], floors[""])
+    files[file] = summary(least_lines + lines, least_branches + branches)
     report = tmp_path / "coverage.json"
     report.write_text(json.dumps({"files": files}))
     assert coverage_floor.main(report) == status

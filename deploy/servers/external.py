@@ -106,8 +106,8 @@ async def _prepared(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) 
         raise ConfigError(
             "shards.count",
             f"{shards} shards, but topic {topics[0]!r} has {count} partitions",
-            f"Take {count} or fewer (FRESHRANK_SHARDS__COUNT). More partitions would move keys away"
-            " from their state.",
+            f"Take {count} or fewer (FRESHRANK_SHARDS__COUNT). More partitions would move keys "
+            "away from their state.",
         )
     await ensure_topics(kafka, others, count)
     for topic in topics[1:]:
