@@ -1,15 +1,11 @@
-"""TODO-DOC."""
+"""Durations in pipelines and settings: a whole number and its unit, as in ``"30s"`` or ``"7d"``."""
 
 import re
 
 from freshrank.actors.errors import ConfigError
 
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-
 _DURATION = re.compile(r"([0-9]+)(ms|s|m|h|d)")
-
-
 _FIX = 'Write a whole number and one of ms, s, m, h, d, as in "30s" or "7d".'
 
 
