@@ -111,6 +111,10 @@ def test_a_test_that_asserts_nothing_is_seen(tmp_path: Path, body: str, asserts:
     assert found == ([] if asserts else ["tests/unit/test_core.py:9: test_it"])
 
 
+def test_nothing_is_left_to_be_done_later() -> None:
+    assert left_over(ROOT) == []
+
+
 def test_a_left_over_mark_is_seen(tmp_path: Path) -> None:
     mark = "TO" + "DO"
     planted(tmp_path, "docs/guide.md", f"# A guide\n\n{mark}: write it\n")
