@@ -193,6 +193,13 @@ class Pipeline:
         for index, name in enumerate(self.context):
             self.stream.fields.require(name, f"{place}.context[{index}]")
         self.label.check(self.stream.fields)
+        for index, name in enumerate(self.context):
+            if name in self.label.own_fields:
+                raise ConfigError(
+                    f"{place}.context[{index}]",
+                    f"the label is made of {name!r}, so a model that is given it learns nothing",
+                    "Leave it out; what only selects the events to learn from goes into among=...",
+                )
         if isinstance(self.label, Joined) and self.label.on == self.stream.key.key:
             raise ConfigError(
                 f"{place}.label.on",

@@ -86,4 +86,17 @@ class PipelineFile:
         place = f"{self.path}:{lines[-1]}" if lines else self.path
         if isinstance(error, ConfigError):
             return ConfigError(f"{place}: {error.place}", error.problem, error.fix)
+        if isinstance(error, ModuleNotFoundError) and self._is_neighbour(error.name):
+            return ConfigError(
+                place,
+                f"it imports {error.name!r}, which lies beside it: every process of a run gets the "
+                "text of this file, and no other file",
+                "Put what it needs into this file, or into a package that is installed on every "
+                "machine.",
+            )
         return ConfigError(place, f"{type(error).__name__}: {error}", "Correct that line.")
+
+    def _is_neighbour(self, module: str | None) -> bool:
+        """Whether a module of this name lies in the folder of the file."""
+        path = Path(self.path).parent / (module or "").partition(".")[0]
+        return bool(module) and (path.is_dir() or path.with_suffix(".py").exists())

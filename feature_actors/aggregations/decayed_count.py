@@ -129,7 +129,8 @@ class DecayedCount(Aggregate):
             span_ms=half_life_ms,
         )
         kept_ms = int(_FORGOTTEN_HALF_LIVES * half_life_ms)
-        layout.add(name, line, np.zeros(1 + 2 * self.top, dtype=np.int64), kept_ms)
+        empty = np.zeros(1 + 2 * self.top, dtype=np.int64)
+        layout.add(name, line, empty, kept_ms, exact_values=self.top)
 
     def canonical(self) -> str:
         """Field, half-life, number and condition."""

@@ -33,6 +33,8 @@ class Placed:
     """0 where nothing snaps to tiles."""
     keeps_ms: int | None
     """For how long an event can change the feature, ms; None: for ever."""
+    exact_values: int | None = None
+    """Up to how many distinct values it is exact; None: any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +116,24 @@ class Layout:
         self.bags.append(Bag(IdField(name, width), source))
         return first
 
-    def add(self, name: str, line: Line, identity: Ints, keeps_ms: int | None) -> None:
+    def add(
+        self,
+        name: str,
+        line: Line,
+        identity: Ints,
+        keeps_ms: int | None,
+        exact_values: int | None = None,
+    ) -> None:
         """Give the feature `name` its words, which hold `identity` int64[.] before any event.
 
-        `keeps_ms` is how long an event can matter to it; None: for ever.
+        `keeps_ms` is how long an event can matter to it; None: for ever. `exact_values`: up to how
+        many distinct values it is exact; None: any number.
         """
         entries = [line.size, line.mask, line.source, line.hop_ms, line.span_ms, line.out]
         self._program.append([line.opcode, self.words, *entries])
         self._empty.append(identity)
-        self.placed.append(Placed(name, len(identity), line.hop_ms, keeps_ms))
+        placed = Placed(name, len(identity), line.hop_ms, keeps_ms, exact_values)
+        self.placed.append(placed)
 
 
 def _index(names: list[str], name: str) -> int:

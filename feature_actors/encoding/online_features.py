@@ -19,6 +19,7 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     OFFSET,
     FeatureBlock,
 )
+from freshrank.feature_actors.encoding.bag_values import BagValues
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.streams.columns import entity_ids
 from freshrank.feature_actors.streams.entity_key import EntityKey
@@ -140,7 +141,7 @@ class OnlineFeatures:
     def describe(
         self, entity: str, rows: Sequence[bytes | None], at_ms: int
     ) -> Mapping[str, JsonValue]:
-        """The named features as of `at_ms`; a bag is a list of ids (text as its hash) and weights.
+        """The named features as of `at_ms`; a bag is a list of values and weights (`BagValues`).
 
         None stands for a number that has no value.
         """
@@ -150,12 +151,12 @@ class OnlineFeatures:
             for name, value in zip(table.columns, block.values[0].tolist(), strict=True):
                 found[name] = None if np.isnan(value) else value
             begin = 0
-            for field in table.id_fields:
-                end = begin + field.width
-                bag = zip(block.ids[0, begin:end], block.id_weights[0, begin:end], strict=True)
-                found[field.name] = [
-                    {"id": int(id_), "weight": float(weight)} for id_, weight in bag if id_ != 0
-                ]
+            for bag in table.layout.bags:
+                end = begin + bag.field.width
+                values = BagValues(table.source.fields[bag.source])
+                found[bag.field.name] = values.of(
+                    block.ids[0, begin:end], block.id_weights[0, begin:end]
+                )
                 begin = end
         return found
 

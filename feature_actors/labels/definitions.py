@@ -59,6 +59,11 @@ class Joined:
         """So long after it was shown an item is known to be negative; a positive may be at once."""
         return self.within_ms + self.grace_ms
 
+    @property
+    def own_fields(self) -> frozenset[str]:
+        """None: the label of a shown item comes from a later event, which is no input."""
+        return frozenset()
+
     def check(self, fields: Fields) -> None:
         """Raise ConfigError when it does not fit the stream's schema."""
         self.positive.check(fields, "Joined.positive")
@@ -97,6 +102,14 @@ class Labelled:
             _check_condition(self.positive, "Labelled.positive")
         if self.among is not None:
             _check_condition(self.among, "Labelled.among")
+
+    @property
+    def own_fields(self) -> frozenset[str]:
+        """The fields that the label is made of: inputs that hold them would know it."""
+        if self.positive is not None:
+            return self.positive.fields_read()
+        assert self.target is not None  # checked when it was made
+        return frozenset([self.target])
 
     def check(self, fields: Fields) -> None:
         """Raise ConfigError when it does not fit the stream's schema."""

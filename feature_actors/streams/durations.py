@@ -6,6 +6,8 @@ from freshrank.actors.errors import ConfigError
 
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]+)(ms|s|m|h|d)")
+# No clock that is right is further off; and sums of times stay within 64 bits.
+_LONGEST_MS = 36_500 * 86_400_000
 _FIX = 'Write a whole number and one of ms, s, m, h, d, as in "30s" or "7d".'
 
 
@@ -19,6 +21,8 @@ def duration_ms(text: str, place: str) -> int:
     if match is None:
         raise ConfigError(place, f"{text!r} is not a duration", _FIX)
     length = int(match[1]) * _UNIT_MS[match[2]]
+    if length > _LONGEST_MS:
+        raise ConfigError(place, f"{text!r} is longer than 100 years", 'Take "36500d" or less.')
     if length == 0:
         raise ConfigError(place, f"{text!r} is no time at all", _FIX)
     return length

@@ -19,7 +19,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.hashing import hash_ints, hash_text
 from freshrank.actors.messages import Bools
 from freshrank.feature_actors.streams.columns import Columns
-from freshrank.feature_actors.streams.fields import Field, Fields, Kind
+from freshrank.feature_actors.streams.fields import Field, Fields, Kind, constant_fix
 
 _ORDER: dict[str, Callable[[Any, Any], Bools]] = {
     "<": operator.lt,
@@ -39,6 +39,10 @@ class Expression(ABC):
     @abstractmethod
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError when it does not fit the schema."""
+
+    @abstractmethod
+    def fields_read(self) -> frozenset[str]:
+        """The names of the fields that it reads."""
 
     def __and__(self, other: Expression) -> Expression:
         return Combination("&", self, _condition(other))
@@ -68,6 +72,10 @@ class Comparison(Expression):
     def __str__(self) -> str:
         return f"({self.name} {self.symbol} {self.constant!r})"
 
+    def fields_read(self) -> frozenset[str]:
+        """The field."""
+        return frozenset([self.name])
+
     def evaluate(self, columns: Columns) -> Bools:
         """bool[n]."""
         if self.symbol in _ORDER:
@@ -92,6 +100,10 @@ class Membership(Expression):
 
     def __str__(self) -> str:
         return f"({self.name} in {list(self.constants)!r})"
+
+    def fields_read(self) -> frozenset[str]:
+        """The field."""
+        return frozenset([self.name])
 
     def evaluate(self, columns: Columns) -> Bools:
         """bool[n]."""
@@ -120,6 +132,10 @@ class Combination(Expression):
     def __str__(self) -> str:
         return f"({self.left} {self.symbol} {self.right})"
 
+    def fields_read(self) -> frozenset[str]:
+        """Those of both sides."""
+        return self.left.fields_read() | self.right.fields_read()
+
     def evaluate(self, columns: Columns) -> Bools:
         """bool[n]."""
         left, right = self.left.evaluate(columns), self.right.evaluate(columns)
@@ -147,6 +163,10 @@ class Negation(Expression):
 
     def __str__(self) -> str:
         return f"(~{self.inner})"
+
+    def fields_read(self) -> frozenset[str]:
+        """Those of the inner condition."""
+        return self.inner.fields_read()
 
     def evaluate(self, columns: Columns) -> Bools:
         """bool[n]."""
@@ -185,6 +205,15 @@ class Column:
     def __ge__(self, other: object) -> Expression:
         return self._compare(">=", other)
 
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ConfigError(
+            f"col.{self._name}.{name}",
+            "conditions read the fields of an event, and not the fields of a field",
+            f"Give the schema a field of its own for {name!r}.",
+        )
+
     def isin(self, constants: Sequence[str] | Sequence[int]) -> Expression:
         """Whether the field is one of `constants`."""
         if isinstance(constants, str):
@@ -198,7 +227,7 @@ class Column:
             raise ConfigError(
                 f"col.{self._name} {symbol} {other!r}",
                 "a field can be compared with a constant only",
-                "Write a str, int, float or bool on the right.",
+                constant_fix(self._name, other),
             )
         return Comparison(self._name, symbol, other)
 

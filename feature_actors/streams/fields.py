@@ -1,5 +1,6 @@
 """The fields of a stream's schema, their kinds, and errors that say how to mend a mistake."""
 
+import datetime
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -51,6 +52,12 @@ class Fields(Mapping[str, Field]):
             raise ConfigError(place, f"{schema!r} cannot be read", "Make it a plain Struct.")
         self._place = place
         self._known: dict[str, Field] = {}
+        # By its name in JSON, as of ``rename="camel"``: the name in the schema, which is used here.
+        self._renamed = {
+            field.encode_name: field.name
+            for field in described.fields
+            if field.encode_name != field.name
+        }
         self._unusable: dict[str, str] = {}
         for described_field in described.fields:
             name, kind_of = described_field.name, described_field.type
@@ -75,13 +82,19 @@ class Fields(Mapping[str, Field]):
     def require(self, name: str, place: str, *kinds: Kind) -> Field:
         """The field `name`, of one of `kinds` (any when none is given), or a ConfigError."""
         if name in self._unusable:
+            kind = self._unusable[name]
             raise ConfigError(
                 place,
-                f"features cannot use the type of the field {name!r} ({self._unusable[name]})",
-                "Use a field of str, int, float or bool, or one of them | None.",
+                f"features cannot use the type of the field {name!r} ({kind})",
+                "Use a field of str, int, float or bool, or one of them | None."
+                + _UNUSABLE_FIX.get(kind, ""),
             )
         if name not in self._known:
             near = difflib.get_close_matches(name, self._known, n=1)
+            if name in self._renamed:
+                near = [self._renamed[name]]
+            if name.partition(".")[0] in self._unusable:
+                near = []
             fix = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(self._known)}."
             raise ConfigError(place, f"{self._place} has no field {name!r}", fix)
         found = self._known[name]
@@ -93,6 +106,29 @@ class Fields(Mapping[str, Field]):
                 f"Name a field of {wanted}.",
             )
         return found
+
+
+# What to do about some types that features cannot use.
+_UNUSABLE_FIX = {
+    "datetime": " A time is an int: milliseconds since the Unix epoch.",
+    "dict": " What features need of it has to be a field of the event itself.",
+    "struct": " What features need of it has to be a field of the event itself.",
+}
+
+
+def constant_fix(name: str, other: object) -> str:
+    """How to write a comparison with a value that is no constant."""
+    if other is None:
+        return (
+            f"No condition can ask for None, which differs from every constant: declare {name!r} "
+            'with a default of its own, as in `str = ""`, and compare with that.'
+        )
+    if isinstance(other, datetime.date | datetime.timedelta):
+        return (
+            "Write a time as an integer, milliseconds since the Unix epoch: "
+            "int(moment.timestamp() * 1000)."
+        )
+    return "Write a str, int, float or bool on the right."
 
 
 def _without_none(described: inspect.Type) -> tuple[inspect.Type, bool]:

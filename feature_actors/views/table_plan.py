@@ -10,7 +10,7 @@ import xxhash
 from freshrank.actors.messages import Doubles, IdField, Ints
 from freshrank.feature_actors.aggregations.dispatch import read_rows
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
-from freshrank.feature_actors.aggregations.row_layout import Layout
+from freshrank.feature_actors.aggregations.row_layout import Layout, Placed
 from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
 
@@ -89,8 +89,8 @@ class TablePlan:
         ]
         width = max(len(placed.name) for placed in self.layout.placed)
         for placed in self.layout.placed:
-            exact = f"tail exact to {_duration(placed.hop_ms)}" if placed.hop_ms else "exact"
-            lines.append(f"  {placed.name:<{width}}  {placed.words * _WORD_BYTES:>6} B  {exact}")
+            size = placed.words * _WORD_BYTES
+            lines.append(f"  {placed.name:<{width}}  {size:>6} B  {_exactness(placed)}")
         return "\n".join(lines)
 
 
@@ -100,6 +100,16 @@ def _canonical(views: Sequence[type[FeatureView]]) -> str:
     for view in views:
         lines += [f"{name} = {feature.canonical()}" for name, feature in view.features.items()]
     return "\n".join(lines)
+
+
+def _exactness(placed: Placed) -> str:
+    """How exact a feature is, for people."""
+    if placed.hop_ms:
+        return f"tail exact to {_duration(placed.hop_ms)}"
+    if placed.exact_values is None:
+        return "exact"
+    most = placed.exact_values
+    return f"exact up to {most} distinct values, then at most 1/{most} of all events too high"
 
 
 def _duration(length_ms: int) -> str:

@@ -101,6 +101,29 @@ MISTAKES = {
     "a fractional window": Mistake('"1d"', '"1.5d"', "Listening.finished.windows[1]", WINDOW),
     "a window of no time": Mistake('"1d"', '"0d"', "Listening.finished.windows[1]", WINDOW),
     "a window that is a number": Mistake('"1d"', "86400", "Listening.finished.windows[1]", WINDOW),
+    "a window longer than time": Mistake(
+        '"1d"', '"9999999999999999d"', "Listening.finished.windows[1]", 'Take "36500d" or less.'
+    ),
+    "a field of a field in a condition": Mistake(
+        'where=col.kind == "finish"', 'where=col.device.os == "ios"',
+        "col.device.os", "Give the schema a field of its own for 'os'.",
+    ),
+    "a field of a field": Mistake(
+        'LastK("song"', 'LastK("device.os"', "Listening.recent", "It has: play_id, listener, song"
+    ),
+    "a comparison with None": Mistake(
+        'where=col.kind == "finish"', "where=col.rating == None",
+        "col.rating == None", "No condition can ask for None",
+    ),
+    "a comparison with a date": Mistake(
+        'where=col.kind == "finish"', 'where=col.at > __import__("datetime").date(2026, 1, 1)',
+        "col.at > datetime.date(2026, 1, 1)", "milliseconds since the Unix epoch",
+    ),
+    "the label among the inputs": Mistake(
+        '"genre"],\n    label=Joined(positive=col.kind == "like", on="song", within="30m"),',
+        '"kind"],\n    label=Labelled(positive=col.kind == "like"),',
+        "Pipeline('songs').context[1]", "Leave it out",
+    ),
     "windows that are one text": Mistake(
         'windows=["1h"]', 'windows="1h"', "Listening.listened.windows", 'Write a list: ["1h"].'
     ),

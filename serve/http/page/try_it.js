@@ -111,7 +111,7 @@ class EntityPage {
     const rows = Object.entries(answer.features).flatMap(([name, value]) => {
       const changed = previous && !changesByTime(previous[name], value) ? "changed" : null;
       if (!Array.isArray(value)) return [make("dt", {}, name), make("dd", { class: changed }, plain(value))];
-      const bag = value.map((item) => make("span", {}, String(item.id), " ",
+      const bag = value.map((item) => make("span", item.hash_of ? { title: `the hash of a ${item.hash_of}` } : {}, item.hash_of ? `#${item.id}` : String(item.value), " ",
         make("small", {}, item.weight === 1 ? "" : number(item.weight, 2))));
       return [make("dt", { class: "bag" }, name),
         make("dd", { class: `bag ${changed ?? ""}` }, ...(bag.length ? bag : ["none"]))];

@@ -190,6 +190,10 @@ def test_labels_of_the_events_themselves_need_no_impressions() -> None:
         ({"context": ["kind"]}, "Pipeline('shop').label.on"),
         ({"label": col.kind == "order"}, "Pipeline('shop').label"),
         ({"label": Labelled(positive=col.knd == "order")}, "Labelled.positive (knd == 'order')"),
+        (
+            {"label": Labelled(positive=col.kind == "order"), "context": ["item", "kind"]},
+            "Pipeline('shop').context[1]",
+        ),
         ({"model": LogisticRegression}, "Pipeline('shop').model"),
         ({"optimizer": "adagrad"}, "Pipeline('shop').optimizer"),
         ({"crosses": [("item", "kind")]}, "crosses ('item', 'kind')"),
@@ -242,6 +246,14 @@ def test_a_broken_file_is_one_error_with_file_and_line(text: str, place: str, pr
     assert problem in caught.value.problem
     with pytest.raises(ConfigError):  # and again, not half a module from the first time
         PipelineFile("f.py", text).load()
+
+
+def test_a_file_that_imports_its_neighbour_is_told_why_it_cannot(tmp_path: Path) -> None:
+    (tmp_path / "shared_views.py").write_text("x = 1")
+    with pytest.raises(ConfigError) as caught:
+        PipelineFile(str(tmp_path / "p.py"), "from shared_views import x\n").load()
+    assert "'shared_views', which lies beside it" in caught.value.problem
+    assert "package that is installed on every machine" in caught.value.fix
 
 
 def test_two_pipelines_in_a_file_are_refused() -> None:

@@ -1,5 +1,6 @@
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,11 +10,12 @@ from naive import START_MS, Behaviour, columns_of, stream, user
 from freshrank import Count, DecayedCount, Entity, FeatureView, LastK, Mean, Stream, Sum, TimeSince
 from freshrank.actors.errors import RequestError, Unavailable
 from freshrank.actors.features.service import Candidates, FeatureService
-from freshrank.actors.kernels.hashing import hash_text
+from freshrank.actors.kernels.hashing import ZERO_INTEGER_ID, hash_text
 from freshrank.actors.messages import Inputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures, row_key
 from freshrank.feature_actors.state.entity_table import EntityTable
+from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 
@@ -77,11 +79,54 @@ def test_features_move_on_without_events() -> None:
     soon, later = (served.describe("user", [row], START_MS + after) for after in (6_000, 60_000))
     assert (soon["seen_10s"], soon["paid_10s"], soon["idle"]) == (2.0, 2.0, 4.0)
     assert (later["seen_10s"], later["paid_10s"], later["idle"]) == (0.0, None, 58.0)
-    assert soon["recent"] == later["recent"] == [{"id": 5, "weight": 1.0}, {"id": 4, "weight": 1.0}]
+    last = [{"id": item, "weight": 1.0, "value": item} for item in (5, 4)]
+    assert soon["recent"] == later["recent"] == last
     assert soon["interest"] == [
-        {"id": hash_text("a"), "weight": pytest.approx(0.5**1.5)},
-        {"id": hash_text("b"), "weight": pytest.approx(0.5)},
+        {"id": hash_text("a"), "weight": pytest.approx(0.5**1.5), "hash_of": "category"},
+        {"id": hash_text("b"), "weight": pytest.approx(0.5), "hash_of": "category"},
     ]
+
+
+def test_the_values_of_a_bag_are_shown_as_they_were_meant() -> None:
+    class Sale(msgspec.Struct):
+        sale_id: str
+        user_id: str
+        ts: int
+        item: int
+        gift: bool
+        kind: Literal["view", "order"]
+        size: Literal[0, 1]
+        note: str
+
+    sales = Stream("sales", id="sale_id", time="ts", key=user, schema=Sale)
+
+    class Sold(FeatureView):
+        entity, source = user, sales
+        items = LastK("item", k=1)
+        gifts = LastK("gift", k=1)
+        kinds = DecayedCount(by="kind", half_life="1h", top=2)
+        sizes = LastK("size", k=1)
+        notes = LastK("note", k=1)
+
+    sold = FeaturePlan([Sold])
+    shown = OnlineFeatures([sold], InputEncoder([sold], sales, ["item"], []), sales, "shop")
+    table = EntityTable(sold.tables[0], 10)
+    event = Sale("s", "ann", START_MS, 0, False, "order", 0, "0")
+    columns = Columns(sales.fields, [event], np.array([0]), np.array([START_MS]))
+    table.apply(columns, before=False)
+    row = table.row("ann")
+    assert row is not None
+    found = shown.describe("user", [row.tobytes()], START_MS)
+    named = {name: bag[0] for name, bag in found.items() if isinstance(bag, list)}
+    zero = {"id": ZERO_INTEGER_ID, "weight": 1.0, "value": 0}
+    assert named == {
+        "items": zero,
+        "gifts": zero | {"value": False},
+        "kinds": {"id": hash_text("order"), "weight": 1.0, "value": "order"},
+        "sizes": zero,
+        "notes": {"id": hash_text("0"), "weight": 1.0, "hash_of": "note"},
+    }
+    assert named["gifts"]["value"] is False
 
 
 def test_an_entity_without_a_row_has_defaults() -> None:
@@ -235,7 +280,7 @@ def test_each_kind_of_entity_is_described_by_its_own_rows() -> None:
     assert both.freshness("item", [row]) == (START_MS + 2_000, 1)
     assert both.describe("item", [row], START_MS + 3_000) == {
         "sold_10s": 2.0,
-        "buyers": [{"id": hash_text("ann"), "weight": 1.0}] * 2,
+        "buyers": [{"id": hash_text("ann"), "weight": 1.0, "hash_of": "user_id"}] * 2,
     }
 
 
@@ -297,7 +342,7 @@ def test_the_rows_of_two_streams_have_keys_of_their_own_and_give_one_input_row()
 def test_rows_of_two_streams_are_described_together_and_one_may_be_missing() -> None:
     described = two.describe("user", [None, order_row(4)], START_MS + 5_000)
     assert (described["seen_10s"], described["spent_10s"]) == (0.0, 1.5)
-    assert described["bought"] == [{"id": 4, "weight": 1.0}]
+    assert described["bought"] == [{"id": 4, "weight": 1.0, "value": 4}]
 
 
 def test_freshness_is_the_newest_time_of_all_streams_and_the_offset_of_the_first() -> None:
