@@ -2,21 +2,21 @@
 
     freshrank replay examples/jd.py bo_action.parquet
 
-This file shows how to evaluate a pipeline on your own history. Beside the pipeline it has a
-function `records`, which reads the data, and a function `report` (optional), which returns figures
-of baselines to compare with. The replay plays the records in event time, scores each one before it
-is learned, and prints the quality of the scores.
+This file shows how to evaluate a pipeline on your own history. In addition to the pipeline it has a
+function `records`, which reads the data, and an optional function `report`, which returns the
+quality of baselines to compare with. The replay plays the records in event time, scores each record
+before the model learns it, and prints the quality of the scores.
 
 **Why this target.** The obvious target, click against view, is an artefact of how the site logs.
-Opening a page writes one view and up to five clicks (one for each region of the page) with the same
-second, in an order that the file does not keep: 27 % of all rows share their second with the row
-before. A model that knows the time since the last row reaches an AUC of 0.87 without knowing
-anything about the shopper. So this file merges the rows of a shopper, an item and a second into one
-*action* of the strongest kind among them, which leaves 41,565 actions of 89,187 rows. The model
-predicts, just before each action, whether it will show **intent** (put into the cart, ordered,
-followed: 4.2 % of the actions) or not (page opened, clicked). A shop can use that to decide whom to
-offer help, and when. Taking an item out of the cart is neither: it is not predicted, but it counts
-as a feature.
+Opening a page writes a view and up to five clicks (a click for each region of the page) with the
+same second, in an order that the file does not keep: 27 % of all rows share their second with the
+row before. A model that knows the time since the last row reaches an AUC of 0.87 without knowing
+anything about the shopper. So this file merges all rows with the same shopper, item and second into
+a single *action* of the strongest kind among them, which leaves 41,565 actions of 89,187 rows. Just
+before each action the model predicts whether it will show **intent** (put into the cart, ordered,
+followed: 4.2 % of the actions) or not (page opened, clicked). A shop can use the prediction to
+decide which shoppers to offer help, and when. Taking an item out of the cart is neither: it is not
+predicted, but it counts as a feature.
 
 The data: 4paradigm/OpenMLDB, demo/jd-recommendation, file `bo_action.parquet`.
 """
@@ -48,17 +48,17 @@ from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.models.losses import LogLoss
 
 KINDS = {"6": "click", "1": "view", "5": "follow", "3": "uncart", "2": "cart", "4": "order"}
-"""The codes in the file and the kinds that they mean, the weakest first."""
+"""The kind of action of each code in the file, from the weakest to the strongest."""
 INTENT = ("follow", "cart", "order")
 """The kinds that show intent: the positive label."""
 
-# Many short windows let a linear model fit any curve over the time since the last view, click or
-# step: within seconds of a view the next action means something else than minutes later.
+# Many short windows let a linear model fit any curve over the time since the last view or click:
+# an action within seconds of a view has another meaning than an action minutes later.
 WINDOWS = ["2s", "6s", "20s", "1m", "3m", "10m", "1h", "1d", "7d"]
 
 
 class Action(msgspec.Struct):
-    """What a shopper did with an item in one second: an event of the stream."""
+    """An event of the stream: the action of a shopper on an item within a second."""
 
     action_id: str
     user_id: str
@@ -66,9 +66,9 @@ class Action(msgspec.Struct):
     category_id: int
     brand_id: int
     kind: str
-    """One of the values of `KINDS`."""
+    """A value of `KINDS`."""
     ts: int
-    """Event time in ms since the Unix epoch; the file has whole seconds."""
+    """Event time in ms since the Unix epoch, a multiple of 1,000: the file has whole seconds."""
 
 
 user = Entity("user", key="user_id")
@@ -76,7 +76,7 @@ actions = Stream("jd", id="action_id", time="ts", key=user, schema=Action)
 
 
 class Shopping(FeatureView):
-    """How far a shopper has come towards buying, and at what pace."""
+    """Features of a shopper: the number of actions of each kind, and the time since the last."""
 
     entity, source = user, actions
     ever = Count(windows=["90d"])
@@ -89,7 +89,7 @@ class Shopping(FeatureView):
 
 
 class NoFeatures(FeatureView):
-    """A baseline: a view whose only feature no event ever changes."""
+    """A baseline: a view with a single feature, which no event changes."""
 
     entity, source = user, actions
     never = TimeSince(where=col.kind == "")
@@ -103,8 +103,8 @@ def pipeline_with(view: type[FeatureView]) -> Pipeline:
         features=[view],
         # The event's own fields are inputs too: the item, its category and its brand.
         context=["sku_id", "category_id", "brand_id"],
-        # The stream carries its own label. It is predicted from the features as they were just
-        # before the event, so an action never sees itself.
+        # The label is a field of the event itself. The model predicts it from the features as they
+        # were just before the event, so an action is no input of its own prediction.
         label=Labelled(positive=col.kind.isin(INTENT), among=col.kind != "uncart"),
         model=LogisticRegression(base_rate=0.04),
         optimizer=FTRL(alpha=0.2, l2=1.0),
@@ -114,7 +114,7 @@ def pipeline_with(view: type[FeatureView]) -> Pipeline:
 pipeline = pipeline_with(Shopping)
 
 
-# Reading the data. A replay needs the function `records` alone; the rest serves it.
+# Reading the data. `freshrank replay` calls `records`, which uses the other functions.
 
 
 class Row(NamedTuple):
@@ -128,7 +128,7 @@ class Row(NamedTuple):
 
 
 def merge_rows(rows: list[Row]) -> list[Action]:
-    """Merge the rows of each shopper, item and second into one action; ordered by time.
+    """Merge the rows with the same shopper, item and second into an action; ordered by time.
 
     The strongest kind wins:
 
@@ -157,7 +157,7 @@ def merge_rows(rows: list[Row]) -> list[Action]:
 
 
 def read_actions(path: Path) -> list[Action]:
-    """Read the actions of `bo_action.parquet`, whose rows are in no order; ordered by time."""
+    """Read the actions of `bo_action.parquet` and sort them by time: its rows are in no order."""
     import pyarrow.parquet  # noqa: PLC0415 - `freshrank run` needs the pipeline alone
 
     columns = ["time", "pair_id", "type", "cate", "br"]
@@ -172,14 +172,14 @@ def records(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
         yield action.user_id.encode(), msgspec.json.encode(action), action.ts
 
 
-# Baselines: what the scores of the replay have to beat.
+# Baselines: the scores of the replay should be better than theirs.
 
 
 def report(path: Path) -> dict[str, float]:
     """Return the quality of three baselines, over the actions that the frozen copy scores too.
 
-    They are the running rate of intent, the running rate after each kind of last action, and the
-    same model without features: it knows item, category and brand alone.
+    The baselines are the running rate of intent, the running rate after each kind of last action,
+    and the same model without features, whose only inputs are item, category and brand.
     """
     seen = read_actions(path)
     history = History(
@@ -198,8 +198,8 @@ def report(path: Path) -> dict[str, float]:
 def running_rates(seen: Sequence[Action], begin: int) -> dict[str, float]:
     """Return the quality of two running rates of intent over ``seen[begin:]``.
 
-    One is the rate over all actions, the other the rate after the shopper's last kind of action.
-    Each action is scored before it is counted, and a rate begins at 1 of 50.
+    The first is the rate over all actions, the second the rate after the shopper's last kind of
+    action. Each action is scored before it is counted, and a rate starts at 1 positive of 50.
     """
     counts: dict[str, tuple[float, float]] = {}
     last_kind: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""Probes of freshness: one event each, and the first answer that shows its effect.
+"""Probes of freshness: a probe sends an event and waits for the first answer that shows its effect.
 
-The time runs from just before the event's `send` to the arrival of that answer. A probe requests
-again and again, one request at a time, so its resolution is one answer and one pause.
+It measures the time from just before the event's `send` to the arrival of that answer. A probe
+repeats its request after each answer and a pause, so its resolution is an answer and a pause.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from freshrank.examples.shop.traffic import ScoreRequest
 Send: TypeAlias = Callable[[bytes, bytes], Awaitable[tuple[int, int]]]
 """Writes key and value of an event; returns its partition and offset once the broker has it."""
 
-# Seconds between two requests of a probe: short beside what is measured, and a bound of the load.
+# Seconds between two requests of a probe: short in comparison with the measured times, and long
+# enough to limit the load.
 PAUSE_S = 0.002
-# Seconds after which a probe counts as unanswered: many times what is to be reached.
+# Seconds after which a probe counts as unanswered: many times the target.
 TIMEOUT_S = 5.0
-# Seconds from the showing of an item to its click: as soon as a person could.
+# Seconds from the impression of an item to its click: the reaction time of a fast person.
 REACTION_S = 0.3
 
 
 class Endpoint(Protocol):
-    """One connection to the REST endpoint (`deploy.servers.http_client.KeepAliveClient`)."""
+    """A connection to the REST endpoint (`deploy.servers.http_client.KeepAliveClient`)."""
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Return status and body of the answer. Raises OSError."""
@@ -61,43 +62,43 @@ class UnusableAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prober:
-    """Makes probes; each needs a user without other events, and a connection of its own."""
+    """Makes probes; each probe needs a user without other events, and its own connection."""
 
     send: Send
     impressions: ImpressionLookup
     clock: Clock
     candidates: list[Candidate]
-    """The items to score; the first of them is clicked."""
+    """The items to score; the probes click the first item."""
     events_topic: str
     impressions_topic: str
 
     async def feature(self, user: str, endpoint: Endpoint) -> float:
-        """Return the milliseconds until a score used the one event of `user`.
+        """Return the time in ms until a score used the probe's event, the only event of `user`.
 
-        Raises TimeoutError when none did in time, UnusableAnswer, OSError.
+        Raises TimeoutError if no score used it within `TIMEOUT_S`, UnusableAnswer, OSError.
         """
-        began = self.clock.monotonic()
+        start_s = self.clock.monotonic()
         async with asyncio.timeout(TIMEOUT_S):
             sent = asyncio.create_task(self._send(user, "view"))
             try:
                 while (await self._score(user, endpoint, show=0)).features_offset is None:
                     await self.clock.sleep(PAUSE_S)
-                arrived = self.clock.monotonic()
+                arrived_s = self.clock.monotonic()
                 await sent
             finally:
                 sent.cancel()
-        return (arrived - began) * 1000.0
+        return (arrived_s - start_s) * 1000.0
 
     async def weights(self, user: str, endpoint: Endpoint) -> float:
-        """Return the milliseconds until a score came from weights that learned a click of `user`.
+        """Return the time in ms until weights that have learned a click of `user` gave a score.
 
-        The candidates are shown first. A version has learned the click when its applied offsets lie
-        beyond both the impression and the click. Raises as `feature` does.
+        The probe shows the candidates before the click. A version has learned the click if its
+        applied offsets are beyond both the impression and the click. Raises as `feature` does.
         """
         answer = await self._score(user, endpoint, show=len(self.candidates))
         _, impression = await self.impressions.position_of(answer.request_id)
         await self.clock.sleep(REACTION_S)
-        began = self.clock.monotonic()
+        start_s = self.clock.monotonic()
         async with asyncio.timeout(TIMEOUT_S):
             partition, click = await self._send(user, "click")
             wanted = SourceOffsets(
@@ -106,7 +107,7 @@ class Prober:
             learned = await self._version_with(partition, wanted, endpoint)
             while (await self._score(user, endpoint, show=0)).version < learned:
                 await self.clock.sleep(PAUSE_S)
-        return (self.clock.monotonic() - began) * 1000.0
+        return (self.clock.monotonic() - start_s) * 1000.0
 
     async def _version_with(
         self, partition: int, wanted: SourceOffsets, endpoint: Endpoint
@@ -144,20 +145,20 @@ class Prober:
 
 
 class ImpressionPositions:
-    """An `ImpressionLookup` that remembers what the reader of the topic adds."""
+    """An `ImpressionLookup` over the impressions that a reader of the topic has added."""
 
     def __init__(self) -> None:
         self._positions: dict[str, asyncio.Future[tuple[int, int]]] = {}
 
     def add(self, positions: Mapping[str, tuple[int, int]]) -> None:
-        """Add the impressions that were read; the first position of a request counts."""
+        """Add positions by request id; the first position of a request counts."""
         for request_id, position in positions.items():
             future = self._future(request_id)
             if not future.done():
                 future.set_result(position)
 
     async def position_of(self, request_id: str) -> tuple[int, int]:
-        """See `ImpressionLookup`; raises TimeoutError when it is not read in time."""
+        """See `ImpressionLookup`; raises TimeoutError if it is not added within `TIMEOUT_S`."""
         async with asyncio.timeout(TIMEOUT_S):
             return await asyncio.shield(self._future(request_id))
 

@@ -1,9 +1,9 @@
-"""What snapshots of a million users cost a shard that goes on reading.
+"""Measures how snapshots of a million users delay a shard that goes on processing events.
 
-The partitions of one shard hold the users, with the rows of the demo's feature views. A steady
-stream of events and impressions is applied to them, and a monitor measures how late the event loop
-is. Then the shard's own `Snapshotter` writes one partition after the other to disk; at the end all
-partitions are restored from the files.
+The partitions of a shard hold the users, with the rows of the demo's feature views. The bench
+applies a steady stream of events and impressions to them, and a monitor measures how late the event
+loop is. Meanwhile the shard's `Snapshotter` writes the partitions to disk in turn. At the end the
+bench restores all partitions from the files.
 """
 
 from __future__ import annotations
@@ -39,36 +39,37 @@ from freshrank.feature_actors.shard.snapshotter import Snapshotter
 
 USERS = 1_000_000
 PARTITIONS = Settings().kafka.partitions
-# The stream while snapshots are taken: events a second, and the batches that they come in.
+# Rate of the stream while snapshots are taken: events per second, and batches per second.
 EVENTS_PER_S, BATCHES_PER_S = 10_000, 40
-# Items of the one impression that comes with each batch.
+# Items in an impression; each batch has an impression.
 SHOWN = 10
-# Events of a batch while the users are filled in.
+# Events in a batch while the users are filled in.
 FILL_BATCH = 10_000
-# Seconds of the stream before the first snapshot, to measure the loop without one.
+# Seconds of the stream before the first snapshot, to measure the loop without snapshots.
 QUIET_S = 3.0
-# Seconds between two beats of the monitor: below what matters, above what a beat costs.
+# Seconds between two beats of the monitor: shorter than the delays that matter to users, longer
+# than the work of a beat.
 BEAT_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotTimings:
-    """The measurements. Pauses, in seconds, are how late each beat of the monitor was."""
+    """The measurements. A pause is the delay of a beat of the monitor, in seconds."""
 
     quiet: Sequence[float]
     """The pauses before the first snapshot."""
     pauses: Sequence[Sequence[float]]
     """The pauses during each snapshot."""
     seconds: Sequence[float]
-    """For each round over all partitions: from its first offsets to its last file safe on disk."""
+    """Duration of each round over all partitions, until the last file is safe on disk."""
     users: int
     file_bytes: int
-    """Sum over the newest file of each partition."""
+    """Total size of the newest file of each partition."""
     restore_seconds: float
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
-    """Fill in the users, measure, restore; uses this process and a disk only."""
+    """Fill in the users, measure the snapshots, and restore them, all in this process."""
     with tempfile.TemporaryDirectory(prefix="freshrank-bench-") as name:
         partitions = FilledPartitions(int(USERS * options.scale))
         partitions.fill(console)
@@ -79,7 +80,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
 
 
 def figures(timings: SnapshotTimings) -> list[Figure]:
-    """Return quantiles over all beats during snapshots, and the longest pause of the median one."""
+    """Return quantiles over all pauses, and the median over snapshots of the longest pause."""
     pauses = [pause for snapshot in timings.pauses for pause in snapshot]
     longest = median(max(snapshot) for snapshot in timings.pauses)
     return [
@@ -94,7 +95,7 @@ def figures(timings: SnapshotTimings) -> list[Figure]:
 
 
 class FilledPartitions:
-    """The partitions of one shard with `users` users, and the stream that is applied to them.
+    """The partitions of a shard with `users` users, and a stream of events for them.
 
     User ``n`` belongs to partition ``n % PARTITIONS``.
     """
@@ -113,7 +114,7 @@ class FilledPartitions:
         self._next_partition = 0
 
     def fill(self, console: Console) -> None:
-        """Apply one event of each user."""
+        """Apply an event of each user."""
         batches = [
             (partition, begin)
             for partition in self.states
@@ -124,7 +125,7 @@ class FilledPartitions:
             self._apply_events(partition, np.arange(begin, end, PARTITIONS))
 
     def apply_batch(self, events: int) -> None:
-        """Apply events of random users of the next partition, and an impression of one of them."""
+        """Apply events and an impression, all of random users of the next partition."""
         partition = self._next_partition
         self._next_partition = (partition + 1) % PARTITIONS
         drawn = self._rng.integers(0, self.users // PARTITIONS, events + 1)
@@ -150,21 +151,21 @@ class FilledPartitions:
         begin = state.offsets[topic]
         batch = consecutive_records(topic, partition, values, now_ms, begin)
         outcome = state.process(batch)
-        assert not outcome.dead  # the bench has made these records itself
+        assert not outcome.dead  # the bench made the records itself
 
 
 @dataclass(slots=True)
 class LoopMonitor:
-    """Measures how late an event loop is: by how much each of its short sleeps is too long."""
+    """Measures the delay of an event loop: the excess duration of each of many short sleeps."""
 
     late_s: list[float] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Record the delay of each beat, until cancelled."""
         while True:
-            due = time.perf_counter() + BEAT_S
+            due_s = time.perf_counter() + BEAT_S
             await asyncio.sleep(BEAT_S)
-            self.late_s.append(max(0.0, time.perf_counter() - due))
+            self.late_s.append(max(0.0, time.perf_counter() - due_s))
 
     def take(self) -> list[float]:
         """Return the delays since the last call, in seconds."""
@@ -173,12 +174,12 @@ class LoopMonitor:
 
 
 async def _stream(partitions: FilledPartitions) -> None:
-    """Apply batches at their rate until cancelled; what a pause delays is made up for."""
-    due = time.perf_counter()
+    """Apply batches at their rate until cancelled, and catch up after a pause."""
+    due_s = time.perf_counter()
     while True:
         partitions.apply_batch(EVENTS_PER_S // BATCHES_PER_S)
-        due += 1 / BATCHES_PER_S
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        due_s += 1 / BATCHES_PER_S
+        await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
 
 
 async def _measure(filled: FilledPartitions, folder: Path, rounds: int) -> SnapshotTimings:
@@ -190,13 +191,13 @@ async def _measure(filled: FilledPartitions, folder: Path, rounds: int) -> Snaps
     await asyncio.sleep(QUIET_S)
     quiet, pauses, seconds = monitor.take(), [], []
     for _ in range(rounds):
-        began = time.perf_counter()
+        start_s = time.perf_counter()
         for partition in filled.states:
             monitor.take()
             await snapshotter.begin(partition, {})
             await snapshotter.settle()
             pauses.append(monitor.take())
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start_s)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -212,9 +213,9 @@ async def _measure(filled: FilledPartitions, folder: Path, rounds: int) -> Snaps
 
 
 def _restore(filled: FilledPartitions, snapshots: FileSnapshots) -> float:
-    """Restore every partition as a starting shard does; return the seconds that it took."""
-    began = time.perf_counter()
+    """Restore every partition as a starting shard does; return the duration in seconds."""
+    start_s = time.perf_counter()
     for partition, state in filled.states.items():
         recovered = recover(filled.spec, partition, snapshots, progress=None)
         assert len(recovered.state.tables[0]) == len(state.tables[0])
-    return time.perf_counter() - began
+    return time.perf_counter() - start_s

@@ -1,7 +1,7 @@
-"""A place for an actor with a role, and the hot standby that takes the place of a lost one.
+"""A slot for the host process of an actor, and the hot standby that replaces a lost host.
 
-A new process loads code for seconds before it can load state; a hot standby has loaded its code
-already and needs a fraction of that time.
+A new process loads code for seconds before it can load state. A hot standby has loaded its code
+already, so that it takes over in a fraction of that time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Protocol, TypeAlias
 
 from freshrank.actors.errors import Gone, Unavailable
 
-# A host that misses this many pings in a row is lost; one or two it may miss while it is busy. A
-# host whose process has ended is lost at once.
+# A host that misses this many pings in a row is lost; a busy host may miss fewer. A host whose
+# process has ended is lost at once.
 MISSED_PINGS = 3
-# Seconds that a new host is given before it can be replaced: one that dies while it starts would
-# do so again at once.
+# Seconds before a new host can be replaced: the replacement of a host that dies while it starts
+# would probably die at once, too.
 LEAST_AGE_S = 3.0
 
 
@@ -26,11 +26,11 @@ class HostAddress(Protocol):
     """The address of a host process (`actors.runtime.RemoteActor`)."""
 
     async def call(self, method: str, *args: object, timeout_s: float) -> Any:
-        """Call `method` in the host. Raises Gone, Unavailable, or what the method raised."""
+        """Call `method` in the host. Raises Gone, Unavailable, or the error of the method."""
         ...
 
     def kill(self) -> None:
-        """End the process at once."""
+        """End the host process at once."""
         ...
 
 
@@ -40,37 +40,37 @@ StartHost: TypeAlias = Callable[[], HostAddress]
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """The method that a host is pinged with; from the first ping on the host plays this role."""
+    """Method and arguments of the pings of a host; a host takes the role at its first ping."""
 
     method: str
     args: tuple[object, ...] = ()
 
 
 STAND_BY = Role("stand_by")
-"""Load all code, and wait for another role."""
+"""The role of a hot standby: load all code, then wait for another role."""
 
 
 class SlotState(Enum):
-    """What a slot knows of its host."""
+    """The state of a slot's host, as its pings show it."""
 
     UP = "up"
     SLOW = "slow"
     """Its last pings timed out."""
     LOST = "lost"
-    """It is replaced, as soon as it is `LEAST_AGE_S` old."""
+    """The slot replaces it, once it is `LEAST_AGE_S` old."""
 
 
 class Reply(Enum):
-    """What came of one ping."""
+    """The outcome of a ping."""
 
     ANSWERED = "answered"
     REFUSED = "refused"
-    """Unavailable, and within the time for a ping: the host waits for something itself."""
+    """The host raised Unavailable within the ping's timeout: it waits for another part itself."""
     TIMED_OUT = "timed out"
     TIMED_OUT_AGAIN = "timed out again"
-    """The `MISSED_PINGS`th in a row."""
+    """The `MISSED_PINGS`th timeout in a row."""
     GONE = "gone"
-    """The process has ended."""
+    """The host process has ended."""
 
 
 TRANSITIONS: Mapping[SlotState, Mapping[Reply, SlotState]] = {
@@ -92,28 +92,28 @@ TRANSITIONS: Mapping[SlotState, Mapping[Reply, SlotState]] = {
         Reply.REFUSED: SlotState.LOST,
         Reply.TIMED_OUT_AGAIN: SlotState.LOST,
         Reply.GONE: SlotState.LOST,
-        # Gone, and now slow: no host comes back from that.
+        # A slow answer is no sign that a lost host has recovered.
         Reply.TIMED_OUT: SlotState.LOST,
     },
 }
-"""The next state; a reply that is missing cannot come in that state."""
+"""The next state, by state and reply. A reply that is missing cannot occur in the state."""
 
 
 class ActorSlot:
-    """A role, and the host process that plays it at present.
+    """A role, and the host process that has it at present.
 
     Parameters
     ----------
     name
-        Of the part (``"shard-0"``), in log lines.
+        Name of the part in log lines, such as ``"shard-0"``.
     role
-        Every ping tells the host its role.
+        The role of the host; each ping calls its method.
     start_host
         Starts a host process.
     report
-        Called with a line for each host that is replaced.
+        Called with a log line for each host that is replaced.
     monotonic
-        Clock in seconds, by which slow and young hosts are told.
+        Clock in seconds, which measures pings and the age of hosts.
     """
 
     def __init__(
@@ -126,11 +126,11 @@ class ActorSlot:
     ) -> None:
         self.name = name
         self.standby: ActorSlot | None = None
-        """The slot whose host takes over when this one's is lost; None: a new host is started."""
+        """The slot whose host replaces a lost host; if None, a new host is started."""
         self.state = SlotState.UP
-        """Of the present host."""
+        """The state of the present host."""
         self.replaced = 0
-        """How often the host has been replaced."""
+        """Number of times that the host has been replaced."""
         self._role = role
         self._start_host = start_host
         self._report = report
@@ -138,17 +138,17 @@ class ActorSlot:
         self._install(start_host())
 
     async def ping(self, timeout_s: float) -> None:
-        """Tell the host its role. Raises Unavailable, or the error that ended the role.
+        """Call the method of the role in the host. Raises Unavailable, or the role's error.
 
-        A lost host is replaced. Unavailable is raised all the same: the next ping reaches the
-        replacement.
+        If the host is lost, `ping` replaces it and still raises Unavailable: the next ping reaches
+        the replacement.
         """
-        begun_s = self._monotonic()
+        start_s = self._monotonic()
         try:
             await self.call(self._role.method, *self._role.args, timeout_s=timeout_s)
         except Unavailable as error:
             now_s = self._monotonic()
-            self._observe(self._failure(error, now_s - begun_s >= timeout_s))
+            self._observe(self._failure(error, now_s - start_s >= timeout_s))
             if self.state is SlotState.LOST and now_s - self._installed_s >= LEAST_AGE_S:
                 self._report(f"{self.name} is replaced: {error}")
                 self.kill()
@@ -160,15 +160,15 @@ class ActorSlot:
         return await self._host.call(method, *args, timeout_s=timeout_s)
 
     def kill(self) -> None:
-        """End the host process at once, and put another in its place."""
+        """End the host process at once and replace it."""
         self._host.kill()
         self._install(self._successor())
         self.replaced += 1
 
     def give_away(self) -> HostAddress:
-        """Return the host, for another slot, and put a new one in its place.
+        """Return the host, for use in another slot, and replace it by a new host.
 
-        The host may not have loaded all its code yet, and is still ahead of a new one.
+        The host may still be loading code; it is ready earlier than a new host all the same.
         """
         given = self._host
         self._install(self._successor())

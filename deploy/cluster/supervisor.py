@@ -1,8 +1,8 @@
-"""Keeps the actors of a system alive: pings each, ends and replaces the ones that fail.
+"""Keeps the actors of a system alive: pings all actors, kills and replaces those that fail.
 
-`ActorHealth` is the state of one actor and decides what the outcome of a ping means; it does
-nothing itself. `Supervisor` pings, kills and gives up. An actor whose process has ended is replaced
-by its slot (`standby.ActorSlot`) before it comes to that.
+`ActorHealth` computes the state of an actor from the outcomes of its pings, without side effects.
+`Supervisor` pings actors, kills them and gives them up. If the process of an actor has ended, its
+slot (`actor_slot.ActorSlot`) replaces the actor earlier.
 """
 
 from __future__ import annotations
@@ -18,45 +18,45 @@ from freshrank.actors.errors import ConfigError, DefinitionChanged, FreshrankErr
 # Seconds: a live actor answers within milliseconds, but a machine that swaps may delay it.
 PING_TIMEOUT_S = 5.0
 
-# Seconds between two pings of an actor: a crash is noticed within this time. An actor that does
-# not answer is pinged more often, because its replacement takes up the work at its first ping.
+# Seconds between two pings of an actor: the supervisor notices a crash within this time. It pings
+# an actor that does not answer more often, because a replacement starts to work at its first ping.
 INTERVAL_S = 0.5
 INTERVAL_MISSING_S = 0.1
 
-# Seconds of silence before an actor is restarted. Starting takes ten seconds and more on a busy
-# machine; a restart meanwhile would only begin that again.
+# Seconds of silence before an actor is restarted. An actor takes ten seconds or more to start on a
+# busy machine; a restart within that time would only delay it.
 SILENCE_S = 30.0
 
-# An actor is given up when it fails more often than this within so many seconds: then a restart
-# does not help.
+# An actor is given up after more than `FAILURES_ALLOWED` failures within `FAILURE_WINDOW_S`
+# seconds: then another restart does not help.
 FAILURE_WINDOW_S = 60.0
 FAILURES_ALLOWED = 5
 
 
 class ActorState(Enum):
-    """What the supervisor knows of one actor."""
+    """The state of an actor, as its pings show it."""
 
     UP = "up"
     """It answered the last ping, or has not been pinged yet."""
     SILENT = "silent"
     """It did not answer the last ping: it is starting, busy or hanging."""
     RESTARTING = "restarting"
-    """Its process has to be ended; the next ping finds its replacement."""
+    """The supervisor kills its process; the next ping reaches the replacement."""
     GIVEN_UP = "given up"
-    """A restart does not help: the run has to end with the actor's error."""
+    """A restart does not help: the run ends with the actor's error."""
 
 
 class PingOutcome(Enum):
-    """What came of one ping."""
+    """The outcome of a ping."""
 
     ANSWERED = "answered"
     UNANSWERED = "unanswered"
     SILENT_TOO_LONG = "silent too long"
     """Unanswered, and `SILENCE_S` after the first unanswered ping in a row."""
     FAILED = "failed"
-    """Its loop has ended with an error."""
+    """The actor's loop has ended with an error."""
     HOPELESS = "hopeless"
-    """It failed too often, or with an error that only the user can mend."""
+    """The actor failed too often, or with an error that only the user can correct."""
 
 
 _ALWAYS = {PingOutcome.ANSWERED: ActorState.UP, PingOutcome.HOPELESS: ActorState.GIVEN_UP}
@@ -72,11 +72,11 @@ TRANSITIONS: Mapping[ActorState, Mapping[PingOutcome, ActorState]] = {
     ActorState.RESTARTING: _REACHABLE,
     ActorState.GIVEN_UP: {},
 }
-"""The next state; an outcome that is missing cannot occur in that state."""
+"""The next state, by state and outcome. An outcome that is missing cannot occur in the state."""
 
 
 class ActorHealth:
-    """The state of one actor, and the times that its transitions depend on."""
+    """The state of an actor, and the times in seconds that its transitions depend on."""
 
     def __init__(self) -> None:
         self.state = ActorState.UP
@@ -84,15 +84,15 @@ class ActorHealth:
         self._failures_s: list[float] = []
 
     def observe(self, error: Exception | None, now_s: float) -> ActorState:
-        """Take the outcome of one ping (`error`; None: answered) and return the new state.
+        """Take the result of a ping (`error`; None if it was answered) and return the new state.
 
         >>> health = ActorHealth()
         >>> [health.observe(Unavailable("shard-0", "dead"), at).value for at in (0, 9, 30)]
         ['silent', 'silent', 'restarting']
         """
         outcome = self._outcome(error, now_s)
-        before, self.state = self.state, TRANSITIONS[self.state][outcome]
-        if self.state is ActorState.SILENT and before is not ActorState.SILENT:
+        previous, self.state = self.state, TRANSITIONS[self.state][outcome]
+        if self.state is ActorState.SILENT and previous is not ActorState.SILENT:
             self._silent_since_s = now_s
         return self.state
 
@@ -113,26 +113,26 @@ class ActorHealth:
 
 
 class Supervised(Protocol):
-    """An actor as its supervisor sees it."""
+    """The interface of an actor for its supervisor."""
 
     @property
     def name(self) -> str:
-        """Of the actor, in log lines."""
+        """The actor's name in log lines."""
         ...
 
     async def ping(self, timeout_s: float) -> None:
-        """Start the actor if it has not started. Raises Unavailable, or what ended its loop."""
+        """Start the actor if needed. Raises Unavailable, or the error that ended its loop."""
         ...
 
     def kill(self) -> None:
-        """End the actor's process at once; a replacement takes its place."""
+        """End the actor's process at once and replace it."""
         ...
 
 
 class Supervisor:
-    """Pings actors until one of them cannot be kept alive; then raises that actor's error.
+    """Pings actors until an actor has to be given up; then raises that actor's error.
 
-    `report` is called with a line for each restart.
+    It calls `report` with a log line at each restart.
     """
 
     def __init__(
@@ -144,13 +144,13 @@ class Supervisor:
         self._health = {actor.name: ActorHealth() for actor in actors}
 
     def add(self, actor: Supervised) -> None:
-        """Supervise one more actor, from the next `run` on."""
+        """Supervise a further actor, from the next `run` on."""
         self._actors.append(actor)
         self._health[actor.name] = ActorHealth()
 
     async def run(self) -> None:
         """Supervise all actors until cancelled. Raises the error of an actor that is given up."""
-        # A task for each: an actor that is slow to answer does not delay the pings of the others.
+        # Each actor has a task, so that a slow answer does not delay the pings of other actors.
         tasks = [asyncio.ensure_future(self._supervise(actor)) for actor in self._actors]
         try:
             await asyncio.gather(*tasks)
@@ -170,7 +170,7 @@ class Supervisor:
             await self._clock.sleep(INTERVAL_MISSING_S if silent else INTERVAL_S)
 
     async def _check(self, actor: Supervised) -> ActorState:
-        """Ping an actor, and do what its new state asks for."""
+        """Ping an actor; restart it or raise its error, according to its new state."""
         error: Exception | None = None
         try:
             await actor.ping(PING_TIMEOUT_S)
@@ -186,7 +186,7 @@ class Supervisor:
 
 
 async def when_all_answer(work: Callable[[], Awaitable[None]], clock: Clock) -> None:
-    """Do `work`, and begin again each time that an actor it needs does not answer."""
+    """Do `work`; start it again each time that it raises Unavailable."""
     while True:
         try:
             return await work()
@@ -197,7 +197,7 @@ async def when_all_answer(work: Callable[[], Awaitable[None]], clock: Clock) -> 
 async def now_and_after_each_replacement(
     work: Callable[[], Awaitable[None]], replaced: Callable[[], int], clock: Clock
 ) -> None:
-    """Do `work` when all actors answer, and again each time that the count `replaced` changes."""
+    """Do `work` once all actors answer, and again each time that the count `replaced` changes."""
     while True:
         seen = replaced()
         await when_all_answer(work, clock)

@@ -1,4 +1,4 @@
-"""A real Apache Kafka on this machine: one node, for local clients only."""
+"""Runs a single node of Apache Kafka on this machine, for local clients only."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from freshrank.deploy.servers.kafka_libraries import (
 )
 from freshrank.deploy.servers.processes import Child, Server, ask, free_port, listens
 
-# One node is broker and controller, so every replication factor is 1. Topics are created by an
-# admin client, with the partitions that they need. A group of one member need not wait for more.
+# The node is both broker and controller, so every replication factor is 1. An admin client creates
+# topics, with the partitions that they need. A consumer group does not wait for further members.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -38,41 +38,42 @@ group.initial.rebalance.delay.ms=0
 auto.create.topics.enable={auto_create}
 """
 
-# Any valid id: there is one node only.
+# Any valid id: the cluster has no other node.
 _CLUSTER_ID = "ZnJlc2hyYW5rLWxvY2FsLg"
 
-# Heap of the JVM. Enough for tens of partitions and a million events a minute: records lie in the
-# page cache of the machine, not in the heap.
+# Maximum heap of the JVM. It suffices for tens of partitions and a million events a minute, because
+# records are in the page cache of the machine and not in the heap.
 _HEAP = "-Xmx512m"
 
-# Below a warning Kafka logs little that matters. Without a format, times count from the start.
+# Kafka logs warnings and errors only. Without a format, its log shows ms since the start.
 _LOGGING = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
 )
 
-# Seconds. It listens after 3.5 s on an idle machine with two cores, after 13 s on a busy one.
+# Seconds. Kafka answers after 3.5 s on an idle machine with two cores and 13 s on a busy machine.
 _START_TIMEOUT_S = 90.0
 
-# Kafka's Metadata request, version 1, for no topic: the response begins with the known brokers.
+# Kafka's Metadata request, version 1, for no topic: its response starts with the known brokers.
 _METADATA_REQUEST = struct.pack(">ihhihi", 14, 3, 1, 7, -1, 0)
 
 
 class ApacheKafka(Server):
-    """One Apache Kafka node that keeps its log in `folder`.
+    """A node of Apache Kafka that keeps its data in `folder`.
 
     Parameters
     ----------
     folder
-        For its data, its settings and ``kafka.log``. A second start in the same folder finds the
-        same topics.
+        The folder of its data, its settings and ``kafka.log``. A later start in the same folder
+        finds the same topics.
     port
-        The port to listen on (127.0.0.1 only); by default a free one, the same at each start.
+        The port to listen on, at 127.0.0.1 only. By default a free port, kept for later starts of
+        the same object.
     auto_create
         Whether the broker creates a topic when a client first asks for it.
     log
-        Called with a line of progress before anything that takes seconds.
+        Called with a line of progress before each step that takes seconds.
     """
 
     def __init__(
@@ -98,9 +99,9 @@ class ApacheKafka(Server):
         return f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Fetch the jars if they are missing, format a new storage, start, wait until it answers.
+        """Start Kafka and wait until it answers; first fetch missing jars and format new storage.
 
-        Raises ConfigError where Java or jgo is missing, Unavailable when the download or the start
+        Raises ConfigError if Java or jgo is missing, Unavailable if the download or the start
         fails.
         """
         java = find_java()
@@ -124,13 +125,13 @@ class ApacheKafka(Server):
         self._port = self._wanted_port = port
 
     def stop(self) -> None:
-        """Stop it, once it has written its state."""
+        """Stop Kafka and wait for its process to end."""
         if self._child is not None:
             self._child.stop()
         self._child = self._port = None
 
     def properties(self, port: int) -> str:
-        """Make the text of ``server.properties``; a subclass may change it."""
+        """Return the text of ``server.properties``; a subclass may change it."""
         return _PROPERTIES.format(
             port=port,
             controller_port=free_port(),
@@ -139,13 +140,13 @@ class ApacheKafka(Server):
         )
 
     def answers(self, port: int) -> bool:
-        """Tell whether the broker lists itself, which it does once it serves clients."""
+        """Return whether the broker lists itself, as it does once it serves clients."""
         response = ask("127.0.0.1", port, _METADATA_REQUEST)
-        # Size, correlation id, then the number of brokers: four bytes each.
+        # The response starts with three int32: size, correlation id, number of brokers.
         return len(response) >= 12 and struct.unpack_from(">i", response, 8)[0] > 0
 
     def _format_storage(self, run: list[str], properties: Path) -> None:
-        # The first compiler tier only: the tool runs for a second.
+        # The tool runs for a second, too short for more than the first tier of the compiler.
         tool = [*run, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format"]
         done = subprocess.run(
             [*tool, "-t", _CLUSTER_ID, "-c", str(properties)],
@@ -156,7 +157,7 @@ class ApacheKafka(Server):
 
 
 def kafka_available() -> str | None:
-    """Explain what is missing to start Apache Kafka here; None when nothing is."""
+    """Return what is missing to start Apache Kafka on this machine; None if it can start."""
     try:
         find_java()
     except ConfigError as error:

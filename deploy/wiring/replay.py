@@ -1,4 +1,4 @@
-"""Recorded events through a pipeline in event time, in one process: features, learning, quality."""
+"""Replays recorded events through a pipeline, in event time and in a single process."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.deploy.wiring.lock_step import BATCH_EVENTS
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 
-# Records that are appended to the log at once: as many as a deterministic batch has.
+# Records that are appended to the log at once: the size of a deterministic batch.
 CHUNK_RECORDS = BATCH_EVENTS
 
-# The reference copy of the weights is frozen after this share of the records.
+# Share of the records after which the reference copy of the weights is frozen.
 FREEZE_SHARE = 0.2
 
-# Chunks between two checkpoints of the learner: after one, shards drop the examples it contains.
+# Chunks between two checkpoints of the learner. After a checkpoint the shards drop its examples,
+# which bounds their memory.
 _CHECKPOINT_CHUNKS = 500
 
 
 class EventClock:
-    """A clock whose time is that of the newest event played; waiting takes real time."""
+    """A clock that shows the time of the newest event played; its sleeps take real time."""
 
     def __init__(self) -> None:
         self.event_ms = 0
 
     def now_ms(self) -> int:
-        """Event time of the newest event, in ms since the Unix epoch."""
+        """Return the time of the newest event, in ms since the Unix epoch."""
         return self.event_ms
 
     def monotonic(self) -> float:
-        """Real seconds."""
+        """Return real time, in seconds."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for real seconds."""
+        """Sleep for `seconds` of real time."""
         await asyncio.sleep(seconds)
 
 
@@ -51,16 +52,16 @@ async def replay(
     speed_up: float | None = None,
     advanced: Callable[[int], None] = lambda records: None,
 ) -> Mapping[str, JsonValue]:
-    """Play all of `history`; returns the learner's metrics and the counts of unusable records.
+    """Play `history`; return the learner's metrics and the counts of dead and late records.
 
-    Each chunk is scored by the weights that all earlier chunks gave, then learned from.
+    Weights that have learned all earlier chunks score each chunk before it is learned.
 
-    With `speed_up`, so many seconds of event time pass in one second of real time; without, it
-    runs as fast as it can. `advanced` is called with the number of records played so far. Raises
-    ConfigError when none of the records could be used.
+    `speed_up` is the number of seconds of event time in a second of real time; None plays as fast
+    as possible. `advanced` is called with the number of records played so far. Raises ConfigError
+    if all records are dead.
     """
     clock = EventClock()
-    world = World(MemoryLog(partitions=1), clock)  # one partition keeps the order of the history
+    world = World(MemoryLog(partitions=1), clock)  # a single partition keeps the order
     system = LocalSystem(pipeline, _settings(), world)
     await system.start()
     pace = _Pace(history, speed_up)
@@ -85,7 +86,7 @@ async def replay(
 
 
 def frozen_after(records: int) -> int:
-    """Count the records that are played before the reference copy is frozen: whole chunks.
+    """Return the number of records, in whole chunks, before the reference copy is frozen.
 
     >>> frozen_after(1_000)
     256
@@ -95,7 +96,7 @@ def frozen_after(records: int) -> int:
 
 
 def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
-    """Count dead and late records. Raises ConfigError, with one reason, if all are dead."""
+    """Count dead and late records. Raises ConfigError, with the first reason, if all are dead."""
     topic = system.pipeline.stream.topic
     dead = [record for where, record in system.sink.rejected if where == f"{topic}.dead"]
     if len(dead) == records:
@@ -108,21 +109,21 @@ def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
 
 
 class _Pace:
-    """Delays chunks until their event time is due."""
+    """Delays chunks until their event time, divided by the speed-up, is due."""
 
     def __init__(self, history: History, speed_up: float | None) -> None:
         self._times_ms = history.times_ms
         self._speed_up = speed_up
-        self._began = time.monotonic()
+        self._start_s = time.monotonic()
 
     async def wait_for(self, record: int) -> None:
         if self._speed_up is None:
             return
         passed_ms = float(self._times_ms[record] - self._times_ms[0])
-        due = self._began + passed_ms / 1000.0 / self._speed_up
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        due_s = self._start_s + passed_ms / 1000.0 / self._speed_up
+        await asyncio.sleep(max(0.0, due_s - time.monotonic()))
 
 
 def _settings() -> Settings:
-    """One shard, and snapshots once an hour: no crash will ask for one."""
+    """Return settings with a single shard and a snapshot an hour: a replay is not recovered."""
     return Settings.model_validate({"shards": {"count": 1, "snapshot_interval_s": 3600.0}})

@@ -1,7 +1,7 @@
-"""A keyed table: int64 id -> float32 row, one row for each id, grown as ids appear.
+"""A table of float32 rows by int64 id; it grows as ids appear.
 
-A hash index leads from an id to its position; ids and rows lie densely, so that a snapshot is one
-copy.
+A hash index maps an id to its position. Ids and rows are dense arrays, so that copying the table
+copies whole arrays.
 """
 
 from __future__ import annotations
@@ -106,16 +106,16 @@ def _locate_all(
 
 
 class KeyedTable:
-    """Rows by id.
+    """Float32 rows by int64 id.
+
+    Id 0 means "absent" and must not be given.
 
     Parameters
     ----------
     init
-        The initial rows; `read` gives ``init.width`` columns.
+        The initial row of each id; `read` returns its ``init.width`` columns.
     state_width
-        Further columns, of optimiser state, which start at zero.
-
-    Id 0 means "absent" everywhere and must not be given.
+        Number of further columns, which hold optimiser state and start at zero.
 
     >>> table = KeyedTable(RowInit(width=1, scale=0.0, seed=0))
     >>> table.put(np.array([7, -3]), np.array([[0.5], [2.0]], np.float32))
@@ -142,22 +142,22 @@ class KeyedTable:
 
     @property
     def rows(self) -> Floats:
-        """float32[len, width + state_width] (a view: moves when the table grows)."""
+        """float32[len, width + state_width] (a view of memory that moves when the table grows)."""
         return self._rows[: self._size]
 
     @property
     def stamps(self) -> Ints:
-        """int64[len]: what `oldest` sorts by; set by callers that change rows (a view)."""
+        """int64[len]: the sort key of `oldest`; callers that change rows set it (a view)."""
         return self._stamps[: self._size]
 
     def read(self, keys: Ints) -> Floats:
-        """float32[len(keys), width]: copies of the rows, the initial ones for unknown ids."""
+        """float32[len(keys), width]: copies of the rows; the initial row of an unknown id."""
         return _read_all(self._index, self._keys, self._rows, keys, self.init)
 
     def pool(self, ids: Ints, starts: Ints) -> Floats:
         """float32[n, F, width]: the mean row of each field, of ids int64[n, f] (`pooling.pool`).
 
-        Made for the candidates of one request: neighbouring rows share most of their ids.
+        Fast for the candidates of a request, where neighbouring rows share most of their ids.
         """
         known = np.empty(ids.shape[1], np.int64)
         where, fresh = _locate_all(self._index, self._keys, ids, known, self.init)
@@ -168,14 +168,14 @@ class KeyedTable:
         return find_all(self._index, self._keys, keys)
 
     def get_or_insert(self, keys: Ints) -> Ints:
-        """int64[len(keys)]: positions in `rows`; unknown ids are appended with the stamp 0."""
+        """int64[len(keys)]: positions in `rows`; appends unknown ids, with stamp 0."""
         known, positions = self._size, self._insert(keys)
         self._update_expected(np.arange(known, self._size), 1)
         return positions
 
     @contextmanager
     def changing(self, positions: Ints) -> Iterator[None]:
-        """Within it the rows at distinct `positions` may be changed in place."""
+        """Let the caller change the rows at distinct `positions` in place, within the context."""
         self._update_expected(positions, -1)
         yield
         self._update_expected(positions, 1)
@@ -188,20 +188,20 @@ class KeyedTable:
         self._update_expected(positions, 1)
 
     def remove(self, keys: Ints) -> None:
-        """Drop the rows of distinct `keys`; unknown ones are ignored."""
+        """Drop the rows of distinct `keys`; ignore unknown keys."""
         if len(keys):
             self._update_expected(self.find(keys), -1)
             self._drop(keys)
 
     def exchange(self, gone: Ints, keys: Ints, rows: Floats, expected: int) -> None:
-        """`remove` and `put` without hashing rows; `expected` is what `expected_after` gave."""
+        """Remove `gone`, put `rows`; hash none of them: `expected` is from `expected_after`."""
         self._drop(gone)
         positions = self._insert(keys)
         self._rows[positions], self._stamps[positions] = rows, 0
         self._expected = expected
 
     def oldest(self, count: int) -> Ints:
-        """int64[count]: the ids with the lowest stamps, ascending (ties: the lower id first)."""
+        """int64[count]: the ids with the lowest stamps, ascending; lower ids first if equal."""
         newest = np.partition(self.stamps, count - 1)[count - 1]
         gone = self.keys[self.stamps < newest]
         ties = np.sort(self.keys[self.stamps == newest])
@@ -220,11 +220,11 @@ class KeyedTable:
 
     @property
     def expected_checksum(self) -> int:
-        """What `checksum` should give; every change updates it, by one or two hashes a row."""
+        """The checksum of an intact table; each change updates it, with a hash or two a row."""
         return self._expected
 
     def expected_after(self, gone: Ints, keys: Ints, rows: Floats) -> int:
-        """What `expected_checksum` would be were `gone` removed, then `rows` put under `keys`."""
+        """Return the `expected_checksum` after removing `gone` and putting `rows` under `keys`."""
         positions = self.find(keys)
         if len(gone):
             positions = np.union1d(positions, self.find(gone))
@@ -232,17 +232,17 @@ class KeyedTable:
         return (self._expected - self._sum_at(positions) + added) % 2**64
 
     def checksum(self) -> int:
-        """64 bits over ids and the first ``init.width`` columns, whatever their order."""
+        """Return 64 bits over ids and the first ``init.width`` columns, whatever their order."""
         return self._sum_at(np.arange(self._size))
 
     def recount(self) -> bool:
-        """Expect the present checksum from now on; False if it differed from the expected one."""
+        """Make the present checksum the expected one; return False if they differed."""
         found, expected = self.checksum(), self._expected
         self._expected = found
         return found == expected
 
     def _insert(self, keys: Ints) -> Ints:
-        """As `get_or_insert`, without updating the expected checksum."""
+        """Do as `get_or_insert` does, without updating the expected checksum."""
         known = self._size
         self._reserve(known + len(keys))
         positions, self._size = _insert_all(
@@ -263,7 +263,7 @@ class KeyedTable:
         self._expected = (self._expected + sign * self._sum_at(positions)) % 2**64
 
     def _reserve(self, size: int) -> None:
-        """Make room for `size` rows by doubling: growth costs O(1) a row."""
+        """Make room for `size` rows by doubling, so that growth costs O(1) a row."""
         capacity = len(self._keys)
         if size <= capacity:
             return

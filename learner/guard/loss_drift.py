@@ -1,4 +1,4 @@
-"""Detects that the loss has become worse than before, as soon as the evidence allows."""
+"""Detects that the loss has become worse than before, after as few examples as possible."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Doubles, Floats
 from freshrank.learner.models.losses import LEAST_PROBABILITY, Loss
 
-# Examples over which the reference forgets: some minutes of a busy stream, so that it follows
-# tastes; many more than a detection needs, so that a bad loss does not become the reference
-# meanwhile.
+# Examples after which the weight of older examples in the reference has fallen to 1/e. They are
+# some minutes of a busy stream, so that the reference follows tastes, and many more than a
+# detection needs, so that a bad loss does not become the reference before it is detected.
 HORIZON = 20_000
-# Examples before anything is detected: at a click rate of 3 % sixty clicks, and a log loss known
-# to 13 %.
+# Examples before the first detection: at a click rate of 3 % they have sixty clicks, which give the
+# mean log loss to within 13 %.
 WARM_UP = 2_000
-# Probability that an excursion crosses the threshold without a change: at one excursion a second,
-# one false alarm in thirty years.
+# Probability that an excursion crosses the threshold without a change: with an excursion a second,
+# a false alarm in thirty years.
 _FALSE_ALARM = 1e-9
-# Examples of one user come together: as if only each fourth were independent of the others.
+# Factor on the variance. Examples of a user arrive together and depend on each other, so four
+# examples count as a single independent example.
 _TOGETHER = 4.0
-# Of positives in a row: all count.
+# The limit on positives in a row that lets all of them count.
 NO_LIMIT = 1 << 62
-# Sums kept of a set of examples: their number, loss, squared loss, labels, squared labels.
+# Number of sums over a set of examples: count, loss, squared loss, labels, squared labels.
 _SUMS = 5
 
 
@@ -57,35 +58,36 @@ def _totals(labels: Floats, losses: Doubles, run: int, limit: int) -> tuple[Doub
 class LossDriftDetector:
     """A one-sided CUSUM (Page, "Continuous inspection schemes", Biometrika 1954) of the loss.
 
-    It sums by how much the loss of each example, scored before it was learned, exceeds what is
-    allowed: ``1 + tolerance`` times the mean of the reference. While the sum is not positive the
-    detector is at rest, and the examples it has seen go into the reference. Otherwise an excursion
-    has begun, which ends in one of three ways:
+    The detector sums the excess of each example's loss, scored before the model learned the
+    example, over the allowed loss: ``1 + tolerance`` times the mean of the reference. While the sum
+    is not positive the detector is at rest, and adds the examples to the reference. A positive sum
+    starts an excursion, which ends in any of three ways:
 
     - the sum returns to zero: the excursion was chance;
-    - it exceeds ``ln(1/p) * 4 * variance / (2 * tolerance * mean)``: the loss is worse. Without a
-      change an excursion would get so far with a probability below ``p`` = 1e-9 (Lundberg's
-      inequality, the variance taken fourfold because examples are not independent);
-    - it has lasted for `HORIZON` examples: it may be chance all the same, so it is normal.
+    - the sum exceeds ``ln(1/p) * 4 * variance / (2 * tolerance * mean)``: the loss is worse.
+      Without a change an excursion reaches this threshold with a probability below ``p`` = 1e-9
+      (Lundberg's inequality, with four times the variance because examples are not independent);
+    - the excursion lasts for `HORIZON` examples: its loss becomes part of the reference.
 
-    Positives are known at once and negatives when their time is over (`feature_actors.labels`). So
-    after a pause there are only positives for a while, and nothing is wrong. Positives that follow
-    so many others that it is no chance wait, and are dropped when a negative comes; if none does
-    for `label_delay_ms`, they count.
+    The stream has positives at once, and negatives after their time to be clicked is over
+    (`feature_actors.labels`). So after a pause only positives arrive for a while, which is no sign
+    of a worse loss. When more positives arrive in a row than chance explains, the further
+    positives wait. The detector drops them when a negative arrives, and counts them when no
+    negative arrives for `label_delay_ms`.
 
-    A change of the label rate alone is no reason: where positives become more frequent, the
-    allowed loss grows with that of the best constant prediction (`Loss.of_constant`; for the log
-    loss the label's entropy). So a slow drift of tastes is never detected, however far it goes in
-    the end, and neither is a sudden one that costs less than the tolerance.
+    A change of the label rate alone is not detected: where positives become more frequent, the
+    allowed loss grows with the loss of the best constant prediction (`Loss.of_constant`; for the
+    log loss the label's entropy). A slow drift of tastes is never detected, however far it goes in
+    the end, nor is a sudden change that raises the loss by less than the tolerance.
 
     Parameters
     ----------
     loss
-        Gives the loss of each example.
+        Computes the loss of each example.
     tolerance
-        The share by which the mean loss may exceed the reference.
+        The share by which the mean loss may exceed the reference: 0.5 allows 1.5 times its mean.
     label_delay_ms
-        How long after the positives come the negatives that were shown beside them, at most.
+        The longest time in ms from a positive to the negatives of the same impression.
 
     >>> from freshrank.learner.models.losses import LogLoss
     >>> detector = LossDriftDetector(LogLoss(), tolerance=0.5)
@@ -115,13 +117,13 @@ class LossDriftDetector:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing speaks against the weights that gave the last scores."""
+        """Whether there is no evidence against the weights that gave the last scores."""
         return bool(self._excursion[0] == 0.0 and self._waiting[0] == 0.0)
 
     def add(self, labels: Floats, predictions: Floats, at_ms: int = 0) -> bool:
-        """Take examples, float32[n] each; True when the loss has certainly become worse.
+        """Add examples, float32[n] each; return True if the loss has become worse.
 
-        `at_ms` is the event time of the newest label that is known.
+        `at_ms` is the event time of the newest known label, in ms.
         """
         self._take(labels, self._loss.value(labels, predictions), at_ms)
         known = self._reference[0] >= WARM_UP and self._excursion[0] > 0
@@ -135,24 +137,24 @@ class LossDriftDetector:
         return False
 
     def forget(self) -> None:
-        """Drop the excursion and what waits: the examples behind them were not learned."""
+        """Drop the excursion and the waiting positives: the model has not learned them."""
         self._excursion, self._waiting, self._run = np.zeros(_SUMS), np.zeros(_SUMS), 0
 
     def start_over(self) -> None:
-        """Drop the reference, too: the normal loss is to be found out again."""
+        """Drop the reference, too, and measure the normal loss again."""
         self._reference = np.zeros(_SUMS)
         self.forget()
 
     def state(self) -> list[float]:
-        """What a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         sums = np.concatenate((self._reference, self._excursion, self._waiting))
         return [*sums.tolist(), self._run, self._run_since_ms, self._now_ms]
 
     def restore(self, state: Sequence[float]) -> None:
-        """Go on from what `state` gave.
+        """Continue from the result of `state`.
 
-        Checkpoints from before there were other losses than the log loss lack the squared labels,
-        which equal the labels of 0 and 1.
+        The first version of the state lacks the squared labels: its loss was the log loss, with
+        labels 0 and 1, which equal their squares.
         """
         sums = np.array(state[:-3]).reshape(3, -1)
         if sums.shape[1] == _SUMS - 1:
@@ -161,6 +163,7 @@ class LossDriftDetector:
         self._run, self._run_since_ms, self._now_ms = map(int, state[-3:])
 
     def _take(self, labels: Floats, losses: Doubles, at_ms: int) -> None:
+        """Add examples to the excursion, and positives beyond the limit to those that wait."""
         self._now_ms = max(self._now_ms, at_ms)
         if not self._run:
             self._run_since_ms = self._now_ms
@@ -177,7 +180,11 @@ class LossDriftDetector:
         self._waiting += sums[1]
 
     def _longest_run(self) -> int:
-        """How many positives in a row may be chance; before the first negative there is none."""
+        """Return the number of positives in a row that chance explains.
+
+        It is 0 before the first example of the reference, and `NO_LIMIT` while the reference has
+        fewer than `WARM_UP` examples or no negative.
+        """
         examples, positives = self._reference[0], self._reference[3]
         if examples == 0:
             return 0
@@ -187,10 +194,11 @@ class LossDriftDetector:
         return math.ceil(math.log(_FALSE_ALARM) / math.log(rate))
 
     def _of_constant(self, sums: Doubles) -> float:
+        """Return the mean loss of the best constant prediction for the examples of `sums`."""
         return self._loss.of_constant(float(sums[3] / sums[0]), float(sums[4] / sums[0]))
 
     def _excess(self) -> float:
-        """By how much the excursion's loss exceeds what is allowed, summed over its examples."""
+        """Return the excess of the excursion's loss over the allowed loss, summed over examples."""
         examples, loss = self._excursion[:2]
         count, before = self._reference[:2]
         harder = _ratio(self._of_constant(self._excursion), self._of_constant(self._reference))
@@ -198,6 +206,7 @@ class LossDriftDetector:
         return float(loss - examples * allowed)
 
     def _threshold(self) -> float:
+        """Return the excess, in the unit of the loss, beyond which the loss has become worse."""
         count, loss, squares = self._reference[:3]
         mean = loss / count
         variance = squares / count - mean * mean
@@ -207,5 +216,5 @@ class LossDriftDetector:
 
 
 def _ratio(value: float, reference: float) -> float:
-    """``value / reference``; 0 where there is no reference."""
+    """Return ``value / reference``; 0 if `reference` is not positive."""
     return value / reference if reference > 0.0 else 0.0

@@ -1,4 +1,4 @@
-"""Reads rows of the online store, in one batch for all requests that ask at the same time."""
+"""Reads rows of the online store; concurrent requests share a read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from freshrank.actors.clock import Clock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.protocols import OnlineStore
 
-# Rows that are kept for when the store does not answer: 20 MB of rows of 1 kB.
+# Rows that the reader keeps to answer from during an outage of the store: 20 MB of rows of 1 kB.
 KEPT_ROWS = 20_000
-# Seconds without reads after the second failure in a row, and at most after further ones: requests
-# are answered at once from the kept rows, and do not wait for the same timeout one after another.
-# A single failure may be one late answer: the next request reads again.
+# Seconds without reads: after the second failure in a row, and at most after further failures.
+# Meanwhile the reader answers from the kept rows at once, so that not every request waits for the
+# same timeout. A single failure may be a late answer, so the request after it reads again.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
 
 
@@ -26,7 +26,7 @@ RowSource: TypeAlias = Literal["online", "last_known", "default"]
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A row, and where it comes from."""
+    """A row of the online store (None: the key has no row) and its source."""
 
     row: bytes | None
     source: RowSource
@@ -37,7 +37,7 @@ _WORST_FIRST: tuple[RowSource, ...] = ("last_known", "online", "default")
 
 
 def source_of(rows: Sequence[StoredRow]) -> RowSource:
-    """Where several rows of one entity come from: ``last_known`` where one of them does.
+    """Return the source of an entity with several rows: ``last_known`` if any row has it.
 
     >>> source_of([StoredRow(b"1", "online"), StoredRow(None, "default")])
     'online'
@@ -48,22 +48,33 @@ def source_of(rows: Sequence[StoredRow]) -> RowSource:
 
 @dataclass(slots=True)
 class _Batch:
-    """The requests that one read of the store answers."""
+    """The requests that a single read of the store answers."""
 
     keys: dict[bytes, None] = field(default_factory=dict)
-    """In order, each once."""
+    """The distinct keys of all requests, in order of arrival."""
     requests: list[tuple[Sequence[bytes], asyncio.Future[list[StoredRow]]]] = field(
         default_factory=list
     )
-    """The keys of each, and the future that takes their rows."""
+    """The keys of each request, and the future that receives their rows."""
 
 
 class FeatureReader:
-    """Coalesces the reads of requests.
+    """Coalesces the reads of concurrent requests.
 
-    A read starts in the next iteration of the event loop, with the keys of all requests until
-    then. While it is under way, further requests gather for the next read. One request at a time
-    never waits; many at a time give few, larger reads.
+    A read starts in the next iteration of the event loop, with the keys of all requests that have
+    arrived by then. Requests that arrive while a read is under way wait for it to end and share the
+    next read. So a lone request reads without waiting, and many requests make few, large reads.
+
+    Parameters
+    ----------
+    store
+        The online store that is read.
+    clock
+        Measures the pauses without reads.
+    timeout_s
+        Seconds after which a read counts as failed.
+    kept_rows
+        Number of rows, the last read, that are kept to answer from during an outage.
     """
 
     def __init__(
@@ -78,18 +89,19 @@ class FeatureReader:
         self._under_way = _Batch()
         self._reading: asyncio.Task[list[bytes | None]] | None = None
         self._paused_until = 0.0
-        # Without chance: the reads of replicas are spread by their requests.
+        # No random share: replicas read when requests arrive, so their reads do not coincide.
         self._pauses = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, random_share=lambda: 1.0)
         self.error: str | None = None
         """The error of the last read; None after a success."""
         self.failures = 0
+        """Number of reads that failed because the store did not answer."""
 
     async def read(self, keys: Sequence[bytes]) -> list[StoredRow]:
-        """The rows stored under `keys`. An outage raises nothing: `StoredRow.source` tells."""
+        """Return the rows stored under `keys`; an outage shows in `StoredRow.source`."""
         if self._clock.monotonic() < self._paused_until:
             return [self._fallback(key) for key in keys]
         future: asyncio.Future[list[StoredRow]] = asyncio.get_running_loop().create_future()
-        # A future for each request: a cancelled request does not affect the others.
+        # Each request has its own future, so that cancelling a request leaves the others alone.
         self._gathering.keys.update(dict.fromkeys(keys))
         self._gathering.requests.append((keys, future))
         if self._reading is None:
@@ -97,7 +109,10 @@ class FeatureReader:
         return await future
 
     async def check(self) -> None:
-        """Read a key that has no row; raises Unavailable or TimeoutError."""
+        """Check that the store answers, by reading a key without a row.
+
+        Raises Unavailable or TimeoutError.
+        """
         async with asyncio.timeout(self._timeout_s):
             await self._store.read([b"fr:probe"])
 
@@ -120,7 +135,7 @@ class FeatureReader:
             self._note_outage(error)
             found = {key: self._fallback(key) for key in batch.keys}
         elif error is not None:
-            # A defect: its requests fail, and the next read starts anew.
+            # A defect: the requests of this read fail, and the next read is not affected.
             self._raise_in(batch, error)
             return
         else:

@@ -1,8 +1,8 @@
-"""Redis: the derived copy of the entities' rows.
+"""Stores the rows of entities in Redis, from where replicas read them.
 
-A chunk of rows is one call of a script, so that the check of the claim and the writing are
-one indivisible step on the server. The rows of a chunk travel as one argument, which the
-script cuts: packing and parsing hundreds of arguments costs more than writing them.
+A script call writes a chunk of rows, so that the server checks the claim and writes the rows in a
+single atomic step. The rows of a chunk are a single argument, which the script splits: packing and
+parsing hundreds of arguments takes longer than writing the rows.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from freshrank.feature_actors.connectors.redis.connection import (
     RedisConnection,
 )
 
-# Rows in one script call: long enough to spread the call's cost, short enough that a reader
-# waits less than a millisecond behind it (Lua's own limit on arguments is near 8,000).
+# Rows in a script call: enough to spread the cost of the call, and so few that a reader waits less
+# than a millisecond for the call to end (Lua's own limit on arguments is near 8,000).
 CHUNK_ROWS = 500
-# Calls sent before the first answer is awaited: what lies in the socket stays below 4 MB.
+# Calls sent before the first answer is awaited: they keep less than 4 MB in the socket.
 CALLS_IN_FLIGHT = 4
 
 
-# Before the name of a topic, in a claim.
+# Prefix of the claim's fields that hold the offset of a topic.
 _OFFSET = b"offset:"
 
 
 class _Script:
-    """A Lua script, called by its hash."""
+    """A Lua script and the SHA-1 hash by which Redis calls it."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-# A claim is a hash {epoch, one field a topic: the offset reached}. A higher epoch refuses; the
-# offsets are kept. ARGV: epoch. Claims of version 0.1.0 have a field 'position' that names no
-# topic: they count as new, so that all rows are written again.
+# A claim is a Redis hash with the fields 'epoch' and 'offset:TOPIC', the offset reached, for each
+# topic. A claim of a higher epoch refuses a lower epoch; a new epoch keeps offsets. ARGV: epoch.
+# Claims of version 0.1.0 have a field 'position' without a topic: they count as new, so that the
+# shard writes all rows again.
 _CLAIM = _Script("""
 local held = redis.call('HGET', KEYS[1], 'epoch')
 if held and tonumber(held) > tonumber(ARGV[1]) then return {'refused', held} end
@@ -51,8 +52,8 @@ redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
 return {held and 'held' or 'new', redis.call('HGETALL', KEYS[1])}
 """)
 
-# KEYS: the claim, then those of the rows. ARGV: epoch, width, all rows in a piece, then fields of
-# the claim and offsets, in turn.
+# KEYS: the claim, then the keys of the rows. ARGV: epoch, width of a row in bytes, all rows in a
+# single string, then pairs of a field of the claim and its offset.
 _WRITE = _Script("""
 local held = redis.call('HGET', KEYS[1], 'epoch')
 if not held then return 'lost' end
@@ -83,17 +84,17 @@ return 'written'
 
 
 class RedisStore:
-    """Rows in Redis under the caller's keys; satisfies OnlineStore.
+    """Rows in Redis under the caller's keys; implements OnlineStore.
 
     Parameters
     ----------
     url
         ``redis://host:port/db`` or ``unix:///path``.
     namespace
-        Prefix of the claims' keys; the same for all writers of one set of rows, so it should
-        name the definitions too (other definitions are other rows).
+        Prefix of the claims' keys. All writers of the same rows share it, and writers of other
+        definitions, whose rows differ, need another prefix.
     deadline_s
-        Longer than this no call takes: it raises Unavailable.
+        Seconds after which a call without an answer raises Unavailable.
     """
 
     def __init__(self, url: str, namespace: str, deadline_s: float = DEADLINE_S) -> None:
@@ -101,7 +102,10 @@ class RedisStore:
         self._namespace = namespace
 
     async def claim(self, partition: int, epoch: int) -> SourceOffsets | None:
-        """Become the partition's writer; gives the offsets written so far, None if unknown."""
+        """Become the partition's writer; return the offsets written so far, None if unknown.
+
+        Raises ProgressError if a writer of a higher epoch has claimed it, and Unavailable.
+        """
         key = self._claim_key(partition)
         (answer,) = await self._run(_CLAIM, [("EVALSHA", _CLAIM.sha, 1, key, epoch)])
         if not isinstance(answer, list) or len(answer) != 2:
@@ -128,30 +132,33 @@ class RedisStore:
         keys: Sequence[bytes],
         rows: bytes | memoryview,
     ) -> WriteOutcome:
-        """Set each key to its row, chunk by chunk. Raises Unavailable."""
+        """Set each key to its row, in chunks of `CHUNK_ROWS`. Raises Unavailable.
+
+        `rows` holds the rows in the order of `keys`, all with the same number of bytes.
+        """
         claim = self._claim_key(partition)
         width = len(rows) // max(len(keys), 1)
         view = memoryview(rows)
         offsets = [part for topic, at in reached.items() for part in (_OFFSET + topic.encode(), at)]
         calls: list[Command] = []
         for begin in range(0, len(keys), CHUNK_ROWS):
-            some = keys[begin : begin + CHUNK_ROWS]
-            piece = view[begin * width : (begin + len(some)) * width]
-            head = ("EVALSHA", _WRITE.sha, len(some) + 1, claim)
-            calls.append((*head, *some, epoch, width, piece, *offsets))
+            chunk = keys[begin : begin + CHUNK_ROWS]
+            chunk_rows = view[begin * width : (begin + len(chunk)) * width]
+            head = ("EVALSHA", _WRITE.sha, len(chunk) + 1, claim)
+            calls.append((*head, *chunk, epoch, width, chunk_rows, *offsets))
         return await self._run_all(_WRITE, calls)
 
     async def remove(self, partition: int, epoch: int, keys: Sequence[bytes]) -> WriteOutcome:
-        """Drop the rows of `keys`. Raises Unavailable."""
+        """Remove the rows of `keys`, in chunks of `CHUNK_ROWS`. Raises Unavailable."""
         claim = self._claim_key(partition)
         calls: list[Command] = []
         for begin in range(0, len(keys), CHUNK_ROWS):
-            some = keys[begin : begin + CHUNK_ROWS]
-            calls.append(("EVALSHA", _REMOVE.sha, len(some) + 1, claim, *some, epoch))
+            chunk = keys[begin : begin + CHUNK_ROWS]
+            calls.append(("EVALSHA", _REMOVE.sha, len(chunk) + 1, claim, *chunk, epoch))
         return await self._run_all(_REMOVE, calls)
 
     async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """One MGET; None where nothing is stored. Raises Unavailable."""
+        """Return the row of each key, None for a key without a row. Raises Unavailable."""
         if not keys:
             return []
         (answer,) = await self._connection.call([("MGET", *keys)])
@@ -181,7 +188,8 @@ class RedisStore:
             return []
         answers = await self._connection.call(calls)
         if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
-            # A server that has just started knows no scripts; what ran is run again unharmed.
+            # A server that has just started has no scripts. Calls may run twice: they only set or
+            # remove rows, and raise offsets.
             await self._connection.call([("SCRIPT", "LOAD", script.text)])
             answers = await self._connection.call(calls)
         for answer in answers:
