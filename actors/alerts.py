@@ -33,6 +33,8 @@ class AlertKind(StrEnum):
     """A copy of the weights differed from the learner's; it is fetched again."""
     NOT_SAVED = "not_saved"
     """A snapshot or checkpoint could not be written; the older ones stay, and it is tried again."""
+    REJECTED = "rejected"
+    """Records that are rejected for one reason are a share of all that come."""
     STALLED = "stalled"
     """Records of a partition wait, and none of them is read."""
     LOG_CHANGED = "log_changed"

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
 from freshrank.actors.messages import Bools, Ints
+
+
+class RejectKind(StrEnum):
+    """The kinds of reasons for which a record is rejected."""
+
+    INVALID = "invalid"
+    """It cannot be used, for any reason that has no kind of its own."""
+    TIME_UNIT = "time_unit"
+    """Its event time is in seconds, microseconds or nanoseconds."""
+    TIME_AHEAD = "time_ahead"
+    """Its event time is too far ahead of the log's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +52,12 @@ class RecordBatch:
             self.stamped_by_broker[first:last],
         )
 
-    def rejected(self, place: int, reason: str) -> RejectedRecord:
+    def rejected(
+        self, place: int, reason: str, kind: RejectKind = RejectKind.INVALID
+    ) -> RejectedRecord:
         """The record at index `place`, to be written to a side topic."""
         offset = int(self.offsets[place])
-        return RejectedRecord(self.topic, self.partition, offset, reason, self.values[place])
+        return RejectedRecord(self.topic, self.partition, offset, reason, self.values[place], kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +78,5 @@ class RejectedRecord:
     offset: int
     reason: str
     value: bytes | None
+    kind: RejectKind = RejectKind.INVALID
+    """Of the reason, for the counters; a side topic does not hold it."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from freshrank.actors.records import RejectedRecord
+from freshrank.actors.records import RejectedRecord, RejectKind
 
 
 @dataclass(slots=True)
@@ -16,6 +17,10 @@ class Counters:
     duplicates: int = 0
     late: int = 0
     dead: int = 0
+    dead_time_unit: int = 0
+    """Of the dead: their event time is in another unit than milliseconds."""
+    dead_time_ahead: int = 0
+    """Of the dead: their event time is further ahead of the log than `Stream.max_ahead`."""
     skipped: int = 0
     """Offsets that the log no longer had (retention, compaction)."""
     impressions: int = 0
@@ -24,6 +29,12 @@ class Counters:
     evicted: int = 0
     ids_forgotten: int = 0
     """Of events, before `Stream.dedup_within` had passed: there were more than are remembered."""
+
+    def count_dead(self, dead: Sequence[RejectedRecord]) -> None:
+        """Count rejected records, by the kinds of their reasons."""
+        self.dead += len(dead)
+        self.dead_time_unit += sum(at.kind is RejectKind.TIME_UNIT for at in dead)
+        self.dead_time_ahead += sum(at.kind is RejectKind.TIME_AHEAD for at in dead)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class PartitionState:
         rows = self._sources[topic].take(batch, begin, end, outcome)
         self._offsets[topic] = end
         self._queue(LabelledRows.join(rows, *self._widths))
-        self.counters.dead += len(outcome.dead)
+        self.counters.count_dead(outcome.dead)
         self.counters.late += len(outcome.late)
         return outcome
 

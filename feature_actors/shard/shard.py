@@ -16,6 +16,7 @@ from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import recover
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.reading.inputs import ShardInputs
+from freshrank.feature_actors.reading.share_watch import ShareWatch
 from freshrank.feature_actors.shard.lifecycle import TRANSITIONS, ShardEvent, ShardState
 from freshrank.feature_actors.shard.outputs import make_outputs
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
@@ -61,6 +62,7 @@ class Shard:
         self._clock = ports.connectors.clock
         self._lock_step = lock_step
         self._in = ShardInputs(ports.connectors.source(), spec, self._clock, ports.alerts)
+        self._shares = ShareWatch(ports.alerts)
         self._asking: asyncio.Task[None] | None = None
         self._period_ends = 0.0
         self._rate = RateCounter(RATE_S)
@@ -84,6 +86,7 @@ class Shard:
         self._out = make_outputs(states, ports, self._settings, threaded=not self._lock_step)
         self._out.snapshotter.passed_over = passed_over
         self.states = states
+        self._shares.update(totals(states), self._clock.monotonic())
         self._happen(ShardEvent.STARTED)
 
     async def run(self) -> None:
@@ -159,7 +162,7 @@ class Shard:
         inputs, outputs = {**self._in.errors(), **self._errors}, self._out.errors()
         return {
             **named,
-            "health": {**inputs, **outputs},
+            "health": {**inputs, **outputs, **self._shares.exceeded},
             "not_ready": not_ready(inputs, outputs),
             "events_per_s": self._rate.per_second(now) or 0.0,
             **self._in.metrics(),
@@ -216,6 +219,7 @@ class Shard:
         """Ask for lag, claims and durability, and post the status."""
         try:
             await self._in.refresh()
+            self._shares.update(totals(self.states), self._clock.monotonic())
             await self._out.writer.confirm()
             if self._out.pusher is not None:
                 await self._out.pusher.refresh()

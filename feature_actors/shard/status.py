@@ -24,7 +24,7 @@ def not_ready(
     return {**inputs, **{name: why for name, why in outputs.items() if name == "online store"}}
 
 
-def totals(states: Mapping[int, PartitionState]) -> dict[str, JsonValue]:
+def totals(states: Mapping[int, PartitionState]) -> dict[str, int]:
     """Counters and sizes over all partitions."""
     found: dict[str, int] = {}
     for state in states.values():
@@ -38,7 +38,7 @@ def totals(states: Mapping[int, PartitionState]) -> dict[str, JsonValue]:
         }
         for name, value in {**asdict(state.counters), **sizes}.items():
             found[name] = found.get(name, 0) + value
-    return dict(found)
+    return found
 
 
 def partition_metrics(states: Mapping[int, PartitionState], lag: Lag) -> dict[str, JsonValue]:

@@ -60,7 +60,7 @@ class Avro:
     ...     schema=Play,
     ...     format=Avro({"type": "record", "name": "Play", "fields": fields}, schema_id=7),
     ... )
-    >>> Codec(plays).record(b'{"play_id": "p1", "listener": "ann", "at": 5}')
+    >>> Codec(plays).record(b'{"play_id": "p1", "listener": "ann", "at": 5}', now_ms=5)
     (b'ann', b'\x00\x00\x00\x00\x07\x04p1\x06ann\n')
     >>> Codec(plays).decode_one(b"\x00\x00\x00\x00\x07\x04p1\x06ann\n")
     Play(play_id='p1', listener='ann', at=5)

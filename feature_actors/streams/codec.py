@@ -11,9 +11,10 @@ import numpy as np
 
 from freshrank.actors.errors import BadRecord
 from freshrank.actors.messages import Ints
-from freshrank.actors.records import RecordBatch, RejectedRecord
+from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.entity_key import EntityKey
+from freshrank.feature_actors.streams.event_times import TimeFault, time_faults
 from freshrank.feature_actors.streams.formats import UNREADABLE, BoundFormat, Json
 from freshrank.feature_actors.streams.stream import Stream
 
@@ -24,8 +25,9 @@ class Codec:
     A record is rejected, with a reason that names the field, when it is a tombstone, larger than
     `Stream.max_bytes`, not of the stream's format, not of the schema, when an integer needs more
     than 64 bits, a number is NaN or infinite, the key or the id is empty or longer than
-    `LONGEST_KEY` characters, or the event time is before 1970 or more than `Stream.max_ahead`
-    after the broker's time of the record. Fields that the schema does not name are ignored.
+    `LONGEST_KEY` characters, or the event time is before 1970, in another unit than milliseconds,
+    or more than `Stream.max_ahead` after the time of the record. Fields that the schema does not
+    name are ignored.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -33,6 +35,8 @@ class Codec:
         self._time: Callable[[msgspec.Struct], int] = attrgetter(stream.time)
         self._key: Callable[[msgspec.Struct], str | int] = attrgetter(stream.key.key)
         self._entity_key = EntityKey(stream)
+        fields = msgspec.structs.fields(stream.event_type)
+        self._time_in_json = next(at.encode_name for at in fields if at.name == stream.time)
         self._format = stream.bound_format
         self._json = Json().bind(stream.event_type, stream.time, stream.topic)
 
@@ -48,13 +52,14 @@ class Codec:
             offsets, stamps = offsets[good], stamps[good]
         times = np.fromiter(map(self._time, events), np.int64, len(events))
         columns = Columns(self.stream.fields, events, offsets, times)
-        ahead = times > stamps + self.stream.max_ahead_ms
-        if ahead.any():
+        faults = {at.place: at for at in time_faults(times, stamps, self.stream.max_ahead_ms)}
+        if faults:
             places = np.arange(len(batch.values)) if good is None else good
-            for place in places[ahead].tolist():
-                rejected.append(batch.rejected(place, self._ahead_reason()))
+            for at, fault in faults.items():
+                reason = f"{self.stream.time}: {self._reason(fault)}"
+                rejected.append(batch.rejected(int(places[at]), reason, fault.kind))
             rejected.sort(key=lambda record: record.offset)
-            columns = columns.take(np.flatnonzero(~ahead))
+            columns = columns.take(np.delete(np.arange(len(columns)), list(faults)))
         return columns, rejected
 
     def decode_one(self, value: bytes | None) -> msgspec.Struct:
@@ -63,18 +68,15 @@ class Codec:
             raise BadRecord("a tombstone (no value): events are never deleted")
         return self._decode(self._format, value)
 
-    def record(self, document: bytes) -> tuple[bytes, bytes]:
-        """Key and value of the record of an event that was posted as JSON; raises BadRecord.
+    def record(self, document: bytes, now_ms: int) -> tuple[bytes, bytes]:
+        """Key and value of the record of an event that was posted as JSON at `now_ms`.
 
-        An integer key may be given as text; the record has the integer.
+        An integer key may be given as text; the record has the integer. Raises BadRecord.
         """
-        try:
-            event = self._decode(self._json, document)
-        except BadRecord:
-            if not self._entity_key.integer:
-                raise
-            document = self._entity_key.as_in_records(document)
-            event = self._decode(self._json, document)
+        event, document = self._posted(document)
+        given, now = np.array([self._time(event)]), np.array([now_ms])
+        for fault in time_faults(given, now, self.stream.max_ahead_ms):
+            raise BadRecord(f"{self._reason(fault)} - at `$.{self._time_in_json}`")
         try:
             value = self._format.encode(event, document)
         except UNREADABLE as error:
@@ -89,6 +91,16 @@ class Codec:
     def json(self, value: bytes) -> bytes:
         """The JSON of the event in a record's value of which `key` gave the key."""
         return self._format.to_json(value)
+
+    def _posted(self, document: bytes) -> tuple[msgspec.Struct, bytes]:
+        """The event in posted JSON, and the JSON as records have it."""
+        try:
+            return self._decode(self._json, document), document
+        except BadRecord:
+            if not self._entity_key.integer:
+                raise
+            document = self._entity_key.as_in_records(document)
+            return self._decode(self._json, document), document
 
     def _decode(self, form: BoundFormat, value: bytes) -> msgspec.Struct:
         self._check_size(value)
@@ -129,6 +141,7 @@ class Codec:
                 good.append(place)
         return events, np.array(good, dtype=np.int64)
 
-    def _ahead_reason(self) -> str:
-        stream = self.stream
-        return f"{stream.time}: more than {stream.max_ahead} ahead of the record's timestamp"
+    def _reason(self, fault: TimeFault) -> str:
+        if fault.kind is RejectKind.TIME_UNIT:
+            return fault.reason
+        return f"more than {self.stream.max_ahead} ahead of the log: {fault.reason}"

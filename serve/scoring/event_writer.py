@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from freshrank.actors.clock import Clock
 from freshrank.actors.errors import BadRecord, RequestError
 from freshrank.actors.protocols import RecordSink
 from freshrank.serve.api.event_records import records
@@ -14,9 +15,10 @@ from freshrank.serve.scoring.served_pipeline import ServedPipeline
 class EventWriter:
     """Answers POST /v1/events."""
 
-    def __init__(self, pipeline: ServedPipeline, sink: RecordSink) -> None:
+    def __init__(self, pipeline: ServedPipeline, sink: RecordSink, clock: Clock) -> None:
         self._pipeline = pipeline
         self._sink = sink
+        self._clock = clock
 
     async def write(self, body: bytes, topic: str) -> EventsAnswer:
         """Check all events of `body`, one event or a list, then write all to a stream's `topic`.
@@ -26,7 +28,7 @@ class EventWriter:
         by their ids.
         """
         stream, limits = self._pipeline.stream(topic), self._pipeline.limits
-        found = records(body, stream.codec, limits.events)
+        found = records(body, stream.codec, limits.events, self._clock.now_ms())
         sent = (self._sink.send(topic, key, event) for key, event in found)
         try:
             positions = await asyncio.gather(*sent)

@@ -52,7 +52,7 @@ class ScoringService:
         )
         read_timeout_s = settings.read_timeout_ms / 1000
         self.reader = FeatureReader(connectors.store, connectors.clock, read_timeout_s)
-        self.events = EventWriter(pipeline, connectors.sink)
+        self.events = EventWriter(pipeline, connectors.sink, connectors.clock)
         # Unique over replicas and restarts, and cheap: a random prefix and a counter.
         self.id = os.urandom(6).hex()
         self._request_numbers = itertools.count()

@@ -189,7 +189,7 @@ def test_a_posted_event_is_the_same_event_in_the_topic(
     case: Case, document: dict[str, Any]
 ) -> None:
     codec = case.codec(max_bytes=10_000)
-    key, value = codec.record(msgspec.json.encode(document))
+    key, value = codec.record(msgspec.json.encode(document), document["ts"])
     wanted = msgspec.convert(document, codec.stream.event_type)
     assert codec.decode_one(value) == wanted
     assert codec.key(value) == key == document["userId"].encode()
@@ -204,15 +204,15 @@ def test_a_posted_event_is_refused_by_the_rules_of_records(
 ) -> None:
     (field,) = changes
     with pytest.raises(BadRecord, match=rf"\$\.{field}"):
-        case.codec().record(msgspec.json.encode(GOOD | changes))
+        case.codec().record(msgspec.json.encode(GOOD | changes), STAMP_MS)
 
 
 @each_format
 def test_a_posted_event_that_is_too_large_or_no_json_is_refused(case: Case) -> None:
     with pytest.raises(BadRecord, match="more than the 400 allowed"):
-        case.codec().record(msgspec.json.encode(GOOD | {"note": "x" * 400}))
+        case.codec().record(msgspec.json.encode(GOOD | {"note": "x" * 400}), STAMP_MS)
     with pytest.raises(BadRecord, match="malformed"):
-        case.codec().record(b"{no json")
+        case.codec().record(b"{no json", STAMP_MS)
 
 
 @each_format

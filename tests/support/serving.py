@@ -240,7 +240,7 @@ class _Event(msgspec.Struct):
 class JsonCodec:
     """Records of JSON events, keyed by their `user_id`."""
 
-    def record(self, document: bytes) -> tuple[bytes, bytes]:
+    def record(self, document: bytes, now_ms: int) -> tuple[bytes, bytes]:
         return self.key(document), document
 
     def key(self, value: bytes) -> bytes:
@@ -256,7 +256,7 @@ class JsonCodec:
 class ReversedCodec(JsonCodec):
     """Records that hold an event's JSON backwards: a format that is not JSON."""
 
-    def record(self, document: bytes) -> tuple[bytes, bytes]:
+    def record(self, document: bytes, now_ms: int) -> tuple[bytes, bytes]:
         return super().key(document), document[::-1]
 
     def key(self, value: bytes) -> bytes:

@@ -52,7 +52,7 @@ def in_avro(log: MemoryLog) -> MemoryLog:
                 written = value
                 if topic == stream.topic and value is not None:
                     try:
-                        written = codec.record(value)[1]
+                        written = codec.record(value, stamp_ms)[1]
                     except BadRecord:
                         written = value
                 found.append(topic, partition, written, stamp_ms)

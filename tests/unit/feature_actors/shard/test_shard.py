@@ -118,6 +118,31 @@ def test_status_tells_the_figures() -> None:
     run(test)
 
 
+def test_a_stream_in_seconds_is_counted_by_its_reason_and_alerted_once() -> None:
+    async def test() -> None:
+        world = World()
+        alerts = Alerts("shard-0", world.clock)
+        shard = world.shard(alerts=alerts)
+        await shard.start()
+        for number in range(120):
+            at_s = (START_MS + number) // 1000
+            value = event(number, "u1", "view", 7, at_s - START_MS)
+            world.log.append("events", 0, value, START_MS + number)
+        await world.until_read(shard)
+        for _ in range(2):
+            world.clock.ms += 1_000
+            await shard.step()
+        status = await shard.status()
+        assert (status["dead"], status["dead_time_unit"], status["events"]) == (120, 120, 0)
+        assert alerts.status()["by_kind"] == {"rejected": 1}
+        health = status["health"]
+        assert isinstance(health, dict)
+        assert "not in milliseconds" in health["dead_time_unit"]
+        assert status["not_ready"] == {}, "what is right is still taken"
+
+    run(test)
+
+
 def test_a_partition_of_which_nothing_is_read_is_told_by_readiness_and_an_alert() -> None:
     class Stuck(MemorySource):
         async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:

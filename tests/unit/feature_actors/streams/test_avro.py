@@ -44,6 +44,7 @@ def decoded(given: Codec, value: bytes) -> dict[str, Any]:
     return msgspec.structs.asdict(given.decode_one(value))
 
 
+NOW_MS = 1_000
 EVENT = b'{"play_id": "p1", "listener": "ann", "at": 5}'
 FIELDS = {"play_id": "p1", "listener": "ann", "at": 5, "seconds": 2.5}
 PLAIN = b"\x04p1\x06ann\n"
@@ -57,7 +58,7 @@ def test_a_schema_is_read_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "play.avsc"
     path.write_text(json.dumps(schema()), encoding="utf-8")
     for given in (path, str(path)):
-        assert codec(Avro(given)).record(EVENT) == (b"ann", PLAIN)
+        assert codec(Avro(given)).record(EVENT, NOW_MS) == (b"ann", PLAIN)
 
 
 @pytest.mark.parametrize("logical", ["timestamp-millis", "local-timestamp-millis", "unknown"])
@@ -74,7 +75,7 @@ def test_each_record_is_decoded_by_the_schema_of_its_header() -> None:
     given = codec(Avro(schema(), schema_id=258, other_schemas={3: other}))
     assert decoded(given, b"\0\0\0\x01\x02" + PLAIN) == FIELDS
     assert decoded(given, b"\0\0\0\0\x03\n\x06ann\x04p1") == FIELDS
-    assert given.record(EVENT) == (b"ann", b"\0\0\0\x01\x02" + PLAIN)
+    assert given.record(EVENT, NOW_MS) == (b"ann", b"\0\0\0\x01\x02" + PLAIN)
 
 
 @pytest.mark.parametrize(
@@ -97,17 +98,17 @@ def test_a_record_without_a_known_header_is_rejected(value: bytes, reason: str) 
 def test_a_posted_event_that_the_avro_schema_cannot_hold_is_refused() -> None:
     given = codec(Avro(schema(at="int", seconds="float", device="string")))
     event = {"play_id": "p1", "listener": "ann", "at": 5, "seconds": 1.0, "device": "phone"}
-    assert given.record(msgspec.json.encode(event))[0] == b"ann"
+    assert given.record(msgspec.json.encode(event), NOW_MS)[0] == b"ann"
     for changes, reason in (
         ({"at": 2**40}, "does not fit the Avro schema: music.Play.at is <1099511627776>"),
         ({"seconds": 1e300}, "seconds: NaN and Infinity"),
         ({"device": 7}, "does not fit the Avro schema: music.Play.device is <7>"),
     ):
         with pytest.raises(BadRecord, match=reason):
-            given.record(msgspec.json.encode(event | changes))
+            given.record(msgspec.json.encode(event | changes), NOW_MS)
     del event["device"]
     with pytest.raises(BadRecord, match=r"does not fit the Avro schema: Field.music.Play.device"):
-        given.record(msgspec.json.encode(event))
+        given.record(msgspec.json.encode(event), NOW_MS)
 
 
 NOTHING = {"type": "record", "name": "Nothing", "fields": [{"name": "n", "type": "null"}]}

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freshrank.actors.records import RecordBatch
+from freshrank.actors.errors import BadRecord
+from freshrank.actors.records import RecordBatch, RejectKind
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.stream import Entity, Stream
@@ -185,3 +186,35 @@ def test_a_tagged_schema_with_rules_of_its_own_keeps_them() -> None:
     assert columns.offsets.tolist() == [100]
     assert "five stars" in rejected[0].reason
     assert "Other" in rejected[1].reason
+
+
+UNITS = {"seconds": STAMP_MS // 1000, "micro": STAMP_MS * 1000, "nano": STAMP_MS * 1_000_000}
+
+
+@pytest.mark.parametrize(("unit", "time"), UNITS.items())
+def test_a_time_in_another_unit_is_dead_by_that_reason(unit: str, time: int) -> None:
+    columns, rejected = codec.decode(batch([record(), record(ts=time), b"x", record(ts=5)]))
+    assert columns.offsets.tolist() == [100, 103]
+    assert [one.offset for one in rejected] == [101, 102]
+    assert rejected[0].kind is RejectKind.TIME_UNIT
+    assert rejected[0].reason.startswith(f"ts: {time} is a time in {unit}")
+    assert rejected[1].kind is RejectKind.INVALID
+
+
+@pytest.mark.parametrize("time", [*UNITS.values(), STAMP_MS + AHEAD_MS + 1, 10**18])
+def test_a_posted_event_whose_time_cannot_be_right_is_no_record(time: int) -> None:
+    with pytest.raises(BadRecord, match=r"- at `\$\.ts`$"):
+        codec.record(record(ts=time), STAMP_MS)
+    assert codec.record(record(ts=STAMP_MS + AHEAD_MS), STAMP_MS)[0] == b"u"
+
+
+def test_a_posted_time_is_named_as_in_the_json() -> None:
+    class Read(msgspec.Struct, rename="camel"):
+        event_id: str
+        user_id: str
+        happened_at: int
+
+    reader = Entity("user", key="user_id")
+    reads = Codec(Stream("reads", id="event_id", time="happened_at", key=reader, schema=Read))
+    with pytest.raises(BadRecord, match=r"seconds.*- at `\$\.happenedAt`$"):
+        reads.record(b'{"eventId":"e","userId":"u","happenedAt":1700000000}', STAMP_MS)

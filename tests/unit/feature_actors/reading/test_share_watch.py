@@ -1,0 +1,61 @@
+"""Rejected records that are a share of the stream are one alert."""
+
+from __future__ import annotations
+
+from fake_clock import FakeClock
+
+from freshrank.actors.alerts import Alerts
+from freshrank.feature_actors.reading.share_watch import RULES, ShareWatch
+
+NAMES = {name for rule in RULES for name in (rule.counter, *rule.of)}
+
+
+class Scene:
+    """A shard's counters, and the alerts that they lead to."""
+
+    def __init__(self) -> None:
+        self.alerts = Alerts("shard-0", FakeClock())
+        self.watch = ShareWatch(self.alerts)
+        self.counters = dict.fromkeys(NAMES, 0)
+        self.watch.update(self.counters, 0.0)
+
+    def count(self, now_s: float, **more: int) -> int:
+        """Add to the counters; gives the alerts so far."""
+        for name, count in more.items():
+            self.counters[name] += count
+        self.watch.update(self.counters, now_s)
+        by_kind = self.alerts.status()["by_kind"]
+        assert isinstance(by_kind, dict)
+        return sum(by_kind.values())
+
+
+def test_a_share_of_wrong_units_is_one_alert_while_it_lasts() -> None:
+    scene = Scene()
+    assert scene.count(1.0, events=93, dead=6, dead_time_unit=6) == 0, "99 are too few"
+    assert scene.count(2.0, events=1) == 1
+    assert "6 % of 100" in scene.watch.exceeded["dead_time_unit"]
+    assert scene.count(3.0, dead=5, dead_time_unit=5) == 1
+    assert scene.count(30.0, events=10_000) == 1
+    assert scene.watch.exceeded == {}
+    assert scene.count(100.0, events=100, dead=100, dead_time_unit=100) == 2
+
+
+def test_few_of_them_are_counted_only() -> None:
+    scene = Scene()
+    assert scene.count(1.0, events=95, dead=5, dead_time_unit=5) == 0
+    assert scene.watch.exceeded == {}
+
+
+def test_what_came_longer_ago_than_a_minute_is_not_counted() -> None:
+    scene = Scene()
+    scene.count(10.0, events=10_000)
+    assert scene.count(80.0, events=60, dead=40, dead_time_ahead=40) == 1
+    assert set(scene.watch.exceeded) == {"dead_time_ahead"}
+
+
+def test_counters_of_a_snapshot_are_no_share_of_the_present() -> None:
+    alerts = Alerts("shard-0", FakeClock())
+    watch = ShareWatch(alerts)
+    watch.update(dict.fromkeys(NAMES, 500), 7.0)
+    watch.update(dict.fromkeys(NAMES, 500), 8.0)
+    assert watch.exceeded == {}
