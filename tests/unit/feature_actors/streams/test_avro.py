@@ -44,7 +44,7 @@ def decoded(given: Codec, value: bytes) -> dict[str, Any]:
     return msgspec.structs.asdict(given.decode_one(value))
 
 
-NOW_MS = 1_000
+NOW_MS = 2**40
 EVENT = b'{"play_id": "p1", "listener": "ann", "at": 5}'
 FIELDS = {"play_id": "p1", "listener": "ann", "at": 5, "seconds": 2.5}
 PLAIN = b"\x04p1\x06ann\n"
