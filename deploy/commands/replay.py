@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from freshrank.actors.errors import ConfigError
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.pipelines.history import History, read_history
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -23,13 +25,17 @@ from freshrank.deploy.wiring.replay import replay
 def _quality(metrics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """How well the replay learned; the loss by its own name (``log_loss``)."""
     loss = metrics["objective"]
-    names = ("examples", "auc", loss, "compared")
+    names = ("examples", "examples_quarantined", "auc", loss, "compared")
     compared = ("auc_live", "auc_frozen", f"{loss}_live", f"{loss}_frozen")
     return {str(name): metrics[str(name)] for name in (*names, *compared)}
 
 
 def run_replay(file: Path, data: Path, speed_up: float | None, json_file: Path | None) -> None:
-    """Run the command. Raises ConfigError for a file, data or records that cannot be used."""
+    """Run the command. Raises ConfigError for a file, data or records that cannot be used.
+
+    Also for a label that is joined with impressions: a history has none, so nothing would be
+    learned.
+    """
     console = Console()
     check_summary(json_file)
     pipeline_file = PipelineFile.read(file)
@@ -37,6 +43,19 @@ def run_replay(file: Path, data: Path, speed_up: float | None, json_file: Path |
     console.print(pipeline.describe(), markup=False, highlight=False)
     with console.status(f"reading {data}"):
         history = read_history(module, str(file), data)
+    if pipeline.joined:
+        raise ConfigError(
+            f"{file}: Pipeline({pipeline.name!r}).label",
+            "Joined learns from impressions, and a replay has events only: it would learn nothing",
+            "Replay a file whose label is Labelled(...).",
+        )
+    if len(pipeline.streams) > 1:
+        others = ", ".join(repr(stream.topic) for stream in pipeline.streams[1:])
+        print(
+            f"warning: only the events of {pipeline.stream.topic!r} are replayed; features of "
+            f"{others} stay empty",
+            file=sys.stderr,
+        )
     summary = _play(pipeline, history, speed_up, console)
     report = getattr(module, "report", None)
     if report is not None:

@@ -116,7 +116,7 @@ class _Run:
         request, log = self._request, self._screen.log
         cluster = await self._prepare(servers)
         self._handle_signals()  # Ray has replaced the handlers by its own
-        self._state_folder.begin(log, self._topics)
+        self._state_folder.begin(log, self._topics, self._pipeline)
         self._lifecycle.enter(RunState.STARTING)
         log(f"starting the learner, {request.settings.shards.count} shard(s) and the endpoint")
         hosts = topology.Hosts(cluster, log)

@@ -23,7 +23,7 @@ from freshrank.actors.snapshots.private_files import (
 )
 from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state import topics_record
+from freshrank.deploy.state import fields_record, topics_record
 from freshrank.deploy.state.inspect import newest_first
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints
@@ -45,7 +45,7 @@ _ROOM = ".room"
 # Whatever a state folder holds. A folder with anything else in it has another use too.
 _OURS = {
     *(SHARDS, LEARNER, TENSORBOARD, KAFKA, _MARKER, _LOCK, _ROOM, f".{_MARKER}.draft"),
-    *(topics_record.FILE, topics_record.DRAFT),
+    *(topics_record.FILE, topics_record.DRAFT, fields_record.FILE, fields_record.DRAFT),
 }
 
 # Bytes of free space that a start requires: those of the checkpoint of a small model, which the
@@ -118,6 +118,8 @@ class StateFolder:
                 "`state` (FRESHRANK_STATE).",
             )
         self._check_definitions(pipeline)
+        with self._usable():
+            fields_record.check_fields(self.path, pipeline)
 
     def check_topics(self, topics: Mapping[str, TopicIdentity]) -> None:
         """Raise ConfigError when the state was made of other topics than these."""
@@ -125,8 +127,13 @@ class StateFolder:
             with self._usable():
                 topics_record.check_topics(self.path, topics)
 
-    def begin(self, log: Callable[[str], None], topics: Mapping[str, TopicIdentity]) -> None:
-        """Record the broker and its topics; move the state of an embedded broker aside.
+    def begin(
+        self,
+        log: Callable[[str], None],
+        topics: Mapping[str, TopicIdentity],
+        pipeline: Pipeline,
+    ) -> None:
+        """Record the broker, its topics and their fields; move an embedded broker's state aside.
 
         That broker has ended with its topics, and offsets begin at 0 again: no run can continue
         from its state. To be called when no later check can refuse the start. Raises ConfigError
@@ -142,6 +149,7 @@ class StateFolder:
                 )
             self._record_broker(self.path, self.bootstrap)
             topics_record.record_topics(self.path, topics, self.disk)
+            fields_record.record_fields(self.path, pipeline, self.disk)
 
     def _make_private(self) -> None:
         """Make the folder for this user alone; one that holds other things too stays as it is."""

@@ -277,7 +277,7 @@ def learned(folder: Path, bootstrap: str) -> Path:
     """Make the state of an earlier run; gives a file that has to stay."""
     state = StateFolder(folder, bootstrap)
     with state.held():
-        state.begin(print, {})
+        state.begin(print, {}, PipelineFile("pipeline.py", RIGHT).load())
     kept = folder / SHARDS / "kept"
     kept.parent.mkdir()
     kept.write_text(bootstrap)

@@ -22,6 +22,31 @@ RECORD = (b"ann", msgspec.json.encode(PLAY), 1_700_000_000_000)
 FIX = "Yield (key, value, event time in ms): bytes, bytes (the event as in its topic) and an int."
 
 
+JOINED = 'label=Joined(positive=col.kind == "like", on="song", within="30m")'
+LABELLED = RIGHT.replace(JOINED, 'label=Labelled(positive=col.kind == "like")')
+SECOND = """
+
+class Visit(msgspec.Struct):
+    visit_id: str
+    listener: str
+    at: int
+
+
+visits = Stream("visits", id="visit_id", time="at", key=listener, schema=Visit)
+
+
+class Visiting(FeatureView):
+    entity, source = listener, visits
+    visited = Count(windows=["1h"])
+
+
+pipeline = Pipeline("""
+TWO_STREAMS = LABELLED.replace("\n\npipeline = Pipeline(", SECOND).replace(
+    "stream=plays,\n    features=[Listening]",
+    "streams=[plays, visits],\n    features=[Listening, Visiting]",
+)
+
+
 class Replays:
     """`freshrank replay` of whatever records a file gives."""
 
@@ -29,9 +54,9 @@ class Replays:
         self._capsys = capsys
         self._patch = patch
 
-    def of(self, given: str) -> tuple[object, str]:
+    def of(self, given: str, pipeline: str = LABELLED) -> tuple[object, str]:
         """Exit status, and what was said of an error."""
-        Path("songs.py").write_text(f"{RIGHT}\n\ndef records(path):\n    {given}\n")
+        Path("songs.py").write_text(f"{pipeline}\n\ndef records(path):\n    {given}\n")
         Path("data").write_text("")
         argv = ["freshrank", "replay", "songs.py", "data", "--json", "out.json"]
         self._patch.setattr(sys, "argv", argv)
@@ -39,7 +64,7 @@ class Replays:
             cli.main()
         except SystemExit as ended:
             return ended.code, self._capsys.readouterr().err
-        return 0, ""
+        return 0, self._capsys.readouterr().err
 
 
 @pytest.fixture
@@ -85,6 +110,24 @@ def test_some_that_are_none_are_counted(replays: Replays) -> None:
     assert status == 0
     summary = json.loads(Path("out.json").read_text())
     assert (summary["records"], summary["dead"], summary["late"]) == (2, 1, 0)
+
+
+def test_a_label_that_needs_impressions_is_no_success(replays: Replays) -> None:
+    status, said = replays.of(f"yield {RECORD!r}", pipeline=RIGHT)
+    assert status == 2
+    assert "songs.py: Pipeline('songs').label: Joined learns from impressions" in said
+    assert not Path("out.json").exists()
+
+
+def test_of_several_streams_it_warns_that_only_the_first_is_replayed(replays: Replays) -> None:
+    status, said = replays.of(f"yield {RECORD!r}", pipeline=TWO_STREAMS)
+    assert (status, said.count("\n")) == (0, 1)
+    assert "only the events of 'plays' are replayed; features of 'visits' stay empty" in said
+
+
+def test_examples_that_the_guard_refused_are_counted(replays: Replays) -> None:
+    replays.of(f"yield {RECORD!r}")
+    assert json.loads(Path("out.json").read_text())["examples_quarantined"] == 0
 
 
 def test_times_may_be_those_of_numpy(replays: Replays) -> None:

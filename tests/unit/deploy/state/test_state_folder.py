@@ -35,7 +35,7 @@ def run(folder: Path, bootstrap: str, learned: str) -> list[str]:
     with state.held():
         state.check(PIPELINE)
         (folder / KAFKA).mkdir(exist_ok=True)
-        state.begin(said.append, {})
+        state.begin(said.append, {}, PIPELINE)
         (folder / LEARNED).parent.mkdir(exist_ok=True)
         (folder / LEARNED).write_text(learned)
     return said
@@ -46,7 +46,7 @@ def contents(folder: Path) -> dict[str, str]:
     files = [
         one
         for one in folder.rglob("*")
-        if one.is_file() and one.name not in ("lock", "topics.json")
+        if one.is_file() and one.name not in ("lock", "topics.json", "fields.json")
     ]
     return {
         one.relative_to(folder).as_posix(): one.read_bytes().decode(errors="replace")
@@ -75,7 +75,7 @@ def test_state_is_refused_to_topics_that_are_others_than_those_it_was_made_of(
     state = StateFolder(folder, "a:9092")
     with state.held():
         state.check_topics(TOPICS)
-        state.begin(pytest.fail, TOPICS)
+        state.begin(pytest.fail, TOPICS, PIPELINE)
         state.check_topics(now)  # nothing has been learned yet
         (folder / LEARNED).parent.mkdir()
         (folder / LEARNED).write_text("kept")
@@ -102,7 +102,7 @@ def test_state_over_a_lasting_broker_is_gone_on_with(
     assert run(tmp_path / "shop", first, "kept") == []
     state = StateFolder(tmp_path / "shop", second)
     state.check(PIPELINE)
-    state.begin(pytest.fail, {})
+    state.begin(pytest.fail, {}, PIPELINE)
     assert contents(tmp_path / "shop") == {LEARNED: "kept", "broker": second}
     assert not (tmp_path / "shop.previous").exists()
 
@@ -192,7 +192,60 @@ def test_state_of_a_run_that_learned_nothing_fits_any_broker(tmp_path: Path) -> 
         state = StateFolder(tmp_path, bootstrap)
         with state.held():
             state.check(PIPELINE)
-            state.begin(pytest.fail, {})
+            state.begin(pytest.fail, {}, PIPELINE)
+
+
+RETYPED = """
+import msgspec
+from freshrank import (
+    Adagrad, Entity, FeatureView, Labelled, LastK, LogisticRegression, Pipeline, Stream, col,
+)
+
+class Visit(msgspec.Struct):
+    visit_id: str
+    user_id: str
+    at: int
+    page: int | None = None
+    unused: int = 0
+
+
+user = Entity("user", key="user_id")
+visits = Stream("visits", id="visit_id", time="at", key=user, schema=Visit)
+
+
+class Activity(FeatureView):
+    entity, source = user, visits
+    pages = LastK("page", k=3)
+
+
+pipeline = Pipeline(
+    "visits", stream=visits, features=[Activity], context=["page"],
+    label=Labelled(positive=col.user_id == "ann"), model=LogisticRegression(), optimizer=Adagrad(),
+)
+"""
+
+
+def retyped(was: str, now: str) -> Pipeline:
+    text = RETYPED.replace(was, now) if was else RETYPED
+    return PipelineFile("visits.py", text).load()
+
+
+def test_a_field_that_has_another_type_now_is_refused_though_the_fingerprint_is_the_same(
+    tmp_path: Path,
+) -> None:
+    state, before = StateFolder(tmp_path, "apache"), retyped("", "")
+    with state.held():
+        state.begin(pytest.fail, {}, before)
+        (tmp_path / SHARDS).mkdir()
+        state.check(before)
+        state.check(retyped("page: int | None = None", "page: int"))
+        state.check(retyped("unused: int = 0", 'unused: str = ""'))
+        after = retyped("page: int | None", "page: str | None")
+        assert after.fingerprint == before.fingerprint
+        with pytest.raises(ConfigError, match="the field 'page' of 'visits' is str, and was int"):
+            state.check(after)
+        (tmp_path / "fields.json").unlink()  # a state of the version before
+        state.check(after)
 
 
 def test_a_second_run_on_a_folder_is_refused_and_names_the_first(tmp_path: Path) -> None:
@@ -243,7 +296,7 @@ OTHER_OPTIMIZER = replace(PIPELINE, optimizer=Adagrad(0.07))
 )
 def test_state_of_other_definitions_is_refused(tmp_path: Path, now: Pipeline, what: str) -> None:
     state = StateFolder(tmp_path, "apache")
-    state.begin(pytest.fail, {})
+    state.begin(pytest.fail, {}, PIPELINE)
     keep(tmp_path, PIPELINE)
     state.check(PIPELINE)
     before = contents(tmp_path)
@@ -258,7 +311,7 @@ def test_state_of_other_definitions_is_refused(tmp_path: Path, now: Pipeline, wh
 
 def test_the_definitions_are_those_of_the_newest_whole_file(tmp_path: Path) -> None:
     state = StateFolder(tmp_path, "apache")
-    state.begin(pytest.fail, {})
+    state.begin(pytest.fail, {}, PIPELINE)
     keep(tmp_path, OTHER_INPUTS)
     keep(tmp_path, PIPELINE)
     state.check(PIPELINE)
@@ -286,7 +339,7 @@ def test_the_broker_of_the_state_survives_the_loss_of_power(
     state = StateFolder(tmp_path / "states" / "shop", "apache", disk)
     with state.held():
         state.check(PIPELINE)
-        state.begin(pytest.fail, {})
+        state.begin(pytest.fail, {}, PIPELINE)
     disk.lose_power()
     assert (state.path / "broker").read_text() == "apache"
 

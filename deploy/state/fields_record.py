@@ -1,0 +1,75 @@
+"""The types of the fields that a state was made of, in the state folder.
+
+Fingerprints name the fields that definitions use, and not their types. The ids of an integer and of
+a text differ, so state that was made of one means nothing for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.snapshots.disk import Disk
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.feature_actors.labels.definitions import Joined
+
+_TEXT = "str"
+
+FILE, DRAFT = "fields.json", ".fields.json.draft"
+
+
+def record_fields(folder: Path, pipeline: Pipeline, disk: Disk) -> None:
+    """Write the types of all usable fields of a pipeline's streams into `folder`, durably."""
+    disk.replace(folder / DRAFT, folder / FILE, [msgspec.json.encode(_types(pipeline))])
+
+
+def check_fields(folder: Path, pipeline: Pipeline) -> None:
+    """Raise ConfigError when a field that `pipeline` uses had another type than it has now.
+
+    State of a version that did not record the types is accepted.
+    """
+    file = folder / FILE
+    if not file.exists():
+        return
+    recorded = msgspec.json.decode(file.read_bytes(), type=dict[str, dict[str, str]])
+    now = _types(pipeline)
+    for topic, names in _fields_used(pipeline).items():
+        for name in sorted(names):
+            before = recorded.get(topic, {}).get(name)
+            # Of numbers, an integer and a float mean the same; ids are never floats.
+            if before is not None and (before == _TEXT) != (now[topic][name] == _TEXT):
+                raise ConfigError(
+                    str(folder),
+                    f"the field {name!r} of {topic!r} is {now[topic][name]}, and was {before} when "
+                    "this state was made: what was learned of it is about other values",
+                    "Change it back, give the pipeline another name, or set another `state` "
+                    "(FRESHRANK_STATE).",
+                )
+
+
+def _fields_used(pipeline: Pipeline) -> Mapping[str, set[str]]:
+    """By topic: the fields that features, inputs and label are made of."""
+    found: dict[str, set[str]] = {}
+    for table in pipeline.plan.tables:
+        layout = table.layout
+        read = [condition.fields_read() for condition in layout.conditions.values()]
+        own = {table.source.id, table.source.key.key, *layout.numbers, *layout.keys}
+        found[table.source.topic] = own.union(*read)
+    label, first = pipeline.label, found[pipeline.stream.topic]
+    first.update(pipeline.context)
+    if isinstance(label, Joined):
+        first.update(label.positive.fields_read(), [label.on])
+    else:
+        first.update(label.own_fields, label.among.fields_read() if label.among else ())
+    return found
+
+
+def _types(pipeline: Pipeline) -> Mapping[str, Mapping[str, str]]:
+    """By topic and field: ``str``, ``int`` or ``float``. A bool is an int, as in the rows."""
+    return {
+        stream.topic: {name: field.kind.value.__name__ for name, field in stream.fields.items()}
+        for stream in pipeline.streams
+    }
