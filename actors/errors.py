@@ -128,5 +128,9 @@ class ChecksumMismatch(FreshrankError):
     """A copy of the weights differs, or would differ, from the learner's."""
 
 
+class StartFailed(FreshrankError):
+    """Processes of a part end again and again before they answer: the run has to end."""
+
+
 class PartFailed(FreshrankError):
     """Another process raised an error of another kind; the message holds its traceback."""

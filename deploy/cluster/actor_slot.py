@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
-from freshrank.actors.errors import Gone, Unavailable
+from freshrank.actors.errors import Gone, StartFailed, Unavailable
 
 # A host that misses this many pings in a row is lost; a busy host may miss fewer. A host whose
 # process has ended is lost at once.
 MISSED_PINGS = 3
-# Seconds before a new host can be replaced: the replacement of a host that dies while it starts
-# would probably die at once, too.
+# Seconds that a new host has for its first answer. It imports its code meanwhile, which takes five
+# seconds on a quiet machine and a minute on one with thirty busy processes.
+START_S = 120.0
+# Seconds that a new host is given before it can be replaced: one that dies while it starts would
+# do so again at once. They double with each host in a row that was lost before its first answer.
 LEAST_AGE_S = 3.0
+# So many hosts in a row that were lost before their first answer end the run: the pauses between
+# them add up to a minute and a half.
+STARTS_ALLOWED = 5
 
 
 class HostAddress(Protocol):
@@ -53,6 +59,8 @@ STAND_BY = Role("stand_by")
 class SlotState(Enum):
     """The state of a slot's host, as its pings show it."""
 
+    STARTING = "starting"
+    """It has not answered yet."""
     UP = "up"
     SLOW = "slow"
     """Its last pings timed out."""
@@ -68,12 +76,19 @@ class Reply(Enum):
     """The host raised Unavailable within the ping's timeout: it waits for another part itself."""
     TIMED_OUT = "timed out"
     TIMED_OUT_AGAIN = "timed out again"
-    """The `MISSED_PINGS`th timeout in a row."""
+    """The `MISSED_PINGS`th in a row; of a host that is starting: `START_S` after it was started."""
     GONE = "gone"
     """The host process has ended."""
 
 
 TRANSITIONS: Mapping[SlotState, Mapping[Reply, SlotState]] = {
+    SlotState.STARTING: {
+        Reply.ANSWERED: SlotState.UP,
+        Reply.REFUSED: SlotState.UP,
+        Reply.TIMED_OUT: SlotState.STARTING,
+        Reply.TIMED_OUT_AGAIN: SlotState.LOST,
+        Reply.GONE: SlotState.LOST,
+    },
     SlotState.UP: {
         Reply.ANSWERED: SlotState.UP,
         Reply.REFUSED: SlotState.UP,
@@ -126,32 +141,33 @@ class ActorSlot:
     ) -> None:
         self.name = name
         self.standby: ActorSlot | None = None
-        """The slot whose host replaces a lost host; if None, a new host is started."""
-        self.state = SlotState.UP
-        """The state of the present host."""
+        """The slot whose host takes over when this one's is lost; None: a new host is started."""
+        self.state = SlotState.STARTING
+        """Of the present host."""
         self.replaced = 0
         """Number of times that the host has been replaced."""
         self._role = role
         self._start_host = start_host
         self._report = report
         self._monotonic = monotonic
+        self._failed_starts = 0  # hosts in a row that were lost before their first answer
         self._install(start_host())
 
     async def ping(self, timeout_s: float) -> None:
         """Call the method of the role in the host. Raises Unavailable, or the role's error.
 
-        If the host is lost, `ping` replaces it and still raises Unavailable: the next ping reaches
-        the replacement.
+        A lost host is replaced. Unavailable is raised all the same: the next ping reaches the
+        replacement. Raises StartFailed where `STARTS_ALLOWED` hosts in a row did not start.
         """
         start_s = self._monotonic()
         try:
             await self.call(self._role.method, *self._role.args, timeout_s=timeout_s)
         except Unavailable as error:
             now_s = self._monotonic()
-            self._observe(self._failure(error, now_s - start_s >= timeout_s))
-            if self.state is SlotState.LOST and now_s - self._installed_s >= LEAST_AGE_S:
-                self._report(f"{self.name} is replaced: {error}")
-                self.kill()
+            self._observe(self._failure(error, now_s - start_s >= timeout_s, now_s))
+            least_age_s = LEAST_AGE_S * 2.0**self._failed_starts
+            if self.state is SlotState.LOST and now_s - self._installed_s >= least_age_s:
+                self._replace(error)
             raise
         self._observe(Reply.ANSWERED)
 
@@ -174,23 +190,42 @@ class ActorSlot:
         self._install(self._successor())
         return given
 
-    def _failure(self, error: Unavailable, timed_out: bool) -> Reply:
+    def _replace(self, error: Unavailable) -> None:
+        """Put another host in the place of one that is lost. Raises StartFailed."""
+        self._failed_starts = 0 if self._answered else self._failed_starts + 1
+        # A standby is not needed for the work: it is tried on, more and more rarely.
+        if self._failed_starts >= STARTS_ALLOWED and self._role is not STAND_BY:
+            raise StartFailed(
+                f"{self.name}: {self._failed_starts} processes in a row were lost before their "
+                f"first answer; the last: {error}"
+            ) from error
+        self._failed_starts = min(self._failed_starts, STARTS_ALLOWED)
+        self._report(f"{self.name} is replaced: {error}")
+        self.kill()
+
+    def _failure(self, error: Unavailable, timed_out: bool, now_s: float) -> Reply:
         self._missed += timed_out
         if isinstance(error, Gone):
             return Reply.GONE
         if not timed_out:
             return Reply.REFUSED
-        return Reply.TIMED_OUT if self._missed < MISSED_PINGS else Reply.TIMED_OUT_AGAIN
+        if self.state is SlotState.STARTING:
+            patient = now_s - self._installed_s < START_S
+        else:
+            patient = self._missed < MISSED_PINGS
+        return Reply.TIMED_OUT if patient else Reply.TIMED_OUT_AGAIN
 
     def _observe(self, reply: Reply) -> None:
         self.state = TRANSITIONS[self.state][reply]
-        if self.state is SlotState.UP and reply is Reply.ANSWERED:
-            self._missed = 0
+        if self.state is SlotState.UP:
+            self._answered = True
+            if reply is Reply.ANSWERED:
+                self._missed = self._failed_starts = 0
 
     def _successor(self) -> HostAddress:
         return self.standby.give_away() if self.standby else self._start_host()
 
     def _install(self, host: HostAddress) -> None:
         self._host, self._installed_s = host, self._monotonic()
-        self.state = SlotState.UP
+        self.state, self._answered = SlotState.STARTING, False
         self._missed = 0

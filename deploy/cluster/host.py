@@ -95,15 +95,20 @@ class Host(Generic[P]):
         self._part: P | None = None
         self._starting: asyncio.Future[None] | None = None
         self._background: list[asyncio.Task[None]] = []
+        self._loading: asyncio.Future[None] | None = None
 
     async def stand_by(self) -> None:
-        """Load all code that a part needs. Raises ProgressError when the host has a part.
+        """Begin to load all code that a part needs, and return at once.
 
-        That is a host which its slot has replaced, and whose process still works.
+        Raises ProgressError when the host has a part (its slot has replaced it, and its process
+        still works), and in a later call the error that ended the loading.
         """
         if self.state is not HostState.STANDING_BY:
             raise ProgressError(f"{self._name} was replaced, and its process still works")
-        await asyncio.to_thread(kernel_warmup.load_kernels)
+        if self._loading is None:
+            self._loading = asyncio.ensure_future(asyncio.to_thread(kernel_warmup.load_kernels))
+        if self._loading.done():
+            self._loading.result()
 
     async def run_part(self, make: Callable[[], P], *loops: Loop) -> None:
         """Become the part that `make` returns, with `loops` in the background.

@@ -17,6 +17,12 @@ _OBJECT_STORE_BYTES = 200_000_000
 # Seconds for a TCP connection: a cluster far away answers in tenths of a second.
 _CLUSTER_TIMEOUT_S = 5.0
 
+# Ray waits for its own processes for 30 s; on a busy machine they may take longer, and are there
+# sooner the second time, when their files are in memory.
+_TRIES = 3
+
+_log = logging.getLogger(__name__)
+
 
 def connect(address: str | None) -> None:
     """Start Ray on this machine, or join the cluster at `address`. Blocks for some seconds.
@@ -35,22 +41,33 @@ def connect(address: str | None) -> None:
 
 
 def _start_ray() -> None:
-    try:
-        # A signal to the group of this process would end the actors before they write their state.
-        with children_apart():
-            ray.init(
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_OBJECT_STORE_BYTES,
-            )
-    except Exception as error:
-        # Ray raises plain Exception and RuntimeError when its own processes do not start in time.
-        if type(error) not in (Exception, RuntimeError, TimeoutError):
-            raise
-        reason = str(error).partition("\n")[0].rstrip(".")
-        fix = f"Start again when the machine is less busy; its logs: {ray_environment.logs()}"
-        raise Unavailable("ray", f"it did not come up ({reason}). {fix}") from error
+    """Start Ray, several times if need be. Raises Unavailable after the last time."""
+    for left in reversed(range(_TRIES)):
+        try:
+            # A signal to the group of this process would end the actors before they write their
+            # state.
+            with children_apart():
+                ray.init(
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                )
+            return
+        except Exception as error:
+            # Ray raises plain Exception and RuntimeError when its processes do not start in time.
+            if type(error) not in (Exception, RuntimeError, TimeoutError):
+                raise
+            reason = str(error).partition("\n")[0].rstrip(".")
+            _log.warning("Ray did not come up: %s", reason)
+            ray.shutdown()
+            if left == 0:
+                raise _not_up(reason) from error
+
+
+def _not_up(reason: str) -> Unavailable:
+    fix = f"Start again when the machine is less busy; its logs: {ray_environment.logs()}"
+    return Unavailable("ray", f"it did not come up in {_TRIES} tries ({reason}). {fix}")
 
 
 def check_address(address: str | None) -> None:

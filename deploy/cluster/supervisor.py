@@ -13,7 +13,13 @@ from enum import Enum
 from typing import Protocol
 
 from freshrank.actors.clock import Clock
-from freshrank.actors.errors import ConfigError, DefinitionChanged, FreshrankError, Unavailable
+from freshrank.actors.errors import (
+    ConfigError,
+    DefinitionChanged,
+    FreshrankError,
+    StartFailed,
+    Unavailable,
+)
 
 # Seconds: a live actor answers within milliseconds, but a machine that swaps may delay it.
 PING_TIMEOUT_S = 5.0
@@ -23,9 +29,9 @@ PING_TIMEOUT_S = 5.0
 INTERVAL_S = 0.5
 INTERVAL_MISSING_S = 0.1
 
-# Seconds of silence before an actor is restarted. An actor takes ten seconds or more to start on a
-# busy machine; a restart within that time would only delay it.
-SILENCE_S = 30.0
+# Seconds of silence before an actor is restarted that neither ends nor hangs (its slot replaces
+# those): longer than a host may take for its first answer.
+SILENCE_S = 150.0
 
 # An actor is given up after more than `FAILURES_ALLOWED` failures within `FAILURE_WINDOW_S`
 # seconds: then another restart does not help.
@@ -87,7 +93,7 @@ class ActorHealth:
         """Take the result of a ping (`error`; None if it was answered) and return the new state.
 
         >>> health = ActorHealth()
-        >>> [health.observe(Unavailable("shard-0", "dead"), at).value for at in (0, 9, 30)]
+        >>> [health.observe(Unavailable("shard-0", "dead"), at).value for at in (0, 9, 150)]
         ['silent', 'silent', 'restarting']
         """
         outcome = self._outcome(error, now_s)
@@ -99,7 +105,7 @@ class ActorHealth:
     def _outcome(self, error: Exception | None, now_s: float) -> PingOutcome:
         if error is None:
             return PingOutcome.ANSWERED
-        if isinstance(error, ConfigError | DefinitionChanged):
+        if isinstance(error, ConfigError | DefinitionChanged | StartFailed):
             return PingOutcome.HOPELESS
         outcome = PingOutcome.FAILED
         if isinstance(error, Unavailable):

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from freshrank.actors.errors import FreshrankError, Gone, ProgressError, Unavailable
+from freshrank.actors.errors import FreshrankError, Gone, ProgressError, StartFailed, Unavailable
 from freshrank.deploy.cluster.actor_slot import (
     LEAST_AGE_S,
     MISSED_PINGS,
     STAND_BY,
+    START_S,
+    STARTS_ALLOWED,
     TRANSITIONS,
     ActorSlot,
     Reply,
@@ -139,6 +142,54 @@ def test_a_host_that_dies_while_it_starts_is_not_replaced_at_once() -> None:
     assert len(story.hosts) == 2
 
 
+def test_a_host_that_loads_for_a_minute_is_not_replaced_and_one_that_never_answers_is() -> None:
+    story = Story(standby=False)
+    story.hosts[0].error, story.hosts[0].answers_after_s = SLOW, PING_S
+    assert story.pings(int(START_S / PING_S) - 1) == 0
+    kills = [story.hosts[0].killed]
+    assert story.pings() == 0
+    kills.append(story.hosts[0].killed)
+    assert kills == [False, True]
+    story.hosts[1].answers_after_s = 0.0
+    assert story.pings() == 1
+
+
+def test_hosts_that_do_not_start_end_the_run_after_growing_pauses() -> None:
+    story = Story(standby=False)
+    started_s: list[float] = []
+    with pytest.raises(StartFailed, match="shard-0: 5 processes in a row were lost before their"):
+        for _ in range(1_000):
+            if not started_s or len(story.hosts) > len(started_s):
+                started_s.append(story.now_s)
+            story.hosts[-1].error = DEAD
+            story.pings()
+            story.now_s += 0.5
+    pauses = [later - earlier for earlier, later in pairwise(started_s)]
+    assert pauses == pytest.approx([3, 6, 12, 24], abs=1.0)
+    assert story.now_s < 100
+
+
+def test_a_part_that_has_answered_may_be_lost_again_and_again() -> None:
+    story = Story(standby=False)
+    for _ in range(4 * STARTS_ALLOWED):
+        assert story.pings() == 1
+        story.now_s += LEAST_AGE_S
+        story.hosts[-1].error = DEAD
+        assert story.pings() == 0
+    assert story.pings() == 1
+
+
+def test_a_standby_that_does_not_start_is_tried_on_and_ends_nothing() -> None:
+    story = Story(standby=True)
+    assert story.slot.standby is not None
+    for _ in range(3 * STARTS_ALLOWED):
+        story.hosts[-1].error = DEAD
+        story.now_s += LEAST_AGE_S * 2**STARTS_ALLOWED
+        assert story.standby_pings() == 0
+    assert story.slot.standby.replaced == 3 * STARTS_ALLOWED
+    assert story.pings() == 1
+
+
 def test_a_slow_host_is_killed_after_some_missed_pings() -> None:
     story = Story(standby=True)
     assert story.pings() == story.standby_pings() == 1
@@ -191,7 +242,7 @@ def test_a_lost_host_stays_in_its_slot_until_it_is_old_enough_to_be_replaced() -
     story.now_s += LEAST_AGE_S
     story.pings()
     seen.append(story.slot.state)  # of the replacement
-    assert seen == [SlotState.LOST, SlotState.UP]
+    assert seen == [SlotState.LOST, SlotState.STARTING]
     assert story.slot.replaced == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -10,6 +11,7 @@ from fake_clock import settle
 
 from freshrank.actors.errors import ProgressError, SnapshotError, Unavailable
 from freshrank.deploy.cluster.host import TRANSITIONS, Host, HostEvent, HostState
+from freshrank.deploy.wiring import kernel_warmup
 
 
 class Part:
@@ -104,6 +106,30 @@ def test_a_host_with_a_part_does_not_stand_by() -> None:
         await host.run_part(lambda: part)
         with pytest.raises(ProgressError, match="was replaced, and its process still works"):
             await host.stand_by()
+
+    scenario(play)
+
+
+def test_a_standby_answers_at_once_while_it_loads_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, calls = threading.Event(), list[int]()
+
+    def load() -> None:
+        calls.append(1)
+        assert loaded.wait(30.0)
+        raise SnapshotError("the code is damaged")
+
+    monkeypatch.setattr(kernel_warmup, "load_kernels", load)
+
+    async def play(host: Host[Part], part: Part) -> None:
+        for _ in range(3):
+            await host.stand_by()
+        loaded.set()
+        with pytest.raises(SnapshotError, match="the code is damaged"):
+            async with asyncio.timeout(30.0):
+                while True:
+                    await host.stand_by()
+                    await asyncio.sleep(0)
+        assert calls == [1], "loaded once"
 
     scenario(play)
 
