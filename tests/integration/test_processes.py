@@ -90,7 +90,9 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_child_is_gone_when_its_parent_was_killed(how: signal.Signals, tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path\n"
+        "import signal, sys, time; from pathlib import Path\n"
+        # Ignored from the start where a shell has started the tests in the background.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from freshrank.deploy.servers.processes import Child\n"
         f"child = Child('sleeper', {STUBBORN!r}, Path(sys.argv[1]))\n"
         "child.wait_until(lambda: 'up' in child.output(), 20)\n"
