@@ -19,6 +19,8 @@ class RejectKind(StrEnum):
     """Its event time is in seconds, microseconds or nanoseconds."""
     TIME_AHEAD = "time_ahead"
     """Its event time is too far ahead of the log's."""
+    OTHER_LAYOUT = "other_layout"
+    """An impression of other features than those of now: its rows cannot be learned from."""
 
 
 @dataclass(frozen=True, slots=True)

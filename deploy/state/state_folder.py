@@ -55,6 +55,14 @@ _LEAST_BYTES = 1 << 20
 # Errors that free space would mend.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
+# What a run without its state does, by whether its label is joined with impressions: those hold the
+# rows that were served, which are of the old features.
+_AGAIN = {
+    False: "learn again from what the topics still hold",
+    True: "read the events again that the topics still hold, and learn from the impressions that "
+    "are served from then on (older ones count as dead_other_layout where the features changed)",
+}
+
 # In place of a broker that is not known.
 _UNKNOWN = "unknown"
 
@@ -184,7 +192,7 @@ class StateFolder:
                         "since this state was made",
                         "Change them back, give the pipeline another name, set another `state` "
                         f"(FRESHRANK_STATE), or remove the folders {SHARDS} and {LEARNER} in it "
-                        "to learn again from what the topics still hold.",
+                        f"to {_AGAIN[pipeline.joined is not None]}.",
                     )
 
     @property

@@ -11,7 +11,7 @@ from freshrank.actors.errors import BadRecord
 from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.actors.kernels.hashing import ABSENT, hash_text, hash_texts
 from freshrank.actors.messages import Floats, Inputs, Ints
-from freshrank.actors.records import RecordBatch, RejectedRecord
+from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.labels.examples import LabelledRows
@@ -81,6 +81,10 @@ def join_events(
     return joiner.happen(times_ms, places, label_ms, pairs_of(entities, keys))
 
 
+class _OtherLayout(BadRecord):
+    """An impression was served with other features, inputs or types than those of now."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShownItems:
     """The ``n`` items of an impression."""
@@ -106,6 +110,8 @@ def decode_impressions(
     for place, (value, offset) in enumerate(zip(batch.values, batch.offsets.tolist(), strict=True)):
         try:
             found.append(_shown_items(encoder, value, offset, place))
+        except _OtherLayout as error:
+            rejected.append(batch.rejected(place, error.reason, RejectKind.OTHER_LAYOUT))
         except BadRecord as error:
             rejected.append(batch.rejected(place, error.reason))
     return found, rejected
@@ -146,7 +152,7 @@ def _shown_items(encoder: InputEncoder, value: bytes | None, offset: int, place:
     impression = decode_impression(value)
     layout = encoder.layout
     if impression.layout != encoder.fingerprint:
-        raise BadRecord(f"rows of layout {impression.layout}, not {encoder.fingerprint}")
+        raise _OtherLayout(f"rows of layout {impression.layout}, not {encoder.fingerprint}")
     keys, inputs = served_rows(impression, len(layout.dense), layout.id_width)
     if len(keys) >= 1 << _RANK_BITS:
         raise BadRecord(f"{len(keys)} items shown at once")

@@ -21,6 +21,8 @@ class Counters:
     """Of the dead: their event time is in another unit than milliseconds."""
     dead_time_ahead: int = 0
     """Of the dead: their event time is further ahead of the log than `Stream.max_ahead`."""
+    dead_other_layout: int = 0
+    """Of the dead: impressions that were served with other features than those of now."""
     skipped: int = 0
     """Offsets that the log no longer had (retention, compaction)."""
     impressions: int = 0
@@ -34,6 +36,7 @@ class Counters:
         """Count rejected records, by the kinds of their reasons."""
         self.dead += len(dead)
         self.dead_time_unit += sum(at.kind is RejectKind.TIME_UNIT for at in dead)
+        self.dead_other_layout += sum(at.kind is RejectKind.OTHER_LAYOUT for at in dead)
         self.dead_time_ahead += sum(at.kind is RejectKind.TIME_AHEAD for at in dead)
 
 

@@ -44,6 +44,14 @@ RULES = (
         "events are rejected because their time is too far ahead of the log: "
         "set the clocks of their producers right, or allow more with Stream.max_ahead",
     ),
+    ShareRule(
+        "dead_other_layout",
+        ("impressions", "dead_other_layout"),
+        AlertKind.REJECTED,
+        "impressions are not learned from because they were served with other features: after a "
+        "change of features only those served since are, and this ends by itself; else replicas "
+        "of another version write to this topic",
+    ),
 )
 
 
@@ -51,10 +59,9 @@ class ShareWatch:
     """Compares a shard's counters of now with those of a minute ago.
 
     >>> watch = ShareWatch()
-    >>> watch.update({"events": 0, "duplicates": 0, "late": 0, "dead": 0,
-    ...               "dead_time_unit": 0, "dead_time_ahead": 0}, now_s=0.0)
-    >>> watch.update({"events": 90, "duplicates": 0, "late": 0, "dead": 10,
-    ...               "dead_time_unit": 10, "dead_time_ahead": 0}, now_s=1.0)
+    >>> none = dict.fromkeys([name for rule in RULES for name in (rule.counter, *rule.of)], 0)
+    >>> watch.update(none, now_s=0.0)
+    >>> watch.update({**none, "events": 90, "dead": 10, "dead_time_unit": 10}, now_s=1.0)
     >>> watch.exceeded["dead_time_unit"][:28]
     '10 % of 100 (in 60 s): event'
     """

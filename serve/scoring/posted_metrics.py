@@ -33,6 +33,7 @@ _OF_SHARDS = _counters(
     late="Events that came too late for every window, written to the topic .late",
     dead="Records that could not be used, written to the topic .dead",
     dead_time_unit="Events rejected because their time is in another unit than milliseconds",
+    dead_other_layout="Impressions that were served with other features than those of now",
     dead_time_ahead="Events rejected because their time is too far ahead of the log",
     skipped="Offsets that the topic no longer held when the shard came to them",
     impressions="Impressions joined with events",

@@ -306,6 +306,7 @@ def test_state_of_other_definitions_is_refused(tmp_path: Path, now: Pipeline, wh
     assert f"'recommend' ({what}) have changed since this state was made" in caught.value.problem
     assert "give the pipeline another name, set another `state`" in caught.value.fix
     assert "remove the folders shards and learner in it" in caught.value.fix
+    assert "learn from the impressions that are served from then on" in caught.value.fix
     assert contents(tmp_path) == before
 
 

@@ -182,6 +182,7 @@ def test_rows_of_another_layout_are_refused() -> None:
     )
     outcome = state.process(batch("shown", [other], stamps_ms=[10_000]))
     assert "layout 0000" in outcome.dead[0].reason
+    assert (state.counters.dead, state.counters.dead_other_layout) == (1, 1)
 
 
 def test_an_event_with_its_own_label_is_learned_with_the_features_before_it() -> None:

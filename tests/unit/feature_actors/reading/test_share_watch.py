@@ -59,3 +59,9 @@ def test_counters_of_a_snapshot_are_no_share_of_the_present() -> None:
     watch.update(dict.fromkeys(NAMES, 500), 7.0)
     watch.update(dict.fromkeys(NAMES, 500), 8.0)
     assert watch.exceeded == {}
+
+
+def test_impressions_of_other_features_are_told_of_though_many_events_are_good() -> None:
+    scene = Scene()
+    assert scene.count(1.0, events=100_000, dead=100, dead_other_layout=100) == 1
+    assert "after a change of features" in scene.watch.exceeded["dead_other_layout"]
