@@ -1,7 +1,7 @@
 """A program that Ray starts in HAProxy's place: adapts the configuration, then becomes HAProxy.
 
 Used as ``python haproxy_wrapper.py BINARY ARGUMENT ...``: the path of HAProxy and its arguments.
-Four things are not to be had by a setting of Ray (`ray_internals` has the background):
+Five things are not to be had by a setting of Ray (`ray_internals` has the background):
 
 - Ray binds HAProxy's ports for statistics and metrics, which ask for no password, to every address
   of the machine. They are moved to loopback in the file that ``-f`` names, at the first start and
@@ -11,6 +11,9 @@ Four things are not to be had by a setting of Ray (`ray_internals` has the backg
   So HAProxy waits for the whole request, up to the size of its buffer, 16,384 bytes.
 - While there is no replica, at the start and at the end of a run, Ray answers 404, which clients
   take for final. Here the answer is 503 with Retry-After, as of an overloaded replica.
+- HAProxy's own errors are HTML, and those of a replica's HTTP server are text; here they are JSON,
+  as the API describes errors. A request whose target is no path (``GET *``) is a 400, not a 503.
+  Only what HAProxy cannot parse as a request keeps its HTML: that text is a constant of HAProxy.
 - HAProxy survives when the process that started it is killed: it would hold the port and answer for
   replicas that are gone. So the kernel is asked to kill it with its parent.
 
@@ -39,6 +42,16 @@ _WHOLE_REQUESTS = """\
   timeout http-request 5s
   http-error status 408 content-type application/json string \
 '{"error":{"field":"request","reason":"not complete after 5 s"}}'
+  http-error status 400 content-type application/json string \
+'{"error":{"field":"request","reason":"not valid HTTP"}}'
+  http-error status 500 content-type application/json string \
+'{"error":{"field":"server","reason":"an internal error of the proxy"}}'
+  http-error status 502 content-type application/json string \
+'{"error":{"field":"server","reason":"a replica broke off its answer"}}'
+  http-error status 503 content-type application/json string \
+'{"error":{"field":"server","reason":"no replica takes the request"}}' hdr Retry-After 1
+  http-error status 504 content-type application/json string \
+'{"error":{"field":"server","reason":"a replica did not answer in time"}}'
 """
 
 # The section of requests that no application takes. Ours takes all, so there is none then.
@@ -52,6 +65,16 @@ _ANSWER_UNAVAILABLE = f"    http-request {_UNAVAILABLE}"
 # plain text, while the answers of a replica are JSON.
 _REPLACE_NOT_FOUND = (
     f"    http-response {_UNAVAILABLE} if {{ status 404 }} {{ res.hdr(content-type) -m beg text/ }}"
+)
+
+# Lines of the API's section: a request without a path, and the text that a replica's HTTP server
+# answers to what is no HTTP for it.
+_NOT_HTTP = """\
+return status 400 content-type application/json string \
+'{"error":{"field":"request","reason":"not valid HTTP"}}'"""
+_JSON_ERRORS = (
+    f"    http-request {_NOT_HTTP} if !{{ path_beg / }}",
+    f"    http-response {_NOT_HTTP} if {{ status 400 }} {{ res.hdr(content-type) -m beg text/ }}",
 )
 
 # An option of Linux' prctl: the signal that this process gets when its parent ends. It is kept when
@@ -115,6 +138,19 @@ def unavailable_without_replicas(configuration: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def errors_in_json(configuration: str) -> str:
+    """The same configuration, in which a request that is not valid HTTP is answered in JSON.
+
+    Raises ValueError when it has another form than is known here.
+    """
+    lines = configuration.splitlines()
+    if _API not in lines:
+        raise ValueError(f"no section {_API!r}")
+    place = lines.index(_API) + 1
+    lines[place:place] = [line for line in _JSON_ERRORS if line not in lines]
+    return "\n".join(lines) + "\n"
+
+
 def end_with_parent() -> None:
     """Have this process killed when its parent ends; exit at once if it has ended already.
 
@@ -138,7 +174,7 @@ def main() -> None:
     path = Path(command[command.index("-f") + 1])
     try:
         loopback = own_ports_on_loopback(path.read_text(encoding="utf-8"))
-        adapted = unavailable_without_replicas(whole_requests(loopback))
+        adapted = errors_in_json(unavailable_without_replicas(whole_requests(loopback)))
     except ValueError as error:
         sys.exit(f"HAProxy is not started: its configuration {path} has {error}")
     # The file is whole or as before, should this process be killed meanwhile.

@@ -14,6 +14,7 @@ import pytest
 from freshrank.serve.http import request_body
 from freshrank.serve.proxy import haproxy_wrapper
 from freshrank.serve.proxy.haproxy_wrapper import (
+    errors_in_json,
     own_ports_on_loopback,
     unavailable_without_replicas,
     whole_requests,
@@ -80,6 +81,16 @@ def test_without_an_application_the_answer_is_a_503_with_retry_after() -> None:
         unavailable_without_replicas(CONFIGURATION.partition("    http-request")[0])
 
 
+def test_what_is_not_valid_http_is_answered_in_json_once() -> None:
+    adapted = errors_in_json(CONFIGURATION)
+    section = adapted.partition("frontend http_frontend\n")[2].partition("backend")[0]
+    assert "if !{ path_beg / }" in section
+    assert "if { status 400 } { res.hdr(content-type) -m beg text/ }" in section
+    assert errors_in_json(adapted) == adapted
+    with pytest.raises(ValueError, match="no section 'frontend http_frontend'"):
+        errors_in_json(CONFIGURATION.replace("http_frontend", "another"))
+
+
 def test_a_configuration_that_is_moved_already_stays_as_it_is() -> None:
     assert own_ports_on_loopback(own_ports_on_loopback(CONFIGURATION)) == own_ports_on_loopback(
         CONFIGURATION
@@ -131,8 +142,8 @@ def test_the_program_becomes_haproxy_with_the_file_moved(
     haproxy_wrapper.main()
     assert tied == [True]
     assert become == [("/bin/haproxy", command)]
-    assert file.read_text() == unavailable_without_replicas(
-        whole_requests(own_ports_on_loopback(CONFIGURATION))
+    assert file.read_text() == errors_in_json(
+        unavailable_without_replicas(whole_requests(own_ports_on_loopback(CONFIGURATION)))
     )
     assert list(tmp_path.iterdir()) == [file]
 
