@@ -65,20 +65,15 @@ def _labels(label: Labelled, columns: Columns) -> Floats:
         return columns.number(label.target).astype(np.float32)
 
 
-def join_events(
-    label: Joined, joiner: Joiner, entity_key: str, columns: Columns, times_ms: Ints
-) -> LabelledRows:
-    """The shown items whose label is known with a batch of events.
-
-    `times_ms` int64[n]: for each event the earlier of event time and record time.
-    """
+def join_events(label: Joined, joiner: Joiner, entity_key: str, columns: Columns) -> LabelledRows:
+    """The shown items whose label is known with a batch of events."""
     places = np.flatnonzero(label.positive.evaluate(columns))
     keys = columns.hashed(label.on)[places]
     places, keys = places[keys != ABSENT], keys[keys != ABSENT]
     names = columns.text(entity_key)
     entities = hash_texts([names[at] for at in places.tolist()])
-    label_ms = columns.event_times_ms[places]
-    return joiner.happen(times_ms, places, label_ms, pairs_of(entities, keys))
+    times_ms = columns.event_times_ms
+    return joiner.happen(times_ms, places, times_ms[places], pairs_of(entities, keys))
 
 
 class _OtherLayout(BadRecord):

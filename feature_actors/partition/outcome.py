@@ -23,6 +23,8 @@ class Counters:
     """Of the dead: their event time is further ahead of the log than `Stream.max_ahead`."""
     dead_other_layout: int = 0
     """Of the dead: impressions that were served with other features than those of now."""
+    clock_ahead: int = 0
+    """Events that were dated later than the log; they count as of the log's time."""
     skipped: int = 0
     """Offsets that the log no longer had (retention, compaction)."""
     impressions: int = 0

@@ -183,11 +183,11 @@ class PartitionState:
         spec, label, joiner = self.spec, self.spec.label, self.joiner
         key = spec.stream.key.key
         if isinstance(label, Labelled):
-            return lambda columns, _, applied: label_from_event(
+            return lambda columns, applied: label_from_event(
                 label, spec.encoder, others, key, columns, applied
             )
         if isinstance(label, Joined) and joiner is not None:
-            return lambda columns, times_ms, _: join_events(label, joiner, key, columns, times_ms)
+            return lambda columns, _: join_events(label, joiner, key, columns)
         return None
 
     def _copy_rows(self, most_bytes: int | None) -> bool:

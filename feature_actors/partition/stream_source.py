@@ -24,8 +24,8 @@ from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.views.table_plan import TablePlan
 
-LabelEvents: TypeAlias = Callable[[Columns, Ints, Applied], LabelledRows]
-"""From events, the log's times of them and what became of them, to the examples that they give."""
+LabelEvents: TypeAlias = Callable[[Columns, Applied], LabelledRows]
+"""From events and what became of them to the examples that they give."""
 
 # Offsets between two checks of whether a table holds too many entities: a check may split a batch
 # in two. There are fewer where a table's bound is low, which may be exceeded by this share between
@@ -72,7 +72,7 @@ class StreamSource:
         )
         self.table = TrackedTable(plan, entities)
         self.newest_event_ms = LONG_AGO_MS
-        """The greatest time of an event: the earlier of its event time and its record's."""
+        """The greatest time of an event, none of which is later than its record."""
         self._settings = settings
         self._counters = counters
         self._label = label
@@ -93,21 +93,18 @@ class StreamSource:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
         columns, dead = self._codec.decode(batch)
         outcome.dead.extend(dead)
-        # An event whose clock is ahead must not move the partition's time: all others would be too
-        # old to be known again, or to count as labels.
-        stamps_ms = batch.timestamps_ms[np.searchsorted(batch.offsets, columns.offsets)]
-        times_ms = np.minimum(columns.event_times_ms, stamps_ms)
-        columns, times_ms = self._without_duplicates(columns, times_ms)
+        self._clamp(columns, batch.timestamps_ms[np.searchsorted(batch.offsets, columns.offsets)])
+        columns = self._without_duplicates(columns)
         looked, at = begin // self._stride, 0
         rows: list[LabelledRows] = []
         while at < len(columns):
             if columns.offsets[at] // self._stride > looked:
                 looked = int(columns.offsets[at]) // self._stride
                 self._evict()
-            stop = self._next_look(columns.offsets, times_ms, at, looked)
+            stop = self._next_look(columns, at, looked)
             whole = at == 0 and stop == len(columns)
             piece = columns if whole else columns.take(np.arange(at, stop))
-            rows += self._apply(batch, piece, times_ms[at:stop], outcome)
+            rows += self._apply(batch, piece, outcome)
             at = stop
         if end // self._stride > looked:
             self._evict()
@@ -140,28 +137,38 @@ class StreamSource:
         self._dedup = Deduplicator.restore(within_ms, most, ids)
         self.newest_event_ms = newest_event_ms
 
-    def _without_duplicates(self, columns: Columns, times_ms: Ints) -> tuple[Columns, Ints]:
+    def _clamp(self, columns: Columns, log_ms: Ints) -> None:
+        """Let no event be later than the log, `log_ms` int64[n] of its record.
+
+        An event whose clock is ahead must not move the time of others, who would be too old to be
+        known again, to count as labels or to stay, nor that of its own user, whose next events
+        would be late.
+        """
+        ahead = int((columns.event_times_ms > log_ms).sum())
+        if ahead:
+            self._counters.clock_ahead += ahead
+            columns.event_times_ms = np.minimum(columns.event_times_ms, log_ms)
+
+    def _without_duplicates(self, columns: Columns) -> Columns:
         forgotten = self._dedup.forgotten
-        fresh = self._dedup.fresh(columns.hashed(self.stream.id), times_ms)
+        fresh = self._dedup.fresh(columns.hashed(self.stream.id), columns.event_times_ms)
         self._counters.ids_forgotten += self._dedup.forgotten - forgotten
         if fresh.all():
-            return columns, times_ms
+            return columns
         self._counters.duplicates += int(len(fresh) - fresh.sum())
-        return columns.take(np.flatnonzero(fresh)), times_ms[fresh]
+        return columns.take(np.flatnonzero(fresh))
 
-    def _next_look(self, offsets: Ints, times_ms: Ints, at: int, looked: int) -> int:
+    def _next_look(self, columns: Columns, at: int, looked: int) -> int:
         """The end of the events from `at` on that are applied before the next check of entities."""
-        stop = int(np.searchsorted(offsets, (looked + 1) * self._stride))
+        stop = int(np.searchsorted(columns.offsets, (looked + 1) * self._stride))
         due_ms = self.table.idle_look_ms
         if due_ms is not None:
-            beyond = np.flatnonzero(times_ms[at:stop] > due_ms)
+            beyond = np.flatnonzero(columns.event_times_ms[at:stop] > due_ms)
             if len(beyond):
                 stop = at + int(beyond[0]) + 1
         return stop
 
-    def _apply(
-        self, batch: RecordBatch, columns: Columns, times_ms: Ints, outcome: Outcome
-    ) -> list[LabelledRows]:
+    def _apply(self, batch: RecordBatch, columns: Columns, outcome: Outcome) -> list[LabelledRows]:
         """Apply one or more events, and drop idle entities when that is due after the last."""
         due_ms = self.table.idle_look_ms
         applied = self.table.apply(columns, before=self._reads_before)
@@ -169,8 +176,8 @@ class StreamSource:
         for place in np.searchsorted(batch.offsets, columns.offsets[late]).tolist():
             outcome.late.append(batch.rejected(place, _TOO_LATE))
         self._counters.events += len(columns) - len(late)
-        self.newest_event_ms = max(self.newest_event_ms, int(times_ms.max()))
-        rows = [] if self._label is None else [self._label(columns, times_ms, applied)]
+        self.newest_event_ms = max(self.newest_event_ms, int(columns.event_times_ms.max()))
+        rows = [] if self._label is None else [self._label(columns, applied)]
         if due_ms is not None and self.newest_event_ms > due_ms:
             self._evict()
         return rows

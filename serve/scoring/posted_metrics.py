@@ -35,6 +35,7 @@ _OF_SHARDS = _counters(
     dead_time_unit="Events rejected because their time is in another unit than milliseconds",
     dead_other_layout="Impressions that were served with other features than those of now",
     dead_time_ahead="Events rejected because their time is too far ahead of the log",
+    clock_ahead="Events dated later than the log, which count as of the log's time",
     skipped="Offsets that the topic no longer held when the shard came to them",
     impressions="Impressions joined with events",
     positives="Examples with a positive label",

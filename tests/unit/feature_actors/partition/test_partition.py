@@ -549,3 +549,81 @@ def test_idle_entities_are_evicted_and_named_for_the_store() -> None:
     assert state.counters.evicted == len(state.tables[0].evicted)
     back = PartitionState.restore(made, 0, packed(state))
     assert back.tables[0].evicted == state.tables[0].evicted
+
+
+AHEAD_MS = 59 * 60_000
+
+
+class RecentViews(FeatureView):
+    entity, source = user, events
+    views = Count(windows=["5m"])
+
+
+def recent_views() -> PartitionSpec:
+    """A view that forgets everything after five minutes: idle entities are evicted."""
+    plan = FeaturePlan([RecentViews])
+    return replace(MADE, plan=plan, encoder=InputEncoder([plan], events, ["item"], []))
+
+
+def viewed(state: PartitionState, who: str, at_ms: int) -> float:
+    table = state.tables[0]
+    row = table.row(who)
+    assert row is not None
+    block = table.plan.read(row.reshape(1, -1), np.array([START_MS + at_ms]))
+    return float(block.values[0, table.plan.columns.index("views_5m")])
+
+
+def test_an_event_ahead_of_the_log_counts_as_of_the_logs_time_for_its_own_user() -> None:
+    state = PartitionState(recent_views(), 0)
+    values = [event(0, "u1", "view", 7, AHEAD_MS)]
+    values += [event(n, "u1", "view", 7, n * 1_000) for n in range(1, 50)]
+    state.process(batch("events", values, stamps_ms=[n * 1_000 for n in range(50)]))
+    assert (state.counters.late, state.counters.events) == (0, 50)
+    assert state.counters.clock_ahead == 1
+    assert viewed(state, "u1", 50_000) == 50.0
+    assert viewed(state, "u1", 20 * 60_000) == 0.0, "not for an hour"
+
+
+def test_an_event_ahead_of_the_log_evicts_nobody() -> None:
+    state = PartitionState(recent_views(), 0)
+    values = [event(n, f"u{n}", "view", 7, n) for n in range(100)]
+    values += [event(100, "ahead", "view", 7, AHEAD_MS), event(101, "u1", "view", 7, 60_000)]
+    state.process(batch("events", values, stamps_ms=[*range(101), 60_000]))
+    state.process(batch("events", [event(102, "u2", "view", 7, 61_000)], 102, [61_000]))
+    assert (len(state.tables[0]), state.counters.evicted) == (101, 0)
+    assert viewed(state, "u1", 61_000) == 2.0
+
+
+def test_a_stamp_ahead_of_the_log_needs_its_broker() -> None:
+    """The broker's stamps are the log's time, so what is idle by them goes."""
+    state = PartitionState(recent_views(), 0)
+    values = [event(n, f"u{n}", "view", 7, n) for n in range(100)]
+    values += [event(100, "later", "view", 7, AHEAD_MS)]
+    state.process(batch("events", values, stamps_ms=[*range(100), AHEAD_MS]))
+    assert (len(state.tables[0]), state.counters.evicted) == (1, 100)
+
+
+def test_an_event_ahead_of_the_log_makes_no_duplicate_count_and_no_label_of_others_late() -> None:
+    state = PartitionState(MADE, 0)
+    shown = [impression(MADE, "u1", [7], 62_000, number=1)]
+    state.process(batch("shown", shown, stamps_ms=[62_000]))
+    values = [
+        event(1, "u1", "view", 7, 1_000),
+        event(2, "ahead", "view", 7, AHEAD_MS),
+        event(1, "u1", "view", 7, 1_000),
+        event(3, "u1", "order", 7, 63_000),
+    ]
+    state.process(batch("events", values, stamps_ms=[1_000, 2_000, 62_000, 63_000]))
+    assert (state.counters.duplicates, state.counters.events) == (1, 3)
+    assert known(state) == [(1.0, 1.0)]
+
+
+def test_an_example_with_its_own_label_is_read_as_of_the_logs_time() -> None:
+    state = PartitionState(OWN_LABELS, 0)
+    values = [event(1, "u1", "view", 7, 1_000), event(2, "u1", "order", 7, AHEAD_MS)]
+    state.process(batch("events", values, stamps_ms=[1_000, 2_000]))
+    examples = state.example_queue.peek()
+    assert examples is not None
+    assert examples.event_times_ms.tolist() == [START_MS + 1_000, START_MS + 2_000]
+    views = examples.inputs.dense[:, OWN_LABELS.encoder.layout.dense.index("views_1m")]
+    assert np.expm1(views).round().tolist() == [0.0, 1.0]
