@@ -110,6 +110,8 @@ def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:
 
 
 def _automatic(pipeline: Pipeline) -> dict[str, JsonValue]:
-    """Which fields of an event a page fills in by itself."""
+    """Which fields of an event a page fills in by itself, by their names in JSON."""
     stream = pipeline.stream
-    return {"id": stream.id, "time": stream.time, "key": stream.key.key}
+    in_json = {one.name: one.encode_name for one in msgspec.structs.fields(stream.event_type)}
+    filled = {"id": stream.id, "time": stream.time, "key": stream.key.key}
+    return {use: in_json[name] for use, name in filled.items()}

@@ -62,11 +62,12 @@ class ServedPipeline:
 
     def describe(self, show: int) -> PipelineAnswer:
         """The answer to GET /v1/pipeline, where a request logs the best `show` by default."""
-        limits = self.limits
+        limits, candidate = self.limits, self.features.request_types.candidate
+        fields = zip(candidate.__struct_fields__, candidate.__struct_encode_fields__, strict=True)
         return PipelineAnswer(
             pipeline=self.name,
             entity=self.entity,
-            candidate={name: kind.__name__ for name, kind in self.features.context.items()},
+            candidate={in_json: self.features.context[name].__name__ for name, in_json in fields},
             streams=[stream.topic for stream in self.streams],
             event_schema=dict(self.streams[0].schema),
             samples=dict(self.samples),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ from freshrank import (
     Stream,
     col,
 )
+from freshrank.actors.errors import ConfigError
 from freshrank.actors.impressions import decode_impression
 from freshrank.actors.kernels.hashing import hash_text
 from freshrank.deploy.config.settings import Settings
@@ -219,6 +221,38 @@ def test_the_item_that_is_joined_has_to_be_named(candidate: dict[str, Any]) -> N
     """An event may have no item; a candidate without one could never become positive."""
     body = {"session": 7, "candidates": [candidate]}
     assert ask("POST", "/v1/score", body).status_code == 422
+
+
+def test_fields_that_are_renamed_have_their_names_of_json_wherever_requests_name_them() -> None:
+    class Play(msgspec.Struct, rename="camel"):
+        play_id: str
+        listener_id: int
+        song_id: str
+        played_at: int
+
+    listener = Entity("listener", key="listener_id")
+    plays = Stream("plays", id="play_id", time="played_at", key=listener, schema=Play)
+    view = type(
+        "Plays",
+        (FeatureView,),
+        {"entity": listener, "source": plays, "played": Count(windows=["1h"])},
+    )
+    label = Joined(positive=col.song_id == "x", on="song_id", within="1m")
+    renamed = replace(
+        pipeline, stream=plays, streams=(), features=[view], context=["song_id"], label=label
+    )
+    system = LocalSystem(renamed, Settings(), World(MemoryLog(1), FakeClock(START_MS)))
+    described = system.replica.describe()
+    assert described.candidate == {"songId": "str"}
+    assert described.samples["automatic"] == {
+        "id": "playId",
+        "time": "playedAt",
+        "key": "listenerId",
+    }
+    body = b'{"listener": 7, "candidates": [{"songId": "x"}]}'
+    assert system.replica.decoder.decode(body).columns == {"song_id": ["x"]}
+    with pytest.raises(ConfigError, match="Did you mean 'play_id'"):
+        Stream("plays", id="playId", time="played_at", key=listener, schema=Play)
 
 
 def test_what_a_candidate_leaves_out_is_what_an_event_would_have() -> None:
