@@ -93,8 +93,12 @@ class StreamSource:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
         columns, dead = self._codec.decode(batch)
         outcome.dead.extend(dead)
-        self._clamp(columns, batch.timestamps_ms[np.searchsorted(batch.offsets, columns.offsets)])
-        columns = self._without_duplicates(columns)
+        records = np.searchsorted(batch.offsets, columns.offsets)
+        self._clamp(columns, batch.timestamps_ms[records])
+        # A producer's stamp may be ahead: there the event's time, if it is earlier.
+        by_broker = batch.stamped_by_broker[records]
+        log_ms = np.where(by_broker, batch.timestamps_ms[records], columns.event_times_ms)
+        columns = self._without_duplicates(columns, log_ms)
         looked, at = begin // self._stride, 0
         rows: list[LabelledRows] = []
         while at < len(columns):
@@ -149,9 +153,10 @@ class StreamSource:
             self._counters.clock_ahead += ahead
             columns.event_times_ms = np.minimum(columns.event_times_ms, log_ms)
 
-    def _without_duplicates(self, columns: Columns) -> Columns:
+    def _without_duplicates(self, columns: Columns, log_ms: Ints) -> Columns:
+        """Drop events whose id is known; `log_ms` int64[n] are the times of their arrival."""
         forgotten = self._dedup.forgotten
-        fresh = self._dedup.fresh(columns.hashed(self.stream.id), columns.event_times_ms)
+        fresh = self._dedup.fresh(columns.hashed(self.stream.id), log_ms)
         self._counters.ids_forgotten += self._dedup.forgotten - forgotten
         if fresh.all():
             return columns

@@ -1,4 +1,4 @@
-"""Events that were seen already: ids remembered for a stretch of event time, up to a bound."""
+"""Events that were seen already: ids remembered for a stretch of the log's time, up to a bound."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PLACE_BYTES = 16
 
 
 class Deduplicator:
-    """Tells fresh events from those seen within `horizon_ms` of event time.
+    """Tells fresh events from those that arrived within `horizon_ms` of the log's time.
 
-    An id is remembered while its event time is at least the newest event time seen, less the
-    horizon: an event sent twice is found out until the stream has moved on by that much. The
-    first event of an id stands; a duplicate changes nothing.
+    An id is remembered while its event arrived no longer ago than the horizon, by the log's newest
+    time: an event sent twice is found out until the log has moved on by that much, whatever time
+    the event itself has. The first event of an id stands; a duplicate changes nothing.
 
     But at most the newest `most` ids are remembered. Beyond it the oldest is forgotten before its
     time, which `forgotten` counts: were that event sent again, it would be taken for a fresh one.
@@ -48,16 +48,16 @@ class Deduplicator:
         """The number of ids that were forgotten before their time."""
         return int(self._state[4])
 
-    def fresh(self, ids: Ints, event_times_ms: Ints) -> Bools:
+    def fresh(self, ids: Ints, log_ms: Ints) -> Bools:
         """bool[n]: False for each event whose id came before, in this batch or an earlier one.
 
-        Both arguments are int64[n], in log order; an id is never 0.
+        Both arguments are int64[n], in log order: ids, which are never 0, and times of arrival.
         """
         if len(self) + len(ids) > len(self._log):
             live = self.freeze()()
             self._rebuild(live["ids"], live["times"], len(ids))
         out = np.empty(len(ids), dtype=np.bool_)
-        hash_table.mark(self._table, self._log, ids, event_times_ms, self._state, out)
+        hash_table.mark(self._table, self._log, ids, log_ms, self._state, out)
         return out
 
     def freeze(self) -> StateView:

@@ -66,7 +66,7 @@ class Stream:
     format: RecordFormat = field(default_factory=Json)
     """The format of the records; JSON unless given."""
     dedup_within: str = "10m"
-    """For how long, in event time, an id is remembered."""
+    """For how long after its event has reached the log an id is remembered."""
     max_ahead: str = "1h"
     """How far an event time may lie ahead of the broker's time of its record."""
     max_bytes: int = 1_000_000  # Kafka's own default bound of a message

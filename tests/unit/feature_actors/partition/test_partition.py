@@ -627,3 +627,33 @@ def test_an_example_with_its_own_label_is_read_as_of_the_logs_time() -> None:
     assert examples.event_times_ms.tolist() == [START_MS + 1_000, START_MS + 2_000]
     views = examples.inputs.dense[:, OWN_LABELS.encoder.layout.dense.index("views_1m")]
     assert np.expm1(views).round().tolist() == [0.0, 1.0]
+
+
+def test_an_event_far_behind_the_newest_is_known_again_when_it_is_sent_twice() -> None:
+    state = PartitionState(MADE, 0)
+    now = 20 * 60_000
+    old = event(2, "u2", "view", 7, 1_000)  # by a slow clock, or sent after an outage
+    values = [event(1, "u1", "view", 7, now), old, old]
+    state.process(batch("events", values, stamps_ms=[now, now + 1_000, now + 2_000]))
+    state = PartitionState.restore(MADE, 0, packed(state))
+    state.process(batch("events", [old], 3, [now + 600_000]))
+    assert (state.counters.events, state.counters.duplicates) == (2, 2)
+
+
+def test_an_id_is_remembered_for_a_while_after_its_event_arrived() -> None:
+    state = PartitionState(MADE, 0)
+    same = event(1, "u1", "view", 7, 1_000)
+    later = event(2, "u2", "view", 7, 1_000)
+    stamps_ms = [1_000, 601_001, 601_002]  # ten minutes and a little
+    state.process(batch("events", [same, later, same], stamps_ms=stamps_ms))
+    assert (state.counters.events, state.counters.duplicates) == (3, 0)
+
+
+def test_a_producers_stamp_that_is_ahead_hides_no_duplicate_of_others() -> None:
+    state = PartitionState(MADE, 0)
+    same = event(1, "u1", "view", 7, 1_000)
+    values = [same, event(2, "u2", "view", 7, 2_000), same]
+    stamps_ms = [1_000, AHEAD_MS, 61_000]
+    by_producers = np.zeros(3, dtype=np.bool_)
+    state.process(replace(batch("events", values, 0, stamps_ms), stamped_by_broker=by_producers))
+    assert (state.counters.events, state.counters.duplicates) == (2, 1)
