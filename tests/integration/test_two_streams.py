@@ -140,7 +140,11 @@ class Cluster:
         transport = httpx.ASGITransport(app=app)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
+            httpx.AsyncClient(
+                transport=transport,
+                base_url="http://localhost",
+                headers={"Content-Type": "application/json"},
+            ) as client,
         ):
             yield client
 
