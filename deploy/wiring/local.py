@@ -65,7 +65,7 @@ class LocalParts:
         self.settings = settings
         self.world = world
         self.sink = MemorySink(world.log, world.clock)
-        self._status_registry = MemoryStatusRegistry(world.clock)
+        self.status_registry = MemoryStatusRegistry(world.clock)
 
     def learner(self) -> tuple[Learner, LearnerActor]:
         """Build the core and the actor around it, not started."""
@@ -105,7 +105,7 @@ class LocalParts:
             source=source,
             sink=self.sink,
             store=world.store,
-            status_registry=self._status_registry,
+            status_registry=self.status_registry,
             clock=world.clock,
             close=_nothing,
         )
@@ -164,6 +164,7 @@ class LocalSystem:
         """Step until every record has been read and every example has been learned."""
         while await self.step():
             pass
+        await self._parts.status_registry.post("learner", await self.status())
 
     async def score(self, request: Mapping[str, JsonValue]) -> ScoreAnswer:
         """Answer POST /v1/score with the newest weights. Raises RequestError."""

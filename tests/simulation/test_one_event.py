@@ -78,7 +78,8 @@ def _place(frame: FrameType) -> tuple[str, str] | None:
 @cache
 def _file(name: str) -> str | None:
     path = Path(name).resolve()
-    if not path.is_relative_to(ROOT) or ".venv" in path.parts:
+    # Code that was made of a text has a name like <string>.
+    if path.suffix != ".py" or not path.is_relative_to(ROOT) or ".venv" in path.parts:
         return None
     return path.relative_to(ROOT).as_posix()
 
