@@ -227,7 +227,7 @@ def test_a_port_in_use(freshrank: CommandLine) -> None:
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
 def test_a_host_that_is_not_this_one(freshrank: CommandLine, host: str) -> None:
-    said = freshrank.fails("run", "pipeline.py", SERVE__HOST=host)
+    said = freshrank.fails("run", "pipeline.py", "--insecure", SERVE__HOST=host)
     assert f"of {host}: listening there is not possible" in said
     assert "FRESHRANK_SERVE__HOST" in said
 

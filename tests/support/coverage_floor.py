@@ -15,7 +15,7 @@ from typing import Any
 # Percent of lines and of branches, by folder; "" stands for all folders without a floor of their
 # own. Raise a floor when the figure has risen for good. What a bench does with a running system
 # is run by `freshrank bench` and not by tests.
-FLOORS = {"": (95.0, 89.0), "benchmarks": (73.0, 62.0)}
+FLOORS = {"": (95.0, 90.0), "benchmarks": (78.0, 70.0)}
 
 
 @dataclass
