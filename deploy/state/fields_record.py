@@ -9,21 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.state.json_record import JsonRecord
 from freshrank.feature_actors.labels.definitions import Joined
 
 _TEXT = "str"
 
-FILE, DRAFT = "fields.json", ".fields.json.draft"
-
-
-def record_fields(folder: Path, pipeline: Pipeline, disk: Disk) -> None:
-    """Write the types of all usable fields of a pipeline's streams into `folder`, durably."""
-    disk.replace(folder / DRAFT, folder / FILE, [msgspec.json.encode(_types(pipeline))])
+RECORD = JsonRecord("fields.json", dict[str, dict[str, str]])
+"""The types of all usable fields of a pipeline's streams (see `types_of_fields`)."""
 
 
 def check_fields(folder: Path, pipeline: Pipeline) -> None:
@@ -31,11 +25,8 @@ def check_fields(folder: Path, pipeline: Pipeline) -> None:
 
     State of a version that did not record the types is accepted.
     """
-    file = folder / FILE
-    if not file.exists():
-        return
-    recorded = msgspec.json.decode(file.read_bytes(), type=dict[str, dict[str, str]])
-    now = _types(pipeline)
+    recorded: Mapping[str, Mapping[str, str]] = RECORD.read(folder) or {}
+    now = types_of_fields(pipeline)
     for topic, names in _fields_used(pipeline).items():
         for name in sorted(names):
             before = recorded.get(topic, {}).get(name)
@@ -67,7 +58,7 @@ def _fields_used(pipeline: Pipeline) -> Mapping[str, set[str]]:
     return found
 
 
-def _types(pipeline: Pipeline) -> Mapping[str, Mapping[str, str]]:
+def types_of_fields(pipeline: Pipeline) -> Mapping[str, Mapping[str, str]]:
     """By topic and field: ``str``, ``int`` or ``float``. A bool is an int, as in the rows."""
     return {
         stream.topic: {name: field.kind.value.__name__ for name, field in stream.fields.items()}

@@ -45,7 +45,8 @@ _ROOM = ".room"
 # Whatever a state folder holds. A folder with anything else in it has another use too.
 _OURS = {
     *(SHARDS, LEARNER, TENSORBOARD, KAFKA, _MARKER, _LOCK, _ROOM, f".{_MARKER}.draft"),
-    *(topics_record.FILE, topics_record.DRAFT, fields_record.FILE, fields_record.DRAFT),
+    *topics_record.RECORD.names,
+    *fields_record.RECORD.names,
 }
 
 # Bytes of free space that a start requires: those of the checkpoint of a small model, which the
@@ -156,8 +157,9 @@ class StateFolder:
                     f"{self._aside} until the next such start)"
                 )
             self._record_broker(self.path, self.bootstrap)
-            topics_record.record_topics(self.path, topics, self.disk)
-            fields_record.record_fields(self.path, pipeline, self.disk)
+            topics_record.RECORD.write(self.path, topics, self.disk)
+            types = fields_record.types_of_fields(pipeline)
+            fields_record.RECORD.write(self.path, types, self.disk)
 
     def _make_private(self) -> None:
         """Make the folder for this user alone; one that holds other things too stays as it is."""

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.records import TopicIdentity
-from freshrank.actors.snapshots.disk import Disk
+from freshrank.deploy.state.json_record import JsonRecord
 
-FILE, DRAFT = "topics.json", ".topics.json.draft"
-
-
-def record_topics(folder: Path, topics: Mapping[str, TopicIdentity], disk: Disk) -> None:
-    """Write the identities of `topics` into `folder`, durably."""
-    disk.replace(folder / DRAFT, folder / FILE, [msgspec.json.encode(topics)])
+RECORD = JsonRecord("topics.json", dict[str, TopicIdentity])
+"""The identities of the topics."""
 
 
 def check_topics(folder: Path, topics: Mapping[str, TopicIdentity]) -> None:
@@ -24,10 +18,7 @@ def check_topics(folder: Path, topics: Mapping[str, TopicIdentity]) -> None:
 
     State of a version that did not record them is accepted.
     """
-    file = folder / FILE
-    if not file.exists():
-        return
-    recorded = msgspec.json.decode(file.read_bytes(), type=dict[str, TopicIdentity])
+    recorded: Mapping[str, TopicIdentity] = RECORD.read(folder) or {}
     for topic, before in recorded.items():
         now = topics.get(topic)
         if now is None:

@@ -87,6 +87,13 @@ def test_state_is_refused_to_topics_that_are_others_than_those_it_was_made_of(
     assert contents(folder)[LEARNED] == "kept"
 
 
+def test_a_damaged_record_of_the_topics_is_named_with_what_to_do(tmp_path: Path) -> None:
+    run(tmp_path / "shop", "a:9092", "kept")
+    (tmp_path / "shop" / "topics.json").write_text('{"clicks": 7')
+    with pytest.raises(ConfigError, match=r"shop/topics\.json: it is damaged .* Remove it if"):
+        StateFolder(tmp_path / "shop", "a:9092").check_topics(TOPICS)
+
+
 def test_state_of_a_version_that_recorded_no_topics_is_gone_on_with(tmp_path: Path) -> None:
     run(tmp_path / "shop", "a:9092", "kept")
     (tmp_path / "shop" / "topics.json").unlink()
