@@ -24,7 +24,7 @@ from freshrank.actors.features.service import (
     RowLookup,
 )
 from freshrank.actors.messages import Floats, Inputs, Ints, SourceOffsets, Version
-from freshrank.actors.protocols import EventSource, JsonValue, StatusRegistry
+from freshrank.actors.protocols import EventSource, JsonValue, Status, StatusRegistry
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry, MemoryStore
 from freshrank.serve.api.requests import RequestLimits
@@ -149,12 +149,12 @@ class Outage(MemoryStore):
         return [self.kept.get(key) for key in keys]
 
 
-def statuses_of_a_ready_system(clock: Clock) -> MemoryStatusRegistry:
-    """Of a learner, and of a shard that owns all four partitions."""
-    statuses = MemoryStatusRegistry(clock)
-    statuses.keep("learner", {})
-    statuses.keep("shard-0", {"partitions": {str(one): {} for one in range(4)}})
-    return statuses
+class StatusesOfAReadySystem(MemoryStatusRegistry):
+    """What is posted, beside a learner and a shard that owns all four partitions."""
+
+    async def collect(self) -> dict[str, Status]:
+        owned: Status = {"partitions": {str(partition): {} for partition in range(4)}}
+        return {"learner": {}, "shard-0": owned, **await super().collect()}
 
 
 class ReplicaUnderTest:
@@ -179,7 +179,7 @@ class ReplicaUnderTest:
         self.store = Outage()
         self.model = model or FakeModel()
         self.sink = MemorySink(self.log, clock)
-        self.status_registry = status_registry or statuses_of_a_ready_system(clock)
+        self.status_registry = status_registry or StatusesOfAReadySystem(clock)
         pipeline = ServedPipeline(
             name="shop",
             entity="user",

@@ -86,10 +86,6 @@ class MemoryStatusRegistry:
 
     async def post(self, part: str, status: Status) -> None:
         """Replace the status of `part`."""
-        self.keep(part, status)
-
-    def keep(self, part: str, status: Status) -> None:
-        """Do what `post` does, at once."""
         self._posted[part] = (self._clock.now_ms(), status)
 
     async def collect(self) -> dict[str, Status]:

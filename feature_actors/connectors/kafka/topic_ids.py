@@ -135,9 +135,12 @@ class TopicIdentities:
         """
         async with self._kafka.answered():
             if self._client is None:
-                client = AIOKafkaClient(**self._kafka.arguments())
-                await client.bootstrap()
-                self._client = client
+                self._client = AIOKafkaClient(**self._kafka.arguments())
+                try:
+                    await self._client.bootstrap()
+                except BaseException:
+                    await self.close()
+                    raise
             node = self._client.get_random_node()
             try:
                 answer = await self._client.send(node, _TopicIds(topics))
