@@ -74,7 +74,7 @@ class Avro:
     other_schemas: Mapping[int, AvroSchema] = field(default_factory=dict)
     """By their ids, schemas of which records are read too: those of other producers."""
 
-    def bind(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
+    def bind_events(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
         """Compile the schemas. Raises ConfigError for those that cannot hold the events."""
         if self.other_schemas and self.schema_id is None:
             raise ConfigError(

@@ -38,7 +38,7 @@ class Codec:
         fields = msgspec.structs.fields(stream.event_type)
         self._time_in_json = next(at.encode_name for at in fields if at.name == stream.time)
         self._format = stream.bound_format
-        self._json = Json().bind(stream.event_type, stream.time, stream.topic)
+        self._json = Json().bind_events(stream.event_type, stream.time, stream.topic)
 
     def decode(self, batch: RecordBatch) -> tuple[Columns, list[RejectedRecord]]:
         """The good records as columns, in log order, and the others with their reasons."""

@@ -39,9 +39,9 @@ class BoundFormat(Protocol):
 
 
 class RecordFormat(Protocol):
-    """A format of records, as ``Stream(format=...)`` names it. Any object with `bind` is one."""
+    """A format of records, as ``Stream(format=...)`` names it. Any object with `bind_events` is one."""
 
-    def bind(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
+    def bind_events(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
         """The format for events of `event_type`, whose field `time` is the event time.
 
         Raises ConfigError at `place` where the format cannot hold them.
@@ -59,12 +59,12 @@ class Json:
     >>> class Play(msgspec.Struct):
     ...     song: str
     ...     at: int
-    >>> plays = Json().bind(Play, "at", "Stream('plays')")
+    >>> plays = Json().bind_events(Play, "at", "Stream('plays')")
     >>> plays.decode(b'{"song": "so what", "at": 5, "device": "phone"}')
     Play(song='so what', at=5)
     """
 
-    def bind(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
+    def bind_events(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
         """JSON objects of `event_type`; any type can be held."""
         return _BoundJson(event_type)
 

@@ -98,7 +98,7 @@ class Stream:
         self._require(self.key.key, f"{place}.key", Kind.TEXT, Kind.INTEGER)
         checked = event_type(self.schema, self.time, (self.id, self.key.key))
         object.__setattr__(self, "event_type", checked)
-        bound = self.format.bind(checked, self.time, f"{place}.format")
+        bound = self.format.bind_events(checked, self.time, f"{place}.format")
         object.__setattr__(self, "bound_format", bound)
 
     @property

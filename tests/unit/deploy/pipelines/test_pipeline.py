@@ -26,6 +26,7 @@ from freshrank import (
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import side_topics
+from freshrank.feature_actors.streams.formats import Json
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "recommend.py"
 
@@ -195,6 +196,7 @@ def test_labels_of_the_events_themselves_need_no_impressions() -> None:
             "Pipeline('shop').context[1]",
         ),
         ({"model": LogisticRegression}, "Pipeline('shop').model"),
+        ({"model": Json()}, "Pipeline('shop').model"),
         ({"optimizer": "adagrad"}, "Pipeline('shop').optimizer"),
         ({"crosses": [("item", "kind")]}, "crosses ('item', 'kind')"),
     ],
