@@ -39,7 +39,7 @@ class BoundFormat(Protocol):
 
 
 class RecordFormat(Protocol):
-    """A format of records, as ``Stream(format=...)`` names it. Any object with `bind_events` is one."""
+    """A format of records, named by ``Stream(format=...)``: any object with `bind_events`."""
 
     def bind_events(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
         """The format for events of `event_type`, whose field `time` is the event time.
