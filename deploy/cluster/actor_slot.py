@@ -218,9 +218,9 @@ class ActorSlot:
     def _observe(self, reply: Reply) -> None:
         self.state = TRANSITIONS[self.state][reply]
         if self.state is SlotState.UP:
-            self._answered = True
+            self._answered, self._missed = True, 0
             if reply is Reply.ANSWERED:
-                self._missed = self._failed_starts = 0
+                self._failed_starts = 0
 
     def _successor(self) -> HostAddress:
         return self.standby.give_away() if self.standby else self._start_host()

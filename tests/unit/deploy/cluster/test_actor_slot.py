@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import pairwise
+from contextlib import suppress
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -250,3 +251,29 @@ def test_an_answer_always_leads_up_and_a_dead_process_is_lost() -> None:
     for state in SlotState:
         assert TRANSITIONS[state][Reply.ANSWERED] is SlotState.UP
         assert TRANSITIONS[state][Reply.GONE] is SlotState.LOST
+
+
+def test_pings_that_timed_out_while_a_host_started_do_not_count_once_it_is_up() -> None:
+    story = Story(standby=False)
+    host = story.hosts[0]
+    away = Unavailable("kafka", "away")
+    for error, seconds in [(SLOW, PING_S)] * MISSED_PINGS + [(away, 0.0), (SLOW, PING_S)]:
+        host.error, host.answers_after_s = error, seconds
+        story.pings()
+    assert story.slot.state is SlotState.SLOW
+    assert not host.killed
+
+
+def test_every_order_of_replies_has_its_transitions() -> None:
+    replies = (None, 0.0), (Unavailable("kafka", "away"), 0.0), (SLOW, PING_S), (DEAD, 0.0)
+
+    async def ping_in_every_order() -> None:
+        for order in product(replies, repeat=MISSED_PINGS + 2):
+            story = Story(standby=False)
+            for error, seconds in order:
+                story.hosts[-1].error, story.hosts[-1].answers_after_s = error, seconds
+                with suppress(Unavailable):
+                    await story.slot.ping(PING_S)
+                assert story.slot.state in SlotState
+
+    asyncio.run(ping_in_every_order())
