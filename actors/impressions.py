@@ -32,6 +32,9 @@ class Impression(msgspec.Struct, frozen=True, array_like=True):
     """float32[n, d]."""
     ids: bytes
     """int64[n, f]."""
+    outage: bool = False
+    """Whether a row of the features was not read because the online store did not answer. Defaults
+    stand in for it, so a joiner does not learn from such an impression."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -28,6 +28,9 @@ from freshrank.actors.records import RejectedRecord
 RecordPosition: TypeAlias = tuple[str, int, int]
 """Topic, partition and offset of a record."""
 
+# Counters of a shard of which each record raises exactly one.
+_DISPOSITIONS = ("events", "duplicates", "late", "dead", "impressions", "impressions_outage")
+
 
 class Disposition(Enum):
     """What a shard does with a record."""
@@ -115,7 +118,7 @@ def unaccounted(
         problem = _problem(record_sent, position, found.get(position))
         if problem:
             problems.append(f"{record_sent.description}: {problem}")
-    counted = sum(totals[name] for name in ("events", "duplicates", "late", "dead", "impressions"))
+    counted = sum(totals[name] for name in _DISPOSITIONS)
     if counted != len(sent):
         problems.append(f"{len(sent)} records were sent, {counted} are counted")
     if totals["dead"] + totals["late"] != len(found):

@@ -25,9 +25,13 @@ class ImpressionSource:
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
     ) -> list[LabelledRows]:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
-        shown, undecodable = decode_impressions(self._encoder, batch)
+        decoded, undecodable = decode_impressions(self._encoder, batch)
+        # Their features say nothing of the user: a model must not learn that zeros are usual.
+        shown = [items for items in decoded if not items.outage]
+        outages = len(decoded) - len(shown)
         rows, late = join_impressions(self._joiner, shown, batch)
         rejected = undecodable + late
         outcome.dead.extend(sorted(rejected, key=lambda record: record.offset))
-        self._counters.impressions += len(batch.values) - len(rejected)
+        self._counters.impressions += len(batch.values) - len(rejected) - outages
+        self._counters.impressions_outage += outages
         return [] if rows is None else [rows]

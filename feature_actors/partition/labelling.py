@@ -94,6 +94,8 @@ class ShownItems:
     order: Ints
     """int64[n]: their places in the log."""
     inputs: Inputs
+    outage: bool
+    """Whether they were scored without a row that could not be read (`Impression.outage`)."""
 
 
 def decode_impressions(
@@ -154,4 +156,5 @@ def _shown_items(encoder: InputEncoder, value: bytes | None, offset: int, place:
     if not np.isfinite(inputs.dense).all():
         raise BadRecord("inputs that are not finite")
     order = (offset << _RANK_BITS) + np.arange(len(keys), dtype=np.int64)
-    return ShownItems(place, hash_text(impression.entity), keys, impression.at_ms, order, inputs)
+    entity, at_ms = hash_text(impression.entity), impression.at_ms
+    return ShownItems(place, entity, keys, at_ms, order, inputs, impression.outage)

@@ -28,6 +28,8 @@ class Counters:
     skipped: int = 0
     """Offsets that the log no longer had (retention, compaction)."""
     impressions: int = 0
+    impressions_outage: int = 0
+    """Impressions that were scored while the online store did not answer: they are not joined."""
     examples: int = 0
     positives: int = 0
     evicted: int = 0

@@ -52,6 +52,13 @@ RULES = (
         "change of features only those served since are, and this ends by itself; else replicas "
         "of another version write to this topic",
     ),
+    ShareRule(
+        "impressions_outage",
+        ("impressions", "impressions_outage"),
+        AlertKind.REJECTED,
+        "impressions are not learned from because the online store did not answer when they were "
+        "scored: see that it is up, near, and not busy with others (serve.read_timeout_ms)",
+    ),
 )
 
 

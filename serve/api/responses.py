@@ -23,9 +23,10 @@ class ModelInfo(msgspec.Struct):
 class FeatureInfo(msgspec.Struct):
     """The features that gave the answer."""
 
-    source: Literal["online", "last_known", "default"]
-    """``online``: read from the online store. While it does not answer, ``last_known``: the row
-    that was read last. ``default``: there is no row of this entity."""
+    source: Literal["online", "new", "stale", "outage"]
+    """``online``: read from the online store. ``new``: the store answered, and has no row of this
+    entity. While it does not answer in time, ``stale``: the row that was read last; ``outage``:
+    no row is known, so that the features are defaults."""
     event_time_ms: int | None
     """Time of the newest event in the features, in milliseconds since the Unix epoch."""
     age_ms: int | None

@@ -21,26 +21,35 @@ KEPT_ROWS = 20_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
 
 
-RowSource: TypeAlias = Literal["online", "last_known", "default"]
+RowSource: TypeAlias = Literal["online", "new", "stale", "outage"]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A row of the online store (None: the key has no row) and its source."""
+    """A row of the online store and its source.
+
+    `row` is None where the store answered that the key has none (``new``), and where it did not
+    answer and the reader keeps none (``outage``).
+    """
 
     row: bytes | None
     source: RowSource
 
 
-_UNKNOWN = StoredRow(None, "default")
-_WORST_FIRST: tuple[RowSource, ...] = ("last_known", "online", "default")
+_NEW = StoredRow(None, "new")
+_OUTAGE = StoredRow(None, "outage")
+_WORST_FIRST: tuple[RowSource, ...] = ("outage", "stale", "online", "new")
 
 
 def source_of(rows: Sequence[StoredRow]) -> RowSource:
-    """Return the source of an entity with several rows: ``last_known`` if any row has it.
+    """Return the source of an entity with several rows: the worst of its rows.
 
-    >>> source_of([StoredRow(b"1", "online"), StoredRow(None, "default")])
+    ``new`` is the source of an entity without any row only.
+
+    >>> source_of([StoredRow(b"1", "online"), StoredRow(None, "new")])
     'online'
+    >>> source_of([StoredRow(b"1", "stale"), StoredRow(None, "outage")])
+    'outage'
     """
     sources = {stored.source for stored in rows}
     return next(source for source in _WORST_FIRST if source in sources)
@@ -165,7 +174,7 @@ class FeatureReader:
     def _keep(self, key: bytes, row: bytes | None) -> StoredRow:
         if row is None:
             self._kept.pop(key, None)
-            return _UNKNOWN
+            return _NEW
         self._kept[key] = row
         self._kept.move_to_end(key)
         if len(self._kept) > self._max_kept:
@@ -174,4 +183,4 @@ class FeatureReader:
 
     def _fallback(self, key: bytes) -> StoredRow:
         row = self._kept.get(key)
-        return _UNKNOWN if row is None else StoredRow(row, "last_known")
+        return _OUTAGE if row is None else StoredRow(row, "stale")

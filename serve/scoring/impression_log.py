@@ -25,6 +25,8 @@ class ScoredRequest:
     shown: Ints
     """int64[m]: the indices of the candidates that are logged as shown."""
     at_ms: int
+    outage: bool
+    """Whether a row that the inputs need could not be read."""
 
 
 class ImpressionLog:
@@ -50,6 +52,7 @@ class ImpressionLog:
             join_keys=self._features.join_keys(columns).tobytes(),
             dense=inputs.dense[shown].tobytes(),
             ids=inputs.ids[shown].tobytes(),
+            outage=scored.outage,
         )
         try:
             record = encode_impression(impression)

@@ -45,7 +45,7 @@ class ServeMetrics:
         )
         self._features = self._labelled(
             "feature_rows",
-            "Rows that requests were scored with: online, last_known or default",
+            "Requests by the source of their features: online, new, stale or outage",
             ("source",),
         )
         self._impressions = self._labelled(

@@ -38,6 +38,7 @@ _OF_SHARDS = _counters(
     clock_ahead="Events dated later than the log, which count as of the log's time",
     skipped="Offsets that the topic no longer held when the shard came to them",
     impressions="Impressions joined with events",
+    impressions_outage="Impressions not learned from: the online store did not answer for them",
     positives="Examples with a positive label",
     evicted="Entities evicted because their table was full",
     ids_forgotten="Event ids forgotten before dedup_within had passed, because there were too many",

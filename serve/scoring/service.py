@@ -180,7 +180,8 @@ class ScoringService:
         )
         shown = ranking[: self.settings.show if call.show is None else call.show]
         if len(shown) and self._impressions is not None:
-            scored = ScoredRequest(key, answer, call.columns, inputs, shown, at_ms)
+            outage = source_of(found) == "outage"
+            scored = ScoredRequest(key, answer, call.columns, inputs, shown, at_ms, outage)
             # In the next iteration of the event loop: the answer is sent first.
             asyncio.get_running_loop().call_soon(self._log, self._impressions, scored)
         return answer

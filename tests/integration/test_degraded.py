@@ -26,9 +26,9 @@ def test_without_redis_scores_go_on_and_say_what_they_rest_on(system: WholeSyste
     system.redis.stop()
     try:
         answer = system.score("known")
-        assert answer["features"]["source"] == "last_known"
+        assert answer["features"]["source"] == "stale"
         assert answer["features"]["offset"] == offset
-        assert system.score("stranger")["features"]["source"] == "default"
+        assert system.score("stranger")["features"]["source"] == "outage"
         # The replica and the shard find it out on their own, each in its time.
         until(lambda: set(system.readiness() or {}) == {"online_store", "shard-0"})
         _, meanwhile = system.event("known")
@@ -37,6 +37,7 @@ def test_without_redis_scores_go_on_and_say_what_they_rest_on(system: WholeSyste
     until(lambda: system.readiness() == {})
     assert system.features_with("known", meanwhile)["source"] == "online"
     assert system.score("known")["features"]["source"] == "online"
+    assert system.score("stranger")["features"]["source"] == "new"
 
 
 def test_without_the_learner_scores_go_on_and_their_age_grows(system: WholeSystem) -> None:

@@ -41,6 +41,13 @@ def test_the_rows_that_were_served_come_back_bit_for_bit() -> None:
     np.testing.assert_array_equal(read_inputs.ids, inputs.ids)
 
 
+def test_an_impression_of_the_version_before_has_no_outage() -> None:
+    impression, _, _ = an_impression()
+    before = msgspec.msgpack.encode(msgspec.msgpack.decode(encode_impression(impression))[:8])
+    assert decode_impression(before) == impression
+    assert not impression.outage
+
+
 def test_rows_can_be_changed_without_touching_the_payload() -> None:
     impression, _, _ = an_impression()
     keys, inputs = served_rows(impression, 2, 4)

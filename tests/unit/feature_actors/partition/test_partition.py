@@ -25,6 +25,7 @@ from source_offsets import upto
 
 from freshrank import Count, FeatureView, col
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
+from freshrank.actors.impressions import decode_impression, encode_impression
 from freshrank.actors.messages import BEGINNING, Progress, SourceOffsets, Version
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
@@ -155,6 +156,18 @@ def test_a_shown_item_is_learned_once_its_label_is_known() -> None:
     state.example_queue.acknowledge(Progress(True, False, upto(1, 2), BEGINNING, Version(1, 1)))
     assert known(state) == [(1.0, 0.0), (2.0, 0.0)]
     assert (state.counters.examples, state.counters.positives) == (3, 1)
+
+
+def test_what_was_scored_in_an_outage_of_the_store_is_counted_and_not_learned() -> None:
+    state = PartitionState(MADE, 0)
+    served = impression(MADE, "u1", [7], 10_000)
+    flagged = encode_impression(msgspec.structs.replace(decode_impression(served), outage=True))
+    outcome = state.process(batch("shown", [flagged, served], stamps_ms=[10_000] * 2))
+    assert outcome.dead == []
+    assert (state.counters.impressions, state.counters.impressions_outage) == (1, 1)
+    assert totals({0: state})["impressions_outage"] == 1
+    state.process(batch("events", [event(1, "u1", "order", 7, 12_000)]))
+    assert state.counters.examples == 1
 
 
 @pytest.mark.parametrize(

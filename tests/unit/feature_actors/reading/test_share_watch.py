@@ -65,3 +65,10 @@ def test_impressions_of_other_features_are_told_of_though_many_events_are_good()
     scene = Scene()
     assert scene.count(1.0, events=100_000, dead=100, dead_other_layout=100) == 1
     assert "after a change of features" in scene.watch.exceeded["dead_other_layout"]
+
+
+def test_impressions_of_an_outage_of_the_store_are_told_of_when_they_are_a_share() -> None:
+    scene = Scene()
+    assert scene.count(1.0, impressions=96, impressions_outage=4) == 0
+    assert scene.count(2.0, impressions_outage=10) == 1
+    assert "the online store did not answer" in scene.watch.exceeded["impressions_outage"]

@@ -31,14 +31,16 @@ def test_a_score_names_the_model_and_the_features_that_gave_it(replica: ReplicaU
     assert answer["features"]["offset"] == 7
 
 
-def test_an_unknown_user_is_scored_with_defaults_and_the_answer_says_so(
+def test_a_new_user_is_scored_with_defaults_and_the_answer_says_so(
     replica: ReplicaUnderTest,
 ) -> None:
     features = score(replica).json()["features"]
-    assert features == {"source": "default", "event_time_ms": None, "age_ms": None, "offset": None}
+    assert features == {"source": "new", "event_time_ms": None, "age_ms": None, "offset": None}
 
 
-def test_without_the_store_the_last_known_row_answers(replica: ReplicaUnderTest) -> None:
+def test_without_the_store_the_last_known_row_answers_and_others_are_told_as_an_outage(
+    replica: ReplicaUnderTest,
+) -> None:
     replica.store.kept[b"row:u1"] = b"5"
 
     async def story(client: httpx.AsyncClient) -> list[Any]:
@@ -52,8 +54,8 @@ def test_without_the_store_the_last_known_row_answers(replica: ReplicaUnderTest)
     known, last, other = talk(replica, story)
     assert [one["features"]["source"] for one in (known, last, other)] == [
         "online",
-        "last_known",
-        "default",
+        "stale",
+        "outage",
     ]
     assert last["scores"] == known["scores"]
 
@@ -73,9 +75,24 @@ def test_the_best_candidates_are_logged_exactly_as_they_were_scored(
     keys, inputs = served_rows(impression, dense_width=1, id_width=1)
     assert impression.request_id == answer["request_id"]
     assert (impression.entity, impression.version, impression.layout) == ("u1", "1.5", "abc")
+    assert not impression.outage
     assert keys.tolist() == [4, 3]
     np.testing.assert_array_equal(inputs.dense, [[1.0], [0.0]])
     np.testing.assert_array_equal(inputs.ids, [[4], [3]])
+
+
+def test_an_answer_of_which_a_row_could_not_be_read_is_flagged_in_the_log(
+    replica: ReplicaUnderTest,
+) -> None:
+    replica.store.away = True
+    assert score(replica, show=2).json()["features"]["source"] == "outage"
+    (record,) = [
+        value
+        for partition in range(4)
+        for value in replica.log.read("shop.impressions", partition, 0, 10).values
+    ]
+    assert record is not None
+    assert decode_impression(record).outage
 
 
 def test_nothing_is_logged_when_nothing_is_shown(replica: ReplicaUnderTest) -> None:

@@ -10,6 +10,7 @@ import pytest
 from fake_clock import FakeClock, settle
 
 from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import BEGINNING
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStore
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow
 
@@ -30,6 +31,20 @@ class Store(MemoryStore):
         if self.away:
             raise Unavailable("redis", "gone")
         return [b"row of " + key for key in keys]
+
+
+class SlowStore(MemoryStore):
+    """Reads from `store` while it answers, and never ends a read while it does not."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__()
+        self.store = store
+        self.answers = True
+
+    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        if not self.answers:
+            await asyncio.Event().wait()
+        return await self.store.read(keys)
 
 
 def test_concurrent_reads_share_a_batch_with_each_key_once() -> None:
@@ -93,7 +108,7 @@ def test_after_a_single_failure_the_next_request_reads_again() -> None:
         reader = FeatureReader(store, clock, timeout_s=1.0)
         await reader.read([b"a"])
         store.away = True
-        assert await reader.read([b"a"]) == [StoredRow(b"row of a", "last_known")]
+        assert await reader.read([b"a"]) == [StoredRow(b"row of a", "stale")]
         assert reader.error == "redis: gone"
         store.away = False
         assert (await reader.read([b"b"]))[0].source == "online"
@@ -109,7 +124,7 @@ def test_after_failures_in_a_row_reads_pause_for_longer_and_longer() -> None:
         store.away, asked = True, []
         for _ in range(400):
             before = len(store.batches)
-            assert await reader.read([b"a"]) == [StoredRow(None, "default")]
+            assert await reader.read([b"a"]) == [StoredRow(None, "outage")]
             if len(store.batches) > before:
                 asked.append(clock.monotonic())
             clock.advance(0.01)
@@ -129,6 +144,22 @@ def test_at_most_the_given_number_of_rows_is_kept() -> None:
             await reader.read([key])
         store.away = True
         sources = {key: (await reader.read([key]))[0].source for key in (b"a", b"b", b"c")}
-        assert sources == {b"a": "last_known", b"b": "default", b"c": "last_known"}
+        assert sources == {b"a": "stale", b"b": "outage", b"c": "stale"}
+
+    asyncio.run(story())
+
+
+def test_a_row_that_is_not_read_in_time_is_an_outage_and_a_key_without_a_row_is_new() -> None:
+    async def story() -> None:
+        store = MemoryStore()
+        await store.claim(0, 1)
+        await store.write(0, 1, BEGINNING, [b"known"], b"1")
+        slow = SlowStore(store)
+        reader = FeatureReader(slow, FakeClock(), timeout_s=0.02)
+        slow.answers = False
+        assert await reader.read([b"known", b"stranger"]) == [StoredRow(None, "outage")] * 2
+        slow.answers = True
+        known, stranger = await reader.read([b"known", b"stranger"])
+        assert (known, stranger) == (StoredRow(b"1", "online"), StoredRow(None, "new"))
 
     asyncio.run(story())

@@ -133,7 +133,7 @@ def test_an_unexpected_error_of_the_store_fails_the_requests_of_its_read_only(
             broken.setattr(replica.store, "read", None)
             with pytest.raises(TypeError):
                 await reader.read([b"k"])
-        assert (await reader.read([b"k"]))[0].source == "default"
+        assert (await reader.read([b"k"]))[0].source == "new"
         assert reader.error is None
 
     asyncio.run(story())
