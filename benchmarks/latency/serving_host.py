@@ -145,6 +145,7 @@ def serve_on_ray(options: ServerOptions) -> None:
         partitions=settings.kafka.partitions,
         learner=topology.learner_address(file.load().name),
         statuses=topology.statuses_address(file.load().name),
+        origin="",
     )
     ray_connection.connect(None)
     learner = topology.Hosts(cluster, print).learner()

@@ -147,7 +147,7 @@ async def remove_rows(store: OnlineStore, shard: Shard) -> None:
         await store.claim(partition, epoch)
         for table in state.tables:
             names = table.entities(table.slots())
-            keys = [state.spec.row_key(table.plan, name) for name in names]
+            keys = [table.plan.row_key(name) for name in names]
             await store.remove(partition, epoch, keys)
 
 

@@ -52,7 +52,7 @@ class ExpectedState:
                 for begin in range(0, len(slots), _ROWS):
                     chunk = slots[begin : begin + _ROWS]
                     names = table.entities(chunk)
-                    keys = [state.spec.row_key(table.plan, name) for name in names]
+                    keys = [table.plan.row_key(name) for name in names]
                     rows = [row.tobytes() for row in table.rows(chunk)]
                     stored = await store.read(keys)
                     wrong += sum(found != row for found, row in zip(stored, rows, strict=True))
@@ -133,7 +133,7 @@ async def compare_with_log(
     kafka = KafkaAccess(outside.broker.bootstrap)
     partitions = await partition_count(kafka, pipeline.stream.topic)
     expected = await read_expected_state(pipeline, kafka, partitions, max_entities)
-    store = RedisStore(outside.redis.url, f"fr:{pipeline.name}")
+    store = RedisStore(outside.redis.url, f"fr:{pipeline.name}", origin=None)
     try:
         wrong = await expected.wrong_rows(store)
     finally:

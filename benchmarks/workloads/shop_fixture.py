@@ -28,7 +28,6 @@ from freshrank.examples.shop.shoppers import Candidate
 from freshrank.examples.shop.traffic import ScoreRequest
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
-from freshrank.feature_actors.encoding.online_features import row_key
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.streams.codec import Codec
 
@@ -101,7 +100,7 @@ async def write_rows(
     assert not rejected  # the bench has made these events itself
     table = EntityTable(pipeline.plan.tables[0], len(events))
     slots = np.unique(table.apply(columns, before=False).slots)
-    keys = [row_key(pipeline.name, table.plan, name) for name in table.entities(slots)]
+    keys = [table.plan.row_key(name) for name in table.entities(slots)]
     store = RedisStore(redis_url, f"fr:{pipeline.name}")
     await store.claim(0, _EPOCH)
     written = await store.write(0, _EPOCH, BEGINNING, keys, table.rows(slots).tobytes())

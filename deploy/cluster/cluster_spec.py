@@ -33,6 +33,8 @@ class ClusterSpec:
     """Number of partitions of the stream's topic."""
     learner: RemoteRole
     statuses: RemoteRole
+    origin: str | None = None
+    """Of the rows in Redis (`RedisStore`); None: that of the run that writes them at present."""
 
     def alerts(self, part: str, sink: KafkaSink) -> Alerts:
         """Make the alerts of `part`, which `sink` writes to the pipeline's topic."""
@@ -45,8 +47,12 @@ class ClusterSpec:
 
     def connectors(self, sink: KafkaSink) -> Connectors:
         """Make new connections to broker and Redis, which open when they are first used."""
-        store, statuses = RedisStore(self.redis_url, self.namespace), self.status_registry()
+        store, statuses = self.store(), self.status_registry()
         return kafka_and_redis(self.kafka, store, statuses, self.partitions, sink)
+
+    def store(self) -> RedisStore:
+        """Make a connection to the rows in Redis, which opens when it is first used."""
+        return RedisStore(self.redis_url, self.namespace, self.origin)
 
     def status_registry(self) -> RemoteStatusRegistry:
         """Make a registry in which the parts of this cluster post their statuses."""

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import uvloop
@@ -35,6 +36,8 @@ from freshrank.deploy.servers.external import (
     topic_identities,
 )
 from freshrank.deploy.state.state_folder import StateFolder
+from freshrank.deploy.state.state_id import origin_of
+from freshrank.deploy.state.store_lease import StoreLease
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
 # A stop takes at most ten seconds in all: one for the background tasks of this process (`watch`),
@@ -68,6 +71,7 @@ class _Run:
             settings.state_folder(self._pipeline.name), settings.kafka.bootstrap
         )
         self._topics: Mapping[str, TopicIdentity] = {}
+        self._lease: StoreLease | None = None
         self._lifecycle = Lifecycle()
         self._stop_requested = asyncio.Event()
         self._calls = BlockingCalls()
@@ -86,6 +90,8 @@ class _Run:
             self._lifecycle.enter(RunState.PREPARING)
             try:
                 await self._until_stop_requested(self._start_and_watch(servers))
+                if self._lease is not None:
+                    self._lease.check()
                 self._screen.log("stopping")
             finally:
                 await self._stop(servers)
@@ -115,8 +121,12 @@ class _Run:
     async def _start_and_watch(self, servers: ExternalServers) -> None:
         request, log = self._request, self._screen.log
         cluster = await self._prepare(servers)
+        lease = self._lease = await self._hold_rows(cluster)
         self._handle_signals()  # Ray has replaced the handlers by its own
-        self._state_folder.begin(log, self._topics, self._pipeline)
+        state_id = self._state_folder.begin(log, self._topics, self._pipeline)
+        origin = origin_of(self._topics, state_id)
+        await lease.publish(origin)
+        cluster = replace(cluster, origin=origin)
         self._lifecycle.enter(RunState.STARTING)
         log(f"starting the learner, {request.settings.shards.count} shard(s) and the endpoint")
         hosts = topology.Hosts(cluster, log)
@@ -164,6 +174,13 @@ class _Run:
             statuses=topology.statuses_address(self._pipeline.name),
         )
 
+    async def _hold_rows(self, cluster: ClusterSpec) -> StoreLease:
+        """Take the lease on the pipeline's rows. Raises ConfigError while another run has it."""
+        lost = self._stop_requested.set
+        lease = StoreLease(cluster.redis_url, cluster.namespace, cluster.state, lost)
+        await lease.acquire()
+        return lease
+
     def _check_memory(self, partitions: int) -> None:
         """Log the memory that may be needed. Raises ConfigError when this machine has less."""
         found = memory_budget.needs(self._pipeline, self._request.settings, partitions)
@@ -196,6 +213,8 @@ class _Run:
         problems, _ = await asyncio.gather(self._stop_actors(), self._stop_replicas())
         for problem in problems:
             self._screen.log(f"while stopping: {problem}")
+        if self._lease is not None:
+            await self._lease.release()
         # Only now: actors and replicas use the servers and Ray until they have stopped.
         _, disconnected = await asyncio.gather(servers.stop(), self._disconnect())
         self._watch.summarize()

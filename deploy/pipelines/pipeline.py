@@ -6,13 +6,13 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
-from freshrank.feature_actors.encoding.online_features import OnlineFeatures, row_key
+from freshrank.feature_actors.encoding.online_features import OnlineFeatures
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.settings import ShardSettings
@@ -239,7 +239,7 @@ class Pipeline:
     def online_features(self) -> OnlineFeatures:
         """What a replica needs to read, encode and log features."""
         on = self.joined.on if self.joined else None
-        return OnlineFeatures([self.plan], self.encoder, self.stream, self.name, join_on=on)
+        return OnlineFeatures([self.plan], self.encoder, self.stream, join_on=on)
 
     @property
     def joined(self) -> Joined | None:
@@ -276,7 +276,6 @@ class Pipeline:
             label=self.label,
             impressions_topic=self.impressions_topic if self.joined else None,
             fingerprint=self.fingerprint,
-            row_key=partial(row_key, self.name),
             settings=settings,
         )
 

@@ -23,7 +23,7 @@ from freshrank.actors.snapshots.private_files import (
 )
 from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state import fields_record, topics_record
+from freshrank.deploy.state import fields_record, state_id, topics_record
 from freshrank.deploy.state.inspect import newest_first
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints
@@ -47,6 +47,7 @@ _OURS = {
     *(SHARDS, LEARNER, TENSORBOARD, KAFKA, _MARKER, _LOCK, _ROOM, f".{_MARKER}.draft"),
     *topics_record.RECORD.names,
     *fields_record.RECORD.names,
+    *state_id.RECORD.names,
 }
 
 # Bytes of free space that a start requires: those of the checkpoint of a small model, which the
@@ -141,8 +142,10 @@ class StateFolder:
         log: Callable[[str], None],
         topics: Mapping[str, TopicIdentity],
         pipeline: Pipeline,
-    ) -> None:
+    ) -> str:
         """Record the broker, its topics and their fields; move an embedded broker's state aside.
+
+        Returns the id of the state: a new one where it begins anew.
 
         That broker has ended with its topics, and offsets begin at 0 again: no run can continue
         from its state. To be called when no later check can refuse the start. Raises ConfigError
@@ -160,6 +163,9 @@ class StateFolder:
             topics_record.RECORD.write(self.path, topics, self.disk)
             types = fields_record.types_of_fields(pipeline)
             fields_record.RECORD.write(self.path, types, self.disk)
+            # Without snapshots, the first event is read again: no row of before is an answer then.
+            anew = not (self.path / SHARDS).exists()
+            return state_id.read_or_make(self.path, self.disk, anew=anew)
 
     def _make_private(self) -> None:
         """Make the folder for this user alone; one that holds other things too stays as it is."""

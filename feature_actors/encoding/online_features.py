@@ -29,14 +29,6 @@ from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.feature_actors.views.table_plan import TablePlan
 
-_FINGERPRINT_DIGITS = 8  # of 16: enough to keep the rows of two definitions apart
-
-
-def row_key(pipeline: str, table: TablePlan, entity: str) -> bytes:
-    """The online store's key of an entity's row: writers and replicas agree on it."""
-    digits = table.fingerprint[:_FINGERPRINT_DIGITS]
-    return f"fr:{pipeline}:{table.entity.name}:{digits}:{entity}".encode()
-
 
 class OnlineFeatures:
     """The features of a pipeline, read from stored rows (a `FeatureService`).
@@ -48,8 +40,6 @@ class OnlineFeatures:
         candidate names by the field that is their key.
     stream
         Whose fields the candidates carry.
-    pipeline_name
-        Part of the rows' keys.
     join_on
         The context field by which the joiner recognises a candidate. Without a joiner there is
         none, and the join keys are 0.
@@ -60,13 +50,11 @@ class OnlineFeatures:
         plans: Sequence[FeaturePlan],
         encoder: InputEncoder,
         stream: Stream,
-        pipeline_name: str,
         join_on: str | None = None,
     ) -> None:
         self._tables = {plan.entity.name: plan.tables for plan in plans}
         self._all_tables = [table for plan in plans for table in plan.tables]
         self._encoder = encoder
-        self._pipeline = pipeline_name
         self._join_on = join_on
         self._entity = plans[0].entity
         self._key_fields = {plan.entity.name: stream.fields[plan.entity.key] for plan in plans}
@@ -102,7 +90,7 @@ class OnlineFeatures:
 
     def keys(self, entity: str, key: str) -> Sequence[bytes]:
         """The online store's keys of an entity's row in each of its tables."""
-        return [row_key(self._pipeline, table, key) for table in self._tables[entity]]
+        return [table.row_key(key) for table in self._tables[entity]]
 
     def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
         """The rows from which the inputs of a request are made: those of the entity `key` first.
@@ -118,7 +106,7 @@ class OnlineFeatures:
             lines: dict[str, int] = {}
             which = np.array([lines.setdefault(name, len(lines)) for name in names], dtype=np.int64)
             for table in self._tables[entity]:
-                keys = [row_key(self._pipeline, table, name) for name in lines]
+                keys = [table.row_key(name) for name in lines]
                 found.append(RowLookup(entity, keys, which))
         return found
 

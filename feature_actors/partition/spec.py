@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
@@ -10,7 +9,6 @@ from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
-from freshrank.feature_actors.views.table_plan import TablePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +24,6 @@ class PartitionSpec:
     """With `Joined`: where replicas log what they served."""
     fingerprint: str
     """Of all definitions: snapshots made for others are refused."""
-    row_key: Callable[[TablePlan, str], bytes]
-    """The online store's key of an entity's row of a table."""
     settings: ShardSettings
 
     @property

@@ -139,11 +139,7 @@ class PartitionWriter:
     async def _remove(self, table: TrackedTable) -> None:
         gone, table.evicted = table.evicted, []
         # An entity that has come back since has a row again, which is dirty.
-        keys = [
-            self._partition.spec.row_key(table.plan, entity)
-            for entity in gone
-            if table.row(entity) is None
-        ]
+        keys = [table.plan.row_key(entity) for entity in gone if table.row(entity) is None]
         try:
             outcome = await self._store.remove(self._partition.partition, self._epoch, keys)
         except BaseException:
@@ -184,8 +180,8 @@ class _RowKeys:
             self._keys += [b""] * missing
         keys = [self._keys[slot] for slot in slots.tolist()]
         if b"" in keys:
-            row_key = self._partition.spec.row_key
+            row_key = table.plan.row_key
             for place, entity in enumerate(table.entities(slots)):
                 if not keys[place]:
-                    keys[place] = self._keys[slots[place]] = row_key(table.plan, entity)
+                    keys[place] = self._keys[slots[place]] = row_key(entity)
         return keys

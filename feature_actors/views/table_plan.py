@@ -19,6 +19,9 @@ _ROW_FORMAT = 1
 
 _WORD_BYTES = 8
 
+# Digits of the fingerprint in a row's key, of 16: enough to keep the rows of two definitions apart.
+_KEY_DIGITS = 8
+
 
 class TablePlan:
     """The features that the events of one stream give an entity: the row that holds them.
@@ -47,6 +50,7 @@ class TablePlan:
         """float64[words]: the row of an entity without events."""
         self.fingerprint = xxhash.xxh64_hexdigest(_canonical(views).encode())
         """16 hex digits: equal for definitions whose rows mean the same."""
+        self._key_prefix = f"{self.entity.name}:{self.fingerprint[:_KEY_DIGITS]}:"
 
     @property
     def name(self) -> str:
@@ -63,6 +67,10 @@ class TablePlan:
         """For how long an event can change a row, ms; None when some feature keeps it for ever."""
         kept = [placed.keeps_ms for placed in self.layout.placed]
         return None if None in kept else max(keeps for keeps in kept if keeps is not None)
+
+    def row_key(self, entity: str) -> bytes:
+        """The key of an entity's row in the online store: writers and replicas agree on it."""
+        return (self._key_prefix + entity).encode()
 
     def block(self, rows: int) -> FeatureBlock:
         """An uninitialised block for `rows` rows."""

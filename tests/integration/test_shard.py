@@ -84,7 +84,7 @@ class ClusterSpec:
         (table,) = self.spec.plan.tables
         names = [f"u{n}" for n in range(USERS)]
         with redis.Redis.from_url(self.redis_url) as client:
-            rows = client.mget([self.spec.row_key(table, name) for name in names])
+            rows = client.mget([f"{self.name}::".encode() + table.row_key(name) for name in names])
         found = zip(names, rows, strict=True)
         return {f"{table.name}/{name}": row for name, row in found if row is not None}
 

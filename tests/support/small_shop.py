@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import msgspec
 import numpy as np
@@ -15,7 +14,6 @@ from freshrank.actors.records import RecordBatch
 from freshrank.benchmarks.workloads.impressions import impression_of
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
-from freshrank.feature_actors.encoding.online_features import row_key
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.spec import PartitionSpec
@@ -104,7 +102,6 @@ def spec(
         label=label,
         impressions_topic=f"{prefix}shown" if isinstance(label, Joined) else None,
         fingerprint=f"shop {plan.fingerprint} {label!r}",
-        row_key=partial(row_key, "shop"),
         settings=ShardSettings(
             max_entities_per_partition=max_entities, max_event_ids_per_partition=event_ids
         ),

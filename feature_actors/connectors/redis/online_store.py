@@ -7,6 +7,7 @@ parsing hundreds of arguments takes longer than writing the rows.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 
@@ -27,6 +28,9 @@ CHUNK_ROWS = 500
 # Calls sent before the first answer is awaited: they keep less than 4 MB in the socket.
 CALLS_IN_FLIGHT = 4
 
+
+# Seconds after which a reader of the present run's rows asks again which these are.
+ORIGIN_S = 1.0
 
 # Prefix of the claim's fields that hold the offset of a topic.
 _OFFSET = b"offset:"
@@ -84,22 +88,30 @@ return 'written'
 
 
 class RedisStore:
-    """Rows in Redis under the caller's keys; implements OnlineStore.
+    """Rows in Redis; implements OnlineStore. The key of a row is namespace, origin and its own key.
 
     Parameters
     ----------
     url
         ``redis://host:port/db`` or ``unix:///path``.
     namespace
-        Prefix of the claims' keys. All writers of the same rows share it, and writers of other
-        definitions, whose rows differ, need another prefix.
+        Of one pipeline: all its writers and readers share it.
+    origin
+        Names the log and the state that the rows come from. Rows of another origin are not found.
+        None, for readers: the origin of the run that writes at present (`RunLease.publish`).
     deadline_s
         Seconds after which a call without an answer raises Unavailable.
     """
 
-    def __init__(self, url: str, namespace: str, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self, url: str, namespace: str, origin: str | None = "", deadline_s: float = DEADLINE_S
+    ) -> None:
         self._connection = RedisConnection(url, deadline_s)
         self._namespace = namespace
+        self._prefix = f"{namespace}:{origin}:".encode()
+        self._asked_at: float | None = None
+        """When the present origin was asked for last, in seconds of the event loop."""
+        self._follows = origin is None
 
     async def claim(self, partition: int, epoch: int) -> SourceOffsets | None:
         """Become the partition's writer; return the offsets written so far, None if unknown.
@@ -142,7 +154,7 @@ class RedisStore:
         offsets = [part for topic, at in reached.items() for part in (_OFFSET + topic.encode(), at)]
         calls: list[Command] = []
         for begin in range(0, len(keys), CHUNK_ROWS):
-            chunk = keys[begin : begin + CHUNK_ROWS]
+            chunk = self._full(keys[begin : begin + CHUNK_ROWS])
             chunk_rows = view[begin * width : (begin + len(chunk)) * width]
             head = ("EVALSHA", _WRITE.sha, len(chunk) + 1, claim)
             calls.append((*head, *chunk, epoch, width, chunk_rows, *offsets))
@@ -153,7 +165,7 @@ class RedisStore:
         claim = self._claim_key(partition)
         calls: list[Command] = []
         for begin in range(0, len(keys), CHUNK_ROWS):
-            chunk = keys[begin : begin + CHUNK_ROWS]
+            chunk = self._full(keys[begin : begin + CHUNK_ROWS])
             calls.append(("EVALSHA", _REMOVE.sha, len(chunk) + 1, claim, *chunk, epoch))
         return await self._run_all(_REMOVE, calls)
 
@@ -161,7 +173,9 @@ class RedisStore:
         """Return the row of each key, None for a key without a row. Raises Unavailable."""
         if not keys:
             return []
-        (answer,) = await self._connection.call([("MGET", *keys)])
+        if self._follows:
+            await self._follow()
+        (answer,) = await self._connection.call([("MGET", *self._full(keys))])
         if not isinstance(answer, list):
             raise Unavailable("redis", f"unexpected answer to MGET: {answer!r}")
         return answer
@@ -170,8 +184,23 @@ class RedisStore:
         """Close the connections; safe to call twice."""
         await self._connection.close()
 
-    def _claim_key(self, partition: int) -> str:
-        return f"{self._namespace}:claim:{partition}"
+    def _claim_key(self, partition: int) -> bytes:
+        return self._prefix + b"claim:%d" % partition
+
+    def _full(self, keys: Sequence[bytes]) -> list[bytes]:
+        prefix = self._prefix
+        return [prefix + key for key in keys]
+
+    async def _follow(self) -> None:
+        """Read the rows of the run that writes at present, which may be another than before."""
+        now_s = asyncio.get_running_loop().time()
+        if self._asked_at is not None and now_s < self._asked_at + ORIGIN_S:
+            return
+        (origin,) = await self._connection.call([("GET", f"{self._namespace}:origin")])
+        if not isinstance(origin, bytes):
+            raise Unavailable("redis", f"no run has written rows of {self._namespace!r}")
+        self._prefix = f"{self._namespace}:{origin.decode()}:".encode()
+        self._asked_at = now_s
 
     async def _run_all(self, script: _Script, calls: Sequence[Command]) -> WriteOutcome:
         for begin in range(0, len(calls), CALLS_IN_FLIGHT):

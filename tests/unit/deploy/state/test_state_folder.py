@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import replace
@@ -46,7 +47,7 @@ def contents(folder: Path) -> dict[str, str]:
     files = [
         one
         for one in folder.rglob("*")
-        if one.is_file() and one.name not in ("lock", "topics.json", "fields.json")
+        if one.is_file() and one.name not in ("lock", "topics.json", "fields.json", "state_id.json")
     ]
     return {
         one.relative_to(folder).as_posix(): one.read_bytes().decode(errors="replace")
@@ -411,3 +412,24 @@ def test_a_folder_with_other_things_in_it_stays_as_it_is(tmp_path: Path) -> None
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "removed", "same"),
+    [("broker:9092", None, True), ("broker:9092", SHARDS, False), ("embedded", None, False)],
+)
+def test_a_state_keeps_its_id_and_a_new_one_has_another(
+    tmp_path: Path, bootstrap: str, removed: str | None, same: bool
+) -> None:
+    def begin() -> str:
+        state = StateFolder(tmp_path / "state", bootstrap)
+        with state.held():
+            state.check(PIPELINE)
+            id_ = state.begin(lambda line: None, TOPICS, PIPELINE)
+            (tmp_path / "state" / SHARDS).mkdir(exist_ok=True)
+            return id_
+
+    before = begin()
+    if removed is not None:
+        shutil.rmtree(tmp_path / "state" / removed)
+    assert (begin() == before) == same

@@ -13,7 +13,7 @@ from freshrank.actors.features.service import Candidates, FeatureService
 from freshrank.actors.kernels.hashing import ZERO_INTEGER_ID, hash_text
 from freshrank.actors.messages import Inputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
-from freshrank.feature_actors.encoding.online_features import OnlineFeatures, row_key
+from freshrank.feature_actors.encoding.online_features import OnlineFeatures
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.views.plan import FeaturePlan
@@ -35,7 +35,7 @@ encoder = InputEncoder(
     ["item_id", "category", "price"],
     [("interest", "category"), ("user_id", "item_id")],
 )
-served = OnlineFeatures([plan], encoder, stream, "shop", join_on="item_id")
+served = OnlineFeatures([plan], encoder, stream, join_on="item_id")
 
 EVENTS = [
     Behaviour(event_id="e", user_id="ann", ts=START_MS, item_id=4, category="a", price=2.0),
@@ -65,8 +65,8 @@ def test_it_is_what_a_replica_takes() -> None:
 
 
 def test_a_row_lies_under_pipeline_entity_and_definition() -> None:
-    assert served.keys("user", "ann") == [f"fr:shop:user:{plan.fingerprint[:8]}:ann".encode()]
-    assert served.keys("user", "ünï:\0") == [row_key("shop", plan.tables[0], "ünï:\0")]
+    assert served.keys("user", "ann") == [f"user:{plan.fingerprint[:8]}:ann".encode()]
+    assert served.keys("user", "ünï:\0") == [plan.tables[0].row_key("ünï:\0")]
 
 
 def test_freshness_is_that_of_the_last_event() -> None:
@@ -109,7 +109,7 @@ def test_the_values_of_a_bag_are_shown_as_they_were_meant() -> None:
         notes = LastK("note", k=1)
 
     sold = FeaturePlan([Sold])
-    shown = OnlineFeatures([sold], InputEncoder([sold], sales, ["item"], []), sales, "shop")
+    shown = OnlineFeatures([sold], InputEncoder([sold], sales, ["item"], []), sales)
     table = EntityTable(sold.tables[0], 10)
     event = Sale("s", "ann", START_MS, 0, False, "order", 0, "0")
     columns = Columns(sales.fields, [event], np.array([0]), np.array([START_MS]))
@@ -200,7 +200,7 @@ def test_candidates_are_recognised_as_the_events_are() -> None:
     wanted = columns_of([Behaviour("e", "u", 1, item_id=one) for one in (4, 9, 0)])
     candidates = CANDIDATES | {"item_id": [4, 9, 0]}
     assert served.join_keys(candidates).tolist() == wanted.hashed("item_id").tolist()
-    unjoined = OnlineFeatures([plan], encoder, stream, "shop")
+    unjoined = OnlineFeatures([plan], encoder, stream)
     assert unjoined.join_keys(CANDIDATES).tolist() == [0, 0, 0]
 
 
@@ -242,7 +242,7 @@ class Popularity(FeatureView):
 
 item_plan = FeaturePlan([Popularity])
 both_encoder = InputEncoder([plan, item_plan], stream, ["item_id", "category", "price"], [])
-both = OnlineFeatures([plan, item_plan], both_encoder, stream, "shop", join_on="item_id")
+both = OnlineFeatures([plan, item_plan], both_encoder, stream, join_on="item_id")
 
 
 def item_row(item: int, *sold_ms: int) -> bytes:
@@ -310,7 +310,7 @@ class Spending(FeatureView):
 
 two_plan = FeaturePlan([Activity, Spending])
 two_encoder = InputEncoder([two_plan], stream, ["item_id", "category", "price"], [])
-two = OnlineFeatures([two_plan], two_encoder, stream, "shop", join_on="item_id")
+two = OnlineFeatures([two_plan], two_encoder, stream, join_on="item_id")
 
 
 def order_row(*items: int) -> bytes:
@@ -328,7 +328,7 @@ def test_the_rows_of_two_streams_have_keys_of_their_own_and_give_one_input_row()
     lookups = two.lookups("ann", CANDIDATES)
     keys = [key for lookup in lookups for key in lookup.keys]
     assert keys == list(two.keys("user", "ann"))
-    assert keys == [row_key("shop", table, "ann") for table in two_plan.tables]
+    assert keys == [table.row_key("ann") for table in two_plan.tables]
     assert len(set(keys)) == 2
     inputs = two.inputs(
         lookups, [row_of(EVENTS), order_row(4, 9)], "ann", CANDIDATES, START_MS + 5_000

@@ -31,7 +31,7 @@ class Scene:
         self._numbers += len(users)
 
     def stored(self, who: str) -> bytes | None:
-        return self.store.rows.get(MADE.row_key(TABLE, who))
+        return self.store.rows.get(TABLE.row_key(who))
 
     def row(self, who: str) -> bytes:
         row = self.state.tables[0].row(who)
@@ -147,7 +147,7 @@ def test_evicted_entities_are_removed_unless_they_came_back() -> None:
         scene.see("u1", "u2")
         await scene.writer.flush()
         scene.state.tables[0].evicted = ["gone", "u2"]
-        scene.store.rows[MADE.row_key(TABLE, "gone")] = b"old"
+        scene.store.rows[TABLE.row_key("gone")] = b"old"
         await scene.writer.flush()
         assert scene.stored("gone") is None
         assert scene.stored("u2") == scene.row("u2")
@@ -167,7 +167,7 @@ def test_slots_that_changed_hands_get_the_keys_of_their_new_owners() -> None:
         scene.see("d", "e", at_ms=2_000)
         await scene.writer.flush()
         names = scene.state.tables[0].entities(scene.state.tables[0].slots())
-        assert {made.row_key(TABLE, name) for name in names} == set(scene.store.rows)
+        assert {TABLE.row_key(name) for name in names} == set(scene.store.rows)
         assert all(scene.stored(name) == scene.row(name) for name in names)
 
     run(test)
