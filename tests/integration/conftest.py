@@ -29,6 +29,12 @@ prepare(address=None)
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
 
 
+@pytest.hookimpl(trylast=True)  # after the order is made a random one
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run last the tests that stop the shared system: a start takes half a minute."""
+    items.sort(key=lambda item: item.get_closest_marker("stops_the_system") is not None)
+
+
 @pytest.fixture(scope="session")
 def kafka_available_here() -> None:
     """Skip where Apache Kafka cannot be started; fail where CI is set."""

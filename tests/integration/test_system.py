@@ -6,6 +6,7 @@ import asyncio
 import signal
 from typing import Any
 
+import pytest
 import redis
 from whole_system import SHOW, WholeSystem, until
 
@@ -57,6 +58,7 @@ def test_an_emptied_redis_is_filled_again_without_traffic(system: WholeSystem) -
     assert after["features"]["spend_7d"] == before["features"]["spend_7d"] == 1.0
 
 
+@pytest.mark.stops_the_system
 def test_a_stop_is_in_order_and_a_second_start_goes_on(system: WholeSystem) -> None:
     _, offset = system.event("regular", "order", item=5)
     before = system.features_with("regular", offset)
