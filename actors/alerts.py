@@ -39,6 +39,8 @@ class AlertKind(StrEnum):
     """Records of a partition wait, and none of them is read."""
     LOG_CHANGED = "log_changed"
     """A topic was deleted, created again or given other partitions while it was read."""
+    SERVER_ENDED = "server_ended"
+    """A Kafka, a Redis or a process of Ray that the run started has ended by itself."""
 
 
 class Severity(StrEnum):

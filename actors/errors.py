@@ -14,6 +14,8 @@
     ├── ProgressError        offsets or versions would go back (a bug of ours)
     ├── IllegalTransition    an event came in a state that has no place for it (a bug of ours)
     ├── ChecksumMismatch     a copy of the weights differs from the learner's (fetched again)
+    ├── StartFailed          a part ends again and again before it answers (the run ends)
+    ├── DependencyLost       a server that the run started has ended for good (the run ends)
     └── PartFailed           another process raised an error of another kind (a bug of ours)
 
 The distinction that matters at run time: ``Unavailable`` is retried with a bound,
@@ -130,6 +132,10 @@ class ChecksumMismatch(FreshrankError):
 
 class StartFailed(FreshrankError):
     """Processes of a part end again and again before they answer: the run has to end."""
+
+
+class DependencyLost(FreshrankError):
+    """A server or a process of Ray has ended for good: the run that started it has to end."""
 
 
 class PartFailed(FreshrankError):

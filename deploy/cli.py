@@ -15,7 +15,16 @@ from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, FreshrankError
 from freshrank.deploy.commands.keys import keys_app
-from freshrank.deploy.commands.options import Config, Insecure, Json, Kafka, Port, Redis, Seconds
+from freshrank.deploy.commands.options import (
+    Config,
+    Insecure,
+    Json,
+    Kafka,
+    KafkaPort,
+    Port,
+    Redis,
+    Seconds,
+)
 from freshrank.deploy.commands.plugins import CommandGroup
 from freshrank.deploy.commands.state import state_app
 
@@ -80,6 +89,7 @@ def run(  # noqa: PLR0913 - typer makes an option of each
         typer.Option(help="Ray cluster (`auto`, `host:6379`, `ray://…`); default: this machine."),
     ] = None,
     kafka: Kafka = None,
+    kafka_port: KafkaPort = None,
     redis: Redis = None,
     port: Port = None,
     insecure: Insecure = False,
@@ -94,7 +104,7 @@ def run(  # noqa: PLR0913 - typer makes an option of each
     start(
         RunRequest(
             file=PipelineFile.read(file),
-            settings=CliOverrides(kafka, redis, port, insecure).settings(config),
+            settings=CliOverrides(kafka, redis, port, insecure, kafka_port).settings(config),
             address=address,
             seconds=seconds,
             json_file=json_file,

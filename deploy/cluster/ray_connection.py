@@ -7,7 +7,7 @@ import logging
 import ray
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.deploy.cluster import ray_environment
+from freshrank.deploy.cluster import ray_environment, ray_processes
 from freshrank.deploy.servers.processes import children_apart, listens
 
 # Bytes of the object store of a local cluster. The newest 32 deltas of a large model pass through
@@ -61,6 +61,7 @@ def _start_ray() -> None:
             reason = str(error).partition("\n")[0].rstrip(".")
             _log.warning("Ray did not come up: %s", reason)
             ray.shutdown()
+            ray_processes.kill_unfinished()
             if left == 0:
                 raise _not_up(reason) from error
 

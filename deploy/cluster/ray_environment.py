@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from freshrank.actors.snapshots.private_files import keep, temporary_folder
+from freshrank.deploy.cluster.ray_processes import mark_run
 from freshrank.deploy.servers.processes import free_port
 from freshrank.serve.proxy.haproxy_starter import write_starter
 from freshrank.serve.proxy.ray_internals import ingress_environment, private_environment
@@ -22,6 +23,7 @@ def prepare(address: str | None) -> None:
     wanted: dict[str, str] = {**_ALWAYS, **ingress_environment()}
     if address is None:
         wanted |= _private_cluster()
+        mark_run()
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
 

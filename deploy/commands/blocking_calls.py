@@ -1,9 +1,9 @@
-"""Blocking calls in threads, off the event loop; a stop waits for them for a limited time."""
+"""Work side by side: calls that block, in threads, and coroutines that end together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -32,3 +32,20 @@ class BlockingCalls:
         for call in ended:
             call.exception()  # marks it as retrieved: its caller has it, or was cancelled
         return not self._pending
+
+
+async def until_first(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all of `works` until the first has ended, and cancel the others.
+
+    Raises the error of the first, in the order of the arguments, that has ended with one.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):  # a CancelledError is none
+            raise result

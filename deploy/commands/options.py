@@ -27,6 +27,15 @@ Kafka: TypeAlias = Annotated[
         "--kafka", help="`embedded` (in memory), `apache` (started here, kept) or `host:port`."
     ),
 ]
+KafkaPort: TypeAlias = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--kafka-port",
+        help="TCP port of `--kafka apache`; 0: that of its last start, or any.",
+        min=0,
+        max=65_535,
+    ),
+]
 Redis: TypeAlias = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--redis", help="`embedded` (started here) or `redis://host:port/db`."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import os
 import signal
 import sys
@@ -18,10 +18,12 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.records import TopicIdentity
 from freshrank.deploy import topology
-from freshrank.deploy.cluster import ray_connection
+from freshrank.deploy.cluster import ray_connection, ray_processes
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
+from freshrank.deploy.cluster.driver_part import DRIVER, DriverPart
+from freshrank.deploy.cluster.ray_processes import RayProcesses
 from freshrank.deploy.cluster.supervisor import Supervisor
-from freshrank.deploy.commands.blocking_calls import BlockingCalls
+from freshrank.deploy.commands.blocking_calls import BlockingCalls, until_first
 from freshrank.deploy.commands.lifecycle import Component, Lifecycle, RunState
 from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.commands.watch import Watch
@@ -35,6 +37,7 @@ from freshrank.deploy.servers.external import (
     prepare_topics,
     topic_identities,
 )
+from freshrank.deploy.servers.server_watch import ServerWatch, Watched
 from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.state.state_id import origin_of
 from freshrank.deploy.state.store_lease import StoreLease
@@ -110,13 +113,10 @@ class _Run:
 
     async def _until_stop_requested(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` until it is done or a stop is requested; raises what it raises."""
-        doing = asyncio.ensure_future(work)
-        waiting = asyncio.ensure_future(self._stop_requested.wait())
-        await asyncio.wait([doing, waiting], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        doing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await doing
+        await until_first(work, self._stop_request())
+
+    async def _stop_request(self) -> None:
+        await self._stop_requested.wait()
 
     async def _start_and_watch(self, servers: ExternalServers) -> None:
         request, log = self._request, self._screen.log
@@ -129,6 +129,24 @@ class _Run:
         cluster = replace(cluster, origin=origin)
         self._lifecycle.enter(RunState.STARTING)
         log(f"starting the learner, {request.settings.shards.count} shard(s) and the endpoint")
+        driver = self._driver(cluster, servers)
+        await until_first(driver.run(), self._run_parts(cluster, driver))
+
+    def _driver(self, cluster: ClusterSpec, servers: ExternalServers) -> DriverPart:
+        """Make the part that watches what this run has started."""
+        started: dict[str, Watched] = {"kafka": servers.broker, "redis": servers.redis}
+        if self._request.address is None:  # a Ray that others run is theirs to watch
+            started["ray"] = RayProcesses()
+        # The console shows the alerts of this process: without a handler, the log would print them
+        # there once more.
+        logging.getLogger("freshrank.alerts").addHandler(logging.NullHandler())
+        clock, sink = SystemClock(), cluster.sink()
+        alerts = cluster.alerts(DRIVER, sink)
+        watch = ServerWatch(started, clock, alerts, self._screen.log, self._calls.run)
+        return DriverPart(cluster.status_registry(), watch, alerts, sink, clock)
+
+    async def _run_parts(self, cluster: ClusterSpec, driver: DriverPart) -> None:
+        request, log = self._request, self._screen.log
         hosts = topology.Hosts(cluster, log)
         system = self._system = topology.build(cluster, hosts)
         supervisor = Supervisor(system.parts, SystemClock(), log)
@@ -141,7 +159,7 @@ class _Run:
         if request.traffic is not None:
             traffic = request.traffic(cluster.sink(), self._pipeline.stream.topic, request.client())
         self._lifecycle.enter(RunState.RUNNING)
-        await self._watch.run(system, supervisor, traffic)
+        await self._watch.run(system, supervisor, driver.status, traffic)
 
     async def _prepare(self, servers: ExternalServers) -> ClusterSpec:
         """Start or connect to Kafka, Redis and Ray."""
@@ -217,6 +235,7 @@ class _Run:
             await self._lease.release()
         # Only now: actors and replicas use the servers and Ray until they have stopped.
         _, disconnected = await asyncio.gather(servers.stop(), self._disconnect())
+        await asyncio.to_thread(ray_processes.kill_left)
         self._watch.summarize()
         self._lifecycle.enter(RunState.STOPPED)
         if not disconnected:

@@ -96,11 +96,13 @@ class CliOverrides:
     redis: str | None = None
     port: int | None = None
     insecure: bool = False
+    kafka_port: int | None = None
 
     def settings(self, config: Path | None = None) -> Settings:
         """Read the settings: defaults < file < environment < these. Raises ConfigError."""
         options = {
             "FRESHRANK_KAFKA__BOOTSTRAP": self.kafka,
+            "FRESHRANK_KAFKA__PORT": self.kafka_port,
             "FRESHRANK_REDIS__URL": self.redis,
             "FRESHRANK_SERVE__PORT": self.port,
             "FRESHRANK_SERVE__INSECURE": "true" if self.insecure else None,

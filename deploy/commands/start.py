@@ -16,6 +16,8 @@ def start(request: RunRequest) -> None:
     check_start(request.settings.serve)
     if request.address is None:
         check_port(request.settings.serve.host, request.settings.serve.port)
+    if request.settings.kafka.port:
+        check_port("127.0.0.1", request.settings.kafka.port, "kafka")
     pipeline = request.file.load()
     if request.traffic is None:
         Console().print(pipeline.describe(), markup=False, highlight=False, soft_wrap=True)

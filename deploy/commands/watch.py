@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from freshrank.actors.clock import Clock
 from freshrank.actors.protocols import Status
 from freshrank.deploy import topology
+from freshrank.deploy.cluster.driver_part import DRIVER
 from freshrank.deploy.cluster.supervisor import Supervisor, now_and_after_each_replacement
 from freshrank.deploy.commands.run_request import RunRequest, Traffic
 from freshrank.deploy.console.alert_lines import AlertLines
@@ -47,16 +48,24 @@ class Watch:
         self._first_score_s: float | None = None
 
     async def run(
-        self, system: topology.System, supervisor: Supervisor, traffic: Traffic | None
+        self,
+        system: topology.System,
+        supervisor: Supervisor,
+        driver: Callable[[], Status],
+        traffic: Traffic | None,
     ) -> None:
-        """Watch until the time is over. Raises the error of a part that cannot be kept alive."""
+        """Watch until the time is over. Raises the error of a part that cannot be kept alive.
+
+        `driver` gives the status of this process, whose alerts are shown whether or not the
+        endpoint answers.
+        """
         work = [supervisor.run(), self._freeze(system)]
         if traffic is not None:
             work += [traffic.run(), self._note_first_score(traffic)]
         background = [asyncio.ensure_future(task) for task in work]
         try:
             with self._screen.table():
-                await self._show(background, traffic)
+                await self._show(background, driver, traffic)
         finally:
             for task in background:
                 task.cancel()
@@ -73,7 +82,10 @@ class Watch:
             self._request.json_file.write_text(f"{text}\n", encoding="utf-8")
 
     async def _show(
-        self, background: Sequence[asyncio.Future[None]], traffic: Traffic | None
+        self,
+        background: Sequence[asyncio.Future[None]],
+        driver: Callable[[], Status],
+        traffic: Traffic | None,
     ) -> None:
         """Show the metrics until the time is over. Raises the error of a background task."""
         alerts = AlertLines()
@@ -82,7 +94,7 @@ class Watch:
             while True:
                 elapsed = self._screen.elapsed_s() - began
                 statuses = await _statuses(client)
-                for line in alerts.new(statuses):
+                for line in alerts.new({**statuses, DRIVER: driver()}):
                     self._screen.warn(line)
                 requests = traffic.requests() if traffic else None
                 self._metrics = self._reader.read(elapsed, statuses, requests)

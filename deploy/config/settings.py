@@ -67,6 +67,12 @@ class KafkaSettings(WithPassword):
     partitions: int = Field(default=8, ge=1, le=10_000)
     """Number of partitions of topics that are created here. More than shards, so that shards can be
     added; not many, because each takes 5 MB in the embedded broker."""
+    port: int = Field(default=0, ge=0, le=65_535)
+    """Of an Apache Kafka that is started here, on loopback. 0: the port of its last start, if that
+    is free, else any."""
+    folder: Path | None = None
+    """Records of an Apache Kafka that is started here; by default ``kafka`` in the state folder.
+    Pipelines that name the same folder find the same topics. One run at a time has it."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """Protocol of a given broker; a broker that is started here listens on loopback, PLAINTEXT."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
@@ -77,6 +83,8 @@ class KafkaSettings(WithPassword):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
+        if (self.port or self.folder) and self.bootstrap != "apache":
+            raise ValueError("`port` and `folder` require `bootstrap` apache")
         secret = self.password or self.password_file
         if self.security_protocol.startswith("SASL") and not (self.username and secret):
             raise ValueError("SASL needs `username`, and `password` or `password_file`")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.snapshots.private_files import make_private_folder, write_private
@@ -38,6 +41,12 @@ group.initial.rebalance.delay.ms=0
 auto.create.topics.enable={auto_create}
 """
 
+# The port in it.
+_ADVERTISED = re.compile(r"^advertised\.listeners=.*:(\d+)$", re.MULTILINE)
+
+# The file that a run locks for as long as its broker has the folder.
+_LOCK = "lock"
+
 # Any valid id: the cluster has no other node.
 _CLUSTER_ID = "ZnJlc2hyYW5rLWxvY2FsLg"
 
@@ -68,8 +77,8 @@ class ApacheKafka(Server):
         The folder of its data, its settings and ``kafka.log``. A later start in the same folder
         finds the same topics.
     port
-        The port to listen on, at 127.0.0.1 only. By default a free port, kept for later starts of
-        the same object.
+        The port to listen on, at 127.0.0.1 only. 0: that of the last start in `folder`, where it
+        is free, else any.
     auto_create
         Whether the broker creates a topic when a client first asks for it.
     log
@@ -79,7 +88,7 @@ class ApacheKafka(Server):
     def __init__(
         self,
         folder: Path,
-        port: int | None = None,
+        port: int = 0,
         *,
         auto_create: bool = False,
         log: Callable[[str], None] = lambda line: None,
@@ -90,6 +99,7 @@ class ApacheKafka(Server):
         self._log = log
         self._port: int | None = None
         self._child: Child | None = None
+        self._lock = FileLock(folder / _LOCK, mode=0o600, blocking=False, fallback_to_soft=False)
 
     @property
     def bootstrap(self) -> str:
@@ -101,16 +111,17 @@ class ApacheKafka(Server):
     def start(self) -> None:
         """Start Kafka and wait until it answers; first fetch missing jars and format new storage.
 
-        Raises ConfigError if Java or jgo is missing, Unavailable if the download or the start
-        fails.
+        Raises ConfigError if Java or jgo is missing or another run has the folder, Unavailable if
+        the download or the start fails.
         """
         java = find_java()
         libraries = kafka_libraries(self._log)
         make_private_folder(self._folder)
-        port = self._wanted_port or free_port()
+        self._hold_folder()
+        properties = self._folder / "server.properties"
+        port = self._wanted_port or _last_port(properties) or free_port()
         if listens("127.0.0.1", port):
             raise Unavailable("kafka", f"another program listens on port {port}; give another one")
-        properties = self._folder / "server.properties"
         write_private(properties, self.properties(port))
         run = [java, "-cp", f"{libraries}/*", *_LOGGING]
         if not (self._folder / "data" / "meta.properties").exists():
@@ -129,6 +140,12 @@ class ApacheKafka(Server):
         if self._child is not None:
             self._child.stop()
         self._child = self._port = None
+        self._lock.release()
+
+    @property
+    def ended(self) -> str | None:
+        """How it ended by itself; None while it runs."""
+        return None if self._child is None else self._child.ended
 
     def properties(self, port: int) -> str:
         """Return the text of ``server.properties``; a subclass may change it."""
@@ -145,6 +162,20 @@ class ApacheKafka(Server):
         # The response starts with three int32: size, correlation id, number of brokers.
         return len(response) >= 12 and struct.unpack_from(">i", response, 8)[0] > 0
 
+    def _hold_folder(self) -> None:
+        """Hold the folder until `stop`, or the end of this process. Raises ConfigError."""
+        if self._lock.is_locked:
+            return  # it is started again
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise ConfigError(
+                f"kafka.folder {self._folder}",
+                "the Apache Kafka of another run keeps its records there",
+                "Stop that run, give another folder (FRESHRANK_KAFKA__FOLDER), or use its broker "
+                "(--kafka host:port).",
+            ) from error
+
     def _format_storage(self, run: list[str], properties: Path) -> None:
         # The tool runs for a second, too short for more than the first tier of the compiler.
         tool = [*run, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format"]
@@ -154,6 +185,15 @@ class ApacheKafka(Server):
         )  # fmt: skip
         if done.returncode != 0:
             raise Unavailable("kafka", f"its storage tool failed:\n{done.stdout}{done.stderr}")
+
+
+def _last_port(properties: Path) -> int | None:
+    """Return the port of the last start with these settings, if nothing listens there now."""
+    if not properties.exists():
+        return None
+    found = _ADVERTISED.search(properties.read_text(encoding="utf-8"))
+    port = int(found[1]) if found else None
+    return None if port is None or listens("127.0.0.1", port) else port
 
 
 def kafka_available() -> str | None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
-from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.errors import ConfigError, DependencyLost, Unavailable
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.processes import Child, Server, listens
 
@@ -44,6 +44,15 @@ class Broker(Protocol):
 
     def stop(self) -> None:
         """Stop it, if this process has started it; safe to call twice."""
+        ...
+
+    @property
+    def ended(self) -> str | None:
+        """How it ended by itself; None while it runs, and for a broker that others run."""
+        ...
+
+    def start_again(self) -> None:
+        """Start it at the same address, after it has ended. Raises Unavailable, DependencyLost."""
         ...
 
     def __enter__(self) -> Self:
@@ -119,12 +128,26 @@ class EmbeddedBroker(Server):
             self._child.stop(grace_s=0)
         self._child = self._bootstrap = None
 
+    @property
+    def ended(self) -> str | None:
+        """How it ended by itself; None while it runs."""
+        return None if self._child is None else self._child.ended
+
+    def start_again(self) -> None:
+        """Raise DependencyLost: another broker would have another log, and all state is of this."""
+        raise DependencyLost(
+            f"kafka: the embedded broker has ended ({self.ended}), and with it all records, which "
+            "it kept in memory. Start again: the run begins from nothing. `--kafka apache` keeps "
+            "its records on disk."
+        )
+
 
 def open_broker(
     kind: str,
     *,
     topics: Mapping[str, int],
     folder: Path,
+    port: int = 0,
     log: Callable[[str], None] = lambda line: None,
 ) -> Broker:
     """Make the broker that a setting names, not started yet.
@@ -137,6 +160,8 @@ def open_broker(
         Name → number of partitions, for the embedded broker, which cannot create them later.
     folder
         For the data of Apache Kafka.
+    port
+        Of Apache Kafka; 0: that of its last start in `folder`, if it is free, else any.
     log
         Called with a line of progress before anything that takes seconds.
 
@@ -145,7 +170,7 @@ def open_broker(
     if kind == "embedded":
         return EmbeddedBroker(topics)
     if kind == "apache":
-        return ApacheKafka(folder, log=log)
+        return ApacheKafka(folder, port, log=log)
     return GivenBroker(kind)
 
 

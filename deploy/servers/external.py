@@ -74,8 +74,10 @@ def external_servers(
     partitions = settings.kafka.partitions
     topics = dict.fromkeys((*pipeline.topics, *side_topics(pipeline)), partitions)
     url = settings.redis.address()
+    kafka = settings.kafka
+    folder = kafka.folder.absolute() if kafka.folder else state / KAFKA
     return ExternalServers(
-        open_broker(settings.kafka.bootstrap, topics=topics, folder=state / KAFKA, log=log),
+        open_broker(kafka.bootstrap, topics=topics, folder=folder, port=kafka.port, log=log),
         RedisServer(None if url == EMBEDDED else url),
     )
 

@@ -47,6 +47,14 @@ _GRACE_S = 5.0
 _TAIL_LINES = 15
 
 
+_PORT_FIXES = {
+    "serve": "Choose another: --port, FRESHRANK_SERVE__PORT (and FRESHRANK_SERVE__HOST), or `port` "
+    "(and `host`) below [serve] in the settings' file.",
+    "kafka": "Choose another: --kafka-port, FRESHRANK_KAFKA__PORT, or `port` below [kafka] in the "
+    "settings' file; 0 takes a free one.",
+}
+
+
 class Server:
     """A server that is started here, as a context manager; subclasses know how."""
 
@@ -57,6 +65,18 @@ class Server:
     def stop(self) -> None:
         """Stop it and wait until it has ended; safe to call twice, or before `start`."""
         raise NotImplementedError
+
+    @property
+    def ended(self) -> str | None:
+        """How it ended by itself; None while it runs, and for a server that others run."""
+        return None
+
+    def start_again(self) -> None:
+        """Start it once more at the same address, after it has ended by itself.
+
+        Raises Unavailable when that fails, DependencyLost when no start can help.
+        """
+        self.start()
 
     def __enter__(self) -> Self:
         self.start()
@@ -116,6 +136,16 @@ class Child:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
+    @property
+    def ended(self) -> str | None:
+        """How it ended; None while it runs."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}"
+        return f"ended with status {status}"
+
     def output(self) -> str:
         """What this process has written to its log so far."""
         with self._log.open("rb") as file:
@@ -132,7 +162,7 @@ class Child:
         try:
             while not ready():
                 if not self.running:
-                    raise self._failure(f"ended with status {self._process.returncode}")
+                    raise self._failure(str(self.ended))
                 if time.monotonic() > deadline:
                     raise self._failure(f"was not ready within {timeout_s:g} s")
                 time.sleep(_CHECK_EVERY_S)
@@ -185,19 +215,19 @@ def free_port() -> int:
         return port
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise ConfigError unless this process could listen on `port` of `host`."""
-    place = f"serve.port {port} of {host}"
+def check_port(host: str, port: int, section: str = "serve") -> None:
+    """Raise ConfigError unless this process could listen on `port` of `host`.
+
+    `section` is that of the settings with this port: ``serve`` or ``kafka``.
+    """
+    place = f"{section}.port {port} of {host}"
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        fix = (
-            "Choose another: --port, FRESHRANK_SERVE__PORT (and FRESHRANK_SERVE__HOST), or `port` "
-            "(and `host`) below [serve] in the settings' file."
-        )
+        fix = _PORT_FIXES[section]
         problem = "another program listens there already"
         if error.errno != errno.EADDRINUSE:
             problem = f"listening there is not possible: {error.strerror}"

@@ -90,6 +90,11 @@ class RedisServer(Server):
             self._child.stop()
             self._child = self._url = None
 
+    @property
+    def ended(self) -> str | None:
+        """How the server that was started here ended by itself; None while it runs."""
+        return None if self._child is None else self._child.ended
+
     def kill(self) -> None:
         """SIGKILL it, if it was started here."""
         if self._child is not None:

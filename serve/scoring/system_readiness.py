@@ -10,6 +10,8 @@ from freshrank.actors.protocols import Status
 def missing_parts(statuses: Mapping[str, Status], partitions: int) -> dict[str, str]:
     """Return, by part, what keeps new events from the features or the weights.
 
+    The driver of a run reports on the servers that it has started.
+
     Parameters
     ----------
     statuses
@@ -26,9 +28,8 @@ def missing_parts(statuses: Mapping[str, Status], partitions: int) -> dict[str, 
     missing: dict[str, str] = {}
     owned: set[str] = set()
     for part, status in sorted(statuses.items()):
-        if not part.startswith("shard-"):
-            continue
-        owned |= _mapping(status.get("partitions")).keys()
+        if part.startswith("shard-"):
+            owned |= _mapping(status.get("partitions")).keys()
         if reasons := _mapping(status.get("not_ready")):
             missing[part] = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     if unowned := [str(one) for one in range(partitions) if str(one) not in owned]:

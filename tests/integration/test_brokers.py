@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from freshrank.deploy.servers import kafka_libraries
 from freshrank.deploy.servers.apache_kafka import ApacheKafka, kafka_available
 from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker, GivenBroker, open_broker
 from freshrank.deploy.servers.java import find_java
-from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.servers.processes import check_port, free_port
 
 TOPICS = {"behaviour": 3, "impressions": 2}
 
@@ -104,7 +105,18 @@ def test_apache_kafka_keeps_its_records_over_a_restart(kafka: Broker, tmp_path: 
         assert broker.bootstrap == address
         assert asyncio.run(partitions(address, "behaviour")) == 2
         assert asyncio.run(round_trip(address, "behaviour", b"two")) == [b"one", b"two"]
-    assert [line.partition(" on ")[0] for line in lines] == ["starting Apache Kafka 4.3.0"] * 2
+    # Of another process: the port is kept with the records, for clients that know it.
+    with ApacheKafka(tmp_path, log=lines.append) as again:
+        assert again.bootstrap == address
+        with pytest.raises(ConfigError, match="Apache Kafka of another run keeps its records"):
+            ApacheKafka(tmp_path).start()
+    port = int(address.rpartition(":")[2])
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        ApacheKafka(tmp_path, log=lines.append) as elsewhere,
+    ):
+        assert elsewhere.bootstrap != address
+    assert [line.partition(" on ")[0] for line in lines] == ["starting Apache Kafka 4.3.0"] * 4
     assert "ERROR" not in (tmp_path / "kafka.log").read_text()
 
 
@@ -116,6 +128,13 @@ def test_apache_kafka_that_cannot_start_says_why(kafka: Broker, tmp_path: Path) 
     (tmp_path / "data" / "meta.properties").write_text("version=1\n")
     with pytest.raises(Unavailable, match=r"status 1; its log .*kafka\.log(.|\n)*No readable"):
         ApacheKafka(tmp_path).start()
+
+
+def test_a_port_of_kafka_that_is_in_use_is_refused_with_the_option() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = int(other.getsockname()[1])
+        with pytest.raises(ConfigError, match=f"kafka.port {port} of .*another.*--kafka-port"):
+            check_port("127.0.0.1", port, "kafka")
 
 
 def test_without_java_or_jgo_the_error_says_what_to_install(

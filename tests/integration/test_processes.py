@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from freshrank.actors.errors import Unavailable
+from freshrank.deploy.cluster.ray_processes import kill_unfinished
 from freshrank.deploy.servers.processes import Child, ask, children_apart, free_port, listens
 
 SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
@@ -55,6 +56,7 @@ def test_a_child_gets_sigterm_and_then_sigkill(tmp_path: Path) -> None:
         assert time.monotonic() - begin < 10
         assert not alive(child.pid)
         assert not child.running
+        assert child.ended == f"killed by {'SIGTERM' if command is SLEEP else 'SIGKILL'}"
         child.stop()
 
 
@@ -108,6 +110,39 @@ def test_a_child_is_gone_when_its_parent_was_killed(how: signal.Signals, tmp_pat
         os.kill(parent.pid, how)
         parent.wait(60)
     wait_gone(pid)
+
+
+def test_what_a_run_has_marked_is_killed_at_its_end_and_nothing_else() -> None:
+    program = (
+        "import subprocess, sys\n"
+        "from freshrank.deploy.cluster.ray_processes import kill_left, mark_run\n"
+        "other = subprocess.Popen(sys.argv[1:])\n"
+        "mark_run()\n"
+        # An orphan in a session of its own: what Ray's workers are without their node manager.
+        "orphan = subprocess.run([sys.executable, '-c', 'import subprocess, sys;'\n"
+        "    'print(subprocess.Popen(sys.argv[1:], stdout=-3, stderr=-3,'\n"
+        "    'start_new_session=True).pid)', *sys.argv[1:]], capture_output=True, text=True)\n"
+        "print(orphan.stdout.strip(), other.pid, kill_left(), flush=True)\n"
+        "print(other.poll(), flush=True)\n"
+        "other.kill()\n"
+    )
+    command = [sys.executable, "-c", program, *SLEEP]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    numbers, still_runs = (line for line in done.stdout.splitlines() if line != "up")
+    orphan, _, killed = (int(number) for number in numbers.split())
+    assert (killed, still_runs) == (1, "None")
+    wait_gone(orphan)
+
+
+def test_what_a_ray_that_did_not_come_up_has_left_is_killed_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    folder = str(tmp_path / "ray" / "session_2026" / "logs")
+    with subprocess.Popen([*SLEEP, folder]) as left, subprocess.Popen(SLEEP) as other:
+        kill_unfinished()
+        assert left.wait(10) == -signal.SIGKILL
+        assert other.poll() is None
+        other.kill()
 
 
 def test_what_python_code_forks_apart_leads_a_session_of_its_own() -> None:

@@ -25,7 +25,7 @@ from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.external import ExternalServers
-from freshrank.deploy.servers.processes import Child, ask, free_port
+from freshrank.deploy.servers.processes import Child, Server, ask, free_port
 from freshrank.deploy.servers.redis_server import RedisServer, find_redis
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.security import KafkaSecurity
@@ -251,7 +251,7 @@ def _pages(url: str, run: subprocess.Popen[str]) -> Mapping[str, str]:
     return {path: httpx.get(url + path, timeout=_ANSWER_S).text for path in paths}
 
 
-class _Nothing(Broker):
+class _Nothing(Server):
     """Stands where a broker is not looked at."""
 
     bootstrap = "127.0.0.1:9"

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import aiokafka
 import httpx
 import msgspec
+import psutil
 
 from freshrank.actors.messages import Version
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
@@ -100,12 +101,13 @@ class WholeSystem:
         for _ in range(_MOST_STARTS):
             printed = len(self.log())
             self._launch()
-            until(lambda: self._ready() or not self.running, START_S)
+            until(lambda: self.ready() or not self.running, START_S)
             if _RAY_IS_LATE not in self.log()[printed:]:
                 break
         assert self.running, self.log()
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """Whether the endpoint says that it is ready; False where it does not answer."""
         question = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         return ask("127.0.0.1", self._port, question).startswith(b"HTTP/1.1 200")
 
@@ -134,6 +136,11 @@ class WholeSystem:
         else:
             self._process.send_signal(number)
         return self._process.wait(_STOP_S * busy())
+
+    def end(self, seconds: float) -> int:
+        """Wait until it has ended by itself, at most so many seconds; gives its exit code."""
+        assert self._process is not None
+        return self._process.wait(seconds * busy())
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -184,6 +191,16 @@ class WholeSystem:
     def processes(self, title: str) -> list[int]:
         """Ids of this system's processes whose command line holds `title`."""
         return RunningSystem(self._port, self._state).processes(title)
+
+    def server(self, title: str) -> int:
+        """Id of the server that the run itself has started, by its command line.
+
+        Valkey writes its title over its environment, so `processes` does not find it.
+        """
+        assert self._process is not None
+        children = psutil.Process(self._process.pid).children()
+        (found,) = [one.pid for one in children if title in " ".join(one.cmdline())]
+        return found
 
     def process_of(self, part: str) -> int:
         """Id of the process that is `part` at present: not of one that stands by."""
@@ -293,10 +310,11 @@ class WholeSystem:
     def _environment(self) -> Mapping[str, str]:
         # Those of the tests' own Ray are not for a cluster beside it.
         ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        if "FRESHRANK_REDIS__URL" not in self._settings:
+            ours["FRESHRANK_REDIS__URL"] = self.redis.url
         return ours | {
             "FRESHRANK_KAFKA__BOOTSTRAP": self.bootstrap,
             "FRESHRANK_KAFKA__PARTITIONS": "2",
-            "FRESHRANK_REDIS__URL": self.redis.url,
             "FRESHRANK_SERVE__PORT": str(self._port),
             "FRESHRANK_STATE": str(self._state),
             **self._settings,

@@ -155,6 +155,21 @@ def test_a_host_that_loads_for_a_minute_is_not_replaced_and_one_that_never_answe
     assert story.pings() == 1
 
 
+def test_pings_that_a_host_missed_while_it_loaded_do_not_count_once_it_has_answered() -> None:
+    story = Story(standby=False)
+    host = story.hosts[0]
+    host.error, host.answers_after_s = SLOW, PING_S
+    assert story.pings(MISSED_PINGS) == 0
+    host.answers_after_s = 0.0  # it waits for its broker now, and says so
+    assert story.pings() == 0
+    host.answers_after_s = PING_S
+    for _ in range(MISSED_PINGS - 1):
+        assert story.pings() == 0
+        assert story.slot.state is SlotState.SLOW
+    assert story.pings() == 0
+    assert host.killed
+
+
 def test_hosts_that_do_not_start_end_the_run_after_growing_pauses() -> None:
     story = Story(standby=False)
     started_s: list[float] = []

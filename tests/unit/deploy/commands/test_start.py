@@ -87,7 +87,9 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     vars(live)["run_system"] = lambda run: seen.append("run")
     monkeypatch.setitem(sys.modules, "freshrank.deploy.commands.run", live)
     monkeypatch.setattr(ray_environment, "prepare", lambda address: seen.append("load Ray"))
-    monkeypatch.setattr(start, "check_port", lambda host, port: seen.append(f"try {port}"))
+    monkeypatch.setattr(
+        start, "check_port", lambda host, port, section="serve": seen.append(f"try {port}")
+    )
     return seen
 
 
@@ -109,4 +111,21 @@ def test_a_port_in_use_is_refused_before_anything_is_loaded(
     monkeypatch.setattr(start, "check_port", taken)
     result = CliRunner().invoke(cli.app, ["run", "shop.py", "--port", "8001"])
     assert isinstance(result.exception, ConfigError)
+    assert happened == []
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_port_of_kafka_is_an_option_and_tried_before_anything_is_loaded(
+    happened: list[str],
+) -> None:
+    options = ["--port", "8001", "--kafka", "apache", "--kafka-port", "9092"]
+    assert CliRunner().invoke(cli.app, ["run", "shop.py", *options]).exit_code == 0
+    assert happened == ["try 8001", "try 9092", "load Ray", "run"]
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_port_of_a_broker_that_is_not_started_here_is_refused(happened: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, ["run", "shop.py", "--kafka-port", "9092"])
+    assert isinstance(result.exception, ConfigError)
+    assert "require `bootstrap` apache" in str(result.exception)
     assert happened == []

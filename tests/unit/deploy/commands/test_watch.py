@@ -15,6 +15,7 @@ from rich.console import Console
 
 from freshrank.actors.errors import DefinitionChanged, FreshrankError, Gone, Unavailable
 from freshrank.actors.metrics.latency_histogram import LatencyHistogram
+from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.cluster.actor_slot import LEAST_AGE_S, ActorSlot, Role
 from freshrank.deploy.cluster.supervisor import Supervisor
 from freshrank.deploy.commands.run_request import RunRequest
@@ -102,6 +103,7 @@ class World:
     def __init__(self, folder: Path, endpoint: Endpoint, seconds: float | None) -> None:
         self.endpoint = endpoint
         self.clock = ManualClock()
+        self.driver: dict[str, JsonValue] = {}
         self.hosts: dict[str, list[Host]] = {"learner": [], "shard-0": [], "statuses": []}
         self.system = System(self._slot("learner"), [self._slot("shard-0")], self._slot("statuses"))
         self.supervisor = Supervisor(self.system.parts, self.clock, lambda line: None)
@@ -123,7 +125,9 @@ class World:
         return self._output.getvalue().splitlines()
 
     async def begin(self, traffic: Generated | None = None) -> asyncio.Task[None]:
-        running = asyncio.create_task(self.watch.run(self.system, self.supervisor, traffic))
+        running = asyncio.create_task(
+            self.watch.run(self.system, self.supervisor, lambda: self.driver, traffic)
+        )
         await settle()
         return running
 

@@ -1,0 +1,107 @@
+"""The processes of a Ray that this process has started: which may not end, and what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from pathlib import Path
+
+import psutil
+
+from freshrank.actors.errors import DependencyLost
+
+# The programs without which Ray replaces no process: the node manager, and the store of what the
+# cluster consists of. Neither can be started again beside the processes that it has lost.
+_NEEDED = ("raylet", "gcs_server")
+
+# In the arguments of all that Ray starts: the folder of its session.
+_SESSION = "/ray/session_"
+
+# Names the run in the environment of all of its processes; no setting, hence without their prefix.
+RUN_ID = "_FRESHRANK_RUN"
+
+# Seconds for killed processes to be gone, and between two looks for more: a process that was just
+# starting others may leave some behind.
+_KILL_TIMEOUT_S, _KILL_POLL_S = 2.0, 0.05
+
+
+class RayProcesses:
+    """The needed processes among the children of this process; to be made after Ray has started."""
+
+    def __init__(self) -> None:
+        self._needed = {
+            name: child
+            for child in psutil.Process().children()
+            if (name := _program(child)) in _NEEDED
+        }
+
+    @property
+    def ended(self) -> str | None:
+        """Which of them has ended; None while all run."""
+        lost = [name for name, process in self._needed.items() if not _runs(process)]
+        return f"its process {lost[0]} has ended" if lost else None
+
+    def start_again(self) -> None:
+        """Raise DependencyLost: a new one would not know the processes of the old one."""
+        raise DependencyLost(
+            f"ray: {self.ended}, and without it no process of the run can be replaced. Start "
+            "again: the run continues from its state."
+        )
+
+
+def mark_run() -> None:
+    """Mark this process and all that it will start, so that `kill_left` finds them."""
+    os.environ[RUN_ID] = secrets.token_hex(16)
+
+
+def kill_unfinished() -> None:
+    """SIGKILL what this process has started of a Ray that did not come up: Ray leaves it."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if any(_SESSION in argument for argument in child.cmdline()):
+                child.kill()
+
+
+def kill_left() -> int:
+    """SIGKILL what `mark_run` has marked, except this process; returns how many were left. Blocks.
+
+    Ray ends its own processes; those of a Ray whose node manager was killed live on without it.
+    """
+    found: set[int] = set()
+    deadline = time.monotonic() + _KILL_TIMEOUT_S
+    while (left := _marked()) and time.monotonic() < deadline:
+        for process in left:
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                process.kill()
+            found.add(process.pid)
+        time.sleep(_KILL_POLL_S)
+    return len(found)
+
+
+def _marked() -> list[psutil.Process]:
+    run = os.environ.get(RUN_ID)
+    if run is None:
+        return []
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it has ended, or belongs to another user
+            ours = process.pid != os.getpid() and process.environ().get(RUN_ID) == run
+            if ours and _runs(process):
+                found.append(process)
+    return found
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _program(process: psutil.Process) -> str:
+    try:
+        return Path((process.cmdline() or [""])[0]).name
+    except psutil.Error:
+        return ""

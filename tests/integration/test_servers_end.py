@@ -1,0 +1,131 @@
+"""What a run has started itself is killed: it comes back, or the run ends and says so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from whole_system import SHOW, WholeSystem, busy, until
+
+# Seconds, on an idle machine: within which an end has to be told, and for a run to end.
+TOLD_S, ENDED_S = 10.0, 15.0
+
+EMBEDDED_REDIS = {"FRESHRANK_REDIS__URL": "embedded"}
+
+REDIS, KAFKA = "valkey-server", "kafka.Kafka"
+
+
+@pytest.fixture(scope="module")
+def own_servers(
+    kafka_available_here: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WholeSystem]:
+    """A system that has started its own Apache Kafka and its own Redis."""
+    folder = tmp_path_factory.mktemp("own")
+    system = WholeSystem("apache", folder, f"own-{os.getpid()}", settings=EMBEDDED_REDIS)
+    try:
+        yield system
+    finally:
+        system.kill()
+
+
+@pytest.fixture
+def running(own_servers: WholeSystem) -> WholeSystem:
+    """That system, running and ready when a test begins."""
+    if not own_servers.running:
+        own_servers.start()
+    until(lambda: own_servers.readiness() == {})
+    return own_servers
+
+
+def test_the_redis_of_a_run_is_started_again_and_filled(running: WholeSystem) -> None:
+    _, offset = running.event("known")
+    running.features_with("known", offset)
+    before, printed = running.server(REDIS), len(running.log())
+    os.kill(before, signal.SIGKILL)
+    assert running.score("known")["features"]["offset"] == offset
+    until(lambda: "redis is up again" in running.log()[printed:], TOLD_S * busy())
+    ended = "alert of driver: server ended: redis has ended (killed by SIGKILL)"
+    until(lambda: running.log()[printed:].count(ended) == 1)
+    until(lambda: running.readiness() == {})
+    assert running.server(REDIS) != before
+    _, newer = running.event("known")
+    assert running.features_with("known", newer)["source"] == "online"
+
+
+def test_the_kafka_of_a_run_is_started_again_and_no_event_is_lost_or_doubled(
+    running: WholeSystem,
+) -> None:
+    for _ in range(3):
+        _, offset = running.event("buyer", "order")
+    spent = running.features_with("buyer", offset)["features"]["spend_7d"]
+    running.score("buyer", show=SHOW)
+    learned = running.learn_all()
+    assert learned >= SHOW
+    before, printed = running.server(KAFKA), len(running.log())
+    os.kill(before, signal.SIGKILL)
+    until(
+        lambda: "kafka: killed" in str((running.readiness() or {}).get("driver")), TOLD_S * busy()
+    )
+    assert running.score("buyer")["features"]["offset"] == offset
+    until(lambda: "kafka is up again" in running.log()[printed:])
+    until(lambda: running.readiness() == {})
+    assert running.server(KAFKA) != before
+    for _ in range(3):
+        _, newer = running.event("buyer", "order")
+    after = running.features_with("buyer", newer)["features"]["spend_7d"]
+    assert after == spent + 3.0
+    running.score("buyer", show=SHOW)
+    assert running.learn_all() == learned + SHOW
+
+
+@pytest.mark.parametrize("program", ["raylet", "gcs_server"])
+def test_without_a_process_that_ray_needs_the_run_ends_and_leaves_nothing(
+    running: WholeSystem, program: str
+) -> None:
+    _, offset = running.event("loyal", "order")
+    spent = running.features_with("loyal", offset)["features"]["spend_7d"]
+    (process,) = [one for one in running.processes(f"/{program} ") if named(one, program)]
+    printed, killed_s = len(running.log()), time.monotonic()
+    os.kill(process, signal.SIGKILL)
+    until(lambda: not running.ready(), TOLD_S * busy())
+    assert running.end(ENDED_S) == 1, running.log()[printed:]
+    assert time.monotonic() - killed_s < ENDED_S * busy()
+    assert running.processes("") == []
+    (error,) = [one for one in running.log()[printed:].splitlines() if "error:" in one]
+    assert f"ray: its process {program} has ended" in error
+    running.start()
+    assert running.features_with("loyal", offset)["features"]["spend_7d"] == spent
+
+
+@pytest.mark.parametrize("title", ["ray::ServeController", "ray::HAProxyManager"])
+def test_processes_of_serve_are_started_again(running: WholeSystem, title: str) -> None:
+    (before,) = running.processes(title)
+    running.kill_process(title)
+    until(lambda: set(running.processes(title)) - {before})
+    until(lambda: running.ready() and running.readiness() == {})
+    assert running.score("reader")["scores"]
+
+
+def test_an_embedded_broker_that_ends_takes_the_run_with_it(tmp_path: Path) -> None:
+    settings = EMBEDDED_REDIS
+    system = WholeSystem("embedded", tmp_path, f"mock-{os.getpid()}", settings=settings)
+    try:
+        system.start()
+        printed = len(system.log())
+        system.kill_process("mock_broker")
+        until(lambda: not system.ready(), TOLD_S * busy())
+        assert system.end(ENDED_S) == 1
+        (error,) = [one for one in system.log()[printed:].splitlines() if "error:" in one]
+        assert "kafka: the embedded broker has ended (killed by SIGKILL)" in error
+        assert system.processes("") == []
+    finally:
+        system.kill()
+
+
+def named(process: int, program: str) -> bool:
+    """Whether it is that program itself, and not one with its name among the arguments."""
+    return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0].endswith(program.encode())
