@@ -1,10 +1,11 @@
 """Which partition a key belongs to, and which shard owns which partitions.
 
-The hash is that of Kafka's Java client (and of aiokafka's default partitioner), so that
-records that any client produces meet the state that is kept here.
+The hashes are those of Kafka's clients, so that records that any of them produces meet the state
+that is kept here.
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,25 @@ _WORD = np.uint64(0xFFFFFFFF)  # numba widens 32-bit arithmetic, so products are
 
 _POSITIVE = 0x7FFFFFFF  # the client drops the sign bit
 
+# The reversed polynomial of CRC-32 (ISO-HDLC, the one of zlib and of librdkafka's rd_crc32).
+_CRC32_POLYNOMIAL = 0xEDB88320
+
 _NOTHING = np.zeros(1, dtype=np.uint8)
+_SEPARATOR = "\0"  # joins texts for one encoding; the rarest character there is in practice
+
+
+class Partitioner(StrEnum):
+    """How producers choose the partition of a record by its key."""
+
+    MURMUR2 = "murmur2"
+    """Kafka's Java client, aiokafka and kafka-python; librdkafka with ``murmur2_random``."""
+    CRC32 = "crc32"
+    """librdkafka's own (``consistent_random``), so confluent-kafka and the clients built on it."""
+
+    @property
+    def other(self) -> "Partitioner":
+        """The other one of the two."""
+        return Partitioner.CRC32 if self is Partitioner.MURMUR2 else Partitioner.MURMUR2
 
 
 def murmur2(key: bytes) -> int:
@@ -30,33 +49,84 @@ def murmur2(key: bytes) -> int:
     -790332482
     """
     out = np.empty(1, dtype=np.int64)
-    _hash_pieces(_bytes(key), np.array([len(key)]), out)
+    _murmur2_of_pieces(_bytes(key), np.array([len(key)]), 0, out)
     return int(out[0])
 
 
-def partition_of(key: bytes, partitions: int) -> int:
+def crc32(key: bytes) -> int:
+    """CRC-32 as an unsigned 32-bit number.
+
+    >>> hex(crc32(b"hejsan"))
+    '0xd077037e'
+    """
+    out = np.empty(1, dtype=np.int64)
+    _crc32_of_pieces(_bytes(key), np.array([len(key)]), 0, _CRC32_OF_BYTES, out)
+    return int(out[0])
+
+
+def partition_of(
+    key: bytes, partitions: int, partitioner: Partitioner = Partitioner.MURMUR2
+) -> int:
     """The partition of `key` in a topic of that many partitions.
 
-    >>> partition_of(b"foobar", 4)
-    2
+    >>> partition_of(b"foobar", 4), partition_of(b"foobar", 4, Partitioner.CRC32)
+    (2, 1)
     """
+    if partitioner is Partitioner.CRC32:
+        return crc32(key) % partitions
     return (murmur2(key) & _POSITIVE) % partitions
 
 
-def partitions_of(keys: Sequence[bytes], partitions: int) -> Ints:
+def partitions_of(
+    keys: Sequence[bytes], partitions: int, partitioner: Partitioner = Partitioner.MURMUR2
+) -> Ints:
     """int64[n]: `partition_of` of each key, many at once.
 
     >>> partitions_of([b"foobar", b"kafka"], 4).tolist()
     [2, 0]
     """
-    out = np.empty(len(keys), dtype=np.int64)
     ends = np.cumsum(np.fromiter(map(len, keys), dtype=np.int64, count=len(keys)))
-    _hash_pieces(_bytes(b"".join(keys)), ends, out)
+    return _partitions(_bytes(b"".join(keys)), ends, 0, partitions, partitioner)
+
+
+def partitions_of_texts(texts: Sequence[str], partitions: int, partitioner: Partitioner) -> Ints:
+    """int64[n]: the partitions of keys that are texts in UTF-8, encoded together.
+
+    >>> partitions_of_texts(["foobar", "kafka"], 4, Partitioner.MURMUR2).tolist()
+    [2, 0]
+    """
+    data = _bytes(_SEPARATOR.join(texts).encode())
+    between = np.flatnonzero(data == 0)
+    if len(between) != len(texts) - 1:  # no text at all, or one that holds the separator itself
+        return partitions_of([text.encode() for text in texts], partitions, partitioner)
+    return _partitions(data, np.append(between, len(data)), 1, partitions, partitioner)
+
+
+def _partitions(
+    data: NDArray[np.uint8], ends: Ints, gap: int, partitions: int, partitioner: Partitioner
+) -> Ints:
+    """int64[n]: the partitions of the pieces of `data` (see `_murmur2_of_pieces`)."""
+    out = np.empty(len(ends), dtype=np.int64)
+    if partitioner is Partitioner.CRC32:
+        _crc32_of_pieces(data, ends, gap, _CRC32_OF_BYTES, out)
+        return out % partitions
+    _murmur2_of_pieces(data, ends, gap, out)
     return (out & _POSITIVE) % partitions
 
 
 def _bytes(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(data, dtype=np.uint8) if data else _NOTHING
+
+
+def _crc32_of_bytes() -> Ints:
+    """int64[256]: the CRC-32 register after each byte, by Sarwate's algorithm."""
+    found = np.arange(256, dtype=np.int64)
+    for _ in range(8):
+        found = np.where(found & 1, (found >> 1) ^ _CRC32_POLYNOMIAL, found >> 1)
+    return found
+
+
+_CRC32_OF_BYTES = _crc32_of_bytes()
 
 
 def assign(partitions: int, shards: int) -> list[list[int]]:
@@ -69,8 +139,11 @@ def assign(partitions: int, shards: int) -> list[list[int]]:
 
 
 @lean_kernel
-def _hash_pieces(data: NDArray[np.uint8], ends: Ints, out: Ints) -> None:
-    """MurmurHash2 of each piece of `data`; piece ``i`` ends before ``ends[i]``."""
+def _murmur2_of_pieces(data: NDArray[np.uint8], ends: Ints, gap: int, out: Ints) -> None:
+    """MurmurHash2 of each piece of `data`.
+
+    Piece ``i`` ends before ``ends[i]``; the next one begins `gap` bytes after that.
+    """
     begin = 0
     for i in range(len(ends)):
         end = ends[i]
@@ -89,4 +162,18 @@ def _hash_pieces(data: NDArray[np.uint8], ends: Ints, out: Ints) -> None:
             hashed = (hashed * _MULTIPLIER) & _WORD
         hashed = ((hashed ^ (hashed >> np.uint64(13))) * _MULTIPLIER) & _WORD
         out[i] = hashed ^ (hashed >> np.uint64(15))
-        begin = end
+        begin = end + gap
+
+
+@lean_kernel
+def _crc32_of_pieces(
+    data: NDArray[np.uint8], ends: Ints, gap: int, of_bytes: Ints, out: Ints
+) -> None:
+    """CRC-32 of each piece of `data` (see `_murmur2_of_pieces`); `of_bytes` is its table."""
+    begin = 0
+    for i in range(len(ends)):
+        register = 0xFFFFFFFF
+        for at in range(begin, ends[i]):
+            register = of_bytes[(register ^ data[at]) & 0xFF] ^ (register >> 8)
+        out[i] = register ^ 0xFFFFFFFF
+        begin = ends[i] + gap

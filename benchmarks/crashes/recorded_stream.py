@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from functools import cache
 
 import msgspec
@@ -21,6 +23,7 @@ from freshrank import (
     col,
 )
 from freshrank.actors.impressions import encode_impression
+from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.benchmarks.workloads.impressions import impression_of
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 
@@ -125,4 +128,16 @@ def _impression(
 
 
 def _user(random: np.random.Generator, partition: int) -> str:
-    return f"u{partition}-{random.integers(USERS)}"
+    return users_of(partition, PARTITIONS, USERS)[int(random.integers(USERS))]
+
+
+@cache
+def users_of(partition: int, partitions: int, count: int) -> Sequence[str]:
+    """Return the ids of `count` users that belong to a partition.
+
+    >>> users_of(1, 2, 3)
+    ('u1-3', 'u1-7', 'u1-10')
+    """
+    names = (f"u{partition}-{number}" for number in itertools.count())
+    mine = (name for name in names if partition_of(name.encode(), partitions) == partition)
+    return tuple(itertools.islice(mine, count))

@@ -92,11 +92,13 @@ def _taken(writer: _ImpressionWriter) -> list[SentRecord]:
         "nothing shown": writer.items(0),
         "many items": writer.items(1_000),
         "a huge input": writer.valid(dense=writer.dense(3e38)),
-        "a very long entity": writer.valid(entity="u" * 100_000),
         "a version in another form": writer.valid(version="newest"),
         "a field too many": _TEN_FIELDS + writer.valid()[1:] + b"\xc0",
     }
-    return [SentRecord(name, b"u1", value, Disposition.TAKEN) for name, value in values.items()]
+    sent = [SentRecord(name, b"u1", value, Disposition.TAKEN) for name, value in values.items()]
+    entity = "u" * 100_000
+    value = writer.valid(entity=entity)
+    return [*sent, SentRecord("a long entity", entity.encode(), value, Disposition.TAKEN)]
 
 
 def _damaged(writer: _ImpressionWriter, rng: np.random.Generator) -> list[SentRecord]:

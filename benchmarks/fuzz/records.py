@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 import msgspec
 import numpy as np
 
+from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.messages import LONGEST_KEY
-from freshrank.benchmarks.workloads.record_accounting import Disposition, SentRecord
+from freshrank.benchmarks.workloads.record_accounting import Disposition, Reading, SentRecord
 
 # Few enough that each has an event before the first odd record: an event is late only for a user
 # with newer events.
@@ -100,11 +101,29 @@ def events(seed: int, now_ms: int, rounds: int = 1, large: int = LARGE) -> list[
 
 
 def _keyed(writer: _EventWriter, sequence: RecordSequence) -> Iterator[SentRecord]:
-    """Key the records by their user; some of those whose order does not matter get no key."""
-    alone = len(sequence) == 1 and sequence[0][2] in (Disposition.TAKEN, Disposition.DEAD)
-    key = None if alone and writer.rng.random() < 0.2 else writer.user.encode()
+    """Key the records by their user; some of those that are dead wherever they lie get no key.
+
+    Some valid ones are there again with the key of another user, in another partition: dead.
+    """
     for description, value, disposition in sequence:
-        yield SentRecord(description, key, value, disposition)
+        key = writer.user.encode()
+        if disposition is Disposition.TAKEN and value is not None:
+            key = msgspec.json.decode(value, type=Reading).user_id.encode()
+            if writer.rng.random() < 0.1:
+                elsewhere = _of_another_partition(key)
+                yield SentRecord("a misplaced record", elsewhere, value, Disposition.DEAD)
+        anywhere = disposition is Disposition.DEAD and writer.rng.random() < 0.2
+        yield SentRecord(description, None if anywhere else key, value, disposition)
+
+
+def _of_another_partition(key: bytes) -> bytes:
+    """Return a key that lies elsewhere than `key`, in a topic of three and in one of four."""
+    others = (f"u{number}".encode() for number in range(1_000))
+    return next(
+        other
+        for other in others
+        if all(partition_of(other, count) != partition_of(key, count) for count in (3, 4))
+    )
 
 
 def _dead(**values: bytes | None) -> list[RecordSequence]:

@@ -22,6 +22,7 @@ from rich.progress import track
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.impressions import encode_impression
+from freshrank.actors.kernels.partitioner import partitions_of
 from freshrank.actors.messages import Ints
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.registry import BenchOptions
@@ -97,7 +98,7 @@ def figures(timings: SnapshotTimings) -> list[Figure]:
 class FilledPartitions:
     """The partitions of a shard with `users` users, and a stream of events for them.
 
-    User ``n`` belongs to partition ``n % PARTITIONS``.
+    Each user belongs to the partition of its key.
     """
 
     def __init__(self, users: int) -> None:
@@ -106,9 +107,12 @@ class FilledPartitions:
         entities = users * 5 // 4 // PARTITIONS
         self.spec = pipeline.spec(ShardSettings(max_entities_per_partition=entities))
         self.states = {
-            partition: PartitionState(self.spec, partition) for partition in range(PARTITIONS)
+            partition: PartitionState(self.spec, partition, PARTITIONS)
+            for partition in range(PARTITIONS)
         }
         self.users = users
+        owners = partitions_of([user_name(user).encode() for user in range(users)], PARTITIONS)
+        self._users_of = [np.flatnonzero(owners == partition) for partition in self.states]
         self._rng = np.random.default_rng(0)
         self._events = 0
         self._next_partition = 0
@@ -118,18 +122,16 @@ class FilledPartitions:
         batches = [
             (partition, begin)
             for partition in self.states
-            for begin in range(partition, self.users, PARTITIONS * FILL_BATCH)
+            for begin in range(0, len(self._users_of[partition]), FILL_BATCH)
         ]
         for partition, begin in track(batches, f"filling in {self.users} users", console=console):
-            end = min(begin + PARTITIONS * FILL_BATCH, self.users)
-            self._apply_events(partition, np.arange(begin, end, PARTITIONS))
+            self._apply_events(partition, self._users_of[partition][begin : begin + FILL_BATCH])
 
     def apply_batch(self, events: int) -> None:
         """Apply events and an impression, all of random users of the next partition."""
         partition = self._next_partition
         self._next_partition = (partition + 1) % PARTITIONS
-        drawn = self._rng.integers(0, self.users // PARTITIONS, events + 1)
-        users = drawn * PARTITIONS + partition
+        users = self._rng.choice(self._users_of[partition], events + 1)
         self._apply_events(partition, users[:-1])
         self._apply_impression(partition, int(users[-1]))
 
@@ -216,6 +218,6 @@ def _restore(filled: FilledPartitions, snapshots: FileSnapshots) -> float:
     """Restore every partition as a starting shard does; return the duration in seconds."""
     start_s = time.perf_counter()
     for partition, state in filled.states.items():
-        recovered = recover(filled.spec, partition, snapshots, progress=None)
+        recovered = recover(filled.spec, partition, snapshots, None, PARTITIONS)
         assert len(recovered.state.tables[0]) == len(state.tables[0])
     return time.perf_counter() - start_s

@@ -64,7 +64,7 @@ async def read_expected_state(
 ) -> ExpectedState:
     """Read both topics from their first record to their present end. Raises Unavailable."""
     spec = pipeline.spec(ShardSettings(max_entities_per_partition=max_entities))
-    states = [PartitionState(spec, partition) for partition in range(partitions)]
+    states = [PartitionState(spec, partition, partitions) for partition in range(partitions)]
     source = KafkaSource(kafka)
     await source.start(
         {(topic, partition): None for topic in spec.topics for partition in range(partitions)}

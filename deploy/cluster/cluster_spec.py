@@ -60,4 +60,4 @@ class ClusterSpec:
 
     def sink(self) -> KafkaSink:
         """Make a writer to the broker, not started yet."""
-        return KafkaSink(self.kafka)
+        return KafkaSink(self.kafka, self.file.load().partitioners)

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from freshrank.actors.errors import ConfigError
+from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
@@ -127,6 +128,14 @@ class Pipeline:
                     here,
                     f"its records are keyed by {key}, those of {self.stream.topic!r} by {first}",
                     "Give streams that are keyed by the same entity, with keys of one type.",
+                )
+            if isinstance(self.label, Labelled) and stream.placed_by != self.stream.placed_by:
+                # The row of a further stream is read where the event that is labelled lies.
+                raise ConfigError(
+                    here,
+                    f"its partitioner is {stream.partitioner}, that of {self.stream.topic!r} "
+                    f"{self.stream.partitioner}, so that an entity's rows lie in two partitions",
+                    "Give streams of one partitioner, or a label that is Joined.",
                 )
             if stream not in [view.source for view in self.features]:
                 raise ConfigError(here, "no view reads it", "List a view of it, or leave it out.")
@@ -262,10 +271,20 @@ class Pipeline:
         streams = tuple(stream.topic for stream in self.streams)
         return (*streams, self.impressions_topic) if self.joined else streams
 
+    @property
+    def partitioners(self) -> Mapping[str, Partitioner]:
+        """By source topic: how the partitions of its records are chosen."""
+        found = {stream.topic: stream.placed_by for stream in self.streams}
+        impressions = {self.impressions_topic: self.stream.placed_by} if self.joined else {}
+        return found | impressions
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of all that the shards' snapshots depend on."""
-        parts = (self.plan.fingerprint, self.encoder.fingerprint, repr(self.label))
+        parts = [self.plan.fingerprint, self.encoder.fingerprint, repr(self.label)]
+        # All of murmur2 is what fingerprints were made of before there were others.
+        if set(self.partitioners.values()) != {Partitioner.MURMUR2}:
+            parts += self.partitioners.values()
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def spec(self, settings: ShardSettings) -> PartitionSpec:

@@ -189,7 +189,7 @@ class StateFolder:
         """Raise ConfigError when a start would load files of other definitions."""
         learner = checkpoints.fingerprint(pipeline.bound_model, pipeline.optimizer)
         for name, kind, fingerprint, what in (
-            (SHARDS, SNAPSHOT_KIND, pipeline.fingerprint, "features, inputs or label"),
+            (SHARDS, SNAPSHOT_KIND, pipeline.fingerprint, "features, inputs, label or partitioner"),
             (LEARNER, checkpoints.NAME, learner, "model or optimiser"),
         ):
             for files in newest_first(self.path / name):

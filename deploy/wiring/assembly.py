@@ -94,7 +94,7 @@ def _served(pipeline: Pipeline) -> ServedPipeline:
 
 
 def _event_stream(stream: Stream) -> EventStream:
-    return EventStream(stream.topic, Codec(stream), _event_schema(stream))
+    return EventStream(stream.topic, Codec(stream), _event_schema(stream), stream.placed_by)
 
 
 def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:

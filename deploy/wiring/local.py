@@ -64,7 +64,7 @@ class LocalParts:
         self.pipeline = pipeline
         self.settings = settings
         self.world = world
-        self.sink = MemorySink(world.log, world.clock)
+        self.sink = MemorySink(world.log, world.clock, pipeline.partitioners)
         self.status_registry = MemoryStatusRegistry(world.clock)
 
     def learner(self) -> tuple[Learner, LearnerActor]:

@@ -87,6 +87,8 @@ class ShownItems:
     place: int
     """Of its record in the batch."""
     entity: int
+    name: str
+    """Of the entity."""
     keys: Ints
     """int64[n]: the join keys."""
     at_ms: int
@@ -156,5 +158,5 @@ def _shown_items(encoder: InputEncoder, value: bytes | None, offset: int, place:
     if not np.isfinite(inputs.dense).all():
         raise BadRecord("inputs that are not finite")
     order = (offset << _RANK_BITS) + np.arange(len(keys), dtype=np.int64)
-    entity, at_ms = hash_text(impression.entity), impression.at_ms
-    return ShownItems(place, entity, keys, at_ms, order, inputs, impression.outage)
+    name, at_ms = impression.entity, impression.at_ms
+    return ShownItems(place, hash_text(name), name, keys, at_ms, order, inputs, impression.outage)

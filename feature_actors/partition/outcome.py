@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,14 @@ class Counters:
     """Of the dead: their event time is in another unit than milliseconds."""
     dead_time_ahead: int = 0
     """Of the dead: their event time is further ahead of the log than `Stream.max_ahead`."""
+    dead_misplaced: int = 0
+    """Of the dead: events of entities that belong to another partition."""
+    dead_misplaced_crc32: int = 0
+    """Of these: they lie where CRC-32 puts them, and the stream declares murmur2."""
+    dead_misplaced_murmur2: int = 0
+    """Of these: they lie where murmur2 puts them, and the stream declares CRC-32."""
+    dead_impression_misplaced: int = 0
+    """Of the dead: impressions of entities that belong to another partition."""
     dead_other_layout: int = 0
     """Of the dead: impressions that were served with other features than those of now."""
     clock_ahead: int = 0
@@ -39,9 +48,15 @@ class Counters:
     def count_dead(self, dead: Sequence[RejectedRecord]) -> None:
         """Count rejected records, by the kinds of their reasons."""
         self.dead += len(dead)
-        self.dead_time_unit += sum(at.kind is RejectKind.TIME_UNIT for at in dead)
-        self.dead_other_layout += sum(at.kind is RejectKind.OTHER_LAYOUT for at in dead)
-        self.dead_time_ahead += sum(at.kind is RejectKind.TIME_AHEAD for at in dead)
+        of = Counter(record.kind for record in dead)
+        by_crc32, by_murmur2 = of[RejectKind.MISPLACED_CRC32], of[RejectKind.MISPLACED_MURMUR2]
+        self.dead_time_unit += of[RejectKind.TIME_UNIT]
+        self.dead_time_ahead += of[RejectKind.TIME_AHEAD]
+        self.dead_misplaced += of[RejectKind.MISPLACED] + by_crc32 + by_murmur2
+        self.dead_misplaced_crc32 += by_crc32
+        self.dead_misplaced_murmur2 += by_murmur2
+        self.dead_impression_misplaced += of[RejectKind.IMPRESSION_MISPLACED]
+        self.dead_other_layout += of[RejectKind.OTHER_LAYOUT]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from freshrank.feature_actors.partition.example_queue import ExampleQueue, Queue
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
 from freshrank.feature_actors.partition.labelling import join_events, label_from_event
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
+from freshrank.feature_actors.partition.placement import Placement
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND, Snapshot, part_of
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.partition.stream_source import LabelEvents, StreamSource
@@ -43,9 +44,13 @@ class Source(Protocol):
 
 
 class PartitionState:
-    """Features, duplicates, pending labels, examples and offsets of one partition."""
+    """Features, duplicates, pending labels, examples and offsets of one partition.
 
-    def __init__(self, spec: PartitionSpec, partition: int) -> None:
+    `partitions` is the number of partitions of each topic: records of entities that belong to
+    another one are rejected.
+    """
+
+    def __init__(self, spec: PartitionSpec, partition: int, partitions: int = 1) -> None:
         self.spec = spec
         self.partition = partition
         self.counters = Counters()
@@ -56,13 +61,20 @@ class PartitionState:
         if isinstance(label, Joined):
             self.joiner = Joiner(label.within_ms, label.grace_ms, *self._widths)
         first, *others = spec.plan.tables
-        further = [StreamSource(plan, spec.settings, self.counters) for plan in others]
+        placements = [
+            Placement(table.source.placed_by, partition, partitions) for table in spec.plan.tables
+        ]
+        further = [
+            StreamSource(plan, spec.settings, self.counters, placement)
+            for plan, placement in zip(others, placements[1:], strict=True)
+        ]
         labelled = self._label_events([source.table for source in further])
         self._streams = [
             StreamSource(
                 first,
                 spec.settings,
                 self.counters,
+                placements[0],
                 labelled,
                 reads_before=isinstance(label, Labelled),
             ),
@@ -70,7 +82,7 @@ class PartitionState:
         ]
         self._sources: dict[str, Source] = {source.stream.topic: source for source in self._streams}
         if self.joiner is not None and spec.impressions_topic is not None:
-            impressions = ImpressionSource(spec.encoder, self.joiner, self.counters)
+            impressions = ImpressionSource(spec.encoder, self.joiner, self.counters, placements[0])
             self._sources[spec.impressions_topic] = impressions
         self._offsets = dict.fromkeys(self._sources, 0)
 
@@ -153,14 +165,18 @@ class PartitionState:
 
     @classmethod
     def restore(
-        cls, spec: PartitionSpec, partition: int, payload: bytes | bytearray
+        cls,
+        spec: PartitionSpec,
+        partition: int,
+        payload: bytes | bytearray,
+        partitions: int = 1,
     ) -> PartitionState:
         """The state that a snapshot's file holds. Raises SnapshotError, DefinitionChanged."""
         meta, arrays = unpack_for(SNAPSHOT_KIND, spec.fingerprint, payload)
         if meta["partition"] != partition:
             raise SnapshotError(f"a snapshot of partition {meta['partition']}, not {partition}")
         meta = _named(meta, spec)
-        state = cls(spec, partition)
+        state = cls(spec, partition, partitions)
         for source in state._streams:
             source.load(arrays, meta["newest_event_ms"][source.stream.topic])
         # Its own copy: examples may wait for long, and would keep all of the file in memory.

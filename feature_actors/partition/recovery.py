@@ -28,18 +28,23 @@ class Recovered:
 
 
 def recover(
-    spec: PartitionSpec, partition: int, snapshots: SnapshotStore, progress: Progress | None
+    spec: PartitionSpec,
+    partition: int,
+    snapshots: SnapshotStore,
+    progress: Progress | None,
+    partitions: int = 1,
 ) -> Recovered:
     """The newest snapshot that is whole and fits the learner's progress; else a new state.
 
     A new state reads its topics from the oldest record kept, and gives the learner only what it
-    has not applied. `progress` is None where nothing is learned. Raises DefinitionChanged when
+    has not applied. `progress` is None where nothing is learned; `partitions` is the number of
+    partitions of each topic. Raises DefinitionChanged when
     the newest snapshot was made by other definitions.
     """
     problems: list[str] = []
     for kept in snapshots.candidates(snapshot_name(partition)):
         try:
-            state = PartitionState.restore(spec, partition, kept.read())
+            state = PartitionState.restore(spec, partition, kept.read(), partitions)
             if progress is not None:
                 state.example_queue.resume(progress)
         except DefinitionChanged as error:
@@ -49,7 +54,7 @@ def recover(
             _log.warning(problems[-1])
             continue
         return Recovered(state, problems)
-    state = PartitionState(spec, partition)
+    state = PartitionState(spec, partition, partitions)
     if progress is not None:
         state.example_queue.resume(progress)
     return Recovered(state, problems)

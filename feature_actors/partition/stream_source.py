@@ -8,12 +8,13 @@ from typing import TypeAlias
 import numpy as np
 
 from freshrank.actors.messages import Ints
-from freshrank.actors.records import RecordBatch
+from freshrank.actors.records import RecordBatch, RejectedRecord
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
+from freshrank.feature_actors.partition.placement import Placement
 from freshrank.feature_actors.partition.snapshot import part_of
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.state.dedup import Deduplicator
@@ -50,6 +51,8 @@ class StreamSource:
         Of the table that the events fill; it names the stream.
     counters
         Of the partition.
+    placement
+        The partition, whose entities alone may be in it.
     label
         Gives the examples that events complete; None for a stream that the label does not refer to.
     reads_before
@@ -61,6 +64,7 @@ class StreamSource:
         plan: TablePlan,
         settings: ShardSettings,
         counters: Counters,
+        placement: Placement,
         label: LabelEvents | None = None,
         *,
         reads_before: bool = False,
@@ -75,6 +79,7 @@ class StreamSource:
         """The greatest time of an event, none of which is later than its record."""
         self._settings = settings
         self._counters = counters
+        self._placement = placement
         self._label = label
         self._reads_before = reads_before
         self._codec = Codec(self.stream)
@@ -92,7 +97,8 @@ class StreamSource:
     ) -> list[LabelledRows]:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
         columns, dead = self._codec.decode(batch)
-        outcome.dead.extend(dead)
+        columns, misplaced = self._without_misplaced(batch, columns)
+        outcome.dead.extend(sorted(dead + misplaced, key=lambda record: record.offset))
         records = np.searchsorted(batch.offsets, columns.offsets)
         self._clamp(columns, batch.timestamps_ms[records])
         # A producer's stamp may be ahead: there the event's time, if it is earlier.
@@ -140,6 +146,21 @@ class StreamSource:
         within_ms, most = self.stream.dedup_within_ms, self._settings.max_event_ids_per_partition
         self._dedup = Deduplicator.restore(within_ms, most, ids)
         self.newest_event_ms = newest_event_ms
+
+    def _without_misplaced(
+        self, batch: RecordBatch, columns: Columns
+    ) -> tuple[Columns, list[RejectedRecord]]:
+        """The events whose entities belong to this partition, and the records of the others."""
+        faults = list(self._placement.faults(columns.text(self.stream.key.key)))
+        if not faults:
+            return columns, []
+        wrong = np.array([fault.place for fault in faults])
+        records = np.searchsorted(batch.offsets, columns.offsets[wrong]).tolist()
+        rejected = [
+            batch.rejected(record, fault.reason, fault.kind)
+            for record, fault in zip(records, faults, strict=True)
+        ]
+        return columns.take(np.delete(np.arange(len(columns)), wrong)), rejected
 
     def _clamp(self, columns: Columns, log_ms: Ints) -> None:
         """Let no event be later than the log, `log_ms` int64[n] of its record.

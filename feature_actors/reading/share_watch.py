@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from freshrank.actors.alerts import AlertKind, AlertSink, Severity
 
@@ -13,6 +13,9 @@ from freshrank.actors.alerts import AlertKind, AlertSink, Severity
 WITHIN_S = 60.0
 LEAST_RECORDS = 100
 GREATEST_SHARE = 0.05
+NEARLY_ALL = 0.95
+# Of records that lie in the wrong partition, which chance never makes.
+_FEW = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,26 @@ class ShareRule:
     kind: AlertKind
     what: str
     """What the counter counts, and the fix."""
+    least: int = LEAST_RECORDS
+    """The least records that make a share."""
+    blocks: bool = False
+    """Whether answers are wrong while the share is too large: the shard is not ready."""
+    mostly: Mapping[str, str] = field(default_factory=dict)
+    """By a counter that counts some of the same records: `what` in place of the other, where it
+    has nearly all of them."""
+
+    def explain(self, now: Mapping[str, int], then: Mapping[str, int]) -> str:
+        """What the records between two states of the counters are, and the fix."""
+        part = now[self.counter] - then[self.counter]
+        for counter, what in self.mostly.items():
+            if now[counter] - then[counter] >= NEARLY_ALL * part:
+                return what
+        return self.what
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """All counters that the rule compares."""
+        return (self.counter, *self.of, *self.mostly)
 
 
 _EVENTS = ("events", "duplicates", "late", "dead")
@@ -43,6 +66,29 @@ RULES = (
         AlertKind.REJECTED,
         "events are rejected because their time is too far ahead of the log: "
         "set the clocks of their producers right, or allow more with Stream.max_ahead",
+    ),
+    ShareRule(
+        "dead_misplaced",
+        _EVENTS,
+        AlertKind.REJECTED,
+        "events are rejected because they lie in another partition than their entity belongs to: "
+        "key the records by the entity (the topic .dead has each with its partition)",
+        _FEW,
+        blocks=True,
+        mostly={
+            "dead_misplaced_crc32": "events are rejected because they lie where CRC-32 puts their "
+            'entity, as librdkafka does: declare Stream(partitioner="crc32")',
+            "dead_misplaced_murmur2": "events are rejected because they lie where murmur2 puts "
+            'their entity, as Kafka\'s Java client does: declare Stream(partitioner="murmur2")',
+        },
+    ),
+    ShareRule(
+        "dead_impression_misplaced",
+        ("impressions", "dead_impression_misplaced"),
+        AlertKind.REJECTED,
+        "impressions are not learned from because they lie in another partition than their entity "
+        "belongs to: after a change of the partitioner only those served since are, and this ends "
+        "by itself; else another program writes to this topic",
     ),
     ShareRule(
         "dead_other_layout",
@@ -66,7 +112,7 @@ class ShareWatch:
     """Compares a shard's counters of now with those of a minute ago.
 
     >>> watch = ShareWatch()
-    >>> none = dict.fromkeys([name for rule in RULES for name in (rule.counter, *rule.of)], 0)
+    >>> none = dict.fromkeys([name for rule in RULES for name in rule.counters], 0)
     >>> watch.update(none, now_s=0.0)
     >>> watch.update({**none, "events": 90, "dead": 10, "dead_time_unit": 10}, now_s=1.0)
     >>> watch.exceeded["dead_time_unit"][:28]
@@ -79,9 +125,15 @@ class ShareWatch:
         self._alerts = alerts
         self._counts: deque[tuple[float, dict[str, int]]] = deque()
 
+    @property
+    def not_ready(self) -> dict[str, str]:
+        """Of those in `exceeded`: the ones for lack of whose records answers are wrong."""
+        blocking = {rule.counter for rule in RULES if rule.blocks}
+        return {name: share for name, share in self.exceeded.items() if name in blocking}
+
     def update(self, counters: Mapping[str, int], now_s: float) -> None:
         """Take the counters of now. A share that becomes too large is one alert."""
-        names = {name for rule in RULES for name in (rule.counter, *rule.of)}
+        names = {name for rule in RULES for name in rule.counters}
         now = {name: counters[name] for name in names}
         self._counts.append((now_s, now))
         while len(self._counts) > 2 and now_s - self._counts[1][0] >= WITHIN_S:
@@ -91,9 +143,10 @@ class ShareWatch:
         for rule in RULES:
             whole = sum(now[name] - then[name] for name in rule.of)
             part = now[rule.counter] - then[rule.counter]
-            if whole < LEAST_RECORDS or part <= GREATEST_SHARE * whole:
+            if whole < rule.least or part <= GREATEST_SHARE * whole:
                 continue
-            share = f"{100 * part / whole:.0f} % of {whole} (in {WITHIN_S:.0f} s): {rule.what}"
+            what = rule.explain(now, then)
+            share = f"{100 * part / whole:.0f} % of {whole} (in {WITHIN_S:.0f} s): {what}"
             self.exceeded[rule.counter] = share
             if rule.counter not in before and self._alerts is not None:
                 self._alerts.emit(rule.kind, Severity.ERROR, share)

@@ -79,7 +79,9 @@ class Shard:
         states, passed_over = {}, []
         for partition in self._identity.partitions:
             progress = await training.learner.progress(partition) if training else None
-            found = recover(self._spec, partition, ports.snapshots, progress)
+            found = recover(
+                self._spec, partition, ports.snapshots, progress, ports.connectors.partitions
+            )
             states[partition] = found.state
             passed_over += found.problems
         await self._in.start(states)
@@ -163,7 +165,7 @@ class Shard:
         return {
             **named,
             "health": {**inputs, **outputs, **self._shares.exceeded},
-            "not_ready": not_ready(inputs, outputs),
+            "not_ready": {**not_ready(inputs, outputs), **self._shares.not_ready},
             "events_per_s": self._rate.per_second(now) or 0.0,
             **self._in.metrics(),
             "version": None if version is None else str(version),

@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field
 import msgspec
 
 from freshrank.actors.errors import ConfigError
+from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.feature_actors.streams.durations import duration_ms
 from freshrank.feature_actors.streams.event_type import event_type
 from freshrank.feature_actors.streams.fields import Fields, Kind
@@ -65,6 +66,9 @@ class Stream:
     """The fields of an event. Fields of a record that it does not name are ignored."""
     format: RecordFormat = field(default_factory=Json)
     """The format of the records; JSON unless given."""
+    partitioner: str = Partitioner.MURMUR2
+    """How the producers choose the partition of a record by its key: "murmur2" or "crc32" (see
+    `Partitioner`). Records of entities that belong to another partition are rejected."""
     dedup_within: str = "10m"
     """For how long after its event has reached the log an id is remembered."""
     max_ahead: str = "1h"
@@ -90,6 +94,13 @@ class Stream:
             raise ConfigError(
                 f"{place}.max_bytes", f"{self.max_bytes!r} is no size", "Take 1 or more."
             )
+        if self.partitioner not in list(Partitioner):
+            known = " or ".join(f'"{one}"' for one in Partitioner)
+            raise ConfigError(
+                f"{place}.partitioner",
+                f"{self.partitioner!r} is no partitioner that is known here",
+                f"Take {known}, as the producers of this topic do.",
+            )
         duration_ms(self.dedup_within, f"{place}.dedup_within")
         duration_ms(self.max_ahead, f"{place}.max_ahead")
         object.__setattr__(self, "fields", Fields(self.schema, place))
@@ -105,6 +116,11 @@ class Stream:
     def dedup_within_ms(self) -> int:
         """`dedup_within` in milliseconds."""
         return duration_ms(self.dedup_within, "dedup_within")
+
+    @property
+    def placed_by(self) -> Partitioner:
+        """`partitioner`, as one of those that are known."""
+        return Partitioner(self.partitioner)
 
     @property
     def max_ahead_ms(self) -> int:

@@ -20,7 +20,7 @@ from freshrank.actors.protocols import EventSource
 from freshrank.actors.records import RecordBatch
 from freshrank.serve.api.event_records import EventCodec
 from freshrank.serve.api.responses import EntityEvent, EntityEventsAnswer, ScannedTopic
-from freshrank.serve.scoring.served_pipeline import ServedPipeline
+from freshrank.serve.scoring.served_pipeline import EventStream, ServedPipeline
 
 # Records of a topic that a request scans: decoding them takes about a tenth of a second.
 MAX_SCANNED = 50_000
@@ -45,7 +45,6 @@ class EntityEvents:
     def __init__(self, pipeline: ServedPipeline, connectors: Connectors) -> None:
         self._pipeline = pipeline
         self._connectors = connectors
-        self._topics = {stream.topic: stream.codec for stream in pipeline.streams}
         self._ongoing = 0
 
     async def last(self, entity: str, key: str, limit: int) -> EntityEventsAnswer:
@@ -61,7 +60,8 @@ class EntityEvents:
             raise RequestError("server", reason, status=503)
         self._ongoing += 1
         try:
-            found = [await self._of_topic(topic, key.encode(), limit) for topic in self._topics]
+            streams = self._pipeline.streams
+            found = [await self._of_stream(stream, key.encode(), limit) for stream in streams]
         finally:
             self._ongoing -= 1
         events = sorted(
@@ -71,14 +71,15 @@ class EntityEvents:
         )
         return EntityEventsAnswer(entity, key, events[:limit], [scanned for scanned, _ in found])
 
-    async def _of_topic(
-        self, topic: str, key: bytes, limit: int
+    async def _of_stream(
+        self, stream: EventStream, key: bytes, limit: int
     ) -> tuple[ScannedTopic, list[EntityEvent]]:
-        partition = partition_of(key, self._connectors.partitions)
+        topic = stream.topic
+        partition = partition_of(key, self._connectors.partitions, stream.partitioner)
         source = self._connectors.source()
         async with _reading(source, topic, partition) as (oldest, end):
             scan = _Scan(source, topic, partition, self._connectors.clock)
-            return await scan.back(oldest, end, limit, _Matching(self._topics[topic], key))
+            return await scan.back(oldest, end, limit, _Matching(stream.codec, key))
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from freshrank.actors.errors import BadRecord, RequestError
 from freshrank.actors.features.service import FeatureService
+from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.event_records import EventCodec
 from freshrank.serve.api.requests import RequestLimits
@@ -21,6 +22,8 @@ class EventStream:
     codec: EventCodec
     schema: Mapping[str, JsonValue]
     """The JSON schema of one event."""
+    partitioner: Partitioner = Partitioner.MURMUR2
+    """How the partitions of its records are chosen."""
 
 
 @dataclass(frozen=True, slots=True)

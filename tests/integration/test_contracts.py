@@ -26,6 +26,7 @@ from batteries import (
 from source_offsets import upto
 
 from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.kernels.partitioner import Partitioner, partitions_of_texts
 from freshrank.actors.protocols import EventSource, RecordSink, StatusRegistry
 from freshrank.actors.runtime import ActorOptions, RemoteRole, spawn
 from freshrank.deploy.cluster.status_actor import RemoteStatusRegistry, StatusActor
@@ -133,6 +134,38 @@ class TestKafkaSource(EventSourceBattery):
             await source.start({(fresh_name, 0): None})
             assert values_of(await read(source, len(written)), 0) == written
             await source.stop()
+
+        asyncio.run(test())
+
+    @pytest.mark.parametrize("partitioner", list(Partitioner))
+    def test_records_lie_where_the_client_of_that_partitioner_puts_them(
+        self, kafka: Broker, fresh_name: str, partitioner: Partitioner
+    ) -> None:
+        named = {Partitioner.CRC32: "consistent_random", Partitioner.MURMUR2: "murmur2_random"}
+
+        async def test() -> None:
+            access = KafkaAccess(kafka.bootstrap)
+            await ensure_topics(access, [fresh_name], 5)
+            keys = [*(f"user-{number}" for number in range(60)), "ü", "a key " * 40]
+            producer = confluent_kafka.Producer(
+                {"bootstrap.servers": kafka.bootstrap, "partitioner": named[partitioner]}
+            )
+            for key in keys:
+                producer.produce(fresh_name, key.encode(), key=key.encode())
+            assert producer.flush(PATIENCE_S) == 0
+            sink = KafkaSink(access, {fresh_name: partitioner})
+            await sink.start()
+            ours = [(await sink.send(fresh_name, key.encode(), b"?"))[0] for key in keys]
+            await sink.stop()
+            source = KafkaSource(access)
+            await source.start({(fresh_name, partition): None for partition in range(5)})
+            batches = await read(source, 2 * len(keys))
+            theirs = {
+                value: one.partition for one in batches for value in one.values if value != b"?"
+            }
+            await source.stop()
+            assert ours == [theirs[key.encode()] for key in keys]
+            assert ours == partitions_of_texts(keys, 5, partitioner).tolist()
 
         asyncio.run(test())
 

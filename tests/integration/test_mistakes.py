@@ -306,7 +306,11 @@ def test_a_start_that_is_refused_puts_nothing_aside(freshrank: CommandLine) -> N
 @pytest.mark.parametrize(
     ("was", "now", "what"),
     [
-        ('windows=["10m", "1d"]', 'windows=["20m", "1d"]', "features, inputs or label"),
+        (
+            'windows=["10m", "1d"]',
+            'windows=["20m", "1d"]',
+            "features, inputs, label or partitioner",
+        ),
         ("Adagrad(0.1)", "Adagrad(0.2)", "model or optimiser"),
     ],
 )

@@ -29,6 +29,7 @@ from freshrank.actors.records import RejectedRecord
 from freshrank.benchmarks.crashes.expected import entity_rows
 from freshrank.benchmarks.crashes.invariants import Example, example_rows
 from freshrank.benchmarks.crashes.process import as_step
+from freshrank.benchmarks.crashes.recorded_stream import users_of
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import (
     MemorySnapshots,
@@ -202,7 +203,7 @@ class World:
         number = 0
         for second in range(seconds):
             for partition in range(PARTITIONS):
-                who = f"u{partition}-{random.integers(4)}"
+                who = users_of(partition, PARTITIONS, 4)[int(random.integers(4))]
                 at_ms = second * 1000 + int(random.integers(0, 3_000))
                 kind = "order" if random.random() < 0.4 else "view"
                 record = event(number, who, kind, int(random.integers(1, 4)), at_ms)
@@ -227,7 +228,7 @@ class World:
             partition, second = number % PARTITIONS, number // (2 * PARTITIONS)
             late_ms = 3_600_000 if random.random() < 0.05 else 0
             at_ms = second * 1000 + int(random.integers(0, 3_000)) - late_ms
-            who = f"u{partition}-{random.integers(6)}"
+            who = users_of(partition, PARTITIONS, 6)[int(random.integers(6))]
             record = visit(number + 1, who, int(random.integers(1, 5)), at_ms)
             records = [record, *([record] if random.random() < 0.1 else [])]
             for value in [*records, *([b"{broken"] if random.random() < 0.05 else [])]:

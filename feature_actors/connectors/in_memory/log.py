@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from freshrank.actors.clock import Clock
-from freshrank.actors.kernels.partitioner import partition_of, partitions_of
+from freshrank.actors.kernels.partitioner import Partitioner, partition_of, partitions_of
 from freshrank.actors.messages import Ints
 from freshrank.actors.records import RecordBatch, RejectedRecord, TopicIdentity
 
@@ -84,10 +84,15 @@ class MemoryLog:
         self._wake()
 
     def distribute(
-        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], timestamps_ms: Ints
+        self,
+        topic: str,
+        keys: Sequence[bytes],
+        values: Sequence[bytes],
+        timestamps_ms: Ints,
+        partitioner: Partitioner = Partitioner.MURMUR2,
     ) -> None:
         """Add many records, each to the partition of its key."""
-        owners = partitions_of(keys, self.partitions)
+        owners = partitions_of(keys, self.partitions, partitioner)
         for partition in range(self.partitions):
             mine = np.flatnonzero(owners == partition)
             self.extend(topic, partition, [values[i] for i in mine.tolist()], timestamps_ms[mine])
@@ -221,11 +226,20 @@ class MemorySource:
 
 
 class MemorySink:
-    """Writes to a MemoryLog; satisfies RecordSink. Rejected records are kept in `rejected`."""
+    """Writes to a MemoryLog; satisfies RecordSink. Rejected records are kept in `rejected`.
 
-    def __init__(self, log: MemoryLog, clock: Clock) -> None:
+    Parameters
+    ----------
+    partitioners
+        By topic: how the partitions of its records are chosen; murmur2 unless it is named.
+    """
+
+    def __init__(
+        self, log: MemoryLog, clock: Clock, partitioners: Mapping[str, Partitioner] | None = None
+    ) -> None:
         self._log = log
         self._clock = clock
+        self._partitioners = partitioners or {}
         self._turn = 0
         self.rejected: list[tuple[str, RejectedRecord]] = []
 
@@ -254,5 +268,6 @@ class MemorySink:
             self._turn = (self._turn + 1) % self._log.partitions
             partition = self._turn
         else:
-            partition = partition_of(key, self._log.partitions)
+            partitioner = self._partitioners.get(topic, Partitioner.MURMUR2)
+            partition = partition_of(key, self._log.partitions, partitioner)
         return partition, self._log.append(topic, partition, value, self._clock.now_ms())

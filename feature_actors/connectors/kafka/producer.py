@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ import aiokafka
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from freshrank.actors.errors import BadRecord, Unavailable
-from freshrank.actors.kernels.partitioner import partition_of
+from freshrank.actors.kernels.partitioner import Partitioner, partition_of
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
 # A batch on its way to the broker, in bytes: 65 events of 250 bytes each fill the client's own
@@ -49,8 +49,9 @@ class KafkaWriter:
     answers.
     """
 
-    def __init__(self, kafka: KafkaAccess) -> None:
+    def __init__(self, kafka: KafkaAccess, partitioners: Mapping[str, Partitioner]) -> None:
         self._kafka = kafka
+        self._partitioners = partitioners
         self._numbering: aiokafka.AIOKafkaProducer | None = None
         self._plain: aiokafka.AIOKafkaProducer | None = None
         self._refusing: set[str] = set()
@@ -122,8 +123,13 @@ class KafkaWriter:
         if producer is None:
             return _not_connected()
         try:
+            partition = await self._partition(producer, record)
             return await producer.send(
-                record.topic, record.value, key=record.key, headers=record.headers
+                record.topic,
+                record.value,
+                key=record.key,
+                partition=partition,
+                headers=record.headers,
             )
         except (KafkaError, OSError) as error:  # of the client: the broker has not seen it
             return _failure(record, error)
@@ -138,15 +144,22 @@ class KafkaWriter:
         batch.close()
         try:
             async with asyncio.timeout(self._kafka.deadline_s), self._alone:
-                count = len(await plain.partitions_for(record.topic))
                 # Without a key it may lie anywhere.
-                partition = 0 if record.key is None else partition_of(record.key, count)
+                partition = await self._partition(plain, record) or 0
                 written = await plain.send_batch(batch, record.topic, partition=partition)
                 # Shielded: the client itself sets the result of what it gave away.
                 safe = await asyncio.shield(written)
         except (KafkaError, OSError) as error:  # TimeoutError is an OSError
             return _failure(record, error)
         return safe.partition, safe.offset
+
+    async def _partition(self, producer: aiokafka.AIOKafkaProducer, record: Record) -> int | None:
+        """The partition of a record by its key; None where it has none."""
+        if record.key is None:
+            return None
+        partitioner = self._partitioners.get(record.topic, Partitioner.MURMUR2)
+        count = len(await producer.partitions_for(record.topic))
+        return partition_of(record.key, count, partitioner)
 
 
 def _not_connected() -> Unavailable:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from freshrank.actors.errors import BadRecord, Unavailable
+from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.records import RejectedRecord
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.producer import KafkaWriter, Record
@@ -23,11 +24,17 @@ GATHER_S = 0.005
 
 
 class KafkaSink:
-    """Writes records, acknowledged by all replicas; satisfies RecordSink."""
+    """Writes records, acknowledged by all replicas; satisfies RecordSink.
 
-    def __init__(self, kafka: KafkaAccess) -> None:
+    `partitioners` has, by topic, how the partitions of its records are chosen; murmur2 unless it is
+    named.
+    """
+
+    def __init__(
+        self, kafka: KafkaAccess, partitioners: Mapping[str, Partitioner] | None = None
+    ) -> None:
         self._kafka = kafka
-        self._writer = KafkaWriter(kafka)
+        self._writer = KafkaWriter(kafka, partitioners or {})
         self._queued: list[Record] = []
         self._sending: set[asyncio.Task[None]] = set()
         self._under_way = 0

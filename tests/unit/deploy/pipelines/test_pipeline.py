@@ -172,6 +172,39 @@ def test_streams_of_other_keys_are_refused(stream: Stream, key: str) -> None:
     assert caught.value.problem == wanted
 
 
+def reads(stream: Stream) -> type[FeatureView]:
+    """A view of a stream."""
+    counted = Count(windows=["5m"])
+    return type(
+        f"Of{stream.topic}",
+        (FeatureView,),
+        {"entity": user, "source": stream, stream.topic: counted},
+    )
+
+
+def test_state_of_another_partitioner_is_refused() -> None:
+    by_crc32 = replace(clicks, partitioner="crc32")
+    of = {
+        stream.partitioner: pipeline(stream=stream, features=[reads(stream)])
+        for stream in (clicks, by_crc32)
+    }
+    assert of["murmur2"].encoder.fingerprint == of["crc32"].encoder.fingerprint
+    assert of["murmur2"].fingerprint != of["crc32"].fingerprint
+    assert of["crc32"].partitioners == {"clicks": "crc32", "shop.impressions": "crc32"}
+
+
+def test_streams_of_two_partitioners_go_with_a_join_and_not_with_labels_in_events() -> None:
+    by_crc32 = replace(others, partitioner="crc32")
+    changes: dict[str, Any] = {
+        "stream": None,
+        "streams": [clicks, by_crc32],
+        "features": [reads(clicks), reads(by_crc32)],
+    }
+    assert pipeline(**changes).partitioners["others"] == "crc32"
+    with pytest.raises(ConfigError, match="an entity's rows lie in two partitions"):
+        pipeline(**changes, label=Labelled(positive=col.kind == "order"))
+
+
 def test_labels_of_the_events_themselves_need_no_impressions() -> None:
     assert pipeline(label=Labelled(positive=col.kind == "order")).topics == ("clicks",)
 

@@ -300,7 +300,10 @@ OTHER_OPTIMIZER = replace(PIPELINE, optimizer=Adagrad(0.07))
 
 @pytest.mark.parametrize(
     ("now", "what"),
-    [(OTHER_INPUTS, "features, inputs or label"), (OTHER_OPTIMIZER, "model or optimiser")],
+    [
+        (OTHER_INPUTS, "features, inputs, label or partitioner"),
+        (OTHER_OPTIMIZER, "model or optimiser"),
+    ],
 )
 def test_state_of_other_definitions_is_refused(tmp_path: Path, now: Pipeline, what: str) -> None:
     state = StateFolder(tmp_path, "apache")

@@ -7,7 +7,7 @@ from fake_clock import FakeClock
 from freshrank.actors.alerts import Alerts
 from freshrank.feature_actors.reading.share_watch import RULES, ShareWatch
 
-NAMES = {name for rule in RULES for name in (rule.counter, *rule.of)}
+NAMES = {name for rule in RULES for name in rule.counters}
 
 
 class Scene:

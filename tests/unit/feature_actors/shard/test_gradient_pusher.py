@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 from fake_clock import FakeClock
-from shard_world import FakeLearner
+from shard_world import PARTITIONS, FakeLearner
 from small_shop import LABELLED, batch, event, spec
 from source_offsets import upto
 
@@ -15,6 +15,8 @@ from freshrank.feature_actors.shard.gradient_pusher import GradientPusher
 from freshrank.feature_actors.shard.ports import Training
 
 MADE = spec(LABELLED)
+USERS = ("u1", "u5")
+"""A user of each partition."""
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
@@ -22,8 +24,8 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 
 def filled(partition: int = 0, count: int = 3) -> PartitionState:
-    state = PartitionState(MADE, partition)
-    values = [event(n, "u1", "order", 7, 1_000 + n) for n in range(count)]
+    state = PartitionState(MADE, partition, PARTITIONS)
+    values = [event(n, USERS[partition], "order", 7, 1_000 + n) for n in range(count)]
     state.process(batch("events", values, partition=partition))
     return state
 
@@ -52,7 +54,7 @@ def test_in_lock_step_one_span_of_one_partition_is_given() -> None:
         learner, state = FakeLearner(), filled(1)
         one = pusher(learner, filled(0), state)
         state.example_queue.close()
-        state.process(batch("events", [event(9, "u1", "view", 7, 5_000)], begin=3, partition=1))
+        state.process(batch("events", [event(9, USERS[1], "view", 7, 5_000)], begin=3, partition=1))
         await one.push_next(1)
         assert learner.applied == {1: upto(3)}
         await one.push_next(1)

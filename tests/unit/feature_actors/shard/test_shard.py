@@ -10,6 +10,7 @@ from source_offsets import upto
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError, Unavailable
 from freshrank.actors.records import RecordBatch
+from freshrank.benchmarks.crashes.recorded_stream import users_of
 from freshrank.feature_actors.connectors.in_memory.log import MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import MemorySnapshots
 from freshrank.feature_actors.partition import backpressure
@@ -183,7 +184,7 @@ def test_a_topic_that_is_created_again_is_read_no_more_and_told(events_after: in
         before = features(shard)
         world.log.create_again("events")
         for number in range(events_after):
-            world.log.append("events", 0, event(90_000 + number, "u0-1", "view", 1, 40_000), 1)
+            world.log.append("events", 0, event(90_000 + number, "u0-2", "view", 1, 40_000), 1)
         for _ in range(20):
             await shard.step()
             world.clock.ms += 250
@@ -267,7 +268,7 @@ def test_too_many_pending_items_pause_the_impressions_alone_and_lose_nothing(
             world = World(at_once=3)
             world.fill(60)
             for partition in range(2):  # after which every label is known
-                last = event(9_000 + partition, f"u{partition}-0", "cart", 1, 200_000)
+                last = event(9_000 + partition, users_of(partition, 2, 1)[0], "cart", 1, 200_000)
                 world.log.append("events", partition, last, START_MS + 200_000)
             source = PausingSource(world.log)
             shard = world.shard(source=source)
@@ -401,8 +402,8 @@ def test_damaged_snapshots_are_passed_over_and_told() -> None:
         for name in ("passed_over", "health"):
             told = str((await again.status())[name])
             assert "partition-0 (0 snapshots ago) was passed over: truncated" in told
-        world.log.append("events", 0, event(99_999, "u0-1", "view", 1, 40_000), START_MS + 40_000)
-        world.log.append("events", 1, event(99_998, "u1-1", "view", 1, 40_000), START_MS + 40_000)
+        world.log.append("events", 0, event(99_999, "u0-2", "view", 1, 40_000), START_MS + 40_000)
+        world.log.append("events", 1, event(99_998, "u1-3", "view", 1, 40_000), START_MS + 40_000)
         await world.until_read(again)
         world.clock.ms += 3_000
         await again.step()
