@@ -12,6 +12,7 @@ from typing import Any
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.protocols import JsonValue
+from freshrank.deploy.pipelines.stream_checks import check_streams
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
@@ -84,7 +85,7 @@ class Pipeline:
             )
         self._take_streams(place)
         self._check_kinds(place)
-        self._check_streams(place)
+        check_streams(place, self.streams, self.label, [view.source for view in self.features])
         self._check_context(place)
         _ = self.plan, self.encoder
         loss = self.bound_model.loss
@@ -113,32 +114,6 @@ class Pipeline:
                 )
         object.__setattr__(self, "stream", streams[0])
         object.__setattr__(self, "streams", tuple(streams))
-
-    def _check_streams(self, place: str) -> None:
-        """Raise ConfigError when one of several streams does not go with those before it."""
-        for number, stream in enumerate(self.streams):
-            here = f"{place}.streams[{number}]"
-            if stream.topic in [other.topic for other in self.streams[:number]]:
-                raise ConfigError(
-                    here, f"topic {stream.topic!r} is given twice", "Leave one of them out."
-                )
-            key, first = _key_of(stream), _key_of(self.stream)
-            if key != first:
-                raise ConfigError(
-                    here,
-                    f"its records are keyed by {key}, those of {self.stream.topic!r} by {first}",
-                    "Give streams that are keyed by the same entity, with keys of one type.",
-                )
-            if isinstance(self.label, Labelled) and stream.placed_by != self.stream.placed_by:
-                # The row of a further stream is read where the event that is labelled lies.
-                raise ConfigError(
-                    here,
-                    f"its partitioner is {stream.partitioner}, that of {self.stream.topic!r} "
-                    f"{self.stream.partitioner}, so that an entity's rows lie in two partitions",
-                    "Give streams of one partitioner, or a label that is Joined.",
-                )
-            if stream not in [view.source for view in self.features]:
-                raise ConfigError(here, "no view reads it", "List a view of it, or leave it out.")
 
     def _check_kinds(self, place: str) -> None:
         for name, kinds in (
@@ -306,8 +281,3 @@ class Pipeline:
             f"model inputs: {len(layout.dense)} dense, {layout.id_width} ids of "
             f"{len(layout.fields)} fields"
         )
-
-
-def _key_of(stream: Stream) -> str:
-    """The entity that keys a stream's records, and the type of the key: "user (str)"."""
-    return f"{stream.key.name} ({stream.fields[stream.key.key].kind.value.__name__})"

@@ -1,0 +1,47 @@
+"""Whether the streams of a pipeline go with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.labels.definitions import Joined, Labelled
+from freshrank.feature_actors.streams.stream import Stream
+
+
+def check_streams(
+    place: str, streams: Sequence[Stream], label: Joined | Labelled, read: Collection[Stream]
+) -> None:
+    """Raise ConfigError when one of several streams does not go with those before it.
+
+    `read` are those that views read.
+    """
+    first, *_ = streams
+    for number, stream in enumerate(streams):
+        here = f"{place}.streams[{number}]"
+        if stream.topic in [other.topic for other in streams[:number]]:
+            raise ConfigError(
+                here, f"topic {stream.topic!r} is given twice", "Leave one of them out."
+            )
+        if _key_of(stream) != _key_of(first):
+            raise ConfigError(
+                here,
+                f"its records are keyed by {_key_of(stream)}, those of {first.topic!r} by "
+                f"{_key_of(first)}",
+                "Give streams that are keyed by the same entity, with keys of one type.",
+            )
+        if isinstance(label, Labelled) and stream.placed_by != first.placed_by:
+            # The row of a further stream is read where the event that is labelled lies.
+            raise ConfigError(
+                here,
+                f"its partitioner is {stream.partitioner}, that of {first.topic!r} "
+                f"{first.partitioner}, so that an entity's rows lie in two partitions",
+                "Give streams of one partitioner, or a label that is Joined.",
+            )
+        if stream not in read:
+            raise ConfigError(here, "no view reads it", "List a view of it, or leave it out.")
+
+
+def _key_of(stream: Stream) -> str:
+    """The entity that keys a stream's records, and the type of the key: "user (str)"."""
+    return f"{stream.key.name} ({stream.fields[stream.key.key].kind.value.__name__})"
