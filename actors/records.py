@@ -29,6 +29,8 @@ class RejectKind(StrEnum):
     """An impression that lies in another partition than its entity belongs to."""
     OTHER_LAYOUT = "other_layout"
     """An impression of other features than those of now: its rows cannot be learned from."""
+    SHOWN_LATE = "shown_late"
+    """An impression that reached the log long after it was served: its label may be forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,10 @@ from freshrank.feature_actors.streams.fields import Fields, Kind
 class Joined:
     """An item that was shown is positive if the user did this to it soon enough.
 
-    The rows that the model learns from are those that were served, out of the impression log.
+    The event's time is that at which it reached the log. The item's is that of the replica's clock,
+    or that at which the impression reached the log where this is earlier. So the clocks of users
+    have no influence. The rows that the model learns from are those that were served, out of the
+    impression log.
 
     Parameters
     ----------
@@ -24,11 +27,11 @@ class Joined:
     on
         The event's field that names the item; it is one of the pipeline's context fields.
     within
-        How long after it was shown (both ends included).
+        How long after it was shown the event has to reach the log (both ends included).
     grace
-        By how much an event may be older than the newest of its partition and still count:
-        events of different producers do not arrive in order. A shown item becomes negative
-        when the newest event is later than ``shown + within + grace``.
+        How much longer than `within` an item waits. It becomes negative when the log's time is
+        later than ``shown + within + grace``; an event that comes after `within` and before that
+        is counted as late.
 
     >>> from freshrank.feature_actors.streams.expressions import col
     >>> Joined(positive=col.type == "order", on="item_id", within="30m").within_ms

@@ -23,7 +23,7 @@ class LabelledRows:
     labels: Floats
     """float32[n]."""
     event_times_ms: Ints
-    """int64[n]: the event time at which the label was known."""
+    """int64[n]: when the label was known: for a joined one by the log, else the event time."""
 
     def __len__(self) -> int:
         return len(self.order)

@@ -1,29 +1,32 @@
 """The join of what was served with what users then did, whichever topic is read first.
 
-The rule, for one partition. ``W(k)`` is the greatest time among the events before the k-th (the
-watermark at its place in the log); the time of an event is here the earlier of its event time and
-its record's, so that one producer whose clock is ahead does not make all others late.
+The rule, for one partition. All times are the log's (`state.log_clock`), and no producer's, but for
+the time at which an item was *shown*: that of the replica's clock, or the time at which the
+impression reached the log if that is earlier. ``W(k)`` is the clock of the events' topic at its
+k-th event (the watermark); no event reaches the log at an earlier time.
 
-- Event k that makes items positive counts if its time is at least ``W(k) - grace``.
-- A shown item is positive if an event that counts, of the same entity and join key, lies in
-  ``[at, at + within]``; the first one in log order completes the example.
-- It is negative once the watermark is beyond ``at + within + grace``: any later event that
-  could make it positive is too old to count.
-- An impression served more than `MAX_DELAY_MS` before the newest one that precedes it in its
-  topic is late: it is not joined.
+- A shown item is positive if an event of the same entity and join key that makes items positive
+  reaches the log in ``[shown - EARLY_MS, shown + within]``; the first one in log order completes
+  the example.
+- It is negative once the watermark is beyond ``shown + within + grace``.
+- An impression that reached the log more than `MAX_DELAY_MS` after it was shown is not joined.
 
 Each of these depends on the place in one topic only. So the examples between two source offsets
 follow from the log alone, however reading the two topics took turns. Label events are kept until no
 impression that is still to come could match them.
+
+A label event that no rule gives to an item is counted by its reason (`Unjoined`). These counts are
+of this process: when a label event is given up depends on how reading took turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from freshrank.actors.messages import Inputs, Ints
+from freshrank.actors.messages import Bools, Inputs, Ints
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.labels.examples import LabelledRows
@@ -32,6 +35,28 @@ from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS, PairPool
 # How much later than it was served an impression may reach the log, in milliseconds: a
 # producer that retries gives up well before.
 MAX_DELAY_MS = 300_000
+
+# How much earlier than an item was shown its event may reach the log, in milliseconds: the clocks
+# of a replica and of the brokers differ, and impressions are written after the answer.
+EARLY_MS = 1_000
+
+# An event that is earlier than the showing by up to so much is taken for the effect of a wrong
+# clock; an earlier one is of another showing.
+_NEARLY_MS = 10_000
+
+
+@dataclass(slots=True)
+class Unjoined:
+    """Label events since the start of the process, and those that make no item positive."""
+
+    label_events_read: int = 0
+    """All of them."""
+    label_early: int = 0
+    """They reached the log up to ten seconds before an item of theirs was shown."""
+    label_late: int = 0
+    """They reached the log after `within`, while the item waited still."""
+    label_not_shown: int = 0
+    """No item of theirs was shown that they could belong to, though others were."""
 
 
 class Joiner:
@@ -54,10 +79,12 @@ class Joiner:
             dense=np.zeros((0, dense_width), dtype=np.float32),
             ids=np.zeros((0, id_width), dtype=np.int64),
         )
-        self._labels = PairPool()
+        self._labels = PairPool(told=np.zeros(0, dtype=np.bool_))
+        self.unjoined = Unjoined()
         self.watermark_ms = LONG_AGO_MS
-        """The greatest time of an event so far."""
-        self._newest_shown_ms = LONG_AGO_MS
+        """The clock of the events' topic."""
+        self._shown_clock_ms = LONG_AGO_MS
+        """The clock of the impressions' topic."""
         self._labels_since_ms = LONG_AGO_MS
 
     @property
@@ -75,88 +102,85 @@ class Joiner:
         """Memory held."""
         return self._pending.nbytes + self._labels.nbytes
 
-    def admit(self, at_ms: int, record_ms: int) -> str | None:
-        """Why an impression served `at_ms` and logged at `record_ms` is not joined, or None."""
-        if abs(record_ms - at_ms) > MAX_DELAY_MS:
-            return f"served at {at_ms}, more than {MAX_DELAY_MS} ms from the record's time"
-        if at_ms < self._newest_shown_ms - MAX_DELAY_MS:
-            return f"served at {at_ms}, more than {MAX_DELAY_MS} ms before an earlier record"
-        self._newest_shown_ms = max(self._newest_shown_ms, at_ms)
-        return None
-
-    def show(self, pairs: Ints, at_ms: Ints, order: Ints, inputs: Inputs) -> LabelledRows:
-        """Take admitted items (axis ``n``, in log order); gives those whose label is known.
+    def show(
+        self, pairs: Ints, shown_ms: Ints, order: Ints, inputs: Inputs, clock_ms: int
+    ) -> LabelledRows:
+        """Take shown items (axis ``n``, in log order); gives those whose label is known.
 
         Parameters
         ----------
         pairs
             `pool.pairs_of` entity and join key.
-        at_ms
-            When each was served.
+        shown_ms
+            When each was shown, at most `MAX_DELAY_MS` before its record reached the log.
         order
             The place of each in the impressions topic: greater is later.
         inputs
             What the model scored.
+        clock_ms
+            The clock of the impressions' topic.
         """
-        label_ms = self._labels.lookup(pairs, at_ms, self._within_ms)
-        positive = np.flatnonzero(label_ms != LONG_AGO_MS)
+        labels = self._labels.lookup(pairs, shown_ms - EARLY_MS, shown_ms + self._within_ms)
+        positive, rest = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+        rows = labels[positive]
+        self._labels.column("told")[rows] = True
         found = LabelledRows(
             order[positive],
             inputs.dense[positive],
             inputs.ids[positive],
             np.ones(len(positive), dtype=np.float32),
-            label_ms[positive],
+            self._labels.times(rows),
         )
-        rest = np.flatnonzero(label_ms == LONG_AGO_MS)
+        self._count_early(pairs[rest], shown_ms[rest])
         self._pending.append(
             pairs[rest],
-            at_ms[rest],
+            shown_ms[rest],
             order=order[rest],
             dense=inputs.dense[rest],
             ids=inputs.ids[rest],
         )
-        self._forget_labels(self._newest_shown_ms - MAX_DELAY_MS)
+        self._shown_clock_ms = max(self._shown_clock_ms, clock_ms)
+        self._forget_labels(self._shown_clock_ms)
         return LabelledRows.join([found, self._expire()], *self._widths)
 
-    def happen(self, times_ms: Ints, places: Ints, label_ms: Ints, pairs: Ints) -> LabelledRows:
+    def happen(self, clock_ms: Ints, label_ms: Ints, pairs: Ints) -> LabelledRows:
         """Take events (in log order); gives the shown items whose label is now known.
 
         Parameters
         ----------
-        times_ms
-            int64[n], of all events: the earlier of event time and record time.
-        places
-            int64[m]: which of them make items positive.
+        clock_ms
+            int64[n]: the log's clock at each event; it never goes back.
         label_ms
-            int64[m]: the event times of those.
+            int64[m]: when those events that make items positive reached the log, each no earlier
+            than the clock just before it.
         pairs
             int64[m]: `pool.pairs_of` the entity and join key of those.
         """
-        if len(times_ms) == 0:
+        if len(clock_ms) == 0:
             return LabelledRows.none(*self._widths)
-        running = np.maximum.accumulate(times_ms)
-        before = np.maximum(np.concatenate(([LONG_AGO_MS], running[:-1])), self.watermark_ms)
-        counts = label_ms >= before[places] - self._grace_ms
-        pairs, label_ms = pairs[counts], label_ms[counts]
-        rows, by_ms = self._pending.match(pairs, label_ms, self._within_ms)
-        found = self._take(rows, 1.0, by_ms)
+        rows, labels = self._pending.match(pairs, label_ms - self._within_ms, label_ms + EARLY_MS)
+        found = self._take(rows, 1.0, label_ms[labels])
+        told = np.zeros(len(pairs), dtype=np.bool_)
+        told[labels] = True
+        self.unjoined.label_events_read += len(pairs)
+        self._count_late(pairs, label_ms, told)
         wanted = label_ms >= self._labels_since_ms
-        self._labels.append(pairs[wanted], label_ms[wanted])
-        self.watermark_ms = max(self.watermark_ms, int(running[-1]))
+        self._labels.append(pairs[wanted], label_ms[wanted], told=told[wanted])
+        self._count_not_shown(told[~wanted])
+        self.watermark_ms = max(self.watermark_ms, int(clock_ms[-1]))
         return LabelledRows.join([found, self._expire()], *self._widths)
 
     def all_shown_until(self, at_ms: int) -> None:
         """Whatever was logged up to wall time `at_ms` has been taken: forget older labels.
 
-        Impressions still to come are logged after it, so they were served after it less the
-        greatest delay. The watermark bounds it too: where event times are not of today, so
-        are the times of the impressions.
+        The watermark bounds it too: where the log's times are not of today, so are those of the
+        impressions.
         """
-        self._forget_labels(min(at_ms, self.watermark_ms) - MAX_DELAY_MS)
+        self._forget_labels(min(at_ms, self.watermark_ms))
 
     def freeze(self) -> StateView:
         """The state of now, for a snapshot."""
-        marks = np.array([self.watermark_ms, self._newest_shown_ms, self._labels_since_ms])
+        marks = np.array([self.watermark_ms, self._shown_clock_ms, self._labels_since_ms])
         pools = {"pending": self._pending.freeze(), "labels": self._labels.freeze()}
 
         def arrays() -> dict[str, Array]:
@@ -169,7 +193,7 @@ class Joiner:
 
     def load(self, arrays: Mapping[str, Array]) -> None:
         """Become the state whose frozen `arrays` these are."""
-        self.watermark_ms, self._newest_shown_ms, self._labels_since_ms = arrays["marks"].tolist()
+        self.watermark_ms, self._shown_clock_ms, self._labels_since_ms = arrays["marks"].tolist()
         for prefix, pool in (("pending.", self._pending), ("labels.", self._labels)):
             own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
             pool.load(own)
@@ -181,10 +205,36 @@ class Joiner:
 
     def _expire(self) -> LabelledRows:
         wait_ms = self._within_ms + self._grace_ms
-        rows, at_ms = self._pending.older_than(self.watermark_ms - wait_ms)
-        return self._take(rows, 0.0, at_ms + wait_ms)
+        rows, shown_ms = self._pending.older_than(self.watermark_ms - wait_ms)
+        return self._take(rows, 0.0, shown_ms + wait_ms)
 
-    def _forget_labels(self, before_ms: int) -> None:
+    def _count_late(self, pairs: Ints, label_ms: Ints, told: Bools) -> None:
+        """Count label events, not `told` bool[m], whose item waits but was shown too long ago."""
+        untold = np.flatnonzero(~told)
+        until_ms = label_ms[untold] - self._within_ms - 1
+        late = self._pending.lookup(pairs[untold], until_ms - self._grace_ms, until_ms) >= 0
+        told[untold[late]] = True
+        self.unjoined.label_late += int(late.sum())
+
+    def _count_early(self, pairs: Ints, shown_ms: Ints) -> None:
+        """Count untold label events from just before items were shown, which are negative."""
+        until_ms = shown_ms - EARLY_MS - 1
+        rows = self._labels.lookup(pairs, until_ms - _NEARLY_MS, until_ms)
+        told = self._labels.column("told")
+        rows = np.unique(rows[rows >= 0])
+        rows = rows[~told[rows]]
+        told[rows] = True
+        self.unjoined.label_early += len(rows)
+
+    def _forget_labels(self, clock_ms: int) -> None:
+        """Forget labels that no impression could match which reaches the log from now on."""
+        before_ms = clock_ms - MAX_DELAY_MS - EARLY_MS
         if before_ms > self._labels_since_ms:
             self._labels_since_ms = before_ms
-            self._labels.older_than(before_ms)
+            rows, _ = self._labels.older_than(before_ms)
+            self._count_not_shown(self._labels.columns(rows)["told"])
+
+    def _count_not_shown(self, told: Bools) -> None:
+        """Count label events that are given up, unless they were `told` bool[m] of before."""
+        if self._shown_clock_ms != LONG_AGO_MS:
+            self.unjoined.label_not_shown += int((~told).sum())

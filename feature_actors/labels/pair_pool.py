@@ -36,7 +36,8 @@ class PairPool:
     Parameters
     ----------
     columns
-        The further columns: arrays of shape [0, ...] that give width and dtype.
+        The further columns: arrays of shape [0, ...] that give width and dtype. Only those of
+        flags may change.
     """
 
     def __init__(self, **columns: Array) -> None:
@@ -72,19 +73,19 @@ class PairPool:
         _link(self._cells, self._heads, self._order, begin, self._end)
         self.live += count
 
-    def lookup(self, pairs: Ints, from_ms: Ints, within_ms: int) -> Ints:
-        """int64[n]: the time of the first row of each pair in ``[from, from + within]``.
+    def lookup(self, pairs: Ints, from_ms: Ints, until_ms: Ints) -> Ints:
+        """int64[n]: the first row of each pair whose time lies in ``[from, until]``, or -1.
 
-        `LONG_AGO_MS` where there is none. The rows stay.
+        The rows stay.
         """
-        return _lookup(pairs, from_ms, within_ms, self._heads, self._cells)
+        return _lookup(pairs, from_ms, until_ms, self._heads, self._cells)
 
-    def match(self, pairs: Ints, times_ms: Ints, within_ms: int) -> tuple[Ints, Ints]:
-        """Take the rows whose ``[time, time + within]`` holds a time of `times_ms` of their pair.
+    def match(self, pairs: Ints, from_ms: Ints, until_ms: Ints) -> tuple[Ints, Ints]:
+        """Take all rows of each pair whose times lie in ``[from, until]``.
 
-        Gives the rows, and for each the first such time.
+        Gives the rows, and for each the index of the first such pair.
         """
-        found = _match(pairs, times_ms, within_ms, self._heads, self._cells)
+        found = _match(pairs, from_ms, until_ms, self._heads, self._cells)
         self.live -= len(found)
         return found[:, 0].copy(), found[:, 1].copy()
 
@@ -95,15 +96,27 @@ class PairPool:
         self.live -= len(rows)
         return rows, self._cells[rows, _TIME]
 
+    def times(self, rows: Ints) -> Ints:
+        """int64[m]: the times of `rows`."""
+        times: Ints = self._cells[rows, _TIME]
+        return times
+
+    def column(self, name: str) -> Array:
+        """One of the further columns, by row; one of flags may be written to until `append`."""
+        return self._columns[name]
+
     def columns(self, rows: Ints) -> dict[str, Array]:
         """The columns at `rows`: those just taken are whole until the next `append`."""
         return {name: column[rows] for name, column in self._columns.items()}
 
     def freeze(self) -> StateView:
-        """The rows that wait. All of a row but its link and whether it waits stays as it was."""
+        """The rows that wait. All of a row but its link and its flags stays as it was."""
         offset_range = slice(self._begin, self._end)
         cells, live = self._cells[offset_range], self._cells[offset_range, _LIVE] != 0
         columns = {name: column[offset_range] for name, column in self._columns.items()}
+        columns |= {
+            name: column.copy() for name, column in columns.items() if column.dtype == np.bool_
+        }
 
         def arrays() -> dict[str, Array]:
             rows = np.flatnonzero(live)
@@ -117,7 +130,7 @@ class PairPool:
         self._cells[: self._end, _LIVE] = 0
         self.live = 0
         self._resize(LEAST_PAIRS)
-        columns = {name: arrays[name] for name in arrays if name not in ("pairs", "times")}
+        columns = {name: arrays[name] for name in self._columns if name in arrays}
         self.append(arrays["pairs"], arrays["times"], **columns)
 
     def _resize(self, capacity: int) -> None:
@@ -156,22 +169,22 @@ def _link(cells: Ints, heads: Ints, order: Ints, begin: int, end: int) -> None:
 
 
 @kernel
-def _lookup(pairs: Ints, from_ms: Ints, within_ms: int, heads: Ints, cells: Ints) -> Ints:
-    first = np.full(len(pairs), LONG_AGO_MS)
+def _lookup(pairs: Ints, from_ms: Ints, until_ms: Ints, heads: Ints, cells: Ints) -> Ints:
+    first = np.full(len(pairs), -1)
     mask = len(heads) - 1
     for i in range(len(pairs)):
         row = heads[pairs[i] & mask]
         while row >= 0:  # newest first: the last that fits is the first in log order
             cell = cells[row]
-            late = cell[_TIME] - from_ms[i]
-            if cell[_LIVE] and cell[_PAIR] == pairs[i] and 0 <= late <= within_ms:
-                first[i] = cell[_TIME]
+            fits = from_ms[i] <= cell[_TIME] <= until_ms[i]
+            if cell[_LIVE] and cell[_PAIR] == pairs[i] and fits:
+                first[i] = row
             row = cell[_LINK]
     return first
 
 
 @kernel
-def _match(pairs: Ints, times_ms: Ints, within_ms: int, heads: Ints, cells: Ints) -> Ints:
+def _match(pairs: Ints, from_ms: Ints, until_ms: Ints, heads: Ints, cells: Ints) -> Ints:
     found = np.empty((16, 2), dtype=np.int64)
     count = 0
     mask = len(heads) - 1
@@ -179,15 +192,15 @@ def _match(pairs: Ints, times_ms: Ints, within_ms: int, heads: Ints, cells: Ints
         row = heads[pairs[i] & mask]
         while row >= 0:
             cell = cells[row]
-            late = times_ms[i] - cell[_TIME]
-            if cell[_LIVE] and cell[_PAIR] == pairs[i] and 0 <= late <= within_ms:
+            fits = from_ms[i] <= cell[_TIME] <= until_ms[i]
+            if cell[_LIVE] and cell[_PAIR] == pairs[i] and fits:
                 if count == len(found):
                     wider = np.empty((2 * count, 2), dtype=np.int64)
                     wider[:count] = found
                     found = wider
                 cell[_LIVE] = 0
                 found[count, 0] = row
-                found[count, 1] = times_ms[i]
+                found[count, 1] = i
                 count += 1
             row = cell[_LINK]
     return found[:count]

@@ -1,11 +1,18 @@
-"""The impressions of a partition: decoded, and joined with the events that label them."""
+"""The impressions of a partition: decoded, dated, and joined with the events that label them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from freshrank.actors.messages import Ints
 from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
+from freshrank.actors.snapshots.file_format import Array
+from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.examples import LabelledRows
-from freshrank.feature_actors.labels.joiner import Joiner
+from freshrank.feature_actors.labels.joiner import EARLY_MS, MAX_DELAY_MS, Joiner
 from freshrank.feature_actors.partition.labelling import (
     ShownItems,
     decode_impressions,
@@ -13,6 +20,11 @@ from freshrank.feature_actors.partition.labelling import (
 )
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.placement import Placement
+from freshrank.feature_actors.state.log_clock import LATEST_MS, LogClock
+
+# An impression that reaches the log so much later than it was served, in milliseconds, was delayed,
+# or its replica's clock is behind: usual are some tens.
+_USUAL_DELAY_MS = 10_000
 
 
 class ImpressionSource:
@@ -28,6 +40,7 @@ class ImpressionSource:
         self._joiner = joiner
         self._counters = counters
         self._placement = placement
+        self._clock = LogClock()
 
     def take(
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
@@ -35,15 +48,28 @@ class ImpressionSource:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
         decoded, undecodable = decode_impressions(self._encoder, batch)
         decoded, misplaced = self._without_misplaced(batch, decoded)
+        rejected = undecodable + misplaced
+        shown_ms, log_ms, clock_ms = self._date(batch, decoded)
         # Their features say nothing of the user: a model must not learn that zeros are usual.
-        shown = [items for items in decoded if not items.outage]
-        outages = len(decoded) - len(shown)
-        rows, late = join_impressions(self._joiner, shown, batch)
-        rejected = undecodable + misplaced + late
+        outage = np.array([items.outage for items in decoded], dtype=np.bool_)
+        late = (log_ms - shown_ms > MAX_DELAY_MS) & ~outage
+        for place in np.flatnonzero(late).tolist():
+            rejected.append(_rejected(batch, decoded[place], int(log_ms[place])))
+        admitted = np.flatnonzero(~late & ~outage)
+        shown = [decoded[place] for place in admitted.tolist()]
+        rows = join_impressions(self._joiner, shown, shown_ms[admitted], clock_ms)
         outcome.dead.extend(sorted(rejected, key=lambda record: record.offset))
-        self._counters.impressions += len(batch.values) - len(rejected) - outages
-        self._counters.impressions_outage += outages
+        self._counters.impressions += len(shown)
+        self._counters.impressions_outage += int(outage.sum())
         return [] if rows is None else [rows]
+
+    def freeze(self) -> StateView:
+        """The state of now, for a snapshot."""
+        return self._clock.freeze()
+
+    def load(self, arrays: Mapping[str, Array]) -> None:
+        """Become the state whose frozen `arrays` these are."""
+        self._clock.load(arrays)
 
     def _without_misplaced(
         self, batch: RecordBatch, shown: list[ShownItems]
@@ -58,3 +84,29 @@ class ImpressionSource:
             for at, fault in faults.items()
         ]
         return [one for at, one in enumerate(shown) if at not in faults], rejected
+
+    def _date(self, batch: RecordBatch, shown: Sequence[ShownItems]) -> tuple[Ints, Ints, int]:
+        """When each was shown and when it reached the log, and the clock then.
+
+        It was shown before it reached the log, so a replica's clock that is ahead is recognised.
+        """
+        places = np.array([items.place for items in shown], dtype=np.int64)
+        entities = np.array([items.entity for items in shown], dtype=np.int64)
+        stamps_ms, by_broker = batch.timestamps_ms[places], batch.stamped_by_broker[places]
+        times = self._clock.advance(entities, stamps_ms, by_broker)
+        dated = [min(max(items.at_ms, 0), LATEST_MS) for items in shown]  # any integer may come
+        at_ms = np.array(dated, dtype=np.int64)
+        delays_ms = times.log_ms - at_ms
+        self._counters.shown_ahead += int((delays_ms < -EARLY_MS).sum())
+        behind = (delays_ms > _USUAL_DELAY_MS) & (delays_ms <= MAX_DELAY_MS)
+        self._counters.shown_behind += int(behind.sum())
+        return np.minimum(at_ms, times.log_ms), times.log_ms, self._clock.now_ms
+
+
+def _rejected(batch: RecordBatch, items: ShownItems, log_ms: int) -> RejectedRecord:
+    late_s = (log_ms - items.at_ms) / 1000
+    reason = (
+        f"served at {items.at_ms}, {late_s:.0f} s before the record reached the log: "
+        f"more than {MAX_DELAY_MS // 1000} s, so the events that label it may be forgotten"
+    )
+    return batch.rejected(items.place, reason, RejectKind.SHOWN_LATE)

@@ -72,8 +72,7 @@ def join_events(label: Joined, joiner: Joiner, entity_key: str, columns: Columns
     places, keys = places[keys != ABSENT], keys[keys != ABSENT]
     names = columns.text(entity_key)
     entities = hash_texts([names[at] for at in places.tolist()])
-    times_ms = columns.event_times_ms
-    return joiner.happen(times_ms, places, times_ms[places], pairs_of(entities, keys))
+    return joiner.happen(columns.clock_ms, columns.log_ms[places], pairs_of(entities, keys))
 
 
 class _OtherLayout(BadRecord):
@@ -92,7 +91,7 @@ class ShownItems:
     keys: Ints
     """int64[n]: the join keys."""
     at_ms: int
-    """When they were served, ms since the Unix epoch."""
+    """When they were served, by the replica's clock, in milliseconds since the Unix epoch."""
     order: Ints
     """int64[n]: their places in the log."""
     inputs: Inputs
@@ -117,32 +116,27 @@ def decode_impressions(
 
 
 def join_impressions(
-    joiner: Joiner, shown: Sequence[ShownItems], batch: RecordBatch
-) -> tuple[LabelledRows | None, list[RejectedRecord]]:
-    """The items whose label is known with these impressions, and the impressions that are late."""
-    admitted: list[ShownItems] = []
-    rejected: list[RejectedRecord] = []
-    for items in shown:
-        problem = joiner.admit(items.at_ms, int(batch.timestamps_ms[items.place]))
-        if problem is None:
-            admitted.append(items)
-        else:
-            rejected.append(batch.rejected(items.place, problem))
-    if not admitted:
-        return None, rejected
-    counts = [len(items.keys) for items in admitted]
+    joiner: Joiner, shown: Sequence[ShownItems], shown_ms: Ints, clock_ms: int
+) -> LabelledRows | None:
+    """The items whose label is known with these impressions.
+
+    `shown_ms` int64[i] is when each was shown, `clock_ms` the clock of their topic.
+    """
+    if not shown:
+        return None
+    counts = [len(items.keys) for items in shown]
     inputs = Inputs(
-        np.concatenate([items.inputs.dense for items in admitted]),
-        np.concatenate([items.inputs.ids for items in admitted]),
+        np.concatenate([items.inputs.dense for items in shown]),
+        np.concatenate([items.inputs.ids for items in shown]),
     )
-    entities = np.repeat(np.array([items.entity for items in admitted], dtype=np.int64), counts)
-    rows = joiner.show(
-        pairs_of(entities, np.concatenate([items.keys for items in admitted])),
-        np.repeat(np.array([items.at_ms for items in admitted], dtype=np.int64), counts),
-        np.concatenate([items.order for items in admitted]),
+    entities = np.repeat(np.array([items.entity for items in shown], dtype=np.int64), counts)
+    return joiner.show(
+        pairs_of(entities, np.concatenate([items.keys for items in shown])),
+        np.repeat(shown_ms, counts),
+        np.concatenate([items.order for items in shown]),
         inputs,
+        clock_ms,
     )
-    return rows, rejected
 
 
 def _shown_items(encoder: InputEncoder, value: bytes | None, offset: int, place: int) -> ShownItems:

@@ -32,8 +32,18 @@ class Counters:
     """Of the dead: impressions of entities that belong to another partition."""
     dead_other_layout: int = 0
     """Of the dead: impressions that were served with other features than those of now."""
+    dead_shown_late: int = 0
+    """Of the dead: impressions that reached the log more than `MAX_DELAY_MS` after their time."""
     clock_ahead: int = 0
     """Events that were dated later than the log; they count as of the log's time."""
+    stamp_ahead: int = 0
+    """Events whose records a producer stamped too far ahead of the log's clock."""
+    stamp_behind: int = 0
+    """Events whose records a producer stamped long before the log's clock."""
+    shown_ahead: int = 0
+    """Impressions of replicas whose clocks are ahead of the log's."""
+    shown_behind: int = 0
+    """Impressions of replicas whose clocks are behind the log's, or that were delayed."""
     skipped: int = 0
     """Offsets that the log no longer had (retention, compaction)."""
     impressions: int = 0
@@ -57,6 +67,7 @@ class Counters:
         self.dead_misplaced_murmur2 += by_murmur2
         self.dead_impression_misplaced += of[RejectKind.IMPRESSION_MISPLACED]
         self.dead_other_layout += of[RejectKind.OTHER_LAYOUT]
+        self.dead_shown_late += of[RejectKind.SHOWN_LATE]
 
 
 @dataclass(frozen=True, slots=True)

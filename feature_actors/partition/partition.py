@@ -81,9 +81,12 @@ class PartitionState:
             *further,
         ]
         self._sources: dict[str, Source] = {source.stream.topic: source for source in self._streams}
+        self._impressions: ImpressionSource | None = None
         if self.joiner is not None and spec.impressions_topic is not None:
-            impressions = ImpressionSource(spec.encoder, self.joiner, self.counters, placements[0])
-            self._sources[spec.impressions_topic] = impressions
+            self._impressions = ImpressionSource(
+                spec.encoder, self.joiner, self.counters, placements[0]
+            )
+            self._sources[spec.impressions_topic] = self._impressions
         self._offsets = dict.fromkeys(self._sources, 0)
 
     @property
@@ -152,6 +155,8 @@ class PartitionState:
             parts |= source.freeze((memory or {}).get(name), (under_way or {}).get(name))
         if self.joiner is not None:
             parts["joiner"] = self.joiner.freeze()
+        if self._impressions is not None:
+            parts[f"clock/{self.spec.impressions_topic}"] = self._impressions.freeze()
         meta: dict[str, JsonValue] = {
             "partition": self.partition,
             "topics": list(self.spec.topics),
@@ -184,6 +189,8 @@ class PartitionState:
         state.example_queue.load(waiting, meta["topics"])
         if state.joiner is not None:
             state.joiner.load(part_of(arrays, "joiner"))
+        if state._impressions is not None:
+            state._impressions.load(part_of(arrays, f"clock/{spec.impressions_topic}"))
         state._offsets |= SourceOffsets(meta["offsets"])
         for name, count in meta["counters"].items():
             setattr(state.counters, name, count)

@@ -19,6 +19,7 @@ from freshrank.feature_actors.partition.snapshot import part_of
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.state.dedup import Deduplicator
 from freshrank.feature_actors.state.entity_table import Applied
+from freshrank.feature_actors.state.log_clock import LogClock
 from freshrank.feature_actors.state.table_copy import RowMemory
 from freshrank.feature_actors.state.tracked_table import TrackedTable
 from freshrank.feature_actors.streams.codec import Codec
@@ -76,13 +77,14 @@ class StreamSource:
         )
         self.table = TrackedTable(plan, entities)
         self.newest_event_ms = LONG_AGO_MS
-        """The greatest time of an event, none of which is later than its record."""
+        """The greatest time of an event, none of which is later than the log's clock."""
         self._settings = settings
         self._counters = counters
         self._placement = placement
         self._label = label
         self._reads_before = reads_before
         self._codec = Codec(self.stream)
+        self._clock = LogClock()
         self._dedup = Deduplicator(self.stream.dedup_within_ms, event_ids)
         self._stride = max(1, min(_MOST_OFFSETS, int(_EXCESS * entities)))
 
@@ -99,12 +101,9 @@ class StreamSource:
         columns, dead = self._codec.decode(batch)
         columns, misplaced = self._without_misplaced(batch, columns)
         outcome.dead.extend(sorted(dead + misplaced, key=lambda record: record.offset))
-        records = np.searchsorted(batch.offsets, columns.offsets)
-        self._clamp(columns, batch.timestamps_ms[records])
-        # A producer's stamp may be ahead: there the event's time, if it is earlier.
-        by_broker = batch.stamped_by_broker[records]
-        log_ms = np.where(by_broker, batch.timestamps_ms[records], columns.event_times_ms)
-        columns = self._without_duplicates(columns, log_ms)
+        self._tell_log_times(columns, batch)
+        self._clamp(columns)
+        columns = self._without_duplicates(columns)
         looked, at = begin // self._stride, 0
         rows: list[LabelledRows] = []
         while at < len(columns):
@@ -131,6 +130,7 @@ class StreamSource:
             f"tables/{name}": self.table.freeze(memory),
             f"unwritten/{name}": self.table.freeze_unwritten(under_way),
             f"dedup/{self.stream.topic}": self._dedup.freeze(),
+            f"clock/{self.stream.topic}": self._clock.freeze(),
         }
 
     def load(self, arrays: Mapping[str, Array], newest_event_ms: int) -> None:
@@ -145,6 +145,7 @@ class StreamSource:
         self.table.load_unwritten(unwritten)
         within_ms, most = self.stream.dedup_within_ms, self._settings.max_event_ids_per_partition
         self._dedup = Deduplicator.restore(within_ms, most, ids)
+        self._clock.load(part_of(arrays, f"clock/{self.stream.topic}"))
         self.newest_event_ms = newest_event_ms
 
     def _without_misplaced(
@@ -162,22 +163,32 @@ class StreamSource:
         ]
         return columns.take(np.delete(np.arange(len(columns)), wrong)), rejected
 
-    def _clamp(self, columns: Columns, log_ms: Ints) -> None:
-        """Let no event be later than the log, `log_ms` int64[n] of its record.
+    def _tell_log_times(self, columns: Columns, batch: RecordBatch) -> None:
+        """Note in `columns`, which are those of `batch`, when their records reached the log."""
+        records = np.searchsorted(batch.offsets, columns.offsets)
+        stamps_ms, by_broker = batch.timestamps_ms[records], batch.stamped_by_broker[records]
+        entities = columns.hashed(self.stream.key.key)
+        times = self._clock.advance(entities, stamps_ms, by_broker)
+        columns.log_ms, columns.clock_ms = times.log_ms, times.clock_ms
+        self._counters.stamp_ahead += times.ahead
+        self._counters.stamp_behind += times.behind
+
+    def _clamp(self, columns: Columns) -> None:
+        """Let no event be later than the time at which its record reached the log.
 
         An event whose clock is ahead must not move the time of others, who would be too old to be
         known again, to count as labels or to stay, nor that of its own user, whose next events
         would be late.
         """
-        ahead = int((columns.event_times_ms > log_ms).sum())
+        ahead = int((columns.event_times_ms > columns.log_ms).sum())
         if ahead:
             self._counters.clock_ahead += ahead
-            columns.event_times_ms = np.minimum(columns.event_times_ms, log_ms)
+            columns.event_times_ms = np.minimum(columns.event_times_ms, columns.log_ms)
 
-    def _without_duplicates(self, columns: Columns, log_ms: Ints) -> Columns:
-        """Drop events whose id is known; `log_ms` int64[n] are the times of their arrival."""
-        forgotten = self._dedup.forgotten
-        fresh = self._dedup.fresh(columns.hashed(self.stream.id), log_ms)
+    def _without_duplicates(self, columns: Columns) -> Columns:
+        """Drop events whose id is known."""
+        forgotten, ids = self._dedup.forgotten, columns.hashed(self.stream.id)
+        fresh = self._dedup.fresh(ids, columns.log_ms, columns.clock_ms)
         self._counters.ids_forgotten += self._dedup.forgotten - forgotten
         if fresh.all():
             return columns
@@ -189,7 +200,7 @@ class StreamSource:
         stop = int(np.searchsorted(columns.offsets, (looked + 1) * self._stride))
         due_ms = self.table.idle_look_ms
         if due_ms is not None:
-            beyond = np.flatnonzero(columns.event_times_ms[at:stop] > due_ms)
+            beyond = np.flatnonzero(_passed_ms(columns)[at:stop] > due_ms)
             if len(beyond):
                 stop = at + int(beyond[0]) + 1
         return stop
@@ -202,7 +213,7 @@ class StreamSource:
         for place in np.searchsorted(batch.offsets, columns.offsets[late]).tolist():
             outcome.late.append(batch.rejected(place, _TOO_LATE))
         self._counters.events += len(columns) - len(late)
-        self.newest_event_ms = max(self.newest_event_ms, int(columns.event_times_ms.max()))
+        self.newest_event_ms = max(self.newest_event_ms, int(_passed_ms(columns).max()))
         rows = [] if self._label is None else [self._label(columns, applied)]
         if due_ms is not None and self.newest_event_ms > due_ms:
             self._evict()
@@ -210,3 +221,8 @@ class StreamSource:
 
     def _evict(self) -> None:
         self._counters.evicted += len(self.table.evict(self.newest_event_ms))
+
+
+def _passed_ms(columns: Columns) -> Ints:
+    """int64[n]: the times of events that have passed by the log's clock, else the clock."""
+    return np.minimum(columns.event_times_ms, columns.clock_ms)

@@ -28,6 +28,8 @@ class ShareRule:
     kind: AlertKind
     what: str
     """What the counter counts, and the fix."""
+    most: float = GREATEST_SHARE
+    """The greatest share that is no alert."""
     least: int = LEAST_RECORDS
     """The least records that make a share."""
     blocks: bool = False
@@ -51,6 +53,12 @@ class ShareRule:
 
 
 _EVENTS = ("events", "duplicates", "late", "dead")
+_IMPRESSIONS = ("impressions", "dead_shown_late")
+_LABELS = ("label_events_read",)
+
+# Some users act late, or on what they had not been shown; many of them hint at a fault.
+_MANY = 0.2
+_MOST = 0.5
 
 RULES = (
     ShareRule(
@@ -105,6 +113,64 @@ RULES = (
         "impressions are not learned from because the online store did not answer when they were "
         "scored: see that it is up, near, and not busy with others (serve.read_timeout_ms)",
     ),
+    ShareRule(
+        "stamp_ahead",
+        _EVENTS,
+        AlertKind.CLOCKS,
+        "records are stamped ahead of the log by their producers: set their clocks right, or let "
+        "the broker stamp them (message.timestamp.type=LogAppendTime)",
+    ),
+    ShareRule(
+        "stamp_behind",
+        _EVENTS,
+        AlertKind.CLOCKS,
+        "records are stamped long before they reached the log: their producers' clocks are behind, "
+        "or they were delayed",
+    ),
+    ShareRule(
+        "shown_ahead",
+        _IMPRESSIONS,
+        AlertKind.CLOCKS,
+        "impressions are dated later than the log: set the clocks of the replicas right",
+    ),
+    ShareRule(
+        "shown_behind",
+        _IMPRESSIONS,
+        AlertKind.CLOCKS,
+        "impressions are dated more than 10 s before they reached the log: the clocks of their "
+        "replicas are behind, so that labels may be missed, or the broker was away",
+    ),
+    ShareRule(
+        "dead_shown_late",
+        _IMPRESSIONS,
+        AlertKind.CLOCKS,
+        "impressions are not learned from because they are dated more than five minutes before "
+        "they reached the log: set the clocks of the replicas right",
+    ),
+    ShareRule(
+        "label_early",
+        _LABELS,
+        AlertKind.UNJOINED,
+        "label events reached the log just before their item was shown: compare the clocks of the "
+        "brokers and of the replicas",
+        most=_MANY,
+    ),
+    ShareRule(
+        "label_late",
+        _LABELS,
+        AlertKind.UNJOINED,
+        "label events reached the log when Joined.within had passed: allow more, or find out what "
+        "delays them",
+        most=_MANY,
+    ),
+    ShareRule(
+        "label_not_shown",
+        _LABELS,
+        AlertKind.UNJOINED,
+        "label events are of items that were not shown to their user: users find items elsewhere, "
+        "or records are not keyed by the entity, or by another partitioner",
+        most=_MOST,
+    ),
 )
 
 
@@ -143,7 +209,7 @@ class ShareWatch:
         for rule in RULES:
             whole = sum(now[name] - then[name] for name in rule.of)
             part = now[rule.counter] - then[rule.counter]
-            if whole < rule.least or part <= GREATEST_SHARE * whole:
+            if whole < rule.least or part <= rule.most * whole:
                 continue
             what = rule.explain(now, then)
             share = f"{100 * part / whole:.0f} % of {whole} (in {WITHIN_S:.0f} s): {what}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from freshrank.actors.protocols import JsonValue
+from freshrank.feature_actors.labels.joiner import Unjoined
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.reading.backlog import Lag
 
@@ -36,7 +37,8 @@ def totals(states: Mapping[int, PartitionState]) -> dict[str, int]:
             "pending": state.joiner.pending if state.joiner else 0,
             "label_events": state.joiner.labels if state.joiner else 0,
         }
-        for name, value in {**asdict(state.counters), **sizes}.items():
+        unjoined = state.joiner.unjoined if state.joiner else Unjoined()
+        for name, value in {**asdict(state.counters), **asdict(unjoined), **sizes}.items():
             found[name] = found.get(name, 0) + value
     return found
 

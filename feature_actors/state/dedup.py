@@ -18,9 +18,9 @@ _PLACE_BYTES = 16
 class Deduplicator:
     """Tells fresh events from those that arrived within `horizon_ms` of the log's time.
 
-    An id is remembered while its event arrived no longer ago than the horizon, by the log's newest
-    time: an event sent twice is found out until the log has moved on by that much, whatever time
-    the event itself has. The first event of an id stands; a duplicate changes nothing.
+    An id is remembered while its event arrived no longer ago than the horizon, by the log's clock:
+    an event sent twice is found out until the log has moved on by that much, whatever time the
+    event itself has. The first event of an id stands; a duplicate changes nothing.
 
     But at most the newest `most` ids are remembered. Beyond it the oldest is forgotten before its
     time, which `forgotten` counts: were that event sent again, it would be taken for a fresh one.
@@ -48,16 +48,18 @@ class Deduplicator:
         """The number of ids that were forgotten before their time."""
         return int(self._state[4])
 
-    def fresh(self, ids: Ints, log_ms: Ints) -> Bools:
+    def fresh(self, ids: Ints, log_ms: Ints, clock_ms: Ints) -> Bools:
         """bool[n]: False for each event whose id came before, in this batch or an earlier one.
 
-        Both arguments are int64[n], in log order: ids, which are never 0, and times of arrival.
+        All arguments are int64[n], in log order: ids, which are never 0, times of arrival, and the
+        log's clock, by which they are forgotten.
         """
         if len(self) + len(ids) > len(self._log):
             live = self.freeze()()
             self._rebuild(live["ids"], live["times"], len(ids))
         out = np.empty(len(ids), dtype=np.bool_)
-        hash_table.mark(self._table, self._log, ids, log_ms, self._state, out)
+        events = np.stack([ids, log_ms, clock_ms])
+        hash_table.mark(self._table, self._log, events, self._state, out)
         return out
 
     def freeze(self) -> StateView:

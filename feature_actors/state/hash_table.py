@@ -86,26 +86,28 @@ def assign(table: Ints, ids: Ints, offered: Ints, out: Ints, firsts: Ints) -> in
 
 
 @lean_kernel
-def mark(table: Ints, log: Ints, ids: Ints, times: Ints, state: Ints, fresh: Bools) -> None:
+def mark(table: Ints, log: Ints, events: Ints, state: Ints, fresh: Bools) -> None:
     """Fill `fresh` in order, for a table of places in `log` int64[r, 2] (id, time).
 
-    Fresh ids are added to both. `state` int64[5] holds the horizon, the greatest number of known
-    ids, and three numbers that change: the newest time, the used length of the log, and the number
-    of ids that were forgotten before their time.
+    Fresh ids are added to both. `events` int64[3, n] holds ids, times, and the time of now at each.
+    `state` int64[5] holds the horizon, the greatest number of known ids, and three numbers that
+    change: the newest time of now, the used length of the log, and the number of ids that were
+    forgotten before their time.
     """
     horizon, most = state[0], state[1]
-    for i in range(len(ids)):
-        state[2] = max(state[2], times[i])
+    for i in range(events.shape[1]):
+        key, time = events[0, i], events[1, i]
+        state[2] = max(state[2], events[2, i])
         oldest, used = state[2] - horizon, state[3]
-        place = _place(table, ids[i])
+        place = _place(table, key)
         at = table[place, 1]
         known = table[place, 0] != 0 and at >= used - most
         fresh[i] = not known or log[at, 1] < oldest
         if fresh[i]:
-            table[place, 0] = ids[i]
+            table[place, 0] = key
             table[place, 1] = used
-            log[used, 0] = ids[i]
-            log[used, 1] = times[i]
+            log[used, 0] = key
+            log[used, 1] = time
             if used >= most and log[used - most, 1] >= oldest:
                 state[4] += 1
             state[3] = used + 1

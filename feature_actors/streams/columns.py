@@ -31,6 +31,10 @@ class Columns:
         """int64[n]."""
         self.event_times_ms = event_times_ms
         """int64[n]."""
+        self.log_ms = event_times_ms
+        """int64[n]: when each record reached the log (`state.log_clock`), once that is known."""
+        self.clock_ms = event_times_ms
+        """int64[n]: the log's clock just after each record, once that is known."""
         self._events = events
         self._hashed: dict[str, Ints] = {}
         self._numbers: dict[str, Doubles] = {}
@@ -84,6 +88,7 @@ class Columns:
             self.offsets[indices],
             self.event_times_ms[indices],
         )
+        taken.log_ms, taken.clock_ms = self.log_ms[indices], self.clock_ms[indices]
         taken._hashed = {name: column[indices] for name, column in self._hashed.items()}
         taken._numbers = {name: column[indices] for name, column in self._numbers.items()}
         taken._texts = {

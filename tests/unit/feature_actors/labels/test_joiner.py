@@ -8,22 +8,26 @@ from hypothesis import strategies as st
 
 from freshrank.actors.messages import Inputs, Ints
 from freshrank.feature_actors.labels.examples import LabelledRows
-from freshrank.feature_actors.labels.joiner import MAX_DELAY_MS, Joiner
+from freshrank.feature_actors.labels.joiner import EARLY_MS, MAX_DELAY_MS, Joiner
+from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS
 
-WITHIN_MS, GRACE_MS = 12, 4
+WITHIN_MS, GRACE_MS = 12_000, 4_000
 
 
 @dataclass(frozen=True)
 class Did:
-    """An event; `pair` None when it makes nothing positive. Its record came `delay` later."""
+    """An event; `pair` None when it makes nothing positive.
 
-    ts: int
+    It reached the log at `at`, `ahead` of the clock there.
+    """
+
+    at: int
     pair: int | None
     ahead: int = 0
 
     @property
-    def passed(self) -> int:
-        return self.ts - self.ahead
+    def clock(self) -> int:
+        return self.at - self.ahead
 
 
 @dataclass(frozen=True)
@@ -41,22 +45,19 @@ def joiner() -> Joiner:
 
 
 def happen(to: Joiner, events: Sequence[Did]) -> LabelledRows:
-    places = [i for i, one in enumerate(events) if one.pair is not None]
+    labels = [one for one in events if one.pair is not None]
     return to.happen(
-        ints([one.passed for one in events]),
-        ints(places),
-        ints([events[i].ts for i in places]),
-        ints([one.pair for one in events if one.pair is not None]),
+        ints([one.clock for one in events]),
+        ints([one.at for one in labels]),
+        ints([one.pair for one in labels if one.pair is not None]),
     )
 
 
-def show(to: Joiner, seen: Sequence[Saw], begin: int = 0) -> LabelledRows:
+def show(to: Joiner, seen: Sequence[Saw], begin: int = 0, clock: int = LONG_AGO_MS) -> LabelledRows:
     order = ints(range(begin, begin + len(seen)))
     inputs = Inputs(order.astype(np.float32).reshape(-1, 1), order.reshape(-1, 1) * 7)
     pairs, times = ints([one.pair for one in seen]), ints([one.at for one in seen])
-    for at in times.tolist():
-        assert to.admit(at, at) is None
-    return to.show(pairs, times, order, inputs)
+    return to.show(pairs, times, order, inputs, clock)
 
 
 Known = set[tuple[int, float, int]]
@@ -77,15 +78,12 @@ def by_hand(events: Sequence[Did], seen: Sequence[Saw]) -> Known:
     """The rule as it is written down, one pair at a time."""
     found: Known = set()
     for place, shown in enumerate(seen):
-        watermark = None
         for one in events:
-            counts = watermark is None or one.ts >= watermark - GRACE_MS
-            soon = shown.at <= one.ts <= shown.at + WITHIN_MS
-            if one.pair == shown.pair and counts and soon:
-                found.add((place, 1.0, one.ts))
+            soon = shown.at - EARLY_MS <= one.at <= shown.at + WITHIN_MS
+            if one.pair == shown.pair and soon:
+                found.add((place, 1.0, one.at))
                 break
-            watermark = one.passed if watermark is None else max(watermark, one.passed)
-            if watermark > shown.at + WITHIN_MS + GRACE_MS:
+            if one.clock > shown.at + WITHIN_MS + GRACE_MS:
                 found.add((place, 0.0, shown.at + WITHIN_MS + GRACE_MS))
                 break
     return found
@@ -96,12 +94,12 @@ pairs = st.integers(1, 3)
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Did]:
-    """Events that come nearly in order of time, some from clocks that are ahead."""
+    """Events at times that never go back, some of which are ahead of the clock."""
     events, now = [], 0
     for _ in range(draw(st.integers(0, 40))):
-        now += draw(st.integers(0, 5))
-        ahead = draw(st.sampled_from([0, 0, 0, 7]))
-        events.append(Did(now - draw(st.integers(0, 6)) + ahead, draw(st.none() | pairs), ahead))
+        now += draw(st.integers(0, 5_000))
+        ahead = draw(st.sampled_from([0, 0, 0, 7_000]))
+        events.append(Did(now + ahead, draw(st.none() | pairs), ahead))
     return events
 
 
@@ -109,8 +107,8 @@ def logs(draw: st.DrawFn) -> list[Did]:
 def sightings(draw: st.DrawFn) -> list[Saw]:
     seen, now = [], 0
     for _ in range(draw(st.integers(0, 40))):
-        now += draw(st.integers(0, 5))
-        seen.append(Saw(now - draw(st.integers(0, 6)), draw(pairs)))
+        now += draw(st.integers(0, 5_000))
+        seen.append(Saw(now - draw(st.integers(0, 6_000)), draw(pairs)))
     return seen
 
 
@@ -153,50 +151,86 @@ def test_an_event_makes_an_earlier_sight_positive_at_once() -> None:
 
 def test_a_sight_that_is_read_after_its_event_is_positive_at_once() -> None:
     one = joiner()
-    assert known(happen(one, [Did(110, 1), Did(400, None)])) == set()
-    assert known(show(one, [Saw(100, 1), Saw(100, 2)])) == {(0, 1.0, 110), (1, 0.0, 116)}
+    assert known(happen(one, [Did(110, 1), Did(40_000, None)])) == set()
+    assert known(show(one, [Saw(100, 1), Saw(100, 2)])) == {(0, 1.0, 110), (1, 0.0, 16_100)}
 
 
-@pytest.mark.parametrize("ts", [99, 113])
-def test_an_event_before_or_too_long_after_the_sight_is_not_its_label(ts: int) -> None:
+@pytest.mark.parametrize("at", [10_000 - EARLY_MS, 10_000 + WITHIN_MS])
+def test_both_ends_of_the_time_of_a_positive_event_count(at: int) -> None:
+    one, other = joiner(), joiner()
+    show(one, [Saw(10_000, 1)])
+    assert known(happen(one, [Did(at, 1)])) == {(0, 1.0, at)}
+    happen(other, [Did(at, 1)])
+    assert known(show(other, [Saw(10_000, 1)])) == {(0, 1.0, at)}
+
+
+@pytest.mark.parametrize("at", [10_000 - EARLY_MS - 1, 10_000 + WITHIN_MS + 1])
+def test_an_event_before_or_too_long_after_the_sight_is_not_its_label(at: int) -> None:
+    one, other = joiner(), joiner()
+    show(one, [Saw(10_000, 1)])
+    assert known(happen(one, [Did(at, 1)])) == set()
+    happen(other, [Did(at, 1)])
+    assert known(show(other, [Saw(10_000, 1)])) == set()
+    assert known(happen(one, [Did(30_000, None)])) == {(0, 0.0, 26_000)}
+
+
+def test_an_event_ahead_of_the_clock_makes_no_label_of_others_late() -> None:
     one = joiner()
     show(one, [Saw(100, 1)])
-    assert known(happen(one, [Did(ts, 1)])) == set()
-    assert known(happen(one, [Did(117, None)])) == {(0, 0.0, 116)}
-
-
-def test_a_clock_that_is_ahead_does_not_make_the_labels_of_others_late() -> None:
-    one = joiner()
-    show(one, [Saw(100, 1)])
-    happen(one, [Did(5_000, None, ahead=4_900)])
+    happen(one, [Did(5_000_000, 2, ahead=4_999_900)])
     assert known(happen(one, [Did(110, 1)])) == {(0, 1.0, 110)}
 
 
 def test_labels_are_forgotten_when_no_sight_to_come_can_match_them() -> None:
     one = joiner()
-    happen(one, [Did(1_000, 1), Did(MAX_DELAY_MS + 2_000, None)])
+    happen(one, [Did(1_000, 1)])
+    last = 1_000 + EARLY_MS + MAX_DELAY_MS
+    show(one, [Saw(last, 9)], clock=last)
     assert one.labels == 1
-    show(one, [Saw(MAX_DELAY_MS + 1_001, 9)])
-    assert one.labels == 0
+    show(one, [Saw(last, 9)], 1, clock=last + 1)
+    assert (one.labels, one.unjoined.label_not_shown) == (0, 1)
 
 
 def test_labels_are_forgotten_while_nothing_is_shown_for_long() -> None:
-    one = joiner()
-    happen(one, [Did(1_000, 1), Did(MAX_DELAY_MS + 2_000, None)])
-    one.all_shown_until(MAX_DELAY_MS + 1_000)
+    one, last = joiner(), 1_000 + EARLY_MS + MAX_DELAY_MS
+    happen(one, [Did(1_000, 1), Did(last + 10, None)])
+    one.all_shown_until(last)
     assert one.labels == 1
-    one.all_shown_until(MAX_DELAY_MS + 1_001)
-    assert one.labels == 0
+    one.all_shown_until(last + 1)
+    assert (one.labels, one.unjoined.label_not_shown) == (0, 0), "nothing was shown to anybody"
 
 
-def test_an_impression_that_comes_far_too_late_is_refused_with_a_reason() -> None:
-    one = joiner()
-    assert one.admit(10_000_000, 10_000_000) is None
-    assert one.admit(10_000_000 - MAX_DELAY_MS, 10_000_000) is None
-    assert "before an earlier record" in str(
-        one.admit(10_000_000 - MAX_DELAY_MS - 1, 10_000_000 - 5)
-    )
-    assert "from the record's time" in str(one.admit(10_000_000, 10_000_001 + MAX_DELAY_MS))
+class TestUnjoined:
+    """Label events that make nothing positive are counted by the reason."""
+
+    def test_one_that_comes_when_the_time_is_over_is_late(self) -> None:
+        one = joiner()
+        show(one, [Saw(10_000, 1)])
+        happen(one, [Did(10_001 + WITHIN_MS, 1), Did(10_001 + WITHIN_MS, 2)])
+        assert (one.unjoined.label_events_read, one.unjoined.label_late) == (2, 1)
+
+    def test_one_that_comes_just_before_its_item_is_shown_is_early(self) -> None:
+        one = joiner()
+        happen(one, [Did(10_000, 1), Did(10_000, 2), Did(10_000, 3)])
+        show(one, [Saw(13_000, 1), Saw(13_000, 1), Saw(10_500, 2), Saw(80_000, 3)])
+        assert one.unjoined.label_early == 1
+
+    def test_each_is_counted_once_also_after_a_restart(self) -> None:
+        one = joiner()
+        happen(one, [Did(10_000, 1), Did(10_000, 2), Did(10_000, 3)])
+        show(one, [Saw(13_000, 1), Saw(10_000, 2)], clock=13_000)
+        again = joiner()
+        again.load({name: array.copy() for name, array in one.freeze()().items()})
+        show(again, [Saw(900_000, 9)], 2, clock=900_000)
+        assert again.labels == 0
+        assert (one.unjoined.label_early, again.unjoined.label_not_shown) == (1, 1)
+
+    def test_the_labels_of_a_file_that_does_not_tell_are_read(self) -> None:
+        one, again = joiner(), joiner()
+        happen(one, [Did(10_000, 1)])
+        arrays = one.freeze()()
+        again.load({name: arrays[name] for name in arrays if name != "labels.told"})
+        assert known(show(again, [Saw(10_000, 1)])) == {(0, 1.0, 10_000)}
 
 
 def test_a_thousand_sights_of_one_pair_are_all_found_by_one_event() -> None:

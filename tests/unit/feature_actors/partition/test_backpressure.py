@@ -32,7 +32,7 @@ def test_many_pending_items_let_the_impressions_wait_for_the_events() -> None:
 
 def test_impressions_go_on_where_the_events_stand_at_the_learners_offsets() -> None:
     state = replaying(upto(1, 2))
-    state.process(batch("events", [event(1, "u1", "view", 1, 0)]))
+    state.process(batch("events", [event(1, "u1", "view", 1, 0)], stamps_ms=[0]))
     state.process(batch("shown", [impression(state.spec, "u1", [1, 2], 0)], stamps_ms=[0]))
     assert state.joiner is not None and state.joiner.pending == 2
     assert waiting_topics(state, impressions_lag=1) == {"events"}

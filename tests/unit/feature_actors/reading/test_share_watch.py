@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from fake_clock import FakeClock
 
 from freshrank.actors.alerts import Alerts
@@ -72,3 +73,32 @@ def test_impressions_of_an_outage_of_the_store_are_told_of_when_they_are_a_share
     assert scene.count(1.0, impressions=96, impressions_outage=4) == 0
     assert scene.count(2.0, impressions_outage=10) == 1
     assert "the online store did not answer" in scene.watch.exceeded["impressions_outage"]
+
+
+@pytest.mark.parametrize(
+    ("counter", "whole"),
+    [
+        ("stamp_ahead", "events"),
+        ("stamp_behind", "events"),
+        ("shown_ahead", "impressions"),
+        ("shown_behind", "impressions"),
+        ("dead_shown_late", "impressions"),
+    ],
+)
+def test_wrong_clocks_are_one_alert_when_they_are_a_share(counter: str, whole: str) -> None:
+    scene = Scene()
+    assert scene.count(1.0, **{whole: 1_000, counter: 50}) == 0
+    assert scene.count(2.0, **{counter: 30}) == 1
+    assert scene.alerts.status()["by_kind"] == {"clocks": 1}
+
+
+@pytest.mark.parametrize(
+    ("counter", "few"), [("label_early", 20), ("label_late", 20), ("label_not_shown", 50)]
+)
+def test_label_events_that_label_nothing_are_an_alert_when_they_are_many(
+    counter: str, few: int
+) -> None:
+    scene = Scene()
+    assert scene.count(1.0, **{"label_events_read": 100, counter: few}) == 0
+    assert scene.count(2.0, **{counter: 1}) == 1
+    assert scene.alerts.status()["by_kind"] == {"unjoined": 1}

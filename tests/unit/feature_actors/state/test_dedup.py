@@ -14,7 +14,7 @@ bounds = st.sampled_from([1, 2, 5, 100])
 
 def fresh(dedup: Deduplicator, batch: list[tuple[int, int]]) -> list[bool]:
     ids, times = (np.array([pair[side] for pair in batch], dtype=np.int64) for side in (0, 1))
-    found: list[bool] = dedup.fresh(ids, times).tolist()
+    found: list[bool] = dedup.fresh(ids, times, times).tolist()
     return found
 
 
@@ -60,7 +60,7 @@ def test_it_forgets_what_lies_beyond_the_horizon() -> None:
     dedup = Deduplicator(HORIZON_MS, ENOUGH)
     for start in range(0, 500_000, 5_000):
         times = np.arange(start, start + 5_000)
-        assert dedup.fresh(times + 1, times).all()
+        assert dedup.fresh(times + 1, times, times).all()
     assert len(dedup) < 20_000
     assert len(dedup.freeze()()["ids"]) == HORIZON_MS + 1
     assert not any(fresh(dedup, [(500_000, 499_999), (499_990, 499_989)]))
@@ -70,7 +70,7 @@ def test_more_ids_than_the_bound_take_no_more_memory_and_are_counted() -> None:
     dedup, begun = Deduplicator(10**9, 5_000), hash_table.places(5_000 + 1_000)
     for start in range(0, 500_000, 1_000):
         times = np.arange(start, start + 1_000)
-        assert dedup.fresh(times + 1, times).all()
+        assert dedup.fresh(times + 1, times, times).all()
     assert dedup.nbytes <= bytes_at_most(5_000, 1_000) == 16 * (begun + begun * 5 // 8)
     assert dedup.forgotten == 495_000
     assert fresh(dedup, [(495_001, 495_000), (495_000, 494_999)]) == [False, True]
@@ -81,3 +81,9 @@ def test_ids_that_were_forgotten_in_their_time_are_not_counted() -> None:
     for time in range(0, 1_000, 10):
         assert fresh(dedup, [(time + 1, time)]) == [True]
     assert dedup.forgotten == 0
+
+
+def test_ids_are_forgotten_by_the_clock_and_not_by_a_time_ahead_of_it() -> None:
+    dedup = Deduplicator(HORIZON_MS, ENOUGH)
+    ids, log_ms, clock_ms = np.array([1, 2, 1]), np.array([100, 9_000, 120]), np.array([100] * 3)
+    assert dedup.fresh(ids, log_ms, clock_ms).tolist() == [True, True, False]
