@@ -28,8 +28,6 @@ class ShareRule:
     kind: AlertKind
     what: str
     """What the counter counts, and the fix."""
-    most: float = GREATEST_SHARE
-    """The greatest share that is no alert."""
     least: int = LEAST_RECORDS
     """The least records that make a share."""
     blocks: bool = False
@@ -37,6 +35,8 @@ class ShareRule:
     mostly: Mapping[str, str] = field(default_factory=dict)
     """By a counter that counts some of the same records: `what` in place of the other, where it
     has nearly all of them."""
+    most: float = GREATEST_SHARE
+    """The greatest share that is no alert."""
 
     def explain(self, now: Mapping[str, int], then: Mapping[str, int]) -> str:
         """What the records between two states of the counters are, and the fix."""
