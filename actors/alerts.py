@@ -39,6 +39,8 @@ class AlertKind(StrEnum):
     """The clocks of producers or replicas are wrong for a share of the records."""
     UNJOINED = "unjoined"
     """A share of the label events makes no shown item positive."""
+    LOST_TO_RETENTION = "lost_to_retention"
+    """Records were deleted before they were read: answers lack them, and no example holds them."""
     STALLED = "stalled"
     """Records of a partition wait, and none of them is read."""
     LOG_CHANGED = "log_changed"

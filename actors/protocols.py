@@ -22,7 +22,7 @@ from freshrank.actors.messages import (
     Progress,
     SourceOffsets,
 )
-from freshrank.actors.records import RecordBatch, RejectedRecord, TopicIdentity
+from freshrank.actors.records import DeletedRecords, RecordBatch, RejectedRecord, TopicIdentity
 
 JsonValue: TypeAlias = "str|int|float|bool|Sequence[JsonValue]|Mapping[str, JsonValue]|None"
 Status: TypeAlias = Mapping[str, JsonValue]
@@ -54,6 +54,14 @@ class EventSource(Protocol):
         """The next records, at most `max_records`, in one batch for each topic and partition.
 
         Empty when none arrived within `timeout_s`. Raises Unavailable.
+        """
+        ...
+
+    def take_deleted(self) -> list[DeletedRecords]:
+        """What was deleted before it was read, since the last call; reading goes on after it.
+
+        `start` and `poll` notice it. Offsets that are missing for another reason (compaction, the
+        markers of transactions) are not among it.
         """
         ...
 

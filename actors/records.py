@@ -73,6 +73,24 @@ class RecordBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletedRecords:
+    """Offsets of a topic partition that were deleted (by retention) before they were read."""
+
+    topic: str
+    partition: int
+    begin: int
+    end: int
+    """The oldest offset that is left."""
+
+
+def no_records(deleted: DeletedRecords) -> RecordBatch:
+    """The batch that is left of them."""
+    none = np.empty(0, dtype=np.int64)
+    stamped = np.empty(0, dtype=np.bool_)
+    return RecordBatch(deleted.topic, deleted.partition, [], none, none, stamped)
+
+
+@dataclass(frozen=True, slots=True)
 class TopicIdentity:
     """What tells a topic from another of the same name, and one whose keys have moved."""
 

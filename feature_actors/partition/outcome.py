@@ -45,7 +45,9 @@ class Counters:
     shown_behind: int = 0
     """Impressions of replicas whose clocks are behind the log's, or that were delayed."""
     skipped: int = 0
-    """Offsets that the log no longer had (retention, compaction)."""
+    """Offsets without a record: compaction, and the markers of transactions."""
+    lost_to_retention: int = 0
+    """Offsets that were deleted before they were read."""
     impressions: int = 0
     impressions_outage: int = 0
     """Impressions that were scored while the online store did not answer: they are not joined."""

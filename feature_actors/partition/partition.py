@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import Ints, SourceOffsets
 from freshrank.actors.protocols import JsonValue
-from freshrank.actors.records import RecordBatch
+from freshrank.actors.records import DeletedRecords, RecordBatch, no_records
 from freshrank.actors.snapshots.file_format import unpack_for
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
@@ -137,6 +137,22 @@ class PartitionState:
         self.counters.count_dead(outcome.dead)
         self.counters.late += len(outcome.late)
         return outcome
+
+    def pass_deleted(self, deleted: DeletedRecords) -> int | None:
+        """Go on after records that were deleted before they were read.
+
+        Gives an offset at which reading has to stop, where one lies among them: go back to it.
+        """
+        topic, end, unread = deleted.topic, deleted.end, None
+        begin, stop = self._offsets[topic], self.example_queue.stop
+        if stop is not None and stop[topic] < end:
+            end = unread = stop[topic]
+        if end > begin:
+            self.counters.lost_to_retention += max(0, end - max(begin, deleted.begin))
+            rows = self._sources[topic].take(no_records(deleted), begin, end, Outcome())
+            self._offsets[topic] = end
+            self._queue(LabelledRows.join(rows, *self._widths))
+        return unread
 
     def snapshot(
         self,

@@ -14,6 +14,7 @@ from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.reading.backlog import Backlog, Lag, broker_error
 from freshrank.feature_actors.reading.log_watch import WATCH_S, LogWatch
 from freshrank.feature_actors.reading.progress_watch import ProgressWatch, check_ends
+from freshrank.feature_actors.reading.retention_watch import RetentionWatch
 
 
 class ShardInputs:
@@ -38,6 +39,7 @@ class ShardInputs:
         self._paused: set[tuple[str, int]] = set()
         self._progress = ProgressWatch(alerts)
         self._log = LogWatch({}, alerts)
+        self._retention = RetentionWatch(alerts)
         self._watch_at = 0.0
 
     async def start(self, states: Mapping[int, PartitionState]) -> None:
@@ -53,6 +55,7 @@ class ShardInputs:
         self.lag = await self._source.lag()
         self.backlog = Backlog(sum(self.lag.values()))
         self._states = states
+        self._pass_deleted()
 
     async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
         """The next records, none of a topic that is another one than at the start.
@@ -60,6 +63,7 @@ class ShardInputs:
         Raises Unavailable.
         """
         batches = await self._source.poll(max_records, timeout_s)
+        self._pass_deleted()
         for batch in batches:
             self._log.check_order(batch, self._states[batch.partition])
         if not self._log.changed:
@@ -104,6 +108,10 @@ class ShardInputs:
         stalled = {} if self._log.changed else self._progress.stalled
         return {**broker_error(self._source.fetch_age_s()), **stalled, **self._log.changed}
 
+    def losses(self) -> dict[str, str]:
+        """The records that were deleted before they were read, by topic and partition."""
+        return self._retention.lost(self._clock.monotonic())
+
     def metrics(self) -> dict[str, JsonValue]:
         """For the status."""
         return {
@@ -116,6 +124,14 @@ class ShardInputs:
     async def stop(self) -> None:
         """Close the connection to the broker; safe to call twice."""
         await self._source.stop()
+
+    def _pass_deleted(self) -> None:
+        """Let the states go on after records that were deleted before they were read."""
+        for deleted in self._source.take_deleted():
+            self._retention.note(deleted, self._clock.monotonic())
+            back_to = self._states[deleted.partition].pass_deleted(deleted)
+            if back_to is not None:
+                self.seek(deleted.topic, deleted.partition, back_to)
 
     def _watch_progress(self) -> None:
         """Note how far each topic has been read, but for those that wait on purpose."""

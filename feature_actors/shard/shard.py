@@ -164,7 +164,7 @@ class Shard:
         inputs, outputs = {**self._in.errors(), **self._errors}, self._out.errors()
         return {
             **named,
-            "health": {**inputs, **outputs, **self._shares.exceeded},
+            "health": {**inputs, **outputs, **self._in.losses(), **self._shares.exceeded},
             "not_ready": {**not_ready(inputs, outputs), **self._shares.not_ready},
             "events_per_s": self._rate.per_second(now) or 0.0,
             **self._in.metrics(),

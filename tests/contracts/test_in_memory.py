@@ -46,6 +46,9 @@ class MemoryLogWorld:
         for value in values:
             self.log.append(self.topic, partition, value, self.clock.now_ms())
 
+    async def delete(self, partition: int, before: int) -> None:
+        self.log.delete(self.topic, partition, before)
+
     async def contents(self, topic: str) -> list[tuple[bytes | None, dict[str, bytes]]]:
         return [
             (

@@ -61,6 +61,12 @@ class KafkaLogWorld:
         finally:
             await producer.stop()
 
+    async def delete(self, partition: int, before: int) -> None:
+        admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": self._kafka.bootstrap})
+        place = confluent_kafka.TopicPartition(self.topic, partition, before)
+        for deleted in admin.delete_records([place]).values():
+            deleted.result()
+
     async def contents(self, topic: str) -> list[tuple[bytes | None, dict[str, bytes]]]:
         consumer = aiokafka.AIOKafkaConsumer(**self._kafka.arguments())
         await consumer.start()

@@ -22,7 +22,7 @@ from freshrank.actors.protocols import (
     StatusRegistry,
     WriteOutcome,
 )
-from freshrank.actors.records import RecordBatch, RejectedRecord
+from freshrank.actors.records import DeletedRecords, RecordBatch, RejectedRecord
 from freshrank.actors.snapshots.store import SnapshotStore
 
 # Seconds: a broker on a busy machine may take some to answer.
@@ -38,6 +38,10 @@ class LogWorld(Protocol):
     """It has three partitions, and nothing in them."""
 
     async def write(self, partition: int, values: Sequence[bytes | None]) -> None: ...
+
+    async def delete(self, partition: int, before: int) -> None:
+        """Delete the records before an offset, as retention does."""
+        ...
 
     async def contents(self, topic: str) -> list[tuple[bytes | None, dict[str, bytes]]]:
         """Values and headers of all records of a topic."""
@@ -133,6 +137,28 @@ class EventSourceBattery:
                 assert sum(len(one.values) for one in some) <= 7
                 batches += some
             assert values_of(batches, 0) == wanted
+            await source.stop()
+
+        run(world, test)
+
+    def test_records_that_were_deleted_before_they_were_read_are_told_once(
+        self, world: LogWorld
+    ) -> None:
+        async def test(world: LogWorld) -> None:
+            await world.write(0, [b"%d" % i for i in range(10)])
+            source = await world.source()
+            await source.start({(world.topic, 0): 0, (world.topic, 1): 0})
+            await read(source, 10)
+            await world.delete(0, 7)
+            source.seek(world.topic, 0, 2)
+            assert values_of(await read(source, 3), 0) == [b"7", b"8", b"9"]
+            assert source.take_deleted() == [DeletedRecords(world.topic, 0, 2, 7)]
+            assert source.take_deleted() == []
+            await source.start({(world.topic, 0): 4, (world.topic, 1): None})
+            assert source.take_deleted() == [DeletedRecords(world.topic, 0, 4, 7)]
+            await source.start({(world.topic, 0): None})
+            assert values_of(await read(source, 3), 0) == [b"7", b"8", b"9"]
+            assert source.take_deleted() == [], "a new reader has lost nothing"
             await source.stop()
 
         run(world, test)

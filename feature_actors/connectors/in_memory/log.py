@@ -16,7 +16,7 @@ import numpy as np
 from freshrank.actors.clock import Clock
 from freshrank.actors.kernels.partitioner import Partitioner, partition_of, partitions_of
 from freshrank.actors.messages import Ints
-from freshrank.actors.records import RecordBatch, RejectedRecord, TopicIdentity
+from freshrank.actors.records import DeletedRecords, RecordBatch, RejectedRecord, TopicIdentity
 
 
 def consecutive_records(
@@ -63,6 +63,7 @@ class MemoryLog:
         self.partitions = partitions
         self._stamps = stamps
         self._generations: dict[str, int] = {}
+        self._oldest: dict[tuple[str, int], int] = {}
         self._topics: dict[tuple[str, int], _Records] = {}
         self._arrived: set[asyncio.Event] = set()
 
@@ -97,11 +98,20 @@ class MemoryLog:
             mine = np.flatnonzero(owners == partition)
             self.extend(topic, partition, [values[i] for i in mine.tolist()], timestamps_ms[mine])
 
+    def delete(self, topic: str, partition: int, before: int) -> None:
+        """Delete the records before an offset, as retention does."""
+        self._oldest[topic, partition] = before
+
+    def oldest(self, topic: str, partition: int) -> int:
+        """The offset of the oldest record."""
+        return self._oldest.get((topic, partition), 0)
+
     def create_again(self, topic: str) -> None:
         """Delete the topic with its records, and make one of the same name."""
         self._generations[topic] = self._generations.get(topic, 0) + 1
         for partition in range(self.partitions):
             self._topics.pop((topic, partition), None)
+            self._oldest.pop((topic, partition), None)
 
     def identity(self, topic: str) -> TopicIdentity:
         """The identity of a topic."""
@@ -161,11 +171,17 @@ class MemorySource:
         self._log = log
         self._positions: dict[tuple[str, int], int] = {}
         self._paused: set[tuple[str, int]] = set()
+        self._deleted: list[DeletedRecords] = []
 
     async def start(self, positions: Mapping[tuple[str, int], int | None]) -> None:
         """Begin at the given offsets."""
-        self._positions = {place: offset or 0 for place, offset in positions.items()}
+        self._positions = {
+            place: self._log.oldest(*place) if offset is None else offset
+            for place, offset in positions.items()
+        }
         self._paused.clear()
+        for place in self._positions:
+            self._pass_deleted(place)
 
     async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
         """The next records; waits up to `timeout_s` (of the machine's clock) for the first."""
@@ -176,6 +192,11 @@ class MemorySource:
         else:
             await asyncio.sleep(0)  # a busy poller lets the other parts of its process run
         return batches
+
+    def take_deleted(self) -> list[DeletedRecords]:
+        """What was deleted before it was read, since the last call."""
+        found, self._deleted = self._deleted, []
+        return found
 
     def pause(self, topic: str, partition: int) -> None:
         """Give nothing of it until `resume`."""
@@ -190,8 +211,8 @@ class MemorySource:
         self._positions[topic, partition] = offset
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The oldest offset, which is 0, and the next offset."""
-        return 0, self._log.end(topic, partition)
+        """The oldest offset, and the next offset."""
+        return self._log.oldest(topic, partition), self._log.end(topic, partition)
 
     async def lag(self) -> dict[tuple[str, int], int]:
         """The number of records beyond each position."""
@@ -216,6 +237,7 @@ class MemorySource:
                 break
             if place in self._paused:
                 continue
+            self._pass_deleted(place)
             batch = self._log.read(*place, self._positions[place], max_records)
             if batch.values:
                 max_records -= len(batch.values)
@@ -223,6 +245,12 @@ class MemorySource:
                 self._positions[place] = self._positions.pop(place) + len(batch.values)
                 batches.append(batch)
         return batches
+
+    def _pass_deleted(self, place: tuple[str, int]) -> None:
+        at, oldest = self._positions[place], self._log.oldest(*place)
+        if at < oldest:
+            self._deleted.append(DeletedRecords(*place, at, oldest))
+            self._positions[place] = oldest
 
 
 class MemorySink:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import aiokafka
 import numpy as np
+from aiokafka.errors import OffsetOutOfRangeError
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.records import RecordBatch, TopicIdentity
+from freshrank.actors.records import DeletedRecords, RecordBatch, TopicIdentity
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topic_ids import TopicIdentities
 
@@ -35,6 +36,7 @@ class KafkaSource:
         self._identities = TopicIdentities(kafka)
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         self._positions: dict[aiokafka.TopicPartition, int] = {}
+        self._deleted: list[DeletedRecords] = []
         # By the wall clock, in milliseconds, as the client stamps the answers to its fetches.
         self._clock = SystemClock()
         self._waiting_since: dict[aiokafka.TopicPartition, int] = {}
@@ -45,7 +47,7 @@ class KafkaSource:
         consumer = aiokafka.AIOKafkaConsumer(
             group_id=None,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",  # what retention took is gone
+            auto_offset_reset="none",  # what retention took is told (see `_back_in_range`)
             isolation_level="read_committed",
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             max_partition_fetch_bytes=_FETCH_PARTITION_BYTES,
@@ -61,8 +63,7 @@ class KafkaSource:
             for place, at in wanted.items():
                 if at is not None and at > ends[place]:
                     raise _shorter(place, at, ends[place])
-                self._positions[place] = oldest[place] if at is None else max(at, oldest[place])
-                consumer.seek(place, self._positions[place])
+                self._move(consumer, place, oldest[place] if at is None else at, oldest[place])
         except BaseException:
             await consumer.stop()
             raise
@@ -73,13 +74,22 @@ class KafkaSource:
         """The next records, at most one batch a partition. Raises Unavailable."""
         wait_ms = int(timeout_s * 1000)
         async with self._kafka.answered(timeout_s):
-            found = await self._started().getmany(timeout_ms=wait_ms, max_records=max_records)
+            try:
+                found = await self._started().getmany(timeout_ms=wait_ms, max_records=max_records)
+            except OffsetOutOfRangeError as error:
+                await self._back_in_range(error.args[0])
+                return []
         for place, records in found.items():
             self._positions[place] = records[-1].offset + 1
         if sum(map(len, found.values())) >= max_records:
             # Records of any of them may lie in memory still: those are not fetched meanwhile.
             self._waiting_since = dict.fromkeys(self._waiting_since, self._clock.now_ms())
         return [_batch(place, records) for place, records in found.items()]
+
+    def take_deleted(self) -> list[DeletedRecords]:
+        """What was deleted before it was read, since the last call."""
+        found, self._deleted = self._deleted, []
+        return found
 
     def pause(self, topic: str, partition: int) -> None:
         """Give nothing of it until `resume`."""
@@ -147,6 +157,31 @@ class KafkaSource:
                 # that for a cancellation of its own.
                 if not leaving.cancelled():
                     leaving.result()
+
+    async def _back_in_range(self, refused: Mapping[aiokafka.TopicPartition, int]) -> None:
+        """Go on where the broker has refused offsets: at the oldest record that is left.
+
+        Beyond its end the topic was created again, and begins anew: the reader sees offsets that
+        go back.
+        """
+        consumer = self._started()
+        oldest = await consumer.beginning_offsets(list(refused))
+        ends = await consumer.end_offsets(list(refused))
+        for place, at in refused.items():
+            self._move(consumer, place, at if at <= ends[place] else oldest[place], oldest[place])
+
+    def _move(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        place: aiokafka.TopicPartition,
+        at: int,
+        oldest: int,
+    ) -> None:
+        """Give the record at `at` next, or the `oldest` where that is deleted, and note it."""
+        if at < oldest:
+            self._deleted.append(DeletedRecords(place.topic, place.partition, at, oldest))
+        self._positions[place] = max(at, oldest)
+        consumer.seek(place, self._positions[place])
 
     async def _pass_markers(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         """Move the positions beyond offsets without a record: the markers of transactions."""

@@ -196,6 +196,61 @@ def test_a_topic_that_is_created_again_is_read_no_more_and_told(events_after: in
     run(test)
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_records_that_retention_took_before_they_were_read_are_counted_and_told(
+    restarted: bool,
+) -> None:
+    async def test() -> None:
+        world = World()
+        for number in range(10):
+            value = event(number, "u1", "view", 7, 1_000)
+            world.log.append("events", 0, value, START_MS + 1_000)
+        alerts = Alerts("shard-0", world.clock)
+        shard = world.shard(alerts=alerts)
+        await shard.start()
+        await world.until_read(shard)
+        if restarted:
+            await shard.stop()
+        for number in range(10, 30):
+            value = event(number, "u1", "view", 7, 1_000)
+            world.log.append("events", 0, value, START_MS + 1_000)
+        world.log.delete("events", 0, before=25)
+        if restarted:
+            shard = world.shard(alerts=alerts)
+            await shard.start()
+        await world.until_read(shard)
+        status = await shard.status()
+        assert (status["events"], status["lost_to_retention"], status["skipped"]) == (15, 15, 0)
+        assert alerts.status()["by_kind"] == {"lost_to_retention": 1}
+        health = status["health"]
+        assert isinstance(health, dict)
+        told = health["events-0 retention"]
+        assert "15 record(s) from offset 10 on were deleted before they were read" in told
+        assert status["not_ready"] == {}, "what is left is taken"
+        await shard.stop()
+        again = world.shard()
+        await again.start()
+        assert (await again.status())["lost_to_retention"] == 15, "counted once"
+
+    run(test)
+
+
+def test_a_new_state_has_lost_nothing_of_what_was_deleted_before() -> None:
+    async def test() -> None:
+        world = World()
+        for number in range(10):
+            value = event(number, "u1", "view", 7, 1_000)
+            world.log.append("events", 0, value, START_MS + 1_000)
+        world.log.delete("events", 0, before=4)
+        shard = world.shard()
+        await shard.start()
+        await world.until_read(shard)
+        status = await shard.status()
+        assert (status["events"], status["lost_to_retention"], status["health"]) == (6, 0, {})
+
+    run(test)
+
+
 def test_a_topic_that_gets_more_partitions_is_told() -> None:
     async def test() -> None:
         world = World()
