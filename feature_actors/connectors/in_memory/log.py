@@ -256,10 +256,7 @@ class MemorySource:
 class MemorySink:
     """Writes to a MemoryLog; satisfies RecordSink. Rejected records are kept in `rejected`.
 
-    Parameters
-    ----------
-    partitioners
-        By topic: how the partitions of its records are chosen; murmur2 unless it is named.
+    `partitioners` has, by topic, how partitions are chosen; murmur2 unless it is named.
     """
 
     def __init__(
