@@ -49,7 +49,7 @@ def impressions(pipeline: Pipeline, seed: int, now_ms: int, rounds: int = 1) -> 
     """Return every kind of impression `rounds` times, in random order."""
     rng = np.random.default_rng(seed)
     writer = _ImpressionWriter(pipeline, now_ms)
-    kinds = [*_dead(writer, now_ms), *_taken(writer), *_damaged(writer, rng)] * rounds
+    kinds = [*_dead(writer, now_ms), *_taken(writer, now_ms), *_damaged(writer, rng)] * rounds
     return [kinds[at] for at in rng.permutation(len(kinds)).tolist()]
 
 
@@ -69,11 +69,9 @@ def _dead(writer: _ImpressionWriter, now_ms: int) -> list[SentRecord]:
         "a binary of four gigabytes": valid[:-9] + b"\xc6\xff\xff\xff\xff",
         "a text time": writer.untyped(at_ms="now"),
         "a null entity": writer.untyped(entity=None),
-        "a time beyond 64 bits": writer.untyped(at_ms=2**64 - 1),
-        "the last time of 64 bits": writer.untyped(at_ms=2**63 - 1),
         "the first time of 64 bits": writer.untyped(at_ms=-(2**63)),
         "a time in 1970": writer.valid(at_ms=0),
-        "a time an hour ahead": writer.valid(at_ms=now_ms + _HOUR_MS),
+        "a time an hour ago": writer.valid(at_ms=now_ms - _HOUR_MS),
         "another layout": writer.valid(layout="0" * 16),
         "a very long layout": writer.valid(layout="0" * 100_000),
         "odd join keys": writer.valid(join_keys=b"123"),
@@ -86,8 +84,12 @@ def _dead(writer: _ImpressionWriter, now_ms: int) -> list[SentRecord]:
     return [SentRecord(name, b"u1", value, Disposition.DEAD) for name, value in values.items()]
 
 
-def _taken(writer: _ImpressionWriter) -> list[SentRecord]:
+def _taken(writer: _ImpressionWriter, now_ms: int) -> list[SentRecord]:
+    # Those ahead of the log were shown when they reached it.
     values = {
+        "a time beyond 64 bits": writer.untyped(at_ms=2**64 - 1),
+        "the last time of 64 bits": writer.untyped(at_ms=2**63 - 1),
+        "a time an hour ahead": writer.valid(at_ms=now_ms + _HOUR_MS),
         "a valid impression": writer.valid(),
         "nothing shown": writer.items(0),
         "many items": writer.items(1_000),
