@@ -224,11 +224,12 @@ def order_of_partitions() -> Fault:
     return [(DeterministicBatches, "next_step", next_step)]
 
 
-def runs_crashing(lock_step: bool, process: str) -> list[Scenario]:
-    """The later crash points of `process`: there are snapshots and checkpoints by then."""
+def runs_crashing(lock_step: bool, process: str, *, early: bool = False) -> list[Scenario]:
+    """The later crash points of `process`, when there are snapshots and checkpoints, or `early`."""
     schedule, _ = undisturbed(lock_step)
     ends = [at for at in schedule.distinct() if schedule.passed[at].process.startswith(process)]
-    return [Scenario(lock_step, (at,)) for at in ends[len(ends) // 2 :]]
+    half = len(ends) // 2
+    return [Scenario(lock_step, (at,)) for at in (ends[:half] if early else ends[half:])]
 
 
 def first_problem(fault: Callable[[], Fault], runs: Sequence[Scenario]) -> str:
@@ -254,7 +255,6 @@ def first_problem(fault: Callable[[], Fault], runs: Sequence[Scenario]) -> str:
         (dense_without_sparse, True, "replica", "not the weights that are"),
         (gradient_twice, True, "learner", "Difference: examples"),
         (gradient_twice, False, "learner", "Difference: examples"),
-        (gap_taken, False, "learner", "Difference: examples"),
         (newest_epoch_taken, True, "learner", "replica went back"),
         (order_of_partitions, True, "learner", "Difference: weights"),
     ],
@@ -263,6 +263,11 @@ def test_a_planted_fault_is_seen(
     fault: Callable[[], Fault], lock_step: bool, process: str, problem: str
 ) -> None:
     assert problem in first_problem(fault, runs_crashing(lock_step, process))
+
+
+def test_a_learner_that_takes_a_gap_is_seen_when_it_has_lost_the_first_examples() -> None:
+    runs = runs_crashing(False, "learner", early=True)
+    assert "Difference: examples" in first_problem(gap_taken, runs)
 
 
 @MODES
