@@ -43,6 +43,8 @@ class AlertKind(StrEnum):
     """Records were deleted before they were read: answers lack them, and no example holds them."""
     STALLED = "stalled"
     """Records of a partition wait, and none of them is read."""
+    STORE_FULL = "store_full"
+    """The online store refuses rows for want of memory, or removes some to make room."""
     LOG_CHANGED = "log_changed"
     """A topic was deleted, created again or given other partitions while it was read."""
     SERVER_ENDED = "server_ended"

@@ -102,6 +102,10 @@ class Unavailable(FreshrankError):
         self.reason = reason
 
 
+class StoreFull(Unavailable):
+    """The online store refuses rows: its memory is full."""
+
+
 class Gone(Unavailable):
     """Another process did not answer and never will: it has ended."""
 

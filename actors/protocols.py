@@ -168,6 +168,18 @@ class OnlineStore(Protocol):
         """Delete the rows of `keys` that exist; fenced and repeated as `write`."""
         ...
 
+    async def refresh(self, partition: int, epoch: int, keys: Sequence[bytes]) -> list[int]:
+        """Keep the rows of `keys` from expiring; returns the places of keys without a row.
+
+        Rows expire at their time unless they are written or refreshed. For a writer that has lost
+        the claim it does nothing and returns no place. Raises Unavailable.
+        """
+        ...
+
+    async def evicted(self) -> int:
+        """The keys that the store has removed to make room, since its start. Raises Unavailable."""
+        ...
+
     async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The row of each key, by one batched read; None without a row. Raises Unavailable."""
         ...

@@ -6,6 +6,10 @@ from pydantic import Field
 
 from freshrank.actors.settings import Section
 
+# Rows of the online store expire after so many sweeps (an hour by default): they outlast a shard
+# that is away for a while, and those of definitions and states that no longer are go by themselves.
+EXPIRY_SWEEPS = 60
+
 
 class ShardSettings(Section):
     """The actors that turn events into features, and examples into gradients."""
@@ -25,6 +29,9 @@ class ShardSettings(Section):
     """Seconds that an idle shard waits for records before it turns to its other tasks."""
     snapshot_interval_s: float = Field(default=10.0, gt=0)
     """A crash replays at most this much of the stream."""
+    sweep_s: float = Field(default=60.0, gt=0, le=86_400)
+    """Seconds in which a shard looks for each of its rows in Redis, and puts back those that are
+    missing. A row that no shard has looked for in `EXPIRY_SWEEPS` such times expires."""
     outbox_max_examples: int = Field(default=200_000, ge=1)
     """Examples of a partition that wait for a durable checkpoint; beyond it its events are not
     read."""

@@ -16,6 +16,7 @@ from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
+from freshrank.feature_actors.settings import EXPIRY_SWEEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class ClusterSpec:
 
     def store(self) -> RedisStore:
         """Make a connection to the rows in Redis, which opens when it is first used."""
-        return RedisStore(self.redis_url, self.namespace, self.origin)
+        expiry_s = EXPIRY_SWEEPS * self.settings.shards.sweep_s
+        return RedisStore(self.redis_url, self.namespace, self.origin, expiry_s=expiry_s)
 
     def status_registry(self) -> RemoteStatusRegistry:
         """Make a registry in which the parts of this cluster post their statuses."""

@@ -174,7 +174,8 @@ class _Run:
         return cluster
 
     async def _prepare_servers(self, servers: ExternalServers) -> ClusterSpec:
-        await servers.start(self._calls.run)
+        if warning := await servers.start(self._calls.run):
+            self._screen.warn(warning)
         settings = self._request.settings
         kafka = KafkaAccess(servers.broker.bootstrap, settings.kafka.security())
         count = await prepare_topics(self._pipeline, kafka, settings)

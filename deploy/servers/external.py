@@ -47,8 +47,11 @@ class ExternalServers:
     broker: Broker
     redis: RedisServer
 
-    async def start(self, run_blocking: RunBlocking = asyncio.to_thread) -> None:
-        """Start both at the same time, or check that they answer. Raises ConfigError."""
+    async def start(self, run_blocking: RunBlocking = asyncio.to_thread) -> str | None:
+        """Start both at the same time, or check that they answer; returns a warning.
+
+        Raises ConfigError.
+        """
         servers = (self.broker, self.redis)
         with _as_config_error():
             results = await asyncio.gather(
@@ -58,7 +61,7 @@ class ExternalServers:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
-            await check_access(self.redis.url, _FIRST_ANSWER_S)
+            return await check_access(self.redis.url, _FIRST_ANSWER_S)
 
     async def stop(self) -> None:
         """Stop what was started here."""

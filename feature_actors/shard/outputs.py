@@ -32,7 +32,8 @@ class ShardOutputs:
 
     def begin(self) -> None:
         """Start the background loops, which `wake` wakes."""
-        self._loops = [asyncio.create_task(self.writer.run())]
+        writing = self.writer.run(), self.writer.sweep_forever()
+        self._loops = [asyncio.create_task(loop) for loop in writing]
         if self.pusher is not None:
             self._loops.append(asyncio.create_task(self.pusher.run()))
 
@@ -97,6 +98,7 @@ class ShardOutputs:
         return {
             "silent": self.writer.catching_up,
             "rows_written": self.writer.rows_written,
+            "rows_restored": self.writer.rows_restored,
             "rows_waiting": self.writer.waiting,
             "spans_pushed": self.pusher.ranges if self.pusher else 0,
             "spans_stale": self.pusher.stale if self.pusher else 0,
@@ -122,7 +124,14 @@ def make_outputs(
         pusher = GradientPusher(states, training, clock, settings.push_timeout_s)
     return ShardOutputs(
         # The epoch is the moment of the start: a later start of the shard has a greater one.
-        OnlineWriter(states, connectors.store, clock.now_ms(), clock),
+        OnlineWriter(
+            states,
+            connectors.store,
+            clock.now_ms(),
+            clock,
+            sweep_s=settings.sweep_s,
+            alerts=ports.alerts,
+        ),
         pusher,
         DeadLetterQueue(connectors.sink),
         Snapshotter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from enum import Enum
 
@@ -13,6 +14,7 @@ from freshrank.actors.protocols import OnlineStore, WriteOutcome
 from freshrank.actors.transitions import next_state
 from freshrank.feature_actors.aggregations.kernel_types import NEWEST
 from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.state.row_sweep import RowSweep
 from freshrank.feature_actors.state.tracked_table import TrackedTable
 
 # Rows copied and sent at once: what a table is read for stays below 2 MB, and a partition does
@@ -69,6 +71,7 @@ class PartitionWriter:
         self._written = BEGINNING
         """The store's rows contain events below these offsets only."""
         self._keys = {table.plan.name: _RowKeys(partition, table) for table in partition.tables}
+        self._sweeps = {table.plan.name: RowSweep(table) for table in partition.tables}
         self.under_way: dict[str, Ints] = {}
         """By table, int64[m] slots whose rows were sent and are not confirmed."""
         self.state = WriterState.UNCLAIMED
@@ -113,6 +116,34 @@ class PartitionWriter:
                 slots = table.dirty.take(min(left, MOST_ROWS))
                 left -= len(slots)
                 await self._write(table, slots, written)
+
+    async def sweep(self, share: float) -> int:
+        """Look for the next `share` of each table's rows, and keep them from expiring.
+
+        Rows that are missing become dirty; returns their number. Raises Unavailable.
+        """
+        if self.state is WriterState.UNCLAIMED:
+            return 0
+        found = 0
+        for table in self._partition.tables:
+            slots = self._sweeps[table.plan.name].take(math.ceil(share * len(table)))
+            if len(slots):
+                found += await self._look_for(table, slots)
+        return found
+
+    async def _look_for(self, table: TrackedTable, slots: Ints) -> int:
+        name, evictions = table.plan.name, table.evictions
+        # A row that is on its way need not be there yet.
+        waiting = table.dirty.among(table.size)
+        waiting[self.under_way.get(name, slots[:0])] = True
+        slots = slots[~waiting[slots]]
+        places = await self._store.refresh(
+            self._partition.partition, self._epoch, self._keys[name].of(slots)
+        )
+        if table.evictions != evictions:
+            return 0  # slots have new owners: the next sweep looks for them
+        table.dirty.mark(slots[places])
+        return len(places)
 
     async def _write(
         self, table: TrackedTable, slots: Ints, written: Callable[[Ints], None]
@@ -175,7 +206,7 @@ class _RowKeys:
         if self._evictions != table.evictions:
             self._evictions = table.evictions
             self._keys = []  # slots have new owners
-        missing = int(slots.max()) + 1 - len(self._keys)
+        missing = int(slots.max(initial=-1)) + 1 - len(self._keys)
         if missing > 0:
             self._keys += [b""] * missing
         keys = [self._keys[slot] for slot in slots.tolist()]

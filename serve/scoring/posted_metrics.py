@@ -57,6 +57,7 @@ _OF_SHARDS = _counters(
     evicted="Entities evicted because their table was full",
     ids_forgotten="Event ids forgotten before dedup_within had passed, because there were too many",
     rows_written="Rows written to the online store",
+    rows_restored="Rows that were missing in the online store and were written again",
     spans_pushed="Offset ranges of examples that the learner took",
     spans_stale="Offset ranges whose gradient was refused as stale and computed again",
 ) | _gauges(

@@ -416,6 +416,21 @@ class OnlineStoreBattery:
 
         self.check(world, test)
 
+    def test_a_refresh_names_the_keys_without_a_row_to_the_holder_of_the_claim(
+        self, world: StoreWorld
+    ) -> None:
+        async def test(store: OnlineStore) -> None:
+            await store.claim(0, 5)
+            keys = [b"%d" % place for place in range(1_200)]
+            await store.write(0, 5, upto(1), keys, b"x" * 1_200)
+            await store.remove(0, 5, [b"3", b"777"])
+            assert await store.refresh(0, 5, keys) == [3, 777]
+            assert await store.refresh(0, 4, keys) == []
+            assert await store.refresh(1, 5, keys) == []
+            assert await store.evicted() == 0
+
+        self.check(world, test)
+
 
 class StoreWorld(Protocol):
     """An online store, as a test sees it from outside."""

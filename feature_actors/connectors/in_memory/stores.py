@@ -24,6 +24,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
+        self.evictions = 0
         self._claims: dict[int, tuple[int, SourceOffsets]] = {}
 
     async def claim(self, partition: int, epoch: int) -> SourceOffsets | None:
@@ -60,6 +61,16 @@ class MemoryStore:
             for key in keys:
                 self.rows.pop(key, None)
         return outcome
+
+    async def refresh(self, partition: int, epoch: int, keys: Sequence[bytes]) -> list[int]:
+        """The places of `keys` that have no row, if the claim allows; nothing expires here."""
+        if self._check(partition, epoch) is not WriteOutcome.WRITTEN:
+            return []
+        return [place for place, key in enumerate(keys) if key not in self.rows]
+
+    async def evicted(self) -> int:
+        """What a test has set."""
+        return self.evictions
 
     async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The row of each key."""

@@ -67,19 +67,49 @@ class RedisConnection:
                 await connection.disconnect(nowait=True)
 
 
-async def check_access(url: str, deadline_s: float = DEADLINE_S) -> None:
-    """Ping the server. Raises Unavailable, or ConfigError where it refuses the password."""
+async def check_access(url: str, deadline_s: float = DEADLINE_S) -> str | None:
+    """Ping the server; returns a warning where it may evict rows.
+
+    Raises Unavailable, and ConfigError where it refuses the password or is in cluster mode.
+    """
     connection = RedisConnection(url, deadline_s)
     try:
         (answer,) = await connection.call([("PING",)])
+        if not isinstance(answer, redis.exceptions.AuthenticationError):
+            return await _check_mode(connection)
     except Unavailable as error:
         if isinstance(error.__cause__, redis.exceptions.AuthenticationError):
             raise _refused(error.reason) from error
         raise
     finally:
         await connection.close()
-    if isinstance(answer, redis.exceptions.AuthenticationError):
-        raise _refused(str(answer))
+    raise _refused(str(answer))
+
+
+async def server_info(connection: RedisConnection, section: str) -> dict[str, str]:
+    """The fields of a section of INFO; none where the user may not ask. Raises Unavailable."""
+    (answer,) = await connection.call([("INFO", section)])
+    if not isinstance(answer, bytes):
+        return {}
+    lines = (line.partition(":") for line in answer.decode(errors="replace").splitlines())
+    return {name: value for name, _, value in lines}
+
+
+async def _check_mode(connection: RedisConnection) -> str | None:
+    cluster = await server_info(connection, "cluster")
+    if cluster.get("cluster_enabled") == "1":
+        raise ConfigError(
+            "redis.url",
+            "the server runs in cluster mode, where the rows of one write lie on several servers",
+            "Give a Redis that is no cluster (cluster-enabled no); one with replicas is fine.",
+        )
+    policy = (await server_info(connection, "memory")).get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return None
+    return (
+        f"Redis removes rows when its memory is full (maxmemory-policy {policy}): set noeviction, "
+        "else users get answers as if they were new"
+    )
 
 
 def _pack(command: Command) -> Iterator[bytes]:

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 
 import redis.exceptions
 
-from freshrank.actors.errors import ProgressError, Unavailable
+from freshrank.actors.errors import ProgressError, StoreFull, Unavailable
 from freshrank.actors.messages import SourceOffsets
 from freshrank.actors.protocols import WriteOutcome
 from freshrank.feature_actors.connectors.redis.connection import (
     DEADLINE_S,
     Command,
     RedisConnection,
+    server_info,
 )
 
 # Rows in a script call: enough to spread the cost of the call, and so few that a reader waits less
@@ -29,8 +30,16 @@ CHUNK_ROWS = 500
 CALLS_IN_FLIGHT = 4
 
 
+# Seconds that a row is kept unless another time is given.
+EXPIRY_S = 3600.0
+
 # Seconds after which a reader of the present run's rows asks again which these are.
 ORIGIN_S = 1.0
+
+_FULL = (
+    "its memory is full, so that it refuses rows (maxmemory is reached): give it more memory, or "
+    "lower shards.max_entities_per_partition"
+)
 
 # Prefix of the claim's fields that hold the offset of a topic.
 _OFFSET = b"offset:"
@@ -45,30 +54,28 @@ class _Script:
 
 
 # A claim is a Redis hash with the fields 'epoch' and 'offset:TOPIC', the offset reached, for each
-# topic. A claim of a higher epoch refuses a lower epoch; a new epoch keeps offsets. ARGV: epoch.
-# Claims of version 0.1.0 have a field 'position' without a topic: they count as new, so that the
-# shard writes all rows again.
+# topic. A claim of a higher epoch refuses a lower epoch; a new epoch keeps offsets. To confirm a
+# claim takes no memory, which a full server would refuse. ARGV: epoch, milliseconds to keep it.
 _CLAIM = _Script("""
 local held = redis.call('HGET', KEYS[1], 'epoch')
 if held and tonumber(held) > tonumber(ARGV[1]) then return {'refused', held} end
-if redis.call('HDEL', KEYS[1], 'position') == 1 then held = false end
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
+if held ~= ARGV[1] then redis.call('HSET', KEYS[1], 'epoch', ARGV[1]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {held and 'held' or 'new', redis.call('HGETALL', KEYS[1])}
 """)
 
 # KEYS: the claim, then the keys of the rows. ARGV: epoch, width of a row in bytes, all rows in a
-# single string, then pairs of a field of the claim and its offset.
+# single string, milliseconds to keep them, then pairs of a field of the claim and its offset.
 _WRITE = _Script("""
 local held = redis.call('HGET', KEYS[1], 'epoch')
 if not held then return 'lost' end
 if held ~= ARGV[1] then return 'fenced' end
-local pairs, width, rows = {}, tonumber(ARGV[2]), ARGV[3]
+local width, rows, keep = tonumber(ARGV[2]), ARGV[3], ARGV[4]
 for i = 2, #KEYS do
-  pairs[2 * i - 3] = KEYS[i]
-  pairs[2 * i - 2] = string.sub(rows, (i - 2) * width + 1, (i - 1) * width)
+  local row = string.sub(rows, (i - 2) * width + 1, (i - 1) * width)
+  redis.call('SET', KEYS[i], row, 'PX', keep)
 end
-redis.call('MSET', unpack(pairs))
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   local before = redis.call('HGET', KEYS[1], ARGV[i])
   if not before or tonumber(before) < tonumber(ARGV[i + 1]) then
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
@@ -86,6 +93,17 @@ redis.call('UNLINK', unpack(KEYS, 2))
 return 'written'
 """)
 
+# KEYS: the claim, then the keys of rows. ARGV: epoch, milliseconds to keep them. Gives the places
+# of the keys that have no row.
+_REFRESH = _Script("""
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return {} end
+local missing = {}
+for i = 2, #KEYS do
+  if redis.call('PEXPIRE', KEYS[i], ARGV[2]) == 0 then missing[#missing + 1] = i - 2 end
+end
+return missing
+""")
+
 
 class RedisStore:
     """Rows in Redis; implements OnlineStore. The key of a row is namespace, origin and its own key.
@@ -99,12 +117,22 @@ class RedisStore:
     origin
         Names the log and the state that the rows come from. Rows of another origin are not found.
         None, for readers: the origin of the run that writes at present (`RunLease.publish`).
+    expiry_s
+        Seconds after which a row that was neither written nor refreshed is gone. A claim that is
+        not renewed is gone in half the time: no row can then be missing where there is a claim,
+        if all rows are refreshed within the other half.
     deadline_s
         Seconds after which a call without an answer raises Unavailable.
     """
 
     def __init__(
-        self, url: str, namespace: str, origin: str | None = "", deadline_s: float = DEADLINE_S
+        self,
+        url: str,
+        namespace: str,
+        origin: str | None = "",
+        *,
+        expiry_s: float = EXPIRY_S,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
         self._connection = RedisConnection(url, deadline_s)
         self._namespace = namespace
@@ -112,6 +140,7 @@ class RedisStore:
         self._asked_at: float | None = None
         """When the present origin was asked for last, in seconds of the event loop."""
         self._follows = origin is None
+        self._keep_ms = int(expiry_s * 1000)
 
     async def claim(self, partition: int, epoch: int) -> SourceOffsets | None:
         """Become the partition's writer; return the offsets written so far, None if unknown.
@@ -119,7 +148,9 @@ class RedisStore:
         Raises ProgressError if a writer of a higher epoch has claimed it, and Unavailable.
         """
         key = self._claim_key(partition)
-        (answer,) = await self._run(_CLAIM, [("EVALSHA", _CLAIM.sha, 1, key, epoch)])
+        (answer,) = await self._run(
+            _CLAIM, [("EVALSHA", _CLAIM.sha, 1, key, epoch, self._keep_ms // 2)]
+        )
         if not isinstance(answer, list) or len(answer) != 2:
             raise Unavailable("redis", f"unexpected answer to a claim: {answer!r}")
         state, held = answer
@@ -157,7 +188,7 @@ class RedisStore:
             chunk = self._full(keys[begin : begin + CHUNK_ROWS])
             chunk_rows = view[begin * width : (begin + len(chunk)) * width]
             head = ("EVALSHA", _WRITE.sha, len(chunk) + 1, claim)
-            calls.append((*head, *chunk, epoch, width, chunk_rows, *offsets))
+            calls.append((*head, *chunk, epoch, width, chunk_rows, self._keep_ms, *offsets))
         return await self._run_all(_WRITE, calls)
 
     async def remove(self, partition: int, epoch: int, keys: Sequence[bytes]) -> WriteOutcome:
@@ -168,6 +199,26 @@ class RedisStore:
             chunk = self._full(keys[begin : begin + CHUNK_ROWS])
             calls.append(("EVALSHA", _REMOVE.sha, len(chunk) + 1, claim, *chunk, epoch))
         return await self._run_all(_REMOVE, calls)
+
+    async def refresh(self, partition: int, epoch: int, keys: Sequence[bytes]) -> list[int]:
+        """Keep the rows of `keys`, in chunks of `CHUNK_ROWS`; gives the places of missing ones.
+
+        Raises Unavailable.
+        """
+        claim, missing = self._claim_key(partition), list[int]()
+        for begin in range(0, len(keys), CHUNK_ROWS):
+            chunk = self._full(keys[begin : begin + CHUNK_ROWS])
+            head = ("EVALSHA", _REFRESH.sha, len(chunk) + 1, claim)
+            (answer,) = await self._run(_REFRESH, [(*head, *chunk, epoch, self._keep_ms)])
+            if not isinstance(answer, list):
+                raise Unavailable("redis", f"unexpected answer to a refresh: {answer!r}")
+            missing += [begin + place for place in answer]
+        return missing
+
+    async def evicted(self) -> int:
+        """The keys that the server has removed to make room; 0 where it does not say."""
+        statistics = await server_info(self._connection, "stats")
+        return int(statistics.get("evicted_keys", "0"))
 
     async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the row of each key, None for a key without a row. Raises Unavailable."""
@@ -223,5 +274,7 @@ class RedisStore:
             answers = await self._connection.call(calls)
         for answer in answers:
             if isinstance(answer, redis.exceptions.ResponseError):
+                if "OOM" in str(answer) or isinstance(answer, redis.exceptions.OutOfMemoryError):
+                    raise StoreFull("redis", _FULL) from answer
                 raise Unavailable("redis", str(answer)) from answer
         return answers

@@ -1,12 +1,15 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from fake_clock import FakeClock
 from shard_world import StrictStore
 from small_shop import START_MS, batch, event, spec
 
-from freshrank.actors.errors import ProgressError, Unavailable
+from freshrank.actors.alerts import Alerts
+from freshrank.actors.errors import ProgressError, StoreFull, Unavailable
+from freshrank.actors.messages import SourceOffsets
+from freshrank.actors.protocols import WriteOutcome
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.shard.online_writer import OnlineWriter
 from freshrank.feature_actors.shard.partition_writer import MOST_ROWS
@@ -22,7 +25,10 @@ class Scene:
         self.state = PartitionState(MADE, 0)
         self.store = store or StrictStore()
         self.clock = FakeClock(START_MS + 60_000)
-        self.writer = OnlineWriter({0: self.state}, self.store, epoch, self.clock)
+        self.alerts = Alerts("shard-0", self.clock)
+        self.writer = OnlineWriter(
+            {0: self.state}, self.store, epoch, self.clock, alerts=self.alerts
+        )
         self._numbers = 0
 
     def see(self, *users: str, at_ms: int = 1_000) -> None:
@@ -201,5 +207,115 @@ def test_the_loop_keeps_trying_and_shows_what_is_wrong() -> None:
         assert scene.writer.error is None
         assert scene.stored("u1") == scene.row("u1")
         loop.cancel()
+
+    run(test)
+
+
+def test_rows_that_the_store_has_lost_are_put_back_by_a_sweep() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.see(*(f"u{n}" for n in range(10)))
+        await scene.writer.flush()
+        for lost in ("u3", "u7"):
+            del scene.store.rows[TABLE.row_key(lost)]
+        for _ in range(4):
+            await scene.writer.sweep(0.25)
+        await scene.writer.flush()
+        assert scene.stored("u3") == scene.row("u3")
+        assert scene.stored("u7") == scene.row("u7")
+        assert (scene.writer.rows_restored, scene.writer.rows_written) == (2, 12)
+
+    run(test)
+
+
+class DroppingStore(StrictStore):
+    """Calls `meanwhile` before a refresh is answered."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    async def refresh(self, partition: int, epoch: int, keys: Sequence[bytes]) -> list[int]:
+        missing = await super().refresh(partition, epoch, keys)
+        if self.meanwhile is not None:
+            self.meanwhile()
+        return missing
+
+
+def test_a_sweep_does_not_write_what_waits_or_was_dropped_meanwhile() -> None:
+    async def test() -> None:
+        store = DroppingStore()
+        scene = Scene(store)
+        scene.see("u1", "u2")
+        await scene.writer.flush()
+        scene.see("u3")
+        await scene.writer.sweep()
+        assert scene.writer.rows_restored == 0, "u3 waits to be written, and is not missing"
+        await scene.writer.flush()
+        store.rows.clear()
+        table = scene.state.tables[0]
+        table.max_entities = 1
+        store.meanwhile = lambda: table.evict(START_MS)
+        await scene.writer.sweep()
+        assert scene.writer.waiting == 0
+        store.meanwhile = None
+        await scene.writer.sweep()
+        await scene.writer.flush()
+        assert len(store.rows) == len(table) < 3
+
+    run(test)
+
+
+class FullStore(StrictStore):
+    full = False
+
+    async def write(
+        self,
+        partition: int,
+        epoch: int,
+        reached: SourceOffsets,
+        keys: Sequence[bytes],
+        rows: bytes | memoryview,
+    ) -> WriteOutcome:
+        if self.full:
+            raise StoreFull("redis", "its memory is full")
+        return await super().write(partition, epoch, reached, keys, rows)
+
+
+def test_a_store_without_memory_is_one_alert_and_gets_the_rows_when_there_is_some() -> None:
+    async def test() -> None:
+        store = FullStore()
+        scene = Scene(store)
+        store.full = True
+        scene.see("u1")
+        scene.writer.wake()
+        loop = asyncio.create_task(scene.writer.run())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert "its memory is full" in str(scene.writer.error)
+        assert scene.alerts.status()["by_kind"] == {"store_full": 1}
+        store.full = False
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert scene.writer.error is None
+        assert scene.stored("u1") == scene.row("u1")
+        loop.cancel()
+
+    run(test)
+
+
+def test_a_store_that_removes_rows_is_told_of_until_it_rests() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.see("u1")
+        scene.store.evictions = 40
+        await scene.writer.confirm()
+        assert scene.writer.error is None, "what was removed before is of no matter"
+        for more in (7, 0, 3):
+            scene.store.evictions += more
+            await scene.writer.confirm()
+            assert "maxmemory-policy noeviction" in str(scene.writer.error)
+        assert scene.alerts.status()["by_kind"] == {"store_full": 1}
+        scene.clock.advance(31.0)
+        await scene.writer.confirm()
+        assert scene.writer.error is None
 
     run(test)
