@@ -113,19 +113,22 @@ async def follow_a_click() -> Calls:
 
     app = build_app(made)
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
-    request = {"user": "u1", "candidates": [{"item_id": 7, "category_id": 1}]}
     async with app.router.lifespan_context(app), client:
         for number in (0, 1):
+            # Each shows an item of its own: a click counts also for what is shown a moment later.
+            shown, later = ([{"item_id": 2 * number + i, "category_id": 1}] for i in (0, 1))
+            request = {"user": "u1", "candidates": shown}
             assert (await client.post("/v1/score", json=request)).status_code == 200
             await shard.step()
-            click = Behaviour(f"e{number}", "u1", 7, 1, "click", 1.0, clock.now_ms())
+            click = Behaviour(f"e{number}", "u1", 2 * number, 1, "click", 1.0, clock.now_ms())
             log.distribute(
                 pipeline.stream.topic, [b"u1"], [msgspec.json.encode(click)], np.array([click.ts])
             )
             with noted(calls) if number else nullcontext():
                 await shard.step()
                 await follower.step(timeout_s=0.0)
-                wanted = {**request, "min_version": (await learner.status())["version"]}
+                version = (await learner.status())["version"]
+                wanted = {"user": "u1", "candidates": later, "min_version": version}
                 answer = await client.post("/v1/score", json=wanted)
                 await asyncio.sleep(0)  # the impression is written after the answer
     assert answer.json()["model"]["version"] == "1.2"
