@@ -137,9 +137,10 @@ class _Run:
         started: dict[str, Watched] = {"kafka": servers.broker, "redis": servers.redis}
         if self._request.address is None:  # a Ray that others run is theirs to watch
             started["ray"] = RayProcesses()
-        # The console shows the alerts of this process: without a handler, the log would print them
-        # there once more.
-        logging.getLogger("freshrank.alerts").addHandler(logging.NullHandler())
+        # Without a handler Python prints warnings on the console: alerts once more, and a line for
+        # each attempt of Kafka's client to reach a broker that is away.
+        for name in ("freshrank.alerts", "aiokafka"):
+            logging.getLogger(name).addHandler(logging.NullHandler())
         clock, sink = SystemClock(), cluster.sink()
         alerts = cluster.alerts(DRIVER, sink)
         watch = ServerWatch(started, clock, alerts, self._screen.log, self._calls.run)

@@ -99,7 +99,14 @@ class ApacheKafka(Server):
         self._log = log
         self._port: int | None = None
         self._child: Child | None = None
-        self._lock = FileLock(folder / _LOCK, mode=0o600, blocking=False, fallback_to_soft=False)
+        # Not of one thread: each start of the same object may run in another.
+        self._lock = FileLock(
+            folder / _LOCK,
+            mode=0o600,
+            blocking=False,
+            fallback_to_soft=False,
+            thread_local=False,
+        )
 
     @property
     def bootstrap(self) -> str:
