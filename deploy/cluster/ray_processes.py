@@ -31,11 +31,9 @@ class RayProcesses:
     """The needed processes among the children of this process; to be made after Ray has started."""
 
     def __init__(self) -> None:
-        self._needed = {
-            name: child
-            for child in psutil.Process().children()
-            if (name := _program(child)) in _NEEDED
-        }
+        # The newest of a name: those of a try that did not come up may still be ending.
+        children = sorted(psutil.Process().children(), key=psutil.Process.create_time)
+        self._needed = {name: child for child in children if (name := _program(child)) in _NEEDED}
 
     @property
     def ended(self) -> str | None:
