@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.benchmarks.crashes.recorded_stream import users_of
 from freshrank.deploy.commands.state import state_app
 from freshrank.deploy.state.inspect import inspect_state
 from freshrank.feature_actors.partition.partition import PartitionState
@@ -33,11 +34,11 @@ MADE = replace(spec(), fingerprint="0123456789abcdef")
 def folder(tmp_path: Path) -> Path:
     """A state folder: two snapshots of one partition, one checkpoint, and other things."""
     shards = FileSnapshots(tmp_path / "shards")
-    state = PartitionState(MADE, 3)
+    state, users = PartitionState(MADE, 3, 4), users_of(3, 4, 2)
     for offset in range(2):
-        value = event(offset, f"u{offset}", "view", 7, 1_000)
+        value = event(offset, users[offset], "view", 7, 1_000)
         state.process(batch("events", [value], offset, partition=3))
-        shown = [impression(MADE, "u1", [7, 8], 1_000)]
+        shown = [impression(MADE, users[1], [7, 8], 1_000)]
         state.process(batch("shown", shown, offset, stamps_ms=[1_000], partition=3))
         snapshot = state.snapshot()
         snapshot.copy_rows(None)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mistakes import RIGHT
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.runtime import RemoteRole
@@ -37,7 +38,7 @@ BOTH = {
 
 def cluster(settings: Settings) -> ClusterSpec:
     return ClusterSpec(
-        file=PipelineFile("shop.py", ""),
+        file=PipelineFile("shop.py", RIGHT),
         settings=settings,
         kafka=KafkaAccess(settings.kafka.bootstrap, settings.kafka.security()),
         redis_url=settings.redis.address(),
