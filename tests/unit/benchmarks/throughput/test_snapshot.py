@@ -29,14 +29,14 @@ def test_a_snapshot_is_judged_by_how_late_the_loop_was_during_it() -> None:
 
 
 def test_users_are_filled_in_and_get_events_in_every_partition() -> None:
-    filled = snapshot.FilledPartitions(users=80)
+    filled = snapshot.FilledPartitions(users=800)
     filled.fill(Console(file=io.StringIO()))
     users = [len(state.tables[0]) for state in filled.states.values()]
     assert len(users) == 8 and min(users) > 0
-    assert sum(users) == 80
+    assert sum(users) == 800
     for _ in range(8):
         filled.apply_batch(20)
-    assert sum(state.counters.events for state in filled.states.values()) == 80 + 8 * 20
+    assert sum(state.counters.events for state in filled.states.values()) == 800 + 8 * 20
     for state in filled.states.values():
         assert state.joiner is not None
         assert state.joiner.pending + state.example_queue.examples == snapshot.SHOWN

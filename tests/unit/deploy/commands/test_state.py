@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     state, users = PartitionState(MADE, 3, 4), users_of(3, 4, 2)
     for offset in range(2):
         value = event(offset, users[offset], "view", 7, 1_000)
-        state.process(batch("events", [value], offset, partition=3))
+        state.process(batch("events", [value], offset, stamps_ms=[1_000], partition=3))
         shown = [impression(MADE, users[1], [7, 8], 1_000)]
         state.process(batch("shown", shown, offset, stamps_ms=[1_000], partition=3))
         snapshot = state.snapshot()
