@@ -24,7 +24,7 @@ _POST_S = 1.0
 _RECONNECT_S, _SINK_STOP_S = 5.0, 1.0
 
 
-class Connection(Protocol):
+class SinkConnection(Protocol):
     """What the driver's alerts are written to."""
 
     async def start(self) -> None:
@@ -50,7 +50,7 @@ class DriverPart:
         registry: StatusRegistry,
         watch: ServerWatch,
         alerts: AlertSink,
-        sink: Connection,
+        sink: SinkConnection,
         clock: Clock,
     ) -> None:
         self._registry = registry
