@@ -120,16 +120,18 @@ async def read_all(
         ShardPorts(connectors, Training(FakeLearner()), FileSnapshots(folder)),
     )
     actor = FeatureShard(shard)
-    await actor.start()
-    async with asyncio.timeout(PATIENCE_S):
-        while not _done(shard, sink, records):
-            await actor.ping()  # raises what stopped it
-            await asyncio.sleep(0.1)
-    health = (await actor.status())["health"]
-    assert health == {}, health
-    await actor.stop()
-    await connectors.close()
-    return {name: int(str(value)) for name, value in totals(shard.states).items()}
+    try:
+        await actor.start()
+        async with asyncio.timeout(PATIENCE_S):
+            while not _done(shard, sink, records):
+                await actor.ping()  # raises what stopped it
+                await asyncio.sleep(0.1)
+        health = (await actor.status())["health"]
+        assert health == {}, health
+        return {name: int(str(value)) for name, value in totals(shard.states).items()}
+    finally:
+        await actor.stop()
+        await connectors.close()
 
 
 def _done(shard: Shard, sink: CountingSink, records: int) -> bool:
