@@ -7,7 +7,8 @@ k-th event (the watermark); no event reaches the log at an earlier time.
 
 - A shown item is positive if an event of the same entity and join key that makes items positive
   reaches the log in ``[shown - EARLY_MS, shown + within]``; the first one in log order completes
-  the example.
+  the example. An event from before it was shown does not count if it has completed another item
+  that was logged earlier: a click on an item is none on the same item in the list that follows.
 - It is negative once the watermark is beyond ``shown + within + grace``.
 - An impression that reached the log more than `MAX_DELAY_MS` after it was shown is not joined.
 
@@ -79,7 +80,9 @@ class Joiner:
             dense=np.zeros((0, dense_width), dtype=np.float32),
             ids=np.zeros((0, id_width), dtype=np.int64),
         )
-        self._labels = PairPool(told=np.zeros(0, dtype=np.bool_))
+        flag = np.zeros(0, dtype=np.bool_)
+        # Spent: it has completed an item. Told: it has, or is counted as unjoined.
+        self._labels = PairPool(told=flag, spent=flag)
         self.unjoined = Unjoined()
         self.watermark_ms = LONG_AGO_MS
         """The clock of the events' topic."""
@@ -120,7 +123,8 @@ class Joiner:
         clock_ms
             The clock of the impressions' topic.
         """
-        labels = self._labels.lookup(pairs, shown_ms - EARLY_MS, shown_ms + self._within_ms)
+        early_ms, until_ms = shown_ms - EARLY_MS, shown_ms + self._within_ms
+        labels = self._labels.first_unspent(pairs, early_ms, shown_ms, until_ms, "spent")
         positive, rest = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
         rows = labels[positive]
         self._labels.column("told")[rows] = True
@@ -158,14 +162,16 @@ class Joiner:
         """
         if len(clock_ms) == 0:
             return LabelledRows.none(*self._widths)
-        rows, labels = self._pending.match(pairs, label_ms - self._within_ms, label_ms + EARLY_MS)
+        since_ms, until_ms = label_ms - self._within_ms, label_ms + EARLY_MS
+        rows, labels = self._pending.match(pairs, since_ms, label_ms, until_ms)
         found = self._take(rows, 1.0, label_ms[labels])
-        told = np.zeros(len(pairs), dtype=np.bool_)
-        told[labels] = True
+        spent = np.zeros(len(pairs), dtype=np.bool_)
+        spent[labels] = True
+        told = spent.copy()
         self.unjoined.label_events_read += len(pairs)
         self._count_late(pairs, label_ms, told)
         wanted = label_ms >= self._labels_since_ms
-        self._labels.append(pairs[wanted], label_ms[wanted], told=told[wanted])
+        self._labels.append(pairs[wanted], label_ms[wanted], told=told[wanted], spent=spent[wanted])
         self._count_not_shown(told[~wanted])
         self.watermark_ms = max(self.watermark_ms, int(clock_ms[-1]))
         return LabelledRows.join([found, self._expire()], *self._widths)

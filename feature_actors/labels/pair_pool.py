@@ -8,7 +8,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.kernels.hashing import mix
-from freshrank.actors.messages import Ints
+from freshrank.actors.messages import Bools, Ints
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 
@@ -80,12 +80,24 @@ class PairPool:
         """
         return _lookup(pairs, from_ms, until_ms, self._heads, self._cells)
 
-    def match(self, pairs: Ints, from_ms: Ints, until_ms: Ints) -> tuple[Ints, Ints]:
-        """Take all rows of each pair whose times lie in ``[from, until]``.
+    def first_unspent(
+        self, pairs: Ints, from_ms: Ints, at_ms: Ints, until_ms: Ints, flag: str
+    ) -> Ints:
+        """int64[n]: as `lookup`, but passes over rows with `flag` whose time is below ``at``.
 
-        Gives the rows, and for each the index of the first such pair.
+        Each row that is found gets the flag, before the next pair is looked up.
         """
-        found = _match(pairs, from_ms, until_ms, self._heads, self._cells)
+        spent = self._columns[flag]
+        times_ms = np.stack([from_ms, at_ms, until_ms])
+        return _first_unspent(pairs, times_ms, self._heads, self._cells, spent)
+
+    def match(self, pairs: Ints, from_ms: Ints, at_ms: Ints, until_ms: Ints) -> tuple[Ints, Ints]:
+        """Take the rows of each pair whose times lie in ``[from, at]``, and perhaps one more.
+
+        One in ``(at, until]`` is taken too, if no row of the pair that came earlier is in
+        ``[from, until]``. Gives the rows, and for each the index of the first such pair.
+        """
+        found = _match(pairs, from_ms, at_ms, until_ms, self._heads, self._cells)
         self.live -= len(found)
         return found[:, 0].copy(), found[:, 1].copy()
 
@@ -184,26 +196,56 @@ def _lookup(pairs: Ints, from_ms: Ints, until_ms: Ints, heads: Ints, cells: Ints
 
 
 @kernel
-def _match(pairs: Ints, from_ms: Ints, until_ms: Ints, heads: Ints, cells: Ints) -> Ints:
+def _first_unspent(pairs: Ints, times_ms: Ints, heads: Ints, cells: Ints, spent: Bools) -> Ints:
+    first = np.full(len(pairs), -1)
+    mask = len(heads) - 1
+    for i in range(len(pairs)):
+        from_ms, at_ms, until_ms = times_ms[:, i]
+        row = heads[pairs[i] & mask]
+        while row >= 0:  # newest first, as in `_lookup`
+            cell = cells[row]
+            fits = from_ms <= cell[_TIME] <= until_ms
+            counts = cell[_TIME] >= at_ms or not spent[row]
+            if cell[_LIVE] and cell[_PAIR] == pairs[i] and fits and counts:
+                first[i] = row
+            row = cell[_LINK]
+        if first[i] >= 0:
+            spent[first[i]] = True
+    return first
+
+
+@kernel
+def _match(
+    pairs: Ints, from_ms: Ints, at_ms: Ints, until_ms: Ints, heads: Ints, cells: Ints
+) -> Ints:
     found = np.empty((16, 2), dtype=np.int64)
     count = 0
     mask = len(heads) - 1
     for i in range(len(pairs)):
-        row = heads[pairs[i] & mask]
-        while row >= 0:
+        first, row = -1, heads[pairs[i] & mask]
+        while row >= 0:  # newest first: the last that fits came first
             cell = cells[row]
-            fits = from_ms[i] <= cell[_TIME] <= until_ms[i]
-            if cell[_LIVE] and cell[_PAIR] == pairs[i] and fits:
-                if count == len(found):
-                    wider = np.empty((2 * count, 2), dtype=np.int64)
-                    wider[:count] = found
-                    found = wider
-                cell[_LIVE] = 0
-                found[count, 0] = row
-                found[count, 1] = i
-                count += 1
+            if cell[_LIVE] and cell[_PAIR] == pairs[i]:
+                if from_ms[i] <= cell[_TIME] <= until_ms[i]:
+                    first = row
+                if from_ms[i] <= cell[_TIME] <= at_ms[i]:
+                    found, count = _taken(found, count, cells, row, i)
             row = cell[_LINK]
+        if first >= 0 and cells[first, _LIVE]:
+            found, count = _taken(found, count, cells, first, i)
     return found[:count]
+
+
+@kernel
+def _taken(found: Ints, count: int, cells: Ints, row: int, place: int) -> tuple[Ints, int]:
+    if count == len(found):
+        wider = np.empty((2 * count, 2), dtype=np.int64)
+        wider[:count] = found
+        found = wider
+    cells[row, _LIVE] = 0
+    found[count, 0] = row
+    found[count, 1] = place
+    return found, count + 1
 
 
 @kernel

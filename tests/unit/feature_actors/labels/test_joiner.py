@@ -77,11 +77,14 @@ def known(rows: LabelledRows) -> Known:
 def by_hand(events: Sequence[Did], seen: Sequence[Saw]) -> Known:
     """The rule as it is written down, one pair at a time."""
     found: Known = set()
+    spent: set[int] = set()
     for place, shown in enumerate(seen):
-        for one in events:
+        for number, one in enumerate(events):
             soon = shown.at - EARLY_MS <= one.at <= shown.at + WITHIN_MS
-            if one.pair == shown.pair and soon:
+            counts = one.at >= shown.at or number not in spent
+            if one.pair == shown.pair and soon and counts:
                 found.add((place, 1.0, one.at))
+                spent.add(number)
                 break
             if one.clock > shown.at + WITHIN_MS + GRACE_MS:
                 found.add((place, 0.0, shown.at + WITHIN_MS + GRACE_MS))
@@ -97,7 +100,7 @@ def logs(draw: st.DrawFn) -> list[Did]:
     """Events at times that never go back, some of which are ahead of the clock."""
     events, now = [], 0
     for _ in range(draw(st.integers(0, 40))):
-        now += draw(st.integers(0, 5_000))
+        now += draw(st.sampled_from([0, 300, 900, 2_500, 5_000]))
         ahead = draw(st.sampled_from([0, 0, 0, 7_000]))
         events.append(Did(now + ahead, draw(st.none() | pairs), ahead))
     return events
@@ -107,7 +110,7 @@ def logs(draw: st.DrawFn) -> list[Did]:
 def sightings(draw: st.DrawFn) -> list[Saw]:
     seen, now = [], 0
     for _ in range(draw(st.integers(0, 40))):
-        now += draw(st.integers(0, 5_000))
+        now += draw(st.sampled_from([0, 300, 900, 2_500, 5_000]))
         seen.append(Saw(now - draw(st.integers(0, 6_000)), draw(pairs)))
     return seen
 
@@ -172,6 +175,21 @@ def test_an_event_before_or_too_long_after_the_sight_is_not_its_label(at: int) -
     happen(other, [Did(at, 1)])
     assert known(show(other, [Saw(10_000, 1)])) == set()
     assert known(happen(one, [Did(30_000, None)])) == {(0, 0.0, 26_000)}
+
+
+def test_an_event_that_has_completed_a_sight_is_not_the_label_of_one_just_after_it() -> None:
+    early, clicks = Did(10_000, 1), [Did(10_000, 1), Did(12_000, 1)]
+    seen = [Saw(9_000, 1), Saw(10_500, 1)]
+    one, other, between = joiner(), joiner(), joiner()
+    show(one, seen)
+    assert known(happen(one, [early])) == {(0, 1.0, 10_000)}
+    happen(other, clicks)
+    assert known(show(other, seen)) == {(0, 1.0, 10_000), (1, 1.0, 12_000)}
+    show(between, seen[:1])
+    assert known(happen(between, clicks)) == {(0, 1.0, 10_000)}
+    again = joiner()
+    again.load({name: array.copy() for name, array in between.freeze()().items()})
+    assert known(show(again, seen[1:], 1)) == {(1, 1.0, 12_000)}
 
 
 def test_an_event_ahead_of_the_clock_makes_no_label_of_others_late() -> None:
