@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from freshrank.actors.messages import (
     Examples,
@@ -38,6 +38,15 @@ class WriteOutcome(Enum):
     """A writer of a newer epoch owns the partition: this writer has to stop."""
     LOST = "lost"
     """The store has lost the claim (it was flushed): every row has to be written again."""
+
+
+class StoreRead(NamedTuple):
+    """The answer of the online store to a read."""
+
+    rows: list[bytes | None]
+    """The row of each key; None without a row."""
+    filled: int
+    """Partitions all of whose rows are in the store (`OnlineStore.mark_filled`)."""
 
 
 class EventSource(Protocol):
@@ -176,12 +185,19 @@ class OnlineStore(Protocol):
         """
         ...
 
+    async def mark_filled(self, partition: int, epoch: int) -> WriteOutcome:
+        """Note that every row of the partition is in the store; fenced as `write`.
+
+        It holds as long as the claim: the store forgets both together. Raises Unavailable.
+        """
+        ...
+
     async def evicted(self) -> int:
         """The keys that the store has removed to make room, since its start. Raises Unavailable."""
         ...
 
-    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The row of each key, by one batched read; None without a row. Raises Unavailable."""
+    async def read(self, keys: Sequence[bytes]) -> StoreRead:
+        """The row of each key, by one batched read. Raises Unavailable."""
         ...
 
 

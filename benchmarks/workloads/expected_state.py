@@ -54,7 +54,7 @@ class ExpectedState:
                     names = table.entities(chunk)
                     keys = [table.plan.row_key(name) for name in names]
                     rows = [row.tobytes() for row in table.rows(chunk)]
-                    stored = await store.read(keys)
+                    stored, _ = await store.read(keys)
                     wrong += sum(found != row for found, row in zip(stored, rows, strict=True))
         return wrong
 

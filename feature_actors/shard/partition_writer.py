@@ -75,6 +75,10 @@ class PartitionWriter:
         self.under_way: dict[str, Ints] = {}
         """By table, int64[m] slots whose rows were sent and are not confirmed."""
         self.state = WriterState.UNCLAIMED
+        self._filled = False
+        """Whether the store was told that it has every row."""
+        self._fillings = 0
+        """How often the store turned out to have no rows."""
 
     @property
     def waiting(self) -> int:
@@ -91,6 +95,10 @@ class PartitionWriter:
         self._happen(WriterEvent.CLAIMED)
         if written is None:
             self._partition.mark_all()
+            self._filled = False
+            self._fillings += 1
+        elif self._filled:
+            await self._mark_filled()  # the mark expires, as the claim does
         self._written = written or BEGINNING
         self.look()
 
@@ -108,6 +116,7 @@ class PartitionWriter:
         if self.state is WriterState.UNCLAIMED:
             await self.claim()
         self.look()
+        fillings = self._fillings
         for table in self._partition.tables:
             if table.evicted and self.state is WriterState.WRITING:
                 await self._remove(table)
@@ -116,6 +125,10 @@ class PartitionWriter:
                 slots = table.dirty.take(min(left, MOST_ROWS))
                 left -= len(slots)
                 await self._write(table, slots, written)
+        # All that was dirty is written, unless the store was emptied meanwhile.
+        writing = self.state is WriterState.WRITING
+        if writing and not self._filled and fillings == self._fillings:
+            await self._mark_filled()
 
     async def sweep(self, share: float) -> int:
         """Look for the next `share` of each table's rows, and keep them from expiring.
@@ -166,6 +179,10 @@ class PartitionWriter:
             written(newest_ms)
         else:
             table.dirty.mark(slots)
+
+    async def _mark_filled(self) -> None:
+        outcome = await self._store.mark_filled(self._partition.partition, self._epoch)
+        self._filled = self._is_written(outcome)
 
     async def _remove(self, table: TrackedTable) -> None:
         gone, table.evicted = table.evicted, []

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from freshrank.actors.backoff import Backoff
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.protocols import OnlineStore
+from freshrank.actors.protocols import OnlineStore, StoreRead
 
 # Rows that the reader keeps to answer from during an outage of the store: 20 MB of rows of 1 kB.
 KEPT_ROWS = 20_000
@@ -28,8 +28,9 @@ RowSource: TypeAlias = Literal["online", "new", "stale", "outage"]
 class StoredRow:
     """A row of the online store and its source.
 
-    `row` is None where the store answered that the key has none (``new``), and where it did not
-    answer and the reader keeps none (``outage``).
+    `row` is None where the store, which has the rows of all partitions, answered that the key has
+    none (``new``); and where the reader keeps none while the store does not answer, or has been
+    emptied and is not filled again (``outage``).
     """
 
     row: bytes | None
@@ -82,21 +83,30 @@ class FeatureReader:
         Measures the pauses without reads.
     timeout_s
         Seconds after which a read counts as failed.
+    partitions
+        A store with the rows of fewer partitions is being filled: what is missing may yet come.
     kept_rows
         Number of rows, the last read, that are kept to answer from during an outage.
     """
 
     def __init__(
-        self, store: OnlineStore, clock: Clock, timeout_s: float, kept_rows: int = KEPT_ROWS
+        self,
+        store: OnlineStore,
+        clock: Clock,
+        timeout_s: float,
+        *,
+        partitions: int,
+        kept_rows: int = KEPT_ROWS,
     ) -> None:
         self._store = store
+        self._partitions = partitions
         self._clock = clock
         self._timeout_s = timeout_s
         self._max_kept = kept_rows
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._gathering = _Batch()
         self._under_way = _Batch()
-        self._reading: asyncio.Task[list[bytes | None]] | None = None
+        self._reading: asyncio.Task[StoreRead] | None = None
         self._paused_until = 0.0
         # No random share: replicas read when requests arrive, so their reads do not coincide.
         self._pauses = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, random_share=lambda: 1.0)
@@ -129,12 +139,12 @@ class FeatureReader:
         self._reading = asyncio.ensure_future(self._read_batch())
         self._reading.add_done_callback(self._arrived)
 
-    async def _read_batch(self) -> list[bytes | None]:
+    async def _read_batch(self) -> StoreRead:
         self._under_way, self._gathering = self._gathering, _Batch()
         async with asyncio.timeout(self._timeout_s):
             return await self._store.read(list(self._under_way.keys))
 
-    def _arrived(self, reading: asyncio.Task[list[bytes | None]]) -> None:
+    def _arrived(self, reading: asyncio.Task[StoreRead]) -> None:
         batch, self._under_way = self._under_way, _Batch()
         self._reading = None
         if self._gathering.requests:
@@ -150,8 +160,10 @@ class FeatureReader:
         else:
             self.error = None
             self._pauses.reset()
-            rows = zip(batch.keys, reading.result(), strict=True)
-            found = {key: self._keep(key, row) for key, row in rows}
+            rows, filled = reading.result()
+            whole = filled >= self._partitions
+            pairs = zip(batch.keys, rows, strict=True)
+            found = {key: self._keep(key, row, whole) for key, row in pairs}
         for keys, future in batch.requests:
             if not future.done():
                 future.set_result([found[key] for key in keys])
@@ -171,8 +183,10 @@ class FeatureReader:
             self._paused_until = self._clock.monotonic() + self._pauses.next_s()
         self.error = str(error) or f"no answer in {self._timeout_s} s"
 
-    def _keep(self, key: bytes, row: bytes | None) -> StoredRow:
+    def _keep(self, key: bytes, row: bytes | None, whole: bool) -> StoredRow:
         if row is None:
+            if not whole:
+                return self._fallback(key)
             self._kept.pop(key, None)
             return _NEW
         self._kept[key] = row

@@ -51,7 +51,9 @@ class ScoringService:
             pipeline.entity, pipeline.features.request_types, pipeline.limits
         )
         read_timeout_s = settings.read_timeout_ms / 1000
-        self.reader = FeatureReader(connectors.store, connectors.clock, read_timeout_s)
+        self.reader = FeatureReader(
+            connectors.store, connectors.clock, read_timeout_s, partitions=connectors.partitions
+        )
         self.events = EventWriter(pipeline, connectors.sink, connectors.clock)
         # Unique over replicas and restarts, and cheap: a random prefix and a counter.
         self.id = os.urandom(6).hex()

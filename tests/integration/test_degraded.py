@@ -37,7 +37,7 @@ def test_without_redis_scores_go_on_and_say_what_they_rest_on(system: WholeSyste
     until(lambda: system.readiness() == {})
     assert system.features_with("known", meanwhile)["source"] == "online"
     assert system.score("known")["features"]["source"] == "online"
-    assert system.score("stranger")["features"]["source"] == "new"
+    until(lambda: system.score("stranger")["features"]["source"] == "new")
 
 
 def test_without_the_learner_scores_go_on_and_their_age_grows(system: WholeSystem) -> None:

@@ -97,17 +97,17 @@ def test_rows_and_claim_expire_unless_they_are_refreshed(redis_url: str, fresh_n
         await store.claim(0, 1)
         await store.write(0, 1, BEGINNING, [b"kept", b"gone"], b"12")
         for _ in range(1_000):
-            if await store.read([b"gone"]) == [None]:
+            if (await store.read([b"gone"])).rows == [None]:
                 break
             assert await store.claim(0, 1) == BEGINNING
             assert await store.refresh(0, 1, [b"kept"]) == []
             await asyncio.sleep(0.02)
-        assert await store.read([b"kept", b"gone"]) == [b"1", None]
+        assert (await store.read([b"kept", b"gone"])).rows == [b"1", None]
         for _ in range(1_000):
-            if await store.read([b"kept"]) == [None]:
+            if (await store.read([b"kept"])).rows == [None]:
                 break
             await asyncio.sleep(0.02)
-        assert await store.read([b"kept"]) == [None]
+        assert (await store.read([b"kept"])).rows == [None]
         assert await store.claim(0, 2) is None, "the claim went first: all rows are written again"
         await store.close()
 

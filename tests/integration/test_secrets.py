@@ -122,7 +122,7 @@ def test_a_redis_is_used_with_its_password(guarded_redis: int) -> None:
         await ExternalServers(_Nothing(), RedisServer(url)).start()
         store = RedisStore(url, "secrets")
         assert await store.claim(0, 1) is None
-        assert await store.read([b"nothing"]) == [None]
+        assert (await store.read([b"nothing"])).rows == [None]
         await store.close()
 
     asyncio.run(use())

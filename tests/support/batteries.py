@@ -334,8 +334,8 @@ class OnlineStoreBattery:
             assert await store.claim(0, 5) is None
             outcome = await store.write(0, 5, upto(10), [b"a", b"b"], b"11112222")
             assert outcome is WriteOutcome.WRITTEN
-            assert await store.read([b"b", b"none", b"a"]) == [b"2222", None, b"1111"]
-            assert await store.read([]) == []
+            assert (await store.read([b"b", b"none", b"a"])).rows == [b"2222", None, b"1111"]
+            assert (await store.read([])).rows == []
 
         self.check(world, test)
 
@@ -345,7 +345,7 @@ class OnlineStoreBattery:
             keys = [b"k%d" % i for i in range(2_345)]
             rows = b"".join(b"%05d" % i * 100 for i in range(2_345))
             assert await store.write(0, 5, upto(1), keys, memoryview(rows)) is WriteOutcome.WRITTEN
-            assert await store.read(keys) == [b"%05d" % i * 100 for i in range(2_345)]
+            assert (await store.read(keys)).rows == [b"%05d" % i * 100 for i in range(2_345)]
             assert await store.write(0, 5, upto(1), [], b"") is WriteOutcome.WRITTEN
 
         self.check(world, test)
@@ -355,7 +355,7 @@ class OnlineStoreBattery:
             await store.claim(0, 5)
             await store.write(0, 5, upto(1), [b"a", b"b"], b"1122")
             assert await store.remove(0, 5, [b"a", b"never there"]) is WriteOutcome.WRITTEN
-            assert await store.read([b"a", b"b"]) == [None, b"22"]
+            assert (await store.read([b"a", b"b"])).rows == [None, b"22"]
 
         self.check(world, test)
 
@@ -366,7 +366,7 @@ class OnlineStoreBattery:
             assert await store.claim(3, 6) == upto(1)
             assert await store.write(3, 5, upto(9), [b"a"], b"bad") is WriteOutcome.FENCED
             assert await store.remove(3, 5, [b"a"]) is WriteOutcome.FENCED
-            assert await store.read([b"a"]) == [b"old"]
+            assert (await store.read([b"a"])).rows == [b"old"]
             assert await store.write(3, 6, upto(2), [b"a"], b"new") is WriteOutcome.WRITTEN
             with pytest.raises(ProgressError, match="claimed by epoch 6"):
                 await store.claim(3, 5)
@@ -410,7 +410,7 @@ class OnlineStoreBattery:
             await world.forget()
             assert await store.write(0, 5, upto(8), [b"a"], b"x") is WriteOutcome.LOST
             assert await store.remove(0, 5, [b"a"]) is WriteOutcome.LOST
-            assert await store.read([b"a"]) == [None]
+            assert (await store.read([b"a"])).rows == [None]
             assert await store.claim(0, 5) is None
             assert await store.write(0, 5, upto(8), [b"a"], b"x") is WriteOutcome.WRITTEN
 
@@ -428,6 +428,28 @@ class OnlineStoreBattery:
             assert await store.refresh(0, 4, keys) == []
             assert await store.refresh(1, 5, keys) == []
             assert await store.evicted() == 0
+
+        self.check(world, test)
+
+    def test_a_store_has_all_rows_of_the_partitions_that_were_filled_since_it_was_emptied(
+        self, world: StoreWorld
+    ) -> None:
+        async def test(store: OnlineStore) -> None:
+            assert await store.mark_filled(1, 5) is WriteOutcome.LOST
+            await store.claim(1, 5)
+            assert (await store.read([])).filled == 0
+            assert await store.mark_filled(1, 5) is WriteOutcome.WRITTEN
+            await store.claim(9, 5)
+            assert await store.mark_filled(9, 5) is WriteOutcome.WRITTEN
+            assert await store.mark_filled(9, 5) is WriteOutcome.WRITTEN
+            await store.claim(9, 6)
+            assert await store.mark_filled(9, 5) is WriteOutcome.FENCED
+            assert (await store.read([b"a"])) == ([None], 2)
+            await world.forget()
+            assert await store.claim(1, 5) is None
+            assert (await store.read([b"a"])).filled == 0
+            assert await store.mark_filled(1, 5) is WriteOutcome.WRITTEN
+            assert (await store.read([b"a"])).filled == 1
 
         self.check(world, test)
 

@@ -24,7 +24,7 @@ from freshrank.actors.features.service import (
     RowLookup,
 )
 from freshrank.actors.messages import Floats, Inputs, Ints, SourceOffsets, Version
-from freshrank.actors.protocols import EventSource, JsonValue, Status, StatusRegistry
+from freshrank.actors.protocols import EventSource, JsonValue, Status, StatusRegistry, StoreRead
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry, MemoryStore
 from freshrank.serve.api.requests import RequestLimits
@@ -141,12 +141,13 @@ class Outage(MemoryStore):
         self.away = False
         self.reads: list[list[bytes]] = []
         self.kept: dict[bytes, bytes] = {}
+        self.filled = 4
 
-    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    async def read(self, keys: Sequence[bytes]) -> StoreRead:
         self.reads.append(list(keys))
         if self.away:
             raise Unavailable("redis", "connection refused")
-        return [self.kept.get(key) for key in keys]
+        return StoreRead([self.kept.get(key) for key in keys], self.filled)
 
 
 class StatusesOfAReadySystem(MemoryStatusRegistry):

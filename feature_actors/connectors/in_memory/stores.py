@@ -12,7 +12,7 @@ from functools import partial
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ProgressError
 from freshrank.actors.messages import BEGINNING, SourceOffsets
-from freshrank.actors.protocols import Status, WriteOutcome
+from freshrank.actors.protocols import Status, StoreRead, WriteOutcome
 from freshrank.actors.snapshots.store import StoredSnapshot
 
 # A status that has not been posted again for so long is left out.
@@ -26,6 +26,7 @@ class MemoryStore:
         self.rows: dict[bytes, bytes] = {}
         self.evictions = 0
         self._claims: dict[int, tuple[int, SourceOffsets]] = {}
+        self._filled: set[int] = set()
 
     async def claim(self, partition: int, epoch: int) -> SourceOffsets | None:
         """Become the partition's writer; gives the offsets written so far."""
@@ -68,18 +69,26 @@ class MemoryStore:
             return []
         return [place for place, key in enumerate(keys) if key not in self.rows]
 
+    async def mark_filled(self, partition: int, epoch: int) -> WriteOutcome:
+        """Note it, if the claim allows."""
+        outcome = self._check(partition, epoch)
+        if outcome is WriteOutcome.WRITTEN:
+            self._filled.add(partition)
+        return outcome
+
     async def evicted(self) -> int:
         """What a test has set."""
         return self.evictions
 
-    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    async def read(self, keys: Sequence[bytes]) -> StoreRead:
         """The row of each key."""
-        return [self.rows.get(key) for key in keys]
+        return StoreRead([self.rows.get(key) for key in keys], len(self._filled))
 
     def forget(self) -> None:
         """Lose everything, claims included."""
         self.rows.clear()
         self._claims.clear()
+        self._filled.clear()
 
     def _check(self, partition: int, epoch: int) -> WriteOutcome:
         held = self._claims.get(partition)

@@ -15,7 +15,7 @@ import redis.exceptions
 
 from freshrank.actors.errors import ProgressError, StoreFull, Unavailable
 from freshrank.actors.messages import SourceOffsets
-from freshrank.actors.protocols import WriteOutcome
+from freshrank.actors.protocols import StoreRead, WriteOutcome
 from freshrank.feature_actors.connectors.redis.connection import (
     DEADLINE_S,
     Command,
@@ -41,6 +41,9 @@ _FULL = (
     "lower shards.max_entities_per_partition"
 )
 
+# The key, of an origin, whose bit of a partition is set when all its rows are in the store.
+_FILLED = b"filled"
+
 # Prefix of the claim's fields that hold the offset of a topic.
 _OFFSET = b"offset:"
 
@@ -55,11 +58,14 @@ class _Script:
 
 # A claim is a Redis hash with the fields 'epoch' and 'offset:TOPIC', the offset reached, for each
 # topic. A claim of a higher epoch refuses a lower epoch; a new epoch keeps offsets. To confirm a
-# claim takes no memory, which a full server would refuse. ARGV: epoch, milliseconds to keep it.
+# claim takes no memory, which a full server would refuse. KEYS: the claim, the filled partitions (a
+# bit each). ARGV: epoch, milliseconds to keep it, partition.
 _CLAIM = _Script("""
 local held = redis.call('HGET', KEYS[1], 'epoch')
 if held and tonumber(held) > tonumber(ARGV[1]) then return {'refused', held} end
+if not held then redis.call('SETBIT', KEYS[2], ARGV[3], 0) end
 if held ~= ARGV[1] then redis.call('HSET', KEYS[1], 'epoch', ARGV[1]) end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {held and 'held' or 'new', redis.call('HGETALL', KEYS[1])}
 """)
@@ -90,6 +96,16 @@ local held = redis.call('HGET', KEYS[1], 'epoch')
 if not held then return 'lost' end
 if held ~= ARGV[1] then return 'fenced' end
 redis.call('UNLINK', unpack(KEYS, 2))
+return 'written'
+""")
+
+# KEYS: the claim, the filled partitions. ARGV: epoch, milliseconds to keep the latter, partition.
+_MARK_FILLED = _Script("""
+local held = redis.call('HGET', KEYS[1], 'epoch')
+if not held then return 'lost' end
+if held ~= ARGV[1] then return 'fenced' end
+redis.call('SETBIT', KEYS[2], ARGV[3], 1)
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return 'written'
 """)
 
@@ -147,10 +163,7 @@ class RedisStore:
 
         Raises ProgressError if a writer of a higher epoch has claimed it, and Unavailable.
         """
-        key = self._claim_key(partition)
-        (answer,) = await self._run(
-            _CLAIM, [("EVALSHA", _CLAIM.sha, 1, key, epoch, self._keep_ms // 2)]
-        )
+        (answer,) = await self._run(_CLAIM, [self._of_claim(_CLAIM, partition, epoch)])
         if not isinstance(answer, list) or len(answer) != 2:
             raise Unavailable("redis", f"unexpected answer to a claim: {answer!r}")
         state, held = answer
@@ -215,25 +228,33 @@ class RedisStore:
             missing += [begin + place for place in answer]
         return missing
 
+    async def mark_filled(self, partition: int, epoch: int) -> WriteOutcome:
+        """Note that every row of the partition is in the store. Raises Unavailable."""
+        call = self._of_claim(_MARK_FILLED, partition, epoch)
+        return await self._run_all(_MARK_FILLED, [call])
+
     async def evicted(self) -> int:
         """The keys that the server has removed to make room; 0 where it does not say."""
         statistics = await server_info(self._connection, "stats")
         return int(statistics.get("evicted_keys", "0"))
 
-    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    async def read(self, keys: Sequence[bytes]) -> StoreRead:
         """Return the row of each key, None for a key without a row. Raises Unavailable."""
-        if not keys:
-            return []
         if self._follows:
             await self._follow()
-        (answer,) = await self._connection.call([("MGET", *self._full(keys))])
+        (answer,) = await self._connection.call([("MGET", *self._full([_FILLED, *keys]))])
         if not isinstance(answer, list):
             raise Unavailable("redis", f"unexpected answer to MGET: {answer!r}")
-        return answer
+        filled, *rows = answer
+        return StoreRead(rows, int.from_bytes(filled or b"").bit_count())
 
     async def close(self) -> None:
         """Close the connections; safe to call twice."""
         await self._connection.close()
+
+    def _of_claim(self, script: _Script, partition: int, epoch: int) -> Command:
+        keys = (self._claim_key(partition), self._prefix + _FILLED)
+        return ("EVALSHA", script.sha, len(keys), *keys, epoch, self._keep_ms // 2, partition)
 
     def _claim_key(self, partition: int) -> bytes:
         return self._prefix + b"claim:%d" % partition

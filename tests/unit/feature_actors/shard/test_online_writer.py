@@ -129,6 +129,52 @@ def test_a_store_that_forgot_is_given_every_row() -> None:
     run(test)
 
 
+class EmptiedStore(StrictStore):
+    """Is emptied after the next write when `emptied` is set, and then calls it."""
+
+    emptied: Callable[[], Awaitable[None]] | None = None
+
+    async def write(
+        self,
+        partition: int,
+        epoch: int,
+        reached: SourceOffsets,
+        keys: Sequence[bytes],
+        rows: bytes | memoryview,
+    ) -> WriteOutcome:
+        outcome = await super().write(partition, epoch, reached, keys, rows)
+        emptied, self.emptied = self.emptied, None
+        if emptied is not None:
+            self.forget()
+            await emptied()
+        return outcome
+
+
+def test_the_store_is_told_when_it_has_every_row_and_again_after_it_was_emptied() -> None:
+    async def test() -> None:
+        store = EmptiedStore()
+        scene = Scene(store)
+
+        async def filled() -> int:
+            return (await store.read([])).filled
+
+        await scene.writer.flush()
+        assert await filled() == 1, "a partition without rows has them all there"
+        scene.see(*(f"u{n}" for n in range(MOST_ROWS + 7)))
+        store.forget()
+        await scene.writer.confirm()
+        assert await filled() == 0
+        store.emptied = scene.writer.confirm
+        await scene.writer.flush()
+        assert len(store.rows) < MOST_ROWS + 7
+        assert await filled() == 0, "it was emptied while it was filled"
+        await scene.writer.flush()
+        assert await filled() == 1
+        assert len(store.rows) == MOST_ROWS + 7
+
+    run(test)
+
+
 def test_a_writer_with_a_newer_owner_stops_and_says_so() -> None:
     async def test() -> None:
         scene = Scene(epoch=5)

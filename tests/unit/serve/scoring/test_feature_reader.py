@@ -11,6 +11,7 @@ from fake_clock import FakeClock, settle
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import BEGINNING
+from freshrank.actors.protocols import StoreRead
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStore
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow
 
@@ -25,12 +26,12 @@ class Store(MemoryStore):
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    async def read(self, keys: Sequence[bytes]) -> StoreRead:
         self.batches.append(list(keys))
         await self.gate.wait()
         if self.away:
             raise Unavailable("redis", "gone")
-        return [b"row of " + key for key in keys]
+        return StoreRead([b"row of " + key for key in keys], 0)
 
 
 class SlowStore(MemoryStore):
@@ -41,7 +42,7 @@ class SlowStore(MemoryStore):
         self.store = store
         self.answers = True
 
-    async def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    async def read(self, keys: Sequence[bytes]) -> StoreRead:
         if not self.answers:
             await asyncio.Event().wait()
         return await self.store.read(keys)
@@ -50,7 +51,7 @@ class SlowStore(MemoryStore):
 def test_concurrent_reads_share_a_batch_with_each_key_once() -> None:
     async def story() -> None:
         store = Store()
-        reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, partitions=0)
         rows = await asyncio.gather(*(reader.read([key]) for key in (b"a", b"b", b"a")))
         assert store.batches == [[b"a", b"b"]]
         assert [row.row for (row,) in rows] == [b"row of a", b"row of b", b"row of a"]
@@ -61,7 +62,7 @@ def test_concurrent_reads_share_a_batch_with_each_key_once() -> None:
 def test_a_request_for_several_rows_is_answered_by_one_read() -> None:
     async def story() -> None:
         store = Store()
-        reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, partitions=0)
         found = await asyncio.gather(reader.read([b"u", b"i", b"j"]), reader.read([b"v", b"j"]))
         assert store.batches == [[b"u", b"i", b"j", b"v"]]
         rows = [[stored.row for stored in request] for request in found]
@@ -74,7 +75,7 @@ def test_requests_gather_while_a_batch_is_read() -> None:
     async def story() -> None:
         store = Store()
         store.gate.clear()
-        reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, partitions=0)
         reads = [asyncio.ensure_future(reader.read([b"a"]))]
         await settle()
         reads += [asyncio.ensure_future(reader.read([key])) for key in (b"b", b"c")]
@@ -91,7 +92,7 @@ def test_a_cancelled_request_does_not_affect_the_others() -> None:
     async def story() -> None:
         store = Store()
         store.gate.clear()
-        reader = FeatureReader(store, FakeClock(), timeout_s=1.0)
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, partitions=0)
         leaving, staying = (asyncio.ensure_future(reader.read([b"a"])) for _ in range(2))
         await settle()
         leaving.cancel()
@@ -105,7 +106,7 @@ def test_a_cancelled_request_does_not_affect_the_others() -> None:
 def test_after_a_single_failure_the_next_request_reads_again() -> None:
     async def story() -> None:
         store, clock = Store(), FakeClock()
-        reader = FeatureReader(store, clock, timeout_s=1.0)
+        reader = FeatureReader(store, clock, timeout_s=1.0, partitions=0)
         await reader.read([b"a"])
         store.away = True
         assert await reader.read([b"a"]) == [StoredRow(b"row of a", "stale")]
@@ -120,7 +121,7 @@ def test_after_a_single_failure_the_next_request_reads_again() -> None:
 def test_after_failures_in_a_row_reads_pause_for_longer_and_longer() -> None:
     async def story() -> list[float]:
         store, clock = Store(), FakeClock()
-        reader = FeatureReader(store, clock, timeout_s=1.0)
+        reader = FeatureReader(store, clock, timeout_s=1.0, partitions=0)
         store.away, asked = True, []
         for _ in range(400):
             before = len(store.batches)
@@ -139,7 +140,7 @@ def test_after_failures_in_a_row_reads_pause_for_longer_and_longer() -> None:
 def test_at_most_the_given_number_of_rows_is_kept() -> None:
     async def story() -> None:
         store = Store()
-        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, kept_rows=2)
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, partitions=0, kept_rows=2)
         for key in (b"a", b"b", b"a", b"c"):
             await reader.read([key])
         store.away = True
@@ -155,11 +156,40 @@ def test_a_row_that_is_not_read_in_time_is_an_outage_and_a_key_without_a_row_is_
         await store.claim(0, 1)
         await store.write(0, 1, BEGINNING, [b"known"], b"1")
         slow = SlowStore(store)
-        reader = FeatureReader(slow, FakeClock(), timeout_s=0.02)
+        reader = FeatureReader(slow, FakeClock(), timeout_s=0.02, partitions=0)
         slow.answers = False
         assert await reader.read([b"known", b"stranger"]) == [StoredRow(None, "outage")] * 2
         slow.answers = True
         known, stranger = await reader.read([b"known", b"stranger"])
         assert (known, stranger) == (StoredRow(b"1", "online"), StoredRow(None, "new"))
+
+    asyncio.run(story())
+
+
+def test_a_store_that_is_filled_again_has_no_new_users() -> None:
+    async def story() -> None:
+        store = MemoryStore()
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, partitions=2)
+
+        async def sources() -> list[str]:
+            return [
+                stored.source for stored in await reader.read([b"known", b"quiet", b"stranger"])
+            ]
+
+        async def fill(partition: int, *keys: bytes) -> None:
+            await store.claim(partition, 5)
+            await store.write(partition, 5, BEGINNING, keys, b"1" * len(keys))
+            await store.mark_filled(partition, 5)
+
+        await fill(0, b"known")
+        assert await sources() == ["online", "outage", "outage"]
+        await fill(1, b"quiet")
+        assert await sources() == ["online", "online", "new"]
+        store.forget()
+        assert await sources() == ["stale", "stale", "outage"]
+        await fill(0, b"known")
+        assert await sources() == ["online", "stale", "outage"]
+        await fill(1, b"quiet")
+        assert await sources() == ["online", "online", "new"]
 
     asyncio.run(story())
