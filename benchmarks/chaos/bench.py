@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +33,7 @@ from freshrank.benchmarks.workloads.steady_stream import SteadyStream
 from freshrank.benchmarks.workloads.system_process import SystemProcess
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.external import ExternalServers
+from freshrank.deploy.servers.tasks import run_together
 
 EVENTS_PER_S = 5_000.0
 USERS = 20_000
@@ -144,7 +144,7 @@ class _Chaos:
         async with self._client:
             with SteadyStream(bootstrap, topic, EVENTS_PER_S, USERS, SPOILT_SHARE) as stream:
                 async with shoppers(self._port, stream.write, answers.add):
-                    await _run_all(self._injector.inject(plan) for plan in plans)
+                    await run_together(self._injector.inject(plan) for plan in plans)
                     self._log("waiting until the system is ready")
                     await self._injector.until_ready()
                     answers.faults_over = True
@@ -185,17 +185,6 @@ def _logged(bootstrap: str, topic: str) -> frozenset[str]:
     """Return the request ids of all logged impressions. Raises Unavailable, BadRecord."""
     records = read_topic(bootstrap, topic)
     return frozenset(decode_impression(record.value() or b"").request_id for record in records)
-
-
-async def _run_all(works: Iterable[Awaitable[None]]) -> None:
-    """Run all of `works` at the same time; the first error is raised and cancels the others."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def figures(found: ChaosResults) -> list[Figure]:

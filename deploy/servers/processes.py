@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -36,6 +37,12 @@ _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="freshrank-spawn
 
 # Set within `children_apart`.
 _APART = threading.Event()
+
+# The first and the last port that the kernel gives to a client that asks for none.
+_CLIENT_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+# Ray's workers listen below.
+_LOWEST_PORT = 20_000
+_PORT_TRIES = 100
 
 # Seconds between two checks of a server that is starting; the fastest starts in 0.1 s.
 _CHECK_EVERY_S = 0.02
@@ -208,11 +215,22 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 on which nothing listens at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 on which nothing listens at this moment.
+
+    It is below those that the kernel gives to clients: one of these could be taken before a server
+    listens, and a port in use as a client's refuses to be listened on.
+    """
+    try:
+        text = _CLIENT_PORTS.read_text(encoding="ascii")
+        ports = range(_LOWEST_PORT, int(text.split()[0]))
+    except (OSError, ValueError):  # no Linux: any port
+        ports = range(0)
+    for port in (*random.sample(ports, min(len(ports), _PORT_TRIES)), 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found: int = probe.getsockname()[1]
+            return found
+    raise Unavailable("ports", "the kernel has no free TCP port on 127.0.0.1")
 
 
 def check_port(host: str, port: int, section: str = "serve") -> None:

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from freshrank.actors.alerts import AlertKind, AlertSink, Severity
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import DependencyLost, Unavailable
+from freshrank.deploy.servers.tasks import run_together
 
 RunBlocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 """Runs a blocking call off the event loop."""
@@ -74,14 +75,7 @@ class ServerWatch:
 
     async def run(self) -> None:
         """Watch until cancelled. Raises DependencyLost for a server that does not come back."""
-        watches = (self._watch(name, server) for name, server in self._servers.items())
-        tasks = [asyncio.ensure_future(watch) for watch in watches]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await run_together(self._watch(name, server) for name, server in self._servers.items())
 
     async def _watch(self, name: str, server: Watched) -> None:
         starts, up_since_s = 0, self._clock.monotonic()

@@ -162,4 +162,6 @@ def test_what_python_code_forks_apart_leads_a_session_of_its_own() -> None:
 def test_nothing_listens_on_a_free_port() -> None:
     port = free_port()
     assert not listens("127.0.0.1", port)
+    first_of_clients = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
+    assert port < int(first_of_clients), "a client could take it before a server listens"
     assert ask("127.0.0.1", port, b"PING\r\n") == b""

@@ -8,7 +8,6 @@ parsing hundreds of arguments takes longer than writing the rows.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 
 import redis.exceptions
@@ -21,6 +20,14 @@ from freshrank.feature_actors.connectors.redis.connection import (
     Command,
     RedisConnection,
     server_info,
+)
+from freshrank.feature_actors.connectors.redis.scripts import (
+    CLAIM,
+    MARK_FILLED,
+    REFRESH,
+    REMOVE,
+    WRITE,
+    Script,
 )
 
 # Rows in a script call: enough to spread the cost of the call, and so few that a reader waits less
@@ -46,79 +53,6 @@ _FILLED = b"filled"
 
 # Prefix of the claim's fields that hold the offset of a topic.
 _OFFSET = b"offset:"
-
-
-class _Script:
-    """A Lua script and the SHA-1 hash by which Redis calls it."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-# A claim is a Redis hash with the fields 'epoch' and 'offset:TOPIC', the offset reached, for each
-# topic. A claim of a higher epoch refuses a lower epoch; a new epoch keeps offsets. To confirm a
-# claim takes no memory, which a full server would refuse. KEYS: the claim, the filled partitions (a
-# bit each). ARGV: epoch, milliseconds to keep it, partition.
-_CLAIM = _Script("""
-local held = redis.call('HGET', KEYS[1], 'epoch')
-if held and tonumber(held) > tonumber(ARGV[1]) then return {'refused', held} end
-if not held then redis.call('SETBIT', KEYS[2], ARGV[3], 0) end
-if held ~= ARGV[1] then redis.call('HSET', KEYS[1], 'epoch', ARGV[1]) end
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return {held and 'held' or 'new', redis.call('HGETALL', KEYS[1])}
-""")
-
-# KEYS: the claim, then the keys of the rows. ARGV: epoch, width of a row in bytes, all rows in a
-# single string, milliseconds to keep them, then pairs of a field of the claim and its offset.
-_WRITE = _Script("""
-local held = redis.call('HGET', KEYS[1], 'epoch')
-if not held then return 'lost' end
-if held ~= ARGV[1] then return 'fenced' end
-local width, rows, keep = tonumber(ARGV[2]), ARGV[3], ARGV[4]
-for i = 2, #KEYS do
-  local row = string.sub(rows, (i - 2) * width + 1, (i - 1) * width)
-  redis.call('SET', KEYS[i], row, 'PX', keep)
-end
-for i = 5, #ARGV, 2 do
-  local before = redis.call('HGET', KEYS[1], ARGV[i])
-  if not before or tonumber(before) < tonumber(ARGV[i + 1]) then
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-  end
-end
-return 'written'
-""")
-
-# KEYS: the claim, then the keys to remove. ARGV: epoch.
-_REMOVE = _Script("""
-local held = redis.call('HGET', KEYS[1], 'epoch')
-if not held then return 'lost' end
-if held ~= ARGV[1] then return 'fenced' end
-redis.call('UNLINK', unpack(KEYS, 2))
-return 'written'
-""")
-
-# KEYS: the claim, the filled partitions. ARGV: epoch, milliseconds to keep the latter, partition.
-_MARK_FILLED = _Script("""
-local held = redis.call('HGET', KEYS[1], 'epoch')
-if not held then return 'lost' end
-if held ~= ARGV[1] then return 'fenced' end
-redis.call('SETBIT', KEYS[2], ARGV[3], 1)
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-return 'written'
-""")
-
-# KEYS: the claim, then the keys of rows. ARGV: epoch, milliseconds to keep them. Gives the places
-# of the keys that have no row.
-_REFRESH = _Script("""
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return {} end
-local missing = {}
-for i = 2, #KEYS do
-  if redis.call('PEXPIRE', KEYS[i], ARGV[2]) == 0 then missing[#missing + 1] = i - 2 end
-end
-return missing
-""")
 
 
 class RedisStore:
@@ -163,7 +97,7 @@ class RedisStore:
 
         Raises ProgressError if a writer of a higher epoch has claimed it, and Unavailable.
         """
-        (answer,) = await self._run(_CLAIM, [self._of_claim(_CLAIM, partition, epoch)])
+        (answer,) = await self._run(CLAIM, [self._of_claim(CLAIM, partition, epoch)])
         if not isinstance(answer, list) or len(answer) != 2:
             raise Unavailable("redis", f"unexpected answer to a claim: {answer!r}")
         state, held = answer
@@ -200,9 +134,9 @@ class RedisStore:
         for begin in range(0, len(keys), CHUNK_ROWS):
             chunk = self._full(keys[begin : begin + CHUNK_ROWS])
             chunk_rows = view[begin * width : (begin + len(chunk)) * width]
-            head = ("EVALSHA", _WRITE.sha, len(chunk) + 1, claim)
+            head = ("EVALSHA", WRITE.sha, len(chunk) + 1, claim)
             calls.append((*head, *chunk, epoch, width, chunk_rows, self._keep_ms, *offsets))
-        return await self._run_all(_WRITE, calls)
+        return await self._run_all(WRITE, calls)
 
     async def remove(self, partition: int, epoch: int, keys: Sequence[bytes]) -> WriteOutcome:
         """Remove the rows of `keys`, in chunks of `CHUNK_ROWS`. Raises Unavailable."""
@@ -210,8 +144,8 @@ class RedisStore:
         calls: list[Command] = []
         for begin in range(0, len(keys), CHUNK_ROWS):
             chunk = self._full(keys[begin : begin + CHUNK_ROWS])
-            calls.append(("EVALSHA", _REMOVE.sha, len(chunk) + 1, claim, *chunk, epoch))
-        return await self._run_all(_REMOVE, calls)
+            calls.append(("EVALSHA", REMOVE.sha, len(chunk) + 1, claim, *chunk, epoch))
+        return await self._run_all(REMOVE, calls)
 
     async def refresh(self, partition: int, epoch: int, keys: Sequence[bytes]) -> list[int]:
         """Keep the rows of `keys`, in chunks of `CHUNK_ROWS`; gives the places of missing ones.
@@ -221,8 +155,8 @@ class RedisStore:
         claim, missing = self._claim_key(partition), list[int]()
         for begin in range(0, len(keys), CHUNK_ROWS):
             chunk = self._full(keys[begin : begin + CHUNK_ROWS])
-            head = ("EVALSHA", _REFRESH.sha, len(chunk) + 1, claim)
-            (answer,) = await self._run(_REFRESH, [(*head, *chunk, epoch, self._keep_ms)])
+            head = ("EVALSHA", REFRESH.sha, len(chunk) + 1, claim)
+            (answer,) = await self._run(REFRESH, [(*head, *chunk, epoch, self._keep_ms)])
             if not isinstance(answer, list):
                 raise Unavailable("redis", f"unexpected answer to a refresh: {answer!r}")
             missing += [begin + place for place in answer]
@@ -230,8 +164,8 @@ class RedisStore:
 
     async def mark_filled(self, partition: int, epoch: int) -> WriteOutcome:
         """Note that every row of the partition is in the store. Raises Unavailable."""
-        call = self._of_claim(_MARK_FILLED, partition, epoch)
-        return await self._run_all(_MARK_FILLED, [call])
+        call = self._of_claim(MARK_FILLED, partition, epoch)
+        return await self._run_all(MARK_FILLED, [call])
 
     async def evicted(self) -> int:
         """The keys that the server has removed to make room; 0 where it does not say."""
@@ -252,7 +186,7 @@ class RedisStore:
         """Close the connections; safe to call twice."""
         await self._connection.close()
 
-    def _of_claim(self, script: _Script, partition: int, epoch: int) -> Command:
+    def _of_claim(self, script: Script, partition: int, epoch: int) -> Command:
         keys = (self._claim_key(partition), self._prefix + _FILLED)
         return ("EVALSHA", script.sha, len(keys), *keys, epoch, self._keep_ms // 2, partition)
 
@@ -274,7 +208,7 @@ class RedisStore:
         self._prefix = f"{self._namespace}:{origin.decode()}:".encode()
         self._asked_at = now_s
 
-    async def _run_all(self, script: _Script, calls: Sequence[Command]) -> WriteOutcome:
+    async def _run_all(self, script: Script, calls: Sequence[Command]) -> WriteOutcome:
         for begin in range(0, len(calls), CALLS_IN_FLIGHT):
             for answer in await self._run(script, calls[begin : begin + CALLS_IN_FLIGHT]):
                 if not isinstance(answer, bytes):
@@ -284,7 +218,7 @@ class RedisStore:
                     return outcome
         return WriteOutcome.WRITTEN
 
-    async def _run(self, script: _Script, calls: Sequence[Command]) -> list[object]:
+    async def _run(self, script: Script, calls: Sequence[Command]) -> list[object]:
         if not calls:
             return []
         answers = await self._connection.call(calls)
