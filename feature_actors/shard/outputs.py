@@ -61,19 +61,23 @@ class ShardOutputs:
 
         With `partition`, the learner gets the next offset range of that partition only.
         """
-        gives: dict[str, Callable[[], Awaitable[None]]] = {
-            "online store": self.writer.flush,
-            "rejects": self.dead_letters.flush,
-        }
+        await self.give_rows()
+        await self._give("rejects", self.dead_letters.flush)
         if self.pusher is not None:
             push, push_next = self.pusher.push, self.pusher.push_next
-            gives["learner"] = push if partition is None else partial(push_next, partition)
-        for name, give in gives.items():
-            try:
-                await give()
-                self._errors.pop(name, None)
-            except Unavailable as error:
-                self._errors[name] = str(error)
+            give = push if partition is None else partial(push_next, partition)
+            await self._give("learner", give)
+
+    async def give_rows(self) -> None:
+        """Write the rows that wait, as far as the store takes them."""
+        await self._give("online store", self.writer.flush)
+
+    async def _give(self, to: str, give: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await give()
+            self._errors.pop(to, None)
+        except Unavailable as error:
+            self._errors[to] = str(error)
 
     async def save_when_due(self) -> None:
         """Begin a snapshot when one is due and the rejected records below it are written."""

@@ -89,6 +89,8 @@ class Shard:
         self._out.snapshotter.passed_over = passed_over
         self.states = states
         self._shares.update(totals(states), self._clock.monotonic())
+        if self._lock_step:
+            await self._out.give_rows()
         self._happen(ShardEvent.STARTED)
 
     async def run(self) -> None:
