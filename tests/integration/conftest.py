@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_disk import CannotMount, small_disk
 from whole_system import WholeSystem
 
 from freshrank.deploy.cluster.ray_environment import prepare
@@ -93,14 +95,47 @@ def system(one_system: WholeSystem) -> WholeSystem:
 
 
 @pytest.fixture(scope="session")
-def one_system(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeSystem]:
+def one_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | CannotMount]:
+    """A small file system for the state of `one_system`; the reason where there can be none."""
+    with contextlib.ExitStack() as stack:
+        try:
+            place = tmp_path_factory.mktemp("disk") / "disk"
+            mounted: Path | CannotMount = stack.enter_context(small_disk(place, "size=64m"))
+        except CannotMount as reason:
+            mounted = reason
+        yield mounted
+
+
+@pytest.fixture
+def disk(one_disk: Path | CannotMount) -> Path:
+    """The file system of the state of `system`, for tests that fill it up."""
+    if isinstance(one_disk, CannotMount):
+        pytest.skip(f"no file system can be mounted here: {one_disk}")
+    return one_disk
+
+
+@pytest.fixture(scope="session")
+def one_system(
+    kafka: Broker, one_disk: Path | CannotMount, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WholeSystem]:
     """The system that `system` gives to tests."""
-    system = WholeSystem(kafka.bootstrap, tmp_path_factory.mktemp("system"), f"sys-{os.getpid()}")
+    often = {
+        "FRESHRANK_SHARDS__SNAPSHOT_INTERVAL_S": "0.5",
+        "FRESHRANK_LEARNER__CHECKPOINT_INTERVAL_S": "0.5",
+    }
+    system = WholeSystem(
+        kafka.bootstrap,
+        tmp_path_factory.mktemp("system"),
+        f"sys-{os.getpid()}",
+        state=None if isinstance(one_disk, CannotMount) else one_disk,
+        settings=often,
+    )
     system.redis.start()
     try:
         system.start()
         yield system
     finally:
+        system.kill_all()
         system.kill()
         system.redis.stop()
 

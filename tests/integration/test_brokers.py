@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.errors import ConfigError, DependencyLost, Unavailable
 from freshrank.deploy.servers import kafka_libraries
 from freshrank.deploy.servers.apache_kafka import ApacheKafka, kafka_available
 from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker, GivenBroker, open_broker
@@ -20,12 +22,27 @@ from freshrank.deploy.servers.java import find_java
 from freshrank.deploy.servers.processes import check_port, free_port
 
 TOPICS = {"behaviour": 3, "impressions": 2}
+PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")
 def embedded() -> Iterator[EmbeddedBroker]:
     with EmbeddedBroker(TOPICS) as broker:
         yield broker
+
+
+def test_an_embedded_broker_that_ended_is_not_started_again_for_its_records_are_gone() -> None:
+    before = {one.pid for one in psutil.Process().children()}
+    with EmbeddedBroker({"behaviour": 1}) as broker:
+        assert broker.ended is None
+        (process,) = [one for one in psutil.Process().children() if one.pid not in before]
+        process.kill()
+        deadline = time.monotonic() + PATIENCE_S
+        while broker.ended is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        with pytest.raises(DependencyLost, match=r"ended \(killed by SIGKILL\), and with it all"):
+            broker.start_again()
 
 
 async def round_trip(bootstrap: str, topic: str, value: bytes) -> list[bytes | None]:

@@ -82,25 +82,6 @@ def test_the_kafka_of_a_run_is_started_again_and_no_event_is_lost_or_doubled(
     assert running.learn_all() == learned + SHOW
 
 
-@pytest.mark.parametrize("program", ["raylet", "gcs_server"])
-def test_without_a_process_that_ray_needs_the_run_ends_and_leaves_nothing(
-    running: WholeSystem, program: str
-) -> None:
-    _, offset = running.event("loyal", "order")
-    spent = running.features_with("loyal", offset)["features"]["spend_7d"]
-    (process,) = [one for one in running.processes(f"/{program} ") if named(one, program)]
-    printed, killed_s = len(running.log()), time.monotonic()
-    os.kill(process, signal.SIGKILL)
-    until(lambda: not running.ready(), TOLD_S * busy())
-    assert running.end(ENDED_S) == 1, running.log()[printed:]
-    assert time.monotonic() - killed_s < ENDED_S * busy()
-    assert running.processes("") == []
-    (error,) = [one for one in running.log()[printed:].splitlines() if "error:" in one]
-    assert f"ray: its process {program} has ended" in error
-    running.start()
-    assert running.features_with("loyal", offset)["features"]["spend_7d"] == spent
-
-
 @pytest.mark.parametrize("title", ["ray::ServeController", "ray::HAProxyManager"])
 def test_processes_of_serve_are_started_again(running: WholeSystem, title: str) -> None:
     (before,) = running.processes(title)
@@ -110,20 +91,30 @@ def test_processes_of_serve_are_started_again(running: WholeSystem, title: str) 
     assert running.score("reader")["scores"]
 
 
-def test_an_embedded_broker_that_ends_takes_the_run_with_it(tmp_path: Path) -> None:
-    settings = EMBEDDED_REDIS
-    system = WholeSystem("embedded", tmp_path, f"mock-{os.getpid()}", settings=settings)
-    try:
-        system.start()
-        printed = len(system.log())
-        system.kill_process("mock_broker")
-        until(lambda: not system.ready(), TOLD_S * busy())
-        assert system.end(ENDED_S) == 1
-        (error,) = [one for one in system.log()[printed:].splitlines() if "error:" in one]
-        assert "kafka: the embedded broker has ended (killed by SIGKILL)" in error
-        assert system.processes("") == []
-    finally:
-        system.kill()
+def test_without_the_raylet_the_run_ends_and_leaves_nothing(running: WholeSystem) -> None:
+    _, offset = running.event("loyal", "order")
+    spent = running.features_with("loyal", offset)["features"]["spend_7d"]
+    end_by_kill_of(running, "raylet")
+    running.start()
+    assert running.features_with("loyal", offset)["features"]["spend_7d"] == spent
+
+
+@pytest.mark.stops_the_system
+def test_without_the_gcs_server_the_run_ends_and_leaves_nothing(running: WholeSystem) -> None:
+    end_by_kill_of(running, "gcs_server")
+
+
+def end_by_kill_of(running: WholeSystem, program: str) -> None:
+    """SIGKILL a process that Ray needs, and see the run end, with its reason and status 1."""
+    (process,) = [one for one in running.processes(f"/{program} ") if named(one, program)]
+    printed, killed_s = len(running.log()), time.monotonic()
+    os.kill(process, signal.SIGKILL)
+    until(lambda: not running.ready(), TOLD_S * busy())
+    assert running.end(ENDED_S) == 1, running.log()[printed:]
+    assert time.monotonic() - killed_s < ENDED_S * busy()
+    assert running.processes("") == []
+    (error,) = [one for one in running.log()[printed:].splitlines() if "error:" in one]
+    assert f"ray: its process {program} has ended" in error
 
 
 def named(process: int, program: str) -> bool:

@@ -9,8 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 # Mounts, and holds the mount until its input ends: with the test, however that ends.
 _HOLD = 'mount -t tmpfs -o "$1" freshrank "$2" && cd "$2" && echo mounted && exec cat'
 
@@ -22,15 +20,19 @@ _FILLER = "filler"
 _BLOCK = bytes(1 << 16)
 
 
+class CannotMount(Exception):
+    """No file system can be mounted here."""
+
+
 @contextlib.contextmanager
 def small_disk(place: Path, options: str) -> Iterator[Path]:
     """A tmpfs with these options of `mount`, as the folder where everybody sees it.
 
     It is mounted at `place` in the namespace of a child, seen through /proc, and gone when the
-    child is. Skips the test where mounting is not permitted.
+    child is. Raises CannotMount where mounting is not permitted.
     """
     if shutil.which("unshare") is None:
-        pytest.skip("no file system can be mounted here: there is no `unshare` (util-linux)")
+        raise CannotMount("there is no `unshare` (util-linux)")
     place.mkdir()
     refusals = []
     for way in _WAYS:
@@ -46,7 +48,7 @@ def small_disk(place: Path, options: str) -> Iterator[Path]:
                 yield Path(f"/proc/{holder.pid}/cwd")
                 return
             refusals.append(holder.stderr.read().strip())
-    pytest.skip(f"no file system can be mounted here: {'; '.join(refusals)}")
+    raise CannotMount("; ".join(refusals))
 
 
 def fill(disk: Path) -> None:
