@@ -21,7 +21,8 @@ from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.workloads.shop_events import CATEGORIES, ITEMS, shop_events, user_name
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.deploy.servers.brokers import open_broker
+from freshrank.deploy.servers.apache_kafka import ApacheKafka
+from freshrank.deploy.servers.brokers import Broker, GivenBroker
 from freshrank.deploy.servers.external import ExternalServers
 from freshrank.deploy.servers.redis_server import RedisServer
 from freshrank.examples.shop.shoppers import Candidate
@@ -76,9 +77,9 @@ def external_servers(
     """
     with tempfile.TemporaryDirectory(prefix="freshrank-bench-") as name:
         folder = Path(name)
-        broker = open_broker(
-            options.kafka or "apache", topics={}, folder=folder / "kafka", log=console.print
-        )
+        broker: Broker = ApacheKafka(folder / "kafka", with_password=False, log=console.print)
+        if options.kafka:
+            broker = GivenBroker(options.kafka)
         outside = ExternalServers(broker, RedisServer(options.redis))
         try:
             asyncio.run(outside.start())

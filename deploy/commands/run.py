@@ -178,7 +178,7 @@ class _Run:
         if warning := await servers.start(self._calls.run):
             self._screen.warn(warning)
         settings = self._request.settings
-        kafka = KafkaAccess(servers.broker.bootstrap, settings.kafka.security())
+        kafka = KafkaAccess(servers.broker.bootstrap, servers.broker.security)
         count = await prepare_topics(self._pipeline, kafka, settings)
         self._topics = await topic_identities(self._pipeline, kafka)
         self._state_folder.check_topics(self._topics)

@@ -74,7 +74,8 @@ class KafkaSettings(WithPassword):
     """Records of an Apache Kafka that is started here; by default ``kafka`` in the state folder.
     Pipelines that name the same folder find the same topics. One run at a time has it."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """Protocol of a given broker; a broker that is started here listens on loopback, PLAINTEXT."""
+    """Protocol of a given broker. One that is started here listens on loopback: ``apache`` with a
+    password of its own, which it keeps in its folder, ``embedded`` without."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     username: str | None = None
     """For SASL, with `password` or `password_file`."""
@@ -91,6 +92,11 @@ class KafkaSettings(WithPassword):
         if (self.username or secret) and not self.security_protocol.startswith("SASL"):
             raise ValueError(
                 "`username` and a password require `security_protocol` SASL_SSL (or SASL_PLAINTEXT)"
+            )
+        if self.security_protocol != "PLAINTEXT" and self.bootstrap in STARTED_HERE:
+            raise ValueError(
+                "`security_protocol` requires a `bootstrap` that is an address: `apache` makes a "
+                "password itself, and `embedded` has none"
             )
         if self.ca_file and not self.security_protocol.endswith("SSL"):
             raise ValueError("`ca_file` requires `security_protocol` SSL or SASL_SSL")

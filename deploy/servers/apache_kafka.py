@@ -1,9 +1,9 @@
-"""Runs a single node of Apache Kafka on this machine, for local clients only."""
+"""Runs a single node of Apache Kafka on this machine, for clients that know its password."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,37 +11,26 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.snapshots.private_files import make_private_folder, write_private
+from freshrank.actors.snapshots.private_files import make_private_folder
 from freshrank.deploy.servers.java import find_java
 from freshrank.deploy.servers.kafka_libraries import (
     KAFKA_VERSION,
     kafka_libraries,
     missing_libraries,
 )
-from freshrank.deploy.servers.processes import Child, Server, ask, free_port, listens
+from freshrank.deploy.servers.kafka_login import (
+    CLIENT_FILE,
+    SERVER_FILE,
+    Listeners,
+    Ports,
+    add_clients,
+    write_settings,
+)
+from freshrank.deploy.servers.processes import Child, Server, free_port, listens
+from freshrank.feature_actors.connectors.kafka.security import OPEN
+from freshrank.feature_actors.connectors.kafka.topics import check_brokers
 
-# The node is both broker and controller, so every replication factor is 1. An admin client creates
-# topics, with the partitions that they need. A consumer group does not wait for further members.
-_PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-log.dirs={data}
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-auto.create.topics.enable={auto_create}
-"""
-
-# The port in it.
+# The port of clients in the settings of a node.
 _ADVERTISED = re.compile(r"^advertised\.listeners=.*:(\d+)$", re.MULTILINE)
 
 # The file that a run locks for as long as its broker has the folder.
@@ -64,9 +53,6 @@ _LOGGING = (
 # Seconds. Kafka answers after 3.5 s on an idle machine with two cores and 13 s on a busy machine.
 _START_TIMEOUT_S = 90.0
 
-# Kafka's Metadata request, version 1, for no topic: its response starts with the known brokers.
-_METADATA_REQUEST = struct.pack(">ihhihi", 14, 3, 1, 7, -1, 0)
-
 
 class ApacheKafka(Server):
     """A node of Apache Kafka that keeps its data in `folder`.
@@ -74,13 +60,14 @@ class ApacheKafka(Server):
     Parameters
     ----------
     folder
-        The folder of its data, its settings and ``kafka.log``. A later start in the same folder
-        finds the same topics.
+        The folder of its data, its settings, its password and ``kafka.log``. A later start in the
+        same folder finds the same topics and the same password.
     port
         The port to listen on, at 127.0.0.1 only. 0: that of the last start in `folder`, where it
         is free, else any.
-    auto_create
-        Whether the broker creates a topic when a client first asks for it.
+    with_password
+        Whether clients have to log in, as `security` says. False: any user of this machine is a
+        client; for tests and benches, whose records are nobody's.
     log
         Called with a line of progress before each step that takes seconds.
     """
@@ -90,13 +77,15 @@ class ApacheKafka(Server):
         folder: Path,
         port: int = 0,
         *,
-        auto_create: bool = False,
+        with_password: bool = True,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._folder = folder
         self._wanted_port = port
-        self._auto_create = auto_create
+        self._with_password = with_password
         self._log = log
+        self.security = OPEN
+        """What its clients need, from `start` on."""
         self._port: int | None = None
         self._child: Child | None = None
         # Not of one thread: each start of the same object may run in another.
@@ -125,22 +114,25 @@ class ApacheKafka(Server):
         libraries = kafka_libraries(self._log)
         make_private_folder(self._folder)
         self._hold_folder()
-        properties = self._folder / "server.properties"
+        properties = self._folder / SERVER_FILE
         port = self._wanted_port or _last_port(properties) or free_port()
         if listens("127.0.0.1", port):
             raise Unavailable("kafka", f"another program listens on port {port}; give another one")
-        write_private(properties, self.properties(port))
+        ports = _ports(port)
+        listeners = write_settings(self._folder, ports, with_password=self._with_password)
         run = [java, "-cp", f"{libraries}/*", *_LOGGING]
         if not (self._folder / "data" / "meta.properties").exists():
             self._format_storage(run, properties)
-        self._log(f"starting Apache Kafka {KAFKA_VERSION} on 127.0.0.1:{port}")
-        self._child = Child(
+        clients = f"; clients log in by {self._folder / CLIENT_FILE}" if self._with_password else ""
+        self._log(f"starting Apache Kafka {KAFKA_VERSION} on 127.0.0.1:{port}{clients}")
+        child = self._child = Child(
             "kafka",
             [*run, _HEAP, "kafka.Kafka", str(properties)],
             self._folder / "kafka.log",
         )
-        self._child.wait_until(lambda: self.answers(port), _START_TIMEOUT_S)
+        child.wait_until(lambda: self._answers(child, ports, listeners), _START_TIMEOUT_S)
         self._port = self._wanted_port = port
+        self.security = listeners.clients.security
 
     def stop(self) -> None:
         """Stop Kafka and wait for its process to end."""
@@ -154,20 +146,18 @@ class ApacheKafka(Server):
         """How it ended by itself; None while it runs."""
         return None if self._child is None else self._child.ended
 
-    def properties(self, port: int) -> str:
-        """Return the text of ``server.properties``; a subclass may change it."""
-        return _PROPERTIES.format(
-            port=port,
-            controller_port=free_port(),
-            data=(self._folder / "data").absolute(),
-            auto_create=str(self._auto_create).lower(),
-        )
-
-    def answers(self, port: int) -> bool:
-        """Return whether the broker lists itself, as it does once it serves clients."""
-        response = ask("127.0.0.1", port, _METADATA_REQUEST)
-        # The response starts with three int32: size, correlation id, number of brokers.
-        return len(response) >= 12 and struct.unpack_from(">i", response, 8)[0] > 0
+    def _answers(self, child: Child, ports: Ports, listeners: Listeners) -> bool:
+        """Whether the broker lists itself to a client, as it does once it serves them."""
+        # The node's own port opens no later; no other program may get the password for it.
+        if not (listens("127.0.0.1", ports.clients) and child.listens_at(ports.node)):
+            return False
+        try:
+            if self._with_password:
+                asyncio.run(add_clients(listeners))
+            asyncio.run(check_brokers(listeners.clients))
+        except Unavailable:
+            return False
+        return True
 
     def _hold_folder(self) -> None:
         """Hold the folder until `stop`, or the end of this process. Raises ConfigError."""
@@ -192,6 +182,14 @@ class ApacheKafka(Server):
         )  # fmt: skip
         if done.returncode != 0:
             raise Unavailable("kafka", f"its storage tool failed:\n{done.stdout}{done.stderr}")
+
+
+def _ports(port: int) -> Ports:
+    """Choose ports beside that of clients. Raises Unavailable when none is free."""
+    ports = [port]
+    while len(ports) < len(Ports._fields):
+        ports += {free_port()} - {*ports}
+    return Ports(*ports)
 
 
 def _last_port(properties: Path) -> int | None:

@@ -19,6 +19,7 @@ from typing import Protocol, Self
 from freshrank.actors.errors import ConfigError, DependencyLost, Unavailable
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.processes import Child, Server, listens
+from freshrank.feature_actors.connectors.kafka.security import OPEN, KafkaSecurity
 
 # Seconds for Python, its imports and the broker: 0.2 s on an idle machine.
 _EMBEDDED_TIMEOUT_S = 30.0
@@ -36,6 +37,11 @@ class Broker(Protocol):
     @property
     def bootstrap(self) -> str:
         """``host:port[,host:port]``; raises Unavailable before `start`."""
+        ...
+
+    @property
+    def security(self) -> KafkaSecurity:
+        """What its clients need, from `start` on."""
         ...
 
     def start(self) -> None:
@@ -67,9 +73,10 @@ class Broker(Protocol):
 class GivenBroker(Server):
     """A broker that others run: checked, never started or stopped."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, security: KafkaSecurity = OPEN) -> None:
         self._addresses = [_address(address) for address in bootstrap.split(",")]
         self.bootstrap = bootstrap
+        self.security = security
 
     def start(self) -> None:
         """Check that one of the addresses accepts connections. Raises Unavailable if none does."""
@@ -81,7 +88,7 @@ class GivenBroker(Server):
 
 
 class EmbeddedBroker(Server):
-    """The in-memory broker of librdkafka in a child process.
+    """The in-memory broker of librdkafka in a child process. It cannot ask for a password.
 
     Parameters
     ----------
@@ -92,6 +99,7 @@ class EmbeddedBroker(Server):
 
     def __init__(self, topics: Mapping[str, int]) -> None:
         self._topics = dict(topics)
+        self.security = OPEN
         self._bootstrap: str | None = None
         self._child: Child | None = None
         self._log: Path | None = None
@@ -148,6 +156,7 @@ def open_broker(
     topics: Mapping[str, int],
     folder: Path,
     port: int = 0,
+    security: KafkaSecurity = OPEN,
     log: Callable[[str], None] = lambda line: None,
 ) -> Broker:
     """Make the broker that a setting names, not started yet.
@@ -162,6 +171,8 @@ def open_broker(
         For the data of Apache Kafka.
     port
         Of Apache Kafka; 0: that of its last start in `folder`, if it is free, else any.
+    security
+        What clients of a given broker need.
     log
         Called with a line of progress before anything that takes seconds.
 
@@ -171,7 +182,7 @@ def open_broker(
         return EmbeddedBroker(topics)
     if kind == "apache":
         return ApacheKafka(folder, port, log=log)
-    return GivenBroker(kind)
+    return GivenBroker(kind, security)
 
 
 def _announced(child: Child) -> str:

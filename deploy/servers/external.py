@@ -79,10 +79,15 @@ def external_servers(
     url = settings.redis.address()
     kafka = settings.kafka
     folder = kafka.folder.absolute() if kafka.folder else state / KAFKA
-    return ExternalServers(
-        open_broker(kafka.bootstrap, topics=topics, folder=folder, port=kafka.port, log=log),
-        RedisServer(None if url == EMBEDDED else url),
+    broker = open_broker(
+        kafka.bootstrap,
+        topics=topics,
+        folder=folder,
+        port=kafka.port,
+        security=kafka.security(),
+        log=log,
     )
+    return ExternalServers(broker, RedisServer(None if url == EMBEDDED else url))
 
 
 def side_topics(pipeline: Pipeline) -> list[str]:

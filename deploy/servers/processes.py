@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
+import psutil
+
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.snapshots.private_files import open_private
 
@@ -152,6 +154,14 @@ class Child:
         if status < 0:
             return f"killed by {signal.Signals(-status).name}"
         return f"ended with status {status}"
+
+    def listens_at(self, port: int) -> bool:
+        """Whether it is this server, and not another program, that listens at a TCP port."""
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            for held in psutil.Process(self.pid).net_connections("tcp"):
+                if held.status == psutil.CONN_LISTEN and held.laddr.port == port:
+                    return True
+        return False
 
     def output(self) -> str:
         """What this process has written to its log so far."""

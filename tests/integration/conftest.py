@@ -49,8 +49,8 @@ def kafka_available_here() -> None:
 
 @pytest.fixture(scope="session")
 def kafka(kafka_available_here: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A real Apache Kafka; topics are not created by themselves."""
-    with ApacheKafka(tmp_path_factory.mktemp("kafka")) as broker:
+    """A real Apache Kafka without a password; topics are not created by themselves."""
+    with ApacheKafka(tmp_path_factory.mktemp("kafka"), with_password=False) as broker:
         yield broker
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from freshrank.actors.errors import ConfigError, DependencyLost, Unavailable
 from freshrank.deploy.servers import kafka_libraries
@@ -20,6 +19,8 @@ from freshrank.deploy.servers.apache_kafka import ApacheKafka, kafka_available
 from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker, GivenBroker, open_broker
 from freshrank.deploy.servers.java import find_java
 from freshrank.deploy.servers.processes import check_port, free_port
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
 
 TOPICS = {"behaviour": 3, "impressions": 2}
 PATIENCE_S = 30.0
@@ -44,15 +45,16 @@ def test_an_embedded_broker_that_ended_is_not_started_again_for_its_records_are_
             broker.start_again()
 
 
-async def round_trip(bootstrap: str, topic: str, value: bytes) -> list[bytes | None]:
+async def round_trip(broker: Broker, topic: str, value: bytes) -> list[bytes | None]:
     """Write one record to partition 1, and read that partition from its beginning."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    arguments = KafkaAccess(broker.bootstrap, broker.security).arguments()
+    producer = AIOKafkaProducer(**arguments)
     await producer.start()
     try:
         await (await producer.send(topic, value, partition=1))
     finally:
         await producer.stop()
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(**arguments, auto_offset_reset="earliest")
     await consumer.start()
     try:
         where = TopicPartition(topic, 1)
@@ -63,31 +65,17 @@ async def round_trip(bootstrap: str, topic: str, value: bytes) -> list[bytes | N
         await consumer.stop()
 
 
-async def partitions(bootstrap: str, topic: str) -> int:
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
-    await producer.start()
-    try:
-        return len(await producer.partitions_for(topic))
-    finally:
-        await producer.stop()
-
-
-async def create(bootstrap: str, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(topic, 2, 1)])
-    finally:
-        await admin.close()
+async def partitions(broker: Broker, topic: str) -> int:
+    return await partition_count(KafkaAccess(broker.bootstrap, broker.security), topic)
 
 
 def test_the_embedded_broker_has_the_topics_it_was_given(embedded: EmbeddedBroker) -> None:
     for topic, count in TOPICS.items():
-        assert asyncio.run(partitions(embedded.bootstrap, topic)) == count
+        assert asyncio.run(partitions(embedded, topic)) == count
 
 
 def test_a_record_comes_back_from_the_embedded_broker(embedded: EmbeddedBroker) -> None:
-    assert asyncio.run(round_trip(embedded.bootstrap, "behaviour", b"one")) == [b"one"]
+    assert asyncio.run(round_trip(embedded, "behaviour", b"one")) == [b"one"]
 
 
 def test_a_stopped_embedded_broker_has_no_address_and_may_be_started_again() -> None:
@@ -108,22 +96,26 @@ def test_an_impossible_topic_of_the_embedded_broker_is_reported() -> None:
         EmbeddedBroker({"behaviour": 0}).start()
 
 
-def test_apache_kafka_keeps_its_records_over_a_restart(kafka: Broker, tmp_path: Path) -> None:
+def test_apache_kafka_keeps_its_records_over_a_restart(
+    kafka: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # `kafka` is asked for so that this is skipped, or fails, where it cannot be had.
     lines: list[str] = []
-    broker = ApacheKafka(tmp_path, log=lines.append)
-    with broker:
+    # As versions before the passwords left it.
+    with ApacheKafka(tmp_path, with_password=False, log=lines.append) as broker:
         address = broker.bootstrap
         assert address != kafka.bootstrap
-        asyncio.run(create(address, "behaviour"))
-        assert asyncio.run(round_trip(address, "behaviour", b"one")) == [b"one"]
-    with broker:
+        asyncio.run(ensure_topics(KafkaAccess(address), ["behaviour"], 2))
+        assert asyncio.run(round_trip(broker, "behaviour", b"one")) == [b"one"]
+    with ApacheKafka(tmp_path, log=lines.append) as broker:
+        password = broker.security.password
+        assert password
         assert broker.bootstrap == address
-        assert asyncio.run(partitions(address, "behaviour")) == 2
-        assert asyncio.run(round_trip(address, "behaviour", b"two")) == [b"one", b"two"]
-    # Of another process: the port is kept with the records, for clients that know it.
+        assert asyncio.run(partitions(broker, "behaviour")) == 2
+        assert asyncio.run(round_trip(broker, "behaviour", b"two")) == [b"one", b"two"]
+    # Port and password are kept with the records, for clients that know them.
     with ApacheKafka(tmp_path, log=lines.append) as again:
-        assert again.bootstrap == address
+        assert (again.bootstrap, again.security.password) == (address, password)
         with pytest.raises(ConfigError, match="Apache Kafka of another run keeps its records"):
             ApacheKafka(tmp_path).start()
     port = int(address.rpartition(":")[2])
@@ -133,7 +125,10 @@ def test_apache_kafka_keeps_its_records_over_a_restart(kafka: Broker, tmp_path: 
     ):
         assert elsewhere.bootstrap != address
     assert [line.partition(" on ")[0] for line in lines] == ["starting Apache Kafka 4.3.0"] * 4
+    assert "clients log in" not in lines[0]
+    assert lines[1].endswith(f"; clients log in by {tmp_path / 'client.properties'}")
     assert "ERROR" not in (tmp_path / "kafka.log").read_text()
+    assert "in the clear" not in caplog.text
 
 
 def test_apache_kafka_that_cannot_start_says_why(kafka: Broker, tmp_path: Path) -> None:

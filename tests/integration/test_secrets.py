@@ -6,17 +6,20 @@ import asyncio
 import logging
 import os
 import signal
-import struct
+import stat
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import confluent_kafka
 import httpx
 import pytest
+from kafka_files import as_client, as_node, ports
 from sockets import command_lines, open_sockets_until, processes_of
 
 from freshrank.actors.errors import ConfigError, Unavailable
@@ -25,10 +28,12 @@ from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.external import ExternalServers
+from freshrank.deploy.servers.java import find_java
+from freshrank.deploy.servers.kafka_libraries import kafka_libraries
 from freshrank.deploy.servers.processes import Child, Server, ask, free_port
 from freshrank.deploy.servers.redis_server import RedisServer, find_redis
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
-from freshrank.feature_actors.connectors.kafka.security import KafkaSecurity
+from freshrank.feature_actors.connectors.kafka.security import OPEN, KafkaSecurity
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
@@ -38,16 +43,10 @@ SECRET, WRONG = "zaunkoenig-right", "zaunkoenig-wrong"
 # What no text may contain.
 TOLD = "zaunkoenig"
 
-# Kafka's ApiVersions request, version 0: the one that is answered before anybody says who he is.
-_API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 7, -1)
-
-_SASL = f"""\
-sasl.enabled.mechanisms=PLAIN
-sasl.mechanism.inter.broker.protocol=PLAIN
-listener.name.sasl_plaintext.plain.sasl.jaas.config=\
-org.apache.kafka.common.security.plain.PlainLoginModule required \
-username="shop" password="{SECRET}" user_shop="{SECRET}";
-"""
+# Kafka's requests ApiVersions, which is answered before a login, and DescribeCluster, which brokers
+# and controllers answer.
+_API_VERSIONS = bytes.fromhex("0000000a 0012 0000 00000007 ffff")
+_DESCRIBE_CLUSTER = bytes.fromhex("0000000e 003c 0001 00000007 ffff 00 00 02 00")
 
 # Some of what a whole system consists of, as the kernel calls it.
 _PROGRAMS = {"raylet", "haproxy", "ray::LearnerHos", "ray::ShardHost"}
@@ -59,24 +58,13 @@ _START_S, _STOP_S = 180.0, 60.0
 _ANSWER_S = 60.0
 
 
-class GuardedKafka(ApacheKafka):
-    """The same broker, for clients that are the user `shop`."""
-
-    def properties(self, port: int) -> str:
-        text = super().properties(port)
-        for what in ("PLAINTEXT://", "PLAINTEXT:PLAINTEXT,", "name=PLAINTEXT"):
-            text = text.replace(what, what.replace("PLAINTEXT", "SASL_PLAINTEXT"))
-        return text + _SASL
-
-    def answers(self, port: int) -> bool:
-        return bool(ask("127.0.0.1", port, _API_VERSIONS))
-
-
 @pytest.fixture(scope="module")
-def guarded_kafka(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a broker with SASL; `kafka` is asked for, so that it is skipped with that."""
-    with GuardedKafka(tmp_path_factory.mktemp("guarded")) as broker:
-        yield broker.bootstrap
+def guarded_kafka(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a broker; `kafka` is asked for, so that it is skipped with that."""
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "password").write_text(f"{SECRET}\n")
+    with ApacheKafka(folder):
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +102,14 @@ def redis_address(port: int, password: str) -> str:
 
 def access(address: str, password: str) -> KafkaAccess:
     return KafkaAccess(address, KafkaSecurity("SASL_PLAINTEXT", username="shop", password=password))
+
+
+def without_password(kafka: KafkaAccess) -> KafkaAccess:
+    return KafkaAccess(kafka.bootstrap, deadline_s=5.0)
+
+
+def with_wrong_password(kafka: KafkaAccess) -> KafkaAccess:
+    return replace(kafka, security=replace(kafka.security, password=WRONG))
 
 
 def test_a_redis_is_used_with_its_password(guarded_redis: int) -> None:
@@ -161,15 +157,21 @@ def test_servers_that_are_not_there_are_reported_without_the_password(
     assert TOLD not in "".join(errors) + caplog.text
 
 
+@pytest.mark.parametrize("login", [as_client, as_node])
 def test_a_kafka_with_sasl_accepts_only_clients_with_the_password(
-    guarded_kafka: str, fresh_name: str, caplog: pytest.LogCaptureFixture
+    guarded_kafka: Path,
+    login: Callable[[Path], KafkaAccess],
+    fresh_name: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """By SCRAM, and by PLAIN as the broker's own listener wants it."""
     caplog.set_level(logging.DEBUG)
+    right = login(guarded_kafka)
+    password = str(right.security.password)
 
-    async def round_trip(password: str) -> list[bytes | None]:
-        secured = access(guarded_kafka, password)
-        await ensure_topics(secured, [fresh_name], 1)
-        sink, source = KafkaSink(secured), KafkaSource(secured)
+    async def round_trip(kafka: KafkaAccess) -> list[bytes | None]:
+        await ensure_topics(kafka, [fresh_name], 1)
+        sink, source = KafkaSink(kafka), KafkaSource(kafka)
         await sink.start()
         await source.start({(fresh_name, 0): None})
         try:
@@ -180,26 +182,77 @@ def test_a_kafka_with_sasl_accepts_only_clients_with_the_password(
             await sink.stop()
             await source.stop()
 
-    assert asyncio.run(round_trip(SECRET)) == [b"one"]
-    for attempt in (
-        round_trip(WRONG),
-        KafkaSink(access(guarded_kafka, WRONG)).start(),
-        KafkaSource(access(guarded_kafka, WRONG)).start({(fresh_name, 0): None}),
-    ):
-        with pytest.raises(Unavailable) as caught:
-            asyncio.run(attempt)
-        assert TOLD not in told(caught.value)
+    assert asyncio.run(round_trip(right)) == [b"one"]
+    for refused in (with_wrong_password(right), without_password(right)):
+        for attempt in (
+            round_trip(refused),
+            KafkaSink(refused).start(),
+            KafkaSource(refused).start({(fresh_name, 0): None}),
+        ):
+            with pytest.raises(Unavailable) as caught:
+                asyncio.run(attempt)
+            assert TOLD not in told(caught.value)
+            assert password not in told(caught.value)
     assert TOLD not in caplog.text
+    assert password not in caplog.text
+
+
+def test_each_port_of_a_kafka_that_is_started_here_wants_a_login(
+    guarded_kafka: Path, kafka: Broker
+) -> None:
+    open_port = int(kafka.bootstrap.rpartition(":")[2])
+    assert ask("127.0.0.1", open_port, _DESCRIBE_CLUSTER)
+    found = ports(guarded_kafka)
+    assert set(found) == {"CLIENTS", "NODE", "CONTROLLER"}
+    for port in found.values():
+        assert ask("127.0.0.1", port, _API_VERSIONS)
+        assert not ask("127.0.0.1", port, _DESCRIBE_CLUSTER)
+
+
+def test_the_password_of_a_kafka_that_is_started_here_is_for_its_user_alone(
+    guarded_kafka: Path,
+) -> None:
+    assert as_client(guarded_kafka).security.password == SECRET
+    assert stat.S_IMODE(guarded_kafka.stat().st_mode) == 0o700
+    for file in ("password", "client.properties", "server.properties", "kafka.log"):
+        assert stat.S_IMODE((guarded_kafka / file).stat().st_mode) == 0o600
+    written = {one for one in guarded_kafka.rglob("*") if one.is_file()}
+    holding = {one.name for one in written if TOLD.encode() in one.read_bytes()}
+    assert holding == {"password", "client.properties"}
+
+
+def test_programs_of_others_log_in_by_the_files_for_clients(guarded_kafka: Path) -> None:
+    bootstrap = as_client(guarded_kafka).bootstrap
+    tool = [find_java(), "-cp", f"{kafka_libraries()}/*", "kafka.admin.ConfigCommand"]
+    asked = ["--bootstrap-server", bootstrap, "--describe", "--entity-type", "users"]
+    login = ["--command-config", str(guarded_kafka / "client.properties")]
+    done = subprocess.run([*tool, *asked, *login], capture_output=True, text=True, check=True)
+    assert "user-principal 'freshrank' are SCRAM-SHA-512=iterations=4096" in done.stdout
+    producer = confluent_kafka.Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": "freshrank",
+            "sasl.password": (guarded_kafka / "password").read_text(),
+        }
+    )
+    assert producer.list_topics(timeout=30.0).brokers
 
 
 def test_a_whole_run_shows_no_secret_and_listens_on_loopback(
-    guarded_kafka: str, guarded_redis: int, tmp_path: Path
+    guarded_kafka: Path, guarded_redis: int, tmp_path: Path
 ) -> None:
-    file = tmp_path / "password"
-    file.write_text(f"{SECRET}\n")
+    file, kafka = guarded_kafka / "password", as_client(guarded_kafka)
     # The run keeps Ray's logs where the user wants them; a folder of its own is gone at its end.
     port, ray_folder = free_port(), temporary_folder("freshrank-test-")
-    command = ["demo", "--kafka", guarded_kafka, "--redis", f"redis://127.0.0.1:{guarded_redis}/0"]
+    command = [
+        "demo",
+        "--kafka",
+        kafka.bootstrap,
+        "--redis",
+        f"redis://127.0.0.1:{guarded_redis}/0",
+    ]
     run = subprocess.Popen(
         [sys.executable, "-m", "freshrank.deploy.cli", *command, "--port", str(port)],
         cwd=tmp_path, env={**_environment(file), "RAY_TMPDIR": str(ray_folder)}, text=True,
@@ -215,7 +268,7 @@ def test_a_whole_run_shows_no_secret_and_listens_on_loopback(
         output, _ = run.communicate(timeout=_STOP_S)
     sessions = (ray_folder / "ray").glob(f"session_*_{run.pid}/logs/**/*")
     logs = [one for one in sessions if one.is_file()]
-    written = [one for one in tmp_path.rglob("*") if one.is_file() and one != file]
+    written = [one for one in tmp_path.rglob("*") if one.is_file()]
     assert [one for one in found if not one.on_loopback] == []
     assert len(logs) > 5 and written
     for name, text in {"output": output, "commands": "\n".join(commands), **pages}.items():
@@ -228,7 +281,8 @@ def _environment(password_file: Path) -> Mapping[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     return ours | {
         "FRESHRANK_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
-        "FRESHRANK_KAFKA__USERNAME": "shop",
+        "FRESHRANK_KAFKA__SASL_MECHANISM": "SCRAM-SHA-512",
+        "FRESHRANK_KAFKA__USERNAME": "freshrank",
         "FRESHRANK_KAFKA__PASSWORD_FILE": str(password_file),
         "FRESHRANK_REDIS__PASSWORD": SECRET,
     }
@@ -254,7 +308,7 @@ def _pages(url: str, run: subprocess.Popen[str]) -> Mapping[str, str]:
 class _Nothing(Server):
     """Stands where a broker is not looked at."""
 
-    bootstrap = "127.0.0.1:9"
+    bootstrap, security = "127.0.0.1:9", OPEN
 
     def start(self) -> None: ...
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kafka_files import as_client, as_node
+from sockets import command_lines
 from whole_system import SHOW, WholeSystem, busy, until
+
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.snapshots.private_files import temporary_folder
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.topics import partition_count
 
 # Seconds, on an idle machine: within which an end has to be told, and for a run to end.
 TOLD_S, ENDED_S = 10.0, 15.0
@@ -20,12 +29,25 @@ REDIS, KAFKA = "valkey-server", "kafka.Kafka"
 
 
 @pytest.fixture(scope="module")
+def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `own_servers`."""
+    return tmp_path_factory.mktemp("own")
+
+
+@pytest.fixture(scope="module")
+def ray_folder() -> Path:
+    """The logs of the Ray of `own_servers`; its path is short, for the sockets of Ray."""
+    return temporary_folder("freshrank-test-")
+
+
+@pytest.fixture(scope="module")
 def own_servers(
-    kafka_available_here: None, tmp_path_factory: pytest.TempPathFactory
+    kafka_available_here: None, own_folder: Path, ray_folder: Path
 ) -> Iterator[WholeSystem]:
     """A system that has started its own Apache Kafka and its own Redis."""
-    folder = tmp_path_factory.mktemp("own")
-    system = WholeSystem("apache", folder, f"own-{os.getpid()}", settings=EMBEDDED_REDIS)
+    settings = {**EMBEDDED_REDIS, "RAY_TMPDIR": str(ray_folder)}
+    name = f"own-{os.getpid()}"
+    system = WholeSystem("apache", own_folder, name, state=own_folder / "state", settings=settings)
     try:
         yield system
     finally:
@@ -80,6 +102,37 @@ def test_the_kafka_of_a_run_is_started_again_and_no_event_is_lost_or_doubled(
     assert after == spent + 3.0
     running.score("buyer", show=SHOW)
     assert running.learn_all() == learned + SHOW
+
+
+def test_the_kafka_of_a_run_wants_a_password_that_is_shown_nowhere(
+    running: WholeSystem, own_folder: Path, ray_folder: Path
+) -> None:
+    kafka_folder = own_folder / "state" / "kafka"
+    kafka, node = as_client(kafka_folder), as_node(kafka_folder)
+    assert asyncio.run(partition_count(kafka, running.topic)) == 2
+    with pytest.raises(Unavailable):
+        asyncio.run(partition_count(KafkaAccess(kafka.bootstrap, deadline_s=5.0), running.topic))
+    running.event("writer")
+    texts = [running.text(path) for path in ("/", "/v1/status", "/metrics", "/openapi.json")]
+    commands = list(command_lines([running.server(KAFKA), *running.processes("")]))
+    assert len(commands) > 5
+    logs = [one for one in (ray_folder / "ray").glob("session_*/logs/**/*") if one.is_file()]
+    ours = [one for one in own_folder.rglob("*") if "data" not in one.parts and one.is_file()]
+    assert len(logs) > 5
+    for secret in (kafka.security.password, node.security.password):
+        assert secret and len(secret) == 64
+        assert not [one for one in (*texts, *commands) if secret in one]
+        holding = [one for one in (*logs, *ours) if secret.encode() in contents(one)]
+        assert holding and {one.parent for one in holding} == {kafka_folder}
+        assert {stat.S_IMODE(one.stat().st_mode) for one in holding} == {0o600}
+
+
+def contents(file: Path) -> bytes:
+    """The bytes of a file; none where it was replaced meanwhile."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 @pytest.mark.parametrize("title", ["ray::ServeController", "ray::HAProxyManager"])

@@ -172,6 +172,12 @@ class WholeSystem:
         assert answer.status_code == 200, (path, answer.text)
         return answer.json()
 
+    def text(self, path: str) -> str:
+        """The text of a 200 answer."""
+        answer = self._http.get(path)
+        assert answer.status_code == 200, (path, answer.text)
+        return answer.text
+
     def post(self, path: str, body: object) -> Any:
         """The body of a 200 answer."""
         answer = self._http.post(path, json=body)

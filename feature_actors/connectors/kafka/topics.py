@@ -55,6 +55,12 @@ async def partition_count(kafka: KafkaAccess, topic: str) -> int:
     return len(found)
 
 
+async def check_brokers(kafka: KafkaAccess) -> None:
+    """Raise Unavailable unless the cluster accepts this client and lists one of its brokers."""
+    async with _metadata(kafka):
+        pass
+
+
 @contextlib.asynccontextmanager
 async def _metadata(kafka: KafkaAccess) -> AsyncIterator[AIOKafkaClient]:
     client = AIOKafkaClient(**kafka.arguments())

@@ -110,6 +110,7 @@ def test_the_password_is_written_into_the_url_that_the_client_is_given(
         ({**SASL, "FRESHRANK_KAFKA__USERNAME": "", "FRESHRANK_KAFKA__PASSWORD": SECRET},
          "SASL needs `username`"),
         ({"FRESHRANK_KAFKA__PASSWORD": SECRET}, "require `security_protocol` SASL_SSL"),
+        ({**BOTH, "FRESHRANK_KAFKA__BOOTSTRAP": "apache"}, "requires a `bootstrap` that"),
         ({**BOTH, "FRESHRANK_KAFKA__CA_FILE": __file__}, "`ca_file` requires"),
         ({**BOTH, "FRESHRANK_KAFKA__SASL_MECHANISM": "NONE"}, "sasl_mechanism.*'NONE' now"),
         ({"FRESHRANK_KAFKA__PASSWORD_FILE": "/absent"}, "password_file: Path does not point"),
@@ -148,7 +149,11 @@ def test_a_url_that_is_none_is_refused_without_its_password(url: str) -> None:
 
 
 def test_certificates_that_cannot_be_read_are_named() -> None:
-    variables = {"FRESHRANK_KAFKA__SECURITY_PROTOCOL": "SSL", "FRESHRANK_KAFKA__CA_FILE": __file__}
+    variables = {
+        "FRESHRANK_KAFKA__BOOTSTRAP": "broker:9092",
+        "FRESHRANK_KAFKA__SECURITY_PROTOCOL": "SSL",
+        "FRESHRANK_KAFKA__CA_FILE": __file__,
+    }
     security = load_settings(None, variables).kafka.security()
     with pytest.raises(ConfigError, match=r"kafka\.ca_file: .*test_secrets\.py holds no cert"):
         security.arguments()
