@@ -1,9 +1,10 @@
 """Faults of every kind at random moments, under load: nothing is lost, nothing counts twice.
 
 The whole system runs on a Kafka and a Redis of its own. While five thousand events a second come,
-one in a hundred of them spoilt, and shoppers are shown items and click, two fault plans run. At the
-end the features, the examples and the dead letters must be those that the log determines; the
-weights that score must be the learner's, and must never have been older than before.
+one in a hundred of them spoilt, and shoppers are shown items and click, fault plans run at the same
+time. Each fault has to be told of within ten seconds. At the end the features, the examples and the
+dead letters must be those that the log determines; the weights that score must be the learner's,
+and must never have been older than before.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ from rich.console import Console
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.impressions import decode_impression
 from freshrank.actors.messages import Version
-from freshrank.benchmarks.chaos.fault_injector import TIMEOUT_S, FaultInjector
-from freshrank.benchmarks.chaos.fault_plan import Fault, FaultPlan, fault_plans
+from freshrank.benchmarks.chaos.detection import Observer
+from freshrank.benchmarks.chaos.fault_injector import FaultInjector
+from freshrank.benchmarks.chaos.fault_plan import FaultPlan, fault_plans
+from freshrank.benchmarks.chaos.faults import TIMEOUT_S, Fault, Handles
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, count_of, must_be_zero
 from freshrank.benchmarks.workloads.dead_letters import DeadLetters, read_dead_letters, read_topic
 from freshrank.benchmarks.workloads.expected_state import LogComparison, compare_with_log
 from freshrank.benchmarks.workloads.scored_answer import ScoredAnswer
 from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
-from freshrank.benchmarks.workloads.shop_traffic import shoppers
+from freshrank.benchmarks.workloads.shop_traffic import background, shoppers
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
 from freshrank.benchmarks.workloads.system_process import SystemProcess
@@ -79,6 +82,8 @@ class ChaosResults:
     """The system after all faults."""
 
     faults: list[Fault]
+    silent: list[Fault]
+    """Of the faults: those that nothing told of in time."""
     events: int
     """Events that were written to the topic, those of the shoppers not counted."""
     compared: LogComparison
@@ -135,18 +140,22 @@ class _Chaos:
         self._console = console
         self._began = time.monotonic()
         rng = np.random.default_rng(1)
-        self._injector = FaultInjector(outside, process, self._client, rng, self._log)
+        self._handles = Handles(pipeline, outside, process, self._client, rng)
+        # Its own client: it observes while another request waits for its answer.
+        self._observing = StatusClient(self._port)
+        self._observer = Observer(self._observing, self._handles.clock)
+        self._injector = FaultInjector(self._handles, self._observer, self._log)
 
     async def run(self, plans: list[FaultPlan]) -> ChaosResults:
         """Inject the faults under load, then compare the system with its log."""
         bootstrap, topic = self._outside.broker.bootstrap, self._pipeline.stream.topic
         answers = AnswerLog()
-        async with self._client:
+        async with self._client, self._observing, background(self._observer.observe_forever()):
             with SteadyStream(bootstrap, topic, EVENTS_PER_S, USERS, SPOILT_SHARE) as stream:
                 async with shoppers(self._port, stream.write, answers.add):
                     await run_together(self._injector.inject(plan) for plan in plans)
                     self._log("waiting until the system is ready")
-                    await self._injector.until_ready()
+                    await self._handles.until_ready()
                     answers.faults_over = True
                     await asyncio.sleep(CALM_S)
                 await asyncio.to_thread(stream.stop)
@@ -158,6 +167,7 @@ class _Chaos:
             replica = await self._client.version()
             return ChaosResults(
                 faults=[fault for plan in plans for _, fault in plan],
+                silent=self._injector.silent,
                 events=stream.written,
                 compared=compared,
                 letters=await self._dead_letters(),
@@ -191,6 +201,7 @@ def figures(found: ChaosResults) -> list[Figure]:
     """Return counts of what must not happen, then the amounts that they rest on."""
     compared, letters, answers = found.compared, found.letters, found.answers
     zeros = {
+        "silent": len(found.silent),
         "wrong_values": compared.wrong_rows,
         "lost_events": compared.lost_events,
         "doubled_events": compared.doubled_events,

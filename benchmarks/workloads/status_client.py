@@ -12,6 +12,7 @@ import msgspec
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Version
 from freshrank.deploy.servers.http_client import KeepAliveClient
+from freshrank.serve.api.responses import ReadyAnswer
 
 # Fields of a shard's status that count unfinished work: unread records, unwritten rows, examples
 # that the learner has not taken.
@@ -44,13 +45,25 @@ class StatusClient:
         """Return the body of a 200 answer; {} for any other answer and for no answer."""
         return await self._answer(self._client.post(path, body))
 
+    async def missing(self) -> dict[str, str] | None:
+        """Return what `/readyz` misses, by part; None where no replica answers."""
+        _, body = await self._response(self._client.get("/readyz"))
+        try:
+            return msgspec.json.decode(body, type=ReadyAnswer).missing
+        except msgspec.DecodeError:  # no answer, or one of HAProxy's own
+            return None
+
     async def _answer(self, request: Awaitable[tuple[int, bytes]]) -> dict[str, Any]:
+        status, body = await self._response(request)
+        return msgspec.json.decode(body, type=dict[str, Any]) if status == 200 else {}
+
+    async def _response(self, request: Awaitable[tuple[int, bytes]]) -> tuple[int, bytes]:
+        """Return status and body of the answer; 0 and b"" for no answer."""
         async with self._lock:
             try:
-                status, body = await request
+                return await request
             except OSError:
-                return {}
-        return msgspec.json.decode(body, type=dict[str, Any]) if status == 200 else {}
+                return 0, b""
 
     async def statuses(self) -> dict[str, Any]:
         """Return the newest status of each part, by the part's name."""

@@ -5,7 +5,7 @@ from bench_figures import by_name
 
 from freshrank.benchmarks.chaos import bench as chaos
 from freshrank.benchmarks.chaos.bench import AnswerLog, ChaosResults
-from freshrank.benchmarks.chaos.fault_plan import Fault
+from freshrank.benchmarks.chaos.part_faults import HANG, SHARD
 from freshrank.benchmarks.workloads.dead_letters import DeadLetters
 from freshrank.benchmarks.workloads.expected_state import LogComparison
 
@@ -37,7 +37,8 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
         answers.faults_over = request > "c"
         answers.add(200, answer("1.1", request))
     found = ChaosResults(
-        faults=[Fault.HANG],
+        faults=[HANG, SHARD],
+        silent=[HANG],
         events=100,
         compared=LogComparison(
             wrong_rows=2,
@@ -56,6 +57,7 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
     figures = by_name(chaos.figures(found))
     wrong = {name: one.value for name, one in figures.items() if one.met is False}
     assert wrong == {
+        "silent": 1,
         "wrong_values": 2,
         "lost_events": 1,
         "doubled_examples": 3,
@@ -67,5 +69,5 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
     assert figures["doubled_events"].met
     fewer = LogComparison(0, 9, 9, 5, 2, 1)
     assert (fewer.lost_examples, fewer.doubled_examples) == (2, 0)
-    assert figures["faults"].value == 1 and figures["faults"].met is None
+    assert figures["faults"].value == 2 and figures["faults"].met is None
     assert figures["not_logged_meanwhile"].value == 2

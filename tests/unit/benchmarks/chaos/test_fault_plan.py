@@ -1,13 +1,12 @@
 import numpy as np
 
-from freshrank.benchmarks.chaos.fault_plan import CONCURRENT_FAULTS, GAPS_S, Fault, fault_plans
+from freshrank.benchmarks.chaos.fault_plan import CONCURRENT_FAULTS, GAPS_S, fault_plans
 
 
 def test_each_fault_comes_in_each_round_once_in_an_order_and_at_moments_that_the_seed_decides() -> (
     None
 ):
     made = fault_plans(4, np.random.default_rng(7))
-    assert {fault for hand in CONCURRENT_FAULTS for fault in hand} == set(Fault)
     for plan, hand, (least_s, most_s) in zip(made, CONCURRENT_FAULTS, GAPS_S, strict=True):
         orders = [
             tuple(fault for _, fault in plan[begin : begin + len(hand)])

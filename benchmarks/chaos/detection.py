@@ -1,0 +1,145 @@
+"""Whether a system tells of a fault: by a counter, an alert, its readiness, or no answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from freshrank.actors.alerts import AlertKind
+from freshrank.actors.clock import Clock
+
+# Seconds between two observations.
+POLL_S = 0.2
+# Seconds within which a system that says that it is ready has to tell of a fault. While it is not
+# ready it is not silent, and these seconds do not pass: it may be mending another fault.
+TOLD_S = 10.0
+# Seconds after which a fault counts as silent, ready or not.
+GIVE_UP_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the endpoint tells of the system at one moment."""
+
+    at_ms: int
+    missing: Mapping[str, str] | None
+    """What `/readyz` misses, by part; None: it gave no such answer."""
+    statuses: Mapping[str, Mapping[str, Any]]
+    """The newest status of each part that `/v1/status` has shown so far, by part."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the system says that nothing is missing."""
+        return self.missing is not None and not self.missing
+
+
+Detection: TypeAlias = Callable[[Observation, Observation], bool]
+"""Whether the second observation tells of a fault that was injected after the first one."""
+
+
+def counted(counter: str) -> Detection:
+    """The shard has counted more than before in the field `counter` of its status.
+
+    >>> before, now = (Observation(0, {}, {"shard-0": {"late": n}}) for n in (4, 5))
+    >>> counted("late")(before, now), counted("late")(now, now)
+    (True, False)
+    """
+    return lambda before, now: _count(now, counter) > _count(before, counter)
+
+
+def alerted(kind: AlertKind) -> Detection:
+    """The status of some part has an alert of this kind since."""
+    return lambda before, now: any(
+        alert["kind"] == kind and alert["at_ms"] >= before.at_ms
+        for status in now.statuses.values()
+        for alert in status.get("alerts", {}).get("newest", ())
+    )
+
+
+def not_ready(*parts: str) -> Detection:
+    """`/readyz` names one of these parts.
+
+    >>> not_ready("learner")(Observation(0, {}, {}), Observation(1, {"learner": "no status"}, {}))
+    True
+    """
+    return lambda _, now: now.missing is not None and not now.missing.keys().isdisjoint(parts)
+
+
+def unreachable(_: Observation, now: Observation) -> bool:
+    """`/readyz` gives no answer, or not that of a replica."""
+    return now.missing is None
+
+
+def replaced(part: str) -> Detection:
+    """Another process posts the status of `part`."""
+    return lambda before, now: (
+        now.statuses.get(part, {}).get("process_id")
+        not in {None, before.statuses.get(part, {}).get("process_id")}
+    )
+
+
+def either(*detections: Detection) -> Detection:
+    """One of these is enough."""
+    return lambda before, now: any(tells(before, now) for tells in detections)
+
+
+def every(*detections: Detection) -> Detection:
+    """All of these, in one observation."""
+    return lambda before, now: all(tells(before, now) for tells in detections)
+
+
+class Endpoint(Protocol):
+    """What an observer asks; a `StatusClient` answers it."""
+
+    async def missing(self) -> Mapping[str, str] | None:
+        """What `/readyz` misses, by part; None where no replica answers."""
+        ...
+
+    async def statuses(self) -> Mapping[str, Mapping[str, Any]]:
+        """The newest status of each part, by the part's name."""
+        ...
+
+
+class Observer:
+    """Observes a system all the time; several tasks may wait for what it sees."""
+
+    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+        self.newest = Observation(clock.now_ms(), None, {})
+        self._endpoint = endpoint
+        self._clock = clock
+        self._observed = asyncio.Condition()
+
+    async def observe_forever(self) -> None:
+        """Observe until cancelled."""
+        while True:
+            at_ms = self._clock.now_ms()
+            missing = await self._endpoint.missing()
+            statuses = {**self.newest.statuses, **await self._endpoint.statuses()}
+            async with self._observed:
+                self.newest = Observation(at_ms, missing, statuses)
+                self._observed.notify_all()
+            await self._clock.sleep(POLL_S)
+
+    async def seconds_until(self, tells: Detection, before: Observation) -> float | None:
+        """Return the seconds until an observation tells of a fault that came after `before`.
+
+        None where none does while the system is ready for `TOLD_S`, or at all in `GIVE_UP_S`.
+        """
+        began = last = self._clock.monotonic()
+        ready_s = 0.0
+        while ready_s <= TOLD_S and last - began <= GIVE_UP_S:
+            async with self._observed:
+                await self._observed.wait()
+            now = self._clock.monotonic()
+            if tells(before, self.newest):
+                return now - began
+            ready_s += now - last if self.newest.ready else 0.0
+            last = now
+        return None
+
+
+def _count(observation: Observation, counter: str) -> int:
+    found: int = observation.statuses.get("shard-0", {}).get(counter, 0)
+    return found
