@@ -2,9 +2,10 @@
 
 The whole system runs on a Kafka and a Redis of its own. While five thousand events a second come,
 one in a hundred of them spoilt, and shoppers are shown items and click, fault plans run at the same
-time. Each fault has to be told of within ten seconds. At the end the features, the examples and the
-dead letters must be those that the log determines; the weights that score must be the learner's,
-and must never have been older than before.
+time. Producers stamp the records, and some of their clocks are wrong. Each fault has to be told of
+within ten seconds. At the end the features, the examples and the dead letters must be those that
+the log determines, and the labels those of the clicks; the weights that score must be the
+learner's, and must never have been older than before.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
+import msgspec
 import numpy as np
 import uvloop
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.impressions import decode_impression
+from freshrank.actors.impressions import Impression, decode_impression
 from freshrank.actors.messages import Version
 from freshrank.benchmarks.chaos.detection import Observer
 from freshrank.benchmarks.chaos.fault_injector import FaultInjector
@@ -28,16 +31,21 @@ from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, count_of, must_be_zero
 from freshrank.benchmarks.workloads.dead_letters import DeadLetters, read_dead_letters, read_topic
 from freshrank.benchmarks.workloads.expected_state import LogComparison, compare_with_log
+from freshrank.benchmarks.workloads.label_truth import ClickLog, mislabelled
 from freshrank.benchmarks.workloads.scored_answer import ScoredAnswer
 from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
 from freshrank.benchmarks.workloads.shop_traffic import background, shoppers
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
 from freshrank.benchmarks.workloads.system_process import SystemProcess
+from freshrank.benchmarks.workloads.topic_admin import make_topic
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.external import ExternalServers
 from freshrank.deploy.servers.tasks import run_together
+from freshrank.examples.shop.shoppers import ShopEvent
+from freshrank.feature_actors.labels.definitions import Joined
 
+PARTITIONS = 8
 EVENTS_PER_S = 5_000.0
 USERS = 20_000
 SPOILT_SHARE = 0.01
@@ -47,6 +55,9 @@ POLL_S = 1.0
 LOG_LINES = 40
 # Seconds that shoppers go on after the last fault is mended: none of their impressions may be lost.
 CALM_S = 3.0
+
+# Seconds after which an answer to an observation counts as missing.
+OBSERVE_TIMEOUT_S = 2.0
 
 # Before the version of any weights.
 _NO_VERSION = Version(0, 0)
@@ -91,6 +102,8 @@ class ChaosResults:
     answers: AnswerLog
     logged: frozenset[str]
     """Ids of the requests whose impressions are in the log."""
+    mislabelled: int
+    """Items whose label is not the one that the shopper's clicks give."""
     checksum_mismatches: int
     """How often the replica's weights were not the learner's."""
     versions_apart: int
@@ -114,6 +127,7 @@ def survive(options: BenchOptions, console: Console) -> ChaosResults:
         )
     with external_servers(options, console) as (outside, folder):
         file, pipeline = own_shop(folder)
+        asyncio.run(make_topic(outside.broker.bootstrap, pipeline.stream.topic, PARTITIONS))
         process = SystemProcess(outside, file, folder)
         try:
             with console.status("starting the system"):
@@ -142,9 +156,11 @@ class _Chaos:
         rng = np.random.default_rng(1)
         self._handles = Handles(pipeline, outside, process, self._client, rng)
         # Its own client: it observes while another request waits for its answer.
-        self._observing = StatusClient(self._port)
+        self._observing = StatusClient(self._port, OBSERVE_TIMEOUT_S)
         self._observer = Observer(self._observing, self._handles.clock)
         self._injector = FaultInjector(self._handles, self._observer, self._log)
+        assert isinstance(pipeline.label, Joined)  # the demo's
+        self._clicks = ClickLog(pipeline.label.within_ms)
 
     async def run(self, plans: list[FaultPlan]) -> ChaosResults:
         """Inject the faults under load, then compare the system with its log."""
@@ -152,7 +168,8 @@ class _Chaos:
         answers = AnswerLog()
         async with self._client, self._observing, background(self._observer.observe_forever()):
             with SteadyStream(bootstrap, topic, EVENTS_PER_S, USERS, SPOILT_SHARE) as stream:
-                async with shoppers(self._port, stream.write, answers.add):
+                write = partial(self._write, stream)
+                async with shoppers(self._port, write, answers.add):
                     await run_together(self._injector.inject(plan) for plan in plans)
                     self._log("waiting until the system is ready")
                     await self._handles.until_ready()
@@ -164,6 +181,7 @@ class _Chaos:
             )
             self._log("compared with the log")
             learner = (await self._client.statuses())["learner"]
+            shown = await asyncio.to_thread(_impressions, bootstrap, self._pipeline.topics[1])
             replica = await self._client.version()
             return ChaosResults(
                 faults=[fault for plan in plans for _, fault in plan],
@@ -172,10 +190,22 @@ class _Chaos:
                 compared=compared,
                 letters=await self._dead_letters(),
                 answers=answers,
-                logged=await asyncio.to_thread(_logged, bootstrap, self._pipeline.topics[1]),
+                logged=frozenset(impression.request_id for impression in shown),
+                mislabelled=mislabelled(compared.expected_rows, shown, self._clicks)
+                + abs(compared.expected_positives - compared.labelled_positives),
                 checksum_mismatches=await self._client.checksum_mismatches(),
                 versions_apart=int(Version.parse(learner["version"]) != replica),
             )
+
+    def _write(self, stream: SteadyStream, key: bytes, value: bytes) -> None:
+        """Write the event of a shopper, whose clock may be wrong."""
+        event = msgspec.json.decode(value, type=ShopEvent)
+        self._clicks.add(event, self._handles.clock.now_ms())
+        ahead_ms = self._handles.shopper_clock_ms
+        if ahead_ms and int(event.user_id[1:]) % 2:
+            event = msgspec.structs.replace(event, ts=event.ts + ahead_ms)
+            value = msgspec.json.encode(event)
+        stream.write(key, value)
 
     async def _dead_letters(self) -> DeadLetters:
         """Return the dead letters when none is missing, or as they are after `TIMEOUT_S`."""
@@ -191,10 +221,9 @@ class _Chaos:
         self._console.print(f"{time.monotonic() - self._began:6.1f} s  {line}")
 
 
-def _logged(bootstrap: str, topic: str) -> frozenset[str]:
-    """Return the request ids of all logged impressions. Raises Unavailable, BadRecord."""
-    records = read_topic(bootstrap, topic)
-    return frozenset(decode_impression(record.value() or b"").request_id for record in records)
+def _impressions(bootstrap: str, topic: str) -> list[Impression]:
+    """Return all logged impressions. Raises Unavailable, BadRecord."""
+    return [decode_impression(record.value() or b"") for record in read_topic(bootstrap, topic)]
 
 
 def figures(found: ChaosResults) -> list[Figure]:
@@ -202,6 +231,7 @@ def figures(found: ChaosResults) -> list[Figure]:
     compared, letters, answers = found.compared, found.letters, found.answers
     zeros = {
         "silent": len(found.silent),
+        "mislabelled": found.mislabelled,
         "wrong_values": compared.wrong_rows,
         "lost_events": compared.lost_events,
         "doubled_events": compared.doubled_events,
@@ -219,6 +249,7 @@ def figures(found: ChaosResults) -> list[Figure]:
         "events": found.events,
         "spoilt": len(letters.spoilt),
         "examples": compared.expected_examples,
+        "positives": compared.expected_positives,
         "quarantined_examples": compared.quarantined_examples,
         "answers": answers.count,
         "not_logged_meanwhile": len(answers.during_faults - found.logged),

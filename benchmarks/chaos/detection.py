@@ -116,7 +116,9 @@ class Observer:
         while True:
             at_ms = self._clock.now_ms()
             missing = await self._endpoint.missing()
-            statuses = {**self.newest.statuses, **await self._endpoint.statuses()}
+            statuses = self.newest.statuses
+            if missing is not None:
+                statuses = {**statuses, **await self._endpoint.statuses()}
             async with self._observed:
                 self.newest = Observation(at_ms, missing, statuses)
                 self._observed.notify_all()

@@ -16,6 +16,12 @@ from freshrank.benchmarks.chaos.part_faults import (
     REPLICA,
     SHARD,
 )
+from freshrank.benchmarks.chaos.producer_faults import (
+    CODECS,
+    WRONG_CLOCKS,
+    WRONG_PARTITIONS,
+    WRONG_UNITS,
+)
 from freshrank.benchmarks.chaos.server_faults import BROKER, STORE
 
 FaultPlan: TypeAlias = list[tuple[float, Fault]]
@@ -26,12 +32,13 @@ FaultPlan: TypeAlias = list[tuple[float, Fault]]
 CONCURRENT_FAULTS = (
     (SHARD, LEARNER, REPLICA, INGRESS),
     (STORE, BROKER, APPLICATION, HANG),
+    (*WRONG_CLOCKS, *WRONG_UNITS, *WRONG_PARTITIONS, CODECS),
 )
 
 # The least and the most seconds between the end of a fault and the next of the same plan. The
 # faults of the first plan are mended sooner, so they wait longer: all plans end at about the same
 # time. Snapshots and checkpoints are taken every ten seconds: some faults find new ones, some old.
-GAPS_S = ((2.0, 12.0), (0.5, 5.0))
+GAPS_S = ((2.0, 12.0), (0.5, 5.0), (1.5, 4.0))
 
 
 def fault_plans(

@@ -6,7 +6,7 @@ of a running system must equal the result, whatever happened to its processes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.deploy.config.settings import Settings
@@ -16,6 +16,7 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import partition_count
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
+from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.settings import ShardSettings
 
@@ -37,6 +38,17 @@ class ExpectedState:
     def examples(self) -> int:
         """Labelled examples of all partitions; impressions that wait for a label do not count."""
         return sum(state.counters.examples for state in self.states)
+
+    @property
+    def positives(self) -> int:
+        """The examples with a positive label."""
+        return sum(state.counters.positives for state in self.states)
+
+    def labelled(self) -> list[LabelledRows]:
+        """Return the rows of all examples, by partition."""
+        queues = [state.example_queue.freeze()() for state in self.states]
+        columns = [field.name for field in fields(LabelledRows)]
+        return [LabelledRows(*(arrays[name] for name in columns)) for arrays in queues]
 
     @property
     def events(self) -> int:
@@ -91,6 +103,11 @@ class LogComparison:
     learned_examples: int
     quarantined_examples: int
     """Examples in the offset ranges that the guard refused: neither learned nor lost."""
+    expected_positives: int
+    labelled_positives: int
+    """Examples that the shard has labelled as positive."""
+    expected_rows: list[LabelledRows]
+    """The rows of the expected examples, with their labels."""
 
     @property
     def lost_events(self) -> int:
@@ -139,12 +156,15 @@ async def compare_with_log(
     finally:
         await store.close()
     parts = await client.statuses()
-    learner = parts["learner"]
+    shard, learner = parts["shard-0"], parts["learner"]
     return LogComparison(
         wrong_rows=wrong,
         expected_events=expected.events,
-        applied_events=parts["shard-0"]["events"],
+        applied_events=shard["events"],
         expected_examples=expected.examples,
         learned_examples=learner["examples"],
         quarantined_examples=learner["examples_quarantined"],
+        expected_positives=expected.positives,
+        labelled_positives=shard["positives"],
+        expected_rows=expected.labelled(),
     )

@@ -24,11 +24,11 @@ _IDLE_POLL_S = 2.0
 class StatusClient:
     """Sends requests to the endpoint on a port of this machine, one at a time.
 
-    Several tasks may share one client.
+    Several tasks may share one client. A request without an answer in `timeout_s` has none.
     """
 
-    def __init__(self, port: int) -> None:
-        self._client = KeepAliveClient("127.0.0.1", port)
+    def __init__(self, port: int, timeout_s: float = 5.0) -> None:
+        self._client = KeepAliveClient("127.0.0.1", port, timeout_s)
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:

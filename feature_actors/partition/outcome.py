@@ -36,6 +36,9 @@ class Counters:
     """Of the dead: impressions that reached the log more than `MAX_DELAY_MS` after their time."""
     clock_ahead: int = 0
     """Events that were dated later than the log; they count as of the log's time."""
+    clock_behind: int = 0
+    """Events that were dated more than `TOLERANCE_MS` before they reached the log: by clocks that
+    are behind, or delayed."""
     stamp_ahead: int = 0
     """Events whose records a producer stamped too far ahead of the log's clock."""
     stamp_behind: int = 0

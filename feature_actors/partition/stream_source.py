@@ -19,7 +19,7 @@ from freshrank.feature_actors.partition.snapshot import part_of
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.state.dedup import Deduplicator
 from freshrank.feature_actors.state.entity_table import Applied
-from freshrank.feature_actors.state.log_clock import LogClock
+from freshrank.feature_actors.state.log_clock import TOLERANCE_MS, LogClock
 from freshrank.feature_actors.state.table_copy import RowMemory
 from freshrank.feature_actors.state.tracked_table import TrackedTable
 from freshrank.feature_actors.streams.codec import Codec
@@ -102,7 +102,7 @@ class StreamSource:
         columns, misplaced = self._without_misplaced(batch, columns)
         outcome.dead.extend(sorted(dead + misplaced, key=lambda record: record.offset))
         self._tell_log_times(columns, batch)
-        self._clamp(columns)
+        self._check_times(columns)
         columns = self._without_duplicates(columns)
         looked, at = begin // self._stride, 0
         rows: list[LabelledRows] = []
@@ -173,13 +173,15 @@ class StreamSource:
         self._counters.stamp_ahead += times.ahead
         self._counters.stamp_behind += times.behind
 
-    def _clamp(self, columns: Columns) -> None:
-        """Let no event be later than the time at which its record reached the log.
+    def _check_times(self, columns: Columns) -> None:
+        """Count wrong clocks, and let no event be later than its record reached the log.
 
         An event whose clock is ahead must not move the time of others, who would be too old to be
         known again, to count as labels or to stay, nor that of its own user, whose next events
         would be late.
         """
+        behind = columns.event_times_ms < columns.log_ms - TOLERANCE_MS
+        self._counters.clock_behind += int(behind.sum())
         ahead = int((columns.event_times_ms > columns.log_ms).sum())
         if ahead:
             self._counters.clock_ahead += ahead

@@ -24,7 +24,7 @@ QUORUM = 8
 """Keys that overrule a stamp: fewer could be all that is left of the time before a pause."""
 
 TOLERANCE_MS = 10_000
-"""How far a stamp may be ahead of the clock; and behind it without being counted."""
+"""How far a stamp may be ahead of the clock; and it, or an event, behind without being counted."""
 
 # A stamp may also be ahead by so many times the distance from the lower quartile of the votes to
 # their median, which is 8 of 31 records: the clock is 23 records behind the newest one, and a log

@@ -47,10 +47,14 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
             expected_examples=50,
             learned_examples=49,
             quarantined_examples=4,
+            expected_positives=9,
+            labelled_positives=9,
+            expected_rows=[],
         ),
         letters=DeadLetters(frozenset({("shop", 0, 1)}), frozenset()),
         answers=answers,
         logged=frozenset("af"),
+        mislabelled=3,
         checksum_mismatches=0,
         versions_apart=1,
     )
@@ -58,6 +62,7 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
     wrong = {name: one.value for name, one in figures.items() if one.met is False}
     assert wrong == {
         "silent": 1,
+        "mislabelled": 3,
         "wrong_values": 2,
         "lost_events": 1,
         "doubled_examples": 3,
@@ -67,7 +72,7 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
     }
     assert figures["lost_examples"].met and figures["versions_back"].met
     assert figures["doubled_events"].met
-    fewer = LogComparison(0, 9, 9, 5, 2, 1)
+    fewer = LogComparison(0, 9, 9, 5, 2, 1, 2, 2, [])
     assert (fewer.lost_examples, fewer.doubled_examples) == (2, 0)
     assert figures["faults"].value == 2 and figures["faults"].met is None
     assert figures["not_logged_meanwhile"].value == 2

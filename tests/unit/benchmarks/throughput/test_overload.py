@@ -14,6 +14,9 @@ def test_overload_holds_memory_against_its_bound_and_counts_what_is_missing() ->
         expected_examples=50,
         learned_examples=40,
         quarantined_examples=7,
+        expected_positives=5,
+        labelled_positives=5,
+        expected_rows=[],
     )
     figures = by_name(overload.figures(overload.OverloadResults(800, 400, 3.0, 7, compared)))
     assert figures["peak_memory_over_bound"].value == 0.5

@@ -88,6 +88,12 @@ class TestSlowClocksOfUsers:
         state.process(batch("events", values, stamps_ms=[reached, reached]))
         assert labels(state) == [1.0]
 
+    def test_a_clock_that_is_behind_by_more_than_a_usual_delay_is_counted(self) -> None:
+        state = PartitionState(MADE, 0)
+        values = [event(n, "u1", "view", 7, dated) for n, dated in enumerate((2_000, 1_999, 0))]
+        state.process(batch("events", values, stamps_ms=[12_000] * 3))
+        assert (state.counters.clock_behind, state.counters.clock_ahead) == (2, 0)
+
     def test_a_click_that_was_made_in_time_and_came_too_late_is_counted(self) -> None:
         state = PartitionState(MADE, 0)
         state.process(batch("shown", [impression(MADE, "u1", [7], 10_000)], stamps_ms=[10_005]))

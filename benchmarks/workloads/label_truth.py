@@ -1,0 +1,101 @@
+"""The labels that shown items should have, by the clicks themselves instead of the log of them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from enum import Enum
+
+import numpy as np
+
+from freshrank.actors.impressions import Impression
+from freshrank.actors.kernels.hashing import hash_ints
+from freshrank.examples.shop.shoppers import ShopEvent
+from freshrank.feature_actors.labels.examples import LabelledRows
+
+# Milliseconds around both ends of a label's time within which a click may count or not: it counts
+# by when it reaches the log, and is known here by when it was sent.
+MARGIN_MS = 1_000
+# Milliseconds before the showing in which a click may count, for replicas whose clocks are ahead.
+_EARLY_MS = 1_000
+
+
+class Truth(Enum):
+    """The label that a shown item should have."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    OPEN = "open"
+    """Its click came so near to a bound that either label is right."""
+
+
+class ClickLog:
+    """When each shopper clicked each item, by the clock of this machine.
+
+    Parameters
+    ----------
+    within_ms
+        For how long after it was shown a click makes an item positive.
+    """
+
+    def __init__(self, within_ms: int) -> None:
+        self._within_ms = within_ms
+        self._clicks: dict[tuple[str, int], list[int]] = defaultdict(list)
+
+    def add(self, event: ShopEvent, sent_ms: int) -> None:
+        """Note an event that was sent at `sent_ms`, whatever its own time is."""
+        if event.type == "click":
+            (item,) = hash_ints(np.array([event.item_id])).tolist()
+            self._clicks[event.user_id, item].append(sent_ms)
+
+    def truth(self, user: str, item: int, shown_ms: int) -> Truth:
+        """Return the label of the hashed `item` that `user` was shown at `shown_ms`.
+
+        >>> clicks, (item,) = ClickLog(within_ms=3_000), hash_ints(np.array([7])).tolist()
+        >>> clicks.add(ShopEvent("e", "ann", 7, 1, "click", 1.0, ts=0), sent_ms=12_000)
+        >>> [clicks.truth("ann", item, at_ms).value for at_ms in (11_000, 9_500, 7_000, 12_500)]
+        ['positive', 'open', 'negative', 'open']
+        """
+        after_ms = [at_ms - shown_ms for at_ms in self._clicks.get((user, item), ())]
+        if any(0 <= ms <= self._within_ms - MARGIN_MS for ms in after_ms):
+            return Truth.POSITIVE
+        near = (-_EARLY_MS - MARGIN_MS, self._within_ms + MARGIN_MS)
+        if any(near[0] <= ms <= near[1] for ms in after_ms):
+            return Truth.OPEN
+        return Truth.NEGATIVE
+
+
+def mislabelled(rows: Iterable[LabelledRows], shown: Iterable[Impression], clicks: ClickLog) -> int:
+    """Count the rows whose label is not the true one of the item that was shown with these inputs.
+
+    Items are known by their inputs. Where several have the same ones, numbers of labels are
+    compared; an item without a row is none that is mislabelled.
+    """
+    truths: dict[bytes, Counter[Truth]] = defaultdict(Counter)
+    for impression in shown:
+        items = np.frombuffer(impression.join_keys, dtype="<i8").tolist()
+        dense = _split(impression.dense, len(items))
+        ids = _split(impression.ids, len(items))
+        for item, *inputs in zip(items, dense, ids, strict=True):
+            truth = clicks.truth(impression.entity, item, impression.at_ms)
+            truths[b"".join(inputs)][truth] += 1
+    labels: dict[bytes, list[bool]] = defaultdict(list)
+    for part in rows:
+        dense_rows, id_rows = part.dense.astype("<f4"), part.ids.astype("<i8")
+        for dense_row, id_row, label in zip(dense_rows, id_rows, part.labels.tolist(), strict=True):
+            labels[dense_row.tobytes() + id_row.tobytes()].append(label > 0.5)
+    return sum(_wrong(truths[inputs], found) for inputs, found in labels.items())
+
+
+def _wrong(truths: Counter[Truth], labels: list[bool]) -> int:
+    """Return how many of these labels of items with the same inputs cannot be right."""
+    positives = sum(labels)
+    without_row = truths.total() - len(labels)
+    false = positives - truths[Truth.POSITIVE] - truths[Truth.OPEN]
+    missed = truths[Truth.POSITIVE] - without_row - positives
+    return max(false, 0) + max(missed, 0)
+
+
+def _split(data: bytes, parts: int) -> list[bytes]:
+    size = len(data) // max(parts, 1)
+    return [data[at : at + size] for at in range(0, parts * size, size)]
