@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -25,7 +26,7 @@ from freshrank.actors.impressions import Impression, decode_impression
 from freshrank.actors.messages import Version
 from freshrank.benchmarks.chaos.detection import Observer
 from freshrank.benchmarks.chaos.fault_injector import FaultInjector
-from freshrank.benchmarks.chaos.fault_plan import FaultPlan, fault_plans
+from freshrank.benchmarks.chaos.fault_plan import FaultPlan, fault_plans, last_plan
 from freshrank.benchmarks.chaos.faults import TIMEOUT_S, Fault, Handles
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, count_of, must_be_zero
@@ -49,6 +50,8 @@ PARTITIONS = 8
 EVENTS_PER_S = 5_000.0
 USERS = 20_000
 SPOILT_SHARE = 0.01
+# Memory of Redis: some times what the rows need.
+REDIS_BYTES = 128 << 20
 # Seconds between two reads of the dead letters.
 POLL_S = 1.0
 # The last lines of the application's log that are printed when it does not come back.
@@ -89,17 +92,11 @@ class AnswerLog:
 
 
 @dataclass(frozen=True, slots=True)
-class ChaosResults:
-    """The system after all faults."""
+class SystemAtEnd:
+    """The system after the faults that it goes on after."""
 
-    faults: list[Fault]
-    silent: list[Fault]
-    """Of the faults: those that nothing told of in time."""
-    events: int
-    """Events that were written to the topic, those of the shoppers not counted."""
     compared: LogComparison
     letters: DeadLetters
-    answers: AnswerLog
     logged: frozenset[str]
     """Ids of the requests whose impressions are in the log."""
     mislabelled: int
@@ -110,13 +107,28 @@ class ChaosResults:
     """1 when the last version of the replica is not the learner's."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChaosResults:
+    """What was injected, and what became of it."""
+
+    faults: list[Fault]
+    silent: list[Fault]
+    """Of the faults: those that nothing told of in time."""
+    events: int
+    """Events that were written to the topic at a steady rate."""
+    answers: AnswerLog
+    end: SystemAtEnd
+
+
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Start the servers and the system, inject the faults, compare, stop."""
     return figures(survive(options, console))
 
 
-def survive(options: BenchOptions, console: Console) -> ChaosResults:
-    """Run `options.rounds` rounds of faults.
+def survive(
+    options: BenchOptions, console: Console, left_out: Collection[Fault] = ()
+) -> ChaosResults:
+    """Run `options.rounds` rounds of all faults but those that are `left_out`.
 
     Raises ConfigError for a broker or a Redis that the bench has not started itself, and
     Unavailable for a fault that is not mended.
@@ -125,7 +137,7 @@ def survive(options: BenchOptions, console: Console) -> ChaosResults:
         raise ConfigError(
             "bench chaos", "it stops its broker and its Redis", "Leave out --kafka and --redis."
         )
-    with external_servers(options, console) as (outside, folder):
+    with external_servers(options, console, REDIS_BYTES) as (outside, folder):
         file, pipeline = own_shop(folder)
         asyncio.run(make_topic(outside.broker.bootstrap, pipeline.stream.topic, PARTITIONS))
         process = SystemProcess(outside, file, folder)
@@ -133,8 +145,8 @@ def survive(options: BenchOptions, console: Console) -> ChaosResults:
             with console.status("starting the system"):
                 process.start()
             chaos = _Chaos(pipeline, outside, process, console)
-            plans = fault_plans(options.rounds, np.random.default_rng(0))
-            return uvloop.run(chaos.run(plans))
+            plans = fault_plans(options.rounds, np.random.default_rng(0), left_out)
+            return uvloop.run(chaos.run(plans, last_plan()))
         except Unavailable:
             lines = process.log.read_text(encoding="utf-8").splitlines()
             console.print(*lines[-LOG_LINES:], sep="\n", markup=False)
@@ -162,8 +174,8 @@ class _Chaos:
         assert isinstance(pipeline.label, Joined)  # the demo's
         self._clicks = ClickLog(pipeline.label.within_ms)
 
-    async def run(self, plans: list[FaultPlan]) -> ChaosResults:
-        """Inject the faults under load, then compare the system with its log."""
+    async def run(self, plans: list[FaultPlan], last: FaultPlan) -> ChaosResults:
+        """Inject the faults under load, compare the system with its log, inject the `last` ones."""
         bootstrap, topic = self._outside.broker.bootstrap, self._pipeline.stream.topic
         answers = AnswerLog()
         async with self._client, self._observing, background(self._observer.observe_forever()):
@@ -176,26 +188,31 @@ class _Chaos:
                     answers.faults_over = True
                     await asyncio.sleep(CALM_S)
                 await asyncio.to_thread(stream.stop)
-            compared = await compare_with_log(
-                self._pipeline, self._outside, self._client, TIMEOUT_S
-            )
-            self._log("compared with the log")
-            learner = (await self._client.statuses())["learner"]
-            shown = await asyncio.to_thread(_impressions, bootstrap, self._pipeline.topics[1])
-            replica = await self._client.version()
-            return ChaosResults(
-                faults=[fault for plan in plans for _, fault in plan],
+            results = ChaosResults(
+                faults=[fault for plan in (*plans, last) for _, fault in plan],
                 silent=self._injector.silent,
                 events=stream.written,
-                compared=compared,
-                letters=await self._dead_letters(),
                 answers=answers,
-                logged=frozenset(impression.request_id for impression in shown),
-                mislabelled=mislabelled(compared.expected_rows, shown, self._clicks)
-                + abs(compared.expected_positives - compared.labelled_positives),
-                checksum_mismatches=await self._client.checksum_mismatches(),
-                versions_apart=int(Version.parse(learner["version"]) != replica),
+                end=await self._compare(),
             )
+            await self._injector.inject(last)
+            return results
+
+    async def _compare(self) -> SystemAtEnd:
+        bootstrap, client = self._outside.broker.bootstrap, self._client
+        compared = await compare_with_log(self._pipeline, self._outside, client, TIMEOUT_S)
+        self._log("compared with the log")
+        learner = (await client.statuses())["learner"]
+        shown = await asyncio.to_thread(_impressions, bootstrap, self._pipeline.topics[1])
+        return SystemAtEnd(
+            compared=compared,
+            letters=await self._dead_letters(),
+            logged=frozenset(impression.request_id for impression in shown),
+            mislabelled=mislabelled(compared.expected_rows, shown, self._clicks)
+            + abs(compared.expected_positives - compared.labelled_positives),
+            checksum_mismatches=await client.checksum_mismatches(),
+            versions_apart=int(Version.parse(learner["version"]) != await client.version()),
+        )
 
     def _write(self, stream: SteadyStream, key: bytes, value: bytes) -> None:
         """Write the event of a shopper, whose clock may be wrong."""
@@ -228,10 +245,11 @@ def _impressions(bootstrap: str, topic: str) -> list[Impression]:
 
 def figures(found: ChaosResults) -> list[Figure]:
     """Return counts of what must not happen, then the amounts that they rest on."""
-    compared, letters, answers = found.compared, found.letters, found.answers
+    end, answers = found.end, found.answers
+    compared, letters = end.compared, end.letters
     zeros = {
         "silent": len(found.silent),
-        "mislabelled": found.mislabelled,
+        "mislabelled": end.mislabelled,
         "wrong_values": compared.wrong_rows,
         "lost_events": compared.lost_events,
         "doubled_events": compared.doubled_events,
@@ -239,10 +257,10 @@ def figures(found: ChaosResults) -> list[Figure]:
         "doubled_examples": compared.doubled_examples,
         "lost_dead_letters": letters.lost,
         "strange_dead_letters": letters.strange,
-        "lost_impressions": len(answers.after_faults - found.logged),
+        "lost_impressions": len(answers.after_faults - end.logged),
         "versions_back": answers.back,
-        "disagreements": found.checksum_mismatches,
-        "versions_apart": found.versions_apart,
+        "disagreements": end.checksum_mismatches,
+        "versions_apart": end.versions_apart,
     }
     amounts = {
         "faults": len(found.faults),
@@ -252,7 +270,7 @@ def figures(found: ChaosResults) -> list[Figure]:
         "positives": compared.expected_positives,
         "quarantined_examples": compared.quarantined_examples,
         "answers": answers.count,
-        "not_logged_meanwhile": len(answers.during_faults - found.logged),
+        "not_logged_meanwhile": len(answers.during_faults - end.logged),
     }
     return [
         *(must_be_zero(name, count) for name, count in zeros.items()),

@@ -9,14 +9,15 @@ from typing import Any, Protocol, TypeAlias
 
 from freshrank.actors.alerts import AlertKind
 from freshrank.actors.clock import Clock
+from freshrank.actors.metrics.latency_histogram import LatencyHistogram
 
 # Seconds between two observations.
 POLL_S = 0.2
 # Seconds within which a system that says that it is ready has to tell of a fault. While it is not
 # ready it is not silent, and these seconds do not pass: it may be mending another fault.
 TOLD_S = 10.0
-# Seconds after which a fault counts as silent, ready or not.
-GIVE_UP_S = 90.0
+# Seconds after which a fault counts as silent, ready or not: an application starts in less.
+GIVE_UP_S = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +60,30 @@ def alerted(kind: AlertKind) -> Detection:
 
 
 def not_ready(*parts: str) -> Detection:
-    """`/readyz` names one of these parts.
+    """`/readyz` names one of these parts, or does not answer: then nobody is told to be ready.
 
     >>> not_ready("learner")(Observation(0, {}, {}), Observation(1, {"learner": "no status"}, {}))
     True
     """
-    return lambda _, now: now.missing is not None and not now.missing.keys().isdisjoint(parts)
+    return lambda _, now: now.missing is None or not now.missing.keys().isdisjoint(parts)
 
 
 def unreachable(_: Observation, now: Observation) -> bool:
     """`/readyz` gives no answer, or not that of a replica."""
     return now.missing is None
+
+
+def slow(p50_ms: float) -> Detection:
+    """The shard's latency from an event to its row is beyond `p50_ms` at the median."""
+
+    def tells(_: Observation, now: Observation) -> bool:
+        latencies = now.statuses.get("shard-0", {}).get("freshness")
+        if not latencies:
+            return False
+        histogram = LatencyHistogram.from_json(latencies)
+        return histogram.count > 0 and histogram.quantile(0.5) > p50_ms
+
+    return tells
 
 
 def replaced(part: str) -> Detection:

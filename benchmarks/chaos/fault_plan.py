@@ -13,6 +13,7 @@ from freshrank.benchmarks.chaos.part_faults import (
     HANG,
     INGRESS,
     LEARNER,
+    RAYLET,
     REPLICA,
     SHARD,
 )
@@ -22,7 +23,13 @@ from freshrank.benchmarks.chaos.producer_faults import (
     WRONG_PARTITIONS,
     WRONG_UNITS,
 )
-from freshrank.benchmarks.chaos.server_faults import BROKER, STORE
+from freshrank.benchmarks.chaos.server_faults import (
+    BROKER,
+    BUSY,
+    STORE,
+    STORE_FULL,
+    TOPIC_MADE_ANEW,
+)
 
 FaultPlan: TypeAlias = list[tuple[float, Fault]]
 """Faults in order, each with the seconds that it waits after the one before has been mended."""
@@ -31,14 +38,17 @@ FaultPlan: TypeAlias = list[tuple[float, Fault]]
 # it would end a shard that hangs: these faults are in one plan, so that they never overlap.
 CONCURRENT_FAULTS = (
     (SHARD, LEARNER, REPLICA, INGRESS),
-    (STORE, BROKER, APPLICATION, HANG),
+    (STORE, STORE_FULL, BROKER, APPLICATION, HANG, BUSY),
     (*WRONG_CLOCKS, *WRONG_UNITS, *WRONG_PARTITIONS, CODECS),
 )
+
+# The system does not work on after these: they are injected in this order, when all else is over.
+LAST_FAULTS = (TOPIC_MADE_ANEW, RAYLET)
 
 # The least and the most seconds between the end of a fault and the next of the same plan. The
 # faults of the first plan are mended sooner, so they wait longer: all plans end at about the same
 # time. Snapshots and checkpoints are taken every ten seconds: some faults find new ones, some old.
-GAPS_S = ((2.0, 12.0), (0.5, 5.0), (1.5, 4.0))
+GAPS_S = ((2.0, 9.0), (0.5, 3.0), (0.5, 2.0))
 
 
 def fault_plans(
@@ -54,3 +64,8 @@ def fault_plans(
         ]
         for faults, gap_s in zip(CONCURRENT_FAULTS, GAPS_S, strict=True)
     ]
+
+
+def last_plan() -> FaultPlan:
+    """Return the plan for the end of the system."""
+    return [(0.0, fault) for fault in LAST_FAULTS]

@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
+import psutil
+
+from freshrank.actors.errors import Unavailable
 from freshrank.benchmarks.chaos.detection import either, not_ready, replaced, unreachable
 from freshrank.benchmarks.chaos.faults import Fault, Handles
 from freshrank.benchmarks.workloads.system_process import kill_process
@@ -66,6 +69,25 @@ async def _killed_application(handles: Handles) -> AsyncIterator[None]:
     await asyncio.to_thread(handles.process.start)
 
 
+@contextlib.asynccontextmanager
+async def _killed_raylet(handles: Handles) -> AsyncIterator[None]:
+    """Kill Ray's node manager; the run has to end with status 1, and leave no process."""
+    (raylet,) = (
+        process
+        for process in handles.process.system.processes("raylet")
+        if psutil.Process(process).cmdline()[0].endswith("/raylet")
+    )
+    kill_process(raylet)
+    yield
+
+    async def ended() -> str | None:
+        return handles.process.ended
+
+    how, left = await handles.wait_for(ended, "it runs on"), handles.process.system.processes("")
+    if how != "ended with status 1" or left:
+        raise Unavailable("freshrank run", f"without its raylet it {how}; processes left: {left}")
+
+
 async def _process_of(handles: Handles, part: str, title: str) -> int:
     async def process() -> int | None:
         return await _running_process(handles, part, title)
@@ -109,3 +131,6 @@ HANG = Fault("the shard is stopped, and continued after another took over", _HAN
 APPLICATION = Fault(
     "the whole application is killed, and started again", _killed_application, unreachable
 )
+
+# It ends the run.
+RAYLET = Fault("the raylet is killed", _killed_raylet, either(not_ready("driver"), unreachable))

@@ -28,7 +28,7 @@ from freshrank.feature_actors.connectors.kafka.topics import partition_count
 EVENTS_PER_S, BURST = 100.0, 10
 USERS = 20_000
 # The least and the most seconds for which it writes.
-LASTS_S = (1.0, 3.0)
+LASTS_S = (0.5, 1.5)
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -51,8 +51,8 @@ def _in_turn(_: bytes, number: int, partitions: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Habit:
-    """How a producer writes."""
+class Habit:
+    """How a producer writes; without arguments, as it should."""
 
     event_ms: Callable[[int], int] = _now
     """From the present time to that in its events."""
@@ -69,7 +69,7 @@ class _Habit:
 class _Writer:
     """Writes events by a habit to the topic of a pipeline."""
 
-    def __init__(self, handles: Handles, habit: _Habit, partitions: int) -> None:
+    def __init__(self, handles: Handles, habit: Habit, partitions: int) -> None:
         self._handles = handles
         self._habit = habit
         self._partitions = partitions
@@ -120,8 +120,11 @@ class _Writer:
 
 
 @contextlib.asynccontextmanager
-async def _writing(handles: Handles, habits: Sequence[_Habit]) -> AsyncIterator[None]:
-    """Producers of these habits write within the block."""
+async def writing(handles: Handles, habits: Sequence[Habit]) -> AsyncIterator[None]:
+    """Let producers of these habits write to the stream's topic within the block.
+
+    Raises Unavailable where the broker refuses a record.
+    """
     access = KafkaAccess(handles.outside.broker.bootstrap)
     partitions = await partition_count(access, handles.pipeline.stream.topic)
     writers = [_Writer(handles, habit, partitions) for habit in habits]
@@ -142,9 +145,9 @@ async def _shopper_clocks(handles: Handles, ahead_ms: int) -> AsyncIterator[None
         handles.shopper_clock_ms = 0
 
 
-def _fault(line: str, counter: str, habit: _Habit) -> Fault:
+def _fault(line: str, counter: str, habit: Habit) -> Fault:
     """The fault of a producer with this habit, which the shard counts."""
-    return Fault(line, partial(_writing, habits=(habit,)), counted(counter), LASTS_S)
+    return Fault(line, partial(writing, habits=(habit,)), counted(counter), LASTS_S)
 
 
 def _clock(line: str, counter: str, ahead_ms: int) -> Fault:
@@ -153,11 +156,11 @@ def _clock(line: str, counter: str, ahead_ms: int) -> Fault:
     def shifted(now_ms: int) -> int:
         return now_ms + ahead_ms
 
-    return _fault(line, counter, _Habit(event_ms=shifted, stamp_ms=shifted))
+    return _fault(line, counter, Habit(event_ms=shifted, stamp_ms=shifted))
 
 
 def _unit(name: str, convert: Callable[[int], int]) -> Fault:
-    habit = _Habit(event_ms=convert, rejected=True)
+    habit = Habit(event_ms=convert, rejected=True)
     return _fault(f"a producer writes times in {name}", "dead_time_unit", habit)
 
 
@@ -169,7 +172,7 @@ WRONG_CLOCKS = (
     _fault(
         "a producer writes event times two hours ahead",
         "dead_time_ahead",
-        _Habit(event_ms=lambda now_ms: now_ms + 2 * HOUR_MS, rejected=True),
+        Habit(event_ms=lambda now_ms: now_ms + 2 * HOUR_MS, rejected=True),
     ),
     Fault(
         "the clocks of half of the shoppers are 59 minutes ahead",
@@ -195,12 +198,12 @@ WRONG_PARTITIONS = (
     _fault(
         "a producer keys by CRC-32",
         "dead_misplaced_crc32",
-        _Habit(partition=_by_crc32),
+        Habit(partition=_by_crc32),
     ),
     _fault(
         "a producer writes records without a key",
         "dead_misplaced",
-        _Habit(partition=_in_turn, with_key=False),
+        Habit(partition=_in_turn, with_key=False),
     ),
 )
 
@@ -208,7 +211,7 @@ WRONG_PARTITIONS = (
 CODECS = Fault(
     "producers compress with gzip, snappy, lz4 and zstd",
     partial(
-        _writing, habits=tuple(_Habit(codec=codec) for codec in ("gzip", "snappy", "lz4", "zstd"))
+        writing, habits=tuple(Habit(codec=codec) for codec in ("gzip", "snappy", "lz4", "zstd"))
     ),
     None,
     LASTS_S,

@@ -69,18 +69,19 @@ def own_shop(folder: Path) -> tuple[Path, Pipeline]:
 
 @contextlib.contextmanager
 def external_servers(
-    options: BenchOptions, console: Console
+    options: BenchOptions, console: Console, redis_bytes: int = 0
 ) -> Iterator[tuple[ExternalServers, Path]]:
     """Provide Apache Kafka, Redis and a temporary folder within the block.
 
-    Servers that `options` does not name are started here and stopped after the block.
+    Servers that `options` does not name are started here and stopped after the block; such a Redis
+    refuses writes beyond `redis_bytes` of memory (0: no bound).
     """
     with tempfile.TemporaryDirectory(prefix="freshrank-bench-") as name:
         folder = Path(name)
         broker: Broker = ApacheKafka(folder / "kafka", with_password=False, log=console.print)
         if options.kafka:
             broker = GivenBroker(options.kafka)
-        outside = ExternalServers(broker, RedisServer(options.redis))
+        outside = ExternalServers(broker, RedisServer(options.redis, redis_bytes))
         try:
             asyncio.run(outside.start())
             yield outside, folder

@@ -131,6 +131,11 @@ class SystemProcess:
         self._child = Child("freshrank run", self._command, self.log, self._environment)
         self._child.wait_until(lambda: is_ready(self.system.port), START_TIMEOUT_S)
 
+    @property
+    def ended(self) -> str | None:
+        """How it ended by itself; None while it runs."""
+        return None if self._child is None else self._child.ended
+
     def kill(self) -> None:
         """SIGKILL all of its processes and wait until they have ended. Raises Unavailable."""
         deadline = time.monotonic() + KILL_TIMEOUT_S

@@ -48,11 +48,14 @@ class RedisServer(Server):
         None: start one on a Unix socket in a folder that only this user can enter. It has no TCP
         port, and refuses the commands of `_REFUSED`. When it is started again it has the same
         socket, and is empty.
+    max_bytes
+        Memory beyond which one that is started here refuses writes; 0: no bound.
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, max_bytes: int = 0) -> None:
         self._given = None if url is None else _address(url)
         self._url = url
+        self._max_bytes = max_bytes
         self._folder: Path | None = None
         self._child: Child | None = None
 
@@ -78,7 +81,7 @@ class RedisServer(Server):
             "redis",
             [program, "--port", "0", "--unixsocket", str(place), "--unixsocketperm", "600",
              "--dir", str(self._folder), "--save", "", "--appendonly", "no",
-             "--user", *_USER],
+             "--maxmemory", str(self._max_bytes), "--user", *_USER],
             self._folder / "redis.log",
         )  # fmt: skip
         child.wait_until(lambda: ask_socket(place, b"PING\r\n") == b"+PONG\r\n", _START_TIMEOUT_S)

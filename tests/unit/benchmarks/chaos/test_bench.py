@@ -4,7 +4,7 @@ import msgspec
 from bench_figures import by_name
 
 from freshrank.benchmarks.chaos import bench as chaos
-from freshrank.benchmarks.chaos.bench import AnswerLog, ChaosResults
+from freshrank.benchmarks.chaos.bench import AnswerLog, ChaosResults, SystemAtEnd
 from freshrank.benchmarks.chaos.part_faults import HANG, SHARD
 from freshrank.benchmarks.workloads.dead_letters import DeadLetters
 from freshrank.benchmarks.workloads.expected_state import LogComparison
@@ -36,10 +36,7 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
     for request in ("a", "b", "c", "d", "e", "f"):
         answers.faults_over = request > "c"
         answers.add(200, answer("1.1", request))
-    found = ChaosResults(
-        faults=[HANG, SHARD],
-        silent=[HANG],
-        events=100,
+    end = SystemAtEnd(
         compared=LogComparison(
             wrong_rows=2,
             expected_events=100,
@@ -52,12 +49,12 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
             expected_rows=[],
         ),
         letters=DeadLetters(frozenset({("shop", 0, 1)}), frozenset()),
-        answers=answers,
         logged=frozenset("af"),
         mislabelled=3,
         checksum_mismatches=0,
         versions_apart=1,
     )
+    found = ChaosResults([HANG, SHARD], silent=[HANG], events=100, answers=answers, end=end)
     figures = by_name(chaos.figures(found))
     wrong = {name: one.value for name, one in figures.items() if one.met is False}
     assert wrong == {

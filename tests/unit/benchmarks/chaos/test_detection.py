@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import numpy as np
 import pytest
 from fake_clock import FakeClock
 
 from freshrank.actors.alerts import AlertKind
+from freshrank.actors.metrics.latency_histogram import LatencyHistogram
 from freshrank.benchmarks.chaos.detection import (
     GIVE_UP_S,
     POLL_S,
@@ -22,6 +24,7 @@ from freshrank.benchmarks.chaos.detection import (
     every,
     not_ready,
     replaced,
+    slow,
     unreachable,
 )
 
@@ -40,6 +43,12 @@ def after(missing: dict[str, str] | None = None, **statuses: dict[str, Any]) -> 
     return Observation(1_200, missing, {**BEFORE.statuses, **named})
 
 
+def latencies(ms: float) -> dict[str, Any]:
+    histogram = LatencyHistogram()
+    histogram.add(np.array([ms]))
+    return {"freshness": histogram.to_json()}
+
+
 @pytest.mark.parametrize(
     ("tells", "told", "not_told"),
     [
@@ -50,8 +59,9 @@ def after(missing: dict[str, str] | None = None, **statuses: dict[str, Any]) -> 
             after(shard_0={"alerts": {"newest": [{"kind": "clocks", "at_ms": 1_100}]}}),
         ),
         (not_ready("a", "b"), after({"b": "away"}), after({"c": "away"})),
-        (not_ready("a"), after({"a": "away"}), after(None)),
+        (not_ready("a"), after(None), after({"b": "away"})),
         (unreachable, after(None), after({"a": "away"})),
+        (slow(50.0), after({}, shard_0=latencies(80.0)), after({}, shard_0=latencies(20.0))),
         (replaced("shard-0"), after(shard_0={"process_id": 8}), after(shard_0={"starting": True})),
         (either(unreachable, not_ready("a")), after({"a": "away"}), after({})),
         (
