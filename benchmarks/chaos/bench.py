@@ -28,18 +28,18 @@ from freshrank.benchmarks.chaos.detection import Observer
 from freshrank.benchmarks.chaos.fault_injector import FaultInjector
 from freshrank.benchmarks.chaos.fault_plan import FaultPlan, fault_plans, last_plan
 from freshrank.benchmarks.chaos.faults import TIMEOUT_S, Fault, Handles
+from freshrank.benchmarks.chaos.label_truth import ClickLog, mislabelled
+from freshrank.benchmarks.chaos.topic_admin import make_topic
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, count_of, must_be_zero
 from freshrank.benchmarks.workloads.dead_letters import DeadLetters, read_dead_letters, read_topic
 from freshrank.benchmarks.workloads.expected_state import LogComparison, compare_with_log
-from freshrank.benchmarks.workloads.label_truth import ClickLog, mislabelled
 from freshrank.benchmarks.workloads.scored_answer import ScoredAnswer
 from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
 from freshrank.benchmarks.workloads.shop_traffic import background, shoppers
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
 from freshrank.benchmarks.workloads.system_process import SystemProcess
-from freshrank.benchmarks.workloads.topic_admin import make_topic
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.external import ExternalServers
 from freshrank.deploy.servers.tasks import run_together

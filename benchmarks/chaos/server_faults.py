@@ -16,8 +16,8 @@ from freshrank.actors.errors import Unavailable
 from freshrank.benchmarks.chaos.detection import alerted, every, not_ready, slow
 from freshrank.benchmarks.chaos.faults import Fault, Handles
 from freshrank.benchmarks.chaos.producer_faults import Habit, writing
+from freshrank.benchmarks.chaos.topic_admin import make_topic
 from freshrank.benchmarks.workloads.shop_traffic import background
-from freshrank.benchmarks.workloads.topic_admin import make_topic
 from freshrank.deploy.servers.processes import Child
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topics import partition_count

@@ -7,7 +7,7 @@ import pytest
 
 from freshrank.actors.impressions import Impression
 from freshrank.actors.kernels.hashing import hash_ints
-from freshrank.benchmarks.workloads.label_truth import ClickLog, mislabelled
+from freshrank.benchmarks.chaos.label_truth import ClickLog, mislabelled
 from freshrank.examples.shop.shoppers import ShopEvent
 from freshrank.feature_actors.labels.examples import LabelledRows
 
