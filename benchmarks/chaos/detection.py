@@ -13,8 +13,8 @@ from freshrank.actors.metrics.latency_histogram import LatencyHistogram
 
 # Seconds between two observations.
 POLL_S = 0.2
-# Seconds within which a system that says that it is ready has to tell of a fault. While it is not
-# ready it is not silent, and these seconds do not pass: it may be mending another fault.
+# Seconds within which a system that says that it is ready has to tell of a fault. When it says that
+# it is not ready it is not silent, and they begin anew: it may be mending another fault.
 TOLD_S = 10.0
 # Seconds after which a fault counts as silent, ready or not: an application starts in less.
 GIVE_UP_S = 240.0
@@ -143,16 +143,15 @@ class Observer:
 
         None where none does while the system is ready for `TOLD_S`, or at all in `GIVE_UP_S`.
         """
-        began = last = self._clock.monotonic()
-        ready_s = 0.0
-        while ready_s <= TOLD_S and last - began <= GIVE_UP_S:
+        began = ready_since = now = self._clock.monotonic()
+        while now - ready_since <= TOLD_S and now - began <= GIVE_UP_S:
             async with self._observed:
                 await self._observed.wait()
             now = self._clock.monotonic()
             if tells(before, self.newest):
                 return now - began
-            ready_s += now - last if self.newest.ready else 0.0
-            last = now
+            if not self.newest.ready:
+                ready_since = now
         return None
 
 
