@@ -53,7 +53,8 @@ BENCHES = {
         "chaos.recovery", "kill shard, learner and replicas under load: how soon all is well again"
     ),
     "chaos": Bench(
-        "chaos.bench", "kill, hang and take away everything under load: nothing is lost or doubled"
+        "chaos.bench",
+        "faults of every kind under load: nothing lost, doubled, mislabelled or silent",
     ),
     "overload": Bench(
         "throughput.overload",

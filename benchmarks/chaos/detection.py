@@ -60,12 +60,20 @@ def alerted(kind: AlertKind) -> Detection:
 
 
 def not_ready(*parts: str) -> Detection:
-    """`/readyz` names one of these parts, or does not answer: then nobody is told to be ready.
+    """`/readyz` names one of these parts, with another reason than before, or does not answer.
 
-    >>> not_ready("learner")(Observation(0, {}, {}), Observation(1, {"learner": "no status"}, {}))
-    True
+    >>> before, now = (Observation(0, {"learner": why}, {}) for why in ("starting", "no status"))
+    >>> not_ready("learner")(before, now), not_ready("learner")(now, now)
+    (True, False)
     """
-    return lambda _, now: now.missing is None or not now.missing.keys().isdisjoint(parts)
+
+    def tells(before: Observation, now: Observation) -> bool:
+        if now.missing is None:
+            return True
+        known = before.missing or {}
+        return any(part in now.missing and now.missing[part] != known.get(part) for part in parts)
+
+    return tells
 
 
 def unreachable(_: Observation, now: Observation) -> bool:
