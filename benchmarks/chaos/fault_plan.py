@@ -39,7 +39,8 @@ FaultPlan: TypeAlias = list[tuple[float, Fault]]
 CONCURRENT_FAULTS = (
     (SHARD, LEARNER, REPLICA, INGRESS),
     (STORE, STORE_FULL, BROKER, APPLICATION, HANG, BUSY),
-    (*WRONG_CLOCKS, *WRONG_UNITS, *WRONG_PARTITIONS, CODECS),
+    WRONG_CLOCKS,
+    (*WRONG_UNITS, *WRONG_PARTITIONS, CODECS),
 )
 
 # The system does not work on after these: they are injected in this order, when all else is over.
@@ -48,7 +49,7 @@ LAST_FAULTS = (TOPIC_MADE_ANEW, RAYLET)
 # The least and the most seconds between the end of a fault and the next of the same plan. The
 # faults of the first plan are mended sooner, so they wait longer: all plans end at about the same
 # time. Snapshots and checkpoints are taken every ten seconds: some faults find new ones, some old.
-GAPS_S = ((2.0, 9.0), (0.5, 3.0), (0.5, 2.0))
+GAPS_S = ((2.0, 9.0), (0.5, 3.0), (0.5, 2.0), (0.5, 2.0))
 
 
 def fault_plans(
