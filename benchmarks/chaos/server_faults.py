@@ -22,8 +22,9 @@ from freshrank.deploy.servers.processes import Child
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topics import partition_count
 
-# Bytes of a value of the client that fills Redis, and seconds between its tries to write more.
-FILLER_BYTES, REFILL_S = 1_000_000, 0.05
+# Bytes of the values of the client that fills Redis: a value takes memory also while it is refused,
+# so that smaller ones find room afterwards. Seconds between its tries to write more.
+FILLER_BYTES, REFILL_S = (1_000_000, 10_000, 500), 0.05
 # Processes that never rest, beside the system: the machine's load.
 LOAD = 20
 
@@ -43,10 +44,11 @@ async def _store_full(handles: Handles) -> AsyncIterator[None]:
     written: list[str] = []
 
     async def fill(client: redis.asyncio.Redis) -> None:
-        with contextlib.suppress(OutOfMemoryError):
-            for name in names:
-                await client.set(name, bytes(FILLER_BYTES))
-                written.append(name)
+        for size in FILLER_BYTES:
+            with contextlib.suppress(OutOfMemoryError):
+                for name in names:
+                    await client.set(name, bytes(size))
+                    written.append(name)
 
     async def refill_forever(client: redis.asyncio.Redis) -> None:
         while True:
