@@ -21,6 +21,7 @@ import numpy as np
 import uvloop
 from rich.console import Console
 
+from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.impressions import Impression, decode_impression
 from freshrank.actors.messages import Version
@@ -166,11 +167,11 @@ class _Chaos:
         self._console = console
         self._began = time.monotonic()
         rng = np.random.default_rng(1)
-        self._handles = Handles(pipeline, outside, process, self._client, rng)
         # Its own client: it observes while another request waits for its answer.
         self._observing = StatusClient(self._port, OBSERVE_TIMEOUT_S)
-        self._observer = Observer(self._observing, self._handles.clock)
-        self._injector = FaultInjector(self._handles, self._observer, self._log)
+        self._observer = Observer(self._observing, SystemClock())
+        self._handles = Handles(pipeline, outside, process, self._client, self._observer, rng)
+        self._injector = FaultInjector(self._handles, self._log)
         assert isinstance(pipeline.label, Joined)  # the demo's
         self._clicks = ClickLog(pipeline.label.within_ms)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from freshrank.benchmarks.chaos.detection import Observation, Observer
+from freshrank.benchmarks.chaos.detection import Observation
 from freshrank.benchmarks.chaos.fault_plan import FaultPlan
 from freshrank.benchmarks.chaos.faults import Fault, Handles
 
@@ -19,11 +19,10 @@ class FaultInjector:
         Called with a line before and after each fault.
     """
 
-    def __init__(self, handles: Handles, observer: Observer, log: Callable[[str], None]) -> None:
+    def __init__(self, handles: Handles, log: Callable[[str], None]) -> None:
         self.silent: list[Fault] = []
         """The faults that nothing told of in time."""
         self._handles = handles
-        self._observer = observer
         self._log = log
 
     async def inject(self, plan: FaultPlan) -> None:
@@ -35,8 +34,8 @@ class FaultInjector:
     async def _inject(self, fault: Fault) -> None:
         clock = self._handles.clock
         self._log(fault.line)
-        began, before = clock.monotonic(), self._observer.newest
-        async with fault.inject(self._handles):
+        began = clock.monotonic()
+        async with fault.inject(self._handles) as before:
             least_s = self._handles.rng.uniform(*fault.lasts_s)
             await asyncio.gather(self._until_told(fault, before), clock.sleep(least_s))
         self._log(f"{fault.line}: mended after {clock.monotonic() - began:.1f} s")
@@ -44,7 +43,7 @@ class FaultInjector:
     async def _until_told(self, fault: Fault, before: Observation) -> None:
         if fault.told_by is None:
             return
-        told_s = await self._observer.seconds_until(fault.told_by, before)
+        told_s = await self._handles.observer.seconds_until(fault.told_by, before)
         if told_s is None:
             self.silent.append(fault)
         self._log(

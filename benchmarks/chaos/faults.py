@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from freshrank.actors.clock import Clock, SystemClock
-from freshrank.benchmarks.chaos.detection import Detection
+from freshrank.benchmarks.chaos.detection import Detection, Observation, Observer
 from freshrank.benchmarks.polling import wait_for
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.system_process import SystemProcess
@@ -32,6 +32,7 @@ class Handles:
     outside: ExternalServers
     process: SystemProcess
     client: StatusClient
+    observer: Observer
     rng: np.random.Generator
     clock: Clock = field(default_factory=SystemClock)
     shopper_clock_ms: int = 0
@@ -50,14 +51,18 @@ class Handles:
         await self.wait_for(ready, "the endpoint is not ready")
 
 
+Injection: TypeAlias = Callable[[Handles], AbstractAsyncContextManager[Observation]]
+"""The fault is there when the block begins, which gets the observation of just before; the end of
+the block returns when all is mended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A fault: how it is injected, and what has to tell of it."""
 
     line: str
     """Announces it."""
-    inject: Callable[[Handles], AbstractAsyncContextManager[None]]
-    """The fault is there when the block begins; its end returns when all is mended."""
+    inject: Injection
     told_by: Detection | None
     """None: the system works on as it should, and there is nothing to tell."""
     lasts_s: tuple[float, float] = (0.0, 0.0)

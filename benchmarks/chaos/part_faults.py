@@ -6,20 +6,25 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
 from functools import partial
 
 import psutil
 
 from freshrank.actors.errors import Unavailable
-from freshrank.benchmarks.chaos.detection import either, not_ready, replaced, unreachable
-from freshrank.benchmarks.chaos.faults import Fault, Handles
+from freshrank.benchmarks.chaos.detection import (
+    Observation,
+    either,
+    not_ready,
+    replaced,
+    unreachable,
+)
+from freshrank.benchmarks.chaos.faults import Fault, Handles, Injection
 from freshrank.benchmarks.workloads.system_process import kill_process
 
 
 @contextlib.asynccontextmanager
-async def _killed(handles: Handles, title: str) -> AsyncIterator[None]:
+async def _killed(handles: Handles, title: str) -> AsyncIterator[Observation]:
     """Kill a process with `title`; at the end wait for a new one."""
     system = handles.process.system
 
@@ -27,8 +32,9 @@ async def _killed(handles: Handles, title: str) -> AsyncIterator[None]:
         return system.processes(title)
 
     before = await handles.wait_for(processes, f"there is no process {title}")
+    observed = handles.observer.newest
     kill_process(before[0])
-    yield
+    yield observed
 
     async def new_process() -> bool:
         return not set(before).issuperset(system.processes(title))
@@ -37,21 +43,23 @@ async def _killed(handles: Handles, title: str) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _killed_part(handles: Handles, part: str, title: str) -> AsyncIterator[None]:
+async def _killed_part(handles: Handles, part: str, title: str) -> AsyncIterator[Observation]:
     """Kill the process that runs `part`; at the end wait until another runs it."""
     process = await _process_of(handles, part, title)
+    before = handles.observer.newest
     kill_process(process)
-    yield
+    yield before
     await _taken_over(handles, part, title, process)
 
 
 @contextlib.asynccontextmanager
-async def _hanging_part(handles: Handles, part: str, title: str) -> AsyncIterator[None]:
+async def _hanging_part(handles: Handles, part: str, title: str) -> AsyncIterator[Observation]:
     """Stop the process that runs `part`; it continues when another has taken over, and must end."""
     process = await _process_of(handles, part, title)
+    before = handles.observer.newest
     _signal(process, signal.SIGSTOP)
     try:
-        yield
+        yield before
         await _taken_over(handles, part, title, process)
     finally:
         _signal(process, signal.SIGCONT)
@@ -63,22 +71,24 @@ async def _hanging_part(handles: Handles, part: str, title: str) -> AsyncIterato
 
 
 @contextlib.asynccontextmanager
-async def _killed_application(handles: Handles) -> AsyncIterator[None]:
+async def _killed_application(handles: Handles) -> AsyncIterator[Observation]:
+    before = handles.observer.newest
     await asyncio.to_thread(handles.process.kill)
-    yield
+    yield before
     await asyncio.to_thread(handles.process.start)
 
 
 @contextlib.asynccontextmanager
-async def _killed_raylet(handles: Handles) -> AsyncIterator[None]:
+async def _killed_raylet(handles: Handles) -> AsyncIterator[Observation]:
     """Kill Ray's node manager; the run has to end with status 1, and leave no process."""
     (raylet,) = (
         process
         for process in handles.process.system.processes("raylet")
         if psutil.Process(process).cmdline()[0].endswith("/raylet")
     )
+    before = handles.observer.newest
     kill_process(raylet)
-    yield
+    yield before
 
     async def ended() -> str | None:
         return handles.process.ended
@@ -114,10 +124,9 @@ def _signal(process: int, number: signal.Signals) -> None:
         os.kill(process, number)
 
 
-_Injection = Callable[[Handles], AbstractAsyncContextManager[None]]
-_SHARD: _Injection = partial(_killed_part, part="shard-0", title="ShardHost")
-_LEARNER: _Injection = partial(_killed_part, part="learner", title="LearnerHost")
-_HANG: _Injection = partial(_hanging_part, part="shard-0", title="ShardHost")
+_SHARD: Injection = partial(_killed_part, part="shard-0", title="ShardHost")
+_LEARNER: Injection = partial(_killed_part, part="learner", title="LearnerHost")
+_HANG: Injection = partial(_hanging_part, part="shard-0", title="ShardHost")
 
 _SHARD_TOLD = either(replaced("shard-0"), not_ready("shards"))
 

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
-from freshrank.benchmarks.chaos.detection import counted
+from freshrank.benchmarks.chaos.detection import Observation, counted
 from freshrank.benchmarks.chaos.faults import Fault, Handles
 from freshrank.benchmarks.workloads.dead_letters import MARK
 from freshrank.benchmarks.workloads.shop_events import FLUSH_TIMEOUT_S, events_of, user_name
@@ -120,7 +120,7 @@ class _Writer:
 
 
 @contextlib.asynccontextmanager
-async def writing(handles: Handles, habits: Sequence[Habit]) -> AsyncIterator[None]:
+async def writing(handles: Handles, habits: Sequence[Habit]) -> AsyncIterator[Observation]:
     """Let producers of these habits write to the stream's topic within the block.
 
     Raises Unavailable where the broker refuses a record.
@@ -128,19 +128,20 @@ async def writing(handles: Handles, habits: Sequence[Habit]) -> AsyncIterator[No
     access = KafkaAccess(handles.outside.broker.bootstrap)
     partitions = await partition_count(access, handles.pipeline.stream.topic)
     writers = [_Writer(handles, habit, partitions) for habit in habits]
+    before = handles.observer.newest
     async with contextlib.AsyncExitStack() as stack:
         for writer in writers:
             await stack.enter_async_context(background(writer.write_forever()))
-        yield
+        yield before
     await asyncio.gather(*(asyncio.to_thread(writer.finish) for writer in writers))
 
 
 @contextlib.asynccontextmanager
-async def _shopper_clocks(handles: Handles, ahead_ms: int) -> AsyncIterator[None]:
+async def _shopper_clocks(handles: Handles, ahead_ms: int) -> AsyncIterator[Observation]:
     """The clocks of every other shopper are ahead within the block."""
-    handles.shopper_clock_ms = ahead_ms
+    before, handles.shopper_clock_ms = handles.observer.newest, ahead_ms
     try:
-        yield
+        yield before
     finally:
         handles.shopper_clock_ms = 0
 

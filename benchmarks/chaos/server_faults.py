@@ -13,7 +13,7 @@ from redis.exceptions import OutOfMemoryError
 
 from freshrank.actors.alerts import AlertKind
 from freshrank.actors.errors import Unavailable
-from freshrank.benchmarks.chaos.detection import alerted, every, not_ready, slow
+from freshrank.benchmarks.chaos.detection import Observation, alerted, every, not_ready, slow
 from freshrank.benchmarks.chaos.faults import Fault, Handles
 from freshrank.benchmarks.chaos.producer_faults import Habit, writing
 from freshrank.benchmarks.chaos.topic_admin import make_topic
@@ -30,15 +30,16 @@ LOAD = 20
 
 
 @contextlib.asynccontextmanager
-async def _store_away(handles: Handles) -> AsyncIterator[None]:
+async def _store_away(handles: Handles) -> AsyncIterator[Observation]:
     store = handles.outside.redis
+    before = handles.observer.newest
     await asyncio.to_thread(store.kill)
-    yield
+    yield before
     await asyncio.to_thread(store.start)
 
 
 @contextlib.asynccontextmanager
-async def _store_full(handles: Handles) -> AsyncIterator[None]:
+async def _store_full(handles: Handles) -> AsyncIterator[Observation]:
     """Another client fills Redis, and within the block whatever memory becomes free."""
     names = (f"filler-{number}" for number in itertools.count())
     written: list[str] = []
@@ -56,44 +57,48 @@ async def _store_full(handles: Handles) -> AsyncIterator[None]:
             await fill(client)
 
     async with redis.asyncio.Redis.from_url(handles.outside.redis.url) as client:
+        before = handles.observer.newest
         await fill(client)
         async with background(refill_forever(client)):
-            yield
+            yield before
         await client.unlink(*written)
 
 
 @contextlib.asynccontextmanager
-async def _broker_away(handles: Handles) -> AsyncIterator[None]:
+async def _broker_away(handles: Handles) -> AsyncIterator[Observation]:
     broker = handles.outside.broker
+    before = handles.observer.newest
     await asyncio.to_thread(broker.stop)
-    yield
+    yield before
     await asyncio.to_thread(broker.start)
 
 
 @contextlib.asynccontextmanager
-async def _topic_made_anew(handles: Handles) -> AsyncIterator[None]:
+async def _topic_made_anew(handles: Handles) -> AsyncIterator[Observation]:
     """Delete the stream's topic and make it again; none of its new records may be applied."""
     bootstrap, topic = handles.outside.broker.bootstrap, handles.pipeline.stream.topic
 
     async def applied() -> int:
-        events: int = (await handles.client.statuses())["shard-0"]["events"]
-        return events
+        counted: int = (await handles.client.statuses())["shard-0"]["events"]
+        return counted
 
-    before = await applied()
+    events = await applied()
     partitions = await partition_count(KafkaAccess(bootstrap), topic)
+    before = handles.observer.newest
     await make_topic(bootstrap, topic, partitions)
     async with writing(handles, (Habit(),)):
-        yield
-    if await applied() != before:
+        yield before
+    if await applied() != events:
         raise Unavailable("shard-0", "it has applied events of a topic that was made anew")
 
 
 @contextlib.asynccontextmanager
-async def _busy_machine(handles: Handles) -> AsyncIterator[None]:
+async def _busy_machine(handles: Handles) -> AsyncIterator[Observation]:
     command, log = [sys.executable, "-c", "while True: pass"], handles.process.log.with_name("busy")
+    before = handles.observer.newest
     busy = [Child("load", command, log) for _ in range(LOAD)]
     try:
-        yield
+        yield before
     finally:
         for process in busy:
             process.stop(grace_s=0)

