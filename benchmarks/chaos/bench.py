@@ -170,7 +170,9 @@ class _Chaos:
         # Its own client: it observes while another request waits for its answer.
         self._observing = StatusClient(self._port, OBSERVE_TIMEOUT_S)
         self._observer = Observer(self._observing, SystemClock())
-        self._handles = Handles(pipeline, outside, process, self._client, self._observer, rng)
+        self._handles = Handles(
+            pipeline, PARTITIONS, outside, process, self._client, self._observer, rng
+        )
         self._injector = FaultInjector(self._handles, self._log)
         assert isinstance(pipeline.label, Joined)  # the demo's
         self._clicks = ClickLog(pipeline.label.within_ms)

@@ -29,6 +29,8 @@ class Handles:
     """A running system, its servers and its producers, as faults get at them."""
 
     pipeline: Pipeline
+    partitions: int
+    """Of the stream's topic: it is not asked for, because the broker may be away."""
     outside: ExternalServers
     process: SystemProcess
     client: StatusClient

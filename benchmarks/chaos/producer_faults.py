@@ -20,8 +20,6 @@ from freshrank.benchmarks.chaos.faults import Fault, Handles
 from freshrank.benchmarks.workloads.dead_letters import MARK
 from freshrank.benchmarks.workloads.shop_events import FLUSH_TIMEOUT_S, events_of, user_name
 from freshrank.benchmarks.workloads.shop_traffic import background
-from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
-from freshrank.feature_actors.connectors.kafka.topics import partition_count
 
 # Events a second of such a producer: a few in a hundred of all, so that they are counted, and no
 # share of which an alert would tell. In bursts, which are compressed together.
@@ -69,10 +67,9 @@ class Habit:
 class _Writer:
     """Writes events by a habit to the topic of a pipeline."""
 
-    def __init__(self, handles: Handles, habit: Habit, partitions: int) -> None:
+    def __init__(self, handles: Handles, habit: Habit) -> None:
         self._handles = handles
         self._habit = habit
-        self._partitions = partitions
         self._run = f"{habit.codec}-{time.time_ns():x}-"
         self._failed: list[str] = []
         self._producer = Producer(
@@ -101,8 +98,8 @@ class _Writer:
         habit, rng, now_ms = self._habit, self._handles.rng, self._handles.clock.now_ms()
         user = int(rng.integers(0, USERS))
         key = user_name(user).encode()
-        partition = habit.partition(key, number, self._partitions)
-        rejected = habit.rejected or partition != partition_of(key, self._partitions)
+        partition = habit.partition(key, number, self._handles.partitions)
+        rejected = habit.rejected or partition != partition_of(key, self._handles.partitions)
         run = MARK.decode() + self._run if rejected else self._run
         (event,) = events_of([user], [habit.event_ms(now_ms)], rng, run, number)
         self._producer.produce(
@@ -125,9 +122,7 @@ async def writing(handles: Handles, habits: Sequence[Habit]) -> AsyncIterator[Ob
 
     Raises Unavailable where the broker refuses a record.
     """
-    access = KafkaAccess(handles.outside.broker.bootstrap)
-    partitions = await partition_count(access, handles.pipeline.stream.topic)
-    writers = [_Writer(handles, habit, partitions) for habit in habits]
+    writers = [_Writer(handles, habit) for habit in habits]
     before = handles.observer.newest
     async with contextlib.AsyncExitStack() as stack:
         for writer in writers:

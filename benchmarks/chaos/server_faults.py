@@ -19,8 +19,6 @@ from freshrank.benchmarks.chaos.producer_faults import Habit, writing
 from freshrank.benchmarks.chaos.topic_admin import make_topic
 from freshrank.benchmarks.workloads.shop_traffic import background
 from freshrank.deploy.servers.processes import Child
-from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
-from freshrank.feature_actors.connectors.kafka.topics import partition_count
 
 # Bytes of the values of the client that fills Redis: a value takes memory also while it is refused,
 # so that smaller ones find room afterwards. Seconds between its tries to write more.
@@ -83,9 +81,8 @@ async def _topic_made_anew(handles: Handles) -> AsyncIterator[Observation]:
         return counted
 
     events = await applied()
-    partitions = await partition_count(KafkaAccess(bootstrap), topic)
     before = handles.observer.newest
-    await make_topic(bootstrap, topic, partitions)
+    await make_topic(bootstrap, topic, handles.partitions)
     async with writing(handles, (Habit(),)):
         yield before
     if await applied() != events:
