@@ -1,18 +1,18 @@
-"""The join of what was served with what users then did, whichever topic is read first.
+"""Joins the items that were shown with the events that followed, in any order of reading.
 
-The rule, for one partition. All times are the log's (`state.log_clock`), and no producer's, but for
+The rule, for a partition. All times are the log's (`state.log_clock`), and no producer's, but for
 the time at which an item was *shown*: that of the replica's clock, or the time at which the
 impression reached the log if that is earlier. ``W(k)`` is the clock of the events' topic at its
 k-th event (the watermark); no event reaches the log at an earlier time.
 
 - A shown item is positive if an event of the same entity and join key that makes items positive
-  reaches the log in ``[shown - EARLY_MS, shown + within]``; the first one in log order completes
+  reaches the log in ``[shown - EARLY_MS, shown + within]``; the first in log order completes
   the example. An event from before it was shown does not count if it has completed another item
   that was logged earlier: a click on an item is none on the same item in the list that follows.
 - It is negative once the watermark is beyond ``shown + within + grace``.
 - An impression that reached the log more than `MAX_DELAY_MS` after it was shown is not joined.
 
-Each of these depends on the place in one topic only. So the examples between two source offsets
+Each of these depends on the place in a single topic. So the examples between two source offsets
 follow from the log alone, however reading the two topics took turns. Label events are kept until no
 impression that is still to come could match them.
 
@@ -41,14 +41,14 @@ MAX_DELAY_MS = 300_000
 # of a replica and of the brokers differ, and impressions are written after the answer.
 EARLY_MS = 1_000
 
-# An event that is earlier than the showing by up to so much is taken for the effect of a wrong
-# clock; an earlier one is of another showing.
+# An event that precedes the showing by up to so much is taken for the effect of a wrong clock;
+# before that it belongs to another showing.
 _NEARLY_MS = 10_000
 
 
 @dataclass(slots=True)
 class Unjoined:
-    """Label events since the start of the process, and those that make no item positive."""
+    """Label events since the start of the process, and those of them that join no item."""
 
     label_events_read: int = 0
     """All of them."""
@@ -61,7 +61,7 @@ class Unjoined:
 
 
 class Joiner:
-    """The pending impressions and the label events of one partition.
+    """The pending impressions and the label events of a partition.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ class Joiner:
             ids=np.zeros((0, id_width), dtype=np.int64),
         )
         flag = np.zeros(0, dtype=np.bool_)
-        # Spent: it has completed an item. Told: it has, or is counted as unjoined.
-        self._labels = PairPool(told=flag, spent=flag)
+        # Spent: it has completed an item. Accounted: spent, or counted as unjoined.
+        self._labels = PairPool(accounted=flag, spent=flag)
         self.unjoined = Unjoined()
         self.watermark_ms = LONG_AGO_MS
         """The clock of the events' topic."""
@@ -119,21 +119,20 @@ class Joiner:
         order
             The place of each in the impressions topic: greater is later.
         inputs
-            What the model scored.
+            The inputs that the model scored.
         clock_ms
             The clock of the impressions' topic.
         """
         early_ms, until_ms = shown_ms - EARLY_MS, shown_ms + self._within_ms
         labels = self._labels.first_unspent(pairs, early_ms, shown_ms, until_ms, "spent")
         positive, rest = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
-        rows = labels[positive]
-        self._labels.column("told")[rows] = True
+        self._labels.column("accounted")[labels[positive]] = True
         found = LabelledRows(
             order[positive],
             inputs.dense[positive],
             inputs.ids[positive],
             np.ones(len(positive), dtype=np.float32),
-            self._labels.times(rows),
+            self._labels.times(labels[positive]),
         )
         self._count_early(pairs[rest], shown_ms[rest])
         self._pending.append(
@@ -167,12 +166,14 @@ class Joiner:
         found = self._take(rows, 1.0, label_ms[labels])
         spent = np.zeros(len(pairs), dtype=np.bool_)
         spent[labels] = True
-        told = spent.copy()
+        accounted = spent.copy()
         self.unjoined.label_events_read += len(pairs)
-        self._count_late(pairs, label_ms, told)
+        self._count_late(pairs, label_ms, accounted)
         wanted = label_ms >= self._labels_since_ms
-        self._labels.append(pairs[wanted], label_ms[wanted], told=told[wanted], spent=spent[wanted])
-        self._count_not_shown(told[~wanted])
+        self._labels.append(
+            pairs[wanted], label_ms[wanted], accounted=accounted[wanted], spent=spent[wanted]
+        )
+        self._count_not_shown(accounted[~wanted])
         self.watermark_ms = max(self.watermark_ms, int(clock_ms[-1]))
         return LabelledRows.join([found, self._expire()], *self._widths)
 
@@ -214,22 +215,22 @@ class Joiner:
         rows, shown_ms = self._pending.older_than(self.watermark_ms - wait_ms)
         return self._take(rows, 0.0, shown_ms + wait_ms)
 
-    def _count_late(self, pairs: Ints, label_ms: Ints, told: Bools) -> None:
-        """Count label events, not `told` bool[m], whose item waits but was shown too long ago."""
-        untold = np.flatnonzero(~told)
-        until_ms = label_ms[untold] - self._within_ms - 1
-        late = self._pending.lookup(pairs[untold], until_ms - self._grace_ms, until_ms) >= 0
-        told[untold[late]] = True
+    def _count_late(self, pairs: Ints, label_ms: Ints, accounted: Bools) -> None:
+        """Count label events, not `accounted`, whose item waits but was shown too long ago."""
+        unaccounted = np.flatnonzero(~accounted)
+        until_ms = label_ms[unaccounted] - self._within_ms - 1
+        late = self._pending.lookup(pairs[unaccounted], until_ms - self._grace_ms, until_ms) >= 0
+        accounted[unaccounted[late]] = True
         self.unjoined.label_late += int(late.sum())
 
     def _count_early(self, pairs: Ints, shown_ms: Ints) -> None:
-        """Count untold label events from just before items were shown, which are negative."""
+        """Count unaccounted label events from just before items were shown, which are negative."""
         until_ms = shown_ms - EARLY_MS - 1
         rows = self._labels.lookup(pairs, until_ms - _NEARLY_MS, until_ms)
-        told = self._labels.column("told")
+        accounted = self._labels.column("accounted")
         rows = np.unique(rows[rows >= 0])
-        rows = rows[~told[rows]]
-        told[rows] = True
+        rows = rows[~accounted[rows]]
+        accounted[rows] = True
         self.unjoined.label_early += len(rows)
 
     def _forget_labels(self, clock_ms: int) -> None:
@@ -238,9 +239,9 @@ class Joiner:
         if before_ms > self._labels_since_ms:
             self._labels_since_ms = before_ms
             rows, _ = self._labels.older_than(before_ms)
-            self._count_not_shown(self._labels.columns(rows)["told"])
+            self._count_not_shown(self._labels.columns(rows)["accounted"])
 
-    def _count_not_shown(self, told: Bools) -> None:
-        """Count label events that are given up, unless they were `told` bool[m] of before."""
+    def _count_not_shown(self, accounted: Bools) -> None:
+        """Count label events that are given up, unless they were `accounted` bool[m] of before."""
         if self._shown_clock_ms != LONG_AGO_MS:
-            self.unjoined.label_not_shown += int((~told).sum())
+            self.unjoined.label_not_shown += int((~accounted).sum())

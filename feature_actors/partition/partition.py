@@ -31,23 +31,23 @@ from freshrank.feature_actors.state.tracked_table import TrackedTable
 
 
 class Source(Protocol):
-    """A topic of a partition: decodes its records, and changes the state by what they say."""
+    """A topic of a partition: decodes its records, and changes the state by their contents."""
 
     def take(
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
     ) -> list[LabelledRows]:
         """Take the records with ``begin <= offset < end``; gives the examples they complete.
 
-        What is rejected is added to `outcome`.
+        Rejected records are added to `outcome`.
         """
         ...
 
 
 class PartitionState:
-    """Features, duplicates, pending labels, examples and offsets of one partition.
+    """Features, duplicates, pending labels, examples and offsets of a partition.
 
     `partitions` is the number of partitions of each topic: records of entities that belong to
-    another one are rejected.
+    another partition are rejected.
     """
 
     def __init__(self, spec: PartitionSpec, partition: int, partitions: int = 1) -> None:
@@ -96,12 +96,12 @@ class PartitionState:
 
     @property
     def tables(self) -> Sequence[TrackedTable]:
-        """The rows of entities: one table a stream, in the order of the plan."""
+        """The rows of entities: a table for each stream, in the order of the plan."""
         return [source.table for source in self._streams]
 
     @property
     def nbytes(self) -> int:
-        """Memory held, roughly: rows, ids of events, examples and what waits for its label."""
+        """Memory held, in bytes, roughly: rows, ids of events, examples, items without a label."""
         streams = sum(source.nbytes for source in self._streams)
         joiner = self.joiner.nbytes if self.joiner else 0
         return streams + self.example_queue.nbytes + joiner
@@ -117,7 +117,7 @@ class PartitionState:
         return stop is not None and self._offsets[topic] >= stop[topic]
 
     def process(self, batch: RecordBatch) -> Outcome:
-        """Take the records of one topic: features, labels, examples, offsets."""
+        """Take the records of a topic: update features, labels, examples and offsets."""
         topic = batch.topic
         begin = self._offsets[topic]
         batch = batch.between(begin, None)  # nothing is taken twice
@@ -141,7 +141,7 @@ class PartitionState:
     def pass_deleted(self, deleted: DeletedRecords) -> int | None:
         """Go on after records that were deleted before they were read.
 
-        Gives an offset at which reading has to stop, where one lies among them: go back to it.
+        Gives the offset at which reading has to stop if it lies among them: go back to it.
         """
         topic, end, unread = deleted.topic, deleted.end, None
         begin, stop = self._offsets[topic], self.example_queue.stop
@@ -230,7 +230,7 @@ class PartitionState:
         return None
 
     def _copy_rows(self, most_bytes: int | None) -> bool:
-        """Go on with the copies of the tables' rows, one table after the other."""
+        """Go on with the copies of the tables' rows, table by table."""
         return all(
             table.copy_rows(most_bytes and max(1, most_bytes // table.plan.bytes_per_entity))
             for table in self.tables
@@ -243,7 +243,7 @@ class PartitionState:
 
 
 def _named(meta: dict[str, Any], spec: PartitionSpec) -> dict[str, Any]:
-    """The header of a file of format 3, which has one stream and lists, as one of today."""
+    """Return the header of a file of format 3, which has a single stream, in today's form."""
     if "offsets" in meta:
         return meta
     return {

@@ -264,3 +264,27 @@ def features(shard: Shard) -> dict[str, bytes]:
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run `test` in an event loop of its own."""
     asyncio.run(test())
+
+
+def live(world: World) -> World:
+    """With background tasks and threads, as in a real system."""
+    world.lock_step = False
+    return world
+
+
+async def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    for _ in range(int(seconds * 1000)):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def all_read(world: World, shard: Shard) -> bool:
+    return bool(shard.states) and all(
+        world.log.end(topic, partition) == state.offsets[topic]
+        and not state.example_queue.unsent
+        and not len(state.tables[0].dirty)
+        for partition, state in shard.states.items()
+        for topic in world.spec.topics
+    )

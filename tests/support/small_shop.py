@@ -147,3 +147,12 @@ def batch(
     stamps = [10_000_000] * len(values) if stamps_ms is None else list(stamps_ms)
     times_ms = START_MS + np.array(stamps, dtype=np.int64)
     return consecutive_records(topic, partition, values, times_ms, begin)
+
+
+def known(state: PartitionState) -> list[tuple[float, float]]:
+    """(number of the impression, label) of the examples kept, in the order of the log."""
+    examples = state.example_queue.peek()
+    if examples is None:
+        return []
+    numbers = examples.inputs.dense[:, 0].tolist()
+    return list(zip(numbers, examples.labels.tolist(), strict=True))

@@ -247,7 +247,7 @@ class TestUnjoined:
         one, again = joiner(), joiner()
         happen(one, [Did(10_000, 1)])
         arrays = one.freeze()()
-        again.load({name: arrays[name] for name in arrays if name != "labels.told"})
+        again.load({name: arrays[name] for name in arrays if name != "labels.accounted"})
         assert known(show(again, [Saw(10_000, 1)])) == {(0, 1.0, 10_000)}
 
 
