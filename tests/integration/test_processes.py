@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -68,6 +69,21 @@ def test_a_child_that_ends_at_once_is_reported_with_the_end_of_its_log(tmp_path:
     with pytest.raises(Unavailable, match=r"sleeper: ended with status 3(.|\n)*no disk") as caught:
         child.wait_until(lambda: False, timeout_s=20)
     assert "earlier" not in str(caught.value)
+
+
+def test_a_child_that_listens_is_told_from_another_program(tmp_path: Path) -> None:
+    serve = (
+        "import socket, time\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "print('up', server.getsockname()[1], flush=True); time.sleep(60)"
+    )
+    child = started([sys.executable, "-c", serve], tmp_path)
+    port = int(child.output().split()[1])
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert child.listens_at(port)
+        assert not child.listens_at(other.getsockname()[1])
+    child.stop()
+    assert not child.listens_at(port)
 
 
 def test_a_child_that_is_never_ready_is_stopped(tmp_path: Path) -> None:
