@@ -44,6 +44,7 @@ class FeatureShard:
         for task in self._tasks:
             if task.done() and self._shard.state not in _ENDING:
                 task.result()
+        self._shard.check()
 
     async def status(self) -> Status:
         """Metrics of now. Raises the error that ended a loop."""

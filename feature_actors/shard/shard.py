@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from freshrank.actors.backoff import Backoff
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import PartFailed, Unavailable
 from freshrank.actors.metrics.rate_counter import RateCounter
 from freshrank.actors.protocols import JsonValue, Status
 from freshrank.actors.records import RecordBatch
@@ -26,6 +26,9 @@ from freshrank.feature_actors.shard.status import RATE_S, not_ready, partition_m
 PERIOD_S = 0.5
 # Seconds before the learner or the broker, which was away, is asked again.
 RETRY_S = 0.5
+# Seconds, real ones, without the end of a step after which a shard counts as stuck. All that a step
+# waits for has a deadline of some ten seconds.
+STUCK_S = 60.0
 # Seconds that `stop` gives to rows and examples that wait; the rest is in the snapshots.
 DRAIN_S = 1.5
 
@@ -68,6 +71,8 @@ class Shard:
         self._rate = RateCounter(RATE_S)
         self._errors: dict[str, str] = {}
         self._running: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
+        self._stepped_at = 0.0
 
     async def start(self) -> None:
         """Ask the learner, restore the snapshots, begin to read where they end.
@@ -100,10 +105,13 @@ class Shard:
             await self._retry("start", self.start, ShardState.NEW, ShardState.STARTING)
             if self.states:
                 self._out.begin()
+            self._stepped_at = asyncio.get_running_loop().time()
             while self.state is ShardState.RUNNING:
                 await self._retry("step", self.step, ShardState.RUNNING)
                 self._out.check()
-        except BaseException:
+                self._stepped_at = asyncio.get_running_loop().time()
+        except BaseException as error:
+            self._failure = error if isinstance(error, Exception) else None
             self._happen(ShardEvent.FAIL)
             raise
         finally:
@@ -143,6 +151,17 @@ class Shard:
                 await self._drain()
             self._happen(ShardEvent.STOPPED)
         await self._in.stop()
+
+    def check(self) -> None:
+        """Raise the error that ended `run`, or PartFailed when no step has ended for `STUCK_S`.
+
+        `run` itself raises the error when its outputs have ended, which may hang.
+        """
+        if self._failure is not None:
+            raise self._failure
+        stuck_s = asyncio.get_running_loop().time() - self._stepped_at
+        if self.state is ShardState.RUNNING and self._running is not None and stuck_s > STUCK_S:
+            raise PartFailed(f"{self._identity.name}: no step has ended for {stuck_s:.0f} s")
 
     def freeze_reference(self) -> None:
         """Keep a copy of the present weights; from now on both they and the live weights score."""

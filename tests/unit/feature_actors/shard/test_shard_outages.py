@@ -10,12 +10,15 @@ import pytest
 from shard_world import World, all_read, features, live, run, wait_for
 from small_shop import LABELLED, START_MS, event, spec
 
-from freshrank.actors.errors import ProgressError, SnapshotError, Unavailable
+from freshrank.actors.errors import PartFailed, ProgressError, SnapshotError, Unavailable
+from freshrank.actors.records import RecordBatch
 from freshrank.benchmarks.crashes.recorded_stream import users_of
 from freshrank.feature_actors.connectors.in_memory.log import MemorySource
 from freshrank.feature_actors.connectors.in_memory.stores import MemorySnapshots
 from freshrank.feature_actors.partition import backpressure
 from freshrank.feature_actors.shard.actor import FeatureShard
+from freshrank.feature_actors.shard.lifecycle import ShardState
+from freshrank.feature_actors.shard.outputs import ShardOutputs
 
 
 async def wait_for_health(actor: FeatureShard, wanted: dict[str, str]) -> None:
@@ -294,5 +297,68 @@ def test_a_broker_that_goes_away_is_shown_and_waited_for() -> None:
         await wait_for(lambda: all_read(world, shard))
         await wait_for_health(actor, {})
         await actor.stop()
+
+    run(test)
+
+
+class SilentSource(MemorySource):
+    """Comes back from no poll while it is `silent`."""
+
+    silent = False
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
+        if self.silent:
+            await asyncio.Event().wait()
+        return await super().poll(max_records, timeout_s)
+
+
+def test_a_shard_that_is_stuck_in_a_step_fails_its_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        world = live(World())
+        source = SilentSource(world.log)
+        shard = world.shard(source)
+        actor = FeatureShard(shard)
+        await actor.start()
+        await wait_for(lambda: shard.state is ShardState.RUNNING)
+        source.silent = True
+        await asyncio.sleep(0.05)
+        await actor.ping()
+        monkeypatch.setattr("freshrank.feature_actors.shard.shard.STUCK_S", 0.01)
+        with pytest.raises(PartFailed, match="shard-0: no step has ended for 0 s"):
+            await actor.ping()
+        source.silent = False
+
+    run(test)
+
+
+class FailingSource(MemorySource):
+    """Its polls fail once it is told to."""
+
+    fails = False
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
+        if self.fails:
+            raise ZeroDivisionError("planted")
+        return await super().poll(max_records, timeout_s)
+
+
+def test_a_shard_that_failed_says_so_while_its_outputs_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def hang(outputs: object) -> None:
+        await asyncio.Event().wait()
+
+    async def test() -> None:
+        world = live(World())
+        source = FailingSource(world.log)
+        shard = world.shard(source)
+        actor = FeatureShard(shard)
+        await actor.start()
+        await wait_for(lambda: shard.state is ShardState.RUNNING)
+        monkeypatch.setattr(ShardOutputs, "end", hang)
+        source.fails = True
+        await wait_for(lambda: shard.state is ShardState.FAILED)
+        with pytest.raises(ZeroDivisionError, match="planted"):
+            await actor.ping()
 
     run(test)
