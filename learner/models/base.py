@@ -14,6 +14,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+
 from freshrank.actors.messages import Floats, InputLayout
 from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.models.losses import LogLoss, Loss
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
 Array = TypeVar("Array", Floats, "Tensor")
 """An array of NumPy or a tensor of torch."""
+
+SPURIOUS_FLAGS = np.errstate(invalid="ignore")
+"""Decorates products of matrices: BLAS may compute lanes that it does not use, from whatever lies
+there, and NumPy then warns of an invalid value though all inputs and outputs are finite
+(numpy/numpy#24067). Weights and gradients that are not finite are found by the guard."""
 
 
 @runtime_checkable

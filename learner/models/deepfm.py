@@ -18,7 +18,7 @@ import numpy as np
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Floats, InputLayout
 from freshrank.learner.embeddings.row_init import RowInit
-from freshrank.learner.models.base import Array, fingerprint_of
+from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of
 from freshrank.learner.models.losses import LogLoss, Loss, prior_logit
 
 
@@ -67,6 +67,7 @@ class DeepFMShape:
             weights[:] = random.normal(0.0, math.sqrt(2.0 / weights.shape[0]), weights.shape)
         return flat
 
+    @SPURIOUS_FLAGS
     def outputs(self, flat: Array, x: Array, pooled: Array) -> Array:
         """float32[n]."""
         linear, embedding, layers = self.split(flat)
@@ -83,6 +84,7 @@ class DeepFMShape:
         outputs: Array = flat[0] + x @ linear + pooled[:, :, 0].sum(1) + pairs + values[:, 0]
         return outputs
 
+    @SPURIOUS_FLAGS
     def backward(
         self, flat: Floats, x: Floats, pooled: Floats, upstream: Floats
     ) -> tuple[Floats, Floats]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from freshrank.actors.messages import Floats, InputLayout
 from freshrank.learner.embeddings.row_init import RowInit
-from freshrank.learner.models.base import Array, fingerprint_of
+from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of
 from freshrank.learner.models.losses import Loss
 
 
@@ -64,11 +64,13 @@ class BoundLinear:
         dense[0] = self.bias
         return dense
 
+    @SPURIOUS_FLAGS
     def outputs(self, dense: Array, x: Array, pooled: Array) -> Array:
         """``b + x·v + sum of the fields' weights``."""
         outputs: Array = dense[0] + x @ dense[1:] + pooled[:, :, 0].sum(1)
         return outputs
 
+    @SPURIOUS_FLAGS
     def backward(
         self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats
     ) -> tuple[Floats, Floats]:

@@ -55,6 +55,17 @@ def without_kinks(weights: ModelWeights, work: Examples) -> Examples:
 
 
 @every
+def test_flags_that_matrix_products_raise_are_no_warnings(model: Model) -> None:
+    weights, work = random_weights(model), inputs(model.layout, 5)
+    dense = np.full_like(weights.dense, np.inf)
+    pooled = np.zeros((5, len(model.layout.fields), model.rows.width), dtype=np.float32)
+    outputs = model.outputs(dense, np.zeros_like(work.dense), pooled)
+    assert np.isnan(outputs).all(), "infinity times zero"
+    gradient, _ = model.backward(dense, work.dense, pooled, np.full(5, np.inf, dtype=np.float32))
+    assert not np.isfinite(gradient).all()
+
+
+@every
 def test_the_gradient_is_the_slope_of_the_loss(model: Model) -> None:
     weights = random_weights(model)
     work = without_kinks(weights, examples(model.layout, 40, seed=3))
