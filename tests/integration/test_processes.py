@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from freshrank.actors.errors import Unavailable
-from freshrank.deploy.cluster.ray_processes import kill_unfinished
 from freshrank.deploy.servers.processes import Child, ask, children_apart, free_port, listens
 
 SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
@@ -150,15 +149,20 @@ def test_what_a_run_has_marked_is_killed_at_its_end_and_nothing_else() -> None:
     wait_gone(orphan)
 
 
-def test_what_a_ray_that_did_not_come_up_has_left_is_killed_and_nothing_else(
-    tmp_path: Path,
-) -> None:
-    folder = str(tmp_path / "ray" / "session_2026" / "logs")
-    with subprocess.Popen([*SLEEP, folder]) as left, subprocess.Popen(SLEEP) as other:
-        kill_unfinished()
-        assert left.wait(10) == -signal.SIGKILL
-        assert other.poll() is None
-        other.kill()
+def test_what_a_ray_that_did_not_come_up_has_left_is_killed_and_nothing_else() -> None:
+    # In a process of its own: the Ray that other tests share is a child of this one.
+    program = (
+        "import subprocess, sys\n"
+        "from freshrank.deploy.cluster.ray_processes import kill_unfinished\n"
+        "left = subprocess.Popen([*sys.argv[1:], '/tmp/ray/session_2026/logs'])\n"
+        "other = subprocess.Popen(sys.argv[1:])\n"
+        "kill_unfinished()\n"
+        "print(left.wait(10), other.poll(), flush=True)\n"
+        "other.kill()\n"
+    )
+    command = [sys.executable, "-c", program, *SLEEP]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert [line for line in done.stdout.splitlines() if line != "up"] == ["-9 None"]
 
 
 def test_what_python_code_forks_apart_leads_a_session_of_its_own() -> None:
