@@ -25,6 +25,7 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.examples import recommend
+from freshrank.feature_actors.streams.codec import Codec
 from freshrank.serve.api.requests import RequestLimits, ScoreDecoder
 from freshrank.serve.api.responses import ScoreAnswer
 
@@ -203,13 +204,26 @@ def test_the_samples_of_the_pages_run_in_their_order() -> None:
 
 def test_the_readmes_request_and_answer_are_those_of_the_demo() -> None:
     curl = r"curl -s localhost:8000/v1/score -H 'content-type: application/json' -d '(.*?)'"
-    (request,) = re.findall(curl, readme(), re.DOTALL)
+    request, _ = re.findall(curl, readme(), re.DOTALL)
     served = recommend.pipeline.online_features
     call = ScoreDecoder("user", served.request_types, RequestLimits()).decode(request.encode())
     (sample,) = blocks(ROOT, "json", "README.md")
     answer = msgspec.json.decode(sample.text, type=ScoreAnswer)
     assert len(answer.scores) == call.count
     assert msgspec.to_builtins(answer) == json.loads(sample.text)
+
+
+def test_the_readmes_event_and_request_are_those_of_its_own_file() -> None:
+    (sample,) = blocks(ROOT, "python", "README.md")
+    made = PipelineFile("songs.py", sample.text).load()
+    posted = re.search(r"8000/v1/events .*? -d '(.*?\}')", readme(), re.DOTALL)
+    assert posted is not None
+    event = posted[1].removesuffix("'").replace("'$(date +%s000)'", "1790000000000")
+    assert Codec(made.stream).decode_one(event.encode())
+    _, request = re.findall(r"8000/v1/score .*? -d '(.*?)'", readme(), re.DOTALL)
+    types = made.online_features.request_types
+    call = ScoreDecoder("listener", types, RequestLimits()).decode(request.encode())
+    assert (call.count, call.show) == (2, 1)
 
 
 def readme() -> str:
