@@ -14,7 +14,7 @@ from freshrank.actors.metrics.latency_histogram import LatencyHistogram
 # Seconds between two observations.
 POLL_S = 0.2
 # Seconds within which a system that says that it is ready has to tell of a fault. When it says that
-# it is not ready it is not silent, and they begin anew: it may be mending another fault.
+# it is not ready it is not silent, and they begin again: it may be mending another fault.
 TOLD_S = 10.0
 # Seconds after which a fault counts as silent, ready or not: an application starts in less.
 GIVE_UP_S = 240.0
@@ -22,7 +22,7 @@ GIVE_UP_S = 240.0
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What the endpoint tells of the system at one moment."""
+    """The answers of the endpoint about the system at a moment."""
 
     at_ms: int
     missing: Mapping[str, str] | None
@@ -60,20 +60,20 @@ def alerted(kind: AlertKind) -> Detection:
 
 
 def not_ready(*parts: str) -> Detection:
-    """`/readyz` names one of these parts, with another reason than before, or does not answer.
+    """`/readyz` names any of these parts, with another reason than before, or does not answer.
 
     >>> before, now = (Observation(0, {"learner": why}, {}) for why in ("starting", "no status"))
     >>> not_ready("learner")(before, now), not_ready("learner")(now, now)
     (True, False)
     """
 
-    def tells(before: Observation, now: Observation) -> bool:
+    def detected(before: Observation, now: Observation) -> bool:
         if now.missing is None:
             return True
         known = before.missing or {}
         return any(part in now.missing and now.missing[part] != known.get(part) for part in parts)
 
-    return tells
+    return detected
 
 
 def unreachable(_: Observation, now: Observation) -> bool:
@@ -84,14 +84,14 @@ def unreachable(_: Observation, now: Observation) -> bool:
 def slow(p50_ms: float) -> Detection:
     """The shard's latency from an event to its row is beyond `p50_ms` at the median."""
 
-    def tells(_: Observation, now: Observation) -> bool:
+    def detected(_: Observation, now: Observation) -> bool:
         latencies = now.statuses.get("shard-0", {}).get("freshness")
         if not latencies:
             return False
         histogram = LatencyHistogram.from_json(latencies)
         return histogram.count > 0 and histogram.quantile(0.5) > p50_ms
 
-    return tells
+    return detected
 
 
 def replaced(part: str) -> Detection:
@@ -103,16 +103,16 @@ def replaced(part: str) -> Detection:
 
 
 def either(*detections: Detection) -> Detection:
-    """One of these is enough."""
-    return lambda before, now: any(tells(before, now) for tells in detections)
+    """Any of these is enough."""
+    return lambda before, now: any(detected(before, now) for detected in detections)
 
 
 def every(*detections: Detection) -> Detection:
-    """All of these, in one observation."""
-    return lambda before, now: all(tells(before, now) for tells in detections)
+    """All of these, in a single observation."""
+    return lambda before, now: all(detected(before, now) for detected in detections)
 
 
-class Endpoint(Protocol):
+class Observable(Protocol):
     """What an observer asks; a `StatusClient` answers it."""
 
     async def missing(self) -> Mapping[str, str] | None:
@@ -127,9 +127,9 @@ class Endpoint(Protocol):
 class Observer:
     """Observes a system all the time; several tasks may wait for what it sees."""
 
-    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+    def __init__(self, system: Observable, clock: Clock) -> None:
         self.newest = Observation(clock.now_ms(), None, {})
-        self._endpoint = endpoint
+        self._system = system
         self._clock = clock
         self._observed = asyncio.Condition()
 
@@ -137,16 +137,16 @@ class Observer:
         """Observe until cancelled."""
         while True:
             at_ms = self._clock.now_ms()
-            missing = await self._endpoint.missing()
+            missing = await self._system.missing()
             statuses = self.newest.statuses
             if missing is not None:
-                statuses = {**statuses, **await self._endpoint.statuses()}
+                statuses = {**statuses, **await self._system.statuses()}
             async with self._observed:
                 self.newest = Observation(at_ms, missing, statuses)
                 self._observed.notify_all()
             await self._clock.sleep(POLL_S)
 
-    async def seconds_until(self, tells: Detection, before: Observation) -> float | None:
+    async def seconds_until(self, detected: Detection, before: Observation) -> float | None:
         """Return the seconds until an observation tells of a fault that came after `before`.
 
         None where none does while the system is ready for `TOLD_S`, or at all in `GIVE_UP_S`.
@@ -156,7 +156,7 @@ class Observer:
             async with self._observed:
                 await self._observed.wait()
             now = self._clock.monotonic()
-            if tells(before, self.newest):
+            if detected(before, self.newest):
                 return now - began
             if not self.newest.ready:
                 ready_since = now

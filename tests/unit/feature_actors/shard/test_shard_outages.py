@@ -19,6 +19,7 @@ from freshrank.feature_actors.partition import backpressure
 from freshrank.feature_actors.shard.actor import FeatureShard
 from freshrank.feature_actors.shard.lifecycle import ShardState
 from freshrank.feature_actors.shard.outputs import ShardOutputs
+from freshrank.feature_actors.shard.shard import Shard
 
 
 async def wait_for_health(actor: FeatureShard, wanted: dict[str, str]) -> None:
@@ -301,6 +302,15 @@ def test_a_broker_that_goes_away_is_shown_and_waited_for() -> None:
     run(test)
 
 
+async def running(world: World, source: MemorySource) -> tuple[Shard, FeatureShard]:
+    """A shard that reads from `source`, once it runs, and its actor."""
+    shard = world.shard(source)
+    actor = FeatureShard(shard)
+    await actor.start()
+    await wait_for(lambda: shard.state is ShardState.RUNNING)
+    return shard, actor
+
+
 class SilentSource(MemorySource):
     """Comes back from no poll while it is `silent`."""
 
@@ -316,10 +326,7 @@ def test_a_shard_that_is_stuck_in_a_step_fails_its_pings(monkeypatch: pytest.Mon
     async def test() -> None:
         world = live(World())
         source = SilentSource(world.log)
-        shard = world.shard(source)
-        actor = FeatureShard(shard)
-        await actor.start()
-        await wait_for(lambda: shard.state is ShardState.RUNNING)
+        _, actor = await running(world, source)
         source.silent = True
         await asyncio.sleep(0.05)
         await actor.ping()
@@ -351,10 +358,7 @@ def test_a_shard_that_failed_says_so_while_its_outputs_hang(
     async def test() -> None:
         world = live(World())
         source = FailingSource(world.log)
-        shard = world.shard(source)
-        actor = FeatureShard(shard)
-        await actor.start()
-        await wait_for(lambda: shard.state is ShardState.RUNNING)
+        shard, actor = await running(world, source)
         monkeypatch.setattr(ShardOutputs, "end", hang)
         source.fails = True
         await wait_for(lambda: shard.state is ShardState.FAILED)
