@@ -72,7 +72,7 @@ class Shard:
         self._errors: dict[str, str] = {}
         self._running: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
-        self._stepped_at = 0.0
+        self._tried_at = 0.0
 
     async def start(self) -> None:
         """Ask the learner, restore the snapshots, begin to read where they end.
@@ -105,11 +105,9 @@ class Shard:
             await self._retry("start", self.start, ShardState.NEW, ShardState.STARTING)
             if self.states:
                 self._out.begin()
-            self._stepped_at = asyncio.get_running_loop().time()
             while self.state is ShardState.RUNNING:
                 await self._retry("step", self.step, ShardState.RUNNING)
                 self._out.check()
-                self._stepped_at = asyncio.get_running_loop().time()
         except BaseException as error:
             self._failure = error if isinstance(error, Exception) else None
             self._happen(ShardEvent.FAIL)
@@ -153,13 +151,13 @@ class Shard:
         await self._in.stop()
 
     def check(self) -> None:
-        """Raise the error that ended `run`, or PartFailed when no step has ended for `STUCK_S`.
+        """Raise the error that ended `run`, or PartFailed when no step ends or fails for `STUCK_S`.
 
         `run` itself raises the error when its outputs have ended, which may hang.
         """
         if self._failure is not None:
             raise self._failure
-        stuck_s = asyncio.get_running_loop().time() - self._stepped_at
+        stuck_s = asyncio.get_running_loop().time() - self._tried_at
         if self.state is ShardState.RUNNING and self._running is not None and stuck_s > STUCK_S:
             raise PartFailed(f"{self._identity.name}: no step has ended for {stuck_s:.0f} s")
 
@@ -206,10 +204,12 @@ class Shard:
             try:
                 await work()
             except Unavailable as error:
+                self._tried_at = asyncio.get_running_loop().time()
                 self._errors[name] = str(error)
                 await self._post()
                 await self._clock.sleep(away.next_s())
             else:
+                self._tried_at = asyncio.get_running_loop().time()
                 self._errors.pop(name, None)
                 return
 

@@ -338,6 +338,32 @@ def test_a_shard_that_is_stuck_in_a_step_fails_its_pings(monkeypatch: pytest.Mon
     run(test)
 
 
+class AbsentSource(MemorySource):
+    """Its broker is away."""
+
+    away = False
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
+        if self.away:
+            raise Unavailable("kafka", "away")
+        return await super().poll(max_records, timeout_s)
+
+
+def test_a_shard_that_waits_for_its_broker_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        world = live(World())
+        source = AbsentSource(world.log)
+        _, actor = await running(world, source)
+        source.away = True
+        monkeypatch.setattr("freshrank.feature_actors.shard.shard.STUCK_S", 1.0)
+        await asyncio.sleep(1.2)
+        await wait_for_health(actor, {"step": "kafka: away"})
+        source.away = False
+        await wait_for_health(actor, {})
+
+    run(test)
+
+
 class FailingSource(MemorySource):
     """Its polls fail once it is told to."""
 
