@@ -55,8 +55,11 @@ SPOILT_SHARE = 0.01
 REDIS_BYTES = 128 << 20
 # Seconds between two reads of the dead letters.
 POLL_S = 1.0
-# The last lines of the application's log that are printed when it does not come back.
-LOG_LINES = 40
+# The last lines of the application's log that are printed when it does not come back, without those
+# that it prints every five seconds.
+LOG_LINES, PERIODIC = 40, "  lag "
+# Seconds in which a round ends that is not stuck: three to four minutes on two cores.
+ROUND_S = 420.0
 # Seconds that shoppers go on after the last fault is mended: none of their impressions may be lost.
 CALM_S = 3.0
 
@@ -147,10 +150,11 @@ def survive(
                 process.start()
             chaos = _Chaos(pipeline, outside, process, console)
             plans = fault_plans(options.rounds, np.random.default_rng(0), left_out)
-            return uvloop.run(chaos.run(plans, last_plan()))
+            return uvloop.run(chaos.run(plans, last_plan(), options.rounds))
         except Unavailable:
             lines = process.log.read_text(encoding="utf-8").splitlines()
-            console.print(*lines[-LOG_LINES:], sep="\n", markup=False)
+            told = [line for line in lines if PERIODIC not in line]
+            console.print(*told[-LOG_LINES:], *lines[-1:], sep="\n", markup=False)
             raise
         finally:
             process.stop()
@@ -177,7 +181,7 @@ class _Chaos:
         assert isinstance(pipeline.label, Joined)  # the demo's
         self._clicks = ClickLog(pipeline.label.within_ms)
 
-    async def run(self, plans: list[FaultPlan], last: FaultPlan) -> ChaosResults:
+    async def run(self, plans: list[FaultPlan], last: FaultPlan, rounds: int) -> ChaosResults:
         """Inject the faults under load, compare the system with its log, inject the `last` ones."""
         bootstrap, topic = self._outside.broker.bootstrap, self._pipeline.stream.topic
         answers = AnswerLog()
@@ -185,7 +189,7 @@ class _Chaos:
             with SteadyStream(bootstrap, topic, EVENTS_PER_S, USERS, SPOILT_SHARE) as stream:
                 write = partial(self._write, stream)
                 async with shoppers(self._port, write, answers.add):
-                    await run_together(self._injector.inject(plan) for plan in plans)
+                    await self._inject_all(plans, rounds * ROUND_S)
                     self._log("waiting until the system is ready")
                     await self._handles.until_ready()
                     answers.faults_over = True
@@ -200,6 +204,17 @@ class _Chaos:
             )
             await self._injector.inject(last)
             return results
+
+    async def _inject_all(self, plans: list[FaultPlan], most_s: float) -> None:
+        """Raises Unavailable for faults that are not mended after `most_s` of all of them."""
+        try:
+            async with asyncio.timeout(most_s) as limit:
+                await run_together(self._injector.inject(plan) for plan in plans)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            left = "; ".join(fault.line for fault in self._injector.under_way)
+            raise Unavailable("the system", f"not mended after {most_s:g} s: {left}") from error
 
     async def _compare(self) -> SystemAtEnd:
         bootstrap, client = self._outside.broker.bootstrap, self._client

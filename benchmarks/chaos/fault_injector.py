@@ -22,6 +22,8 @@ class FaultInjector:
     def __init__(self, handles: Handles, log: Callable[[str], None]) -> None:
         self.silent: list[Fault] = []
         """The faults that nothing told of in time."""
+        self.under_way: list[Fault] = []
+        """The faults that are not mended yet."""
         self._handles = handles
         self._log = log
 
@@ -34,10 +36,12 @@ class FaultInjector:
     async def _inject(self, fault: Fault) -> None:
         clock = self._handles.clock
         self._log(fault.line)
+        self.under_way.append(fault)
         began = clock.monotonic()
         async with fault.inject(self._handles) as before:
             least_s = self._handles.rng.uniform(*fault.lasts_s)
             await asyncio.gather(self._until_told(fault, before), clock.sleep(least_s))
+        self.under_way.remove(fault)
         self._log(f"{fault.line}: mended after {clock.monotonic() - began:.1f} s")
 
     async def _until_told(self, fault: Fault, before: Observation) -> None:

@@ -57,12 +57,25 @@ async def shoppers(
 
 @contextlib.asynccontextmanager
 async def background(work: Awaitable[None]) -> AsyncIterator[None]:
-    """Run `work` within the block and cancel it after; raises what ended it before."""
-    task = asyncio.ensure_future(work)
+    """Run `work` within the block and cancel it after; an error of it ends the block at once."""
+    task, block = asyncio.ensure_future(work), asyncio.current_task()
+    assert block is not None
+    failed = False
+
+    def end_block(ended: asyncio.Future[None]) -> None:
+        nonlocal failed
+        failed = not ended.cancelled() and ended.exception() is not None
+        if failed:
+            block.cancel()
+
+    task.add_done_callback(end_block)
     try:
         yield
-        if task.done():
+    except asyncio.CancelledError:
+        if failed and block.uncancel() == 0:
             task.result()
+        raise
     finally:
+        task.remove_done_callback(end_block)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

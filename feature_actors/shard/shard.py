@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from freshrank.actors.backoff import Backoff
-from freshrank.actors.errors import PartFailed, Unavailable
+from freshrank.actors.errors import Unavailable
 from freshrank.actors.metrics.rate_counter import RateCounter
 from freshrank.actors.protocols import JsonValue, Status
 from freshrank.actors.records import RecordBatch
@@ -21,16 +20,16 @@ from freshrank.feature_actors.shard.lifecycle import TRANSITIONS, ShardEvent, Sh
 from freshrank.feature_actors.shard.outputs import make_outputs
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
 from freshrank.feature_actors.shard.status import RATE_S, not_ready, partition_metrics, totals
+from freshrank.feature_actors.shard.work_watch import WorkWatch
 
 # Seconds between two questions for lag and durability, and between two posts of the status.
 PERIOD_S = 0.5
 # Seconds before the learner or the broker, which was away, is asked again.
 RETRY_S = 0.5
-# Seconds, real ones, without the end of a step after which a shard counts as stuck. All that a step
-# waits for has a deadline of some ten seconds.
-STUCK_S = 60.0
 # Seconds that `stop` gives to rows and examples that wait; the rest is in the snapshots.
 DRAIN_S = 1.5
+
+_BEFORE_RUNNING = ShardState.NEW, ShardState.STARTING
 
 
 class Shard:
@@ -72,7 +71,7 @@ class Shard:
         self._errors: dict[str, str] = {}
         self._running: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
-        self._tried_at = 0.0
+        self._watch = WorkWatch(identity.name)
 
     async def start(self) -> None:
         """Ask the learner, restore the snapshots, begin to read where they end.
@@ -102,11 +101,13 @@ class Shard:
         """Start, then step until `stop`. Raises the error that ended it."""
         self._running = asyncio.get_running_loop().create_future()
         try:
-            await self._retry("start", self.start, ShardState.NEW, ShardState.STARTING)
+            while self.state in _BEFORE_RUNNING:
+                await self._try("start", self.start)
             if self.states:
                 self._out.begin()
             while self.state is ShardState.RUNNING:
-                await self._retry("step", self.step, ShardState.RUNNING)
+                with self._watch.under_way("a step"):
+                    await self._try("step", self.step)
                 self._out.check()
         except BaseException as error:
             self._failure = error if isinstance(error, Exception) else None
@@ -151,15 +152,13 @@ class Shard:
         await self._in.stop()
 
     def check(self) -> None:
-        """Raise the error that ended `run`, or PartFailed when no step ends or fails for `STUCK_S`.
+        """Raise the error that ended `run`, or PartFailed for a step or a status that is stuck.
 
         `run` itself raises the error when its outputs have ended, which may hang.
         """
         if self._failure is not None:
             raise self._failure
-        stuck_s = asyncio.get_running_loop().time() - self._tried_at
-        if self.state is ShardState.RUNNING and self._running is not None and stuck_s > STUCK_S:
-            raise PartFailed(f"{self._identity.name}: no step has ended for {stuck_s:.0f} s")
+        self._watch.check()
 
     def freeze_reference(self) -> None:
         """Keep a copy of the present weights; from now on both they and the live weights score."""
@@ -195,23 +194,15 @@ class Shard:
             "partitions": partition_metrics(self.states, self._in.lag),
         }
 
-    async def _retry(
-        self, name: str, work: Callable[[], Awaitable[None]], *during: ShardState
-    ) -> None:
-        """Do `work` once, trying again while broker or learner is away, in these states only."""
-        away = Backoff(RETRY_S, RETRY_S)
-        while self.state in during:
-            try:
-                await work()
-            except Unavailable as error:
-                self._tried_at = asyncio.get_running_loop().time()
-                self._errors[name] = str(error)
-                await self._post()
-                await self._clock.sleep(away.next_s())
-            else:
-                self._tried_at = asyncio.get_running_loop().time()
-                self._errors.pop(name, None)
-                return
+    async def _try(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work`; post why it fails, and rest, while broker or learner is away."""
+        try:
+            await work()
+            self._errors.pop(name, None)
+        except Unavailable as error:
+            self._errors[name] = str(error)
+            await self._post()
+            await self._clock.sleep(RETRY_S)
 
     def _process(self, batch: RecordBatch) -> None:
         outcome = self.states[batch.partition].process(batch)
@@ -236,7 +227,11 @@ class Shard:
         elif self._asking is None or self._asking.done():
             if self._asking is not None:
                 self._asking.result()
-            self._asking = asyncio.create_task(self._ask())
+            self._asking = asyncio.create_task(self._watched_ask())
+
+    async def _watched_ask(self) -> None:
+        with self._watch.under_way("a status"):
+            await self._ask()
 
     async def _ask(self) -> None:
         """Ask for lag, claims and durability, and post the status."""

@@ -121,7 +121,8 @@ class KafkaSource:
     async def lag(self) -> dict[tuple[str, int], int]:
         """The number of records beyond each position, as of the last fetch. Raises Unavailable."""
         consumer = self._started()
-        await self._pass_markers(consumer)
+        async with self._kafka.answered():
+            await self._pass_markers(consumer)
         ends = {place: consumer.highwater(place) for place in self._positions}
         unknown = [place for place, end in ends.items() if end is None]
         if unknown:

@@ -330,8 +330,32 @@ def test_a_shard_that_is_stuck_in_a_step_fails_its_pings(monkeypatch: pytest.Mon
         source.silent = True
         await asyncio.sleep(0.05)
         await actor.ping()
-        monkeypatch.setattr("freshrank.feature_actors.shard.shard.STUCK_S", 0.01)
-        with pytest.raises(PartFailed, match="shard-0: no step has ended for 0 s"):
+        monkeypatch.setattr("freshrank.feature_actors.shard.work_watch.STUCK_S", 0.01)
+        stuck = "shard-0: a step has not ended for 0 s: it waits in run:.* > poll:.* > wait:"
+        with pytest.raises(PartFailed, match=stuck):
+            await actor.ping()
+        source.silent = False
+
+    run(test)
+
+
+def test_a_shard_whose_status_is_stuck_fails_its_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SilentLag(MemorySource):
+        silent = False
+
+        async def lag(self) -> dict[tuple[str, int], int]:
+            if self.silent:
+                await asyncio.Event().wait()
+            return await super().lag()
+
+    async def test() -> None:
+        world = live(World())
+        source = SilentLag(world.log)
+        _, actor = await running(world, source)
+        source.silent = True
+        monkeypatch.setattr("freshrank.feature_actors.shard.work_watch.STUCK_S", 0.6)
+        await asyncio.sleep(1.5)
+        with pytest.raises(PartFailed, match=r"shard-0: a status has not ended.* > lag:"):
             await actor.ping()
         source.silent = False
 
@@ -355,7 +379,7 @@ def test_a_shard_that_waits_for_its_broker_is_not_stuck(monkeypatch: pytest.Monk
         source = AbsentSource(world.log)
         _, actor = await running(world, source)
         source.away = True
-        monkeypatch.setattr("freshrank.feature_actors.shard.shard.STUCK_S", 1.0)
+        monkeypatch.setattr("freshrank.feature_actors.shard.work_watch.STUCK_S", 1.0)
         await asyncio.sleep(1.2)
         await wait_for_health(actor, {"step": "kafka: away"})
         source.away = False
