@@ -26,7 +26,7 @@ class ShardSettings(Section):
     poll_max_records: int = Field(default=4096, ge=1)
     """Records of a batch. Rows go out and answers come in between two batches, some 40 ms apart."""
     poll_timeout_ms: int = Field(default=50, ge=1)
-    """Seconds that an idle shard waits for records before it turns to its other tasks."""
+    """How long an idle shard waits for records before it turns to its other tasks."""
     snapshot_interval_s: float = Field(default=10.0, gt=0)
     """A crash replays at most this much of the stream."""
     sweep_s: float = Field(default=60.0, gt=0, le=86_400)

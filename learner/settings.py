@@ -14,9 +14,9 @@ class LearnerSettings(Section):
     """When the learner steps and writes checkpoints, and what bounds it."""
 
     batch_examples: int = Field(default=256, ge=1)
-    """A step is due at this many examples..."""
+    """The learner takes a step when this many examples wait, or when `max_wait_ms` is over."""
     max_wait_ms: int = Field(default=50, ge=1)
-    """... or this long after the first of them: keeps weights well below half a second old."""
+    """From the first example that waits to the step: keeps weights well below half a second old."""
     max_staleness_steps: int = Field(default=64, ge=0)
     """A gradient of older weights is refused and computed again by the shard."""
     checkpoint_interval_s: float = Field(default=10.0, gt=0)

@@ -13,6 +13,7 @@ from typing import Any
 import documents
 import msgspec
 import pytest
+import settings_page
 import typer
 from conventions import FOLDERS
 from documents import Code, blocks
@@ -224,6 +225,16 @@ def test_the_readmes_event_and_request_are_those_of_its_own_file() -> None:
     types = made.online_features.request_types
     call = ScoreDecoder("listener", types, RequestLimits()).decode(request.encode())
     assert (call.count, call.show) == (2, 1)
+
+
+def test_the_page_of_settings_is_what_the_settings_say() -> None:
+    assert settings_page.PAGE.read_text(encoding="utf-8") == settings_page.page()
+
+
+def test_each_setting_says_what_it_means() -> None:
+    rows = [line for line in settings_page.page().splitlines() if line.startswith("| `")]
+    assert len(rows) > 40
+    assert [row for row in rows if row.endswith("|  |")] == []
 
 
 def readme() -> str:

@@ -35,6 +35,7 @@ class WithPassword(Section):
     """A server that may require a password, which no text and no error shows."""
 
     password: SecretStr | None = Field(default=None, repr=False)
+    """Better from a file or from an environment variable than in the settings file."""
     password_file: FilePath | None = None
     """A file with the password (a newline at its end is ignored); instead of `password`."""
 
@@ -77,6 +78,7 @@ class KafkaSettings(WithPassword):
     """Protocol of a given broker. One that is started here listens on loopback: ``apache`` with a
     password of its own, which it keeps in its folder, ``embedded`` without."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """How the client logs in, where the protocol is one of SASL."""
     username: str | None = None
     """For SASL, with `password` or `password_file`."""
     ca_file: FilePath | None = None
