@@ -89,7 +89,11 @@ def _served(pipeline: Pipeline) -> ServedPipeline:
         streams=[_event_stream(table.source) for table in pipeline.plan.tables],
         impressions_topic=pipeline.impressions_topic if pipeline.joined else None,
         layout=pipeline.encoder.fingerprint,
-        samples={**pipeline.samples, "automatic": _automatic(pipeline)},
+        samples={
+            **pipeline.samples,
+            "automatic": _automatic(pipeline),
+            "time_unit": _time_unit(pipeline.stream),
+        },
     )
 
 
@@ -107,6 +111,12 @@ def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:
     properties[key.name] = {**properties[key.name], **msgspec.json.schema(key.in_json)}
     # What its fields refer to ("#/$defs/...").
     return found | {"$defs": components} if components else found
+
+
+def _time_unit(stream: Stream) -> str | None:
+    """The unit of the event times of a stream; None where they are texts."""
+    time = stream.time_field
+    return str(time.unit) if time.kind is int else None
 
 
 def _automatic(pipeline: Pipeline) -> dict[str, JsonValue]:

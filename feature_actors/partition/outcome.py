@@ -19,7 +19,9 @@ class Counters:
     late: int = 0
     dead: int = 0
     dead_time_unit: int = 0
-    """Of the dead: their event time is in another unit than milliseconds."""
+    """Of the dead: their event time is in another unit than the stream declares."""
+    dead_time_zone: int = 0
+    """Of the dead: their event time names no zone, and the stream declares none."""
     dead_time_ahead: int = 0
     """Of the dead: their event time is further ahead of the log than `Stream.max_ahead`."""
     dead_misplaced: int = 0
@@ -66,6 +68,7 @@ class Counters:
         of = Counter(record.kind for record in dead)
         by_crc32, by_murmur2 = of[RejectKind.MISPLACED_CRC32], of[RejectKind.MISPLACED_MURMUR2]
         self.dead_time_unit += of[RejectKind.TIME_UNIT]
+        self.dead_time_zone += of[RejectKind.TIME_ZONE]
         self.dead_time_ahead += of[RejectKind.TIME_AHEAD]
         self.dead_misplaced += of[RejectKind.MISPLACED] + by_crc32 + by_murmur2
         self.dead_misplaced_crc32 += by_crc32

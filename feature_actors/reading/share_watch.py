@@ -65,8 +65,16 @@ RULES = (
         "dead_time_unit",
         _EVENTS,
         AlertKind.REJECTED,
-        "events are rejected because their time is not in milliseconds: "
-        "mend the producer (the topic .dead has each with its unit)",
+        "events are rejected because their time is not in the declared unit: "
+        "mend the producer, or declare Stream(time_unit=...) (the topic .dead has each with its "
+        "unit)",
+    ),
+    ShareRule(
+        "dead_time_zone",
+        _EVENTS,
+        AlertKind.REJECTED,
+        "events are rejected because their time names no zone: "
+        'declare the zone that they are in, as in Stream(time_zone="Europe/Berlin")',
     ),
     ShareRule(
         "dead_time_ahead",

@@ -16,6 +16,8 @@ import msgspec
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.formats import BoundFormat
+from freshrank.feature_actors.streams.times.avro_time import AvroTime, without_logical_types
+from freshrank.feature_actors.streams.times.time_field import TimeField
 
 AvroSchema: TypeAlias = Mapping[str, Any] | Path | str
 """A record schema as a dict, or the path of an ``.avsc`` file."""
@@ -24,8 +26,6 @@ AvroSchema: TypeAlias = Mapping[str, Any] | Path | str
 _HEADER = struct.Struct(">bI")
 # The errors of fastavro for bytes that are not of the schema; besides ValueError.
 _DAMAGED = (EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error)
-# Logical types of an event time. Those of other units are a mistake.
-_EVENT_TIMES = (None, "timestamp-millis", "local-timestamp-millis")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +33,10 @@ class Avro:
     r"""A record's value is the event in Avro's binary encoding.
 
     Fields are found by their names, and have the rules that they have in JSON. Logical types are
-    read as the type beneath: a ``timestamp-millis`` is an integer of milliseconds. Events that are
-    posted by REST are JSON, and are written to the topic in this format.
+    read as the type beneath: a ``timestamp-millis`` is an integer of milliseconds. But an event
+    time that the stream's schema declares as a `datetime` may be a ``timestamp-millis`` or a
+    ``timestamp-micros``. Events that are posted by REST are JSON, and are written to the topic in
+    this format.
 
     Without `schema_id` all records are of `schema`, and have no header. With it each begins with
     the header of Confluent's serializers, a zero byte and four bytes of schema id (big-endian): a
@@ -74,7 +76,9 @@ class Avro:
     other_schemas: Mapping[int, AvroSchema] = field(default_factory=dict)
     """By their ids, schemas of which records are read too: those of other producers."""
 
-    def bind_events(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
+    def bind_events(
+        self, event_type: type[msgspec.Struct], time: TimeField, place: str
+    ) -> BoundFormat:
         """Compile the schemas. Raises ConfigError for those that cannot hold the events."""
         if self.other_schemas and self.schema_id is None:
             raise ConfigError(
@@ -82,18 +86,20 @@ class Avro:
             )
         written = _parsed(self.schema, event_type, time, place)
         if self.schema_id is None:
-            return _BoundAvro(event_type, written, None, {})
+            return _BoundAvro(event_type, time, written, None, {})
         others = {
             schema_id: _parsed(schema, event_type, time, f"{place}.other_schemas[{schema_id}]")
             for schema_id, schema in self.other_schemas.items()
         }
-        return _BoundAvro(event_type, written, self.schema_id, {**others, self.schema_id: written})
+        by_id = {**others, self.schema_id: written}
+        return _BoundAvro(event_type, time, written, self.schema_id, by_id)
 
 
 class _BoundAvro:
     def __init__(
         self,
         event_type: type[msgspec.Struct],
+        time: TimeField,
         written: dict[str, Any],
         schema_id: int | None,
         by_id: Mapping[int, dict[str, Any]],
@@ -106,6 +112,7 @@ class _BoundAvro:
         self._validate = validate
         self._invalid = ValidationError
         self._event_type = event_type
+        self._time = AvroTime(event_type, time)
         self._written = written
         self._by_id = by_id
         self._header = b"" if schema_id is None else _HEADER.pack(0, schema_id)
@@ -128,6 +135,7 @@ class _BoundAvro:
         # Fields that only the Avro schema has are taken from the document.
         content = msgspec.json.decode(document)
         content |= msgspec.to_builtins(event, builtin_types=(bytes,))
+        content |= self._time.written(event, self._written)
         out = BytesIO(self._header)
         out.seek(len(self._header))
         try:
@@ -171,7 +179,7 @@ class _BoundAvro:
 
 
 def _parsed(
-    given: AvroSchema, event_type: type[msgspec.Struct], time: str, place: str
+    given: AvroSchema, event_type: type[msgspec.Struct], time: TimeField, place: str
 ) -> dict[str, Any]:
     """The schema in fastavro's form, without logical types, checked. Raises ConfigError."""
     try:
@@ -183,7 +191,7 @@ def _parsed(
         ) from error
     raw = _loaded(given, place)
     try:
-        parsed = parse_schema(_without_logical_types(raw))
+        parsed = parse_schema(without_logical_types(raw, AvroTime(event_type, time).kept))
     except (SchemaParseException, ValueError, TypeError, KeyError) as error:
         raise ConfigError(place, f"no Avro schema: {error}", "Give a valid schema.") from error
     if not isinstance(parsed, dict) or parsed.get("type") != "record":
@@ -206,20 +214,10 @@ def _loaded(given: AvroSchema, place: str) -> Any:
         ) from error
 
 
-def _without_logical_types(schema: Any) -> Any:
-    if isinstance(schema, Mapping):
-        return {
-            name: _without_logical_types(part)
-            for name, part in schema.items()
-            if name != "logicalType"
-        }
-    return list(map(_without_logical_types, schema)) if isinstance(schema, list) else schema
-
-
 def _check_fields(
-    schema: Mapping[str, Any], event_type: type[msgspec.Struct], time: str, place: str
+    schema: Mapping[str, Any], event_type: type[msgspec.Struct], time: TimeField, place: str
 ) -> None:
-    """Each mandatory field is in the record, and the event time is in milliseconds."""
+    """Each mandatory field is in the record, and the event time is of a type that can be read."""
     types = {one["name"]: one["type"] for one in schema["fields"]}
     for one in msgspec.structs.fields(event_type):
         if one.required and one.encode_name not in types:
@@ -228,14 +226,7 @@ def _check_fields(
                 f"the Avro schema has no field {one.encode_name!r}",
                 "Give the field of the stream's schema a default, or add it here.",
             )
-        kind = types.get(one.encode_name)
-        logical = kind.get("logicalType") if isinstance(kind, Mapping) else None
-        if one.name == time and logical not in _EVENT_TIMES:
-            raise ConfigError(
-                place,
-                f"the event time {one.encode_name!r} is a {logical}",
-                "Give a field in milliseconds.",
-            )
+    AvroTime(event_type, time).check(types, place)
 
 
 def _dangers(schema: Any, named: Mapping[str, Any], within: tuple[str, ...]) -> Iterator[str]:

@@ -14,9 +14,10 @@ from freshrank.actors.messages import Ints
 from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.entity_key import EntityKey
-from freshrank.feature_actors.streams.event_times import TimeFault, time_faults
 from freshrank.feature_actors.streams.formats import UNREADABLE, BoundFormat, Json
 from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.times.faults import TimeFault
+from freshrank.feature_actors.streams.times.reader import TimeReader
 
 
 class Codec:
@@ -25,20 +26,20 @@ class Codec:
     A record is rejected, with a reason that names the field, when it is a tombstone, larger than
     `Stream.max_bytes`, not of the stream's format, not of the schema, when an integer needs more
     than 64 bits, a number is NaN or infinite, the key or the id is empty or longer than
-    `LONGEST_KEY` characters, or the event time is before 1970, in another unit than milliseconds,
-    or more than `Stream.max_ahead` after the time of the record. Fields that the schema does not
-    name are ignored.
+    `LONGEST_KEY` characters, or the event time is before 1970, in another unit than the stream's,
+    without a zone, or more than `Stream.max_ahead` after the time of the record. Fields that the
+    schema does not name are ignored.
     """
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self._time: Callable[[msgspec.Struct], int] = attrgetter(stream.time)
+        self._times = TimeReader(stream.time_field)
         self._key: Callable[[msgspec.Struct], str | int] = attrgetter(stream.key.key)
         self._entity_key = EntityKey(stream)
         fields = msgspec.structs.fields(stream.event_type)
         self._time_in_json = next(at.encode_name for at in fields if at.name == stream.time)
         self._format = stream.bound_format
-        self._json = Json().bind_events(stream.event_type, stream.time, stream.topic)
+        self._json = Json().bind_events(stream.event_type, stream.time_field, stream.topic)
 
     def decode(self, batch: RecordBatch) -> tuple[Columns, list[RejectedRecord]]:
         """The good records as columns, in log order, and the others with their reasons."""
@@ -50,9 +51,9 @@ class Codec:
         offsets, stamps = batch.offsets, batch.timestamps_ms
         if good is not None:
             offsets, stamps = offsets[good], stamps[good]
-        times = np.fromiter(map(self._time, events), np.int64, len(events))
-        columns = Columns(self.stream.fields, events, offsets, times)
-        faults = {at.place: at for at in time_faults(times, stamps, self.stream.max_ahead_ms)}
+        times = self._times.read(events)
+        columns = Columns(self.stream.fields, events, offsets, times.ms)
+        faults = {at.place: at for at in times.faults(stamps, self.stream.max_ahead_ms)}
         if faults:
             places = np.arange(len(batch.values)) if good is None else good
             for at, fault in faults.items():
@@ -74,8 +75,8 @@ class Codec:
         An integer key may be given as text; the record has the integer. Raises BadRecord.
         """
         event, document = self._posted(document)
-        given, now = np.array([self._time(event)]), np.array([now_ms])
-        for fault in time_faults(given, now, self.stream.max_ahead_ms):
+        times = self._times.read([event])
+        for fault in times.faults(np.array([now_ms]), self.stream.max_ahead_ms):
             raise BadRecord(f"{self._reason(fault)} - at `$.{self._time_in_json}`")
         try:
             value = self._format.encode(event, document)
@@ -86,7 +87,10 @@ class Codec:
 
     def key(self, value: bytes) -> bytes:
         """The key of the event in a record's value; raises BadRecord."""
-        return self._key_bytes(self.decode_one(value))
+        event = self.decode_one(value)
+        for fault in self._times.read([event]).unreadable.values():
+            raise BadRecord(fault.reason)
+        return self._key_bytes(event)
 
     def json(self, value: bytes) -> bytes:
         """The JSON of the event in a record's value of which `key` gave the key."""
@@ -142,6 +146,6 @@ class Codec:
         return events, np.array(good, dtype=np.int64)
 
     def _reason(self, fault: TimeFault) -> str:
-        if fault.kind is RejectKind.TIME_UNIT:
+        if fault.kind is not RejectKind.TIME_AHEAD:
             return fault.reason
         return f"more than {self.stream.max_ahead} ahead of the log: {fault.reason}"

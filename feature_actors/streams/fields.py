@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import msgspec
 from msgspec import inspect
@@ -34,6 +35,15 @@ class Field:
     """Its possible values, where the schema lists them (a Literal); else ()."""
 
 
+class Moment(NamedTuple):
+    """A field that is a `datetime`: an event time may be, and nothing else that features use."""
+
+    zoned: bool | None
+    """Whether each has a zone (True), none has (False), or some may (None)."""
+    optional: bool
+    """Whether it may be None."""
+
+
 class Fields(Mapping[str, Field]):
     """The usable fields of a schema, by name.
 
@@ -59,10 +69,13 @@ class Fields(Mapping[str, Field]):
             if field.encode_name != field.name
         }
         self._unusable: dict[str, str] = {}
+        self._moments: dict[str, Moment] = {}
         for described_field in described.fields:
             name, kind_of = described_field.name, described_field.type
             plain, optional = _without_none(kind_of)
             kind = _kind(plain)
+            if isinstance(plain, inspect.DateTimeType):
+                self._moments[name] = Moment(plain.tz, optional)
             if kind is None:
                 self._unusable[name] = type(kind_of).__name__.removesuffix("Type").lower()
             else:
@@ -106,6 +119,26 @@ class Fields(Mapping[str, Field]):
                 f"Name a field of {wanted}.",
             )
         return found
+
+    def require_mandatory(self, name: str, place: str, *kinds: Kind) -> Field:
+        """As `require`, for a field that each event has to have a value of: id, time, key."""
+        found = self.require(name, place, *kinds)
+        if found.optional:
+            raise _may_be_none(name, place)
+        if found.boolean:
+            raise ConfigError(place, f"the field {name!r} is a bool", "Name a field of str or int.")
+        return found
+
+    def moment(self, name: str, place: str) -> Moment | None:
+        """The field `name` where it is a mandatory `datetime`. Raises ConfigError where not so."""
+        found = self._moments.get(name)
+        if found is not None and found.optional:
+            raise _may_be_none(name, place)
+        return found
+
+
+def _may_be_none(name: str, place: str) -> ConfigError:
+    return ConfigError(place, f"the field {name!r} may be None", "Make id, time and key mandatory.")
 
 
 # What to do about some types that features cannot use.

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import msgspec
 
+from freshrank.feature_actors.streams.times.time_field import TimeField
+
 UNREADABLE = (ValueError, TypeError, RecursionError)
 """The errors of `BoundFormat.decode`. Those of msgspec and of bad UTF-8 are ValueErrors; None in
 place of bytes is a TypeError, and JSON that is nested too deeply a RecursionError."""
@@ -41,8 +43,10 @@ class BoundFormat(Protocol):
 class RecordFormat(Protocol):
     """A format of records, named by ``Stream(format=...)``: any object with `bind_events`."""
 
-    def bind_events(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
-        """The format for events of `event_type`, whose field `time` is the event time.
+    def bind_events(
+        self, event_type: type[msgspec.Struct], time: TimeField, place: str
+    ) -> BoundFormat:
+        """The format for events of `event_type`, whose event time is in the field `time`.
 
         Raises ConfigError at `place` where the format cannot hold them.
         """
@@ -59,12 +63,14 @@ class Json:
     >>> class Play(msgspec.Struct):
     ...     song: str
     ...     at: int
-    >>> plays = Json().bind_events(Play, "at", "Stream('plays')")
+    >>> plays = Json().bind_events(Play, TimeField("at"), "Stream('plays')")
     >>> plays.decode(b'{"song": "so what", "at": 5, "device": "phone"}')
     Play(song='so what', at=5)
     """
 
-    def bind_events(self, event_type: type[msgspec.Struct], time: str, place: str) -> BoundFormat:
+    def bind_events(
+        self, event_type: type[msgspec.Struct], time: TimeField, place: str
+    ) -> BoundFormat:
         """JSON objects of `event_type`; any type can be held."""
         return _BoundJson(event_type)
 

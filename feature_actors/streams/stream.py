@@ -13,6 +13,8 @@ from freshrank.feature_actors.streams.durations import duration_ms
 from freshrank.feature_actors.streams.event_type import event_type
 from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.formats import BoundFormat, Json, RecordFormat
+from freshrank.feature_actors.streams.times.time_field import TimeField, declared_time
+from freshrank.feature_actors.streams.times.units import TimeUnit
 
 # Valid in a key of the online store, in the name of a metric and in a JSON field.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -59,11 +61,17 @@ class Stream:
     id: str
     """The field (str or int) that tells an event from every other: for deduplication."""
     time: str
-    """The field (int) with the event time, in milliseconds since the Unix epoch."""
+    """The field with the event time: an int since the Unix epoch, an ISO-8601 text (str), or a
+    `datetime`."""
     key: Entity
     """The entity whose key the records carry."""
     schema: type[msgspec.Struct]
     """The fields of an event. Fields of a record that it does not name are ignored."""
+    time_unit: str = TimeUnit.MILLISECONDS
+    """The unit of a `time` that is an int: "s", "ms", "us" or "ns"."""
+    time_zone: str | None = None
+    """The IANA name of the zone ("Europe/Berlin") of times that name none. None: such events are
+    rejected."""
     format: RecordFormat = field(default_factory=Json)
     """The format of the records; JSON unless given."""
     partitioner: str = Partitioner.MURMUR2
@@ -77,6 +85,8 @@ class Stream:
     """Larger records are rejected."""
     fields: Fields = field(init=False, repr=False)
     """The fields of the schema that features can use."""
+    time_field: TimeField = field(init=False, repr=False)
+    """What was declared of `time`, checked."""
     event_type: type[msgspec.Struct] = field(init=False, repr=False)
     """The type of decoded events: `schema` with the rules that every stream has."""
     bound_format: BoundFormat = field(init=False, repr=False)
@@ -104,12 +114,13 @@ class Stream:
         duration_ms(self.dedup_within, f"{place}.dedup_within")
         duration_ms(self.max_ahead, f"{place}.max_ahead")
         object.__setattr__(self, "fields", Fields(self.schema, place))
-        self._require(self.id, f"{place}.id", Kind.TEXT, Kind.INTEGER)
-        self._require(self.time, f"{place}.time", Kind.INTEGER)
-        self._require(self.key.key, f"{place}.key", Kind.TEXT, Kind.INTEGER)
+        self.fields.require_mandatory(self.id, f"{place}.id", Kind.TEXT, Kind.INTEGER)
+        time = declared_time(self.fields, self.time, self.time_unit, self.time_zone, place)
+        object.__setattr__(self, "time_field", time)
+        self.fields.require_mandatory(self.key.key, f"{place}.key", Kind.TEXT, Kind.INTEGER)
         checked = event_type(self.schema, self.time, (self.id, self.key.key))
         object.__setattr__(self, "event_type", checked)
-        bound = self.format.bind_events(checked, self.time, f"{place}.format")
+        bound = self.format.bind_events(checked, time, f"{place}.format")
         object.__setattr__(self, "bound_format", bound)
 
     @property
@@ -126,12 +137,3 @@ class Stream:
     def max_ahead_ms(self) -> int:
         """`max_ahead` in milliseconds."""
         return duration_ms(self.max_ahead, "max_ahead")
-
-    def _require(self, name: str, place: str, *kinds: Kind) -> None:
-        field = self.fields.require(name, place, *kinds)
-        if field.optional:
-            raise ConfigError(
-                place, f"the field {name!r} may be None", "Make id, time and key mandatory."
-            )
-        if field.boolean:
-            raise ConfigError(place, f"the field {name!r} is a bool", "Name a field of str or int.")

@@ -104,7 +104,8 @@ class TablePlan:
 
 def _canonical(views: Sequence[type[FeatureView]]) -> str:
     entity, source = views[0].entity, views[0].source
-    lines = [f"format {_ROW_FORMAT}", f"{entity.name} {entity.key} {source.topic} {source.time}"]
+    time = source.time_field.canonical
+    lines = [f"format {_ROW_FORMAT}", f"{entity.name} {entity.key} {source.topic} {time}"]
     for view in views:
         lines += [f"{name} = {feature.canonical()}" for name, feature in view.features.items()]
     return "\n".join(lines)

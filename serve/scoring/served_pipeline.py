@@ -42,7 +42,8 @@ class ServedPipeline:
     """Fingerprint of the model's inputs, which the joiner compares."""
     samples: Mapping[str, JsonValue] = field(default_factory=dict)
     """For the page: ``entities``, ``candidates``, ``event`` (values of fields), ``choices`` (of
-    fields) and ``automatic`` (which fields are the event's ``id``, ``time`` and ``key``)."""
+    fields), ``automatic`` (which fields are the event's ``id``, ``time`` and ``key``) and
+    ``time_unit`` (of the time, "ms" for example; null where it is a text)."""
 
     limits: RequestLimits = field(default_factory=RequestLimits)
 

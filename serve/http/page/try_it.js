@@ -222,7 +222,7 @@ class EntityPage {
     const event = { ...this.values, ...candidate,
       [id]: whole(id) ? Date.now() * 1000 + Math.floor(Math.random() * 1000)
         : `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`,
-      [key]: whole(key) ? Number(this.id) : this.id, [time]: Date.now() };
+      [key]: whole(key) ? Number(this.id) : this.id, [time]: timeOfNow(this.samples.time_unit) };
     if (this.scores) this.before = this.scores;
     this.touched = index;
     const path = `v1/events?stream=${encodeURIComponent(this.pipeline.streams[0])}`;
@@ -232,6 +232,12 @@ class EntityPage {
     sent.add(performance.now() - begun, `in the topic: partition ${place.partition}, offset ${place.offset}`);
     await Promise.all([sent.followFeatures(), sent.followWeights()]);
   }
+}
+
+// The event time of this moment: an integer in the stream's unit, or a text.
+function timeOfNow(unit) {
+  if (unit === null) return new Date().toISOString();
+  return Math.floor(Date.now() * ({ s: 0.001, us: 1e3, ns: 1e6 }[unit] ?? 1));
 }
 
 // Whether a value can have changed without an event: windows move and ages grow.

@@ -249,6 +249,7 @@ def test_fields_that_are_renamed_have_their_names_of_json_wherever_requests_name
         "time": "playedAt",
         "key": "listenerId",
     }
+    assert described.samples["time_unit"] == "ms"
     body = b'{"listener": 7, "candidates": [{"songId": "x"}]}'
     assert system.replica.decoder.decode(body).columns == {"song_id": ["x"]}
     with pytest.raises(ConfigError, match="Did you mean 'play_id'"):

@@ -1,0 +1,1 @@
+"""Event times: their units and texts, and times that cannot be right."""
