@@ -13,12 +13,14 @@ from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
 from freshrank.actors.errors import Gone, StartFailed, Unavailable
+from freshrank.deploy.cluster.slowness import slowness
 
-# A host that misses this many pings in a row is lost; a busy host may miss fewer. A host whose
-# process has ended is lost at once.
+# A host that misses this many pings in a row is lost, on a busy machine as many times more as the
+# machine is slower (`slowness`); a busy host may miss fewer. A host whose process has ended is lost
+# at once.
 MISSED_PINGS = 3
-# Seconds that a new host has for its first answer. It imports its code meanwhile, which takes five
-# seconds on a quiet machine and a minute on one with thirty busy processes.
+# Seconds that a new host has for its first answer, times `slowness`. It imports its code meanwhile,
+# which takes five seconds on a quiet machine and a minute on one with thirty busy processes.
 START_S = 120.0
 # Seconds that a new host is given before it can be replaced: one that dies while it starts would
 # do so again at once. They double with each host in a row that was lost before its first answer.
@@ -76,7 +78,8 @@ class Reply(Enum):
     """The host raised Unavailable within the ping's timeout: it waits for another part itself."""
     TIMED_OUT = "timed out"
     TIMED_OUT_AGAIN = "timed out again"
-    """The `MISSED_PINGS`th in a row; of a host that is starting: `START_S` after it was started."""
+    """The `MISSED_PINGS`th in a row; of a host that is starting: `START_S` after it was started.
+    On a busy machine it is later."""
     GONE = "gone"
     """The host process has ended."""
 
@@ -129,6 +132,8 @@ class ActorSlot:
         Called with a log line for each host that is replaced.
     monotonic
         Clock in seconds, which measures pings and the age of hosts.
+    slowness
+        The factor of patience with hosts that do not answer: see `slowness.slowness`.
     """
 
     def __init__(
@@ -138,6 +143,7 @@ class ActorSlot:
         start_host: StartHost,
         report: Callable[[str], None],
         monotonic: Callable[[], float] = time.monotonic,
+        slowness: Callable[[], float] = slowness,
     ) -> None:
         self.name = name
         self.standby: ActorSlot | None = None
@@ -150,6 +156,7 @@ class ActorSlot:
         self._start_host = start_host
         self._report = report
         self._monotonic = monotonic
+        self._slowness = slowness
         self._failed_starts = 0  # hosts in a row that were lost before their first answer
         self._install(start_host())
 
@@ -210,9 +217,9 @@ class ActorSlot:
         if not timed_out:
             return Reply.REFUSED
         if self.state is SlotState.STARTING:
-            patient = now_s - self._installed_s < START_S
+            patient = now_s - self._installed_s < START_S * self._slowness()
         else:
-            patient = self._missed < MISSED_PINGS
+            patient = self._missed < MISSED_PINGS * self._slowness()
         return Reply.TIMED_OUT if patient else Reply.TIMED_OUT_AGAIN
 
     def _observe(self, reply: Reply) -> None:

@@ -20,6 +20,7 @@ from freshrank.actors.errors import (
     StartFailed,
     Unavailable,
 )
+from freshrank.deploy.cluster.slowness import slowness
 
 # Seconds: a live actor answers within milliseconds, but a machine that swaps may delay it.
 PING_TIMEOUT_S = 5.0
@@ -30,7 +31,7 @@ INTERVAL_S = 0.5
 INTERVAL_MISSING_S = 0.1
 
 # Seconds of silence before an actor is restarted that neither ends nor hangs (its slot replaces
-# those): longer than a host may take for its first answer.
+# those): longer than a host may take for its first answer. `slowness` times it on a busy machine.
 SILENCE_S = 150.0
 
 # An actor is given up after more than `FAILURES_ALLOWED` failures within `FAILURE_WINDOW_S`
@@ -87,22 +88,30 @@ class ActorHealth:
     def __init__(self) -> None:
         self.state = ActorState.UP
         self._silent_since_s = 0.0
+        self._host = 0
         self._failures_s: list[float] = []
 
-    def observe(self, error: Exception | None, now_s: float) -> ActorState:
+    def observe(
+        self, error: Exception | None, now_s: float, *, host: int = 0, slowness: float = 1.0
+    ) -> ActorState:
         """Take the result of a ping (`error`; None if it was answered) and return the new state.
+
+        `host` is the number of the process that was asked: another one's silence is not held
+        against it. `slowness` is the factor of patience.
 
         >>> health = ActorHealth()
         >>> [health.observe(Unavailable("shard-0", "dead"), at).value for at in (0, 9, 150)]
         ['silent', 'silent', 'restarting']
         """
-        outcome = self._outcome(error, now_s)
+        if host != self._host:
+            self._host, self._silent_since_s = host, now_s
+        outcome = self._outcome(error, now_s, SILENCE_S * slowness)
         previous, self.state = self.state, TRANSITIONS[self.state][outcome]
         if self.state is ActorState.SILENT and previous is not ActorState.SILENT:
             self._silent_since_s = now_s
         return self.state
 
-    def _outcome(self, error: Exception | None, now_s: float) -> PingOutcome:
+    def _outcome(self, error: Exception | None, now_s: float, patience_s: float) -> PingOutcome:
         if error is None:
             return PingOutcome.ANSWERED
         if isinstance(error, ConfigError | DefinitionChanged | StartFailed):
@@ -110,7 +119,7 @@ class ActorHealth:
         outcome = PingOutcome.FAILED
         if isinstance(error, Unavailable):
             silent = self.state is ActorState.SILENT
-            if not silent or now_s - self._silent_since_s < SILENCE_S:
+            if not silent or now_s - self._silent_since_s < patience_s:
                 return PingOutcome.UNANSWERED
             outcome = PingOutcome.SILENT_TOO_LONG
         recent = [at_s for at_s in self._failures_s if now_s - at_s < FAILURE_WINDOW_S]
@@ -124,6 +133,11 @@ class Supervised(Protocol):
     @property
     def name(self) -> str:
         """The actor's name in log lines."""
+        ...
+
+    @property
+    def replaced(self) -> int:
+        """Number of times that its process has been replaced."""
         ...
 
     async def ping(self, timeout_s: float) -> None:
@@ -142,11 +156,16 @@ class Supervisor:
     """
 
     def __init__(
-        self, actors: Sequence[Supervised], clock: Clock, report: Callable[[str], None]
+        self,
+        actors: Sequence[Supervised],
+        clock: Clock,
+        report: Callable[[str], None],
+        slowness: Callable[[], float] = slowness,
     ) -> None:
         self._actors = list(actors)
         self._clock = clock
         self._report = report
+        self._slowness = slowness
         self._health = {actor.name: ActorHealth() for actor in actors}
 
     def add(self, actor: Supervised) -> None:
@@ -182,7 +201,9 @@ class Supervisor:
             await actor.ping(PING_TIMEOUT_S)
         except FreshrankError as caught:
             error = caught
-        state = self._health[actor.name].observe(error, self._clock.monotonic())
+        state = self._health[actor.name].observe(
+            error, self._clock.monotonic(), host=actor.replaced, slowness=self._slowness()
+        )
         if error is not None and state is ActorState.GIVEN_UP:
             raise error
         if state is ActorState.RESTARTING:

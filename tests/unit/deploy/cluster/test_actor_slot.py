@@ -54,12 +54,14 @@ class Story:
         self.hosts: list[Host] = []
         duty = Role("take_over", (0, [0, 2]))
         self.said: list[str] = []
+        self.slowness = 1.0
         self.slot = self.new_slot("shard-0", duty)
         if standby:
             self.slot.standby = self.new_slot("standby", STAND_BY)
 
     def new_slot(self, name: str, duty: Role) -> ActorSlot:
-        return ActorSlot(name, duty, self.make, self.said.append, lambda: self.now_s)
+        now, slowness = (lambda: self.now_s), (lambda: self.slowness)
+        return ActorSlot(name, duty, self.make, self.said.append, now, slowness)
 
     def make(self) -> Host:
         self.hosts.append(Host(self))
@@ -217,6 +219,27 @@ def test_a_slow_host_is_killed_after_some_missed_pings() -> None:
     assert kills == [False, True]
     assert story.pings() == 1
     assert story.hosts[1].asked[-1] == TAKE_OVER
+
+
+def test_a_slow_host_on_a_busy_machine_is_killed_after_more_missed_pings() -> None:
+    story = Story(standby=False)
+    story.slowness = 3.0
+    assert story.pings() == 1
+    story.hosts[0].error, story.hosts[0].answers_after_s = SLOW, PING_S
+    assert story.pings(3 * MISSED_PINGS - 1) == 0
+    kills = [story.hosts[0].killed]
+    assert story.pings() == 0
+    assert [*kills, story.hosts[0].killed] == [False, True]
+
+
+def test_a_host_on_a_busy_machine_may_load_for_longer() -> None:
+    story = Story(standby=False)
+    story.slowness = 2.0
+    story.hosts[0].error, story.hosts[0].answers_after_s = SLOW, PING_S
+    assert story.pings(int(2 * START_S / PING_S) - 1) == 0
+    kills = [story.hosts[0].killed]
+    assert story.pings() == 0
+    assert [*kills, story.hosts[0].killed] == [False, True]
 
 
 def test_calls_go_to_the_present_host_also_after_a_kill() -> None:

@@ -25,6 +25,7 @@ class Actor:
         self.name = name
         self.outcomes = outcomes
         self.kills = 0
+        self.replaced = 0
 
     async def ping(self, timeout_s: float) -> None:
         error = self.outcomes.pop(0) if self.outcomes else None
@@ -35,12 +36,12 @@ class Actor:
         self.kills += 1
 
 
-def rounds(actors: list[Actor], count: int) -> list[str]:
+def rounds(actors: list[Actor], count: int, slowness: float = 1.0) -> list[str]:
     said: list[str] = []
     clock = FakeClock()
 
     async def go() -> None:
-        supervisor = Supervisor(actors, clock, said.append)
+        supervisor = Supervisor(actors, clock, said.append, lambda: slowness)
         for _ in range(count):
             await supervisor.round()
             await clock.sleep(1)
@@ -54,6 +55,22 @@ def test_an_actor_that_misses_some_pings_is_left_alone() -> None:
     actor = Actor("s", [*silence, None, *silence])
     assert rounds([actor], 3 * int(SILENCE_S)) == []
     assert actor.kills == 0
+
+
+def test_on_a_busy_machine_an_actor_may_be_silent_for_longer() -> None:
+    silence: list[FreshrankError | None] = [Unavailable("s", "silent")] * 2 * int(SILENCE_S)
+    actor = Actor("s", silence)
+    assert rounds([actor], 2 * int(SILENCE_S), slowness=2.0) == []
+    assert actor.kills == 0
+
+
+def test_the_silence_of_a_process_is_not_held_against_the_one_that_replaces_it() -> None:
+    health, away = ActorHealth(), Unavailable("s", "silent")
+    states = [
+        health.observe(away, at_s, host=host)
+        for at_s, host in ((0.0, 0), (SILENCE_S - 1, 0), (SILENCE_S, 1), (2 * SILENCE_S, 1))
+    ]
+    assert states == [ActorState.SILENT] * 3 + [ActorState.RESTARTING]
 
 
 def test_only_the_actor_that_stays_silent_is_killed() -> None:
