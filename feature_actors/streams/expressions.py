@@ -6,20 +6,19 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import numpy as np
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.kernels.hashing import hash_ints, hash_text
 from freshrank.actors.messages import Bools
 from freshrank.feature_actors.streams.columns import Columns
-from freshrank.feature_actors.streams.fields import Field, Fields, Kind, constant_fix
+from freshrank.feature_actors.streams.constants import check_constant, constant_fix, equal_to
+from freshrank.feature_actors.streams.fields import Fields, Kind
 
 _ORDER: dict[str, Callable[[Any, Any], Bools]] = {
     "<": operator.lt,
@@ -80,7 +79,7 @@ class Comparison(Expression):
         """bool[n]."""
         if self.symbol in _ORDER:
             return _ORDER[self.symbol](columns.number(self.name), self.constant)
-        equal = _equal(columns, self.name, self.constant)
+        equal = equal_to(columns, self.name, self.constant)
         return ~equal if self.symbol == "!=" else equal
 
     def check(self, fields: Fields, place: str) -> None:
@@ -88,7 +87,7 @@ class Comparison(Expression):
         where = f"{place} {self}"
         if self.symbol in _ORDER:
             fields.require(self.name, where, Kind.INTEGER, Kind.NUMBER)
-        _check_constant(fields, self.name, self.constant, where)
+        check_constant(fields, self.name, self.constant, where)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +108,7 @@ class Membership(Expression):
         """bool[n]."""
         found = np.zeros(len(columns), dtype=np.bool_)
         for constant in self.constants:
-            found |= _equal(columns, self.name, constant)
+            found |= equal_to(columns, self.name, constant)
         return found
 
     def check(self, fields: Fields, place: str) -> None:
@@ -118,7 +117,35 @@ class Membership(Expression):
         if len(self.constants) == 0:
             raise ConfigError(where, "nothing is in an empty list", "Name at least one value.")
         for constant in self.constants:
-            _check_constant(fields, self.name, constant, where)
+            check_constant(fields, self.name, constant, where)
+
+
+@dataclass(frozen=True, eq=False)
+class NullTest(Expression):
+    """``field`` is None: it is missing, or null in the record."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"({self.name} is null)"
+
+    def fields_read(self) -> frozenset[str]:
+        """The field."""
+        return frozenset([self.name])
+
+    def evaluate(self, columns: Columns) -> Bools:
+        """bool[n]."""
+        return ~columns.present(self.name)
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Raise ConfigError for an unknown field, or one that is never None."""
+        where = f"{place} {self}"
+        if not fields.require(self.name, where).optional:
+            raise ConfigError(
+                where,
+                f"the field {self.name!r} is never None",
+                "Declare it as one that may be, as in `str | None = None`.",
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,11 +173,11 @@ class Combination(Expression):
         self.left.check(fields, place)
         self.right.check(fields, place)
         wanted: dict[str, object] = {}
-        for one in _equalities(self):
-            if wanted.setdefault(one.name, one.constant) != one.constant:
+        for name, value in _wanted(self):
+            if wanted.setdefault(name, value) != value:
                 raise ConfigError(
                     f"{place} {self}",
-                    f"the field {one.name!r} is never {wanted[one.name]!r} and {one.constant!r}",
+                    f"the field {name!r} is never {wanted[name]!r} and {value!r}",
                     "Combine them with |, or use isin.",
                 )
 
@@ -222,6 +249,10 @@ class Column:
             )
         return Membership(self._name, tuple(constants))
 
+    def is_null(self) -> Expression:
+        """Whether the field is None; ``~col.x.is_null()`` is whether it has a value."""
+        return NullTest(self._name)
+
     def _compare(self, symbol: str, other: object) -> Expression:
         if not isinstance(other, str | int | float):
             raise ConfigError(
@@ -252,40 +283,12 @@ def _condition(value: object) -> Expression:
     return value
 
 
-def _equal(columns: Columns, name: str, constant: str | int | float) -> Bools:
-    if isinstance(constant, str):
-        return np.equal(columns.hashed(name), hash_text(constant))
-    if columns.fields[name].kind is Kind.INTEGER and constant == int(constant):
-        return np.equal(columns.hashed(name), hash_ints(np.array([int(constant)])))
-    return np.equal(columns.number(name), constant)
-
-
-def _equalities(condition: Expression) -> Iterator[Comparison]:
-    """The comparisons with == that all have to hold for `condition` to hold."""
+def _wanted(condition: Expression) -> Iterator[tuple[str, object]]:
+    """The fields that have to be one value for `condition` to hold, each with the value."""
     if isinstance(condition, Combination) and condition.symbol == "&":
-        yield from _equalities(condition.left)
-        yield from _equalities(condition.right)
+        yield from _wanted(condition.left)
+        yield from _wanted(condition.right)
     elif isinstance(condition, Comparison) and condition.symbol == "==":
-        yield condition
-
-
-def _check_choice(field: Field, constant: object, place: str) -> None:
-    """Raise ConfigError when a field can never be `constant`."""
-    if field.choices and constant not in field.choices:
-        near = difflib.get_close_matches(str(constant), map(str, field.choices), n=1)
-        fix = f"Did you mean {near[0]!r}?" if near else f"It is one of {list(field.choices)}."
-        raise ConfigError(place, f"the field {field.name!r} is never {constant!r}", fix)
-
-
-def _check_constant(fields: Fields, name: str, constant: object, place: str) -> None:
-    kind = fields.require(name, place).kind
-    if isinstance(constant, str) != (kind is Kind.TEXT):
-        raise ConfigError(
-            place,
-            f"the field {name!r} is {kind.value.__name__}, the constant is "
-            f"{type(constant).__name__}",
-            "Compare with a constant of the field's type.",
-        )
-    _check_choice(fields[name], constant, place)
-    if not isinstance(constant, str) and not -(2**63) <= cast(float, constant) < 2**63:
-        raise ConfigError(place, f"{constant!r} is no 64-bit value", "Take a smaller constant.")
+        yield condition.name, condition.constant
+    elif isinstance(condition, NullTest):
+        yield condition.name, None

@@ -1,6 +1,5 @@
 """The fields of a stream's schema, their kinds, and errors that say how to mend a mistake."""
 
-import datetime
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -147,21 +146,6 @@ _UNUSABLE_FIX = {
     "dict": " What features need of it has to be a field of the event itself.",
     "struct": " What features need of it has to be a field of the event itself.",
 }
-
-
-def constant_fix(name: str, other: object) -> str:
-    """How to write a comparison with a value that is no constant."""
-    if other is None:
-        return (
-            f"No condition can ask for None, which differs from every constant: declare {name!r} "
-            'with a default of its own, as in `str = ""`, and compare with that.'
-        )
-    if isinstance(other, datetime.date | datetime.timedelta):
-        return (
-            "Write a time as an integer, milliseconds since the Unix epoch: "
-            "int(moment.timestamp() * 1000)."
-        )
-    return "Write a str, int, float or bool on the right."
 
 
 def _without_none(described: inspect.Type) -> tuple[inspect.Type, bool]:

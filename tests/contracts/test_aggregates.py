@@ -106,10 +106,18 @@ def is_order(event: Behaviour) -> bool:
     return event.type == "order"
 
 
+def has_none(event: Behaviour) -> bool:
+    return event.category is None
+
+
 # Four categories at most, so that four counters are exact; the bound of fewer is tested below.
 CASES = {
     "count": Case(Count(windows=["1s", "10s", "1m"])),
     "count where": Case(Count(where=col.type == "order", windows=["10s"]), is_order),
+    "count where null": Case(Count(where=col.category.is_null(), windows=["10s"]), has_none),
+    "sum where not null": Case(
+        Sum("price", where=~col.category.is_null(), windows=["10s"]), lambda one: not has_none(one)
+    ),
     "count hop": Case(Count(windows=["10s"], hop="2s")),
     "sum": Case(Sum("price", windows=["1s", "1m"])),
     "sum where": Case(Sum("price", where=col.type == "order", windows=["10s"]), is_order),

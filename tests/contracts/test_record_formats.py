@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freshrank import Avro
+from freshrank import Avro, col
 from freshrank.actors.errors import BadRecord
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.streams.codec import Codec
@@ -109,6 +109,22 @@ def test_good_records_become_columns_in_log_order(case: Case) -> None:
     assert columns.text("user_id") == ["u", "v"]
     assert columns.hashed("rank").tolist() == [7, 0]
     assert columns.number("price").tolist() == [1.5, 1.5]
+
+
+@each_format
+def test_null_is_what_is_null_in_the_record_or_by_default(case: Case) -> None:
+    values = [GOOD, GOOD | {"note": "", "rank": None}, GOOD | {"note": "n", "rank": 0}]
+    columns, _ = case.codec().decode(batch([case.write(value) for value in values]))
+    assert col.note.is_null().evaluate(columns).tolist() == [True, False, False]
+    assert (~col.rank.is_null()).evaluate(columns).tolist() == [True, False, True]
+
+
+def test_a_field_that_the_json_lacks_is_null_where_that_is_its_default() -> None:
+    case = CASES[0]
+    without = [{name: GOOD[name] for name in GOOD if name not in ("note", "rank")}]
+    columns, _ = case.codec().decode(batch([case.write(value) for value in without]))
+    assert col.note.is_null().evaluate(columns).tolist() == [True]
+    assert col.rank.is_null().evaluate(columns).tolist() == [False], "its default is 7"
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

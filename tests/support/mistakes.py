@@ -113,7 +113,7 @@ MISTAKES = {
     ),
     "a comparison with None": Mistake(
         'where=col.kind == "finish"', "where=col.rating == None",
-        "col.rating == None", "No condition can ask for None",
+        "col.rating == None", "None differs from every constant",
     ),
     "a comparison with a date": Mistake(
         'where=col.kind == "finish"', 'where=col.at > __import__("datetime").date(2026, 1, 1)',

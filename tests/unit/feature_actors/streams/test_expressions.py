@@ -70,6 +70,26 @@ def test_equality_of_text_and_of_optional_fields_minds_none(
     assert holds(compare(getattr(col, name), constant), events) == wanted
 
 
+@given(name=st.sampled_from(["category", "price", "quantity"]), events=behaviours)
+def test_null_is_none_and_neither_zero_nor_the_empty_text(
+    name: str, events: list[Behaviour]
+) -> None:
+    null = [getattr(event, name) is None for event in events]
+    condition = getattr(col, name).is_null()
+    assert holds(condition, events) == null
+    assert holds(~condition, events) == [not one for one in null]
+    either = condition | (col.type == "view")
+    assert holds(either, events) == [
+        one or event.type == "view" for one, event in zip(null, events, strict=True)
+    ]
+    assert condition.fields_read() == {name}
+
+
+def test_none_is_asked_for_by_is_null() -> None:
+    with pytest.raises(ConfigError, match=r"write col\.price\.is_null\(\)"):
+        _ = col.price == None  # noqa: E711
+
+
 @given(events=behaviours)
 def test_conditions_combine(events: list[Behaviour]) -> None:
     condition = (col.type == "view") & ~(col.item_id > 0) | col.type.isin(["order", "cart"])
@@ -87,6 +107,7 @@ def test_all_64_bits_of_an_integer_are_compared() -> None:
 
 def test_a_condition_is_told_by_its_text() -> None:
     assert str((col.type == "view") & ~(col.price < 3)) == "((type == 'view') & (~(price < 3)))"
+    assert str(~col.price.is_null()) == "(~(price is null))"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +123,10 @@ def test_a_condition_is_told_by_its_text() -> None:
         ((col.price > 1) & (col.type == 1), "the constant is int"),
         (col.item_id == 2**63, "no 64-bit value"),
         (col.price < math.inf, "no 64-bit value"),
+        (col.prise.is_null(), "no field 'prise'.*Did you mean 'price'"),
+        (col.type.is_null(), "'type' is never None.*may be"),
+        (~col.item_id.is_null(), "'item_id' is never None"),
+        (col.category.is_null() & (col.category == "a"), "is never None and 'a'"),
     ],
 )
 def test_a_condition_that_does_not_fit_the_schema_is_refused(
