@@ -175,7 +175,7 @@ class Pipeline:
                 'Write what a candidate carries, as in ["item_id"].',
             )
         for index, name in enumerate(self.context):
-            self.stream.fields.require(name, f"{place}.context[{index}]")
+            self.stream.fields.require_own(name, f"{place}.context[{index}]")
         self.label.check(self.stream.fields)
         for index, name in enumerate(self.context):
             if name in self.label.own_fields:

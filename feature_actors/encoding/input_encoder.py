@@ -221,7 +221,7 @@ def _within(sources: Sequence[int], begin: int, end: int) -> Ints:
 def _context_field(stream: Stream, names: Sequence[str], index: int) -> Field:
     if names[index] in names[:index]:
         raise ConfigError("context", f"{names[index]!r} is given twice", "Drop one of them.")
-    return stream.fields.require(names[index], f"context[{index}]")
+    return stream.fields.require_own(names[index], f"context[{index}]")
 
 
 def _check_names(names: Sequence[str], kind: str = "id") -> None:

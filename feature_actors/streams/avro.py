@@ -116,16 +116,19 @@ class _BoundAvro:
         self._written = written
         self._by_id = by_id
         self._header = b"" if schema_id is None else _HEADER.pack(0, schema_id)
-        names = {one.name: one.encode_name for one in msgspec.structs.fields(event_type)}
         usable = Fields(event_type, event_type.__name__)
-        self._numbers = [names[name] for name in usable if usable[name].kind is Kind.NUMBER]
+        self._numbers = [
+            usable.json_path(name) for name in usable if usable[name].kind is Kind.NUMBER
+        ]
 
     def decode(self, value: bytes) -> msgspec.Struct:
         content = self._content(value)
-        for name in self._numbers:
-            number = content.get(name)
+        for first, *rest in self._numbers:
+            number: object = content.get(first)
+            for name in rest:
+                number = number.get(name) if isinstance(number, dict) else None
             if isinstance(number, float) and not math.isfinite(number):
-                raise ValueError(f"{name}: NaN and Infinity are not numbers")
+                raise ValueError(f"{'.'.join([first, *rest])}: NaN and Infinity are not numbers")
         return msgspec.convert(content, self._event_type)
 
     def reason(self, value: bytes, error: Exception) -> str:

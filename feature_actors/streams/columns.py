@@ -100,8 +100,7 @@ class Columns:
         return self.fields.require(name, f"columns.{name}")
 
     def _raw(self, name: str) -> list[Any]:
-        get: Callable[[msgspec.Struct], Any] = attrgetter(name)
-        return list(map(get, self._events))
+        return list(map(_getter(self._field(name)), self._events))
 
     def _hash(self, field: Field) -> Ints:
         if field.kind is Kind.NUMBER:
@@ -116,6 +115,24 @@ class Columns:
         if field.optional:
             ids[~self.present(field.name)] = ABSENT
         return ids
+
+
+def _getter(field: Field) -> Callable[[msgspec.Struct], Any]:
+    """Reads the field of an event; None where it lies in a struct that is None."""
+    get: Callable[[msgspec.Struct], Any] = attrgetter(field.name)
+    path = field.name.split(".")
+    if len(path) == 1 or not field.optional:
+        return get
+
+    def get_or_none(event: msgspec.Struct) -> Any:
+        value: Any = event
+        for part in path:
+            if value is None:
+                return None
+            value = getattr(value, part)
+        return value
+
+    return get_or_none
 
 
 def entity_ids(field: Field, names: Sequence[str]) -> Ints:

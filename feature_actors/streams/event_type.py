@@ -12,6 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from freshrank.actors.messages import LONGEST_KEY
+from freshrank.feature_actors.streams.fields import struct_of, within_itself
 
 
 def event_type(
@@ -19,8 +20,9 @@ def event_type(
 ) -> type[msgspec.Struct]:
     """A subclass of `schema` that checks the rules, and without garbage collection.
 
-    An integer has at most 64 bits, the field `time` is not negative, and the text fields `names`
-    (event id and key) have 1 to `LONGEST_KEY` characters. Stricter rules of the schema stay.
+    An integer has at most 64 bits, also in a struct that the event holds; the field `time` is not
+    negative; and the text fields `names` (event id and key) have 1 to `LONGEST_KEY` characters.
+    Stricter rules of the schema stay.
 
     Decoded events have no cycles, and the collector would walk the ten thousand of a batch again
     and again.
@@ -33,16 +35,51 @@ def event_type(
     ...
     msgspec.ValidationError: Expected `str` of length >= 1 - at `$.listener`
     """
-    described = inspect.type_info(schema)
-    assert isinstance(described, inspect.StructType)
-    bounds = {field.name: field.type for field in described.fields}
-    fields: list[tuple[str, Any, Any]] = []
-    for field in msgspec.structs.fields(schema):
-        least = 0 if field.name == time else -(2**63)
-        rules = _rules(bounds[field.name], least, named=field.name in names)
-        if rules is not None:
-            fields.append((field.name, _ruled(field.type, rules), default_of(field)))
-    return msgspec.defstruct(schema.__name__, fields, bases=(schema,), gc=False, kw_only=True)
+    return _Rules(time, names).struct(schema)
+
+
+class _Rules:
+    """Makes structs with the rules, one for each struct that a schema holds."""
+
+    def __init__(self, time: str, names: Collection[str]) -> None:
+        self._time = time
+        self._names = names
+        self._made: dict[type, type[msgspec.Struct]] = {}
+
+    def struct(self, schema: type[msgspec.Struct], *, inner: bool = False) -> type[msgspec.Struct]:
+        """The subclass of `schema` with the rules on its fields, and on the structs in it."""
+        if schema not in self._made:
+            described = inspect.type_info(schema)
+            assert isinstance(described, inspect.StructType)
+            fields: list[tuple[str, Any, Any]] = []
+            both = zip(msgspec.structs.fields(schema), described.fields, strict=True)
+            for field, known in both:
+                ruled = self._field(field, known.type, inner=inner)
+                if ruled is not None:
+                    fields.append((field.name, ruled, default_of(field)))
+            self._made[schema] = msgspec.defstruct(
+                schema.__name__, fields, bases=(schema,), gc=False, kw_only=True
+            )
+        return self._made[schema]
+
+    def _field(
+        self, field: msgspec.structs.FieldInfo, described: inspect.Type, *, inner: bool
+    ) -> Any:
+        """The type of a field with its rules; None where there are none."""
+        struct = struct_of(described)
+        if struct is not None:
+            if within_itself(struct):  # features cannot use its fields
+                return None
+            return _replaced(field.type, self.struct(struct.cls, inner=True))
+        least = 0 if field.name == self._time and not inner else -(2**63)
+        rules = _rules(described, least, named=field.name in self._names and not inner)
+        return None if rules is None else _ruled(field.type, rules)
+
+
+def _replaced(annotation: Any, struct: type[msgspec.Struct]) -> Any:
+    """`struct`, or None too where the type that it replaces may be None."""
+    optional = get_origin(annotation) in (Union, UnionType)
+    return struct | None if optional else struct
 
 
 def _rules(described: inspect.Type, least: int, *, named: bool) -> msgspec.Meta | None:

@@ -232,13 +232,16 @@ class Column:
     def __ge__(self, other: object) -> Expression:
         return self._compare(">=", other)
 
-    def __getattr__(self, name: str) -> NoReturn:
+    def __getattr__(self, name: str) -> Column:
+        """A field of the struct that this field holds: ``col.device.os``."""
         if name.startswith("__"):
             raise AttributeError(name)
+        return Column(f"{self._name}.{name}")
+
+    def __call__(self, *_: object) -> NoReturn:
+        """No field can be called: this is a method that does not exist."""
         raise ConfigError(
-            f"col.{self._name}.{name}",
-            "conditions read the fields of an event, and not the fields of a field",
-            f"Give the schema a field of its own for {name!r}.",
+            f"col.{self._name}(...)", "there is no such method", "There are isin and is_null."
         )
 
     def isin(self, constants: Sequence[str] | Sequence[int]) -> Expression:

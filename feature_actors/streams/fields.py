@@ -43,12 +43,32 @@ class Moment(NamedTuple):
     """Whether it may be None."""
 
 
+class _Within(NamedTuple):
+    """The struct whose fields are taken."""
+
+    prefix: str = ""
+    """Of the names of its fields: ``"device."``."""
+    json_path: tuple[str, ...] = ()
+    optional: bool = False
+    """Whether it may be None, or lies in one that may."""
+
+
 class Fields(Mapping[str, Field]):
-    """The usable fields of a schema, by name.
+    """The usable fields of a schema, by name; those of a struct in it by path (``device.os``).
 
     Usable types are str, int, float, bool (an integer of 0 or 1), Literals of one of them, and
     each of them ``| None``. A schema may hold others: they are checked when a record is
-    decoded, and are a ConfigError only where a feature wants them.
+    decoded, and are a ConfigError only where a feature wants them. A field of a struct that may be
+    None may be None.
+
+    >>> class Device(msgspec.Struct):
+    ...     os: str
+    >>> class Play(msgspec.Struct):
+    ...     song: str
+    ...     device: Device | None = None
+    >>> fields = Fields(Play, "plays")
+    >>> list(fields), fields["device.os"].optional
+    (['song', 'device.os'], True)
     """
 
     def __init__(self, schema: type[msgspec.Struct], place: str) -> None:
@@ -61,26 +81,31 @@ class Fields(Mapping[str, Field]):
             raise ConfigError(place, f"{schema!r} cannot be read", "Make it a plain Struct.")
         self._place = place
         self._known: dict[str, Field] = {}
+        self._json_paths: dict[str, tuple[str, ...]] = {}
         # By its name in JSON, as of ``rename="camel"``: the name in the schema, which is used here.
-        self._renamed = {
-            field.encode_name: field.name
-            for field in described.fields
-            if field.encode_name != field.name
-        }
+        self._renamed: dict[str, str] = {}
         self._unusable: dict[str, str] = {}
         self._moments: dict[str, Moment] = {}
-        for described_field in described.fields:
-            name, kind_of = described_field.name, described_field.type
-            plain, optional = _without_none(kind_of)
-            kind = _kind(plain)
+        self._take(described, _Within())
+
+    def _take(self, struct: inspect.StructType, within: _Within) -> None:
+        """Take the fields of a struct, and of the structs in it."""
+        for field in struct.fields:
+            name, path = within.prefix + field.name, (*within.json_path, field.encode_name)
+            if field.encode_name != field.name:
+                self._renamed[within.prefix + field.encode_name] = name
+            plain, optional = _without_none(field.type)
+            kind, optional = _kind(plain), optional or within.optional
             if isinstance(plain, inspect.DateTimeType):
                 self._moments[name] = Moment(plain.tz, optional)
-            if kind is None:
-                self._unusable[name] = type(kind_of).__name__.removesuffix("Type").lower()
-            else:
-                self._known[name] = Field(
-                    name, kind, optional, isinstance(plain, inspect.BoolType), _choices(plain)
-                )
+            if kind is not None:
+                boolean = isinstance(plain, inspect.BoolType)
+                self._known[name] = Field(name, kind, optional, boolean, _choices(plain))
+                self._json_paths[name] = path
+                continue
+            self._unusable[name] = type(plain).__name__.removesuffix("Type").lower()
+            if isinstance(plain, inspect.StructType) and not within_itself(plain):
+                self._take(plain, _Within(f"{name}.", path, optional))
 
     def __getitem__(self, name: str) -> Field:
         return self._known[name]
@@ -94,18 +119,12 @@ class Fields(Mapping[str, Field]):
     def require(self, name: str, place: str, *kinds: Kind) -> Field:
         """The field `name`, of one of `kinds` (any when none is given), or a ConfigError."""
         if name in self._unusable:
-            kind = self._unusable[name]
-            raise ConfigError(
-                place,
-                f"features cannot use the type of the field {name!r} ({kind})",
-                "Use a field of str, int, float or bool, or one of them | None."
-                + _UNUSABLE_FIX.get(kind, ""),
-            )
+            raise self._unusable_error(name, place)
         if name not in self._known:
             near = difflib.get_close_matches(name, self._known, n=1)
             if name in self._renamed:
                 near = [self._renamed[name]]
-            if name.partition(".")[0] in self._unusable:
+            if self._unusable.get(name.partition(".")[0], "struct") != "struct":
                 near = []
             fix = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(self._known)}."
             raise ConfigError(place, f"{self._place} has no field {name!r}", fix)
@@ -119,9 +138,34 @@ class Fields(Mapping[str, Field]):
             )
         return found
 
-    def require_mandatory(self, name: str, place: str, *kinds: Kind) -> Field:
-        """As `require`, for a field that each event has to have a value of: id, time, key."""
+    def _unusable_error(self, name: str, place: str) -> ConfigError:
+        kind = self._unusable[name]
+        inner = [repr(one) for one in self._known if one.startswith(f"{name}.")]
+        fix = f" Its fields are {', '.join(inner)}." if inner else _UNUSABLE_FIX.get(kind, "")
+        return ConfigError(
+            place,
+            f"features cannot use the type of the field {name!r} ({kind})",
+            f"Use a field of str, int, float or bool, or one of them | None.{fix}",
+        )
+
+    def json_path(self, name: str) -> tuple[str, ...]:
+        """The names in JSON that lead to the field `name`."""
+        return self._json_paths[name]
+
+    def require_own(self, name: str, place: str, *kinds: Kind) -> Field:
+        """As `require`, for a field of the event itself: none of a struct in it."""
         found = self.require(name, place, *kinds)
+        if len(self._json_paths[name]) > 1:
+            raise ConfigError(
+                place,
+                f"{name!r} is a field of a field",
+                "Name a field of the event itself.",
+            )
+        return found
+
+    def require_mandatory(self, name: str, place: str, *kinds: Kind) -> Field:
+        """As `require_own`, where each event has to have a value: of id, time, key."""
+        found = self.require_own(name, place, *kinds)
         if found.optional:
             raise _may_be_none(name, place)
         if found.boolean:
@@ -146,6 +190,28 @@ _UNUSABLE_FIX = {
     "dict": " What features need of it has to be a field of the event itself.",
     "struct": " What features need of it has to be a field of the event itself.",
 }
+
+
+def struct_of(described: inspect.Type) -> inspect.StructType | None:
+    """The struct that a field holds, or may hold beside None; else None."""
+    plain, _ = _without_none(described)
+    return plain if isinstance(plain, inspect.StructType) else None
+
+
+def within_itself(struct: inspect.StructType) -> bool:
+    """Whether a struct holds itself, directly or in others: its fields have paths without end."""
+    seen: set[type] = set()
+    open_structs = [struct]
+    while open_structs:
+        for field in open_structs.pop().fields:
+            inner = struct_of(field.type)
+            if inner is None or inner.cls in seen:
+                continue
+            if inner.cls is struct.cls:
+                return True
+            seen.add(inner.cls)
+            open_structs.append(inner)
+    return False
 
 
 def _without_none(described: inspect.Type) -> tuple[inspect.Type, bool]:

@@ -106,7 +106,7 @@ MISTAKES = {
     ),
     "a field of a field in a condition": Mistake(
         'where=col.kind == "finish"', 'where=col.device.os == "ios"',
-        "col.device.os", "Give the schema a field of its own for 'os'.",
+        "Listening.finished.where (device.os == 'ios')", "It has: play_id, listener, song",
     ),
     "a field of a field": Mistake(
         'LastK("song"', 'LastK("device.os"', "Listening.recent", "It has: play_id, listener, song"

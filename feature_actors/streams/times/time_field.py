@@ -52,6 +52,8 @@ def declared_time(fields: Fields, name: str, unit: object, zone: object, place: 
         field = fields.require_mandatory(name, f"{place}.time", Kind.INTEGER, Kind.TEXT)
         if field.kind is Kind.INTEGER:
             return _of_integers(name, TimeUnit(str(unit)), zone, place)
+        if field.choices:  # a few texts are no times
+            fields.require(name, f"{place}.time", Kind.INTEGER)
     if unit != TimeUnit.MILLISECONDS:
         raise ConfigError(
             f"{place}.time_unit",
