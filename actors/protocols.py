@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeAlias
 
+from freshrank.actors.errors import BadRecord
 from freshrank.actors.messages import (
     Examples,
     Floats,
@@ -121,6 +122,16 @@ class RecordSink(Protocol):
 
         Raises BadRecord when the record is larger than its topic takes, and Unavailable when the
         broker refused it or did not answer in time: it may have been written then.
+        """
+        ...
+
+    async def send_all(
+        self, topic: str, records: Sequence[tuple[bytes, bytes]]
+    ) -> list[BadRecord | None]:
+        """Write records (key, value), and wait until they are replicated.
+
+        Gives for each None, or why the topic does not take it: it is too large. Raises Unavailable
+        when one is not known to be written; any of them may have been then.
         """
         ...
 

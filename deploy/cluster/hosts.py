@@ -20,8 +20,9 @@ from freshrank.actors.runtime import BoxedDelta, ObjectRefCache, RemoteLearner
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.host import Host, HostEvent, connect
-from freshrank.deploy.state.state_folder import LEARNER, SHARDS, TENSORBOARD
+from freshrank.deploy.state.state_folder import LEARNER, REKEYING, SHARDS, TENSORBOARD
 from freshrank.deploy.wiring import assembly
+from freshrank.feature_actors.reading.rekeyer import Rekeyer
 from freshrank.feature_actors.shard.actor import FeatureShard
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
 from freshrank.feature_actors.shard.shard import Shard
@@ -155,7 +156,12 @@ class ShardHost(Host[FeatureShard]):
             ShardIdentity(name, partitions, os.getpid()),
             ShardPorts(connectors, training, FileSnapshots(cluster.state / SHARDS), alerts),
         )
-        return FeatureShard(shard, follower)
+        rekeyers = [
+            Rekeyer(stream, partitions, connectors, FileSnapshots(cluster.state / REKEYING), alerts)
+            for stream in pipeline.streams
+            if stream.rekeyed
+        ]
+        return FeatureShard(shard, follower, rekeyers)
 
 
 @dataclass(frozen=True, slots=True)

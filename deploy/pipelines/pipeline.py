@@ -243,13 +243,18 @@ class Pipeline:
     @property
     def topics(self) -> tuple[str, ...]:
         """The source topics in the order of every `SourceOffsets`."""
-        streams = tuple(stream.topic for stream in self.streams)
+        streams = tuple(stream.log_topic for stream in self.streams)
         return (*streams, self.impressions_topic) if self.joined else streams
+
+    @property
+    def rekeyed_topics(self) -> tuple[str, ...]:
+        """The topics whose records are copied to one of `topics`, keyed by the entity."""
+        return tuple(stream.topic for stream in self.streams if stream.rekeyed)
 
     @property
     def partitioners(self) -> Mapping[str, Partitioner]:
         """By source topic: how the partitions of its records are chosen."""
-        found = {stream.topic: stream.placed_by for stream in self.streams}
+        found = {stream.log_topic: stream.placed_by for stream in self.streams}
         impressions = {self.impressions_topic: self.stream.placed_by} if self.joined else {}
         return found | impressions
 
@@ -260,6 +265,7 @@ class Pipeline:
         # All of murmur2 is what fingerprints were made of before there were others.
         if set(self.partitioners.values()) != {Partitioner.MURMUR2}:
             parts += self.partitioners.values()
+        parts += [f"rekeyed {topic}" for topic in self.rekeyed_topics]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def spec(self, settings: ShardSettings) -> PartitionSpec:

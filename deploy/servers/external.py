@@ -75,7 +75,9 @@ def external_servers(
 ) -> ExternalServers:
     """Make the servers that the settings name, not started yet."""
     partitions = settings.kafka.partitions
-    topics = dict.fromkeys((*pipeline.topics, *side_topics(pipeline)), partitions)
+    topics = dict.fromkeys(
+        (*pipeline.topics, *pipeline.rekeyed_topics, *side_topics(pipeline)), partitions
+    )
     url = settings.redis.address()
     kafka = settings.kafka
     folder = kafka.folder.absolute() if kafka.folder else state / KAFKA
@@ -92,8 +94,8 @@ def external_servers(
 
 def side_topics(pipeline: Pipeline) -> list[str]:
     """Name the topics of rejected records, late events and alerts."""
-    dead = [f"{topic}.dead" for topic in pipeline.topics]
-    late = [f"{table.source.topic}.late" for table in pipeline.plan.tables]
+    dead = [f"{topic}.dead" for topic in (*pipeline.topics, *pipeline.rekeyed_topics)]
+    late = [f"{table.source.log_topic}.late" for table in pipeline.plan.tables]
     return [*dead, *late, pipeline.alerts_topic]
 
 
@@ -109,7 +111,7 @@ async def prepare_topics(pipeline: Pipeline, kafka: KafkaAccess, settings: Setti
 
 async def _prepared(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) -> int:
     topics, shards = pipeline.topics, settings.shards.count
-    others = [*topics[1:], *side_topics(pipeline)]
+    others = [*topics[1:], *pipeline.rekeyed_topics, *side_topics(pipeline)]
     await ensure_topics(kafka, topics[:1], settings.kafka.partitions)
     count = await partition_count(kafka, topics[0])
     if count < shards:
@@ -136,7 +138,7 @@ async def topic_identities(pipeline: Pipeline, kafka: KafkaAccess) -> dict[str, 
     identities = TopicIdentities(kafka)
     with _as_config_error():
         try:
-            return await identities.read(pipeline.topics)
+            return await identities.read([*pipeline.topics, *pipeline.rekeyed_topics])
         finally:
             await identities.close()
 

@@ -32,8 +32,11 @@ from freshrank.learner import checkpoints
 # start ever moves it.
 SHARDS, LEARNER, TENSORBOARD, KAFKA = "shards", "learner", "tensorboard", "kafka"
 
+# The folder with how far topics are copied (`Rekeyer`), of pipelines that have such.
+REKEYING = "rekeying"
+
 # The folders whose contents mean nothing without the offsets of their broker.
-_LEARNED = (SHARDS, LEARNER, TENSORBOARD)
+_LEARNED = (SHARDS, LEARNER, TENSORBOARD, REKEYING)
 
 # The file with the `kafka.bootstrap` that the state was made with; and the lock of the run that
 # holds the folder, with its process and host.
@@ -44,7 +47,7 @@ _ROOM = ".room"
 
 # Whatever a state folder holds. A folder with anything else in it has another use too.
 _OURS = {
-    *(SHARDS, LEARNER, TENSORBOARD, KAFKA, _MARKER, _LOCK, _ROOM, f".{_MARKER}.draft"),
+    *(SHARDS, LEARNER, TENSORBOARD, REKEYING, KAFKA, _MARKER, _LOCK, _ROOM, f".{_MARKER}.draft"),
     *topics_record.RECORD.names,
     *fields_record.RECORD.names,
     *state_id.RECORD.names,
@@ -171,7 +174,7 @@ class StateFolder:
         """Make the folder for this user alone; one that holds other things too stays as it is."""
         if not self.path.exists() or all(one.name in _OURS for one in self.path.iterdir()):
             self.disk.make_folder(self.path)
-        for name in (SHARDS, LEARNER, TENSORBOARD, KAFKA):
+        for name in (*_LEARNED, KAFKA):
             if (self.path / name).is_dir():
                 tighten(self.path / name)
 

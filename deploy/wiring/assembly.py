@@ -7,6 +7,7 @@ Nothing here starts anything or knows where it runs: `local` calls it with parts
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -20,6 +21,7 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.shard.ports import Training
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.entity_key import EntityKey
+from freshrank.feature_actors.streams.origin import without_origin
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
@@ -98,7 +100,11 @@ def _served(pipeline: Pipeline) -> ServedPipeline:
 
 
 def _event_stream(stream: Stream) -> EventStream:
-    return EventStream(stream.topic, Codec(stream), _event_schema(stream), stream.placed_by)
+    codec, schema = Codec(stream), _event_schema(stream)
+    found = EventStream(stream.topic, codec, schema, stream.placed_by)
+    if stream.rekeyed:
+        found = replace(found, log_topic=stream.log_topic, own_value=without_origin)
+    return found
 
 
 def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.protocols import JsonValue
@@ -14,6 +14,8 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.deploy.wiring.lock_step import BATCH_EVENTS
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.feature_actors.streams.origin import with_origin
+from freshrank.feature_actors.streams.stream import Stream
 
 # Records that are appended to the log at once: the size of a deterministic batch.
 CHUNK_RECORDS = BATCH_EVENTS
@@ -72,7 +74,8 @@ async def replay(
         await pace.wait_for(end - 1)
         clock.event_ms = int(history.times_ms[end - 1])
         times_ms = history.times_ms[begin:end]
-        world.log.extend(pipeline.stream.topic, 0, history.values[begin:end], times_ms)
+        values = _logged(pipeline.stream, history.values[begin:end], begin)
+        world.log.extend(pipeline.stream.log_topic, 0, values, times_ms)
         await system.drain()
         if not frozen and end >= freeze_at:
             await system.freeze()
@@ -95,9 +98,19 @@ def frozen_after(records: int) -> int:
     return min(max(chunks, 1) * CHUNK_RECORDS, records)
 
 
+def _logged(stream: Stream, values: Sequence[bytes], begin: int) -> Sequence[bytes]:
+    """The values as shards read them, where the first is record `begin` of the history."""
+    if not stream.rekeyed:
+        return values
+    return [
+        with_origin(value, 0, offset, offset - 1)
+        for offset, value in enumerate(values, start=begin)
+    ]
+
+
 def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
     """Count dead and late records. Raises ConfigError, with the first reason, if all are dead."""
-    topic = system.pipeline.stream.topic
+    topic = system.pipeline.stream.log_topic
     dead = [record for where, record in system.sink.rejected if where == f"{topic}.dead"]
     if len(dead) == records:
         raise ConfigError(

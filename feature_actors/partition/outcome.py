@@ -49,6 +49,8 @@ class Counters:
     """Impressions of replicas whose clocks are ahead of the log's."""
     shown_behind: int = 0
     """Impressions of replicas whose clocks are behind the log's, or that were delayed."""
+    copied_again: int = 0
+    """Copies of records of a re-keyed topic that were made again after a failure, and left out."""
     skipped: int = 0
     """Offsets without a record: compaction, and the markers of transactions."""
     lost_to_retention: int = 0

@@ -80,7 +80,9 @@ class PartitionState:
             ),
             *further,
         ]
-        self._sources: dict[str, Source] = {source.stream.topic: source for source in self._streams}
+        self._sources: dict[str, Source] = {
+            source.stream.log_topic: source for source in self._streams
+        }
         self._impressions: ImpressionSource | None = None
         if self.joiner is not None and spec.impressions_topic is not None:
             self._impressions = ImpressionSource(

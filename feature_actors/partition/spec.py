@@ -34,5 +34,5 @@ class PartitionSpec:
     @property
     def topics(self) -> tuple[str, ...]:
         """The source topics: those of the streams, then that of the impressions."""
-        streams = tuple(table.source.topic for table in self.plan.tables)
+        streams = tuple(table.source.log_topic for table in self.plan.tables)
         return streams if self.impressions_topic is None else (*streams, self.impressions_topic)

@@ -24,6 +24,7 @@ from freshrank.feature_actors.state.table_copy import RowMemory
 from freshrank.feature_actors.state.tracked_table import TrackedTable
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.origin import OriginFilter
 from freshrank.feature_actors.views.table_plan import TablePlan
 
 LabelEvents: TypeAlias = Callable[[Columns, Applied], LabelledRows]
@@ -84,6 +85,7 @@ class StreamSource:
         self._label = label
         self._reads_before = reads_before
         self._codec = Codec(self.stream)
+        self._origins = OriginFilter() if self.stream.rekeyed else None
         self._clock = LogClock()
         self._dedup = Deduplicator(self.stream.dedup_within_ms, event_ids)
         self._stride = max(1, min(_MOST_OFFSETS, int(_EXCESS * entities)))
@@ -98,9 +100,11 @@ class StreamSource:
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
     ) -> list[LabelledRows]:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
-        columns, dead = self._codec.decode(batch)
+        batch, dead = self._taken(batch)
+        columns, undecodable = self._codec.decode(batch)
         columns, misplaced = self._without_misplaced(batch, columns)
-        outcome.dead.extend(sorted(dead + misplaced, key=lambda record: record.offset))
+        dead += undecodable + misplaced
+        outcome.dead.extend(sorted(dead, key=lambda record: record.offset))
         self._tell_log_times(columns, batch)
         self._check_times(columns)
         columns = self._without_duplicates(columns)
@@ -126,7 +130,11 @@ class StreamSource:
         store and are not confirmed.
         """
         name = self.table.plan.name
-        return {
+        parts: dict[str, StateView] = {}
+        if self._origins is not None:
+            origins = self._origins.arrays()
+            parts[f"origins/{self.stream.topic}"] = lambda: origins
+        return parts | {
             f"tables/{name}": self.table.freeze(memory),
             f"unwritten/{name}": self.table.freeze_unwritten(under_way),
             f"dedup/{self.stream.topic}": self._dedup.freeze(),
@@ -146,7 +154,17 @@ class StreamSource:
         within_ms, most = self.stream.dedup_within_ms, self._settings.max_event_ids_per_partition
         self._dedup = Deduplicator.restore(within_ms, most, ids)
         self._clock.load(part_of(arrays, f"clock/{self.stream.topic}"))
+        if self._origins is not None:
+            self._origins.load(part_of(arrays, f"origins/{self.stream.topic}"))
         self.newest_event_ms = newest_event_ms
+
+    def _taken(self, batch: RecordBatch) -> tuple[RecordBatch, list[RejectedRecord]]:
+        """The records of a batch that count, and those that have no origin, but should."""
+        if self._origins is None:
+            return batch, []
+        taken, rejected, repeated = self._origins.take(batch)
+        self._counters.copied_again += repeated
+        return taken, rejected
 
     def _without_misplaced(
         self, batch: RecordBatch, columns: Columns

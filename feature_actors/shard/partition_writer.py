@@ -161,7 +161,7 @@ class PartitionWriter:
     async def _write(
         self, table: TrackedTable, slots: Ints, written: Callable[[Ints], None]
     ) -> None:
-        partition, name, topic = self._partition, table.plan.name, table.plan.source.topic
+        partition, name, topic = self._partition, table.plan.name, table.plan.source.log_topic
         keys, rows = self._keys[name].of(slots), table.rows(slots)
         newest_ms = rows.view(np.int64)[:, NEWEST].copy()
         reached = SourceOffsets({topic: partition.offsets[topic]})

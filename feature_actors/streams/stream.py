@@ -23,6 +23,10 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOPIC = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,244}")
 
 
+ANY = "any"
+"""The partitioner of a stream whose records may lie in any partition."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entity:
     """A kind of thing that features describe (a user, an item); the field `key` identifies it."""
@@ -76,7 +80,8 @@ class Stream:
     """The format of the records; JSON unless given."""
     partitioner: str = Partitioner.MURMUR2
     """How the producers choose the partition of a record by its key: "murmur2" or "crc32" (see
-    `Partitioner`). Records of entities that belong to another partition are rejected."""
+    `Partitioner`). Records of entities that belong to another partition are rejected. "any": they
+    may lie anywhere, and are copied to a topic that is keyed by the entity (`log_topic`)."""
     dedup_within: str = "10m"
     """For how long after its event has reached the log an id is remembered."""
     max_ahead: str = "1h"
@@ -104,12 +109,12 @@ class Stream:
             raise ConfigError(
                 f"{place}.max_bytes", f"{self.max_bytes!r} is no size", "Take 1 or more."
             )
-        if self.partitioner not in list(Partitioner):
-            known = " or ".join(f'"{one}"' for one in Partitioner)
+        if self.partitioner not in (*Partitioner, ANY):
+            known = " or ".join(f'"{one}"' for one in (*Partitioner, ANY))
             raise ConfigError(
                 f"{place}.partitioner",
                 f"{self.partitioner!r} is no partitioner that is known here",
-                f"Take {known}, as the producers of this topic do.",
+                f"Take {known}: how the producers of this topic choose partitions.",
             )
         duration_ms(self.dedup_within, f"{place}.dedup_within")
         duration_ms(self.max_ahead, f"{place}.max_ahead")
@@ -130,8 +135,28 @@ class Stream:
 
     @property
     def placed_by(self) -> Partitioner:
-        """`partitioner`, as one of those that are known."""
-        return Partitioner(self.partitioner)
+        """How the records of `log_topic` lie."""
+        return Partitioner.MURMUR2 if self.rekeyed else Partitioner(self.partitioner)
+
+    @property
+    def rekeyed(self) -> bool:
+        """Whether the records are copied to a topic that is keyed by the entity."""
+        return self.partitioner == ANY
+
+    @property
+    def log_topic(self) -> str:
+        """The topic that shards read: `topic`, or that of its re-keyed copies.
+
+        >>> class Play(msgspec.Struct):
+        ...     play_id: str
+        ...     listener: str
+        ...     at: int
+        >>> listener = Entity("listener", key="listener")
+        >>> stream = Stream("plays", id="play_id", time="at", key=listener, schema=Play)
+        >>> stream.log_topic, replace(stream, partitioner="any").log_topic
+        ('plays', 'plays.by_listener')
+        """
+        return f"{self.topic}.by_{self.key.name}" if self.rekeyed else self.topic
 
     @property
     def max_ahead_ms(self) -> int:

@@ -18,7 +18,6 @@ from freshrank.actors.errors import BadRecord, RequestError, Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.protocols import EventSource
 from freshrank.actors.records import RecordBatch
-from freshrank.serve.api.event_records import EventCodec
 from freshrank.serve.api.responses import EntityEvent, EntityEventsAnswer, ScannedTopic
 from freshrank.serve.scoring.served_pipeline import EventStream, ServedPipeline
 
@@ -74,12 +73,12 @@ class EntityEvents:
     async def _of_stream(
         self, stream: EventStream, key: bytes, limit: int
     ) -> tuple[ScannedTopic, list[EntityEvent]]:
-        topic = stream.topic
+        topic = stream.log_topic or stream.topic
         partition = partition_of(key, self._connectors.partitions, stream.partitioner)
         source = self._connectors.source()
         async with _reading(source, topic, partition) as (oldest, end):
             scan = _Scan(source, topic, partition, self._connectors.clock)
-            return await scan.back(oldest, end, limit, _Matching(stream.codec, key))
+            return await scan.back(oldest, end, limit, _Matching(stream, key))
 
 
 @asynccontextmanager
@@ -102,8 +101,9 @@ async def _reading(
 class _Matching:
     """Selects the events of a key."""
 
-    def __init__(self, codec: EventCodec, key: bytes) -> None:
-        self._codec = codec
+    def __init__(self, stream: EventStream, key: bytes) -> None:
+        self._codec = stream.codec
+        self._own_value = stream.own_value
         self._key = key
 
     def of(self, batch: RecordBatch, begin: int, end: int) -> list[EntityEvent]:
@@ -119,12 +119,12 @@ class _Matching:
     def _event(
         self, batch: RecordBatch, value: bytes, offset: int, timestamp_ms: int
     ) -> EntityEvent:
-        event = msgspec.Raw(self._codec.json(value))
+        event = msgspec.Raw(self._codec.json(self._own_value(value)))
         return EntityEvent(batch.topic, batch.partition, offset, timestamp_ms, event)
 
     def _has_key(self, value: bytes) -> bool:
         try:
-            return self._codec.key(value) == self._key
+            return self._codec.key(self._own_value(value)) == self._key
         except BadRecord:  # the shard has written it to the dead-letter topic
             return False
 

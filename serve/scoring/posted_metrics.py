@@ -51,6 +51,7 @@ _OF_SHARDS = _counters(
     label_not_shown="Label events of items that were not shown to their user",
     clock_ahead="Events dated later than the log, which count as of the log's time",
     clock_behind="Events dated more than 10 s before they reached the log",
+    copied_again="Copies of re-keyed records that were made again after a failure, and left out",
     skipped="Offsets without a record: compaction, and the markers of transactions",
     lost_to_retention="Records that were deleted before the shard read them",
     impressions="Impressions joined with events",

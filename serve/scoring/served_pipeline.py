@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from freshrank.actors.errors import BadRecord, RequestError
@@ -14,6 +14,10 @@ from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.api.responses import LimitsInfo, PipelineAnswer
 
 
+def _same(value: bytes) -> bytes:
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class EventStream:
     """A topic of events, as far as a replica writes to it and reads back from it."""
@@ -23,7 +27,11 @@ class EventStream:
     schema: Mapping[str, JsonValue]
     """The JSON schema of one event."""
     partitioner: Partitioner = Partitioner.MURMUR2
-    """How the partitions of its records are chosen."""
+    """How the partitions of the records of `log_topic` are chosen."""
+    log_topic: str = ""
+    """The topic to read back from; empty: `topic`."""
+    own_value: Callable[[bytes], bytes] = _same
+    """Gives the value of an event from that of its record in `log_topic`."""
 
 
 @dataclass(frozen=True, slots=True)

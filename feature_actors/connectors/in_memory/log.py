@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from freshrank.actors.clock import Clock
+from freshrank.actors.errors import BadRecord
 from freshrank.actors.kernels.partitioner import Partitioner, partition_of, partitions_of
 from freshrank.actors.messages import Ints
 from freshrank.actors.records import DeletedRecords, RecordBatch, RejectedRecord, TopicIdentity
@@ -271,6 +272,14 @@ class MemorySink:
     async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
         """Append a record; returns (partition, offset)."""
         return self._append(topic, key, value)
+
+    async def send_all(
+        self, topic: str, records: Sequence[tuple[bytes, bytes]]
+    ) -> list[BadRecord | None]:
+        """Append records; memory takes any size."""
+        for key, value in records:
+            self._append(topic, key, value)
+        return [None] * len(records)
 
     def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
         """Append a record."""

@@ -51,6 +51,19 @@ class KafkaSink:
             raise answer
         return answer
 
+    async def send_all(
+        self, topic: str, records: Sequence[tuple[bytes, bytes]]
+    ) -> list[BadRecord | None]:
+        """Write records together; gives for each None, or why the topic does not take it.
+
+        Raises Unavailable when one is not known to be written.
+        """
+        answers = await self._writer.write([Record(topic, key, value) for key, value in records])
+        for answer in answers:
+            if isinstance(answer, Unavailable):
+                raise answer
+        return [answer if isinstance(answer, BadRecord) else None for answer in answers]
+
     def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:
         """Queue a record; raises Unavailable when too many wait already."""
         if len(self._queued) + self._under_way >= MOST_QUEUED:

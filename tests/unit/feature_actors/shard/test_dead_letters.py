@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.records import RejectedRecord
 from freshrank.feature_actors.partition.outcome import Outcome
 from freshrank.feature_actors.shard.dead_letters import (
@@ -32,6 +32,11 @@ class Sink:
         self.written += [one.offset for one in records]
 
     async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+        raise NotImplementedError
+
+    async def send_all(
+        self, topic: str, records: Sequence[tuple[bytes, bytes]]
+    ) -> list[BadRecord | None]:
         raise NotImplementedError
 
     def send_nowait(self, topic: str, key: bytes | None, value: bytes) -> None:

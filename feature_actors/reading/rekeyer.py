@@ -1,0 +1,246 @@
+"""Copies the records of a topic that is keyed otherwise to one that is keyed by the entity."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from freshrank.actors.alerts import AlertSink
+from freshrank.actors.backoff import Backoff
+from freshrank.actors.connectors import Connectors
+from freshrank.actors.errors import BadRecord, SnapshotError, Unavailable
+from freshrank.actors.kernels.partitioner import Partitioner, partition_of, partitions_of_texts
+from freshrank.actors.messages import Ints
+from freshrank.actors.protocols import JsonValue
+from freshrank.actors.records import RecordBatch, RejectedRecord
+from freshrank.actors.snapshots.file_format import pack, unpack_for
+from freshrank.actors.snapshots.store import SnapshotStore
+from freshrank.feature_actors.reading.log_watch import WATCH_S, LogWatch
+from freshrank.feature_actors.reading.retention_watch import RetentionWatch
+from freshrank.feature_actors.streams.codec import Codec
+from freshrank.feature_actors.streams.origin import NONE_BEFORE, with_origin
+from freshrank.feature_actors.streams.stream import Stream
+
+KIND = "rekeying"
+"""Of the files that hold how far a partition has been copied."""
+
+# Records that are copied at once: all are acknowledged before the next.
+_MOST_RECORDS = 2_000
+# Seconds of a poll, and between two files of a partition, whose records are copied again after a
+# crash, and between two tries while something is away.
+_POLL_S, _SAVE_S, _RETRY_S = 0.05, 1.0, 0.5
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a source partition is copied."""
+
+    next_offset: int | None
+    """None: from its oldest record."""
+    previous: Ints
+    """int64[partitions]: the offset of the last record copied to each, or `NONE_BEFORE`."""
+
+
+@dataclass(slots=True)
+class _Copies:
+    """Records on their way; axis ``n``, in the order of their source partition."""
+
+    keys: list[bytes]
+    partitions: Ints
+    """int64[n]: where each belongs."""
+    places: list[int]
+    """Of each, in its batch."""
+    refused: set[int] = field(default_factory=set)
+    """The places of those that the topic does not take."""
+
+
+class Rekeyer:
+    """Copies some partitions of a stream's source topic, each record to where its entity belongs.
+
+    A record is copied at least once, and taken once by who reads the copies (`OriginFilter`). One
+    that is no event of the stream goes to the partition that its own partition's number hashes to,
+    whose shard writes it to the dead letters.
+
+    Parameters
+    ----------
+    owned
+        The partitions of the copies that the caller's shard owns. It copies those source
+        partitions whose number, modulo that of the partitions of the copies, is among these.
+    snapshots
+        Keeps how far each source partition is copied.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        owned: Sequence[int],
+        connectors: Connectors,
+        snapshots: SnapshotStore,
+        alerts: AlertSink | None = None,
+    ) -> None:
+        self.stream = stream
+        self.copied = 0
+        """Records since the start of the process."""
+        self._owned = frozenset(owned)
+        self._partitions = connectors.partitions
+        self._source = connectors.source()
+        self._sink = connectors.sink
+        self._clock = connectors.clock
+        self._snapshots = snapshots
+        self._alerts = alerts
+        self._codec = Codec(stream)
+        self._progress: dict[int, _Progress] = {}
+        self._unsaved: set[int] = set()
+        self._log = LogWatch({}, alerts)
+        self._retention = RetentionWatch(alerts)
+        self._lag = 0
+        self._save_at = self._watch_at = 0.0
+        self._error: str | None = None
+
+    async def start(self) -> None:
+        """Begin to read where the files end. Raises Unavailable, ConfigError, SnapshotError."""
+        topic = self.stream.topic
+        identities = await self._source.identities([topic])
+        if topic not in identities:
+            raise Unavailable("kafka", f"there is no topic {topic!r}")
+        count = identities[topic].partitions
+        mine = [one for one in range(count) if one % self._partitions in self._owned]
+        self._progress = {partition: self._restored(partition) for partition in mine}
+        await self._source.start(
+            {(topic, partition): at.next_offset for partition, at in self._progress.items()}
+        )
+        self._log = LogWatch(identities, self._alerts)
+
+    async def run(self) -> None:
+        """Start, then step for ever; waits and tries again while something is away."""
+        away, started = Backoff(_RETRY_S, _RETRY_S), False
+        try:
+            while True:
+                try:
+                    if started:
+                        await self.step()
+                    else:
+                        await self.start()
+                        started = True
+                    self._error = None
+                    away.reset()
+                except (Unavailable, SnapshotError) as error:
+                    self._error, started = str(error), False
+                    await self._clock.sleep(away.next_s())
+        finally:
+            await self._source.stop()
+
+    async def step(self) -> None:
+        """Copy the next records. Raises Unavailable: then `start` again, from the files."""
+        if self._log.changed:
+            await self._clock.sleep(_RETRY_S)
+            return
+        for batch in await self._source.poll(_MOST_RECORDS, _POLL_S):
+            await self._copy(batch)
+        for deleted in self._source.take_deleted():
+            self._retention.note(deleted, self._clock.monotonic())
+        now = self._clock.monotonic()
+        if now >= self._save_at:
+            self._save_at = now + _SAVE_S
+            await self.save()
+            self._lag = sum((await self._source.lag()).values())
+        if now >= self._watch_at:
+            self._watch_at = now + WATCH_S
+            self._log.compare(await self._source.identities([self.stream.topic]))
+
+    async def save(self) -> None:
+        """Write how far the partitions are copied. Raises SnapshotError."""
+        unsaved, self._unsaved = self._unsaved, set()
+        for partition in unsaved:
+            at = self._progress[partition]
+            meta: dict[str, JsonValue] = {
+                "partition": partition,
+                "offsets": {self.stream.topic: at.next_offset},
+            }
+            pieces = pack(KIND, self.stream.log_topic, meta, {"previous": at.previous.copy()})
+            await asyncio.to_thread(self._snapshots.save, self._name(partition), pieces)
+
+    def errors(self) -> dict[str, JsonValue]:
+        """What keeps records from being copied."""
+        found: dict[str, JsonValue] = {**self._log.changed}
+        if self._error is not None:
+            found[f"copies of {self.stream.topic}"] = self._error
+        return found
+
+    def status(self) -> dict[str, JsonValue]:
+        """For the status of the shard."""
+        lost = self._retention.lost(self._clock.monotonic())
+        return {"copied": self.copied, "lag": self._lag, "lost": dict(lost)}
+
+    async def _copy(self, batch: RecordBatch) -> None:
+        """Copy a batch, and wait until all is written; a record that is too large is rejected."""
+        progress, copies = self._progress[batch.partition], self._keyed(batch)
+        while True:
+            values, previous = self._values(batch, copies, progress)
+            answers = await self._sink.send_all(self.stream.log_topic, values)
+            sent = [place for place in copies.places if place not in copies.refused]
+            refused = {
+                place: answer
+                for place, answer in zip(sent, answers, strict=True)
+                if answer is not None
+            }
+            if not refused:
+                break
+            # The others are copied again, as if these had never been.
+            await self._reject(batch, refused)
+            copies.refused |= refused.keys()
+        progress.next_offset, progress.previous = int(batch.offsets[-1]) + 1, previous
+        self._unsaved.add(batch.partition)
+        self.copied += len(batch.values)
+
+    def _keyed(self, batch: RecordBatch) -> _Copies:
+        """The keys and the partitions of a batch's records."""
+        columns, _ = self._codec.decode(batch)
+        unknown = str(batch.partition).encode()
+        keys = [unknown] * len(batch.values)
+        belong = np.full(len(keys), partition_of(unknown, self._partitions))
+        if len(columns):
+            known = np.searchsorted(batch.offsets, columns.offsets)
+            texts = columns.text(self.stream.key.key)
+            belong[known] = partitions_of_texts(texts, self._partitions, Partitioner.MURMUR2)
+            for place, text in zip(known.tolist(), texts, strict=True):
+                keys[place] = text.encode()
+        return _Copies(keys, belong, list(range(len(keys))))
+
+    def _values(
+        self, batch: RecordBatch, copies: _Copies, progress: _Progress
+    ) -> tuple[list[tuple[bytes, bytes]], Ints]:
+        """Key and value of each copy, and the last offset of each partition after them."""
+        previous, found = progress.previous.copy(), []
+        for place, offset, to in zip(
+            copies.places, batch.offsets.tolist(), copies.partitions.tolist(), strict=True
+        ):
+            if place in copies.refused:
+                continue
+            value = with_origin(batch.values[place], batch.partition, offset, int(previous[to]))
+            found.append((copies.keys[place], value))
+            previous[to] = offset
+        return found, previous
+
+    async def _reject(self, batch: RecordBatch, refused: dict[int, BadRecord]) -> None:
+        rejected: list[RejectedRecord] = [
+            batch.rejected(place, error.reason) for place, error in refused.items()
+        ]
+        await self._sink.reject(".dead", rejected)
+
+    def _restored(self, partition: int) -> _Progress:
+        """How far the newest whole file says that `partition` is copied."""
+        for stored in self._snapshots.candidates(self._name(partition)):
+            try:
+                meta, arrays = unpack_for(KIND, self.stream.log_topic, stored.read())
+            except SnapshotError:
+                continue  # an older one costs copies that are made again
+            if len(arrays["previous"]) == self._partitions:
+                return _Progress(meta["offsets"][self.stream.topic], arrays["previous"].copy())
+        return _Progress(None, np.full(self._partitions, NONE_BEFORE, dtype=np.int64))
+
+    def _name(self, partition: int) -> str:
+        return f"{self.stream.topic}-{partition}"

@@ -1,0 +1,278 @@
+"""Records that lie in any partition are copied to where their entity belongs, and taken once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_clock import FakeClock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_shop import START_MS, event, events, spec
+
+from freshrank.actors.connectors import Connectors
+from freshrank.actors.errors import BadRecord, Unavailable
+from freshrank.actors.kernels.partitioner import partition_of
+from freshrank.actors.records import RecordBatch
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
+from freshrank.feature_actors.connectors.in_memory.stores import (
+    MemorySnapshots,
+    MemoryStatusRegistry,
+    MemoryStore,
+)
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.reading.rekeyer import Rekeyer
+from freshrank.feature_actors.streams.origin import NONE_BEFORE, OriginFilter, with_origin
+
+PARTITIONS = 3
+ANYWHERE = replace(events, partitioner="any")
+USERS = [f"u{number}" for number in range(7)]
+
+
+class BreakingSink(MemorySink):
+    """Loses some records of a call, and then says that the broker is away; refuses long ones."""
+
+    losses: list[int]
+    longest: int | None = None
+
+    async def send_all(
+        self, topic: str, records: Sequence[tuple[bytes, bytes]]
+    ) -> list[BadRecord | None]:
+        lost = self.losses.pop(0) if self.losses else 0
+        answers: list[BadRecord | None] = []
+        for number, (key, value) in enumerate(records):
+            if self.longest is not None and len(value) > self.longest:
+                answers.append(BadRecord("too large"))
+                continue
+            answers.append(None)
+            if not lost >> number & 1:
+                self._append(topic, key, value)
+        if lost:
+            raise Unavailable("kafka", "away")
+        return answers
+
+
+class World:
+    """A topic whose records lie anywhere, and its copies."""
+
+    def __init__(self, losses: Sequence[int] = ()) -> None:
+        self.clock = FakeClock(START_MS)
+        self.log = MemoryLog(PARTITIONS)
+        self.sink = BreakingSink(self.log, self.clock)
+        self.sink.losses = list(losses)
+        self.snapshots = MemorySnapshots()
+
+    def rekeyer(self, owned: Sequence[int] = range(PARTITIONS)) -> Rekeyer:
+        async def nothing() -> None: ...
+
+        connectors = Connectors(
+            partitions=PARTITIONS,
+            source=lambda: MemorySource(self.log),
+            sink=self.sink,
+            store=MemoryStore(),
+            status_registry=MemoryStatusRegistry(self.clock),
+            clock=self.clock,
+            close=nothing,
+        )
+        return Rekeyer(ANYWHERE, owned, connectors, self.snapshots)
+
+    def write(self, count: int, seed: int = 0) -> None:
+        """Write events of all users to partitions at random, and now and then no event."""
+        rng = np.random.default_rng(seed)
+        for number in range(count):
+            who = USERS[int(rng.integers(len(USERS)))]
+            value = b"{broken" if number % 11 == 5 else event(number, who, "view", 1, number)
+            self.log.append(events.topic, int(rng.integers(PARTITIONS)), value, START_MS)
+
+    def copies(self) -> list[RecordBatch]:
+        """The records of each partition of the copies."""
+
+        async def read() -> list[RecordBatch]:
+            source = MemorySource(self.log)
+            await source.start({(ANYWHERE.log_topic, at): None for at in range(PARTITIONS)})
+            return await source.poll(100_000, 0.0)
+
+        return asyncio.run(read())
+
+    def taken(self) -> list[tuple[int, bytes | None]]:
+        """(partition, value) of all that counts, each as often as it is taken."""
+        found: list[tuple[int, bytes | None]] = []
+        for batch in self.copies():
+            taken, rejected, _ = OriginFilter().take(batch)
+            assert rejected == []
+            found += [(batch.partition, value) for value in taken.values]
+        return found
+
+    def written(self) -> list[tuple[int, bytes | None]]:
+        """The same as the rule has it: where each record of the source topic belongs."""
+
+        async def read() -> list[RecordBatch]:
+            source = MemorySource(self.log)
+            await source.start({(events.topic, at): None for at in range(PARTITIONS)})
+            return await source.poll(100_000, 0.0)
+
+        found: list[tuple[int, bytes | None]] = []
+        for batch in asyncio.run(read()):
+            for value in batch.values:
+                assert value is not None
+                who = next((one for one in USERS if f'"{one}"'.encode() in value), None)
+                key = str(batch.partition) if who is None else who
+                found.append((partition_of(key.encode(), PARTITIONS), value))
+        return found
+
+
+def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+async def copy_all(world: World, lives: Sequence[int] = ()) -> None:
+    """Copy until nothing is left; each of `lives` is the steps until a crash."""
+    for steps in (*lives, 1_000):
+        rekeyer = world.rekeyer()
+        await rekeyer.start()
+        for _ in range(steps):
+            before = rekeyer.copied
+            try:
+                await rekeyer.step()
+            except Unavailable:
+                rekeyer = world.rekeyer()
+                await rekeyer.start()
+                continue
+            world.clock.ms += 700
+            if rekeyer.copied == before and not world.sink.losses:
+                break
+
+
+def test_each_record_is_copied_to_where_its_entity_belongs() -> None:
+    world = World()
+    world.write(200)
+    run(lambda: copy_all(world))
+    assert sorted(world.taken()) == sorted(world.written())
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(0, 2**40 - 1), max_size=6),
+    st.lists(st.integers(0, 4), max_size=4),
+    st.integers(0, 9),
+)
+def test_failures_and_crashes_lose_and_double_nothing(
+    losses: list[int], lives: list[int], seed: int
+) -> None:
+    world = World(losses)
+    world.write(60, seed)
+    run(lambda: copy_all(world, lives))
+    world.write(40, seed + 1)
+    run(lambda: copy_all(world))
+    assert sorted(world.taken()) == sorted(world.written())
+
+
+def test_two_that_copy_the_same_partitions_double_nothing() -> None:
+    world = World()
+
+    async def story() -> None:
+        first, second = world.rekeyer(), world.rekeyer()
+        world.write(50)
+        await first.start()
+        await first.step()
+        await second.start()
+        world.write(50, 1)
+        for rekeyer in (second, first, second):
+            await rekeyer.step()
+
+    run(story)
+    assert sorted(world.taken()) == sorted(world.written())
+
+
+def test_shards_share_the_source_partitions() -> None:
+    world = World()
+    world.write(100)
+
+    async def story() -> None:
+        for owned in ([0], [1, 2]):
+            rekeyer = world.rekeyer(owned)
+            await rekeyer.start()
+            await rekeyer.step()
+
+    run(story)
+    assert sum(len(batch.values) for batch in world.copies()) == 100
+    assert sorted(world.taken()) == sorted(world.written())
+
+
+def test_a_record_that_the_copies_topic_does_not_take_is_a_dead_letter_and_the_others_go_on() -> (
+    None
+):
+    world = World()
+    world.log.append(events.topic, 0, event(1, "u1", "view", 1, 0), START_MS)
+    world.log.append(events.topic, 0, event(2, "u1", "view", 1, 0) + b" " * 500, START_MS)
+    world.log.append(events.topic, 0, event(3, "u1", "view", 1, 0), START_MS)
+    world.sink.longest = 400
+    run(lambda: copy_all(world))
+    assert len(world.taken()) == 2
+    ((topic, letter),) = world.sink.rejected
+    assert (topic, letter.offset, letter.reason) == ("events.dead", 1, "too large")
+
+
+def test_the_state_is_that_of_a_topic_that_is_keyed_by_the_entity() -> None:
+    world = World(losses=[0b1011, 0, 0b100])
+    world.write(300)
+    run(lambda: copy_all(world, [1, 2]))
+    made = spec()
+    counts = {"events": 0, "dead": 0}
+    rows: dict[str, bytes] = {}
+    for batch in world.copies():
+        state = PartitionState(made, batch.partition, PARTITIONS)
+        taken, _, repeated = OriginFilter().take(replace(batch, topic=events.topic))
+        state.process(taken)
+        counts["events"] += state.counters.events
+        counts["dead"] += state.counters.dead
+        table = state.tables[0]
+        for name in table.entities(table.slots()):
+            row = table.row(name)
+            assert row is not None and name not in rows
+            rows[name] = row.tobytes()
+    assert counts == {"events": 300 - 27, "dead": 27}
+    assert set(rows) == set(USERS)
+
+
+def copies_of(*origins: tuple[int, int, int]) -> RecordBatch:
+    values: list[bytes | None] = [
+        with_origin(b"%d" % at, part, at, prev) for part, at, prev in origins
+    ]
+    count = len(values)
+    return RecordBatch(
+        "copies",
+        0,
+        values,
+        np.arange(count),
+        np.zeros(count, dtype=np.int64),
+        np.ones(count, dtype=bool),
+    )
+
+
+def test_a_copy_counts_when_the_one_before_it_has() -> None:
+    origins = OriginFilter()
+    first = NONE_BEFORE
+    batch = copies_of((0, 5, 2), (0, 2, first), (0, 5, 2), (0, 2, first), (1, 3, first), (0, 9, 5))
+    taken, _, repeated = origins.take(batch)
+    assert (taken.values, repeated) == ([b"2", b"5", b"3", b"9"], 2)
+    again = OriginFilter()
+    again.load(origins.arrays())
+    assert again.take(copies_of((0, 9, 5), (0, 12, 9)))[0].values == [b"12"]
+
+
+@pytest.mark.parametrize("value", [None, b"", b'{"user_id": "u1"}' * 3, b"\x01" * 21])
+def test_a_record_without_an_origin_is_rejected(value: bytes | None) -> None:
+    batch = replace(copies_of((0, 1, 0)), values=[value])
+    taken, rejected, _ = OriginFilter().take(batch)
+    assert taken.values == [] and len(rejected) == 1
+    assert "only Freshrank writes here" in rejected[0].reason
+
+
+def test_a_tombstone_stays_one() -> None:
+    batch = replace(copies_of((0, 1, 0)), values=[with_origin(None, 0, 1, NONE_BEFORE)])
+    assert OriginFilter().take(batch)[0].values == [None]
