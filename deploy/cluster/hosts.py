@@ -148,20 +148,23 @@ class ShardHost(Host[FeatureShard]):
         pipeline, connectors = cluster.file.load(), cluster.connectors(self._sink)
         learner = RemoteLearner(cluster.learner, settings.push_timeout_s)
         alerts = cluster.alerts(name, self._sink)
+        state = cluster.origin or ""
         training, follower = assembly.training(
             pipeline, learner, None if self._on_gpu else learner, connectors.clock, alerts
         )
-        shard = Shard(
-            pipeline.spec(settings),
-            ShardIdentity(name, partitions, os.getpid()),
-            ShardPorts(connectors, training, FileSnapshots(cluster.state / SHARDS), alerts),
-        )
+        progress = FileSnapshots(cluster.state / REKEYING)
         rekeyers = [
-            Rekeyer(stream, partitions, connectors, FileSnapshots(cluster.state / REKEYING), alerts)
+            Rekeyer(stream, partitions, state, connectors, progress, alerts)
             for stream in pipeline.streams
             if stream.rekeyed
         ]
-        return FeatureShard(shard, follower, rekeyers)
+        snapshots = FileSnapshots(cluster.state / SHARDS)
+        shard = Shard(
+            pipeline.spec(settings, state),
+            ShardIdentity(name, partitions, os.getpid()),
+            ShardPorts(connectors, training, snapshots, alerts, rekeyers),
+        )
+        return FeatureShard(shard, follower)
 
 
 @dataclass(frozen=True, slots=True)

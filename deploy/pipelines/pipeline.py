@@ -268,8 +268,8 @@ class Pipeline:
         parts += [f"rekeyed {topic}" for topic in self.rekeyed_topics]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
-    def spec(self, settings: ShardSettings) -> PartitionSpec:
-        """Make the specification of a partition's state, for the shards."""
+    def spec(self, settings: ShardSettings, state: str = "") -> PartitionSpec:
+        """Make the specification of a partition's state, for the shards; `state` is its id."""
         return PartitionSpec(
             plan=self.plan,
             encoder=self.encoder,
@@ -277,6 +277,7 @@ class Pipeline:
             impressions_topic=self.impressions_topic if self.joined else None,
             fingerprint=self.fingerprint,
             settings=settings,
+            state=state,
         )
 
     def describe(self) -> str:

@@ -95,7 +95,7 @@ def external_servers(
 def side_topics(pipeline: Pipeline) -> list[str]:
     """Name the topics of rejected records, late events and alerts."""
     dead = [f"{topic}.dead" for topic in (*pipeline.topics, *pipeline.rekeyed_topics)]
-    late = [f"{table.source.log_topic}.late" for table in pipeline.plan.tables]
+    late = [f"{table.source.topic}.late" for table in pipeline.plan.tables]
     return [*dead, *late, pipeline.alerts_topic]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 
 from freshrank.actors.errors import ConfigError
+from freshrank.actors.messages import Ints
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.history import History
@@ -14,7 +16,7 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.deploy.wiring.lock_step import BATCH_EVENTS
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
-from freshrank.feature_actors.streams.origin import with_origin
+from freshrank.feature_actors.streams.origin import Origin, generation_of, with_origin
 from freshrank.feature_actors.streams.stream import Stream
 
 # Records that are appended to the log at once: the size of a deterministic batch.
@@ -74,7 +76,7 @@ async def replay(
         await pace.wait_for(end - 1)
         clock.event_ms = int(history.times_ms[end - 1])
         times_ms = history.times_ms[begin:end]
-        values = _logged(pipeline.stream, history.values[begin:end], begin)
+        values = _logged(pipeline.stream, history.values[begin:end], times_ms, begin)
         world.log.extend(pipeline.stream.log_topic, 0, values, times_ms)
         await system.drain()
         if not frozen and end >= freeze_at:
@@ -98,19 +100,20 @@ def frozen_after(records: int) -> int:
     return min(max(chunks, 1) * CHUNK_RECORDS, records)
 
 
-def _logged(stream: Stream, values: Sequence[bytes], begin: int) -> Sequence[bytes]:
+def _logged(stream: Stream, values: Sequence[bytes], times_ms: Ints, begin: int) -> Sequence[bytes]:
     """The values as shards read them, where the first is record `begin` of the history."""
     if not stream.rekeyed:
         return values
+    generation = generation_of("")
     return [
-        with_origin(value, 0, offset, offset - 1)
-        for offset, value in enumerate(values, start=begin)
+        with_origin(value, Origin(0, offset, offset - 1, time_ms, True, generation))
+        for offset, value, time_ms in zip(count(begin), values, times_ms.tolist(), strict=False)
     ]
 
 
 def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
     """Count dead and late records. Raises ConfigError, with the first reason, if all are dead."""
-    topic = system.pipeline.stream.log_topic
+    topic = system.pipeline.stream.topic
     dead = [record for where, record in system.sink.rejected if where == f"{topic}.dead"]
     if len(dead) == records:
         raise ConfigError(

@@ -50,7 +50,8 @@ class Counters:
     shown_behind: int = 0
     """Impressions of replicas whose clocks are behind the log's, or that were delayed."""
     copied_again: int = 0
-    """Copies of records of a re-keyed topic that were made again after a failure, and left out."""
+    """Copies of records of a re-keyed topic that are left out: they were made again after a
+    failure, or for another state."""
     skipped: int = 0
     """Offsets without a record: compaction, and the markers of transactions."""
     lost_to_retention: int = 0

@@ -65,14 +65,14 @@ class PartitionState:
             Placement(table.source.placed_by, partition, partitions) for table in spec.plan.tables
         ]
         further = [
-            StreamSource(plan, spec.settings, self.counters, placement)
+            StreamSource(plan, spec, self.counters, placement)
             for plan, placement in zip(others, placements[1:], strict=True)
         ]
         labelled = self._label_events([source.table for source in further])
         self._streams = [
             StreamSource(
                 first,
-                spec.settings,
+                spec,
                 self.counters,
                 placements[0],
                 labelled,

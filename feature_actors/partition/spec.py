@@ -25,6 +25,8 @@ class PartitionSpec:
     fingerprint: str
     """Of all definitions: snapshots made for others are refused."""
     settings: ShardSettings
+    state: str = ""
+    """The id of the state: copies of re-keyed records that are made for another do not count."""
 
     @property
     def stream(self) -> Stream:

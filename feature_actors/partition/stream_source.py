@@ -16,7 +16,7 @@ from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.placement import Placement
 from freshrank.feature_actors.partition.snapshot import part_of
-from freshrank.feature_actors.settings import ShardSettings
+from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.state.dedup import Deduplicator
 from freshrank.feature_actors.state.entity_table import Applied
 from freshrank.feature_actors.state.log_clock import TOLERANCE_MS, LogClock
@@ -24,7 +24,7 @@ from freshrank.feature_actors.state.table_copy import RowMemory
 from freshrank.feature_actors.state.tracked_table import TrackedTable
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.columns import Columns
-from freshrank.feature_actors.streams.origin import OriginFilter
+from freshrank.feature_actors.streams.origin import OriginFilter, generation_of
 from freshrank.feature_actors.views.table_plan import TablePlan
 
 LabelEvents: TypeAlias = Callable[[Columns, Applied], LabelledRows]
@@ -64,7 +64,7 @@ class StreamSource:
     def __init__(
         self,
         plan: TablePlan,
-        settings: ShardSettings,
+        spec: PartitionSpec,
         counters: Counters,
         placement: Placement,
         label: LabelEvents | None = None,
@@ -72,6 +72,7 @@ class StreamSource:
         reads_before: bool = False,
     ) -> None:
         self.stream = plan.source
+        settings = spec.settings
         entities, event_ids = (
             settings.max_entities_per_partition,
             settings.max_event_ids_per_partition,
@@ -85,7 +86,7 @@ class StreamSource:
         self._label = label
         self._reads_before = reads_before
         self._codec = Codec(self.stream)
-        self._origins = OriginFilter() if self.stream.rekeyed else None
+        self._origins = OriginFilter(generation_of(spec.state)) if self.stream.rekeyed else None
         self._clock = LogClock()
         self._dedup = Deduplicator(self.stream.dedup_within_ms, event_ids)
         self._stride = max(1, min(_MOST_OFFSETS, int(_EXCESS * entities)))
@@ -100,11 +101,21 @@ class StreamSource:
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
     ) -> list[LabelledRows]:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
-        batch, dead = self._taken(batch)
+        if self._origins is None:
+            return self._take(batch, begin, end, outcome)
+        copied, topic = self._origins.take(batch, begin, end), self.stream.topic
+        self._counters.copied_again += copied.repeated
+        rows = self._take(copied.batch, begin, end, outcome)
+        outcome.dead = copied.rejected + [copied.original(dead, topic) for dead in outcome.dead]
+        outcome.late = [copied.original(late, topic) for late in outcome.late]
+        return rows
+
+    def _take(
+        self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
+    ) -> list[LabelledRows]:
         columns, undecodable = self._codec.decode(batch)
         columns, misplaced = self._without_misplaced(batch, columns)
-        dead += undecodable + misplaced
-        outcome.dead.extend(sorted(dead, key=lambda record: record.offset))
+        outcome.dead.extend(sorted(undecodable + misplaced, key=lambda record: record.offset))
         self._tell_log_times(columns, batch)
         self._check_times(columns)
         columns = self._without_duplicates(columns)
@@ -157,14 +168,6 @@ class StreamSource:
         if self._origins is not None:
             self._origins.load(part_of(arrays, f"origins/{self.stream.topic}"))
         self.newest_event_ms = newest_event_ms
-
-    def _taken(self, batch: RecordBatch) -> tuple[RecordBatch, list[RejectedRecord]]:
-        """The records of a batch that count, and those that have no origin, but should."""
-        if self._origins is None:
-            return batch, []
-        taken, rejected, repeated = self._origins.take(batch)
-        self._counters.copied_again += repeated
-        return taken, rejected
 
     def _without_misplaced(
         self, batch: RecordBatch, columns: Columns

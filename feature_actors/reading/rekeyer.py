@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,10 +18,12 @@ from freshrank.actors.protocols import JsonValue
 from freshrank.actors.records import RecordBatch, RejectedRecord
 from freshrank.actors.snapshots.file_format import pack, unpack_for
 from freshrank.actors.snapshots.store import SnapshotStore
+from freshrank.feature_actors.reading.backlog import Backlog
 from freshrank.feature_actors.reading.log_watch import WATCH_S, LogWatch
+from freshrank.feature_actors.reading.progress_watch import ProgressWatch
 from freshrank.feature_actors.reading.retention_watch import RetentionWatch
 from freshrank.feature_actors.streams.codec import Codec
-from freshrank.feature_actors.streams.origin import NONE_BEFORE, with_origin
+from freshrank.feature_actors.streams.origin import NONE_BEFORE, Origin, generation_of, with_origin
 from freshrank.feature_actors.streams.stream import Stream
 
 KIND = "rekeying"
@@ -32,6 +34,9 @@ _MOST_RECORDS = 2_000
 # Seconds of a poll, and between two files of a partition, whose records are copied again after a
 # crash, and between two tries while something is away.
 _POLL_S, _SAVE_S, _RETRY_S = 0.05, 1.0, 0.5
+
+# What can fail, in `Rekeyer._errors`.
+_BROKER, _DISK = "broker", "disk"
 
 
 @dataclass(slots=True)
@@ -69,6 +74,8 @@ class Rekeyer:
     owned
         The partitions of the copies that the caller's shard owns. It copies those source
         partitions whose number, modulo that of the partitions of the copies, is among these.
+    state
+        The id of the state that the copies are for (`PartitionSpec.state`).
     snapshots
         Keeps how far each source partition is copied.
     """
@@ -77,6 +84,7 @@ class Rekeyer:
         self,
         stream: Stream,
         owned: Sequence[int],
+        state: str,
         connectors: Connectors,
         snapshots: SnapshotStore,
         alerts: AlertSink | None = None,
@@ -84,7 +92,13 @@ class Rekeyer:
         self.stream = stream
         self.copied = 0
         """Records since the start of the process."""
+        self.backlog = Backlog()
+        """Records that were not copied when the process began."""
+        self.lag = 0
+        """Records that are not copied, as of about a second ago."""
         self._owned = frozenset(owned)
+        self._generation = generation_of(state)
+        self._made_for = f"{stream.log_topic} {self._generation:016x}"
         self._partitions = connectors.partitions
         self._source = connectors.source()
         self._sink = connectors.sink
@@ -94,14 +108,15 @@ class Rekeyer:
         self._codec = Codec(stream)
         self._progress: dict[int, _Progress] = {}
         self._unsaved: set[int] = set()
-        self._log = LogWatch({}, alerts)
+        self._log: LogWatch | None = None
         self._retention = RetentionWatch(alerts)
-        self._lag = 0
+        self._stalls = ProgressWatch(alerts)
         self._save_at = self._watch_at = 0.0
-        self._error: str | None = None
+        self._errors: dict[str, str] = {}
+        """By what failed last: why."""
 
     async def start(self) -> None:
-        """Begin to read where the files end. Raises Unavailable, ConfigError, SnapshotError."""
+        """Begin to read where the files end. Raises Unavailable, ConfigError."""
         topic = self.stream.topic
         identities = await self._source.identities([topic])
         if topic not in identities:
@@ -112,7 +127,10 @@ class Rekeyer:
         await self._source.start(
             {(topic, partition): at.next_offset for partition, at in self._progress.items()}
         )
-        self._log = LogWatch(identities, self._alerts)
+        if self._log is None:
+            self._log = LogWatch(identities, self._alerts)
+            self.backlog = Backlog(sum((await self._source.lag()).values()))
+        self._log.compare(identities)
 
     async def run(self) -> None:
         """Start, then step for ever; waits and tries again while something is away."""
@@ -125,17 +143,17 @@ class Rekeyer:
                     else:
                         await self.start()
                         started = True
-                    self._error = None
+                    self._errors.pop(_BROKER, None)
                     away.reset()
-                except (Unavailable, SnapshotError) as error:
-                    self._error, started = str(error), False
+                except Unavailable as error:
+                    self._errors[_BROKER], started = str(error), False
                     await self._clock.sleep(away.next_s())
         finally:
             await self._source.stop()
 
     async def step(self) -> None:
         """Copy the next records. Raises Unavailable: then `start` again, from the files."""
-        if self._log.changed:
+        if self._changed:
             await self._clock.sleep(_RETRY_S)
             return
         for batch in await self._source.poll(_MOST_RECORDS, _POLL_S):
@@ -146,34 +164,56 @@ class Rekeyer:
         if now >= self._save_at:
             self._save_at = now + _SAVE_S
             await self.save()
-            self._lag = sum((await self._source.lag()).values())
-        if now >= self._watch_at:
+            await self._refresh(now)
+        if now >= self._watch_at and self._log is not None:
             self._watch_at = now + WATCH_S
             self._log.compare(await self._source.identities([self.stream.topic]))
 
     async def save(self) -> None:
-        """Write how far the partitions are copied. Raises SnapshotError."""
-        unsaved, self._unsaved = self._unsaved, set()
-        for partition in unsaved:
+        """Write how far the partitions are copied; where the disk fails it is tried again.
+
+        Until then a crash costs more copies that are made again.
+        """
+        for partition in sorted(self._unsaved):
             at = self._progress[partition]
-            meta: dict[str, JsonValue] = {
-                "partition": partition,
-                "offsets": {self.stream.topic: at.next_offset},
-            }
-            pieces = pack(KIND, self.stream.log_topic, meta, {"previous": at.previous.copy()})
-            await asyncio.to_thread(self._snapshots.save, self._name(partition), pieces)
+            meta: dict[str, JsonValue] = {"partition": partition, "offset": at.next_offset}
+            pieces = pack(KIND, self._made_for, meta, {"previous": at.previous.copy()})
+            try:
+                await asyncio.to_thread(self._snapshots.save, self._name(partition), pieces)
+            except SnapshotError as error:
+                self._errors[_DISK] = str(error)
+                return
+            self._unsaved.discard(partition)
+        self._errors.pop(_DISK, None)
 
     def errors(self) -> dict[str, JsonValue]:
-        """What keeps records from being copied."""
-        found: dict[str, JsonValue] = {**self._log.changed}
-        if self._error is not None:
-            found[f"copies of {self.stream.topic}"] = self._error
-        return found
+        """What keeps records from being copied, by topic, partition or server."""
+        away = self._errors.get(_BROKER)
+        broker = {} if away is None else {f"copies of {self.stream.topic}": away}
+        stalled = {} if self._changed else self._stalls.stalled
+        return {**broker, **stalled, **self._changed}
 
-    def status(self) -> dict[str, JsonValue]:
-        """For the status of the shard."""
+    def health(self) -> dict[str, JsonValue]:
+        """What is wrong: also what keeps nothing from being copied."""
         lost = self._retention.lost(self._clock.monotonic())
-        return {"copied": self.copied, "lag": self._lag, "lost": dict(lost)}
+        disk = self._errors.get(_DISK)
+        saved = {} if disk is None else {f"copies of {self.stream.topic}: disk": disk}
+        return {**self.errors(), **lost, **saved}
+
+    @property
+    def _changed(self) -> Mapping[str, str]:
+        return {} if self._log is None else self._log.changed
+
+    async def _refresh(self, now_s: float) -> None:
+        """Ask how many records are not copied, and notice partitions that do not get on."""
+        lag = await self._source.lag()
+        self.lag = sum(lag.values())
+        self.backlog.update(self.lag)
+        reached = {
+            (self.stream.topic, partition): at.next_offset or 0
+            for partition, at in self._progress.items()
+        }
+        self._stalls.update(reached, lag, (), now_s)
 
     async def _copy(self, batch: RecordBatch) -> None:
         """Copy a batch, and wait until all is written; a record that is too large is rejected."""
@@ -195,6 +235,7 @@ class Rekeyer:
         progress.next_offset, progress.previous = int(batch.offsets[-1]) + 1, previous
         self._unsaved.add(batch.partition)
         self.copied += len(batch.values)
+        self.backlog.read += len(batch.values)
 
     def _keyed(self, batch: RecordBatch) -> _Copies:
         """The keys and the partitions of a batch's records."""
@@ -220,8 +261,15 @@ class Rekeyer:
         ):
             if place in copies.refused:
                 continue
-            value = with_origin(batch.values[place], batch.partition, offset, int(previous[to]))
-            found.append((copies.keys[place], value))
+            origin = Origin(
+                partition=batch.partition,
+                offset=offset,
+                previous=int(previous[to]),
+                timestamp_ms=int(batch.timestamps_ms[place]),
+                by_broker=bool(batch.stamped_by_broker[place]),
+                generation=self._generation,
+            )
+            found.append((copies.keys[place], with_origin(batch.values[place], origin)))
             previous[to] = offset
         return found, previous
 
@@ -235,11 +283,11 @@ class Rekeyer:
         """How far the newest whole file says that `partition` is copied."""
         for stored in self._snapshots.candidates(self._name(partition)):
             try:
-                meta, arrays = unpack_for(KIND, self.stream.log_topic, stored.read())
+                meta, arrays = unpack_for(KIND, self._made_for, stored.read())
             except SnapshotError:
-                continue  # an older one costs copies that are made again
+                continue  # an older one, or none, costs copies that are made again
             if len(arrays["previous"]) == self._partitions:
-                return _Progress(meta["offsets"][self.stream.topic], arrays["previous"].copy())
+                return _Progress(meta["offset"], arrays["previous"].copy())
         return _Progress(None, np.full(self._partitions, NONE_BEFORE, dtype=np.int64))
 
     def _name(self, partition: int) -> str:

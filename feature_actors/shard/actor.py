@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine
 from typing import Any
 
 from freshrank.actors.parameters.follower import Follower
-from freshrank.actors.protocols import JsonValue, Status
-from freshrank.feature_actors.reading.rekeyer import Rekeyer
+from freshrank.actors.protocols import Status
 from freshrank.feature_actors.shard.lifecycle import ShardState
 from freshrank.feature_actors.shard.shard import Shard
 
@@ -25,16 +24,11 @@ class FeatureShard:
     ----------
     follower
         None: the shard sends examples, and holds no weights.
-    rekeyers
-        Copy topics that are keyed otherwise, for shards to read.
     """
 
-    def __init__(
-        self, shard: Shard, follower: Follower | None = None, rekeyers: Sequence[Rekeyer] = ()
-    ) -> None:
+    def __init__(self, shard: Shard, follower: Follower | None = None) -> None:
         self._shard = shard
         self._follower = follower
-        self._rekeyers = rekeyers
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -43,7 +37,7 @@ class FeatureShard:
             loops: list[Coroutine[Any, Any, None]] = [self._shard.run()]
             if self._follower is not None:
                 loops.append(self._follower.run())
-            loops += [rekeyer.run() for rekeyer in self._rekeyers]
+            loops += [rekeyer.run() for rekeyer in self._shard.rekeyers]
             self._tasks = [asyncio.create_task(loop) for loop in loops]
 
     async def ping(self) -> None:
@@ -56,17 +50,7 @@ class FeatureShard:
     async def status(self) -> Status:
         """Metrics of now. Raises the error that ended a loop."""
         await self.ping()
-        status = await self._shard.status()
-        if not self._rekeyers:
-            return status
-        errors = {name: why for one in self._rekeyers for name, why in one.errors().items()}
-        copies = {one.stream.topic: one.status() for one in self._rekeyers}
-        return {
-            **status,
-            "health": {**_mapping(status.get("health")), **errors},
-            "not_ready": {**_mapping(status.get("not_ready")), **errors},
-            "copies": copies,
-        }
+        return await self._shard.status()
 
     async def freeze_reference(self) -> None:
         """Keep a copy of the present weights; from now on both they and the live weights score."""
@@ -80,7 +64,3 @@ class FeatureShard:
         for task in self._tasks[1:]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
-    return value if isinstance(value, Mapping) else {}

@@ -10,6 +10,7 @@ from freshrank.actors.connectors import Connectors
 from freshrank.actors.parameters.source import Weights
 from freshrank.actors.protocols import Differentiator, GradientSink
 from freshrank.actors.snapshots.store import SnapshotStore
+from freshrank.feature_actors.reading.rekeyer import Rekeyer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +45,5 @@ class ShardPorts:
     snapshots: SnapshotStore
     alerts: AlertSink | None = None
     """None: alerts go to the log only."""
+    rekeyers: Sequence[Rekeyer] = ()
+    """Copy the topics whose records may lie in any partition, beside the shard."""

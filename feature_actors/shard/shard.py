@@ -19,7 +19,13 @@ from freshrank.feature_actors.reading.share_watch import ShareWatch
 from freshrank.feature_actors.shard.lifecycle import TRANSITIONS, ShardEvent, ShardState
 from freshrank.feature_actors.shard.outputs import make_outputs
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
-from freshrank.feature_actors.shard.status import RATE_S, not_ready, partition_metrics, totals
+from freshrank.feature_actors.shard.status import (
+    RATE_S,
+    not_ready,
+    partition_metrics,
+    totals,
+    with_copies,
+)
 from freshrank.feature_actors.shard.work_watch import WorkWatch
 
 # Seconds between two questions for lag and durability, and between two posts of the status.
@@ -72,6 +78,8 @@ class Shard:
         self._running: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self._watch = WorkWatch(identity.name)
+        self.rekeyers = ports.rekeyers
+        """They run beside the shard, whose status tells of them."""
 
     async def start(self) -> None:
         """Ask the learner, restore the snapshots, begin to read where they end.
@@ -180,7 +188,7 @@ class Shard:
         weights = None if training is None else training.weights
         version = weights.version if weights is not None else None
         inputs, outputs = {**self._in.errors(), **self._errors}, self._out.errors()
-        return {
+        status: dict[str, JsonValue] = {
             **named,
             "health": {**inputs, **outputs, **self._in.losses(), **self._shares.exceeded},
             "not_ready": {**not_ready(inputs, outputs), **self._shares.not_ready},
@@ -193,6 +201,7 @@ class Shard:
             "alerts": {} if ports.alerts is None else ports.alerts.status(),
             "partitions": partition_metrics(self.states, self._in.lag),
         }
+        return with_copies(status, self.rekeyers)
 
     async def _try(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work`; post why it fails, and rest, while broker or learner is away."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from freshrank.actors.protocols import JsonValue
+from freshrank.actors.protocols import JsonValue, Status
 from freshrank.feature_actors.labels.joiner import Unjoined
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.reading.backlog import Lag
+from freshrank.feature_actors.reading.rekeyer import Rekeyer
 
 # Window of a rate, in seconds.
 RATE_S = 5.0
@@ -53,3 +54,29 @@ def partition_metrics(states: Mapping[int, PartitionState], lag: Lag) -> dict[st
         }
         for partition, state in states.items()
     }
+
+
+def with_copies(status: Status, rekeyers: Sequence[Rekeyer]) -> Status:
+    """Add to a shard's `status` the topics that are copied: what waits there waits for the shard.
+
+    >>> with_copies({"lag_total": 3}, [])
+    {'lag_total': 3}
+    """
+    if not rekeyers:
+        return status
+    errors = {name: why for one in rekeyers for name, why in one.errors().items()}
+    health = {name: why for one in rekeyers for name, why in one.health().items()}
+    behind = [one.backlog.status() for one in rekeyers if one.backlog.status() is not None]
+    lag = status["lag_total"]
+    return {
+        **status,
+        "health": {**_mapping(status["health"]), **health},
+        "not_ready": {**_mapping(status["not_ready"]), **errors},
+        "catching_up": behind[0] if behind else status["catching_up"],
+        "lag_total": (lag if isinstance(lag, int) else 0) + sum(one.lag for one in rekeyers),
+        "copied": sum(one.copied for one in rekeyers),
+    }
+
+
+def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
+    return value if isinstance(value, Mapping) else {}

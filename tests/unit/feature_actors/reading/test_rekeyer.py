@@ -26,10 +26,18 @@ from freshrank.feature_actors.connectors.in_memory.stores import (
 )
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
-from freshrank.feature_actors.streams.origin import NONE_BEFORE, OriginFilter, with_origin
+from freshrank.feature_actors.streams.origin import (
+    NONE_BEFORE,
+    Copied,
+    Origin,
+    OriginFilter,
+    generation_of,
+    with_origin,
+)
 
 PARTITIONS = 3
 ANYWHERE = replace(events, partitioner="any")
+STATE, OTHER_STATE = "1f", "2e"
 USERS = [f"u{number}" for number in range(7)]
 
 
@@ -56,6 +64,13 @@ class BreakingSink(MemorySink):
         return answers
 
 
+class ImpatientSource(MemorySource):
+    """Waits for no record: a test steps when there are some."""
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
+        return await super().poll(max_records, 0.0)
+
+
 class World:
     """A topic whose records lie anywhere, and its copies."""
 
@@ -71,14 +86,14 @@ class World:
 
         connectors = Connectors(
             partitions=PARTITIONS,
-            source=lambda: MemorySource(self.log),
+            source=lambda: ImpatientSource(self.log),
             sink=self.sink,
             store=MemoryStore(),
             status_registry=MemoryStatusRegistry(self.clock),
             clock=self.clock,
             close=nothing,
         )
-        return Rekeyer(ANYWHERE, owned, connectors, self.snapshots)
+        return Rekeyer(ANYWHERE, owned, STATE, connectors, self.snapshots)
 
     def write(self, count: int, seed: int = 0) -> None:
         """Write events of all users to partitions at random, and now and then no event."""
@@ -102,9 +117,9 @@ class World:
         """(partition, value) of all that counts, each as often as it is taken."""
         found: list[tuple[int, bytes | None]] = []
         for batch in self.copies():
-            taken, rejected, _ = OriginFilter().take(batch)
-            assert rejected == []
-            found += [(batch.partition, value) for value in taken.values]
+            taken = take(OriginFilter(generation_of(STATE)), batch)
+            assert taken.rejected == []
+            found += [(batch.partition, value) for value in taken.batch.values]
         return found
 
     def written(self) -> list[tuple[int, bytes | None]]:
@@ -125,6 +140,11 @@ class World:
         return found
 
 
+def take(origins: OriginFilter, batch: RecordBatch, begin: int = 0) -> Copied:
+    """Take a batch after which the log goes on."""
+    return origins.take(batch, begin, int(batch.offsets[-1]) + 1)
+
+
 def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(story(), 60))
 
@@ -143,7 +163,7 @@ async def copy_all(world: World, lives: Sequence[int] = ()) -> None:
                 await rekeyer.start()
                 continue
             world.clock.ms += 700
-            if rekeyer.copied == before and not world.sink.losses:
+            if rekeyer.copied == before:
                 break
 
 
@@ -226,8 +246,8 @@ def test_the_state_is_that_of_a_topic_that_is_keyed_by_the_entity() -> None:
     rows: dict[str, bytes] = {}
     for batch in world.copies():
         state = PartitionState(made, batch.partition, PARTITIONS)
-        taken, _, repeated = OriginFilter().take(replace(batch, topic=events.topic))
-        state.process(taken)
+        taken = take(OriginFilter(generation_of(STATE)), batch).batch
+        state.process(replace(taken, topic=events.topic))
         counts["events"] += state.counters.events
         counts["dead"] += state.counters.dead
         table = state.tables[0]
@@ -239,40 +259,81 @@ def test_the_state_is_that_of_a_topic_that_is_keyed_by_the_entity() -> None:
     assert set(rows) == set(USERS)
 
 
-def copies_of(*origins: tuple[int, int, int]) -> RecordBatch:
+def copies_of(*origins: tuple[int, int, int], state: str = STATE, begin: int = 0) -> RecordBatch:
+    """Copies of these (partition, offset, previous), whose values are the offsets as text."""
     values: list[bytes | None] = [
-        with_origin(b"%d" % at, part, at, prev) for part, at, prev in origins
+        with_origin(b"%d" % at, Origin(part, at, before, START_MS, True, generation_of(state)))
+        for part, at, before in origins
     ]
     count = len(values)
     return RecordBatch(
-        "copies",
+        ANYWHERE.log_topic,
         0,
         values,
-        np.arange(count),
+        np.arange(begin, begin + count),
         np.zeros(count, dtype=np.int64),
-        np.ones(count, dtype=bool),
+        np.ones(count, dtype=np.bool_),
     )
 
 
 def test_a_copy_counts_when_the_one_before_it_has() -> None:
-    origins = OriginFilter()
+    origins = OriginFilter(generation_of(STATE))
     first = NONE_BEFORE
     batch = copies_of((0, 5, 2), (0, 2, first), (0, 5, 2), (0, 2, first), (1, 3, first), (0, 9, 5))
-    taken, _, repeated = origins.take(batch)
-    assert (taken.values, repeated) == ([b"2", b"5", b"3", b"9"], 2)
-    again = OriginFilter()
+    taken = take(origins, batch)
+    assert (taken.batch.values, taken.repeated) == ([b"2", b"5", b"3", b"9"], 2)
+    again = OriginFilter(generation_of(STATE))
     again.load(origins.arrays())
-    assert again.take(copies_of((0, 9, 5), (0, 12, 9)))[0].values == [b"12"]
+    assert take(again, copies_of((0, 9, 5), (0, 12, 9), begin=6), 6).batch.values == [b"12"]
 
 
-@pytest.mark.parametrize("value", [None, b"", b'{"user_id": "u1"}' * 3, b"\x01" * 21])
+def test_where_copies_were_deleted_unread_those_that_are_left_count() -> None:
+    origins = OriginFilter(generation_of(STATE))
+    take(origins, copies_of((0, 1, NONE_BEFORE), (1, 1, NONE_BEFORE)))
+    left = copies_of((0, 7, 6), (0, 9, 8), (0, 7, 6), (2, 5, 4), begin=40)
+    taken = take(origins, left, 2)
+    assert taken.batch.values == [b"7", b"5"], "9 comes before 8"
+    assert take(origins, copies_of((0, 8, 7), (1, 4, 3), begin=44), 44).batch.values == [b"8", b"4"]
+
+
+def test_a_gap_without_records_after_it_counts_too() -> None:
+    origins = OriginFilter(generation_of(STATE))
+    take(origins, copies_of((0, 1, NONE_BEFORE)))
+    none = copies_of()
+    assert origins.take(none, 1, 30).batch.values == []
+    again = OriginFilter(generation_of(STATE))
+    again.load(origins.arrays())
+    assert take(again, copies_of((0, 7, 6), begin=30), 30).batch.values == [b"7"]
+
+
+def test_a_state_that_begins_anew_leaves_out_the_copies_of_before() -> None:
+    origins = OriginFilter(generation_of(STATE))
+    before = copies_of((0, 1, NONE_BEFORE), (0, 4, 1), state=OTHER_STATE)
+    assert take(origins, before).batch.values == []
+    assert take(origins, copies_of((0, 2, NONE_BEFORE), begin=2), 2).batch.values == [b"2"]
+
+
+def test_a_copy_has_the_time_at_which_its_record_reached_the_source_topic() -> None:
+    world = World()
+    world.log.append(events.topic, 1, event(1, "u1", "view", 1, 0), START_MS)
+    world.clock.ms += 3_600_000
+    run(lambda: copy_all(world))
+    (batch,) = [batch for batch in world.copies() if batch.values]
+    taken = take(OriginFilter(generation_of(STATE)), batch)
+    assert taken.batch.timestamps_ms.tolist() == [START_MS]
+    assert (taken.partitions.tolist(), taken.offsets.tolist()) == ([1], [0])
+
+
+@pytest.mark.parametrize("value", [None, b"", b'{"user_id": "u1"}' * 3, b"\x01" * 37])
 def test_a_record_without_an_origin_is_rejected(value: bytes | None) -> None:
     batch = replace(copies_of((0, 1, 0)), values=[value])
-    taken, rejected, _ = OriginFilter().take(batch)
-    assert taken.values == [] and len(rejected) == 1
-    assert "only Freshrank writes here" in rejected[0].reason
+    taken = take(OriginFilter(generation_of(STATE)), batch)
+    assert taken.batch.values == [] and len(taken.rejected) == 1
+    assert "only Freshrank writes here" in taken.rejected[0].reason
 
 
 def test_a_tombstone_stays_one() -> None:
-    batch = replace(copies_of((0, 1, 0)), values=[with_origin(None, 0, 1, NONE_BEFORE)])
-    assert OriginFilter().take(batch)[0].values == [None]
+    origin = Origin(0, 1, NONE_BEFORE, START_MS, False, generation_of(STATE))
+    batch = replace(copies_of((0, 1, 0)), values=[with_origin(None, origin)])
+    taken = take(OriginFilter(generation_of(STATE)), batch).batch
+    assert taken.values == [None] and taken.stamped_by_broker.tolist() == [False]
