@@ -21,14 +21,18 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.shard.ports import Training
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.entity_key import EntityKey
-from freshrank.feature_actors.streams.origin import without_origin
+from freshrank.feature_actors.streams.origin import split_origin
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
 from freshrank.serve.scoring.served_model import ServedModel
-from freshrank.serve.scoring.served_pipeline import EventStream, ServedPipeline
+from freshrank.serve.scoring.served_pipeline import (
+    EventStream,
+    OriginalRecord,
+    ServedPipeline,
+)
 from freshrank.serve.scoring.service import ScoringService
 from freshrank.serve.settings import ServeSettings
 
@@ -103,8 +107,13 @@ def _event_stream(stream: Stream) -> EventStream:
     codec, schema = Codec(stream), _event_schema(stream)
     found = EventStream(stream.topic, codec, schema, stream.placed_by)
     if stream.rekeyed:
-        found = replace(found, log_topic=stream.log_topic, own_value=without_origin)
+        found = replace(found, log_topic=stream.log_topic, original=_original)
     return found
+
+
+def _original(copy: bytes) -> OriginalRecord:
+    origin, value = split_origin(copy)
+    return OriginalRecord(origin.partition, origin.offset, origin.timestamp_ms, value or b"")
 
 
 def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:

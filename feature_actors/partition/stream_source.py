@@ -106,8 +106,8 @@ class StreamSource:
         copied, topic = self._origins.take(batch, begin, end), self.stream.topic
         self._counters.copied_again += copied.repeated
         rows = self._take(copied.batch, begin, end, outcome)
-        outcome.dead = copied.rejected + [copied.original(dead, topic) for dead in outcome.dead]
-        outcome.late = [copied.original(late, topic) for late in outcome.late]
+        outcome.dead[:] = copied.rejected + [copied.original(dead, topic) for dead in outcome.dead]
+        outcome.late[:] = [copied.original(late, topic) for late in outcome.late]
         return rows
 
     def _take(

@@ -99,34 +99,41 @@ async def _reading(
 
 
 class _Matching:
-    """Selects the events of a key."""
+    """Selects the events of a key. A record that was copied more than once is given once."""
 
     def __init__(self, stream: EventStream, key: bytes) -> None:
-        self._codec = stream.codec
-        self._own_value = stream.own_value
+        self._stream = stream
         self._key = key
+        self._copied: set[tuple[int, int]] = set()
 
     def of(self, batch: RecordBatch, begin: int, end: int) -> list[EntityEvent]:
         """The events of the key with ``begin <= offset < end``, in the order of the batch."""
-        return [
+        events = [
             self._event(batch, value, offset, timestamp_ms)
             for value, offset, timestamp_ms in zip(
                 batch.values, batch.offsets.tolist(), batch.timestamps_ms.tolist(), strict=True
             )
-            if value is not None and begin <= offset < end and self._has_key(value)
+            if value is not None and begin <= offset < end
         ]
+        return [event for event in events if event is not None]
 
     def _event(
         self, batch: RecordBatch, value: bytes, offset: int, timestamp_ms: int
-    ) -> EntityEvent:
-        event = msgspec.Raw(self._codec.json(self._own_value(value)))
-        return EntityEvent(batch.topic, batch.partition, offset, timestamp_ms, event)
-
-    def _has_key(self, value: bytes) -> bool:
+    ) -> EntityEvent | None:
+        partition, codec = batch.partition, self._stream.codec
         try:
-            return self._codec.key(self._own_value(value)) == self._key
+            if self._stream.original is not None:
+                partition, offset, timestamp_ms, value = self._stream.original(value)
+                if (partition, offset) in self._copied:
+                    return None
+            if codec.key(value) != self._key:
+                return None
         except BadRecord:  # the shard has written it to the dead-letter topic
-            return False
+            return None
+        if self._stream.original is not None:
+            self._copied.add((partition, offset))
+        event = msgspec.Raw(codec.json(value))
+        return EntityEvent(self._stream.topic, partition, offset, timestamp_ms, event)
 
 
 class _Scan:

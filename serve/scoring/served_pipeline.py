@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from freshrank.actors.errors import BadRecord, RequestError
 from freshrank.actors.features.service import FeatureService
@@ -14,8 +15,13 @@ from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.api.responses import LimitsInfo, PipelineAnswer
 
 
-def _same(value: bytes) -> bytes:
-    return value
+class OriginalRecord(NamedTuple):
+    """A record of a stream's topic that was copied to another one, where shards read it."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +36,9 @@ class EventStream:
     """How the partitions of the records of `log_topic` are chosen."""
     log_topic: str = ""
     """The topic to read back from; empty: `topic`."""
-    own_value: Callable[[bytes], bytes] = _same
-    """Gives the value of an event from that of its record in `log_topic`."""
+    original: Callable[[bytes], OriginalRecord] | None = None
+    """Of the value of a record in `log_topic`, the record of `topic` that it is a copy of; raises
+    BadRecord. None: they are the same."""
 
 
 @dataclass(frozen=True, slots=True)
