@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.backoff import Backoff
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, SnapshotError, Unavailable
-from freshrank.actors.kernels.partitioner import Partitioner, partition_of, partitions_of_texts
-from freshrank.actors.messages import Ints
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.records import RecordBatch, RejectedRecord
 from freshrank.actors.snapshots.file_format import pack, unpack_for
@@ -21,9 +17,10 @@ from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.feature_actors.reading.backlog import Backlog
 from freshrank.feature_actors.reading.log_watch import WATCH_S, LogWatch
 from freshrank.feature_actors.reading.progress_watch import ProgressWatch
+from freshrank.feature_actors.reading.record_copies import BatchCopies, CopyMaker, CopyProgress
 from freshrank.feature_actors.reading.retention_watch import RetentionWatch
-from freshrank.feature_actors.streams.codec import Codec
-from freshrank.feature_actors.streams.origin import NONE_BEFORE, Origin, generation_of, with_origin
+from freshrank.feature_actors.reading.stamp_merge import StampMerge
+from freshrank.feature_actors.streams.origin import generation_of
 from freshrank.feature_actors.streams.stream import Stream
 
 KIND = "rekeying"
@@ -39,35 +36,13 @@ _POLL_S, _SAVE_S, _RETRY_S = 0.05, 1.0, 0.5
 _BROKER, _DISK = "broker", "disk"
 
 
-@dataclass(slots=True)
-class _Progress:
-    """How far a source partition is copied."""
-
-    next_offset: int | None
-    """None: from its oldest record."""
-    previous: Ints
-    """int64[partitions]: the offset of the last record copied to each, or `NONE_BEFORE`."""
-
-
-@dataclass(slots=True)
-class _Copies:
-    """Records on their way; axis ``n``, in the order of their source partition."""
-
-    keys: list[bytes]
-    partitions: Ints
-    """int64[n]: where each belongs."""
-    places: list[int]
-    """Of each, in its batch."""
-    refused: set[int] = field(default_factory=set)
-    """The places of those that the topic does not take."""
-
-
 class Rekeyer:
     """Copies some partitions of a stream's source topic, each record to where its entity belongs.
 
     A record is copied at least once, and taken once by who reads the copies (`OriginFilter`). One
     that is no event of the stream goes to the partition that its own partition's number hashes to,
-    whose shard writes it to the dead letters.
+    whose shard writes it to the dead letters. Copies are written in the order of the stamps of
+    their records, as far as the caller's source partitions go (`StampMerge`).
 
     Parameters
     ----------
@@ -105,8 +80,9 @@ class Rekeyer:
         self._clock = connectors.clock
         self._snapshots = snapshots
         self._alerts = alerts
-        self._codec = Codec(stream)
-        self._progress: dict[int, _Progress] = {}
+        self._maker = CopyMaker(stream, self._partitions, self._generation)
+        self._merge = StampMerge()
+        self._progress: dict[int, CopyProgress] = {}
         self._unsaved: set[int] = set()
         self._log: LogWatch | None = None
         self._retention = RetentionWatch(alerts)
@@ -124,6 +100,7 @@ class Rekeyer:
         count = identities[topic].partitions
         mine = [one for one in range(count) if one % self._partitions in self._owned]
         self._progress = {partition: self._restored(partition) for partition in mine}
+        self._merge = StampMerge()
         await self._source.start(
             {(topic, partition): at.next_offset for partition, at in self._progress.items()}
         )
@@ -156,8 +133,7 @@ class Rekeyer:
         if self._changed:
             await self._clock.sleep(_RETRY_S)
             return
-        for batch in await self._source.poll(_MOST_RECORDS, _POLL_S):
-            await self._copy(batch)
+        await self._merge_and_copy(await self._source.poll(_MOST_RECORDS, _POLL_S))
         for deleted in self._source.take_deleted():
             self._retention.note(deleted, self._clock.monotonic())
         now = self._clock.monotonic()
@@ -204,82 +180,74 @@ class Rekeyer:
     def _changed(self) -> Mapping[str, str]:
         return {} if self._log is None else self._log.changed
 
+    async def _merge_and_copy(self, batches: Sequence[RecordBatch]) -> None:
+        topic, merge, now_s = self.stream.topic, self._merge, self._clock.monotonic()
+        for batch in batches:
+            merge.add(batch, now_s)
+            self._source.pause(topic, batch.partition)
+        if not len(merge):
+            return
+        lag = {
+            partition: count
+            for (_, partition), count in (await self._source.lag()).items()
+            if f"{topic}-{partition}" not in self._stalls.stalled
+        }
+        held = [partition for partition in self._progress if merge.holds(partition)]
+        released = merge.release(lag, now_s)
+        for partition in held:
+            if not merge.holds(partition):
+                self._source.resume(topic, partition)
+        if released:
+            await self._copy(released)
+
     async def _refresh(self, now_s: float) -> None:
         """Ask how many records are not copied, and notice partitions that do not get on."""
         lag = await self._source.lag()
-        self.lag = sum(lag.values())
+        self.lag = sum(lag.values()) + len(self._merge)
         self.backlog.update(self.lag)
         reached = {
             (self.stream.topic, partition): at.next_offset or 0
             for partition, at in self._progress.items()
         }
-        self._stalls.update(reached, lag, (), now_s)
+        held = [place for place in reached if self._merge.holds(place[1])]
+        self._stalls.update(reached, lag, held, now_s)
 
-    async def _copy(self, batch: RecordBatch) -> None:
-        """Copy a batch, and wait until all is written; a record that is too large is rejected."""
-        progress, copies = self._progress[batch.partition], self._keyed(batch)
+    async def _copy(self, batches: Sequence[RecordBatch]) -> None:
+        """Copy batches, and wait until all is written; a record that is too large is rejected."""
+        pieces = [self._maker.copies(batch) for batch in batches]
         while True:
-            values, previous = self._values(batch, copies, progress)
-            answers = await self._sink.send_all(self.stream.log_topic, values)
-            sent = [place for place in copies.places if place not in copies.refused]
-            refused = {
-                place: answer
-                for place, answer in zip(sent, answers, strict=True)
+            made = [one.made_after(self._progress[one.batch.partition].previous) for one in pieces]
+            owned = [
+                [(piece, copy) for copy in found]
+                for piece, (found, _) in zip(pieces, made, strict=True)
+            ]
+            copies = list(heapq.merge(*owned, key=lambda pair: pair[1].stamp_ms))
+            records = [(copy.key, copy.value) for _, copy in copies]
+            answers = await self._sink.send_all(self.stream.log_topic, records)
+            refused = [
+                (piece, copy.place, answer)
+                for (piece, copy), answer in zip(copies, answers, strict=True)
                 if answer is not None
-            }
+            ]
             if not refused:
                 break
             # The others are copied again, as if these had never been.
-            await self._reject(batch, refused)
-            copies.refused |= refused.keys()
-        progress.next_offset, progress.previous = int(batch.offsets[-1]) + 1, previous
-        self._unsaved.add(batch.partition)
-        self.copied += len(batch.values)
-        self.backlog.read += len(batch.values)
+            await self._reject(refused)
+        for piece, (_, progress) in zip(pieces, made, strict=True):
+            self._progress[piece.batch.partition] = progress
+            self._unsaved.add(piece.batch.partition)
+            self.copied += len(piece.batch.values)
+            self.backlog.read += len(piece.batch.values)
 
-    def _keyed(self, batch: RecordBatch) -> _Copies:
-        """The keys and the partitions of a batch's records."""
-        columns, _ = self._codec.decode(batch)
-        unknown = str(batch.partition).encode()
-        keys = [unknown] * len(batch.values)
-        belong = np.full(len(keys), partition_of(unknown, self._partitions))
-        if len(columns):
-            known = np.searchsorted(batch.offsets, columns.offsets)
-            texts = columns.text(self.stream.key.key)
-            belong[known] = partitions_of_texts(texts, self._partitions, Partitioner.MURMUR2)
-            for place, text in zip(known.tolist(), texts, strict=True):
-                keys[place] = text.encode()
-        return _Copies(keys, belong, list(range(len(keys))))
-
-    def _values(
-        self, batch: RecordBatch, copies: _Copies, progress: _Progress
-    ) -> tuple[list[tuple[bytes, bytes]], Ints]:
-        """Key and value of each copy, and the last offset of each partition after them."""
-        previous, found = progress.previous.copy(), []
-        for place, offset, to in zip(
-            copies.places, batch.offsets.tolist(), copies.partitions.tolist(), strict=True
-        ):
-            if place in copies.refused:
-                continue
-            origin = Origin(
-                partition=batch.partition,
-                offset=offset,
-                previous=int(previous[to]),
-                timestamp_ms=int(batch.timestamps_ms[place]),
-                by_broker=bool(batch.stamped_by_broker[place]),
-                generation=self._generation,
-            )
-            found.append((copies.keys[place], with_origin(batch.values[place], origin)))
-            previous[to] = offset
-        return found, previous
-
-    async def _reject(self, batch: RecordBatch, refused: dict[int, BadRecord]) -> None:
+    async def _reject(self, refused: Sequence[tuple[BatchCopies, int, BadRecord]]) -> None:
         rejected: list[RejectedRecord] = [
-            batch.rejected(place, error.reason) for place, error in refused.items()
+            piece.batch.rejected(place, error.reason) for piece, place, error in refused
         ]
         await self._sink.reject(".dead", rejected)
+        for piece, place, _ in refused:
+            piece.refused.add(place)
 
-    def _restored(self, partition: int) -> _Progress:
+    def _restored(self, partition: int) -> CopyProgress:
         """How far the newest whole file says that `partition` is copied."""
         for stored in self._snapshots.candidates(self._name(partition)):
             try:
@@ -287,8 +255,8 @@ class Rekeyer:
             except SnapshotError:
                 continue  # an older one, or none, costs copies that are made again
             if len(arrays["previous"]) == self._partitions:
-                return _Progress(meta["offset"], arrays["previous"].copy())
-        return _Progress(None, np.full(self._partitions, NONE_BEFORE, dtype=np.int64))
+                return CopyProgress(meta["offset"], arrays["previous"].copy())
+        return CopyProgress.nothing(self._partitions)
 
     def _name(self, partition: int) -> str:
         return f"{self.stream.topic}-{partition}"

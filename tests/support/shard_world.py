@@ -25,7 +25,7 @@ from freshrank.actors.messages import (
     dominates,
 )
 from freshrank.actors.protocols import WriteOutcome
-from freshrank.actors.records import RejectedRecord
+from freshrank.actors.records import RecordBatch, RejectedRecord
 from freshrank.benchmarks.crashes.expected import entity_rows
 from freshrank.benchmarks.crashes.invariants import Example, example_rows
 from freshrank.benchmarks.crashes.process import as_step
@@ -101,6 +101,17 @@ class FakeLearner:
         applied = self.applied.get(partition, BEGINNING)
         durable = self.durable.get(partition, BEGINNING)
         return Progress(accepted, False, applied, durable, Version(1, 1))
+
+
+class ImpatientSource(MemorySource):
+    """Waits for no record, and gives few at once."""
+
+    def __init__(self, log: MemoryLog, at_once: int = 1_000) -> None:
+        super().__init__(log)
+        self._at_once = at_once
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
+        return await super().poll(min(max_records, self._at_once), 0.0)
 
 
 class FussySink(MemorySink):

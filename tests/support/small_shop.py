@@ -86,12 +86,13 @@ def spec(
     event_ids: int = 1_000,
     prefix: str = "",
     two_streams: bool = False,
+    partitioner: str = "murmur2",
 ) -> PartitionSpec:
     """The small shop's definitions.
 
     Its topics are ``events``, ``visits`` with `two_streams`, and ``shown``, all after `prefix`.
     """
-    stream = replace(events, topic=f"{prefix}events")
+    stream = replace(events, topic=f"{prefix}events", partitioner=partitioner)
     views = [activity(stream)]
     if two_streams:
         views.append(browsing(replace(visits, topic=f"{prefix}visits")))

@@ -12,6 +12,7 @@ import pytest
 from fake_clock import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shard_world import ImpatientSource
 from small_shop import START_MS, event, events, spec
 
 from freshrank.actors.connectors import Connectors
@@ -64,13 +65,6 @@ class BreakingSink(MemorySink):
         return answers
 
 
-class ImpatientSource(MemorySource):
-    """Waits for no record: a test steps when there are some."""
-
-    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
-        return await super().poll(max_records, 0.0)
-
-
 class World:
     """A topic whose records lie anywhere, and its copies."""
 
@@ -80,13 +74,14 @@ class World:
         self.sink = BreakingSink(self.log, self.clock)
         self.sink.losses = list(losses)
         self.snapshots = MemorySnapshots()
+        self.at_once = 1_000
 
     def rekeyer(self, owned: Sequence[int] = range(PARTITIONS)) -> Rekeyer:
         async def nothing() -> None: ...
 
         connectors = Connectors(
             partitions=PARTITIONS,
-            source=lambda: ImpatientSource(self.log),
+            source=lambda: ImpatientSource(self.log, self.at_once),
             sink=self.sink,
             store=MemoryStore(),
             status_registry=MemoryStatusRegistry(self.clock),
@@ -189,6 +184,21 @@ def test_failures_and_crashes_lose_and_double_nothing(
     world.write(40, seed + 1)
     run(lambda: copy_all(world))
     assert sorted(world.taken()) == sorted(world.written())
+
+
+def test_copies_lie_in_the_order_in_which_their_records_reached_the_log() -> None:
+    world = World()
+    random = np.random.default_rng(3)
+    for second in range(300):
+        for _ in range(int(random.integers(4))):
+            value = event(second, USERS[int(random.integers(7))], "view", 1, 0)
+            stamp_ms = START_MS + 1_000 * second
+            world.log.append(events.topic, int(random.integers(PARTITIONS)), value, stamp_ms)
+    world.at_once = 7
+    run(lambda: copy_all(world))
+    for batch in world.copies():
+        stamps = take(OriginFilter(generation_of(STATE)), batch).batch.timestamps_ms
+        assert len(stamps) > 50 and (np.diff(stamps) >= 0).all()
 
 
 def test_two_that_copy_the_same_partitions_double_nothing() -> None:

@@ -1,0 +1,259 @@
+"""A stream whose records lie anywhere ends as one that is keyed by its entity, whoever crashes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shard_world import PARTITIONS, FussySink, ImpatientSource, World, features, run, stepwise
+from small_shop import JOINED, LABELLED, spec
+
+from freshrank.actors.connectors import Connectors
+from freshrank.actors.errors import BadRecord, Unavailable
+from freshrank.actors.kernels.partitioner import partition_of
+from freshrank.benchmarks.crashes.invariants import Example
+from freshrank.benchmarks.crashes.process import (
+    Crash,
+    CrashSchedule,
+    Process,
+    as_step,
+    current_process,
+)
+from freshrank.feature_actors.connectors.in_memory.stores import MemorySnapshots
+from freshrank.feature_actors.labels.definitions import Joined, Labelled
+from freshrank.feature_actors.reading.rekeyer import Rekeyer
+from freshrank.feature_actors.shard.shard import Shard
+
+SECONDS = 14
+STATE = "1f"
+LABELS: dict[str, Joined | Labelled] = {"joined": JOINED, "labelled": LABELLED}
+# What has a process of its own, or one together with the other.
+REKEYER, SHARD, BOTH = "re-keyer", "shard", "both"
+# Tests that the calls at which a process can crash are shared out among.
+PARTS = 4
+
+
+class RecordByRecord(FussySink):
+    """A sink that writes each record of a call in a step of its own."""
+
+    async def send_all(
+        self, topic: str, records: Sequence[tuple[bytes, bytes]]
+    ) -> list[BadRecord | None]:
+        if self.away:
+            raise Unavailable("kafka", "away")
+        send = as_step(self.send, "send")
+        for key, value in records:
+            await send(topic, key, value)
+        return [None] * len(records)
+
+
+class AnywhereWorld(World):
+    """A world whose events lie in partitions that have nothing to do with their users."""
+
+    def __init__(self, name: str) -> None:
+        self.keyed = World(spec(LABELS[name]))
+        """The same, keyed by the user."""
+        super().__init__(replace(spec(LABELS[name], partitioner="any"), state=STATE))
+        self.sink = RecordByRecord(self.log, self.clock)
+        self.progress = MemorySnapshots()
+        """The files of the re-keyer."""
+
+    def rekeyer(self) -> Rekeyer:
+        """A new re-keyer on what its predecessor left behind."""
+
+        async def nothing() -> None: ...
+
+        connectors = Connectors(
+            partitions=PARTITIONS,
+            source=lambda: stepwise(ImpatientSource(self.log, at_once=5)),
+            sink=stepwise(self.sink),
+            store=self.store,
+            status_registry=self.status_registry,
+            clock=self.clock,
+            close=nothing,
+        )
+        stream, files = self.spec.stream, stepwise(self.progress)
+        return Rekeyer(stream, range(PARTITIONS), STATE, connectors, files)
+
+    def fill(self, seconds: int, seed: int = 1) -> None:
+        """Write what a keyed world has; the events of a user lie in one partition, some other."""
+        self.keyed.fill(seconds, seed)
+        events: list[tuple[int, bytes]] = []
+        for partition in range(PARTITIONS):
+            for topic in self.keyed.spec.topics:
+                batch = self.keyed.log.read(topic, partition, 0, 100_000)
+                for value, at_ms in zip(batch.values, batch.timestamps_ms.tolist(), strict=True):
+                    assert value is not None
+                    if topic == "events":
+                        events.append((at_ms, value))
+                    else:
+                        self.log.append(topic, partition, value, at_ms)
+        for at_ms, value in sorted(events, key=lambda event: event[0]):
+            user = value.partition(b'"user":"')[2].partition(b'"')[0]
+            self.log.append("events", partition_of(user + b"?", PARTITIONS), value, at_ms)
+
+    def copied(self) -> int:
+        return sum(self.log.end("events.by_user", at) for at in range(PARTITIONS))
+
+
+@dataclass
+class End:
+    features: dict[str, bytes]
+    examples: Counter[Example]
+    dead: set[tuple[str, int, int]]
+    calls: int = 0
+    copied: int = 0
+
+
+class Run:
+    """A re-keyer and a shard, which go on until nothing is left to read."""
+
+    def __init__(self, world: AnywhereWorld, crashing: str, crash_at: Sequence[int]) -> None:
+        self.world = world
+        self.schedule = CrashSchedule(crash_at)
+        both = Process(BOTH, self.schedule)
+        self.processes = {
+            name: both if crashing == BOTH else self._process(name, crashing)
+            for name in (REKEYER, SHARD)
+        }
+        self.rekeyer, self.shard = world.rekeyer(), world.shard()
+        self.started: set[str] = set()
+
+    def _process(self, name: str, crashing: str) -> Process:
+        return Process(name, self.schedule if name == crashing else CrashSchedule())
+
+    async def step(self, name: str) -> None:
+        """One step of a part, or its start; one that has crashed is made again."""
+        part = self.rekeyer if name == REKEYER else self.shard
+        token = current_process.set(self.processes[name])
+        try:
+            if name in self.started:
+                await part.step()
+            else:
+                await part.start()
+                self.started.add(name)
+        except Crash:
+            self._make_dead_again()
+        except Unavailable:
+            if name == REKEYER:
+                self.started.discard(name)
+        finally:
+            current_process.reset(token)
+
+    def _make_dead_again(self) -> None:
+        dead = [name for name, process in self.processes.items() if not process.alive]
+        again = Process("again", self.schedule)
+        for name in dead:
+            self.processes[name] = again
+            self.started.discard(name)
+            if name == REKEYER:
+                self.rekeyer = self.world.rekeyer()
+            else:
+                self.shard = self.world.shard()
+
+    async def until_read(self) -> End:
+        world, idle, seen = self.world, 0, -1
+        for _ in range(3_000):
+            await self.step(REKEYER)
+            await self.step(SHARD)
+            world.clock.ms += 250
+            copied = world.copied()
+            idle = idle + 1 if copied == seen and self.started == {REKEYER, SHARD} else 0
+            seen = copied
+            if idle > 8 and all(
+                world.log.end(topic, partition) == state.offsets[topic]
+                and not state.example_queue.unsent
+                for partition, state in self.shard.states.items()
+                for topic in world.spec.topics
+            ):
+                break
+        else:
+            raise AssertionError(f"not done: {await self.shard.status()}")
+        dead = {(one.topic, one.partition, one.offset) for _, one in world.sink.rejected}
+        examples, calls = world.learner.examples(), len(self.schedule.passed) // 2
+        return End(rows(self.shard), examples, dead, calls, seen)
+
+
+def ended(name: str, crashing: str, crash_at: Sequence[int] = ()) -> End:
+    """Where a world ends in which a process crashes at these points."""
+    found: list[End] = []
+
+    async def test() -> None:
+        world = AnywhereWorld(name)
+        world.fill(SECONDS)
+        found.append(await Run(world, crashing, crash_at).until_read())
+
+    run(test)
+    return found[0]
+
+
+@cache
+def keyed(name: str) -> End:
+    """Where a world ends whose topic is keyed by the user: what is right."""
+    found: list[End] = []
+
+    async def test() -> None:
+        world = AnywhereWorld(name)
+        world.fill(SECONDS)
+        shard = world.keyed.shard()
+        await shard.start()
+        await world.keyed.until_read(shard)
+        found.append(End(rows(shard), world.keyed.learner.examples(), set()))
+
+    run(test)
+    return found[0]
+
+
+@cache
+def undisturbed(name: str, crashing: str) -> End:
+    return ended(name, crashing)
+
+
+def rows(shard: Shard) -> dict[str, bytes]:
+    """The row of every entity, without the offset of its last event: copies lie elsewhere."""
+    return {name: row[:8] + row[16:] for name, row in features(shard).items()}
+
+
+def same(end: End, name: str) -> None:
+    right, without_crash = keyed(name), undisturbed(name, BOTH)
+    assert end.features == right.features
+    assert end.examples == right.examples
+    assert set(end.examples.values()) == {1}
+    assert end.dead == without_crash.dead
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_without_a_crash_it_ends_as_the_topic_that_is_keyed_by_the_user(name: str) -> None:
+    same(undisturbed(name, BOTH), name)
+    assert len(undisturbed(name, BOTH).dead) > 1
+    assert {topic for topic, _, _ in undisturbed(name, BOTH).dead} == {"events"}
+    assert len(keyed(name).features) == 8 and len(keyed(name).examples) > 10
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("crashing", [REKEYER, SHARD, BOTH])
+def test_a_crash_at_any_call_changes_nothing(crashing: str, part: int) -> None:
+    """Each part tries other calls, before and after."""
+    again = 0
+    for at in range(part, 2 * undisturbed("joined", crashing).calls, PARTS):
+        end = ended("joined", crashing, [at])
+        same(end, "joined")
+        again += end.copied - undisturbed("joined", crashing).copied
+    assert crashing == SHARD or again > 0, "some records are copied twice"
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    st.sampled_from(sorted(LABELS)),
+    st.sampled_from([REKEYER, SHARD, BOTH]),
+    st.lists(st.integers(0, 150), max_size=5),
+)
+def test_crashes_again_and_again_change_nothing(
+    name: str, crashing: str, crash_at: list[int]
+) -> None:
+    same(ended(name, crashing, crash_at), name)
