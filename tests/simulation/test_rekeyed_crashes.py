@@ -31,7 +31,10 @@ from freshrank.feature_actors.shard.shard import Shard
 
 SECONDS = 14
 STATE = "1f"
-LABELS: dict[str, Joined | Labelled] = {"joined": JOINED, "labelled": LABELLED}
+LABELS: dict[str, Joined | Labelled] = {
+    "joined": replace(JOINED, within="5s", grace="2s"),
+    "labelled": LABELLED,
+}
 # What has a process of its own, or one together with the other.
 REKEYER, SHARD, BOTH = "re-keyer", "shard", "both"
 # Tests that the calls at which a process can crash are shared out among.
@@ -230,9 +233,10 @@ def same(end: End, name: str) -> None:
 @pytest.mark.parametrize("name", LABELS)
 def test_without_a_crash_it_ends_as_the_topic_that_is_keyed_by_the_user(name: str) -> None:
     same(undisturbed(name, BOTH), name)
-    assert len(undisturbed(name, BOTH).dead) > 1
+    assert len(undisturbed(name, BOTH).dead) > 0
     assert {topic for topic, _, _ in undisturbed(name, BOTH).dead} == {"events"}
-    assert len(keyed(name).features) == 8 and len(keyed(name).examples) > 10
+    assert len(keyed(name).features) == 8
+    assert Counter(label for _, _, _, label, _ in keyed(name).examples).keys() == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("part", range(PARTS))
