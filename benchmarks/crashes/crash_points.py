@@ -16,7 +16,8 @@ from freshrank.actors.parameters.delta_log import DeltaLog
 from freshrank.actors.snapshots.disk import Disk, Piece
 from freshrank.benchmarks.crashes.process import as_step, replaced, step_called
 from freshrank.deploy.wiring.lock_step import BatchSource
-from freshrank.feature_actors.connectors.in_memory.log import MemorySink, MemorySource
+from freshrank.feature_actors.connectors.in_memory.log import MemorySource
+from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStore
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.partition.example_queue import ExampleQueue

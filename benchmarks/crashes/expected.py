@@ -11,7 +11,7 @@ import numpy as np
 
 from freshrank.actors.messages import SourceOffsets
 from freshrank.benchmarks.crashes.invariants import Difference, Example
-from freshrank.feature_actors.connectors.in_memory.log import MemorySink
+from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStore
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.learner.core import Learner

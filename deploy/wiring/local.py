@@ -25,7 +25,8 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring import assembly
 from freshrank.deploy.wiring.lock_step import BatchSource, DeterministicBatches
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
+from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import (
     MemorySnapshots,
     MemoryStatusRegistry,

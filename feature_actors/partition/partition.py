@@ -80,9 +80,7 @@ class PartitionState:
             ),
             *further,
         ]
-        self._sources: dict[str, Source] = {
-            source.stream.log_topic: source for source in self._streams
-        }
+        self._sources: dict[str, Source] = {one.stream.log_topic: one for one in self._streams}
         self._impressions: ImpressionSource | None = None
         if self.joiner is not None and spec.impressions_topic is not None:
             self._impressions = ImpressionSource(

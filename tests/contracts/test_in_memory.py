@@ -24,7 +24,8 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.protocols import EventSource, RecordSink, StatusRegistry
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.actors.snapshots.store import SnapshotStore
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
+from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import (
     STATUS_TTL_MS,
     MemorySnapshots,

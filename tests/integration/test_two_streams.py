@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import msgspec
-from shard_world import FakeLearner
+from shard_world import FakeLearner, NoWeights, until
 
 from freshrank import (
     Adagrad,
@@ -27,7 +27,6 @@ from freshrank import (
 )
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.connectors import Connectors
-from freshrank.actors.messages import Delta, Version
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.servers.brokers import Broker
@@ -88,16 +87,6 @@ def pipeline_of(name: str) -> Pipeline:
     )
 
 
-class NoWeights:
-    """A learner that has published nothing."""
-
-    async def newer_than(
-        self, version: Version | None, timeout_s: float, refused: Version | None = None
-    ) -> list[Delta]:
-        await asyncio.sleep(timeout_s)
-        return []
-
-
 class Cluster:
     """A shard and a replica in this process, between Kafka, Redis and a folder of snapshots."""
 
@@ -154,17 +143,6 @@ class Cluster:
         store = RedisStore(self._redis_url, self.pipeline.name)
         statuses = MemoryStatusRegistry(SystemClock())
         return kafka_and_redis(self._kafka, store, statuses, PARTITIONS, sink)
-
-
-async def until(read: Callable[[], Awaitable[Any]], wanted: Any, seconds: float = 30.0) -> None:
-    """Wait until `read` gives `wanted`."""
-    found = None
-    for _ in range(int(seconds * 20)):
-        found = await read()
-        if found == wanted:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{found!r} in place of {wanted!r} for {seconds} s")
 
 
 def test_events_of_both_streams_reach_the_features_once_whoever_crashes(

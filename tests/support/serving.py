@@ -25,7 +25,8 @@ from freshrank.actors.features.service import (
 )
 from freshrank.actors.messages import Floats, Inputs, Ints, SourceOffsets, Version
 from freshrank.actors.protocols import EventSource, JsonValue, Status, StatusRegistry, StoreRead
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
+from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry, MemoryStore
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.app import build_app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import (
     BEGINNING,
+    Delta,
     Examples,
     Gradient,
     Progress,
@@ -30,7 +31,8 @@ from freshrank.benchmarks.crashes.expected import entity_rows
 from freshrank.benchmarks.crashes.invariants import Example, example_rows
 from freshrank.benchmarks.crashes.process import as_step
 from freshrank.benchmarks.crashes.recorded_stream import users_of
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
+from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import (
     MemorySnapshots,
     MemoryStatusRegistry,
@@ -112,6 +114,16 @@ class ImpatientSource(MemorySource):
 
     async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
         return await super().poll(min(max_records, self._at_once), 0.0)
+
+
+class NoWeights:
+    """A learner that has published nothing."""
+
+    async def newer_than(
+        self, version: Version | None, timeout_s: float, refused: Version | None = None
+    ) -> list[Delta]:
+        await asyncio.sleep(timeout_s)
+        return []
 
 
 class FussySink(MemorySink):
@@ -299,3 +311,14 @@ def all_read(world: World, shard: Shard) -> bool:
         for partition, state in shard.states.items()
         for topic in world.spec.topics
     )
+
+
+async def until(read: Callable[[], Awaitable[Any]], wanted: Any, seconds: float = 30.0) -> None:
+    """Wait until `read` gives `wanted`."""
+    found = None
+    for _ in range(int(seconds * 20)):
+        found = await read()
+        if found == wanted:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{found!r} in place of {wanted!r} for {seconds} s")

@@ -8,7 +8,8 @@ from fake_clock import FakeClock
 
 from freshrank.actors.alerts import MOST_AT_ONCE, NAMED, AlertKind, Alerts, Severity
 from freshrank.actors.errors import Unavailable
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.serve.scoring.posted_metrics import expose
 
 TOPIC = "shop.alerts"

@@ -18,7 +18,8 @@ from source_offsets import upto
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Delta, Version
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.learner.core import Learner
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.reporters import Reporters

@@ -177,7 +177,7 @@ def test_faults_are_the_keys_that_belong_elsewhere(
     assert found == set(np.flatnonzero(belong).tolist())
 
 
-@pytest.mark.parametrize("wrong", ["any", "CRC32", "", None])
+@pytest.mark.parametrize("wrong", ["every", "CRC32", "", None])
 def test_a_partitioner_that_is_not_known_is_refused_and_the_known_are_named(wrong: str) -> None:
     class Play(msgspec.Struct):
         play_id: str
@@ -185,5 +185,5 @@ def test_a_partitioner_that_is_not_known_is_refused_and_the_known_are_named(wron
         at: int
 
     listener = Entity("listener", key="listener")
-    with pytest.raises(ConfigError, match='"murmur2" or "crc32"'):
+    with pytest.raises(ConfigError, match='"murmur2" or "crc32" or "any"'):
         Stream("plays", id="play_id", time="at", key=listener, schema=Play, partitioner=wrong)

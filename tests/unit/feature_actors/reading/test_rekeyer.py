@@ -19,7 +19,8 @@ from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.records import RecordBatch
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySink, MemorySource
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
+from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import (
     MemorySnapshots,
     MemoryStatusRegistry,
