@@ -36,7 +36,8 @@ def check_streams(
                 here,
                 f"its partitioner is {stream.partitioner}, that of {first.topic!r} "
                 f"{first.partitioner}, so that an entity's rows lie in two partitions",
-                "Give streams of one partitioner, or a label that is Joined.",
+                'Give streams of one partitioner, declare partitioner="any" for the one of '
+                "crc32, or take a label that is Joined.",
             )
         if stream not in read:
             raise ConfigError(here, "no view reads it", "List a view of it, or leave it out.")

@@ -128,7 +128,8 @@ async def _prepared(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) 
             raise ConfigError(
                 f"topic {topic!r}",
                 f"it has {found} partitions and {topics[0]!r} has {count}",
-                "Give both the same number: a user's records have to meet in one place.",
+                "Give both the same number, because a user's records have to meet in one place, "
+                'or declare Stream(partitioner="any") for the one that another team writes.',
             )
     return count
 

@@ -46,7 +46,8 @@ class Placement:
 
         >>> for fault in Placement(Partitioner.MURMUR2, 0, 4).faults(["kafka", "foobar", "u0"]):
         ...     print(fault.place, fault.reason)
-        1 'foobar' belongs to partition 2 by murmur2, and lies in 0: key the records by the entity
+        1 'foobar' belongs to partition 2 by murmur2, and lies in 0: key the records by the \
+entity, or declare Stream(partitioner="any")
         2 'u0' belongs to partition 2 by murmur2, and lies in 0, where crc32 puts it: \
 declare Stream(partitioner="crc32")
         """
@@ -65,5 +66,5 @@ declare Stream(partitioner="crc32")
                 fix = f'where {other} puts it: declare Stream(partitioner="{other}")'
                 yield PlacementFault(place, _WHERE_OTHERS_LIE[other], f"{where}, {fix}")
             else:
-                fix = "key the records by the entity"
+                fix = 'key the records by the entity, or declare Stream(partitioner="any")'
                 yield PlacementFault(place, RejectKind.MISPLACED, f"{where}: {fix}")

@@ -88,7 +88,8 @@ RULES = (
         _EVENTS,
         AlertKind.REJECTED,
         "events are rejected because they lie in another partition than their entity belongs to: "
-        "key the records by the entity (the topic .dead has each with its partition)",
+        'key the records by the entity, or declare Stream(partitioner="any") '
+        "(the topic .dead has each with its partition)",
         _FEW,
         blocks=True,
         mostly={

@@ -173,6 +173,16 @@ class Cluster:
         return kafka_and_redis(self._kafka, store, statuses, PARTITIONS, sink)
 
 
+@asynccontextmanager
+async def producer_to(kafka: Broker) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
 def test_records_in_any_partition_reach_the_features_once_whoever_crashes(
     kafka: Broker, redis_url: str, fresh_name: str, tmp_path: Path
 ) -> None:
@@ -188,10 +198,7 @@ def test_records_in_any_partition_reach_the_features_once_whoever_crashes(
 
     async def test() -> None:
         await cluster.create_topics()
-        async with (
-            cluster.client() as client,
-            AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer,
-        ):
+        async with cluster.client() as client, producer_to(kafka) as producer:
             async with cluster.shard():
                 await cluster.send(200, producer)
                 await until(lambda: features(client), cluster.right())
