@@ -152,9 +152,10 @@ class Stream:
         ...     listener: str
         ...     at: int
         >>> listener = Entity("listener", key="listener")
-        >>> stream = Stream("plays", id="play_id", time="at", key=listener, schema=Play)
-        >>> stream.log_topic, replace(stream, partitioner="any").log_topic
-        ('plays', 'plays.by_listener')
+        >>> Stream(
+        ...     "plays", id="play_id", time="at", key=listener, schema=Play, partitioner="any"
+        ... ).log_topic
+        'plays.by_listener'
         """
         return f"{self.topic}.by_{self.key.name}" if self.rekeyed else self.topic
 

@@ -74,6 +74,7 @@ def pipeline_of(name: str) -> Pipeline:
         name,
         stream=orders,
         features=[Orders],
+        context=[],
         label=Labelled(positive=col.total > 4),
         model=LogisticRegression(),
         optimizer=Adagrad(),
@@ -202,7 +203,7 @@ def test_records_in_any_partition_reach_the_features_once_whoever_crashes(
             async with cluster.shard():
                 await cluster.send(200, producer)
                 await until(lambda: features(client), cluster.right())
-                await producer.send_and_wait(topic, b"{broken", None, 4)
+                await (await producer.send(topic, b"{broken", None, 4))
                 await cluster.send(300, producer)
             await cluster.send(100, producer)  # while no shard reads
             async with cluster.shard() as shard:
