@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 import pytest
@@ -108,6 +108,8 @@ class AnywhereWorld(World):
 class End:
     features: dict[str, bytes]
     examples: Counter[Example]
+    counted: Counter[str]
+    """What became of the records: a copy that is taken twice would be a duplicate."""
     dead: set[tuple[str, int, int]]
     calls: int = 0
     copied: int = 0
@@ -179,7 +181,7 @@ class Run:
             raise AssertionError(f"not done: {await self.shard.status()}")
         dead = {(one.topic, one.partition, one.offset) for _, one in world.sink.rejected}
         examples, calls = world.learner.examples(), len(self.schedule.passed) // 2
-        return End(rows(self.shard), examples, dead, calls, seen)
+        return End(rows(self.shard), examples, counted(self.shard), dead, calls, seen)
 
 
 def ended(name: str, crashing: str, crash_at: Sequence[int] = ()) -> End:
@@ -206,7 +208,8 @@ def keyed(name: str) -> End:
         shard = world.keyed.shard()
         await shard.start()
         await world.keyed.until_read(shard)
-        found.append(End(rows(shard), world.keyed.learner.examples(), set()))
+        examples = world.keyed.learner.examples()
+        found.append(End(rows(shard), examples, counted(shard), set()))
 
     run(test)
     return found[0]
@@ -222,10 +225,17 @@ def rows(shard: Shard) -> dict[str, bytes]:
     return {name: row[:8] + row[16:] for name, row in features(shard).items()}
 
 
+def counted(shard: Shard) -> Counter[str]:
+    totals = sum((Counter(asdict(state.counters)) for state in shard.states.values()), Counter())
+    del totals["copied_again"]
+    return totals
+
+
 def same(end: End, name: str) -> None:
     right, without_crash = keyed(name), undisturbed(name, BOTH)
     assert end.features == right.features
     assert end.examples == right.examples
+    assert end.counted == right.counted
     assert set(end.examples.values()) == {1}
     assert end.dead == without_crash.dead
 

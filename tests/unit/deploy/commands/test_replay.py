@@ -141,3 +141,12 @@ def test_a_file_without_records_gets_an_error_that_says_what_to_write(replays: R
     assert status == 2
     assert f"Write a function records(path). {FIX}" in said
     assert ConfigError.__name__ not in said
+
+
+def test_a_history_of_a_stream_that_is_re_keyed_is_replayed_as_it_is(replays: Replays) -> None:
+    anywhere = LABELLED.replace("schema=Play)", 'schema=Play, partitioner="any")')
+    given = f"yield {RECORD!r}\n    yield (b'ann', b'?', {RECORD[2]})"
+    assert anywhere != LABELLED
+    assert replays.of(given, anywhere)[0] == 0
+    summary = json.loads(Path("out.json").read_text())
+    assert (summary["records"], summary["dead"], summary["late"]) == (2, 1, 0)

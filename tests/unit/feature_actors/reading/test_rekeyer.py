@@ -18,6 +18,7 @@ from small_shop import START_MS, event, events, spec
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
+from freshrank.actors.protocols import Status
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
@@ -28,6 +29,7 @@ from freshrank.feature_actors.connectors.in_memory.stores import (
 )
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
+from freshrank.feature_actors.shard.status import with_copies
 from freshrank.feature_actors.streams.origin import (
     NONE_BEFORE,
     Copied,
@@ -200,6 +202,55 @@ def test_copies_lie_in_the_order_in_which_their_records_reached_the_log() -> Non
     for batch in world.copies():
         stamps = take(OriginFilter(generation_of(STATE)), batch).batch.timestamps_ms
         assert len(stamps) > 50 and (np.diff(stamps) >= 0).all()
+
+
+NOTHING_WRONG: Status = {"health": {}, "not_ready": {}, "catching_up": None, "lag_total": 2}
+
+
+def test_records_that_are_not_copied_wait_for_the_shard() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.write(20)
+        rekeyer = world.rekeyer()
+        await rekeyer.start()
+        before = with_copies(NOTHING_WRONG, [rekeyer])
+        assert before["catching_up"] == {"done": 0, "of": 20}
+        await rekeyer.step()
+        world.write(5, 1)
+        world.clock.ms += 2_000
+        await rekeyer.save()
+        world.sink.losses = [0b1]
+        with pytest.raises(Unavailable):
+            await rekeyer.step()
+        assert with_copies(NOTHING_WRONG, [rekeyer])["copied"] == 20
+        await rekeyer.start()
+        await rekeyer.step()
+        after = with_copies(NOTHING_WRONG, [rekeyer])
+        assert (after["catching_up"], after["lag_total"], after["copied"]) == (None, 2, 25)
+        assert (after["health"], after["not_ready"]) == ({}, {})
+
+    run(story)
+
+
+def test_a_source_topic_that_is_created_again_is_copied_no_more_and_told() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.write(20)
+        rekeyer = world.rekeyer()
+        await rekeyer.start()
+        await rekeyer.step()
+        world.log.create_again(events.topic)
+        world.write(20)
+        await rekeyer.start()  # as after an outage of the broker
+        await rekeyer.step()
+        assert rekeyer.copied == 20
+        told = with_copies(NOTHING_WRONG, [rekeyer])["not_ready"]
+        assert isinstance(told, dict)
+        assert "the topic was created again" in str(told[events.topic])
+
+    run(story)
 
 
 def test_two_that_copy_the_same_partitions_double_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,13 +16,13 @@ from fake_clock import ManualClock
 from http_calls import get
 from serving import EVENT_SCHEMA, JsonCodec, ReplicaUnderTest, ReversedCodec
 
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.serve.scoring import entity_events
 from freshrank.serve.scoring.entity_events import MAX_SCANNED, SCAN_TIMEOUT_S
-from freshrank.serve.scoring.served_pipeline import EventStream
+from freshrank.serve.scoring.served_pipeline import EventStream, OriginalRecord
 
 PARTITION = partition_of(b"u1", 4)
 
@@ -70,6 +71,25 @@ def test_events_of_all_streams_are_given_in_the_order_of_their_times() -> None:
     times = [(found["topic"], found["timestamp_ms"]) for found in found["events"]]
     assert times == [("orders", 2_000), ("behaviour", 1_001), ("orders", 1_001)]
     assert [scanned["topic"] for scanned in found["scanned"]] == ["behaviour", "orders"]
+
+
+def test_a_record_that_was_copied_twice_is_given_once_as_the_one_of_its_own_topic() -> None:
+    def original(copy: bytes) -> OriginalRecord:
+        if b"|" not in copy:
+            raise BadRecord("no copy")
+        offset, _, value = copy.partition(b"|")
+        return OriginalRecord(3, int(offset), 500 + int(offset), value)
+
+    stream = EventStream("plays", JsonCodec(), EVENT_SCHEMA, log_topic="behaviour")
+    replica = ReplicaUnderTest(streams=[replace(stream, original=original)])
+    copies = [b"7|" + event("u1", 1), b"8|" + event("u1", 2)]
+    fill(replica.log, *copies, copies[0], b"9|" + event("other"), event("u1", 3))
+    found = events_of(replica)
+    place = {"topic": "plays", "partition": 3}
+    assert found["events"] == [
+        {**place, "offset": 8, "timestamp_ms": 508, "event": {"user_id": "u1", "ts": 2}},
+        {**place, "offset": 7, "timestamp_ms": 507, "event": {"user_id": "u1", "ts": 1}},
+    ]
 
 
 def test_events_of_any_format_are_given_as_json() -> None:
