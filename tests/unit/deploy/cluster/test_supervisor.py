@@ -58,7 +58,7 @@ def test_an_actor_that_misses_some_pings_is_left_alone() -> None:
 
 
 def test_on_a_busy_machine_an_actor_may_be_silent_for_longer() -> None:
-    silence: list[FreshrankError | None] = [Unavailable("s", "silent")] * 2 * int(SILENCE_S)
+    silence: list[FreshrankError | None] = [Unavailable("s", "silent")] * (2 * int(SILENCE_S))
     actor = Actor("s", silence)
     assert rounds([actor], 2 * int(SILENCE_S), slowness=2.0) == []
     assert actor.kills == 0
