@@ -194,6 +194,10 @@ class Gradient:
     """int64[u]: distinct ids, ascending."""
     rows: Floats
     """float32[u, w]: the summed gradient of each id's row."""
+    dense_squares: Floats
+    """float32[p]: as `dense`, but the sum of the squares of each example's gradient."""
+    row_squares: Floats
+    """float32[u, w]: as `rows`, but the sum of the squares of each example's gradient."""
     labels: Floats
     """float32[n]."""
     scores: Floats
@@ -202,6 +206,8 @@ class Gradient:
     """float32[n]: predictions of the frozen reference model; None without a reference."""
     newest_event_ms: int
     """The newest event time among the examples (0 when there are none)."""
+    moments: Doubles
+    """float64[3, d]: count, mean and variance of each dense input over the examples."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -233,6 +239,8 @@ class Delta:
     base: Version | None
     dense: Floats
     """float32[p]: all dense weights."""
+    moments: Doubles
+    """float64[3, d]: count, mean and variance of each dense input, by which it is standardised."""
     keys: Ints
     """int64[u]: ids whose rows changed, ascending."""
     rows: Floats

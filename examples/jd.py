@@ -107,7 +107,7 @@ def pipeline_with(view: type[FeatureView]) -> Pipeline:
         # were just before the event, so an action is no input of its own prediction.
         label=Labelled(positive=col.kind.isin(INTENT), among=col.kind != "uncart"),
         model=LogisticRegression(base_rate=0.04),
-        optimizer=FTRL(alpha=0.2, l2=1.0),
+        optimizer=FTRL(alpha=0.1, l2=1.0),
     )
 
 

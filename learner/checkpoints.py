@@ -20,6 +20,7 @@ from freshrank.learner.core import Learner
 from freshrank.learner.guard.quarantine import Quarantined, range_from_json, range_to_json
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.parameters.input_moments import unscaled
 
 NAME = "learner"
 """Of the files, and the kind in their header."""
@@ -74,6 +75,7 @@ def take(learner: Learner) -> Checkpoint:
         },
         arrays={
             "dense": learner.trained.dense_state.copy(),
+            "moments": learner.weights.moments,
             "keys": table.keys.copy(),
             "rows": table.rows.copy(),
             "stamps": table.stamps.copy(),
@@ -119,6 +121,9 @@ def restore(learner: Learner, store: SnapshotStore) -> Restored:
 
 def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
     learner.trained.dense_state[:] = arrays["dense"]
+    # Weights from before inputs were standardised keep them as they are.
+    arrays.setdefault("moments", unscaled(len(learner.model.layout.dense)))
+    learner.weights.moments = arrays["moments"]
     learner.weights.table.put(arrays["keys"], arrays["rows"], arrays["stamps"])
     learner.weights.version = Version(Version.parse(meta["version"]).epoch + 1, 0)
     learner.trained.total_steps = meta["total_steps"]

@@ -71,9 +71,7 @@ class Learner:
         topics: Sequence[str] = (),
     ) -> None:
         self.topics = topics
-        self.model = model
-        self.optimizer = optimizer
-        self.settings = settings
+        self.model, self.optimizer, self.settings = model, optimizer, settings
         self.rollback_log = RollbackLog(settings.guard, model.loss, label_delay_ms)
         self.trained = TrainingState(model, optimizer, settings.max_rows)
         self.differentiator = differentiate(model, self.weights) if differentiate else None
@@ -289,6 +287,7 @@ class Learner:
             version=self.version,
             base=base,
             dense=self.weights.dense.copy(),
+            moments=self.weights.moments,
             keys=changed.keys,
             rows=changed.rows,
             evicted=changed.evicted,

@@ -140,3 +140,29 @@ def scatter(upstream: Floats, index: Ints, starts: Ints, distinct_ids: int) -> F
                     for k in range(rows.shape[1]):
                         rows[index[i, j], k] += upstream[i, field, k] / present
     return rows
+
+
+@kernel
+def scatter_squares(upstream: Floats, index: Ints, starts: Ints, distinct_ids: int) -> Floats:
+    """float32[u, w]: as `scatter`, but the sum of the squares of each of the ``n`` examples.
+
+    An id that a bag has several times has one gradient, the sum of theirs.
+    """
+    rows = np.zeros((distinct_ids, upstream.shape[2]), np.float32)
+    for i in range(index.shape[0]):
+        for field in range(len(starts) - 1):
+            begin, end = starts[field], starts[field + 1]
+            present = 0
+            for j in range(begin, end):
+                present += index[i, j] >= 0
+            for j in range(begin, end):
+                at = index[i, j]
+                if at < 0:
+                    continue
+                times = 0
+                for other in range(begin, end):
+                    times += index[i, other] == at
+                for k in range(rows.shape[1]):
+                    part = upstream[i, field, k] / present
+                    rows[at, k] += times * part * part
+    return rows

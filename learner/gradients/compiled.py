@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from freshrank.actors.messages import Examples, Gradient
-from freshrank.learner.embeddings.pooling import distinct, field_starts, pool, scatter
+from freshrank.learner.embeddings.pooling import (
+    distinct,
+    field_starts,
+    pool,
+    scatter,
+    scatter_squares,
+)
+from freshrank.learner.gradients.squares import dense_squares
 from freshrank.learner.models.base import Model
+from freshrank.learner.parameters.input_moments import merge, moments_of, standardize
 from freshrank.learner.parameters.weights import ModelWeights
 
 
@@ -37,17 +45,22 @@ class CompiledDifferentiator:
         keys, index = distinct(inputs.ids)
         pooled = pool(weights.table.read(keys), index, self._starts)
         model, loss = self._model, self._model.loss
-        scores = loss.link.prediction(model.outputs(weights.dense, inputs.dense, pooled))
+        moments = moments_of(inputs.dense)
+        x = standardize(inputs.dense, merge(weights.moments, moments))
+        scores = loss.link.prediction(model.outputs(weights.dense, x, pooled))
         residual = loss.residual(examples.labels, scores)
-        dense, upstream = model.backward(weights.dense, inputs.dense, pooled, residual)
+        dense, upstream = model.backward(weights.dense, x, pooled, residual)
         return Gradient(
             offset_range=examples.offset_range,
             base=base,
             dense=dense,
             keys=keys,
             rows=scatter(upstream, index, self._starts, len(keys)),
+            dense_squares=dense_squares(model, weights.dense, x, pooled, residual),
+            row_squares=scatter_squares(upstream, index, self._starts, len(keys)),
             labels=examples.labels,
             scores=scores,
             reference_scores=self._reference.score(inputs) if self._reference else None,
             newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
+            moments=moments,
         )

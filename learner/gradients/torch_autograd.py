@@ -10,24 +10,23 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import grad, vmap
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import Examples, Floats, Gradient, Inputs, Ints
-from freshrank.learner.embeddings.pooling import distinct, field_starts
+from freshrank.actors.messages import Examples, Floats, Gradient
+from freshrank.learner.embeddings.pooling import (
+    distinct,
+    field_starts,
+    pool,
+    scatter,
+    scatter_squares,
+)
 from freshrank.learner.models.base import Model
+from freshrank.learner.parameters.input_moments import merge, moments_of, standardize
 from freshrank.learner.parameters.weights import ModelWeights
 
-
-def pool_bags(rows: Tensor, where: Tensor, starts: Ints) -> Tensor:
-    """[n, F, w]: the mean row of each field; `where` int64[n, f] holds -1 for absent ids."""
-    present = (where >= 0).to(rows.dtype)
-    looked_up = torch.cat([rows.new_zeros(1, rows.shape[1]), rows])[where + 1]
-    fields = torch.from_numpy(np.repeat(np.arange(len(starts) - 1), np.diff(starts)))
-    fields = fields.to(rows.device)
-    shape = (len(where), len(starts) - 1)
-    sums = rows.new_zeros(*shape, rows.shape[1]).index_add(1, fields, looked_up)
-    counts = rows.new_zeros(*shape).index_add(1, fields, present)
-    return sums / counts.clamp(min=1.0)[:, :, None]
+# Examples whose single gradients are in the device's memory at once.
+_AT_ONCE = 256
 
 
 class TorchDifferentiator:
@@ -36,8 +35,8 @@ class TorchDifferentiator:
     Parameters
     ----------
     model, weights
-        What is differentiated, and where. The table stays in main memory: only the rows of the
-        batch travel to the device.
+        What is differentiated, and where. The table stays in main memory: only the pooled rows of
+        the batch travel to the device.
     device
         ``"cuda"``, ``"cpu"``, or ``"auto"``: a GPU where there is one.
 
@@ -69,41 +68,54 @@ class TorchDifferentiator:
         base = weights.known_version()
         keys, where = distinct(inputs.ids)
         dense = self._tensor(weights.dense).requires_grad_()
-        rows = self._tensor(weights.table.read(keys)).requires_grad_()
-        outputs = self._outputs(dense, rows, inputs, where)
+        table_rows = pool(weights.table.read(keys), where, self._starts)
+        pooled = self._tensor(table_rows).requires_grad_()
+        moments = moments_of(inputs.dense)
+        x = self._tensor(standardize(inputs.dense, merge(weights.moments, moments)))
+        outputs = self._model.outputs(dense, x, pooled)
         scores = loss.link.prediction(_array(outputs))
         residual = self._tensor(loss.residual(examples.labels, scores))
-        of_dense, of_rows = torch.autograd.grad(
-            outputs, [dense, rows], residual, allow_unused=True, materialize_grads=True
+        of_dense, of_pooled = torch.autograd.grad(
+            outputs, [dense, pooled], residual, allow_unused=True, materialize_grads=True
         )
+        upstream = _array(of_pooled)
         return Gradient(
             offset_range=examples.offset_range,
             base=base,
             dense=_array(of_dense),
             keys=keys,
-            rows=_array(of_rows),
+            rows=scatter(upstream, where, self._starts, len(keys)),
+            dense_squares=_array(self._squares(dense, x, pooled, residual)),
+            row_squares=scatter_squares(upstream, where, self._starts, len(keys)),
             labels=examples.labels,
             scores=scores,
             reference_scores=self._reference.score(inputs) if self._reference else None,
             newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
+            moments=moments,
         )
 
-    def _outputs(self, dense: Tensor, rows: Tensor, inputs: Inputs, where: Ints) -> Tensor:
-        pooled = pool_bags(rows, torch.from_numpy(where).to(self._device), self._starts)
-        return self._model.outputs(dense, self._tensor(inputs.dense), pooled)
+    def _squares(self, dense: Tensor, x: Tensor, pooled: Tensor, residual: Tensor) -> Tensor:
+        """[p]: the sum over rows of the squared gradient of each."""
+
+        def one(flat: Tensor, inputs: Tensor, rows: Tensor, upstream: Tensor) -> Tensor:
+            return (self._model.outputs(flat, inputs[None], rows[None]) * upstream).sum()
+
+        each = vmap(grad(one), in_dims=(None, 0, 0, 0))
+        found = torch.zeros_like(dense)
+        parts = (torch.split(part.detach(), _AT_ONCE) for part in (x, pooled, residual))
+        for some in zip(*parts, strict=True) if len(x) else ():
+            found += each(dense.detach(), *some).square().sum(0)
+        return found
 
     def _try_out(self) -> None:
         layout, width = self._model.layout, self._model.rows.width
-        nothing = Inputs(
-            np.zeros((1, len(layout.dense)), np.float32),
-            np.zeros((1, layout.id_width), np.int64),
-        )
+        x = np.zeros((1, len(layout.dense)), np.float32)
         dense = self._tensor(self._model.initial()).requires_grad_()
-        rows = self._tensor(np.zeros((0, width), np.float32)).requires_grad_()
-        where = np.full(nothing.ids.shape, -1, np.int64)
+        pooled = self._tensor(np.zeros((1, len(layout.fields), width), np.float32))
         try:
-            outputs = self._outputs(dense, rows, nothing, where)
-            torch.autograd.grad(outputs.sum(), [dense, rows], allow_unused=True)
+            outputs = self._model.outputs(dense, self._tensor(x), pooled.requires_grad_())
+            torch.autograd.grad(outputs.sum(), [dense, pooled], allow_unused=True)
+            self._squares(dense, self._tensor(x), pooled, outputs.detach())
         except (AttributeError, RuntimeError, TypeError) as error:
             raise ConfigError(
                 "model",

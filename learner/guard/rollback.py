@@ -230,7 +230,11 @@ class RollbackLog:
         found: dict[str, NDArray[Any]] = {}
         for number, step in enumerate(self._steps):
             change, name = step.change, f"step_{number}"
-            found |= {f"{name}_dense": change.dense, f"{name}_added": change.added}
+            found |= {
+                f"{name}_dense": change.dense,
+                f"{name}_moments": change.moments,
+                f"{name}_added": change.added,
+            }
             for part, rows in (("before", change.before), ("evicted", change.evicted)):
                 found |= {f"{name}_{part}_{key}": array for key, array in rows._asdict().items()}
         return found
@@ -265,4 +269,6 @@ def _change(arrays: Mapping[str, NDArray[Any]], name: str) -> Change:
         Rows(*(arrays[f"{name}_{part}_{key}"] for key in Rows._fields))
         for part in ("before", "evicted")
     )
-    return Change(arrays[f"{name}_dense"], before, arrays[f"{name}_added"].astype(bool), evicted)
+    added = arrays[f"{name}_added"].astype(bool)
+    moments = arrays.get(f"{name}_moments", arrays["moments"])  # those of before had one scale
+    return Change(arrays[f"{name}_dense"], moments, before, added, evicted)

@@ -14,8 +14,8 @@ class GuardSettings(Section):
     """Largest absolute weight; a step that exceeds it is undone. Logits stay within ±16, so a
     weight of 100 has diverged."""
     max_gradient: float = Field(default=1e4, gt=0)
-    """Largest norm of the output's gradient, averaged over an offset range. With inputs on a
-    logarithmic scale, and weights within their bound, a healthy model's is some tens."""
+    """Largest norm of the output's gradient, averaged over an offset range. With standardised
+    inputs, and weights within their bound, a healthy model's is some tens."""
     gradient_factor: float = Field(default=100.0, gt=1)
     """Largest norm as a multiple of the recent median: single examples differ tenfold."""
     loss_tolerance: float = Field(default=0.3, gt=0)

@@ -107,6 +107,31 @@ class DeepFMShape:
         pooled_gradient[:, :, 1:] += into[:, :flat_width].reshape(vectors.shape)
         return gradient, pooled_gradient
 
+    @SPURIOUS_FLAGS
+    def dense_squares(self, flat: Floats, x: Floats, pooled: Floats, upstream: Floats) -> Floats:
+        """float32[p]: the sum over rows of the squared gradient of ``output * upstream``."""
+        squares, squared = np.zeros_like(flat), np.square(upstream)
+        _, embedding, layers = self.split(flat)
+        linear_squares, embedding_squares, layer_squares = self.split(squares)
+        squares[0], linear_squares[:] = squared.sum(), squared @ np.square(x)
+
+        # Of an example: x_j (t - x_j V_j) times its upstream, with t the sum of all vectors.
+        total = (pooled[:, :, 1:].sum(axis=1) + x @ embedding) * upstream[:, None]
+        first, second = np.square(x), x * x * x * upstream[:, None]
+        embedding_squares[:] = first.T @ np.square(total) - 2.0 * (second.T @ total) * embedding
+        embedding_squares += (squared @ np.square(first))[:, None] * np.square(embedding)
+        np.maximum(embedding_squares, 0.0, out=embedding_squares)  # rounding
+
+        outputs, error = self._activations(flat, x, pooled), upstream[:, None]
+        for number in range(len(layers) - 1, -1, -1):
+            weights, bias = layer_squares[number]
+            each = np.square(error)
+            weights[:], bias[:] = np.square(outputs[number]).T @ each, each.sum(axis=0)
+            error = error @ layers[number][0].T
+            if number > 0:
+                error = error * (outputs[number] > 0.0)
+        return squares
+
     def _activations(self, flat: Floats, x: Floats, pooled: Floats) -> list[Floats]:
         """The perceptron's input, the output of each hidden layer, and its result [n, 1]."""
         _, _, layers = self.split(flat)
@@ -237,3 +262,7 @@ class BoundDeepFM:
     ) -> tuple[Floats, Floats]:
         """See `Model`."""
         return self.shape.backward(dense, x, pooled, upstream)
+
+    def dense_squares(self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats) -> Floats:
+        """See `WithSquares`."""
+        return self.shape.dense_squares(dense, x, pooled, upstream)

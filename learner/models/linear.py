@@ -80,3 +80,11 @@ class BoundLinear:
         gradient[1:] = upstream @ x
         each = np.broadcast_to(upstream[:, None, None], pooled.shape)
         return gradient, np.ascontiguousarray(each)
+
+    @SPURIOUS_FLAGS
+    def dense_squares(self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats) -> Floats:
+        """See `WithSquares`."""
+        squares, squared = np.empty_like(dense), np.square(upstream)
+        squares[0] = squared.sum()
+        squares[1:] = squared @ np.square(x)
+        return squares

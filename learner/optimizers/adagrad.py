@@ -8,26 +8,35 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
-from freshrank.learner.optimizers.base import check_at_least
+from freshrank.learner.optimizers.base import SummedRows, check_at_least
+
+# Rates by which a step moves a weight at most. A single example moves it by one; the first thousand
+# at once, which agree before any of them is learned, would move it by the root of their number.
+FARTHEST = 4.0
 
 
 @kernel
-def _adagrad(rows: Floats, positions: Ints, gradient: Floats, rate: float, epsilon: float) -> None:
+def _adagrad(
+    rows: Floats, positions: Ints, gradient: Floats, squares: Floats, rate: float, epsilon: float
+) -> None:
     width = gradient.shape[1]
     for i in range(len(positions)):
         row = rows[positions[i]]
         for j in range(width):
             g = np.float64(gradient[i, j])
-            squares = row[width + j] + g * g
-            row[width + j] = squares
-            row[j] -= rate * g / (np.sqrt(squares) + epsilon)
+            total = row[width + j] + np.float64(squares[i, j])
+            row[width + j] = total
+            step = g / (np.sqrt(total) + epsilon)
+            row[j] -= rate * min(FARTHEST, max(-FARTHEST, step))
 
 
 @dataclass(frozen=True)
 class Adagrad:
-    """``n += g²;  w -= rate * g / (√n + epsilon)``.
+    """``n += Σ g²;  w -= rate * Σ g / (√n + epsilon)``, at most four times the rate.
 
-    Duchi, Hazan, Singer: "Adaptive Subgradient Methods", JMLR 2011.
+    Duchi, Hazan, Singer: "Adaptive Subgradient Methods", JMLR 2011. The squares are those of each
+    example's gradient: with the square of a step's summed gradient, a step of many examples would
+    move a weight as far as a step of one.
     """
 
     rate: float = 0.05
@@ -42,7 +51,7 @@ class Adagrad:
         return width
 
     def update(
-        self, rows: Floats, positions: Ints, gradient: Floats, regularize: bool = True
+        self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True
     ) -> None:
         """See `Optimizer`."""
-        _adagrad(rows, positions, gradient, self.rate, self.epsilon)
+        _adagrad(rows, positions, *gradient, self.rate, self.epsilon)

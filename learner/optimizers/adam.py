@@ -10,7 +10,7 @@ import numpy as np
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
-from freshrank.learner.optimizers.base import check_at_least
+from freshrank.learner.optimizers.base import SummedRows, check_at_least
 
 
 class _Rates(NamedTuple):
@@ -39,7 +39,7 @@ def _adam(rows: Floats, positions: Ints, gradient: Floats, rates: _Rates) -> Non
 
 @dataclass(frozen=True)
 class Adam:
-    """Steps of about `rate`, whatever the scale of the gradients.
+    """Steps of about `rate`, whatever the scale of the gradients and the number of their examples.
 
     Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1, in the lazy
     form for sparse rows (``LazyAdam`` of TensorFlow Addons, ``SparseAdam`` of PyTorch): a row of
@@ -78,12 +78,12 @@ class Adam:
         return 2 * width + 1
 
     def update(
-        self, rows: Floats, positions: Ints, gradient: Floats, regularize: bool = True
+        self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True
     ) -> None:
         """See `Optimizer`."""
         _adam(
             rows,
             positions,
-            gradient,
+            gradient.sums,
             _Rates(self.rate, self.beta1, self.beta2, self.epsilon),
         )

@@ -2,18 +2,35 @@
 
 An optimiser is a kernel over rows of ``[weights (w) | state]``. The dense vector is one such row,
 each row of the keyed table another; all state starts at zero and lies in the row, so a checkpoint,
-an eviction and a rollback move it with the weights. Only rows that have a gradient are given, and
-the gradient is the sum over the examples of a step.
+an eviction and a rollback move it with the weights. Only rows that have a gradient are given: its
+sum over the examples of a step, and the sum of their squares. An optimiser that adapts its rates by
+squares learns the same, about, whether it is given examples one by one or by the hundred.
 
 A pipeline file may declare an optimiser of its own: any object with these members will do.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Floats, Ints
+
+
+class SummedRows(NamedTuple):
+    """The gradients of ``u`` rows over the examples of a step."""
+
+    sums: Floats
+    """float32[u, w]."""
+    squares: Floats
+    """float32[u, w]: the sum of the squares of each example's gradient."""
+
+
+def of_one_example(gradient: Floats) -> SummedRows:
+    """The gradient float32[u, w] of a single example."""
+    return SummedRows(gradient, np.square(gradient))
 
 
 @runtime_checkable
@@ -29,7 +46,7 @@ class Optimizer(Protocol):
         ...
 
     def update(
-        self, rows: Floats, positions: Ints, gradient: Floats, regularize: bool = True
+        self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True
     ) -> None:
         """Change ``rows[positions]`` in place.
 
@@ -40,7 +57,7 @@ class Optimizer(Protocol):
         positions
             int64[u], distinct.
         gradient
-            float32[u, w].
+            Of these rows.
         regularize
             False for dense weights: few, seen by every example, and no candidates for sparsity.
         """

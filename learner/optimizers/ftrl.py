@@ -9,7 +9,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
-from freshrank.learner.optimizers.base import check_at_least
+from freshrank.learner.optimizers.base import SummedRows, check_at_least
 
 
 class _Proximal(NamedTuple):
@@ -20,7 +20,9 @@ class _Proximal(NamedTuple):
 
 
 @kernel
-def _ftrl(rows: Floats, positions: Ints, gradient: Floats, proximal: _Proximal) -> None:
+def _ftrl(
+    rows: Floats, positions: Ints, gradient: Floats, squares: Floats, proximal: _Proximal
+) -> None:
     alpha, beta, l1, l2 = proximal
     width = gradient.shape[1]
     for i in range(len(positions)):
@@ -31,14 +33,14 @@ def _ftrl(rows: Floats, positions: Ints, gradient: Floats, proximal: _Proximal) 
             z = np.float64(row[2 * width + j])
             if n == 0.0 and w != 0.0:  # first touched: the z whose closed form is the initial w
                 z = -w * (beta / alpha + l2) - np.sign(w) * l1
-            squares = n + g * g
-            z += g - (np.sqrt(squares) - np.sqrt(n)) / alpha * w
-            row[width + j] = squares
+            total = n + np.float64(squares[i, j])
+            z += g - (np.sqrt(total) - np.sqrt(n)) / alpha * w
+            row[width + j] = total
             row[2 * width + j] = z
             if abs(z) <= l1:
                 row[j] = 0.0
             else:
-                row[j] = -(z - np.sign(z) * l1) / ((beta + np.sqrt(squares)) / alpha + l2)
+                row[j] = -(z - np.sign(z) * l1) / ((beta + np.sqrt(total)) / alpha + l2)
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class FTRL:
         return 2 * width
 
     def update(
-        self, rows: Floats, positions: Ints, gradient: Floats, regularize: bool = True
+        self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True
     ) -> None:
         """See `Optimizer`."""
         l1, l2 = (self.l1, self.l2) if regularize else (0.0, 0.0)
-        _ftrl(rows, positions, gradient, _Proximal(self.alpha, self.beta, l1, l2))
+        _ftrl(rows, positions, *gradient, _Proximal(self.alpha, self.beta, l1, l2))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
-from freshrank.learner.optimizers.base import check_at_least
+from freshrank.learner.optimizers.base import SummedRows, check_at_least
 
 
 @kernel
@@ -31,7 +31,7 @@ class SGD:
         return 0
 
     def update(
-        self, rows: Floats, positions: Ints, gradient: Floats, regularize: bool = True
+        self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True
     ) -> None:
         """See `Optimizer`."""
-        _sgd(rows, positions, gradient, self.rate)
+        _sgd(rows, positions, gradient.sums, self.rate)

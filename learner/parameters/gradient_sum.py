@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from freshrank.actors.messages import Floats, Gradient, Ints, OffsetRange, SourceOffsets, Version
+from freshrank.actors.messages import (
+    Doubles,
+    Floats,
+    Gradient,
+    Ints,
+    OffsetRange,
+    SourceOffsets,
+    Version,
+)
+from freshrank.learner.parameters.input_moments import merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +29,12 @@ class SummedGradient:
     """int64[u], distinct, ascending."""
     rows: Floats
     """float32[u, w]."""
+    dense_squares: Floats
+    """float32[p]: see `Gradient`."""
+    row_squares: Floats
+    """float32[u, w]: see `Gradient`."""
+    moments: Doubles
+    """float64[3, d]: of the examples' dense inputs."""
 
 
 @dataclass
@@ -86,15 +102,22 @@ def staleness(base: Version, current: Version) -> int | None:
 
 def total(gradients: list[Gradient]) -> SummedGradient:
     """The sum over `gradients` (at least one), in their order."""
-    if len(gradients) == 1:
-        only = gradients[0]
-        return SummedGradient(only.dense, only.keys, only.rows)
-    dense: Floats = np.stack([gradient.dense for gradient in gradients]).sum(axis=0)
     keys = np.concatenate([gradient.keys for gradient in gradients])
-    rows = np.concatenate([gradient.rows for gradient in gradients])
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    if len(keys) == 0:
-        return SummedGradient(dense, keys, rows)
-    first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
-    return SummedGradient(dense, keys[first], np.add.reduceat(rows[order], first, axis=0))
+    first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])) if len(keys) else order
+
+    def summed(parts: list[Floats]) -> Floats:
+        """Of rows, by key."""
+        rows = np.concatenate(parts)
+        found: Floats = np.add.reduceat(rows[order], first, axis=0) if len(keys) else rows
+        return found
+
+    return SummedGradient(
+        dense=np.stack([gradient.dense for gradient in gradients]).sum(axis=0),
+        keys=keys[first],
+        rows=summed([gradient.rows for gradient in gradients]),
+        dense_squares=np.stack([gradient.dense_squares for gradient in gradients]).sum(axis=0),
+        row_squares=summed([gradient.row_squares for gradient in gradients]),
+        moments=functools.reduce(merge, [gradient.moments for gradient in gradients]),
+    )

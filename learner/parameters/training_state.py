@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from freshrank.actors.messages import Bools, Floats, Ints, Version
+from freshrank.actors.messages import Bools, Doubles, Floats, Ints, Version
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
-from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.base import Optimizer, SummedRows
 from freshrank.learner.parameters.gradient_sum import SummedGradient
+from freshrank.learner.parameters.input_moments import merge
 from freshrank.learner.parameters.weights import ModelWeights
 
 # A sixteenth of the rows is evicted at once when the table is full: finding the oldest rows reads
@@ -37,6 +38,8 @@ class Change:
 
     dense: Floats
     """float32[1, p + s]: dense weights and their optimiser state."""
+    moments: Doubles
+    """float64[3, d]: of the dense inputs."""
     before: Rows
     """The rows it changed, as they were; ids that were not in the table with initial values."""
     added: Bools
@@ -98,14 +101,18 @@ class TrainingState:
         positions = table.get_or_insert(summed.keys)
         change = Change(
             dense=self.dense_state.copy(),
+            moments=self.weights.moments,
             before=_rows_at(table, summed.keys, positions),
             added=positions >= known,
             evicted=_rows_at(table, _NONE, _NONE),
         )
         table.stamps[positions] = self.total_steps
         with table.changing(positions):
-            self._optimizer.update(table.rows, positions, summed.rows)
-        self._optimizer.update(self.dense_state, _DENSE, summed.dense[np.newaxis], regularize=False)
+            of_rows = SummedRows(summed.rows, summed.row_squares)
+            self._optimizer.update(table.rows, positions, of_rows)
+        of_dense = SummedRows(summed.dense[np.newaxis], summed.dense_squares[np.newaxis])
+        self._optimizer.update(self.dense_state, _DENSE, of_dense, regularize=False)
+        self.weights.moments = merge(self.weights.moments, summed.moments)
         rows = table.rows.take(positions, axis=0)[:, : table.init.width]
         return change, np.ascontiguousarray(rows)
 
@@ -125,6 +132,7 @@ class TrainingState:
         table.put(keys[kept], rows[kept], stamps[kept])
         table.remove(keys[change.added])
         self.dense_state[:] = change.dense
+        self.weights.moments = change.moments
 
     def present(self, keys: Ints) -> ChangedRows:
         """The present rows of `keys`, as a delta has them."""

@@ -8,10 +8,11 @@ import numpy as np
 import xxhash
 
 from freshrank.actors.errors import ChecksumMismatch, ProgressError, Unavailable
-from freshrank.actors.messages import Delta, Floats, Inputs, Version
+from freshrank.actors.messages import Delta, Doubles, Floats, Inputs, Version
 from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
+from freshrank.learner.parameters.input_moments import no_moments, standardize
 
 
 class ModelWeights:
@@ -32,6 +33,8 @@ class ModelWeights:
     def __init__(self, model: Model, table: KeyedTable | None = None) -> None:
         self.model = model
         self.dense: Floats = model.initial()
+        self.moments: Doubles = no_moments(len(model.layout.dense))
+        """float64[3, d] of the dense inputs; see `input_moments`."""
         self.table = KeyedTable(model.rows) if table is None else table
         self.version: Version | None = None
         """The version that the last delta led to."""
@@ -48,13 +51,13 @@ class ModelWeights:
         self._check(delta)
         table = KeyedTable(self.model.rows) if delta.base is None else self.table
         after = table.expected_after(delta.evicted, delta.keys, delta.rows)
-        if delta.checksum not in (None, _combined(delta.dense, after)):
+        if delta.checksum not in (None, _combined(delta.dense, delta.moments, after)):
             raise ChecksumMismatch(
                 f"{delta.base} -> {delta.version} does not give {delta.checksum}"
             )
         table.exchange(delta.evicted, delta.keys, delta.rows, after)
         self.table = table
-        self.dense = delta.dense
+        self.dense, self.moments = delta.dense, delta.moments
         self.version = delta.version
 
     def replace(self, deltas: Sequence[Delta]) -> None:
@@ -67,7 +70,8 @@ class ModelWeights:
             other.apply(delta)
         if self.version is not None and (other.version is None or other.version < self.version):
             raise ProgressError(f"{other.version} after {self.version}: a version never goes back")
-        self.table, self.dense, self.version = other.table, other.dense, other.version
+        self.table, self.version = other.table, other.version
+        self.dense, self.moments = other.dense, other.moments
 
     def _check(self, delta: Delta) -> None:
         if delta.base is not None and delta.base != self.version:
@@ -77,19 +81,19 @@ class ModelWeights:
         if self.version is not None and delta.version <= self.version:
             raise ProgressError(f"{delta.version} after {self.version}: a version never goes back")
         width = self.model.rows.width
-        if len(delta.dense) != self.model.dense_size or delta.rows.shape != (
-            len(delta.keys),
-            width,
-        ):
+        inputs = len(self.model.layout.dense)
+        found = delta.dense.shape, delta.moments.shape, delta.rows.shape
+        wanted = (self.model.dense_size,), (3, inputs), (len(delta.keys), width)
+        if found != wanted:
             raise ProgressError(
-                f"{len(delta.dense)} dense weights and rows {delta.rows.shape} do not fit a model "
-                f"of {self.model.dense_size} and width {width}"
+                f"dense weights, moments and rows of {found} do not fit a model of {wanted}"
             )
 
     def score(self, inputs: Inputs) -> Floats:
         """float32[n]: predictions (`Loss.link`), from dense inputs [n, d] and ids [n, f]."""
         pooled = self.table.pool(inputs.ids, self._starts)
-        return self._link.prediction(self.model.outputs(self.dense, inputs.dense, pooled))
+        x = standardize(inputs.dense, self.moments)
+        return self._link.prediction(self.model.outputs(self.dense, x, pooled))
 
     def known_version(self) -> Version:
         """The version; raises Unavailable before the first snapshot."""
@@ -103,20 +107,20 @@ class ModelWeights:
         Raises Unavailable before the first snapshot.
         """
         other = ModelWeights(self.model, self.table.copy())
-        other.dense = self.dense.copy()
+        other.dense, other.moments = self.dense.copy(), self.moments
         other.version = self.known_version()
         return other
 
     @property
     def expected_checksum(self) -> str:
         """What `checksum` should give, updated with every change."""
-        return _combined(self.dense, self.table.expected_checksum)
+        return _combined(self.dense, self.moments, self.table.expected_checksum)
 
     def checksum(self) -> str:
         """16 hexadecimal digits over all weights; equal copies of one version have the same."""
-        return _combined(self.dense, self.table.checksum())
+        return _combined(self.dense, self.moments, self.table.checksum())
 
 
-def _combined(dense: Floats, table: int) -> str:
-    payload = np.ascontiguousarray(dense).tobytes() + table.to_bytes(8, "little")
-    return xxhash.xxh64_hexdigest(payload)
+def _combined(dense: Floats, moments: Doubles, table: int) -> str:
+    arrays = np.ascontiguousarray(dense).tobytes() + np.ascontiguousarray(moments).tobytes()
+    return xxhash.xxh64_hexdigest(arrays + table.to_bytes(8, "little"))

@@ -51,6 +51,8 @@ def test_both_agree(model: Model, case: str) -> None:
     for mine, other in (
         (ours.dense, theirs.dense),
         (ours.rows, theirs.rows),
+        (ours.dense_squares, theirs.dense_squares),
+        (ours.row_squares, theirs.row_squares),
         (ours.scores, theirs.scores),
         (ours.labels, theirs.labels),
         (ours.reference_scores, theirs.reference_scores),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from freshrank.actors.messages import Delta, Examples, InputLayout, Inputs, Offs
 from freshrank.learner.core import Learner
 from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.gradients.squares import dense_squares
 from freshrank.learner.models.base import Model, ModelSpec
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.linear import LinearModel
@@ -88,6 +90,48 @@ def test_the_gradient_is_the_slope_of_the_loss(model: Model) -> None:
 
 
 @every
+def test_the_squares_are_those_of_each_example(model: Model) -> None:
+    weights, work = random_weights(model), examples(model.layout, 30, seed=5)
+    differentiator = CompiledDifferentiator(model, weights)
+    together = differentiator.gradient(work)
+    dense = np.zeros(model.dense_size)
+    rows = {int(key): np.zeros(model.rows.width) for key in together.keys}
+    for one in range(30):
+        alone = differentiator.gradient(
+            Examples(
+                work.offset_range,
+                Inputs(work.inputs.dense[[one]], work.inputs.ids[[one]]),
+                work.labels[[one]],
+                work.event_times_ms[[one]],
+            )
+        )
+        dense += np.square(alone.dense)
+        for key, row in zip(alone.keys.tolist(), alone.rows, strict=True):
+            rows[key] += np.square(row)
+        # A model that does not compute them itself has them row by row.
+        np.testing.assert_allclose(alone.dense_squares, np.square(alone.dense), 1e-4, 1e-5)
+    np.testing.assert_allclose(together.dense_squares, dense, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(together.row_squares, list(rows.values()), rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_that_computes_no_squares_has_them_all_the_same() -> None:
+    class Plain:
+        """Without `dense_squares`."""
+
+        def __init__(self, model: Model) -> None:
+            self.backward = model.backward
+
+    model, random = MODELS["DeepFM"], np.random.default_rng(6)
+    weights, given = random_weights(model), inputs(model.layout, 20)
+    pooled = random.normal(size=(20, 3, model.rows.width)).astype(np.float32)
+    upstream = random.normal(size=20).astype(np.float32)
+    arguments = weights.dense, given.dense, pooled, upstream
+    at_once = dense_squares(model, *arguments)
+    by_rows = dense_squares(cast(Model, Plain(model)), *arguments)
+    np.testing.assert_allclose(at_once, by_rows, rtol=1e-3, atol=1e-4)
+
+
+@every
 def test_a_gradient_names_its_span_version_ids_and_scores(model: Model) -> None:
     weights, work = random_weights(model), examples(model.layout, 15, begin=30)
     differentiator = CompiledDifferentiator(model, weights)
@@ -116,6 +160,7 @@ def random_weights_again(model: Model) -> Delta:
         Version(2, 0),
         None,
         other.dense,
+        other.moments,
         other.table.keys.copy(),
         other.table.rows.copy(),
         np.empty(0, np.int64),
@@ -232,7 +277,7 @@ def test_it_can_be_sent_to_another_process(model: Model) -> None:
     assert (other.initial() == model.initial()).all()
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.005), Adagrad(0.2), Adam(0.05), FTRL(0.2)], ids=repr)
+@pytest.mark.parametrize("optimizer", [SGD(0.005), Adagrad(0.1), Adam(0.05), FTRL(0.2)], ids=repr)
 @every
 def test_every_optimizer_teaches_it_what_can_be_learned(model: Model, optimizer: Optimizer) -> None:
     learner = Learner(model, optimizer, LearnerSettings(), differentiate=CompiledDifferentiator)

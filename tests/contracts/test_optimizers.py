@@ -10,7 +10,7 @@ import pytest
 from freshrank.actors.messages import Floats
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
-from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.base import Optimizer, of_one_example
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
 
@@ -36,7 +36,7 @@ def test_it_finds_the_minimum_of_a_convex_loss(optimizer: Optimizer) -> None:
     wanted = np.array([[0.7, -0.4, 0.0]], np.float32)
     rows = rows_of(optimizer, 1, 3)
     for _ in range(3_000):
-        optimizer.update(rows, np.array([0]), rows[:, :3] - wanted)
+        optimizer.update(rows, np.array([0]), of_one_example(rows[:, :3] - wanted))
     assert rows[:, :3] == pytest.approx(wanted, abs=0.03)
 
 
@@ -44,7 +44,7 @@ def test_it_finds_the_minimum_of_a_convex_loss(optimizer: Optimizer) -> None:
 def test_it_touches_only_the_rows_it_is_given(optimizer: Optimizer) -> None:
     rows = rows_of(optimizer, 5, 2)
     before = rows.copy()
-    optimizer.update(rows, np.array([4, 1]), np.ones((2, 2), np.float32))
+    optimizer.update(rows, np.array([4, 1]), of_one_example(np.ones((2, 2), np.float32)))
     assert (rows[[0, 2, 3]] == before[[0, 2, 3]]).all()
     assert (rows[[4, 1], :2] < before[[4, 1], :2]).all()
 
@@ -55,8 +55,8 @@ def test_the_order_of_rows_does_not_matter(optimizer: Optimizer) -> None:
     rows, turned = rows_of(optimizer, 6, 2), rows_of(optimizer, 6, 2)
     there, back = np.arange(6), np.arange(6)[::-1].copy()
     for _ in range(3):
-        optimizer.update(rows, there, gradient)
-        optimizer.update(turned, back, gradient[::-1].copy())
+        optimizer.update(rows, there, of_one_example(gradient))
+        optimizer.update(turned, back, of_one_example(gradient[::-1].copy()))
     assert (rows == turned).all()
 
 
@@ -68,9 +68,9 @@ def test_columns_are_independent(optimizer: Optimizer) -> None:
     for column, one in enumerate(apart):
         one[:, 0] = rows[:, column]
     for _ in range(3):
-        optimizer.update(rows, np.array([0]), gradient)
+        optimizer.update(rows, np.array([0]), of_one_example(gradient))
         for column, one in enumerate(apart):
-            optimizer.update(one, np.array([0]), gradient[:, [column]])
+            optimizer.update(one, np.array([0]), of_one_example(gradient[:, [column]]))
     assert rows[0, :2].tolist() == [float(one[0, 0]) for one in apart]
 
 
@@ -79,14 +79,16 @@ def test_without_a_gradient_nothing_moves(optimizer: Optimizer) -> None:
     rows = rows_of(optimizer, 2, 2)
     before = rows.copy()
     for regularize in (True, False):
-        optimizer.update(rows, np.arange(2), np.zeros((2, 2), np.float32), regularize)
+        optimizer.update(
+            rows, np.arange(2), of_one_example(np.zeros((2, 2), np.float32)), regularize
+        )
     assert rows[:, :2] == pytest.approx(before[:, :2], rel=1e-5)
 
 
 @every
 def test_inputs_are_left_as_they_are(optimizer: Optimizer) -> None:
     gradient, positions = np.ones((1, 2), np.float32), np.array([1])
-    optimizer.update(rows_of(optimizer, 2, 2), positions, gradient)
+    optimizer.update(rows_of(optimizer, 2, 2), positions, of_one_example(gradient))
     assert (gradient == 1.0).all() and positions.tolist() == [1]
 
 

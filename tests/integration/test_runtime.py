@@ -44,6 +44,7 @@ def delta(version: Version, width: int) -> Delta:
         version=version,
         base=None,
         dense=np.full(width, version.step, dtype=np.float32),
+        moments=np.zeros((3, 0)),
         keys=np.arange(3, dtype=np.int64),
         rows=np.ones((3, 2), dtype=np.float32),
         evicted=np.zeros(0, dtype=np.int64),

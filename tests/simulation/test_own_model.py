@@ -110,8 +110,8 @@ class Momentum:
         return width
 
     def update(self, rows, positions, gradient, regularize=True):
-        width = gradient.shape[1]
-        rows[positions, width:] = 0.5 * rows[positions, width:] + gradient
+        width = gradient.sums.shape[1]
+        rows[positions, width:] = 0.5 * rows[positions, width:] + gradient.sums
         rows[positions, :width] -= self.rate * rows[positions, width:]
 
 

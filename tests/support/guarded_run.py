@@ -44,7 +44,7 @@ class GuardedRun:
         self, optimizer: Optimizer | None = None, guard: GuardSettings | None = None
     ) -> None:
         settings = LearnerSettings(max_rows=64, guard=guard or GuardSettings())
-        self.learner = Learner(MODEL, optimizer or FTRL(0.5), settings)
+        self.learner = Learner(MODEL, optimizer or FTRL(0.2), settings)
         self.replica = ModelWeights(MODEL)
         self.replica.apply(self.learner.snapshot(0))
         self.shard = CompiledDifferentiator(MODEL, self.replica)

@@ -31,6 +31,7 @@ from freshrank.learner.models.linear_regression import LinearRegression
 from freshrank.learner.models.linear_svm import LinearSVM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.losses import Loss
+from freshrank.learner.parameters.input_moments import no_moments, unscaled
 from freshrank.learner.parameters.weights import ModelWeights
 
 
@@ -119,10 +120,13 @@ def gradient(
         dense=np.full(1, value, np.float32),
         keys=np.array(keys, np.int64),
         rows=np.full((len(keys), 1), value, np.float32),
+        dense_squares=np.full(1, value**2, np.float32),
+        row_squares=np.full((len(keys), 1), value**2, np.float32),
         labels=(np.arange(rows) % 2).astype(np.float32),
         scores=np.full(rows, 0.5, np.float32),
         reference_scores=None,
         newest_event_ms=1_000 + end,
+        moments=no_moments(0),
     )
 
 
@@ -142,6 +146,7 @@ def delta(
         version=version,
         base=base,
         dense=np.array([version.step], np.float32),
+        moments=no_moments(0),
         keys=np.array(keys, np.int64),
         rows=np.array([[(rows or {})[key]] for key in keys], np.float32).reshape(-1, 1),
         evicted=np.array(evicted, np.int64),
@@ -161,6 +166,7 @@ def random_weights(model: Model, seed: int = 0) -> ModelWeights:
             version=Version(1, 0),
             base=None,
             dense=random.normal(0.0, 0.3, model.dense_size).astype(np.float32),
+            moments=unscaled(len(model.layout.dense)),
             keys=keys,
             rows=random.normal(0.0, 0.3, (len(keys), model.rows.width)).astype(np.float32),
             evicted=np.empty(0, np.int64),

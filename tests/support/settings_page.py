@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from freshrank.actors.settings import Section
 from freshrank.deploy.config.settings import Settings
@@ -60,7 +59,7 @@ def _rows(section: type[Section]) -> Iterator[str]:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if value is None or value is PydanticUndefined or isinstance(value, SecretStr) or value == ():
+    if value is None or isinstance(value, SecretStr) or value == ():
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

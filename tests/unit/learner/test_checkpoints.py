@@ -14,6 +14,7 @@ from freshrank.actors.messages import Version
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.learner.checkpoints import NAME, fingerprint, restore, take
 from freshrank.learner.core import Learner
+from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.logistic_regression import LogisticRegression
@@ -22,6 +23,7 @@ from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
+from freshrank.learner.parameters.input_moments import unscaled
 from freshrank.learner.settings import LearnerSettings
 
 SMALL = LogisticRegression().bind(NO_DENSE)
@@ -185,6 +187,28 @@ def test_files_that_cannot_be_read_are_not_taken_for_none() -> None:
     with pytest.raises(SnapshotError, match=r"no checkpoint can be read: file 0 .*; file 1 was"):
         restore(new(SMALL, SGD(0.1)), Files(b"", b"something else"))
     assert restore(new(SMALL, SGD(0.1)), Files()).place is None
+
+
+def test_a_checkpoint_from_before_inputs_were_standardised_keeps_them_as_they_are() -> None:
+    model, optimizer = MODELS["logistic regression"], SGD(0.1)
+    first = new(model, optimizer)
+    taken = take(first)
+    arrays = {name: array for name, array in taken.arrays.items() if "moments" not in name}
+    second = new(model, optimizer)
+    restore(second, Files(b"".join(replace(taken, arrays=arrays).pieces())))
+    work = examples(model.layout, 20)
+    assert second.weights.score(work.inputs).tobytes() == (
+        second.model.loss.link.prediction(
+            second.model.outputs(
+                second.weights.dense,
+                work.inputs.dense,
+                second.weights.table.pool(work.inputs.ids, field_starts(model.layout)),
+            )
+        ).tobytes()
+    )
+    second.offer(work, 0.0)
+    second.step(0, 0.0)
+    assert (second.weights.moments == unscaled(2)).all()
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,20 @@ def test_a_stale_gradient_is_computed_again() -> None:
             scores = np.zeros(len(examples), dtype=np.float32)
             base, keys = Version(1, self.step), np.zeros(0, dtype=np.int64)
             offset_range, labels = examples.offset_range, examples.labels
-            return Gradient(offset_range, base, none[:, 0], keys, none, labels, scores, None, 0)
+            return Gradient(
+                offset_range,
+                base,
+                dense=none[:, 0],
+                keys=keys,
+                rows=none,
+                dense_squares=none[:, 0],
+                row_squares=none,
+                labels=labels,
+                scores=scores,
+                reference_scores=None,
+                newest_event_ms=0,
+                moments=np.zeros((3, 0)),
+            )
 
         def freeze_reference(self) -> None:
             raise NotImplementedError

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from freshrank.actors.messages import Floats, IdField, InputLayout, Ints
-from freshrank.learner.embeddings.pooling import distinct, field_starts, pool, scatter
+from freshrank.learner.embeddings.pooling import (
+    distinct,
+    field_starts,
+    pool,
+    scatter,
+    scatter_squares,
+)
 from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.embeddings.table import KeyedTable
 
@@ -62,6 +68,19 @@ def test_scatter_is_the_transpose_of_pool(ids: Ints) -> None:
     forward = float((pool(rows, where, STARTS) * upstream).sum())
     backward = float((rows * scatter(upstream, where, STARTS, len(keys))).sum())
     assert abs(forward - backward) < 1e-4
+
+
+@given(IDS)
+def test_squares_are_those_of_what_each_row_scatters(ids: Ints) -> None:
+    ids = ids * 10 + np.array([1, 2, 2, 2, 3, 3]) * (ids != 0)  # no two fields share an id
+    keys, where = distinct(ids)
+    upstream = np.random.default_rng(1).normal(size=(len(ids), 3, 2)).astype(np.float32)
+    expected = np.zeros((len(keys), 2))
+    for row in range(len(ids)):
+        one = slice(row, row + 1)
+        expected += np.square(scatter(upstream[one], where[one], STARTS, len(keys)))
+    found = scatter_squares(upstream, where, STARTS, len(keys))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_thousands_of_ids_in_one_batch_stay_distinct() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from freshrank.actors.errors import ConfigError
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
-from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.base import Optimizer, of_one_example
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
 
@@ -23,7 +23,7 @@ def steps(optimizer: Optimizer, gradients: list[float], start: float = 0.0) -> l
     row[0, 0] = start
     weights = []
     for one in gradients:
-        optimizer.update(row, np.array([0]), np.array([[one]], np.float32))
+        optimizer.update(row, np.array([0]), of_one_example(np.array([[one]], np.float32)))
         weights.append(float(row[0, 0]))
     return weights
 
@@ -63,10 +63,12 @@ def test_ftrl_starts_from_the_initial_weight_whatever_the_penalties(
 def test_ftrl_with_l1_leaves_rare_weights_at_zero_and_dense_ones_free() -> None:
     optimizer = FTRL(alpha=0.1, l1=1.0)
     row = np.zeros((1, 3), np.float32)
-    optimizer.update(row, np.array([0]), np.array([[0.9]], np.float32))
+    optimizer.update(row, np.array([0]), of_one_example(np.array([[0.9]], np.float32)))
     assert row[0, 0] == 0.0
     free = np.zeros((1, 3), np.float32)
-    optimizer.update(free, np.array([0]), np.array([[0.9]], np.float32), regularize=False)
+    optimizer.update(
+        free, np.array([0]), of_one_example(np.array([[0.9]], np.float32)), regularize=False
+    )
     assert free[0, 0] < 0.0
 
 
@@ -104,9 +106,9 @@ def test_adam_leaves_rows_without_a_gradient_alone_and_counts_each_rows_own_step
     rows = np.zeros((2, 1 + optimizer.state_width(1)), np.float32)
     one = np.ones((1, 1), np.float32)
     for _ in range(50):
-        optimizer.update(rows, np.array([0]), one)
+        optimizer.update(rows, np.array([0]), of_one_example(one))
     assert (rows[1] == 0.0).all()
-    optimizer.update(rows, np.array([1]), one)
+    optimizer.update(rows, np.array([1]), of_one_example(one))
     assert rows[1, 0] == pytest.approx(-0.1), "the first step of a late row is as long as any"
     assert rows[:, -1].tolist() == [50.0, 1.0]
 

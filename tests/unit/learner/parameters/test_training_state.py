@@ -15,6 +15,7 @@ from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.gradient_sum import SummedGradient
+from freshrank.learner.parameters.input_moments import moments_of, no_moments
 from freshrank.learner.parameters.training_state import Change, TrainingState
 
 STEPS = st.lists(st.sets(st.integers(1, 40), min_size=1, max_size=20), min_size=1, max_size=12)
@@ -23,21 +24,27 @@ OPTIMIZERS: list[Optimizer] = [SGD(0.1), Adagrad(0.1), Adam(0.1), FTRL(0.1, l1=0
 
 def summed(model: Model, keys: set[int], seed: int) -> SummedGradient:
     random = np.random.default_rng(seed)
+    dense = random.normal(size=model.dense_size).astype(np.float32)
+    rows = random.normal(size=(len(keys), model.rows.width)).astype(np.float32)
     return SummedGradient(
-        random.normal(size=model.dense_size).astype(np.float32),
+        dense,
         np.array(sorted(keys)),
-        random.normal(size=(len(keys), model.rows.width)).astype(np.float32),
+        rows,
+        np.square(dense),
+        np.square(rows),
+        moments_of(random.normal(size=(3, len(model.layout.dense))).astype(np.float32)),
     )
 
 
-State = tuple[bytes, dict[int, list[float]], dict[int, int], int]
+State = tuple[bytes, bytes, dict[int, list[float]], dict[int, int], int]
 
 
 def everything(trained: TrainingState) -> State:
     table = trained.weights.table
     stamps = dict(zip(table.keys.tolist(), table.stamps.tolist(), strict=True))
     rows = contents(table.keys, table.rows)
-    return trained.dense_state.tobytes(), rows, stamps, table.expected_checksum
+    moments = trained.weights.moments.tobytes()
+    return trained.dense_state.tobytes(), moments, rows, stamps, table.expected_checksum
 
 
 @pytest.mark.parametrize(
@@ -70,7 +77,9 @@ def test_steps_are_taken_back_to_the_last_bit(
 def test_what_is_present_is_told_apart_from_what_is_gone() -> None:
     model = LogisticRegression().bind(NO_DENSE)
     trained = TrainingState(model, SGD(1.0), max_rows=100)
-    trained.update(SummedGradient(np.zeros(1, np.float32), np.array([3, 5]), _rows(1.0, 2.0)))
+    none, rows = np.zeros(1, np.float32), _rows(1.0, 2.0)
+    keys = np.array([3, 5])
+    trained.update(SummedGradient(none, keys, rows, none, np.square(rows), no_moments(0)))
     changed = trained.present(np.array([9, 5, 3, 5]))
     assert (changed.keys.tolist(), changed.evicted.tolist()) == ([3, 5], [9])
     assert changed.rows.tolist() == [[-1.0], [-2.0]]

@@ -9,6 +9,7 @@ from learning import NO_DENSE, contents, delta
 from freshrank.actors.errors import ChecksumMismatch, ProgressError
 from freshrank.actors.messages import Delta, Inputs, Version
 from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.parameters.input_moments import no_moments
 from freshrank.learner.parameters.weights import ModelWeights
 
 MODEL = LogisticRegression().bind(NO_DENSE)
@@ -51,6 +52,7 @@ def test_a_snapshot_replaces_everything() -> None:
             Version(1, 1),
             Version(1, 0),
             np.zeros(2, np.float32),
+            no_moments(0),
             np.array([5]),
             np.zeros((1, 1), np.float32),
             np.empty(0, np.int64),
@@ -59,6 +61,7 @@ def test_a_snapshot_replaces_everything() -> None:
             Version(1, 1),
             Version(1, 0),
             np.zeros(1, np.float32),
+            no_moments(0),
             np.array([5]),
             np.zeros((1, 2), np.float32),
             np.empty(0, np.int64),
