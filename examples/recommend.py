@@ -75,8 +75,7 @@ pipeline = Pipeline(
     # A shown item is positive if its click comes within 3 s, else negative after 1 s more.
     label=Joined(positive=col.type == "click", on="item_id", within="3s", grace="1s"),
     model=LogisticRegression(),
-    # Large steps, because tastes drift within a minute here.
-    optimizer=Adagrad(0.3),
+    optimizer=Adagrad(0.05),
     # What the web page offers as input; the generated shop has items of 20 categories in turn.
     samples={
         "entities": [f"u{number:05d}" for number in (7, 42, 300, 1234)],

@@ -23,7 +23,6 @@ from rich.console import Console
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.impressions import Impression, decode_impression
 from freshrank.actors.messages import Version
 from freshrank.benchmarks.chaos.detection import Observer
 from freshrank.benchmarks.chaos.fault_injector import FaultInjector
@@ -33,8 +32,9 @@ from freshrank.benchmarks.chaos.label_truth import ClickLog, mislabelled
 from freshrank.benchmarks.chaos.topic_admin import make_topic
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, count_of, must_be_zero
-from freshrank.benchmarks.workloads.dead_letters import DeadLetters, read_dead_letters, read_topic
+from freshrank.benchmarks.workloads.dead_letters import DeadLetters, read_dead_letters
 from freshrank.benchmarks.workloads.expected_state import LogComparison, compare_with_log
+from freshrank.benchmarks.workloads.impressions import logged_impressions
 from freshrank.benchmarks.workloads.scored_answer import ScoredAnswer
 from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
 from freshrank.benchmarks.workloads.shop_traffic import background, shoppers
@@ -66,8 +66,7 @@ CALM_S = 3.0
 # Seconds after which an answer to an observation counts as missing.
 OBSERVE_TIMEOUT_S = 2.0
 
-# Before the version of any weights.
-_NO_VERSION = Version(0, 0)
+_NO_VERSION = Version(0, 0)  # before that of any weights
 
 
 @dataclass(slots=True)
@@ -153,8 +152,8 @@ def survive(
             return uvloop.run(chaos.run(plans, last_plan(), options.rounds))
         except Unavailable:
             lines = process.log.read_text(encoding="utf-8").splitlines()
-            told = [line for line in lines if PERIODIC not in line]
-            console.print(*told[-LOG_LINES:], *lines[-1:], sep="\n", markup=False)
+            lines = [line for line in lines if PERIODIC not in line]
+            console.print(*lines[-LOG_LINES:], sep="\n", markup=False)
             raise
         finally:
             process.stop()
@@ -175,7 +174,14 @@ class _Chaos:
         self._observing = StatusClient(self._port, OBSERVE_TIMEOUT_S)
         self._observer = Observer(self._observing, SystemClock())
         self._handles = Handles(
-            pipeline, PARTITIONS, outside, process, self._client, self._observer, rng
+            pipeline,
+            PARTITIONS,
+            outside.broker.bootstrap,
+            outside,
+            process,
+            self._client,
+            self._observer,
+            rng,
         )
         self._injector = FaultInjector(self._handles, self._log)
         assert isinstance(pipeline.label, Joined)  # the demo's
@@ -220,8 +226,8 @@ class _Chaos:
         bootstrap, client = self._outside.broker.bootstrap, self._client
         compared = await compare_with_log(self._pipeline, self._outside, client, TIMEOUT_S)
         self._log("compared with the log")
-        learner = (await client.statuses())["learner"]
-        shown = await asyncio.to_thread(_impressions, bootstrap, self._pipeline.topics[1])
+        learned = Version.parse((await client.statuses())["learner"]["version"])
+        shown = await asyncio.to_thread(logged_impressions, bootstrap, self._pipeline.topics[1])
         return SystemAtEnd(
             compared=compared,
             letters=await self._dead_letters(),
@@ -229,7 +235,7 @@ class _Chaos:
             mislabelled=mislabelled(compared.expected_rows, shown, self._clicks)
             + abs(compared.expected_positives - compared.labelled_positives),
             checksum_mismatches=await client.checksum_mismatches(),
-            versions_apart=int(Version.parse(learner["version"]) != await client.version()),
+            versions_apart=int(learned != await client.version()),
         )
 
     def _write(self, stream: SteadyStream, key: bytes, value: bytes) -> None:
@@ -256,11 +262,6 @@ class _Chaos:
 
     def _log(self, line: str) -> None:
         self._console.print(f"{time.monotonic() - self._began:6.1f} s  {line}")
-
-
-def _impressions(bootstrap: str, topic: str) -> list[Impression]:
-    """Return all logged impressions. Raises Unavailable, BadRecord."""
-    return [decode_impression(record.value() or b"") for record in read_topic(bootstrap, topic)]
 
 
 def figures(found: ChaosResults) -> list[Figure]:

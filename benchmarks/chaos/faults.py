@@ -31,6 +31,8 @@ class Handles:
     pipeline: Pipeline
     partitions: int
     """Of the stream's topic: it is not asked for, because the broker may be away."""
+    bootstrap: str
+    """The broker's address: it keeps it when it is started again, and has none while it is away."""
     outside: ExternalServers
     process: SystemProcess
     client: StatusClient

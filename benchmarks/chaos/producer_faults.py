@@ -74,7 +74,7 @@ class _Writer:
         self._failed: list[str] = []
         self._producer = Producer(
             {
-                "bootstrap.servers": handles.outside.broker.bootstrap,
+                "bootstrap.servers": handles.bootstrap,
                 "compression.type": habit.codec,
                 "linger.ms": 50,
                 "log_level": 0,
@@ -83,6 +83,11 @@ class _Writer:
 
     async def write_forever(self) -> None:
         for first in itertools.count(step=BURST):
+            # What waits for a broker that is away comes at once when it is back: more than this
+            # would be most of the topic for a moment, by whose clocks the log's time is told.
+            while len(self._producer) >= BURST:
+                self._producer.poll(0)
+                await self._handles.clock.sleep(BURST / EVENTS_PER_S)
             for number in range(first, first + BURST):
                 self._write(number)
             self._producer.poll(0)

@@ -74,7 +74,7 @@ async def _broker_away(handles: Handles) -> AsyncIterator[Observation]:
 @contextlib.asynccontextmanager
 async def _topic_made_anew(handles: Handles) -> AsyncIterator[Observation]:
     """Delete the stream's topic and make it again; none of its new records may be applied."""
-    bootstrap, topic = handles.outside.broker.bootstrap, handles.pipeline.stream.topic
+    bootstrap, topic = handles.bootstrap, handles.pipeline.stream.topic
 
     async def applied() -> int:
         counted: int = (await handles.client.statuses())["shard-0"]["events"]

@@ -1,4 +1,4 @@
-"""Impressions as a replica logs them, made without one."""
+"""Impressions: made without a replica, and as a topic has them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from freshrank.actors.impressions import Impression
+from freshrank.actors.impressions import Impression, decode_impression
 from freshrank.actors.kernels.hashing import hash_ints
 from freshrank.actors.messages import Floats
+from freshrank.benchmarks.workloads.dead_letters import read_topic
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 
 
@@ -39,3 +40,8 @@ def impression_of(
         dense=rows.tobytes(),
         ids=np.tile(ids.astype("<i8").reshape(-1, 1), (1, layout.id_width)).tobytes(),
     )
+
+
+def logged_impressions(bootstrap: str, topic: str) -> list[Impression]:
+    """Return all impressions of a topic. Raises Unavailable, BadRecord."""
+    return [decode_impression(record.value() or b"") for record in read_topic(bootstrap, topic)]

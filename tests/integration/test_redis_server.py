@@ -21,7 +21,7 @@ import redis.exceptions
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy.servers.processes import free_port
 from freshrank.deploy.servers.redis_server import RedisServer, find_redis
-from freshrank.feature_actors.connectors.redis.connection import check_access
+from freshrank.feature_actors.connectors.redis.connection import RedisConnection, check_access
 
 
 async def answers(url: str, *commands: str) -> list[object]:
@@ -123,6 +123,25 @@ def test_a_killed_redis_comes_back_where_it_was_and_empty() -> None:
         server.start()
         assert server.url == url
         assert asyncio.run(answers(url, "DBSIZE")) == [0]
+
+
+def test_a_call_that_is_cancelled_stays_cancelled(redis_url: str) -> None:
+    async def cancelled(number: int, connection: RedisConnection) -> bool:
+        task = asyncio.create_task(connection.call([("SET", "cancelled", bytes(100_000))]))
+        # At any moment of the call: before, while and after it is sent.
+        for _ in range(number % 12):
+            await asyncio.sleep(0)
+        was_done = not task.cancel()
+        await asyncio.wait([task])
+        return was_done or task.cancelled()
+
+    async def test() -> list[bool]:
+        connection = RedisConnection(redis_url, 2.0)
+        found = [await cancelled(number, connection) for number in range(300)]
+        await connection.close()
+        return found
+
+    assert all(asyncio.run(test()))
 
 
 def test_a_malformed_url_and_one_without_a_server_are_refused() -> None:

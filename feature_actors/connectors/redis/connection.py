@@ -25,7 +25,11 @@ class RedisConnection:
     """Connections that carry packed commands, several before the first answer."""
 
     def __init__(self, url: str, deadline_s: float) -> None:
-        self._pool = redis.asyncio.ConnectionPool.from_url(url, socket_connect_timeout=deadline_s)
+        # Without the client's own timeout for commands: it sends with `asyncio.wait_for`, which may
+        # lose a cancellation (python/cpython#86296), and the task then waits for ever.
+        self._pool = redis.asyncio.ConnectionPool.from_url(
+            url, socket_connect_timeout=deadline_s, socket_timeout=None
+        )
         self._deadline_s = deadline_s
         self._idle: list[redis.asyncio.connection.AbstractConnection] = []
 
