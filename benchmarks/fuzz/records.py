@@ -31,7 +31,7 @@ _FIELDS_A_RECORD = 500
 
 # Of the valid records, those that are sent once more to another partition: so few that a shard
 # does not take the producers to be keyed wrong.
-_MISPLACED_SHARE = 0.04
+_MISPLACED_SHARE = 0.03
 
 _HOUR_MS = 3_600_000
 
