@@ -241,14 +241,13 @@ class _Chaos:
     def _write(self, stream: SteadyStream, key: bytes, value: bytes) -> None:
         """Write the event of a shopper, whose clock may be wrong."""
         event = msgspec.json.decode(value, type=ShopEvent)
-        clicked = event
         ahead_ms = self._handles.shopper_clock_ms
         if ahead_ms and int(event.user_id[1:]) % 2:
             event = msgspec.structs.replace(event, ts=event.ts + ahead_ms)
             value = msgspec.json.encode(event)
         stream.write(key, value)
         # Its record is stamped when there is room for it, which a slow broker may delay.
-        self._clicks.add(clicked, self._handles.clock.now_ms())
+        self._clicks.add(event, self._handles.clock.now_ms())
 
     async def _dead_letters(self) -> DeadLetters:
         """Return the dead letters when none is missing, or as they are after `TIMEOUT_S`."""

@@ -26,7 +26,7 @@ from freshrank.feature_actors.streams.codec import Codec
 from freshrank.learner import checkpoints
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.core import Learner
-from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.gradients.batch import BatchDifferentiator
 from freshrank.learner.guard.bounds import GradientSizes
 from freshrank.learner.guard.rollback import RollbackLog
 from freshrank.learner.optimizers.adagrad import Adagrad
@@ -54,7 +54,7 @@ STEPS = (
     InstrumentedStep(MemoryStore, "write", "write to Redis"),
     InstrumentedStep(MemoryStore, "remove", "remove from Redis"),
     InstrumentedStep(MemorySink, "reject", "reject"),
-    InstrumentedStep(CompiledDifferentiator, "gradient", "differentiate"),
+    InstrumentedStep(BatchDifferentiator, "gradient", "differentiate"),
     InstrumentedStep(ExampleQueue, "acknowledge", "acknowledge"),
     InstrumentedStep(Learner, "offer", "aggregate"),
     InstrumentedStep(Learner, "step", "learn"),

@@ -25,7 +25,7 @@ from freshrank.benchmarks.crashes.process import Process, current_process, repla
 from freshrank.learner import checkpoints
 from freshrank.learner.checkpoints import Restored
 from freshrank.learner.core import Learner
-from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.gradients.batch import BatchDifferentiator
 from freshrank.learner.parameters.weights import ModelWeights
 
 Example: TypeAlias = tuple[int, bytes, bytes, float, int]
@@ -70,7 +70,7 @@ class InvariantChecker:
     def observing(self) -> Iterator[None]:
         """Observe the calls of all parts within the block."""
         observed: list[tuple[type | ModuleType, str, Callable[..., None]]] = [
-            (CompiledDifferentiator, "gradient", self._differentiated),
+            (BatchDifferentiator, "gradient", self._differentiated),
             (Learner, "offer", self._offered_to_learner),
             (Learner, "step", self._stepped),
             (checkpoints, "restore", self._restored),

@@ -236,24 +236,21 @@ class Shard:
         elif self._asking is None or self._asking.done():
             if self._asking is not None:
                 self._asking.result()
-            self._asking = asyncio.create_task(self._watched_ask())
-
-    async def _watched_ask(self) -> None:
-        with self._watch.under_way("a status"):
-            await self._ask()
+            self._asking = asyncio.create_task(self._ask())
 
     async def _ask(self) -> None:
         """Ask for lag, claims and durability, and post the status."""
-        try:
-            await self._in.refresh()
-            self._shares.update(totals(self.states), self._clock.monotonic())
-            await self._out.writer.confirm()
-            if self._out.pusher is not None:
-                await self._out.pusher.refresh()
-            self._errors.pop("poll", None)
-        except Unavailable as error:
-            self._errors["poll"] = str(error)
-        await self._post()  # also during an outage: that is when the status is wanted
+        with self._watch.under_way("a status"):
+            try:
+                await self._in.refresh()
+                self._shares.update(totals(self.states), self._clock.monotonic())
+                await self._out.writer.confirm()
+                if self._out.pusher is not None:
+                    await self._out.pusher.refresh()
+                self._errors.pop("poll", None)
+            except Unavailable as error:
+                self._errors["poll"] = str(error)
+            await self._post()  # also during an outage: that is when the status is wanted
 
     async def _drain(self) -> None:
         with contextlib.suppress(TimeoutError):  # what was not given away is in the snapshots

@@ -13,30 +13,22 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import Examples, Floats, Gradient
-from freshrank.learner.embeddings.pooling import (
-    distinct,
-    field_starts,
-    pool,
-    scatter,
-    scatter_squares,
-)
+from freshrank.actors.messages import Floats
+from freshrank.learner.gradients.batch import BatchDifferentiator, Derivatives
 from freshrank.learner.models.base import Model
-from freshrank.learner.parameters.input_moments import merge, moments_of, standardize
 from freshrank.learner.parameters.weights import ModelWeights
 
 # Examples whose single gradients are in the device's memory at once.
 _AT_ONCE = 256
 
 
-class TorchDifferentiator:
+class TorchDifferentiator(BatchDifferentiator):
     """The gradient of the model's loss by autograd, at the weights that `weights` presently holds.
 
     Parameters
     ----------
     model, weights
-        What is differentiated, and where. The table stays in main memory: only the pooled rows of
-        the batch travel to the device.
+        What is differentiated, and where.
     device
         ``"cuda"``, ``"cpu"``, or ``"auto"``: a GPU where there is one.
 
@@ -44,13 +36,10 @@ class TorchDifferentiator:
     """
 
     def __init__(self, model: Model, weights: ModelWeights, device: str = "auto") -> None:
+        super().__init__(model, weights)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = torch.device(device)
-        self._model = model
-        self._weights = weights
-        self._starts = field_starts(model.layout)
-        self._reference: ModelWeights | None = None
         self._try_out()
 
     @property
@@ -58,41 +47,18 @@ class TorchDifferentiator:
         """The torch device that computes."""
         return str(self._device)
 
-    def freeze_reference(self) -> None:
-        """See `CompiledDifferentiator.freeze_reference`."""
-        self._reference = self._weights.copy()
-
-    def gradient(self, examples: Examples) -> Gradient:
-        """See `CompiledDifferentiator.gradient`."""
-        weights, inputs, loss = self._weights, examples.inputs, self._model.loss
-        base = weights.known_version()
-        keys, where = distinct(inputs.ids)
-        dense = self._tensor(weights.dense).requires_grad_()
-        table_rows = pool(weights.table.read(keys), where, self._starts)
-        pooled = self._tensor(table_rows).requires_grad_()
-        moments = moments_of(inputs.dense)
-        x = self._tensor(standardize(inputs.dense, merge(weights.moments, moments)))
-        outputs = self._model.outputs(dense, x, pooled)
+    def _derivatives(self, x: Floats, pooled: Floats, labels: Floats) -> Derivatives:
+        loss, inputs = self._model.loss, self._tensor(x)
+        dense = self._tensor(self._weights.dense).requires_grad_()
+        rows = self._tensor(pooled).requires_grad_()
+        outputs = self._model.outputs(dense, inputs, rows)
         scores = loss.link.prediction(_array(outputs))
-        residual = self._tensor(loss.residual(examples.labels, scores))
-        of_dense, of_pooled = torch.autograd.grad(
-            outputs, [dense, pooled], residual, allow_unused=True, materialize_grads=True
+        residual = self._tensor(loss.residual(labels, scores))
+        of_dense, of_rows = torch.autograd.grad(
+            outputs, [dense, rows], residual, allow_unused=True, materialize_grads=True
         )
-        upstream = _array(of_pooled)
-        return Gradient(
-            offset_range=examples.offset_range,
-            base=base,
-            dense=_array(of_dense),
-            keys=keys,
-            rows=scatter(upstream, where, self._starts, len(keys)),
-            dense_squares=_array(self._squares(dense, x, pooled, residual)),
-            row_squares=scatter_squares(upstream, where, self._starts, len(keys)),
-            labels=examples.labels,
-            scores=scores,
-            reference_scores=self._reference.score(inputs) if self._reference else None,
-            newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
-            moments=moments,
-        )
+        squares = self._squares(dense, inputs, rows, residual)
+        return Derivatives(scores, _array(of_dense), _array(squares), _array(of_rows))
 
     def _squares(self, dense: Tensor, x: Tensor, pooled: Tensor, residual: Tensor) -> Tensor:
         """[p]: the sum over rows of the squared gradient of each."""

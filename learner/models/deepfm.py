@@ -85,52 +85,39 @@ class DeepFMShape:
         return outputs
 
     @SPURIOUS_FLAGS
-    def backward(
+    def backward_with_squares(
         self, flat: Floats, x: Floats, pooled: Floats, upstream: Floats
-    ) -> tuple[Floats, Floats]:
-        """Gradients of ``(outputs * upstream).sum()``: flat [p] and pooled [n, F, 1 + k]."""
-        gradient = np.zeros_like(flat)
+    ) -> tuple[Floats, Floats, Floats]:
+        """Gradients of ``(outputs * upstream).sum()``: flat [p] and pooled [n, F, 1 + k].
+
+        Between them float32[p]: the sum over rows of the squared flat gradient of each.
+        """
+        gradient, squares, squared = np.zeros_like(flat), np.zeros_like(flat), np.square(upstream)
         _, embedding, _ = self.split(flat)
         linear_gradient, embedding_gradient, _ = self.split(gradient)
-        gradient[0] = upstream.sum()
-        linear_gradient[:] = upstream @ x
+        linear_squares, embedding_squares, _ = self.split(squares)
+        inputs_squared = np.square(x)
+        gradient[0], squares[0] = upstream.sum(), squared.sum()
+        linear_gradient[:], linear_squares[:] = upstream @ x, squared @ inputs_squared
 
+        # An example's gradient of V_j is x_j (t - x_j V_j) times its upstream: t sums all vectors.
         vectors = pooled[:, :, 1:]
         total = (vectors.sum(axis=1) + x @ embedding) * upstream[:, None]
-        embedding_gradient[:] = x.T @ total - (upstream @ np.square(x))[:, None] * embedding
+        embedding_gradient[:] = x.T @ total - (upstream @ inputs_squared)[:, None] * embedding
+        cubes = x * x * x * upstream[:, None]
+        embedding_squares[:] = inputs_squared.T @ np.square(total)
+        embedding_squares -= 2.0 * (cubes.T @ total) * embedding
+        embedding_squares += (squared @ np.square(inputs_squared))[:, None] * np.square(embedding)
+        np.maximum(embedding_squares, 0.0, out=embedding_squares)  # rounding
 
         pooled_gradient = np.empty_like(pooled)
         pooled_gradient[:, :, 0] = upstream[:, None]
         pooled_gradient[:, :, 1:] = total[:, None, :] - vectors * upstream[:, None, None]
-        into = self._deep_backward(flat, gradient, self._activations(flat, x, pooled), upstream)
+        outputs = self._activations(flat, x, pooled)
+        into = self._deep_backward(flat, (gradient, squares), outputs, upstream)
         flat_width = self.fields * self.embedding_dim
         pooled_gradient[:, :, 1:] += into[:, :flat_width].reshape(vectors.shape)
-        return gradient, pooled_gradient
-
-    @SPURIOUS_FLAGS
-    def dense_squares(self, flat: Floats, x: Floats, pooled: Floats, upstream: Floats) -> Floats:
-        """float32[p]: the sum over rows of the squared gradient of ``output * upstream``."""
-        squares, squared = np.zeros_like(flat), np.square(upstream)
-        _, embedding, layers = self.split(flat)
-        linear_squares, embedding_squares, layer_squares = self.split(squares)
-        squares[0], linear_squares[:] = squared.sum(), squared @ np.square(x)
-
-        # Of an example: x_j (t - x_j V_j) times its upstream, with t the sum of all vectors.
-        total = (pooled[:, :, 1:].sum(axis=1) + x @ embedding) * upstream[:, None]
-        first, second = np.square(x), x * x * x * upstream[:, None]
-        embedding_squares[:] = first.T @ np.square(total) - 2.0 * (second.T @ total) * embedding
-        embedding_squares += (squared @ np.square(first))[:, None] * np.square(embedding)
-        np.maximum(embedding_squares, 0.0, out=embedding_squares)  # rounding
-
-        outputs, error = self._activations(flat, x, pooled), upstream[:, None]
-        for number in range(len(layers) - 1, -1, -1):
-            weights, bias = layer_squares[number]
-            each = np.square(error)
-            weights[:], bias[:] = np.square(outputs[number]).T @ each, each.sum(axis=0)
-            error = error @ layers[number][0].T
-            if number > 0:
-                error = error * (outputs[number] > 0.0)
-        return squares
+        return gradient, squares, pooled_gradient
 
     def _activations(self, flat: Floats, x: Floats, pooled: Floats) -> list[Floats]:
         """The perceptron's input, the output of each hidden layer, and its result [n, 1]."""
@@ -146,16 +133,24 @@ class DeepFMShape:
         return outputs
 
     def _deep_backward(
-        self, flat: Floats, gradient: Floats, outputs: list[Floats], upstream: Floats
+        self,
+        flat: Floats,
+        filled: tuple[Floats, Floats],
+        outputs: list[Floats],
+        upstream: Floats,
     ) -> Floats:
-        """Fill the layers' part of `gradient`; gives the gradient of the perceptron's input."""
+        """Fill the layers' part of gradient and squares; gives the gradient of the input."""
         _, _, layers = self.split(flat)
-        _, _, layer_gradients = self.split(gradient)
+        (_, _, layer_gradients), (_, _, layer_squares) = map(self.split, filled)
         error = upstream[:, None]
         for number in range(len(layers) - 1, -1, -1):
             weight_gradient, bias_gradient = layer_gradients[number]
             weight_gradient[:] = outputs[number].T @ error
             bias_gradient[:] = error.sum(axis=0)
+            weight_squares, bias_squares = layer_squares[number]
+            squared = np.square(error)
+            weight_squares[:] = np.square(outputs[number]).T @ squared
+            bias_squares[:] = squared.sum(axis=0)
             error = error @ layers[number][0].T
             if number > 0:
                 error = error * (outputs[number] > 0.0)
@@ -261,8 +256,11 @@ class BoundDeepFM:
         self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats
     ) -> tuple[Floats, Floats]:
         """See `Model`."""
-        return self.shape.backward(dense, x, pooled, upstream)
+        gradient, _, of_pooled = self.shape.backward_with_squares(dense, x, pooled, upstream)
+        return gradient, of_pooled
 
-    def dense_squares(self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats) -> Floats:
+    def backward_with_squares(
+        self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats
+    ) -> tuple[Floats, Floats, Floats]:
         """See `WithSquares`."""
-        return self.shape.dense_squares(dense, x, pooled, upstream)
+        return self.shape.backward_with_squares(dense, x, pooled, upstream)

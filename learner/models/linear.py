@@ -82,9 +82,12 @@ class BoundLinear:
         return gradient, np.ascontiguousarray(each)
 
     @SPURIOUS_FLAGS
-    def dense_squares(self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats) -> Floats:
+    def backward_with_squares(
+        self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats
+    ) -> tuple[Floats, Floats, Floats]:
         """See `WithSquares`."""
         squares, squared = np.empty_like(dense), np.square(upstream)
         squares[0] = squared.sum()
         squares[1:] = squared @ np.square(x)
-        return squares
+        gradient, of_pooled = self.backward(dense, x, pooled, upstream)
+        return gradient, squares, of_pooled

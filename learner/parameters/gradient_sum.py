@@ -102,6 +102,11 @@ def staleness(base: Version, current: Version) -> int | None:
 
 def total(gradients: list[Gradient]) -> SummedGradient:
     """The sum over `gradients` (at least one), in their order."""
+    if len(gradients) == 1:
+        only = gradients[0]
+        return SummedGradient(
+            only.dense, only.keys, only.rows, only.dense_squares, only.row_squares, only.moments
+        )
     keys = np.concatenate([gradient.keys for gradient in gradients])
     order = np.argsort(keys, kind="stable")
     keys = keys[order]

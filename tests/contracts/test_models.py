@@ -15,7 +15,7 @@ from freshrank.actors.messages import Delta, Examples, InputLayout, Inputs, Offs
 from freshrank.learner.core import Learner
 from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
-from freshrank.learner.gradients.squares import dense_squares
+from freshrank.learner.gradients.squares import backward_with_squares
 from freshrank.learner.models.base import Model, ModelSpec
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.linear import LinearModel
@@ -116,7 +116,7 @@ def test_the_squares_are_those_of_each_example(model: Model) -> None:
 
 def test_a_model_that_computes_no_squares_has_them_all_the_same() -> None:
     class Plain:
-        """Without `dense_squares`."""
+        """Without `backward_with_squares`."""
 
         def __init__(self, model: Model) -> None:
             self.backward = model.backward
@@ -126,8 +126,8 @@ def test_a_model_that_computes_no_squares_has_them_all_the_same() -> None:
     pooled = random.normal(size=(20, 3, model.rows.width)).astype(np.float32)
     upstream = random.normal(size=20).astype(np.float32)
     arguments = weights.dense, given.dense, pooled, upstream
-    at_once = dense_squares(model, *arguments)
-    by_rows = dense_squares(cast(Model, Plain(model)), *arguments)
+    _, at_once, _ = backward_with_squares(model, *arguments)
+    _, by_rows, _ = backward_with_squares(cast(Model, Plain(model)), *arguments)
     np.testing.assert_allclose(at_once, by_rows, rtol=1e-3, atol=1e-4)
 
 

@@ -1,0 +1,85 @@
+"""The gradient of a batch of examples, whatever computes the derivatives of the model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+
+from freshrank.actors.messages import Examples, Floats, Gradient
+from freshrank.learner.embeddings.pooling import (
+    distinct,
+    field_starts,
+    pool,
+    scatter,
+    scatter_squares,
+)
+from freshrank.learner.models.base import Model
+from freshrank.learner.parameters.input_moments import merge, moments_of, standardize
+from freshrank.learner.parameters.weights import ModelWeights
+
+
+class Derivatives(NamedTuple):
+    """What a model gives for ``n`` examples at some weights."""
+
+    scores: Floats
+    """float32[n]: predictions."""
+    dense: Floats
+    """float32[p]: the gradient of the loss."""
+    dense_squares: Floats
+    """float32[p]: the sum of the squares of each example's gradient."""
+    pooled: Floats
+    """float32[n, F, w]: the gradient of the loss."""
+
+
+class BatchDifferentiator(ABC):
+    """The gradient of the model's loss at the weights that `weights` presently holds.
+
+    The table stays in main memory: only the pooled rows of a batch are given to `_derivatives`.
+    """
+
+    def __init__(self, model: Model, weights: ModelWeights) -> None:
+        self._model = model
+        self._weights = weights
+        self._starts = field_starts(model.layout)
+        self._reference: ModelWeights | None = None
+
+    def freeze_reference(self) -> None:
+        """Keep a copy of the present weights, which scores beside them from now on.
+
+        Raises Unavailable before the first snapshot of the weights.
+        """
+        self._reference = self._weights.copy()
+
+    def gradient(self, examples: Examples) -> Gradient:
+        """The gradient summed over `examples`, with the scores before they were learned.
+
+        Raises Unavailable before the first snapshot of the weights: a gradient has to name the
+        version that it was computed on.
+        """
+        weights, inputs = self._weights, examples.inputs
+        base = weights.known_version()
+        keys, index = distinct(inputs.ids)
+        pooled = pool(weights.table.read(keys), index, self._starts)
+        moments = moments_of(inputs.dense)
+        x = standardize(inputs.dense, merge(weights.moments, moments))
+        found = self._derivatives(x, pooled, examples.labels)
+        return Gradient(
+            offset_range=examples.offset_range,
+            base=base,
+            dense=found.dense,
+            keys=keys,
+            rows=scatter(found.pooled, index, self._starts, len(keys)),
+            dense_squares=found.dense_squares,
+            row_squares=scatter_squares(found.pooled, index, self._starts, len(keys)),
+            labels=examples.labels,
+            scores=found.scores,
+            reference_scores=self._reference.score(inputs) if self._reference else None,
+            newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
+            moments=moments,
+        )
+
+    @abstractmethod
+    def _derivatives(self, x: Floats, pooled: Floats, labels: Floats) -> Derivatives:
+        """Of the loss, from standardised inputs [n, d], pooled rows [n, F, w] and labels [n]."""
