@@ -88,9 +88,13 @@ def ray_cluster() -> Iterator[None]:
 
 @pytest.fixture
 def system(one_system: WholeSystem) -> WholeSystem:
-    """One whole system for all tests, running when a test begins: a test may stop it."""
+    """One whole system for all tests, running and its store filled when a test begins.
+
+    A test may stop it, and may empty the store.
+    """
     if not one_system.running:
         one_system.start()
+    one_system.until_filled()
     return one_system
 
 

@@ -60,6 +60,7 @@ def running(own_servers: WholeSystem) -> WholeSystem:
     if not own_servers.running:
         own_servers.start()
     until(lambda: own_servers.readiness() == {})
+    own_servers.until_filled()
     return own_servers
 
 
@@ -166,7 +167,8 @@ def end_by_kill_of(running: WholeSystem, program: str) -> None:
     assert running.end(ENDED_S) == 1, running.log()[printed:]
     assert time.monotonic() - killed_s < ENDED_S * busy()
     assert running.processes("") == []
-    (error,) = [one for one in running.log()[printed:].splitlines() if "error:" in one]
+    # Ray's own processes write of errors, too, within their lines.
+    (error,) = [one for one in running.log()[printed:].splitlines() if one.startswith("error:")]
     assert f"ray: its process {program} has ended" in error
 
 

@@ -257,6 +257,13 @@ class WholeSystem:
 
         return until(holds, seconds)
 
+    def until_filled(self) -> None:
+        """Wait until the online store has all rows again, and who is new is told from an outage.
+
+        What is shown before is not learned from.
+        """
+        until(lambda: self.features("nobody")["source"] == "new")
+
     def version(self) -> Version:
         """Of the weights that answer now."""
         return Version.parse(self.get("/v1/model")["version"])
