@@ -17,13 +17,24 @@ if TYPE_CHECKING:
     # itself reads them as text.
     from freshrank.deploy.pipelines.pipeline import Pipeline as Pipeline
     from freshrank.feature_actors.aggregations.decayed_count import DecayedCount as DecayedCount
-    from freshrank.feature_actors.aggregations.extrema import Max as Max
-    from freshrank.feature_actors.aggregations.extrema import Min as Min
+    from freshrank.feature_actors.aggregations.decayed_sum import DecayedMean as DecayedMean
+    from freshrank.feature_actors.aggregations.decayed_sum import DecayedSum as DecayedSum
+    from freshrank.feature_actors.aggregations.first_last import FirstValue as FirstValue
+    from freshrank.feature_actors.aggregations.first_last import LastValue as LastValue
     from freshrank.feature_actors.aggregations.last_k import LastK as LastK
     from freshrank.feature_actors.aggregations.time_since import TimeSince as TimeSince
-    from freshrank.feature_actors.aggregations.windowed import Count as Count
-    from freshrank.feature_actors.aggregations.windowed import Mean as Mean
-    from freshrank.feature_actors.aggregations.windowed import Sum as Sum
+    from freshrank.feature_actors.aggregations.windowed.distinct_count import (
+        DistinctCount as DistinctCount,
+    )
+    from freshrank.feature_actors.aggregations.windowed.extrema import Max as Max
+    from freshrank.feature_actors.aggregations.windowed.extrema import Min as Min
+    from freshrank.feature_actors.aggregations.windowed.moments import (
+        StandardDeviation as StandardDeviation,
+    )
+    from freshrank.feature_actors.aggregations.windowed.moments import Variance as Variance
+    from freshrank.feature_actors.aggregations.windowed.sums import Count as Count
+    from freshrank.feature_actors.aggregations.windowed.sums import Mean as Mean
+    from freshrank.feature_actors.aggregations.windowed.sums import Sum as Sum
     from freshrank.feature_actors.labels.definitions import Joined as Joined
     from freshrank.feature_actors.labels.definitions import Labelled as Labelled
     from freshrank.feature_actors.streams.avro import Avro as Avro

@@ -23,7 +23,7 @@ from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.aggregations.decayed_count import DecayedCount
 from freshrank.feature_actors.aggregations.last_k import LastK
 from freshrank.feature_actors.aggregations.time_since import TimeSince
-from freshrank.feature_actors.aggregations.windowed import Count, Mean, Sum
+from freshrank.feature_actors.aggregations.windowed.sums import Count, Mean, Sum
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.streams.expressions import col

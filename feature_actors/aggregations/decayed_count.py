@@ -130,7 +130,14 @@ class DecayedCount(Aggregate):
         )
         kept_ms = int(_FORGOTTEN_HALF_LIVES * half_life_ms)
         empty = np.zeros(1 + 2 * self.top, dtype=np.int64)
-        layout.add(name, line, empty, kept_ms, exact_values=self.top)
+        layout.add(
+            name,
+            line,
+            empty,
+            kept_ms,
+            f"exact up to {self.top} distinct values, "
+            f"then at most 1/{self.top} of all events too high",
+        )
 
     def canonical(self) -> str:
         """Field, half-life, number and condition."""

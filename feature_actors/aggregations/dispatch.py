@@ -34,9 +34,9 @@ Kernel: TypeAlias = Callable[..., None]
 
 def _registered() -> Iterator[Operation]:
     """The operations that the modules of this folder list."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        name = f"{__name__.rpartition('.')[0]}.{module.name}"
-        yield from getattr(importlib.import_module(name), "OPERATIONS", ())
+    package = f"{__name__.rpartition('.')[0]}."
+    for module in pkgutil.walk_packages([str(Path(__file__).parent)], package):
+        yield from getattr(importlib.import_module(module.name), "OPERATIONS", ())
 
 
 OPERATIONS: Sequence[Operation] = sorted(_registered(), key=lambda operation: operation.opcode)

@@ -33,8 +33,8 @@ class Placed:
     """0 where nothing snaps to tiles."""
     keeps_ms: int | None
     """For how long an event can change the feature, ms; None: for ever."""
-    exact_values: int | None = None
-    """Up to how many distinct values it is exact; None: any number."""
+    error: str | None = None
+    """By how much it may be wrong beyond its hop, for people; None where it is exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +122,17 @@ class Layout:
         line: Line,
         identity: Ints,
         keeps_ms: int | None,
-        exact_values: int | None = None,
+        error: str | None = None,
     ) -> None:
         """Give the feature `name` its words, which hold `identity` int64[.] before any event.
 
-        `keeps_ms` is how long an event can matter to it; None: for ever. `exact_values`: up to how
-        many distinct values it is exact; None: any number.
+        `keeps_ms` is how long an event can matter to it; None: for ever. `error` says by how much
+        the feature may be wrong; None where it is exact.
         """
         entries = [line.size, line.mask, line.source, line.hop_ms, line.span_ms, line.out]
         self._program.append([line.opcode, self.words, *entries])
         self._empty.append(identity)
-        placed = Placed(name, len(identity), line.hop_ms, keeps_ms, exact_values)
+        placed = Placed(name, len(identity), line.hop_ms, keeps_ms, error)
         self.placed.append(placed)
 
 

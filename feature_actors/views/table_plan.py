@@ -115,10 +115,7 @@ def _exactness(placed: Placed) -> str:
     """How exact a feature is, for people."""
     if placed.hop_ms:
         return f"tail exact to {_duration(placed.hop_ms)}"
-    if placed.exact_values is None:
-        return "exact"
-    most = placed.exact_values
-    return f"exact up to {most} distinct values, then at most 1/{most} of all events too high"
+    return placed.error or "exact"
 
 
 def _duration(length_ms: int) -> str:

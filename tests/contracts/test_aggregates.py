@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,17 +24,42 @@ from naive import (
     user,
 )
 
-from freshrank import Count, DecayedCount, FeatureView, LastK, Max, Mean, Min, Sum, TimeSince, col
+from freshrank import (
+    Count,
+    DecayedCount,
+    DecayedMean,
+    DecayedSum,
+    DistinctCount,
+    FeatureView,
+    FirstValue,
+    LastK,
+    LastValue,
+    Max,
+    Mean,
+    Min,
+    StandardDeviation,
+    Sum,
+    TimeSince,
+    Variance,
+    col,
+)
 from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
-from freshrank.feature_actors.aggregations.windowed import Windowed
-from freshrank.feature_actors.aggregations.windows import Window
+from freshrank.feature_actors.aggregations.windowed.sums import Windowed
+from freshrank.feature_actors.aggregations.windowed.windows import Window
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.views.table_plan import TablePlan
 
 # Forty events of 32 half-lives ago weigh less than this together: with them, whether a counter is
 # there depends on the order of arrival.
 FORGOTTEN = 1e-8
+
+# What is refused as forgotten weighs less than this in a sum: forty events of at most 100.
+FORGOTTEN_SUM = 1e-6
+
+# The squares of distances up to 110 are exact to 1e-13 of their sum, and so are their roots where
+# the true variance is above 1e-3; prices are quarters, so a smaller one is 0, exactly.
+SQUARES = 1e-9
 
 
 @dataclass(frozen=True)
@@ -47,13 +73,29 @@ class Expected:
 class Case:
     """An aggregate and its naive twin."""
 
-    def __init__(self, aggregate: Aggregate, where: Condition = always) -> None:
-        self.where = where
+    def __init__(
+        self, aggregate: Aggregate, where: Condition = always, *, within: float = 0.0
+    ) -> None:
+        self.where, self.within = where, within
         body = {"entity": user, "source": stream, "f": aggregate}
         self.aggregate = aggregate
         self.plan = TablePlan([type("View", (FeatureView,), body)])
 
     def expected(self, naive: Naive, at_ms: int) -> Expected:
+        aggregate, where = self.aggregate, self.where
+        bag: list[tuple[int, float]] = []
+        match aggregate:
+            case LastK():
+                key = item if aggregate.of == "item_id" else category
+                bag = naive.last_k(aggregate.k, where, key)
+            case DecayedCount():
+                decayed = naive.decayed(4_000, where, category, at_ms).items()
+                bag = sorted(pair for pair in decayed if pair[1] > FORGOTTEN)
+            case _:
+                return Expected(self.numbers(naive, at_ms), [])
+        return Expected([], bag)
+
+    def numbers(self, naive: Naive, at_ms: int) -> list[float]:
         aggregate, where = self.aggregate, self.where
         match aggregate:
             case Windowed():
@@ -63,17 +105,25 @@ class Case:
                     Mean: naive.mean,
                     Max: naive.max,
                     Min: naive.min,
+                    Variance: naive.variance,
+                    StandardDeviation: naive.deviation,
                 }[type(aggregate)]
-                return Expected([value(w, where, at_ms) for w in windows(aggregate)], [])
-            case TimeSince():
-                return Expected([naive.time_since(where, at_ms)], [])
-            case LastK():
+                found = [value(w, where, at_ms) for w in windows(aggregate)]
+            case DistinctCount():
                 key = item if aggregate.of == "item_id" else category
-                return Expected([], naive.last_k(aggregate.k, where, key))
-            case DecayedCount():
-                decayed = naive.decayed(4_000, where, category, at_ms).items()
-                return Expected([], sorted(pair for pair in decayed if pair[1] > FORGOTTEN))
-        raise AssertionError(f"no naive twin of {aggregate}")
+                lengths = [LENGTHS_MS[text] for text in aggregate.windows]
+                found = [naive.distinct(one, where, key, at_ms) for one in lengths]
+            case DecayedSum() | DecayedMean():
+                total, mean = naive.decayed_numbers(4_000, where, at_ms)
+                found = [total if isinstance(aggregate, DecayedSum) else mean]
+            case FirstValue() | LastValue():
+                prices = naive.in_order(where) or [math.nan]
+                found = [prices[0 if isinstance(aggregate, FirstValue) else -1]]
+            case TimeSince():
+                found = [naive.time_since(where, at_ms)]
+            case _:
+                raise AssertionError(f"no naive twin of {aggregate}")
+        return found
 
     def read(self, table: EntityTable, entity: str, at_ms: int) -> FeatureBlock:
         row = table.row(entity)
@@ -82,7 +132,7 @@ class Case:
 
     def agrees(self, block: FeatureBlock, line: int, naive: Naive, at_ms: int) -> None:
         wanted = self.expected(naive, at_ms)
-        np.testing.assert_allclose(block.values[line], wanted.numbers, rtol=1e-12)
+        np.testing.assert_allclose(block.values[line], wanted.numbers, rtol=1e-12, atol=self.within)
         pairs = zip(block.ids[line].tolist(), block.id_weights[line].tolist(), strict=True)
         bag = [pair for pair in pairs if pair[0] != 0 and pair[1] > FORGOTTEN]
         if isinstance(self.aggregate, DecayedCount):
@@ -93,11 +143,13 @@ class Case:
         )
 
 
+LENGTHS_MS = {"1s": 1_000, "10s": 10_000, "1m": 60_000}
+
+
 def windows(aggregate: Windowed) -> list[Window]:
-    lengths = {"1s": 1_000, "10s": 10_000, "1m": 60_000}
     hops = {None: 12, "2s": 5}
     return [
-        Window(text, lengths[text], -(-lengths[text] // hops[aggregate.hop]))
+        Window(text, LENGTHS_MS[text], -(-LENGTHS_MS[text] // hops[aggregate.hop]))
         for text in aggregate.windows
     ]
 
@@ -128,6 +180,26 @@ CASES = {
     "max hop": Case(Max("price", windows=["10s"], hop="2s")),
     "min": Case(Min("price", windows=["1s", "1m"])),
     "min where": Case(Min("price", where=col.type == "order", windows=["10s"]), is_order),
+    "variance": Case(Variance("price", windows=["1s", "10s", "1m"]), within=SQUARES),
+    "variance where": Case(
+        Variance("price", where=col.type == "order", windows=["10s"]), is_order, within=SQUARES
+    ),
+    "deviation": Case(StandardDeviation("price", windows=["1s", "10s"], hop=None), within=SQUARES),
+    "distinct": Case(DistinctCount("category", windows=["1s", "10s", "1m"], most=4)),
+    "distinct where": Case(
+        DistinctCount("item_id", windows=["10s"], most=6, where=col.type == "order"), is_order
+    ),
+    "decayed sum": Case(DecayedSum("price", half_life="4s"), within=FORGOTTEN_SUM),
+    "decayed sum where": Case(
+        DecayedSum("price", half_life="4s", where=col.type == "order"),
+        is_order,
+        within=FORGOTTEN_SUM,
+    ),
+    "decayed mean": Case(DecayedMean("price", half_life="4s"), within=FORGOTTEN_SUM),
+    "first": Case(FirstValue("price")),
+    "first where": Case(FirstValue("price", where=col.type == "order"), is_order),
+    "last": Case(LastValue("price")),
+    "last where": Case(LastValue("price", where=col.type == "order"), is_order),
     "time since": Case(TimeSince()),
     "time since where": Case(TimeSince(where=col.type == "order"), is_order),
     "last k": Case(LastK("item_id", k=3)),
@@ -249,7 +321,13 @@ def test_reading_changes_neither_the_rows_nor_the_columns(
     )
 
 
-@pytest.mark.parametrize("name", ["count", "sum", "mean", "max", "min", "last k", "decayed"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "count", "sum", "mean", "max", "min", "variance", "distinct", "last k",
+        "decayed", "decayed sum", "decayed mean",
+    ],
+)  # fmt: skip
 def test_an_event_that_nothing_can_take_is_late_and_leaves_no_trace(name: str) -> None:
     case = CASES[name]
     newest = [event(START_MS + moment) for moment in (200_000, 200_001, 200_002)]
@@ -296,7 +374,26 @@ def test_few_counters_keep_the_bound_of_space_saving(
     assert {key for key, weight in true.items() if weight > bound + 1e-8} <= kept.keys()
 
 
-def event(ts: int) -> Behaviour:
+@given(log=logs, most=st.integers(1, 3), at=moments, data=st.data())
+def test_more_distinct_values_than_are_kept_count_as_many_as_are_kept_in_any_order(
+    log: list[Behaviour], most: int, at: int, data: st.DataObject
+) -> None:
+    case = Case(DistinctCount("category", windows=["10s"], most=most))
+    log = of("ann", log).events
+    true = of("ann", log).distinct(10_000, always, category, START_MS + at)
+    for order in (log, data.draw(st.permutations(log))):
+        block = case.read(applied(case, order), "ann", START_MS + at)
+        assert block.values[0, 0] == min(true, most)
+
+
+def test_numbers_far_from_zero_and_near_each_other_keep_their_variance() -> None:
+    case = Case(Variance("price", windows=["1s", "1m"]))
+    log = [event(START_MS + place, price=1e9 + place % 2) for place in range(1_000)]
+    block = case.read(applied(case, log), "ann", START_MS + 1_000)
+    np.testing.assert_allclose(block.values[0], [0.25, 0.25], rtol=1e-6)
+
+
+def event(ts: int, price: float = 1.0) -> Behaviour:
     return Behaviour(
-        event_id="e", user_id="ann", ts=ts, type="order", category="a", price=1.0, item_id=2
+        event_id="e", user_id="ann", ts=ts, type="order", category="a", price=price, item_id=2
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -10,7 +11,7 @@ import numpy as np
 
 from freshrank.actors.kernels.hashing import hash_ints, hash_text
 from freshrank.actors.snapshots.file_format import Array
-from freshrank.feature_actors.aggregations.windows import Window
+from freshrank.feature_actors.aggregations.windowed.windows import Window
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.stream import Entity, Stream
@@ -73,6 +74,35 @@ class Naive:
     def mean(self, window: Window, where: Condition, at_ms: int) -> float:
         prices = self.prices(window, where, at_ms)
         return sum(prices) / len(prices) if prices else math.nan
+
+    def variance(self, window: Window, where: Condition, at_ms: int) -> float:
+        prices = self.prices(window, where, at_ms)
+        return statistics.pvariance(prices) if prices else math.nan
+
+    def deviation(self, window: Window, where: Condition, at_ms: int) -> float:
+        return math.sqrt(self.variance(window, where, at_ms))
+
+    def distinct(
+        self, length_ms: int, where: Condition, key: Callable[[Behaviour], int], at_ms: int
+    ) -> float:
+        at = self.as_of(at_ms)
+        near = [one for one in self.events if where(one) and one.ts >= at - length_ms]
+        return float(len({key(one) for one in near} - {0}))
+
+    def decayed_numbers(
+        self, half_life_ms: int, where: Condition, at_ms: int
+    ) -> tuple[float, float]:
+        """The decayed sum and mean of the prices."""
+        at = self.as_of(at_ms)
+        known = [(one.ts, one.price) for one in self.events if where(one) and one.price is not None]
+        weights = [0.5 ** ((at - ts) / half_life_ms) for ts, _ in known]
+        total = sum(weight * price for weight, (_, price) in zip(weights, known, strict=True))
+        return total, total / sum(weights) if sum(weights) else math.nan
+
+    def in_order(self, where: Condition) -> list[float]:
+        """The prices by event time, those of one time as they came."""
+        known = [(one.ts, one.price) for one in self.events if where(one) and one.price is not None]
+        return [price for _, price in sorted(known, key=lambda pair: pair[0])]
 
     def sum(self, window: Window, where: Condition, at_ms: int) -> float:
         return sum(self.prices(window, where, at_ms))

@@ -39,4 +39,4 @@ def test_every_public_aggregate_has_an_operation_and_an_opcode_of_its_own() -> N
     registered = [operation.opcode for operation in OPERATIONS]
     assert registered == sorted(set(registered))
     assert sorted(map(opcode_of, public_aggregates())) == registered
-    assert len(registered) >= 6
+    assert len(registered) >= 15

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from naive import Behaviour, columns_of, stream, user
 
-from freshrank import Count, DecayedCount, Entity, FeatureView, LastK, Mean, Sum, TimeSince, col
+from freshrank import (
+    Count,
+    DecayedCount,
+    DistinctCount,
+    Entity,
+    FeatureView,
+    LastK,
+    Mean,
+    Sum,
+    TimeSince,
+    col,
+)
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.views.plan import FeaturePlan
@@ -78,6 +89,12 @@ def test_the_description_adds_up_and_states_each_hop() -> None:
     assert f"{plan.bytes_per_entity} bytes an entity" in text
     for line in ("views_5m .* 25s$", "views_1d .* 2h$", "basket_1d .* 1h$", "idle .* exact$"):
         assert re.search(line, text, re.MULTILINE)
+
+
+def test_the_description_states_how_wrong_a_feature_may_be() -> None:
+    text = FeaturePlan([view(a=DistinctCount("item_id", windows=["1d"], most=5)), Taste]).describe()
+    assert re.search("a_1d .* exact up to 5 distinct values, more count as 5$", text, re.MULTILINE)
+    assert re.search("interest .* at most 1/2 of all events too high$", text, re.MULTILINE)
 
 
 def test_the_fingerprint_tells_definitions_apart_by_their_meaning() -> None:

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from freshrank.actors.kernels.compile import inlined
-from freshrank.feature_actors.aggregations.rings import number_tiles, window_operation
-from freshrank.feature_actors.aggregations.windowed import OverField
+from freshrank.feature_actors.aggregations.windowed.rings import number_tiles, window_operation
+from freshrank.feature_actors.aggregations.windowed.sums import OverField
 
 
 @inlined

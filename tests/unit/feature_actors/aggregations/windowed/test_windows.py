@@ -1,7 +1,7 @@
 import pytest
 
 from freshrank.actors.errors import ConfigError
-from freshrank.feature_actors.aggregations.windows import Window, parse_windows
+from freshrank.feature_actors.aggregations.windowed.windows import Window, parse_windows
 from freshrank.feature_actors.streams.durations import duration_ms
 
 

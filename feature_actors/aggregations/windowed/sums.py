@@ -9,15 +9,15 @@ from typing import ClassVar
 from freshrank.actors.kernels.compile import inlined
 from freshrank.feature_actors.aggregations.base import Aggregate, check_where
 from freshrank.feature_actors.aggregations.kernel_types import Operation
-from freshrank.feature_actors.aggregations.rings import (
+from freshrank.feature_actors.aggregations.row_layout import Layout, Line
+from freshrank.feature_actors.aggregations.windowed.rings import (
     Tiles,
     count_tiles,
     mean_tiles,
     number_tiles,
     window_operation,
 )
-from freshrank.feature_actors.aggregations.row_layout import Layout, Line
-from freshrank.feature_actors.aggregations.windows import Window, parse_windows
+from freshrank.feature_actors.aggregations.windowed.windows import Window, parse_windows
 from freshrank.feature_actors.streams.expressions import Expression
 from freshrank.feature_actors.streams.fields import Fields, Kind
 

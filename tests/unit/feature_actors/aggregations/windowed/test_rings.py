@@ -1,7 +1,7 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from freshrank.feature_actors.aggregations.rings import quotient
+from freshrank.feature_actors.aggregations.windowed.rings import quotient
 
 
 @given(st.integers(0, 2**53 - 1), st.integers(1, 2**40))
