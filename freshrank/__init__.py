@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.labels.definitions import Joined as Joined
     from freshrank.feature_actors.labels.definitions import Labelled as Labelled
     from freshrank.feature_actors.streams.avro import Avro as Avro
-    from freshrank.feature_actors.streams.expressions import col as col
+    from freshrank.feature_actors.streams.expressions.column import col as col
     from freshrank.feature_actors.streams.stream import Entity as Entity
     from freshrank.feature_actors.streams.stream import Stream as Stream
     from freshrank.feature_actors.views.feature_view import FeatureView as FeatureView

@@ -47,7 +47,8 @@ def _fields_used(pipeline: Pipeline) -> Mapping[str, set[str]]:
     for table in pipeline.plan.tables:
         layout = table.layout
         read = [condition.fields_read() for condition in layout.conditions.values()]
-        own = {table.source.id, table.source.key.key, *layout.numbers, *layout.keys}
+        read += [number.fields_read() for number in layout.numbers.values()]
+        own = {table.source.id, table.source.key.key, *layout.keys}
         found[table.source.topic] = own.union(*read)
     label, first = pipeline.label, found[pipeline.stream.topic]
     first.update(pipeline.context)

@@ -26,7 +26,7 @@ from freshrank.feature_actors.aggregations.time_since import TimeSince
 from freshrank.feature_actors.aggregations.windowed.sums import Count, Mean, Sum
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
-from freshrank.feature_actors.streams.expressions import col
+from freshrank.feature_actors.streams.expressions.column import col
 from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.learner.models.base import ModelSpec

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.aggregations.row_layout import Layout
-from freshrank.feature_actors.streams.expressions import Expression
+from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.fields import Fields
 
 # More entries than this make a row of many kilobytes: a typing error rather than a wish.

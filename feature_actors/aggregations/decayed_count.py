@@ -26,7 +26,7 @@ from freshrank.feature_actors.aggregations.kernel_types import (
 )
 from freshrank.feature_actors.aggregations.row_layout import Layout, Line
 from freshrank.feature_actors.streams.durations import duration_ms
-from freshrank.feature_actors.streams.expressions import Expression
+from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.fields import Fields, Kind
 
 # Events older than this, relative to the newest, are refused: each would add less than 2.4e-10.

@@ -27,8 +27,9 @@ from freshrank.feature_actors.aggregations.kernel_types import (
 )
 from freshrank.feature_actors.aggregations.row_layout import Layout, Line
 from freshrank.feature_actors.streams.durations import duration_ms
-from freshrank.feature_actors.streams.expressions import Expression
-from freshrank.feature_actors.streams.fields import Fields, Kind
+from freshrank.feature_actors.streams.expressions.conditions import Expression
+from freshrank.feature_actors.streams.expressions.numbers import Arithmetic, number_of
+from freshrank.feature_actors.streams.fields import Fields
 
 # Events older than this, relative to the newest, are refused: each would weigh less than 2.4e-10.
 _FORGOTTEN_HALF_LIVES = 32.0
@@ -96,9 +97,9 @@ def _operation(opcode: int, read: Read) -> Operation:
 
 @dataclass(frozen=True)
 class _Decayed(Aggregate):
-    """One number a row, of a numeric field; None is passed over."""
+    """One number a row, of a numeric field or a calculation; None is passed over."""
 
-    of: str
+    of: str | Arithmetic
     half_life: str
     where: Expression | None = None
 
@@ -108,7 +109,7 @@ class _Decayed(Aggregate):
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for a wrong field, condition or half-life."""
-        fields.require(self.of, place, Kind.INTEGER, Kind.NUMBER)
+        number_of(self.of).check(fields, place)
         check_where(self.where, fields, place)
         duration_ms(self.half_life, f"{place}.half_life")
 
@@ -119,7 +120,7 @@ class _Decayed(Aggregate):
             opcode=self.operation.opcode,
             out=layout.number_column(name),
             mask=layout.mask(self.where),
-            source=layout.number(self.of),
+            source=layout.number(number_of(self.of)),
             span_ms=half_life_ms,
         )
         kept_ms = int(_FORGOTTEN_HALF_LIVES * half_life_ms)
@@ -128,7 +129,7 @@ class _Decayed(Aggregate):
     def canonical(self) -> str:
         """Field, half-life and condition."""
         half_life = duration_ms(self.half_life, "half_life")
-        return f"{self.verb}({self.of}; {half_life}; {self.where})"
+        return f"{self.verb}({number_of(self.of)}; {half_life}; {self.where})"
 
 
 class DecayedSum(_Decayed):

@@ -24,8 +24,9 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     Trace,
 )
 from freshrank.feature_actors.aggregations.row_layout import Layout, Line
-from freshrank.feature_actors.streams.expressions import Expression
-from freshrank.feature_actors.streams.fields import Fields, Kind
+from freshrank.feature_actors.streams.expressions.conditions import Expression
+from freshrank.feature_actors.streams.expressions.numbers import Arithmetic, number_of
+from freshrank.feature_actors.streams.fields import Fields
 
 
 @subkernel
@@ -64,9 +65,9 @@ def _operation(opcode: int, last: bool) -> Operation:
 
 @dataclass(frozen=True)
 class _AtOneEnd(Aggregate):
-    """The value of a numeric field in one event; None is passed over."""
+    """The value of a numeric field or a calculation in one event; None is passed over."""
 
-    of: str
+    of: str | Arithmetic
     where: Expression | None = None
 
     verb: ClassVar[str]
@@ -75,7 +76,7 @@ class _AtOneEnd(Aggregate):
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for a wrong field or condition."""
-        fields.require(self.of, place, Kind.INTEGER, Kind.NUMBER)
+        number_of(self.of).check(fields, place)
         check_where(self.where, fields, place)
 
     def lay_out(self, name: str, layout: Layout) -> None:
@@ -84,13 +85,13 @@ class _AtOneEnd(Aggregate):
             opcode=self.operation.opcode,
             out=layout.number_column(name),
             mask=layout.mask(self.where),
-            source=layout.number(self.of),
+            source=layout.number(number_of(self.of)),
         )
         layout.add(name, line, np.array([0.0, math.nan]).view(np.int64), keeps_ms=None)
 
     def canonical(self) -> str:
         """Field and condition."""
-        return f"{self.verb}({self.of}; {self.where})"
+        return f"{self.verb}({number_of(self.of)}; {self.where})"
 
 
 class FirstValue(_AtOneEnd):

@@ -12,7 +12,8 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     OFFSET,
     PROGRAM_WIDTH,
 )
-from freshrank.feature_actors.streams.expressions import Expression
+from freshrank.feature_actors.streams.expressions.conditions import Expression
+from freshrank.feature_actors.streams.expressions.numbers import NumberExpression
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ class Layout:
         """Numeric features, in order of their output columns."""
         self.bags: list[Bag] = []
         """Features that are bags, in order of their output columns."""
-        self.numbers: list[str] = []
-        """Fields that are read as numbers, in order of `EventArrays.numbers`."""
+        self.numbers: dict[str, NumberExpression] = {}
+        """By their text, in order of `EventArrays.numbers`."""
         self.keys: list[str] = []
         """Fields that are read as ids, in order of `EventArrays.keys`."""
         self.conditions: dict[str, Expression] = {}
@@ -97,13 +98,16 @@ class Layout:
         self.conditions.setdefault(str(where), where)
         return list(self.conditions).index(str(where))
 
-    def number(self, field: str) -> int:
-        """The line of `EventArrays.numbers` for a field."""
-        return _index(self.numbers, field)
+    def number(self, expression: NumberExpression) -> int:
+        """The line of `EventArrays.numbers` for a field or a calculation."""
+        self.numbers.setdefault(str(expression), expression)
+        return list(self.numbers).index(str(expression))
 
     def key(self, field: str) -> int:
         """The line of `EventArrays.keys` for a field."""
-        return _index(self.keys, field)
+        if field not in self.keys:
+            self.keys.append(field)
+        return self.keys.index(field)
 
     def number_column(self, name: str) -> int:
         """A new column of `FeatureBlock.values`."""
@@ -134,9 +138,3 @@ class Layout:
         self._empty.append(identity)
         placed = Placed(name, len(identity), line.hop_ms, keeps_ms, error)
         self.placed.append(placed)
-
-
-def _index(names: list[str], name: str) -> int:
-    if name not in names:
-        names.append(name)
-    return names.index(name)

@@ -22,7 +22,7 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     Trace,
 )
 from freshrank.feature_actors.aggregations.row_layout import Layout, Line
-from freshrank.feature_actors.streams.expressions import Expression
+from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.fields import Fields
 
 _NEVER = -1  # the time of an event that never was

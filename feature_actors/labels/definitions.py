@@ -7,7 +7,7 @@ from functools import cached_property
 
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.streams.durations import duration_ms
-from freshrank.feature_actors.streams.expressions import Expression
+from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.fields import Fields, Kind
 
 
@@ -33,7 +33,7 @@ class Joined:
         later than ``shown + within + grace``; an event that comes after `within` and before that
         is counted as late.
 
-    >>> from freshrank.feature_actors.streams.expressions import col
+    >>> from freshrank.feature_actors.streams.expressions.column import col
     >>> Joined(positive=col.type == "order", on="item_id", within="30m").within_ms
     1800000
     """

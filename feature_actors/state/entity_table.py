@@ -231,8 +231,8 @@ class EntityTable:
         for line, condition in enumerate(layout.conditions.values()):
             masks[line] = condition.evaluate(columns)
         numbers = np.empty((len(layout.numbers), events), dtype=np.float64)
-        for line, name in enumerate(layout.numbers):
-            numbers[line] = columns.number(name)
+        for line, number in enumerate(layout.numbers.values()):
+            numbers[line] = number.evaluate(columns)
         keys = np.empty((len(layout.keys), events), dtype=np.int64)
         for line, name in enumerate(layout.keys):
             keys[line] = columns.hashed(name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from naive import (
     START_MS,
     Behaviour,
@@ -74,15 +75,24 @@ class Case:
     """An aggregate and its naive twin."""
 
     def __init__(
-        self, aggregate: Aggregate, where: Condition = always, *, within: float = 0.0
+        self,
+        aggregate: Aggregate,
+        where: Condition = always,
+        *,
+        within: float = 0.0,
+        amount: Callable[[Behaviour], float | None] | None = None,
     ) -> None:
-        self.where, self.within = where, within
+        self.where, self.within, self.amount = where, within, amount
         body = {"entity": user, "source": stream, "f": aggregate}
         self.aggregate = aggregate
         self.plan = TablePlan([type("View", (FeatureView,), body)])
 
     def expected(self, naive: Naive, at_ms: int) -> Expected:
         aggregate, where = self.aggregate, self.where
+        if self.amount is not None:
+            amounts = map(self.amount, naive.events)
+            pairs = zip(naive.events, amounts, strict=True)
+            naive = Naive([replace(one, price=amount) for one, amount in pairs])
         bag: list[tuple[int, float]] = []
         match aggregate:
             case LastK():
@@ -162,6 +172,18 @@ def has_none(event: Behaviour) -> bool:
     return event.category is None
 
 
+def shifted(event: Behaviour) -> float | None:
+    return None if event.price is None else event.price * event.item_id + 1
+
+
+def ratio(event: Behaviour) -> float | None:
+    return None if event.price is None or event.item_id == 0 else event.price / event.item_id
+
+
+def twice_above_item(event: Behaviour) -> bool:
+    return event.price is not None and event.price * 2 > event.item_id
+
+
 # Four categories at most, so that four counters are exact; the bound of fewer is tested below.
 CASES = {
     "count": Case(Count(windows=["1s", "10s", "1m"])),
@@ -173,6 +195,11 @@ CASES = {
     "count hop": Case(Count(windows=["10s"], hop="2s")),
     "sum": Case(Sum("price", windows=["1s", "1m"])),
     "sum where": Case(Sum("price", where=col.type == "order", windows=["10s"]), is_order),
+    "sum of products": Case(Sum(col.price * col.item_id + 1, windows=["10s"]), amount=shifted),
+    "last quotient": Case(LastValue(col.price / col.item_id), amount=ratio),
+    "mean where calculated": Case(
+        Mean("price", where=col.price * 2 > col.item_id, windows=["10s"]), twice_above_item
+    ),
     "mean": Case(Mean("price", windows=["1s", "10s"])),
     "mean where": Case(Mean("price", where=col.type == "order", windows=["10s"]), is_order),
     "max": Case(Max("price", windows=["1s", "10s"])),

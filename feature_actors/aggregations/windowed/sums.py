@@ -18,8 +18,9 @@ from freshrank.feature_actors.aggregations.windowed.rings import (
     window_operation,
 )
 from freshrank.feature_actors.aggregations.windowed.windows import Window, parse_windows
-from freshrank.feature_actors.streams.expressions import Expression
-from freshrank.feature_actors.streams.fields import Fields, Kind
+from freshrank.feature_actors.streams.expressions.conditions import Expression
+from freshrank.feature_actors.streams.expressions.numbers import Arithmetic, number_of
+from freshrank.feature_actors.streams.fields import Fields
 
 
 class Windowed(Aggregate):
@@ -94,23 +95,23 @@ class Count(Windowed):
 
 @dataclass(frozen=True)
 class OverField(Windowed):
-    """Windows over the values of a numeric field; None is passed over."""
+    """Windows over the values of a numeric field, or of a calculation; None is passed over."""
 
-    of: str
+    of: str | Arithmetic
     where: Expression | None = None
     windows: Sequence[str] = ()
     hop: str | None = None
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for a wrong field, condition or window."""
-        fields.require(self.of, place, Kind.INTEGER, Kind.NUMBER)
+        number_of(self.of).check(fields, place)
         super().check(fields, place)
 
     def _inputs(self) -> str:
-        return f"{self.of}; {self.where}"
+        return f"{number_of(self.of)}; {self.where}"
 
     def _source(self, layout: Layout) -> int:
-        return layout.number(self.of)
+        return layout.number(number_of(self.of))
 
 
 @inlined

@@ -89,7 +89,7 @@ def test_fields_are_named_by_their_path_and_may_be_none_where_their_struct_may()
         (lambda: view(LastK("node.depth", k=2)), "no field .node.depth."),
         (lambda: view(Count(where=col.device.os.is_null(), windows=["1h"])), "never None"),
         (lambda: view(Count(where=col.device.os == 3, windows=["1h"])), "constant is int"),
-        (lambda: col.device.os.startswith("a"), "no such method.*isin and is_null"),
+        (lambda: col.device.os.startswith("a"), "no such method.*isin, is_null"),
         (lambda: stream(id="device.os"), r"id: .device.os. is a field of a field"),
         (lambda: stream(time="last_device.os"), r"time: .last_device.os. is a field of a field"),
         (lambda: stream(key=Entity("u", key="device.os")), r"key: .device.os. is a field of a"),

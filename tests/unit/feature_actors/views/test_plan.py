@@ -78,7 +78,7 @@ def test_conditions_and_inputs_that_are_alike_are_computed_once() -> None:
         d=Mean("price", windows=["1h"]),
     )
     layout = TablePlan([twice]).layout
-    assert (len(layout.conditions), layout.numbers) == (1, ["price"])
+    assert (len(layout.conditions), list(layout.numbers)) == (1, ["price"])
 
 
 def test_the_description_adds_up_and_states_each_hop() -> None:

@@ -1,14 +1,10 @@
-"""Conditions on the fields of an event, written with `col` and evaluated on whole columns.
-
->>> str((col.type == "order") & (col.price > 10))
-"((type == 'order') & (price > 10))"
-"""
+"""Conditions on the fields of an event, evaluated on whole columns."""
 
 from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -17,10 +13,10 @@ import numpy as np
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Bools
 from freshrank.feature_actors.streams.columns import Columns
-from freshrank.feature_actors.streams.constants import check_constant, constant_fix, equal_to
+from freshrank.feature_actors.streams.expressions.constants import check_constant, equal_to
 from freshrank.feature_actors.streams.fields import Fields, Kind
 
-_ORDER: dict[str, Callable[[Any, Any], Bools]] = {
+ORDER: dict[str, Callable[[Any, Any], Bools]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -77,15 +73,15 @@ class Comparison(Expression):
 
     def evaluate(self, columns: Columns) -> Bools:
         """bool[n]."""
-        if self.symbol in _ORDER:
-            return _ORDER[self.symbol](columns.number(self.name), self.constant)
+        if self.symbol in ORDER:
+            return ORDER[self.symbol](columns.number(self.name), self.constant)
         equal = equal_to(columns, self.name, self.constant)
         return ~equal if self.symbol == "!=" else equal
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for an unknown field or a constant of another type."""
         where = f"{place} {self}"
-        if self.symbol in _ORDER:
+        if self.symbol in ORDER:
             fields.require(self.name, where, Kind.INTEGER, Kind.NUMBER)
         check_constant(fields, self.name, self.constant, where)
 
@@ -202,80 +198,6 @@ class Negation(Expression):
     def check(self, fields: Fields, place: str) -> None:
         """Check what is negated."""
         self.inner.check(fields, place)
-
-
-class Column:
-    """A field by name: compare it with a constant to get a condition."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    # Python wants bool of these two; Any is what both the language and a condition agree with.
-    def __eq__(self, other: object) -> Any:
-        return self._compare("==", other)
-
-    def __ne__(self, other: object) -> Any:
-        return self._compare("!=", other)
-
-    def __hash__(self) -> int:
-        return hash(self._name)
-
-    def __lt__(self, other: object) -> Expression:
-        return self._compare("<", other)
-
-    def __le__(self, other: object) -> Expression:
-        return self._compare("<=", other)
-
-    def __gt__(self, other: object) -> Expression:
-        return self._compare(">", other)
-
-    def __ge__(self, other: object) -> Expression:
-        return self._compare(">=", other)
-
-    def __getattr__(self, name: str) -> Column:
-        """A field of the struct that this field holds: ``col.device.os``."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Column(f"{self._name}.{name}")
-
-    def __call__(self, *_: object) -> NoReturn:
-        """No field can be called: this is a method that does not exist."""
-        raise ConfigError(
-            f"col.{self._name}(...)", "there is no such method", "There are isin and is_null."
-        )
-
-    def isin(self, constants: Sequence[str] | Sequence[int]) -> Expression:
-        """Whether the field is one of `constants`."""
-        if isinstance(constants, str):
-            raise ConfigError(
-                f"col.{self._name}.isin", f"{constants!r} is a string", f'Write ["{constants}"].'
-            )
-        return Membership(self._name, tuple(constants))
-
-    def is_null(self) -> Expression:
-        """Whether the field is None; ``~col.x.is_null()`` is whether it has a value."""
-        return NullTest(self._name)
-
-    def _compare(self, symbol: str, other: object) -> Expression:
-        if not isinstance(other, str | int | float):
-            raise ConfigError(
-                f"col.{self._name} {symbol} {other!r}",
-                "a field can be compared with a constant only",
-                constant_fix(self._name, other),
-            )
-        return Comparison(self._name, symbol, other)
-
-
-class _Namespace:
-    """``col.price`` is the field `price`."""
-
-    def __getattr__(self, name: str) -> Column:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Column(name)
-
-
-col = _Namespace()
 
 
 def _condition(value: object) -> Expression:

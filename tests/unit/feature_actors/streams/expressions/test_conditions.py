@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from naive import Behaviour, columns_of, stream
 
 from freshrank.actors.errors import ConfigError
-from freshrank.feature_actors.streams.expressions import Expression, col
+from freshrank.feature_actors.streams.expressions.column import col
+from freshrank.feature_actors.streams.expressions.conditions import Expression
 
 behaviours = st.lists(
     st.builds(
@@ -158,7 +159,7 @@ def test_what_python_decides_at_once_is_refused_with_the_way_to_write_it(
     [
         lambda: (col.type == "view") & True,
         lambda: (col.type == "view") | col.price,
-        lambda: col.price == col.item_id,
+        lambda: col.price == [1],
         lambda: col.price == None,  # noqa: E711
         lambda: col.type.isin("view"),
     ],

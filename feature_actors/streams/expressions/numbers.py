@@ -1,0 +1,261 @@
+"""Numbers calculated from the fields of an event, evaluated on whole columns."""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.messages import Bools, Doubles
+from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.expressions.conditions import ORDER, Expression
+from freshrank.feature_actors.streams.fields import Fields, Kind
+
+_CALCULATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = ORDER | {
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+class Arithmetic(ABC):
+    """What can be calculated with: a field of numbers, or a number made of some."""
+
+    @abstractmethod
+    def to_number(self) -> NumberExpression:
+        """The number that it stands for."""
+
+    def log1p(self) -> NumberExpression:
+        """``log(1 + x)``; missing where that is not finite."""
+        return Logarithm(self.to_number())
+
+    def __add__(self, other: object) -> NumberExpression:
+        return Calculation("+", self.to_number(), _operand(other))
+
+    def __radd__(self, other: object) -> NumberExpression:
+        return Calculation("+", _operand(other), self.to_number())
+
+    def __sub__(self, other: object) -> NumberExpression:
+        return Calculation("-", self.to_number(), _operand(other))
+
+    def __rsub__(self, other: object) -> NumberExpression:
+        return Calculation("-", _operand(other), self.to_number())
+
+    def __mul__(self, other: object) -> NumberExpression:
+        return Calculation("*", self.to_number(), _operand(other))
+
+    def __rmul__(self, other: object) -> NumberExpression:
+        return Calculation("*", _operand(other), self.to_number())
+
+    def __truediv__(self, other: object) -> NumberExpression:
+        return Calculation("/", self.to_number(), _operand(other))
+
+    def __rtruediv__(self, other: object) -> NumberExpression:
+        return Calculation("/", _operand(other), self.to_number())
+
+    def __neg__(self) -> NumberExpression:
+        return Calculation("-", Constant(0), self.to_number())
+
+
+class NumberExpression(Arithmetic):
+    """A number an event: columns in, float64 out, NaN where it is missing.
+
+    It is missing where a field that it is made of is None, and where it is not finite (a division
+    by 0). Compare it with a number to get a condition, which is false where it is missing, and
+    true for ``!=``.
+    """
+
+    @abstractmethod
+    def evaluate(self, columns: Columns) -> Doubles:
+        """float64[n]."""
+
+    @abstractmethod
+    def check(self, fields: Fields, place: str) -> None:
+        """Raise ConfigError when it does not fit the schema."""
+
+    @abstractmethod
+    def fields_read(self) -> frozenset[str]:
+        """The names of the fields that it reads."""
+
+    def to_number(self) -> NumberExpression:
+        """Itself."""
+        return self
+
+    # Python wants bool of these two; Any is what both the language and a condition agree with.
+    def __eq__(self, other: object) -> Any:
+        return NumberComparison("==", self, _operand(other))
+
+    def __ne__(self, other: object) -> Any:
+        return NumberComparison("!=", self, _operand(other))
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __lt__(self, other: object) -> Expression:
+        return NumberComparison("<", self, _operand(other))
+
+    def __le__(self, other: object) -> Expression:
+        return NumberComparison("<=", self, _operand(other))
+
+    def __gt__(self, other: object) -> Expression:
+        return NumberComparison(">", self, _operand(other))
+
+    def __ge__(self, other: object) -> Expression:
+        return NumberComparison(">=", self, _operand(other))
+
+
+@dataclass(frozen=True, eq=False)
+class FieldNumber(NumberExpression):
+    """The values of an integer or float field."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def fields_read(self) -> frozenset[str]:
+        """The field."""
+        return frozenset([self.name])
+
+    def evaluate(self, columns: Columns) -> Doubles:
+        """float64[n]."""
+        return columns.number(self.name)
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Raise ConfigError for an unknown field, or one of text."""
+        fields.require(self.name, place, Kind.INTEGER, Kind.NUMBER)
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(NumberExpression):
+    """The same number for every event."""
+
+    value: float
+
+    def __str__(self) -> str:
+        return repr(self.value)
+
+    def fields_read(self) -> frozenset[str]:
+        """None."""
+        return frozenset()
+
+    def evaluate(self, columns: Columns) -> Doubles:
+        """float64[n]."""
+        return np.full(len(columns), self.value, dtype=np.float64)
+
+    def check(self, fields: Fields, place: str) -> None:
+        """It fits every schema."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calculation(NumberExpression):
+    """The sum, difference, product or quotient of two numbers."""
+
+    symbol: str
+    left: NumberExpression
+    right: NumberExpression
+
+    def __str__(self) -> str:
+        return f"({self.left} {self.symbol} {self.right})"
+
+    def fields_read(self) -> frozenset[str]:
+        """Those of both sides."""
+        return self.left.fields_read() | self.right.fields_read()
+
+    def evaluate(self, columns: Columns) -> Doubles:
+        """float64[n]."""
+        with np.errstate(all="ignore"):
+            calculate = _CALCULATIONS[self.symbol]
+            return _finite(calculate(self.left.evaluate(columns), self.right.evaluate(columns)))
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Check both sides."""
+        self.left.check(fields, f"{place} {self}")
+        self.right.check(fields, f"{place} {self}")
+
+
+@dataclass(frozen=True, eq=False)
+class Logarithm(NumberExpression):
+    """``log(1 + x)`` of a number."""
+
+    inner: NumberExpression
+
+    def __str__(self) -> str:
+        return f"log1p({self.inner})"
+
+    def fields_read(self) -> frozenset[str]:
+        """Those of the number."""
+        return self.inner.fields_read()
+
+    def evaluate(self, columns: Columns) -> Doubles:
+        """float64[n]."""
+        with np.errstate(all="ignore"):
+            return _finite(np.log1p(self.inner.evaluate(columns)))
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Check the number."""
+        self.inner.check(fields, f"{place} {self}")
+
+
+@dataclass(frozen=True, eq=False)
+class NumberComparison(Expression):
+    """``left op right`` for two numbers; where either is missing, only ``!=`` holds."""
+
+    symbol: str
+    left: NumberExpression
+    right: NumberExpression
+
+    def __str__(self) -> str:
+        return f"({self.left} {self.symbol} {self.right})"
+
+    def fields_read(self) -> frozenset[str]:
+        """Those of both sides."""
+        return self.left.fields_read() | self.right.fields_read()
+
+    def evaluate(self, columns: Columns) -> Bools:
+        """bool[n]."""
+        compare = _COMPARISONS[self.symbol]
+        found: Bools = compare(self.left.evaluate(columns), self.right.evaluate(columns))
+        return found
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Raise ConfigError for an unknown field, or one of text."""
+        self.left.check(fields, f"{place} {self}")
+        self.right.check(fields, f"{place} {self}")
+
+
+def number_of(value: str | Arithmetic) -> NumberExpression:
+    """The number that a definition names: a field by its name, or a calculation.
+
+    >>> str(number_of("price") * 2)
+    '(price * 2)'
+    """
+    return FieldNumber(value) if isinstance(value, str) else value.to_number()
+
+
+def _operand(value: object) -> NumberExpression:
+    if isinstance(value, Arithmetic):
+        return value.to_number()
+    if isinstance(value, int | float):
+        return Constant(value)
+    raise ConfigError(
+        repr(value),
+        "it cannot be calculated with",
+        "Take fields of numbers, such as col.price, and constants.",
+    )
+
+
+def _finite(numbers: Doubles) -> Doubles:
+    numbers[~np.isfinite(numbers)] = np.nan
+    return numbers
