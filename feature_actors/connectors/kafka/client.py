@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from aiokafka.errors import KafkaError
 
 from freshrank.actors.errors import Unavailable
+from freshrank.feature_actors.connectors.kafka import scram_proof
 from freshrank.feature_actors.connectors.kafka.security import (
     OPEN,
     KafkaSecurity,
     SecurityArguments,
 )
+
+scram_proof.install()
 
 # Seconds after which a broker that does not answer counts as away.
 DEADLINE_S = 10.0
@@ -50,8 +53,16 @@ class KafkaAccess:
 
         `wait_s` is added to the deadline: seconds that the call waits by itself.
         """
+        unproven: list[scram_proof.ServerUnproven] = []
+        scram_proof.UNPROVEN.set(unproven)
         try:
             async with asyncio.timeout(wait_s + self.deadline_s):
                 yield
         except (KafkaError, OSError) as error:  # TimeoutError is an OSError
-            raise Unavailable("kafka", str(error) or type(error).__name__) from error
+            reason = str(error) or type(error).__name__
+            if unproven:
+                reason = (
+                    f"the server at {self.bootstrap} has not proved that it knows the password "
+                    f"({unproven[-1]}): it may not be yours"
+                )
+            raise Unavailable("kafka", reason) from error
