@@ -28,7 +28,7 @@ from freshrank.feature_actors.aggregations.kernel_types import (
 from freshrank.feature_actors.aggregations.row_layout import Layout, Line
 from freshrank.feature_actors.streams.durations import duration_ms
 from freshrank.feature_actors.streams.expressions.conditions import Expression
-from freshrank.feature_actors.streams.expressions.numbers import Arithmetic, number_of
+from freshrank.feature_actors.streams.expressions.numbers import Numeric, number_of
 from freshrank.feature_actors.streams.fields import Fields
 
 # Events older than this, relative to the newest, are refused: each would weigh less than 2.4e-10.
@@ -99,7 +99,7 @@ def _operation(opcode: int, read: Read) -> Operation:
 class _Decayed(Aggregate):
     """One number a row, of a numeric field or a calculation; None is passed over."""
 
-    of: str | Arithmetic
+    of: Numeric
     half_life: str
     where: Expression | None = None
 

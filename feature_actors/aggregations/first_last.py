@@ -25,7 +25,7 @@ from freshrank.feature_actors.aggregations.kernel_types import (
 )
 from freshrank.feature_actors.aggregations.row_layout import Layout, Line
 from freshrank.feature_actors.streams.expressions.conditions import Expression
-from freshrank.feature_actors.streams.expressions.numbers import Arithmetic, number_of
+from freshrank.feature_actors.streams.expressions.numbers import Numeric, number_of
 from freshrank.feature_actors.streams.fields import Fields
 
 
@@ -67,7 +67,7 @@ def _operation(opcode: int, last: bool) -> Operation:
 class _AtOneEnd(Aggregate):
     """The value of a numeric field or a calculation in one event; None is passed over."""
 
-    of: str | Arithmetic
+    of: Numeric
     where: Expression | None = None
 
     verb: ClassVar[str]

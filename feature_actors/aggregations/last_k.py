@@ -65,16 +65,48 @@ def _update(
         longs[row, times + place] = at
 
 
+@subkernel
+def _update_distinct(
+    line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
+) -> None:
+    """As `_update`, but an id that is there already moves to its newer time."""
+    longs, size, keys, mask = rows.longs, line[SIZE], line[AT], line[MASK]
+    times = keys + size
+    before = len(out.ids) > 0
+    for i in range(len(trace.newest)):
+        row, at, key = events.slots[i], events.times[i], events.keys[line[INPUT], i]
+        if before:
+            _read(line, rows, row, (trace.newest[i], at), out, i)
+        if key == 0 or (mask >= 0 and not events.masks[mask, i]):
+            continue
+        place = 0
+        while place < size - 1 and longs[row, keys + place] not in (key, 0):
+            place += 1
+        if longs[row, keys + place] != 0 and at < longs[row, times + place]:
+            # It is there with a newer time, or others that are all newer fill the row.
+            trace.refused[i] = longs[row, keys + place] != key
+            continue
+        trace.taken[i] = True
+        while place > 0 and longs[row, times + place - 1] <= at:
+            longs[row, keys + place] = longs[row, keys + place - 1]
+            longs[row, times + place] = longs[row, times + place - 1]
+            place -= 1
+        longs[row, keys + place] = key
+        longs[row, times + place] = at
+
+
 @dataclass(frozen=True)
 class LastK(Aggregate):
     """The last `k` values of a text or integer field, newest event time first, as a bag of ids.
 
-    An event that comes late is put where its time belongs. None is passed over.
+    An event that comes late is put where its time belongs. None is passed over. Without `repeats`
+    the values are different ones, each at its newest time.
     """
 
     of: str
     k: int
     where: Expression | None = None
+    repeats: bool = True
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for a wrong field, condition or `k`."""
@@ -85,7 +117,7 @@ class LastK(Aggregate):
     def lay_out(self, name: str, layout: Layout) -> None:
         """Two words an entry: id and event time."""
         line = Line(
-            opcode=_LAST_K.opcode,
+            opcode=(_LAST_K if self.repeats else _LAST_K_DISTINCT).opcode,
             out=layout.bag_columns(name, self.of, self.k),
             size=self.k,
             mask=layout.mask(self.where),
@@ -94,10 +126,12 @@ class LastK(Aggregate):
         layout.add(name, line, np.zeros(2 * self.k, dtype=np.int64), keeps_ms=None)
 
     def canonical(self) -> str:
-        """Field, number and condition."""
-        return f"last_k({self.of}; {self.k}; {self.where})"
+        """Field, number, condition and repeats."""
+        verb = "last_k" if self.repeats else "last_k_distinct"
+        return f"{verb}({self.of}; {self.k}; {self.where})"
 
 
 _LAST_K = Operation(4, _update, _read)
+_LAST_K_DISTINCT = Operation(15, _update_distinct, _read)
 
-OPERATIONS = (_LAST_K,)
+OPERATIONS = (_LAST_K, _LAST_K_DISTINCT)

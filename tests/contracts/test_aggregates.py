@@ -97,7 +97,8 @@ class Case:
         match aggregate:
             case LastK():
                 key = item if aggregate.of == "item_id" else category
-                bag = naive.last_k(aggregate.k, where, key)
+                last_k = naive.last_k if aggregate.repeats else naive.last_k_distinct
+                bag = last_k(aggregate.k, where, key)
             case DecayedCount():
                 decayed = naive.decayed(4_000, where, category, at_ms).items()
                 bag = sorted(pair for pair in decayed if pair[1] > FORGOTTEN)
@@ -176,6 +177,10 @@ def shifted(event: Behaviour) -> float | None:
     return None if event.price is None else event.price * event.item_id + 1
 
 
+def one_if_order(event: Behaviour) -> float:
+    return float(event.type == "order")
+
+
 def ratio(event: Behaviour) -> float | None:
     return None if event.price is None or event.item_id == 0 else event.price / event.item_id
 
@@ -196,6 +201,7 @@ CASES = {
     "sum": Case(Sum("price", windows=["1s", "1m"])),
     "sum where": Case(Sum("price", where=col.type == "order", windows=["10s"]), is_order),
     "sum of products": Case(Sum(col.price * col.item_id + 1, windows=["10s"]), amount=shifted),
+    "rate": Case(Mean(col.type == "order", windows=["1s", "1m"]), amount=one_if_order),
     "last quotient": Case(LastValue(col.price / col.item_id), amount=ratio),
     "mean where calculated": Case(
         Mean("price", where=col.price * 2 > col.item_id, windows=["10s"]), twice_above_item
@@ -232,6 +238,10 @@ CASES = {
     "last k": Case(LastK("item_id", k=3)),
     "last k of text": Case(LastK("category", k=4, where=col.type == "order"), is_order),
     "last one": Case(LastK("item_id", k=1)),
+    "last k distinct": Case(LastK("category", k=3, repeats=False)),
+    "last k distinct where": Case(
+        LastK("item_id", k=2, repeats=False, where=col.type == "order"), is_order
+    ),
     "decayed": Case(DecayedCount(by="category", half_life="4s", top=4)),
     "decayed where": Case(
         DecayedCount(by="category", half_life="4s", top=4, where=col.type == "order"), is_order
@@ -385,6 +395,16 @@ def test_a_time_since_calls_nothing_late() -> None:
     assert not table.apply(columns_of([event(START_MS)], 1), before=False).late.any()
 
 
+def test_a_value_that_is_kept_with_a_newer_time_is_not_late_and_one_with_no_place_is() -> None:
+    case = Case(LastK("item_id", k=2, repeats=False))
+    kept = [behaviour(START_MS + 9, item=1), behaviour(START_MS + 8, item=2)]
+    table = applied(case, kept)
+    older = [behaviour(START_MS + 1, item=2), behaviour(START_MS + 1, item=3)]
+    late = table.apply(columns_of(older, 2), before=False).late
+    assert late.tolist() == [False, True]
+    case.agrees(case.read(table, "ann", START_MS), 0, Naive(kept), START_MS)
+
+
 @given(log=logs, top=st.integers(1, 3), at=moments)
 @settings(max_examples=200)
 def test_few_counters_keep_the_bound_of_space_saving(
@@ -418,6 +438,10 @@ def test_numbers_far_from_zero_and_near_each_other_keep_their_variance() -> None
     log = [event(START_MS + place, price=1e9 + place % 2) for place in range(1_000)]
     block = case.read(applied(case, log), "ann", START_MS + 1_000)
     np.testing.assert_allclose(block.values[0], [0.25, 0.25], rtol=1e-6)
+
+
+def behaviour(ts: int, item: int) -> Behaviour:
+    return Behaviour(event_id="e", user_id="ann", ts=ts, item_id=item)
 
 
 def event(ts: int, price: float = 1.0) -> Behaviour:

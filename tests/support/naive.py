@@ -125,6 +125,10 @@ class Naive:
         )
         return [(one, 1.0) for _, _, one in reversed(order[-k:])]
 
+    def last_k_distinct(self, k: int, where: Condition, key: Callable[[Behaviour], int]) -> Bag:
+        every = self.last_k(len(self.events), where, key) if self.events else []
+        return list(dict.fromkeys(every))[:k]
+
     def decayed(
         self, half_life_ms: int, where: Condition, key: Callable[[Behaviour], int], at_ms: int
     ) -> dict[int, float]:

@@ -19,7 +19,7 @@ from freshrank.feature_actors.aggregations.windowed.rings import (
 )
 from freshrank.feature_actors.aggregations.windowed.windows import Window, parse_windows
 from freshrank.feature_actors.streams.expressions.conditions import Expression
-from freshrank.feature_actors.streams.expressions.numbers import Arithmetic, number_of
+from freshrank.feature_actors.streams.expressions.numbers import Numeric, number_of
 from freshrank.feature_actors.streams.fields import Fields
 
 
@@ -97,7 +97,7 @@ class Count(Windowed):
 class OverField(Windowed):
     """Windows over the values of a numeric field, or of a calculation; None is passed over."""
 
-    of: str | Arithmetic
+    of: Numeric
     where: Expression | None = None
     windows: Sequence[str] = ()
     hop: str | None = None
@@ -131,6 +131,8 @@ class Sum(OverField):
 @dataclass(frozen=True)
 class Mean(OverField):
     """The mean of a numeric field over each window: tiles of a sum and of a count.
+
+    That of a condition is the share of events for which it holds: a rate.
 
     None is passed over; NaN where the window holds no value.
     """

@@ -6,7 +6,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -209,6 +209,28 @@ class Logarithm(NumberExpression):
 
 
 @dataclass(frozen=True, eq=False)
+class Indicator(NumberExpression):
+    """1 where a condition holds, else 0."""
+
+    condition: Expression
+
+    def __str__(self) -> str:
+        return str(self.condition)
+
+    def fields_read(self) -> frozenset[str]:
+        """Those of the condition."""
+        return self.condition.fields_read()
+
+    def evaluate(self, columns: Columns) -> Doubles:
+        """float64[n]."""
+        return self.condition.evaluate(columns).astype(np.float64)
+
+    def check(self, fields: Fields, place: str) -> None:
+        """Check the condition."""
+        self.condition.check(fields, place)
+
+
+@dataclass(frozen=True, eq=False)
 class NumberComparison(Expression):
     """``left op right`` for two numbers; where either is missing, only ``!=`` holds."""
 
@@ -235,13 +257,19 @@ class NumberComparison(Expression):
         self.right.check(fields, f"{place} {self}")
 
 
-def number_of(value: str | Arithmetic) -> NumberExpression:
-    """The number that a definition names: a field by its name, or a calculation.
+Numeric: TypeAlias = str | Arithmetic | Expression
+"""What a definition may name as a number: a field, a calculation, a condition."""
+
+
+def number_of(value: Numeric) -> NumberExpression:
+    """The number that a definition names; that of a condition is 1 where it holds, else 0.
 
     >>> str(number_of("price") * 2)
     '(price * 2)'
     """
-    return FieldNumber(value) if isinstance(value, str) else value.to_number()
+    if isinstance(value, str):
+        return FieldNumber(value)
+    return Indicator(value) if isinstance(value, Expression) else _operand(value)
 
 
 def _operand(value: object) -> NumberExpression:

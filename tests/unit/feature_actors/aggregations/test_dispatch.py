@@ -8,7 +8,7 @@ from typing import Any
 from naive import stream, user
 
 import freshrank
-from freshrank import FeatureView
+from freshrank import FeatureView, LastK
 from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.aggregations.dispatch import OPERATIONS
 from freshrank.feature_actors.aggregations.kernel_types import OPCODE
@@ -19,8 +19,8 @@ ARGUMENTS = {"of": "item_id", "by": "item_id", "windows": ["1s"], "k": 3, "half_
 
 
 def public_aggregates() -> list[Aggregate]:
-    """One of each."""
-    made: list[Aggregate] = []
+    """One of each, and of each that an argument gives an operation of its own."""
+    made: list[Aggregate] = [LastK("item_id", k=3, repeats=False)]
     for name in freshrank.__all__:
         kind: Any = getattr(freshrank, name)
         if isinstance(kind, type) and issubclass(kind, Aggregate):
