@@ -29,6 +29,11 @@ _MEANINGS = {
     500: "An internal error",
     503: "Overloaded, or a part that the answer needs did not answer in time: try again",
 }
+_ABOUT = (
+    "Errors are JSON: `ErrorAnswer`. Only a request whose head HAProxy cannot parse (malformed, "
+    "beyond about 15,000 bytes or 101 headers), or whose head is not complete in time, gets a 400 "
+    "or 408 in HTML."
+)
 # The name of the security scheme.
 _KEY = "key"
 _KEY_SCHEME = {
@@ -51,7 +56,7 @@ def document(pipeline: str, specs: Sequence[RouteSpec]) -> Document:
         paths.setdefault(spec.documented_path, {})[spec.method.lower()] = _operation(spec, schemas)
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"Freshrank: {pipeline}", "version": "1"},
+        "info": {"title": f"Freshrank: {pipeline}", "version": "1", "description": _ABOUT},
         "paths": paths,
         "components": {
             "schemas": schemas.components,

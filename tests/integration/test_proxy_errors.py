@@ -80,13 +80,19 @@ def port(tmp_path: Path, replica: socket.socket) -> Iterator[int]:
         running.wait()
 
 
-def ask(port: int, request: bytes) -> tuple[int, object]:
-    """Status and JSON of the answer; other bodies fail."""
+def answer_to(port: int, request: bytes) -> bytes:
+    """All that comes until the connection is closed."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(request)
         got = b""
         while more := connection.recv(65_536):
             got += more
+    return got
+
+
+def ask(port: int, request: bytes) -> tuple[int, object]:
+    """Status and JSON of the answer; other bodies fail."""
+    got = answer_to(port, request)
     head, _, body = got.partition(b"\r\n\r\n")
     assert b"application/json" in head.lower(), got
     return int(head.split()[1]), json.loads(body)
@@ -101,6 +107,30 @@ def ask(port: int, request: bytes) -> tuple[int, object]:
 )
 def test_a_request_without_a_path_is_a_400_in_json(port: int, request_: bytes) -> None:
     assert ask(port, request_) == (400, NOT_HTTP)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / and more HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nLong: " + b"a" * 16_384 + b"\r\n\r\n",
+        b"GET /" + b"a" * 16_384 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 102 + b"\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: zip\r\n\r\n",
+    ],
+    ids=["line", "target", "header", "long", "path", "many", "lengths", "encoding"],
+)
+def test_what_haproxy_cannot_parse_is_its_own_400_and_reaches_no_replica(
+    port: int, replica: socket.socket, request_: bytes
+) -> None:
+    got = answer_to(port, request_)
+    assert got.startswith(b"HTTP/1.1 400 ") and b"content-type: text/html" in got.lower()
+    replica.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        replica.accept()
 
 
 @pytest.mark.parametrize(
