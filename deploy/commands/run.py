@@ -120,8 +120,7 @@ class _Run:
 
     async def _start_and_watch(self, servers: ExternalServers) -> None:
         request, log = self._request, self._screen.log
-        cluster = await self._prepare(servers)
-        lease = self._lease = await self._hold_rows(cluster)
+        cluster, lease = await self._prepare(servers)
         self._handle_signals()  # Ray has replaced the handlers by its own
         state_id = self._state_folder.begin(log, self._topics, self._pipeline)
         origin = origin_of(self._topics, state_id)
@@ -162,19 +161,20 @@ class _Run:
         self._lifecycle.enter(RunState.RUNNING)
         await self._watch.run(system, supervisor, driver.status, traffic)
 
-    async def _prepare(self, servers: ExternalServers) -> ClusterSpec:
-        """Start or connect to Kafka, Redis and Ray."""
+    async def _prepare(self, servers: ExternalServers) -> tuple[ClusterSpec, StoreLease]:
+        """Start or connect to Kafka, Redis and Ray, and take the lease on the pipeline's rows."""
         bootstrap = self._request.settings.kafka.bootstrap
         self._screen.log(f"starting Ray, Kafka ({bootstrap}) and Redis")
         preparing = asyncio.ensure_future(self._prepare_servers(servers))
         if bootstrap not in STARTED_HERE:
-            # A mistake about the user's own broker is reported before Ray starts.
+            # A mistake about the user's own broker is reported before Ray starts, and so is
+            # another run beside this one.
             await preparing
         connecting = self._calls.run(ray_connection.connect, self._request.address)
-        _, cluster = await asyncio.gather(connecting, preparing)
-        return cluster
+        _, (cluster, lease) = await asyncio.gather(connecting, preparing)
+        return cluster, lease
 
-    async def _prepare_servers(self, servers: ExternalServers) -> ClusterSpec:
+    async def _prepare_servers(self, servers: ExternalServers) -> tuple[ClusterSpec, StoreLease]:
         if warning := await servers.start(self._calls.run):
             self._screen.warn(warning)
         settings = self._request.settings
@@ -183,7 +183,7 @@ class _Run:
         self._topics = await topic_identities(self._pipeline, kafka)
         self._state_folder.check_topics(self._topics)
         self._check_memory(count)
-        return ClusterSpec(
+        cluster = ClusterSpec(
             file=self._request.file,
             settings=settings,
             kafka=kafka,
@@ -193,12 +193,14 @@ class _Run:
             learner=topology.learner_address(self._pipeline.name),
             statuses=topology.statuses_address(self._pipeline.name),
         )
+        return cluster, await self._hold_rows(cluster)
 
     async def _hold_rows(self, cluster: ClusterSpec) -> StoreLease:
         """Take the lease on the pipeline's rows. Raises ConfigError while another run has it."""
         lost = self._stop_requested.set
         lease = StoreLease(cluster.redis_url, cluster.namespace, cluster.state, lost)
         await lease.acquire()
+        self._lease = lease
         return lease
 
     def _check_memory(self, partitions: int) -> None:

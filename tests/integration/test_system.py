@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from whole_system import SHOW, WholeSystem, until
+from whole_system import SHOW, WholeSystem, busy, until
 
 from freshrank.actors.impressions import decode_impression
 from freshrank.actors.messages import SourceOffsets, Version, dominates
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+
+# Seconds from an event to a score with it, on an idle machine and at once after a start, while the
+# hot standbys load their code. Otherwise it takes some milliseconds.
+FRESH_S = 2.0
 
 
 def test_an_event_by_rest_reaches_the_features_and_a_score(system: WholeSystem) -> None:
@@ -58,6 +64,26 @@ def test_an_emptied_redis_is_filled_again_without_traffic(system: WholeSystem) -
     assert after["features"]["spend_7d"] == before["features"]["spend_7d"] == 1.0
 
 
+def test_a_second_run_is_refused_and_the_first_goes_on(system: WholeSystem, tmp_path: Path) -> None:
+    process, version = system.process_of("shard-0"), system.version()
+    status, printed = system.second_run(tmp_path / "elsewhere")
+    assert status == 2, printed
+    assert f"another run writes rows of 'fr:{system.pipeline}' to this Redis" in printed
+    assert "redis.url" in printed and "Stop it, give this pipeline another name" in printed
+    assert "Traceback" not in printed and "starting the learner" not in printed
+    status, printed = system.second_run(system.state)
+    assert (status, "another run keeps its state there" in printed) == (2, True), printed
+
+    system.score("undisturbed", show=SHOW)
+    examples = system.learn_all()
+    system.score("undisturbed", show=SHOW)
+    _, offset = system.event("undisturbed", "click", item=3)
+    assert system.features_with("undisturbed", offset)["features"]["clicks_1m"] == 1
+    assert system.learn_all() == examples + SHOW
+    assert system.process_of("shard-0") == process
+    assert system.version() > version and system.version().epoch == version.epoch
+
+
 @pytest.mark.stops_the_system
 def test_a_stop_is_in_order_and_a_second_start_goes_on(system: WholeSystem) -> None:
     _, offset = system.event("regular", "order", item=5)
@@ -72,6 +98,7 @@ def test_a_stop_is_in_order_and_a_second_start_goes_on(system: WholeSystem) -> N
     assert "summary" in system.log() and "while stopping" not in system.log()
 
     system.start()
+    assert seconds_to_a_score_with(system, "newcomer") < FRESH_S * busy()
     assert system.version().epoch == version.epoch + 1
     after = system.features_with("regular", offset)
     assert after["features"]["spend_7d"] == before["features"]["spend_7d"]
@@ -89,6 +116,19 @@ def test_a_stop_is_in_order_and_a_second_start_goes_on(system: WholeSystem) -> N
     assert system.stop(signal.SIGINT, group=False) == 0, system.log()
     assert system.summary()["examples"] == examples + SHOW
     assert "while stopping" not in system.log()
+
+
+def seconds_to_a_score_with(system: WholeSystem, user: str) -> float:
+    """Seconds from an event of `user` until the answer to a score of theirs contains it."""
+    posted = time.monotonic()
+    _, offset = system.event(user, "click", item=4)
+    answer = until(lambda: contains(system.score(user), offset))
+    assert answer["features"]["source"] == "online"
+    return time.monotonic() - posted
+
+
+def contains(answer: Any, offset: int) -> Any:
+    return answer if answer["features"]["offset"] == offset else None
 
 
 def recent(answer: Any) -> set[int]:

@@ -87,7 +87,7 @@ class WholeSystem:
         """Comes back empty, where it was, when it is started again."""
         self.summary_file = folder / "summary.json"
         self._folder = folder
-        self._state = state or folder / "state"
+        self.state = state or folder / "state"
         self._settings = settings or {}
         self._port = free_port()
         self._file = folder / "pipeline.py"
@@ -111,11 +111,33 @@ class WholeSystem:
         question = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         return ask("127.0.0.1", self._port, question).startswith(b"HTTP/1.1 200")
 
+    def second_run(self, state: Path) -> tuple[int, str]:
+        """Run the same pipeline on the same servers once more; its exit code, and what it prints.
+
+        It must end by itself. Its state is in `state`, and its endpoint would have another port.
+        """
+        own = {"FRESHRANK_STATE": str(state), "FRESHRANK_SERVE__PORT": str(free_port())}
+        second = subprocess.run(
+            self._command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**self._environment(), **own},
+            start_new_session=True,
+            timeout=PATIENCE_S,
+        )
+        return second.returncode, second.stdout
+
+    @property
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "freshrank.deploy.cli", "run", str(self._file)]
+
     def _launch(self) -> None:
-        command = [sys.executable, "-m", "freshrank.deploy.cli", "run", str(self._file)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--json", str(self.summary_file)],
+                [*self._command, "--json", str(self.summary_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -196,7 +218,7 @@ class WholeSystem:
 
     def processes(self, title: str) -> list[int]:
         """Ids of this system's processes whose command line holds `title`."""
-        return RunningSystem(self._port, self._state).processes(title)
+        return RunningSystem(self._port, self.state).processes(title)
 
     def server(self, title: str) -> int:
         """Id of the server that the run itself has started, by its command line.
@@ -329,7 +351,7 @@ class WholeSystem:
             "FRESHRANK_KAFKA__BOOTSTRAP": self.bootstrap,
             "FRESHRANK_KAFKA__PARTITIONS": "2",
             "FRESHRANK_SERVE__PORT": str(self._port),
-            "FRESHRANK_STATE": str(self._state),
+            "FRESHRANK_STATE": str(self.state),
             **self._settings,
         }
 
