@@ -2,7 +2,8 @@
 
 The topic holds a million events of a hundred thousand users. The shard runs the demo's feature
 views with the default settings: each changed row is written to Redis, snapshots are written to
-disk. Baseline and shard run in turn, each in a process of its own.
+disk. Then a shard reads as many events of a topic whose records may lie in any partition, so that
+it copies each first. Baseline and shards run in turn, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -44,34 +45,53 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
 def _measure(
     options: BenchOptions, console: Console, outside: ExternalServers, folder: Path
 ) -> list[Figure]:
-    count = int(EVENTS * options.scale)
-    topic = f"freshrank-bench-{time.time_ns():x}"
-    partitions = _fill(outside.broker.bootstrap, topic, count, console)
+    count, bootstrap = int(EVENTS * options.scale), outside.broker.bootstrap
+    topic, partitions = f"freshrank-bench-{time.time_ns():x}", Settings().kafka.partitions
+    _fill(bootstrap, topic, partitions, count, console)
     baseline_s: list[float] = []
     shard: list[IngestResult] = []
+    rekeyed: list[IngestResult] = []
+
+    def ingest(topic: str, keys: str) -> IngestResult:
+        name = f"{topic}-{keys}-{number}"
+        arguments = [bootstrap, outside.redis.url, topic, name, str(folder / name), str(count)]
+        answer = run_module(ingest_host.__name__, [*arguments, keys], TIMEOUT_S)
+        return msgspec.json.decode(answer, type=IngestResult)
+
     for number in range(options.rounds):
         with console.status(f"round {number + 1}: bare loop"):
-            arguments = [outside.broker.bootstrap, topic, str(partitions), str(count)]
+            arguments = [bootstrap, topic, str(partitions), str(count)]
             baseline_s.append(float(run_module(decode_baseline.__name__, arguments, TIMEOUT_S)))
         with console.status(f"round {number + 1}: shard"):
-            arguments = [outside.broker.bootstrap, outside.redis.url, topic, f"{topic}-{number}"]
-            arguments += [str(folder / f"snapshots-{number}"), str(count)]
-            answer = run_module(ingest_host.__name__, arguments, TIMEOUT_S)
-            shard.append(msgspec.json.decode(answer, type=IngestResult))
+            shard.append(ingest(topic, ingest_host.KEYED))
+        # Copies of other rounds would lie in the topic of the copies, too. With one partition
+        # less, each of them holds keys of all partitions of the copies.
+        _fill(bootstrap, f"{topic}-{number}", partitions - 1, count, console)
+        with console.status(f"round {number + 1}: shard that copies each record first"):
+            rekeyed.append(ingest(f"{topic}-{number}", ingest_host.ANY))
         console.print(
             f"round {number + 1}: bare {count / baseline_s[-1]:8.0f}/s"
             f"  shard {count / shard[-1].seconds:8.0f}/s"
             f"  ({shard[-1].cpu_seconds / count * 1e6:.1f} µs of CPU an event,"
             f" {shard[-1].rows_written} rows written)"
+            f"  re-keyed {count / rekeyed[-1].seconds:8.0f}/s"
+            f"  ({rekeyed[-1].cpu_seconds / count * 1e6:.1f} µs)"
         )
-    return figures(count, baseline_s, shard)
+    return figures(count, baseline_s, shard, rekeyed)
 
 
-def figures(count: int, baseline_s: Sequence[float], shard: Sequence[IngestResult]) -> list[Figure]:
-    """Return medians over the rounds; the ratio is computed within each round."""
+def figures(
+    count: int,
+    baseline_s: Sequence[float],
+    shard: Sequence[IngestResult],
+    rekeyed: Sequence[IngestResult],
+) -> list[Figure]:
+    """Return medians over the rounds; the ratios are computed within each round."""
     ratio = median(bare / one.seconds for bare, one in zip(baseline_s, shard, strict=True))
     per_event_us = median(one.cpu_seconds / count * 1e6 for one in shard)
     rate = median(count / one.seconds for one in shard)
+    share = median(one.seconds / any_.seconds for one, any_ in zip(shard, rekeyed, strict=True))
+    rekeyed_us = median(one.cpu_seconds / count * 1e6 for one in rekeyed)
     return [
         Figure("ratio_to_bare_loop", ratio, "1", "higher", 0.35),
         Figure("events_per_s", rate, "1/s", "higher", 1e5),
@@ -79,14 +99,18 @@ def figures(count: int, baseline_s: Sequence[float], shard: Sequence[IngestResul
             "bare_loop_events_per_s", median(count / bare for bare in baseline_s), "1/s", "higher"
         ),
         Figure("cpu_us_per_event", per_event_us, "µs", "lower"),
+        Figure(
+            "rekeyed_events_per_s", median(count / one.seconds for one in rekeyed), "1/s", "higher"
+        ),
+        Figure("rekeyed_ratio_to_keyed", share, "1", "higher"),
+        Figure("rekeyed_cpu_us_per_event", rekeyed_us, "µs", "lower"),
         Figure("rows_written", median(one.rows_written for one in shard), "count", "lower"),
         Figure("snapshot_bytes", median(one.snapshot_bytes for one in shard), "B", "lower"),
     ]
 
 
-def _fill(bootstrap: str, topic: str, count: int, console: Console) -> int:
-    """Create the topic, write the events to it, and return its number of partitions."""
-    partitions = Settings().kafka.partitions
+def _fill(bootstrap: str, topic: str, partitions: int, count: int, console: Console) -> None:
+    """Create the topic, with so many partitions, and write the events to it."""
     topics = [topic, f"{topic}.dead", f"{topic}.late"]
     asyncio.run(ensure_topics(KafkaAccess(bootstrap), topics, partitions))
     filler = TopicFiller(bootstrap, topic)
@@ -94,4 +118,3 @@ def _fill(bootstrap: str, topic: str, count: int, console: Console) -> int:
     for key, value in track(events, "filling the topic", count, console=console):
         filler.write(key, value)
     filler.finish()
-    return partitions

@@ -1,8 +1,10 @@
-"""One feature shard in a process of its own, which reads a topic that is already full.
+r"""One feature shard in a process of its own, which reads a topic that is already full.
 
-    python -m freshrank.benchmarks.throughput.ingest_host BOOTSTRAP REDIS TOPIC NAME FOLDER COUNT
+    python -m freshrank.benchmarks.throughput.ingest_host \
+        BOOTSTRAP REDIS TOPIC NAME FOLDER COUNT KEYS
 
-prints an `IngestResult` as JSON when all events are applied and all rows are in Redis.
+prints an `IngestResult` as JSON when all events are applied and all rows are in Redis. KEYS is
+``keyed``, or ``any`` where the records may lie in any partition: they are copied first.
 """
 
 from __future__ import annotations
@@ -37,10 +39,14 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.reading.rekeyer import Rekeyer
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
 from freshrank.feature_actors.shard.shard import Shard
 from freshrank.learner.actor import LearnerActor
+
+KEYED, ANY = "keyed", "any"
+"""Whether records lie where their keys belong, or anywhere."""
 
 # Seconds between two checks of the shard's progress: a hundredth of the whole run.
 POLL_S = 0.05
@@ -69,6 +75,8 @@ class IngestOptions:
     """The pipeline's: it is a prefix of the keys in Redis."""
     folder: Path
     """For the snapshots."""
+    rekeyed: bool
+    """Whether the topic's records may lie in any partition."""
 
 
 def warm_up(pipeline: Pipeline) -> None:
@@ -114,8 +122,9 @@ async def until_written(shard: Shard, running: asyncio.Task[None], count: int) -
 
 async def measure(options: IngestOptions, count: int) -> IngestResult:
     """Run a shard from an empty state until it has read `count` events."""
-    pipeline, settings = shop_file(options.topic, options.name).load(), Settings().shards
-    warm_up(pipeline)
+    warm_up(shop_file(options.topic, options.name).load())
+    file = shop_file(options.topic, options.name, rekeyed=options.rekeyed)
+    pipeline, settings = file.load(), Settings().shards
     partitions = await prepare_topics(pipeline, options.kafka, Settings())
     async with connected(options, pipeline, partitions) as (connectors, learner):
         training, follower = assembly.training(
@@ -127,9 +136,18 @@ async def measure(options: IngestOptions, count: int) -> IngestResult:
             ShardIdentity("shard-0", range(partitions)),
             ShardPorts(connectors, training, FileSnapshots(options.folder)),
         )
-        async with background(follower.run()):
+        progress = FileSnapshots(options.folder / "rekeying")
+        rekeyers = [
+            Rekeyer(stream, range(partitions), "", connectors, progress)
+            for stream in pipeline.streams
+            if stream.rekeyed
+        ]
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(background(follower.run()))
             began, cpu_began = time.perf_counter(), time.process_time()
             running = asyncio.create_task(shard.run())
+            for rekeyer in rekeyers:
+                await stack.enter_async_context(background(rekeyer.run()))
             await until_written(shard, running, count)
             seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
             status = await shard.status()
@@ -153,8 +171,9 @@ async def remove_rows(store: OnlineStore, shard: Shard) -> None:
 
 def main() -> None:
     """Read the arguments, measure, print."""
-    bootstrap, redis_url, topic, name, folder, count = sys.argv[1:]
-    options = IngestOptions(KafkaAccess(bootstrap), redis_url, topic, name, Path(folder))
+    bootstrap, redis_url, topic, name, folder, count, keys = sys.argv[1:]
+    access, rekeyed = KafkaAccess(bootstrap), keys == ANY
+    options = IngestOptions(access, redis_url, topic, name, Path(folder), rekeyed)
     sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(measure(options, int(count)))))
 
 

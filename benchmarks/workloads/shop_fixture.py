@@ -36,15 +36,20 @@ from freshrank.feature_actors.streams.codec import Codec
 _EPOCH = 1
 
 
-def shop_file(topic: str = "behaviour", name: str = "recommend") -> PipelineFile:
+def shop_file(
+    topic: str = "behaviour", name: str = "recommend", *, rekeyed: bool = False
+) -> PipelineFile:
     """Return the demo's pipeline file with another topic and another name in its text.
 
-    Raises ConfigError when the text no longer contains each of them exactly once.
+    Where it is `rekeyed`, records may lie in any partition of the topic. Raises ConfigError when
+    the text no longer contains what is replaced exactly once.
     """
+    anywhere = ', partitioner="any"' if rekeyed else ""
     text = files("freshrank.examples").joinpath("recommend.py").read_text(encoding="utf-8")
     for old, new in (
         ('Stream("behaviour"', f'Stream("{topic}"'),
         ('"recommend",', f'"{name}",'),
+        ("schema=Behaviour)", f"schema=Behaviour{anywhere})"),
     ):
         if text.count(old) != 1:
             raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from freshrank.actors.messages import Ints
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.reading.stamp_merge import ordered_stamps
 from freshrank.feature_actors.streams.codec import Codec
-from freshrank.feature_actors.streams.origin import NONE_BEFORE, Origin, with_origin
+from freshrank.feature_actors.streams.origin import NONE_BEFORE, with_origins
 from freshrank.feature_actors.streams.stream import Stream
 
 
@@ -60,27 +59,33 @@ class BatchCopies:
 
         `previous` is that of the progress before them.
         """
-        batch, previous, found = self.batch, previous.copy(), list[CopyOf]()
-        for place, offset, to, stamp_ms in self._places():
-            origin = Origin(
-                partition=batch.partition,
-                offset=offset,
-                previous=int(previous[to]),
-                timestamp_ms=int(batch.timestamps_ms[place]),
-                by_broker=bool(batch.stamped_by_broker[place]),
-                generation=self.generation,
-            )
-            value = with_origin(batch.values[place], origin)
-            found.append(CopyOf(stamp_ms, place, self.keys[place], value))
-            previous[to] = offset
-        return found, CopyProgress(int(batch.offsets[-1]) + 1, previous)
+        batch, stamps = self.batch, ordered_stamps(self.batch)
+        taken = np.ones(len(self.keys), dtype=np.bool_)
+        taken[list(self.refused)] = False
+        places = np.flatnonzero(taken)
+        to, offsets = self.partitions[places], batch.offsets[places]
+        before = _before(to, offsets, previous)
+        values = with_origins(batch, places, before, self.generation)
+        at = places.tolist()
+        keys = [self.keys[place] for place in at]
+        found = list(map(CopyOf, stamps[places].tolist(), at, keys, values))
+        reached = previous.copy()
+        reached[to] = offsets  # of several of one partition, the last
+        return found, CopyProgress(int(batch.offsets[-1]) + 1, reached)
 
-    def _places(self) -> Iterator[tuple[int, int, int, int]]:
-        """Place, offset, partition that it belongs to and stamp of each record not refused."""
-        offsets, stamps = self.batch.offsets.tolist(), ordered_stamps(self.batch).tolist()
-        for place, to in enumerate(self.partitions.tolist()):
-            if place not in self.refused:
-                yield place, offsets[place], to, stamps[place]
+
+def _before(to: Ints, offsets: Ints, previous: Ints) -> Ints:
+    """int64[n]: the offset of the record before each that goes to the same partition.
+
+    >>> _before(np.array([1, 0, 1]), np.array([7, 8, 9]), np.array([5, 6])).tolist()
+    [6, 5, 7]
+    """
+    order = np.argsort(to, kind="stable")
+    partitions, sorted_offsets = to[order], offsets[order]
+    first = np.append(True, partitions[1:] != partitions[:-1])[: len(to)]
+    before = np.empty(len(to), dtype=np.int64)
+    before[order] = np.where(first, previous[partitions], np.roll(sorted_offsets, 1))
+    return before
 
 
 class CopyMaker:

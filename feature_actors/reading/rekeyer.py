@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
+import itertools
 from collections.abc import Mapping, Sequence
 
 from freshrank.actors.alerts import AlertSink
@@ -221,7 +221,8 @@ class Rekeyer:
                 [(piece, copy) for copy in found]
                 for piece, (found, _) in zip(pieces, made, strict=True)
             ]
-            copies = list(heapq.merge(*owned, key=lambda pair: pair[1].stamp_ms))
+            # Those of a batch stay in their order, which is that of their stamps.
+            copies = sorted(itertools.chain(*owned), key=lambda pair: pair[1].stamp_ms)
             records = [(copy.key, copy.value) for _, copy in copies]
             answers = await self._sink.send_all(self.stream.log_topic, records)
             refused = [

@@ -89,6 +89,23 @@ def with_origin(value: bytes | None, origin: Origin) -> bytes:
     return head + (value or b"")
 
 
+def with_origins(batch: RecordBatch, places: Ints, previous: Ints, generation: int) -> list[bytes]:
+    """Return the values of the copies of the records at `places`, as `with_origin` makes one.
+
+    `previous` is int64[n] and has those of the origins.
+    """
+    values = [batch.values[place] for place in places.tolist()]
+    heads = np.empty(len(values), dtype=_COLUMNS)
+    has_value = np.array([value is not None for value in values], dtype=np.bool_)
+    heads["kind"] = has_value * _HAS_VALUE + batch.stamped_by_broker[places] * _BY_BROKER
+    heads["partition"], heads["generation"] = batch.partition, generation
+    heads["offset"], heads["previous"] = batch.offsets[places], previous
+    heads["timestamp_ms"] = batch.timestamps_ms[places]
+    data, size = heads.tobytes(), _ORIGIN.size
+    begins = range(0, len(data), size)
+    return [data[at : at + size] + (value or b"") for at, value in zip(begins, values, strict=True)]
+
+
 def split_origin(copy: bytes) -> tuple[Origin, bytes | None]:
     """Return the origin and the value of a copied record. Raises BadRecord where there is none."""
     if len(copy) < _ORIGIN.size:

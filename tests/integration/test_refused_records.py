@@ -11,9 +11,12 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from freshrank.actors.errors import BadRecord, Unavailable
+from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+from freshrank.feature_actors.connectors.kafka.source import KafkaSource
+from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 
 # Seconds: ten times what it takes on two busy cores.
 PATIENCE_S = 60.0
@@ -143,3 +146,55 @@ def test_a_topic_that_has_refused_a_record_is_not_written_to_record_by_record_af
         alone.assert_not_awaited()
 
     assert tell(kafka, fresh_name, story) == [b"x"] * 21
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_many_records_that_are_written_together_keep_their_order(
+    kafka: Broker, fresh_name: str, narrow: bool
+) -> None:
+    # Three batches of the client and more, of which the narrow topic refuses each.
+    small = [(b"%d" % number, b"%d " % number + b"x" * 600) for number in range(1_000)]
+    records = [*small[:500], (b"large", LARGE if narrow else b"x" * (1 << 20)), *small[500:]]
+
+    async def story(sink: KafkaSink) -> None:
+        answers = await sink.send_all(fresh_name, records)
+        assert [at for at, answer in enumerate(answers) if answer is not None] == [500]
+        assert "bytes are more than" in str(answers[500]) and fresh_name in str(answers[500])
+        assert await sink.send_all(fresh_name, [(b"k", b"after")]) == [None]
+
+    configs = None if narrow else {"retention.ms": "-1"}
+    values = [value for _, value in small]
+    found = tell(kafka, fresh_name, story, configs)
+    # Behind a refused batch some may lie that are written again.
+    assert found[-len(values) - 1 :] == [*values, b"after"]
+    assert narrow or len(found) == len(values) + 1
+
+
+def test_records_for_many_partitions_lie_where_their_keys_belong(
+    kafka: Broker, fresh_name: str
+) -> None:
+    records = [(b"key %d" % (number % 50), b"%d" % number) for number in range(500)]
+
+    async def story() -> list[tuple[int, bytes | None]]:
+        access = KafkaAccess(kafka.bootstrap)
+        await ensure_topics(access, [fresh_name], 4)
+        sink = KafkaSink(access)
+        await sink.start()
+        assert await sink.send_all(fresh_name, records) == [None] * len(records)
+        assert await sink.send_all(fresh_name, []) == []
+        await sink.stop()
+        with pytest.raises(Unavailable, match="not started, or stopped"):
+            await sink.send_all(fresh_name, records)
+        source, found = KafkaSource(access), list[tuple[int, bytes | None]]()
+        await source.start({(fresh_name, partition): 0 for partition in range(4)})
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found) < len(records):
+                for batch in await source.poll(1_000, 0.2):
+                    found += [(batch.partition, value) for value in batch.values]
+        await source.stop()
+        return found
+
+    found = asyncio.run(story())
+    for partition in range(4):
+        own = [value for key, value in records if partition_of(key, 4) == partition]
+        assert [value for at, value in found if at == partition] == own

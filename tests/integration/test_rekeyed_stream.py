@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from shard_world import FakeLearner, NoWeights, until
 
 from freshrank import (
@@ -31,8 +33,9 @@ from freshrank.actors.connectors import Connectors
 from freshrank.actors.kernels.partitioner import Partitioner, partition_of
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.cluster.connections import kafka_and_redis
+from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.servers.brokers import Broker
-from freshrank.deploy.servers.external import side_topics
+from freshrank.deploy.servers.external import prepare_topics, side_topics
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
@@ -50,6 +53,8 @@ from freshrank.serve.settings import ServeSettings
 
 SOURCE_PARTITIONS, PARTITIONS = 5, 3
 STATE = "1f"
+# The source of a setting of a topic that is its own (DescribeConfigs, DYNAMIC_TOPIC_CONFIG).
+OF_THE_TOPIC = 1
 USERS = [f"u{number}" for number in range(8)]
 
 
@@ -182,6 +187,36 @@ async def producer_to(kafka: Broker) -> AsyncIterator[AIOKafkaProducer]:
         yield producer
     finally:
         await producer.stop()
+
+
+async def settings_of(kafka: Broker, topic: str) -> dict[str, tuple[str, bool]]:
+    """By name: the setting of a topic, and whether it was set for this topic."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    await admin.close()
+    (_, _, _, _, entries) = answer.resources[0]
+    return {name: (value, source == OF_THE_TOPIC) for name, value, _, source, *_ in entries}
+
+
+def test_the_topic_of_the_copies_has_the_brokers_time_and_its_retention(
+    kafka: Broker, fresh_name: str
+) -> None:
+    pipeline = pipeline_of(fresh_name)
+    stream, access = pipeline.stream, KafkaAccess(kafka.bootstrap)
+    assert stream.log_topic == f"{stream.topic}.by_user"
+
+    async def test() -> None:
+        await ensure_topics(access, [stream.topic], SOURCE_PARTITIONS)
+        assert await prepare_topics(pipeline, access, Settings()) == Settings().kafka.partitions
+        settings = await settings_of(kafka, stream.log_topic)
+        assert settings["message.timestamp.type"] == ("LogAppendTime", True)
+        for name in ("retention.ms", "retention.bytes", "cleanup.policy", "segment.bytes"):
+            assert not settings[name][1], name
+        assert settings["cleanup.policy"][0] == "delete"
+        assert settings["retention.ms"][0] == str(7 * 24 * 3_600_000)
+
+    asyncio.run(test())
 
 
 def test_records_in_any_partition_reach_the_features_once_whoever_crashes(

@@ -58,7 +58,7 @@ class KafkaSink:
 
         Raises Unavailable when one is not known to be written.
         """
-        answers = await self._writer.write([Record(topic, key, value) for key, value in records])
+        answers = await self._writer.write_batches(topic, records)
         for answer in answers:
             if isinstance(answer, Unavailable):
                 raise answer
