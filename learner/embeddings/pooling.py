@@ -127,28 +127,17 @@ def pool(rows: Floats, where: Ints, starts: Ints, fresh: Floats | None = None) -
 
 
 @kernel
-def scatter(upstream: Floats, index: Ints, starts: Ints, distinct_ids: int) -> Floats:
-    """float32[u, w]: the transpose of `pool`, applied to ``upstream`` float32[n, F, w]."""
-    rows = np.zeros((distinct_ids, upstream.shape[2]), np.float32)
-    for i in range(index.shape[0]):
-        for field in range(len(starts) - 1):
-            present = 0
-            for j in range(starts[field], starts[field + 1]):
-                present += index[i, j] >= 0
-            for j in range(starts[field], starts[field + 1]):
-                if index[i, j] >= 0:
-                    for k in range(rows.shape[1]):
-                        rows[index[i, j], k] += upstream[i, field, k] / present
-    return rows
+def scatter(
+    upstream: Floats, index: Ints, starts: Ints, distinct_ids: int
+) -> tuple[Floats, Floats]:
+    """The transpose of `pool`, applied to ``upstream`` float32[n, F, w], and its squares.
 
-
-@kernel
-def scatter_squares(upstream: Floats, index: Ints, starts: Ints, distinct_ids: int) -> Floats:
-    """float32[u, w]: as `scatter`, but the sum of the squares of each of the ``n`` examples.
-
-    An id that a bag has several times has one gradient, the sum of theirs.
+    Returns the sum over the ``n`` examples, float32[u, w], and the sum of the squares of each
+    example's part, float32[u, w]. An id that a bag has several times has one part, the sum of
+    theirs.
     """
-    rows = np.zeros((distinct_ids, upstream.shape[2]), np.float32)
+    sums = np.zeros((distinct_ids, upstream.shape[2]), np.float32)
+    squares = np.zeros_like(sums)
     for i in range(index.shape[0]):
         for field in range(len(starts) - 1):
             begin, end = starts[field], starts[field + 1]
@@ -162,7 +151,8 @@ def scatter_squares(upstream: Floats, index: Ints, starts: Ints, distinct_ids: i
                 times = 0
                 for other in range(begin, end):
                     times += index[i, other] == at
-                for k in range(rows.shape[1]):
+                for k in range(sums.shape[1]):
                     part = upstream[i, field, k] / present
-                    rows[at, k] += times * part * part
-    return rows
+                    sums[at, k] += part
+                    squares[at, k] += times * part * part
+    return sums, squares

@@ -13,7 +13,6 @@ from freshrank.learner.embeddings.pooling import (
     field_starts,
     pool,
     scatter,
-    scatter_squares,
 )
 from freshrank.learner.models.base import Model
 from freshrank.learner.parameters.input_moments import merge, moments_of, standardize
@@ -65,14 +64,15 @@ class BatchDifferentiator(ABC):
         moments = moments_of(inputs.dense)
         x = standardize(inputs.dense, merge(weights.moments, moments))
         found = self._derivatives(x, pooled, examples.labels)
+        rows, row_squares = scatter(found.pooled, index, self._starts, len(keys))
         return Gradient(
             offset_range=examples.offset_range,
             base=base,
             dense=found.dense,
             keys=keys,
-            rows=scatter(found.pooled, index, self._starts, len(keys)),
+            rows=rows,
             dense_squares=found.dense_squares,
-            row_squares=scatter_squares(found.pooled, index, self._starts, len(keys)),
+            row_squares=row_squares,
             labels=examples.labels,
             scores=found.scores,
             reference_scores=self._reference.score(inputs) if self._reference else None,
