@@ -27,7 +27,7 @@ KIND = "rekeying"
 """Of the files that hold how far a partition has been copied."""
 
 # Records that are copied at once: all are acknowledged before the next.
-_MOST_RECORDS = 2_000
+_MOST_RECORDS = 6_000
 # Seconds of a poll, and between two files of a partition, whose records are copied again after a
 # crash, and between two tries while something is away.
 _POLL_S, _SAVE_S, _RETRY_S = 0.05, 1.0, 0.5
