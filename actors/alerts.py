@@ -26,9 +26,11 @@ class AlertKind(StrEnum):
     """The kinds of alerts."""
 
     GUARD_TRIPPED = "guard_tripped"
-    """The learner refused offset ranges that would have harmed the weights (see the details)."""
+    """The learner refused or holds back offset ranges that may harm the weights (see there)."""
     REGIME_ACCEPTED = "regime_accepted"
-    """The loss stayed high after so many rollbacks that it counts as normal now."""
+    """The world has changed: a model that learned what was held back predicts what comes better."""
+    WEIGHTS_RESET = "weights_reset"
+    """The weights predicted worse than the base rate of the labels does, and begin again."""
     WEIGHTS_DIFFER = "weights_differ"
     """A copy of the weights differed from the learner's; it is fetched again."""
     NOT_SAVED = "not_saved"

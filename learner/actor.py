@@ -184,7 +184,10 @@ class LearnerActor:
         errors = {"checkpoints": self._save_error, "curves": self._log_error}
         return {
             **metrics,
-            "health": {name: error for name, error in errors.items() if error is not None},
+            "health": {
+                **{name: error for name, error in errors.items() if error is not None},
+                **self._learner.rollback_log.health(),
+            },
             "passed_over": self._passed_over,
             "checkpoint_age_s": age,
             "alerts": self._alerts.status(),

@@ -6,9 +6,6 @@ Time is an argument.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import filterfalse
-
-import numpy as np
 
 from freshrank.actors.alerts import AlertKind, Severity
 from freshrank.actors.errors import ConfigError
@@ -24,8 +21,10 @@ from freshrank.actors.messages import (
 )
 from freshrank.actors.protocols import Differentiator, JsonValue
 from freshrank.learner.evaluation.progressive import ProgressiveValidation
-from freshrank.learner.guard.quarantine import Quarantine
-from freshrank.learner.guard.rollback import GuardEvent, GuardState, RollbackLog, Step
+from freshrank.learner.guard.quarantine import Quarantine, Refusal
+from freshrank.learner.guard.rollback import RollbackLog
+from freshrank.learner.guard.states import GuardEvent
+from freshrank.learner.guard.steps import Step
 from freshrank.learner.metrics import LearnerMetrics
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer
@@ -37,6 +36,7 @@ from freshrank.learner.parameters.gradient_sum import (
 )
 from freshrank.learner.parameters.training_state import ChangedRows, TrainingState
 from freshrank.learner.parameters.weights import ModelWeights
+from freshrank.learner.recovery import Recovery
 from freshrank.learner.settings import LearnerSettings
 
 Differentiate = Callable[[Model, ModelWeights], Differentiator]
@@ -77,13 +77,16 @@ class Learner:
         self.differentiator = differentiate(model, self.weights) if differentiate else None
         self.accepted = AcceptedOffsets()
         self.applied: dict[int, SourceOffsets] = {}
-        """By partition: how far its examples are learned, or quarantined."""
+        """By partition: how far its examples are learned, quarantined or held back."""
         self.durable: dict[int, SourceOffsets] = {}
         """By partition: how far `applied` was in the newest checkpoint on disk."""
         self.quarantine = Quarantine()
         self.newest_event_ms = 0
         self.validation = ProgressiveValidation(model.loss)
         self.metrics = LearnerMetrics()
+        self._recovery = Recovery(
+            self.trained, self.rollback_log, self.quarantine, self.metrics, settings.batch_examples
+        )
         self._pending = PendingGradients()
         self._oldest_base = Version(0, 0)
         """Gradients computed on older weights are refused: those weights were rolled back."""
@@ -124,13 +127,13 @@ class Learner:
             self._pending.add(gradient, monotonic)
         else:
             self._pending.add_without_examples(offset_range)
-            if not self._pending.examples and not self._rollback_due:
+            if not self._pending.examples and not self.rollback_log.due:
                 self._drain()
         return self._answer(offset_range.partition, accepted=True)
 
     def due_in_s(self, monotonic: float) -> float | None:
         """Seconds until a step is due (0: now); None while nothing waits to be learned."""
-        if self._rollback_due:
+        if self.rollback_log.due:
             return 0.0
         if self._pending.since is None:
             return None
@@ -139,14 +142,14 @@ class Learner:
         return max(0.0, self._pending.since + self.settings.max_wait_ms / 1000.0 - monotonic)
 
     def step(self, now_ms: int, monotonic: float) -> Delta | None:
-        """Learn from all pending gradients; where a rollback is due, roll back instead.
+        """Learn from all pending gradients; where the guard has anything due, do that instead.
 
-        The restored weights are published as the next version. None when nothing was pending, or
+        Its weights are published as the next version. None when nothing was pending, or
         when the guard refused the stepped weights: then the weights are as before, and the offset
         ranges quarantined.
         """
-        if self._rollback_due:
-            return self._roll_back(now_ms)
+        if self.rollback_log.due:
+            return self._recover(now_ms)
         pending = self._drain()
         if not pending.gradients:
             return None
@@ -155,15 +158,15 @@ class Learner:
         error = self.rollback_log.weights_error(self.weights.dense, rows)
         if error:
             self.trained.undo(change)
-            self._refuse(pending.contributing, error, pending.examples)
+            self._refuse(pending.contributing, Refusal.STEP, error, pending.examples)
             return None
         newest_ms = max(gradient.newest_event_ms for gradient in pending.gradients)
         self.newest_event_ms = max(self.newest_event_ms, newest_ms)
         self.metrics.count_step(pending.examples, now_ms - newest_ms, monotonic)
         base = self._next_version()
         evicted = self.trained.evict(change)
-        step = Step(base, self.version, pending.contributing, pending.examples, change)
-        self.rollback_log.add(step)
+        ranges, gradients = pending.contributing, pending.gradients
+        self.rollback_log.add(Step(base, self.version, ranges, pending.examples, change, gradients))
         changed = ChangedRows(summed.keys, rows, evicted)
         return self._delta(base, changed.without_evicted() if len(evicted) else changed, now_ms)
 
@@ -191,14 +194,11 @@ class Learner:
             "pending_examples": self._pending.examples,
             "applied": {str(key): dict(self.applied[key]) for key in sorted(self.applied)},
             "newest_event_ms": self.newest_event_ms,
+            "examples_held_back": self.rollback_log.trial.examples,
             "quarantined": [str(refused) for refused in self.quarantine.quarantined],
             **self.metrics.status(monotonic),
             **self.validation.status(),
         }
-
-    @property
-    def _rollback_due(self) -> bool:
-        return self.rollback_log.state is GuardState.ROLLBACK_DUE
 
     def _gradient(self, work: Gradient | Examples) -> Gradient:
         if isinstance(work, Gradient):
@@ -224,52 +224,53 @@ class Learner:
         for offset_range in pending.ranges:
             self.applied[offset_range.partition] = offset_range.end
         for gradient in pending.gradients:
-            self.validation.add(gradient.labels, gradient.scores, gradient.reference_scores)
+            self._validate(gradient)
         return pending
 
     def _lag(self, gradient: Gradient) -> int | None:
         """The age in steps of the weights it was computed on; None when it must not be used."""
         lag = staleness(gradient.base, self.version)
         too_old = lag is None or lag > self.settings.max_staleness_steps
-        rolled_back = self._rollback_due or gradient.base < self._oldest_base
+        rolled_back = self.rollback_log.due or gradient.base < self._oldest_base
         return None if too_old or rolled_back else lag
 
     def _may_be_learned(self, gradient: Gradient) -> bool:
-        """Ask the guard; what it refuses is quarantined, at once or by the rollback."""
+        """Ask the guard; what it does not let through is quarantined, or held back."""
         if not len(gradient):
             return False
-        if error := self.rollback_log.gradient_error(gradient):
-            self._refuse([gradient.offset_range], error, len(gradient))
+        log = self.rollback_log
+        error, reason = log.gradient_error(gradient), Refusal.GRADIENT
+        if not error and log.is_isolated(gradient) and log.isolated.check(gradient, log.loss_drift):
+            error, reason = "its partition is isolated", Refusal.PARTITION
+        if error:
+            self._refuse([gradient.offset_range], reason, error, len(gradient))
+            self._validate(gradient)
             return False
-        event = self.rollback_log.check_loss(gradient)
-        if event is GuardEvent.LOSS_ACCEPTED:
-            message = (
-                f"the loss has stayed high and counts as normal from {gradient.offset_range} on"
-            )
-            self.quarantine.add(AlertKind.REGIME_ACCEPTED, Severity.ERROR, message)
-        return event is not GuardEvent.LOSS_WORSE
+        event = log.check_loss(gradient)
+        if event is GuardEvent.CHALLENGER_BETTER:
+            text = f"what was held back is learned: {log.trial}"
+            self.quarantine.add(AlertKind.REGIME_ACCEPTED, Severity.WARNING, text)
+        learned = event in (GuardEvent.SCORED, GuardEvent.CHALLENGER_BETTER)
+        if not learned:
+            self._validate(gradient)
+        return learned
 
-    def _roll_back(self, now_ms: int) -> Delta | None:
-        """Restore the last good state as the next version, and quarantine all ranges since."""
-        pending, rollback = self._drain(), self.rollback_log.rollback()
-        for step in reversed(rollback.steps):
-            self.trained.undo(step.change)
-        undone = sum(step.examples for step in rollback.steps)
-        self.metrics.count_trip(undone + pending.examples + rollback.examples, undone)
-        good = rollback.steps[0].base if rollback.steps else self.version
-        learned = [learned for step in rollback.steps for learned in step.ranges]
-        is_suspect = set(rollback.suspects).__contains__
-        not_validated = list(filterfalse(is_suspect, (*learned, *pending.contributing)))
-        refusals = {
-            rollback.reason: rollback.suspects,
-            f"not validated when {good} was restored": not_validated,
-        }
-        self.quarantine.refused(refusals, f"back at the weights of {good}")
-        if not rollback.steps:
+    def _validate(self, gradient: Gradient) -> None:
+        """Count its scores in the quality metrics, learned or not."""
+        self.validation.add(gradient.labels, gradient.scores, gradient.reference_scores)
+
+    def _recover(self, now_ms: int) -> Delta | None:
+        """Do what the guard has due; the weights that it leads to are the next version."""
+        pending = self._drain()
+        version, steps = (
+            Version(self.version.epoch, self.version.step + 1),
+            self.trained.total_steps,
+        )
+        touched = self._recovery.act(pending.gradients, self.version, version)
+        if not len(touched) and steps == self.trained.total_steps:
             return None
         base = self._next_version()
         self._oldest_base = self.version
-        touched = np.concatenate([step.change.keys for step in rollback.steps])
         return self._delta(base, self.trained.present(touched), now_ms)
 
     def _next_version(self) -> Version:
@@ -278,9 +279,11 @@ class Learner:
         self.weights.version = Version(base.epoch, base.step + 1)
         return base
 
-    def _refuse(self, ranges: list[OffsetRange], reason: str, examples: int) -> None:
-        self.metrics.count_trip(examples)
-        self.quarantine.refused({reason: ranges})
+    def _refuse(
+        self, ranges: list[OffsetRange], reason: Refusal, error: str, examples: int
+    ) -> None:
+        self.metrics.count_refusal(reason, examples)
+        self.quarantine.refused({error: ranges})
 
     def _delta(self, base: Version | None, changed: ChangedRows, now_ms: int) -> Delta:
         return Delta(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from freshrank.actors.metrics.latency_histogram import RecentLatencies
 from freshrank.actors.metrics.rate_counter import RateCounter
 from freshrank.actors.protocols import JsonValue
+from freshrank.learner.guard.quarantine import Refusal
 
 # Seconds that rates are taken over: steady enough to read, quick enough to show a stall.
 _RATE_S = 10.0
@@ -26,7 +28,8 @@ class LearnerMetrics:
         self.refused_out_of_turn = 0
         self.refused_stale = 0
         self.guard_trips = 0
-        self.quarantined = 0
+        self.refused = dict.fromkeys(Refusal, 0)
+        """Examples that the guard refused, by reason."""
         self._lags: dict[int, int] = {}
         self._step_rate, self._example_rate = RateCounter(_RATE_S), RateCounter(_RATE_S)
         self._freshness = RecentLatencies()
@@ -44,25 +47,38 @@ class LearnerMetrics:
         self._example_rate.add(examples, monotonic)
         self._freshness.add(np.array([freshness_ms], np.int64), monotonic)
 
-    def count_trip(self, refused: int, undone: int = 0) -> None:
-        """Count a refusal by the guard: `refused` examples, of which `undone` had been learned."""
+    @property
+    def quarantined(self) -> int:
+        """Examples that the guard refused."""
+        return sum(self.refused.values())
+
+    def count_refusal(self, reason: Refusal, examples: int) -> None:
+        """Count examples that the guard refused at once."""
         self.guard_trips += 1
-        self.quarantined += refused
+        self.refused[reason] += examples
+
+    def count_rollback(self, undone: int) -> None:
+        """Count a rollback that undid what was learned from `undone` examples."""
+        self.guard_trips += 1
         self.examples -= undone
 
     def kept(self) -> dict[str, JsonValue]:
         """What a checkpoint keeps."""
-        return {"examples": self.examples, "quarantined": self.quarantined}
+        refused: dict[str, JsonValue] = {str(reason): n for reason, n in self.refused.items()}
+        return {"examples": self.examples, "refused": refused}
 
-    def restore(self, kept: Mapping[str, int]) -> None:
-        """Go on from what `kept` gave."""
-        self.examples, self.quarantined = kept["examples"], kept["quarantined"]
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Go on from what `kept` gave; checkpoints of before do not tell reasons apart."""
+        self.examples = kept["examples"]
+        refused = kept.get("refused") or {Refusal.LOSS: kept["quarantined"]}
+        self.refused |= {Refusal(reason): examples for reason, examples in refused.items()}
 
     def status(self, monotonic: float) -> dict[str, JsonValue]:
         """Plain JSON.
 
-        `examples` counts learned examples and `examples_quarantined` refused ones: together all
-        that was ever accepted and is not pending. `staleness_steps` counts gradients by age: 0, 1,
+        `examples` counts learned examples and `examples_quarantined` refused ones: with the
+        `examples_held_back` of `Learner.status` all that was ever accepted and is not pending.
+        `examples_refused` are those by reason. `staleness_steps` counts gradients by age: 0, 1,
         2-3, 4-7, ... steps.
         """
         return {
@@ -75,5 +91,6 @@ class LearnerMetrics:
             "refused_stale": self.refused_stale,
             "guard_trips": self.guard_trips,
             "examples_quarantined": self.quarantined,
+            "examples_refused": {str(reason): n for reason, n in self.refused.items()},
             "freshness": self._freshness.at(monotonic).to_json(),
         }

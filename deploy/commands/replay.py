@@ -23,11 +23,19 @@ from freshrank.deploy.wiring.replay import replay
 
 
 def _quality(metrics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """How well the replay learned; the loss by its own name (``log_loss``)."""
+    """How well the replay learned; the loss by its own name (``log_loss``).
+
+    AUC and loss are of all scored examples, those that were refused or held back included.
+    """
     loss = metrics["objective"]
-    names = ("examples", "examples_quarantined", "auc", loss, "compared")
+    names = ("examples", "examples_quarantined", "examples_held_back", "auc", loss, "compared")
     compared = ("auc_live", "auc_frozen", f"{loss}_live", f"{loss}_frozen")
-    return {str(name): metrics[str(name)] for name in (*names, *compared)}
+    refused = metrics["examples_refused"]
+    assert isinstance(refused, dict)
+    return {
+        **{str(name): metrics[str(name)] for name in (*names, *compared)},
+        **{f"refused_by_{reason}": examples for reason, examples in refused.items() if examples},
+    }
 
 
 def run_replay(file: Path, data: Path, speed_up: float | None, json_file: Path | None) -> None:

@@ -64,7 +64,12 @@ class ProgressiveValidation:
         self._recent = _Recent(loss)
 
     def add(self, labels: Floats, live: Floats, reference: Floats | None) -> None:
-        """Count examples that were scored and not yet learned, float32[n] each."""
+        """Count examples that were scored and not yet learned, float32[n] each.
+
+        Leaves out all of them when a score or a label is not finite: there is no loss to count.
+        """
+        if not (np.isfinite(labels).all() and np.isfinite(live).all()):
+            return
         self.lifetime.add(labels, live)
         if reference is not None:
             self.live.add(labels, live)

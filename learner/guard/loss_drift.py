@@ -193,17 +193,27 @@ class LossDriftDetector:
         rate = max(float(positives / examples), LEAST_PROBABILITY)
         return math.ceil(math.log(_FALSE_ALARM) / math.log(rate))
 
-    def _of_constant(self, sums: Doubles) -> float:
-        """Return the mean loss of the best constant prediction for the examples of `sums`."""
-        return self._loss.of_constant(float(sums[3] / sums[0]), float(sums[4] / sums[0]))
+    def excess_of(self, sums: Doubles) -> float:
+        """Return the excess over the allowed loss of other examples, summed over them.
+
+        `sums` is float64[4]: examples, loss, labels, squared labels. It is 0 or less while there
+        is no reference.
+        """
+        count, before = self._reference[:2]
+        if not count:
+            return 0.0
+        reference = self._of_constant(*(self._reference[[3, 4]] / count))
+        harder = _ratio(self._of_constant(*(sums[2:] / sums[0])), reference)
+        allowed = (1.0 + self._tolerance) * before / count * max(1.0, harder)
+        return float(sums[1] - sums[0] * allowed)
+
+    def _of_constant(self, mean: float, mean_square: float) -> float:
+        """Return the mean loss of the best constant prediction, given moments of the labels."""
+        return self._loss.of_constant(float(mean), float(mean_square))
 
     def _excess(self) -> float:
         """Return the excess of the excursion's loss over the allowed loss, summed over examples."""
-        examples, loss = self._excursion[:2]
-        count, before = self._reference[:2]
-        harder = _ratio(self._of_constant(self._excursion), self._of_constant(self._reference))
-        allowed = (1.0 + self._tolerance) * before / count * max(1.0, harder)
-        return float(loss - examples * allowed)
+        return self.excess_of(self._excursion[[0, 1, 3, 4]])
 
     def _threshold(self) -> float:
         """Return the excess, in the unit of the loss, beyond which the loss has become worse."""
@@ -211,7 +221,7 @@ class LossDriftDetector:
         mean = loss / count
         variance = squares / count - mean * mean
         evidence = -math.log(_FALSE_ALARM) * _TOGETHER * variance
-        least = self._loss.least_evidence(self._of_constant(self._reference))
+        least = self._loss.least_evidence(self._of_constant(*(self._reference[[3, 4]] / count)))
         return max(least, _ratio(float(evidence), float(2.0 * self._tolerance * mean)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from freshrank.actors.alerts import AlertKind, Severity
@@ -12,6 +13,21 @@ from freshrank.actors.protocols import JsonValue
 
 # Quarantined offset ranges that the status names: as many as fit on a screen. All are counted.
 _NAMED = 20
+
+
+class Refusal(StrEnum):
+    """Why the guard refuses examples, as a kind that can be counted."""
+
+    GRADIENT = "gradient"
+    """Their gradient is not finite, or explodes."""
+    STEP = "step"
+    """A step that learned them gave weights beyond their bound."""
+    LOSS = "loss"
+    """Their loss was worse, and that of the restored weights after them was not."""
+    PARTITION = "partition"
+    """Their partition alone has a worse loss."""
+    CHALLENGER = "challenger"
+    """A challenger that learned them was no better than the restored weights."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,105 +1,42 @@
-"""The undo log of the steps that are not validated yet, and the decision to roll them back."""
+"""The undo log of the steps that are not validated yet, and what the guard decides about them."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from freshrank.actors.messages import Floats, Gradient, OffsetRange, Version
+from freshrank.actors.messages import Floats, Gradient, OffsetRange
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.transitions import next_state
 from freshrank.learner.guard.bounds import GradientSizes, weights_error
+from freshrank.learner.guard.broken_weights import BrokenWeightsDetector
+from freshrank.learner.guard.isolation import IsolatedPartitions
 from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.quarantine import range_from_json, range_to_json
 from freshrank.learner.guard.settings import GuardSettings
+from freshrank.learner.guard.states import DUE, TRANSITIONS, GuardEvent, GuardState
+from freshrank.learner.guard.steps import HeldBack, Step, step_arrays, step_from, step_to_json
+from freshrank.learner.guard.trial import Trial
 from freshrank.learner.models.losses import Loss
-from freshrank.learner.parameters.training_state import Change, Rows
 
 # Examples that weights, or weights learned on top of them, must have scored before they count as
 # validated: enough for positives, which are few and show most kinds of harm, to be among them.
 VALIDATION_EXAMPLES = 1_000
-
-
-class GuardState(Enum):
-    """What the guard makes of the loss."""
-
-    WATCHING = "watching"
-    """The loss is as it was."""
-    ROLLBACK_DUE = "rollback due"
-    """The loss has become worse: no gradient is learned before the rollback."""
-    PROBATION = "probation"
-    """Rolled back, and the loss has not been normal for `VALIDATION_EXAMPLES` since."""
-
-
-class GuardEvent(Enum):
-    """What happens to the guard."""
-
-    SCORED = "scored"
-    """An offset range was scored, and its loss speaks for no change."""
-    VALIDATED = "validated"
-    """The loss has been normal for `VALIDATION_EXAMPLES` since the last rollback."""
-    LOSS_WORSE = "loss worse"
-    """The loss has certainly become worse."""
-    LOSS_ACCEPTED = "loss accepted"
-    """It has, but so many rollbacks in a row changed nothing that it counts as normal."""
-    STEPPED = "stepped"
-    """A step was published."""
-    ROLLED_BACK = "rolled back"
-    """All steps that were not validated were undone."""
-
-
-TRANSITIONS: Mapping[GuardState, Mapping[GuardEvent, GuardState]] = {
-    GuardState.WATCHING: {
-        GuardEvent.SCORED: GuardState.WATCHING,
-        GuardEvent.STEPPED: GuardState.WATCHING,
-        GuardEvent.LOSS_WORSE: GuardState.ROLLBACK_DUE,
-        GuardEvent.LOSS_ACCEPTED: GuardState.WATCHING,
-    },
-    GuardState.ROLLBACK_DUE: {
-        GuardEvent.ROLLED_BACK: GuardState.PROBATION,
-    },
-    GuardState.PROBATION: {
-        GuardEvent.SCORED: GuardState.PROBATION,
-        GuardEvent.STEPPED: GuardState.PROBATION,
-        GuardEvent.VALIDATED: GuardState.WATCHING,
-        GuardEvent.LOSS_WORSE: GuardState.ROLLBACK_DUE,
-        GuardEvent.LOSS_ACCEPTED: GuardState.WATCHING,
-    },
-}
-"""The next state of the guard. An event that is not listed is an error."""
-
-
-@dataclass(slots=True)
-class Step:
-    """A published step that can still be undone."""
-
-    base: Version
-    version: Version
-    """What it was published as."""
-    ranges: list[OffsetRange]
-    """The offset ranges that it learned from."""
-    examples: int
-    """Examples in those ranges."""
-    change: Change
-    """What undoes it."""
-    scored: int = 0
-    """Examples that weights with this step in them have scored so far."""
+_AGAIN = "the loss became worse again after it was learned again"
 
 
 class Rollback(NamedTuple):
-    """What a rollback undoes and quarantines."""
+    """What a rollback undoes, and what it refuses for good."""
 
     steps: list[Step]
     """To undo, oldest first."""
-    suspects: list[OffsetRange]
-    """Offset ranges since which the loss has not been at rest, oldest first."""
-    examples: int
-    """Examples of the offset range that the loss was found to be worse by."""
+    refused: list[HeldBack]
+    """Not to be learned, with the reason; empty where all is held back."""
+    forgotten: list[Step]
+    """Of the steps those whose gradients a checkpoint of before did not keep."""
     reason: str
     """The loss, and what it was before."""
 
@@ -109,8 +46,20 @@ class RollbackLog:
 
     The *last good state* are the newest validated weights: at least `VALIDATION_EXAMPLES` examples
     have been scored by them or by what was learned on top of them, and after that the loss was at
-    rest (see `LossDriftDetector`). The steps since then are kept with what they replaced: as a rule
-    some thousand examples' worth, at most those of one excursion of the detector more.
+    rest (see `LossDriftDetector`). The steps since then are kept with what they learned and what
+    they replaced: as a rule some thousand examples' worth, at most those of one excursion of the
+    detector more.
+
+    When the loss has become worse, the last good state is restored and all that was learned since
+    is held back, as is what comes next, which the restored weights score (a `Trial`):
+
+    - their loss is normal for `VALIDATION_EXAMPLES`: it was poison. What is suspicious is
+      quarantined, the rest learned.
+    - it is worse over ``trial_examples`` in a minority of the partitions only: these are isolated
+      (see `IsolatedPartitions`), the rest is learned.
+    - it is worse in all: a challenger learns all that is held back, and goes on to learn. When its
+      next `VALIDATION_EXAMPLES` have a lower loss than the restored weights had, the world has
+      changed, and it is the model. When not, it is undone, and what it learned is quarantined.
 
     Parameters
     ----------
@@ -125,16 +74,28 @@ class RollbackLog:
     def __init__(self, settings: GuardSettings, loss: Loss, label_delay_ms: int = 0) -> None:
         self.settings = settings
         self.loss_drift = LossDriftDetector(loss, settings.loss_tolerance, label_delay_ms)
+        self.broken = BrokenWeightsDetector(loss, settings.loss_tolerance)
+        self.isolated = IsolatedPartitions(loss)
+        self.trial = Trial(loss)
         self.state = GuardState.WATCHING
         self._sizes = GradientSizes(loss)
         self._steps: deque[Step] = deque()
         self._suspects: list[OffsetRange] = []
-        self._worse_by = 0
-        """Examples of the range by which the loss was found to be worse."""
-        self._rollbacks = 0
-        """In a row; 0 while watching."""
-        self._calm = 0
-        """Examples scored since the last rollback whose loss was normal."""
+        """Offset ranges since which the loss has not been at rest, oldest first."""
+
+    @property
+    def due(self) -> bool:
+        """Whether the learner has to roll back, learn again or reset before it goes on."""
+        return self.state in DUE
+
+    def health(self) -> dict[str, str]:
+        """What is wrong with the weights or with some partitions; empty when nothing is."""
+        found = {"weights": str(self.broken), "partitions": str(self.isolated)}
+        return {name: error for name, error in found.items() if error}
+
+    def is_isolated(self, gradient: Gradient) -> bool:
+        """Whether the partition of `gradient` is isolated."""
+        return gradient.offset_range.partition in self.isolated
 
     def gradient_error(self, gradient: Gradient) -> str | None:
         """Why `gradient` must not be learned from, whatever the loss; None when it may be."""
@@ -147,96 +108,162 @@ class RollbackLog:
     def check_loss(self, gradient: Gradient) -> GuardEvent:
         """Judge the weights by how they scored the examples of `gradient`.
 
-        Gives SCORED, LOSS_WORSE (the gradient must not be learned from, and `rollback` is due) or
-        LOSS_ACCEPTED. Raises IllegalTransition while a rollback is due.
+        The gradient may be learned when this gives SCORED or CHALLENGER_BETTER; else the guard
+        holds it back. Raises IllegalTransition while anything is due.
         """
+        event = {
+            GuardState.TRIAL: self._check_restored,
+            GuardState.CHALLENGE: self._check_challenger,
+        }.get(self.state, self._check_live)(gradient)
+        self._happen(event)
+        return event
+
+    def _check_live(self, gradient: Gradient) -> GuardEvent:
         next_state(TRANSITIONS, self.state, GuardEvent.SCORED)
         for step in self._steps:
             if step.version <= gradient.base:
                 step.scored += len(gradient)
         self._suspects.append(gradient.offset_range)
-        if not self.loss_drift.add(gradient.labels, gradient.scores, gradient.newest_event_ms):
-            if self.loss_drift.at_rest:
-                self._rest(len(gradient))
-            return GuardEvent.SCORED
-        if self._rollbacks < self.settings.most_trips:
-            self._happen(GuardEvent.LOSS_WORSE)
-            self._worse_by = len(gradient)
+        worse = self.loss_drift.add(gradient.labels, gradient.scores, gradient.newest_event_ms)
+        if worse:
+            self.trial.start([HeldBack(gradient)])
             return GuardEvent.LOSS_WORSE
-        self._happen(GuardEvent.LOSS_ACCEPTED)
-        self._suspects.clear()
+        if self.loss_drift.at_rest:
+            self._suspects.clear()
+            while self._steps and self._steps[0].scored >= VALIDATION_EXAMPLES:
+                self._steps.popleft()
+        if self.broken.add(gradient):
+            self.trial.start([HeldBack(gradient)])
+            return GuardEvent.WEIGHTS_BROKEN
+        return GuardEvent.SCORED
+
+    def _check_restored(self, gradient: Gradient) -> GuardEvent:
+        self.trial.hold(gradient)
+        self.broken.add(gradient)  # what that gives is decided on once the trial is over
+        self._suspects.append(gradient.offset_range)
+        worse = self.loss_drift.add(gradient.labels, gradient.scores, gradient.newest_event_ms)
+        if worse:
+            self._suspect(str(self.loss_drift))
+            self.trial.calm = 0
+            self.loss_drift.forget()
+        elif self.loss_drift.at_rest:
+            self._suspects.clear()
+            if self.trial.calm >= VALIDATION_EXAMPLES:
+                return GuardEvent.LOSS_NORMAL
+        wanted = self.settings.trial_examples
+        if self.trial.scored < (wanted if worse else 2 * wanted):
+            return GuardEvent.HELD_BACK
+        found = self.trial.worse_partitions(self.loss_drift)
+        if not found:
+            return GuardEvent.LOSS_STILL_WORSE
+        self.trial.suspect(found, "its partition alone has a worse loss")
+        self.isolated.add(found)
+        return GuardEvent.LOSS_NORMAL
+
+    def _check_challenger(self, gradient: Gradient) -> GuardEvent:
+        self.trial.challenge(gradient)
+        if self.trial.challenger_scored < VALIDATION_EXAMPLES:
+            return GuardEvent.SCORED
+        if not self.trial.challenger_better:
+            self.trial.held.append(HeldBack(gradient))
+            return GuardEvent.CHALLENGER_WORSE
         self._steps.clear()
-        self.loss_drift.start_over()
-        return GuardEvent.LOSS_ACCEPTED
+        self._start_over()
+        return GuardEvent.CHALLENGER_BETTER
 
     def add(self, step: Step) -> None:
         """Keep a step that was published. Raises IllegalTransition while a rollback is due."""
         self._happen(GuardEvent.STEPPED)
         self._steps.append(step)
 
-    def rollback(self) -> Rollback:
-        """Give what is to be undone, and forget it. Raises IllegalTransition unless it is due.
+    def rollback(self, pending: Iterable[Gradient] = ()) -> Rollback:
+        """Give what is to be undone, and hold it back with `pending` gradients, or refuse it.
 
-        The steps may go back further than the suspects: what did the harm may have been learned
-        without being noticed.
+        It is refused when a challenger has learned it and was no better. The steps may go back
+        further than the suspects: what did the harm may have been learned without being noticed.
+        Raises IllegalTransition unless a rollback is due.
         """
+        rejected = self.state is GuardState.REJECTION_DUE
         self._happen(GuardEvent.ROLLED_BACK)
-        self._rollbacks, self._calm = self._rollbacks + 1, 0
-        found = Rollback(list(self._steps), self._suspects, self._worse_by, str(self.loss_drift))
+        reason = str(self.trial) if rejected else str(self.loss_drift)
+        steps = list(self._steps)
+        last = self.trial.take()
+        held = [
+            HeldBack(gradient, _AGAIN if step.relearned else "")
+            for step in steps
+            for gradient in step.gradients
+        ]
+        held += [*map(HeldBack, pending), *last]
+        self.trial.start([] if rejected else held)
+        self._suspect(reason)
+        if rejected:
+            for one in held:
+                one.suspicion = f"a challenger that learned it was no better: {reason}"
         self._steps.clear()
         self._suspects = []
         self.loss_drift.forget()
-        return found
+        forgotten = [step for step in steps if not step.gradients]
+        return Rollback(steps, held if rejected else [], forgotten, reason)
+
+    def release(self) -> tuple[list[HeldBack], list[HeldBack]]:
+        """Give what is held back: what is to be learned, and what is refused.
+
+        A challenger learns all of it. Raises IllegalTransition unless either is due.
+        """
+        all_of_it = self.state is GuardState.CHALLENGE_DUE
+        self._happen(GuardEvent.CHALLENGED if all_of_it else GuardEvent.RELEASED)
+        held = self.trial.take()
+        self._suspects = []
+        self.loss_drift.forget()
+        learned = [one for one in held if all_of_it or not one.suspicion]
+        return learned, [] if all_of_it else [one for one in held if one.suspicion]
+
+    def reset(self) -> list[HeldBack]:
+        """Forget all steps: the weights begin again. Gives what is held back and to be learned.
+
+        Raises IllegalTransition unless it is due.
+        """
+        self._happen(GuardEvent.RESET)
+        self._steps.clear()
+        self._start_over()
+        return self.trial.take()
+
+    def _start_over(self) -> None:
+        self._suspects = []
+        self.loss_drift.start_over()
+        self.broken.start_over()
+
+    def _suspect(self, reason: str) -> None:
+        """Make what is held back since the loss was last at rest suspicious."""
+        suspects = set(self._suspects)
+        for one in self.trial.held:
+            if one.gradient.offset_range in suspects:
+                one.suspicion = reason
 
     def _happen(self, event: GuardEvent) -> None:
         self.state = next_state(TRANSITIONS, self.state, event)
-        if self.state is GuardState.WATCHING:
-            self._rollbacks = 0
-
-    def _rest(self, examples: int) -> None:
-        """The loss is at rest after `examples` more: forget what is validated by that."""
-        self._suspects.clear()
-        while self._steps and self._steps[0].scored >= VALIDATION_EXAMPLES:
-            self._steps.popleft()
-        self._calm += examples
-        if self.state is GuardState.PROBATION and self._calm >= VALIDATION_EXAMPLES:
-            self._happen(GuardEvent.VALIDATED)
 
     def meta(self) -> dict[str, JsonValue]:
-        """What a checkpoint keeps of it as JSON; the rest is `arrays`. Not while a rollback is due.
+        """What a checkpoint keeps of it as JSON; the rest is `arrays`. Not while anything is due.
 
-        The keys are those of checkpoint format 3.
+        Checkpoints of before lack all keys but the first four.
         """
         return {
             "loss": self.loss_drift.state(),
             "sizes": list(self._sizes.typical),
             "suspects": [range_to_json(suspect) for suspect in self._suspects],
-            "trips": self._rollbacks,
-            "calm": self._calm,
-            "steps": [
-                {
-                    "base": str(step.base),
-                    "version": str(step.version),
-                    "spans": [range_to_json(learned) for learned in step.ranges],
-                    "examples": step.examples,
-                    "judged": step.scored,
-                }
-                for step in self._steps
-            ],
+            "steps": [step_to_json(step) for step in self._steps],
+            "state": self.state.value,
+            "trial": self.trial.meta(),
+            "broken": [*self.broken.state()],
+            "isolated": self.isolated.meta(),
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What the steps replaced; none of these arrays is changed afterwards."""
-        found: dict[str, NDArray[Any]] = {}
+        """What the steps replaced and learned, and what is held back."""
+        found = self.trial.arrays()
         for number, step in enumerate(self._steps):
-            change, name = step.change, f"step_{number}"
-            found |= {
-                f"{name}_dense": change.dense,
-                f"{name}_moments": change.moments,
-                f"{name}_added": change.added,
-            }
-            for part, rows in (("before", change.before), ("evicted", change.evicted)):
-                found |= {f"{name}_{part}_{key}": array for key, array in rows._asdict().items()}
+            found |= step_arrays(f"step_{number}", step)
         return found
 
     def restore(
@@ -249,26 +276,13 @@ class RollbackLog:
         self.loss_drift.restore(meta["loss"])
         self._sizes.typical.extend(meta["sizes"])
         self._suspects = [range_from_json(suspect, topics) for suspect in meta["suspects"]]
-        self._rollbacks, self._calm = meta["trips"], meta["calm"]
-        self.state = GuardState.PROBATION if self._rollbacks else GuardState.WATCHING
-        for number, kept in enumerate(meta["steps"]):
-            self._steps.append(
-                Step(
-                    base=Version.parse(kept["base"]),
-                    version=Version.parse(kept["version"]),
-                    ranges=[range_from_json(span, topics) for span in kept["spans"]],
-                    examples=kept["examples"],
-                    change=_change(arrays, f"step_{number}"),
-                    scored=kept["judged"],
-                )
-            )
-
-
-def _change(arrays: Mapping[str, NDArray[Any]], name: str) -> Change:
-    before, evicted = (
-        Rows(*(arrays[f"{name}_{part}_{key}"] for key in Rows._fields))
-        for part in ("before", "evicted")
-    )
-    added = arrays[f"{name}_added"].astype(bool)
-    moments = arrays.get(f"{name}_moments", arrays["moments"])  # those of before had one scale
-    return Change(arrays[f"{name}_dense"], moments, before, added, evicted)
+        self._steps.extend(
+            step_from(kept, f"step_{number}", arrays, topics)
+            for number, kept in enumerate(meta["steps"])
+        )
+        if "state" not in meta:
+            return
+        self.state = GuardState(meta["state"])
+        self.trial.restore(meta["trial"], arrays, topics)
+        self.broken.restore(meta["broken"])
+        self.isolated.restore(meta["isolated"])

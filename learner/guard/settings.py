@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import warnings
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from freshrank.actors.settings import Section
 
@@ -21,6 +24,19 @@ class GuardSettings(Section):
     loss_tolerance: float = Field(default=0.3, gt=0)
     """Share by which the loss may exceed the reference before it counts as worse, beyond chance
     (see `LossDriftDetector`)."""
-    most_trips: int = Field(default=50, ge=0)
-    """Rollbacks in a row after which the loss counts as normal. A batch each: 13,000 examples with
-    the default batch, long enough for a person to react to the alert."""
+    trial_examples: int = Field(default=2_000, ge=1)
+    """Examples that the restored weights score after a rollback before a challenger learns what is
+    held back. Poison that is shorter leaves no trace; a change of the world is followed after so
+    many examples."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_most_trips(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "most_trips" in given:
+            warnings.warn(
+                "learner.guard.most_trips has no effect any more: give trial_examples",
+                FutureWarning,
+                stacklevel=2,
+            )
+            return {name: value for name, value in given.items() if name != "most_trips"}
+        return given

@@ -12,7 +12,7 @@ from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer, SummedRows
 from freshrank.learner.parameters.gradient_sum import SummedGradient
-from freshrank.learner.parameters.input_moments import merge
+from freshrank.learner.parameters.input_moments import COUNT, merge
 from freshrank.learner.parameters.weights import ModelWeights
 
 # A sixteenth of the rows is evicted at once when the table is full: finding the oldest rows reads
@@ -94,6 +94,11 @@ class TrainingState:
         self.total_steps = 0
         """Of all epochs, undone steps included; rows are stamped with it."""
 
+    @property
+    def adapts_rates(self) -> bool:
+        """Whether the optimiser has state, by which its rates follow what it is given."""
+        return self._optimizer.state_width(1) > 0
+
     def update(self, summed: SummedGradient) -> tuple[Change, Floats]:
         """Take a step; gives what undoes it, and the changed rows, float32[u, w]."""
         table, known = self.weights.table, len(self.weights.table)
@@ -133,6 +138,19 @@ class TrainingState:
         table.remove(keys[change.added])
         self.dense_state[:] = change.dense
         self.weights.moments = change.moments
+
+    def reset(self) -> Ints:
+        """Put all weights and their optimiser state back to their initial values; gives all ids.
+
+        Weights from before inputs were standardised keep them as they are.
+        """
+        keys, initial = self.weights.table.keys.copy(), self.weights.model.initial()
+        self.weights.table.remove(keys)
+        self.dense_state[:] = 0.0
+        self.dense_state[0, : len(initial)] = initial
+        scaled = np.isfinite(self.weights.moments[COUNT])
+        self.weights.moments = np.where(scaled, 0.0, self.weights.moments)
+        return keys
 
     def present(self, keys: Ints) -> ChangedRows:
         """The present rows of `keys`, as a delta has them."""

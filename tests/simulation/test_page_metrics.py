@@ -37,7 +37,7 @@ def answers_of_a_system(max_weight: float) -> Answers:
     """The answers that the page gets; the guard trips where `max_weight` is small."""
 
     async def run() -> Answers:
-        guard = {"max_weight": max_weight, "most_trips": 1_000}
+        guard = {"max_weight": max_weight}
         settings = Settings.model_validate({"learner": {"guard": guard}, "shards": {"count": 2}})
         world = World(recorded_log(recorded_pipeline()), SystemClock())
         system = LocalSystem(recorded_pipeline(), settings, world)

@@ -13,6 +13,7 @@ from freshrank.actors.messages import Delta, Examples, OffsetRange, Version
 from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.guard.settings import GuardSettings
+from freshrank.learner.guard.states import GuardState
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
@@ -61,10 +62,15 @@ class GuardedRun:
             truth = np.where(work.labels > 0.5, gradient.scores, 1.0 - gradient.scores)
             self.losses.append(float(-np.log(np.maximum(truth, 1e-7)).mean()))
             assert self.learner.offer(gradient, 0.0).accepted
-            assert self.learner.due_in_s(0.0) is not None
-            delta = self.learner.step(0, 0.0)
-            if delta is not None:
-                self.take(delta)
+            while self.learner.due_in_s(0.0) is not None:
+                delta = self.learner.step(0, 0.0)
+                if delta is not None:
+                    self.take(delta)
+
+    def contradicted(self, work: Examples) -> Examples:
+        """Labels that the present weights think the least likely, and then the reverse."""
+        scores = self.learner.weights.score(work.inputs)
+        return replace(work, labels=np.where(scores > 0.5, 0.0, 1.0).astype(np.float32))
 
     def take(self, delta: Delta) -> None:
         self.replica.apply(delta)  # raises when the version or the checksum does not fit
@@ -72,12 +78,20 @@ class GuardedRun:
         assert self.replica.checksum() == self.learner.weights.checksum()
 
     @property
+    def state(self) -> GuardState:
+        return self.learner.rollback_log.state
+
+    @property
+    def challenged(self) -> bool:
+        return self.state is GuardState.CHALLENGE
+
+    @property
     def trips(self) -> int:
         return self.learner.metrics.guard_trips
 
     def check_accounts(self) -> None:
-        """Each example was taken once, and learned or quarantined."""
-        metrics = self.learner.metrics
+        """Each example was taken once, and learned, quarantined or held back."""
+        metrics, held = self.learner.metrics, self.learner.rollback_log.trial.examples
         assert self.learner.applied == {0: upto(BATCH * self.number)}
-        assert metrics.examples + metrics.quarantined == BATCH * self.number
+        assert metrics.examples + metrics.quarantined + held == BATCH * self.number
         assert self.versions == sorted(set(self.versions))

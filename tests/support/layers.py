@@ -39,8 +39,8 @@ ORDER = {
     "features connectors impressions runtime alerts metrics snapshots parameters",
     "feature_actors": "streams aggregations views encoding labels state partition reading shard "
     "connectors",
-    "learner": "embeddings optimizers models evaluation metrics parameters gradients guard "
-    "reporters tensorboard_log settings core checkpoints actor",
+    "learner": "embeddings optimizers models evaluation parameters gradients guard metrics "
+    "reporters tensorboard_log settings recovery core checkpoints actor",
     "serve": "access api scoring http proxy deployment",
     "deploy": "pipelines config console wiring state servers cluster topology commands cli",
     "examples": "shop jd recommend",

@@ -122,7 +122,7 @@ def test_a_broken_gradient_is_quarantined_by_name_and_the_rest_goes_on() -> None
     assert status["quarantined"] == [
         "partition 0 (events 2)..(events 4): a dense gradient is not finite"
     ]
-    assert status["judged"] == 3, "what is refused is not judged either"
+    assert status["judged"] == 5, "what is refused is judged, too"
 
 
 def test_a_step_that_runs_away_is_undone_to_the_last_bit() -> None:

@@ -97,7 +97,12 @@ def test_examples_without_any_error_have_no_gradient() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_weight", 0.0), ("gradient_factor", 1.0), ("loss_tolerance", -1.0), ("most_trips", -1)],
+    [
+        ("max_weight", 0.0),
+        ("gradient_factor", 1.0),
+        ("loss_tolerance", -1.0),
+        ("trial_examples", 0),
+    ],
 )
 def test_bounds_that_nothing_could_keep_to_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValidationError, match=name):

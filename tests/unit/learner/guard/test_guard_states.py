@@ -8,13 +8,9 @@ from learning import NO_DENSE, examples
 
 from freshrank.actors.errors import IllegalTransition
 from freshrank.actors.messages import Version
-from freshrank.learner.guard.rollback import (
-    TRANSITIONS,
-    VALIDATION_EXAMPLES,
-    GuardEvent,
-    GuardState,
-    Step,
-)
+from freshrank.learner.guard.rollback import VALIDATION_EXAMPLES
+from freshrank.learner.guard.states import TRANSITIONS, GuardEvent, GuardState
+from freshrank.learner.guard.steps import Step
 from freshrank.learner.parameters.gradient_sum import total
 
 
@@ -27,7 +23,7 @@ def test_the_table_of_transitions_is_whole_and_every_state_is_reached() -> None:
     assert reached == set(GuardState)
 
 
-def test_a_rollback_leads_by_way_of_probation_back_to_watching() -> None:
+def test_a_rollback_leads_by_way_of_a_trial_back_to_watching() -> None:
     run = GuardedRun()
     run.feed(60)
     log, states = run.learner.rollback_log, [run.learner.rollback_log.state]
@@ -42,9 +38,9 @@ def test_a_rollback_leads_by_way_of_probation_back_to_watching() -> None:
         states.append(log.state)
         run.feed(1)
     states.append(log.state)
-    watching, due, probation = GuardState.WATCHING, GuardState.ROLLBACK_DUE, GuardState.PROBATION
-    probations = [probation] * (VALIDATION_EXAMPLES // BATCH)
-    assert states == [watching, due, *probations, watching]
+    watching, due, trial = GuardState.WATCHING, GuardState.ROLLBACK_DUE, GuardState.TRIAL
+    trials = [trial] * (VALIDATION_EXAMPLES // BATCH)
+    assert states == [watching, due, *trials, watching]
 
 
 def test_what_cannot_happen_in_a_state_is_an_error_and_changes_nothing() -> None:

@@ -15,10 +15,10 @@ from freshrank.actors.messages import Examples
 from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
-from freshrank.learner.guard.rollback import (
-    VALIDATION_EXAMPLES,
-)
+from freshrank.learner.guard.quarantine import Refusal
+from freshrank.learner.guard.rollback import VALIDATION_EXAMPLES
 from freshrank.learner.guard.settings import GuardSettings
+from freshrank.learner.guard.states import GuardState
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
@@ -35,32 +35,34 @@ def test_flipped_labels_are_taken_back_named_and_learning_goes_on(optimizer: Opt
     run.feed(60)
     run.feed(5, flipped)
     run.feed(40)
-    assert 1 <= run.trips <= 5
+    assert run.trips == 1
     run.check_accounts()
+    assert run.learner.rollback_log.trial.examples == 0
     named = [one.offset_range for one in run.learner.quarantine.quarantined]
     for number in range(60, 65):
         begin, end = BATCH * number, BATCH * (number + 1)
         assert any(holds(one, begin, end) for one in named), number
+    assert run.learner.metrics.quarantined == 5 * BATCH, "what was learned before is learned again"
     unspoilt = np.array(run.losses[60:]) / np.array(undisturbed.losses[60:])
-    assert unspoilt.max() < 1.2, "no answer since then was any worse"
+    assert np.sort(unspoilt)[-2] < 1.2, "no answer since then was any worse"
+    assert unspoilt.max() < (2.0 if isinstance(optimizer, SGD) else 1.2), "a fixed rate leaps once"
     assert np.mean(run.losses[-10:]) < np.mean(run.losses[:5])
 
 
-def test_the_alert_names_the_offsets_and_the_version_gone_back_to() -> None:
+def test_alerts_name_the_version_gone_back_to_and_then_the_offsets() -> None:
     run = GuardedRun()
     run.feed(60)
     run.feed(1, flipped)
     (told,) = run.learner.quarantine.take()
     good = 60 - VALIDATION_EXAMPLES // BATCH
     assert told.kind is AlertKind.GUARD_TRIPPED
-    assert told.message.startswith(
-        f"back at the weights of 1.{good}; partition 0 (events 6000)..(events 6100)"
-    )
-    assert "log loss" in told.message and "before" in told.message
-    assert told.details["quarantined"] == [
-        [0, upto(6_000), upto(6_100)],
-        [0, upto(100 * good), upto(6_000)],
-    ]
+    assert told.message.startswith(f"back at the weights of 1.{good}: log loss")
+    assert "before" in told.message
+    assert told.message.endswith(f"{VALIDATION_EXAMPLES + BATCH} examples are held back")
+    run.feed(VALIDATION_EXAMPLES // BATCH)
+    (told,) = run.learner.quarantine.take()
+    assert told.details["quarantined"] == [[0, upto(6_000), upto(6_100)]]
+    assert "log loss" in told.message
     assert run.learner.quarantine.take() == [], "told once"
 
 
@@ -81,9 +83,8 @@ def test_what_was_learned_since_the_last_good_state_is_undone_to_the_last_bit() 
     while run.trips == 0:
         remember()
         run.feed(1, flipped)
-    good = run.learner.quarantine.quarantined[-1].reason.split()[-3]
-    reason = run.learner.quarantine.quarantined[-1].reason
-    assert reason == f"not validated when {good} was restored"
+    (told,) = run.learner.quarantine.take()
+    good = told.message.split(":")[0].split()[-1]
     restored = run.learner.version
     remember()
     assert kept[str(restored)] == kept[good]
@@ -114,9 +115,9 @@ def test_harm_that_shows_only_afterwards_is_undone_with_what_did_it() -> None:
     delta = run.learner.step(0, 0.0)
     assert delta is not None
     run.take(delta)
-    run.feed(30)
+    run.feed(60)
     assert run.losses[60] > 2.0 * before, "the harm was done"
-    assert run.trips == 1
+    assert run.trips == 2, "it is learned again once"
     named = [one.offset_range for one in run.learner.quarantine.quarantined]
     assert any(holds(one, 6_000, 6_100) for one in named)
     assert np.mean(run.losses[-10:]) < 1.1 * before
@@ -152,28 +153,50 @@ def test_a_tenth_of_all_tastes_may_turn_at_once(optimizer: Optimizer) -> None:
     assert run.trips == 0
 
 
-def test_a_new_world_is_accepted_after_so_many_trips_in_a_row() -> None:
-    run = GuardedRun(Adagrad(0.5), guard=GuardSettings(most_trips=6))
+def test_a_challenger_that_learned_what_is_held_back_follows_a_new_world() -> None:
+    run = GuardedRun(Adagrad(0.5))
     run.feed(60)
     run.feed(100, flipped)
-    assert run.trips == 6
+    assert run.trips == 1
     kinds = [one.kind for one in run.learner.quarantine.take()]
-    assert kinds == [AlertKind.GUARD_TRIPPED] * 6 + [AlertKind.REGIME_ACCEPTED]
+    assert kinds == [AlertKind.GUARD_TRIPPED, AlertKind.REGIME_ACCEPTED]
     assert np.mean(run.losses[-10:]) > 1.2, "it has learned the opposite"
     run.check_accounts()
+    assert run.learner.metrics.quarantined == run.learner.rollback_log.trial.examples == 0
     run.feed(60, flipped)
-    assert run.trips == 6
+    assert run.trips == 1
 
 
-def test_trips_with_a_calm_between_them_are_not_in_a_row() -> None:
-    run = GuardedRun(guard=GuardSettings(most_trips=3))
+def test_a_challenger_that_is_no_better_is_undone_and_what_it_learned_quarantined() -> None:
+    """Labels are reversed for as long as the trial lasts; then they contradict each score."""
+    run = GuardedRun(SGD(0.3), guard=GuardSettings(trial_examples=500))
+    run.feed(60)
+    restored = b""
+    while not run.challenged:
+        restored = run.learner.trained.dense_state.tobytes()
+        run.feed(1, flipped)
+    run.feed(VALIDATION_EXAMPLES // BATCH, run.contradicted)
+    assert run.state is GuardState.TRIAL
+    assert run.learner.trained.dense_state.tobytes() == restored
+    run.check_accounts()
+    reasons = {one.reason for one in run.learner.quarantine.quarantined}
+    assert all("a challenger that learned it was no better" in reason for reason in reasons)
+    assert run.learner.rollback_log.trial.examples == 0
+    run.feed(VALIDATION_EXAMPLES // BATCH)
+    assert run.learner.metrics.refused[Refusal.CHALLENGER] == run.learner.metrics.quarantined
+    assert np.mean(run.losses[-5:]) < 0.6
+
+
+def test_each_of_several_bursts_with_a_calm_between_them_is_taken_back() -> None:
+    run = GuardedRun()
     run.feed(60)
     for _ in range(8):
         run.feed(1, flipped)
-        run.feed(VALIDATION_EXAMPLES // BATCH + 2)
+        run.feed(2 * VALIDATION_EXAMPLES // BATCH + 2)
     assert run.trips == 8
     kinds = {one.kind for one in run.learner.quarantine.take()}
     assert kinds == {AlertKind.GUARD_TRIPPED}
+    assert run.learner.metrics.quarantined < 8 * 2 * BATCH
 
 
 def test_the_steps_that_are_kept_stay_few() -> None:
@@ -187,13 +210,14 @@ def test_the_steps_that_are_kept_stay_few() -> None:
     assert most <= 2 * VALIDATION_EXAMPLES // BATCH
 
 
-@pytest.mark.parametrize("crash_after", [58, 61, 62, 63, 66])
+@pytest.mark.parametrize("spoilt", [4, 40])
+@pytest.mark.parametrize("crash_after", [58, 61, 62, 66, 79, 82])
 def test_a_learner_resumed_anywhere_trips_and_goes_back_as_the_first_would(
-    crash_after: int,
+    crash_after: int, spoilt: int
 ) -> None:
     straight, resumed = GuardedRun(), GuardedRun()
     for run, crashes in ((straight, False), (resumed, True)):
-        for number in range(90):
+        for number in range(105):
             if crashes and number == crash_after:
                 files = Files()
                 checkpoint = checkpoints.take(run.learner)
@@ -201,8 +225,9 @@ def test_a_learner_resumed_anywhere_trips_and_goes_back_as_the_first_would(
                 run.learner = Learner(MODEL, FTRL(0.2), LearnerSettings(max_rows=64))
                 assert checkpoints.restore(run.learner, files).place
                 run.take(run.learner.snapshot(0))
-            run.feed(1, flipped if 60 <= number < 64 else as_it_is)
+            run.feed(1, flipped if 60 <= number < 60 + spoilt else as_it_is)
     assert straight.trips > 0
+    assert resumed.learner.rollback_log.state is straight.learner.rollback_log.state
     assert resumed.learner.metrics.kept() == straight.learner.metrics.kept()
     assert resumed.replica.checksum() == straight.replica.checksum()
     assert [

@@ -1,0 +1,152 @@
+"""Steps that can be undone and gradients that are held back, and their form in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freshrank.actors.messages import Gradient, OffsetRange, Version
+from freshrank.actors.protocols import JsonValue
+from freshrank.learner.guard.quarantine import range_from_json, range_to_json
+from freshrank.learner.parameters.training_state import Change, Rows
+
+
+@dataclass(slots=True)
+class Step:
+    """A published step that can still be undone."""
+
+    base: Version
+    version: Version
+    """What it was published as."""
+    ranges: list[OffsetRange]
+    """The offset ranges that it learned from."""
+    examples: int
+    """Examples in those ranges."""
+    change: Change
+    """What undoes it."""
+    gradients: list[Gradient] = field(default_factory=list)
+    """What it learned, to be learned again; empty when a checkpoint of before did not keep it."""
+    scored: int = 0
+    """Examples that weights with this step in them have scored so far."""
+    relearned: bool = False
+    """Whether it had been held back before: a second rollback makes it a suspect."""
+
+
+@dataclass(slots=True)
+class HeldBack:
+    """A gradient that waits for the guard's verdict."""
+
+    gradient: Gradient
+    suspicion: str = ""
+    """Why it may be harmful; empty when nothing speaks against it."""
+    of_restored: bool = False
+    """Whether the weights that a rollback restored have given it, as they have all others."""
+
+
+_ARRAYS = ("dense", "dense_squares", "moments", "keys", "rows", "row_squares", "labels", "scores")
+_OF_KEYS = ("keys", "rows", "row_squares")
+_OF_EXAMPLES = ("labels", "scores")
+
+
+def gradients_to_json(gradients: Sequence[Gradient]) -> list[JsonValue]:
+    """What a checkpoint keeps of gradients as JSON; the rest is `gradient_arrays`."""
+    return [
+        [
+            *range_to_json(gradient.offset_range),
+            gradient.newest_event_ms,
+            len(gradient.keys),
+            len(gradient),
+        ]
+        for gradient in gradients
+    ]
+
+
+def gradient_arrays(name: str, gradients: Sequence[Gradient]) -> dict[str, NDArray[Any]]:
+    """The arrays of gradients, one after the other, as few arrays whatever their number."""
+    found: dict[str, NDArray[Any]] = {}
+    for part in _ARRAYS if gradients else ():
+        arrays = [getattr(gradient, part) for gradient in gradients]
+        joined = part in _OF_KEYS + _OF_EXAMPLES
+        found[f"{name}_{part}"] = np.concatenate(arrays) if joined else np.stack(arrays)
+    return found
+
+
+def gradients_from(
+    kept: Sequence[Sequence[Any]],
+    name: str,
+    arrays: Mapping[str, NDArray[Any]],
+    topics: Sequence[str],
+) -> list[Gradient]:
+    """The gradients of `gradients_to_json` and `gradient_arrays`."""
+    found: list[Gradient] = []
+    key, example = 0, 0
+    for number, (*offset_range, newest_event_ms, keys, examples) in enumerate(kept):
+        places: dict[str, Any] = dict.fromkeys(_ARRAYS, number)
+        places |= dict.fromkeys(_OF_KEYS, slice(key, key + keys))
+        places |= dict.fromkeys(_OF_EXAMPLES, slice(example, example + examples))
+        found.append(
+            Gradient(
+                offset_range=range_from_json(offset_range, topics),
+                base=Version(0, 0),  # of no use once it is accepted
+                reference_scores=None,
+                newest_event_ms=newest_event_ms,
+                **{part: arrays[f"{name}_{part}"][places[part]] for part in _ARRAYS},
+            )
+        )
+        key, example = key + keys, example + examples
+    return found
+
+
+def step_to_json(step: Step) -> dict[str, JsonValue]:
+    """What a checkpoint keeps of a step as JSON; the rest is `step_arrays`."""
+    return {
+        "base": str(step.base),
+        "version": str(step.version),
+        "spans": [range_to_json(learned) for learned in step.ranges],
+        "examples": step.examples,
+        "judged": step.scored,
+        "relearned": step.relearned,
+        "gradients": gradients_to_json(step.gradients),
+    }
+
+
+def step_arrays(name: str, step: Step) -> dict[str, NDArray[Any]]:
+    """What the step replaced and learned; none of these arrays is changed afterwards."""
+    change = step.change
+    found: dict[str, NDArray[Any]] = {
+        f"{name}_dense": change.dense,
+        f"{name}_moments": change.moments,
+        f"{name}_added": change.added,
+    }
+    for part, rows in (("before", change.before), ("evicted", change.evicted)):
+        found |= {f"{name}_{part}_{key}": array for key, array in rows._asdict().items()}
+    return found | gradient_arrays(f"{name}_learned", step.gradients)
+
+
+def step_from(
+    kept: Mapping[str, Any],
+    name: str,
+    arrays: Mapping[str, NDArray[Any]],
+    topics: Sequence[str],
+) -> Step:
+    """The step of `step_to_json` and `step_arrays`, of checkpoints of before, too."""
+    before, evicted = (
+        Rows(*(arrays[f"{name}_{part}_{key}"] for key in Rows._fields))
+        for part in ("before", "evicted")
+    )
+    added = arrays[f"{name}_added"].astype(bool)
+    moments = arrays.get(f"{name}_moments", arrays["moments"])  # those of before had one scale
+    return Step(
+        base=Version.parse(kept["base"]),
+        version=Version.parse(kept["version"]),
+        ranges=[range_from_json(span, topics) for span in kept["spans"]],
+        examples=kept["examples"],
+        change=Change(arrays[f"{name}_dense"], moments, before, added, evicted),
+        gradients=gradients_from(kept.get("gradients", ()), f"{name}_learned", arrays, topics),
+        scored=kept["judged"],
+        relearned=kept.get("relearned", False),
+    )
