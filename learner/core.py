@@ -261,15 +261,12 @@ class Learner:
 
     def _recover(self, now_ms: int) -> Delta | None:
         """Do what the guard has due; the weights that it leads to are the next version."""
-        pending = self._drain()
-        version, steps = (
-            Version(self.version.epoch, self.version.step + 1),
-            self.trained.total_steps,
-        )
-        touched = self._recovery.act(pending.gradients, self.version, version)
-        if not len(touched) and steps == self.trained.total_steps:
-            return None
+        pending, steps = self._drain(), self.trained.total_steps
         base = self._next_version()
+        touched = self._recovery.act(pending.gradients, base, self.version)
+        if not len(touched) and steps == self.trained.total_steps:
+            self.weights.version = base
+            return None
         self._oldest_base = self.version
         return self._delta(base, self.trained.present(touched), now_ms)
 

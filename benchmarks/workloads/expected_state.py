@@ -102,7 +102,7 @@ class LogComparison:
     expected_examples: int
     learned_examples: int
     quarantined_examples: int
-    """Examples in the offset ranges that the guard refused: neither learned nor lost."""
+    """Examples that the guard refused or holds back: neither learned nor lost."""
     expected_positives: int
     labelled_positives: int
     """Examples that the shard has labelled as positive."""
@@ -163,7 +163,7 @@ async def compare_with_log(
         applied_events=shard["events"],
         expected_examples=expected.examples,
         learned_examples=learner["examples"],
-        quarantined_examples=learner["examples_quarantined"],
+        quarantined_examples=learner["examples_quarantined"] + learner["examples_held_back"],
         expected_positives=expected.positives,
         labelled_positives=shard["positives"],
         expected_rows=expected.labelled(),

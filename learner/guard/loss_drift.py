@@ -75,9 +75,9 @@ class LossDriftDetector:
     positives wait. The detector drops them when a negative arrives, and counts them when no
     negative arrives for `label_delay_ms`.
 
-    A change of the label rate alone is not detected: where positives become more frequent, the
+    A change of the label rate is hardly ever detected: where positives become more frequent, the
     allowed loss grows with the loss of the best constant prediction (`Loss.of_constant`; for the
-    log loss the label's entropy). A slow drift of tastes is never detected, however far it goes in
+    log loss the label's entropy). A model that was sure of rare positives may exceed even that. A slow drift of tastes is never detected, however far it goes in
     the end, nor is a sudden change that raises the loss by less than the tolerance.
 
     Parameters
