@@ -77,8 +77,9 @@ class LossDriftDetector:
 
     A change of the label rate is hardly ever detected: where positives become more frequent, the
     allowed loss grows with the loss of the best constant prediction (`Loss.of_constant`; for the
-    log loss the label's entropy). A model that was sure of rare positives may exceed even that. A slow drift of tastes is never detected, however far it goes in
-    the end, nor is a sudden change that raises the loss by less than the tolerance.
+    log loss the label's entropy). A model that was sure of rare positives may exceed even that.
+    A slow drift of tastes is never detected, however far it goes in the end, nor is a sudden change
+    that raises the loss by less than the tolerance.
 
     Parameters
     ----------
