@@ -23,6 +23,8 @@ PASSWORD = "a password that nobody guesses"
 # Keys of Kafka's requests (https://kafka.apache.org/protocol), each of which is spoken in one
 # version: metadata 0, handshake 1, versions 0, authentication 0.
 METADATA, HANDSHAKE, VERSIONS, AUTHENTICATE = 3, 17, 18, 36
+# The error of a refused login.
+LOGIN_FAILED = 58
 SPOKEN = {METADATA: 0, HANDSHAKE: 1, VERSIONS: 0, AUTHENTICATE: 0}
 
 
@@ -42,6 +44,8 @@ class ScramServer:
         self.rounds = 4096
         self.nonce: Callable[[str], str] = lambda client: f"{client}server"
         self.last: Callable[[bytes], bytes] = lambda proof: b"v=" + base64.b64encode(proof)
+        self.refusal = ""
+        """Why the server takes no login; empty where it does."""
         self.requests: list[int] = []
         """The keys of those that are part of no login."""
         self.logins = 0
@@ -83,6 +87,8 @@ class ScramServer:
             return struct.pack(">hi", 0, 1) + text("SCRAM-SHA-512")
         if key == AUTHENTICATE:
             self.logins += not messages
+            if self.refusal:
+                return struct.pack(">h", LOGIN_FAILED) + text(self.refusal) + struct.pack(">i", 0)
             messages.append(body[4:].decode())
             given = self._first(messages) if len(messages) == 1 else self._last(messages)
             messages.append(given.decode())
@@ -177,6 +183,27 @@ def test_a_server_that_does_not_know_the_password_is_left_and_named(
             assert why in said and PASSWORD not in said
             assert server.requests == []
             assert PASSWORD.encode() not in server.received
+
+    asyncio.run(test())
+
+
+def test_a_login_that_the_server_refuses_says_why() -> None:
+    async def test() -> None:
+        server = ScramServer(PASSWORD)
+        server.refusal = "no such user"
+        async with server.listening() as kafka:
+            with pytest.raises(Unavailable, match=r"Unable to bootstrap.*no such user"):
+                await check_brokers(kafka)
+
+    asyncio.run(test())
+
+
+def test_a_port_at_which_nothing_listens_says_so() -> None:
+    async def test() -> None:
+        async with ScramServer(PASSWORD).listening() as kafka:
+            pass
+        with pytest.raises(Unavailable, match=r"Unable to bootstrap.*Connect call failed"):
+            await check_brokers(kafka)
 
     asyncio.run(test())
 

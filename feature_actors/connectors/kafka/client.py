@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
 
 from freshrank.actors.errors import Unavailable
-from freshrank.feature_actors.connectors.kafka import scram_proof
+from freshrank.feature_actors.connectors.kafka import connect_errors, scram_proof
 from freshrank.feature_actors.connectors.kafka.security import (
     OPEN,
     KafkaSecurity,
@@ -53,16 +53,20 @@ class KafkaAccess:
 
         `wait_s` is added to the deadline: seconds that the call waits by itself.
         """
-        unproven: list[scram_proof.ServerUnproven] = []
-        scram_proof.UNPROVEN.set(unproven)
+        errors = connect_errors.collect()
         try:
             async with asyncio.timeout(wait_s + self.deadline_s):
                 yield
         except (KafkaError, OSError) as error:  # TimeoutError is an OSError
-            reason = str(error) or type(error).__name__
-            if unproven:
-                reason = (
+            raise Unavailable("kafka", self._reason([*errors, error])) from error
+
+    def _reason(self, errors: Sequence[Exception]) -> str:
+        """The error that ended a call, the last one, and why no connection came about."""
+        for error in errors:
+            if isinstance(error, scram_proof.ServerUnproven):
+                return (
                     f"the server at {self.bootstrap} has not proved that it knows the password "
-                    f"({unproven[-1]}): it may not be yours"
+                    f"({error}): it may not be yours"
                 )
-            raise Unavailable("kafka", reason) from error
+        texts = [str(error) or type(error).__name__ for error in errors[-1:-3:-1]]
+        return ": ".join(dict.fromkeys(texts))

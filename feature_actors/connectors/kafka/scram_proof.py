@@ -3,12 +3,10 @@
 aiokafka checks the proof, and ends with whatever error that meets. Its background tasks expect
 errors of Kafka alone: another one ends them for good, and a client whose broker is replaced for a
 moment would never reach the true one again. So `install` puts a check into its place that raises an
-error of Kafka, keeps the reason for `KafkaAccess.answered`, and refuses hashes that are too cheap.
+error of Kafka, with the reason, and refuses hashes that are too cheap.
 """
 
 from __future__ import annotations
-
-from contextvars import ContextVar
 
 from aiokafka import conn
 from aiokafka.errors import KafkaError
@@ -22,10 +20,6 @@ class ServerUnproven(KafkaError):
     """A server that has not proved that it knows the password; the client has left it."""
 
 
-UNPROVEN: ContextVar[list[ServerUnproven]] = ContextVar("UNPROVEN")
-"""Takes the errors of the connections that the present task opens: aiokafka only logs them."""
-
-
 class CheckedScram(conn.ScramAuthenticator):
     """The client's side of SCRAM, for one connection."""
 
@@ -35,9 +29,7 @@ class CheckedScram(conn.ScramAuthenticator):
             return await super().step(payload)
         except (ValueError, KeyError) as error:
             lacks = isinstance(error, KeyError)
-            unproven = ServerUnproven(f"its answer has no {error}" if lacks else str(error))
-            UNPROVEN.get([]).append(unproven)
-            raise unproven from error
+            raise ServerUnproven(f"its answer has no {error}" if lacks else str(error)) from error
 
     def create_salted_password(self, salt: bytes, iterations: int) -> None:
         """Hash the password. Raises ValueError where the server asks for odd rounds of hashing."""
