@@ -249,7 +249,6 @@ def test_without_a_crash_it_ends_as_the_topic_that_is_keyed_by_the_user(name: st
     assert Counter(label for _, _, _, label, _ in keyed(name).examples).keys() == {0.0, 1.0}
 
 
-@pytest.mark.crashes_everywhere
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("crashing", [REKEYER, SHARD, BOTH])
 def test_a_crash_at_any_call_changes_nothing(crashing: str, part: int) -> None:

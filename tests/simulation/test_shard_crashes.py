@@ -115,7 +115,6 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     assert min(both.counted["late"], both.counted["duplicates"], both.counted["evicted"]) > 3
 
 
-@pytest.mark.crashes_everywhere
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(("name", "share"), [("joined", 1), ("two streams", 12)])

@@ -91,7 +91,6 @@ SHARD_STEPS = {
 
 
 @MODES
-@pytest.mark.crashes_everywhere
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_crash_at_any_point_and_at_pairs_of_them_changes_nothing(
     lock_step: bool, part: int
