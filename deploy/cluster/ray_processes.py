@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -26,6 +29,10 @@ RUN_ID = "_FRESHRANK_RUN"
 # starting others may leave some behind.
 _KILL_TIMEOUT_S, _KILL_POLL_S = 2.0, 0.05
 
+# Seconds between two looks whether a needed process has ended, and for which an event loop may be
+# silent then.
+_ENDED_POLL_S, _BLOCKED_S = 0.5, 5.0
+
 
 class RayProcesses:
     """The needed processes among the children of this process; to be made after Ray has started."""
@@ -41,12 +48,55 @@ class RayProcesses:
         lost = [name for name, process in self._needed.items() if not _runs(process)]
         return f"its process {lost[0]} has ended" if lost else None
 
-    def start_again(self) -> None:
-        """Raise DependencyLost: a new one would not know the processes of the old one."""
-        raise DependencyLost(
+    @property
+    def lost(self) -> str:
+        """What is to be said of the run when one of them has ended."""
+        return (
             f"ray: {self.ended}, and without it no process of the run can be replaced. Start "
             "again: the run continues from its state."
         )
+
+    def start_again(self) -> None:
+        """Raise DependencyLost: a new one would not know the processes of the old one."""
+        raise DependencyLost(self.lost)
+
+    def forget(self) -> None:
+        """Watch none of them any longer: Ray is about to be left."""
+        self._needed = {}
+
+
+class Answering(Protocol):
+    """What is asked of an event loop here."""
+
+    def call_soon_threadsafe(self, callback: Callable[[], object]) -> object:
+        """Have it call `callback`. Raises RuntimeError when it is closed."""
+        ...
+
+
+def end_when_blocked(
+    processes: RayProcesses,
+    loop: Answering,
+    end: Callable[[str], object],
+    blocked_s: float = _BLOCKED_S,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Wait until one of `processes` has ended, and `loop` does not answer for `blocked_s`. Blocks.
+
+    Then calls `end` with the reason. A call of Ray that creates an actor blocks the event loop for
+    a minute where Ray's store is gone, so the loop itself cannot see to it. Returns without that
+    where the loop is closed.
+    """
+    while True:
+        if processes.ended is not None:
+            answered = threading.Event()
+            try:
+                loop.call_soon_threadsafe(answered.set)
+            except RuntimeError:  # it is closed
+                return
+            if not answered.wait(blocked_s) and processes.ended is not None:
+                end(processes.lost)
+                return
+        sleep(_ENDED_POLL_S)
 
 
 def mark_run() -> None:

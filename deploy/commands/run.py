@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ from freshrank.deploy import topology
 from freshrank.deploy.cluster import ray_connection, ray_processes
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.driver_part import DRIVER, DriverPart
-from freshrank.deploy.cluster.ray_processes import RayProcesses
+from freshrank.deploy.cluster.ray_processes import RayProcesses, end_when_blocked
 from freshrank.deploy.cluster.supervisor import Supervisor
 from freshrank.deploy.commands.blocking_calls import BlockingCalls, until_first
 from freshrank.deploy.commands.lifecycle import Component, Lifecycle, RunState
@@ -75,6 +76,7 @@ class _Run:
         )
         self._topics: Mapping[str, TopicIdentity] = {}
         self._lease: StoreLease | None = None
+        self._ray: RayProcesses | None = None
         self._lifecycle = Lifecycle()
         self._stop_requested = asyncio.Event()
         self._calls = BlockingCalls()
@@ -135,7 +137,9 @@ class _Run:
         """Make the part that watches what this run has started."""
         started: dict[str, Watched] = {"kafka": servers.broker, "redis": servers.redis}
         if self._request.address is None:  # a Ray that others run is theirs to watch
-            started["ray"] = RayProcesses()
+            started["ray"] = self._ray = RayProcesses()
+            watched = (self._ray, asyncio.get_running_loop(), _end_blocked)
+            threading.Thread(target=end_when_blocked, args=watched, daemon=True).start()
         # Without a handler Python prints warnings on the console: alerts once more, and a line for
         # each attempt of Kafka's client to reach a broker that is away.
         for name in ("freshrank.alerts", "aiokafka"):
@@ -153,7 +157,7 @@ class _Run:
         await asyncio.gather(self._start_replicas(cluster), self._start_actors(supervisor))
         log(f"the endpoint and its page are up: {self._url}/")
         # Hot standbys last: loading their code would delay the parts that do the work.
-        for standby in topology.add_standbys(system, hosts):
+        for standby in await self._calls.run(topology.add_standbys, system, hosts):
             supervisor.add(standby)
         traffic = None
         if request.traffic is not None:
@@ -263,6 +267,8 @@ class _Run:
 
     async def _disconnect(self) -> bool:
         """Leave Ray; False when it is still busy: then Ray would end this process by itself."""
+        if self._ray is not None:
+            self._ray.forget()
         if not await self._calls.settled(_CALLS_STOP_S):
             return False
         try:
@@ -271,6 +277,14 @@ class _Run:
         except TimeoutError:
             return False
         return True
+
+
+def _end_blocked(reason: str) -> None:
+    """End this process at once, and what it has started, while its event loop is blocked."""
+    sys.stderr.write(f"error: {reason}\n")
+    sys.stderr.flush()
+    ray_processes.kill_left()
+    os._exit(1)
 
 
 def _exit(failure: BaseException | None) -> NoReturn:
