@@ -9,7 +9,7 @@ import numpy as np
 
 from freshrank.actors.messages import Doubles, Gradient
 from freshrank.actors.protocols import JsonValue
-from freshrank.learner.guard.loss_drift import LossDriftDetector
+from freshrank.learner.guard.loss_drift import LossDriftDetector, loss_sums
 from freshrank.learner.models.losses import Loss
 
 # Examples of an isolated partition over which its loss is compared with that of the others.
@@ -26,7 +26,7 @@ class IsolatedPartitions:
     def __init__(self, loss: Loss) -> None:
         self._loss = loss
         self._sums: dict[int, Doubles] = {}
-        """By partition, float64[4]: examples, loss, labels, squared labels."""
+        """By partition: `loss_sums`."""
 
     def __contains__(self, partition: int) -> bool:
         return partition in self._sums
@@ -43,9 +43,8 @@ class IsolatedPartitions:
     def check(self, gradient: Gradient, detector: LossDriftDetector) -> bool:
         """Whether the partition of `gradient` stays isolated after its examples."""
         partition = gradient.offset_range.partition
-        sums, labels = self._sums[partition], gradient.labels.astype(np.float64)
-        loss = float(self._loss.value(gradient.labels, gradient.scores).sum())
-        sums += np.array([len(labels), loss, labels.sum(), np.square(labels).sum()])
+        sums = self._sums[partition]
+        sums += loss_sums(self._loss, gradient.labels, gradient.scores)
         if sums[0] < _WINDOW:
             return True
         self._sums[partition] = np.zeros(4)

@@ -55,6 +55,16 @@ def _totals(labels: Floats, losses: Doubles, run: int, limit: int) -> tuple[Doub
     return out, run, ended
 
 
+def loss_sums(loss: Loss, labels: Floats, predictions: Floats) -> Doubles:
+    """Sum up examples for `LossDriftDetector.excess_of`.
+
+    float64[4]: number, loss, labels, squared labels.
+    """
+    values = loss.value(labels, predictions).sum()
+    exact = labels.astype(np.float64)
+    return np.array([len(labels), values, exact.sum(), np.square(exact).sum()])
+
+
 class LossDriftDetector:
     """A one-sided CUSUM (Page, "Continuous inspection schemes", Biometrika 1954) of the loss.
 
@@ -197,7 +207,7 @@ class LossDriftDetector:
     def excess_of(self, sums: Doubles) -> float:
         """Return the excess over the allowed loss of other examples, summed over them.
 
-        `sums` is float64[4]: examples, loss, labels, squared labels. It is 0 or less while there
+        `sums` are those of `loss_sums`. It is 0 or less while there
         is no reference.
         """
         count, before = self._reference[:2]

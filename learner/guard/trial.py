@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from freshrank.actors.messages import Doubles, Gradient
 from freshrank.actors.protocols import JsonValue
-from freshrank.learner.guard.loss_drift import LossDriftDetector
+from freshrank.learner.guard.loss_drift import LossDriftDetector, loss_sums
 from freshrank.learner.guard.steps import (
     HeldBack,
     gradient_arrays,
@@ -26,7 +26,7 @@ _FEWEST = 100
 class Trial:
     """Gradients that are held back, and the losses by which the guard decides what becomes of them.
 
-    All arrays of sums are float64[4]: examples, loss, labels, squared labels.
+    All arrays of sums are those of `loss_sums`.
     """
 
     def __init__(self, loss: Loss) -> None:
@@ -70,12 +70,12 @@ class Trial:
         """Hold back what the restored weights have scored."""
         self.held.append(HeldBack(gradient, of_restored=True))
         sums = self._restored.setdefault(gradient.offset_range.partition, np.zeros(4))
-        sums += self._sums(gradient)
+        sums += loss_sums(self._loss, gradient.labels, gradient.scores)
         self.calm += len(gradient)
 
     def challenge(self, gradient: Gradient) -> None:
         """Count what the challenger has scored."""
-        self._challenger += self._sums(gradient)
+        self._challenger += loss_sums(self._loss, gradient.labels, gradient.scores)
 
     def worse_partitions(self, detector: LossDriftDetector) -> list[int]:
         """Partitions that alone make the loss worse, fewer than those whose loss is normal.
@@ -102,11 +102,6 @@ class Trial:
         """Give all that is held back, and hold it no longer."""
         held, self.held = self.held, []
         return held
-
-    def _sums(self, gradient: Gradient) -> Doubles:
-        labels = gradient.labels.astype(np.float64)
-        loss = self._loss.value(gradient.labels, gradient.scores).sum()
-        return np.array([len(labels), loss, labels.sum(), np.square(labels).sum()])
 
     def meta(self) -> dict[str, JsonValue]:
         """What a checkpoint keeps of it as JSON; the rest is `arrays`."""
