@@ -50,6 +50,8 @@ _ALWAYS: Mapping[str, str] = {
     "RAY_allow_out_of_band_object_ref_serialization": "0",
     # Start no exporter and no agent of Ray's metrics: they take memory, and ours are our own.
     "RAY_enable_metrics_collection": "0",
+    # Without a connection, a call of an actor would start a Ray with settings that are not ours.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     # By default Ray's workers run at niceness 15, behind all other processes of the machine, among
     # them Kafka and the clients of the endpoint. Our workers answer requests.
     "RAY_worker_niceness": "0",

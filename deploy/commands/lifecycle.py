@@ -41,6 +41,8 @@ class Component(Enum):
     """The learner and the shards, which write their state."""
     REPLICAS = "replicas"
     """They answer the requests that they have accepted."""
+    RAY = "ray"
+    """The connection to it. Not made by this run, it is left as it is: Ray knows one a process."""
 
 
 class Lifecycle:

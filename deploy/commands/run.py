@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 import threading
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import uvloop
 from rich.console import Console
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.errors import Unavailable
 from freshrank.actors.records import TopicIdentity
 from freshrank.deploy import topology
 from freshrank.deploy.cluster import ray_connection, ray_processes
@@ -24,6 +23,7 @@ from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.driver_part import DRIVER, DriverPart
 from freshrank.deploy.cluster.ray_processes import RayProcesses, end_when_blocked
 from freshrank.deploy.cluster.supervisor import Supervisor
+from freshrank.deploy.commands import process_end
 from freshrank.deploy.commands.blocking_calls import BlockingCalls, until_first
 from freshrank.deploy.commands.lifecycle import Component, Lifecycle, RunState
 from freshrank.deploy.commands.run_request import RunRequest
@@ -138,7 +138,7 @@ class _Run:
         started: dict[str, Watched] = {"kafka": servers.broker, "redis": servers.redis}
         if self._request.address is None:  # a Ray that others run is theirs to watch
             started["ray"] = self._ray = RayProcesses()
-            watched = (self._ray, asyncio.get_running_loop(), _end_blocked)
+            watched = (self._ray, asyncio.get_running_loop(), process_end.end_blocked)
             threading.Thread(target=end_when_blocked, args=watched, daemon=True).start()
         # Without a handler Python prints warnings on the console: alerts once more, and a line for
         # each attempt of Kafka's client to reach a broker that is away.
@@ -174,6 +174,7 @@ class _Run:
             # A mistake about the user's own broker is reported before Ray starts, and so is
             # another run beside this one.
             await preparing
+        self._lifecycle.started(Component.RAY)
         connecting = self._calls.run(ray_connection.connect, self._request.address)
         _, (cluster, lease) = await asyncio.gather(connecting, preparing)
         return cluster, lease
@@ -243,11 +244,12 @@ class _Run:
             await self._lease.release()
         # Only now: actors and replicas use the servers and Ray until they have stopped.
         _, disconnected = await asyncio.gather(servers.stop(), self._disconnect())
-        await asyncio.to_thread(ray_processes.kill_left)
+        if self._request.address is None:  # else the mark is that of a run which has started this
+            await asyncio.to_thread(ray_processes.kill_left)
         self._watch.summarize()
         self._lifecycle.enter(RunState.STOPPED)
         if not disconnected:
-            _exit(failure)
+            process_end.exit_now(failure)
 
     async def _stop_actors(self) -> list[str]:
         if self._system is None or not self._lifecycle.must_stop(Component.ACTORS):
@@ -271,26 +273,11 @@ class _Run:
             self._ray.forget()
         if not await self._calls.settled(_CALLS_STOP_S):
             return False
+        if not self._lifecycle.must_stop(Component.RAY):
+            return True
         try:
             async with asyncio.timeout(_RAY_STOP_S):
                 await self._calls.run(topology.disconnect)
         except TimeoutError:
             return False
         return True
-
-
-def _end_blocked(reason: str) -> None:
-    """End this process at once, and what it has started, while its event loop is blocked."""
-    sys.stderr.write(f"error: {reason}\n")
-    sys.stderr.flush()
-    ray_processes.kill_left()
-    os._exit(1)
-
-
-def _exit(failure: BaseException | None) -> NoReturn:
-    """End this process at once, whatever its threads do; the kernel ends its children."""
-    if failure is not None:
-        sys.stderr.write(f"error: {failure}\n")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0 if failure is None else 2 if isinstance(failure, ConfigError) else 1)

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from small_disk import fill, free, small_disk
 
 from freshrank.actors.errors import PartFailed, Unavailable
 from freshrank.actors.snapshots.file_store import FileSnapshots
-from freshrank.deploy import cli
+from freshrank.deploy import cli, topology
 from freshrank.deploy.cluster import ray_connection
 from freshrank.deploy.commands import start
 from freshrank.deploy.commands.run_request import RunRequest
@@ -43,6 +44,8 @@ def clean_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("Ray is started")
 
     monkeypatch.setattr(ray_connection, "connect", refuse)
+    # Nor may it leave the Ray that other tests share.
+    monkeypatch.setattr(topology, "disconnect", partial(pytest.fail, "Ray is left"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FRESHRANK_SERVE__PORT", "0")
     Path("pipeline.py").write_text(RIGHT)
