@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StandardDeviation as StandardDeviation,
     )
     from freshrank.feature_actors.aggregations.windowed.moments import Variance as Variance
+    from freshrank.feature_actors.aggregations.windowed.rate import SmoothedRate as SmoothedRate
     from freshrank.feature_actors.aggregations.windowed.sums import Count as Count
     from freshrank.feature_actors.aggregations.windowed.sums import Mean as Mean
     from freshrank.feature_actors.aggregations.windowed.sums import Sum as Sum

@@ -37,13 +37,17 @@ class Aggregate(ABC):
 
 def check_where(where: object, fields: Fields, place: str) -> None:
     """Raise ConfigError unless `where` is None or a condition on the fields."""
-    if where is None:
-        return
-    if not isinstance(where, Expression):
+    if where is not None:
+        check_condition(where, fields, f"{place}.where")
+
+
+def check_condition(condition: object, fields: Fields, place: str) -> None:
+    """Raise ConfigError unless it is a condition on the fields."""
+    if not isinstance(condition, Expression):
         raise ConfigError(
-            f"{place}.where", f"{where!r} is not a condition", 'Write e.g. col.type == "view".'
+            place, f"{condition!r} is not a condition", 'Write e.g. col.type == "view".'
         )
-    where.check(fields, f"{place}.where")
+    condition.check(fields, place)
 
 
 def check_entries(number: object, place: str) -> None:

@@ -54,6 +54,8 @@ class Line:
     hop_ms: int = 0
     span_ms: int = 0
     """Length of a window, or a half-life."""
+    parameters: tuple[float, float] = (0.0, 0.0)
+    """Constants of the operation."""
 
 
 class Layout:
@@ -83,7 +85,7 @@ class Layout:
 
     @property
     def program(self) -> Ints:
-        """int64[o, 8]."""
+        """int64[o, 10]."""
         return np.array(self._program, dtype=np.int64).reshape(-1, PROGRAM_WIDTH)
 
     @property
@@ -134,7 +136,8 @@ class Layout:
         the feature may be wrong; None where it is exact.
         """
         entries = [line.size, line.mask, line.source, line.hop_ms, line.span_ms, line.out]
-        self._program.append([line.opcode, self.words, *entries])
+        parameters = np.array(line.parameters, dtype=np.float64).view(np.int64).tolist()
+        self._program.append([line.opcode, self.words, *entries, *parameters])
         self._empty.append(identity)
         placed = Placed(name, len(identity), line.hop_ms, keeps_ms, error)
         self.placed.append(placed)

@@ -38,6 +38,7 @@ from freshrank import (
     Max,
     Mean,
     Min,
+    SmoothedRate,
     StandardDeviation,
     Sum,
     TimeSince,
@@ -109,6 +110,8 @@ class Case:
     def numbers(self, naive: Naive, at_ms: int) -> list[float]:
         aggregate, where = self.aggregate, self.where
         match aggregate:
+            case SmoothedRate():
+                found = [self.rate(aggregate, naive, w, at_ms) for w in windows(aggregate)]
             case Windowed():
                 value = {
                     Count: naive.count,
@@ -135,6 +138,11 @@ class Case:
             case _:
                 raise AssertionError(f"no naive twin of {aggregate}")
         return found
+
+    def rate(self, aggregate: SmoothedRate, naive: Naive, window: Window, at_ms: int) -> float:
+        orders = naive.count(window, lambda one: is_order(one) and self.where(one), at_ms)
+        cheap = naive.count(window, lambda one: is_cheap(one) and self.where(one), at_ms)
+        return (orders + aggregate.prior * aggregate.expected) / (cheap + aggregate.prior)
 
     def read(self, table: EntityTable, entity: str, at_ms: int) -> FeatureBlock:
         row = table.row(entity)
@@ -167,6 +175,10 @@ def windows(aggregate: Windowed) -> list[Window]:
 
 def is_order(event: Behaviour) -> bool:
     return event.type == "order"
+
+
+def is_cheap(event: Behaviour) -> bool:
+    return event.price is not None and event.price < 50
 
 
 def has_none(event: Behaviour) -> bool:
@@ -202,6 +214,22 @@ CASES = {
     "sum where": Case(Sum("price", where=col.type == "order", windows=["10s"]), is_order),
     "sum of products": Case(Sum(col.price * col.item_id + 1, windows=["10s"]), amount=shifted),
     "rate": Case(Mean(col.type == "order", windows=["1s", "1m"]), amount=one_if_order),
+    "smoothed rate": Case(
+        SmoothedRate(
+            of=col.type == "order", among=col.price < 50, expected=0.2, windows=["1s", "1m"]
+        )
+    ),
+    "smoothed rate where": Case(
+        SmoothedRate(
+            of=col.type == "order",
+            among=col.price < 50,
+            expected=0.2,
+            prior=3,
+            where=col.category.is_null(),
+            windows=["10s"],
+        ),
+        has_none,
+    ),
     "last quotient": Case(LastValue(col.price / col.item_id), amount=ratio),
     "mean where calculated": Case(
         Mean("price", where=col.price * 2 > col.item_id, windows=["10s"]), twice_above_item

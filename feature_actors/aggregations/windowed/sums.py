@@ -52,10 +52,11 @@ class Windowed(Aggregate):
                 opcode=self.operation.opcode,
                 out=layout.number_column(column),
                 size=window.tiles,
-                mask=layout.mask(self.where),
+                mask=layout.mask(self._counted()),
                 source=self._source(layout),
                 hop_ms=window.hop_ms,
                 span_ms=window.length_ms,
+                parameters=self._parameters(),
             )
             identity = self.tiles.identity(window.tiles)
             layout.add(column, line, identity, window.tiles * window.hop_ms)
@@ -69,9 +70,17 @@ class Windowed(Aggregate):
         """The part of `canonical` about the events that count."""
         return str(self.where)
 
+    def _counted(self) -> Expression | None:
+        """The condition on the events that change the feature."""
+        return self.where
+
     def _source(self, layout: Layout) -> int:
         """The line of `EventArrays.numbers`, for an operation that reads one."""
         return 0
+
+    def _parameters(self) -> tuple[float, float]:
+        """The constants of the operation, for one that has any."""
+        return 0.0, 0.0
 
     def _windows(self) -> tuple[Window, ...]:
         return parse_windows(self.windows, self.hop, type(self).__name__)

@@ -8,14 +8,17 @@ from typing import Any
 from naive import stream, user
 
 import freshrank
-from freshrank import FeatureView, LastK
+from freshrank import FeatureView, LastK, col
 from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.aggregations.dispatch import OPERATIONS
 from freshrank.feature_actors.aggregations.kernel_types import OPCODE
 from freshrank.feature_actors.views.table_plan import TablePlan
 
-# A value for each argument that an aggregate may have.
-ARGUMENTS = {"of": "item_id", "by": "item_id", "windows": ["1s"], "k": 3, "half_life": "1s"}
+# A value for each argument that an aggregate may have; another where it wants a condition.
+ARGUMENTS = {
+    "of": "item_id", "by": "item_id", "windows": ["1s"], "k": 3, "half_life": "1s", "expected": 0.1
+}  # fmt: skip
+CONDITIONS = {"of": col.type == "order", "among": col.type == "view"}
 
 
 def public_aggregates() -> list[Aggregate]:
@@ -24,8 +27,13 @@ def public_aggregates() -> list[Aggregate]:
     for name in freshrank.__all__:
         kind: Any = getattr(freshrank, name)
         if isinstance(kind, type) and issubclass(kind, Aggregate):
-            wanted = inspect.signature(kind).parameters.keys() & ARGUMENTS.keys()
-            made.append(kind(**{argument: ARGUMENTS[argument] for argument in wanted}))
+            parameters = inspect.signature(kind).parameters
+            wanted: dict[str, Any] = {
+                name: (CONDITIONS if of.annotation == "Expression" else ARGUMENTS)[name]
+                for name, of in parameters.items()
+                if name in {*ARGUMENTS, *CONDITIONS}
+            }
+            made.append(kind(**wanted))
     return made
 
 
