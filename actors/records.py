@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,6 +32,8 @@ class RejectKind(StrEnum):
     """An impression that lies in another partition than its entity belongs to."""
     OTHER_LAYOUT = "other_layout"
     """An impression of other features than those of now: its rows cannot be learned from."""
+    NO_KEY = "no_key"
+    """A row of a table that has no key."""
     SHOWN_LATE = "shown_late"
     """An impression that reached the log long after it was served: its label may be forgotten."""
 
@@ -50,6 +53,8 @@ class RecordBatch:
     stamped_by_broker: Bools
     """bool[n]: whether the broker stamped the record when it appended it (``LogAppendTime``); else
     its producer did, by a clock of its own (``CreateTime``)."""
+    keys: Sequence[bytes | None] = ()
+    """Of the records; (): they are not known, as of the copies of re-keyed records."""
 
     def between(self, begin: int, end: int | None) -> RecordBatch:
         """The records with ``begin <= offset < end`` (None: to the last)."""
@@ -64,6 +69,7 @@ class RecordBatch:
             self.offsets[first:last],
             self.timestamps_ms[first:last],
             self.stamped_by_broker[first:last],
+            self.keys[first:last],
         )
 
     def rejected(

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.streams.expressions.column import col as col
     from freshrank.feature_actors.streams.stream import Entity as Entity
     from freshrank.feature_actors.streams.stream import Stream as Stream
+    from freshrank.feature_actors.streams.table import Table as Table
     from freshrank.feature_actors.views.feature_view import FeatureView as FeatureView
     from freshrank.learner.models.deepfm import DeepFM as DeepFM
     from freshrank.learner.models.linear_regression import LinearRegression as LinearRegression

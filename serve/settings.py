@@ -41,6 +41,9 @@ class ServeSettings(Section):
     read_timeout_ms: int = Field(default=50, ge=1)
     """Of the online store; beyond it a request is answered with the last known row or with default
     features, and the answer says so."""
+    row_copy_ms: int = Field(default=100, ge=0)
+    """How long a replica answers with its copy of a candidate's row (of a table, or of the features
+    of an item) before it reads the row again; the answer tells the age. 0: it always reads."""
     wait_timeout_ms: int = Field(default=1_000, ge=0)
     """How long a request waits for weights of the ``min_version`` or age that it asks for."""
     max_start_lag_ms: int = Field(default=1_000, ge=0)

@@ -36,6 +36,8 @@ class RowLookup:
 
     entity: str
     """The kind of entity that the table is about."""
+    table: str
+    """The topic that fills the table."""
     keys: Sequence[bytes]
     """The online store's keys of ``m`` rows, each once."""
     which: Ints
@@ -65,8 +67,8 @@ class FeatureService(Protocol):
         """The types of the entity's key and of a candidate."""
         ...
 
-    def canonical_key(self, key: str | int) -> str:
-        """The one text that stands for the key of a request's entity: in records, rows and logs.
+    def canonical_key(self, entity: str, key: str | int) -> str:
+        """The one text that stands for the key of an entity: in records, rows and logs.
 
         An integer is written without a plus sign, leading zeros or blanks. Raises BadRecord.
         """

@@ -98,7 +98,7 @@ def entity_rows(states: Iterable[PartitionState]) -> dict[str, bytes]:
     """Return every row in `states`, by the table's name and the entity's key."""
     found: dict[str, bytes] = {}
     for state in states:
-        for table in state.tables:
+        for table in state.row_tables:
             slots = table.slots()
             named = zip(table.entities(slots), table.rows(slots), strict=True)
             found |= {f"{table.plan.name}/{name}": row.tobytes() for name, row in named}

@@ -237,7 +237,9 @@ class CrashSimulation:
         if self._core.due_in_s(self._clock.monotonic()) is not None:
             return False
         if any(
-            len(table.dirty) or table.evicted for state in self._states() for table in state.tables
+            len(table.dirty) or table.evicted
+            for state in self._states()
+            for table in state.row_tables
         ):
             return False
         return self._replica.follower.version == self._core.version

@@ -125,7 +125,7 @@ async def measure(options: IngestOptions, count: int) -> IngestResult:
     warm_up(shop_file(options.topic, options.name).load())
     file = shop_file(options.topic, options.name, rekeyed=options.rekeyed)
     pipeline, settings = file.load(), Settings().shards
-    partitions = await prepare_topics(pipeline, options.kafka, Settings())
+    partitions = (await prepare_topics(pipeline, options.kafka, Settings())).stream
     async with connected(options, pipeline, partitions) as (connectors, learner):
         training, follower = assembly.training(
             pipeline, learner, learner, connectors.clock, alerts=None

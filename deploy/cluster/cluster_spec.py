@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +37,8 @@ class ClusterSpec:
     statuses: RemoteRole
     origin: str | None = None
     """Of the rows in Redis (`RedisStore`); None: that of the run that writes them at present."""
+    candidate_partitions: Mapping[str, int] = field(default_factory=dict)
+    """By entity that candidates name: number of partitions of its topics."""
 
     def alerts(self, part: str, sink: KafkaSink) -> Alerts:
         """Make the alerts of `part`, which `sink` writes to the pipeline's topic."""
@@ -49,7 +52,8 @@ class ClusterSpec:
     def connectors(self, sink: KafkaSink) -> Connectors:
         """Make new connections to broker and Redis, which open when they are first used."""
         store, statuses = self.store(), self.status_registry()
-        return kafka_and_redis(self.kafka, store, statuses, self.partitions, sink)
+        others = self.candidate_partitions
+        return kafka_and_redis(self.kafka, store, statuses, self.partitions, sink, others)
 
     def store(self) -> RedisStore:
         """Make a connection to the rows in Redis, which opens when it is first used."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from freshrank.actors.clock import SystemClock
@@ -19,10 +20,11 @@ def kafka_and_redis(
     status_registry: StatusRegistry,
     partitions: int,
     sink: KafkaSink,
+    further_partitions: Mapping[str, int] | None = None,
 ) -> Connectors:
     """Connections that open when they are first used; `sink` is started by the caller.
 
-    Each topic of events has `partitions`.
+    Each topic of events has `partitions`; see `Connectors` for the rest.
     """
 
     async def close() -> None:
@@ -37,4 +39,5 @@ def kafka_and_redis(
         status_registry=status_registry,
         clock=SystemClock(),
         close=close,
+        further_partitions=further_partitions or {},
     )

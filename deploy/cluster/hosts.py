@@ -20,7 +20,13 @@ from freshrank.actors.runtime import BoxedDelta, ObjectRefCache, RemoteLearner
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.host import Host, HostEvent, connect
-from freshrank.deploy.state.state_folder import LEARNER, REKEYING, SHARDS, TENSORBOARD
+from freshrank.deploy.state.state_folder import (
+    ENTITIES,
+    LEARNER,
+    REKEYING,
+    SHARDS,
+    TENSORBOARD,
+)
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
 from freshrank.feature_actors.shard.actor import FeatureShard
@@ -164,7 +170,16 @@ class ShardHost(Host[FeatureShard]):
             ShardIdentity(name, partitions, os.getpid()),
             ShardPorts(connectors, training, snapshots, alerts, rekeyers),
         )
-        return FeatureShard(shard, follower)
+        around = assembly.ShardSurroundings(
+            index,
+            settings,
+            connectors,
+            lambda entity: FileSnapshots(cluster.state / ENTITIES / entity),
+            alerts,
+            state,
+            os.getpid(),
+        )
+        return FeatureShard(shard, follower, assembly.candidate_shards(pipeline, around))
 
 
 @dataclass(frozen=True, slots=True)

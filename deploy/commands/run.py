@@ -33,6 +33,7 @@ from freshrank.deploy.config.settings import STARTED_HERE
 from freshrank.deploy.console.screen import Screen
 from freshrank.deploy.servers.external import (
     ExternalServers,
+    TopicPartitions,
     check_summary,
     external_servers,
     prepare_topics,
@@ -184,17 +185,18 @@ class _Run:
             self._screen.warn(warning)
         settings = self._request.settings
         kafka = KafkaAccess(servers.broker.bootstrap, servers.broker.security)
-        count = await prepare_topics(self._pipeline, kafka, settings)
+        counts = await prepare_topics(self._pipeline, kafka, settings)
         self._topics = await topic_identities(self._pipeline, kafka)
         self._state_folder.check_topics(self._topics)
-        self._check_memory(count)
+        self._check_memory(counts)
         cluster = ClusterSpec(
             file=self._request.file,
             settings=settings,
             kafka=kafka,
             redis_url=servers.redis.url,
             state=self._state_folder.path,
-            partitions=count,
+            partitions=counts.stream,
+            candidate_partitions=counts.candidates,
             learner=topology.learner_address(self._pipeline.name),
             statuses=topology.statuses_address(self._pipeline.name),
         )
@@ -208,14 +210,15 @@ class _Run:
         self._lease = lease
         return lease
 
-    def _check_memory(self, partitions: int) -> None:
+    def _check_memory(self, counts: TopicPartitions) -> None:
         """Log the memory that may be needed. Raises ConfigError when this machine has less."""
-        found = memory_budget.needs(self._pipeline, self._request.settings, partitions)
+        settings = self._request.settings
+        found = memory_budget.needs(self._pipeline, settings, *counts)
         needed = memory_budget.gigabytes(memory_budget.total(found))
         if self._request.address is not None:
             self._screen.log(f"up to {needed} of memory may be needed in the cluster")
             return
-        there = memory_budget.memory_there(self._request.settings)
+        there = memory_budget.memory_there(settings)
         memory_budget.check(self._pipeline, found, there)
         there_text = memory_budget.gigabytes(there.bytes)
         self._screen.log(f"up to {needed} of memory may be needed; {there.where} has {there_text}")

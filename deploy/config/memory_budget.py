@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.partition.backpressure import MAX_LABEL_EVENTS, MAX_PENDING_ITEMS
 from freshrank.feature_actors.state import dedup
-from freshrank.feature_actors.state.entity_table import ROOM
+from freshrank.feature_actors.state.row_table import ROOM
 from freshrank.feature_actors.state.table_copy import SPARE
 from freshrank.feature_actors.views.plan import FeaturePlan
 
@@ -59,42 +59,48 @@ class Memory:
     """What limits it: the machine, a control group or the setting."""
 
 
-def needs(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]:
-    """List all memory that a system on one machine may come to need, the largest first."""
+def needs(
+    pipeline: Pipeline,
+    settings: Settings,
+    partitions: int,
+    candidate_partitions: Mapping[str, int] | None = None,
+) -> list[Need]:
+    """List all memory that a system on one machine may come to need, the largest first.
+
+    `candidate_partitions` has, by entity that candidates name, the partitions of its topics.
+    """
+    others = candidate_partitions or {}
     copies = settings.shards.count + settings.serve.replicas
     found = [
         Need("the programs", _BASE_BYTES + (copies + _OTHER_PARTS) * _PART_BYTES),
         *_of_shards(pipeline, settings, partitions),
+        *(
+            need
+            for plan in pipeline.candidate_plans
+            for need in _of_rows(plan, settings, others[plan.entity.name])
+        ),
         *_of_weights(pipeline, settings.learner.max_rows, copies),
     ]
     if settings.redis.url == EMBEDDED:
         entities = settings.shards.max_entities_per_partition
-        tables = pipeline.plan.tables
-        row = sum(table.bytes_per_entity + _STORED_BYTES for table in tables)
-        stored = partitions * entities * row
+        counted = [(pipeline.plan, partitions)]
+        counted += [(plan, others[plan.entity.name]) for plan in pipeline.candidate_plans]
+        stored = sum(
+            count * entities * (rows.bytes_per_entity + _STORED_BYTES)
+            for plan, count in counted
+            for rows in plan.row_plans
+        )
         found.append(Need("the same rows in Redis", stored, _ENTITIES, entities))
     return sorted(found, key=lambda need: -need.bytes)
 
 
 def _of_shards(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]:
     shards, layout = settings.shards, pipeline.encoder.layout
-    entities, seen = shards.max_entities_per_partition, shards.max_event_ids_per_partition
+    seen = shards.max_event_ids_per_partition
     tables = pipeline.plan.tables
     example = 4 * len(layout.dense) + 8 * layout.id_width + _EXAMPLE_BYTES
-    rows = [
-        Need(
-            f"{partitions} x {entities:,} rows of {row} B, with {_ENTITY_BYTES} B for each key",
-            partitions * entities * (int(ROOM * row) + _ENTITY_BYTES), _ENTITIES, entities,
-        )
-        for row in (table.bytes_per_entity for table in tables)
-    ]  # fmt: skip
     found = [
-        *rows,
-        Need(
-            "the copy of a snapshot in each shard",
-            shards.count * int(entities * pipeline.plan.bytes_per_entity * SPARE),
-            _ENTITIES, entities,
-        ),
+        *_of_rows(pipeline.plan, settings, partitions),
         # Once more in each shard: while the ids of a partition are sorted there are two copies.
         Need(
             f"{seen:,} ids of events in each partition",
@@ -112,6 +118,20 @@ def _of_shards(pipeline: Pipeline, settings: Settings, partitions: int) -> list[
         buffered = MAX_PENDING_ITEMS * (example + _CELL_BYTES) + MAX_LABEL_EVENTS * _CELL_BYTES
         found.append(Need("impressions and labels that wait", partitions * buffered))
     return found
+
+
+def _of_rows(plan: FeaturePlan, settings: Settings, partitions: int) -> list[Need]:
+    """The rows of an entity, and the copy that a snapshot makes of those of a partition."""
+    shards, entities = settings.shards, settings.shards.max_entities_per_partition
+    rows = [
+        Need(
+            f"{partitions} x {entities:,} rows of {row} B, with {_ENTITY_BYTES} B for each key",
+            partitions * entities * (int(ROOM * row) + _ENTITY_BYTES), _ENTITIES, entities,
+        )
+        for row in (table.bytes_per_entity for table in plan.row_plans)
+    ]  # fmt: skip
+    copy = shards.count * int(entities * plan.bytes_per_entity * SPARE)
+    return [*rows, Need("the copy of a snapshot in each shard", copy, _ENTITIES, entities)]
 
 
 def _of_weights(pipeline: Pipeline, rows: int, copies: int) -> list[Need]:

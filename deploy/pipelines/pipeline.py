@@ -12,6 +12,8 @@ from typing import Any
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.protocols import JsonValue
+from freshrank.deploy.pipelines.candidates import candidate_plans, check_tables
+from freshrank.deploy.pipelines.context_checks import check_context
 from freshrank.deploy.pipelines.stream_checks import check_streams
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
@@ -19,6 +21,7 @@ from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.table import Table, TableField
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.learner.models.base import Model, ModelSpec
@@ -46,8 +49,11 @@ class Pipeline:
         context refer to the first.
     features
         The feature views; each reads one of the streams, and has its key as its entity.
+    tables
+        Compacted topics keyed by an entity that candidates name, such as a catalogue of items.
     context
-        Fields of the first stream's schema that a candidate of a request carries (``item_id``).
+        Fields of the first stream's schema that a candidate of a request carries (``item_id``), and
+        fields that it takes from its row in one of the tables (``catalogue.price``).
     label
         What makes an example positive: ``Joined`` with the impressions that were served, or
         ``Labelled`` by the event itself.
@@ -68,7 +74,8 @@ class Pipeline:
     stream: Stream = _FIRST
     streams: Sequence[Stream] = ()
     features: Sequence[type[FeatureView]]
-    context: Sequence[str]
+    tables: Sequence[Table] = ()
+    context: Sequence[str | TableField]
     label: Joined | Labelled
     model: ModelSpec
     optimizer: Optimizer
@@ -86,7 +93,8 @@ class Pipeline:
         self._take_streams(place)
         self._check_kinds(place)
         check_streams(place, self.streams, self.label, [view.source for view in self.features])
-        self._check_context(place)
+        check_context(place, self.stream, self.context, self.label)
+        check_tables(place, self.stream, self.tables, self.context, self.label)
         _ = self.plan, self.encoder
         loss = self.bound_model.loss
         if loss.binary and isinstance(self.label, Labelled) and self.label.target is not None:
@@ -163,49 +171,21 @@ class Pipeline:
                 "Make it, and what it holds, a frozen dataclass.",
             )
 
-    def _check_context(self, place: str) -> None:
-        if isinstance(self.context, str):
-            raise ConfigError(
-                f"{place}.context", "a string, not a list of fields", f'Write ["{self.context}"].'
-            )
-        if not isinstance(self.context, Sequence):
-            raise ConfigError(
-                f"{place}.context",
-                f"{self.context!r} is no list of fields",
-                'Write what a candidate carries, as in ["item_id"].',
-            )
-        for index, name in enumerate(self.context):
-            self.stream.fields.require_own(name, f"{place}.context[{index}]")
-        self.label.check(self.stream.fields)
-        for index, name in enumerate(self.context):
-            if name in self.label.own_fields:
-                raise ConfigError(
-                    f"{place}.context[{index}]",
-                    f"the label is made of {name!r}, so a model that is given it learns nothing",
-                    "Leave it out; what only selects the events to learn from goes into among=...",
-                )
-        if isinstance(self.label, Joined) and self.label.on == self.stream.key.key:
-            raise ConfigError(
-                f"{place}.label.on",
-                f"{self.label.on!r} names the entity, not the item that was shown",
-                "Name the field of the item that was shown.",
-            )
-        if isinstance(self.label, Joined) and self.label.on not in self.context:
-            raise ConfigError(
-                f"{place}.label.on",
-                f"{self.label.on!r} is not in the context, so no impression carries it",
-                f'Add "{self.label.on}" to context.',
-            )
-
     @cached_property
     def plan(self) -> FeaturePlan:
         """All views, compiled into the layout of one row."""
         return FeaturePlan(sorted(self.features, key=lambda view: self.streams.index(view.source)))
 
     @cached_property
+    def candidate_plans(self) -> Sequence[FeaturePlan]:
+        """The features of each entity that candidates name by its key."""
+        return candidate_plans(self.tables)
+
+    @cached_property
     def encoder(self) -> InputEncoder:
         """From features and context to the model's inputs."""
-        return InputEncoder([self.plan], self.stream, self.context, self.crosses)
+        plans = [self.plan, *self.candidate_plans]
+        return InputEncoder(plans, self.stream, self.context, self.crosses)
 
     @cached_property
     def bound_model(self) -> Model:
@@ -223,7 +203,8 @@ class Pipeline:
     def online_features(self) -> OnlineFeatures:
         """What a replica needs to read, encode and log features."""
         on = self.joined.on if self.joined else None
-        return OnlineFeatures([self.plan], self.encoder, self.stream, join_on=on)
+        plans = [self.plan, *self.candidate_plans]
+        return OnlineFeatures(plans, self.encoder, self.stream, join_on=on)
 
     @property
     def joined(self) -> Joined | None:
@@ -247,6 +228,14 @@ class Pipeline:
         return (*streams, self.impressions_topic) if self.joined else streams
 
     @property
+    def candidate_topics(self) -> Mapping[str, Sequence[str]]:
+        """By entity that candidates name: the topics that its rows are made of."""
+        return {
+            plan.entity.name: [rows.source.log_topic for rows in plan.row_plans]
+            for plan in self.candidate_plans
+        }
+
+    @property
     def rekeyed_topics(self) -> tuple[str, ...]:
         """The topics whose records are copied to one of `topics`, keyed by the entity."""
         return tuple(stream.topic for stream in self.streams if stream.rekeyed)
@@ -255,6 +244,7 @@ class Pipeline:
     def partitioners(self) -> Mapping[str, Partitioner]:
         """By source topic: how the partitions of its records are chosen."""
         found = {stream.log_topic: stream.placed_by for stream in self.streams}
+        found |= {table.topic: table.placed_by for table in self.tables}
         impressions = {self.impressions_topic: self.stream.placed_by} if self.joined else {}
         return found | impressions
 
@@ -263,8 +253,9 @@ class Pipeline:
         """16 hex digits of all that the shards' snapshots depend on."""
         parts = [self.plan.fingerprint, self.encoder.fingerprint, repr(self.label)]
         # All of murmur2 is what fingerprints were made of before there were others.
-        if set(self.partitioners.values()) != {Partitioner.MURMUR2}:
-            parts += self.partitioners.values()
+        placed_by = [stream.placed_by for stream in self.streams]
+        if set(placed_by) != {Partitioner.MURMUR2}:
+            parts += placed_by if self.joined is None else [*placed_by, self.stream.placed_by]
         parts += [f"rekeyed {topic}" for topic in self.rekeyed_topics]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -283,8 +274,9 @@ class Pipeline:
     def describe(self) -> str:
         """Describe features, inputs and bytes per entity, as text for people."""
         layout = self.encoder.layout
+        plans = "\n".join(plan.describe() for plan in (self.plan, *self.candidate_plans))
         return (
-            f"{self.plan.describe()}\n"
+            f"{plans}\n"
             f"model inputs: {len(layout.dense)} dense, {layout.id_width} ids of "
             f"{len(layout.fields)} fields"
         )

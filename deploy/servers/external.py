@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.records import TopicIdentity
@@ -25,6 +25,7 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topic_ids import TopicIdentities
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
 from freshrank.feature_actors.connectors.redis.connection import check_access
+from freshrank.feature_actors.views.plan import FeaturePlan
 
 RunBlocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 """Runs a blocking call off the event loop."""
@@ -75,9 +76,7 @@ def external_servers(
 ) -> ExternalServers:
     """Make the servers that the settings name, not started yet."""
     partitions = settings.kafka.partitions
-    topics = dict.fromkeys(
-        (*pipeline.topics, *pipeline.rekeyed_topics, *side_topics(pipeline)), partitions
-    )
+    topics = dict.fromkeys((*source_topics(pipeline), *side_topics(pipeline)), partitions)
     url = settings.redis.address()
     kafka = settings.kafka
     folder = kafka.folder.absolute() if kafka.folder else state / KAFKA
@@ -92,26 +91,67 @@ def external_servers(
     return ExternalServers(broker, RedisServer(None if url == EMBEDDED else url))
 
 
+def source_topics(pipeline: Pipeline) -> list[str]:
+    """Name all topics that are read, each once."""
+    candidates = [topic for topics in pipeline.candidate_topics.values() for topic in topics]
+    return list(dict.fromkeys([*pipeline.topics, *pipeline.rekeyed_topics, *candidates]))
+
+
 def side_topics(pipeline: Pipeline) -> list[str]:
     """Name the topics of rejected records, late events and alerts."""
-    dead = [f"{topic}.dead" for topic in (*pipeline.topics, *pipeline.rekeyed_topics)]
+    dead = [f"{topic}.dead" for topic in source_topics(pipeline)]
     late = [f"{table.source.topic}.late" for table in pipeline.plan.tables]
     return [*dead, *late, pipeline.alerts_topic]
 
 
-async def prepare_topics(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) -> int:
-    """Create the topics that are missing; returns the number of partitions of the stream's topic.
+class TopicPartitions(NamedTuple):
+    """The numbers of partitions of a pipeline's topics."""
 
-    Raises ConfigError when the broker does not answer, when another source topic has another number
-    of partitions than the stream's, and when there are fewer partitions than shards.
+    stream: int
+    """Of each topic of the entity that requests name."""
+    candidates: Mapping[str, int]
+    """By entity that candidates name: of each topic that its rows are made of."""
+
+
+async def prepare_topics(
+    pipeline: Pipeline, kafka: KafkaAccess, settings: Settings
+) -> TopicPartitions:
+    """Create the topics that are missing; returns their numbers of partitions.
+
+    Raises ConfigError when the broker does not answer, when the topics of one entity have different
+    numbers of partitions, and when the stream has fewer partitions than there are shards.
     """
     with _as_config_error():
-        return await _prepared(pipeline, kafka, settings)
+        count = await _prepared(pipeline, kafka, settings)
+        found = {}
+        for plan in pipeline.candidate_plans:
+            found[plan.entity.name] = await _prepared_of(plan, kafka, settings)
+        side = side_topics(pipeline)
+        await ensure_topics(kafka, side, count)
+        return TopicPartitions(count, found)
+
+
+async def _prepared_of(plan: FeaturePlan, kafka: KafkaAccess, settings: Settings) -> int:
+    """Create the topics that the rows of an entity are made of; returns their partitions."""
+    tables = [latest.source.topic for latest in plan.latest]
+    await ensure_topics(kafka, tables, settings.kafka.partitions, compacted=True)
+    counts = {topic: await partition_count(kafka, topic) for topic in tables}
+    for topic, count in counts.items():
+        # A rejected record goes to the partition of the number that it lies in.
+        await ensure_topics(kafka, [f"{topic}.dead"], count)
+    for topic, count in counts.items():
+        if count != counts[tables[0]]:
+            raise ConfigError(
+                f"topic {topic!r}",
+                f"it has {count} partitions and {tables[0]!r} has {counts[tables[0]]}",
+                f"Give tables of one entity ({plan.entity.name}) the same number.",
+            )
+    return counts[tables[0]]
 
 
 async def _prepared(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) -> int:
     topics, shards = pipeline.topics, settings.shards.count
-    others = [*topics[1:], *pipeline.rekeyed_topics, *side_topics(pipeline)]
+    others = [*topics[1:], *pipeline.rekeyed_topics]
     await ensure_topics(kafka, topics[:1], settings.kafka.partitions)
     count = await partition_count(kafka, topics[0])
     if count < shards:
@@ -139,7 +179,7 @@ async def topic_identities(pipeline: Pipeline, kafka: KafkaAccess) -> dict[str, 
     identities = TopicIdentities(kafka)
     with _as_config_error():
         try:
-            return await identities.read([*pipeline.topics, *pipeline.rekeyed_topics])
+            return await identities.read(source_topics(pipeline))
         finally:
             await identities.close()
 

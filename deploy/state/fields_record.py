@@ -13,11 +13,13 @@ from freshrank.actors.errors import ConfigError
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state.json_record import JsonRecord
 from freshrank.feature_actors.labels.definitions import Joined
+from freshrank.feature_actors.streams.table import TableField
+from freshrank.feature_actors.views.row_plan import RowSource
 
 _TEXT = "str"
 
 RECORD = JsonRecord("fields.json", dict[str, dict[str, str]])
-"""The types of all usable fields of a pipeline's streams (see `types_of_fields`)."""
+"""The types of all usable fields of a pipeline's streams and tables (see `types_of_fields`)."""
 
 
 def check_fields(folder: Path, pipeline: Pipeline) -> None:
@@ -51,17 +53,23 @@ def _fields_used(pipeline: Pipeline) -> Mapping[str, set[str]]:
         own = {table.source.id, table.source.key.key, *layout.keys}
         found[table.source.topic] = own.union(*read)
     label, first = pipeline.label, found[pipeline.stream.topic]
-    first.update(pipeline.context)
+    first.update(given for given in pipeline.context if isinstance(given, str))
     if isinstance(label, Joined):
         first.update(label.positive.fields_read(), [label.on])
     else:
         first.update(label.own_fields, label.among.fields_read() if label.among else ())
+    for source in pipeline.tables:
+        found[source.topic] = {source.key.key}
+    for given in pipeline.context:
+        if isinstance(given, TableField):
+            found[given.table.topic].add(given.name)
     return found
 
 
 def types_of_fields(pipeline: Pipeline) -> Mapping[str, Mapping[str, str]]:
     """By topic and field: ``str``, ``int`` or ``float``. A bool is an int, as in the rows."""
+    sources: list[RowSource] = [*pipeline.streams, *pipeline.tables]
     return {
-        stream.topic: {name: field.kind.value.__name__ for name, field in stream.fields.items()}
-        for stream in pipeline.streams
+        source.topic: {name: field.kind.value.__name__ for name, field in source.fields.items()}
+        for source in sources
     }

@@ -35,8 +35,11 @@ SHARDS, LEARNER, TENSORBOARD, KAFKA = "shards", "learner", "tensorboard", "kafka
 # The folder with how far topics are copied (`Rekeyer`), of pipelines that have such.
 REKEYING = "rekeying"
 
+# The folder with the snapshots of the entities that candidates name, one folder for each.
+ENTITIES = "entities"
+
 # The folders whose contents mean nothing without the offsets of their broker.
-_LEARNED = (SHARDS, LEARNER, TENSORBOARD, REKEYING)
+_LEARNED = (SHARDS, LEARNER, TENSORBOARD, REKEYING, ENTITIES)
 
 # The file with the `kafka.bootstrap` that the state was made with; and the lock of the run that
 # holds the folder, with its process and host.
@@ -47,7 +50,7 @@ _ROOM = ".room"
 
 # Whatever a state folder holds. A folder with anything else in it has another use too.
 _OURS = {
-    *(SHARDS, LEARNER, TENSORBOARD, REKEYING, KAFKA, _MARKER, _LOCK, _ROOM, f".{_MARKER}.draft"),
+    *(*_LEARNED, KAFKA, _MARKER, _LOCK, _ROOM, f".{_MARKER}.draft"),
     *topics_record.RECORD.names,
     *fields_record.RECORD.names,
     *state_id.RECORD.names,

@@ -6,19 +6,24 @@ Nothing here starts anything or knows where it runs: `local` calls it with parts
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.clock import Clock
 from freshrank.actors.connectors import Connectors
+from freshrank.actors.kernels.partitioner import assign
 from freshrank.actors.parameters.follower import Follower
 from freshrank.actors.parameters.source import ParameterSource
 from freshrank.actors.protocols import GradientSink, JsonValue
+from freshrank.actors.snapshots.store import SnapshotStore
+from freshrank.deploy.pipelines.candidates import candidate_specs
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.feature_actors.shard.ports import Training
+from freshrank.feature_actors.settings import ShardSettings
+from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
+from freshrank.feature_actors.shard.shard import Shard
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.origin import split_origin
@@ -34,6 +39,7 @@ from freshrank.serve.scoring.served_pipeline import (
     ServedPipeline,
 )
 from freshrank.serve.scoring.service import ScoringService
+from freshrank.serve.scoring.system_readiness import CANDIDATES_OF
 from freshrank.serve.settings import ServeSettings
 
 
@@ -71,6 +77,44 @@ def training(
     follower = Follower(parameters, weights, clock, hold_epochs=False, alerts=alerts)
     differentiator = CompiledDifferentiator(pipeline.bound_model, weights)
     return Training(learner, differentiator, weights), follower
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSurroundings:
+    """What the shards of one process have around them, besides the learner."""
+
+    index: int
+    """Of the process among all that have shards."""
+    settings: ShardSettings
+    connectors: Connectors
+    snapshots: Callable[[str], SnapshotStore]
+    """By entity that candidates name: keeps the snapshots of its partitions."""
+    alerts: AlertSink | None = None
+    state: str = ""
+    """The id of the state."""
+    process_id: int | None = None
+
+
+def candidate_shards(
+    pipeline: Pipeline, around: ShardSurroundings, *, lock_step: bool = False
+) -> list[Shard]:
+    """The shards of the entities that candidates name, each with the partitions that it owns.
+
+    None for an entity of which this process owns no partition.
+    """
+    found, settings, connectors = [], around.settings, around.connectors
+    specs = candidate_specs(pipeline.candidate_plans, settings, connectors, around.state)
+    for spec in specs:
+        entity = spec.plan.entity.name
+        own = connectors.of_entity(entity)
+        partitions = assign(own.partitions, settings.count)[around.index]
+        if not len(partitions):
+            continue
+        name = f"{CANDIDATES_OF}{entity}-{around.index}"
+        identity = ShardIdentity(name, partitions, around.process_id)
+        ports = ShardPorts(own, None, around.snapshots(entity), around.alerts)
+        found.append(Shard(spec, identity, ports, lock_step=lock_step))
+    return found
 
 
 def scoring_service(
@@ -121,7 +165,7 @@ def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:
     schema = stream.event_type
     _, components = msgspec.json.schema_components([schema])
     found: dict[str, JsonValue] = components.pop(schema.__name__)
-    key, properties = EntityKey(stream), found["properties"]
+    key, properties = EntityKey(schema, stream.fields, stream.key.key), found["properties"]
     assert isinstance(properties, dict)
     properties[key.name] = {**properties[key.name], **msgspec.json.schema(key.in_json)}
     # What its fields refer to ("#/$defs/...").

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 import msgspec
@@ -52,6 +52,10 @@ class World:
     """Of the shards."""
     checkpoints: SnapshotStore = field(default_factory=MemorySnapshots)
     """Of the learner."""
+    entity_snapshots: Callable[[str], SnapshotStore] = field(
+        default_factory=lambda: cache(lambda entity: MemorySnapshots())
+    )
+    """By entity that candidates name: those of its partitions."""
 
 
 class LearnerHandle(GradientSink, ParameterSource, Protocol):
@@ -91,6 +95,20 @@ class LocalParts:
         )
         return shard, follower
 
+    def candidate_shards(
+        self, index: int, source: Callable[[], MemorySource] | None = None
+    ) -> list[Shard]:
+        """Build the shards of the entities that candidates name, not started."""
+        world, settings = self.world, self.settings.shards
+        around = assembly.ShardSurroundings(
+            index,
+            settings,
+            self._connectors(source or partial(MemorySource, world.log)),
+            world.entity_snapshots,
+            Alerts(f"shard-{index}", world.clock),
+        )
+        return assembly.candidate_shards(self.pipeline, around, lock_step=True)
+
     def replica(self, learner: LearnerHandle) -> ScoringService:
         """Build a replica, not started."""
         connectors = self._connectors(partial(MemorySource, self.world.log))
@@ -109,6 +127,10 @@ class LocalParts:
             status_registry=self.status_registry,
             clock=world.clock,
             close=_nothing,
+            further_partitions={
+                entity: world.log.partitions_of(topics[0])
+                for entity, topics in self.pipeline.candidate_topics.items()
+            },
         )
 
 
@@ -131,6 +153,12 @@ class LocalSystem:
             for index, source in enumerate(self._sources)
         ]
         self.shards = [shard for shard, _ in made]
+        self.candidate_shards = [
+            shard
+            for index in range(settings.shards.count)
+            for shard in self._parts.candidate_shards(index)
+        ]
+        """Of the entities that candidates name: they read whatever there is."""
         self._followers = [follower for _, follower in made]
         self.replica = self._parts.replica(self.learner)
         self._replica_started = False
@@ -139,7 +167,7 @@ class LocalSystem:
         """Load the state that the world keeps. Raises as the starts of the parts do."""
         await self.learner.start()
         await self._follow()
-        for shard in self.shards:
+        for shard in (*self.shards, *self.candidate_shards):
             await shard.start()
 
     async def step(self) -> bool:
@@ -163,6 +191,9 @@ class LocalSystem:
 
     async def drain(self) -> None:
         """Step until every record has been read and every example has been learned."""
+        for shard in self.candidate_shards:
+            while self._unread(shard):
+                await shard.step()
         while await self.step():
             pass
         await self._parts.status_registry.post("learner", await self.status())
@@ -185,13 +216,22 @@ class LocalSystem:
         """Push, write the state and stop, as after SIGTERM; without it the system has crashed."""
         if self._replica_started:
             await self.replica.stop()
-        for shard in self.shards:
+        for shard in (*self.shards, *self.candidate_shards):
             await shard.stop()
         await self.learner.stop()
 
     async def status(self) -> Mapping[str, JsonValue]:
         """Return the learner's metrics."""
         return await self.learner.status()
+
+    def _unread(self, shard: Shard) -> bool:
+        """Whether `shard` has not read all of its topics."""
+        log = self.world.log
+        return any(
+            log.end(topic, partition) > state.offsets[topic]
+            for partition, state in shard.states.items()
+            for topic in state.spec.topics
+        )
 
     async def _follow(self) -> None:
         for follower in self._followers:

@@ -15,8 +15,9 @@ from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Field, Kind
-from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.table import TableField
 from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.row_plan import RowSource
 
 # The context is encoded as a table with a row for each candidate. It has no bags.
 _NO_WEIGHTS: Doubles = np.zeros((0, 0), dtype=np.float64)
@@ -61,9 +62,10 @@ class InputEncoder:
     plans
         The features of a request's entity, then of entities that a candidate names by their keys.
     stream
-        The stream that has the context fields.
+        The stream that has the context fields which a candidate carries.
     context
-        The fields that a candidate carries.
+        The fields that a candidate carries, by their names, and those that it takes from its row in
+        a table.
     crosses
         Pairs of id inputs whose combinations are ids too.
 
@@ -73,13 +75,17 @@ class InputEncoder:
     def __init__(
         self,
         plans: Sequence[FeaturePlan],
-        stream: Stream,
-        context: Sequence[str],
+        stream: RowSource,
+        context: Sequence[str | TableField],
         crosses: Sequence[tuple[str, str]],
     ) -> None:
         key = plans[0].entity.key
-        names = list(context) if key in context else [key, *context]
-        fields = [_context_field(stream, names, index) for index in range(len(names))]
+        wanted = list(context) if key in context else [key, *context]
+        fields = [_context_field(stream, wanted, index) for index in range(len(wanted))]
+        self.table_fields: Mapping[str, TableField] = {
+            given.name: given for given in wanted if isinstance(given, TableField)
+        }
+        """By name: the fields of the context that a candidate takes from its row in a table."""
         self._id_names = [field.name for field in fields if field.kind is not Kind.NUMBER]
         self._number_names = [field.name for field in fields if field.kind is Kind.NUMBER]
         self._tables = [table for plan in plans for table in plan.tables]
@@ -101,7 +107,7 @@ class InputEncoder:
         self._salts = np.repeat(
             np.array([hash_text(name) for name in widths], dtype=np.int64), list(widths.values())
         )
-        prints = "".join(plan.fingerprint for plan in plans)
+        prints = "".join(table.fingerprint for table in self._tables)
         self.fingerprint = xxhash.xxh64_hexdigest(f"{prints} {self.layout} {pairs}".encode())
         """16 hex digits: equal for encoders whose inputs mean the same."""
 
@@ -218,10 +224,14 @@ def _within(sources: Sequence[int], begin: int, end: int) -> Ints:
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
-def _context_field(stream: Stream, names: Sequence[str], index: int) -> Field:
+def _context_field(stream: RowSource, wanted: Sequence[str | TableField], index: int) -> Field:
+    names = [given if isinstance(given, str) else given.name for given in wanted[: index + 1]]
     if names[index] in names[:index]:
         raise ConfigError("context", f"{names[index]!r} is given twice", "Drop one of them.")
-    return stream.fields.require_own(names[index], f"context[{index}]")
+    given = wanted[index]
+    if isinstance(given, TableField):
+        return given.field
+    return stream.fields.require_own(given, f"context[{index}]")
 
 
 def _check_names(names: Sequence[str], kind: str = "id") -> None:

@@ -17,7 +17,6 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     HEADER_WORDS,
     NEWEST,
     OFFSET,
-    FeatureBlock,
 )
 from freshrank.feature_actors.encoding.bag_values import BagValues
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
@@ -26,7 +25,9 @@ from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.event_type import default_of, without_none
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.views.latest_row_plan import LatestRowPlan
 from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.row_plan import RowPlan
 from freshrank.feature_actors.views.table_plan import TablePlan
 
 
@@ -52,22 +53,24 @@ class OnlineFeatures:
         stream: Stream,
         join_on: str | None = None,
     ) -> None:
-        self._tables = {plan.entity.name: plan.tables for plan in plans}
-        self._all_tables = [table for plan in plans for table in plan.tables]
+        self._tables = {plan.entity.name: plan.row_plans for plan in plans}
+        self._all_tables = [table for plan in plans for table in plan.row_plans]
         self._encoder = encoder
         self._join_on = join_on
         self._entity = plans[0].entity
         self._key_fields = {plan.entity.name: stream.fields[plan.entity.key] for plan in plans}
-        self._key = EntityKey(stream)
+        self._keys = {
+            plan.entity.name: EntityKey(stream.event_type, stream.fields, plan.entity.key)
+            for plan in plans
+        }
         self._candidate_entities = [plan.entity.name for plan in plans[1:]]
         self._kinds = {
             name: stream.fields[name].kind
             for name in encoder.context_names
-            if name != self._entity.key
+            if name != self._entity.key and name not in encoder.table_fields
         }
-        self._request_types = RequestTypes(
-            self._key.in_json, self._key.in_path, self._candidate_type(stream)
-        )
+        key = self._keys[self._entity.name]
+        self._request_types = RequestTypes(key.in_json, key.in_path, self._candidate_type(stream))
 
     @property
     def context(self) -> Mapping[str, type]:
@@ -79,9 +82,9 @@ class OnlineFeatures:
         """The types of the entity's key and of a candidate, with the rules that events have."""
         return self._request_types
 
-    def canonical_key(self, key: str | int) -> str:
-        """The one text of a key of the request's entity. Raises BadRecord."""
-        return self._key.canonical(key)
+    def canonical_key(self, entity: str, key: str | int) -> str:
+        """The one text of a key of an entity. Raises BadRecord."""
+        return self._keys[entity].canonical(key)
 
     @property
     def entities(self) -> Sequence[str]:
@@ -100,14 +103,17 @@ class OnlineFeatures:
         """
         own = self._entity.name
         first_row = np.zeros(_count(candidates), dtype=np.int64)
-        found = [RowLookup(own, [row], first_row) for row in self.keys(own, key)]
+        found = [
+            RowLookup(own, table.source.topic, [table.row_key(key)], first_row)
+            for table in self._tables[own]
+        ]
         for entity in self._candidate_entities:
             names = _names(self._key_fields[entity], candidates)
             lines: dict[str, int] = {}
             which = np.array([lines.setdefault(name, len(lines)) for name in names], dtype=np.int64)
             for table in self._tables[entity]:
                 keys = [table.row_key(name) for name in lines]
-                found.append(RowLookup(entity, keys, which))
+                found.append(RowLookup(entity, table.source.topic, keys, which))
         return found
 
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
@@ -135,17 +141,10 @@ class OnlineFeatures:
         """
         found: dict[str, JsonValue] = {}
         for table, row in zip(self._tables[entity], rows, strict=True):
-            block = _read(table, [row], at_ms)
-            for name, value in zip(table.columns, block.values[0].tolist(), strict=True):
-                found[name] = None if np.isnan(value) else value
-            begin = 0
-            for bag in table.layout.bags:
-                end = begin + bag.field.width
-                values = BagValues(table.source.fields[bag.source])
-                found[bag.field.name] = values.of(
-                    block.ids[0, begin:end], block.id_weights[0, begin:end]
-                )
-                begin = end
+            if isinstance(table, TablePlan):
+                found |= _features(table, row, at_ms)
+            elif isinstance(table, LatestRowPlan):
+                found |= _fields(table, row)
         return found
 
     def inputs(
@@ -161,16 +160,23 @@ class OnlineFeatures:
         Raises RequestError when a context field is missing or has values of another type, and
         Unavailable when a row has another size than its table's.
         """
-        blocks, begin = [], 0
-        for table, lookup in zip(self._all_tables, lookups, strict=True):
-            end = begin + len(lookup.keys)
-            blocks.append(_read(table, rows[begin:end], at_ms))
-            begin = end
         context: dict[str, Ints | Doubles] = {
             name: _column(name, kind, candidates) for name, kind in self._kinds.items()
         }
         context[self._entity.key] = self._entity_id(key)
-        return self._encoder.encode(blocks, [lookup.which for lookup in lookups], context)
+        blocks, which, begin = [], [], 0
+        for table, lookup in zip(self._all_tables, lookups, strict=True):
+            end = begin + len(lookup.keys)
+            words = _words(table, rows[begin:end])
+            if isinstance(table, TablePlan):
+                blocks.append(table.read(words, np.array([at_ms] * len(words), dtype=np.int64)))
+                which.append(lookup.which)
+            elif isinstance(table, LatestRowPlan):
+                for name, field in self._encoder.table_fields.items():
+                    if field.table is table.source:
+                        context[name] = table.column(name, words)[lookup.which]
+            begin = end
+        return self._encoder.encode(blocks, which, context)
 
     def join_keys(self, candidates: Candidates) -> Ints:
         """int64[n]: the join key of each candidate; 0 without a joiner."""
@@ -208,11 +214,35 @@ def _count(candidates: Candidates) -> int:
     return len(next(iter(candidates.values()), ()))
 
 
-def _read(table: TablePlan, rows: Sequence[bytes | None], at_ms: int) -> FeatureBlock:
-    return table.read(_words(table, rows), np.array([at_ms] * len(rows), dtype=np.int64))
+def _features(table: TablePlan, row: bytes | None, at_ms: int) -> dict[str, JsonValue]:
+    """The named features of a row as of `at_ms`."""
+    block = table.read(_words(table, [row]), np.array([at_ms], dtype=np.int64))
+    found: dict[str, JsonValue] = {
+        name: None if np.isnan(value) else value
+        for name, value in zip(table.columns, block.values[0].tolist(), strict=True)
+    }
+    begin = 0
+    for bag in table.layout.bags:
+        end = begin + bag.field.width
+        values = BagValues(table.source.fields[bag.source])
+        found[bag.field.name] = values.of(block.ids[0, begin:end], block.id_weights[0, begin:end])
+        begin = end
+    return found
 
 
-def _words(table: TablePlan, rows: Sequence[bytes | None]) -> Doubles:
+def _fields(table: LatestRowPlan, row: bytes | None) -> dict[str, JsonValue]:
+    """The named fields of a row; an id is a bag of one, which is empty where it is absent."""
+    words, found = _words(table, [row]), dict[str, JsonValue]()
+    for name, field in table.fields.items():
+        (value,) = table.column(name, words).tolist()
+        if field.kind is Kind.NUMBER:
+            found[name] = None if np.isnan(value) else value
+        else:
+            found[name] = BagValues(field).of([value], [1.0])
+    return found
+
+
+def _words(table: RowPlan, rows: Sequence[bytes | None]) -> Doubles:
     """float64[m, words]: stored rows, and the empty row for each that is not stored."""
     words = bytearray()  # kernels are compiled for arrays that can be written to
     for row in rows:
@@ -224,7 +254,7 @@ def _words(table: TablePlan, rows: Sequence[bytes | None]) -> Doubles:
     return np.frombuffer(words, dtype=np.float64).reshape(-1, table.row_words)
 
 
-def _check_size(table: TablePlan, row: bytes) -> None:
+def _check_size(table: RowPlan, row: bytes) -> None:
     size = table.bytes_per_entity
     if len(row) != size:
         raise Unavailable("online store", f"a row of {len(row)} bytes in place of {size}")

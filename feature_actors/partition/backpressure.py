@@ -20,7 +20,7 @@ def waiting_topics(state: PartitionState, impressions_lag: int) -> frozenset[str
     refers to give no examples, and wait for nothing but a stop.
     """
     spec = state.spec
-    events, shown = spec.stream.log_topic, spec.impressions_topic
+    events, shown = spec.topics[0], spec.impressions_topic
     waiting = {topic for topic in spec.topics if state.stopped(topic)}
     full = state.example_queue.examples >= spec.settings.outbox_max_examples
     # Examples that are read again have to be kept, and cannot be pushed before the replay ends.

@@ -52,6 +52,16 @@ class Counters:
     copied_again: int = 0
     """Copies of records of a re-keyed topic that are left out: they were made again after a
     failure, or for another state."""
+    table_rows: int = 0
+    """Records that replaced the row of an entity in a table."""
+    tombstones: int = 0
+    """Records that deleted the row of an entity in a table."""
+    tombstones_unknown: int = 0
+    """Records that were to delete a row that the table did not have."""
+    dead_table_rows: int = 0
+    """Of the dead: records of tables, whatever the reason."""
+    dead_no_key: int = 0
+    """Of these: records without a key."""
     skipped: int = 0
     """Offsets without a record: compaction, and the markers of transactions."""
     lost_to_retention: int = 0
@@ -78,6 +88,7 @@ class Counters:
         self.dead_misplaced_murmur2 += by_murmur2
         self.dead_impression_misplaced += of[RejectKind.IMPRESSION_MISPLACED]
         self.dead_other_layout += of[RejectKind.OTHER_LAYOUT]
+        self.dead_no_key += of[RejectKind.NO_KEY]
         self.dead_shown_late += of[RejectKind.SHOWN_LATE]
 
 

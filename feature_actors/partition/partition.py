@@ -26,8 +26,11 @@ from freshrank.feature_actors.partition.placement import Placement
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND, Snapshot, part_of
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.partition.stream_source import LabelEvents, StreamSource
+from freshrank.feature_actors.partition.table_source import TableSource
+from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.state.table_copy import RowMemory
-from freshrank.feature_actors.state.tracked_table import TrackedTable
+from freshrank.feature_actors.state.tracked_table import TrackedRows, TrackedTable
+from freshrank.feature_actors.views.table_plan import TablePlan
 
 
 class Source(Protocol):
@@ -55,36 +58,24 @@ class PartitionState:
         self.partition = partition
         self.counters = Counters()
         self.joiner: Joiner | None = None
-        layout, label = spec.encoder.layout, spec.label
+        layout = spec.encoder.layout
         self._widths = len(layout.dense), layout.id_width
         self.example_queue = ExampleQueue(partition, spec.topics, *self._widths)
-        if isinstance(label, Joined):
-            self.joiner = Joiner(label.within_ms, label.grace_ms, *self._widths)
-        first, *others = spec.plan.tables
-        placements = [
-            Placement(table.source.placed_by, partition, partitions) for table in spec.plan.tables
+        if isinstance(spec.label, Joined):
+            self.joiner = Joiner(spec.label.within_ms, spec.label.grace_ms, *self._widths)
+        self._streams = self._stream_sources(partitions)
+        self._row_sources: list[StreamSource | TableSource] = [
+            *self._streams,
+            *self._table_sources(partitions),
         ]
-        further = [
-            StreamSource(plan, spec, self.counters, placement)
-            for plan, placement in zip(others, placements[1:], strict=True)
-        ]
-        labelled = self._label_events([source.table for source in further])
-        self._streams = [
-            StreamSource(
-                first,
-                spec,
-                self.counters,
-                placements[0],
-                labelled,
-                reads_before=isinstance(label, Labelled),
-            ),
-            *further,
-        ]
-        self._sources: dict[str, Source] = {one.stream.log_topic: one for one in self._streams}
+        self._sources: dict[str, Source] = {
+            one.table.plan.source.log_topic: one for one in self._row_sources
+        }
         self._impressions: ImpressionSource | None = None
         if self.joiner is not None and spec.impressions_topic is not None:
+            placement = Placement(spec.stream.placed_by, partition, partitions)
             self._impressions = ImpressionSource(
-                spec.encoder, self.joiner, self.counters, placements[0]
+                spec.encoder, self.joiner, self.counters, placement
             )
             self._sources[spec.impressions_topic] = self._impressions
         self._offsets = dict.fromkeys(self._sources, 0)
@@ -96,15 +87,20 @@ class PartitionState:
 
     @property
     def tables(self) -> Sequence[TrackedTable]:
-        """The rows of entities: a table for each stream, in the order of the plan."""
+        """The rows that events change: a table for each stream, in the order of the plan."""
         return [source.table for source in self._streams]
+
+    @property
+    def row_tables(self) -> Sequence[TrackedRows]:
+        """All rows: those that events change, then those of tables."""
+        return [source.table for source in self._row_sources]
 
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes, roughly: rows, ids of events, examples, items without a label."""
-        streams = sum(source.nbytes for source in self._streams)
+        rows = sum(source.nbytes for source in self._row_sources)
         joiner = self.joiner.nbytes if self.joiner else 0
-        return streams + self.example_queue.nbytes + joiner
+        return rows + self.example_queue.nbytes + joiner
 
     @property
     def replaying(self) -> bool:
@@ -166,7 +162,7 @@ class PartitionState:
         snapshot's until its file is written.
         """
         parts: dict[str, StateView] = {"outbox": self.example_queue.freeze()}
-        for source in self._streams:
+        for source in self._row_sources:
             name = source.table.plan.name
             parts |= source.freeze((memory or {}).get(name), (under_way or {}).get(name))
         if self.joiner is not None:
@@ -178,7 +174,8 @@ class PartitionState:
             "topics": list(self.spec.topics),
             "offsets": dict(self.offsets),
             "newest_event_ms": {
-                source.stream.topic: source.newest_event_ms for source in self._streams
+                source.table.plan.source.topic: source.newest_event_ms
+                for source in self._row_sources
             },
             "counters": asdict(self.counters),
         }
@@ -198,8 +195,8 @@ class PartitionState:
             raise SnapshotError(f"a snapshot of partition {meta['partition']}, not {partition}")
         meta = _named(meta, spec)
         state = cls(spec, partition, partitions)
-        for source in state._streams:
-            source.load(arrays, meta["newest_event_ms"][source.stream.topic])
+        for source in state._row_sources:
+            source.load(arrays, meta["newest_event_ms"][source.table.plan.source.topic])
         # Its own copy: examples may wait for long, and would keep all of the file in memory.
         waiting = {name: array.copy() for name, array in part_of(arrays, "outbox").items()}
         state.example_queue.load(waiting, meta["topics"])
@@ -214,16 +211,41 @@ class PartitionState:
 
     def mark_all(self) -> None:
         """Every row is to be written to the online store again."""
-        for table in self.tables:
+        for table in self.row_tables:
             table.mark_all()
 
-    def _label_events(self, others: Sequence[TrackedTable]) -> LabelEvents | None:
-        """How the events of the first stream give examples; `others` are the further tables."""
-        spec, label, joiner = self.spec, self.spec.label, self.joiner
-        key = spec.stream.key.key
+    def _stream_sources(self, partitions: int) -> list[StreamSource]:
+        """The sources of the rows that events change, in the order of the plan."""
+        spec, found = self.spec, list[StreamSource]()
+        for number, plan in reversed(list(enumerate(spec.plan.tables))):
+            # The label of the first reads the rows of the others.
+            others = [source.table for source in found]
+            source = StreamSource(
+                plan,
+                spec,
+                self.counters,
+                Placement(plan.source.placed_by, self.partition, partitions),
+                None if number else self._label_events(plan, others),
+                reads_before=number == 0 and isinstance(spec.label, Labelled),
+            )
+            found.insert(0, source)
+        return found
+
+    def _table_sources(self, partitions: int) -> list[TableSource]:
+        """The sources of the rows of tables, in the order of the plan."""
+        found = []
+        for plan in self.spec.plan.latest:
+            placement = Placement(plan.source.placed_by, self.partition, partitions, "Table")
+            found.append(TableSource(plan, self.spec, self.counters, placement))
+        return found
+
+    def _label_events(self, plan: TablePlan, others: Sequence[EntityTable]) -> LabelEvents | None:
+        """How the events of `plan`, the first, give examples; `others` are the further tables."""
+        label, joiner, encoder = self.spec.label, self.joiner, self.spec.encoder
+        key = plan.source.key.key
         if isinstance(label, Labelled):
             return lambda columns, applied: label_from_event(
-                label, spec.encoder, others, key, columns, applied
+                label, encoder, others, key, columns, applied
             )
         if isinstance(label, Joined) and joiner is not None:
             return lambda columns, _: join_events(label, joiner, key, columns)
@@ -233,7 +255,7 @@ class PartitionState:
         """Go on with the copies of the tables' rows, table by table."""
         return all(
             table.copy_rows(most_bytes and max(1, most_bytes // table.plan.bytes_per_entity))
-            for table in self.tables
+            for table in self.row_tables
         )
 
     def _queue(self, rows: LabelledRows) -> None:

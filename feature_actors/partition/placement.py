@@ -40,6 +40,8 @@ class Placement:
     partition: int
     partitions: int
     """Of each topic."""
+    declared: str = "Stream"
+    """What declares the topic; a table is never re-keyed."""
 
     def faults(self, keys: Sequence[str]) -> Iterator[PlacementFault]:
         """The faults of records of these `n` entities, which lie in this partition.
@@ -63,8 +65,10 @@ declare Stream(partitioner="crc32")
                 f"and lies in {self.partition}"
             )
             if fits_other:
-                fix = f'where {other} puts it: declare Stream(partitioner="{other}")'
+                fix = f'where {other} puts it: declare {self.declared}(partitioner="{other}")'
                 yield PlacementFault(place, _WHERE_OTHERS_LIE[other], f"{where}, {fix}")
             else:
-                fix = 'key the records by the entity, or declare Stream(partitioner="any")'
+                fix = "key the records by the entity"
+                if self.declared == "Stream":
+                    fix += ', or declare Stream(partitioner="any")'
                 yield PlacementFault(place, RejectKind.MISPLACED, f"{where}: {fix}")

@@ -38,8 +38,8 @@ def recover(
 
     A new state reads its topics from the oldest record kept, and gives the learner only what it
     has not applied. `progress` is None where nothing is learned; `partitions` is the number of
-    partitions of each topic. Raises DefinitionChanged when
-    the newest snapshot was made by other definitions.
+    partitions of each topic. Raises DefinitionChanged when the newest snapshot was made by other
+    definitions; the rows of tables are read again then, which their topics hold.
     """
     problems: list[str] = []
     for kept in snapshots.candidates(snapshot_name(partition)):
@@ -47,9 +47,9 @@ def recover(
             state = PartitionState.restore(spec, partition, kept.read(), partitions)
             if progress is not None:
                 state.example_queue.resume(progress)
-        except DefinitionChanged as error:
-            raise DefinitionChanged(f"{kept.place}: {error}") from error
-        except (SnapshotError, ProgressError) as error:
+        except (DefinitionChanged, SnapshotError, ProgressError) as error:
+            if isinstance(error, DefinitionChanged) and not spec.plan.rebuilds:
+                raise DefinitionChanged(f"{kept.place}: {error}") from error
             problems.append(f"{kept.place} was passed over: {error}")
             _log.warning(problems[-1])
             continue

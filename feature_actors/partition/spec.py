@@ -13,10 +13,10 @@ from freshrank.feature_actors.views.plan import FeaturePlan
 
 @dataclass(frozen=True, slots=True)
 class PartitionSpec:
-    """The definitions of a pipeline, compiled, and the settings of its shards."""
+    """The definitions of one entity's features, compiled, and the settings of the shards."""
 
     plan: FeaturePlan
-    """Its tables are filled from one stream each; label and context refer to the first."""
+    """Its tables are filled from one topic each; label and context refer to the first."""
     encoder: InputEncoder
     label: Joined | Labelled | None
     """None: features only, nothing is learned."""
@@ -25,6 +25,8 @@ class PartitionSpec:
     fingerprint: str
     """Of all definitions: snapshots made for others are refused."""
     settings: ShardSettings
+    first_claim: int = 0
+    """The online store's number of partition 0: the partitions of each entity have their own."""
     state: str = ""
     """The id of the state: copies of re-keyed records that are made for another do not count."""
 
@@ -36,5 +38,5 @@ class PartitionSpec:
     @property
     def topics(self) -> tuple[str, ...]:
         """The source topics: those of the streams, then that of the impressions."""
-        streams = tuple(table.source.log_topic for table in self.plan.tables)
+        streams = tuple(plan.source.log_topic for plan in self.plan.row_plans)
         return streams if self.impressions_topic is None else (*streams, self.impressions_topic)

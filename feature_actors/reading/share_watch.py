@@ -52,7 +52,9 @@ class ShareRule:
         return (self.counter, *self.of, *self.mostly)
 
 
-_EVENTS = ("events", "duplicates", "late", "dead")
+_ROWS = ("table_rows", "tombstones", "tombstones_unknown")
+_EVENTS = ("events", "duplicates", "late", "dead", *_ROWS)
+_TABLE_RECORDS = (*_ROWS, "dead_table_rows")
 _IMPRESSIONS = ("impressions", "dead_shown_late")
 _LABELS = ("label_events_read",)
 
@@ -98,6 +100,22 @@ RULES = (
             "dead_misplaced_murmur2": "events are rejected because they lie where murmur2 puts "
             'their entity, as Kafka\'s Java client does: declare Stream(partitioner="murmur2")',
         },
+    ),
+    ShareRule(
+        "dead_table_rows",
+        _TABLE_RECORDS,
+        AlertKind.REJECTED,
+        "records of a table are rejected, and the rows before them stay: its schema has changed, "
+        "or another program writes to the topic (the topic .dead has each with its reason)",
+        _FEW,
+    ),
+    ShareRule(
+        "dead_no_key",
+        _TABLE_RECORDS,
+        AlertKind.REJECTED,
+        "records of a table have no key, so that no entity gets their rows: write them with the "
+        "entity's id as their key",
+        _FEW,
     ),
     ShareRule(
         "dead_impression_misplaced",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from freshrank.actors.parameters.follower import Follower
@@ -15,29 +15,36 @@ _ENDING = (ShardState.STOPPING, ShardState.STOPPED)
 
 
 class FeatureShard:
-    """Runs a `Shard`, and the follower of its weights, on the event loop of its caller.
+    """Runs `Shard` loops, and the follower of the weights, on the event loop of its caller.
 
     The error that ended one of them is raised by `ping` and `status`: a supervisor that sees it
     starts another actor in place of this one.
 
     Parameters
     ----------
+    shard
+        Owns partitions of the entity that requests name; its status is the actor's.
     follower
         None: the shard sends examples, and holds no weights.
+    others
+        Own partitions of entities that candidates name. They post statuses of their own.
     """
 
-    def __init__(self, shard: Shard, follower: Follower | None = None) -> None:
+    def __init__(
+        self, shard: Shard, follower: Follower | None = None, others: Sequence[Shard] = ()
+    ) -> None:
         self._shard = shard
+        self._all = (shard, *others)
         self._follower = follower
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin. May be called again: does nothing."""
         if not self._tasks:
-            loops: list[Coroutine[Any, Any, None]] = [self._shard.run()]
+            loops: list[Coroutine[Any, Any, None]] = [shard.run() for shard in self._all]
             if self._follower is not None:
                 loops.append(self._follower.run())
-            loops += [rekeyer.run() for rekeyer in self._shard.rekeyers]
+            loops += [rekeyer.run() for shard in self._all for rekeyer in shard.rekeyers]
             self._tasks = [asyncio.create_task(loop) for loop in loops]
 
     async def ping(self) -> None:
@@ -45,7 +52,8 @@ class FeatureShard:
         for task in self._tasks:
             if task.done() and self._shard.state not in _ENDING:
                 task.result()
-        self._shard.check()
+        for shard in self._all:
+            shard.check()
 
     async def status(self) -> Status:
         """Metrics of now. Raises the error that ended a loop."""
@@ -60,7 +68,7 @@ class FeatureShard:
         """Drain, write snapshots, leave. May be called again: does nothing."""
         if self._shard.state in _ENDING:
             return
-        await self._shard.stop()
-        for task in self._tasks[1:]:
+        await asyncio.gather(*(shard.stop() for shard in self._all))
+        for task in self._tasks[len(self._all) :]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

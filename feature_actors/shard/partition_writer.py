@@ -15,7 +15,7 @@ from freshrank.actors.transitions import next_state
 from freshrank.feature_actors.aggregations.kernel_types import NEWEST
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.state.row_sweep import RowSweep
-from freshrank.feature_actors.state.tracked_table import TrackedTable
+from freshrank.feature_actors.state.tracked_table import TrackedRows
 
 # Rows copied and sent at once: what a table is read for stays below 2 MB, and a partition does
 # not wait long behind another.
@@ -66,12 +66,13 @@ class PartitionWriter:
 
     def __init__(self, partition: PartitionState, store: OnlineStore, epoch: int) -> None:
         self._partition = partition
+        self._number = partition.spec.first_claim + partition.partition
         self._store = store
         self._epoch = epoch
         self._written = BEGINNING
         """The store's rows contain events below these offsets only."""
-        self._keys = {table.plan.name: _RowKeys(partition, table) for table in partition.tables}
-        self._sweeps = {table.plan.name: RowSweep(table) for table in partition.tables}
+        self._keys = {table.plan.name: _RowKeys(partition, table) for table in partition.row_tables}
+        self._sweeps = {table.plan.name: RowSweep(table) for table in partition.row_tables}
         self.under_way: dict[str, Ints] = {}
         """By table, int64[m] slots whose rows were sent and are not confirmed."""
         self.state = WriterState.UNCLAIMED
@@ -83,7 +84,7 @@ class PartitionWriter:
     @property
     def waiting(self) -> int:
         """Rows that are dirty, or sent and not confirmed."""
-        dirty = sum(len(table.dirty) for table in self._partition.tables)
+        dirty = sum(len(table.dirty) for table in self._partition.row_tables)
         return dirty + sum(map(len, self.under_way.values()))
 
     async def claim(self) -> None:
@@ -91,7 +92,7 @@ class PartitionWriter:
 
         Raises Unavailable, and ProgressError when a writer with a higher epoch has claimed.
         """
-        written = await self._store.claim(self._partition.partition, self._epoch)
+        written = await self._store.claim(self._number, self._epoch)
         self._happen(WriterEvent.CLAIMED)
         if written is None:
             self._partition.mark_all()
@@ -117,7 +118,7 @@ class PartitionWriter:
             await self.claim()
         self.look()
         fillings = self._fillings
-        for table in self._partition.tables:
+        for table in self._partition.row_tables:
             if table.evicted and self.state is WriterState.WRITING:
                 await self._remove(table)
             left = len(table.dirty)
@@ -138,28 +139,26 @@ class PartitionWriter:
         if self.state is WriterState.UNCLAIMED:
             return 0
         found = 0
-        for table in self._partition.tables:
+        for table in self._partition.row_tables:
             slots = self._sweeps[table.plan.name].take(math.ceil(share * len(table)))
             if len(slots):
                 found += await self._look_for(table, slots)
         return found
 
-    async def _look_for(self, table: TrackedTable, slots: Ints) -> int:
+    async def _look_for(self, table: TrackedRows, slots: Ints) -> int:
         name, evictions = table.plan.name, table.evictions
         # A row that is on its way need not be there yet.
         waiting = table.dirty.among(table.size)
         waiting[self.under_way.get(name, slots[:0])] = True
         slots = slots[~waiting[slots]]
-        places = await self._store.refresh(
-            self._partition.partition, self._epoch, self._keys[name].of(slots)
-        )
+        places = await self._store.refresh(self._number, self._epoch, self._keys[name].of(slots))
         if table.evictions != evictions:
             return 0  # slots have new owners: the next sweep looks for them
         table.dirty.mark(slots[places])
         return len(places)
 
     async def _write(
-        self, table: TrackedTable, slots: Ints, written: Callable[[Ints], None]
+        self, table: TrackedRows, slots: Ints, written: Callable[[Ints], None]
     ) -> None:
         partition, name, topic = self._partition, table.plan.name, table.plan.source.log_topic
         keys, rows = self._keys[name].of(slots), table.rows(slots)
@@ -168,28 +167,28 @@ class PartitionWriter:
         self.under_way[name] = slots
         try:
             outcome = await self._store.write(
-                partition.partition, self._epoch, reached, keys, rows.data.cast("B")
+                self._number, self._epoch, reached, keys, rows.data.cast("B")
             )
         except BaseException:
-            table.dirty.mark(slots)
+            table.mark_again(slots)
             raise
         finally:
             del self.under_way[name]
         if self._is_written(outcome):
             written(newest_ms)
         else:
-            table.dirty.mark(slots)
+            table.mark_again(slots)
 
     async def _mark_filled(self) -> None:
-        outcome = await self._store.mark_filled(self._partition.partition, self._epoch)
+        outcome = await self._store.mark_filled(self._number, self._epoch)
         self._filled = self._is_written(outcome)
 
-    async def _remove(self, table: TrackedTable) -> None:
+    async def _remove(self, table: TrackedRows) -> None:
         gone, table.evicted = table.evicted, []
         # An entity that has come back since has a row again, which is dirty.
         keys = [table.plan.row_key(entity) for entity in gone if table.row(entity) is None]
         try:
-            outcome = await self._store.remove(self._partition.partition, self._epoch, keys)
+            outcome = await self._store.remove(self._number, self._epoch, keys)
         except BaseException:
             table.evicted = gone + table.evicted
             raise
@@ -211,7 +210,7 @@ class PartitionWriter:
 class _RowKeys:
     """The online store's keys of a table's rows by slot, each made once."""
 
-    def __init__(self, partition: PartitionState, table: TrackedTable) -> None:
+    def __init__(self, partition: PartitionState, table: TrackedRows) -> None:
         self._partition = partition
         self._table = table
         self._keys: list[bytes] = []

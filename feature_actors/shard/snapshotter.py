@@ -69,7 +69,7 @@ class Snapshotter:
             for rank, partition in enumerate(states)
         }
         self._saving: asyncio.Task[None] | None = None
-        plans = next(iter(states.values())).spec.plan.tables
+        plans = next(iter(states.values())).spec.plan.row_plans
         self._memory = {plan.name: RowMemory(plan.row_words) for plan in plans}
         self._reserve()
         self.passed_over: list[str] = []
@@ -133,7 +133,7 @@ class Snapshotter:
     def _reserve(self) -> None:
         """Reserve memory for the largest partition."""
         for state in self._states.values():
-            for table in state.tables:
+            for table in state.row_tables:
                 self._memory[table.plan.name].reserve(len(table))
 
     async def _save(self, partition: int, snapshot: Snapshot) -> None:

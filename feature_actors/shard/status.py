@@ -31,7 +31,7 @@ def totals(states: Mapping[int, PartitionState]) -> dict[str, int]:
     found: dict[str, int] = {}
     for state in states.values():
         sizes = {
-            "entities": sum(len(table) for table in state.tables),
+            "entities": sum(len(table) for table in state.row_tables),
             "bytes": state.nbytes,
             "outbox": state.example_queue.examples,
             "unsent": state.example_queue.unsent,

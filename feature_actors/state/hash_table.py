@@ -1,7 +1,7 @@
 """An open-addressing map from ids to int64, as one array that kernels walk.
 
 Faster than a dict by an order of magnitude where it has many thousand entries: the cache misses
-of a batch overlap, and no object is touched. Entries are never removed; a table is rebuilt.
+of a batch overlap, and no object is touched.
 """
 
 import numpy as np
@@ -83,6 +83,36 @@ def assign(table: Ints, ids: Ints, offered: Ints, out: Ints, firsts: Ints) -> in
             added += 1
         out[i] = table[place, 1]
     return added
+
+
+@lean_kernel
+def remove(table: Ints, ids: Ints) -> None:
+    """Take the entries of ids int64[n] away; unknown ids are left out.
+
+    Entries that follow without an empty place between move back to where they are found (Knuth,
+    The Art of Computer Programming, volume 3, section 6.4, algorithm R).
+    """
+    last = len(table) - 1
+    for i in range(len(ids)):
+        hole = _place(table, ids[i])
+        if table[hole, 0] == 0:
+            continue
+        place = hole
+        while True:
+            table[hole, 0] = 0
+            while True:
+                place = (place + 1) & last
+                key = table[place, 0]
+                if key == 0:
+                    break
+                home = int((np.uint64(key) * _GOLDEN) >> np.uint64(32)) & last
+                # It may stay where its home lies, cyclically, behind the hole.
+                if (place - home) & last >= (place - hole) & last:
+                    break
+            if table[place, 0] == 0:
+                break
+            table[hole, 0], table[hole, 1] = table[place, 0], table[place, 1]
+            hole = place
 
 
 @lean_kernel

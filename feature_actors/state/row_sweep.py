@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from freshrank.actors.messages import Ints
-from freshrank.feature_actors.state.tracked_table import TrackedTable
+from freshrank.feature_actors.state.tracked_table import TrackedRows
 
 
 class RowSweep:
@@ -15,7 +15,7 @@ class RowSweep:
     written.
     """
 
-    def __init__(self, table: TrackedTable) -> None:
+    def __init__(self, table: TrackedRows) -> None:
         self._table = table
         self._rest: Ints = np.zeros(0, dtype=np.int64)
         self._evictions = table.evictions

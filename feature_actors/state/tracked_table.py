@@ -1,4 +1,4 @@
-"""An entity table that tracks the rows and removals that the online store has not got yet."""
+"""Tables that track the rows and removals that the online store has not got yet."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView, text_arrays, texts_of
 from freshrank.feature_actors.state.dirty_rows import DirtySlots
 from freshrank.feature_actors.state.entity_table import Applied, EntityTable
+from freshrank.feature_actors.state.row_table import RowTable
 from freshrank.feature_actors.streams.columns import Columns
-from freshrank.feature_actors.views.table_plan import TablePlan
+from freshrank.feature_actors.views.row_plan import RowPlan
 
 
-class TrackedTable(EntityTable):
+class TrackedRows(RowTable):
     """The rows of `plan` of one partition, of at most `max_entities` after an `evict`."""
 
-    def __init__(self, plan: TablePlan, max_entities: int) -> None:
+    def __init__(self, plan: RowPlan, max_entities: int) -> None:
         super().__init__(plan, max_entities)
         self.dirty = DirtySlots()
         """Slots whose rows changed since they were last taken for the online store."""
@@ -28,23 +29,15 @@ class TrackedTable(EntityTable):
         self.evictions = 0
         """How many times entities were dropped: only then do slots change their owners."""
 
-    def apply(self, columns: Columns, before: bool) -> Applied:
-        """Apply events (see `EntityTable.apply`); the rows that changed become dirty."""
-        applied = super().apply(columns, before)
-        self.dirty.mark(applied.slots[~applied.late] if applied.late.any() else applied.slots)
-        return applied
-
     def evict(self, now_event_ms: int) -> list[str]:
-        """Drop entities, when that is due (see `EntityTable.evict`)."""
+        """Drop entities, when that is due (see `RowTable.evict`)."""
         gone = super().evict(now_event_ms)
-        if gone:
-            self.evictions += 1
-            self.evicted += gone
-            names = set(gone)
-            slots = self.dirty.take(len(self.dirty))
-            stay = [name not in names for name in self.entities(slots)]
-            self.dirty.mark(slots[np.array(stay, dtype=np.bool_)])
+        self._note_dropped(gone)
         return gone
+
+    def mark_again(self, slots: Ints) -> None:
+        """Mark rows at `slots` int64[m] as not written, as far as they still are entities'."""
+        self.dirty.mark(slots[np.isin(slots, self.slots())])
 
     def mark_all(self) -> None:
         """Mark every row as not written."""
@@ -64,6 +57,27 @@ class TrackedTable(EntityTable):
         """Mark the rows and removals of the frozen `arrays`, after the rows were loaded."""
         self.evicted = texts_of(arrays["evicted"], arrays["evicted_ends"])
         self.dirty.mark(np.flatnonzero(arrays["dirty"]))
+
+    def _note_dropped(self, gone: list[str]) -> None:
+        """The entities `gone` have left the table: the online store has to remove their rows."""
+        if not gone:
+            return
+        self.evictions += 1
+        self.evicted += gone
+        names = set(gone)
+        slots = self.dirty.take(len(self.dirty))
+        stay = [name not in names for name in self.entities(slots)]
+        self.dirty.mark(slots[np.array(stay, dtype=np.bool_)])
+
+
+class TrackedTable(TrackedRows, EntityTable):
+    """The rows that events change."""
+
+    def apply(self, columns: Columns, before: bool) -> Applied:
+        """Apply events (see `EntityTable.apply`); the rows that changed become dirty."""
+        applied = super().apply(columns, before)
+        self.dirty.mark(applied.slots[~applied.late] if applied.late.any() else applied.slots)
+        return applied
 
 
 def _unwritten_arrays(dirty: Bools, slots: Ints, evicted: list[str]) -> dict[str, Array]:

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from freshrank.actors.errors import BadRecord
-from freshrank.feature_actors.streams.fields import Kind
-from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.fields import Fields, Kind
 
 # An integer as `str` writes it. The last group: Python's `$` also matches before a line feed.
 _INTEGER = r"^(0|-?[1-9][0-9]*)$(?!\n)"
@@ -17,7 +16,7 @@ _MOST_DIGITS = 20  # of 64 bits, with the sign
 
 
 class EntityKey:
-    """The field of a stream's schema that is the key of its records.
+    """The field of a schema that identifies an entity: the key of a stream's records, for example.
 
     Records hold an integer key as an integer. A request may also give it as text, which has to be
     the text that `str` writes: "07", "+7" and " 7" are no keys, since each would have a row and a
@@ -27,10 +26,10 @@ class EntityKey:
     ...     visit_id: str
     ...     session: int
     ...     at: int
-    >>> from freshrank.feature_actors.streams.stream import Entity
+    >>> from freshrank.feature_actors.streams.stream import Entity, Stream
     >>> session = Entity("session", key="session")
     >>> visits = Stream("visits", id="visit_id", time="at", key=session, schema=Visit)
-    >>> key = EntityKey(visits)
+    >>> key = EntityKey(visits.event_type, visits.fields, session.key)
     >>> key.canonical(7), key.canonical("7")
     ('7', '7')
     >>> key.canonical("07")
@@ -39,14 +38,13 @@ class EntityKey:
     freshrank.actors.errors.BadRecord: '07' is no integer: write 7 as 7 or "7"
     """
 
-    def __init__(self, stream: Stream) -> None:
-        name = stream.key.key
-        field = next(one for one in msgspec.structs.fields(stream.event_type) if one.name == name)
+    def __init__(self, decoded: type[msgspec.Struct], fields: Fields, name: str) -> None:
+        field = next(one for one in msgspec.structs.fields(decoded) if one.name == name)
         self.name: str = field.encode_name
         """The field's name in JSON."""
         self.of_event: Any = field.type
         """Its type in a record."""
-        self.integer = stream.fields[name].kind is Kind.INTEGER
+        self.integer = fields[name].kind is Kind.INTEGER
         self.in_json: Any = self.of_event
         """Its type in the JSON of a request."""
         self.in_path: Any = self.of_event

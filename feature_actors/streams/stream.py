@@ -43,6 +43,16 @@ class Entity:
             )
 
 
+def check_topic(topic: str, place: str) -> None:
+    """Raise ConfigError where `topic` is no name of a topic."""
+    if not _TOPIC.fullmatch(topic):
+        raise ConfigError(
+            place,
+            "a topic's name is up to 244 letters, digits, '.', '_' and '-'",
+            "Take another name.",
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Stream:
     """A topic of events, keyed by an entity.
@@ -99,12 +109,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         place = f"Stream({self.topic!r})"
-        if not _TOPIC.fullmatch(self.topic):
-            raise ConfigError(
-                place,
-                "a topic's name is up to 244 letters, digits, '.', '_' and '-'",
-                "Take another name.",
-            )
+        check_topic(self.topic, place)
         if not isinstance(self.max_bytes, int) or self.max_bytes < 1:
             raise ConfigError(
                 f"{place}.max_bytes", f"{self.max_bytes!r} is no size", "Take 1 or more."

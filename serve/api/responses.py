@@ -36,6 +36,19 @@ class FeatureInfo(msgspec.Struct):
     event of the first."""
 
 
+class CandidateRows(msgspec.Struct):
+    """The rows that the candidates have in one table: of the item's catalogue, for example."""
+
+    source: Literal["online", "new", "stale", "outage"]
+    """The worst source of these rows (see `FeatureInfo`); ``new``: no candidate has one."""
+    missing: list[int]
+    """Indices of the candidates without a row: their numbers have no value, and their ids are
+    absent."""
+    copy_age_ms: int
+    """Milliseconds since the oldest of the rows was read from the store: replicas keep copies of
+    them for `serve.row_copy_ms`."""
+
+
 class ScoreAnswer(msgspec.Struct):
     """The answer to POST /v1/score."""
 
@@ -46,6 +59,8 @@ class ScoreAnswer(msgspec.Struct):
     """Predictions in the order of the candidates; of most models, probabilities of label 1."""
     ranking: list[int]
     """Indices of the candidates, best first."""
+    candidate_rows: dict[str, CandidateRows] | msgspec.UnsetType = msgspec.UNSET
+    """By the topic that fills the rows; absent where the candidates of a pipeline have none."""
 
 
 class Position(msgspec.Struct):

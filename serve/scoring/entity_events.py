@@ -53,7 +53,7 @@ class EntityEvents:
         Unavailable when the broker is away.
         """
         self._pipeline.check_entity(entity)
-        key = self._pipeline.canonical_key(key, "id")
+        key = self._pipeline.canonical_key(entity, key, "id")
         if self._ongoing >= MAX_CONCURRENT:
             reason = f"{MAX_CONCURRENT} requests read events already"
             raise RequestError("server", reason, status=503)

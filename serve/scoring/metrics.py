@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from freshrank.actors.metrics.latency_histogram import RecentLatencies
 from freshrank.actors.protocols import JsonValue
+from freshrank.serve.api.responses import CandidateRows
 
 # Seconds. Scoring takes a fraction of a millisecond; Prometheus' own buckets begin at 5 ms.
 LATENCY_BUCKETS = (
@@ -48,6 +51,11 @@ class ServeMetrics:
             "Requests by the source of their features: online, new, stale or outage",
             ("source",),
         )
+        self._candidate_rows = self._labelled(
+            "candidate_rows",
+            "Candidates by the table that their rows are in, and whether they have one there",
+            ("table", "outcome"),
+        )
         self._impressions = self._labelled(
             "impressions", "Impressions that were logged or lost", ("outcome",)
         )
@@ -75,6 +83,13 @@ class ServeMetrics:
         self._requests.count(route, str(status))
         if status >= 500:
             self._failures += 1
+
+    def candidate_rows(self, candidates: int, rows: Mapping[str, CandidateRows]) -> None:
+        """Count the candidates of a request that have a row in each table, and the others."""
+        for table, of_table in rows.items():
+            missing = len(of_table.missing)
+            self._candidate_rows.count(table, "found", by=candidates - missing)
+            self._candidate_rows.count(table, "missing", by=missing)
 
     def shown(self, logged: bool) -> None:
         """Count an impression that was queued, or lost because the queue was full."""
@@ -109,8 +124,8 @@ class _Labelled:
         self._counter = counter
         self._children: dict[tuple[str, ...], Counter] = {}
 
-    def count(self, *labels: str) -> None:
+    def count(self, *labels: str, by: int = 1) -> None:
         child = self._children.get(labels)
         if child is None:
             child = self._children[labels] = self._counter.labels(*labels)
-        child.inc()
+        child.inc(by)

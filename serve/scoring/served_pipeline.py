@@ -72,10 +72,10 @@ class ServedPipeline:
             reason = f"there is no entity {entity!r} here, only {self.entity!r}"
             raise RequestError("entity", reason, status=404)
 
-    def canonical_key(self, key: str | int, place: str) -> str:
+    def canonical_key(self, entity: str, key: str | int, place: str) -> str:
         """The one text of an entity's key. Raises RequestError that names `place`."""
         try:
-            return self.features.canonical_key(key)
+            return self.features.canonical_key(entity, key)
         except BadRecord as error:
             raise RequestError(place, error.reason) from error
 

@@ -16,11 +16,17 @@ from freshrank.actors.errors import RequestError, Unavailable
 from freshrank.actors.features.service import RowLookup
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.requests import ScoreCall, ScoreDecoder, rounded
-from freshrank.serve.api.responses import FeatureInfo, FeaturesAnswer, PipelineAnswer, ScoreAnswer
+from freshrank.serve.api.responses import (
+    FeatureInfo,
+    FeaturesAnswer,
+    PipelineAnswer,
+    ScoreAnswer,
+)
 from freshrank.serve.scoring.event_writer import EventWriter
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
 from freshrank.serve.scoring.impression_log import ImpressionLog, ScoredRequest
 from freshrank.serve.scoring.metrics import ServeMetrics
+from freshrank.serve.scoring.row_copies import FoundRows, RowCopies
 from freshrank.serve.scoring.served_model import ServedModel
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 from freshrank.serve.scoring.status import ReplicaStatus
@@ -50,20 +56,17 @@ class ScoringService:
         self.decoder = ScoreDecoder(
             pipeline.entity, pipeline.features.request_types, pipeline.limits
         )
-        read_timeout_s = settings.read_timeout_ms / 1000
-        self.reader = FeatureReader(
-            connectors.store, connectors.clock, read_timeout_s, partitions=connectors.partitions
-        )
-        self.events = EventWriter(pipeline, connectors.sink, connectors.clock)
+        store, clock = connectors.store, connectors.clock
+        timeout_s = settings.read_timeout_ms / 1000
+        self.reader = FeatureReader(store, clock, timeout_s, partitions=connectors.claims)
+        self._copies = RowCopies(self.reader, clock, settings.row_copy_ms)
+        self.events = EventWriter(pipeline, connectors.sink, clock)
         # Unique over replicas and restarts, and cheap: a random prefix and a counter.
         self.id = os.urandom(6).hex()
         self._request_numbers = itertools.count()
+        registry = connectors.status_registry
         self.status = ReplicaStatus(
-            f"replica-{self.id}",
-            self._own_status,
-            connectors.status_registry,
-            self.metrics,
-            connectors.clock,
+            f"replica-{self.id}", self._own_status, registry, self.metrics, clock
         )
         self._alerts = alerts
         self._impressions: ImpressionLog | None = None
@@ -104,7 +107,9 @@ class ScoringService:
     async def readiness(self) -> dict[str, str]:
         """By part: what keeps new events from good answers of this replica; empty when ready."""
         return {
-            **await self.status.missing_parts(self.connectors.partitions),
+            **await self.status.missing_parts(
+                self.connectors.partitions, self.connectors.further_partitions
+            ),
             **await self._missing(),
         }
 
@@ -124,7 +129,7 @@ class ScoringService:
     async def score(self, body: bytes) -> ScoreAnswer:
         """Answer POST /v1/score. Raises RequestError and StaleParameters."""
         call = self.decoder.decode(body)
-        key = self.pipeline.canonical_key(call.key, self.pipeline.entity)
+        key = self.pipeline.canonical_key(self.pipeline.entity, call.key, self.pipeline.entity)
         clock = self.connectors.clock
         begun = clock.monotonic()
         timeout_s = self.settings.wait_timeout_ms / 1000
@@ -133,7 +138,7 @@ class ScoringService:
         if call.max_model_age_ms is not None:
             await self.model.wait_for_age(call.max_model_age_ms, timeout_s)
         lookups = self.pipeline.features.lookups(key, call.columns)
-        found = await self.reader.read([key for lookup in lookups for key in lookup.keys])
+        found = await self._copies.read(self.pipeline.entity, lookups)
         answer = self._answer(call, key, lookups, found)
         ended = clock.monotonic()
         features = answer.features
@@ -147,7 +152,7 @@ class ScoringService:
             known = ", ".join(map(repr, features.entities))
             reason = f"there is no entity {entity!r} here, only {known}"
             raise RequestError("entity", reason, status=404)
-        key = self.pipeline.canonical_key(key, "id")
+        key = self.pipeline.canonical_key(entity, key, "id")
         found = await self.reader.read(features.keys(entity, key))
         at_ms = self.connectors.clock.now_ms()
         return FeaturesAnswer(
@@ -163,26 +168,28 @@ class ScoringService:
         return self.pipeline.describe(self.settings.show)
 
     def _answer(
-        self, call: ScoreCall, key: str, lookups: Sequence[RowLookup], found: Sequence[StoredRow]
+        self, call: ScoreCall, key: str, lookups: Sequence[RowLookup], found: FoundRows
     ) -> ScoreAnswer:
         # Without an await: features, version and scores belong together.
         at_ms = self.connectors.clock.now_ms()
-        rows = [stored.row for stored in found]
+        rows = [stored.row for stored in found.rows]
         inputs = self.pipeline.features.inputs(lookups, rows, key, call.columns, at_ms)
         entity = self.pipeline.entity
-        own = found[: sum(len(lookup.keys) for lookup in lookups if lookup.entity == entity)]
         scores = self.model.score(inputs)
         ranking = np.argsort(-scores, kind="stable")
         answer = ScoreAnswer(
             request_id=f"{self.id}-{next(self._request_numbers)}",
             model=self.model.info(),
-            features=self._freshness(entity, own, at_ms),
+            features=self._freshness(entity, found.own, at_ms),
             scores=rounded(scores),
             ranking=ranking.tolist(),
         )
+        if found.ages_ms:
+            answer.candidate_rows = found.by_table(entity, lookups)
+            self.metrics.candidate_rows(call.count, answer.candidate_rows)
         shown = ranking[: self.settings.show if call.show is None else call.show]
         if len(shown) and self._impressions is not None:
-            outage = source_of(found) == "outage"
+            outage = source_of(found.rows) == "outage"
             scored = ScoredRequest(key, answer, call.columns, inputs, shown, at_ms, outage)
             # In the next iteration of the event loop: the answer is sent first.
             asyncio.get_running_loop().call_soon(self._log, self._impressions, scored)

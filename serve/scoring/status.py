@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from freshrank.actors.clock import Clock
@@ -57,11 +57,14 @@ class ReplicaStatus:
         statuses["replica"] = self._own()
         return statuses
 
-    async def missing_parts(self, partitions: int) -> dict[str, str]:
+    async def missing_parts(
+        self, partitions: int, candidate_partitions: Mapping[str, int]
+    ) -> dict[str, str]:
         """By part: what keeps new events from the answers (see `system_readiness`)."""
         try:
             async with asyncio.timeout(_COLLECT_TIMEOUT_S):
-                return missing_parts(await self._registry.collect(), partitions)
+                statuses = await self._registry.collect()
+                return missing_parts(statuses, partitions, candidate_partitions)
         except (Unavailable, TimeoutError) as error:
             return {"statuses": str(error) or "no answer"}
 

@@ -208,7 +208,8 @@ def test_the_topic_of_the_copies_has_the_brokers_time_and_its_retention(
 
     async def test() -> None:
         await ensure_topics(access, [stream.topic], SOURCE_PARTITIONS)
-        assert await prepare_topics(pipeline, access, Settings()) == Settings().kafka.partitions
+        counts = await prepare_topics(pipeline, access, Settings())
+        assert counts.stream == Settings().kafka.partitions
         settings = await settings_of(kafka, stream.log_topic)
         assert settings["message.timestamp.type"] == ("LogAppendTime", True)
         for name in ("retention.ms", "retention.bytes", "cleanup.policy", "segment.bytes"):

@@ -23,7 +23,7 @@ _FILE = re.compile(r"((?:[\w.-]+/)+[\w.*-]+\.\w+)(?:: ([\w., ]+))?")
 # A file that is named without its folder.
 _BARE = re.compile(r"\w+\.py")
 _SOURCES = (*FOLDERS, "tests")
-_TEST = re.compile(r"test_\w+")
+_TEST = re.compile(r"\btest_\w+")
 _ROUTE = re.compile(
     r"(?<!\w)(?:(GET|POST) )?(/(?:v1/|healthz|readyz|metrics|openapi\.json)[\w{}/]*)"
 )

@@ -61,7 +61,7 @@ class FakeFeatures:
 
     entities: Sequence[str] = ("user",)
 
-    def canonical_key(self, key: str | int) -> str:
+    def canonical_key(self, entity: str, key: str | int) -> str:
         return str(key)
 
     def keys(self, entity: str, key: str) -> Sequence[bytes]:
@@ -69,7 +69,7 @@ class FakeFeatures:
 
     def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
         nobody_else = np.zeros(len(candidates["item_id"]), dtype=np.int64)
-        return [RowLookup("user", self.keys("user", key), nobody_else)]
+        return [RowLookup("user", "events", self.keys("user", key), nobody_else)]
 
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
         return (0, -1) if rows[0] is None else (1_000, 7)

@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from fake_clock import FakeClock
-from small_shop import START_MS, event, impression, spec, visit
+from small_shop import START_MS, Product, event, impression, spec, visit
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import Unavailable
+from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.messages import (
     BEGINNING,
     Delta,
@@ -221,6 +223,9 @@ class World:
 
     def fill(self, seconds: int, seed: int = 1) -> None:
         """Some minutes of shopping: events, items shown, duplicates, late and broken records."""
+        if "catalogue" in self.spec.topics:
+            self._fill_catalogue(seconds, seed)
+            return
         random = np.random.default_rng(seed)
         joined = isinstance(self.spec.label, Joined)
         number = 0
@@ -243,6 +248,20 @@ class World:
                 number += 1
         if "visits" in self.spec.topics:
             self._fill_visits(seconds, seed + 1)
+
+    def _fill_catalogue(self, seconds: int, seed: int) -> None:
+        """Rows of items, replaced and deleted again and again, and broken ones."""
+        random = np.random.default_rng(seed)
+        for number in range(4 * seconds):
+            item = int(random.integers(1, 15))
+            value: bytes | None = msgspec.json.encode(Product(item, "hats", float(number)))
+            if random.random() < 0.3:
+                value = None
+            elif random.random() < 0.1:
+                value = b"{broken"
+            key = b"%d" % item if random.random() < 0.95 else None
+            partition = partition_of(b"%d" % item, PARTITIONS)
+            self.log.append("catalogue", partition, value, START_MS + number * 250, key)
 
     def _fill_visits(self, seconds: int, seed: int) -> None:
         """What the second stream tells of the same users, as irregular as the first."""
@@ -269,7 +288,7 @@ class World:
                 for topic in self.spec.topics
             )
             if done and not any(
-                len(table.dirty) for state in shard.states.values() for table in state.tables
+                len(table.dirty) for state in shard.states.values() for table in state.row_tables
             ):
                 return
         raise AssertionError(f"not done after {patience} steps: {await shard.status()}")

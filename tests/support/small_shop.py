@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from freshrank import Count, DecayedCount, FeatureView, LastK, Sum, TimeSince, col
+from freshrank import Count, DecayedCount, FeatureView, LastK, Sum, Table, TimeSince, col
 from freshrank.actors.impressions import encode_impression
 from freshrank.actors.records import RecordBatch
 from freshrank.benchmarks.workloads.impressions import impression_of
@@ -106,6 +106,28 @@ def spec(
         settings=ShardSettings(
             max_entities_per_partition=max_entities, max_event_ids_per_partition=event_ids
         ),
+    )
+
+
+class Product(msgspec.Struct):
+    item: int
+    category: str
+    price: float | None = None
+
+
+catalogue = Table("catalogue", key=Entity("item", key="item"), schema=Product)
+
+
+def table_spec(max_entities: int = 1_000) -> PartitionSpec:
+    """The rows of items that the topic ``catalogue`` gives, from which nothing is learned."""
+    plan = FeaturePlan([], [catalogue])
+    return PartitionSpec(
+        plan=plan,
+        encoder=InputEncoder([plan], catalogue, [], []),
+        label=None,
+        impressions_topic=None,
+        fingerprint=plan.fingerprint,
+        settings=ShardSettings(max_entities_per_partition=max_entities),
     )
 
 

@@ -46,40 +46,66 @@ def consecutive_records(
 @dataclass(slots=True)
 class _Records:
     values: list[bytes | None] = field(default_factory=list)
+    keys: list[bytes | None] = field(default_factory=list)
     timestamps_ms: array[int] = field(default_factory=lambda: array("q"))
 
 
 class MemoryLog:
-    """A broker in memory: every topic has `partitions` partitions, made when first named.
+    """A broker in memory: topics are made when first named, each with `partitions` partitions.
 
     Parameters
     ----------
+    partitions
+        Of each topic that `others` does not name.
     stamps
         Whether the timestamps of its records count as its own, or as those of the producers.
+    others
+        By topic: another number of partitions.
     """
 
-    def __init__(self, partitions: int, *, stamps: bool = True) -> None:
+    def __init__(
+        self, partitions: int, *, stamps: bool = True, others: Mapping[str, int] | None = None
+    ) -> None:
         self.partitions = partitions
+        self._others = others or {}
         self._stamps = stamps
         self._generations: dict[str, int] = {}
         self._oldest: dict[tuple[str, int], int] = {}
         self._topics: dict[tuple[str, int], _Records] = {}
         self._arrived: set[asyncio.Event] = set()
 
-    def append(self, topic: str, partition: int, value: bytes | None, timestamp_ms: int) -> int:
+    def partitions_of(self, topic: str) -> int:
+        """The number of partitions of a topic."""
+        return self._others.get(topic, self.partitions)
+
+    def append(
+        self,
+        topic: str,
+        partition: int,
+        value: bytes | None,
+        timestamp_ms: int,
+        key: bytes | None = None,
+    ) -> int:
         """Add a record; returns its offset."""
         records = self._records(topic, partition)
         records.values.append(value)
+        records.keys.append(key)
         records.timestamps_ms.append(timestamp_ms)
         self._wake()
         return len(records.values) - 1
 
     def extend(
-        self, topic: str, partition: int, values: Sequence[bytes | None], timestamps_ms: Ints
+        self,
+        topic: str,
+        partition: int,
+        values: Sequence[bytes | None],
+        timestamps_ms: Ints,
+        keys: Sequence[bytes | None] | None = None,
     ) -> None:
         """Add ``n`` records to a partition; `timestamps_ms` is int64[n]."""
         records = self._records(topic, partition)
         records.values.extend(values)
+        records.keys.extend([None] * len(values) if keys is None else keys)
         records.timestamps_ms.frombytes(timestamps_ms.astype(np.int64).tobytes())
         self._wake()
 
@@ -87,15 +113,18 @@ class MemoryLog:
         self,
         topic: str,
         keys: Sequence[bytes],
-        values: Sequence[bytes],
+        values: Sequence[bytes | None],
         timestamps_ms: Ints,
         partitioner: Partitioner = Partitioner.MURMUR2,
     ) -> None:
         """Add many records, each to the partition of its key."""
-        owners = partitions_of(keys, self.partitions, partitioner)
-        for partition in range(self.partitions):
+        count = self.partitions_of(topic)
+        owners = partitions_of(keys, count, partitioner)
+        for partition in range(count):
             mine = np.flatnonzero(owners == partition)
-            self.extend(topic, partition, [values[i] for i in mine.tolist()], timestamps_ms[mine])
+            places = mine.tolist()
+            own = [values[i] for i in places], timestamps_ms[mine], [keys[i] for i in places]
+            self.extend(topic, partition, *own)
 
     def delete(self, topic: str, partition: int, before: int) -> None:
         """Delete the records before an offset, as retention does."""
@@ -108,13 +137,15 @@ class MemoryLog:
     def create_again(self, topic: str) -> None:
         """Delete the topic with its records, and make one of the same name."""
         self._generations[topic] = self._generations.get(topic, 0) + 1
-        for partition in range(self.partitions):
+        for partition in range(self.partitions_of(topic)):
             self._topics.pop((topic, partition), None)
             self._oldest.pop((topic, partition), None)
 
     def identity(self, topic: str) -> TopicIdentity:
         """The identity of a topic."""
-        return TopicIdentity(f"{topic}/{self._generations.get(topic, 0)}", self.partitions)
+        return TopicIdentity(
+            f"{topic}/{self._generations.get(topic, 0)}", self.partitions_of(topic)
+        )
 
     def end(self, topic: str, partition: int) -> int:
         """The offset that the next record will get."""
@@ -131,6 +162,7 @@ class MemoryLog:
             offsets=np.arange(offset, offset + len(values), dtype=np.int64),
             timestamps_ms=np.array(records.timestamps_ms[offset : offset + count], dtype=np.int64),
             stamped_by_broker=np.full(len(values), self._stamps),
+            keys=records.keys[offset : offset + count],
         )
 
     def first_after(self, topic: str, partition: int, offset: int, at_ms: int) -> int:
@@ -154,8 +186,9 @@ class MemoryLog:
             self._arrived.discard(arrived)
 
     def _records(self, topic: str, partition: int) -> _Records:
-        if not 0 <= partition < self.partitions:
-            raise ValueError(f"{topic} has {self.partitions} partitions, not a number {partition}")
+        count = self.partitions_of(topic)
+        if not 0 <= partition < count:
+            raise ValueError(f"{topic} has {count} partitions, not a number {partition}")
         return self._topics.setdefault((topic, partition), _Records())
 
     def _wake(self) -> None:

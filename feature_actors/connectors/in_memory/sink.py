@@ -55,10 +55,11 @@ class MemorySink:
         return 0
 
     def _append(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+        count = self._log.partitions_of(topic)
         if key is None:
-            self._turn = (self._turn + 1) % self._log.partitions
+            self._turn = (self._turn + 1) % count
             partition = self._turn
         else:
             partitioner = self._partitioners.get(topic, Partitioner.MURMUR2)
-            partition = partition_of(key, self._log.partitions, partitioner)
-        return partition, self._log.append(topic, partition, value, self._clock.now_ms())
+            partition = partition_of(key, count, partitioner)
+        return partition, self._log.append(topic, partition, value, self._clock.now_ms(), key)

@@ -207,6 +207,7 @@ def _batch(
         stamped_by_broker=np.array(
             [record.timestamp_type == _LOG_APPEND_TIME for record in records], dtype=np.bool_
         ),
+        keys=[record.key for record in records],
     )
 
 

@@ -17,11 +17,15 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 _REPLICAS = 3
 # The broker's clock stamps the records of topics made here: no producer's clock has to be trusted.
 _CONFIGS = {"message.timestamp.type": "LogAppendTime"}
+# A table's topic keeps the latest record of each key for ever.
+_COMPACTED = {"cleanup.policy": "compact"}
 # Seconds between two polls for a topic that was just created.
 _POLL_S = 0.05
 
 
-async def ensure_topics(kafka: KafkaAccess, topics: Sequence[str], partitions: int) -> None:
+async def ensure_topics(
+    kafka: KafkaAccess, topics: Sequence[str], partitions: int, *, compacted: bool = False
+) -> None:
     """Create the missing topics, and wait until all can be used.
 
     Raises Unavailable, or ConfigError when the broker refuses a name.
@@ -31,8 +35,9 @@ async def ensure_topics(kafka: KafkaAccess, topics: Sequence[str], partitions: i
         missing = [topic for topic in topics if known.partitions_for_topic(topic) is None]
         if missing and client.cluster.controller is not None:
             replicas = min(_REPLICAS, len(known.brokers()))
+            configs = _CONFIGS | (_COMPACTED if compacted else {})
             topics_to_make = [
-                NewTopic(topic, partitions, replicas, topic_configs=_CONFIGS) for topic in missing
+                NewTopic(topic, partitions, replicas, topic_configs=configs) for topic in missing
             ]
             await _create(kafka, topics_to_make)
         while missing:

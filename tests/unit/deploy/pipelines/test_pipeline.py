@@ -21,6 +21,7 @@ from freshrank import (
     Pipeline,
     Stream,
     Sum,
+    Table,
     col,
 )
 from freshrank.actors.errors import ConfigError
@@ -42,6 +43,23 @@ class Click(msgspec.Struct):
 user = Entity("user", key="user")
 clicks = Stream("clicks", id="id", time="ts", key=user, schema=Click)
 others = Stream("others", id="id", time="ts", key=user, schema=Click)
+
+
+class Product(msgspec.Struct):
+    item: int
+    kind: str
+    price: float | None = None
+
+
+class NamedProduct(msgspec.Struct):
+    item: str
+    price: float
+
+
+catalogue = Table("catalogue", key=Entity("item", key="item"), schema=Product)
+named = Table("catalogue", key=Entity("item", key="item"), schema=NamedProduct)
+of_kinds = Table("kinds", key=Entity("kind", key="kind"), schema=Product)
+profiles = Table("profiles", key=user, schema=Click)
 
 
 class Activity(FeatureView):
@@ -241,6 +259,57 @@ def test_each_mistake_is_named_with_its_place_and_a_fix(
         pipeline(**changes)
     assert caught.value.place == place
     assert caught.value.fix.endswith((".", "?"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"tables": catalogue}, "Pipeline('shop').tables"),
+        ({"tables": ["catalogue"]}, "Pipeline('shop').tables[0]"),
+        ({"context": ["item", catalogue.price]}, "Pipeline('shop').context[1]"),
+        ({"tables": [catalogue], "context": ["item", catalogue]}, "Pipeline('shop').context[1]"),
+        ({"tables": [catalogue], "context": ["item"]}, "Pipeline('shop').tables[0]"),
+        (
+            {"tables": [of_kinds], "context": ["item", of_kinds.price]},
+            "Pipeline('shop').tables[0]",
+        ),
+        ({"tables": [named], "context": ["item", named.price]}, "Pipeline('shop').tables[0]"),
+        (
+            {"tables": [profiles], "context": ["item", profiles.kind]},
+            "Pipeline('shop').tables[0]",
+        ),
+        (
+            {"tables": [catalogue, catalogue], "context": ["item", catalogue.price]},
+            "Pipeline('shop').tables[1]",
+        ),
+        (
+            {
+                "tables": [catalogue],
+                "context": ["item", catalogue.price],
+                "label": Labelled(positive=col.kind == "order"),
+            },
+            "Pipeline('shop').label",
+        ),
+        ({"tables": [catalogue], "context": ["item", "kind", catalogue.kind]}, "context"),
+    ],
+)
+def test_each_mistake_with_a_table_is_named(changes: dict[str, Any], place: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        pipeline(**changes)
+    assert caught.value.place == place
+    assert caught.value.fix.endswith((".", "?"))
+
+
+def test_a_table_changes_the_inputs_and_no_state_of_the_events() -> None:
+    """Adding a table keeps what the shards know of users."""
+    own = pipeline(context=["item", "kind"])
+    tabled = pipeline(tables=[catalogue], context=["item", catalogue.kind])
+    assert tabled.encoder.layout == own.encoder.layout
+    assert tabled.topics == own.topics
+    assert tabled.candidate_topics == {"item": ["catalogue"]}
+    assert tabled.fingerprint == own.fingerprint
+    assert list(tabled.online_features.context) == ["item"]
+    assert "the latest row of 'catalogue' (kind, price)" in tabled.describe()
 
 
 def test_the_fingerprint_tells_definitions_apart_and_not_learning_rates() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from damage import damaged
-from small_shop import LABELLED, batch, event, packed, spec
+from small_shop import LABELLED, Product, batch, event, packed, spec, table_spec
 from source_offsets import upto
 
 from freshrank.actors.errors import DefinitionChanged
@@ -68,3 +70,18 @@ def test_other_definitions_are_refused_with_the_files_name(tmp_path: Path) -> No
     store.save("partition-0", [packed(state_of(5))])
     with pytest.raises(DefinitionChanged, match=r"partition-0\.000000000001\.snapshot: made for"):
         recover(spec(LABELLED), 0, store, None)
+
+
+def test_rows_of_another_schema_are_read_again(tmp_path: Path) -> None:
+    """The topic of a table is compacted: it holds all rows."""
+    store, made = FileSnapshots(tmp_path), table_spec()
+    state = PartitionState(made, 0)
+    row = msgspec.json.encode(Product(7, "hats"))
+    state.process(replace(batch("catalogue", [row]), keys=[b"7"]))
+    assert state.counters.table_rows == 1
+    store.save("partition-0", [packed(state)])
+    assert recover(made, 0, store, None).state.offsets == {"catalogue": 1}
+    found = recover(replace(made, fingerprint="another"), 0, store, None)
+    assert found.state.offsets == {}
+    (problem,) = found.problems
+    assert "made for" in problem

@@ -15,8 +15,8 @@ from freshrank.actors.messages import Progress, Version
 from freshrank.actors.snapshots.frozen import text_arrays, texts_of
 from freshrank.feature_actors.labels import pair_pool as pool
 from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.state import entity_table as table
 from freshrank.feature_actors.state import hash_table
+from freshrank.feature_actors.state import row_table as table
 from freshrank.feature_actors.state.table_copy import RowMemory
 
 JOINED_SHOP, LABELLED_SHOP = spec(max_entities=6), spec(LABELLED, max_entities=6)

@@ -102,3 +102,19 @@ def test_label_events_that_label_nothing_are_an_alert_when_they_are_many(
     assert scene.count(1.0, **{"label_events_read": 100, counter: few}) == 0
     assert scene.count(2.0, **{counter: 1}) == 1
     assert scene.alerts.status()["by_kind"] == {"unjoined": 1}
+
+
+def test_rejected_rows_of_a_table_are_an_alert() -> None:
+    scene = Scene()
+    dead = {"dead": 5, "dead_table_rows": 5}
+    assert scene.count(1.0, table_rows=90, tombstones=5, tombstones_unknown=0, **dead) == 0
+    assert scene.count(2.0, dead=5, dead_table_rows=5) == 1
+    assert "its schema has changed" in scene.watch.exceeded["dead_table_rows"]
+    assert scene.count(3.0, dead=9, dead_table_rows=9, dead_no_key=9) == 2
+    assert "have no key" in scene.watch.exceeded["dead_no_key"]
+
+
+def test_few_misplaced_rows_of_a_table_are_a_small_share() -> None:
+    scene = Scene()
+    misplaced = {"dead": 10, "dead_misplaced": 10, "dead_table_rows": 10}
+    assert scene.count(1.0, table_rows=1_000, **misplaced) == 0

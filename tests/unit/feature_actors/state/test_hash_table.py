@@ -43,3 +43,19 @@ def test_unknown_ids_get_what_is_offered_in_order() -> None:
 def test_a_blank_table_has_room_for_what_it_was_made_for() -> None:
     for entries in (0, 1, 2_559, 2_560, 2_561, 100_000):
         assert hash_table.room(len(hash_table.blank(entries))) >= 2 * entries
+
+
+@given(st.data())
+def test_what_is_removed_is_gone_and_the_rest_is_found(data: st.DataObject) -> None:
+    table = hash_table.blank(0)
+    # Few homes, so that entries lie in each other's way and around the end of the table.
+    near = st.integers(1, 30).map(lambda k: k * len(table) * 2**40 + 1)
+    contents = data.draw(st.dictionaries(ids | near, st.integers(0, 9), max_size=40))
+    hash_table.insert(table, np.array(list(contents.items()), dtype=np.int64).reshape(-1, 2))
+    gone = data.draw(st.lists(st.sampled_from([*contents, 5]), max_size=30))
+    hash_table.remove(table, np.array(gone, dtype=np.int64))
+    left = {one: value for one, value in contents.items() if one not in gone}
+    found = np.empty(len(contents), dtype=np.int64)
+    hash_table.look_up(table, np.array([*contents], dtype=np.int64), found)
+    assert found.tolist() == [left.get(one, -1) for one in contents]
+    assert {int(key): int(value) for key, value in hash_table.entries_of(table)} == left

@@ -150,8 +150,13 @@ class TwoTables(FakeFeatures):
     def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
         items = sorted({int(item) for item in candidates["item_id"] if item is not None})
         which = np.searchsorted(items, np.array(candidates["item_id"], dtype=np.int64))
-        who = RowLookup("user", self.keys("user", key), np.zeros(len(which), dtype=np.int64))
-        return [who, RowLookup("item", [f"item:{item}".encode() for item in items], which)]
+        who = RowLookup(
+            "user", "events", self.keys("user", key), np.zeros(len(which), dtype=np.int64)
+        )
+        return [
+            who,
+            RowLookup("item", "catalogue", [f"item:{item}".encode() for item in items], which),
+        ]
 
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
         assert rows == [b"70"]  # those of who asks, not of the candidates
@@ -178,6 +183,12 @@ def test_rows_of_who_asks_and_of_the_candidates_come_by_one_read() -> None:
     assert answer["scores"] == [0.9, 0.1, 0.9, 0.1]
     assert answer["features"]["source"] == "online"
     assert answer["features"]["offset"] == 7
+    assert answer["candidate_rows"] == {
+        "catalogue": {"source": "online", "missing": [3], "copy_age_ms": 0}
+    }
+    counted = talk(replica, lambda client: client.get("/metrics")).text
+    assert 'freshrank_candidate_rows_total{outcome="found",table="catalogue"} 3.0' in counted
+    assert 'freshrank_candidate_rows_total{outcome="missing",table="catalogue"} 1.0' in counted
 
 
 def test_features_are_shown_of_every_kind_of_entity_that_has_rows() -> None:

@@ -1,0 +1,49 @@
+"""Whether the context of a pipeline goes with its stream and its label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.labels.definitions import Joined, Labelled
+from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.table import TableField
+
+
+def check_context(
+    place: str, stream: Stream, context: Sequence[str | TableField], label: Joined | Labelled
+) -> None:
+    """Raise ConfigError when the context, or the label beside it, cannot be taken from events."""
+    if isinstance(context, str):
+        raise ConfigError(
+            f"{place}.context", "a string, not a list of fields", f'Write ["{context}"].'
+        )
+    if not isinstance(context, Sequence):
+        raise ConfigError(
+            f"{place}.context",
+            f"{context!r} is no list of fields",
+            'Write what a candidate carries, as in ["item_id"].',
+        )
+    for index, name in enumerate(context):
+        if isinstance(name, str):
+            stream.fields.require_own(name, f"{place}.context[{index}]")
+    label.check(stream.fields)
+    for index, name in enumerate(context):
+        if name in label.own_fields:
+            raise ConfigError(
+                f"{place}.context[{index}]",
+                f"the label is made of {name!r}, so a model that is given it learns nothing",
+                "Leave it out; what only selects the events to learn from goes into among=...",
+            )
+    if isinstance(label, Joined) and label.on == stream.key.key:
+        raise ConfigError(
+            f"{place}.label.on",
+            f"{label.on!r} names the entity, not the item that was shown",
+            "Name the field of the item that was shown.",
+        )
+    if isinstance(label, Joined) and label.on not in context:
+        raise ConfigError(
+            f"{place}.label.on",
+            f"{label.on!r} is not in the context, so no impression carries it",
+            f'Add "{label.on}" to context.',
+        )

@@ -1,0 +1,108 @@
+"""The layout of the rows of a `Table`: a word for each field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import xxhash
+
+from freshrank.actors.messages import Doubles, Ints
+from freshrank.feature_actors.aggregations.kernel_types import HEADER_WORDS, NEWEST, OFFSET
+from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.fields import Field, Kind
+from freshrank.feature_actors.streams.stream import Entity
+from freshrank.feature_actors.streams.table import Table
+
+# Part of every fingerprint: grows when the meaning of a row's words changes.
+_ROW_FORMAT = 1
+
+_WORD_BYTES = 8
+
+# Digits of the fingerprint in a row's key, of 16: enough to keep the rows of two definitions apart.
+_KEY_DIGITS = 8
+
+
+class LatestRowPlan:
+    """The row of an entity of a table: its header, then an id or a number for each field.
+
+    The header has the timestamp and the offset of the record. A text or an integer is an id
+    (0 where it is None), a float a number (NaN where it is None).
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.source = table
+        self.entity: Entity = table.key
+        self.fields: Mapping[str, Field] = {
+            name: field for name, field in table.fields.items() if name != table.key.key
+        }
+        """Those of a row, in the order of its words; the entity's key is not among them."""
+        self._words = {name: HEADER_WORDS + place for place, name in enumerate(self.fields)}
+        self.row_words = HEADER_WORDS + len(self.fields)
+        self.empty_row: Doubles = np.zeros(self.row_words, dtype=np.float64)
+        """float64[words]: the row of an entity that the table does not have."""
+        self.empty_row.view(np.int64)[OFFSET] = -1
+        for name, field in self.fields.items():
+            if field.kind is Kind.NUMBER:
+                self.empty_row[self._words[name]] = np.nan
+        self.fingerprint = xxhash.xxh64_hexdigest("\n".join(self._canonical()).encode())
+        """16 hex digits: equal for tables whose rows mean the same."""
+        self._key_prefix = f"{self.entity.name}:{self.fingerprint[:_KEY_DIGITS]}:"
+
+    @property
+    def name(self) -> str:
+        """Tells the tables of a partition apart, in snapshots: entity and topic."""
+        return f"{self.entity.name}/{self.source.topic}"
+
+    @property
+    def bytes_per_entity(self) -> int:
+        """The size of a row."""
+        return self.row_words * _WORD_BYTES
+
+    @property
+    def horizon_ms(self) -> None:
+        """A row is kept until it is replaced or deleted."""
+        return
+
+    def row_key(self, entity: str) -> bytes:
+        """The key of an entity's row in the online store: writers and replicas agree on it."""
+        return (self._key_prefix + entity).encode()
+
+    def rows(self, columns: Columns) -> Doubles:
+        """float64[n, words]: the rows that `n` records hold."""
+        rows = np.empty((len(columns), self.row_words), dtype=np.float64)
+        words = rows.view(np.int64)
+        words[:, NEWEST], words[:, OFFSET] = columns.event_times_ms, columns.offsets
+        for name, field in self.fields.items():
+            if field.kind is Kind.NUMBER:
+                rows[:, self._words[name]] = columns.number(name)
+            else:
+                words[:, self._words[name]] = columns.hashed(name)
+        return rows
+
+    def column(self, name: str, rows: Doubles) -> Ints | Doubles:
+        """A field of `rows` float64[m, words]: ids int64[m] or numbers float64[m]."""
+        word = self._words[name]
+        if self.fields[name].kind is Kind.NUMBER:
+            return rows[:, word]
+        ids: Ints = rows.view(np.int64)[:, word]
+        return ids
+
+    def describe(self) -> str:
+        """For people: the bytes of a row, and its fields."""
+        return (
+            f"{self.entity.name}: {self.bytes_per_entity} bytes an entity, the latest row of "
+            f"{self.source.topic!r} ({', '.join(self.fields)})"
+        )
+
+    def _canonical(self) -> Sequence[str]:
+        return [
+            f"latest row format {_ROW_FORMAT}",
+            f"{self.entity.name} {self.entity.key} {self.source.topic}",
+            *_typed(self.fields),
+        ]
+
+
+def _typed(fields: Mapping[str, Field]) -> Iterator[str]:
+    for name, field in fields.items():
+        yield f"{name} {field.kind.value.__name__}"

@@ -1,0 +1,103 @@
+"""Copies of candidates' rows in a replica."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from fake_clock import FakeClock
+
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.features.service import RowLookup
+from freshrank.actors.protocols import StoreRead
+from freshrank.feature_actors.connectors.in_memory.stores import MemoryStore
+from freshrank.serve.scoring import row_copies
+from freshrank.serve.scoring.feature_reader import FeatureReader
+from freshrank.serve.scoring.row_copies import FoundRows, RowCopies
+
+
+class WatchedStore(MemoryStore):
+    """Notes what is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[list[bytes]] = []
+        self.away = False
+
+    async def read(self, keys: Sequence[bytes]) -> StoreRead:
+        self.reads.append(list(keys))
+        if self.away:
+            raise Unavailable("redis", "away")
+        return await super().read(keys)
+
+
+class Scene:
+    def __init__(self, keep_ms: int = 100) -> None:
+        self.clock, self.store = FakeClock(), WatchedStore()
+        reader = FeatureReader(self.store, self.clock, 1.0, partitions=0)
+        self.copies = RowCopies(reader, self.clock, keep_ms)
+
+    async def read(self, own: list[bytes], others: list[bytes]) -> FoundRows:
+        which = np.arange(len(others))
+        lookups = [RowLookup("user", "clicks", own, np.zeros(len(others), dtype=np.int64))]
+        return await self.copies.read("user", [*lookups, RowLookup("item", "rows", others, which)])
+
+
+def test_the_rows_of_candidates_are_read_again_after_their_time_only() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.store.rows = {b"user": b"1", b"a": b"2"}
+        found = await scene.read([b"user"], [b"a", b"b"])
+        assert [(one.row, one.source) for one in found.rows] == [
+            (b"1", "online"),
+            (b"2", "online"),
+            (None, "new"),
+        ]
+        assert found.ages_ms == [0, 0]
+        scene.clock.advance(0.05)
+        scene.store.rows = {b"user": b"7", b"a": b"8", b"b": b"9"}
+        found = await scene.read([b"user"], [b"b", b"a"])
+        assert [one.row for one in found.rows] == [b"7", None, b"2"]
+        assert found.ages_ms == [50, 50]
+        scene.clock.advance(0.05)
+        found = await scene.read([b"user"], [b"b", b"a"])
+        assert [one.row for one in found.rows] == [b"7", b"9", b"8"]
+        assert scene.store.reads == [[b"user", b"a", b"b"], [b"user"], [b"user", b"b", b"a"]]
+
+    asyncio.run(test())
+
+
+def test_with_0_ms_every_row_is_read() -> None:
+    async def test() -> None:
+        scene = Scene(keep_ms=0)
+        for _ in range(2):
+            await scene.read([b"user"], [b"a"])
+        assert scene.store.reads == [[b"user", b"a"]] * 2
+
+    asyncio.run(test())
+
+
+def test_what_an_outage_gives_is_not_kept() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.store.away = True
+        found = await scene.read([b"user"], [b"a"])
+        assert [one.source for one in found.rows] == ["outage", "outage"]
+        scene.store.away = False
+        scene.store.rows = {b"a": b"2"}
+        found = await scene.read([b"user"], [b"a"])
+        assert [one.row for one in found.rows] == [None, b"2"]
+
+    asyncio.run(test())
+
+
+def test_copies_are_bounded() -> None:
+    async def test() -> None:
+        scene = Scene()
+        many = [b"%d" % number for number in range(row_copies.MOST_COPIES + 1)]
+        await scene.read([b"user"], many)
+        await scene.read([b"user"], [many[0], many[-1]])
+        assert scene.store.reads[-1] == [b"user", many[0]], "the first has been dropped"
+
+    asyncio.run(test())
