@@ -21,20 +21,47 @@ ROOT = Path(__file__).parent.parent.parent
 
 _NUMBERS = itertools.count()
 
-# Of these tests coverage measures this process alone: measured too, Ray's own processes come up
-# too late for Ray on a busy machine.
-os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+# Tests of this file, or that use this fixture, are run by one process, and begin first, in this
+# order: they take longest. Other tests are shared out by file.
+_GROUPS = ("test_chaos", "one_system", "ray_cluster")
 
-# Ray reads these when it is imported, so they are set before any test module is.
-prepare(address=None)
-# Actors look up what a test module defines under its own name.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the environment of a process that runs tests, before any test module is imported."""
+    if not hasattr(config, "workerinput") and config.getoption("numprocesses", None):
+        return  # it gives its environment to those that run the tests
+    # Of these tests coverage measures this process alone: measured too, Ray's own processes come
+    # up too late for Ray on a busy machine.
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    # Ray reads these when it is imported.
+    prepare(address=None)
+    # Actors look up what a test module defines under its own name.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Name the group of the test for `--dist=loadgroup`."""
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
 @pytest.hookimpl(trylast=True)  # after the order is made a random one
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run last the tests that stop the shared system: a start takes half a minute."""
-    items.sort(key=lambda item: item.get_closest_marker("stops_the_system") is not None)
+    """Put the long groups first, and in each those tests last that stop the shared system.
+
+    A start of it takes half a minute.
+    """
+    items.sort(key=_rank)
+
+
+def _group(item: pytest.Item) -> str:
+    fixtures = getattr(item, "fixturenames", ())
+    return next((one for one in _GROUPS if one in (item.path.stem, *fixtures)), item.path.stem)
+
+
+def _rank(item: pytest.Item) -> tuple[int, bool]:
+    group = _group(item)
+    place = _GROUPS.index(group) if group in _GROUPS else len(_GROUPS)
+    return place, item.get_closest_marker("stops_the_system") is not None
 
 
 @pytest.fixture(scope="session")
