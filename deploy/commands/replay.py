@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -28,12 +28,16 @@ def _quality(metrics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     AUC and loss are of all scored examples, those that were refused or held back included.
     """
     loss = metrics["objective"]
-    names = ("examples", "examples_quarantined", "examples_held_back", "auc", loss, "compared")
+    names = (
+        "examples", "examples_quarantined", "examples_held_back", "base_rate",
+        "auc", loss, "average_precision", "calibration_error", "compared",
+    )  # fmt: skip
     compared = ("auc_live", "auc_frozen", f"{loss}_live", f"{loss}_frozen")
     refused = metrics["examples_refused"]
     assert isinstance(refused, dict)
     return {
         **{str(name): metrics[str(name)] for name in (*names, *compared)},
+        "calibration": metrics["calibration"],
         **{f"refused_by_{reason}": examples for reason, examples in refused.items() if examples},
     }
 
@@ -107,7 +111,23 @@ def _print(console: Console, summary: Mapping[str, JsonValue]) -> None:
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
+    calibration = summary["calibration"]
     for name, value in summary.items():
+        if value is calibration:
+            continue
         shown = f"{value:.4f}" if isinstance(value, float) else str(value)
         table.add_row(name, shown)
     console.print(table)
+    if isinstance(calibration, list) and calibration:
+        console.print(_calibration_table(calibration))
+
+
+def _calibration_table(bins: Sequence[JsonValue]) -> Table:
+    """Tenths of the examples by predicted probability, and what came of them."""
+    table = Table(title="calibration: tenths of the examples by prediction")
+    for column in ("examples", "mean prediction", "share of positives"):
+        table.add_column(column, justify="right")
+    for one in bins:
+        assert isinstance(one, dict)
+        table.add_row(str(one["examples"]), f"{one['predicted']:.4f}", f"{one['observed']:.4f}")
+    return table

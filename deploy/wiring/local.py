@@ -147,7 +147,9 @@ class LocalSystem:
         self._sources = [
             BatchSource(world.log, pipeline.topics) for _ in range(settings.shards.count)
         ]
-        self.learner = self._parts.learner()[1]
+        core, self.learner = self._parts.learner()
+        self.validation = core.validation
+        """The quality of the learner's scores."""
         made = [
             self._parts.shard(index, self.learner, source)
             for index, source in enumerate(self._sources)

@@ -56,7 +56,7 @@ async def replay(
     speed_up: float | None = None,
     advanced: Callable[[int], None] = lambda records: None,
 ) -> Mapping[str, JsonValue]:
-    """Play `history`; return the learner's metrics and the counts of dead and late records.
+    """Play `history`; return the learner's metrics, calibration, and counts of unused records.
 
     Weights that have learned all earlier chunks score each chunk before it is learned.
 
@@ -87,7 +87,9 @@ async def replay(
         advanced(end)
     metrics = await system.status()
     await system.stop()
-    return {**metrics, **_rejected(system, len(history))}
+    bins = system.validation.lifetime.calibration()
+    calibration: list[JsonValue] = [{**one._asdict()} for one in bins]
+    return {**metrics, "calibration": calibration, **_rejected(system, len(history))}
 
 
 def frozen_after(records: int) -> int:

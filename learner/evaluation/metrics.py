@@ -1,4 +1,4 @@
-"""Quality of predictions: AUC, exact or from a histogram, and the mean loss."""
+"""Quality of predictions: AUC, exact or from a histogram, the mean loss, and calibration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Doubles, Floats, Ints
-from freshrank.learner.models.losses import Loss
+from freshrank.learner.evaluation.calibration import (
+    CalibrationBin,
+    average_precision,
+    calibration_bins,
+)
+from freshrank.learner.models.losses import LogitLink, Loss
 
 # Outputs beyond ±16 share the outermost buckets. Of a logit those are probabilities within 1e-7 of
 # 0 or 1, which float32 cannot tell apart.
@@ -88,6 +93,28 @@ class ScoreHistogram:
         count = self.count
         mean_loss = self.loss_sum / count if count else float("nan")
         return Quality(_auc(self.counts[1], self.counts[0]), mean_loss)
+
+    @property
+    def base_rate(self) -> float:
+        """The share of positives; NaN without examples, and where there are no such labels."""
+        known = self.count > 0 and self._loss.binary
+        return float(self.counts[1].sum() / self.count) if known else float("nan")
+
+    def average_precision(self) -> float:
+        """That of the examples' order by prediction; NaN where the AUC is not defined."""
+        return average_precision(self.counts[1], self.counts[0])
+
+    def calibration(self) -> tuple[CalibrationBin, ...]:
+        """The predicted probabilities and what came of them; none where they are not probabilities.
+
+        A prediction counts as that of the middle of its bucket, at most 0.1 % of its odds away.
+        """
+        if not isinstance(self._loss.link, LogitLink):
+            return ()
+        width = 2.0 * _OUTPUT_BOUND / _BUCKETS
+        outputs = np.arange(_BUCKETS) * width + (width / 2.0 - _OUTPUT_BOUND)
+        predictions = self._loss.link.prediction(outputs.astype(np.float32))
+        return calibration_bins(self.counts[1], self.counts[0], predictions.astype(np.float64))
 
     def auc_error(self) -> float:
         """The bound on the AUC's error: half of the share of pairs that share a bucket."""

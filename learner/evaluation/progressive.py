@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from freshrank.actors.messages import Doubles, Floats
 from freshrank.actors.protocols import JsonValue
+from freshrank.learner.evaluation.calibration import calibration_error
 from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram, exact_auc
 from freshrank.learner.models.losses import Loss
 
@@ -82,7 +83,7 @@ class ProgressiveValidation:
         self._recent = _Recent(self._loss)
 
     def status(self) -> dict[str, JsonValue]:
-        """AUC and mean loss (None where undefined), and the number of examples behind them.
+        """AUC, mean loss and more (None where undefined), and the number of examples behind them.
 
         The means of the loss go by its name, which `objective` gives: ``log_loss``,
         ``log_loss_live``, ...
@@ -102,7 +103,17 @@ class ProgressiveValidation:
             "objective": loss,
             **{f"auc{when}": _plain(quality.auc) for when, quality in qualities.items()},
             **{f"{loss}{when}": _plain(quality.loss) for when, quality in qualities.items()},
+            **self._of_probabilities(),
         }
+
+    def _of_probabilities(self) -> dict[str, JsonValue]:
+        """Base rate, average precision and calibration error; None where undefined."""
+        found: dict[str, JsonValue] = {"base_rate": _plain(self.lifetime.base_rate)}
+        histograms = {"": self.lifetime, "_live": self.live, "_frozen": self.reference}
+        for when, histogram in histograms.items():
+            found[f"average_precision{when}"] = _plain(histogram.average_precision())
+            found[f"calibration_error{when}"] = _plain(calibration_error(histogram.calibration()))
+        return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Copies of what a checkpoint keeps: all but the recent examples."""

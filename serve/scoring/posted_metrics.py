@@ -150,6 +150,12 @@ _EXAMPLES = {
     "_recent": "the newest 20,000 examples",
     "_recent_frozen": "the newest 20,000 examples, by the frozen reference",
 }
+_MEASURES = {
+    "auc": "AUC",
+    "base_rate": "share of positives",
+    "average_precision": "average precision",
+    "calibration_error": "distance of predicted probability and share of positives in tenths",
+}
 _QUALITY = re.compile(r"(?P<measure>.+?)(?P<examples>_recent_frozen|_recent|_frozen|_live|)")
 _UNKNOWN: Described = ("untyped", "A number in the status of a part")
 
@@ -187,8 +193,9 @@ def describe(path: str, objective: str = "") -> Described:
     if kind != path:
         return "counter", f"Alerts of the kind {kind} since the part started"
     quality = _QUALITY.fullmatch(path)
-    if quality is not None and quality["measure"] in ("auc", objective):
-        measure = "AUC" if quality["measure"] == "auc" else objective
+    measures = {**_MEASURES, objective: objective}
+    if quality is not None and quality["measure"] in measures:
+        measure = measures[quality["measure"]]
         return "gauge", f"Progressive {measure} over {_EXAMPLES[quality['examples']]}"
     return _UNKNOWN
 

@@ -110,6 +110,8 @@ def test_some_that_are_none_are_counted(replays: Replays) -> None:
     assert status == 0
     summary = json.loads(Path("out.json").read_text())
     assert (summary["records"], summary["dead"], summary["late"]) == (2, 1, 0)
+    assert [one["examples"] for one in summary["calibration"]] == [1]
+    assert summary["base_rate"] == 1.0
 
 
 def test_a_label_that_needs_impressions_is_no_success(replays: Replays) -> None:
