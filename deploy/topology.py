@@ -16,7 +16,7 @@ Only the driver holds the handles of shards; shards and replicas find the learne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -196,6 +196,8 @@ class AppArguments(BaseModel):
     """Path of the pipeline's file, on the node that builds the application."""
     partitions: int
     """Number of partitions of the stream's topic."""
+    candidate_partitions: Mapping[str, int] = {}
+    """By entity that candidates name: number of partitions of the topics of its rows."""
     config: Path | None = None
     """Settings in TOML. They and the environment of that node name the broker and the Redis: Serve
     shows these arguments to anyone who asks, so that no secret may be among them."""
@@ -214,7 +216,14 @@ def build_app(arguments: AppArguments) -> Application:
             "Name them in `config`, or set FRESHRANK_KAFKA__BOOTSTRAP and FRESHRANK_REDIS__URL.",
         )
     settings = settings.model_copy(update={"serve": with_keys_required(settings.serve)})
-    name = file.load().name
+    pipeline = file.load()
+    name, named = pipeline.name, [plan.entity.name for plan in pipeline.candidate_plans]
+    if sorted(arguments.candidate_partitions) != named:
+        raise ConfigError(
+            "candidate_partitions",
+            f"it names {sorted(arguments.candidate_partitions)}, and candidates name {named}",
+            "Give the number of partitions of the topics of each of these entities.",
+        )
     cluster = ClusterSpec(
         file=file,
         settings=settings,
@@ -222,6 +231,7 @@ def build_app(arguments: AppArguments) -> Application:
         redis_url=settings.redis.address(),
         state=settings.state_folder(name),
         partitions=arguments.partitions,
+        candidate_partitions=arguments.candidate_partitions,
         learner=learner_address(name),
         statuses=statuses_address(name),
     )

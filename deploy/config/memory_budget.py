@@ -77,7 +77,7 @@ def needs(
         *(
             need
             for plan in pipeline.candidate_plans
-            for need in _of_rows(plan, settings, others[plan.entity.name])
+            for need in _of_topics(plan, settings, others[plan.entity.name])
         ),
         *_of_weights(pipeline, settings.learner.max_rows, copies),
     ]
@@ -96,18 +96,9 @@ def needs(
 
 def _of_shards(pipeline: Pipeline, settings: Settings, partitions: int) -> list[Need]:
     shards, layout = settings.shards, pipeline.encoder.layout
-    seen = shards.max_event_ids_per_partition
-    tables = pipeline.plan.tables
     example = 4 * len(layout.dense) + 8 * layout.id_width + _EXAMPLE_BYTES
     found = [
-        *_of_rows(pipeline.plan, settings, partitions),
-        # Once more in each shard: while the ids of a partition are sorted there are two copies.
-        Need(
-            f"{seen:,} ids of events in each partition",
-            len(tables)
-            * (partitions + shards.count) * dedup.bytes_at_most(seen, shards.poll_max_records),
-            "shards.max_event_ids_per_partition", seen,
-        ),
+        *_of_topics(pipeline.plan, settings, partitions),
         Need(
             "examples to be learned",
             partitions * shards.outbox_max_examples * example,
@@ -120,9 +111,10 @@ def _of_shards(pipeline: Pipeline, settings: Settings, partitions: int) -> list[
     return found
 
 
-def _of_rows(plan: FeaturePlan, settings: Settings, partitions: int) -> list[Need]:
-    """The rows of an entity, and the copy that a snapshot makes of those of a partition."""
+def _of_topics(plan: FeaturePlan, settings: Settings, partitions: int) -> list[Need]:
+    """What the topics of an entity fill: its rows, the copy of a snapshot, and ids of events."""
     shards, entities = settings.shards, settings.shards.max_entities_per_partition
+    seen = shards.max_event_ids_per_partition
     rows = [
         Need(
             f"{partitions} x {entities:,} rows of {row} B, with {_ENTITY_BYTES} B for each key",
@@ -131,7 +123,14 @@ def _of_rows(plan: FeaturePlan, settings: Settings, partitions: int) -> list[Nee
         for row in (table.bytes_per_entity for table in plan.row_plans)
     ]  # fmt: skip
     copy = shards.count * int(entities * plan.bytes_per_entity * SPARE)
-    return [*rows, Need("the copy of a snapshot in each shard", copy, _ENTITIES, entities)]
+    found = [*rows, Need("the copy of a snapshot in each shard", copy, _ENTITIES, entities)]
+    if plan.tables:
+        # Once more in each shard: while the ids of a partition are sorted there are two copies.
+        copies = len(plan.tables) * (partitions + shards.count)
+        size = copies * dedup.bytes_at_most(seen, shards.poll_max_records)
+        what = f"{seen:,} ids of events in each partition"
+        found.append(Need(what, size, "shards.max_event_ids_per_partition", seen))
+    return found
 
 
 def _of_weights(pipeline: Pipeline, rows: int, copies: int) -> list[Need]:

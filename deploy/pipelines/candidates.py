@@ -1,4 +1,4 @@
-"""The entities that candidates name by their keys: their tables, and the rows of these."""
+"""The entities that candidates name by their keys: their views, their tables and their rows."""
 
 from __future__ import annotations
 
@@ -13,15 +13,59 @@ from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table, TableField
+from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 
-def candidate_plans(tables: Sequence[Table]) -> Sequence[FeaturePlan]:
-    """The plan of each entity that has tables, in the order in which they are first named."""
-    by_entity: dict[str, list[Table]] = {}
-    for table in tables:
-        by_entity.setdefault(table.key.name, []).append(table)
-    return [FeaturePlan([], latest) for latest in by_entity.values()]
+def candidate_plans(
+    views: Sequence[type[FeatureView]], tables: Sequence[Table]
+) -> Sequence[FeaturePlan]:
+    """The plan of each entity that has views or tables, in the order of their names."""
+    entities = [*(view.entity for view in views), *(table.key for table in tables)]
+    names = sorted({entity.name for entity in entities})
+    for entity in entities:
+        first = next(other for other in entities if other.name == entity.name)
+        if entity != first:
+            raise ConfigError(
+                f"Entity({entity.name!r})",
+                f"its key is {first.key!r} in one place and {entity.key!r} in another",
+                "Use one Entity, whose key is one field of streams and tables.",
+            )
+    return [
+        FeaturePlan(
+            [view for view in views if view.entity.name == name],
+            [table for table in tables if table.key.name == name],
+        )
+        for name in names
+    ]
+
+
+def check_candidate_views(
+    place: str,
+    stream: Stream,
+    views: Sequence[type[FeatureView]],
+    context: Sequence[str | TableField],
+    label: Joined | Labelled,
+) -> None:
+    """Raise ConfigError when a view of an entity that candidates name does not go with the rest."""
+    for view in views:
+        if isinstance(label, Labelled):
+            raise _labelled(place)
+        if view.entity.key not in context:
+            raise ConfigError(
+                f"{view.__name__}.entity",
+                f"its key {view.entity.key!r} is not in the context, so no candidate names its row",
+                f'Add "{view.entity.key}" to context, or take the entity {stream.key.name!r}.',
+            )
+        key = view.entity.key
+        now, wanted = stream.fields[key].kind, view.source.fields[key].kind
+        if now is not wanted or stream.fields[key].optional:
+            raise ConfigError(
+                f"{view.__name__}.entity",
+                f"its {key!r} is {wanted.value.__name__} in {view.source.topic!r}, and that of "
+                f"{stream.topic!r} is {_typed(stream, key)}",
+                "Give both the same type, without None.",
+            )
 
 
 def check_tables(
@@ -49,12 +93,7 @@ def check_tables(
     if isinstance(tables, Table) or not isinstance(tables, Sequence):
         raise ConfigError(f"{place}.tables", f"{tables!r} is no list", "Write tables=[...].")
     if tables and isinstance(label, Labelled):
-        raise ConfigError(
-            f"{place}.label",
-            "with Labelled, shards would have to read the rows of tables as of each event, and the "
-            "tables lie in other partitions",
-            "Take a label that is Joined: impressions carry the rows that were served.",
-        )
+        raise _labelled(place)
     for number, table in enumerate(tables):
         _check_table(f"{place}.tables[{number}]", stream, table, tables[:number], context)
 
@@ -89,7 +128,7 @@ def _check_table(
         raise ConfigError(
             place,
             f"its {key!r} is {wanted.value.__name__}, and that of {stream.topic!r} is "
-            f"{now.value.__name__}{' | None' if stream.fields[key].optional else ''}",
+            f"{_typed(stream, key)}",
             "Give both the same type, without None.",
         )
     if not any(isinstance(given, TableField) and given.table is table for given in context):
@@ -100,9 +139,30 @@ def _check_table(
         )
 
 
+def _typed(stream: Stream, key: str) -> str:
+    """The type of a field of the stream: "int | None"."""
+    found = stream.fields[key]
+    return f"{found.kind.value.__name__}{' | None' if found.optional else ''}"
+
+
+def _labelled(place: str) -> ConfigError:
+    return ConfigError(
+        f"{place}.label",
+        "with Labelled, shards would have to read the rows of items as of each event, and these "
+        "lie in other partitions",
+        "Take a label that is Joined: impressions carry the rows that were served.",
+    )
+
+
 def _example(table: Table) -> str:
     name = next((name for name in table.fields if name != table.key.key), table.key.key)
     return f"table.{name}"
+
+
+def candidate_fingerprint(plan: FeaturePlan) -> str:
+    """16 hex digits of all that the snapshots of the plan's entity depend on."""
+    parts = [plan.fingerprint, *(rows.source.placed_by for rows in plan.row_plans)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def candidate_specs(
@@ -111,14 +171,13 @@ def candidate_specs(
     """Make the specification of the partitions of each entity that candidates name."""
     found, first_claim = [], connectors.partitions
     for plan in plans:
-        parts = [plan.fingerprint, *(rows.source.placed_by for rows in plan.row_plans)]
         found.append(
             PartitionSpec(
                 plan=plan,
                 encoder=InputEncoder([plan], plan.row_plans[0].source, [], []),
                 label=None,
                 impressions_topic=None,
-                fingerprint=hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16],
+                fingerprint=candidate_fingerprint(plan),
                 settings=settings,
                 first_claim=first_claim,
                 state=state,

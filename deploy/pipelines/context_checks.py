@@ -1,4 +1,4 @@
-"""Whether the context of a pipeline goes with its stream and its label."""
+"""Whether context, label, model and optimiser of a pipeline can be used, and go together."""
 
 from __future__ import annotations
 
@@ -46,4 +46,17 @@ def check_context(
             f"{place}.label.on",
             f"{label.on!r} is not in the context, so no impression carries it",
             f'Add "{label.on}" to context.',
+        )
+
+
+def check_learned(place: str, value: object, protocol: type, example: str) -> None:
+    """Raise ConfigError unless `value` implements `protocol` and has a lasting ``repr``."""
+    name = place.rpartition(".")[2]
+    if isinstance(value, type) or not isinstance(value, protocol):
+        raise ConfigError(place, f"{value!r} is no {protocol.__name__}", f"Write {name}={example}.")
+    if " object at 0x" in repr(value):
+        raise ConfigError(
+            place,
+            f"the fingerprint of checkpoints is made of {value!r}, an address in memory",
+            "Make it, and what it holds, a frozen dataclass.",
         )

@@ -12,8 +12,12 @@ from typing import Any
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.protocols import JsonValue
-from freshrank.deploy.pipelines.candidates import candidate_plans, check_tables
-from freshrank.deploy.pipelines.context_checks import check_context
+from freshrank.deploy.pipelines.candidates import (
+    candidate_plans,
+    check_candidate_views,
+    check_tables,
+)
+from freshrank.deploy.pipelines.context_checks import check_context, check_learned
 from freshrank.deploy.pipelines.stream_checks import check_streams
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
@@ -48,7 +52,8 @@ class Pipeline:
         In place of `stream`: several, whose records are keyed by the same entity. Label and
         context refer to the first.
     features
-        The feature views; each reads one of the streams, and has its key as its entity.
+        The feature views; each reads one of the streams. Its entity is that of the stream's key, or
+        one that candidates name, whose key is a field of the events (``item_id``).
     tables
         Compacted topics keyed by an entity that candidates name, such as a catalogue of items.
     context
@@ -92,8 +97,10 @@ class Pipeline:
             )
         self._take_streams(place)
         self._check_kinds(place)
-        check_streams(place, self.streams, self.label, [view.source for view in self.features])
+        check_streams(place, self.streams, self.label, [view.source for view in self._own_views])
         check_context(place, self.stream, self.context, self.label)
+        others = self._candidate_views
+        check_candidate_views(place, self.stream, others, self.context, self.label)
         check_tables(place, self.stream, self.tables, self.context, self.label)
         _ = self.plan, self.encoder
         loss = self.bound_model.loss
@@ -135,8 +142,8 @@ class Pipeline:
                     f"{getattr(self, name)!r} is not of a kind that is known here",
                     f"Write {name}={names}.",
                 )
-        self._check_learned(f"{place}.model", self.model, ModelSpec, "LogisticRegression()")
-        self._check_learned(f"{place}.optimizer", self.optimizer, Optimizer, "Adagrad()")
+        check_learned(f"{place}.model", self.model, ModelSpec, "LogisticRegression()")
+        check_learned(f"{place}.optimizer", self.optimizer, Optimizer, "Adagrad()")
         if isinstance(self.features, type) or not self.features:
             raise ConfigError(
                 f"{place}.features", "no list of feature views", "Write features=[YourView]."
@@ -156,30 +163,26 @@ class Pipeline:
                     "Give both the same Stream object.",
                 )
 
-    @staticmethod
-    def _check_learned(place: str, value: object, protocol: type, example: str) -> None:
-        """Raise ConfigError unless `value` implements `protocol` and has a lasting ``repr``."""
-        name = place.rpartition(".")[2]
-        if isinstance(value, type) or not isinstance(value, protocol):
-            raise ConfigError(
-                place, f"{value!r} is no {protocol.__name__}", f"Write {name}={example}."
-            )
-        if " object at 0x" in repr(value):
-            raise ConfigError(
-                place,
-                f"the fingerprint of checkpoints is made of {value!r}, an address in memory",
-                "Make it, and what it holds, a frozen dataclass.",
-            )
-
     @cached_property
     def plan(self) -> FeaturePlan:
-        """All views, compiled into the layout of one row."""
-        return FeaturePlan(sorted(self.features, key=lambda view: self.streams.index(view.source)))
+        """The views of the entity that requests name, compiled into the layout of its rows."""
+        views = self._own_views
+        return FeaturePlan(sorted(views, key=lambda view: self.streams.index(view.source)))
 
     @cached_property
     def candidate_plans(self) -> Sequence[FeaturePlan]:
         """The features of each entity that candidates name by its key."""
-        return candidate_plans(self.tables)
+        return candidate_plans(self._candidate_views, self.tables)
+
+    @property
+    def _own_views(self) -> Sequence[type[FeatureView]]:
+        """The views of the entity that requests name."""
+        return [view for view in self.features if view.entity.name == self.stream.key.name]
+
+    @property
+    def _candidate_views(self) -> Sequence[type[FeatureView]]:
+        """The views of entities that candidates name."""
+        return [view for view in self.features if view.entity.name != self.stream.key.name]
 
     @cached_property
     def encoder(self) -> InputEncoder:
@@ -237,8 +240,10 @@ class Pipeline:
 
     @property
     def rekeyed_topics(self) -> tuple[str, ...]:
-        """The topics whose records are copied to one of `topics`, keyed by the entity."""
-        return tuple(stream.topic for stream in self.streams if stream.rekeyed)
+        """The topics whose records are copied to others, keyed by an entity."""
+        own = [stream.topic for stream in self.streams if stream.rekeyed]
+        others = [rows.source.topic for plan in self.candidate_plans for rows in plan.tables]
+        return tuple(dict.fromkeys([*own, *others]))
 
     @property
     def partitioners(self) -> Mapping[str, Partitioner]:
@@ -256,7 +261,7 @@ class Pipeline:
         placed_by = [stream.placed_by for stream in self.streams]
         if set(placed_by) != {Partitioner.MURMUR2}:
             parts += placed_by if self.joined is None else [*placed_by, self.stream.placed_by]
-        parts += [f"rekeyed {topic}" for topic in self.rekeyed_topics]
+        parts += [f"rekeyed {stream.topic}" for stream in self.streams if stream.rekeyed]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def spec(self, settings: ShardSettings, state: str = "") -> PartitionSpec:

@@ -14,7 +14,7 @@ def check_streams(
 ) -> None:
     """Raise ConfigError when one of several streams does not go with those before it.
 
-    `read` are those that views read.
+    `read` are those that views of the streams' own entity read.
     """
     first, *_ = streams
     for number, stream in enumerate(streams):
@@ -40,7 +40,11 @@ def check_streams(
                 "crc32, or take a label that is Joined.",
             )
         if stream not in read:
-            raise ConfigError(here, "no view reads it", "List a view of it, or leave it out.")
+            raise ConfigError(
+                here,
+                f"no view reads it whose entity is {stream.key.name!r}",
+                f"List such a view of {stream.topic!r}, or leave the stream out.",
+            )
 
 
 def _key_of(stream: Stream) -> str:

@@ -125,28 +125,38 @@ async def prepare_topics(
         count = await _prepared(pipeline, kafka, settings)
         found = {}
         for plan in pipeline.candidate_plans:
-            found[plan.entity.name] = await _prepared_of(plan, kafka, settings)
+            found[plan.entity.name] = await _prepared_of(plan, kafka, settings, count)
         side = side_topics(pipeline)
         await ensure_topics(kafka, side, count)
         return TopicPartitions(count, found)
 
 
-async def _prepared_of(plan: FeaturePlan, kafka: KafkaAccess, settings: Settings) -> int:
-    """Create the topics that the rows of an entity are made of; returns their partitions."""
+async def _prepared_of(
+    plan: FeaturePlan, kafka: KafkaAccess, settings: Settings, stream_partitions: int
+) -> int:
+    """Create the topics that the rows of an entity are made of; returns their partitions.
+
+    Copies of a stream's records get as many partitions as the entity's tables, if it has any.
+    """
     tables = [latest.source.topic for latest in plan.latest]
     await ensure_topics(kafka, tables, settings.kafka.partitions, compacted=True)
     counts = {topic: await partition_count(kafka, topic) for topic in tables}
     for topic, count in counts.items():
         # A rejected record goes to the partition of the number that it lies in.
         await ensure_topics(kafka, [f"{topic}.dead"], count)
+    first = counts[tables[0]] if tables else stream_partitions
+    copies = [table.source.log_topic for table in plan.tables]
+    await ensure_topics(kafka, copies, first)
+    counts |= {topic: await partition_count(kafka, topic) for topic in copies}
     for topic, count in counts.items():
-        if count != counts[tables[0]]:
+        if count != first:
+            other = f"{tables[0]!r} has" if tables else "the stream has"
             raise ConfigError(
                 f"topic {topic!r}",
-                f"it has {count} partitions and {tables[0]!r} has {counts[tables[0]]}",
-                f"Give tables of one entity ({plan.entity.name}) the same number.",
+                f"it has {count} partitions and {other} {first}",
+                f"Give topics of one entity ({plan.entity.name}) the same number.",
             )
-    return counts[tables[0]]
+    return first
 
 
 async def _prepared(pipeline: Pipeline, kafka: KafkaAccess, settings: Settings) -> int:

@@ -46,12 +46,13 @@ def check_fields(folder: Path, pipeline: Pipeline) -> None:
 def _fields_used(pipeline: Pipeline) -> Mapping[str, set[str]]:
     """By topic: the fields that features, inputs and label are made of."""
     found: dict[str, set[str]] = {}
-    for table in pipeline.plan.tables:
+    plans = pipeline.plan, *pipeline.candidate_plans
+    for table in (table for plan in plans for table in plan.tables):
         layout = table.layout
         read = [condition.fields_read() for condition in layout.conditions.values()]
         read += [number.fields_read() for number in layout.numbers.values()]
         own = {table.source.id, table.source.key.key, *layout.keys}
-        found[table.source.topic] = own.union(*read)
+        found[table.source.topic] = found.get(table.source.topic, set()).union(own, *read)
     label, first = pipeline.label, found[pipeline.stream.topic]
     first.update(given for given in pipeline.context if isinstance(given, str))
     if isinstance(label, Joined):

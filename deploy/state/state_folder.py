@@ -22,6 +22,7 @@ from freshrank.actors.snapshots.private_files import (
     write_private,
 )
 from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
+from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state import fields_record, state_id, topics_record
 from freshrank.deploy.state.inspect import newest_first
@@ -194,6 +195,19 @@ class StateFolder:
     def _check_definitions(self, pipeline: Pipeline) -> None:
         """Raise ConfigError when a start would load files of other definitions."""
         learner = checkpoints.fingerprint(pipeline.bound_model, pipeline.optimizer)
+        for plan in pipeline.candidate_plans:
+            folder, wanted = f"{ENTITIES}/{plan.entity.name}", candidate_fingerprint(plan)
+            for files in newest_first(self.path / folder):
+                found = _newest_made_for(SNAPSHOT_KIND, files)
+                if found not in (None, wanted) and not plan.rebuilds:
+                    raise ConfigError(
+                        str(self.path),
+                        f"the definitions of the features of {plan.entity.name!r} have changed "
+                        "since this state was made",
+                        "Change them back, give the pipeline another name, set another `state` "
+                        f"(FRESHRANK_STATE), or remove the folder {folder} in it to read again "
+                        "what the topics still hold.",
+                    )
         for name, kind, fingerprint, what in (
             (SHARDS, SNAPSHOT_KIND, pipeline.fingerprint, "features, inputs, label or partitioner"),
             (LEARNER, checkpoints.NAME, learner, "model or optimiser"),

@@ -21,6 +21,7 @@ from freshrank.actors.protocols import GradientSink, JsonValue
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.deploy.pipelines.candidates import candidate_specs
 from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.feature_actors.reading.rekeyer import Rekeyer
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
@@ -88,7 +89,8 @@ class ShardSurroundings:
     settings: ShardSettings
     connectors: Connectors
     snapshots: Callable[[str], SnapshotStore]
-    """By entity that candidates name: keeps the snapshots of its partitions."""
+    """By folder: keeps the snapshots of an entity that candidates name, and how far the records of
+    streams are copied for it."""
     alerts: AlertSink | None = None
     state: str = ""
     """The id of the state."""
@@ -112,7 +114,12 @@ def candidate_shards(
             continue
         name = f"{CANDIDATES_OF}{entity}-{around.index}"
         identity = ShardIdentity(name, partitions, around.process_id)
-        ports = ShardPorts(own, None, around.snapshots(entity), around.alerts)
+        copied = around.snapshots(f"{entity}/copies")
+        rekeyers = [
+            Rekeyer(table.source, partitions, around.state, own, copied, around.alerts)
+            for table in spec.plan.tables
+        ]
+        ports = ShardPorts(own, None, around.snapshots(entity), around.alerts, rekeyers)
         found.append(Shard(spec, identity, ports, lock_step=lock_step))
     return found
 

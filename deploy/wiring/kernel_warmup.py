@@ -28,6 +28,7 @@ from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.streams.expressions.column import col
 from freshrank.feature_actors.streams.stream import Entity, Stream
+from freshrank.feature_actors.streams.table import Table
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.learner.models.base import ModelSpec
 from freshrank.learner.models.logistic_regression import LogisticRegression
@@ -66,17 +67,38 @@ class Everything(FeatureView):
     idle = TimeSince()
 
 
+class WarmupRow(msgspec.Struct):
+    """A row of an item, with a field of each type."""
+
+    item: int
+    kind: str
+    weight: float
+
+
+item = Entity("item", key="item")
+catalogue = Table("catalogue", key=item, schema=WarmupRow)
+
+
+class Sold(FeatureView):
+    """Features of an entity that candidates name."""
+
+    entity, source = item, stream
+    sold = Count(where=col.kind == "click", windows=["1m"])
+
+
 JOINED = Joined(positive=col.kind == "click", on="item", within="1s")
 LABELLED = Labelled(positive=col.kind == "click")
 
 
 def example(model: ModelSpec, optimizer: Optimizer, label: Joined | Labelled) -> Pipeline:
-    """Make a pipeline with every aggregate."""
+    """Make a pipeline with every aggregate, and with features of items where it can have them."""
+    of_items = isinstance(label, Joined)
     return Pipeline(
         "warm",
         stream=stream,
-        features=[Everything],
-        context=["item", "price"],
+        features=[Everything, Sold] if of_items else [Everything],
+        tables=[catalogue] if of_items else [],
+        context=["item", "price", *([catalogue.weight] if of_items else [])],
         crosses=[("user", "item")],
         label=label,
         model=model,
@@ -138,6 +160,9 @@ async def _visit(system: LocalSystem, clock: SetClock) -> None:
             candidates = [{"item": item, "price": 1.5} for item in range(ITEMS)]
             await system.score({"user": f"u{number}", "candidates": candidates})
         clock.at_ms += 100
+    for value in (msgspec.json.encode(WarmupRow(1, "hat", 0.5)), None):
+        system.world.log.distribute(catalogue.topic, [b"1"], [value], np.array([clock.at_ms]))
+        await system.drain()
     clock.at_ms += 60_000
     _add_events(system.world, "leave", range(1), clock.at_ms)
     await system.drain()

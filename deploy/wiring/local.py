@@ -53,9 +53,9 @@ class World:
     checkpoints: SnapshotStore = field(default_factory=MemorySnapshots)
     """Of the learner."""
     entity_snapshots: Callable[[str], SnapshotStore] = field(
-        default_factory=lambda: cache(lambda entity: MemorySnapshots())
+        default_factory=lambda: cache(lambda folder: MemorySnapshots())
     )
-    """By entity that candidates name: those of its partitions."""
+    """By folder: those of entities that candidates name."""
 
 
 class LearnerHandle(GradientSink, ParameterSource, Protocol):
@@ -171,6 +171,9 @@ class LocalSystem:
         await self._follow()
         for shard in (*self.shards, *self.candidate_shards):
             await shard.start()
+        for shard in self.candidate_shards:
+            for rekeyer in shard.rekeyers:
+                await rekeyer.start()
 
     async def step(self) -> bool:
         """Do the next `BatchStep`, then let the shards follow the weights.
@@ -193,6 +196,10 @@ class LocalSystem:
 
     async def drain(self) -> None:
         """Step until every record has been read and every example has been learned."""
+        for shard in self.candidate_shards:
+            for rekeyer in shard.rekeyers:
+                while await rekeyer.unread():
+                    await rekeyer.step()
         for shard in self.candidate_shards:
             while self._unread(shard):
                 await shard.step()

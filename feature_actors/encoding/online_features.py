@@ -104,7 +104,7 @@ class OnlineFeatures:
         own = self._entity.name
         first_row = np.zeros(_count(candidates), dtype=np.int64)
         found = [
-            RowLookup(own, table.source.topic, [table.row_key(key)], first_row)
+            RowLookup(own, table.source.log_topic, [table.row_key(key)], first_row)
             for table in self._tables[own]
         ]
         for entity in self._candidate_entities:
@@ -113,7 +113,7 @@ class OnlineFeatures:
             which = np.array([lines.setdefault(name, len(lines)) for name in names], dtype=np.int64)
             for table in self._tables[entity]:
                 keys = [table.row_key(name) for name in lines]
-                found.append(RowLookup(entity, table.source.topic, keys, which))
+                found.append(RowLookup(entity, table.source.log_topic, keys, which))
         return found
 
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:

@@ -106,6 +106,11 @@ class StreamSource:
         copied, topic = self._origins.take(batch, begin, end), self.stream.topic
         self._counters.copied_again += copied.repeated
         rows = self._take(copied.batch, begin, end, outcome)
+        if self.stream.of_another_key:
+            # The shards of the stream's own key reject the same records; late ones are counted.
+            self._counters.late += len(outcome.late)
+            outcome.dead[:], outcome.late[:] = copied.rejected, []
+            return rows
         outcome.dead[:] = copied.rejected + [copied.original(dead, topic) for dead in outcome.dead]
         outcome.late[:] = [copied.original(late, topic) for late in outcome.late]
         return rows

@@ -145,6 +145,10 @@ class Rekeyer:
             self._watch_at = now + WATCH_S
             self._log.compare(await self._source.identities([self.stream.topic]))
 
+    async def unread(self) -> int:
+        """The records that are not copied. Raises Unavailable."""
+        return sum((await self._source.lag()).values()) + len(self._merge)
+
     async def save(self) -> None:
         """Write how far the partitions are copied; where the disk fails it is tried again.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import msgspec
 
@@ -98,6 +98,8 @@ class Stream:
     """How far an event time may lie ahead of the broker's time of its record."""
     max_bytes: int = 1_000_000  # Kafka's own default bound of a message
     """Larger records are rejected."""
+    of_another_key: bool = False
+    """Made by `keyed_by`: shards of another key read the records, too."""
     fields: Fields = field(init=False, repr=False)
     """The fields of the schema that features can use."""
     time_field: TimeField = field(init=False, repr=False)
@@ -132,6 +134,23 @@ class Stream:
         object.__setattr__(self, "event_type", checked)
         bound = self.format.bind_events(checked, time, f"{place}.format")
         object.__setattr__(self, "bound_format", bound)
+
+    def keyed_by(self, entity: Entity) -> Stream:
+        """The copies of its records that are keyed by `entity`, whose key is one of its fields.
+
+        They are copies of what the shards of its own key read, too, and reject.
+
+        >>> class Play(msgspec.Struct):
+        ...     play_id: str
+        ...     listener: str
+        ...     song: str
+        ...     at: int
+        >>> listener = Entity("listener", key="listener")
+        >>> plays = Stream("plays", id="play_id", time="at", key=listener, schema=Play)
+        >>> plays.keyed_by(Entity("song", key="song")).log_topic
+        'plays.by_song'
+        """
+        return replace(self, key=entity, partitioner=ANY, of_another_key=True)
 
     @property
     def dedup_within_ms(self) -> int:

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.aggregations.base import Aggregate
+from freshrank.feature_actors.streams.fields import Kind
 from freshrank.feature_actors.streams.stream import Entity, Stream
 
 
@@ -47,6 +48,8 @@ class _ViewType(type):
 
 class FeatureView(metaclass=_ViewType):
     """Features of one entity from one stream: a subclass with one aggregate an attribute.
+
+    The entity is that of the stream's key, or another whose key is a field of its events.
 
     Raises ConfigError, naming the place and the fix, while the class is being made.
     """
@@ -81,10 +84,14 @@ def _check_owner(view: type[FeatureView]) -> None:
                 f"a view needs its {attribute}",
                 f"Set it to an instance of {kind.__name__}.",
             )
-    if view.entity != view.source.key:
+    entity, source = view.entity, view.source
+    if entity == source.key:
+        return
+    if entity.key == source.key.key or entity.name == source.key.name:
         raise ConfigError(
             f"{view.__name__}.entity",
-            f"{view.entity.name!r} is not the key of {view.source!r} "
-            f"({view.source.key.name!r} is), so its events would lie in many partitions",
-            f"Take the entity {view.source.key.name!r}, or a topic keyed by {view.entity.key!r}.",
+            f"{entity!r} is not the key of {source.topic!r}, which is {source.key!r}",
+            "Take that entity, or one of another name whose key is another field.",
         )
+    place = f"{view.__name__}.entity.key"
+    source.fields.require_mandatory(entity.key, place, Kind.TEXT, Kind.INTEGER)

@@ -34,7 +34,8 @@ class TablePlan:
 
     def __init__(self, views: Sequence[type[FeatureView]]) -> None:
         self.entity: Entity = views[0].entity
-        self.source: Stream = views[0].source
+        stream = views[0].source
+        self.source: Stream = stream if stream.key == self.entity else stream.keyed_by(self.entity)
         self.layout = Layout()
         for view in views:
             for name, feature in view.features.items():

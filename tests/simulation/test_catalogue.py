@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import msgspec
@@ -73,6 +74,17 @@ PIPELINE = Pipeline(
 )
 
 
+class Popularity(FeatureView):
+    entity, source = item, clicks
+    viewed = Count(where=col.kind == "view", windows=["1h"])
+    liked_in = DecayedCount(by="category", half_life="1h", top=2)
+
+
+POPULAR = replace(
+    PIPELINE, features=[Taste, Popularity], context=["item", "category", catalogue.price]
+)
+
+
 ((catalogue_plan,),) = (plan.latest for plan in PIPELINE.candidate_plans)
 
 
@@ -81,7 +93,8 @@ class Shop:
 
     def __init__(self, pipeline: Pipeline = PIPELINE) -> None:
         self.clock = FakeClock(START_MS)
-        others = dict.fromkeys(("catalogue", "catalogue.dead"), ITEM_PARTITIONS)
+        topics = ("catalogue", "catalogue.dead", "clicks.by_item")
+        others = dict.fromkeys(topics, ITEM_PARTITIONS)
         self.world = World(MemoryLog(PARTITIONS, others=others), self.clock)
         self.system = self.again(pipeline)
         self._clicks = 0
@@ -103,10 +116,10 @@ class Shop:
         value = msgspec.json.encode(event)
         self.world.log.distribute("clicks", [who.encode()], [value], np.array([at_ms]))
 
-    async def shown(self) -> dict[int, dict[str, float]]:
+    async def shown(self, pipeline: Pipeline = PIPELINE) -> dict[int, dict[str, float]]:
         """By item: the numeric inputs of the last impression that has it."""
         await asyncio.sleep(0)
-        layout, found = PIPELINE.encoder.layout, dict[int, dict[str, float]]()
+        layout, found = pipeline.encoder.layout, dict[int, dict[str, float]]()
         for partition in range(PARTITIONS):
             for value in self.world.log.read(PIPELINE.impressions_topic, partition, 0, 99).values:
                 assert value is not None
@@ -263,6 +276,44 @@ def test_the_features_of_an_item_are_its_row() -> None:
         assert (await shop.system.replica.features("item", "2")).source == "new"
         with pytest.raises(RequestError, match="no integer"):
             await shop.system.replica.features("item", "07")
+        await shop.system.stop()
+
+    asyncio.run(test())
+
+
+def test_a_view_of_items_is_read_with_the_candidates_and_logged() -> None:
+    async def test() -> None:
+        shop = Shop(POPULAR)
+        await shop.system.start()
+        shop.products({1: product(1, "shoes", 20.0)})
+        for who in ("ann", "bob", "cat", "dan"):
+            shop.click(who, 1, "shoes")
+        shop.click("ann", 2, "hats")
+        await shop.system.drain()
+        candidates = [{"item": number, "category": "shoes"} for number in (1, 2, 3)]
+        answer = await shop.system.score({"user": "ann", "candidates": candidates})
+        assert answer.candidate_rows == {
+            "clicks.by_item": CandidateRows("online", [2], 0),
+            "catalogue": CandidateRows("online", [1, 2], 0),
+        }
+        shown = await shop.shown(POPULAR)
+        viewed = [round(float(np.expm1(shown[number]["viewed_1h"]))) for number in (1, 2, 3)]
+        assert viewed == [4, 1, 0]
+        assert shown[1]["liked_in_match"] > shown[2]["liked_in_match"] == 0.0
+        features = (await shop.system.replica.features("item", "1")).features
+        assert (features["viewed_1h"], features["price"]) == (4.0, 20.0)
+        await shop.system.stop()
+
+    asyncio.run(test())
+
+
+def test_events_that_no_view_can_use_are_rejected_once() -> None:
+    async def test() -> None:
+        shop = Shop(POPULAR)
+        await shop.system.start()
+        shop.world.log.append("clicks", 0, b"{broken", shop.clock.now_ms())
+        await shop.system.drain()
+        assert [topic for topic, _ in shop.system.sink.rejected] == ["clicks.dead"]
         await shop.system.stop()
 
     asyncio.run(test())

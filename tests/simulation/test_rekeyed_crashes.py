@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_world import PARTITIONS, FussySink, ImpatientSource, World, features, run, stepwise
-from small_shop import JOINED, LABELLED, spec
+from small_shop import JOINED, LABELLED, item_spec, spec
 
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, Unavailable
@@ -24,6 +24,7 @@ from freshrank.benchmarks.crashes.process import (
     as_step,
     current_process,
 )
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.connectors.in_memory.stores import MemorySnapshots
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
@@ -35,6 +36,8 @@ LABELS: dict[str, Joined | Labelled] = {
     "joined": replace(JOINED, within="5s", grace="2s"),
     "labelled": LABELLED,
 }
+# The events of users, copied for features of items.
+ITEMS = "items"
 # What has a process of its own, or one together with the other.
 REKEYER, SHARD, BOTH = "re-keyer", "shard", "both"
 # Tests that the calls at which a process can crash are shared out among.
@@ -59,9 +62,11 @@ class AnywhereWorld(World):
     """A world whose events lie in partitions that have nothing to do with their users."""
 
     def __init__(self, name: str) -> None:
-        self.keyed = World(spec(LABELS[name]))
-        """The same, keyed by the user."""
-        super().__init__(replace(spec(LABELS[name], partitioner="any"), state=STATE))
+        of_items = name == ITEMS
+        self.keyed = World(item_spec("murmur2") if of_items else spec(LABELS[name]))
+        """The same, keyed by the entity."""
+        anywhere = item_spec() if of_items else spec(LABELS[name], partitioner="any")
+        super().__init__(replace(anywhere, state=STATE))
         self.sink = RecordByRecord(self.log, self.clock)
         self.progress = MemorySnapshots()
         """The files of the re-keyer."""
@@ -86,6 +91,9 @@ class AnywhereWorld(World):
     def fill(self, seconds: int, seed: int = 1) -> None:
         """Write what a keyed world has; the events of a user lie in one partition, some other."""
         self.keyed.fill(seconds, seed)
+        if self.spec.label is None:
+            self._fill_items()
+            return
         events: list[tuple[int, bytes]] = []
         for partition in range(PARTITIONS):
             for topic in self.keyed.spec.topics:
@@ -100,8 +108,23 @@ class AnywhereWorld(World):
             user = value.partition(b'"user":"')[2].partition(b'"')[0]
             self.log.append("events", partition_of(user + b"?", PARTITIONS), value, at_ms)
 
+    def _fill_items(self) -> None:
+        """The events of the users' partitions, and the same in those of their items."""
+        filled, self.keyed.log = self.keyed.log, MemoryLog(PARTITIONS)
+        events: list[tuple[int, int, bytes]] = []
+        for partition in range(PARTITIONS):
+            batch = filled.read("events", partition, 0, 100_000)
+            for value, at_ms in zip(batch.values, batch.timestamps_ms.tolist(), strict=True):
+                assert value is not None
+                events.append((at_ms, partition, value))
+        for at_ms, partition, value in sorted(events, key=lambda event: event[0]):
+            self.log.append("events", partition, value, at_ms)
+            item = value.partition(b'"item":')[2].partition(b",")[0]
+            self.keyed.log.append("events", partition_of(item, PARTITIONS), value, at_ms)
+
     def copied(self) -> int:
-        return sum(self.log.end("events.by_user", at) for at in range(PARTITIONS))
+        topic = self.spec.topics[0]
+        return sum(self.log.end(topic, at) for at in range(PARTITIONS))
 
 
 @dataclass
@@ -235,8 +258,12 @@ def same(end: End, name: str) -> None:
     right, without_crash = keyed(name), undisturbed(name, BOTH)
     assert end.features == right.features
     assert end.examples == right.examples
-    assert end.counted == right.counted
-    assert set(end.examples.values()) == {1}
+    if name == ITEMS:  # those are told by the shards of users
+        assert end.counted["dead"] == 0 < right.counted["dead"]
+        assert {**end.counted, "dead": 0} == {**right.counted, "dead": 0}
+    else:
+        assert end.counted == right.counted
+    assert set(end.examples.values()) <= {1}
     assert end.dead == without_crash.dead
 
 
@@ -249,21 +276,30 @@ def test_without_a_crash_it_ends_as_the_topic_that_is_keyed_by_the_user(name: st
     assert Counter(label for _, _, _, label, _ in keyed(name).examples).keys() == {0.0, 1.0}
 
 
+def test_features_of_items_end_as_those_of_a_topic_that_is_keyed_by_the_item() -> None:
+    same(undisturbed(ITEMS, BOTH), ITEMS)
+    assert {name.split("/")[0] for name in keyed(ITEMS).features} == {"item"}
+    assert keyed(ITEMS).counted["events"] > 20
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("crashing", [REKEYER, SHARD, BOTH])
-def test_a_crash_at_any_call_changes_nothing(crashing: str, part: int) -> None:
-    """Each part tries other calls, before and after."""
+@pytest.mark.parametrize(("name", "share"), [("joined", 1), (ITEMS, 3)])
+def test_a_crash_at_any_call_changes_nothing(
+    name: str, share: int, crashing: str, part: int
+) -> None:
+    """Each part tries other calls, before and after; of features of items it tries a third."""
     again = 0
-    for at in range(part, 2 * undisturbed("joined", crashing).calls, PARTS):
-        end = ended("joined", crashing, [at])
-        same(end, "joined")
-        again += end.copied - undisturbed("joined", crashing).copied
+    for at in range(part * (share + 1), 2 * undisturbed(name, crashing).calls, PARTS * share):
+        end = ended(name, crashing, [at])
+        same(end, name)
+        again += end.copied - undisturbed(name, crashing).copied
     assert crashing == SHARD or again > 0, "some records are copied twice"
 
 
 @settings(deadline=None, max_examples=15)
 @given(
-    st.sampled_from(sorted(LABELS)),
+    st.sampled_from([*sorted(LABELS), ITEMS]),
     st.sampled_from([REKEYER, SHARD, BOTH]),
     st.lists(st.integers(0, 150), max_size=5),
 )

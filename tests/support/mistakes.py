@@ -190,7 +190,7 @@ MISTAKES = {
     ),
     "a view of another entity": Mistake(
         "entity, source = listener, plays", 'entity, source = Entity("song", key="song"), plays',
-        "Listening.entity", "Take the entity 'listener', or a topic keyed by 'song'.",
+        "Pipeline('songs').streams[0]", "List such a view of 'plays'",
     ),
     "an item that no impression carries": Mistake(
         '["song", "genre"]', '["genre"]', "Pipeline('songs').label.on", 'Add "song" to context.'

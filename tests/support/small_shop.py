@@ -109,6 +109,29 @@ def spec(
     )
 
 
+def item_spec(partitioner: str = "any") -> PartitionSpec:
+    """Features of items over the events of users: of copies, or of a topic that is keyed so."""
+    stream = events.keyed_by(Entity("item", key="item"))
+    if partitioner != "any":
+        stream = replace(stream, partitioner=partitioner, of_another_key=False)
+
+    class Popularity(FeatureView):
+        entity, source = stream.key, stream
+        views = Count(where=col.type == "view", windows=["1m"])
+        spend = Sum("price", where=col.type == "order", windows=["1h"])
+        buyers = LastK("user", k=3)
+
+    plan = FeaturePlan([Popularity])
+    return PartitionSpec(
+        plan=plan,
+        encoder=InputEncoder([plan], stream, [], []),
+        label=None,
+        impressions_topic=None,
+        fingerprint=f"items {plan.fingerprint}",
+        settings=ShardSettings(max_entities_per_partition=1_000),
+    )
+
+
 class Product(msgspec.Struct):
     item: int
     category: str

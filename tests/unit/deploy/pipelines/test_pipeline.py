@@ -300,6 +300,50 @@ def test_each_mistake_with_a_table_is_named(changes: dict[str, Any], place: str)
     assert caught.value.fix.endswith((".", "?"))
 
 
+class OfItems(FeatureView):
+    entity, source = Entity("item", key="item"), clicks
+    bought = Count(where=col.kind == "order", windows=["5m"])
+
+
+class OfOtherItems(FeatureView):
+    entity, source = Entity("item", key="kind"), clicks
+    bought = Count(windows=["1h"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"features": [OfItems]}, "Pipeline('shop').streams[0]"),
+        (
+            {
+                "features": [Activity, OfItems],
+                "label": Labelled(positive=col.kind == "order"),
+            },
+            "Pipeline('shop').label",
+        ),
+        ({"features": [Activity, OfOtherItems]}, "OfOtherItems.entity"),
+        (
+            {"features": [Activity, OfItems, OfOtherItems], "context": ["item", "kind"]},
+            "Entity('item')",
+        ),
+    ],
+)
+def test_each_mistake_with_a_view_of_items_is_named(changes: dict[str, Any], place: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        pipeline(**changes)
+    assert caught.value.place == place
+    assert caught.value.fix.endswith((".", "?"))
+
+
+def test_a_view_of_items_reads_copies_of_the_stream() -> None:
+    one = pipeline(features=[Activity, OfItems])
+    assert one.topics == ("clicks", "shop.impressions")
+    assert one.candidate_topics == {"item": ["clicks.by_item"]}
+    assert one.rekeyed_topics == ("clicks",)
+    assert one.encoder.layout.dense == ("views_5m", "bought_5m")
+    assert one.plan.fingerprint == pipeline().plan.fingerprint, "the rows of users stay"
+
+
 def test_a_table_changes_the_inputs_and_no_state_of_the_events() -> None:
     """Adding a table keeps what the shards know of users."""
     own = pipeline(context=["item", "kind"])

@@ -11,17 +11,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from power_loss import PowerLossDisk
 
+from freshrank import Count, Entity, FeatureView, Table
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.actors.snapshots.file_format import pack
 from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.deploy.state.state_folder import KAFKA, LEARNER, SHARDS, StateFolder
+from freshrank.deploy.state.state_folder import ENTITIES, KAFKA, LEARNER, SHARDS, StateFolder
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints
 from freshrank.learner.optimizers.adagrad import Adagrad
@@ -294,6 +297,15 @@ def keep(folder: Path, pipeline: Pipeline) -> None:
         FileSnapshots(folder / below).save(name, pack(kind, fingerprint, {}, {}))
 
 
+class Product(msgspec.Struct):
+    item_id: int
+    brand: str
+
+
+class PricedProduct(Product):
+    price: float = 0.0
+
+
 OTHER_INPUTS = replace(PIPELINE, context=[*PIPELINE.context, "price"])
 OTHER_OPTIMIZER = replace(PIPELINE, optimizer=Adagrad(0.07))
 
@@ -319,6 +331,46 @@ def test_state_of_other_definitions_is_refused(tmp_path: Path, now: Pipeline, wh
     assert "remove the folders shards and learner in it" in caught.value.fix
     assert "learn from the impressions that are served from then on" in caught.value.fix
     assert contents(tmp_path) == before
+
+
+def test_features_of_items_that_have_changed_are_refused_and_a_table_is_read_again(
+    tmp_path: Path,
+) -> None:
+    item = Entity("item", key="item_id")
+
+    def shop(window: str, *, priced: bool = False) -> Pipeline:
+        class Popularity(FeatureView):
+            entity, source = item, PIPELINE.stream
+            seen = Count(windows=[window])
+
+        catalogue = Table("catalogue", key=item, schema=PricedProduct if priced else Product)
+        context = [*PIPELINE.context, catalogue.brand]
+        features: list[type[FeatureView]] = [*PIPELINE.features, Popularity]
+        return replace(PIPELINE, features=features, tables=[catalogue], context=context)
+
+    def table_only(*, priced: bool) -> Pipeline:
+        catalogue = Table("catalogue", key=item, schema=PricedProduct if priced else Product)
+        context = [*PIPELINE.context, catalogue.brand]
+        return replace(PIPELINE, tables=[catalogue], context=context)
+
+    for before, now, refused in (
+        (shop("5m"), shop("5m"), False),
+        (shop("5m"), shop("1h"), True),
+        (table_only(priced=False), table_only(priced=True), False),
+    ):
+        folder = tmp_path / str(refused) / now.fingerprint
+        state = StateFolder(folder, "apache")
+        folder.mkdir(parents=True)
+        state.begin(pytest.fail, {}, before)
+        (plan,) = before.candidate_plans
+        files = FileSnapshots(folder / ENTITIES / "item")
+        files.save("partition-0", pack(SNAPSHOT_KIND, candidate_fingerprint(plan), {}, {}))
+        if refused:
+            with pytest.raises(ConfigError, match="of the features of 'item' have changed") as one:
+                state.check(now)
+            assert "remove the folder entities/item" in one.value.fix
+        else:
+            state.check(now)
 
 
 def test_the_definitions_are_those_of_the_newest_whole_file(tmp_path: Path) -> None:
