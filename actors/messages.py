@@ -8,7 +8,7 @@ dense weights. Times are milliseconds since the Unix epoch unless the name says 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -179,6 +179,20 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
+class Probes:
+    """A few examples of a gradient, by whose outputs the learner bounds its step."""
+
+    inputs: Inputs
+    labels: Floats
+    """float32[k]."""
+    shares: Doubles
+    """float64[k]: how many examples each stands for."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
 class Gradient:
     """The loss gradient, summed over the examples of an offset range, at the weights `base`.
 
@@ -208,9 +222,21 @@ class Gradient:
     """The newest event time among the examples (0 when there are none)."""
     moments: Doubles
     """float64[3, d]: count, mean and variance of each dense input over the examples."""
+    probes: Probes | None = None
+    """None in checkpoints from before there were any: a step with such a gradient has no bound."""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def damped(self, share: float) -> Gradient:
+        """The gradient of which each example counts for `share` of one."""
+        probes = self.probes
+        return replace(
+            self,
+            dense=self.dense * np.float32(share),
+            rows=self.rows * np.float32(share),
+            probes=None if probes is None else replace(probes, shares=probes.shares * share),
+        )
 
 
 @dataclass(frozen=True, slots=True)

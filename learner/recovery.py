@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -126,13 +125,8 @@ class Recovery:
         stale = sum(len(one.gradient) for one in learned if one.of_restored)
         if self._trained.adapts_rates or stale <= self._batch_examples:
             return [one.gradient for one in learned]
-        share = np.float32(self._batch_examples / stale)
-        return [
-            replace(one.gradient, dense=one.gradient.dense * share, rows=one.gradient.rows * share)
-            if one.of_restored
-            else one.gradient
-            for one in learned
-        ]
+        share = self._batch_examples / stale
+        return [one.gradient.damped(share) if one.of_restored else one.gradient for one in learned]
 
     def _batches(self, gradients: Sequence[Gradient]) -> Iterator[list[Gradient]]:
         some: list[Gradient] = []

@@ -16,6 +16,7 @@ from freshrank.learner.embeddings.pooling import (
 )
 from freshrank.learner.models.base import Model
 from freshrank.learner.parameters.input_moments import merge, moments_of, standardize
+from freshrank.learner.parameters.probes import probes_of
 from freshrank.learner.parameters.weights import ModelWeights
 
 
@@ -64,6 +65,7 @@ class BatchDifferentiator(ABC):
         moments = moments_of(inputs.dense)
         x = standardize(inputs.dense, merge(weights.moments, moments))
         found = self._derivatives(x, pooled, examples.labels)
+        residuals = self._model.loss.residual(examples.labels, found.scores)
         rows, row_squares = scatter(found.pooled, index, self._starts, len(keys))
         return Gradient(
             offset_range=examples.offset_range,
@@ -78,6 +80,7 @@ class BatchDifferentiator(ABC):
             reference_scores=self._reference.score(inputs) if self._reference else None,
             newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
             moments=moments,
+            probes=probes_of(examples, residuals),
         )
 
     @abstractmethod

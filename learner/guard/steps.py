@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from freshrank.actors.messages import Gradient, OffsetRange, Version
+from freshrank.actors.messages import Gradient, Inputs, OffsetRange, Probes, Version
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.guard.quarantine import range_from_json, range_to_json
 from freshrank.learner.parameters.training_state import Change, Rows
@@ -50,6 +50,7 @@ class HeldBack:
 _ARRAYS = ("dense", "dense_squares", "moments", "keys", "rows", "row_squares", "labels", "scores")
 _OF_KEYS = ("keys", "rows", "row_squares")
 _OF_EXAMPLES = ("labels", "scores")
+_OF_PROBES = ("dense", "ids", "labels", "shares")
 
 
 def gradients_to_json(gradients: Sequence[Gradient]) -> list[JsonValue]:
@@ -60,6 +61,7 @@ def gradients_to_json(gradients: Sequence[Gradient]) -> list[JsonValue]:
             gradient.newest_event_ms,
             len(gradient.keys),
             len(gradient),
+            0 if gradient.probes is None else len(gradient.probes),
         ]
         for gradient in gradients
     ]
@@ -72,7 +74,15 @@ def gradient_arrays(name: str, gradients: Sequence[Gradient]) -> dict[str, NDArr
         arrays = [getattr(gradient, part) for gradient in gradients]
         joined = part in _OF_KEYS + _OF_EXAMPLES
         found[f"{name}_{part}"] = np.concatenate(arrays) if joined else np.stack(arrays)
+    probes = [_probe_arrays(one.probes) for one in gradients if one.probes is not None]
+    for number, part in enumerate(_OF_PROBES if probes else ()):
+        found[f"{name}_probe_{part}"] = np.concatenate([arrays[number] for arrays in probes])
     return found
+
+
+def _probe_arrays(probes: Probes) -> tuple[NDArray[Any], ...]:
+    """In the order of `_OF_PROBES`."""
+    return probes.inputs.dense, probes.inputs.ids, probes.labels, probes.shares
 
 
 def gradients_from(
@@ -83,22 +93,31 @@ def gradients_from(
 ) -> list[Gradient]:
     """The gradients of `gradients_to_json` and `gradient_arrays`."""
     found: list[Gradient] = []
-    key, example = 0, 0
-    for number, (*offset_range, newest_event_ms, keys, examples) in enumerate(kept):
+    key, example, probe = 0, 0, 0
+    for number, (partition, begin, end, newest_event_ms, keys, examples, *more) in enumerate(kept):
+        probes = more[0] if more else 0  # before, gradients had none
         places: dict[str, Any] = dict.fromkeys(_ARRAYS, number)
         places |= dict.fromkeys(_OF_KEYS, slice(key, key + keys))
         places |= dict.fromkeys(_OF_EXAMPLES, slice(example, example + examples))
         found.append(
             Gradient(
-                offset_range=range_from_json(offset_range, topics),
+                offset_range=range_from_json((partition, begin, end), topics),
                 base=Version(0, 0),  # of no use once it is accepted
                 reference_scores=None,
                 newest_event_ms=newest_event_ms,
+                probes=_probes_from(arrays, name, slice(probe, probe + probes)),
                 **{part: arrays[f"{name}_{part}"][places[part]] for part in _ARRAYS},
             )
         )
-        key, example = key + keys, example + examples
+        key, example, probe = key + keys, example + examples, probe + probes
     return found
+
+
+def _probes_from(arrays: Mapping[str, NDArray[Any]], name: str, rows: slice) -> Probes | None:
+    if rows.start == rows.stop:
+        return None
+    dense, ids, labels, shares = (arrays[f"{name}_probe_{part}"][rows] for part in _OF_PROBES)
+    return Probes(Inputs(dense, ids), labels, shares)
 
 
 def step_to_json(step: Step) -> dict[str, JsonValue]:

@@ -13,10 +13,12 @@ from freshrank.actors.messages import (
     Gradient,
     Ints,
     OffsetRange,
+    Probes,
     SourceOffsets,
     Version,
 )
 from freshrank.learner.parameters.input_moments import merge
+from freshrank.learner.parameters.probes import all_probes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class SummedGradient:
     """float32[u, w]: see `Gradient`."""
     moments: Doubles
     """float64[3, d]: of the examples' dense inputs."""
+    probes: Probes | None = None
+    """Of all examples; None: the step has no bound."""
 
 
 @dataclass
@@ -105,7 +109,13 @@ def total(gradients: list[Gradient]) -> SummedGradient:
     if len(gradients) == 1:
         only = gradients[0]
         return SummedGradient(
-            only.dense, only.keys, only.rows, only.dense_squares, only.row_squares, only.moments
+            only.dense,
+            only.keys,
+            only.rows,
+            only.dense_squares,
+            only.row_squares,
+            only.moments,
+            only.probes,
         )
     keys = np.concatenate([gradient.keys for gradient in gradients])
     order = np.argsort(keys, kind="stable")
@@ -125,4 +135,5 @@ def total(gradients: list[Gradient]) -> SummedGradient:
         dense_squares=np.stack([gradient.dense_squares for gradient in gradients]).sum(axis=0),
         row_squares=summed([gradient.row_squares for gradient in gradients]),
         moments=functools.reduce(merge, [gradient.moments for gradient in gradients]),
+        probes=all_probes(gradients),
     )

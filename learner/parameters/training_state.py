@@ -13,11 +13,19 @@ from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer, SummedRows
 from freshrank.learner.parameters.gradient_sum import SummedGradient
 from freshrank.learner.parameters.input_moments import COUNT, merge
+from freshrank.learner.parameters.step_bound import (
+    NEGLIGIBLE,
+    StepBound,
+    decrease,
+    sequential_share,
+)
 from freshrank.learner.parameters.weights import ModelWeights
 
 # A sixteenth of the rows is evicted at once when the table is full: finding the oldest rows reads
 # all of them, and is paid once in many steps.
 EVICTED_SHARE = 16
+# Each is shorter by a fifth at least, and by nine tenths at most.
+_MOST_TRIES = 12
 _DENSE: Ints = np.zeros(1, np.int64)
 
 
@@ -112,14 +120,50 @@ class TrainingState:
             evicted=_rows_at(table, _NONE, _NONE),
         )
         table.stamps[positions] = self.total_steps
-        with table.changing(positions):
-            of_rows = SummedRows(summed.rows, summed.row_squares)
-            self._optimizer.update(table.rows, positions, of_rows)
-        of_dense = SummedRows(summed.dense[np.newaxis], summed.dense_squares[np.newaxis])
-        self._optimizer.update(self.dense_state, _DENSE, of_dense, regularize=False)
         self.weights.moments = merge(self.weights.moments, summed.moments)
+        with table.changing(positions):
+            self._take(summed, positions, change)
         rows = table.rows.take(positions, axis=0)[:, : table.init.width]
         return change, np.ascontiguousarray(rows)
+
+    def _take(self, summed: SummedGradient, positions: Ints, change: Change) -> None:
+        """Change the weights by the step, or by as much of it as `StepBound` allows."""
+        bound = None if summed.probes is None else StepBound(self.weights, summed.probes)
+        self._propose(summed, positions)
+        if bound is None:
+            return
+        share, overshoot = 1.0, bound.overshoot(self._decrease(summed, positions, change))
+        for _ in range(_MOST_TRIES):
+            if overshoot <= 1.0:
+                break
+            share *= max(0.8 / overshoot, 0.1)
+            self._propose(summed, positions, share, instead_of=change)
+            overshoot = bound.overshoot(self._decrease(summed, positions, change))
+        if overshoot > NEGLIGIBLE:
+            share *= sequential_share(min(overshoot, 1.0))
+            self._propose(summed, positions, share, instead_of=change)
+
+    def _propose(
+        self,
+        summed: SummedGradient,
+        positions: Ints,
+        share: float = 1.0,
+        instead_of: Change | None = None,
+    ) -> None:
+        """Step by a share of the gradient; its squares are learned from as a whole."""
+        table = self.weights.table
+        rows, dense = summed.rows, summed.dense[np.newaxis]
+        if instead_of is not None:
+            table.rows[positions], self.dense_state[:] = instead_of.before.rows, instead_of.dense
+            rows, dense = rows * np.float32(share), dense * np.float32(share)
+        self._optimizer.update(table.rows, positions, SummedRows(rows, summed.row_squares))
+        of_dense = SummedRows(dense, summed.dense_squares[np.newaxis])
+        self._optimizer.update(self.dense_state, _DENSE, of_dense, regularize=False)
+
+    def _decrease(self, summed: SummedGradient, positions: Ints, change: Change) -> float:
+        rows = decrease(summed.rows, change.before.rows, self.weights.table.rows, positions)
+        dense = summed.dense[np.newaxis]
+        return rows + decrease(dense, change.dense, self.dense_state, _DENSE)
 
     def evict(self, change: Change) -> Ints:
         """Evict rows when there are too many, as a part of `change`; gives their ids."""

@@ -38,7 +38,8 @@ class ModelWeights:
         self.table = KeyedTable(model.rows) if table is None else table
         self.version: Version | None = None
         """The version that the last delta led to."""
-        self._starts = field_starts(model.layout)
+        self.starts = field_starts(model.layout)
+        """See `field_starts`."""
         self._link = model.loss.link
 
     def apply(self, delta: Delta) -> None:
@@ -91,7 +92,7 @@ class ModelWeights:
 
     def score(self, inputs: Inputs) -> Floats:
         """float32[n]: predictions (`Loss.link`), from dense inputs [n, d] and ids [n, f]."""
-        pooled = self.table.pool(inputs.ids, self._starts)
+        pooled = self.table.pool(inputs.ids, self.starts)
         x = standardize(inputs.dense, self.moments)
         return self._link.prediction(self.model.outputs(self.dense, x, pooled))
 

@@ -15,6 +15,7 @@ from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.models.base import ModelSpec
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.models.losses import LogLoss
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
@@ -22,7 +23,7 @@ from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.settings import LearnerSettings
 
-ROWS, DENSE, IDS = 8_192, 4, 200
+ROWS, DENSE, IDS, FIELDS = 8_192, 4, 200, 39
 LAYOUT = InputLayout(tuple(f"x{one}" for one in range(DENSE)), (IdField("a"), IdField("b")))
 SHIFTS = {"x": (0, 1), "x/1000": (0, 1e-3), "20+5x": (20, 5), "1e3+100x": (1e3, 100),
           "1e6+1e4x": (1e6, 1e4)}  # fmt: skip
@@ -81,7 +82,7 @@ def test_the_scale_and_the_origin_of_inputs_do_not_matter(
     assert min(found.values()) > found["x"] - 0.01, found
 
 
-@pytest.mark.parametrize("optimizer", [Adagrad(), FTRL()], ids=repr)
+@pytest.mark.parametrize("optimizer", [Adagrad(), FTRL(), SGD()], ids=repr)
 @pytest.mark.parametrize("spec", [LogisticRegression(), DeepFM()], ids=repr)
 def test_how_many_examples_a_step_holds_hardly_matters(
     spec: ModelSpec, optimizer: Optimizer
@@ -90,3 +91,40 @@ def test_how_many_examples_a_step_holds_hardly_matters(
     few, some, many = (progressive_auc(spec, optimizer, step, numbers) for step in (8, 64, 256))
     assert abs(some - few) < 0.005
     assert abs(many - few) < 0.02
+
+
+@functools.cache
+def many_fields() -> tuple[Inputs, Floats]:
+    """39 id fields, of which a few tell about the label; one label in thirty is 1."""
+    random = np.random.default_rng(0)
+    ids = np.minimum(random.zipf(1.5, (ROWS, FIELDS)), 1_000)
+    of_ids = random.normal(size=(5, 1_001)) * 0.4
+    logits = sum(of_ids[field, ids[:, field]] for field in range(5)) - 3.7
+    labels = (random.random(ROWS) < 1 / (1 + np.exp(-logits))).astype(np.float32)
+    hashed = ids * 7919 + np.arange(FIELDS) * 100_003
+    return Inputs(np.zeros((ROWS, 0), np.float32), hashed), labels
+
+
+@pytest.mark.parametrize("step", [64, 256, 1_024])
+@pytest.mark.parametrize("optimizer", [SGD(), Adagrad(), FTRL()], ids=repr)
+def test_a_deepfm_of_many_fields_does_not_diverge_at_any_size_of_a_step(
+    optimizer: Optimizer, step: int
+) -> None:
+    """Thousands of weights correct the same wrong base rate at once."""
+    inputs, labels = many_fields()
+    layout = InputLayout((), tuple(IdField(f"f{field}") for field in range(FIELDS)))
+    settings = LearnerSettings(batch_examples=1)
+    learner = Learner(
+        DeepFM().bind(layout), optimizer, settings, differentiate=CompiledDifferentiator
+    )
+    losses = []
+    for begin in range(0, ROWS, step):
+        rows = slice(begin, begin + step)
+        some = Inputs(inputs.dense[rows], inputs.ids[rows])
+        losses.append(LogLoss().value(labels[rows], learner.weights.score(some)))
+        covered = OffsetRange(0, upto(begin), upto(begin + step))
+        learner.offer(Examples(covered, some, labels[rows], np.arange(step) + 1_000), 0.0)
+        learner.step(0, 0.0)
+    assert learner.quarantine.quarantined == []
+    of_constant = LogLoss().of_constant(float(labels.mean()), 0.0)
+    assert np.concatenate(losses)[ROWS // 2 :].mean() < 1.3 * of_constant

@@ -67,11 +67,6 @@ class GuardedRun:
                 if delta is not None:
                     self.take(delta)
 
-    def contradicted(self, work: Examples) -> Examples:
-        """Labels that the present weights think the least likely, and then the reverse."""
-        scores = self.learner.weights.score(work.inputs)
-        return replace(work, labels=np.where(scores > 0.5, 0.0, 1.0).astype(np.float32))
-
     def take(self, delta: Delta) -> None:
         self.replica.apply(delta)  # raises when the version or the checksum does not fit
         self.versions.append(delta.version)

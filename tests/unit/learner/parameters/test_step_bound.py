@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from learning import LAYOUT
+
+from freshrank.actors.messages import Examples, Inputs, OffsetRange, SourceOffsets
+from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.models.base import ModelSpec
+from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.adam import Adam
+from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.sgd import SGD
+from freshrank.learner.parameters.gradient_sum import total
+from freshrank.learner.parameters.probes import choose
+from freshrank.learner.parameters.training_state import TrainingState
+
+
+def agreeing(count: int) -> Examples:
+    """Examples that are alike but for one in thirty, whose label is 1."""
+    dense = np.ones((count, len(LAYOUT.dense)), np.float32)
+    ids = np.ones((count, LAYOUT.id_width), np.int64) * 7
+    labels = (np.arange(count) % 30 == 0).astype(np.float32)
+    covered = OffsetRange(0, SourceOffsets(), SourceOffsets({"t": count}))
+    return Examples(covered, Inputs(dense, ids), labels, np.arange(count))
+
+
+@pytest.mark.parametrize(
+    "optimizer", [SGD(0.05), Adagrad(0.5), Adam(0.05), FTRL(alpha=0.5)], ids=repr
+)
+@pytest.mark.parametrize("spec", [LogisticRegression(), DeepFM()], ids=repr)
+def test_a_step_of_agreeing_examples_ends_before_their_base_rate(
+    spec: ModelSpec, optimizer: Optimizer
+) -> None:
+    model, examples = spec.bind(LAYOUT), agreeing(3_000)
+    trained = TrainingState(model, optimizer, max_rows=1_000)
+    before = trained.weights.score(examples.inputs).mean()
+    trained.update(total([CompiledDifferentiator(model, trained.weights).gradient(examples)]))
+    after = trained.weights.score(examples.inputs).mean()
+    assert examples.labels.mean() < after < before
+
+
+def test_a_small_step_is_taken_as_it_is() -> None:
+    model, examples = LogisticRegression().bind(LAYOUT), agreeing(8)
+    bounded, free = (TrainingState(model, SGD(0.001), max_rows=1_000) for _ in range(2))
+    summed = total([CompiledDifferentiator(model, bounded.weights).gradient(examples)])
+    assert summed.probes is not None
+    bounded.update(summed)
+    free.update(replace(summed, probes=None))
+    assert (bounded.dense_state == free.dense_state).all()
+
+
+def test_probes_are_of_both_signs_and_stand_for_all_examples() -> None:
+    random = np.random.default_rng(0)
+    residuals = random.uniform(0.01, 0.05, 1_000).astype(np.float32)
+    residuals[random.choice(1_000, 30, replace=False)] -= 1.0
+    rows, shares = choose(residuals, most=16)
+    low = residuals[rows] < 0.0
+    assert low.sum() == 8 and len(set(rows.tolist())) == 16
+    assert shares[low].sum() == pytest.approx(30, rel=0.1)
+    assert shares[~low].sum() == pytest.approx(970, rel=0.1)
+    assert shares @ np.abs(residuals[rows]) == pytest.approx(np.abs(residuals).sum(), rel=0.1)
