@@ -43,7 +43,7 @@ ORDER = {
     "reporters tensorboard_log settings recovery core checkpoints actor",
     "serve": "access api scoring http proxy deployment",
     "deploy": "pipelines config console wiring state servers cluster topology commands cli",
-    "examples": "shop jd recommend",
+    "examples": "shop jd recommend catalogue item_features",
     "benchmarks": "report registry workloads crashes quality fuzz latency throughput chaos cli",
 }
 

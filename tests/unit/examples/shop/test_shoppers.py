@@ -126,3 +126,12 @@ def test_clicks_come_as_often_as_the_probability_says() -> None:
         event.type == "click" for _ in range(400) for event in market.react("u00003", shown, 0)
     )
     assert clicks / 400 == pytest.approx(expected, rel=0.1)
+
+
+def test_the_catalogue_has_each_item_with_the_category_and_price_of_its_events() -> None:
+    market = shop()
+    rows = {row.item_id: row for row in market.products()}
+    assert sorted(rows) == list(range(1, 301))
+    for event in market.browse(100, NOW_MS):
+        row = rows[event.item_id]
+        assert (row.category_id, row.price) == (event.category_id, event.price)

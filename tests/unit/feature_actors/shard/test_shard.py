@@ -1,6 +1,8 @@
+import asyncio
+
 import pytest
 from shard_world import World, all_read, features, live, run, wait_for
-from small_shop import LABELLED, START_MS, event, spec
+from small_shop import LABELLED, START_MS, event, spec, table_spec
 from source_offsets import upto
 
 from freshrank.actors.alerts import Alerts
@@ -8,6 +10,7 @@ from freshrank.actors.errors import DefinitionChanged, ProgressError
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.connectors.in_memory.log import MemorySource
 from freshrank.feature_actors.shard.actor import FeatureShard
+from freshrank.feature_actors.shard.shard import Shard
 
 
 def test_a_shard_that_runs_ends_where_one_in_lock_step_ends() -> None:
@@ -253,5 +256,56 @@ def test_snapshots_of_other_definitions_are_not_silently_replaced() -> None:
         world.spec = spec(LABELLED)
         with pytest.raises(DefinitionChanged):
             await world.shard().start()
+
+    run(test)
+
+
+def test_shards_of_several_entities_run_and_stop_together() -> None:
+    async def test() -> None:
+        users, items = live(World()), live(World(table_spec()))
+        for world in (users, items):
+            world.fill(30)
+        shard, other = users.shard(), items.shard()
+        actor = FeatureShard(shard, others=[other])
+        await actor.start()
+        await wait_for(lambda: all_read(users, shard) and read(items, other))
+        await actor.ping()
+        assert (await actor.status())["name"] == "shard-0"
+        await actor.stop()
+        again = items.shard()
+        await again.start()
+        assert features(again) == features(other), "both have written their snapshots"
+        assert items.store.rows.keys() == {
+            table.plan.row_key(name)
+            for state in other.states.values()
+            for table in state.row_tables
+            for name in table.entities(table.slots())
+        }
+
+    def read(world: World, shard: Shard) -> bool:
+        return bool(shard.states) and all(
+            world.log.end("catalogue", partition) == state.offsets["catalogue"]
+            for partition, state in shard.states.items()
+        )
+
+    run(test)
+
+
+def test_the_error_of_any_shard_is_that_of_the_actor() -> None:
+    async def test() -> None:
+        users, items = live(World()), live(World(table_spec()))
+        shard, other = users.shard(), items.shard()
+        actor = FeatureShard(shard, others=[other])
+        await actor.start()
+        await wait_for(lambda: bool(other.states) and bool(shard.states))
+        # A newer writer has taken the partitions of the items.
+        for partition in other.states:
+            await items.store.claim(partition, 2**60)
+        items.fill(3)
+        with pytest.raises(ProgressError, match=r"newer owner|is claimed by epoch"):
+            for _ in range(2_000):
+                await asyncio.sleep(0.001)
+                await actor.ping()
+        await actor.stop()
 
     run(test)

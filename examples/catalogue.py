@@ -1,0 +1,59 @@
+"""The demo's shop with a catalogue and with features of items: a request names items only.
+
+    freshrank run examples/catalogue.py
+
+The topic ``catalogue`` has a row for each item, as JSON, keyed by the item's id; a record without
+a value deletes a row. How often an item was clicked lately is an input of the model, too: it tells
+what all shoppers like at present, also of items that few weights know of yet.
+
+What both add, on the same simulated traffic::
+
+    python -m freshrank.examples.item_features
+"""
+
+import msgspec
+
+from freshrank import (
+    Adagrad,
+    Count,
+    Entity,
+    FeatureView,
+    Joined,
+    LogisticRegression,
+    Pipeline,
+    Table,
+    col,
+)
+from freshrank.examples.recommend import Activity, behaviour
+
+
+class Product(msgspec.Struct):
+    """A row of the catalogue."""
+
+    item_id: int
+    category_id: int
+    price: float
+
+
+item = Entity("item", key="item_id")
+catalogue = Table("catalogue", key=item, schema=Product)
+
+
+class Popularity(FeatureView):
+    """What all shoppers did with an item lately."""
+
+    entity, source = item, behaviour
+    clicked = Count(where=col.type == "click", windows=["1m", "5m"])
+    carted = Count(where=(col.type == "cart") | (col.type == "order"), windows=["5m"])
+
+
+pipeline = Pipeline(
+    "catalogue",
+    stream=behaviour,
+    tables=[catalogue],
+    features=[Activity, Popularity],
+    context=["item_id", catalogue.category_id, catalogue.price],
+    label=Joined(positive=col.type == "click", on="item_id", within="3s", grace="1s"),
+    model=LogisticRegression(),
+    optimizer=Adagrad(0.05),
+)
