@@ -23,7 +23,11 @@ from freshrank.deploy.servers.redis_server import RedisServer
 from freshrank.deploy.state.state_folder import KAFKA
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topic_ids import TopicIdentities
-from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
+from freshrank.feature_actors.connectors.kafka.topics import (
+    deletes_rows,
+    ensure_topics,
+    partition_count,
+)
 from freshrank.feature_actors.connectors.redis.connection import check_access
 from freshrank.feature_actors.views.plan import FeaturePlan
 
@@ -141,6 +145,14 @@ async def _prepared_of(
     tables = [latest.source.topic for latest in plan.latest]
     await ensure_topics(kafka, tables, settings.kafka.partitions, compacted=True)
     counts = {topic: await partition_count(kafka, topic) for topic in tables}
+    for topic in tables:
+        if deletes := await deletes_rows(kafka, topic):
+            raise ConfigError(
+                f"topic {topic!r}",
+                f"it deletes rows of the table that are not written again ({deletes})",
+                "Set cleanup.policy=compact, as with kafka-configs.sh --alter --entity-type topics "
+                f"--entity-name {topic} --add-config cleanup.policy=compact.",
+            )
     for topic, count in counts.items():
         # A rejected record goes to the partition of the number that it lies in.
         await ensure_topics(kafka, [f"{topic}.dead"], count)

@@ -73,11 +73,15 @@ def pipeline_of(name: str) -> Pipeline:
         entity, source = user, clicks
         clicked = Count(windows=["1h"])
 
+    class Popularity(FeatureView):
+        entity, source = item, clicks
+        popular = Count(windows=["1h"])
+
     return Pipeline(
         name,
         stream=clicks,
         tables=[catalogue],
-        features=[Clicks],
+        features=[Clicks, Popularity],
         context=["item", catalogue.category, catalogue.price],
         label=Joined(positive=col.item > 0, on="item", within="1m"),
         model=LogisticRegression(),
@@ -95,30 +99,38 @@ class Cluster:
 
     async def prepare(self) -> None:
         """The catalogue has been there, with partitions of its own number."""
-        (topics,) = self.pipeline.candidate_topics.values()
+        topics = [table.topic for table in self.pipeline.tables]
         await ensure_topics(self.kafka, topics, ITEM_PARTITIONS, compacted=True)
         self._counts = await prepare_topics(self.pipeline, self.kafka, Settings())
 
     @asynccontextmanager
     async def shard(self) -> AsyncIterator[Shard]:
         """A shard of all partitions, which is killed at the end."""
-        connectors, source = await self.connectors(), KafkaSource(self.kafka)
-        connectors = replace(connectors, source=lambda: source)
+        connectors, sources = await self.connectors(), list[KafkaSource]()
+
+        def source() -> KafkaSource:
+            sources.append(KafkaSource(self.kafka))
+            return sources[-1]
+
+        connectors = replace(connectors, source=source)
         around = assembly.ShardSurroundings(
             0,
             ShardSettings(snapshot_interval_s=0.3),
             connectors,
-            lambda entity: FileSnapshots(self._folder / entity),
+            lambda folder: FileSnapshots(self._folder / folder),
         )
         (shard,) = assembly.candidate_shards(self.pipeline, around)
-        running = asyncio.create_task(shard.run())
+        loops = [shard.run(), *(rekeyer.run() for rekeyer in shard.rekeyers)]
+        running = [asyncio.create_task(loop) for loop in loops]
         try:
             yield shard
-            assert not running.done()
+            assert not any(task.done() for task in running)
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            await source.stop()
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            for opened in sources:
+                await opened.stop()
             await connectors.close()
 
     @asynccontextmanager
@@ -185,7 +197,8 @@ def test_rows_of_a_table_reach_the_candidates_whoever_crashes(
             async with cluster.shard() as shard:
                 await until(prices, [None, 25.0, 30.0])
                 await until(missing, [2])
-                assert {state.spec.topics for state in shard.states.values()} == {(topic,)}
+                topics = {state.spec.topics for state in shard.states.values()}
+                assert topics == {(f"{fresh_name}.clicks.by_item", topic)}
                 assert len(shard.states) == ITEM_PARTITIONS
                 await write({3: b'{"item": 4}'})
                 await until(lambda: rejected(shard), 1)
@@ -200,6 +213,45 @@ async def rejected(shard: Shard) -> int:
 
 def product(item: int, price: float) -> bytes:
     return msgspec.json.encode(Product(item, "hats", price))
+
+
+def test_events_of_users_reach_the_features_of_items_once_whoever_crashes(
+    kafka: Broker, redis_url: str, fresh_name: str, tmp_path: Path
+) -> None:
+    cluster = Cluster(KafkaAccess(kafka.bootstrap), redis_url, fresh_name, tmp_path)
+    now_ms = SystemClock().now_ms()
+
+    async def click(sink: KafkaSink, users: int, first: int) -> None:
+        for number in range(users):
+            event = Click(f"e{first + number}", f"u{number}", 1 + number % 2, now_ms)
+            key, value = event.user.encode(), msgspec.json.encode(event)
+            await sink.send(f"{fresh_name}.clicks", key, value)
+
+    async def test() -> None:
+        await cluster.prepare()
+        connectors = await cluster.connectors()
+        sink = connectors.sink
+        assert isinstance(sink, KafkaSink)
+        async with cluster.client() as client:
+
+            async def clicks() -> list[float]:
+                answers = [await client.get(f"/v1/features/item/{item}") for item in (1, 2)]
+                return [answer.json()["features"]["popular_1h"] for answer in answers]
+
+            async with cluster.shard():
+                await click(sink, 20, first=0)
+                await until(clicks, [10.0, 10.0])
+                await asyncio.sleep(0.4)  # a snapshot is written
+                await click(sink, 20, first=0)  # sent again: duplicates
+                await click(sink, 3, first=100)
+            async with cluster.shard() as shard:
+                await click(sink, 1, first=200)
+                await until(clicks, [13.0, 11.0])
+                counters = [state.counters for state in shard.states.values()]
+                assert sum(counter.duplicates for counter in counters) == 20
+        await connectors.close()
+
+    asyncio.run(test())
 
 
 def test_tables_of_one_entity_have_one_number_of_partitions(kafka: Broker, fresh_name: str) -> None:
@@ -217,5 +269,18 @@ def test_tables_of_one_entity_have_one_number_of_partitions(kafka: Broker, fresh
         await ensure_topics(access, [stock.topic], 3, compacted=True)
         with pytest.raises(ConfigError, match=r"has 3 partitions and .* has 2"):
             await prepare_topics(both, access, Settings())
+
+    asyncio.run(test())
+
+
+def test_a_table_whose_topic_deletes_rows_is_refused(kafka: Broker, fresh_name: str) -> None:
+    access, pipeline = KafkaAccess(kafka.bootstrap), pipeline_of(fresh_name)
+    (catalogue,) = pipeline.tables
+
+    async def test() -> None:
+        await ensure_topics(access, [catalogue.topic], 2)
+        with pytest.raises(ConfigError, match=r"cleanup\.policy=delete, retention\.ms=") as refused:
+            await prepare_topics(pipeline, access, Settings())
+        assert f"--entity-name {catalogue.topic} --add-config" in refused.value.fix
 
     asyncio.run(test())

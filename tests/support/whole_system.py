@@ -70,6 +70,8 @@ class WholeSystem:
         For all that it writes, but its state where `state` says another place for that.
     settings
         Environment variables.
+    text
+        From the text of the demo's pipeline that of the one that is run.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class WholeSystem:
         *,
         state: Path | None = None,
         settings: Mapping[str, str] | None = None,
+        text: Callable[[str], str] = str,
     ) -> None:
         self.topic, self.pipeline = f"{name}-behaviour", name
         self.bootstrap = bootstrap
@@ -91,7 +94,7 @@ class WholeSystem:
         self._settings = settings or {}
         self._port = free_port()
         self._file = folder / "pipeline.py"
-        self._file.write_text(shop_file(self.topic, name).text, encoding="utf-8")
+        self._file.write_text(text(shop_file(self.topic, name).text), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=PATIENCE_S)
         self._events = 0

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
@@ -58,6 +59,34 @@ async def partition_count(kafka: KafkaAccess, topic: str) -> int:
         reason = f"{kafka.bootstrap} has no such topic"
         raise ConfigError(f"topic {topic!r}", reason, "Make it first.")
     return len(found)
+
+
+async def deletes_rows(kafka: KafkaAccess, topic: str) -> str | None:
+    """The settings by which `topic` deletes the latest record of a key after a while.
+
+    None where it keeps it, and where the broker does not say. Raises Unavailable.
+    """
+    async with _metadata(kafka) as client:
+        if client.cluster.controller is None:
+            return None  # librdkafka's mock
+    admin = AIOKafkaAdminClient(**kafka.arguments())
+    try:
+        async with kafka.answered():
+            await admin.start()
+            asked = [ConfigResource(ConfigResourceType.TOPIC, topic)]
+            answers = await admin.describe_configs(asked)
+    finally:
+        await admin.close()
+    found: dict[str, str] = {}
+    for answer in answers:
+        for code, _, _, _, entries in answer.resources:
+            if code == 0:  # else this client may not ask
+                found |= {entry[0]: entry[1] for entry in entries}
+    if "delete" not in found.get("cleanup.policy", ""):
+        return None
+    names = "cleanup.policy", "retention.ms", "retention.bytes"
+    named = [f"{name}={found[name]}" for name in names if found.get(name, "-1") != "-1"]
+    return ", ".join(named) if len(named) > 1 else None
 
 
 async def check_brokers(kafka: KafkaAccess) -> None:
