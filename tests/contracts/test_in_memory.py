@@ -45,7 +45,7 @@ class MemoryLogWorld:
 
     async def write(self, partition: int, values: Sequence[bytes | None]) -> None:
         for value in values:
-            self.log.append(self.topic, partition, value, self.clock.now_ms())
+            self.log.append(self.topic, partition, value, self.clock.now_ms(), b"any")
 
     async def delete(self, partition: int, before: int) -> None:
         self.log.delete(self.topic, partition, before)

@@ -273,7 +273,8 @@ def test_the_features_of_an_item_are_its_row() -> None:
         (category,) = answer.features["category"]
         assert category["hash_of"] == "category"
         assert answer.features["price"] is None
-        assert (await shop.system.replica.features("item", "2")).source == "new"
+        unknown = await shop.system.replica.features("item", "2")
+        assert (unknown.source, unknown.features) == ("new", {"category": [], "price": None})
         with pytest.raises(RequestError, match="no integer"):
             await shop.system.replica.features("item", "07")
         await shop.system.stop()

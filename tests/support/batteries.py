@@ -37,7 +37,9 @@ class LogWorld(Protocol):
     topic: str
     """It has three partitions, and nothing in them."""
 
-    async def write(self, partition: int, values: Sequence[bytes | None]) -> None: ...
+    async def write(self, partition: int, values: Sequence[bytes | None]) -> None:
+        """Write records, all of the key ``any``."""
+        ...
 
     async def delete(self, partition: int, before: int) -> None:
         """Delete the records before an offset, as retention does."""
@@ -91,6 +93,7 @@ class EventSourceBattery:
             offsets = [o for one in batches if one.partition == 0 for o in one.offsets.tolist()]
             assert offsets == [0, 1, 2]
             assert all(one.topic == world.topic for one in batches)
+            assert all(list(one.keys) == [b"any"] * len(one.values) for one in batches)
             assert all((one.timestamps_ms > 1_500_000_000_000).all() for one in batches)
             await source.stop()
             await source.stop()
