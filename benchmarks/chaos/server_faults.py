@@ -54,7 +54,9 @@ async def _store_full(handles: Handles) -> AsyncIterator[Observation]:
             await handles.clock.sleep(REFILL_S)
             await fill(client)
 
-    async with redis.asyncio.Redis.from_url(handles.outside.redis.url) as client:
+    # With a timeout for commands the client may lose the cancellation that ends `background`.
+    url = handles.outside.redis.url
+    async with redis.asyncio.Redis.from_url(url, socket_timeout=None) as client:
         before = handles.observer.newest
         await fill(client)
         async with background(refill_forever(client)):

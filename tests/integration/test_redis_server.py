@@ -26,7 +26,7 @@ from freshrank.feature_actors.connectors.redis.connection import RedisConnection
 
 async def answers(url: str, *commands: str) -> list[object]:
     """What the server of `url` answers to each command; the text of an error answer."""
-    client = redis.asyncio.Redis.from_url(url, decode_responses=True)
+    client = redis.asyncio.Redis.from_url(url, decode_responses=True, socket_timeout=None)
     # The client leaves it untyped.
     execute = cast(Callable[..., Awaitable[object]], client.execute_command)
     found: list[object] = []
