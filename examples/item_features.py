@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from freshrank.actors.clock import SystemClock
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.wiring.kernel_warmup import SetClock
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.examples import catalogue, recommend
 from freshrank.examples.shop.shoppers import Candidate, Shop, ShopEvent
@@ -29,18 +29,8 @@ TICK_MS, BROWSED, VISITS, CANDIDATES = 500, 50, 4, 10
 BEGIN_MS = 1_700_000_000_000
 
 
-class SetClock(SystemClock):
-    """A clock whose time is set."""
-
-    at_ms = BEGIN_MS
-
-    def now_ms(self) -> int:
-        """Return the time that was set, in ms since the Unix epoch."""
-        return self.at_ms
-
-
 @dataclass(frozen=True, slots=True)
-class Quality:
+class RecentQuality:
     """Of the predictions for the newest 20,000 examples, each before it was learned."""
 
     examples: int
@@ -48,9 +38,10 @@ class Quality:
     log_loss: float
 
 
-async def quality(pipeline: Pipeline, seconds: int, seed: int) -> Quality:
+async def quality(pipeline: Pipeline, seconds: int, seed: int) -> RecentQuality:
     """Run `pipeline` in this process on `seconds` of simulated traffic."""
     shop, clock = Shop(np.random.default_rng(seed), "run"), SetClock()
+    clock.at_ms = BEGIN_MS
     world = World(MemoryLog(partitions=1), clock)
     system = LocalSystem(pipeline, Settings(), world)
     await system.start()
@@ -72,7 +63,7 @@ async def quality(pipeline: Pipeline, seconds: int, seed: int) -> Quality:
         await asyncio.sleep(0)  # impressions are logged after the answer
     status = await system.status()
     await system.stop()
-    return Quality(
+    return RecentQuality(
         int(_number(status, "examples")),
         _number(status, "auc_recent"),
         _number(status, "log_loss_recent"),

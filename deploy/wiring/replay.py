@@ -87,9 +87,7 @@ async def replay(
         advanced(end)
     metrics = await system.status()
     await system.stop()
-    bins = system.validation.lifetime.calibration()
-    calibration: list[JsonValue] = [{**one._asdict()} for one in bins]
-    return {**metrics, "calibration": calibration, **_rejected(system, len(history))}
+    return {**metrics, "calibration": _calibration(system), **_rejected(system, len(history))}
 
 
 def frozen_after(records: int) -> int:
@@ -111,6 +109,10 @@ def _logged(stream: Stream, values: Sequence[bytes], times_ms: Ints, begin: int)
         with_origin(value, Origin(0, offset, offset - 1, time_ms, True, generation))
         for offset, value, time_ms in zip(count(begin), values, times_ms.tolist(), strict=False)
     ]
+
+
+def _calibration(system: LocalSystem) -> list[JsonValue]:
+    return [{**one._asdict()} for one in system.validation.lifetime.calibration()]
 
 
 def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:

@@ -64,7 +64,7 @@ class Candidate(msgspec.Struct, frozen=True):
     category_id: int
 
 
-class Product(msgspec.Struct, frozen=True):
+class ShopProduct(msgspec.Struct, frozen=True):
     """A row of the shop's catalogue, as it is written to a table's topic (JSON)."""
 
     item_id: int
@@ -117,11 +117,12 @@ class Shop:
         moved = np.flatnonzero(self._rng.random(users) < -math.expm1(-seconds / INTEREST_S))
         self._interest[moved] = self._rng.integers(0, self._size.categories, len(moved))
 
-    def products(self) -> list[Product]:
+    def products(self) -> list[ShopProduct]:
         """Return the catalogue: a row of each item."""
         rows = zip(self._category.tolist(), self._price.tolist(), strict=True)
         return [
-            Product(item + 1, category + 1, price) for item, (category, price) in enumerate(rows)
+            ShopProduct(item + 1, category + 1, price)
+            for item, (category, price) in enumerate(rows)
         ]
 
     def browse(self, count: int, at_ms: int) -> list[ShopEvent]:
