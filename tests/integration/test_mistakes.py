@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from mistakes import MISTAKES, RIGHT, Mistake
-from small_disk import fill, free, small_disk
+from small_disk import CannotMount, fill, free, small_disk
 
 from freshrank.actors.errors import PartFailed, Unavailable
 from freshrank.actors.snapshots.file_store import FileSnapshots
@@ -34,6 +36,9 @@ from freshrank.learner import checkpoints
 from freshrank.learner.settings import LearnerSettings
 
 PASSWORD = "hunter2-and-more"
+
+Mount: TypeAlias = Callable[[str], Path]
+"""Makes a small file system with these options of `mount`."""
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +74,20 @@ class CommandLine:
         assert "Traceback" not in shown
         assert shown.count("\n") == 1, shown
         return shown.removeprefix("error: ").strip()
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    """Mounts a small file system until the end of the test; skips it where that is refused."""
+    with contextlib.ExitStack() as stack:
+
+        def mount(options: str) -> Path:
+            try:
+                return stack.enter_context(small_disk(tmp_path / "disk", options))
+            except CannotMount as reason:
+                pytest.skip(f"no file system can be mounted here: {reason}")
+
+        yield mount
 
 
 @pytest.fixture
@@ -252,28 +271,26 @@ def test_a_folder_that_cannot_keep_the_state(freshrank: CommandLine) -> None:
 )
 @pytest.mark.parametrize("below", ["", "shop/state"])
 def test_a_state_on_a_file_system_that_takes_nothing(
-    freshrank: CommandLine, tmp_path: Path, options: str, problem: str, fix: str, below: str
+    freshrank: CommandLine, mount: Mount, options: str, problem: str, fix: str, below: str
 ) -> None:
-    with small_disk(tmp_path / "disk", options) as disk:
-        said = freshrank.fails(
-            "run", "pipeline.py", STATE=str(disk / below), KAFKA__BOOTSTRAP=closed()
-        )
-        assert said == (
-            f"{disk / below}: the state cannot be kept there: {problem}. {fix} (FRESHRANK_STATE)."
-        )
-        assert {one.name for one in disk.rglob("*") if one.is_file()} <= {"lock"}
+    disk = mount(options)
+    said = freshrank.fails("run", "pipeline.py", STATE=str(disk / below), KAFKA__BOOTSTRAP=closed())
+    assert said == (
+        f"{disk / below}: the state cannot be kept there: {problem}. {fix} (FRESHRANK_STATE)."
+    )
+    assert {one.name for one in disk.rglob("*") if one.is_file()} <= {"lock"}
 
 
-def test_a_state_on_a_disk_that_has_become_full(freshrank: CommandLine, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "size=8m") as disk:
-        kept = learned(disk, "broker:9092")
-        fill(disk)
-        said = freshrank.fails("run", "pipeline.py", STATE=str(disk), KAFKA__BOOTSTRAP=closed())
-        assert said.startswith(f"{disk}: the state cannot be kept there: No space left on device.")
-        assert kept.read_text() == "broker:9092"
-        free(disk)
-        said = freshrank.fails("run", "pipeline.py", STATE=str(disk), KAFKA__BOOTSTRAP=closed())
-        assert said.startswith("kafka: nothing listens at")
+def test_a_state_on_a_disk_that_has_become_full(freshrank: CommandLine, mount: Mount) -> None:
+    disk = mount("size=8m")
+    kept = learned(disk, "broker:9092")
+    fill(disk)
+    said = freshrank.fails("run", "pipeline.py", STATE=str(disk), KAFKA__BOOTSTRAP=closed())
+    assert said.startswith(f"{disk}: the state cannot be kept there: No space left on device.")
+    assert kept.read_text() == "broker:9092"
+    free(disk)
+    said = freshrank.fails("run", "pipeline.py", STATE=str(disk), KAFKA__BOOTSTRAP=closed())
+    assert said.startswith("kafka: nothing listens at")
 
 
 def learned(folder: Path, bootstrap: str) -> Path:
