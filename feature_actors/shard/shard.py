@@ -24,6 +24,7 @@ from freshrank.feature_actors.shard.status import (
     not_ready,
     partition_metrics,
     totals,
+    unread_rows,
     with_copies,
 )
 from freshrank.feature_actors.shard.work_watch import WorkWatch
@@ -191,7 +192,11 @@ class Shard:
         status: dict[str, JsonValue] = {
             **named,
             "health": {**inputs, **outputs, **self._in.losses(), **self._shares.exceeded},
-            "not_ready": {**not_ready(inputs, outputs), **self._shares.not_ready},
+            "not_ready": {
+                **not_ready(inputs, outputs),
+                **self._shares.not_ready,
+                **unread_rows(self._spec.plan, self._in.backlog),
+            },
             "events_per_s": self._rate.per_second(now) or 0.0,
             **self._in.metrics(),
             "version": None if version is None else str(version),

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from freshrank.actors.protocols import JsonValue, Status
 from freshrank.feature_actors.labels.joiner import Unjoined
 from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.reading.backlog import Lag
+from freshrank.feature_actors.reading.backlog import Backlog, Lag
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
+from freshrank.feature_actors.views.plan import FeaturePlan
 
 # Window of a rate, in seconds.
 RATE_S = 5.0
@@ -24,6 +25,17 @@ def not_ready(
     {'plays-3': '5 record(s) wait'}
     """
     return {**inputs, **{name: why for name, why in outputs.items() if name == "online store"}}
+
+
+def unread_rows(plan: FeaturePlan, backlog: Backlog) -> dict[str, JsonValue]:
+    """The entry of a shard's readiness while it reads the rows that its tables had at the start.
+
+    Until then candidates lack rows that they have.
+    """
+    if not plan.latest or backlog.status() is None:
+        return {}
+    topics = ", ".join(latest.source.topic for latest in plan.latest)
+    return {topics: f"{backlog.read} of {backlog.records} records are read"}
 
 
 def totals(states: Mapping[int, PartitionState]) -> dict[str, int]:

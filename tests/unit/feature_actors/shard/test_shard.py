@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from shard_world import World, all_read, features, live, run, wait_for
@@ -9,6 +10,7 @@ from freshrank.actors.alerts import Alerts
 from freshrank.actors.errors import DefinitionChanged, ProgressError
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.connectors.in_memory.log import MemorySource
+from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.shard.actor import FeatureShard
 from freshrank.feature_actors.shard.shard import Shard
 
@@ -307,5 +309,29 @@ def test_the_error_of_any_shard_is_that_of_the_actor() -> None:
                 await asyncio.sleep(0.001)
                 await actor.ping()
         await actor.stop()
+
+    run(test)
+
+
+@pytest.mark.parametrize(("made", "waits"), [(table_spec(), True), (spec(), False)])
+def test_a_shard_is_not_ready_before_it_has_read_the_rows_of_its_tables(
+    made: PartitionSpec, waits: bool
+) -> None:
+    async def test() -> None:
+        world = World(made)
+        world.fill(30)
+        shard = world.shard()
+        await shard.start()
+        await shard.step()
+        (found,) = [(await shard.status())["not_ready"]]
+        assert isinstance(found, Mapping)
+        assert list(found) == (["catalogue"] if waits else [])
+        if waits:
+            assert found["catalogue"] == "7 of 120 records are read"
+        await world.until_read(shard)
+        world.clock.advance(1.0)
+        await shard.step()
+        assert (await shard.status())["not_ready"] == {}
+        await shard.stop()
 
     run(test)
