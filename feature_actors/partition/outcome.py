@@ -58,6 +58,8 @@ class Counters:
     """Records that deleted the row of an entity in a table."""
     tombstones_unknown: int = 0
     """Records that were to delete a row that the table did not have."""
+    table_rows_dropped: int = 0
+    """Of the evicted: rows of a table that holds too many entities, the oldest ones."""
     dead_table_rows: int = 0
     """Of the dead: records of tables, whatever the reason."""
     dead_no_key: int = 0

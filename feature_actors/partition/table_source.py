@@ -107,7 +107,9 @@ class TableSource:
         """Drop entities, where there are too many, if a multiple of the stride has been passed."""
         if offset // self._stride <= looked:
             return looked
-        self._counters.evicted += len(self.table.evict(self.newest_event_ms))
+        dropped = len(self.table.evict(self.newest_event_ms))
+        self._counters.evicted += dropped
+        self._counters.table_rows_dropped += dropped
         return offset // self._stride
 
     def _apply(self, records: TableRecords) -> None:

@@ -118,6 +118,15 @@ RULES = (
         _FEW,
     ),
     ShareRule(
+        "table_rows_dropped",
+        ("table_rows",),
+        AlertKind.REJECTED,
+        "rows of a table are dropped, the oldest first, because it holds too many entities: raise "
+        "shards.max_entities_per_partition, or give its topic more partitions",
+        least=1,
+        most=0.0,
+    ),
+    ShareRule(
         "dead_impression_misplaced",
         ("impressions", "dead_impression_misplaced"),
         AlertKind.REJECTED,

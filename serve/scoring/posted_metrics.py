@@ -56,6 +56,7 @@ _OF_SHARDS = _counters(
     table_rows="Records that replaced the row of an entity in a table",
     tombstones="Records that deleted the row of an entity in a table",
     tombstones_unknown="Records that were to delete a row that the table did not have",
+    table_rows_dropped="Rows dropped because their table held too many entities, the oldest first",
     dead_table_rows="Records of tables that could not be used",
     dead_no_key="Of these, records without a key",
     skipped="Offsets without a record: compaction, and the markers of transactions",

@@ -114,6 +114,13 @@ def test_rejected_rows_of_a_table_are_an_alert() -> None:
     assert "have no key" in scene.watch.exceeded["dead_no_key"]
 
 
+def test_one_dropped_row_of_a_table_is_an_alert() -> None:
+    scene = Scene()
+    assert scene.count(1.0, table_rows=5_000) == 0
+    assert scene.count(2.0, table_rows=1_000, table_rows_dropped=1) == 1
+    assert "raise shards.max_entities_per_partition" in scene.watch.exceeded["table_rows_dropped"]
+
+
 def test_few_misplaced_rows_of_a_table_are_a_small_share() -> None:
     scene = Scene()
     misplaced = {"dead": 10, "dead_misplaced": 10, "dead_table_rows": 10}
