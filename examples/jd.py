@@ -30,7 +30,6 @@ import msgspec
 import numpy as np
 
 from freshrank import (
-    FTRL,
     Count,
     Entity,
     FeatureView,
@@ -107,7 +106,6 @@ def pipeline_with(view: type[FeatureView]) -> Pipeline:
         # were just before the event, so an action is no input of its own prediction.
         label=Labelled(positive=col.kind.isin(INTENT), among=col.kind != "uncart"),
         model=LogisticRegression(base_rate=0.04),
-        optimizer=FTRL(alpha=0.1, l2=1.0),
     )
 
 

@@ -30,6 +30,7 @@ from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.learner.models.base import Model, ModelSpec
 from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 
 # The name becomes part of topic names, Redis keys, actor names and a folder.
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -64,7 +65,7 @@ class Pipeline:
         ``Labelled`` by the event itself.
     model, optimizer
         What is learned, and how: one of Freshrank's, or any `ModelSpec` and `Optimizer` that the
-        pipeline's file declares.
+        pipeline's file declares. `optimizer` may be left out: the default needs no tuning.
     crosses
         Pairs of id inputs that are also looked up together (``("user_id", "category_id")``).
     samples
@@ -83,7 +84,7 @@ class Pipeline:
     context: Sequence[str | TableField]
     label: Joined | Labelled
     model: ModelSpec
-    optimizer: Optimizer
+    optimizer: Optimizer = DEFAULT_OPTIMIZER
     crosses: Sequence[tuple[str, str]] = ()
     samples: Mapping[str, JsonValue] = field(default_factory=dict)
 

@@ -19,6 +19,7 @@ from freshrank.learner.models.losses import LogLoss
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.settings import LearnerSettings
@@ -82,7 +83,7 @@ def test_the_scale_and_the_origin_of_inputs_do_not_matter(
     assert min(found.values()) > found["x"] - 0.01, found
 
 
-@pytest.mark.parametrize("optimizer", [Adagrad(), FTRL(), SGD()], ids=repr)
+@pytest.mark.parametrize("optimizer", [Adagrad(), FTRL(), SGD(), DEFAULT_OPTIMIZER], ids=repr)
 @pytest.mark.parametrize("spec", [LogisticRegression(), DeepFM()], ids=repr)
 def test_how_many_examples_a_step_holds_hardly_matters(
     spec: ModelSpec, optimizer: Optimizer
@@ -91,6 +92,14 @@ def test_how_many_examples_a_step_holds_hardly_matters(
     few, some, many = (progressive_auc(spec, optimizer, step, numbers) for step in (8, 64, 256))
     assert abs(some - few) < 0.005
     assert abs(many - few) < 0.02
+
+
+@pytest.mark.parametrize("spec", [LogisticRegression(), DeepFM()], ids=repr)
+def test_the_default_optimizer_is_close_to_the_best(spec: ModelSpec) -> None:
+    numbers, _, _ = stream()
+    named: list[Optimizer] = [SGD(), Adagrad(), Adam(), FTRL()]
+    best = max(progressive_auc(spec, optimizer, 64, numbers) for optimizer in named)
+    assert progressive_auc(spec, DEFAULT_OPTIMIZER, 64, numbers) > best - 0.005
 
 
 @functools.cache
@@ -106,7 +115,7 @@ def many_fields() -> tuple[Inputs, Floats]:
 
 
 @pytest.mark.parametrize("step", [64, 256, 1_024])
-@pytest.mark.parametrize("optimizer", [SGD(), Adagrad(), FTRL()], ids=repr)
+@pytest.mark.parametrize("optimizer", [SGD(), Adagrad(), FTRL(), DEFAULT_OPTIMIZER], ids=repr)
 def test_a_deepfm_of_many_fields_does_not_diverge_at_any_size_of_a_step(
     optimizer: Optimizer, step: int
 ) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from freshrank import (
+    FTRL,
     Adagrad,
     Count,
     Entity,
@@ -28,6 +29,8 @@ from freshrank.actors.errors import ConfigError
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import side_topics
 from freshrank.feature_actors.streams.formats import Json
+from freshrank.learner import checkpoints
+from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "recommend.py"
 
@@ -92,6 +95,20 @@ def test_a_sound_pipeline_derives_its_parts() -> None:
     assert one.bound_model.dense_size == 1 + len(one.encoder.layout.dense)
     assert "views" in one.describe()
     assert one.online_features.context == {"item": int}
+
+
+def test_the_optimizer_may_be_left_out() -> None:
+    one = Pipeline(
+        "shop",
+        stream=clicks,
+        features=[Activity],
+        context=["item"],
+        label=Joined(positive=col.kind == "order", on="item", within="30m"),
+        model=LogisticRegression(),
+    )
+    assert one.optimizer == DEFAULT_OPTIMIZER
+    named = checkpoints.fingerprint(one.bound_model, FTRL(alpha=0.1))
+    assert checkpoints.fingerprint(one.bound_model, one.optimizer) == named
 
 
 class Order(msgspec.Struct):
