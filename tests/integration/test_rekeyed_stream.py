@@ -14,7 +14,8 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from shard_world import FakeLearner, NoWeights, until
+from in_process import KafkaSources, killed_at_the_end, replica_client
+from shard_world import FakeLearner, until
 
 from freshrank import (
     Adagrad,
@@ -36,20 +37,15 @@ from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.external import prepare_topics, side_topics
-from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
-from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
-from freshrank.serve.http.app import build_app
-from freshrank.serve.scoring.service import ScoringService
-from freshrank.serve.settings import ServeSettings
 
 SOURCE_PARTITIONS, PARTITIONS = 5, 3
 STATE = "1f"
@@ -125,13 +121,8 @@ class Cluster:
     @asynccontextmanager
     async def shard(self) -> AsyncIterator[Shard]:
         """A shard of all partitions, which is killed with its re-keyer at the end."""
-        connectors, sources = await self._connectors(), list[KafkaSource]()
-
-        def source() -> KafkaSource:
-            sources.append(KafkaSource(self._kafka))
-            return sources[-1]
-
-        connectors = replace(connectors, source=source)
+        sources = KafkaSources(self._kafka)
+        connectors = replace(await self._connectors(), source=sources)
         stream, progress = self.pipeline.stream, FileSnapshots(self._folder / "rekeying")
         rekeyer = Rekeyer(stream, range(PARTITIONS), STATE, connectors, progress)
         snapshots, training = FileSnapshots(self._folder / "shards"), Training(self.learner)
@@ -140,35 +131,14 @@ class Cluster:
             ShardIdentity("shard-0", range(PARTITIONS)),
             ShardPorts(connectors, training, snapshots, rekeyers=[rekeyer]),
         )
-        running = [asyncio.create_task(shard.run()), asyncio.create_task(rekeyer.run())]
-        try:
+        loops = [shard.run(), rekeyer.run()]
+        async with killed_at_the_end(loops, sources, connectors):
             yield shard
-            assert not any(task.done() for task in running)
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-            for one in sources:
-                await one.stop()
-            await connectors.close()
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
         """Speaks to a replica."""
-        connectors = await self._connectors()
-
-        async def made() -> ScoringService:
-            return assembly.scoring_service(self.pipeline, ServeSettings(), NoWeights(), connectors)
-
-        app = build_app(made)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(app=app),
-                base_url="http://localhost",
-                headers={"Content-Type": "application/json"},
-            ) as client,
-        ):
+        async with replica_client(self.pipeline, await self._connectors()) as client:
             yield client
 
     async def _connectors(self) -> Connectors:

@@ -13,7 +13,8 @@ import aiokafka
 import httpx
 import msgspec
 import pytest
-from shard_world import NoWeights, until
+from in_process import KafkaSources, killed_at_the_end, replica_client
+from shard_world import until
 
 from freshrank import (
     Adagrad,
@@ -39,14 +40,10 @@ from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
-from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.shard import Shard
-from freshrank.serve.http.app import build_app
-from freshrank.serve.scoring.service import ScoringService
-from freshrank.serve.settings import ServeSettings
 
 ITEM_PARTITIONS = 2
 
@@ -106,13 +103,8 @@ class Cluster:
     @asynccontextmanager
     async def shard(self) -> AsyncIterator[Shard]:
         """A shard of all partitions, which is killed at the end."""
-        connectors, sources = await self.connectors(), list[KafkaSource]()
-
-        def source() -> KafkaSource:
-            sources.append(KafkaSource(self.kafka))
-            return sources[-1]
-
-        connectors = replace(connectors, source=source)
+        sources = KafkaSources(self.kafka)
+        connectors = replace(await self.connectors(), source=sources)
         around = assembly.ShardSurroundings(
             0,
             ShardSettings(snapshot_interval_s=0.3),
@@ -121,35 +113,13 @@ class Cluster:
         )
         (shard,) = assembly.candidate_shards(self.pipeline, around)
         loops = [shard.run(), *(rekeyer.run() for rekeyer in shard.rekeyers)]
-        running = [asyncio.create_task(loop) for loop in loops]
-        try:
+        async with killed_at_the_end(loops, sources, connectors):
             yield shard
-            assert not any(task.done() for task in running)
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-            for opened in sources:
-                await opened.stop()
-            await connectors.close()
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
         """Speaks to a replica."""
-        connectors = await self.connectors()
-
-        async def made() -> ScoringService:
-            return assembly.scoring_service(self.pipeline, ServeSettings(), NoWeights(), connectors)
-
-        app = build_app(made)
-        transport = httpx.ASGITransport(app=app)
-        headers = {"Content-Type": "application/json"}
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(
-                transport=transport, base_url="http://localhost", headers=headers
-            ) as client,
-        ):
+        async with replica_client(self.pipeline, await self.connectors()) as client:
             yield client
 
     async def connectors(self) -> Connectors:

@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 import msgspec
-from shard_world import FakeLearner, NoWeights, until
+from in_process import KafkaSources, killed_at_the_end, replica_client
+from shard_world import FakeLearner, until
 
 from freshrank import (
     Adagrad,
@@ -31,19 +32,14 @@ from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.external import side_topics
-from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
-from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
-from freshrank.serve.http.app import build_app
-from freshrank.serve.scoring.service import ScoringService
-from freshrank.serve.settings import ServeSettings
 
 PARTITIONS = 3
 
@@ -102,39 +98,19 @@ class Cluster:
     @asynccontextmanager
     async def shard(self) -> AsyncIterator[Shard]:
         """A shard of all partitions, which is killed at the end."""
-        connectors, source = await self._connectors(), KafkaSource(self._kafka)
-        connectors = replace(connectors, source=lambda: source)
+        sources = KafkaSources(self._kafka)
+        connectors = replace(await self._connectors(), source=sources)
         ports = ShardPorts(connectors, Training(self._learner), self._snapshots)
         spec = self.pipeline.spec(ShardSettings(snapshot_interval_s=0.3))
         shard = Shard(spec, ShardIdentity("shard-0", range(PARTITIONS)), ports)
-        running = asyncio.create_task(shard.run())
-        try:
+        loops = [shard.run()]
+        async with killed_at_the_end(loops, sources, connectors):
             yield shard
-            assert not running.done()
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            await source.stop()
-            await connectors.close()
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
         """Speaks to a replica."""
-        connectors = await self._connectors()
-
-        async def made() -> ScoringService:
-            return assembly.scoring_service(self.pipeline, ServeSettings(), NoWeights(), connectors)
-
-        app = build_app(made)
-        transport = httpx.ASGITransport(app=app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(
-                transport=transport,
-                base_url="http://localhost",
-                headers={"Content-Type": "application/json"},
-            ) as client,
-        ):
+        async with replica_client(self.pipeline, await self._connectors()) as client:
             yield client
 
     async def _connectors(self) -> Connectors:
