@@ -13,17 +13,13 @@ from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.stream import Entity
 from freshrank.feature_actors.streams.table import Table
+from freshrank.feature_actors.views.row_plan import RowPlan
 
 # Part of every fingerprint: grows when the meaning of a row's words changes.
 _ROW_FORMAT = 1
 
-_WORD_BYTES = 8
 
-# Digits of the fingerprint in a row's key, of 16: enough to keep the rows of two definitions apart.
-_KEY_DIGITS = 8
-
-
-class LatestRowPlan:
+class LatestRowPlan(RowPlan):
     """The row of an entity of a table: its header, then an id or a number for each field.
 
     The header has the timestamp and the offset of the record. A text or an integer is an id
@@ -31,7 +27,7 @@ class LatestRowPlan:
     """
 
     def __init__(self, table: Table) -> None:
-        self.source = table
+        self.source: Table = table
         self.entity: Entity = table.key
         self.fields: Mapping[str, Field] = {
             name: field for name, field in table.fields.items() if name != table.key.key
@@ -47,26 +43,11 @@ class LatestRowPlan:
                 self.empty_row[self._words[name]] = np.nan
         self.fingerprint = xxhash.xxh64_hexdigest("\n".join(self._canonical()).encode())
         """16 hex digits: equal for tables whose rows mean the same."""
-        self._key_prefix = f"{self.entity.name}:{self.fingerprint[:_KEY_DIGITS]}:"
-
-    @property
-    def name(self) -> str:
-        """Tells the tables of a partition apart, in snapshots: entity and topic."""
-        return f"{self.entity.name}/{self.source.topic}"
-
-    @property
-    def bytes_per_entity(self) -> int:
-        """The size of a row."""
-        return self.row_words * _WORD_BYTES
 
     @property
     def horizon_ms(self) -> None:
         """A row is kept until it is replaced or deleted."""
         return
-
-    def row_key(self, entity: str) -> bytes:
-        """The key of an entity's row in the online store: writers and replicas agree on it."""
-        return (self._key_prefix + entity).encode()
 
     def rows(self, columns: Columns) -> Doubles:
         """float64[n, words]: the rows that `n` records hold."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Protocol
 
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.messages import Doubles
 from freshrank.feature_actors.streams.fields import Fields
 from freshrank.feature_actors.streams.stream import Entity
+
+WORD_BYTES = 8
+
+# Digits of the fingerprint in a row's key, of 16: enough to keep the rows of two definitions apart.
+_KEY_DIGITS = 8
 
 
 class RowSource(Protocol):
@@ -34,53 +41,43 @@ class RowSource(Protocol):
         ...
 
 
-class RowPlan(Protocol):
+class RowPlan(ABC):
     """The layout of a row: 8-byte words, of which the first two are the header."""
 
-    @property
-    def entity(self) -> Entity:
-        """The kind of entity that has such rows."""
-        ...
-
-    @property
-    def source(self) -> RowSource:
-        """What fills them."""
-        ...
+    entity: Entity
+    """The kind of entity that has such rows."""
+    source: RowSource
+    """What fills them."""
+    fingerprint: str
+    """16 hex digits: equal for definitions whose rows mean the same."""
+    row_words: int
+    """The number of words."""
+    empty_row: Doubles
+    """float64[words]: the row of an entity of which nothing is known."""
 
     @property
     def name(self) -> str:
         """Tells the tables of a partition apart, in snapshots: entity and topic."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits: equal for definitions whose rows mean the same."""
-        ...
-
-    @property
-    def row_words(self) -> int:
-        """The number of words."""
-        ...
-
-    @property
-    def empty_row(self) -> Doubles:
-        """float64[words]: the row of an entity of which nothing is known."""
-        ...
+        return f"{self.entity.name}/{self.source.topic}"
 
     @property
     def bytes_per_entity(self) -> int:
         """The size of a row."""
-        ...
+        return self.row_words * WORD_BYTES
 
     @property
+    @abstractmethod
     def horizon_ms(self) -> int | None:
         """For how long a record can change a row, ms; None: for ever."""
-        ...
 
     def row_key(self, entity: str) -> bytes:
-        """The key of an entity's row in the online store."""
-        ...
+        """The key of an entity's row in the online store: writers and replicas agree on it."""
+        return (self._key_prefix + entity).encode()
 
+    @cached_property
+    def _key_prefix(self) -> str:
+        return f"{self.entity.name}:{self.fingerprint[:_KEY_DIGITS]}:"
+
+    @abstractmethod
     def describe(self) -> str:
         """For people: the bytes of a row."""
-        ...

@@ -13,17 +13,13 @@ from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.aggregations.row_layout import Layout, Placed
 from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
+from freshrank.feature_actors.views.row_plan import WORD_BYTES, RowPlan
 
 # Part of every fingerprint: grows when the meaning of a row's words changes.
 _ROW_FORMAT = 1
 
-_WORD_BYTES = 8
 
-# Digits of the fingerprint in a row's key, of 16: enough to keep the rows of two definitions apart.
-_KEY_DIGITS = 8
-
-
-class TablePlan:
+class TablePlan(RowPlan):
     """The features that the events of one stream give an entity: the row that holds them.
 
     Parameters
@@ -51,27 +47,12 @@ class TablePlan:
         """float64[words]: the row of an entity without events."""
         self.fingerprint = xxhash.xxh64_hexdigest(_canonical(views).encode())
         """16 hex digits: equal for definitions whose rows mean the same."""
-        self._key_prefix = f"{self.entity.name}:{self.fingerprint[:_KEY_DIGITS]}:"
-
-    @property
-    def name(self) -> str:
-        """Tells the tables of a partition apart, in snapshots: entity and topic."""
-        return f"{self.entity.name}/{self.source.topic}"
-
-    @property
-    def bytes_per_entity(self) -> int:
-        """The size of a row."""
-        return self.row_words * _WORD_BYTES
 
     @property
     def horizon_ms(self) -> int | None:
         """For how long an event can change a row, ms; None when some feature keeps it for ever."""
         kept = [placed.keeps_ms for placed in self.layout.placed]
         return None if None in kept else max(keeps for keeps in kept if keeps is not None)
-
-    def row_key(self, entity: str) -> bytes:
-        """The key of an entity's row in the online store: writers and replicas agree on it."""
-        return (self._key_prefix + entity).encode()
 
     def block(self, rows: int) -> FeatureBlock:
         """An uninitialised block for `rows` rows."""
@@ -98,7 +79,7 @@ class TablePlan:
         ]
         width = max(len(placed.name) for placed in self.layout.placed)
         for placed in self.layout.placed:
-            size = placed.words * _WORD_BYTES
+            size = placed.words * WORD_BYTES
             lines.append(f"  {placed.name:<{width}}  {size:>6} B  {_exactness(placed)}")
         return "\n".join(lines)
 
