@@ -3,7 +3,16 @@
     freshrank run examples/catalogue.py
 
 The topic ``catalogue`` has a row for each item, as JSON, keyed by the item's id; a record without
-a value deletes a row. How often an item was clicked lately is an input of the model, too: it tells
+a value deletes a row. A row of item 7, by a producer that places keys as Kafka's own client does
+(librdkafka does not, unless told)::
+
+    producer = confluent_kafka.Producer(
+        {"bootstrap.servers": "broker:9092", "partitioner": "murmur2_random"}
+    )
+    producer.produce("catalogue", b'{"item_id": 7, "category_id": 3, "price": 9.5}', b"7")
+    producer.flush()
+
+How often an item was clicked lately is an input of the model, too: it tells
 what all shoppers like at present, also of items that few weights know of yet.
 
 What both add, on the same simulated traffic::

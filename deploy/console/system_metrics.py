@@ -121,6 +121,8 @@ class MetricsReader:
         Without `requests` of generated traffic, those that the replicas count are shown.
         """
         shards = [status for part, status in statuses.items() if part.startswith("shard")]
+        # Those of items and the like read the same events again: they are not counted twice.
+        entities = [status for part, status in statuses.items() if part.startswith("entity-")]
         learner = statuses.get("learner", {})
         model = _inner(statuses.get("replica", {}), "model")
         events = _total(shards, "events")
@@ -132,9 +134,9 @@ class MetricsReader:
             elapsed_s=elapsed_s,
             events=events,
             events_per_s=_rate(self._events, events, elapsed_s) if complete else None,
-            lag=_total(shards, "lag_total") if shards else None,
-            late=_total(shards, "late"),
-            rejected=_total(shards, "dead"),
+            lag=_total([*shards, *entities], "lag_total") if shards else None,
+            late=_total([*shards, *entities], "late"),
+            rejected=_total([*shards, *entities], "dead"),
             features=Quantiles.of(_merged([_inner(shard, "freshness") for shard in shards])),
             weights=Quantiles.of(_merged([_inner(learner, "freshness")])),
             version=_text(model, "version") or _text(learner, "version"),

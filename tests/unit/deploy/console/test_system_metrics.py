@@ -32,6 +32,15 @@ def test_a_shard_that_is_starting_is_no_burst_of_events_when_it_has_started() ->
     assert metrics.events_per_s == 5.0
 
 
+def test_what_the_shards_of_items_reject_is_shown_and_their_events_count_once() -> None:
+    users, items = (
+        {"events": 7, "dead": 1, "lag_total": 2},
+        {"events": 7, "dead": 3, "lag_total": 4},
+    )
+    metrics = MetricsReader().read(1.0, {"shard-0": users, "entity-item-0": items})
+    assert (metrics.events, metrics.rejected, metrics.lag) == (7, 4, 6)
+
+
 def replica(scores: int, failures: int = 0, took_s: float = 0.004) -> Status:
     metrics = ServeMetrics()
     for _ in range(scores):
