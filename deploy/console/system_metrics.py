@@ -120,9 +120,8 @@ class MetricsReader:
 
         Without `requests` of generated traffic, those that the replicas count are shown.
         """
-        shards = [status for part, status in statuses.items() if part.startswith("shard")]
-        # Those of items and the like read the same events again: they are not counted twice.
-        entities = [status for part, status in statuses.items() if part.startswith("entity-")]
+        shards = _parts(statuses, "shard")
+        all_shards = [*shards, *_parts(statuses, "entity-")]  # of items: they read events again
         learner = statuses.get("learner", {})
         model = _inner(statuses.get("replica", {}), "model")
         events = _total(shards, "events")
@@ -134,9 +133,9 @@ class MetricsReader:
             elapsed_s=elapsed_s,
             events=events,
             events_per_s=_rate(self._events, events, elapsed_s) if complete else None,
-            lag=_total([*shards, *entities], "lag_total") if shards else None,
-            late=_total([*shards, *entities], "late"),
-            rejected=_total([*shards, *entities], "dead"),
+            lag=_total(all_shards, "lag_total") if shards else None,
+            late=_total(all_shards, "late"),
+            rejected=_total(all_shards, "dead"),
             features=Quantiles.of(_merged([_inner(shard, "freshness") for shard in shards])),
             weights=Quantiles.of(_merged([_inner(learner, "freshness")])),
             version=_text(model, "version") or _text(learner, "version"),
@@ -153,6 +152,10 @@ class MetricsReader:
         )
 
 
+def _parts(statuses: Mapping[str, Status], prefix: str) -> list[Status]:
+    return [status for part, status in statuses.items() if part.startswith(prefix)]
+
+
 def _rate(counter: RateCounter, total: int, elapsed_s: float) -> float | None:
     counter.observe(total, elapsed_s)
     return counter.per_second(elapsed_s)
@@ -166,7 +169,7 @@ def _compared(learner: Status, name: str) -> Compared:
 
 def _answered(statuses: Mapping[str, Status]) -> Requests | None:
     """Sum the requests that the replicas count; a restarted replica counts from 0 again."""
-    replicas = [status for part, status in statuses.items() if part.startswith("replica")]
+    replicas = _parts(statuses, "replica")
     if not replicas:
         return None
     return Requests(
