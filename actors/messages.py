@@ -70,6 +70,11 @@ class SourceOffsets(Mapping[str, int]):
     def __hash__(self) -> int:
         return hash(tuple(self._offsets.items()))
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, SourceOffsets):
+            return self._offsets == other._offsets
+        return super().__eq__(other)
+
     def __repr__(self) -> str:
         return f"SourceOffsets({self._offsets})"
 

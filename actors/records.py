@@ -58,8 +58,8 @@ class RecordBatch:
 
     def between(self, begin: int, end: int | None) -> RecordBatch:
         """The records with ``begin <= offset < end`` (None: to the last)."""
-        first = int(np.searchsorted(self.offsets, begin))
-        last = len(self.values) if end is None else int(np.searchsorted(self.offsets, end))
+        first = int(self.offsets.searchsorted(begin))
+        last = len(self.values) if end is None else int(self.offsets.searchsorted(end))
         if first == 0 and last == len(self.values):
             return self
         return RecordBatch(

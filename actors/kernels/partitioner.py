@@ -95,11 +95,10 @@ def partitions_of_texts(texts: Sequence[str], partitions: int, partitioner: Part
     >>> partitions_of_texts(["foobar", "kafka"], 4, Partitioner.MURMUR2).tolist()
     [2, 0]
     """
-    data = _bytes(_SEPARATOR.join(texts).encode())
-    between = np.flatnonzero(data == 0)
-    if len(between) != len(texts) - 1:  # no text at all, or one that holds the separator itself
+    data, ends = _bytes(_SEPARATOR.join(texts).encode()), np.empty(len(texts), dtype=np.int64)
+    if not _find_ends(data, ends):  # no text at all, or one that holds the separator itself
         return partitions_of([text.encode() for text in texts], partitions, partitioner)
-    return _partitions(data, np.append(between, len(data)), 1, partitions, partitioner)
+    return _partitions(data, ends, 1, partitions, partitioner)
 
 
 def _partitions(
@@ -136,6 +135,22 @@ def assign(partitions: int, shards: int) -> list[list[int]]:
     [[0, 2, 4], [1, 3]]
     """
     return [list(range(shard, partitions, shards)) for shard in range(shards)]
+
+
+@lean_kernel
+def _find_ends(data: NDArray[np.uint8], ends: Ints) -> bool:
+    """The ends of the pieces of `data` between zero bytes; False if their number differs."""
+    piece = 0
+    for at in range(len(data)):
+        if data[at] == 0:
+            if piece >= len(ends) - 1:
+                return False
+            ends[piece] = at
+            piece += 1
+    if piece != len(ends) - 1:
+        return False
+    ends[piece] = len(data)
+    return True
 
 
 @lean_kernel

@@ -75,6 +75,7 @@ class Joiner:
         self._within_ms = within_ms
         self._grace_ms = grace_ms
         self._widths = (dense_width, id_width)
+        self._no_rows = LabelledRows.none(dense_width, id_width)
         self._pending = PairPool(
             order=np.zeros(0, dtype=np.int64),
             dense=np.zeros((0, dense_width), dtype=np.float32),
@@ -160,22 +161,10 @@ class Joiner:
             int64[m]: `pool.pairs_of` the entity and join key of those.
         """
         if len(clock_ms) == 0:
-            return LabelledRows.none(*self._widths)
-        since_ms, until_ms = label_ms - self._within_ms, label_ms + EARLY_MS
-        rows, labels = self._pending.match(pairs, since_ms, label_ms, until_ms)
-        found = self._take(rows, 1.0, label_ms[labels])
-        spent = np.zeros(len(pairs), dtype=np.bool_)
-        spent[labels] = True
-        accounted = spent.copy()
-        self.unjoined.label_events_read += len(pairs)
-        self._count_late(pairs, label_ms, accounted)
-        wanted = label_ms >= self._labels_since_ms
-        self._labels.append(
-            pairs[wanted], label_ms[wanted], accounted=accounted[wanted], spent=spent[wanted]
-        )
-        self._count_not_shown(accounted[~wanted])
+            return self._no_rows
+        found = [self._complete(label_ms, pairs)] if len(pairs) else []
         self.watermark_ms = max(self.watermark_ms, int(clock_ms[-1]))
-        return LabelledRows.join([found, self._expire()], *self._widths)
+        return LabelledRows.join([*found, self._expire()], *self._widths)
 
     def all_shown_until(self, at_ms: int) -> None:
         """Whatever was logged up to wall time `at_ms` has been taken: forget older labels.
@@ -205,6 +194,23 @@ class Joiner:
             own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
             pool.load(own)
 
+    def _complete(self, label_ms: Ints, pairs: Ints) -> LabelledRows:
+        """Take label events (see `happen`); gives the items that they make positive."""
+        since_ms, until_ms = label_ms - self._within_ms, label_ms + EARLY_MS
+        rows, labels = self._pending.match(pairs, since_ms, label_ms, until_ms)
+        found = self._take(rows, 1.0, label_ms[labels])
+        spent = np.zeros(len(pairs), dtype=np.bool_)
+        spent[labels] = True
+        accounted = spent.copy()
+        self.unjoined.label_events_read += len(pairs)
+        self._count_late(pairs, label_ms, accounted)
+        wanted = label_ms >= self._labels_since_ms
+        self._labels.append(
+            pairs[wanted], label_ms[wanted], accounted=accounted[wanted], spent=spent[wanted]
+        )
+        self._count_not_shown(accounted[~wanted])
+        return found
+
     def _take(self, rows: Ints, label: float, by_ms: Ints) -> LabelledRows:
         columns = self._pending.columns(rows)
         labels = np.full(len(rows), label, dtype=np.float32)
@@ -213,10 +219,14 @@ class Joiner:
     def _expire(self) -> LabelledRows:
         wait_ms = self._within_ms + self._grace_ms
         rows, shown_ms = self._pending.older_than(self.watermark_ms - wait_ms)
+        if not len(rows):
+            return self._no_rows
         return self._take(rows, 0.0, shown_ms + wait_ms)
 
     def _count_late(self, pairs: Ints, label_ms: Ints, accounted: Bools) -> None:
         """Count label events, not `accounted`, whose item waits but was shown too long ago."""
+        if accounted.all():
+            return
         unaccounted = np.flatnonzero(~accounted)
         until_ms = label_ms[unaccounted] - self._within_ms - 1
         late = self._pending.lookup(pairs[unaccounted], until_ms - self._grace_ms, until_ms) >= 0

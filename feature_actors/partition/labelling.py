@@ -68,6 +68,8 @@ def _labels(label: Labelled, columns: Columns) -> Floats:
 def join_events(label: Joined, joiner: Joiner, entity_key: str, columns: Columns) -> LabelledRows:
     """The shown items whose label is known with a batch of events."""
     places = np.flatnonzero(label.positive.evaluate(columns))
+    if not len(places):
+        return joiner.happen(columns.clock_ms, places, places)
     keys = columns.hashed(label.on)[places]
     places, keys = places[keys != ABSENT], keys[keys != ABSENT]
     names = columns.text(entity_key)

@@ -79,6 +79,8 @@ class Counters:
 
     def count_dead(self, dead: Sequence[RejectedRecord]) -> None:
         """Count rejected records, by the kinds of their reasons."""
+        if not dead:
+            return
         self.dead += len(dead)
         of = Counter(record.kind for record in dead)
         by_crc32, by_murmur2 = of[RejectKind.MISPLACED_CRC32], of[RejectKind.MISPLACED_MURMUR2]

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
+import numpy as np
+
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import Ints, SourceOffsets
 from freshrank.actors.protocols import JsonValue
@@ -260,7 +262,7 @@ class PartitionState:
 
     def _queue(self, rows: LabelledRows) -> None:
         self.counters.examples += len(rows)
-        self.counters.positives += int((rows.labels > 0.5).sum())
+        self.counters.positives += int(np.count_nonzero(rows.labels > 0.5))
         self.example_queue.extend(rows, self.offsets)
 
 

@@ -54,9 +54,10 @@ entity, or declare Stream(partitioner="any")
 declare Stream(partitioner="crc32")
         """
         belong = partitions_of_texts(keys, self.partitions, self.partitioner)
-        wrong = np.flatnonzero(belong != self.partition)
-        if not len(wrong):
+        misplaced = belong != self.partition
+        if not misplaced.any():
             return
+        wrong = np.flatnonzero(misplaced)
         other, names = self.partitioner.other, [keys[place] for place in wrong.tolist()]
         fits = partitions_of_texts(names, self.partitions, other) == self.partition
         for place, name, fits_other in zip(wrong.tolist(), names, fits.tolist(), strict=True):

@@ -36,6 +36,8 @@ LabelEvents: TypeAlias = Callable[[Columns, Applied], LabelledRows]
 _MOST_OFFSETS = 16_384
 _EXCESS = 0.05
 
+_NONE = np.empty(0, dtype=np.int64)
+
 _TOO_LATE = "too late: every aggregate that it is for has forgotten its time"
 
 
@@ -191,8 +193,10 @@ class StreamSource:
 
     def _tell_log_times(self, columns: Columns, batch: RecordBatch) -> None:
         """Note in `columns`, which are those of `batch`, when their records reached the log."""
-        records = np.searchsorted(batch.offsets, columns.offsets)
-        stamps_ms, by_broker = batch.timestamps_ms[records], batch.stamped_by_broker[records]
+        stamps_ms, by_broker = batch.timestamps_ms, batch.stamped_by_broker
+        if len(columns) < len(stamps_ms):
+            records = batch.offsets.searchsorted(columns.offsets)
+            stamps_ms, by_broker = stamps_ms[records], by_broker[records]
         entities = columns.hashed(self.stream.key.key)
         times = self._clock.advance(entities, stamps_ms, by_broker)
         columns.log_ms, columns.clock_ms = times.log_ms, times.clock_ms
@@ -207,8 +211,8 @@ class StreamSource:
         would be late.
         """
         behind = columns.event_times_ms < columns.log_ms - TOLERANCE_MS
-        self._counters.clock_behind += int(behind.sum())
-        ahead = int((columns.event_times_ms > columns.log_ms).sum())
+        self._counters.clock_behind += int(np.count_nonzero(behind))
+        ahead = int(np.count_nonzero(columns.event_times_ms > columns.log_ms))
         if ahead:
             self._counters.clock_ahead += ahead
             columns.event_times_ms = np.minimum(columns.event_times_ms, columns.log_ms)
@@ -220,25 +224,25 @@ class StreamSource:
         self._counters.ids_forgotten += self._dedup.forgotten - forgotten
         if fresh.all():
             return columns
-        self._counters.duplicates += int(len(fresh) - fresh.sum())
+        self._counters.duplicates += int(len(fresh) - np.count_nonzero(fresh))
         return columns.take(np.flatnonzero(fresh))
 
     def _next_look(self, columns: Columns, at: int, looked: int) -> int:
         """The end of the events from `at` on that are applied before the next check of entities."""
-        stop = int(np.searchsorted(columns.offsets, (looked + 1) * self._stride))
+        stop = int(columns.offsets.searchsorted((looked + 1) * self._stride))
         due_ms = self.table.idle_look_ms
         if due_ms is not None:
-            beyond = np.flatnonzero(_passed_ms(columns)[at:stop] > due_ms)
-            if len(beyond):
-                stop = at + int(beyond[0]) + 1
+            beyond = _passed_ms(columns)[at:stop] > due_ms
+            if beyond.any():
+                stop = at + int(beyond.argmax()) + 1
         return stop
 
     def _apply(self, batch: RecordBatch, columns: Columns, outcome: Outcome) -> list[LabelledRows]:
         """Apply one or more events, and drop idle entities when that is due after the last."""
         due_ms = self.table.idle_look_ms
         applied = self.table.apply(columns, before=self._reads_before)
-        late = np.flatnonzero(applied.late)
-        for place in np.searchsorted(batch.offsets, columns.offsets[late]).tolist():
+        late = np.flatnonzero(applied.late) if applied.late.any() else _NONE
+        for place in batch.offsets.searchsorted(columns.offsets[late]).tolist():
             outcome.late.append(batch.rejected(place, _TOO_LATE))
         self._counters.events += len(columns) - len(late)
         self.newest_event_ms = max(self.newest_event_ms, int(_passed_ms(columns).max()))

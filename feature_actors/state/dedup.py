@@ -58,7 +58,7 @@ class Deduplicator:
             live = self.freeze()()
             self._rebuild(live["ids"], live["times"], len(ids))
         out = np.empty(len(ids), dtype=np.bool_)
-        events = np.stack([ids, log_ms, clock_ms])
+        events = np.array((ids, log_ms, clock_ms))
         hash_table.mark(self._table, self._log, events, self._state, out)
         return out
 

@@ -163,8 +163,9 @@ class RowTable:
             hash_table.insert(larger, hash_table.entries_of(self._slots))
             self._slots = larger
         free = self._free[:count]
-        fresh = np.arange(len(self._names), len(self._names) + count - len(free))
-        offered = np.concatenate([free, fresh])
+        offered = np.arange(len(self._names), len(self._names) + count - len(free))
+        if len(free):
+            offered = np.concatenate([free, offered])
         slots, firsts = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
         ids = columns.hashed(self.plan.entity.key)
         added = hash_table.assign(self._slots, ids, offered, slots, firsts)

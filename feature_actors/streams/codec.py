@@ -34,6 +34,7 @@ class Codec:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self._times = TimeReader(stream.time_field)
+        self._max_ahead_ms = stream.max_ahead_ms
         self._key: Callable[[msgspec.Struct], str | int] = attrgetter(stream.key.key)
         self._entity_key = EntityKey(stream.event_type, stream.fields, stream.key.key)
         fields = msgspec.structs.fields(stream.event_type)
@@ -53,7 +54,7 @@ class Codec:
             offsets, stamps = offsets[good], stamps[good]
         times = self._times.read(events)
         columns = Columns(self.stream.fields, events, offsets, times.ms)
-        faults = {at.place: at for at in times.faults(stamps, self.stream.max_ahead_ms)}
+        faults = {at.place: at for at in times.faults(stamps, self._max_ahead_ms)}
         if faults:
             places = np.arange(len(batch.values)) if good is None else good
             for at, fault in faults.items():
@@ -76,7 +77,7 @@ class Codec:
         """
         event, document = self._posted(document)
         times = self._times.read([event])
-        for fault in times.faults(np.array([now_ms]), self.stream.max_ahead_ms):
+        for fault in times.faults(np.array([now_ms]), self._max_ahead_ms):
             raise BadRecord(f"{self._reason(fault)} - at `$.{self._time_in_json}`")
         try:
             value = self._format.encode(event, document)

@@ -45,9 +45,10 @@ class Columns:
 
     def hashed(self, name: str) -> Ints:
         """int64[n]: the ids of a text or integer field; 0 where it is None."""
-        if name not in self._hashed:
-            self._hashed[name] = self._hash(self._field(name))
-        return self._hashed[name]
+        found = self._hashed.get(name)
+        if found is None:
+            found = self._hashed[name] = self._hash(self._field(name))
+        return found
 
     def number(self, name: str) -> Doubles:
         """float64[n]: the values of an integer or float field; NaN where it is None."""
