@@ -7,6 +7,7 @@ the old hash and adds the new one. Two tables that differ agree by chance once i
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.kernels.hashing import mix
@@ -17,14 +18,14 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @kernel
-def _sum_at(keys: Ints, rows: Floats, width: int, positions: Ints) -> np.uint64:
+def _sum_at(keys: Ints, bits: NDArray[np.uint32], width: int, positions: Ints) -> np.uint64:
     total = np.uint64(0)
     for position in positions:
         if position < 0:
             continue
         row = np.uint64(0)
-        for bits in rows[position, :width].view(np.uint32):
-            row = (row ^ np.uint64(bits)) * _ODD
+        for j in range(width):
+            row = (row ^ np.uint64(bits[position, j])) * _ODD
             row ^= row >> np.uint64(32)
         total += np.uint64(mix(keys[position], np.int64(row)))
     return total
@@ -38,4 +39,4 @@ def sum_at(keys: Ints, rows: Floats, width: int, positions: Ints) -> int:
     >>> (first + second) % 2**64 == both
     True
     """
-    return int(_sum_at(keys, rows, width, positions))
+    return int(_sum_at(keys, rows.view(np.uint32), width, positions))

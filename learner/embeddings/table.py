@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -105,6 +105,21 @@ def _locate_all(
     return where, fresh[:size]
 
 
+class Exchange(NamedTuple):
+    """Rows that go and rows that come, looked up in a table."""
+
+    gone: Ints
+    """int64[g]: ids."""
+    keys: Ints
+    """int64[u]: distinct ids."""
+    rows: Floats
+    """float32[u, width + state_width]."""
+    positions: Ints
+    """int64[u]: of `keys` before the exchange; -1 for unknown ids."""
+    expected: int
+    """The `expected_checksum` after the exchange."""
+
+
 class KeyedTable:
     """Float32 rows by int64 id.
 
@@ -193,12 +208,23 @@ class KeyedTable:
             self._update_expected(self.find(keys), -1)
             self._drop(keys)
 
-    def exchange(self, gone: Ints, keys: Ints, rows: Floats, expected: int) -> None:
-        """Remove `gone`, put `rows`; hash none of them: `expected` is from `expected_after`."""
-        self._drop(gone)
-        positions = self._insert(keys)
+    def prepare(self, gone: Ints, keys: Ints, rows: Floats) -> Exchange:
+        """Look up what it changes to remove `gone`, then put `rows` under distinct `keys`."""
+        positions = self.find(keys)
+        changed = np.union1d(positions, self.find(gone)) if len(gone) else positions
+        added = sum_at(keys, rows, self.init.width, np.arange(len(keys))) - self._sum_at(changed)
+        return Exchange(gone, keys, rows, positions, (self._expected + added) % 2**64)
+
+    def exchange(self, exchange: Exchange) -> None:
+        """Make the exchange that was prepared just before; hashes no row."""
+        gone, keys, rows, positions, self._expected = exchange
+        if len(gone):  # rows move into the holes
+            self._drop(gone)
+            positions = self._insert(keys)
+        else:
+            fresh = positions < 0
+            positions[fresh] = self._insert(keys[fresh])
         self._rows[positions], self._stamps[positions] = rows, 0
-        self._expected = expected
 
     def oldest(self, count: int) -> Ints:
         """int64[count]: the ids with the lowest stamps, ascending; lower ids first if equal."""
@@ -222,14 +248,6 @@ class KeyedTable:
     def expected_checksum(self) -> int:
         """The checksum of an intact table; each change updates it, with a hash or two a row."""
         return self._expected
-
-    def expected_after(self, gone: Ints, keys: Ints, rows: Floats) -> int:
-        """Return the `expected_checksum` after removing `gone` and putting `rows` under `keys`."""
-        positions = self.find(keys)
-        if len(gone):
-            positions = np.union1d(positions, self.find(gone))
-        added = sum_at(keys, rows, self.init.width, np.arange(len(keys)))
-        return (self._expected - self._sum_at(positions) + added) % 2**64
 
     def checksum(self) -> int:
         """Return 64 bits over ids and the first ``init.width`` columns, whatever their order."""

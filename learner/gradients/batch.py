@@ -15,7 +15,7 @@ from freshrank.learner.embeddings.pooling import (
     scatter,
 )
 from freshrank.learner.models.base import Model
-from freshrank.learner.parameters.input_moments import merge, moments_of, standardize
+from freshrank.learner.parameters.input_moments import merge, moments_of, scale_of, standardize
 from freshrank.learner.parameters.probes import probes_of
 from freshrank.learner.parameters.weights import ModelWeights
 
@@ -25,6 +25,8 @@ class Derivatives(NamedTuple):
 
     scores: Floats
     """float32[n]: predictions."""
+    residuals: Floats
+    """float32[n]: the derivatives of the loss by the outputs."""
     dense: Floats
     """float32[p]: the gradient of the loss."""
     dense_squares: Floats
@@ -63,9 +65,8 @@ class BatchDifferentiator(ABC):
         keys, index = distinct(inputs.ids)
         pooled = pool(weights.table.read(keys), index, self._starts)
         moments = moments_of(inputs.dense)
-        x = standardize(inputs.dense, merge(weights.moments, moments))
+        x = standardize(inputs.dense, scale_of(merge(weights.moments, moments)))
         found = self._derivatives(x, pooled, examples.labels)
-        residuals = self._model.loss.residual(examples.labels, found.scores)
         rows, row_squares = scatter(found.pooled, index, self._starts, len(keys))
         return Gradient(
             offset_range=examples.offset_range,
@@ -80,7 +81,7 @@ class BatchDifferentiator(ABC):
             reference_scores=self._reference.score(inputs) if self._reference else None,
             newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
             moments=moments,
-            probes=probes_of(examples, residuals),
+            probes=probes_of(examples, found.residuals),
         )
 
     @abstractmethod

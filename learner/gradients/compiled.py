@@ -13,5 +13,6 @@ class CompiledDifferentiator(BatchDifferentiator):
     def _derivatives(self, x: Floats, pooled: Floats, labels: Floats) -> Derivatives:
         model, dense, loss = self._model, self._weights.dense, self._model.loss
         scores = loss.link.prediction(model.outputs(dense, x, pooled))
-        residual = loss.residual(labels, scores)
-        return Derivatives(scores, *backward_with_squares(model, dense, x, pooled, residual))
+        residuals = loss.residual(labels, scores)
+        gradients = backward_with_squares(model, dense, x, pooled, residuals)
+        return Derivatives(scores, residuals, *gradients)

@@ -53,12 +53,13 @@ class TorchDifferentiator(BatchDifferentiator):
         rows = self._tensor(pooled).requires_grad_()
         outputs = self._model.outputs(dense, inputs, rows)
         scores = loss.link.prediction(_array(outputs))
-        residual = self._tensor(loss.residual(labels, scores))
+        residuals = loss.residual(labels, scores)
+        upstream = self._tensor(residuals)
         of_dense, of_rows = torch.autograd.grad(
-            outputs, [dense, rows], residual, allow_unused=True, materialize_grads=True
+            outputs, [dense, rows], upstream, allow_unused=True, materialize_grads=True
         )
-        squares = self._squares(dense, inputs, rows, residual)
-        return Derivatives(scores, _array(of_dense), _array(squares), _array(of_rows))
+        squares = self._squares(dense, inputs, rows, upstream)
+        return Derivatives(scores, residuals, _array(of_dense), _array(squares), _array(of_rows))
 
     def _squares(self, dense: Tensor, x: Tensor, pooled: Tensor, residual: Tensor) -> Tensor:
         """[p]: the sum over rows of the squared gradient of each."""

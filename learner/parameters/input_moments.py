@@ -7,6 +7,8 @@ merged with those of these examples, so that the first examples of all have a sc
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from freshrank.actors.messages import Doubles, Floats
@@ -39,11 +41,12 @@ def moments_of(x: Floats) -> Doubles:
     >>> moments_of(np.array([[1.0], [3.0]], np.float32))[:, 0].tolist()
     [2.0, 2.0, 1.0]
     """
-    if not len(x):
+    if not x.size:
         return no_moments(x.shape[1])
     wide = x.astype(np.float64)
     mean = wide.mean(axis=0)
-    return np.stack([np.full(len(mean), float(len(x))), mean, np.square(wide - mean).mean(axis=0)])
+    count = np.full(len(mean), float(len(x)))
+    return np.array((count, mean, np.square(wide - mean).mean(axis=0)))
 
 
 def merge(before: Doubles, more: Doubles) -> Doubles:
@@ -56,28 +59,47 @@ def merge(before: Doubles, more: Doubles) -> Doubles:
     >>> merge(some, more)[:, 0].round(2).tolist()
     [3.0, 3.0, 2.67]
     """
+    if not before.shape[1]:
+        return before
     count = before[COUNT] + more[COUNT]
     share = np.divide(more[COUNT], count, out=np.zeros_like(count), where=count > 0)
     away = more[MEAN] - before[MEAN]
     variance = before[VARIANCE] + share * (more[VARIANCE] - before[VARIANCE])
     variance += share * (1.0 - share) * np.square(away)
     kept = np.where(np.isfinite(count), np.minimum(count, MOST_EXAMPLES), count)
-    return np.stack([kept, before[MEAN] + share * away, variance])
+    return np.array((kept, before[MEAN] + share * away, variance))
 
 
-def standardize(x: Floats, moments: Doubles) -> Floats:
+class Scale(NamedTuple):
+    """Of each of ``d`` inputs."""
+
+    mean: Doubles
+    """float64[d]."""
+    rate: Doubles
+    """float64[d]: 1 through the standard deviation; 0 where an input has always been the same."""
+
+
+def scale_of(moments: Doubles) -> Scale | None:
+    """The scale of inputs with these `moments`; None where they stay as they are."""
+    if np.isinf(moments[COUNT]).all():
+        return None
+    mean, deviation = moments[MEAN], np.sqrt(moments[VARIANCE])
+    varies = deviation > _ROUNDING * np.abs(mean)
+    return Scale(mean, np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies))
+
+
+def standardize(x: Floats, scale: Scale | None) -> Floats:
     """float32[n, d]: `x` in standard deviations from the mean, at most `FARTHEST`.
 
     0 where an input has always been the same.
 
     >>> x = np.array([[1.0], [3.0]], np.float32)
-    >>> standardize(x, moments_of(x)).tolist(), standardize(x, unscaled(1)).tolist()
+    >>> standardize(x, scale_of(moments_of(x))).tolist(), standardize(x, None).tolist()
     ([[-1.0], [1.0]], [[1.0], [3.0]])
     """
-    if np.isinf(moments[COUNT]).all():
+    if scale is None:
         return x
-    mean, deviation = moments[MEAN], np.sqrt(moments[VARIANCE])
-    varies = deviation > _ROUNDING * np.abs(mean)
-    rate = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-    found: Floats = np.clip((x - mean) * rate, -FARTHEST, FARTHEST).astype(np.float32)
+    # np.clip costs three times as much as both of these.
+    scaled = (x - scale.mean) * scale.rate
+    found: Floats = np.minimum(np.maximum(scaled, -FARTHEST), FARTHEST).astype(np.float32)
     return found

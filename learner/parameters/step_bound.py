@@ -62,7 +62,7 @@ class StepBound:
         self._weights, self._probes = weights, probes
         ids, table = probes.inputs.ids, weights.table
         self._where = table.find(ids.reshape(-1)).reshape(ids.shape)
-        self._x = standardize(probes.inputs.dense, weights.moments)
+        self._x = standardize(probes.inputs.dense, weights.scale)
         self._no_row: Floats = np.empty((0, table.init.width), np.float32)
         self._before = self._outputs()
         self._residuals = self._residuals_at(self._before)

@@ -12,7 +12,7 @@ from freshrank.actors.messages import Delta, Doubles, Floats, Inputs, Version
 from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
-from freshrank.learner.parameters.input_moments import no_moments, standardize
+from freshrank.learner.parameters.input_moments import Scale, no_moments, scale_of, standardize
 
 
 class ModelWeights:
@@ -41,6 +41,7 @@ class ModelWeights:
         self.starts = field_starts(model.layout)
         """See `field_starts`."""
         self._link = model.loss.link
+        self._scaled = self.moments, scale_of(self.moments)
 
     def apply(self, delta: Delta) -> None:
         """Apply the whole of `delta`, or nothing.
@@ -51,12 +52,12 @@ class ModelWeights:
         """
         self._check(delta)
         table = KeyedTable(self.model.rows) if delta.base is None else self.table
-        after = table.expected_after(delta.evicted, delta.keys, delta.rows)
-        if delta.checksum not in (None, _combined(delta.dense, delta.moments, after)):
+        rows = table.prepare(delta.evicted, delta.keys, delta.rows)
+        if delta.checksum not in (None, _combined(delta.dense, delta.moments, rows.expected)):
             raise ChecksumMismatch(
                 f"{delta.base} -> {delta.version} does not give {delta.checksum}"
             )
-        table.exchange(delta.evicted, delta.keys, delta.rows, after)
+        table.exchange(rows)
         self.table = table
         self.dense, self.moments = delta.dense, delta.moments
         self.version = delta.version
@@ -90,10 +91,19 @@ class ModelWeights:
                 f"dense weights, moments and rows of {found} do not fit a model of {wanted}"
             )
 
+    @property
+    def scale(self) -> Scale | None:
+        """The scale of the dense inputs, by `moments`."""
+        moments, scale = self._scaled
+        if moments is not self.moments:  # they are replaced as a whole, once a version
+            scale = scale_of(self.moments)
+            self._scaled = self.moments, scale
+        return scale
+
     def score(self, inputs: Inputs) -> Floats:
         """float32[n]: predictions (`Loss.link`), from dense inputs [n, d] and ids [n, f]."""
         pooled = self.table.pool(inputs.ids, self.starts)
-        x = standardize(inputs.dense, self.moments)
+        x = standardize(inputs.dense, self.scale)
         return self._link.prediction(self.model.outputs(self.dense, x, pooled))
 
     def known_version(self) -> Version:

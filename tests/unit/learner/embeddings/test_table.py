@@ -150,8 +150,8 @@ def test_the_expected_checksum_is_that_of_the_rows_whatever_is_done(
         elif operation == "remove":
             table.remove(keys)
         else:
-            gone, other = keys[::3], table.copy()
-            table.exchange(gone, keys, rows, table.expected_after(gone, keys, rows))
+            gone, other = keys[::3] if number % 2 else keys[:0], table.copy()
+            table.exchange(table.prepare(gone, keys, rows))
             other.remove(gone)
             other.put(keys, rows)
             assert contents(table.keys, table.rows) == contents(other.keys, other.rows)

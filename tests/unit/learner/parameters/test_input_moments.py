@@ -16,6 +16,7 @@ from freshrank.learner.parameters.input_moments import (
     merge,
     moments_of,
     no_moments,
+    scale_of,
     standardize,
     unscaled,
 )
@@ -43,7 +44,7 @@ def test_nothing_more_changes_nothing(some: Floats) -> None:
 def test_weights_of_before_keep_their_inputs_as_they_are(some: Floats) -> None:
     moments = merge(unscaled(2), moments_of(some))
     assert (moments == unscaled(2)).all()
-    assert standardize(some, moments).tobytes() == some.tobytes()
+    assert standardize(some, scale_of(moments)).tobytes() == some.tobytes()
 
 
 def test_old_examples_fade_so_that_the_scale_follows_inputs_that_drift() -> None:
@@ -57,5 +58,8 @@ def test_old_examples_fade_so_that_the_scale_follows_inputs_that_drift() -> None
 def test_an_input_that_never_varies_says_nothing_and_a_wild_one_no_more_than_ten() -> None:
     seen = np.array([[5.0, 1.0], [5.0, 3.0]], np.float32)
     x = np.array([[5.0, 1e9], [7.0, -1e9]], np.float32)
-    assert standardize(x, moments_of(seen)).tolist() == [[0.0, FARTHEST], [0.0, -FARTHEST]]
-    assert standardize(x, no_moments(2)).tolist() == [[0.0, 0.0]] * 2
+    assert standardize(x, scale_of(moments_of(seen))).tolist() == [
+        [0.0, FARTHEST],
+        [0.0, -FARTHEST],
+    ]
+    assert standardize(x, scale_of(no_moments(2))).tolist() == [[0.0, 0.0]] * 2
