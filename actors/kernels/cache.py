@@ -30,6 +30,7 @@ _IMPORT = re.compile(
 )
 
 _PREFIX = "kernels-"
+_COMPLETE = "complete"
 
 # The folders that stay when another is made: enough for a few branches, or for two versions that
 # run at once. A folder takes about 3 MB.
@@ -65,6 +66,16 @@ def cache_folder(package: Path = _PACKAGE) -> Path | None:
             continue
         return folder
     return None
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether all kernels were compiled into `folder` (see `mark_complete`)."""
+    return (folder / _COMPLETE).exists()
+
+
+def mark_complete(folder: Path) -> None:
+    """Note that all kernels were compiled into `folder`."""
+    (folder / _COMPLETE).touch()
 
 
 def _parents(package: Path) -> Iterator[Path]:

@@ -80,6 +80,10 @@ TRANSITIONS: Mapping[HostState, Mapping[HostEvent, HostState]] = {
 """The next state; an event that is missing cannot occur in that state."""
 
 
+async def _load_kernels() -> None:
+    await asyncio.to_thread(kernel_warmup.load_kernels)
+
+
 class Host(Generic[P]):
     """A process that stands by until it takes over a part, once.
 
@@ -87,10 +91,13 @@ class Host(Generic[P]):
     ----------
     name
         Of the part, in errors.
+    load_code
+        Loads all code that a part needs, beside other work.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, load_code: Loop = _load_kernels) -> None:
         self.state = HostState.STANDING_BY
+        self._load_code = load_code
         self._name = name
         self._part: P | None = None
         self._starting: asyncio.Future[None] | None = None
@@ -105,10 +112,9 @@ class Host(Generic[P]):
         """
         if self.state is not HostState.STANDING_BY:
             raise ProgressError(f"{self._name} was replaced, and its process still works")
-        if self._loading is None:
-            self._loading = asyncio.ensure_future(asyncio.to_thread(kernel_warmup.load_kernels))
-        if self._loading.done():
-            self._loading.result()
+        loading = self._load()
+        if loading.done():
+            loading.result()
 
     async def run_part(self, make: Callable[[], P], *loops: Loop) -> None:
         """Become the part that `make` returns, with `loops` in the background.
@@ -143,8 +149,17 @@ class Host(Generic[P]):
         await asyncio.shield(self._starting)  # a caller that gives up does not cancel the start
         return self._part
 
+    def _load(self) -> asyncio.Future[None]:
+        """Begin to load the code, unless that has begun."""
+        if self._loading is None:
+            self._loading = asyncio.ensure_future(self._load_code())
+        return self._loading
+
     async def _start(self, part: P) -> None:
         try:
+            # Where they are to be compiled first, a part that wants one before waits for the
+            # compiler's lock, and answers no ping meanwhile.
+            await self._load()
             await part.start()
         except Exception:
             self._enter(HostEvent.ERROR)

@@ -25,6 +25,7 @@ from freshrank.deploy.cluster.ray_processes import RayProcesses, end_when_blocke
 from freshrank.deploy.cluster.supervisor import Supervisor
 from freshrank.deploy.commands import process_end
 from freshrank.deploy.commands.blocking_calls import BlockingCalls, until_first
+from freshrank.deploy.commands.kernels import compile_kernels
 from freshrank.deploy.commands.lifecycle import Component, Lifecycle, RunState
 from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.commands.watch import Watch
@@ -129,6 +130,8 @@ class _Run:
         origin = origin_of(self._topics, state_id)
         await lease.publish(origin)
         cluster = replace(cluster, origin=origin)
+        if request.address is None:
+            await compile_kernels(log)
         self._lifecycle.enter(RunState.STARTING)
         log(f"starting the learner, {request.settings.shards.count} shard(s) and the endpoint")
         driver = self._driver(cluster, servers)

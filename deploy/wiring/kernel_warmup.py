@@ -17,6 +17,7 @@ import numpy as np
 
 import freshrank
 from freshrank.actors.clock import SystemClock
+from freshrank.actors.kernels import cache
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
@@ -200,6 +201,8 @@ def main() -> None:
         began = time.monotonic()
         asyncio.run(exercise(pipeline))
         print(f"{time.monotonic() - began:.1f} s", file=sys.stderr)
+    if (folder := cache.cache_folder()) is not None:
+        cache.mark_complete(folder)
 
 
 if __name__ == "__main__":

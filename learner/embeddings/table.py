@@ -218,12 +218,10 @@ class KeyedTable:
     def exchange(self, exchange: Exchange) -> None:
         """Make the exchange that was prepared just before; hashes no row."""
         gone, keys, rows, positions, self._expected = exchange
-        if len(gone):  # rows move into the holes
-            self._drop(gone)
-            positions = self._insert(keys)
-        else:
-            fresh = positions < 0
-            positions[fresh] = self._insert(keys[fresh])
+        self._drop(gone)
+        # Rows that go leave holes, into which others move.
+        fresh = positions < 0 if not len(gone) else slice(None)
+        positions[fresh] = self._insert(keys[fresh])
         self._rows[positions], self._stamps[positions] = rows, 0
 
     def oldest(self, count: int) -> Ints:
@@ -274,8 +272,8 @@ class KeyedTable:
             self._index, self._keys, self._rows, self._stamps, self._size, gone
         )
 
-    def _sum_at(self, positions: Ints) -> int:
-        return sum_at(self._keys, self._rows, self.init.width, positions)
+    def _sum_at(self, at: Ints) -> int:
+        return sum_at(self._keys, self._rows, self.init.width, at)
 
     def _update_expected(self, positions: Ints, sign: int) -> None:
         self._expected = (self._expected + sign * self._sum_at(positions)) % 2**64

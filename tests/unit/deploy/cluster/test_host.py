@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -11,7 +10,6 @@ from fake_clock import settle
 
 from freshrank.actors.errors import ProgressError, SnapshotError, Unavailable
 from freshrank.deploy.cluster.host import TRANSITIONS, Host, HostEvent, HostState
-from freshrank.deploy.wiring import kernel_warmup
 
 
 class Part:
@@ -36,13 +34,17 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
+async def nothing_to_load() -> None:
+    pass
+
+
 async def broken() -> None:
     raise SnapshotError("the loop has ended")
 
 
 def scenario(play: Callable[[Host[Part], Part], Awaitable[None]]) -> None:
     async def go() -> None:
-        await play(Host("shard"), Part())
+        await play(Host("shard", nothing_to_load), Part())
 
     asyncio.run(go())
 
@@ -110,28 +112,45 @@ def test_a_host_with_a_part_does_not_stand_by() -> None:
     scenario(play)
 
 
-def test_a_standby_answers_at_once_while_it_loads_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded, calls = threading.Event(), list[int]()
+def test_a_standby_answers_at_once_while_it_loads_its_code() -> None:
+    async def play() -> None:
+        loaded, calls = asyncio.Event(), list[int]()
 
-    def load() -> None:
-        calls.append(1)
-        assert loaded.wait(30.0)
-        raise SnapshotError("the code is damaged")
+        async def load() -> None:
+            calls.append(1)
+            await loaded.wait()
+            raise SnapshotError("the code is damaged")
 
-    monkeypatch.setattr(kernel_warmup, "load_kernels", load)
-
-    async def play(host: Host[Part], part: Part) -> None:
+        host: Host[Part] = Host("shard", load)
         for _ in range(3):
             await host.stand_by()
         loaded.set()
+        await settle()
         with pytest.raises(SnapshotError, match="the code is damaged"):
-            async with asyncio.timeout(30.0):
-                while True:
-                    await host.stand_by()
-                    await asyncio.sleep(0)
+            await host.stand_by()
         assert calls == [1], "loaded once"
 
-    scenario(play)
+    asyncio.run(play())
+
+
+def test_a_part_starts_when_its_code_is_loaded_and_its_pings_are_answered_before() -> None:
+    async def play() -> None:
+        loaded, part = asyncio.Event(), Part()
+
+        async def load() -> None:
+            await loaded.wait()
+
+        host: Host[Part] = Host("shard", load)
+        part.may_start.set()
+        for _ in range(3):
+            await host.run_part(lambda: part)
+            await settle()
+            assert host.state is HostState.STARTING
+        loaded.set()
+        await settle()
+        assert host.state is HostState.WORKING
+
+    asyncio.run(play())
 
 
 def test_a_start_that_fails_raises_in_every_ping_and_every_call() -> None:
