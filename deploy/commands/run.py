@@ -25,7 +25,6 @@ from freshrank.deploy.cluster.ray_processes import RayProcesses, end_when_blocke
 from freshrank.deploy.cluster.supervisor import Supervisor
 from freshrank.deploy.commands import process_end
 from freshrank.deploy.commands.blocking_calls import BlockingCalls, until_first
-from freshrank.deploy.commands.kernels import compile_kernels
 from freshrank.deploy.commands.lifecycle import Component, Lifecycle, RunState
 from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.commands.watch import Watch
@@ -44,6 +43,7 @@ from freshrank.deploy.servers.server_watch import ServerWatch, Watched
 from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.state.state_id import origin_of
 from freshrank.deploy.state.store_lease import StoreLease
+from freshrank.deploy.wiring.kernel_compiler import compile_kernels
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
 # A stop takes at most ten seconds in all: one for the background tasks of this process (`watch`),
@@ -88,6 +88,10 @@ class _Run:
 
     async def run(self) -> None:
         """Run until the time is over, a signal asks for a stop, or a part fails."""
+        # Without a handler Python prints warnings on the console: alerts once more, and a line for
+        # each attempt of Kafka's client to reach a broker that is away, or a topic that is new.
+        for name in ("freshrank.alerts", "aiokafka"):
+            logging.getLogger(name).addHandler(logging.NullHandler())
         self._handle_signals()
         with self._state_folder.held():
             self._check()
@@ -133,7 +137,8 @@ class _Run:
         if request.address is None:
             await compile_kernels(log)
         self._lifecycle.enter(RunState.STARTING)
-        log(f"starting the learner, {request.settings.shards.count} shard(s) and the endpoint")
+        shards = request.settings.shards.count
+        log(f"starting the learner, {shards} shard(s) and the endpoint: half a minute on two cores")
         driver = self._driver(cluster, servers)
         await until_first(driver.run(), self._run_parts(cluster, driver))
 
@@ -144,10 +149,6 @@ class _Run:
             started["ray"] = self._ray = RayProcesses()
             watched = (self._ray, asyncio.get_running_loop(), process_end.end_blocked)
             threading.Thread(target=end_when_blocked, args=watched, daemon=True).start()
-        # Without a handler Python prints warnings on the console: alerts once more, and a line for
-        # each attempt of Kafka's client to reach a broker that is away.
-        for name in ("freshrank.alerts", "aiokafka"):
-            logging.getLogger(name).addHandler(logging.NullHandler())
         clock, sink = SystemClock(), cluster.sink()
         alerts = cluster.alerts(DRIVER, sink)
         watch = ServerWatch(started, clock, alerts, self._screen.log, self._calls.run)
@@ -232,11 +233,13 @@ class _Run:
         if self._request.address is not None:
             self._lifecycle.started(Component.REPLICAS)
         await self._calls.run(topology.start_serving, cluster)
+        self._screen.log("the replicas of the endpoint are up")
         self._lifecycle.started(Component.REPLICAS)
 
     async def _start_actors(self, supervisor: Supervisor) -> None:
         # Actors that have not answered yet have nothing to write.
         await supervisor.round()
+        self._screen.log("the learner and the shards answer")
         self._lifecycle.started(Component.ACTORS)
 
     async def _stop(self, servers: ExternalServers) -> None:

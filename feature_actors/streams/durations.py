@@ -11,6 +11,15 @@ _LONGEST_MS = 36_500 * 86_400_000
 _FIX = 'Write a whole number and one of ms, s, m, h, d, as in "30s" or "7d".'
 
 
+def is_duration(text: str) -> bool:
+    """Whether `text` has the form of a duration.
+
+    >>> is_duration("5m"), is_duration("5 minutes")
+    (True, False)
+    """
+    return _DURATION.fullmatch(text) is not None
+
+
 def duration_ms(text: str, place: str) -> int:
     """Milliseconds of a duration; `place` names the setting in the ConfigError.
 

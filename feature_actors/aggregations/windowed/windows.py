@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from freshrank.actors.errors import ConfigError
-from freshrank.feature_actors.streams.durations import duration_ms
+from freshrank.feature_actors.streams.durations import duration_ms, is_duration
 
 # A window slides in twelfths of itself unless `hop` is given: an error of at most 8.3 % of the
 # window at its old end, for 13 tiles of memory.
@@ -45,7 +45,10 @@ def parse_windows(texts: Sequence[str], hop: str | None, place: str) -> tuple[Wi
     """
     where = f"{place}.windows"
     if isinstance(texts, str):
-        raise ConfigError(where, f"{texts!r} is a string", f'Write a list: ["{texts}"].')
+        fix = f'Write a list: ["{texts}"].'
+        if not is_duration(texts):
+            fix = 'Write a list of whole numbers with one of ms, s, m, h, d: ["30s", "7d"].'
+        raise ConfigError(where, f"{texts!r} is a string", fix)
     if not isinstance(texts, Sequence):
         raise ConfigError(where, f"{texts!r} is no list", 'Write a list, as in ["1h", "7d"].')
     if len(texts) == 0:

@@ -35,6 +35,13 @@ def test_a_ring_has_a_tile_for_each_hop_that_a_read_can_touch(
     assert Window("w", length, hop).tiles == tiles
 
 
+@pytest.mark.parametrize(("text", "fix"), [("5m", '["5m"]'), ("5 minutes", "ms, s, m, h, d")])
+def test_a_text_in_place_of_a_list_is_corrected_at_once(text: str, fix: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_windows(text, None, "UserActivity.views")
+    assert fix in caught.value.fix
+
+
 def test_an_error_names_the_window() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_windows(["1h", "5min"], None, "UserActivity.views")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from freshrank.actors.kernels import cache
-from freshrank.deploy.commands.kernels import compile_kernels
+from freshrank.deploy.wiring.kernel_compiler import compile_kernels
 
 
 @pytest.fixture
