@@ -19,7 +19,8 @@ ABSENT = 0
 ZERO_INTEGER_ID = -7046029254386353131
 """The id of the integer 0, since 0 means absent: 2**64 divided by the golden ratio."""
 
-_SEPARATOR = "\0"  # joins texts for one encoding; the rarest character there is in practice
+SEPARATOR = "\0"
+"""Joins texts for one encoding; the rarest character there is in practice."""
 
 # The primes of xxHash64, as its specification gives them.
 _PRIME_1 = np.uint64(0x9E3779B185EBCA87)
@@ -51,7 +52,7 @@ def hash_texts(texts: Sequence[str]) -> Ints:
     out = np.empty(len(texts), dtype=np.int64)
     if len(texts) == 0:
         return out
-    joined = np.frombuffer(_SEPARATOR.join(texts).encode(), dtype=np.uint8)
+    joined = np.frombuffer(SEPARATOR.join(texts).encode(), dtype=np.uint8)
     if not hash_joined(joined, out):  # a text holds the separator itself
         out[:] = [hash_text(text) for text in texts]
     return out
@@ -139,19 +140,31 @@ def _xxh64(data: NDArray[np.uint8], begin: int, end: int) -> np.int64:
 
 
 @lean_kernel
-def hash_joined(data: NDArray[np.uint8], out: Ints) -> bool:
-    """Hash the pieces of `data` between zero bytes into `out`; False if their number differs."""
-    piece, begin = 0, 0
+def find_ends(data: NDArray[np.uint8], ends: Ints) -> bool:
+    """The ends of the pieces of `data` between zero bytes; False if their number differs."""
+    piece = 0
     for at in range(len(data)):
         if data[at] == 0:
-            if piece == len(out) - 1:
+            if piece >= len(ends) - 1:
                 return False
-            out[piece] = _xxh64(data, begin, at)
+            ends[piece] = at
             piece += 1
-            begin = at + 1
-    if piece != len(out) - 1:
+    if piece != len(ends) - 1:
         return False
-    out[piece] = _xxh64(data, begin, len(data))
+    ends[piece] = len(data)
+    return True
+
+
+@lean_kernel
+def hash_joined(data: NDArray[np.uint8], out: Ints) -> bool:
+    """Hash the pieces of `data` between zero bytes into `out`; False if their number differs."""
+    if not find_ends(data, out):
+        return False
+    begin = 0
+    for piece in range(len(out)):
+        end = out[piece]
+        out[piece] = _xxh64(data, begin, end)
+        begin = end + 1
     return True
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshrank.actors.kernels.compile import lean_kernel
+from freshrank.actors.kernels.hashing import SEPARATOR, find_ends
 from freshrank.actors.messages import Ints
 
 # The constants of MurmurHash2 (Austin Appleby) and the seed that Kafka's client chose
@@ -25,7 +26,6 @@ _POSITIVE = 0x7FFFFFFF  # the client drops the sign bit
 _CRC32_POLYNOMIAL = 0xEDB88320
 
 _NOTHING = np.zeros(1, dtype=np.uint8)
-_SEPARATOR = "\0"  # joins texts for one encoding; the rarest character there is in practice
 
 
 class Partitioner(StrEnum):
@@ -95,8 +95,8 @@ def partitions_of_texts(texts: Sequence[str], partitions: int, partitioner: Part
     >>> partitions_of_texts(["foobar", "kafka"], 4, Partitioner.MURMUR2).tolist()
     [2, 0]
     """
-    data, ends = _bytes(_SEPARATOR.join(texts).encode()), np.empty(len(texts), dtype=np.int64)
-    if not _find_ends(data, ends):  # no text at all, or one that holds the separator itself
+    data, ends = _bytes(SEPARATOR.join(texts).encode()), np.empty(len(texts), dtype=np.int64)
+    if not find_ends(data, ends):  # no text at all, or one that holds the separator itself
         return partitions_of([text.encode() for text in texts], partitions, partitioner)
     return _partitions(data, ends, 1, partitions, partitioner)
 
@@ -135,22 +135,6 @@ def assign(partitions: int, shards: int) -> list[list[int]]:
     [[0, 2, 4], [1, 3]]
     """
     return [list(range(shard, partitions, shards)) for shard in range(shards)]
-
-
-@lean_kernel
-def _find_ends(data: NDArray[np.uint8], ends: Ints) -> bool:
-    """The ends of the pieces of `data` between zero bytes; False if their number differs."""
-    piece = 0
-    for at in range(len(data)):
-        if data[at] == 0:
-            if piece >= len(ends) - 1:
-                return False
-            ends[piece] = at
-            piece += 1
-    if piece != len(ends) - 1:
-        return False
-    ends[piece] = len(data)
-    return True
 
 
 @lean_kernel
