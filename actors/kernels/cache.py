@@ -5,7 +5,7 @@ function that the kernel calls, or of a constant that it uses, in another file w
 machine code in use. So the folder's name is a hash of every file that defines a kernel and of
 every file that such a file imports, directly or by way of others.
 
-``python -m freshrank.actors.kernels.cache`` prints the name.
+``python -m freshrank.actors.kernels.cache`` ends with status 1 where kernels are to be compiled.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -68,14 +69,17 @@ def cache_folder(package: Path = _PACKAGE) -> Path | None:
     return None
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether all kernels were compiled into `folder` (see `mark_complete`)."""
-    return (folder / _COMPLETE).exists()
+def is_incomplete() -> bool:
+    """Whether there is a folder into which not all kernels were compiled (see `mark_complete`)."""
+    folder = cache_folder()
+    return folder is not None and not (folder / _COMPLETE).exists()
 
 
-def mark_complete(folder: Path) -> None:
-    """Note that all kernels were compiled into `folder`."""
-    (folder / _COMPLETE).touch()
+def mark_complete() -> None:
+    """Note that all kernels were compiled into the folder, where there is one."""
+    folder = cache_folder()
+    if folder is not None:
+        (folder / _COMPLETE).touch()
 
 
 def _parents(package: Path) -> Iterator[Path]:
@@ -129,4 +133,4 @@ def _imports(text: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print(cache_name(_PACKAGE, version("numba")))
+    sys.exit(is_incomplete())

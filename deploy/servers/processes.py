@@ -55,7 +55,6 @@ _GRACE_S = 5.0
 # The last lines of its log that the message quotes when a server does not start.
 _TAIL_LINES = 15
 
-
 _PORT_FIXES = {
     "serve": "Choose another: --port, FRESHRANK_SERVE__PORT (and FRESHRANK_SERVE__HOST), or `port` "
     "(and `host`) below [serve] in the settings' file.",
@@ -95,6 +94,11 @@ class Server:
         self.stop()
 
 
+def tethered(command: Sequence[str]) -> list[str]:
+    """The command for a child that the kernel kills when the thread that starts it ends."""
+    return [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *command]
+
+
 class Child:
     """A child process that writes to a log file, and that the kernel kills when this process ends.
 
@@ -122,12 +126,11 @@ class Child:
     ) -> None:
         self._part = part
         self._log = log
-        tethered = [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *command]
         with os.fdopen(open_private(log, os.O_WRONLY | os.O_APPEND), "ab") as output:
             self._began = output.tell()
             self._process = _SPAWNER.submit(
                 subprocess.Popen,
-                tethered,
+                tethered(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Sequence
 
 from freshrank.actors.kernels import cache
+from freshrank.deploy.servers.processes import tethered
 
 _COMMAND = (sys.executable, "-m", "freshrank.deploy.wiring.kernel_warmup")
 # Characters of the last line of a compiler that failed.
@@ -22,12 +23,11 @@ async def compile_kernels(log: Callable[[str], None], command: Sequence[str] = _
     answers while it waits for a kernel. `command` prints a line for each step to standard error.
     Where it fails, that is logged: each kernel is compiled when it is first used.
     """
-    folder = cache.cache_folder()
-    if folder is None or cache.is_complete(folder):
+    if not cache.is_incomplete():
         return
     log("compiling kernels, once for this version: about a minute")
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+        *tethered(command), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True
     )
     try:
         last = await _log_lines(process, log)

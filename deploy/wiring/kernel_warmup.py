@@ -201,8 +201,7 @@ def main() -> None:
         began = time.monotonic()
         asyncio.run(exercise(pipeline))
         print(f"{time.monotonic() - began:.1f} s", file=sys.stderr)
-    if (folder := cache.cache_folder()) is not None:
-        cache.mark_complete(folder)
+    cache.mark_complete()
 
 
 if __name__ == "__main__":
