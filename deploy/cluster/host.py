@@ -157,8 +157,8 @@ class Host(Generic[P]):
 
     async def _start(self, part: P) -> None:
         try:
-            # Where they are to be compiled first, a part that wants one before waits for the
-            # compiler's lock, and answers no ping meanwhile.
+            # While kernels are compiled, a part that calls one waits for the compiler's lock, and
+            # answers no ping.
             await self._load()
             await part.start()
         except Exception:

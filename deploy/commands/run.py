@@ -233,14 +233,14 @@ class _Run:
         if self._request.address is not None:
             self._lifecycle.started(Component.REPLICAS)
         await self._calls.run(topology.start_serving, cluster)
-        self._screen.log("the replicas of the endpoint are up")
         self._lifecycle.started(Component.REPLICAS)
+        self._screen.log("the replicas of the endpoint are up")
 
     async def _start_actors(self, supervisor: Supervisor) -> None:
         # Actors that have not answered yet have nothing to write.
         await supervisor.round()
-        self._screen.log("the learner and the shards answer")
         self._lifecycle.started(Component.ACTORS)
+        self._screen.log("the learner and the shards answer")
 
     async def _stop(self, servers: ExternalServers) -> None:
         """Stop all components and show the summary; an error that ended the run goes on."""

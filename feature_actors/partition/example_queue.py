@@ -286,11 +286,10 @@ class ExampleQueue:
         return [*(segment.begin for segment in self._closed), self._open_begin]
 
     def _bound(self, applied: SourceOffsets) -> int:
-        # Where the learner was, or one range further: nearly always.
-        for sent in (self._sent, self._sent + 1):
-            if sent < len(self._closed) and applied == self._closed[sent].begin:
-                return sent
         bounds = self._bounds()
+        near = bounds[self._sent : self._sent + 2]  # where the learner was, or one range further
+        if applied in near:
+            return self._sent + near.index(applied)
         if applied not in bounds:
             raise ProgressError(
                 f"partition {self._partition}: the learner has applied up to ({applied}), "

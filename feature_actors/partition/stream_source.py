@@ -36,8 +36,6 @@ LabelEvents: TypeAlias = Callable[[Columns, Applied], LabelledRows]
 _MOST_OFFSETS = 16_384
 _EXCESS = 0.05
 
-_NONE = np.empty(0, dtype=np.int64)
-
 _TOO_LATE = "too late: every aggregate that it is for has forgotten its time"
 
 
@@ -241,10 +239,11 @@ class StreamSource:
         """Apply one or more events, and drop idle entities when that is due after the last."""
         due_ms = self.table.idle_look_ms
         applied = self.table.apply(columns, before=self._reads_before)
-        late = np.flatnonzero(applied.late) if applied.late.any() else _NONE
-        for place in batch.offsets.searchsorted(columns.offsets[late]).tolist():
-            outcome.late.append(batch.rejected(place, _TOO_LATE))
-        self._counters.events += len(columns) - len(late)
+        late = int(np.count_nonzero(applied.late))
+        if late:
+            places = batch.offsets.searchsorted(columns.offsets[applied.late])
+            outcome.late.extend(batch.rejected(place, _TOO_LATE) for place in places.tolist())
+        self._counters.events += len(columns) - late
         self.newest_event_ms = max(self.newest_event_ms, int(_passed_ms(columns).max()))
         rows = [] if self._label is None else [self._label(columns, applied)]
         if due_ms is not None and self.newest_event_ms > due_ms:
