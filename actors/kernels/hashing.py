@@ -64,8 +64,10 @@ def hash_ints(values: Ints) -> Ints:
     >>> hash_ints(np.array([7, 0])).tolist() == [7, ZERO_INTEGER_ID]
     True
     """
-    # Zeros are rare, and to look for them costs a third of `np.where`.
-    return values if values.all() else np.where(values == 0, ZERO_INTEGER_ID, values)
+    # Zeros are rare, and to count them costs a tenth of `np.where`.
+    if np.count_nonzero(values) == values.size:
+        return values
+    return np.where(values == 0, ZERO_INTEGER_ID, values)
 
 
 @lean_kernel

@@ -151,8 +151,11 @@ class InputEncoder:
         own = FeatureBlock(own_numbers, own_ids, _NO_WEIGHTS)
         sources = zip((*blocks, own), (*which, np.arange(rows)), self._columns, strict=True)
         for (numbers, ids, weights), lines, columns in sources:
-            gather_numbers(numbers, lines, columns.dense, dense)
-            gather_ids(ids, lines, columns.left, left)
+            # A call takes as long as the work on a few candidates.
+            if numbers.shape[1]:
+                gather_numbers(numbers, lines, columns.dense, dense)
+            if len(columns.left):
+                gather_ids(ids, lines, columns.left, left)
             if len(columns.right):
                 gather_ids(ids, lines, columns.right, right)
             if len(columns.matches):

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from freshrank.actors.kernels.compile import kernel
+from freshrank.actors.kernels.compile import kernel, lean_kernel
 from freshrank.actors.kernels.hashing import mix
 from freshrank.actors.messages import Ints
 
@@ -15,13 +15,13 @@ HashIndex: TypeAlias = NDArray[np.int32]
 """int32, a power of two long: positions of rows, -1 in free buckets. 32 bits halve cache misses."""
 
 
-@kernel
+@lean_kernel
 def bucket_of(key: np.int64, mask: int) -> np.int64:
     """The bucket where the search for `key` begins, in an index of ``mask + 1`` buckets."""
     return mix(np.int64(0), key) & np.int64(mask)
 
 
-@kernel
+@lean_kernel
 def find(index: HashIndex, keys: Ints, key: np.int64) -> tuple[np.int64, np.int64]:
     """(position of `key` or -1, the bucket where it is or would be)."""
     mask = len(index) - 1

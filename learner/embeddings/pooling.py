@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from freshrank.actors.kernels.compile import kernel
+from freshrank.actors.kernels.compile import kernel, lean_kernel, subkernel
 from freshrank.actors.messages import Floats, InputLayout, Ints
 from freshrank.learner.embeddings.hash_index import bucket_of
 
-# Places in `where` (see `pool`): of an absent id, and of the first fresh row.
-ABSENT, FRESH = -1, -2
+# The place in `where` (see `pool`) of an absent id.
+ABSENT = -1
 
 
 class Distinct(NamedTuple):
@@ -87,42 +87,47 @@ def distinct(ids: Ints) -> Distinct:
     return Distinct(keys[order], where)
 
 
-@kernel
-def _pool(pooled: Floats, rows: Floats, fresh: Floats, where: Ints, starts: Ints) -> None:
+@subkernel
+def pool_field(out: Floats, rows: Floats, where: Ints, begin: int, end: int) -> None:
+    """Set `out` float32[w] to the mean of the `rows` at ``where[begin:end]``, of one field."""
+    out[:] = 0.0
+    present = 0
+    for j in range(begin, end):
+        at = where[j]
+        if at == ABSENT:
+            continue
+        present += 1
+        for k in range(len(out)):
+            out[k] += rows[at, k]
+    if present > 1:
+        for k in range(len(out)):
+            out[k] /= present
+
+
+@lean_kernel
+def _pool(pooled: Floats, rows: Floats, where: Ints, starts: Ints) -> None:
     for i in range(where.shape[0]):
         for field in range(pooled.shape[1]):
-            present = 0
-            for j in range(starts[field], starts[field + 1]):
-                at = where[i, j]
-                if at == ABSENT:
-                    continue
-                present += 1
-                row = rows[at] if at >= 0 else fresh[FRESH - at]
-                for k in range(pooled.shape[2]):
-                    pooled[i, field, k] += row[k]
-            if present > 1:
-                for k in range(pooled.shape[2]):
-                    pooled[i, field, k] /= present
+            pool_field(pooled[i, field], rows, where[i], starts[field], starts[field + 1])
 
 
-def pool(rows: Floats, where: Ints, starts: Ints, fresh: Floats | None = None) -> Floats:
+def pool(rows: Floats, where: Ints, starts: Ints, width: int | None = None) -> Floats:
     """float32[n, F, w]: the mean of the table rows of each field.
 
     Parameters
     ----------
     rows
-        float32[m, w], or wider where `fresh` is given: further columns are left out.
+        float32[m, w], or wider where `width` is given.
     where
-        int64[n, f]: where the row of each id is: a place in `rows`, `ABSENT`, or `FRESH` minus a
-        place in `fresh`.
+        int64[n, f]: the place in `rows` of each id's row; `ABSENT` for an absent one.
     starts
         See `field_starts`.
-    fresh
-        float32[h, w]: the rows of ids that are not among `rows`.
+    width
+        ``w``: further columns of `rows`, the optimiser's state, are left out.
     """
-    fresh = rows[:0] if fresh is None else fresh
-    pooled = np.zeros((len(where), len(starts) - 1, fresh.shape[1]), np.float32)
-    _pool(pooled, rows, fresh, where, starts)
+    width = rows.shape[1] if width is None else width
+    pooled = np.empty((len(where), len(starts) - 1, width), np.float32)
+    _pool(pooled, rows, where, starts)
     return pooled
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from freshrank.actors.kernels.compile import kernel
+from freshrank.actors.kernels.compile import lean_kernel
 from freshrank.actors.kernels.hashing import mix
 from freshrank.actors.messages import Floats
 
@@ -23,7 +23,7 @@ class RowInit(NamedTuple):
     seed: int
 
 
-@kernel
+@lean_kernel
 def initialise(row: Floats, key: np.int64, init: RowInit) -> None:
     """Fill a whole row with its initial values."""
     row[:] = 0.0

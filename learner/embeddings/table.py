@@ -12,97 +12,22 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
 from freshrank.learner.embeddings.checksum import sum_at
-from freshrank.learner.embeddings.hash_index import HashIndex, find, find_all, reindex, unlink
-from freshrank.learner.embeddings.pooling import ABSENT, FRESH, pool
-from freshrank.learner.embeddings.row_init import RowInit, initialise
+from freshrank.learner.embeddings.hash_index import HashIndex, find_all, reindex
+from freshrank.learner.embeddings.row_init import RowInit
+from freshrank.learner.embeddings.table_kernels import (
+    insert_all,
+    pool_all,
+    read_all,
+    remove_all,
+)
 
 # Half of the index stays free: finding an id then takes 1.5 probes on average.
 _MAX_LOAD = 0.5
 _LEAST_CAPACITY = 16
 
 Array = TypeVar("Array", Ints, Floats)
-
-
-@kernel
-def _insert_all(
-    index: HashIndex, keys: Ints, rows: Floats, size: int, wanted: Ints, init: RowInit
-) -> tuple[Ints, int]:
-    """Positions of `wanted`, new ids being appended with their initial rows; and the new size."""
-    positions = np.empty(len(wanted), np.int64)
-    for i in range(len(wanted)):
-        position, bucket = find(index, keys, wanted[i])
-        if position < 0:
-            position = np.int64(size)
-            size += 1
-            index[bucket] = position
-            keys[position] = wanted[i]
-            initialise(rows[position], wanted[i], init)
-        positions[i] = position
-    return positions, size
-
-
-@kernel
-def _remove_all(
-    index: HashIndex, keys: Ints, rows: Floats, stamps: Ints, size: int, gone: Ints
-) -> int:
-    for i in range(len(gone)):
-        position, bucket = find(index, keys, gone[i])
-        if position < 0:
-            continue
-        unlink(index, keys, bucket)
-        size -= 1
-        if position != size:  # the last row fills the hole
-            _, moved = find(index, keys, keys[size])
-            index[moved] = position
-            keys[position] = keys[size]
-            rows[position] = rows[size]
-            stamps[position] = stamps[size]
-    return size
-
-
-@kernel
-def _read_all(index: HashIndex, keys: Ints, rows: Floats, wanted: Ints, init: RowInit) -> Floats:
-    out = np.empty((len(wanted), init.width), np.float32)
-    for i in range(len(wanted)):
-        position, _ = find(index, keys, wanted[i])
-        if position >= 0:
-            for j in range(init.width):
-                out[i, j] = rows[position, j]
-        else:
-            initialise(out[i], wanted[i], init)
-    return out
-
-
-@kernel
-def _locate_all(
-    index: HashIndex, keys: Ints, ids: Ints, known: Ints, init: RowInit
-) -> tuple[Ints, Floats]:
-    """Where the row of each id int64[n, f] is (see `pool`), and the rows of unknown ids.
-
-    `known` int64[f] is scratch space.
-    """
-    where = np.empty(ids.shape, np.int64)
-    fresh = np.empty((ids.size, init.width), np.float32)
-    size = 0
-    for i in range(ids.shape[0]):
-        for j in range(ids.shape[1]):
-            key = ids[i, j]
-            if key == 0:
-                where[i, j] = ABSENT
-                continue
-            # Candidates of one request, which lie beside each other, share most of their ids.
-            if i == 0 or ids[i - 1, j] != key:
-                position, _ = find(index, keys, key)
-                if position < 0:
-                    initialise(fresh[size], key, init)
-                    position = np.int64(FRESH - size)
-                    size += 1
-                known[j] = position
-            where[i, j] = known[j]
-    return where, fresh[:size]
 
 
 class Exchange(NamedTuple):
@@ -167,16 +92,14 @@ class KeyedTable:
 
     def read(self, keys: Ints) -> Floats:
         """float32[len(keys), width]: copies of the rows; the initial row of an unknown id."""
-        return _read_all(self._index, self._keys, self._rows, keys, self.init)
+        return read_all(self._index, self._keys, self._rows, keys, self.init)
 
     def pool(self, ids: Ints, starts: Ints) -> Floats:
         """float32[n, F, width]: the mean row of each field, of ids int64[n, f] (`pooling.pool`).
 
         Fast for the candidates of a request, where neighbouring rows share most of their ids.
         """
-        known = np.empty(ids.shape[1], np.int64)
-        where, fresh = _locate_all(self._index, self._keys, ids, known, self.init)
-        return pool(self._rows, where, starts, fresh)
+        return pool_all(self._index, self._keys, self._rows, ids, starts, self.init)
 
     def find(self, keys: Ints) -> Ints:
         """int64[len(keys)]: positions in `rows`, -1 for unknown ids."""
@@ -261,16 +184,14 @@ class KeyedTable:
         """Do as `get_or_insert` does, without updating the expected checksum."""
         known = self._size
         self._reserve(known + len(keys))
-        positions, self._size = _insert_all(
+        positions, self._size = insert_all(
             self._index, self._keys, self._rows, known, keys, self.init
         )
         self._stamps[known : self._size] = 0
         return positions
 
     def _drop(self, gone: Ints) -> None:
-        self._size = _remove_all(
-            self._index, self._keys, self._rows, self._stamps, self._size, gone
-        )
+        self._size = remove_all(self._index, self._keys, self._rows, self._stamps, self._size, gone)
 
     def _sum_at(self, at: Ints) -> int:
         return sum_at(self._keys, self._rows, self.init.width, at)

@@ -84,6 +84,20 @@ class Loss(Protocol):
 
 
 @kernel
+def _probabilities(outputs: Floats) -> Floats:
+    out = np.empty(len(outputs), np.float32)
+    one, farthest = np.float32(1.0), np.float32(30.0)
+    for i in range(len(outputs)):
+        output = outputs[i]
+        if output > farthest:
+            output = farthest
+        elif output < -farthest:
+            output = -farthest
+        out[i] = one / (one + np.exp(-output))
+    return out
+
+
+@kernel
 def _logits(probabilities: Floats) -> Doubles:
     out = np.empty(len(probabilities))
     for i in range(len(probabilities)):
@@ -104,9 +118,7 @@ class LogitLink:
 
     def prediction(self, outputs: Floats) -> Floats:
         """See `Link`. Outputs are cut at ±30, where float32 has long reached 0 or 1."""
-        # np.clip costs three times as much as both of these.
-        clipped = np.minimum(np.maximum(outputs, np.float32(-30.0)), np.float32(30.0))
-        return np.float32(1.0) / (np.float32(1.0) + np.exp(-clipped))
+        return _probabilities(outputs)
 
     def output(self, predictions: Floats) -> Doubles:
         """See `Link`. Probabilities are cut at `LEAST_PROBABILITY` from 0 and 1."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from freshrank.actors.kernels.compile import lean_kernel
 from freshrank.actors.messages import Doubles, Floats
 
 # Examples beyond which older ones begin to count for less: the scale follows inputs that drift.
@@ -88,6 +89,18 @@ def scale_of(moments: Doubles) -> Scale | None:
     return Scale(mean, np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies))
 
 
+@lean_kernel
+def _standardize(x: Floats, mean: Doubles, rate: Doubles, out: Floats) -> None:
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            scaled = (np.float64(x[i, j]) - mean[j]) * rate[j]
+            if scaled > FARTHEST:
+                scaled = FARTHEST
+            elif scaled < -FARTHEST:
+                scaled = -FARTHEST
+            out[i, j] = scaled
+
+
 def standardize(x: Floats, scale: Scale | None) -> Floats:
     """float32[n, d]: `x` in standard deviations from the mean, at most `FARTHEST`.
 
@@ -99,7 +112,6 @@ def standardize(x: Floats, scale: Scale | None) -> Floats:
     """
     if scale is None:
         return x
-    # np.clip costs three times as much as both of these.
-    scaled = (x - scale.mean) * scale.rate
-    found: Floats = np.minimum(np.maximum(scaled, -FARTHEST), FARTHEST).astype(np.float32)
+    found = np.empty(x.shape, np.float32)
+    _standardize(x, scale.mean, scale.rate, found)
     return found

@@ -63,7 +63,6 @@ class StepBound:
         ids, table = probes.inputs.ids, weights.table
         self._where = table.find(ids.reshape(-1)).reshape(ids.shape)
         self._x = standardize(probes.inputs.dense, weights.scale)
-        self._no_row: Floats = np.empty((0, table.init.width), np.float32)
         self._before = self._outputs()
         self._residuals = self._residuals_at(self._before)
         self._noise = _NOISE * float(probes.shares @ np.square(self._residuals))
@@ -88,7 +87,8 @@ class StepBound:
 
     def _outputs(self) -> Doubles:
         weights = self._weights
-        pooled = pool(weights.table.rows, self._where, weights.starts, self._no_row)
+        table = weights.table
+        pooled = pool(table.rows, self._where, weights.starts, table.init.width)
         return weights.model.outputs(weights.dense, self._x, pooled).astype(np.float64)
 
     def _residuals_at(self, outputs: Doubles) -> Doubles:

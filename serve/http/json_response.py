@@ -9,6 +9,8 @@ from freshrank.serve.http.route_spec import JSON
 
 _encode = msgspec.json.Encoder().encode
 
+_CONTENT_TYPE = JSON.encode()
+
 
 class JsonResponse(Response):
     """Encodes `content`, which msgspec knows how to write.
@@ -17,8 +19,9 @@ class JsonResponse(Response):
     b'{"ok":true}'
     """
 
-    media_type = JSON
-
-    def render(self, content: object) -> bytes:
-        """The bytes of the body."""
-        return _encode(content)
+    def __init__(self, content: object, status_code: int = 200) -> None:
+        self.status_code = status_code
+        self.background = None
+        self.body = _encode(content)
+        length = str(len(self.body)).encode()
+        self.raw_headers = [(b"content-length", length), (b"content-type", _CONTENT_TYPE)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from freshrank.actors.errors import RequestError
 
@@ -22,7 +22,13 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     size = 0
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
-            async for part in request.stream():
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    reason = "the client closed the connection"
+                    raise RequestError("body", reason, status=400)
+                part, more = message.get("body", b""), message.get("more_body", False)
                 size += len(part)
                 if size > max_bytes:
                     raise RequestError("body", f"more than {max_bytes} bytes", status=413)
@@ -30,6 +36,4 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     except TimeoutError as error:
         reason = f"not complete after {BODY_DEADLINE_S} s"
         raise RequestError("body", reason, status=408) from error
-    except ClientDisconnect as error:
-        raise RequestError("body", "the client closed the connection", status=400) from error
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

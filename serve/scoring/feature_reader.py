@@ -52,6 +52,8 @@ def source_of(rows: Sequence[StoredRow]) -> RowSource:
     >>> source_of([StoredRow(b"1", "stale"), StoredRow(None, "outage")])
     'outage'
     """
+    if len(rows) == 1:
+        return rows[0].source
     sources = {stored.source for stored in rows}
     return next(source for source in _WORST_FIRST if source in sources)
 
