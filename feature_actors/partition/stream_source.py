@@ -131,9 +131,7 @@ class StreamSource:
                 looked = int(columns.offsets[at]) // self._stride
                 self._evict()
             stop = self._next_look(columns, at, looked)
-            whole = at == 0 and stop == len(columns)
-            piece = columns if whole else columns.take(np.arange(at, stop))
-            rows += self._apply(batch, piece, outcome)
+            rows += self._apply(batch, columns.between(at, stop), outcome)
             at = stop
         if end // self._stride > looked:
             self._evict()

@@ -97,6 +97,20 @@ class Columns:
         }
         return taken
 
+    def between(self, begin: int, end: int) -> Columns:
+        """The events with ``begin <= index < end``; all share memory with these columns."""
+        if begin == 0 and end >= len(self):
+            return self
+        part = slice(begin, end)
+        found = Columns(
+            self.fields, self._events[part], self.offsets[part], self.event_times_ms[part]
+        )
+        found.log_ms, found.clock_ms = self.log_ms[part], self.clock_ms[part]
+        found._hashed = {name: column[part] for name, column in self._hashed.items()}
+        found._numbers = {name: column[part] for name, column in self._numbers.items()}
+        found._texts = {name: column[part] for name, column in self._texts.items()}
+        return found
+
     def _field(self, name: str) -> Field:
         return self.fields.require(name, f"columns.{name}")
 

@@ -46,6 +46,20 @@ def test_taking_events_takes_every_column() -> None:
     assert taken.hashed("item_id").tolist() == [-3, ZERO_INTEGER_ID]
 
 
+@pytest.mark.parametrize("read_before", [True, False])
+def test_the_events_between_two_places_have_every_column(read_before: bool) -> None:
+    columns = columns_of(EVENTS, first_offset=10)
+    if read_before:
+        columns.hashed("category"), columns.number("price"), columns.text("user_id")
+    found = columns.between(1, 3)
+    assert found.offsets.tolist() == [11, 12]
+    assert found.event_times_ms.tolist() == [6, 7]
+    assert found.hashed("category").tolist() == [0, hash_text("b\0")]
+    np.testing.assert_array_equal(found.number("price"), [np.nan, -2.0])
+    assert found.text("user_id") == ["u2", "u1"]
+    assert columns.between(0, 3) is columns
+
+
 def test_what_a_field_cannot_be_is_an_error() -> None:
     columns = columns_of(EVENTS)
     with pytest.raises(ConfigError, match="a float is not an id"):
