@@ -84,20 +84,6 @@ class Loss(Protocol):
 
 
 @kernel
-def _probabilities(outputs: Floats) -> Floats:
-    out = np.empty(len(outputs), np.float32)
-    one, farthest = np.float32(1.0), np.float32(30.0)
-    for i in range(len(outputs)):
-        output = outputs[i]
-        if output > farthest:
-            output = farthest
-        elif output < -farthest:
-            output = -farthest
-        out[i] = one / (one + np.exp(-output))
-    return out
-
-
-@kernel
 def _logits(probabilities: Floats) -> Doubles:
     out = np.empty(len(probabilities))
     for i in range(len(probabilities)):
@@ -118,7 +104,9 @@ class LogitLink:
 
     def prediction(self, outputs: Floats) -> Floats:
         """See `Link`. Outputs are cut at ±30, where float32 has long reached 0 or 1."""
-        return _probabilities(outputs)
+        # np.clip costs three times as much as both of these.
+        clipped = np.minimum(np.maximum(outputs, np.float32(-30.0)), np.float32(30.0))
+        return np.float32(1.0) / (np.float32(1.0) + np.exp(-clipped))
 
     def output(self, predictions: Floats) -> Doubles:
         """See `Link`. Probabilities are cut at `LEAST_PROBABILITY` from 0 and 1."""
