@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.labels.definitions import Labelled as Labelled
     from freshrank.feature_actors.streams.avro import Avro as Avro
     from freshrank.feature_actors.streams.expressions.column import col as col
+    from freshrank.feature_actors.streams.expressions.derived import bucket as bucket
+    from freshrank.feature_actors.streams.expressions.derived import day_of_week as day_of_week
+    from freshrank.feature_actors.streams.expressions.derived import hour_of_day as hour_of_day
     from freshrank.feature_actors.streams.stream import Entity as Entity
     from freshrank.feature_actors.streams.stream import Stream as Stream
     from freshrank.feature_actors.streams.table import Table as Table

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -67,7 +68,8 @@ class Column(Arithmetic):
         raise ConfigError(
             f"col.{self._name}(...)",
             "there is no such method",
-            "There are isin, is_null and log1p.",
+            f"{_nearest(self._name)}There are isin, is_null and log1p; and, of freshrank, "
+            "bucket, day_of_week and hour_of_day.",
         )
 
     def isin(self, constants: Sequence[str] | Sequence[int]) -> Expression:
@@ -96,6 +98,13 @@ class Column(Arithmetic):
                 constant_fix(self._name, other),
             )
         return Comparison(self._name, symbol, other)
+
+
+def _nearest(name: str) -> str:
+    """The method that was meant by the last part of `name`, as a question; "" if none is near."""
+    called = name.rpartition(".")[2]
+    near = difflib.get_close_matches(called, ["isin", "is_null", "log1p"], n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""
 
 
 class _Namespace:

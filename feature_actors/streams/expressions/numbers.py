@@ -23,6 +23,8 @@ _CALCULATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "/": operator.truediv,
 }
 
+_FUNCTIONS: dict[str, Callable[[Doubles], Doubles]] = {"log1p": np.log1p, "abs": np.abs}
+
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = ORDER | {
     "==": operator.eq,
     "!=": operator.ne,
@@ -38,7 +40,10 @@ class Arithmetic(ABC):
 
     def log1p(self) -> NumberExpression:
         """``log(1 + x)``; missing where that is not finite."""
-        return Logarithm(self.to_number())
+        return Function("log1p", self.to_number())
+
+    def __abs__(self) -> NumberExpression:
+        return Function("abs", self.to_number())
 
     def __add__(self, other: object) -> NumberExpression:
         return Calculation("+", self.to_number(), _operand(other))
@@ -186,13 +191,14 @@ class Calculation(NumberExpression):
 
 
 @dataclass(frozen=True, eq=False)
-class Logarithm(NumberExpression):
-    """``log(1 + x)`` of a number."""
+class Function(NumberExpression):
+    """``log(1 + x)`` or the absolute value of a number."""
 
+    name: str
     inner: NumberExpression
 
     def __str__(self) -> str:
-        return f"log1p({self.inner})"
+        return f"{self.name}({self.inner})"
 
     def fields_read(self) -> frozenset[str]:
         """Those of the number."""
@@ -201,7 +207,7 @@ class Logarithm(NumberExpression):
     def evaluate(self, columns: Columns) -> Doubles:
         """float64[n]."""
         with np.errstate(all="ignore"):
-            return _finite(np.log1p(self.inner.evaluate(columns)))
+            return _finite(_FUNCTIONS[self.name](self.inner.evaluate(columns)))
 
     def check(self, fields: Fields, place: str) -> None:
         """Check the number."""

@@ -60,6 +60,8 @@ def test_a_logarithm_and_a_sign_are_numbers_too() -> None:
     events = [behaviour(0.0), behaviour(-1.0), behaviour(None), behaviour(math.e - 1)]
     np.testing.assert_allclose(values(col.price.log1p(), *events), [0.0, np.nan, np.nan, 1.0])
     np.testing.assert_equal(values(-(col.price * 2), *events[1:3]), [2.0, np.nan])
+    np.testing.assert_equal(values(abs(col.price - 1), *events[:3]), [1.0, 2.0, np.nan])
+    assert values(col.price, events[1]) == [-1.0]  # what is read is not changed
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,9 @@ def test_a_calculation_is_told_by_its_text() -> None:
             "no field 'prise'.*'price'",
         ),
         (lambda: (col.type == col.category).check(stream.fields, "here"), "'type' is str"),
+        (col.price.lgo1p, "Did you mean 'log1p'"),
+        (col.price.round, "There are isin.*hour_of_day"),
+        (lambda: abs(col.type).check(stream.fields, "here"), "the field 'type' is str"),
         (lambda: (-col.type).log1p().check(stream.fields, "here"), "the field 'type' is str"),
     ],
 )
