@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from freshrank.feature_actors.aggregations.windowed.extrema import Max as Max
     from freshrank.feature_actors.aggregations.windowed.extrema import Min as Min
+    from freshrank.feature_actors.aggregations.windowed.histogram import Histogram as Histogram
     from freshrank.feature_actors.aggregations.windowed.moments import (
         StandardDeviation as StandardDeviation,
     )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.aggregations.windowed.sums import Count as Count
     from freshrank.feature_actors.aggregations.windowed.sums import Mean as Mean
     from freshrank.feature_actors.aggregations.windowed.sums import Sum as Sum
+    from freshrank.feature_actors.aggregations.windowed.trend import Trend as Trend
     from freshrank.feature_actors.labels.definitions import Joined as Joined
     from freshrank.feature_actors.labels.definitions import Labelled as Labelled
     from freshrank.feature_actors.streams.avro import Avro as Avro

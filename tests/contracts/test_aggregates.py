@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from freshrank import (
     DistinctCount,
     FeatureView,
     FirstValue,
+    Histogram,
     LastK,
     LastValue,
     Max,
@@ -42,6 +44,7 @@ from freshrank import (
     StandardDeviation,
     Sum,
     TimeSince,
+    Trend,
     Variance,
     col,
 )
@@ -133,6 +136,10 @@ class Case:
             case FirstValue() | LastValue():
                 prices = naive.in_order(where) or [math.nan]
                 found = [prices[0 if isinstance(aggregate, FirstValue) else -1]]
+            case Trend():
+                found = [naive.trend(1_000, 10_000, aggregate.prior, where, at_ms)]
+            case Histogram():
+                found = self.histogram(aggregate, naive, at_ms)
             case TimeSince():
                 found = [naive.time_since(where, at_ms)]
             case _:
@@ -143,6 +150,16 @@ class Case:
         orders = naive.count(window, lambda one: is_order(one) and self.where(one), at_ms)
         cheap = naive.count(window, lambda one: is_cheap(one) and self.where(one), at_ms)
         return (orders + aggregate.prior * aggregate.expected) / (cheap + aggregate.prior)
+
+    def histogram(self, aggregate: Histogram, naive: Naive, at_ms: int) -> list[float]:
+        found: list[float] = []
+        for window in windows(aggregate):
+            prices = naive.prices(window, self.where, at_ms)
+            ends = [-math.inf, *aggregate.boundaries, math.inf]
+            counts = [sum(a <= one < b for one in prices) for a, b in itertools.pairwise(ends)]
+            total = len(prices) or math.nan
+            found += [count / total if aggregate.shares else float(count) for count in counts]
+        return found
 
     def read(self, table: EntityTable, entity: str, at_ms: int) -> FeatureBlock:
         row = table.row(entity)
@@ -165,7 +182,7 @@ class Case:
 LENGTHS_MS = {"1s": 1_000, "10s": 10_000, "1m": 60_000}
 
 
-def windows(aggregate: Windowed) -> list[Window]:
+def windows(aggregate: Windowed | Histogram) -> list[Window]:
     hops = {None: 12, "2s": 5}
     return [
         Window(text, LENGTHS_MS[text], -(-LENGTHS_MS[text] // hops[aggregate.hop]))
@@ -261,6 +278,18 @@ CASES = {
     "first where": Case(FirstValue("price", where=col.type == "order"), is_order),
     "last": Case(LastValue("price")),
     "last where": Case(LastValue("price", where=col.type == "order"), is_order),
+    "trend": Case(Trend("1s", "10s")),
+    "trend where": Case(Trend("1s", "10s", where=col.type == "order", prior=0.5), is_order),
+    "histogram": Case(Histogram("price", [0, 12.5, 50], windows=["1s", "10s"])),
+    "histogram where": Case(
+        Histogram(
+            "price", [10], windows=["10s"], where=col.type == "order", shares=False, hop="2s"
+        ),
+        is_order,
+    ),
+    "histogram of products": Case(
+        Histogram(col.price * col.item_id + 1, [1, 7], windows=["1m"]), amount=shifted
+    ),
     "time since": Case(TimeSince()),
     "time since where": Case(TimeSince(where=col.type == "order"), is_order),
     "last k": Case(LastK("item_id", k=3)),
@@ -390,7 +419,7 @@ def test_reading_changes_neither_the_rows_nor_the_columns(
     "name",
     [
         "count", "sum", "mean", "max", "min", "variance", "distinct", "last k",
-        "decayed", "decayed sum", "decayed mean",
+        "decayed", "decayed sum", "decayed mean", "trend", "histogram",
     ],
 )  # fmt: skip
 def test_an_event_that_nothing_can_take_is_late_and_leaves_no_trace(name: str) -> None:

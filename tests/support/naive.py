@@ -67,6 +67,16 @@ class Naive:
     def count(self, window: Window, where: Condition, at_ms: int) -> float:
         return float(len(self.window(window, where, at_ms)))
 
+    def trend(
+        self, short_ms: int, long_ms: int, prior: float, where: Condition, at_ms: int
+    ) -> float:
+        """The rate in the short window over that in the long one, both in twelfths."""
+        recent, usual = (
+            self.count(Window("", length, -(-length // 12)), where, at_ms)
+            for length in (short_ms, long_ms)
+        )
+        return (recent + prior) / (usual * (short_ms / long_ms) + prior)
+
     def prices(self, window: Window, where: Condition, at_ms: int) -> list[float]:
         chosen = self.window(window, where, at_ms)
         return [event.price for event in chosen if event.price is not None]

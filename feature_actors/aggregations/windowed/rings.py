@@ -36,14 +36,18 @@ Combine: TypeAlias = Callable[[float, float], float]
 """From a tile's value and another number (or another tile's value) to the tile's next value."""
 
 
+Clear: TypeAlias = Callable[[RowViews, int, Ints, int], None]
+Change: TypeAlias = Callable[[RowViews, int, Ints, int, float], None]
+
+
 class Tiles(NamedTuple):
     """The kind of the tiles of a ring: the value without events, and three `inlined` functions."""
 
     identity: Callable[[int], Ints]
     """int64[words] of a ring of so many tiles without events (not compiled)."""
-    clear: Callable[[RowViews, int, Ints, int], None]
+    clear: Clear
     """Empties tile `place` of the line's ring in a row."""
-    update: Callable[[RowViews, int, Ints, int, float], None]
+    update: Change
     """Adds a number to tile `place`."""
     merge: Callable[[RowViews, int, Ints, int, int], float]
     """The value of the tiles numbered first to last, taken together."""
@@ -145,6 +149,16 @@ def mean_tiles(sums: Tiles) -> Tiles:
     return Tiles(identity, clear, update, merge)
 
 
+@inlined
+def reach(line: Ints, moment: Moment) -> tuple[int, int]:
+    """The first and the last tile that the line's window takes as of a moment."""
+    newest, at = moment
+    hop: int = line[HOP]
+    inverse = 1.0 / hop
+    first = quotient(max(max(at, newest) - line[SPAN], 0), hop, inverse)
+    return first, quotient(newest, hop, inverse)
+
+
 def _window_read(tiles: Tiles) -> Read:
     """The compiled read of a window over `tiles`."""
     merge_tiles = tiles.merge
@@ -153,11 +167,7 @@ def _window_read(tiles: Tiles) -> Read:
     def read(
         line: Ints, rows: RowViews, row: int, moment: Moment, out: FeatureBlock, to: int
     ) -> None:
-        newest, at = moment
-        hop = line[HOP]
-        inverse = 1.0 / hop
-        first = quotient(max(max(at, newest) - line[SPAN], 0), hop, inverse)
-        last = quotient(newest, hop, inverse)
+        first, last = reach(line, moment)
         out.values[to, line[OUT]] = merge_tiles(rows, row, line, first, last)
 
     return read
@@ -165,7 +175,14 @@ def _window_read(tiles: Tiles) -> Read:
 
 def window_operation(opcode: int, tiles: Tiles, *, of_field: bool) -> Operation:
     """The loops over rings of `tiles`: over a field's numbers if `of_field`, else over events."""
-    clear_tile, update_tile, read = tiles.clear, tiles.update, _window_read(tiles)
+    return ring_operation(opcode, (tiles.clear, tiles.update), _window_read(tiles), of_field)
+
+
+def ring_operation(
+    opcode: int, change: tuple[Clear, Change], read: Read, of_field: bool
+) -> Operation:
+    """The loops over rings whose tiles `change` empties and updates, and which `read` reads."""
+    clear_tile, update_tile = change
 
     @subkernel
     def update(

@@ -16,7 +16,8 @@ from freshrank.feature_actors.views.table_plan import TablePlan
 
 # A value for each argument that an aggregate may have; another where it wants a condition.
 ARGUMENTS = {
-    "of": "item_id", "by": "item_id", "windows": ["1s"], "k": 3, "half_life": "1s", "expected": 0.1
+    "of": "item_id", "by": "item_id", "windows": ["1s"], "k": 3, "half_life": "1s", "expected": 0.1,
+    "short": "1s", "long": "10s", "boundaries": [1, 2],
 }  # fmt: skip
 CONDITIONS = {"of": col.type == "order", "among": col.type == "view"}
 
