@@ -152,7 +152,7 @@ class StateFolder:
     ) -> str:
         """Record the broker, its topics and their fields; move an embedded broker's state aside.
 
-        Returns the id of the state: a new one where it begins anew.
+        Returns the id of the state: a new id where it begins anew.
 
         That broker has ended with its topics, and offsets begin at 0 again: no run can continue
         from its state. To be called when no later check can refuse the start. Raises ConfigError
@@ -175,8 +175,8 @@ class StateFolder:
             return state_id.read_or_make(self.path, self.disk, anew=anew)
 
     def _make_private(self) -> None:
-        """Make the folder for this user alone; one that holds other things too stays as it is."""
-        if not self.path.exists() or all(one.name in _OURS for one in self.path.iterdir()):
+        """Make the folder for this user alone; one with other things in it stays as it is."""
+        if not self.path.exists() or all(found.name in _OURS for found in self.path.iterdir()):
             self.disk.make_folder(self.path)
         for name in (*_LEARNED, KAFKA):
             if (self.path / name).is_dir():

@@ -202,7 +202,7 @@ class StreamSource:
     def _check_times(self, columns: Columns) -> None:
         """Count wrong clocks, and let no event be later than its record reached the log.
 
-        An event whose clock is ahead must not move the time of others, who would be too old to be
+        An event whose clock is ahead must not move the time of others, which would be too old to be
         known again, to count as labels or to stay, nor that of its own user, whose next events
         would be late.
         """
@@ -234,7 +234,7 @@ class StreamSource:
         return stop
 
     def _apply(self, batch: RecordBatch, columns: Columns, outcome: Outcome) -> list[LabelledRows]:
-        """Apply one or more events, and drop idle entities when that is due after the last."""
+        """Apply events, and drop idle entities when that is due after the last."""
         due_ms = self.table.idle_look_ms
         applied = self.table.apply(columns, before=self._reads_before)
         late = int(np.count_nonzero(applied.late))

@@ -90,7 +90,7 @@ def with_origin(value: bytes | None, origin: Origin) -> bytes:
 
 
 def with_origins(batch: RecordBatch, places: Ints, previous: Ints, generation: int) -> list[bytes]:
-    """Return the values of the copies of the records at `places`, as `with_origin` makes one.
+    """Return the values of the copies of the records at `places`, as `with_origin` makes them.
 
     `previous` is int64[n] and has those of the origins.
     """
@@ -135,7 +135,7 @@ class Copied:
     """Copies that do not count: they have been taken before, or are another state's."""
 
     def original(self, record: RejectedRecord, topic: str) -> RejectedRecord:
-        """Return a rejected record of `batch` as the one of the source `topic` that it is."""
+        """Return a rejected record of `batch` as the record of source `topic` that it copies."""
         place = int(np.searchsorted(self.batch.offsets, record.offset))
         partition, offset = int(self.partitions[place]), int(self.offsets[place])
         return replace(record, topic=topic, partition=partition, offset=offset)

@@ -59,7 +59,7 @@ def source_of(rows: Sequence[StoredRow]) -> RowSource:
 
 
 @dataclass(slots=True)
-class _Batch:
+class _SharedRead:
     """The requests that a single read of the store answers."""
 
     keys: dict[bytes, None] = field(default_factory=dict)
@@ -106,8 +106,8 @@ class FeatureReader:
         self._timeout_s = timeout_s
         self._max_kept = kept_rows
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
-        self._gathering = _Batch()
-        self._under_way = _Batch()
+        self._gathering = _SharedRead()
+        self._under_way = _SharedRead()
         self._reading: asyncio.Task[StoreRead] | None = None
         self._paused_until = 0.0
         # No random share: replicas read when requests arrive, so their reads do not coincide.
@@ -142,12 +142,12 @@ class FeatureReader:
         self._reading.add_done_callback(self._arrived)
 
     async def _read_batch(self) -> StoreRead:
-        self._under_way, self._gathering = self._gathering, _Batch()
+        self._under_way, self._gathering = self._gathering, _SharedRead()
         async with asyncio.timeout(self._timeout_s):
             return await self._store.read(list(self._under_way.keys))
 
     def _arrived(self, reading: asyncio.Task[StoreRead]) -> None:
-        batch, self._under_way = self._under_way, _Batch()
+        batch, self._under_way = self._under_way, _SharedRead()
         self._reading = None
         if self._gathering.requests:
             self._start()
@@ -170,7 +170,7 @@ class FeatureReader:
             if not future.done():
                 future.set_result([found[key] for key in keys])
 
-    def _raise_in(self, batch: _Batch, error: BaseException) -> None:
+    def _raise_in(self, batch: _SharedRead, error: BaseException) -> None:
         for _, future in batch.requests:
             if future.done():
                 continue

@@ -18,6 +18,31 @@ from freshrank.feature_actors.aggregations.windowed.rings import (
 )
 from freshrank.feature_actors.aggregations.windowed.sums import OverField
 
+# The third ring of a window.
+_COUNTS = count_tiles(skipped=2)
+_clear_count, _update_count, _merge_counts = _COUNTS.clear, _COUNTS.update, _COUNTS.merge
+
+
+def _identity(tiles: int) -> Ints:
+    return np.concatenate([np.zeros(2 * tiles, dtype=np.int64), _COUNTS.identity(tiles)])
+
+
+@inlined
+def _clear(rows: RowViews, row: int, line: Ints, place: int) -> None:
+    rows.doubles[row, line[AT] + place] = 0.0
+    rows.doubles[row, line[AT] + line[SIZE] + place] = 0.0
+    _clear_count(rows, row, line, place)
+
+
+@inlined
+def _update(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
+    _update_count(rows, row, line, place, number)
+    events = _merge_counts(rows, row, line, place, place)
+    mean = line[AT] + place
+    away = number - rows.doubles[row, mean]
+    rows.doubles[row, mean] += away / events
+    rows.doubles[row, mean + line[SIZE]] += away * (number - rows.doubles[row, mean])
+
 
 def moment_tiles(result: Combine) -> Tiles:
     """Three rings: the means of the tiles, their squared distances from it, and their counts.
@@ -30,30 +55,13 @@ def moment_tiles(result: Combine) -> Tiles:
     `result`, which is `inlined`, makes the value of a window from the sum of the squared distances
     and the number of values, which is not 0.
     """
-    counts = count_tiles(skipped=2)
-    clear_count, update_count, merge_counts = counts.clear, counts.update, counts.merge
-
-    @inlined
-    def clear(rows: RowViews, row: int, line: Ints, place: int) -> None:
-        rows.doubles[row, line[AT] + place] = 0.0
-        rows.doubles[row, line[AT] + line[SIZE] + place] = 0.0
-        clear_count(rows, row, line, place)
-
-    @inlined
-    def update(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
-        update_count(rows, row, line, place, number)
-        events = merge_counts(rows, row, line, place, place)
-        mean = line[AT] + place
-        away = number - rows.doubles[row, mean]
-        rows.doubles[row, mean] += away / events
-        rows.doubles[row, mean + line[SIZE]] += away * (number - rows.doubles[row, mean])
 
     @inlined
     def merge(rows: RowViews, row: int, line: Ints, first: int, last: int) -> float:
         size = line[SIZE]
         total, mean, squares = 0.0, 0.0, 0.0
         for tile in range(first, last + 1):
-            events = merge_counts(rows, row, line, tile, tile)
+            events = _merge_counts(rows, row, line, tile, tile)
             if events > 0.0:
                 place = line[AT] + tile % size
                 away = rows.doubles[row, place] - mean
@@ -63,10 +71,7 @@ def moment_tiles(result: Combine) -> Tiles:
                 mean += away * (events / total)
         return result(squares, total) if total > 0.0 else math.nan
 
-    def identity(tiles: int) -> Ints:
-        return np.concatenate([np.zeros(2 * tiles, dtype=np.int64), counts.identity(tiles)])
-
-    return Tiles(identity, clear, update, merge)
+    return Tiles(_identity, _clear, _update, merge)
 
 
 @inlined
