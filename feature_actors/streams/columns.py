@@ -83,33 +83,28 @@ class Columns:
     def take(self, indices: Ints) -> Columns:
         """The events at `indices` int64[m]; columns computed already are taken along."""
         places = indices.tolist()
-        taken = Columns(
-            self.fields,
-            [self._events[place] for place in places],
-            self.offsets[indices],
-            self.event_times_ms[indices],
-        )
-        taken.log_ms, taken.clock_ms = self.log_ms[indices], self.clock_ms[indices]
-        taken._hashed = {name: column[indices] for name, column in self._hashed.items()}
-        taken._numbers = {name: column[indices] for name, column in self._numbers.items()}
-        taken._texts = {
-            name: [column[place] for place in places] for name, column in self._texts.items()
-        }
-        return taken
+        return self._part(indices, lambda values: [values[place] for place in places])
 
     def between(self, begin: int, end: int) -> Columns:
         """The events with ``begin <= index < end``; all share memory with these columns."""
         if begin == 0 and end >= len(self):
             return self
         part = slice(begin, end)
-        found = Columns(
-            self.fields, self._events[part], self.offsets[part], self.event_times_ms[part]
+        return self._part(part, lambda values: values[part])
+
+    def _part(self, which: Ints | slice, of_list: Callable[[list[Any]], list[Any]]) -> Columns:
+        """Some events: `which` of each array, and `of_list` of each list."""
+        part = Columns(
+            self.fields,
+            of_list(self._events),
+            self.offsets[which],
+            self.event_times_ms[which],
         )
-        found.log_ms, found.clock_ms = self.log_ms[part], self.clock_ms[part]
-        found._hashed = {name: column[part] for name, column in self._hashed.items()}
-        found._numbers = {name: column[part] for name, column in self._numbers.items()}
-        found._texts = {name: column[part] for name, column in self._texts.items()}
-        return found
+        part.log_ms, part.clock_ms = self.log_ms[which], self.clock_ms[which]
+        part._hashed = {name: column[which] for name, column in self._hashed.items()}
+        part._numbers = {name: column[which] for name, column in self._numbers.items()}
+        part._texts = {name: of_list(column) for name, column in self._texts.items()}
+        return part
 
     def _field(self, name: str) -> Field:
         return self.fields.require(name, f"columns.{name}")

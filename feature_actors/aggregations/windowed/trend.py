@@ -29,15 +29,16 @@ from freshrank.feature_actors.aggregations.kernel_types import (
 )
 from freshrank.feature_actors.aggregations.row_layout import Layout, Line
 from freshrank.feature_actors.aggregations.windowed.rings import quotient
-from freshrank.feature_actors.aggregations.windowed.windows import Window, parse_windows
+from freshrank.feature_actors.aggregations.windowed.windows import (
+    DEFAULT_HOPS,
+    Window,
+    parse_windows,
+)
 from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.fields import Fields
 
 # The entries of a line beside those of the long window: the short window's length and the prior.
 _SHORT, _PRIOR = PARAMETERS, PARAMETERS + 1
-
-# A window slides in twelfths of itself, as windows do that name no hop.
-_HOPS = 12
 
 # The ring of the short window begins on the next whole word behind that of the long one.
 _Ring = tuple[int, int, int]
@@ -48,7 +49,7 @@ _Ring = tuple[int, int, int]
 def _rings(line: Ints) -> tuple[_Ring, _Ring]:
     """The rings of the short and of the long window."""
     begin, size = 2 * line[AT], line[SIZE]
-    short_hop = (int(line[_SHORT:].view(np.float64)[0]) + _HOPS - 1) // _HOPS
+    short_hop = (int(line[_SHORT:].view(np.float64)[0]) + DEFAULT_HOPS - 1) // DEFAULT_HOPS
     return (begin + size + size % 2, size, short_hop), (begin, size, line[HOP])
 
 

@@ -8,7 +8,7 @@ from freshrank.feature_actors.streams.durations import duration_ms, is_duration
 
 # A window slides in twelfths of itself unless `hop` is given: an error of at most 8.3 % of the
 # window at its old end, for 13 tiles of memory.
-_DEFAULT_HOPS = 12
+DEFAULT_HOPS = 12
 
 # More tiles than this make a row of many kilobytes: a typing error rather than a wish.
 _MOST_TILES = 1_000
@@ -64,7 +64,7 @@ def parse_windows(texts: Sequence[str], hop: str | None, place: str) -> tuple[Wi
 
 def _window(text: str, hop: str | None, place: str, hop_place: str) -> Window:
     length = duration_ms(text, place)
-    step = -(-length // _DEFAULT_HOPS) if hop is None else duration_ms(hop, hop_place)
+    step = -(-length // DEFAULT_HOPS) if hop is None else duration_ms(hop, hop_place)
     window = Window(text, length, step)
     if step > length:
         raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import zoneinfo
@@ -19,9 +18,11 @@ from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.expressions.numbers import (
     NumberExpression,
     Numeric,
+    OfNumber,
     number_of,
 )
 from freshrank.feature_actors.streams.fields import Fields
+from freshrank.feature_actors.streams.times.zones import zone_of
 
 # More boundaries than this make a row of many kilobytes: a typing error rather than a wish.
 _MOST_BOUNDARIES = 255
@@ -34,6 +35,10 @@ _EPOCH_DAY = 3
 
 # Clocks of a zone change at a quarter of an hour in UTC (everywhere since 1973).
 _QUARTER_MS = 900_000
+
+# The first and the last time whose offset is looked up: more than a day within the years 1 and
+# 9999, which are Python's. An event may carry any time; a wilder one has the clocks of the nearest.
+_FIRST_MS, _LAST_MS = -62_135_500_000_000, 253_402_200_000_000
 
 # Quarters of an hour whose offset is remembered: a month of one zone.
 _REMEMBERED = 3_000
@@ -73,18 +78,13 @@ def day_of_week(zone: str = "UTC") -> NumberExpression:
 
 
 @dataclass(frozen=True, eq=False)
-class Bucket(NumberExpression):
+class Bucket(OfNumber):
     """The number of boundaries that a number is not below."""
 
-    inner: NumberExpression
     boundaries: tuple[float, ...]
 
     def __str__(self) -> str:
         return f"bucket({self.inner}; {', '.join(map(repr, self.boundaries))})"
-
-    def fields_read(self) -> frozenset[str]:
-        """Those of the number."""
-        return self.inner.fields_read()
 
     def evaluate(self, columns: Columns) -> Doubles:
         """float64[n]."""
@@ -92,10 +92,6 @@ class Bucket(NumberExpression):
         found = np.searchsorted(self.boundaries, numbers, side="right").astype(np.float64)
         found[np.isnan(numbers)] = math.nan
         return found
-
-    def check(self, fields: Fields, place: str) -> None:
-        """Check the number."""
-        self.inner.check(fields, f"{place} {self}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,17 +121,8 @@ class LocalTime(NumberExpression):
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for an unknown zone."""
-        if self.zone == "UTC":
-            return
-        try:
-            zoneinfo.ZoneInfo(self.zone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-            known = zoneinfo.available_timezones()
-            near = difflib.get_close_matches(str(self.zone), known, n=1)
-            fix = f"Did you mean {near[0]!r}?" if near else 'Write e.g. "Europe/Berlin", or "UTC".'
-            if not known:
-                fix = "This machine has no tz database: install its package tzdata."
-            raise ConfigError(f"{place} {self}", f"no zone {self.zone!r} is known", fix) from None
+        if self.zone != "UTC":
+            zone_of(self.zone, f"{place} {self}")
 
 
 def check_boundaries(boundaries: object, place: str) -> None:
@@ -155,7 +142,8 @@ def check_boundaries(boundaries: object, place: str) -> None:
 
 def _offsets_ms(zone: str, times_ms: Ints) -> Ints:
     """int64[n]: by how much the clocks of a zone are ahead of UTC."""
-    quarters, places = np.unique(times_ms // _QUARTER_MS, return_inverse=True)
+    known_ms = np.clip(times_ms, _FIRST_MS, _LAST_MS)
+    quarters, places = np.unique(known_ms // _QUARTER_MS, return_inverse=True)
     offsets = [_offset_ms(zone, quarter) for quarter in quarters.tolist()]
     return np.array(offsets, dtype=np.int64)[places]
 

@@ -16,7 +16,9 @@ from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.expressions.conditions import ORDER, Expression
 from freshrank.feature_actors.streams.fields import Fields, Kind
 
-_CALCULATIONS: dict[str, Callable[[Any, Any], Any]] = {
+_Binary: TypeAlias = Callable[[Any, Any], Any]
+
+_CALCULATIONS: dict[str, _Binary] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
@@ -25,10 +27,7 @@ _CALCULATIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 _FUNCTIONS: dict[str, Callable[[Doubles], Doubles]] = {"log1p": np.log1p, "abs": np.abs}
 
-_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = ORDER | {
-    "==": operator.eq,
-    "!=": operator.ne,
-}
+_COMPARISONS: dict[str, _Binary] = ORDER | {"==": operator.eq, "!=": operator.ne}
 
 
 class Arithmetic(ABC):
@@ -40,10 +39,10 @@ class Arithmetic(ABC):
 
     def log1p(self) -> NumberExpression:
         """``log(1 + x)``; missing where that is not finite."""
-        return Function("log1p", self.to_number())
+        return Function(self.to_number(), "log1p")
 
     def __abs__(self) -> NumberExpression:
-        return Function("abs", self.to_number())
+        return Function(self.to_number(), "abs")
 
     def __add__(self, other: object) -> NumberExpression:
         return Calculation("+", self.to_number(), _operand(other))
@@ -191,27 +190,33 @@ class Calculation(NumberExpression):
 
 
 @dataclass(frozen=True, eq=False)
-class Function(NumberExpression):
-    """``log(1 + x)`` or the absolute value of a number."""
+class OfNumber(NumberExpression):
+    """What is made from one other number."""
 
-    name: str
     inner: NumberExpression
-
-    def __str__(self) -> str:
-        return f"{self.name}({self.inner})"
 
     def fields_read(self) -> frozenset[str]:
         """Those of the number."""
         return self.inner.fields_read()
 
+    def check(self, fields: Fields, place: str) -> None:
+        """Check the number."""
+        self.inner.check(fields, f"{place} {self}")
+
+
+@dataclass(frozen=True, eq=False)
+class Function(OfNumber):
+    """``log(1 + x)`` or the absolute value of a number."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.inner})"
+
     def evaluate(self, columns: Columns) -> Doubles:
         """float64[n]."""
         with np.errstate(all="ignore"):
             return _finite(_FUNCTIONS[self.name](self.inner.evaluate(columns)))
-
-    def check(self, fields: Fields, place: str) -> None:
-        """Check the number."""
-        self.inner.check(fields, f"{place} {self}")
 
 
 @dataclass(frozen=True, eq=False)

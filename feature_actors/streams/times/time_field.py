@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import zoneinfo
 from dataclasses import dataclass
 
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.times.units import TimeUnit
+from freshrank.feature_actors.streams.times.zones import zone_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def declared_time(fields: Fields, name: str, unit: object, zone: object, place: 
             f"the times of the field {name!r} name no zone",
             'Give the zone that they are in, as in time_zone="Europe/Berlin".',
         )
-    known_zone = None if zone is None else _zone(zone, f"{place}.time_zone")
+    known_zone = None if zone is None else zone_of(zone, f"{place}.time_zone")
     return TimeField(name, str if moment is None else datetime.datetime, zone=known_zone)
 
 
@@ -78,18 +78,3 @@ def _of_integers(name: str, unit: TimeUnit, zone: object, place: str) -> TimeFie
             "Leave the zone out; it is for texts that name none.",
         )
     return TimeField(name, unit=unit)
-
-
-def _zone(name: object, place: str) -> zoneinfo.ZoneInfo:
-    try:
-        return zoneinfo.ZoneInfo(name if isinstance(name, str) else "")
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        known = zoneinfo.available_timezones()
-        by_lower = {one.lower(): one for one in known}
-        near = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
-        fix = 'Give a name of the IANA database, as in "Europe/Berlin".'
-        if near:
-            fix = f"Did you mean {by_lower[near[0]]!r}?"
-        if not known:
-            fix = "This machine has no zones: install the package tzdata."
-        raise ConfigError(place, f"{name!r} is no time zone that is known here", fix) from error

@@ -1,0 +1,24 @@
+"""Time zones that a pipeline names."""
+
+from __future__ import annotations
+
+import difflib
+import zoneinfo
+
+from freshrank.actors.errors import ConfigError
+
+
+def zone_of(name: object, place: str) -> zoneinfo.ZoneInfo:
+    """The zone of that name. Raises ConfigError, which offers the nearest name."""
+    try:
+        return zoneinfo.ZoneInfo(name if isinstance(name, str) else "")
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        known = zoneinfo.available_timezones()
+        by_lower = {one.lower(): one for one in known}
+        near = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
+        fix = 'Give a name of the IANA database, as in "Europe/Berlin".'
+        if near:
+            fix = f"Did you mean {by_lower[near[0]]!r}?"
+        if not known:
+            fix = "This machine has no zones: install the package tzdata."
+        raise ConfigError(place, f"{name!r} is no time zone that is known here", fix) from error
