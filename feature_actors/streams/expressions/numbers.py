@@ -163,8 +163,8 @@ class Constant(NumberExpression):
 
 
 @dataclass(frozen=True, eq=False)
-class Calculation(NumberExpression):
-    """The sum, difference, product or quotient of two numbers."""
+class _TwoNumbers:
+    """What is made from two numbers by an operator."""
 
     symbol: str
     left: NumberExpression
@@ -177,16 +177,21 @@ class Calculation(NumberExpression):
         """Those of both sides."""
         return self.left.fields_read() | self.right.fields_read()
 
+    def check(self, fields: Fields, place: str) -> None:
+        """Raise ConfigError for an unknown field, or one of text."""
+        self.left.check(fields, f"{place} {self}")
+        self.right.check(fields, f"{place} {self}")
+
+
+@dataclass(frozen=True, eq=False)
+class Calculation(_TwoNumbers, NumberExpression):
+    """The sum, difference, product or quotient of two numbers."""
+
     def evaluate(self, columns: Columns) -> Doubles:
         """float64[n]."""
         with np.errstate(all="ignore"):
             calculate = _CALCULATIONS[self.symbol]
             return _finite(calculate(self.left.evaluate(columns), self.right.evaluate(columns)))
-
-    def check(self, fields: Fields, place: str) -> None:
-        """Check both sides."""
-        self.left.check(fields, f"{place} {self}")
-        self.right.check(fields, f"{place} {self}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,30 +247,14 @@ class Indicator(NumberExpression):
 
 
 @dataclass(frozen=True, eq=False)
-class NumberComparison(Expression):
+class NumberComparison(_TwoNumbers, Expression):
     """``left op right`` for two numbers; where either is missing, only ``!=`` holds."""
-
-    symbol: str
-    left: NumberExpression
-    right: NumberExpression
-
-    def __str__(self) -> str:
-        return f"({self.left} {self.symbol} {self.right})"
-
-    def fields_read(self) -> frozenset[str]:
-        """Those of both sides."""
-        return self.left.fields_read() | self.right.fields_read()
 
     def evaluate(self, columns: Columns) -> Bools:
         """bool[n]."""
         compare = _COMPARISONS[self.symbol]
         found: Bools = compare(self.left.evaluate(columns), self.right.evaluate(columns))
         return found
-
-    def check(self, fields: Fields, place: str) -> None:
-        """Raise ConfigError for an unknown field, or one of text."""
-        self.left.check(fields, f"{place} {self}")
-        self.right.check(fields, f"{place} {self}")
 
 
 Numeric: TypeAlias = str | Arithmetic | Expression
