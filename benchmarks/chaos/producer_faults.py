@@ -16,9 +16,9 @@ from confluent_kafka import KafkaError, Message, Producer
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.benchmarks.chaos.detection import Observation, counted
-from freshrank.benchmarks.chaos.faults import Fault, Handles
+from freshrank.benchmarks.chaos.faults import TIMEOUT_S, Fault, Handles
 from freshrank.benchmarks.workloads.dead_letters import MARK
-from freshrank.benchmarks.workloads.shop_events import FLUSH_TIMEOUT_S, events_of, user_name
+from freshrank.benchmarks.workloads.shop_events import events_of, user_name
 from freshrank.benchmarks.workloads.shop_traffic import background
 
 # Events a second of such a producer: a few in a hundred of all, so that they are counted, and no
@@ -95,7 +95,7 @@ class _Writer:
 
     def finish(self) -> None:
         """Wait until the broker has all records. Raises Unavailable when it refused one."""
-        left = self._producer.flush(FLUSH_TIMEOUT_S)
+        left = self._producer.flush(TIMEOUT_S)
         if left or self._failed:
             raise Unavailable("kafka", f"{left} records were not written; {self._failed[:1]}")
 

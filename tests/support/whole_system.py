@@ -40,6 +40,9 @@ _STOP_S = 10.0
 # Ray gives its own processes 30 s to come up, and a system then ends with this in its log.
 _RAY_IS_LATE, _MOST_STARTS = "Start again when the machine is less busy", 5
 
+# So many numbers, added in so many seconds on a fast machine: some take four times as long.
+_COUNTED, _COUNTED_IN_S = 1_000_000, 0.01
+
 CANDIDATES = [{"item_id": item, "category_id": item % 20} for item in range(1, 11)]
 SHOW = 4
 """So many of them are shown: each gives one example."""
@@ -57,8 +60,11 @@ def until(read: Callable[[], T | None], seconds: float = PATIENCE_S) -> T:
 
 
 def busy() -> float:
-    """How many times as long as on an idle machine things take at present, by its load."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    """How many times as long as on an idle, fast machine things take, by its load and its speed."""
+    began_s = time.process_time()
+    sum(range(_COUNTED))
+    slow = (time.process_time() - began_s) / _COUNTED_IN_S
+    return max(1.0, slow) * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 class WholeSystem:

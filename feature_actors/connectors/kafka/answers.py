@@ -1,14 +1,18 @@
-"""Answers to records that are written to Kafka: a place, or why there is none."""
+"""Records that are written to Kafka, and their answers: a place, or why there is none."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
 
 import aiokafka
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from freshrank.actors.errors import BadRecord, Unavailable
+
+T = TypeVar("T")
 
 Place: TypeAlias = tuple[int, int]
 """Partition and offset."""
@@ -23,6 +27,16 @@ Written: TypeAlias = "asyncio.Future[aiokafka.RecordMetadata]"
 NOT_CONNECTED = "not started, or stopped"
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = field(default_factory=list)
+
+
 def not_connected() -> Unavailable:
     """The answer of a writer that is not connected."""
     return Unavailable("kafka", NOT_CONNECTED)
@@ -33,7 +47,7 @@ def unavailable(error: KafkaError | OSError) -> Unavailable:
     return Unavailable("kafka", str(error) or type(error).__name__)
 
 
-def place_after(answer: Answer | None, number: int) -> Answer | None:
+def place_after(answer: T, number: int) -> T | Place:
     """The answer to a record of a batch, `number` places after the first, whose answer it is."""
     return (answer[0], answer[1] + number) if isinstance(answer, tuple) else answer
 

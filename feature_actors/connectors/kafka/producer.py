@@ -15,6 +15,7 @@ from freshrank.actors.kernels.partitioner import Partitioner, partition_of, part
 from freshrank.feature_actors.connectors.kafka.answers import (
     NOT_CONNECTED,
     Answer,
+    Record,
     Written,
     answer_of,
     failure_of,
@@ -24,6 +25,7 @@ from freshrank.feature_actors.connectors.kafka.answers import (
     unavailable,
 )
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.halving import write_halves
 
 # A batch on its way to the broker, in bytes: 65 events of 250 bytes each fill the client's own
 # 16 kB.
@@ -52,24 +54,14 @@ class _Batch:
         return fits
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record to be written."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = field(default_factory=list)
-
-
 class KafkaWriter:
     """Writes records, acknowledged by all replicas; each once, while its topic refuses none.
 
     An idempotent producer numbers the records of a partition, and counts on after a batch that the
     broker refuses: all later records would be out of order, for ever. So the records of such a
-    batch are written again, each alone, by a producer that numbers nothing; from then on it writes
-    all records of their topic. There a record may be written twice when a broker dies before it
-    answers.
+    batch are written again, in smaller batches, by a producer that numbers nothing; from then on it
+    writes all records of their topic. There a record may be written twice when a broker dies before
+    it answers.
     """
 
     def __init__(self, kafka: KafkaAccess, partitioners: Mapping[str, Partitioner]) -> None:
@@ -79,7 +71,7 @@ class KafkaWriter:
         self._plain: aiokafka.AIOKafkaProducer | None = None
         self._refusing: set[str] = set()
         # Those that wait for a batch of the same partition are all woken by each that goes out.
-        self._alone = asyncio.Lock()
+        self._again = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect. Raises Unavailable."""
@@ -92,7 +84,7 @@ class KafkaWriter:
 
     async def write(self, records: Sequence[Record]) -> list[Answer]:
         """Write all, and wait until they are safe; those that were refused have two deadlines."""
-        return await self._refused_alone(records, await self._write_together(records))
+        return await self._write_again(records, await self._write_together(records))
 
     async def write_batches(
         self, topic: str, records: Sequence[tuple[bytes, bytes]]
@@ -106,17 +98,47 @@ class KafkaWriter:
         answers = await self._write_batches(topic, records)
         if all(answers):
             return [answer for answer in answers if answer is not None]
-        return await self._refused_alone([Record(topic, *record) for record in records], answers)
+        return await self._write_again([Record(topic, *record) for record in records], answers)
 
-    async def _refused_alone(
+    async def _write_again(
         self, records: Sequence[Record], answers: Sequence[Answer | None]
     ) -> list[Answer]:
-        """Write the records without an answer, each alone."""
-        pairs = zip(records, answers, strict=True)
-        refused = [record for record, answer in pairs if answer is None]
-        self._refusing.update(record.topic for record in refused)
-        again = iter(await asyncio.gather(*map(self._write_alone, refused)))
-        return [next(again) if answer is None else answer for answer in answers]
+        """Write the records without an answer, in batches that are halved while they are refused.
+
+        Of n records of which the broker takes all but one, 2 log2(n) batches go out, not n.
+        """
+        found = [self._late() if answer is None else answer for answer in answers]
+        left = [place for place, answer in enumerate(answers) if answer is None]
+        if not left:
+            return found
+        self._refusing.update(records[place].topic for place in left)
+        with contextlib.suppress(TimeoutError):  # those without an answer are late
+            async with asyncio.timeout(self._kafka.deadline_s), self._again:
+                for partition, places in (await self._placed(records, left, found)).items():
+                    await write_halves(self._plain, partition, places, records, found)
+        return found
+
+    async def _placed(
+        self, records: Sequence[Record], left: Sequence[int], found: list[Answer]
+    ) -> Mapping[tuple[str, int], list[int]]:
+        """Those of `left`, by the topic and partition where their records belong, in order.
+
+        Where the client does not know the partition, its reason is put in `found`.
+        """
+        places: dict[tuple[str, int], list[int]] = {}
+        for place in left:
+            record, plain = records[place], self._plain
+            if plain is None:
+                found[place] = not_connected()
+                continue
+            try:
+                # Without a key it may lie anywhere.
+                partition = await self._partition(plain, record) or 0
+            except (KafkaError, OSError) as error:
+                found[place] = unavailable(error)
+            else:
+                places.setdefault((record.topic, partition), []).append(place)
+        return places
 
     async def stop(self) -> None:
         """Write the given records, within the deadline, and disconnect; safe to call twice."""
@@ -247,25 +269,6 @@ class KafkaWriter:
             )
         except (KafkaError, OSError) as error:  # of the client: the broker has not seen it
             return failure_of(record.topic, record.value, error)
-
-    async def _write_alone(self, record: Record) -> Answer:
-        """Write it in a batch of its own: records of other batches cannot harm it."""
-        plain = self._plain
-        if plain is None:
-            return not_connected()
-        batch = plain.create_batch()
-        batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
-        batch.close()
-        try:
-            async with asyncio.timeout(self._kafka.deadline_s), self._alone:
-                # Without a key it may lie anywhere.
-                partition = await self._partition(plain, record) or 0
-                written = await plain.send_batch(batch, record.topic, partition=partition)
-                # Shielded: the client itself sets the result of what it gave away.
-                safe = await asyncio.shield(written)
-        except (KafkaError, OSError) as error:  # TimeoutError is an OSError
-            return failure_of(record.topic, record.value, error)
-        return safe.partition, safe.offset
 
     def _producer_of(self, topic: str) -> aiokafka.AIOKafkaProducer | None:
         return self._plain if topic in self._refusing else self._numbering

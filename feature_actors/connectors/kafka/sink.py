@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.records import RejectedRecord
+from freshrank.feature_actors.connectors.kafka.answers import Record
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
-from freshrank.feature_actors.connectors.kafka.producer import KafkaWriter, Record
+from freshrank.feature_actors.connectors.kafka.producer import KafkaWriter
 
 # A record larger than this is cut when it is rejected, in bytes: it may have come from a topic
 # whose limit is higher than that of its dead letters (1 MiB unless configured). Where that limit
