@@ -120,6 +120,7 @@ def replay(
         Optional[float],  # noqa: UP045
         typer.Option(help="Seconds of history per second (default: no limit).", min=0.001),
     ] = None,
+    config: Config = None,
     json_file: Json = None,
 ) -> None:
     """Play recorded history through a pipeline in event time, and print how well it learned.
@@ -127,10 +128,15 @@ def replay(
     freshrank replay examples/jd.py bo_action.parquet
 
     freshrank replay examples/jd.py bo_action.parquet --speed-up 86400
+
+    Of the settings, those of the learner and of the shards count. A step has 64 events, unless
+    learner.batch_examples is set.
     """
     from freshrank.deploy.commands.replay import run_replay  # noqa: PLC0415
+    from freshrank.deploy.config.loader import load_settings  # noqa: PLC0415
 
-    run_replay(file, data, speed_up=speed_up, json_file=json_file)
+    settings = load_settings(config)
+    run_replay(file, data, settings=settings, speed_up=speed_up, json_file=json_file)
 
 
 @app.command()

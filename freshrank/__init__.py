@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.aggregations.first_last import FirstValue as FirstValue
     from freshrank.feature_actors.aggregations.first_last import LastValue as LastValue
     from freshrank.feature_actors.aggregations.last_k import LastK as LastK
+    from freshrank.feature_actors.aggregations.session import Session as Session
     from freshrank.feature_actors.aggregations.time_since import TimeSince as TimeSince
     from freshrank.feature_actors.aggregations.windowed.distinct_count import (
         DistinctCount as DistinctCount,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         StandardDeviation as StandardDeviation,
     )
     from freshrank.feature_actors.aggregations.windowed.moments import Variance as Variance
+    from freshrank.feature_actors.aggregations.windowed.quantile import Quantile as Quantile
     from freshrank.feature_actors.aggregations.windowed.rate import SmoothedRate as SmoothedRate
     from freshrank.feature_actors.aggregations.windowed.sums import Count as Count
     from freshrank.feature_actors.aggregations.windowed.sums import Mean as Mean

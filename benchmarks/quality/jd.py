@@ -23,7 +23,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
     file = PipelineFile("examples/jd.py", text)
     pipeline, module = file.load(), file.load_module()
     with console.status(f"reading {data}"):
-        history = read_history(module, file.path, data)
+        history = read_history(module, file.path, data, [pipeline.stream.topic])
     with console.status(f"replaying {len(history)} actions"):
         learned = asyncio.run(replay(pipeline, history))
     with console.status("replaying without the features"):

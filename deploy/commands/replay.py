@@ -6,7 +6,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -15,8 +16,8 @@ from rich.table import Table
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.protocols import JsonValue
-from freshrank.deploy.pipelines.history import History, read_history
-from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.pipelines.history import read_history
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import check_summary
 from freshrank.deploy.wiring.replay import replay
@@ -42,7 +43,14 @@ def _quality(metrics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     }
 
 
-def run_replay(file: Path, data: Path, speed_up: float | None, json_file: Path | None) -> None:
+def run_replay(
+    file: Path,
+    data: Path,
+    *,
+    settings: Settings,
+    speed_up: float | None,
+    json_file: Path | None,
+) -> None:
     """Run the command. Raises ConfigError for a file, data or records that cannot be used.
 
     Also for a label that is joined with impressions: a history has none, so nothing would be
@@ -54,21 +62,22 @@ def run_replay(file: Path, data: Path, speed_up: float | None, json_file: Path |
     pipeline, module = pipeline_file.load(), pipeline_file.load_module()
     console.print(pipeline.describe(), markup=False, highlight=False)
     with console.status(f"reading {data}"):
-        history = read_history(module, str(file), data)
+        history = read_history(module, str(file), data, [one.topic for one in pipeline.streams])
     if pipeline.joined:
         raise ConfigError(
             f"{file}: Pipeline({pipeline.name!r}).label",
             "Joined learns from impressions, and a replay has events only: it would learn nothing",
             "Replay a file whose label is Labelled(...).",
         )
-    if len(pipeline.streams) > 1:
-        others = ", ".join(repr(stream.topic) for stream in pipeline.streams[1:])
+    without = [one.topic for one in pipeline.streams if not len(history.places_of(one.topic))]
+    if without:
         print(
-            f"warning: only the events of {pipeline.stream.topic!r} are replayed; features of "
-            f"{others} stay empty",
+            f"warning: there is no record of {', '.join(map(repr, without))}, whose features stay "
+            "empty (yield (key, value, time, topic) for those of another stream than the first)",
             file=sys.stderr,
         )
-    summary = _play(pipeline, history, speed_up, console)
+    played = partial(replay, pipeline, history, settings=settings, speed_up=speed_up)
+    summary = _play(played, len(history), console)
     report = getattr(module, "report", None)
     if report is not None:
         with console.status("computing what to compare with"):
@@ -79,26 +88,23 @@ def run_replay(file: Path, data: Path, speed_up: float | None, json_file: Path |
 
 
 def _play(
-    pipeline: Pipeline, history: History, speed_up: float | None, console: Console
+    played: Callable[..., Awaitable[Mapping[str, JsonValue]]], records: int, console: Console
 ) -> dict[str, JsonValue]:
     """Play all records with a progress bar; returns the summary."""
+
+    async def play() -> Mapping[str, JsonValue]:
+        return await played(advanced=lambda count: bar.update(task, completed=count))
+
     bar = Progress(
         TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=console,
     )  # fmt: skip
     began = time.monotonic()
     with bar:
-        task = bar.add_task("", total=len(history))
-        metrics = asyncio.run(
-            replay(
-                pipeline,
-                history,
-                speed_up=speed_up,
-                advanced=lambda count: bar.update(task, completed=count),
-            )
-        )
+        task = bar.add_task("", total=records)
+        metrics = asyncio.run(play())
     return {
-        "records": len(history),
+        "records": records,
         "seconds": round(time.monotonic() - began, 2),
         "dead": metrics["dead"],
         "late": metrics["late"],

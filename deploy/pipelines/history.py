@@ -2,13 +2,15 @@
 
 A file that can be replayed has a function ``records(path)`` beside its pipeline. It yields
 (key, value, event time in ms) of each record, oldest first: bytes, bytes (the event in the format
-of its stream) and an integer. It may have a function ``report(path)`` too, which returns named
-figures to compare with, such as those of trivial baselines.
+of its stream) and an integer. Where the pipeline has several streams, a fourth part is the topic of
+a record that is not of the first one: ``(key, value, time, "purchases")``. It may have a function
+``report(path)`` too, which returns named figures to compare with, such as those of trivial
+baselines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -27,21 +29,36 @@ _RECORD = (
 
 @dataclass(frozen=True)
 class History:
-    """Recorded events, oldest first; three columns of the same length."""
+    """Recorded events, oldest first; columns of the same length."""
 
     keys: list[bytes]
     values: list[bytes]
     times_ms: Ints
     """int64[n]: event times in ms since the Unix epoch."""
+    topics: list[str] | None = None
+    """Of the streams that they belong to; None: all are of one, whichever that is."""
 
     def __len__(self) -> int:
         return len(self.keys)
 
+    def places_of(self, topic: str) -> Ints:
+        """int64[.]: the numbers of the records of a stream's topic.
 
-def read_history(module: ModuleType, file: str, data: Path) -> History:
+        >>> times = np.array([5, 6, 9])
+        >>> history = History([b"k"] * 3, [b"{}"] * 3, times, ["plays", "purchases", "plays"])
+        >>> history.places_of("plays").tolist()
+        [0, 2]
+        """
+        if self.topics is None:
+            return np.arange(len(self))
+        return np.flatnonzero([one == topic for one in self.topics]).astype(np.int64)
+
+
+def read_history(module: ModuleType, file: str, data: Path, topics: Sequence[str]) -> History:
     """Read `data` with the function `records` of a pipeline's module.
 
-    `file` names the module's file in errors. Raises ConfigError when there is no such function or
+    `file` names the module's file in errors; `topics` are those of the pipeline's streams, of which
+    the first is that of records without one. Raises ConfigError when there is no such function or
     no such data, and for the first record of another form.
     """
     records = getattr(module, "records", None)
@@ -56,31 +73,39 @@ def read_history(module: ModuleType, file: str, data: Path) -> History:
     given = cast(Callable[[Path], object], records)(data)
     if not isinstance(given, Iterable):
         raise ConfigError(f"{file}: records", f"what it returns is {_kind(given)}", _RECORD)
-    keys, values, times = [], [], []
+    keys, values, times, belong = [], [], [], []
     for number, record in enumerate(given):
-        key, value, at_ms = _checked(record, f"{file}: record {number} of records")
+        place = f"{file}: record {number} of records"
+        key, value, at_ms, topic = _checked(record, place, topics)
         keys.append(key)
         values.append(value)
         times.append(at_ms)
+        belong.append(topic)
     if not keys:
         raise ConfigError(str(data), "there is no record in it", "Give data with some.")
-    return History(keys, values, np.array(times, dtype=np.int64))
+    return History(keys, values, np.array(times, dtype=np.int64), belong)
 
 
-def _checked(record: object, place: str) -> tuple[bytes, bytes, int]:
+def _checked(record: object, place: str, topics: Sequence[str]) -> tuple[bytes, bytes, int, str]:
     """Check the form of one record. Raises ConfigError that says what it is instead."""
     if not isinstance(record, tuple | list):
         raise ConfigError(place, f"it is {_kind(record)}", _RECORD)
-    if len(record) != 3:
+    if len(record) not in (3, 4):
         raise ConfigError(place, f"it has {len(record)} parts", _RECORD)
-    key, value, at_ms = record
+    key, value, at_ms = record[:3]
+    topic = record[3] if len(record) == 4 else topics[0]
+    if topic not in topics:
+        known = ", ".join(map(repr, topics))
+        raise ConfigError(
+            place, f"its topic is {topic!r}", f"The streams of the pipeline have {known}."
+        )
     for name, part in (("key", key), ("value", value)):
         if not isinstance(part, bytes):
             raise ConfigError(place, f"its {name} is {_kind(part)}", _RECORD)
     # NumPy's integers are accepted too.
     if isinstance(at_ms, bool) or not isinstance(at_ms, Integral) or int(at_ms).bit_length() > 63:
         raise ConfigError(place, f"its event time is {at_ms!r}", _RECORD)
-    return key, value, int(at_ms)
+    return key, value, int(at_ms), topic
 
 
 def _kind(value: object) -> str:

@@ -24,7 +24,7 @@ from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring import assembly
-from freshrank.deploy.wiring.lock_step import BatchSource, DeterministicBatches
+from freshrank.deploy.wiring.lock_step import BATCH_EVENTS, BatchSource, DeterministicBatches
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import (
@@ -135,15 +135,24 @@ class LocalParts:
 
 
 class LocalSystem:
-    """A learner, its shards and a replica over a `World`, in lock-step."""
+    """A learner, its shards and a replica over a `World`, in lock-step.
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, world: World) -> None:
+    There are `batch_events` events of a partition between two versions of the weights.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: Settings,
+        world: World,
+        batch_events: int = BATCH_EVENTS,
+    ) -> None:
         self.pipeline = pipeline
         self.world = world
         self._parts = LocalParts(pipeline, in_lock_step(settings), world)
         self.sink = self._parts.sink
         """Keeps the rejected records."""
-        self._batches = DeterministicBatches(world.log, pipeline.topics)
+        self._batches = DeterministicBatches(world.log, pipeline.topics, batch_events)
         self._sources = [
             BatchSource(world.log, pipeline.topics) for _ in range(settings.shards.count)
         ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from itertools import count, pairwise
+
+import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Ints
@@ -18,9 +20,6 @@ from freshrank.deploy.wiring.lock_step import BATCH_EVENTS
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.streams.origin import Origin, generation_of, with_origin
 from freshrank.feature_actors.streams.stream import Stream
-
-# Records that are appended to the log at once: the size of a deterministic batch.
-CHUNK_RECORDS = BATCH_EVENTS
 
 # Share of the records after which the reference copy of the weights is frozen.
 FREEZE_SHARE = 0.2
@@ -53,12 +52,15 @@ async def replay(
     pipeline: Pipeline,
     history: History,
     *,
+    settings: Settings | None = None,
     speed_up: float | None = None,
     advanced: Callable[[int], None] = lambda records: None,
 ) -> Mapping[str, JsonValue]:
     """Play `history`; return the learner's metrics, calibration, and counts of unused records.
 
-    Weights that have learned all earlier chunks score each chunk before it is learned.
+    Weights that have learned all earlier chunks score each chunk before it is learned. A chunk has
+    `batch_events` events of the pipeline's first stream; what the other streams have meanwhile is
+    known from the next chunk on. Of the `settings`, those of shards and of the learner count.
 
     `speed_up` is the number of seconds of event time in a second of real time; None plays as fast
     as possible. `advanced` is called with the number of records played so far. Raises ConfigError
@@ -66,18 +68,18 @@ async def replay(
     """
     clock = EventClock()
     world = World(MemoryLog(partitions=1), clock)  # a single partition keeps the order
-    system = LocalSystem(pipeline, _settings(), world)
+    settings = settings or Settings()
+    chunk = batch_events(settings)
+    system = LocalSystem(pipeline, _of_replay(settings), world, chunk)
     await system.start()
     pace = _Pace(history, speed_up)
     freeze_at = int(len(history) * FREEZE_SHARE)
     frozen = False
-    for number, begin in enumerate(range(0, len(history), CHUNK_RECORDS)):
-        end = min(begin + CHUNK_RECORDS, len(history))
+    records = _Records(pipeline, history)
+    for number, (begin, end) in enumerate(pairwise(records.chunks(chunk))):
         await pace.wait_for(end - 1)
         clock.event_ms = int(history.times_ms[end - 1])
-        times_ms = history.times_ms[begin:end]
-        values = _logged(pipeline.stream, history.values[begin:end], times_ms, begin)
-        world.log.extend(pipeline.stream.log_topic, 0, values, times_ms)
+        records.append(world.log, begin, end)
         await system.drain()
         if not frozen and end >= freeze_at:
             await system.freeze()
@@ -90,18 +92,58 @@ async def replay(
     return {**metrics, "calibration": _calibration(system), **_rejected(system, len(history))}
 
 
+def batch_events(settings: Settings) -> int:
+    """Events between two versions of the weights: ``learner.batch_examples`` where that is set.
+
+    Otherwise 64: as often as a running system steps at 1,000 events/s, whose steps are due by
+    ``learner.max_wait_ms``.
+
+    >>> batch_events(Settings())
+    64
+    >>> batch_events(Settings.model_validate({"learner": {"batch_examples": 256}}))
+    256
+    """
+    given = "batch_examples" in settings.learner.model_fields_set
+    return settings.learner.batch_examples if given else BATCH_EVENTS
+
+
 def frozen_after(records: int) -> int:
-    """Return the number of records, in whole chunks, before the reference copy is frozen.
+    """Return the number of records, in chunks of 64, before the reference copy is frozen.
 
     >>> frozen_after(1_000)
     256
     """
-    chunks = -(-int(records * FREEZE_SHARE) // CHUNK_RECORDS)
-    return min(max(chunks, 1) * CHUNK_RECORDS, records)
+    chunks = -(-int(records * FREEZE_SHARE) // BATCH_EVENTS)
+    return min(max(chunks, 1) * BATCH_EVENTS, records)
+
+
+class _Records:
+    """The records of a history, each in the topic of its stream."""
+
+    def __init__(self, pipeline: Pipeline, history: History) -> None:
+        self._history = history
+        self._first = pipeline.stream
+        self._places = {stream: history.places_of(stream.topic) for stream in pipeline.streams}
+        """By stream: int64[.], which records of the history are its."""
+
+    def chunks(self, size: int) -> list[int]:
+        """Where chunks begin and end: each has `size` events of the first stream, but the last."""
+        ends = self._places[self._first][size - 1 :: size] + 1
+        whole = len(self._history)
+        return [0, *ends[ends < whole].tolist(), whole]
+
+    def append(self, log: MemoryLog, begin: int, end: int) -> None:
+        """Write records `begin` to `end` to their topics."""
+        for stream, places in self._places.items():
+            first, last = np.searchsorted(places, [begin, end]).tolist()
+            chosen = places[first:last]
+            times_ms = self._history.times_ms[chosen]
+            values = [self._history.values[place] for place in chosen.tolist()]
+            log.extend(stream.log_topic, 0, _logged(stream, values, times_ms, first), times_ms)
 
 
 def _logged(stream: Stream, values: Sequence[bytes], times_ms: Ints, begin: int) -> Sequence[bytes]:
-    """The values as shards read them, where the first is record `begin` of the history."""
+    """The values as shards read them, where the first is record `begin` of the stream."""
     if not stream.rekeyed:
         return values
     generation = generation_of("")
@@ -117,12 +159,12 @@ def _calibration(system: LocalSystem) -> list[JsonValue]:
 
 def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
     """Count dead and late records. Raises ConfigError, with the first reason, if all are dead."""
-    topic = system.pipeline.stream.topic
-    dead = [record for where, record in system.sink.rejected if where == f"{topic}.dead"]
+    topics = {f"{stream.topic}.dead" for stream in system.pipeline.streams}
+    dead = [record for where, record in system.sink.rejected if where in topics]
     if len(dead) == records:
         raise ConfigError(
             f"record {dead[0].offset} of records",
-            f"its value is no event of {topic!r}, and no other is: {dead[0].reason}",
+            f"its value is no event of {dead[0].topic!r}, and no other is: {dead[0].reason}",
             "Yield the JSON of an event as the stream's schema has it.",
         )
     return {"dead": len(dead), "late": len(system.sink.rejected) - len(dead)}
@@ -144,6 +186,7 @@ class _Pace:
         await asyncio.sleep(max(0.0, due_s - time.monotonic()))
 
 
-def _settings() -> Settings:
-    """Return settings with a single shard and a snapshot an hour: a replay is not recovered."""
-    return Settings.model_validate({"shards": {"count": 1, "snapshot_interval_s": 3600.0}})
+def _of_replay(settings: Settings) -> Settings:
+    """`settings` with a single shard and a snapshot an hour: a replay is not recovered."""
+    changed = {"count": 1, "snapshot_interval_s": 3600.0}
+    return settings.model_copy(update={"shards": settings.shards.model_copy(update=changed)})

@@ -1,7 +1,7 @@
 """The arrays that the compiled loops over entity rows work on, and the entries of a program.
 
 A row is ``words`` words of 8 bytes. Words 0 and 1 are the newest event time and the offset of
-the last event applied. The rest belongs to *operations*: `program` int64[o, 10] holds one line for
+the last event applied. The rest belongs to *operations*: `program` int64[o, 12] holds one line for
 each operation, whose entries are the constants below.
 """
 
@@ -76,8 +76,8 @@ OPCODE, AT, SIZE, MASK, INPUT, HOP, SPAN, OUT = 0, 1, 2, 3, 4, 5, 6, 7
 every event); line of `numbers` or `keys`; hop in ms; window or half-life in ms; first column of
 the output."""
 
-PARAMETERS, PROGRAM_WIDTH = 8, 10
-"""The first of two entries that are the bits of float64 constants, and the width of a line."""
+PARAMETERS, PROGRAM_WIDTH = 8, 12
+"""The first of four entries that are the bits of float64 constants, and the width of a line."""
 
 Update: TypeAlias = Callable[[Ints, RowViews, EventArrays, Trace, FeatureBlock], None]
 """Applies a batch of events for one program line, in order. Unless the block is empty, line ``i``

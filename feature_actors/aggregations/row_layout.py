@@ -10,6 +10,7 @@ from freshrank.actors.messages import IdField, Ints
 from freshrank.feature_actors.aggregations.kernel_types import (
     HEADER_WORDS,
     OFFSET,
+    PARAMETERS,
     PROGRAM_WIDTH,
 )
 from freshrank.feature_actors.streams.expressions.conditions import Expression
@@ -54,8 +55,8 @@ class Line:
     hop_ms: int = 0
     span_ms: int = 0
     """Length of a window, or a half-life."""
-    parameters: tuple[float, float] = (0.0, 0.0)
-    """Constants of the operation."""
+    parameters: tuple[float, ...] = ()
+    """Constants of the operation, at most four."""
 
 
 class Layout:
@@ -85,7 +86,7 @@ class Layout:
 
     @property
     def program(self) -> Ints:
-        """int64[o, 10]."""
+        """int64[o, 12]."""
         return np.array(self._program, dtype=np.int64).reshape(-1, PROGRAM_WIDTH)
 
     @property
@@ -136,8 +137,10 @@ class Layout:
         the feature may be wrong; None where it is exact.
         """
         entries = [line.size, line.mask, line.source, line.hop_ms, line.span_ms, line.out]
-        parameters = np.array(line.parameters, dtype=np.float64).view(np.int64).tolist()
-        self._program.append([line.opcode, self.words, *entries, *parameters])
+        parameters = np.zeros(PROGRAM_WIDTH - PARAMETERS)
+        parameters[: len(line.parameters)] = line.parameters
+        constants = parameters.view(np.int64).tolist()
+        self._program.append([line.opcode, self.words, *entries, *constants])
         self._empty.append(identity)
         placed = Placed(name, len(identity), line.hop_ms, keeps_ms, error)
         self.placed.append(placed)

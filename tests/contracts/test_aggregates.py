@@ -40,6 +40,8 @@ from freshrank import (
     Max,
     Mean,
     Min,
+    Quantile,
+    Session,
     SmoothedRate,
     StandardDeviation,
     Sum,
@@ -140,6 +142,10 @@ class Case:
                 found = [naive.trend(1_000, 10_000, aggregate.prior, where, at_ms)]
             case Histogram():
                 found = self.histogram(aggregate, naive, at_ms)
+            case Quantile():
+                found = [self.quantile(aggregate, naive, w, at_ms) for w in windows(aggregate)]
+            case Session():
+                found = naive.session(5_000, where, at_ms)
             case TimeSince():
                 found = [naive.time_since(where, at_ms)]
             case _:
@@ -160,6 +166,21 @@ class Case:
             total = len(prices) or math.nan
             found += [count / total if aggregate.shares else float(count) for count in counts]
         return found
+
+    def quantile(self, aggregate: Quantile, naive: Naive, window: Window, at_ms: int) -> float:
+        """The middle, by ratio, of the range that the value of the rank lies in."""
+        prices = sorted(naive.prices(window, self.where, at_ms))
+        if not prices:
+            return math.nan
+        value = prices[int(aggregate.q * (len(prices) - 1))]
+        (least, most), growth = aggregate.between, (1 + aggregate.error) / (1 - aggregate.error)
+        ends = [least]
+        while ends[-1] < most:
+            ends.append(least * growth ** len(ends))
+        if not least <= value < ends[-1]:
+            return least if value < least else ends[-1]
+        below = max(end for end in ends if end <= value)
+        return below * 2 * growth / (growth + 1)
 
     def read(self, table: EntityTable, entity: str, at_ms: int) -> FeatureBlock:
         row = table.row(entity)
@@ -182,7 +203,7 @@ class Case:
 LENGTHS_MS = {"1s": 1_000, "10s": 10_000, "1m": 60_000}
 
 
-def windows(aggregate: Windowed | Histogram) -> list[Window]:
+def windows(aggregate: Windowed | Histogram | Quantile) -> list[Window]:
     hops = {None: 12, "2s": 5}
     return [
         Window(text, LENGTHS_MS[text], -(-LENGTHS_MS[text] // hops[aggregate.hop]))
@@ -289,6 +310,24 @@ CASES = {
     ),
     "histogram of products": Case(
         Histogram(col.price * col.item_id + 1, [1, 7], windows=["1m"]), amount=shifted
+    ),
+    "median": Case(Quantile("price", between=(1, 100), windows=["1s", "10s"])),
+    "quantile": Case(Quantile("price", q=0.9, between=(2, 30), error=0.2, windows=["1m"])),
+    "least where": Case(
+        Quantile(
+            "price", q=0, between=(1, 100), windows=["10s"], where=col.type == "order", hop="2s"
+        ),
+        is_order,
+    ),
+    "largest of products": Case(
+        Quantile(col.price * col.item_id + 1, q=1, between=(0.5, 200), windows=["10s"]),
+        amount=shifted,
+    ),
+    "session": Case(Session(gap="5s")),
+    "session where": Case(Session(gap="5s", where=col.type == "order"), is_order),
+    "distinct estimate": Case(DistinctCount("category", windows=["1s", "10s"], error=0.25)),
+    "distinct estimate where": Case(
+        DistinctCount("item_id", windows=["1m"], error=0.1, where=col.type == "order"), is_order
     ),
     "time since": Case(TimeSince()),
     "time since where": Case(TimeSince(where=col.type == "order"), is_order),
@@ -419,7 +458,8 @@ def test_reading_changes_neither_the_rows_nor_the_columns(
     "name",
     [
         "count", "sum", "mean", "max", "min", "variance", "distinct", "last k",
-        "decayed", "decayed sum", "decayed mean", "trend", "histogram",
+        "decayed", "decayed sum", "decayed mean", "trend", "histogram", "median", "session",
+        "distinct estimate",
     ],
 )  # fmt: skip
 def test_an_event_that_nothing_can_take_is_late_and_leaves_no_trace(name: str) -> None:

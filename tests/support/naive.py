@@ -127,6 +127,19 @@ class Naive:
         times = [event.ts for event in self.events if where(event)]
         return (self.as_of(at_ms) - max(times)) / 1000 if times else math.nan
 
+    def session(self, gap_ms: int, where: Condition, at_ms: int) -> list[float]:
+        """Sessions, then depth, length and idle time of the newest, as the events came."""
+        count, times = 0, list[int]()
+        for one in filter(where, self.events):
+            if not times or one.ts > max(times) + gap_ms:
+                count, times = count + 1, [one.ts]
+            elif one.ts >= min(times) - gap_ms:
+                times.append(one.ts)
+        idle_ms = self.as_of(at_ms) - max(times) if times else math.nan
+        on = idle_ms <= gap_ms
+        length_s = (max(times) - min(times)) / 1_000 if on else 0.0
+        return [float(count), float(len(times)) if on else 0.0, length_s, idle_ms / 1_000]
+
     def last_k(self, k: int, where: Condition, key: Callable[[Behaviour], int]) -> Bag:
         order = sorted(
             (event.ts, arrival, key(event))

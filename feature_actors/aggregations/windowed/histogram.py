@@ -30,7 +30,8 @@ from freshrank.feature_actors.streams.fields import Fields
 
 
 @inlined
-def _clear(rows: RowViews, row: int, line: Ints, place: int) -> None:
+def clear_buckets(rows: RowViews, row: int, line: Ints, place: int) -> None:
+    """Empty the counts of a tile; the first parameter of the line is their number."""
     buckets = int(line[PARAMETERS:].view(np.float64)[0])
     begin = 2 * line[AT] + place * buckets
     for counter in range(begin, begin + buckets):
@@ -38,7 +39,8 @@ def _clear(rows: RowViews, row: int, line: Ints, place: int) -> None:
 
 
 @inlined
-def _count(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
+def count_in_bucket(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
+    """Count an event in bucket `number` of a tile."""
     buckets = int(line[PARAMETERS:].view(np.float64)[0])
     rows.shorts[row, 2 * line[AT] + place * buckets + int(number)] += 1
 
@@ -125,6 +127,6 @@ class Histogram(Aggregate):
         )
 
 
-_HISTOGRAM = ring_operation(18, (_clear, _count), _read, of_field=True)
+_HISTOGRAM = ring_operation(18, (clear_buckets, count_in_bucket), _read, of_field=True)
 
 OPERATIONS = (_HISTOGRAM,)

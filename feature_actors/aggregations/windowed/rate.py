@@ -50,7 +50,8 @@ def _rate_tiles() -> Tiles:
 
     @inlined
     def merge(rows: RowViews, row: int, line: Ints, first: int, last: int) -> float:
-        prior, expected = line[PARAMETERS:].view(np.float64)
+        constants = line[PARAMETERS:].view(np.float64)
+        prior, expected = constants[0], constants[1]
         happened = merge_successes(rows, row, line, first, last)
         tried = merge_trials(rows, row, line, first, last)
         rate: float = (happened + prior * expected) / (tried + prior)

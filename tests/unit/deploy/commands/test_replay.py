@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -54,11 +55,13 @@ class Replays:
         self._capsys = capsys
         self._patch = patch
 
-    def of(self, given: str, pipeline: str = LABELLED) -> tuple[object, str]:
+    def of(
+        self, given: str, pipeline: str = LABELLED, options: Sequence[str] = ()
+    ) -> tuple[object, str]:
         """Exit status, and what was said of an error."""
         Path("songs.py").write_text(f"{pipeline}\n\ndef records(path):\n    {given}\n")
         Path("data").write_text("")
-        argv = ["freshrank", "replay", "songs.py", "data", "--json", "out.json"]
+        argv = ["freshrank", "replay", "songs.py", "data", "--json", "out.json", *options]
         self._patch.setattr(sys, "argv", argv)
         try:
             cli.main()
@@ -114,6 +117,24 @@ def test_some_that_are_none_are_counted(replays: Replays) -> None:
     assert summary["base_rate"] == 1.0
 
 
+def test_the_settings_give_the_size_of_a_step(replays: Replays) -> None:
+    Path("small.toml").write_text("[learner]\nbatch_examples = 20\n")
+    given = f"yield from [(b'ann', b'%s' % {RECORD[1]!r}.replace(b'p1', b'p%d' % n), {RECORD[2]}) "
+    given += "for n in range(200)]"
+    versions = []
+    for config in ([], ["--config", "small.toml"]):
+        assert replays.of(given, options=config)[0] == 0
+        versions.append(json.loads(Path("out.json").read_text())["versions"])
+    assert versions == [4, 10]
+
+
+def test_a_setting_that_is_none_is_named(replays: Replays) -> None:
+    Path("wrong.toml").write_text("[learner]\nbatch_example = 50\n")
+    status, said = replays.of(f"yield {RECORD!r}", options=["--config", "wrong.toml"])
+    assert status == 2
+    assert "batch_example" in said and "wrong.toml" in said
+
+
 def test_a_label_that_needs_impressions_is_no_success(replays: Replays) -> None:
     status, said = replays.of(f"yield {RECORD!r}", pipeline=RIGHT)
     assert status == 2
@@ -121,10 +142,27 @@ def test_a_label_that_needs_impressions_is_no_success(replays: Replays) -> None:
     assert not Path("out.json").exists()
 
 
-def test_of_several_streams_it_warns_that_only_the_first_is_replayed(replays: Replays) -> None:
+def test_it_warns_of_a_stream_without_records(replays: Replays) -> None:
     status, said = replays.of(f"yield {RECORD!r}", pipeline=TWO_STREAMS)
     assert (status, said.count("\n")) == (0, 1)
-    assert "only the events of 'plays' are replayed; features of 'visits' stay empty" in said
+    assert "there is no record of 'visits', whose features stay empty" in said
+
+
+def test_the_records_of_all_streams_are_played(replays: Replays) -> None:
+    visit = (b"ann", b'{"visit_id": "%d", "listener": "ann", "at": 1}', 1, "visits")
+    play = (b"ann", RECORD[1], RECORD[2])
+    given = f"yield from [({visit[0]!r}, {visit[1]!r} % n, n, 'visits') for n in range(3)]\n"
+    given += f"    yield (b'ann', b'?', 9, 'visits')\n    yield {play!r}"
+    assert replays.of(given, pipeline=TWO_STREAMS) == (0, "")
+    summary = json.loads(Path("out.json").read_text())
+    assert (summary["records"], summary["dead"], summary["examples"]) == (5, 1, 1)
+
+
+def test_a_record_of_an_unknown_topic_is_named(replays: Replays) -> None:
+    status, said = replays.of(f"yield (*{RECORD!r}, 'visit')", pipeline=TWO_STREAMS)
+    assert status == 2
+    assert "record 0 of records: its topic is 'visit'. The streams of the pipeline have " in said
+    assert "'plays', 'visits'." in said
 
 
 def test_examples_that_the_guard_refused_are_counted(replays: Replays) -> None:
