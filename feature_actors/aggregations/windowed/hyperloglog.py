@@ -17,8 +17,8 @@ from freshrank.actors.kernels.hashing import mix
 from freshrank.actors.messages import Ints
 
 _ERROR_OF_ONE = 1.04
-_FEWEST = 16
-"""Registers with which the estimate is of use."""
+_FEWEST_BITS = 4
+"""With fewer than 16 registers an estimate is of no use."""
 
 # Of a mixed id all bits count but the sign.
 _BITS, _WITHOUT_SIGN = 63, (1 << 63) - 1
@@ -32,7 +32,7 @@ def registers_for(error: float) -> int:
     >>> registers_for(0.1), registers_for(0.05)
     (128, 512)
     """
-    return max(_FEWEST, 2 ** math.ceil(2.0 * math.log2(_ERROR_OF_ONE / error)))
+    return 1 << max(_FEWEST_BITS, math.ceil(2.0 * math.log2(_ERROR_OF_ONE / error)))
 
 
 @inlined
