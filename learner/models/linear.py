@@ -9,6 +9,7 @@ import numpy as np
 from freshrank.actors.messages import Floats, InputLayout
 from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of
+from freshrank.learner.models.explanation.contributions import Contributions
 from freshrank.learner.models.losses import Loss
 
 
@@ -91,3 +92,9 @@ class BoundLinear:
         squares[1:] = squared @ np.square(x)
         gradient, of_pooled = self.backward(dense, x, pooled, upstream)
         return gradient, squares, of_pooled
+
+    def contributions(self, dense: Floats, x: Floats, pooled: Floats) -> Contributions:
+        """See `WithContributions`: the bias, and each input times its weight."""
+        wide = dense.astype(np.float64)
+        base = np.full(len(x), wide[0])
+        return Contributions(base, x * wide[1:], pooled[:, :, 0].astype(np.float64))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xxhash
 
 from freshrank.actors.errors import ChecksumMismatch, ProgressError, Unavailable
 from freshrank.actors.messages import Delta, Doubles, Floats, Inputs, Version
+from freshrank.actors.parameters.explanation import Explanation
 from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
+from freshrank.learner.models.explanation.contributions import contributions
 from freshrank.learner.parameters.input_moments import Scale, no_moments, scale_of, standardize
 
 
 class ModelWeights:
-    """Dense weights and table of one model at one version: `Weights` and `Scorer`.
+    """Dense weights and table of one model at one version: `Weights` and `ExplainingScorer`.
 
     Before the first snapshot it scores by the initial weights, and `version` is None. Not
     thread-safe. A learner's own weights are of this class, too: their table also holds optimiser
@@ -105,6 +107,24 @@ class ModelWeights:
         pooled = self.table.pool(inputs.ids, self.starts)
         x = standardize(inputs.dense, self.scale)
         return self._link.prediction(self.model.outputs(self.dense, x, pooled))
+
+    def explain(self, inputs: Inputs) -> Iterator[Explanation]:
+        """How the score of each row of `inputs` comes about, by the present weights.
+
+        Each row is explained when it is asked for; what `score` needs is taken at once.
+        """
+        pooled, dense = self.table.pool(inputs.ids, self.starts), self.dense.copy()
+        x = standardize(inputs.dense, self.scale)
+        outputs = self.model.outputs(dense, x, pooled)
+        scores, layout = self._link.prediction(outputs).tolist(), self.model.layout
+
+        def explanation(row: int, score: float, output: float) -> Explanation:
+            one = slice(row, row + 1)
+            found = contributions(self.model, dense, x[one], pooled[one])
+            base = float(found.base[0])
+            return Explanation(layout, score, output, base, found.dense[0], found.fields[0])
+
+        return map(explanation, range(len(x)), scores, outputs.tolist())
 
     def known_version(self) -> Version:
         """The version; raises Unavailable before the first snapshot."""
