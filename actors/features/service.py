@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -112,6 +112,20 @@ class FeatureService(Protocol):
         at_ms: int,
     ) -> Inputs:
         """An input row for each candidate; `rows` are those of all keys of `lookups`, in order."""
+        ...
+
+    def input_values(
+        self,
+        lookups: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
+        at_ms: int,
+    ) -> Iterator[Mapping[str, JsonValue]]:
+        """For each candidate in turn, by name, the value of each of its inputs, for people.
+
+        Takes the arguments of `inputs`, and raises as it does.
+        """
         ...
 
     def join_keys(self, candidates: Candidates) -> Ints:

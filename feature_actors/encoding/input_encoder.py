@@ -27,6 +27,7 @@ class _Match(NamedTuple):
     """A bag over a field that the context has too."""
 
     name: str
+    bag: str
     begin: int
     """The bag's first id column, of all tables."""
     end: int
@@ -91,7 +92,11 @@ class InputEncoder:
         self._tables = [table for plan in plans for table in plan.tables]
         columns = self._id_columns()
         matches = list(self._matches())
+        self.matches = {match.name: (match.bag, self._id_names[match.own]) for match in matches}
+        """By name of a dense input: the bag and the field of the context that it compares."""
         crossed = [_cross(columns, cross) for cross in crosses]
+        self.crosses = {name: cross for (name, _), cross in zip(crossed, crosses, strict=True)}
+        """By name of an id field: the two fields whose values it combines."""
         _check_names([*columns, *(name for name, _ in crossed)])
         pairs = [pair for _, found in crossed for pair in found]
         widths = {name: len(sources) for name, sources in columns.items()}
@@ -184,7 +189,7 @@ class InputEncoder:
             end = begin + bag.field.width
             if bag.source in self._id_names:
                 own = self._id_names.index(bag.source)
-                yield _Match(f"{bag.field.name}_match", begin, end, own)
+                yield _Match(f"{bag.field.name}_match", bag.field.name, begin, end, own)
             begin = end
 
     def _route(self, left: list[int], right: list[int], matches: list[_Match]) -> None:

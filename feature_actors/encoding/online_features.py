@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from freshrank.actors.errors import RequestError, Unavailable
+from freshrank.actors.errors import RequestError
 from freshrank.actors.features.service import Candidates, RequestTypes, RowLookup
 from freshrank.actors.kernels.hashing import ABSENT, hash_ints, hash_texts
 from freshrank.actors.messages import Doubles, Inputs, Ints
@@ -18,8 +19,13 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     NEWEST,
     OFFSET,
 )
-from freshrank.feature_actors.encoding.bag_values import BagValues
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
+from freshrank.feature_actors.encoding.shown_rows import (
+    check_size,
+    combined_values,
+    shown_row,
+    words_of,
+)
 from freshrank.feature_actors.streams.columns import entity_ids
 from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.event_type import default_of, without_none
@@ -126,7 +132,7 @@ class OnlineFeatures:
             if row is None:
                 offsets.append(-1)
                 continue
-            _check_size(table, row)
+            check_size(table, row)
             header = np.frombuffer(row, dtype=np.int64, count=HEADER_WORDS).tolist()
             newest_ms = max(newest_ms, header[NEWEST])
             offsets.append(header[OFFSET])
@@ -141,10 +147,7 @@ class OnlineFeatures:
         """
         found: dict[str, JsonValue] = {}
         for table, row in zip(self._tables[entity], rows, strict=True):
-            if isinstance(table, TablePlan):
-                found |= _features(table, row, at_ms)
-            elif isinstance(table, LatestRowPlan):
-                found |= _fields(table, row)
+            found |= shown_row(table, row, at_ms)
         return found
 
     def inputs(
@@ -167,7 +170,7 @@ class OnlineFeatures:
         blocks, which, begin = [], [], 0
         for table, lookup in zip(self._all_tables, lookups, strict=True):
             end = begin + len(lookup.keys)
-            words = _words(table, rows[begin:end])
+            words = words_of(table, rows[begin:end])
             if isinstance(table, TablePlan):
                 blocks.append(table.read(words, np.array([at_ms] * len(words), dtype=np.int64)))
                 which.append(lookup.which)
@@ -177,6 +180,43 @@ class OnlineFeatures:
                         context[name] = table.column(name, words)[lookup.which]
             begin = end
         return self._encoder.encode(blocks, which, context)
+
+    def input_values(
+        self,
+        lookups: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
+        at_ms: int,
+    ) -> Iterator[Mapping[str, JsonValue]]:
+        """For each candidate in turn, by name, the value of each of its inputs, for people.
+
+        As `describe` gives it, and as the candidate has it (see `combined_values` for the rest).
+        Takes the arguments of `inputs`, and raises as it does.
+        """
+        begins = np.cumsum([0, *(len(lookup.keys) for lookup in lookups)]).tolist()
+
+        @cache
+        def shown(place: int, line: int) -> dict[str, JsonValue]:
+            table = self._all_tables[place]
+            found = shown_row(table, rows[begins[place] + line], at_ms)
+            if isinstance(table, LatestRowPlan):
+                used = self._encoder.table_fields
+                return {name: value for name, value in found.items() if name in used}
+            return found
+
+        ids = {self._entity.key: np.repeat(self._entity_id(key), _count(candidates))}
+        for name, kind in self._kinds.items():
+            if kind is not Kind.NUMBER:
+                ids[name] = _column(name, kind, candidates).astype(np.int64)
+        for number in range(_count(candidates)):
+            one: dict[str, JsonValue] = {}
+            for place, lookup in enumerate(lookups):
+                one |= shown(place, int(lookup.which[number]))
+            one |= {name: candidates[name][number] for name in self._kinds}
+            one[self._entity.key] = key
+            own_ids = {name: int(column[number]) for name, column in ids.items()}
+            yield one | combined_values(self._encoder, one, own_ids)
 
     def join_keys(self, candidates: Candidates) -> Ints:
         """int64[n]: the join key of each candidate; 0 without a joiner."""
@@ -212,52 +252,6 @@ class OnlineFeatures:
 
 def _count(candidates: Candidates) -> int:
     return len(next(iter(candidates.values()), ()))
-
-
-def _features(table: TablePlan, row: bytes | None, at_ms: int) -> dict[str, JsonValue]:
-    """The named features of a row as of `at_ms`."""
-    block = table.read(_words(table, [row]), np.array([at_ms], dtype=np.int64))
-    found: dict[str, JsonValue] = {
-        name: None if np.isnan(value) else value
-        for name, value in zip(table.columns, block.values[0].tolist(), strict=True)
-    }
-    begin = 0
-    for bag in table.layout.bags:
-        end = begin + bag.field.width
-        values = BagValues(table.source.fields[bag.source])
-        found[bag.field.name] = values.of(block.ids[0, begin:end], block.id_weights[0, begin:end])
-        begin = end
-    return found
-
-
-def _fields(table: LatestRowPlan, row: bytes | None) -> dict[str, JsonValue]:
-    """The named fields of a row; an id is a bag of one, which is empty where it is absent."""
-    words, found = _words(table, [row]), dict[str, JsonValue]()
-    for name, field in table.fields.items():
-        (value,) = table.column(name, words).tolist()
-        if field.kind is Kind.NUMBER:
-            found[name] = None if np.isnan(value) else value
-        else:
-            found[name] = BagValues(field).of([value], [1.0])
-    return found
-
-
-def _words(table: RowPlan, rows: Sequence[bytes | None]) -> Doubles:
-    """float64[m, words]: stored rows, and the empty row for each that is not stored."""
-    words = bytearray()  # kernels are compiled for arrays that can be written to
-    for row in rows:
-        if row is None:
-            words += table.empty_row.data
-        else:
-            _check_size(table, row)
-            words += row
-    return np.frombuffer(words, dtype=np.float64).reshape(-1, table.row_words)
-
-
-def _check_size(table: RowPlan, row: bytes) -> None:
-    size = table.bytes_per_entity
-    if len(row) != size:
-        raise Unavailable("online store", f"a row of {len(row)} bytes in place of {size}")
 
 
 def _names(field: Field, candidates: Candidates) -> list[str]:

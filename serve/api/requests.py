@@ -32,6 +32,9 @@ class RequestLimits:
     """Names and values of all headers; common proxies allow as much."""
     candidates: int = 1_000
     """Ten times the usual number of a ranking stage; scoring them takes about a millisecond."""
+    explained: int = 20
+    """Candidates in one POST /v1/explain: a person looks at a few, and each takes as long as scoring
+    hundreds."""
     events: int = 1_000
     """In one POST /v1/events."""
 
@@ -57,19 +60,32 @@ class ScoreDecoder:
     The request's type is made from the pipeline: the name of its entity, and the types of the
     entity's key and of a candidate. An unknown field is an error that lists the known ones: a
     misspelt field would be ignored otherwise.
+
+    Parameters
+    ----------
+    most
+        Candidates of one request; `limits.candidates` unless it is given.
+    name
+        Of the request's type, in the OpenAPI document.
     """
 
-    def __init__(self, entity: str, types: RequestTypes, limits: RequestLimits) -> None:
+    def __init__(
+        self,
+        entity: str,
+        types: RequestTypes,
+        limits: RequestLimits,
+        *,
+        most: int | None = None,
+        name: str = "ScoreRequest",
+    ) -> None:
         self.candidate_type = types.candidate
         listed = GenericAlias(list, (self.candidate_type,))
+        most = limits.candidates if most is None else most
         self.request_type = msgspec.defstruct(
-            "ScoreRequest",
+            name,
             [
                 (entity, types.key),
-                (
-                    "candidates",
-                    Annotated[listed, msgspec.Meta(min_length=1, max_length=limits.candidates)],
-                ),
+                ("candidates", Annotated[listed, msgspec.Meta(min_length=1, max_length=most)]),
                 ("show", Annotated[int, msgspec.Meta(ge=0, le=limits.candidates)] | None, None),
                 ("min_version", Annotated[str, msgspec.Meta(pattern=_VERSION)] | None, None),
                 ("max_model_age_ms", Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)] | None, None),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
@@ -13,6 +12,7 @@ from freshrank.serve.access.api_keys import Scope
 from freshrank.serve.api.responses import (
     EntityEventsAnswer,
     EventsAnswer,
+    ExplainAnswer,
     FeaturesAnswer,
     HealthAnswer,
     ModelAnswer,
@@ -21,13 +21,14 @@ from freshrank.serve.api.responses import (
     ScoreAnswer,
     Statuses,
 )
+from freshrank.serve.explanation.explainer import Explainer
+from freshrank.serve.http.events_schema import events_schema
 from freshrank.serve.http.json_response import JsonResponse
-from freshrank.serve.http.openapi import document, relinked
+from freshrank.serve.http.openapi import document
 from freshrank.serve.http.page.assembly import page
 from freshrank.serve.http.request_body import read_body
-from freshrank.serve.http.route_spec import REQUIRED, Answer, JsonSchema, Parameter, RouteSpec
+from freshrank.serve.http.route_spec import REQUIRED, Answer, Parameter, RouteSpec
 from freshrank.serve.scoring.entity_events import EntityEvents
-from freshrank.serve.scoring.served_pipeline import EventStream
 from freshrank.serve.scoring.service import ScoringService
 
 _LIMIT: Parameter[int] = Parameter("limit", Annotated[int, msgspec.Meta(ge=1, le=200)], 20)
@@ -45,6 +46,7 @@ class RouteTable:
         self._limits = service.pipeline.limits
         self._page = page()
         self._entity_events = EntityEvents(service.pipeline, service.connectors)
+        self._explainer = Explainer(service)
         entity = service.pipeline.entity
         # The service answers another entity with a 404 that names this one.
         one_entity = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [entity]})]
@@ -89,7 +91,7 @@ class RouteTable:
                 summary=_EVENTS_SUMMARY,
                 handler=self.events,
                 parameters=(self._stream,),
-                body=self._events_schema(),
+                body=events_schema(self._service.pipeline.streams, self._limits.events),
                 answers={200: Answer(EventsAnswer)},
                 limited=True,
             ),
@@ -98,6 +100,19 @@ class RouteTable:
     def _support_routes(self) -> list[RouteSpec]:
         """What people ask for about one entity."""
         return [
+            RouteSpec(
+                method="POST",
+                path="/v1/explain",
+                operation="explain",
+                scope=Scope.SCORE,
+                summary="What each input of the model adds to the scores of a few candidates. "
+                "Takes the body of a request to score; nothing is logged as shown",
+                handler=self.explain,
+                body=self._explainer.decoder.request_type,
+                answers={200: Answer(ExplainAnswer)},
+                errors=(409,),
+                limited=True,
+            ),
             RouteSpec(
                 method="GET",
                 path="/v1/features/{entity}/{id:text}",
@@ -218,6 +233,11 @@ class RouteTable:
         body = await read_body(request, self._limits.body_bytes)
         return JsonResponse(await self._service.events.write(body, topic))
 
+    async def explain(self, request: Request) -> Response:
+        """POST /v1/explain."""
+        body = await read_body(request, self._limits.body_bytes)
+        return JsonResponse(await self._explainer.explain(body))
+
     async def features(self, request: Request) -> Response:
         """GET /v1/features/{entity}/{id}."""
         entity, key = self._entity.of(request), self._id.of(request)
@@ -263,26 +283,3 @@ class RouteTable:
         """GET /."""
         headers = {"Content-Security-Policy": self._page.policy}
         return HTMLResponse(self._page.html, headers=headers)
-
-    def _events_schema(self) -> JsonSchema:
-        """One event of a stream, or a list of its events."""
-        bodies: list[dict[str, Any]] = []
-        definitions: dict[str, Any] = {}
-        most = self._limits.events
-        for stream in self._service.pipeline.streams:
-            event = _with_own_names(stream, definitions)
-            definitions |= event.pop("$defs", {})
-            events = {"type": "array", "items": event, "minItems": 1, "maxItems": most}
-            bodies += [event, events]
-        return JsonSchema({"anyOf": bodies}, definitions)
-
-
-def _with_own_names(stream: EventStream, taken: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of an event; those of its ``$defs`` that are in `taken` get other names."""
-    own = stream.schema.get("$defs", {})
-    assert isinstance(own, Mapping)
-    names = {name: f"{stream.topic}.{name}" if name in taken else name for name in own}
-    event: dict[str, Any] = relinked(dict(stream.schema), lambda name: f"#/$defs/{names[name]}")
-    if own:
-        event["$defs"] = {names[name]: event["$defs"][name] for name in own}
-    return event

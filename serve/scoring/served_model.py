@@ -8,7 +8,8 @@ from typing import Protocol
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import RequestError, StaleParameters
 from freshrank.actors.messages import SourceOffsets, Version
-from freshrank.actors.protocols import JsonValue, Scorer
+from freshrank.actors.parameters.explanation import ExplainingScorer
+from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.responses import ModelAnswer, ModelInfo
 
 
@@ -76,9 +77,14 @@ class ServedModel:
     """
 
     def __init__(
-        self, scorer: Scorer, weights: FollowedWeights, clock: Clock, max_start_lag_ms: int
+        self,
+        scorer: ExplainingScorer,
+        weights: FollowedWeights,
+        clock: Clock,
+        max_start_lag_ms: int,
     ) -> None:
         self.score = scorer.score
+        self.explain = scorer.explain
         self.weights = weights
         self._clock = clock
         self._max_start_lag_ms = max_start_lag_ms

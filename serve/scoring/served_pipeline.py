@@ -91,5 +91,7 @@ class ServedPipeline:
             event_schema=dict(self.streams[0].schema),
             samples=dict(self.samples),
             show=show,
-            bounds=LimitsInfo(limits.body_bytes, limits.candidates, limits.events),
+            bounds=LimitsInfo(
+                limits.body_bytes, limits.candidates, limits.explained, limits.events
+            ),
         )

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -35,6 +36,16 @@ from freshrank.serve.settings import ServeSettings
 # Seconds between two checks of whether a starting replica is ready: short beside the seconds that
 # its process takes to start.
 _READY_CHECK_S = 0.05
+
+
+class RequestRows(NamedTuple):
+    """What was read for a request."""
+
+    key: str
+    """Of the entity, in its canonical form."""
+    lookups: Sequence[RowLookup]
+    found: FoundRows
+    """Those of `lookups`, in their order."""
 
 
 class ScoringService:
@@ -129,21 +140,27 @@ class ScoringService:
     async def score(self, body: bytes) -> ScoreAnswer:
         """Answer POST /v1/score. Raises RequestError and StaleParameters."""
         call = self.decoder.decode(body)
-        key = self.pipeline.canonical_key(self.pipeline.entity, call.key, self.pipeline.entity)
         clock = self.connectors.clock
         begun = clock.monotonic()
+        answer = self._answer(call, await self.read(call))
+        ended = clock.monotonic()
+        features = answer.features
+        self.metrics.scored(begun, ended, call.count, features.source, features.age_ms)
+        return answer
+
+    async def read(self, call: ScoreCall) -> RequestRows:
+        """The rows that `call` needs, once the weights are as it wants them.
+
+        Raises RequestError and StaleParameters.
+        """
+        key = self.pipeline.canonical_key(self.pipeline.entity, call.key, self.pipeline.entity)
         timeout_s = self.settings.wait_timeout_ms / 1000
         if call.min_version is not None:
             await self.model.weights.wait_for(call.min_version, timeout_s)
         if call.max_model_age_ms is not None:
             await self.model.wait_for_age(call.max_model_age_ms, timeout_s)
         lookups = self.pipeline.features.lookups(key, call.columns)
-        found = await self._copies.read(self.pipeline.entity, lookups)
-        answer = self._answer(call, key, lookups, found)
-        ended = clock.monotonic()
-        features = answer.features
-        self.metrics.scored(begun, ended, call.count, features.source, features.age_ms)
-        return answer
+        return RequestRows(key, lookups, await self._copies.read(self.pipeline.entity, lookups))
 
     async def features(self, entity: str, key: str) -> FeaturesAnswer:
         """Answer GET /v1/features/{entity}/{id}; `key` is the id. Raises RequestError."""
@@ -156,7 +173,7 @@ class ScoringService:
         found = await self.reader.read(features.keys(entity, key))
         at_ms = self.connectors.clock.now_ms()
         return FeaturesAnswer(
-            *msgspec.structs.astuple(self._freshness(entity, found, at_ms)),
+            *msgspec.structs.astuple(self.freshness(entity, found, at_ms)),
             entity=entity,
             id=key,
             at_ms=at_ms,
@@ -167,10 +184,18 @@ class ScoringService:
         """Answer GET /v1/pipeline."""
         return self.pipeline.describe(self.settings.show)
 
-    def _answer(
-        self, call: ScoreCall, key: str, lookups: Sequence[RowLookup], found: FoundRows
-    ) -> ScoreAnswer:
+    def freshness(self, entity: str, found: Sequence[StoredRow], at_ms: int) -> FeatureInfo:
+        """Where the rows of an entity come from, and how old they are at `at_ms`."""
+        source, rows = source_of(found), [stored.row for stored in found]
+        event_time_ms, offset = self.pipeline.features.freshness(entity, rows)
+        if all(row is None for row in rows):
+            return FeatureInfo(source, None, None, None)
+        age_ms = max(0, at_ms - event_time_ms)
+        return FeatureInfo(source, event_time_ms, age_ms, offset if offset >= 0 else None)
+
+    def _answer(self, call: ScoreCall, read: RequestRows) -> ScoreAnswer:
         # Without an await: features, version and scores belong together.
+        key, lookups, found = read
         at_ms = self.connectors.clock.now_ms()
         rows = [stored.row for stored in found.rows]
         inputs = self.pipeline.features.inputs(lookups, rows, key, call.columns, at_ms)
@@ -180,7 +205,7 @@ class ScoringService:
         answer = ScoreAnswer(
             request_id=f"{self.id}-{next(self._request_numbers)}",
             model=self.model.info(),
-            features=self._freshness(entity, found.own, at_ms),
+            features=self.freshness(entity, found.own, at_ms),
             scores=rounded(scores),
             ranking=ranking.tolist(),
         )
@@ -197,14 +222,6 @@ class ScoringService:
 
     def _log(self, impressions: ImpressionLog, scored: ScoredRequest) -> None:
         self.metrics.shown(impressions.add(scored))
-
-    def _freshness(self, entity: str, found: Sequence[StoredRow], at_ms: int) -> FeatureInfo:
-        source, rows = source_of(found), [stored.row for stored in found]
-        event_time_ms, offset = self.pipeline.features.freshness(entity, rows)
-        if all(row is None for row in rows):
-            return FeatureInfo(source, None, None, None)
-        age_ms = max(0, at_ms - event_time_ms)
-        return FeatureInfo(source, event_time_ms, age_ms, offset if offset >= 0 else None)
 
     def _own_status(self) -> dict[str, JsonValue]:
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,16 @@ from freshrank.actors.features.service import (
     RequestTypes,
     RowLookup,
 )
-from freshrank.actors.messages import Floats, Inputs, Ints, SourceOffsets, Version
+from freshrank.actors.messages import (
+    Floats,
+    IdField,
+    InputLayout,
+    Inputs,
+    Ints,
+    SourceOffsets,
+    Version,
+)
+from freshrank.actors.parameters.explanation import Explanation
 from freshrank.actors.protocols import EventSource, JsonValue, Status, StatusRegistry, StoreRead
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
@@ -91,6 +100,17 @@ class FakeFeatures:
         wanted = items == int(rows[0] or -1)
         return Inputs(wanted.astype(np.float32)[:, None], items[:, None])
 
+    def input_values(
+        self,
+        lookups: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
+        at_ms: int,
+    ) -> Iterator[Mapping[str, JsonValue]]:
+        for item in candidates["item_id"]:
+            yield {"item_id": item, "wanted": item == int(rows[0] or -1)}
+
     def join_keys(self, candidates: Candidates) -> Ints:
         return np.array(candidates["item_id"], dtype=np.int64)
 
@@ -98,8 +118,15 @@ class FakeFeatures:
 class FakeScorer:
     """The favourite scores 0.9, the rest 0.1."""
 
+    layout = InputLayout(("wanted",), (IdField("item_id"),))
+
     def score(self, inputs: Inputs) -> Floats:
         return (0.1 + 0.8 * inputs.dense[:, 0]).astype(np.float32)
+
+    def explain(self, inputs: Inputs) -> Iterator[Explanation]:
+        for wanted, score in zip(inputs.dense[:, 0], self.score(inputs).tolist(), strict=True):
+            added = np.array([0.8 * wanted])
+            yield Explanation(self.layout, score, score, 0.1, added, np.zeros(1))
 
 
 class FakeModel:

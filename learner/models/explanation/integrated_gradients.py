@@ -21,10 +21,11 @@ import numpy as np
 from freshrank.actors.messages import Bools, Doubles, Floats
 from freshrank.learner.models.base import Model
 
-# Times that a piece is halved: the shortest is a 256th of the path.
+_FIRST_PIECES = 16
+# Times that a piece is halved: the shortest is a 4096th of the path.
 _MOST_HALVINGS = 8
 # Pieces of one round: bounds the memory, and the time that an explanation takes.
-_MOST_PIECES = 32
+_MOST_PIECES = 64
 # Beyond so many times their rounding (float32) contributions count as not adding up.
 _ROUNDINGS = 8.0
 
@@ -83,7 +84,8 @@ class _Path:
 
 def _integral(path: _Path) -> Doubles:
     """float64[d + F]: the contributions over the whole of `path`."""
-    begins, ends = np.zeros(1), np.ones(1)
+    places = np.linspace(0.0, 1.0, _FIRST_PIECES + 1)
+    begins, ends = places[:-1], places[1:]
     total: Doubles = np.zeros(1)
     for _ in range(_MOST_HALVINGS):
         each = _over_pieces(path, begins, ends)

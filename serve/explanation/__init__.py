@@ -1,0 +1,1 @@
+"""Why candidates have the scores that they have, for people."""

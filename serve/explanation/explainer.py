@@ -1,0 +1,82 @@
+"""POST /v1/explain: what each input of the model adds to the scores of a few candidates."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from freshrank.actors.parameters.explanation import Explanation
+from freshrank.actors.protocols import JsonValue
+from freshrank.serve.api.requests import ScoreDecoder
+from freshrank.serve.api.responses import CandidateExplanation, Contribution, ExplainAnswer
+from freshrank.serve.scoring.service import ScoringService
+
+# Decimals of an answer: a hundred rounded contributions still add up to within a millionth.
+_DECIMALS = 8
+
+
+class Explainer:
+    """Explains the scores that a service would give. It shows nothing, and logs no impression.
+
+    The event loop that explains also scores: one candidate is explained at a time, and requests to
+    score that came meanwhile are answered before the next.
+    """
+
+    def __init__(self, service: ScoringService) -> None:
+        pipeline = service.pipeline
+        self.decoder = ScoreDecoder(
+            pipeline.entity,
+            pipeline.features.request_types,
+            pipeline.limits,
+            most=pipeline.limits.explained,
+            name="ExplainRequest",
+        )
+        self._service = service
+        self._turn = asyncio.Lock()
+
+    async def explain(self, body: bytes) -> ExplainAnswer:
+        """Answer a request, by the weights and the features of one moment.
+
+        Raises RequestError and StaleParameters.
+        """
+        service, entity = self._service, self._service.pipeline.entity
+        features = service.pipeline.features
+        call = self.decoder.decode(body)
+        key, lookups, found = await service.read(call)
+        async with self._turn:
+            # Without an await up to where the weights are taken: all belongs together.
+            at_ms = service.connectors.clock.now_ms()
+            rows = [stored.row for stored in found.rows]
+            inputs = features.inputs(lookups, rows, key, call.columns, at_ms)
+            explanations = service.model.explain(inputs)
+            answer = ExplainAnswer(
+                model=service.model.info(),
+                features=service.freshness(entity, found.own, at_ms),
+                candidates=[],
+            )
+            if found.ages_ms:
+                answer.candidate_rows = found.by_table(entity, lookups)
+            values = features.input_values(lookups, rows, key, call.columns, at_ms)
+            for explanation, shown in zip(explanations, values, strict=True):
+                answer.candidates.append(_explained(explanation, shown))
+                await asyncio.sleep(0)  # requests to score go on meanwhile
+        return answer
+
+
+def _explained(one: Explanation, values: Mapping[str, JsonValue]) -> CandidateExplanation:
+    contributions = [
+        Contribution(name, "number", values.get(name), round(added, _DECIMALS))
+        for name, added in zip(one.layout.dense, one.dense.tolist(), strict=True)
+    ]
+    contributions += [
+        Contribution(field.name, "id", values.get(field.name), round(added, _DECIMALS))
+        for field, added in zip(one.layout.fields, one.fields.tolist(), strict=True)
+    ]
+    contributions.sort(key=lambda each: -abs(each.contribution))
+    return CandidateExplanation(
+        score=round(one.score, 6),
+        logit=round(one.output, _DECIMALS),
+        base=round(one.base, _DECIMALS),
+        residual=round(one.residual, _DECIMALS),
+        contributions=contributions,
+    )

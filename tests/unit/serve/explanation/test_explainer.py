@@ -1,0 +1,166 @@
+"""POST /v1/explain: what a score is made of, with nothing shown and scores answered meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+import pytest
+from http_calls import candidates, get, post, score, talk
+from serving import FakeModel, FakeScorer, ReplicaUnderTest
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.messages import Inputs, Version
+from freshrank.actors.parameters.explanation import Explanation
+from freshrank.serve.api.requests import RequestLimits
+from freshrank.serve.explanation.explainer import Explainer
+from freshrank.serve.scoring.served_model import ServedModel
+
+
+def explain(replica: ReplicaUnderTest, **changes: Any) -> httpx.Response:
+    body = {"user": "u1", "candidates": candidates(3, 4, 5)} | changes
+    return post(replica, "/v1/explain", json=body)
+
+
+def test_each_candidate_has_its_score_and_what_it_is_made_of(replica: ReplicaUnderTest) -> None:
+    replica.store.kept[b"row:u1"] = b"4"
+    answer = explain(replica).json()
+    scored = score(replica).json()
+    assert [one["score"] for one in answer["candidates"]] == scored["scores"]
+    assert answer["model"] == scored["model"]
+    assert answer["features"]["source"] == "online"
+    assert answer["features"]["offset"] == 7
+    assert answer["candidates"][1] == {
+        "score": 0.9,
+        "logit": pytest.approx(0.9),
+        "base": 0.1,
+        "residual": pytest.approx(0.0, abs=1e-6),
+        "contributions": [
+            {"input": "wanted", "kind": "number", "value": True, "contribution": 0.8},
+            {"input": "item_id", "kind": "id", "value": 4, "contribution": 0.0},
+        ],
+    }
+
+
+class Signs(FakeScorer):
+    def explain(self, inputs: Inputs) -> Iterator[Explanation]:
+        for one in super().explain(inputs):
+            yield Explanation(
+                self.layout, one.score, one.output, 0.0, np.array([0.25]), np.array([-0.75])
+            )
+
+
+def service_of(replica: ReplicaUnderTest, scorer: FakeScorer) -> Explainer:
+    replica.service.model = ServedModel(scorer, replica.model, SystemClock(), 0)
+    return Explainer(replica.service)
+
+
+def body_of(*items: int) -> bytes:
+    return msgspec.json.encode({"user": "u1", "candidates": candidates(*items)})
+
+
+def test_the_largest_contribution_comes_first_whatever_its_sign(
+    replica: ReplicaUnderTest,
+) -> None:
+    answer = asyncio.run(service_of(replica, Signs()).explain(body_of(3)))
+    (one,) = answer.candidates
+    assert [each.contribution for each in one.contributions] == [-0.75, 0.25]
+    assert one.residual == pytest.approx(one.logit + 0.5)
+
+
+def test_nothing_is_logged_and_no_score_is_counted(replica: ReplicaUnderTest) -> None:
+    async def story(client: httpx.AsyncClient) -> tuple[int, dict[str, Any], str]:
+        body = {"user": "u1", "candidates": candidates(3, 4), "show": 2}
+        status = (await client.post("/v1/explain", json=body)).status_code
+        own = (await client.get("/v1/status")).json()["replica"]
+        return status, own, (await client.get("/metrics")).text
+
+    status, own, text = talk(replica, story)
+    assert status == 200
+    assert all(replica.log.end("shop.impressions", partition) == 0 for partition in range(4))
+    assert own["requests"] == 0
+    assert 'freshrank_requests_total{route="/v1/explain",status="200"} 1.0' in text
+    assert "freshrank_candidates_total 0.0" in text
+
+
+def test_more_candidates_than_the_bound_are_a_422_that_names_it(replica: ReplicaUnderTest) -> None:
+    assert explain(replica, candidates=candidates(*range(20))).status_code == 200
+    answer = explain(replica, candidates=candidates(*range(21)))
+    assert answer.status_code == 422
+    error = {"field": "candidates", "reason": "Expected `array` of length <= 20"}
+    assert answer.json()["error"] == error
+    few = ReplicaUnderTest(RequestLimits(explained=2))
+    assert explain(few).status_code == 422
+    assert get(few, "/v1/pipeline").json()["bounds"]["explained"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "field"),
+    [
+        ({"candidates": []}, 422, "candidates"),
+        ({"candidates": [{"item_id": 1, "price": 1}]}, 422, "candidates[0]"),
+        ({"user": 5}, 422, "user"),
+        ({"shown": 1}, 422, "body"),
+        ({"min_version": "1.6"}, 409, "min_version"),
+        ({"max_model_age_ms": 39}, 409, "max_model_age_ms"),
+    ],
+)
+def test_wrong_input_is_a_4xx_that_names_the_field(
+    replica: ReplicaUnderTest, changes: dict[str, Any], status: int, field: str
+) -> None:
+    answer = explain(replica, **changes)
+    assert answer.status_code == status
+    assert answer.json()["error"]["field"] == field
+
+
+def test_requests_beyond_the_ongoing_ones_are_refused() -> None:
+    assert explain(ReplicaUnderTest(max_ongoing_requests=0)).status_code == 503
+
+
+class Published(FakeScorer):
+    """Notes each candidate that is explained; meanwhile newer weights arrive."""
+
+    def __init__(self, model: FakeModel, notes: list[str]) -> None:
+        self._model = model
+        self._notes = notes
+
+    def explain(self, inputs: Inputs) -> Iterator[Explanation]:
+        for one in super().explain(inputs):
+            self._notes.append("explained")
+            self._model.version = Version(9, 9)
+            yield one
+
+
+def test_scores_are_answered_between_two_candidates_and_requests_take_turns(
+    replica: ReplicaUnderTest,
+) -> None:
+    notes: list[str] = []
+    explainer = service_of(replica, Published(replica.model, notes))
+
+    async def other() -> None:
+        for _ in range(2):
+            notes.append("other work")
+            await asyncio.sleep(0)
+
+    async def story() -> list[str | None]:
+        first, second, _ = await asyncio.gather(
+            explainer.explain(body_of(3, 4, 5)), explainer.explain(body_of(6)), other()
+        )
+        return [first.model.version, second.model.version]
+
+    assert asyncio.run(story()) == ["1.5", "9.9"]
+    assert notes.count("explained") == 4
+    begun = notes.index("explained")
+    assert "other work" in notes[begun + 1 :] or begun > 1
+
+
+def test_without_weights_the_untrained_model_is_explained() -> None:
+    model = FakeModel()
+    model.version = None
+    answer = explain(ReplicaUnderTest(model=model)).json()
+    assert answer["model"]["version"] is None
+    assert len(answer["candidates"]) == 3
