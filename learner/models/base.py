@@ -34,7 +34,11 @@ there, and NumPy then warns of an invalid value though all inputs and outputs ar
 
 @runtime_checkable
 class Model(Protocol):
-    """A specification bound to its inputs: all sizes are settled."""
+    """A specification bound to its inputs: all sizes are settled.
+
+    It may also say what its inputs contribute to an output, as a `WithContributions` of
+    `freshrank.learner.models.explanation.contributions`.
+    """
 
     @property
     def layout(self) -> InputLayout:

@@ -282,7 +282,7 @@ class BoundDeepFM:
         of_x = x * linear.astype(np.float64) + 0.5 * (scaled * (total - scaled)).sum(axis=2)
         of_fields = pooled[:, :, 0] + 0.5 * (vectors * (total - vectors)).sum(axis=2)
         return Contributions(
-            np.full(len(x), dense[0] + base),
+            np.full(len(x), float(dense[0]) + base),
             of_x + deep[:, width:],
             of_fields + deep[:, :width].reshape(vectors.shape).sum(axis=2),
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+import numpy as np
+
 from freshrank.actors.parameters.explanation import Explanation
 from freshrank.actors.protocols import JsonValue
-from freshrank.serve.api.requests import ScoreDecoder
+from freshrank.serve.api.requests import ScoreDecoder, rounded
 from freshrank.serve.api.responses import CandidateExplanation, Contribution, ExplainAnswer
 from freshrank.serve.scoring.service import ScoringService
 
@@ -73,8 +75,9 @@ def _explained(one: Explanation, values: Mapping[str, JsonValue]) -> CandidateEx
         for field, added in zip(one.layout.fields, one.fields.tolist(), strict=True)
     ]
     contributions.sort(key=lambda each: -abs(each.contribution))
+    (score,) = rounded(np.array([one.score], np.float32))
     return CandidateExplanation(
-        score=round(one.score, 6),
+        score=score,
         logit=round(one.output, _DECIMALS),
         base=round(one.base, _DECIMALS),
         residual=round(one.residual, _DECIMALS),

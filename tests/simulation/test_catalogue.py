@@ -31,6 +31,7 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.serve.api.responses import CandidateRows, ScoreAnswer
+from freshrank.serve.explanation.explainer import Explainer
 
 START_MS = 1_700_000_000_000
 PARTITIONS, ITEM_PARTITIONS = 3, 2
@@ -157,6 +158,36 @@ def test_a_request_needs_the_item_only() -> None:
         assert prices == [20, 0, 0]
         matches = [shown[number]["taste_match"] for number in (1, 2, 9)]
         assert matches[0] > 0.5 and matches[1:] == [0, 0], "the category is that of the catalogue"
+        await shop.system.stop()
+
+    asyncio.run(test())
+
+
+def test_an_explanation_names_what_candidates_take_from_their_rows() -> None:
+    async def test() -> None:
+        shop = Shop()
+        await shop.system.start()
+        shop.products({1: product(1, "shoes", 20.0), 2: product(2, "hats")})
+        shop.click("ann", 3, "shoes")
+        await shop.system.drain()
+        await shop.score("ann", [1, 2])
+        shop.click("ann", 1, "shoes", "order")
+        await shop.system.drain()
+        scored = await shop.score("ann", [1, 2, 9])
+        body = {"user": "ann", "candidates": [{"item": number} for number in (1, 2, 9)]}
+        explainer = Explainer(shop.system.replica)
+        answer = await explainer.explain(msgspec.json.encode(body))
+        assert answer.model == scored.model
+        assert answer.candidate_rows == scored.candidate_rows
+        values = []
+        for one, score in zip(answer.candidates, scored.scores, strict=True):
+            assert one.score == score
+            added = one.base + sum(each.contribution for each in one.contributions)
+            assert added == pytest.approx(one.logit, abs=1e-4)
+            values.append({each.input: each.value for each in one.contributions})
+        assert [one["price"] for one in values] == [20.0, None, None]
+        assert [len(one["category"]) for one in values] == [1, 1, 0]
+        assert [one["taste_match"] > 0.5 for one in values] == [True, False, False]
         await shop.system.stop()
 
     asyncio.run(test())

@@ -275,6 +275,44 @@ def test_candidates_take_the_features_of_their_own_rows() -> None:
     np.testing.assert_array_equal(dense["seen_10s"], alone.dense[:, 0])
 
 
+def test_the_inputs_of_a_candidate_have_the_values_that_people_know() -> None:
+    lookups, at_ms = served.lookups("ann", CANDIDATES), START_MS + 2_000
+    row = row_of(EVENTS)
+    first, second, _ = served.input_values(lookups, [row], "ann", CANDIDATES, at_ms)
+    names = {*encoder.layout.dense, *(field.name for field in encoder.layout.fields)}
+    assert first.keys() == second.keys() == names
+    shown = served.describe("user", [row], at_ms)
+    assert {name: first[name] for name in shown} == shown
+    assert [first[name] for name in ("user_id", "item_id", "category", "price")] == [
+        "ann", 4, "a", 1.5,
+    ]  # fmt: skip
+    assert (first["recent_match"], second["recent_match"]) == (1.0, 0.0)
+    assert first["interest_match"] == pytest.approx(0.5**0.5)
+    assert second["interest_match"] == pytest.approx(1.0)
+    assert second["user_id_x_item_id"] == {"user_id": "ann", "item_id": 9}
+    assert second["interest_x_category"] == {"interest": shown["interest"], "category": "b"}
+
+
+def test_what_a_candidate_lacks_has_no_value() -> None:
+    lacking = {"item_id": [4], "category": [None], "price": [None]}
+    lookups = served.lookups("new", lacking)
+    (found,) = served.input_values(lookups, [None], "new", lacking, START_MS)
+    assert (found["category"], found["price"], found["paid_10s"]) == (None, None, None)
+    assert (found["recent"], found["recent_match"], found["interest_match"]) == ([], 0.0, 0.0)
+
+
+def test_the_values_of_a_match_are_those_that_the_model_is_given() -> None:
+    lookups = both.lookups("ann", CANDIDATES)
+    rows = [row_of(EVENTS), item_row(4, 4_000, 4_500), None]
+    inputs = both.inputs(lookups, rows, "ann", CANDIDATES, START_MS + 5_000)
+    values = both.input_values(lookups, rows, "ann", CANDIDATES, START_MS + 5_000)
+    for given_to_model, shown in zip(inputs.dense, values, strict=True):
+        for name, number in zip(both_encoder.layout.dense, given_to_model.tolist(), strict=True):
+            value: Any = shown[name]
+            meant = 0.0 if value is None else np.sign(value) * np.log1p(abs(value))
+            assert number == pytest.approx(meant, rel=1e-5), name
+
+
 def test_each_kind_of_entity_is_described_by_its_own_rows() -> None:
     row = item_row(4, 1_000, 2_000)
     assert both.freshness("item", [row]) == (START_MS + 2_000, 1)

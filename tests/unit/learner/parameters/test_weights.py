@@ -7,9 +7,9 @@ import pytest
 from learning import NO_DENSE, contents, delta
 
 from freshrank.actors.errors import ChecksumMismatch, ProgressError
-from freshrank.actors.messages import Delta, Inputs, Version
+from freshrank.actors.messages import Delta, InputLayout, Inputs, Version
 from freshrank.learner.models.logistic_regression import LogisticRegression
-from freshrank.learner.parameters.input_moments import no_moments
+from freshrank.learner.parameters.input_moments import moments_of, no_moments
 from freshrank.learner.parameters.weights import ModelWeights
 
 MODEL = LogisticRegression().bind(NO_DENSE)
@@ -169,3 +169,26 @@ def test_a_replacement_never_leads_back() -> None:
     with pytest.raises(ProgressError, match="never goes back"):
         held.replace([first])
     assert (held.checksum(), held.version) == (before, Version(1, 1))
+
+
+def test_a_row_is_explained_by_the_weights_of_the_moment_of_the_call() -> None:
+    held = weights(FIRST)
+    scores = held.score(Inputs(np.zeros((2, 0), np.float32), np.array([[5], [99]])))
+    explanations = held.explain(Inputs(np.zeros((2, 0), np.float32), np.array([[5], [99]])))
+    held.apply(delta(Version(1, 1), Version(1, 0), {5: 7.0}))
+    known, unknown = explanations
+    assert [known.score, unknown.score] == scores.tolist()
+    assert (known.base, known.fields.tolist()) == (0.0, [0.5])
+    assert (unknown.output, unknown.fields.tolist()) == (0.0, [0.0])
+
+
+def test_the_base_is_the_output_at_the_mean_of_the_inputs() -> None:
+    layout = InputLayout(("price", "views"), ())
+    held = ModelWeights(LogisticRegression().bind(layout))
+    seen = np.array([[1.0, 5.0], [3.0, 5.0]], np.float32)
+    held.dense = np.array([0.25, 2.0, 4.0], np.float32)
+    held.moments = moments_of(seen)
+    asked = np.array([[2.0, 5.0], [3.0, 9.0]], np.float32)
+    mean, far = held.explain(Inputs(asked, np.zeros((2, 0), np.int64)))
+    assert (mean.output, mean.base, mean.dense.tolist()) == (0.25, 0.25, [0.0, 0.0])
+    assert far.dense.tolist() == [2.0, 0.0], "an input that was always the same tells nothing"

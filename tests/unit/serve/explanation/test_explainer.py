@@ -121,41 +121,34 @@ def test_requests_beyond_the_ongoing_ones_are_refused() -> None:
     assert explain(ReplicaUnderTest(max_ongoing_requests=0)).status_code == 503
 
 
-class Published(FakeScorer):
-    """Notes each candidate that is explained; meanwhile newer weights arrive."""
+class Noting(FakeScorer):
+    """Notes each candidate that is explained, when newer weights and other work come."""
 
-    def __init__(self, model: FakeModel, notes: list[str]) -> None:
+    def __init__(self, model: FakeModel) -> None:
         self._model = model
-        self._notes = notes
+        self.notes: list[str] = []
 
     def explain(self, inputs: Inputs) -> Iterator[Explanation]:
-        for one in super().explain(inputs):
-            self._notes.append("explained")
+        for one, item in zip(super().explain(inputs), inputs.ids[:, 0].tolist(), strict=True):
+            self.notes.append(f"candidate {item}")
             self._model.version = Version(9, 9)
+            asyncio.get_running_loop().call_soon(self.notes.append, "other work")
             yield one
 
 
-def test_scores_are_answered_between_two_candidates_and_requests_take_turns(
+def test_other_work_is_done_between_two_candidates_and_requests_take_turns(
     replica: ReplicaUnderTest,
 ) -> None:
-    notes: list[str] = []
-    explainer = service_of(replica, Published(replica.model, notes))
-
-    async def other() -> None:
-        for _ in range(2):
-            notes.append("other work")
-            await asyncio.sleep(0)
+    scorer = Noting(replica.model)
+    explainer = service_of(replica, scorer)
 
     async def story() -> list[str | None]:
-        first, second, _ = await asyncio.gather(
-            explainer.explain(body_of(3, 4, 5)), explainer.explain(body_of(6)), other()
-        )
-        return [first.model.version, second.model.version]
+        both = (explainer.explain(body_of(*items)) for items in ((3, 4, 5), (6,)))
+        return [answer.model.version for answer in await asyncio.gather(*both)]
 
-    assert asyncio.run(story()) == ["1.5", "9.9"]
-    assert notes.count("explained") == 4
-    begun = notes.index("explained")
-    assert "other work" in notes[begun + 1 :] or begun > 1
+    assert asyncio.run(story()) == ["1.5", "9.9"], "that of the moment at which it began"
+    assert scorer.notes[::2] == [f"candidate {item}" for item in (3, 4, 5, 6)]
+    assert scorer.notes[1::2] == ["other work"] * 4
 
 
 def test_without_weights_the_untrained_model_is_explained() -> None:

@@ -51,6 +51,7 @@ def valid_requests(draw: st.DrawFn) -> dict[str, Any]:
 
 TYPES: dict[str, Any] = {
     "score": answers.ScoreAnswer,
+    "explain": answers.ExplainAnswer,
     "events": answers.EventsAnswer,
     "features": answers.FeaturesAnswer,
     "entity_events": answers.EntityEventsAnswer,
@@ -97,8 +98,21 @@ def test_a_request_that_the_document_allows_is_scored_or_times_out(body: dict[st
         assert best_first == sorted(best_first, reverse=True)
 
 
+@settings(deadline=None, max_examples=40)
+@given(valid_requests())
+def test_a_request_to_score_is_explained_as_it_stands(body: dict[str, Any]) -> None:
+    answer = ask("POST", "/v1/explain", json.dumps(body).encode())
+    assert answer.status_code in (200, 409)
+    found = described("POST", "/v1/explain", answer)
+    if answer.status_code == 200:
+        assert len(found.candidates) == len(body["candidates"])
+        for one in found.candidates:
+            added = one.base + sum(each.contribution for each in one.contributions)
+            assert abs(one.logit - added - one.residual) < 1e-6
+
+
 @settings(deadline=None, max_examples=60)
-@given(st.sampled_from(["/v1/score", "/v1/events"]), JSON)
+@given(st.sampled_from(["/v1/score", "/v1/explain", "/v1/events"]), JSON)
 def test_every_answer_to_any_json_is_described(path: str, body: Any) -> None:
     answer = ask("POST", path, json.dumps(body).encode())
     assert answer.status_code < 500
@@ -147,6 +161,15 @@ def test_events_are_answered_for_every_id_that_the_document_allows(key: str, que
     answer = ask("GET", quoted + query)
     assert answer.status_code == 200
     described("GET", "/v1/entities/{entity}/{id}/events", answer)
+
+
+def test_requests_to_score_and_to_explain_differ_in_their_number_of_candidates_only() -> None:
+    schemas = document_of(ReplicaUnderTest())["components"]["schemas"]
+    score, explain = schemas["ScoreRequest"], schemas["ExplainRequest"]
+    most = [one["properties"]["candidates"].pop("maxItems") for one in (score, explain)]
+    assert most == [1_000, 20]
+    assert score.pop("title") != explain.pop("title")
+    assert score == explain
 
 
 def test_an_id_that_is_too_long_is_a_422_that_names_the_field() -> None:
