@@ -21,8 +21,8 @@ class Explanation:
     ...     InputLayout(("price",), (IdField("item"),)),
     ...     score=0.5, output=0.0, base=-1.0, dense=np.array([0.75]), fields=np.array([0.25]),
     ... )
-    >>> one.residual
-    0.0
+    >>> one.residual, one.sizes()
+    (0.0, {'price': 0.75, 'item': 0.25})
     """
 
     layout: InputLayout
@@ -42,6 +42,12 @@ class Explanation:
     def residual(self) -> float:
         """What of the output base and contributions leave over: rounding, or too rough a sum."""
         return self.output - self.base - float(np.sum(self.dense)) - float(np.sum(self.fields))
+
+    def sizes(self) -> dict[str, float]:
+        """By input, the size of its contribution, whatever its sign."""
+        names = (*self.layout.dense, *(field.name for field in self.layout.fields))
+        sizes = np.abs(np.concatenate([self.dense, self.fields])).tolist()
+        return dict(zip(names, sizes, strict=True))
 
 
 class ExplainingScorer(Scorer, Protocol):

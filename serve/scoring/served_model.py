@@ -7,10 +7,17 @@ from typing import Protocol
 
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import RequestError, StaleParameters
-from freshrank.actors.messages import SourceOffsets, Version
+from freshrank.actors.messages import Inputs, SourceOffsets, Version
+from freshrank.actors.metrics.decayed_means import DecayedMeans
 from freshrank.actors.parameters.explanation import ExplainingScorer
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.responses import ModelAnswer, ModelInfo
+
+
+# Rows, of which one is explained a second: what matters now is what mattered in the last minutes.
+_HALF_LIFE = 60
+# Inputs in a status, which is posted each second.
+_MOST_IMPORTANT = 20
 
 
 class FollowedWeights(Protocol):
@@ -67,7 +74,7 @@ class FollowedWeights(Protocol):
 
 
 class ServedModel:
-    """A scorer and what keeps its weights new.
+    """A scorer, what keeps its weights new, and which inputs matter in its scores.
 
     Parameters
     ----------
@@ -89,6 +96,31 @@ class ServedModel:
         self._clock = clock
         self._max_start_lag_ms = max_start_lag_ms
         self._was_close = False
+        self.newest: Inputs | None = None
+        """Input rows that were scored, of which `importance` explains one."""
+        self._contributions = DecayedMeans(_HALF_LIFE)
+        self._explained = 0
+        self.explain_error: str | None = None
+        """Why the last row could not be explained; None after a success."""
+
+    def importance(self) -> dict[str, float]:
+        """By input, how much it matters at present: the mean size of its contributions.
+
+        Each call explains one row of those that were scored last, if there are any new ones: an
+        explanation takes longer than a score. The inputs that matter most, the first of all first.
+        """
+        inputs, self.newest = self.newest, None
+        if inputs is not None and len(inputs):
+            row = self._explained % len(inputs)
+            one = Inputs(inputs.dense[row : row + 1], inputs.ids[row : row + 1])
+            try:
+                (explanation,) = self.explain(one)
+                self._contributions.add(explanation.sizes())
+                self.explain_error = None
+            except Exception as error:  # a model of the pipeline's own may raise anything
+                self.explain_error = f"{type(error).__name__}: {error}"
+            self._explained += 1
+        return self._contributions.largest(_MOST_IMPORTANT)
 
     def info(self) -> ModelInfo:
         """Version and age of the weights."""

@@ -201,6 +201,7 @@ class ScoringService:
         inputs = self.pipeline.features.inputs(lookups, rows, key, call.columns, at_ms)
         entity = self.pipeline.entity
         scores = self.model.score(inputs)
+        self.model.newest = inputs
         ranking = np.argsort(-scores, kind="stable")
         answer = ScoreAnswer(
             request_id=f"{self.id}-{next(self._request_numbers)}",
@@ -226,6 +227,8 @@ class ScoringService:
     def _own_status(self) -> dict[str, JsonValue]:
         return {
             "model": self.model.weights.status(),
+            "importance": self.model.importance(),
+            "explain_error": self.model.explain_error,
             "store_error": self.reader.error,
             "store_failures": self.reader.failures,
             "impressions_lost": self.connectors.sink.failures,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -11,9 +11,11 @@ from fake_clock import FakeClock, ManualClock, settle
 from http_calls import candidates, get, score, talk
 from serving import FakeFeatures, FakeModel, FakeScorer, ReplicaUnderTest
 
+from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import RequestError, StaleParameters
 from freshrank.actors.features.service import Candidates, RowLookup
 from freshrank.actors.messages import Inputs, Version
+from freshrank.actors.parameters.explanation import Explanation
 from freshrank.serve.scoring.served_model import ServedModel
 
 
@@ -110,6 +112,37 @@ def test_the_status_counts_scores_and_their_time(replica: ReplicaUnderTest) -> N
     assert figures["requests"] == 1
     latency = figures["latency"]
     assert isinstance(latency, dict) and latency["count"] == 1
+
+
+def test_the_status_names_the_inputs_that_matter_in_the_scores_of_late(
+    replica: ReplicaUnderTest,
+) -> None:
+    replica.store.kept[b"row:u1"] = b"4"
+    model = replica.service.model
+    assert model.importance() == {}
+    score(replica, candidates=candidates(4))
+    assert model.importance() == {"wanted": pytest.approx(0.8), "item_id": 0.0}
+    assert model.importance() == {"wanted": pytest.approx(0.8), "item_id": 0.0}, "nothing new"
+    score(replica, candidates=candidates(4, 5))
+    assert model.importance()["wanted"] == pytest.approx(0.4, rel=0.02), "one row of each request"
+    status = get(replica, "/v1/status").json()["replica"]
+    assert status["importance"].keys() == {"wanted", "item_id"}
+    assert status["explain_error"] is None
+
+
+class Unexplained(FakeScorer):
+    def explain(self, inputs: Inputs) -> Iterator[Explanation]:
+        raise ZeroDivisionError("no slope")
+
+
+def test_a_model_that_cannot_be_explained_scores_and_its_status_says_why(
+    replica: ReplicaUnderTest,
+) -> None:
+    replica.service.model = ServedModel(Unexplained(), replica.model, SystemClock(), 0)
+    assert score(replica).status_code == 200
+    status = get(replica, "/v1/status").json()["replica"]
+    assert status["importance"] == {}
+    assert replica.service.model.explain_error == "ZeroDivisionError: no slope"
 
 
 def test_the_own_status_is_shown_without_the_status_registry(
