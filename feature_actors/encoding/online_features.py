@@ -33,7 +33,6 @@ from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.latest_row_plan import LatestRowPlan
 from freshrank.feature_actors.views.plan import FeaturePlan
-from freshrank.feature_actors.views.row_plan import RowPlan
 from freshrank.feature_actors.views.table_plan import TablePlan
 
 

@@ -89,6 +89,8 @@ def combined_values(
 
     Parameters
     ----------
+    encoder
+        Names matches and crosses.
     values
         By name, those of all other inputs. What a candidate takes from its row in a table is a
         bag of one.

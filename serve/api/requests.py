@@ -33,8 +33,8 @@ class RequestLimits:
     candidates: int = 1_000
     """Ten times the usual number of a ranking stage; scoring them takes about a millisecond."""
     explained: int = 20
-    """Candidates in one POST /v1/explain: a person looks at a few, and each takes as long as scoring
-    hundreds."""
+    """Candidates in one POST /v1/explain: a person looks at a few, and each takes as long as
+    scoring hundreds."""
     events: int = 1_000
     """In one POST /v1/events."""
 

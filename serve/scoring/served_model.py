@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -13,9 +14,12 @@ from freshrank.actors.parameters.explanation import ExplainingScorer
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.responses import ModelAnswer, ModelInfo
 
+_logger = logging.getLogger(__name__)
 
-# Rows, of which one is explained a second: what matters now is what mattered in the last minutes.
+# Rows, of which one a second is explained: what matters now is what mattered in the last minutes.
 _HALF_LIFE = 60
+# The share of the time that explanations for it may take: the event loop scores, too.
+_MOST_TIME = 0.001
 # Inputs in a status, which is posted each second.
 _MOST_IMPORTANT = 20
 
@@ -100,27 +104,37 @@ class ServedModel:
         """Input rows that were scored, of which `importance` explains one."""
         self._contributions = DecayedMeans(_HALF_LIFE)
         self._explained = 0
+        self._explain_from_s = 0.0
         self.explain_error: str | None = None
         """Why the last row could not be explained; None after a success."""
 
     def importance(self) -> dict[str, float]:
         """By input, how much it matters at present: the mean size of its contributions.
 
-        Each call explains one row of those that were scored last, if there are any new ones: an
-        explanation takes longer than a score. The inputs that matter most, the first of all first.
+        A call explains one row of those that were scored last, if there are any new ones, and if
+        explanations would not take more than a thousandth of the time. Of the inputs that matter
+        most, the first of all first.
         """
-        inputs, self.newest = self.newest, None
-        if inputs is not None and len(inputs):
+        now_s, inputs = self._clock.monotonic(), self.newest
+        if inputs is not None and len(inputs) and now_s >= self._explain_from_s:
+            self.newest = None
             row = self._explained % len(inputs)
-            one = Inputs(inputs.dense[row : row + 1], inputs.ids[row : row + 1])
-            try:
-                (explanation,) = self.explain(one)
-                self._contributions.add(explanation.sizes())
-                self.explain_error = None
-            except Exception as error:  # a model of the pipeline's own may raise anything
-                self.explain_error = f"{type(error).__name__}: {error}"
             self._explained += 1
+            self._observe(Inputs(inputs.dense[row : row + 1], inputs.ids[row : row + 1]))
+            took_s = self._clock.monotonic() - now_s
+            self._explain_from_s = now_s + took_s / _MOST_TIME
         return self._contributions.largest(_MOST_IMPORTANT)
+
+    def _observe(self, inputs: Inputs) -> None:
+        try:
+            (explanation,) = self.explain(inputs)
+        except Exception as error:  # a model of the pipeline's own may raise anything
+            if self.explain_error is None:
+                _logger.exception("a score cannot be explained")
+            self.explain_error = f"{type(error).__name__}: {error}"
+            return
+        self._contributions.add(explanation.sizes())
+        self.explain_error = None
 
     def info(self) -> ModelInfo:
         """Version and age of the weights."""

@@ -68,7 +68,9 @@ def test_those_of_a_model_that_cannot_tell_add_up_as_well(name: str, seed: int) 
     assert not isinstance(foreign, WithContributions)
     found = contributions(foreign, dense, x, pooled)
     added = found.base + found.dense.sum(axis=1) + found.fields.sum(axis=1)
-    np.testing.assert_allclose(added, weights.model.outputs(dense, x, pooled), atol=2e-4)
+    kinks = "DeepFM" in name and name != "DeepFM without layers"
+    within = 5e-3 if kinks else 1e-4
+    np.testing.assert_allclose(added, weights.model.outputs(dense, x, pooled), within, within)
 
 
 @every
@@ -77,8 +79,8 @@ def test_integrals_by_differences_are_those_that_the_model_knows_exactly(model: 
     arguments = parts(random_weights(model, 3), 20, 3)
     exact, found = model.contributions(*arguments), contributions(Foreign(model), *arguments)
     np.testing.assert_allclose(found.base, exact.base, atol=1e-5)
-    np.testing.assert_allclose(found.dense, exact.dense, atol=2e-3)
-    np.testing.assert_allclose(found.fields, exact.fields, atol=2e-3)
+    np.testing.assert_allclose(found.dense, exact.dense, atol=5e-3)
+    np.testing.assert_allclose(found.fields, exact.fields, atol=5e-3)
 
 
 def shapley(model: Model, dense: Floats, x: Floats, pooled: Floats) -> Doubles:
@@ -119,8 +121,8 @@ def test_an_input_of_zero_and_a_field_without_ids_contribute_nothing(model: Mode
     x[:, :1], pooled[:, -1] = 0.0, 0.0
     for asked in (model, Foreign(model)):
         found = contributions(asked, dense, x, pooled)
-        assert not found.dense[:, :1].any()
-        assert not found.fields[:, -1].any()
+        np.testing.assert_allclose(found.dense[:, :1], 0.0, atol=1e-5)
+        np.testing.assert_allclose(found.fields[:, -1], 0.0, atol=1e-5)
 
 
 @every

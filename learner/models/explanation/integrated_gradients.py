@@ -5,34 +5,30 @@ proportion from zero to their values; what an input contributes is the integral,
 the output's slope in it. A model of the pipeline's own gives outputs and no slopes in its dense
 inputs, so the slopes are differences here. The path is cut into pieces. Over one piece, an input
 contributes the mean of what the output changes by when it alone takes the step, from the begin of
-the piece and towards its end. That is exact where the output has no terms beyond pairs of inputs,
-of which each input gets half, and approaches the integral as pieces become shorter.
+the piece and towards its end. That is exact where inputs meet in pairs only, of which each gets
+half, and elsewhere off by the square of a piece's length.
 
-A piece is halved where the contributions over it do not add up to the output's change, up to a
-bound. What they miss then is the residual of the explanation.
+A piece is halved as long as its halves tell otherwise, those that differ most first, until a bound
+on the work is reached. What contributions miss of the output is the residual of the explanation.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from freshrank.actors.messages import Bools, Doubles, Floats
+from freshrank.actors.messages import Doubles, Floats
 from freshrank.learner.models.base import Model
 
-_FIRST_PIECES = 16
-# Times that a piece is halved: the shortest is a 4096th of the path.
-_MOST_HALVINGS = 8
-# Pieces of one round: bounds the memory, and the time that an explanation takes.
-_MOST_PIECES = 64
-# Beyond so many times their rounding (float32) contributions count as not adding up.
-_ROUNDINGS = 8.0
+_FIRST_PIECES = 4
+# Outputs that are computed for one row, beyond those of the first pieces and their halves: as many
+# as for the candidates of a few large requests to score.
+_MOST_OUTPUTS = 4_096
+# Contributions over a piece that its halves change by less are right, as a share of the output: a
+# multiple of their rounding (float32).
+_TOLERANCE = 5e-6
 
 
-def along_path(
-    model: Model, dense: Floats, x: Floats, pooled: Floats
-) -> tuple[Doubles, Doubles]:
+def along_path(model: Model, dense: Floats, x: Floats, pooled: Floats) -> tuple[Doubles, Doubles]:
     """What the outputs are made of: base float64[n], and contributions float64[n, d + F].
 
     Parameters
@@ -86,30 +82,26 @@ def _integral(path: _Path) -> Doubles:
     """float64[d + F]: the contributions over the whole of `path`."""
     places = np.linspace(0.0, 1.0, _FIRST_PIECES + 1)
     begins, ends = places[:-1], places[1:]
-    total: Doubles = np.zeros(1)
-    for _ in range(_MOST_HALVINGS):
-        each = _over_pieces(path, begins, ends)
-        rough = _do_not_add_up(path, begins, ends, each)
-        if 2 * np.count_nonzero(rough) > _MOST_PIECES:
-            return total + each.sum(axis=0)
-        total = total + each[~rough].sum(axis=0)
-        if not rough.any():
-            return total
-        middles = 0.5 * (begins[rough] + ends[rough])
-        begins = np.concatenate([begins[rough], middles])
-        ends = np.concatenate([middles, ends[rough]])
-    return total + _over_pieces(path, begins, ends).sum(axis=0)
+    tolerance = _TOLERANCE * (1.0 + float(np.abs(path.outputs(places)).max()))
+    each = _over_pieces(path, begins, ends)
+    total = np.zeros(each.shape[1])
+    affordable = _MOST_OUTPUTS // (4 * (each.shape[1] + 1))
+    while len(each):
+        middles = 0.5 * (begins + ends)
+        left, right = _over_pieces(path, begins, middles), _over_pieces(path, middles, ends)
+        errors = np.abs(left + right - each).max(axis=1)
+        rough = np.argsort(-errors)[: max(0, affordable // 2)]
+        rough = rough[errors[rough] > tolerance]
+        total += np.delete(left + right, rough, axis=0).sum(axis=0)
+        affordable -= 2 * len(rough)
+        each = np.concatenate([left[rough], right[rough]])
+        begins, ends = (
+            np.concatenate([begins[rough], middles[rough]]),
+            np.concatenate([middles[rough], ends[rough]]),
+        )
+    return total
 
 
 def _over_pieces(path: _Path, begins: Doubles, ends: Doubles) -> Doubles:
     """float64[k, d + F]: the contributions over each piece."""
     return 0.5 * (path.steps(begins, ends) - path.steps(ends, begins))
-
-
-def _do_not_add_up(path: _Path, begins: Doubles, ends: Doubles, each: Doubles) -> Bools:
-    before, after = path.outputs(begins), path.outputs(ends)
-    largest = 1.0 + np.maximum(np.abs(before), np.abs(after))
-    # Each contribution is a difference of rounded outputs; their errors are independent.
-    rounding = float(np.finfo(np.float32).eps) * largest * math.sqrt(max(1, each.shape[1]))
-    missed: Doubles = np.abs(after - before - each.sum(axis=1))
-    return missed > _ROUNDINGS * rounding

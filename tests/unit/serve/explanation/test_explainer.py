@@ -40,7 +40,12 @@ def test_each_candidate_has_its_score_and_what_it_is_made_of(replica: ReplicaUnd
         "base": 0.1,
         "residual": pytest.approx(0.0, abs=1e-6),
         "contributions": [
-            {"input": "wanted", "kind": "number", "value": True, "contribution": 0.8},
+            {
+                "input": "wanted",
+                "kind": "number",
+                "value": True,
+                "contribution": pytest.approx(0.8),
+            },
             {"input": "item_id", "kind": "id", "value": 4, "contribution": 0.0},
         ],
     }

@@ -118,16 +118,49 @@ def test_the_status_names_the_inputs_that_matter_in_the_scores_of_late(
     replica: ReplicaUnderTest,
 ) -> None:
     replica.store.kept[b"row:u1"] = b"4"
-    model = replica.service.model
-    assert model.importance() == {}
     score(replica, candidates=candidates(4))
-    assert model.importance() == {"wanted": pytest.approx(0.8), "item_id": 0.0}
-    assert model.importance() == {"wanted": pytest.approx(0.8), "item_id": 0.0}, "nothing new"
-    score(replica, candidates=candidates(4, 5))
-    assert model.importance()["wanted"] == pytest.approx(0.4, rel=0.02), "one row of each request"
     status = get(replica, "/v1/status").json()["replica"]
-    assert status["importance"].keys() == {"wanted", "item_id"}
+    assert status["importance"] == {"wanted": pytest.approx(0.8), "item_id": 0.0}
     assert status["explain_error"] is None
+
+
+def rows(*wanted: float) -> Inputs:
+    dense = np.array(wanted, np.float32)[:, None]
+    return Inputs(dense, np.zeros((len(dense), 1), np.int64))
+
+
+def test_of_each_new_request_one_row_tells_what_matters() -> None:
+    model = ServedModel(FakeScorer(), FakeModel(), FakeClock(), 0)
+    assert model.importance() == {}
+    model.newest = rows(-1.0)
+    for _ in range(2):
+        assert model.importance() == {"wanted": pytest.approx(0.8), "item_id": 0.0}
+    model.newest = rows(1.0, 0.0)
+    assert model.importance()["wanted"] == pytest.approx(0.4, rel=0.02)
+    model.newest = rows()
+    assert model.importance()["wanted"] == pytest.approx(0.4, rel=0.02)
+
+
+class Slow(FakeScorer):
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.explained = 0
+
+    def explain(self, inputs: Inputs) -> Iterator[Explanation]:
+        self.explained += 1
+        self._clock.advance(0.01)
+        return super().explain(inputs)
+
+
+def test_what_takes_long_to_explain_is_explained_less_often() -> None:
+    clock = FakeClock()
+    scorer = Slow(clock)
+    model = ServedModel(scorer, FakeModel(), clock, 0)
+    for _ in range(25):
+        model.newest = rows(1.0)
+        model.importance()
+        clock.advance(1.0)
+    assert scorer.explained == 3
 
 
 class Unexplained(FakeScorer):

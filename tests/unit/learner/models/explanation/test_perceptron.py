@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,7 @@ def network(widths: list[int], seed: int) -> Layers:
             random.normal(size=(wide, out)).astype(np.float32),
             random.normal(size=out).astype(np.float32),
         )
-        for wide, out in zip(widths[:-1], widths[1:], strict=True)
+        for wide, out in itertools.pairwise(widths)
     ]
 
 
@@ -65,6 +67,9 @@ def test_base_and_contributions_are_the_output(hidden: list[int], seed: int) -> 
 
 def test_a_unit_that_is_off_all_along_contributes_nothing() -> None:
     weights = np.array([[1.0, 1.0], [0.0, 1.0]], np.float32)
-    layers = [(weights, np.array([0, -9], np.float32)), (np.ones((2, 1), np.float32), np.zeros(1, np.float32))]
+    layers = [
+        (weights, np.array([0, -9], np.float32)),
+        (np.ones((2, 1), np.float32), np.zeros(1, np.float32)),
+    ]
     base, each = perceptron_contributions(layers, np.array([[2.0, 3.0]]))
     assert (base, each.tolist()) == (0.0, [[2.0, 0.0]])
