@@ -91,12 +91,9 @@ class InputEncoder:
         self._number_names = [field.name for field in fields if field.kind is Kind.NUMBER]
         self._tables = [table for plan in plans for table in plan.tables]
         columns = self._id_columns()
-        matches = list(self._matches())
-        self.matches = {match.name: (match.bag, self._id_names[match.own]) for match in matches}
-        """By name of a dense input: the bag and the field of the context that it compares."""
+        matches = self._matches = list(self._find_matches())
         crossed = [_cross(columns, cross) for cross in crosses]
-        self.crosses = {name: cross for (name, _), cross in zip(crossed, crosses, strict=True)}
-        """By name of an id field: the two fields whose values it combines."""
+        self._crossed = {name: pair for (name, _), pair in zip(crossed, crosses, strict=True)}
         _check_names([*columns, *(name for name, _ in crossed)])
         pairs = [pair for _, found in crossed for pair in found]
         widths = {name: len(sources) for name, sources in columns.items()}
@@ -115,6 +112,16 @@ class InputEncoder:
         prints = "".join(table.fingerprint for table in self._tables)
         self.fingerprint = xxhash.xxh64_hexdigest(f"{prints} {self.layout} {pairs}".encode())
         """16 hex digits: equal for encoders whose inputs mean the same."""
+
+    @property
+    def matches(self) -> Mapping[str, tuple[str, str]]:
+        """By name of a dense input: the bag and the field of the context that it compares."""
+        return {one.name: (one.bag, self._id_names[one.own]) for one in self._matches}
+
+    @property
+    def crosses(self) -> Mapping[str, tuple[str, str]]:
+        """By name of an id field: the two fields whose values it combines."""
+        return self._crossed
 
     @property
     def context_names(self) -> tuple[str, ...]:
@@ -183,7 +190,7 @@ class InputEncoder:
             begin += field.width
         return columns
 
-    def _matches(self) -> Iterator[_Match]:
+    def _find_matches(self) -> Iterator[_Match]:
         begin = 0
         for bag in (bag for table in self._tables for bag in table.layout.bags):
             end = begin + bag.field.width

@@ -62,6 +62,7 @@ class RouteTable:
         """All routes."""
         return [
             *self._data_routes(),
+            *self._explanation_routes(),
             *self._support_routes(),
             *self._description_routes(),
             *self._operation_routes(),
@@ -97,8 +98,8 @@ class RouteTable:
             ),
         ]
 
-    def _support_routes(self) -> list[RouteSpec]:
-        """What people ask for about one entity."""
+    def _explanation_routes(self) -> list[RouteSpec]:
+        """What people ask for about scores."""
         return [
             RouteSpec(
                 method="POST",
@@ -113,6 +114,11 @@ class RouteTable:
                 errors=(409,),
                 limited=True,
             ),
+        ]
+
+    def _support_routes(self) -> list[RouteSpec]:
+        """What people ask for about one entity."""
+        return [
             RouteSpec(
                 method="GET",
                 path="/v1/features/{entity}/{id:text}",

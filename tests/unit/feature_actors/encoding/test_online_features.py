@@ -294,7 +294,7 @@ def test_the_inputs_of_a_candidate_have_the_values_that_people_know() -> None:
 
 
 def test_what_a_candidate_lacks_has_no_value() -> None:
-    lacking = {"item_id": [4], "category": [None], "price": [None]}
+    lacking: dict[str, list[Any]] = {"item_id": [4], "category": [None], "price": [None]}
     lookups = served.lookups("new", lacking)
     (found,) = served.input_values(lookups, [None], "new", lacking, START_MS)
     assert (found["category"], found["price"], found["paid_10s"]) == (None, None, None)

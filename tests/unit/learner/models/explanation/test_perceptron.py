@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freshrank.actors.messages import Doubles
+from freshrank.actors.messages import Bools, Doubles
 from freshrank.learner.models.explanation.perceptron import Layers, perceptron_contributions
 
 
@@ -25,16 +25,17 @@ def network(widths: list[int], seed: int) -> Layers:
 
 
 def outputs(layers: Layers, inputs: Doubles) -> Doubles:
-    values = inputs
+    values: Doubles = inputs
     for number, (weights, bias) in enumerate(layers):
-        values = (np.maximum(values, 0.0) if number else values) @ weights + bias
+        values = values * (values > 0.0) if number else values
+        values = values @ weights + bias
     return values[:, 0]
 
 
 def summed(layers: Layers, ends: Doubles, steps: int) -> Doubles:
     """The integrated gradients of one row, by the rule of the midpoint."""
     at = (np.arange(steps) + 0.5) / steps
-    values, masks = at[:, None] * ends, []
+    values, masks = at[:, None] * ends, list[Bools]()
     for weights, bias in layers[:-1]:
         before = values @ weights + bias
         masks.append(before > 0.0)
@@ -42,7 +43,8 @@ def summed(layers: Layers, ends: Doubles, steps: int) -> Doubles:
     gradients: Doubles = np.repeat(layers[-1][0].T.astype(np.float64), steps, axis=0)
     for (weights, _), mask in zip(layers[-2::-1], masks[::-1], strict=True):
         gradients = (gradients * mask) @ weights.T
-    return ends * gradients.mean(axis=0)
+    mean: Doubles = gradients.mean(axis=0)
+    return ends * mean
 
 
 @pytest.mark.parametrize("hidden", [[], [1], [7], [6, 5], [5, 4, 3]], ids=str)
