@@ -227,7 +227,10 @@ class ScoringService:
     def _own_status(self) -> dict[str, JsonValue]:
         return {
             "model": self.model.weights.status(),
-            "importance": self.model.importance(),
+            # A list: no metric for each of the pipeline's names.
+            "importance": [
+                {"input": name, "size": size} for name, size in self.model.importance().items()
+            ],
             "explain_error": self.model.explain_error,
             "store_error": self.reader.error,
             "store_failures": self.reader.failures,

@@ -120,7 +120,10 @@ def test_the_status_names_the_inputs_that_matter_in_the_scores_of_late(
     replica.store.kept[b"row:u1"] = b"4"
     score(replica, candidates=candidates(4))
     status = get(replica, "/v1/status").json()["replica"]
-    assert status["importance"] == {"wanted": pytest.approx(0.8), "item_id": 0.0}
+    assert status["importance"] == [
+        {"input": "wanted", "size": pytest.approx(0.8)},
+        {"input": "item_id", "size": 0.0},
+    ]
     assert status["explain_error"] is None
 
 
@@ -174,7 +177,7 @@ def test_a_model_that_cannot_be_explained_scores_and_its_status_says_why(
     replica.service.model = ServedModel(Unexplained(), replica.model, SystemClock(), 0)
     assert score(replica).status_code == 200
     status = get(replica, "/v1/status").json()["replica"]
-    assert status["importance"] == {}
+    assert status["importance"] == []
     assert replica.service.model.explain_error == "ZeroDivisionError: no slope"
 
 
