@@ -62,6 +62,7 @@ def take(learner: Learner) -> Checkpoint:
         meta={
             "version": str(learner.version),
             "total_steps": learner.trained.total_steps,
+            "learned": learner.trained.examples,
             "newest_event_ms": learner.newest_event_ms,
             "applied": {
                 str(partition): dict(offsets) for partition, offsets in learner.applied.items()
@@ -127,6 +128,8 @@ def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]
     learner.weights.table.put(arrays["keys"], arrays["rows"], arrays["stamps"])
     learner.weights.version = Version(Version.parse(meta["version"]).epoch + 1, 0)
     learner.trained.total_steps = meta["total_steps"]
+    # Those of before have no schedule; they count what was learned before a reset, too.
+    learner.trained.examples = meta.get("learned", meta["counted"]["examples"])
     learner.newest_event_ms = meta["newest_event_ms"]
     learner.applied = {
         int(partition): SourceOffsets.from_json(offsets, learner.topics)

@@ -26,14 +26,19 @@ from freshrank.deploy.wiring.replay import replay
 def _quality(metrics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """How well the replay learned; the loss by its own name (``log_loss``).
 
-    AUC and loss are of all scored examples, those that were refused or held back included.
+    The AUC (of numbers the mean absolute error) and the loss are of all scored examples, those that
+    were refused or held back included.
     """
-    loss = metrics["objective"]
+    loss, measure = metrics["objective"], metrics["measure"]
+    of_labels = measure == "auc"
     names = (
-        "examples", "examples_quarantined", "examples_held_back", "base_rate",
-        "auc", loss, "average_precision", "calibration_error", "compared",
+        "examples", "examples_quarantined", "examples_held_back",
+        *(("base_rate",) if of_labels else ()),
+        measure, loss,
+        *(("average_precision", "calibration_error") if of_labels else ("coverage",)),
+        "compared",
     )  # fmt: skip
-    compared = ("auc_live", "auc_frozen", f"{loss}_live", f"{loss}_frozen")
+    compared = (f"{measure}_live", f"{measure}_frozen", f"{loss}_live", f"{loss}_frozen")
     refused = metrics["examples_refused"]
     assert isinstance(refused, dict)
     return {

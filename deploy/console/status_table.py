@@ -57,10 +57,10 @@ def status_table(title: str, metrics: SystemMetrics) -> RenderableType:
         f"p99 {number(metrics.weights.p99_ms, 'ms')}",
         f"version {metrics.version or ABSENT}, {number(metrics.model_age_ms, 'ms')} old",
     )
-    table.add_row("AUC", *_quality(metrics.auc, higher_is_better=True))
+    table.add_row(_title(metrics.measure), *_quality(metrics.quality, metrics.measure))
     table.add_row(
-        metrics.objective.replace("_", " "),
-        *_quality(metrics.loss, higher_is_better=False),
+        _title(metrics.objective),
+        *_quality(metrics.loss, metrics.objective),
         f"{number(metrics.examples)} examples learned",
     )
     table.add_row(
@@ -83,8 +83,8 @@ def status_line(metrics: SystemMetrics) -> str:
         f"  weights p50 {number(metrics.weights.p50_ms, 'ms')}"
         f" p99 {number(metrics.weights.p99_ms, 'ms')}"
         f"  version {metrics.version or ABSENT} ({number(metrics.model_age_ms, 'ms')} old)"
-        f"  auc live {number(metrics.auc.live, digits=3)}"
-        f" frozen {number(metrics.auc.frozen, digits=3)}"
+        f"  {metrics.measure.replace('_', ' ')} live {number(metrics.quality.live, digits=3)}"
+        f" frozen {number(metrics.quality.frozen, digits=3)}"
     )
 
 
@@ -102,13 +102,17 @@ def summary_table(metrics: SystemMetrics) -> RenderableType:
     return table
 
 
-def _quality(compared: Compared, *, higher_is_better: bool) -> tuple[Text, Text, Text]:
-    """Format both qualities, and by how much the live model is better."""
+def _title(measure: str) -> str:
+    return "AUC" if measure == "auc" else measure.replace("_", " ")
+
+
+def _quality(compared: Compared, measure: str) -> tuple[Text, Text, Text]:
+    """Format both qualities, and by how much the live model is better: by a lower loss or error."""
     if compared.live is None or compared.frozen is None:
         ahead = Text("")
     else:
         gain = compared.live - compared.frozen
-        gain = gain if higher_is_better else -gain
+        gain = gain if measure == "auc" else -gain
         ahead = Text(f"{gain:+.3f}", style="green" if gain > 0 else "red")
     return (
         Text(f"live {number(compared.live, digits=3)}"),

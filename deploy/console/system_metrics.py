@@ -68,7 +68,10 @@ class SystemMetrics:
     model_age_ms: float | None
     """Of the weights that a replica answers with."""
     examples: int
-    auc: Compared
+    measure: str
+    """What tells the quality beside the loss: ``"auc"``, ``"mean_absolute_error"`` of numbers."""
+    quality: Compared
+    """By `measure`."""
     objective: str
     """Name of the model's loss (``"log_loss"``)."""
     loss: Compared
@@ -86,8 +89,8 @@ class SystemMetrics:
             "examples": self.examples,
             "versions": self.versions,
             "version": self.version,
-            "auc_live": self.auc.live,
-            "auc_frozen": self.auc.frozen,
+            f"{self.measure}_live": self.quality.live,
+            f"{self.measure}_frozen": self.quality.frozen,
             f"{self.objective}_live": self.loss.live,
             f"{self.objective}_frozen": self.loss.frozen,
             "feature_p50_ms": self.features.p50_ms,
@@ -129,6 +132,7 @@ class MetricsReader:
         complete = bool(shards) and all("events" in shard for shard in shards)
         requests = requests or _answered(statuses)
         objective = _text(learner, "objective") or "log_loss"
+        measure = _text(learner, "measure") or "auc"
         return SystemMetrics(
             elapsed_s=elapsed_s,
             events=events,
@@ -142,7 +146,8 @@ class MetricsReader:
             versions=int(_number(learner, "steps") or 0),
             model_age_ms=_number(model, "age_ms"),
             examples=int(_number(learner, "examples") or 0),
-            auc=_compared(learner, "auc"),
+            measure=measure,
+            quality=_compared(learner, measure),
             objective=objective,
             loss=_compared(learner, objective),
             requests=requests.count if requests else None,

@@ -1,7 +1,8 @@
-"""Quality of predictions: AUC, exact or from a histogram, the mean loss, and calibration."""
+"""Quality of predictions: AUC, exact or from a histogram, loss, error, and calibration."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -25,9 +26,24 @@ _BUCKETS = 2**14
 class Quality(NamedTuple):
     """How good the predictions of some examples were; NaN where it is not defined."""
 
-    auc: float
-    loss: float
+    auc: float = math.nan
+    """Of labels that are 0 or 1."""
+    loss: float = math.nan
     """Mean over the examples."""
+    mean_absolute_error: float = math.nan
+    """Of labels that are numbers, in their unit; so is the next."""
+    coverage: float = math.nan
+    """The share of labels that are at most their prediction: ``q`` of a good quantile ``q``."""
+
+
+def errors_of(labels: Floats, predictions: Floats) -> Doubles:
+    """float64[3]: number of examples, sum of absolute errors, labels that are at most predicted.
+
+    >>> errors_of(np.array([1, 2], np.float32), np.array([1.5, 0.5], np.float32)).tolist()
+    [2.0, 2.0, 1.0]
+    """
+    errors = predictions.astype(np.float64) - labels
+    return np.array([len(labels), np.abs(errors).sum(), np.count_nonzero(errors >= 0.0)])
 
 
 @kernel
@@ -68,13 +84,15 @@ class ScoreHistogram:
     """Labels and predictions of any number of examples in 256 KiB.
 
     Its AUC differs from the exact one by at most `auc_error`, because only pairs that share a
-    bucket can be counted wrongly. It is not defined, NaN, where `loss` is of labels that are not
-    0 or 1.
+    bucket can be counted wrongly. It is not defined, NaN, where `loss` is of numbers; there the
+    error and the coverage are.
     """
 
     def __init__(self, loss: Loss) -> None:
         self.counts: Ints = np.zeros((2, _BUCKETS), np.int64)
         self.loss_sum = 0.0
+        self.errors: Doubles = np.zeros(3)
+        """See `errors_of`. Those of validations of before have counted no examples yet."""
         self._loss = loss
 
     @property
@@ -85,14 +103,18 @@ class ScoreHistogram:
     def add(self, labels: Floats, predictions: Floats) -> None:
         """Count examples, float32[n] each."""
         self.loss_sum += float(self._loss.value(labels, predictions).sum())
-        counted = labels if self._loss.binary else np.zeros_like(labels)
-        _count(self.counts, counted, self._loss.link.output(predictions))
+        if not self._loss.binary:
+            self.errors += errors_of(labels, predictions)
+            labels = np.zeros_like(labels)
+        _count(self.counts, labels, self._loss.link.output(predictions))
 
     def quality(self) -> Quality:
         """Over all examples added."""
         count = self.count
         mean_loss = self.loss_sum / count if count else float("nan")
-        return Quality(_auc(self.counts[1], self.counts[0]), mean_loss)
+        known, error, covered = self.errors.tolist()
+        of_numbers = (error / known, covered / known) if known else ()
+        return Quality(_auc(self.counts[1], self.counts[0]), mean_loss, *of_numbers)
 
     @property
     def base_rate(self) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from freshrank.actors.messages import Doubles, Floats
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.evaluation.calibration import calibration_error
-from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram, exact_auc
+from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram, errors_of, exact_auc
 from freshrank.learner.models.losses import Loss
 
 # Examples behind the recent metrics: enough for a steady AUC with few positives, few enough to show
@@ -48,9 +48,12 @@ class _Recent:
 
     def _of(self, labels: Floats, predictions: Floats) -> Quality:
         if not len(labels):
-            return Quality(float("nan"), float("nan"))
-        auc = exact_auc(labels, predictions) if self._loss.binary else float("nan")
-        return Quality(auc, float(self._loss.value(labels, predictions).mean()))
+            return Quality()
+        loss = float(self._loss.value(labels, predictions).mean())
+        if self._loss.binary:
+            return Quality(exact_auc(labels, predictions), loss)
+        _, error, covered = (errors_of(labels, predictions) / len(labels)).tolist()
+        return Quality(loss=loss, mean_absolute_error=error, coverage=covered)
 
 
 class ProgressiveValidation:
@@ -86,7 +89,8 @@ class ProgressiveValidation:
         """AUC, mean loss and more (None where undefined), and the number of examples behind them.
 
         The means of the loss go by its name, which `objective` gives: ``log_loss``,
-        ``log_loss_live``, ...
+        ``log_loss_live``, ... `measure` names what tells the quality beside the loss: ``auc`` of
+        labels that are 0 or 1, ``mean_absolute_error`` of numbers.
         """
         loss = self._loss.name
         recent, recent_frozen = self._recent.quality()
@@ -101,8 +105,12 @@ class ProgressiveValidation:
             "judged": self.lifetime.count,
             "compared": self.live.count,
             "objective": loss,
-            **{f"auc{when}": _plain(quality.auc) for when, quality in qualities.items()},
-            **{f"{loss}{when}": _plain(quality.loss) for when, quality in qualities.items()},
+            "measure": "auc" if self._loss.binary else "mean_absolute_error",
+            **{
+                f"{loss if name == 'loss' else name}{when}": _plain(value)
+                for when, quality in qualities.items()
+                for name, value in quality._asdict().items()
+            },
             **self._of_probabilities(),
         }
 
@@ -122,13 +130,16 @@ class ProgressiveValidation:
         return {
             "validation_counts": np.stack([histogram.counts for histogram in histograms]),
             "validation_losses": losses,
+            "validation_errors": np.stack([histogram.errors for histogram in histograms]),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what `arrays` gave."""
+        """Go on from what `arrays` gave; those of before have no errors of numbers."""
+        errors = arrays.get("validation_errors", np.zeros((3, 3)))
         for number, histogram in enumerate((self.lifetime, self.live, self.reference)):
             histogram.counts = arrays["validation_counts"][number].copy()
             histogram.loss_sum = float(arrays["validation_losses"][number])
+            histogram.errors = errors[number].copy()
 
 
 def _plain(value: float) -> float | None:

@@ -164,7 +164,7 @@ def step_from(
         version=Version.parse(kept["version"]),
         ranges=[range_from_json(span, topics) for span in kept["spans"]],
         examples=kept["examples"],
-        change=Change(arrays[f"{name}_dense"], moments, before, added, evicted),
+        change=Change(arrays[f"{name}_dense"], moments, before, added, evicted, kept["examples"]),
         gradients=gradients_from(kept.get("gradients", ()), f"{name}_learned", arrays, topics),
         scored=kept["judged"],
         relearned=kept.get("relearned", False),

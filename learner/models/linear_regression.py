@@ -1,8 +1,8 @@
-"""Linear regression: a linear model of a number, trained by the squared loss."""
+"""Linear regression: a linear model of a number, and the squared loss that it is trained by."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -61,10 +61,15 @@ class LinearRegression:
     ----------
     bias
         The prediction before the first example.
+    loss
+        What is made small: the squared loss gives the mean of the labels, `QuantileLoss` a
+        quantile, `HuberLoss` what few wild labels hardly move. May be one of the pipeline's own.
     """
 
     bias: float = 0.0
+    # Not in the repr, which is a part of fingerprints that are older than it.
+    loss: Loss = field(default=SquaredLoss(), kw_only=True, repr=False)
 
     def bind(self, layout: InputLayout) -> BoundLinear:
         """Settle the sizes for inputs of `layout`."""
-        return BoundLinear(self, layout, SquaredLoss(), self.bias)
+        return BoundLinear(self, layout, self.loss, self.bias)

@@ -70,7 +70,8 @@ class Loss(Protocol):
     def of_constant(self, mean: float, mean_square: float) -> float:
         """The mean loss of the best constant prediction, given moments of the labels.
 
-        The guard allows a loss to grow in proportion to it. The default allows nothing.
+        Where these do not settle it, that of the labels for which it is greatest. The guard allows
+        a loss to grow in proportion to it. The default allows nothing.
         """
         return 1.0
 

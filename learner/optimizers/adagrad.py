@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
 from freshrank.learner.optimizers.base import SummedRows, check_at_least
+from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
 
 # Rates by which a step moves a weight at most. A single example moves it by one; the first thousand
 # at once, which agree before any of them is learned, would move it by the root of their number.
@@ -30,8 +32,8 @@ def _adagrad(
             row[j] -= rate * min(FARTHEST, max(-FARTHEST, step))
 
 
-@dataclass(frozen=True)
-class Adagrad:
+@dataclass(frozen=True, repr=False)
+class Adagrad(ScheduledOptimizer):
     """``n += Σ g²;  w -= rate * Σ g / (√n + epsilon)``, at most four times the rate.
 
     Duchi, Hazan, Singer: "Adaptive Subgradient Methods", JMLR 2011. The squares are those of each
@@ -43,12 +45,17 @@ class Adagrad:
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least("Adagrad.rate", self.rate, 0.0, strictly=True)
         check_at_least("Adagrad.epsilon", self.epsilon, 0.0, strictly=True)
 
     def state_width(self, width: int) -> int:
         """The sum of squared gradients of each weight."""
         return width
+
+    def with_rate_of(self, factor: float) -> Self:
+        """See `ScheduledOptimizer`."""
+        return replace(self, rate=self.rate * factor)
 
     def update(
         self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
 from freshrank.learner.optimizers.base import SummedRows, check_at_least
+from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
 
 
 class _Rates(NamedTuple):
@@ -37,8 +38,8 @@ def _adam(rows: Floats, positions: Ints, gradient: Floats, rates: _Rates) -> Non
             row[j] -= rate * (mean / unbiased1) / (np.sqrt(square / unbiased2) + epsilon)
 
 
-@dataclass(frozen=True)
-class Adam:
+@dataclass(frozen=True, repr=False)
+class Adam(ScheduledOptimizer):
     """Steps of about `rate`, whatever the scale of the gradients and the number of their examples.
 
     Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1, in the lazy
@@ -58,6 +59,8 @@ class Adam:
         Decay of the first and of the second moment, in [0, 1).
     epsilon
         Keeps the step finite where the second moment vanishes.
+    schedule
+        What becomes of `rate`; the moments do not depend on it.
     """
 
     rate: float = 0.001
@@ -66,6 +69,7 @@ class Adam:
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least("Adam.rate", self.rate, 0.0, strictly=True)
         check_at_least("Adam.epsilon", self.epsilon, 0.0, strictly=True)
         for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
@@ -76,6 +80,10 @@ class Adam:
     def state_width(self, width: int) -> int:
         """Two moments of each weight, and the number of the row's steps."""
         return 2 * width + 1
+
+    def with_rate_of(self, factor: float) -> Self:
+        """See `ScheduledOptimizer`."""
+        return replace(self, rate=self.rate * factor)
 
     def update(
         self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True

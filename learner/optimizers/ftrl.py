@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
 from freshrank.learner.optimizers.base import SummedRows, check_at_least
+from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
 
 
 class _Proximal(NamedTuple):
@@ -17,13 +18,15 @@ class _Proximal(NamedTuple):
     beta: float
     l1: float
     l2: float
+    moves: bool
+    """Whether `alpha` is another than that of the step before."""
 
 
 @kernel
 def _ftrl(
     rows: Floats, positions: Ints, gradient: Floats, squares: Floats, proximal: _Proximal
 ) -> None:
-    alpha, beta, l1, l2 = proximal
+    alpha, beta, l1, l2, moves = proximal
     width = gradient.shape[1]
     for i in range(len(positions)):
         row = rows[positions[i]]
@@ -31,8 +34,9 @@ def _ftrl(
             g = np.float64(gradient[i, j])
             w, n = np.float64(row[j]), np.float64(row[width + j])
             z = np.float64(row[2 * width + j])
-            if n == 0.0 and w != 0.0:  # first touched: the z whose closed form is the initial w
-                z = -w * (beta / alpha + l2) - np.sign(w) * l1
+            # First touched, or at another alpha: the z whose closed form is the present w.
+            if (n == 0.0 or moves) and w != 0.0:
+                z = -w * ((beta + np.sqrt(n)) / alpha + l2) - np.sign(w) * l1
             total = n + np.float64(squares[i, j])
             z += g - (np.sqrt(total) - np.sqrt(n)) / alpha * w
             row[width + j] = total
@@ -43,14 +47,17 @@ def _ftrl(
                 row[j] = -(z - np.sign(z) * l1) / ((beta + np.sqrt(total)) / alpha + l2)
 
 
-@dataclass(frozen=True)
-class FTRL:
+@dataclass(frozen=True, repr=False)
+class FTRL(ScheduledOptimizer):
     """FTRL-proximal with per-coordinate rates.
 
     McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1.
 
     A weight that starts elsewhere than at zero (an embedding) starts from the ``z`` that belongs
     to it. `l1` and `l2` hold for the table's rows; dense weights are not regularised.
+
+    A `schedule` is one of `alpha`. A weight that is not zero then starts each step from the ``z``
+    that belongs to it at the present `alpha`, so that it moves by its gradient, never by the rate.
     """
 
     alpha: float = 0.05
@@ -59,6 +66,7 @@ class FTRL:
     l2: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least("FTRL.alpha", self.alpha, 0.0, strictly=True)
         check_at_least("FTRL.beta", self.beta, 0.0, strictly=True)
         check_at_least("FTRL.l1", self.l1, 0.0, strictly=False)
@@ -68,9 +76,13 @@ class FTRL:
         """``n`` and ``z`` of each weight."""
         return 2 * width
 
+    def with_rate_of(self, factor: float) -> Self:
+        """See `ScheduledOptimizer`."""
+        return replace(self, alpha=self.alpha * factor)
+
     def update(
         self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True
     ) -> None:
         """See `Optimizer`."""
         l1, l2 = (self.l1, self.l2) if regularize else (0.0, 0.0)
-        _ftrl(rows, positions, *gradient, _Proximal(self.alpha, self.beta, l1, l2))
+        _ftrl(rows, positions, *gradient, _Proximal(self.alpha, self.beta, l1, l2, self.moves))

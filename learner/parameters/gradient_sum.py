@@ -37,6 +37,8 @@ class SummedGradient:
     """float32[u, w]: see `Gradient`."""
     moments: Doubles
     """float64[3, d]: of the examples' dense inputs."""
+    examples: int
+    """How many there are."""
     probes: Probes | None = None
     """Of all examples; None: the step has no bound."""
 
@@ -115,6 +117,7 @@ def total(gradients: list[Gradient]) -> SummedGradient:
             only.dense_squares,
             only.row_squares,
             only.moments,
+            len(only),
             only.probes,
         )
     keys = np.concatenate([gradient.keys for gradient in gradients])
@@ -135,5 +138,6 @@ def total(gradients: list[Gradient]) -> SummedGradient:
         dense_squares=np.stack([gradient.dense_squares for gradient in gradients]).sum(axis=0),
         row_squares=summed([gradient.row_squares for gradient in gradients]),
         moments=functools.reduce(merge, [gradient.moments for gradient in gradients]),
+        examples=sum(map(len, gradients)),
         probes=all_probes(gradients),
     )

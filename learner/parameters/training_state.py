@@ -11,6 +11,7 @@ from freshrank.actors.messages import Bools, Doubles, Floats, Ints, Version
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer, SummedRows
+from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
 from freshrank.learner.parameters.gradient_sum import SummedGradient
 from freshrank.learner.parameters.input_moments import COUNT, merge
 from freshrank.learner.parameters.step_bound import (
@@ -54,6 +55,8 @@ class Change:
     """bool[u]: which of those ids were not in the table."""
     evicted: Rows
     """The rows that were dropped after the step to make room."""
+    examples: int
+    """What it learned from."""
 
     @property
     def keys(self) -> Ints:
@@ -90,6 +93,10 @@ class TrainingState:
 
     def __init__(self, model: Model, optimizer: Optimizer, max_rows: int) -> None:
         self._optimizer = optimizer
+        """As of the present step, where its rate follows a schedule."""
+        self._scheduled = (
+            optimizer if isinstance(optimizer, ScheduledOptimizer) and optimizer.moves else None
+        )
         self._max_rows = max_rows
         of_row, of_dense = (
             optimizer.state_width(width) for width in (model.rows.width, model.dense_size)
@@ -101,6 +108,8 @@ class TrainingState:
         self.weights.dense = self.dense_state[0, : model.dense_size]
         self.total_steps = 0
         """Of all epochs, undone steps included; rows are stamped with it."""
+        self.examples = 0
+        """That the present weights have learned: a schedule of the rate follows their number."""
 
     @property
     def adapts_rates(self) -> bool:
@@ -118,7 +127,11 @@ class TrainingState:
             before=_rows_at(table, summed.keys, positions),
             added=positions >= known,
             evicted=_rows_at(table, _NONE, _NONE),
+            examples=summed.examples,
         )
+        if self._scheduled is not None:  # the rate of the example in the middle, for all of them
+            self._optimizer = self._scheduled.at(self.examples + summed.examples / 2)
+        self.examples += summed.examples
         table.stamps[positions] = self.total_steps
         self.weights.moments = merge(self.weights.moments, summed.moments)
         with table.changing(positions):
@@ -182,12 +195,14 @@ class TrainingState:
         table.remove(keys[change.added])
         self.dense_state[:] = change.dense
         self.weights.moments = change.moments
+        self.examples -= change.examples
 
     def reset(self) -> Ints:
         """Put all weights and their optimiser state back to their initial values; gives all ids.
 
-        Weights from before inputs were standardised keep them as they are.
+        Weights from before inputs were standardised keep them as they are. A schedule begins anew.
         """
+        self.examples = 0
         keys, initial = self.weights.table.keys.copy(), self.weights.model.initial()
         self.weights.table.remove(keys)
         self.dense_state[:] = 0.0

@@ -153,6 +153,8 @@ _EXAMPLES = {
 }
 _MEASURES = {
     "auc": "AUC",
+    "mean_absolute_error": "mean absolute error",
+    "coverage": "share of labels that are at most their prediction",
     "base_rate": "share of positives",
     "average_precision": "average precision",
     "calibration_error": "distance of predicted probability and share of positives in tenths",

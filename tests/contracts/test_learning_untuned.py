@@ -21,6 +21,7 @@ from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.schedules import CosineDecay, WarmUp
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.settings import LearnerSettings
 
@@ -83,7 +84,17 @@ def test_the_scale_and_the_origin_of_inputs_do_not_matter(
     assert min(found.values()) > found["x"] - 0.01, found
 
 
-@pytest.mark.parametrize("optimizer", [Adagrad(), FTRL(), SGD(), DEFAULT_OPTIMIZER], ids=repr)
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        Adagrad(),
+        FTRL(),
+        SGD(),
+        DEFAULT_OPTIMIZER,
+        SGD(schedule=WarmUp(ROWS / 8, then=CosineDecay(ROWS / 2))),
+    ],
+    ids=repr,
+)
 @pytest.mark.parametrize("spec", [LogisticRegression(), DeepFM()], ids=repr)
 def test_how_many_examples_a_step_holds_hardly_matters(
     spec: ModelSpec, optimizer: Optimizer

@@ -18,15 +18,18 @@ from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.gradients.squares import backward_with_squares
 from freshrank.learner.models.base import Model, ModelSpec
 from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.huber_loss import HuberLoss
 from freshrank.learner.models.linear import LinearModel
 from freshrank.learner.models.linear_regression import LinearRegression
 from freshrank.learner.models.linear_svm import HingeLoss, LinearSVM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.losses import LogLoss
+from freshrank.learner.models.quantile_loss import QuantileLoss
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.schedules import InverseRootDecay, WarmUp
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
@@ -244,6 +247,9 @@ def test_fingerprints_tell_models_and_layouts_apart_and_nothing_else() -> None:
     specs: list[ModelSpec] = [
         LinearRegression(),
         LinearRegression(bias=1.0),
+        LinearRegression(loss=QuantileLoss(0.9)),
+        LinearRegression(loss=HuberLoss(0.9)),
+        DeepFM(loss=QuantileLoss(0.9)),
         LinearSVM(),
         LinearModel(HingeLoss()),
         LinearModel(LogLoss()),
@@ -277,7 +283,17 @@ def test_it_can_be_sent_to_another_process(model: Model) -> None:
     assert (other.initial() == model.initial()).all()
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.005), Adagrad(0.1), Adam(0.05), FTRL(0.2)], ids=repr)
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        SGD(0.005),
+        Adagrad(0.1),
+        Adam(0.05),
+        FTRL(0.2),
+        FTRL(0.2, schedule=WarmUp(500, then=InverseRootDecay(2_000))),
+    ],
+    ids=repr,
+)
 @every
 def test_every_optimizer_teaches_it_what_can_be_learned(model: Model, optimizer: Optimizer) -> None:
     learner = Learner(model, optimizer, LearnerSettings(), differentiate=CompiledDifferentiator)

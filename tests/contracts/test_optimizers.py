@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,15 @@ from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer, of_one_example
 from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
+from freshrank.learner.optimizers.schedules import (
+    ConstantRate,
+    CosineDecay,
+    InverseRootDecay,
+    Schedule,
+    StepDecay,
+    WarmUp,
+)
 from freshrank.learner.optimizers.sgd import SGD
 
 OPTIMIZERS: list[Optimizer] = [
@@ -20,6 +30,19 @@ OPTIMIZERS: list[Optimizer] = [
     Adam(0.01),
     FTRL(alpha=0.3),
     FTRL(alpha=0.3, l1=0.05, l2=0.01),
+    SGD(0.05, schedule=StepDecay(1_000)),
+    Adagrad(0.3, schedule=CosineDecay(1_000)),
+    Adam(0.01, schedule=InverseRootDecay(1_000)),
+    FTRL(alpha=0.3, schedule=WarmUp(1_000)),
+    FTRL(alpha=0.3, l1=0.05, l2=0.01, schedule=WarmUp(1_000, CosineDecay(1_000))),
+]
+SCHEDULES: list[Schedule] = [
+    ConstantRate(),
+    StepDecay(1_000, share=0.3),
+    CosineDecay(1_000),
+    InverseRootDecay(1_000),
+    WarmUp(1_000),
+    WarmUp(300, CosineDecay(700, least=0.2)),
 ]
 every = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 
@@ -90,6 +113,69 @@ def test_inputs_are_left_as_they_are(optimizer: Optimizer) -> None:
     gradient, positions = np.ones((1, 2), np.float32), np.array([1])
     optimizer.update(rows_of(optimizer, 2, 2), positions, of_one_example(gradient))
     assert (gradient == 1.0).all() and positions.tolist() == [1]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A schedule of one's own: always the same share of the rate."""
+
+    share: float
+
+    def factor(self, examples: float) -> float:
+        return self.share
+
+
+def moved(optimizer: Optimizer, steps: int = 20) -> Floats:
+    """Some rows after steps by random gradients."""
+    rows, random = rows_of(optimizer, 3, 2), np.random.default_rng(5)
+    for _ in range(steps):
+        gradient = random.normal(size=(3, 2)).astype(np.float32)
+        optimizer.update(rows, np.arange(3), of_one_example(gradient))
+    return rows
+
+
+def at(optimizer: Optimizer, schedule: Schedule, examples: float) -> Optimizer:
+    """`optimizer` with a schedule, as of `examples`."""
+    assert isinstance(optimizer, ScheduledOptimizer)
+    return replace(optimizer, schedule=schedule).at(examples)
+
+
+@every
+def test_a_share_of_the_rate_is_as_good_as_a_smaller_rate(optimizer: Optimizer) -> None:
+    smaller = at(at(optimizer, Share(0.25), 77.0), ConstantRate(), 0.0)
+    # Of FTRL the weights alone: their z is made anew for each rate.
+    kept = slice(2 if isinstance(optimizer, FTRL) else None)
+    found = moved(at(optimizer, Share(0.25), 77.0))[:, kept]
+    assert found == pytest.approx(moved(smaller)[:, kept], rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [one for one in OPTIMIZERS if not isinstance(one, Adam)], ids=repr
+)
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_a_change_of_the_rate_alone_moves_no_weight(
+    optimizer: Optimizer, schedule: Schedule
+) -> None:
+    """Without a gradient; Adam's momentum goes on without one, whatever the rate."""
+    rows = rows_of(optimizer, 2, 2)
+    nothing = of_one_example(np.zeros((2, 2), np.float32))
+    before = at(optimizer, schedule, 10.0)
+    before.update(rows, np.arange(2), of_one_example(np.ones((2, 2), np.float32)))
+    weights = rows[:, :2].copy()
+    for examples in (20.0, 500.0, 1_500.0, 1e6):
+        at(optimizer, schedule, examples).update(rows, np.arange(2), nothing)
+    assert rows[:, :2] == pytest.approx(weights, rel=1e-5)
+
+
+@every
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_it_finds_the_minimum_by_any_schedule(optimizer: Optimizer, schedule: Schedule) -> None:
+    wanted = np.array([[0.7, -0.4, 0.0]], np.float32)
+    rows = rows_of(optimizer, 1, 3)
+    for examples in range(6_000):
+        gradient = of_one_example(rows[:, :3] - wanted)
+        at(optimizer, schedule, examples / 6).update(rows, np.array([0]), gradient)
+    assert rows[:, :3] == pytest.approx(wanted, abs=0.05)
 
 
 @every

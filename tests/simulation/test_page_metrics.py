@@ -25,7 +25,7 @@ SHOWN = """
 const { status, model, ready } = JSON.parse(require("fs").readFileSync(0, "utf8"));
 metricsOf(status, model, 1000);
 const now = metricsOf(status, model, 2000);
-const tiles = Object.fromEntries(TILES.map((tile) => [tile.title, [
+const tiles = Object.fromEntries(TILES.map((tile) => [tile.titleOf?.(now) ?? tile.title, [
   ...tile.lines.map((line) => formatted(line, now)), tile.under?.(now) ?? "", tile.missing(now)]]));
 process.stdout.write(JSON.stringify({ tiles, alerts: alertsOf(status, ready, model) }));
 """
@@ -78,6 +78,20 @@ def test_a_healthy_system_is_shown_without_an_alert() -> None:
     assert shown["alerts"] == []
     assert shown["tiles"]["Lag"][1] == "2 shards"
     assert shown["tiles"]["Scoring time"][0].endswith("s")  # ms, or s
+
+
+def test_the_quality_is_that_of_the_kind_of_the_labels() -> None:
+    answers = answers_of_a_system(100.0)
+    learner = answers["status"]["learner"]
+    learner |= {"auc_recent": 0.75, "mean_absolute_error_recent": 1.5, "auc_frozen": None}
+    tiles = shown_by_the_page(answers)["tiles"]
+    assert tiles["Progressive AUC, last 20,000 examples"][0] == "0.750"
+    learner |= {"measure": "mean_absolute_error", "mean_absolute_error_live": 2.5}
+    learner |= {"mean_absolute_error_frozen": 3.25, "compared": 7}
+    of_numbers = "Progressive mean absolute error, last 20,000 examples"
+    live, _, under, _ = shown_by_the_page(answers)["tiles"][of_numbers]
+    assert live == "1.500"
+    assert under.endswith("live 2.500, frozen 3.250 over 7 examples")
 
 
 def test_alerts_are_shown_by_kind_with_the_newest_message() -> None:

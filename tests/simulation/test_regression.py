@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -11,19 +12,26 @@ from fake_clock import FakeClock
 
 from freshrank import (
     Adagrad,
+    CosineDecay,
     Count,
+    DeepFM,
     Entity,
     FeatureView,
+    HuberLoss,
     Labelled,
     LinearRegression,
     Pipeline,
+    QuantileLoss,
+    SquaredLoss,
     Stream,
+    WarmUp,
     col,
 )
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.learner.models.losses import Loss
 
 START_MS = 1_700_000_000_000
 
@@ -105,6 +113,7 @@ def test_numbers_are_learned_served_and_resumed() -> None:
         assert status["examples"] == 3_600, "those without a number are none"
         assert status["objective"] == "squared_loss"
         assert status["auc"] is None, "there is no such thing for numbers"
+        assert number(status["mean_absolute_error_recent"]) < 5.0, "at most that of the mean"
         variance = 5.0**2 * 1.25 + 1.0  # of the zones' times, and of the noise
         assert number(status["squared_loss"]) < variance / 3, "the first predictions included"
         assert status["guard_trips"] == 0
@@ -120,10 +129,41 @@ def test_numbers_are_learned_served_and_resumed() -> None:
     asyncio.run(play())
 
 
-def test_numbers_that_are_wrong_for_a_while_are_rolled_back() -> None:
+def test_a_quantile_by_a_network_at_a_rate_that_falls_is_learned_and_resumed() -> None:
+    async def play() -> None:
+        world = World(MemoryLog(partitions=2), FakeClock(START_MS + 1_004_000))
+        feed(world.log, seed=1, count=8_000)
+        pipeline = replace(
+            PIPELINE,
+            model=DeepFM(4, (8,), loss=QuantileLoss(0.9)),
+            optimizer=Adagrad(0.5, schedule=WarmUp(500, then=CosineDecay(6_000))),
+        )
+        first = LocalSystem(pipeline, Settings(), world)
+        await first.start()
+        await first.drain()
+        status = await first.status()
+        assert (status["objective"], status["guard_trips"]) == ("quantile_loss", 0)
+        assert number(status["coverage_recent"]) == pytest.approx(0.9, abs=0.15)
+        before = await predicted(first)
+        for zone, found in enumerate(before):
+            assert found == pytest.approx(minutes(zone) + 1.28, abs=1.5), "of a normal distribution"
+        await first.stop()
+        again = LocalSystem(pipeline, Settings(), world)
+        await again.start()
+        assert await predicted(again) == before
+        await again.stop()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "loss", [SquaredLoss(), HuberLoss(1.0), QuantileLoss(0.5), QuantileLoss(0.8)], ids=repr
+)
+def test_numbers_that_are_wrong_for_a_while_are_rolled_back(loss: Loss) -> None:
     async def play() -> None:
         world = World(MemoryLog(partitions=1), FakeClock(START_MS + 1_004_000))
-        system = LocalSystem(PIPELINE, Settings(), world)
+        pipeline = replace(PIPELINE, model=LinearRegression(bias=20.0, loss=loss))
+        system = LocalSystem(pipeline, Settings(), world)
         await system.start()
         feed(world.log, seed=1, count=6_000)
         await system.drain()

@@ -26,11 +26,13 @@ from freshrank.actors.messages import (
 from freshrank.actors.snapshots.store import StoredSnapshot
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.deepfm import DeepFM
+from freshrank.learner.models.huber_loss import HuberLoss
 from freshrank.learner.models.linear import LinearModel
 from freshrank.learner.models.linear_regression import LinearRegression
 from freshrank.learner.models.linear_svm import LinearSVM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.losses import Loss
+from freshrank.learner.models.quantile_loss import QuantileLoss
 from freshrank.learner.parameters.input_moments import no_moments, unscaled
 from freshrank.learner.parameters.weights import ModelWeights
 
@@ -69,9 +71,11 @@ FIRST = Version(1, 0)
 MODELS: dict[str, Model] = {
     "logistic regression": LogisticRegression(base_rate=0.2).bind(LAYOUT),
     "linear regression": LinearRegression(bias=0.3).bind(LAYOUT),
+    "linear, of the median": LinearRegression(0.3, loss=QuantileLoss(0.5)).bind(LAYOUT),
     "linear SVM": LinearSVM().bind(LAYOUT),
     "DeepFM": DeepFM(embedding_dim=4, hidden=(8, 5), base_rate=0.2).bind(LAYOUT),
     "DeepFM without layers": DeepFM(embedding_dim=3, hidden=()).bind(LAYOUT),
+    "DeepFM, Huber loss": DeepFM(4, (8, 5), 0.2, loss=HuberLoss(0.5)).bind(LAYOUT),
     "linear, a loss of one's own": LinearModel(PoissonLoss(), bias=-1.0).bind(LAYOUT),
     "DeepFM, a loss of one's own": DeepFM(4, (8, 5), 0.2, loss=PoissonLoss()).bind(LAYOUT),
     "DeepFM on one id": DeepFM(embedding_dim=2, hidden=(3,)).bind(NO_DENSE),

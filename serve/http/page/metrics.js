@@ -55,6 +55,9 @@ function metricsOf(status, model, at) {
   const starting = shards.filter((shard) => shard.starting).length;
   const events = starting ? null : sum(shards, (shard) => shard.events);
   const requests = sum(replicas, (replica) => replica.requests);
+  // The AUC, or the mean absolute error where labels are numbers.
+  const measure = learner?.measure ?? "auc";
+  const of = (examples) => learner?.[measure + examples] ?? null;
   return {
     at, shards: shards.length, starting, learner: learner !== null,
     events, eventsPerS: rates.events.at(at, events),
@@ -64,8 +67,8 @@ function metricsOf(status, model, at) {
     weights50: quantile([learner?.freshness], 0.5), weights99: quantile([learner?.freshness], 0.99),
     version: model.version, modelAge: model.age_ms,
     examplesPerS: rates.examples.at(at, learner?.examples ?? null),
-    aucLive: learner?.auc_recent ?? null, aucFrozen: learner?.auc_recent_frozen ?? null,
-    aucAllLive: learner?.auc_live ?? null, aucAllFrozen: learner?.auc_frozen ?? null,
+    measure, live: of("_recent"), frozen: of("_recent_frozen"),
+    allLive: of("_live"), allFrozen: of("_frozen"),
     compared: learner?.compared ?? null, examples: learner?.examples ?? null,
     requestsPerS: rates.requests.at(at, requests),
     score50: quantile(scores, 0.5), score99: quantile(scores, 0.99),
@@ -76,21 +79,27 @@ const noShard = (now) => now.shards ? "no shard has posted it yet" : "no shard h
 const noLearner = (now) => now.learner ? "no example was learned lately" : "the learner has not posted its status";
 const ms = { format: duration };
 const count = { format: (value) => number(value) };
-const auc = { format: (value) => number(value, 3) };
+const quality = { format: (value) => number(value, 3) };
+
+// What tells the quality beside the loss, as the learner names it.
+const MEASURES = { auc: "AUC", mean_absolute_error: "mean absolute error" };
 
 // `lines` are drawn, and the first is the big number; `under` is the smaller text below it.
+// `titleOf` is the title once there are metrics, where that depends on them.
 const TILES = [
   {
     title: "Progressive AUC, last 20,000 examples", wide: true, zero: false,
+    titleOf: (now) => `Progressive ${MEASURES[now.measure]}, last 20,000 examples`,
     lines: [
-      { name: "live", style: "live", read: (now) => now.aucLive, ...auc },
-      { name: "frozen", style: "frozen dashed", read: (now) => now.aucFrozen, ...auc },
+      { name: "live", style: "live", read: (now) => now.live, ...quality },
+      { name: "frozen", style: "frozen dashed", read: (now) => now.frozen, ...quality },
     ],
-    missing: (now) => now.learner ? "no example of each label yet" : "the learner has not posted its status",
-    under: (now) => now.aucAllFrozen == null
+    missing: (now) => !now.learner ? "the learner has not posted its status"
+      : now.measure === "auc" ? "no example of each label yet" : "no example yet",
+    under: (now) => now.allFrozen == null
       ? `${number(now.examples)} examples; no reference is frozen yet`
-      : `since the reference was frozen: live ${number(now.aucAllLive, 3)}, `
-        + `frozen ${number(now.aucAllFrozen, 3)} over ${number(now.compared)} examples`,
+      : `since the reference was frozen: live ${number(now.allLive, 3)}, `
+        + `frozen ${number(now.allFrozen, 3)} over ${number(now.compared)} examples`,
   },
   {
     title: "Events", zero: true, unit: " /s", missing: noShard,
@@ -136,11 +145,12 @@ const TILES = [
 class Tile {
   constructor(spec) {
     this.spec = spec;
+    this.heading = make("h2", {}, spec.title);
     this.big = make("p", { class: "big" });
     this.under = make("p", { class: "under" });
     this.chart = new Chart(spec.lines, spec.zero, () => this.write());
     this.element = make("article", { class: spec.wide ? "tile wide" : "tile" },
-      make("h2", {}, spec.title), this.big, this.under, this.chart.element);
+      this.heading, this.big, this.under, this.chart.element);
   }
 
   add(now) {
@@ -152,7 +162,9 @@ class Tile {
   write() {
     const shown = this.chart.cursor ?? this.now;
     if (!shown) return;
-    const { lines: [first, ...others], unit, missing, under } = this.spec;
+    const { lines: [first, ...others], unit, missing, under, titleOf } = this.spec;
+    const title = titleOf?.(shown) ?? this.spec.title;
+    this.heading.replaceChildren(title);
     const none = this.spec.lines.every((line) => line.read(shown) == null);
     this.element.classList.toggle("missing", none);
     this.big.replaceChildren(...(none ? [ABSENT] : valueOf(first, shown, unit, others.length)));
@@ -161,7 +173,7 @@ class Tile {
     const beside = none ? [] : others.flatMap((line) => valueOf(line, shown, "", true));
     if (beside.length && text) beside.push(" · ");
     this.under.replaceChildren(...beside, text);
-    this.chart.element.setAttribute("aria-label", `${this.spec.title}: `
+    this.chart.element.setAttribute("aria-label", `${title}: `
       + this.spec.lines.map((line) => `${line.name} ${formatted(line, shown)}`).join(", "));
   }
 }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +23,12 @@ from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.schedules import CosineDecay, StepDecay, WarmUp
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.input_moments import unscaled
 from freshrank.learner.settings import LearnerSettings
 
 SMALL = LogisticRegression().bind(NO_DENSE)
-OPTIMIZERS: list[Optimizer] = [SGD(0.01), Adagrad(0.05), Adam(0.01), FTRL(0.05, l1=0.01)]
 
 
 def new(model: Model, optimizer: Optimizer, **settings: int) -> Learner:
@@ -47,7 +48,16 @@ def feed(learner: Learner, begin: int, end: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "optimizer", [SGD(0.01), Adagrad(0.05), Adam(0.01), FTRL(0.05, l1=0.01)], ids=repr
+    "optimizer",
+    [
+        SGD(0.01),
+        Adagrad(0.05),
+        Adam(0.01),
+        FTRL(0.05, l1=0.01),
+        SGD(0.01, schedule=CosineDecay(400)),
+        FTRL(0.05, l1=0.01, schedule=WarmUp(150, StepDecay(40))),
+    ],
+    ids=repr,
 )
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_a_learner_that_was_restored_goes_on_bit_for_bit(
@@ -67,7 +77,8 @@ def test_a_learner_that_was_restored_goes_on_bit_for_bit(
     assert (resumed.trained.dense_state == straight.trained.dense_state).all()
     assert resumed.applied == straight.applied
     assert resumed.newest_event_ms == straight.newest_event_ms
-    for name in ("judged", "auc", model.loss.name):
+    assert resumed.trained.examples == straight.trained.examples == 240
+    for name in ("judged", "auc", model.loss.name, "mean_absolute_error", "coverage"):
         assert resumed.validation.status()[name] == straight.validation.status()[name]
 
 
@@ -189,6 +200,38 @@ def test_files_that_cannot_be_read_are_not_taken_for_none() -> None:
     assert restore(new(SMALL, SGD(0.1)), Files()).place is None
 
 
+def test_a_checkpoint_from_before_there_were_schedules_goes_on_with_a_constant_rate() -> None:
+    """Its fingerprint was made of the same text, and it has no number of learned examples."""
+    first, second = new(SMALL, FTRL(0.05)), new(SMALL, FTRL(0.05))
+    feed(first, 0, 3)
+    taken = take(first)
+    text = f"{SMALL.fingerprint} FTRL(alpha=0.05, beta=1.0, l1=0.0, l2=0.0)"
+    assert taken.fingerprint == hashlib.sha256(text.encode()).hexdigest()[:16]
+    meta = {name: value for name, value in taken.meta.items() if name != "learned"}
+    arrays = {name: array for name, array in taken.arrays.items() if "errors" not in name}
+    older = replace(taken, meta=meta, arrays=arrays)
+    restore(second, Files(b"".join(older.pieces())))
+    assert second.trained.examples == 60
+    feed(first, 3, 5)
+    feed(second, 3, 5)
+    assert second.weights.checksum() == first.weights.checksum()
+
+
+def test_a_checkpoint_from_before_errors_were_counted_counts_them_from_then_on() -> None:
+    model, optimizer = MODELS["linear regression"], SGD(0.01)
+    first, second = new(model, optimizer), new(model, optimizer)
+    feed(first, 0, 2)
+    taken = take(first)
+    arrays = {name: array for name, array in taken.arrays.items() if "errors" not in name}
+    restore(second, Files(b"".join(replace(taken, arrays=arrays).pieces())))
+    assert second.validation.status()["mean_absolute_error"] is None
+    work = examples(model.layout, 20, begin=40, seed=2)
+    before = CompiledDifferentiator(model, second.weights).gradient(work).scores
+    feed(second, 2, 3)
+    found = second.validation.status()["mean_absolute_error"]
+    assert found == pytest.approx(float(abs(work.labels - before).mean()), rel=1e-5)
+
+
 def test_a_checkpoint_from_before_inputs_were_standardised_keeps_them_as_they_are() -> None:
     model, optimizer = MODELS["logistic regression"], SGD(0.1)
     first = new(model, optimizer)
@@ -216,10 +259,11 @@ def test_a_checkpoint_from_before_inputs_were_standardised_keeps_them_as_they_ar
     [
         new(SMALL, SGD(0.2)),
         new(SMALL, FTRL()),
+        new(SMALL, SGD(0.1, schedule=CosineDecay(1_000))),
         new(LogisticRegression(base_rate=0.1).bind(NO_DENSE), SGD(0.1)),
         new(MODELS["logistic regression"], SGD(0.1)),
     ],
-    ids=["rate", "optimizer", "model", "layout"],
+    ids=["rate", "optimizer", "schedule", "model", "layout"],
 )
 def test_a_checkpoint_of_another_definition_is_refused(other: Learner) -> None:
     files = Files(packed(new(SMALL, SGD(0.1))))

@@ -25,6 +25,11 @@ FIX = "Yield (key, value, event time in ms): bytes, bytes (the event as in its t
 
 JOINED = 'label=Joined(positive=col.kind == "like", on="song", within="30m")'
 LABELLED = RIGHT.replace(JOINED, 'label=Labelled(positive=col.kind == "like")')
+OF_NUMBERS = (
+    RIGHT.replace(JOINED, 'label=Labelled(target="seconds")')
+    .replace("LogisticRegression()", "LinearRegression(3.0, loss=QuantileLoss(0.9))")
+    .replace("LogisticRegression,", "LinearRegression, QuantileLoss,")
+)
 SECOND = """
 
 class Visit(msgspec.Struct):
@@ -133,6 +138,26 @@ def test_a_setting_that_is_none_is_named(replays: Replays) -> None:
     status, said = replays.of(f"yield {RECORD!r}", options=["--config", "wrong.toml"])
     assert status == 2
     assert "batch_example" in said and "wrong.toml" in said
+
+
+def test_of_numbers_the_error_is_printed_in_place_of_the_auc(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = f"yield {RECORD!r}"
+    Path("songs.py").write_text(f"{OF_NUMBERS}\n\ndef records(path):\n    {given}\n")
+    Path("data").write_text("")
+    argv = ["freshrank", "replay", "songs.py", "data", "--json", "out.json"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    summary = json.loads(Path("out.json").read_text())
+    assert summary["mean_absolute_error"] == pytest.approx(2.0), "a label of 1, predicted as 3"
+    assert summary["quantile_loss"] == pytest.approx(0.2)
+    assert summary["coverage"] == 1.0
+    assert not {"auc", "base_rate", "average_precision", "calibration_error"} & set(summary)
+    shown = capsys.readouterr().out
+    assert "mean_absolute_error" in shown and "2.0000" in shown
 
 
 def test_a_label_that_needs_impressions_is_no_success(replays: Replays) -> None:

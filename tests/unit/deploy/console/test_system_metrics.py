@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console, RenderableType
 
 from freshrank.actors.metrics.latency_histogram import LatencyHistogram
 from freshrank.actors.protocols import Status
-from freshrank.deploy.console.system_metrics import MetricsReader, Requests
+from freshrank.deploy.console.status_table import status_line, status_table
+from freshrank.deploy.console.system_metrics import Compared, MetricsReader, Requests
 from freshrank.serve.scoring.metrics import ServeMetrics
 
 
@@ -69,3 +73,42 @@ def test_what_a_driver_of_traffic_saw_goes_before_what_the_replicas_count() -> N
 def test_before_a_replica_has_answered_nothing_is_known_of_requests() -> None:
     metrics = MetricsReader().read(1.0, {"learner": {"examples": 1}})
     assert (metrics.requests, metrics.requests_per_s, metrics.scores.p50_ms) == (None, None, None)
+
+
+def learner(**quality: float | str) -> dict[str, Status]:
+    return {"learner": {"examples": 9, "compared": 5, **quality}}
+
+
+def printed(renderable: RenderableType) -> str:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(renderable)
+    return console.export_text()
+
+
+def test_the_quality_of_labels_is_their_auc() -> None:
+    metrics = MetricsReader().read(1.0, learner(auc_live=0.75, auc_frozen=0.5))
+    assert (metrics.measure, metrics.quality) == ("auc", Compared(0.75, 0.5))
+    assert metrics.summary()["auc_live"] == 0.75
+    (line,) = [one for one in printed(status_table("x", metrics)).splitlines() if "AUC" in one]
+    assert line.split() == ["AUC", "live", "0.750", "frozen", "0.500", "+0.250"]
+    assert status_line(metrics).endswith("auc live 0.750 frozen 0.500")
+
+
+def test_the_quality_of_numbers_is_their_error_of_which_less_is_better() -> None:
+    posted = learner(
+        measure="mean_absolute_error",
+        objective="quantile_loss",
+        mean_absolute_error_live=1.5,
+        mean_absolute_error_frozen=2.0,
+        quantile_loss_live=0.5,
+    )
+    metrics = MetricsReader().read(1.0, posted)
+    assert metrics.quality == Compared(1.5, 2.0)
+    summary = metrics.summary()
+    assert (summary["mean_absolute_error_live"], summary["quantile_loss_live"]) == (1.5, 0.5)
+    assert "auc_live" not in summary
+    shown = printed(status_table("x", metrics))
+    assert "AUC" not in shown
+    (line,) = [one for one in shown.splitlines() if "mean absolute error" in one]
+    assert line.split()[3:] == ["live", "1.500", "frozen", "2.000", "+0.500"]
+    assert status_line(metrics).endswith("mean absolute error live 1.500 frozen 2.000")

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from freshrank.actors.messages import Floats
 from freshrank.learner.evaluation.metrics import ScoreHistogram, exact_auc
 from freshrank.learner.evaluation.progressive import ProgressiveValidation
+from freshrank.learner.models.linear_regression import SquaredLoss
 from freshrank.learner.models.losses import LogLoss
+from freshrank.learner.models.quantile_loss import QuantileLoss
 
 
 def scored(rows: int, seed: int, rate: float = 0.1) -> tuple[Floats, Floats]:
@@ -112,6 +114,43 @@ def test_without_examples_nothing_is_claimed() -> None:
     assert {status[name] for name in status if "auc" in name or "loss" in name} == {None}
 
 
+def test_of_numbers_the_error_and_the_coverage_are_told_in_place_of_the_auc() -> None:
+    validation, random = ProgressiveValidation(QuantileLoss(0.8)), np.random.default_rng(6)
+    labels, scores = random.normal(20.0, 5.0, (2, 3_000)).astype(np.float32)
+    scores[:100] = labels[:100]
+    frozen = np.full(1_000, 24.0, np.float32)
+    validation.add(labels[:2_000], scores[:2_000], None)
+    validation.add(labels[2_000:], scores[2_000:], frozen)
+    status = validation.status()
+    assert status["measure"] == "mean_absolute_error"
+    off, later = scores.astype(np.float64) - labels, slice(2_000, None)
+    expected = {"": off, "_live": off[later], "_recent": off}
+    for frozens in ("_frozen", "_recent_frozen"):
+        expected[frozens] = frozen.astype(np.float64) - labels[later]
+    for when, errors in expected.items():
+        pinball = np.where(errors < 0.0, -0.8 * errors, 0.2 * errors)
+        assert status[f"mean_absolute_error{when}"] == pytest.approx(abs(errors).mean(), rel=1e-9)
+        assert status[f"coverage{when}"] == pytest.approx((errors >= 0.0).mean(), rel=1e-9)
+        assert status[f"quantile_loss{when}"] == pytest.approx(pinball.mean(), rel=1e-9)
+        assert status[f"auc{when}"] is None
+    assert (status["base_rate"], status["average_precision"]) == (None, None)
+
+
+def test_of_labels_there_is_no_error_and_no_coverage() -> None:
+    validation = ProgressiveValidation(LogLoss())
+    validation.add(*scored(500, 1), None)
+    status = validation.status()
+    assert status["measure"] == "auc"
+    assert {status[name] for name in status if "error" in name or "coverage" in name} - {
+        status["calibration_error"]
+    } == {None}
+
+
+def test_without_numbers_no_error_is_claimed() -> None:
+    status = ProgressiveValidation(SquaredLoss()).status()
+    assert {status[name] for name in status if "error" in name or "coverage" in name} == {None}
+
+
 def test_a_restored_validation_goes_on_counting() -> None:
     validation = ProgressiveValidation(LogLoss())
     labels, scores = scored(1_000, 5)
@@ -120,5 +159,18 @@ def test_a_restored_validation_goes_on_counting() -> None:
     other.restore(validation.arrays())
     for one in (validation, other):
         one.add(labels, scores, None)
-    kept = ("judged", "auc", "log_loss", "compared", "auc_live", "auc_frozen")
+    kept = ["judged", "auc", "log_loss", "compared", "auc_live", "auc_frozen"]
+    assert [other.status()[name] for name in kept] == [validation.status()[name] for name in kept]
+
+
+def test_a_restored_validation_of_numbers_goes_on_counting() -> None:
+    validation, random = ProgressiveValidation(SquaredLoss()), np.random.default_rng(7)
+    labels, scores = random.normal(20.0, 5.0, (2, 500)).astype(np.float32)
+    validation.add(labels, scores, labels)
+    other = ProgressiveValidation(SquaredLoss())
+    other.restore(validation.arrays())
+    for one in (validation, other):
+        one.add(scores, labels, None)
+    names = ("mean_absolute_error", "coverage", "squared_loss")
+    kept = ["judged", *(f"{name}{when}" for name in names for when in ("", "_live", "_frozen"))]
     assert [other.status()[name] for name in kept] == [validation.status()[name] for name in kept]

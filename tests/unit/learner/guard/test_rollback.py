@@ -24,6 +24,7 @@ from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.schedules import StepDecay, WarmUp
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.settings import LearnerSettings
 
@@ -217,17 +218,20 @@ def test_the_steps_that_are_kept_stay_few() -> None:
 
 @pytest.mark.parametrize("spoilt", [4, 40])
 @pytest.mark.parametrize("crash_after", [58, 61, 62, 66, 79, 82])
+@pytest.mark.parametrize(
+    "optimizer", [FTRL(0.2), FTRL(0.2, schedule=WarmUp(2_000, StepDecay(3_000)))], ids=repr
+)
 def test_a_learner_resumed_anywhere_trips_and_goes_back_as_the_first_would(
-    crash_after: int, spoilt: int
+    optimizer: FTRL, crash_after: int, spoilt: int
 ) -> None:
-    straight, resumed = GuardedRun(), GuardedRun()
+    straight, resumed = GuardedRun(optimizer), GuardedRun(optimizer)
     for run, crashes in ((straight, False), (resumed, True)):
         for number in range(105):
             if crashes and number == crash_after:
                 files = Files()
                 checkpoint = checkpoints.take(run.learner)
                 files.save("learner", checkpoint.pieces())
-                run.learner = Learner(MODEL, FTRL(0.2), LearnerSettings(max_rows=64))
+                run.learner = Learner(MODEL, optimizer, LearnerSettings(max_rows=64))
                 assert checkpoints.restore(run.learner, files).place
                 run.take(run.learner.snapshot(0))
             run.feed(1, flipped if 60 <= number < 60 + spoilt else as_it_is)
@@ -235,6 +239,8 @@ def test_a_learner_resumed_anywhere_trips_and_goes_back_as_the_first_would(
     assert resumed.learner.rollback_log.state is straight.learner.rollback_log.state
     assert resumed.learner.metrics.kept() == straight.learner.metrics.kept()
     assert resumed.replica.checksum() == straight.replica.checksum()
+    for one in (straight.learner, resumed.learner):
+        assert one.trained.examples == one.metrics.examples, "what was undone does not count"
     assert [
         (one.offset_range, one.reason.split("when")[0])
         for one in resumed.learner.quarantine.quarantined

@@ -13,13 +13,13 @@ from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
+from freshrank.learner.optimizers.schedules import CosineDecay, StepDecay
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.gradient_sum import SummedGradient
 from freshrank.learner.parameters.input_moments import moments_of, no_moments
 from freshrank.learner.parameters.training_state import Change, TrainingState
 
 STEPS = st.lists(st.sets(st.integers(1, 40), min_size=1, max_size=20), min_size=1, max_size=12)
-OPTIMIZERS: list[Optimizer] = [SGD(0.1), Adagrad(0.1), Adam(0.1), FTRL(0.1, l1=0.2)]
 
 
 def summed(model: Model, keys: set[int], seed: int) -> SummedGradient:
@@ -33,10 +33,11 @@ def summed(model: Model, keys: set[int], seed: int) -> SummedGradient:
         np.square(dense),
         np.square(rows),
         moments_of(random.normal(size=(3, len(model.layout.dense))).astype(np.float32)),
+        examples=3,
     )
 
 
-State = tuple[bytes, bytes, dict[int, list[float]], dict[int, int], int]
+State = tuple[bytes, bytes, dict[int, list[float]], dict[int, int], int, int]
 
 
 def everything(trained: TrainingState) -> State:
@@ -44,11 +45,20 @@ def everything(trained: TrainingState) -> State:
     stamps = dict(zip(table.keys.tolist(), table.stamps.tolist(), strict=True))
     rows = contents(table.keys, table.rows)
     moments = trained.weights.moments.tobytes()
-    return trained.dense_state.tobytes(), moments, rows, stamps, table.expected_checksum
+    dense, checksum = trained.dense_state.tobytes(), table.expected_checksum
+    return dense, moments, rows, stamps, checksum, trained.examples
 
 
 @pytest.mark.parametrize(
-    "optimizer", [SGD(0.1), Adagrad(0.1), Adam(0.1), FTRL(0.1, l1=0.2)], ids=repr
+    "optimizer",
+    [
+        SGD(0.1),
+        Adagrad(0.1),
+        Adam(0.1),
+        FTRL(0.1, l1=0.2),
+        FTRL(0.1, l1=0.2, schedule=CosineDecay(30)),
+    ],
+    ids=repr,
 )
 @pytest.mark.parametrize(
     "model",
@@ -74,12 +84,33 @@ def test_steps_are_taken_back_to_the_last_bit(
         assert trained.weights.checksum() == trained.weights.expected_checksum
 
 
+def test_the_rate_is_that_of_the_examples_learned_and_not_undone() -> None:
+    """Each step has three; the rate is that of the middle one, and falls after each fourth."""
+    model = LogisticRegression().bind(NO_DENSE)
+    trained = TrainingState(model, SGD(1.0, schedule=StepDecay(4, share=0.5)), max_rows=100)
+
+    def step() -> tuple[Change, float]:
+        before = trained.weights.dense.copy()
+        given = summed(model, {1}, 0)
+        change, _ = trained.update(given)
+        return change, float(((before - trained.weights.dense) / given.dense)[0])
+
+    (_, first), (_, second), (third, of_third) = step(), step(), step()
+    assert [first, second, of_third] == pytest.approx([1.0, 0.5, 0.5], rel=1e-5)
+    trained.undo(third)
+    assert trained.examples == 6
+    again, of_fourth = step(), step()[1]
+    assert [again[1], of_fourth] == pytest.approx([0.5, 0.25], rel=1e-5)
+    trained.reset()
+    assert step()[1] == pytest.approx(1.0, rel=1e-5), "weights that begin anew, with their schedule"
+
+
 def test_what_is_present_is_told_apart_from_what_is_gone() -> None:
     model = LogisticRegression().bind(NO_DENSE)
     trained = TrainingState(model, SGD(1.0), max_rows=100)
     none, rows = np.zeros(1, np.float32), _rows(1.0, 2.0)
     keys = np.array([3, 5])
-    trained.update(SummedGradient(none, keys, rows, none, np.square(rows), no_moments(0)))
+    trained.update(SummedGradient(none, keys, rows, none, np.square(rows), no_moments(0), 2))
     changed = trained.present(np.array([9, 5, 3, 5]))
     assert (changed.keys.tolist(), changed.evicted.tolist()) == ([3, 5], [9])
     assert changed.rows.tolist() == [[-1.0], [-2.0]]

@@ -55,6 +55,11 @@ def test_a_part_of_any_name_is_one_label() -> None:
         ),
         ("log_loss", "log_loss", "Progressive log_loss over all examples"),
         (
+            "mean_absolute_error_recent",
+            "squared_loss",
+            "Progressive mean absolute error over the newest 20,000 examples",
+        ),
+        (
             "my_own_loss_recent_frozen",
             "my_own_loss",
             "Progressive my_own_loss over the newest 20,000 examples, by the frozen reference",
