@@ -49,6 +49,16 @@ def check_context(
         )
 
 
+def check_relative(place: str, relative: Sequence[str], label: Joined | Labelled) -> None:
+    """Raise ConfigError for differences from a median where examples come from no list."""
+    if relative and isinstance(label, Labelled):
+        raise ConfigError(
+            f"{place}.relative",
+            "an event that carries its own label was in no list of candidates",
+            "Leave it out, or join the label with impressions: Joined(...).",
+        )
+
+
 def check_learned(place: str, value: object, protocol: type, example: str) -> None:
     """Raise ConfigError unless `value` implements `protocol` and has a lasting ``repr``."""
     name = place.rpartition(".")[2]

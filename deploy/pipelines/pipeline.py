@@ -17,8 +17,9 @@ from freshrank.deploy.pipelines.candidates import (
     check_candidate_views,
     check_tables,
 )
-from freshrank.deploy.pipelines.context_checks import check_context, check_learned
+from freshrank.deploy.pipelines.context_checks import check_context, check_learned, check_relative
 from freshrank.deploy.pipelines.stream_checks import check_streams
+from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
@@ -68,6 +69,11 @@ class Pipeline:
         pipeline's file declares. `optimizer` may be left out: the default needs no tuning.
     crosses
         Pairs of id inputs that are also looked up together (``("user_id", "category_id")``).
+    missing
+        Numeric inputs, by name, that tell whether they are missing by an input of their own.
+    relative
+        Numeric inputs, by name, whose difference from the median of a request's candidates is an
+        input, too (``price_relative``).
     samples
         For the page: ``entities`` (keys to offer), ``candidates`` (what to score for them),
         ``event`` (a value for a field) and ``choices`` (values to choose a field from).
@@ -86,6 +92,8 @@ class Pipeline:
     model: ModelSpec
     optimizer: Optimizer = DEFAULT_OPTIMIZER
     crosses: Sequence[tuple[str, str]] = ()
+    missing: Sequence[str] = ()
+    relative: Sequence[str] = ()
     samples: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,6 +108,7 @@ class Pipeline:
         self._check_kinds(place)
         check_streams(place, self.streams, self.label, [view.source for view in self._own_views])
         check_context(place, self.stream, self.context, self.label)
+        check_relative(place, self.relative, self.label)
         others = self._candidate_views
         check_candidate_views(place, self.stream, others, self.context, self.label)
         check_tables(place, self.stream, self.tables, self.context, self.label)
@@ -189,7 +198,8 @@ class Pipeline:
     def encoder(self) -> InputEncoder:
         """From features and context to the model's inputs."""
         plans = [self.plan, *self.candidate_plans]
-        return InputEncoder(plans, self.stream, self.context, self.crosses)
+        derived = DerivedInputs(self.missing, self.relative)
+        return InputEncoder(plans, self.stream, self.context, self.crosses, derived)
 
     @cached_property
     def bound_model(self) -> Model:

@@ -12,12 +12,15 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.hashing import hash_text, mix_columns
 from freshrank.actors.messages import Doubles, IdField, InputLayout, Inputs, Ints
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs, DerivedNumbers
 from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.table import TableField
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.feature_actors.views.row_plan import RowSource
+
+_NONE_DERIVED = DerivedInputs()
 
 # The context is encoded as a table with a row for each candidate. It has no bags.
 _NO_WEIGHTS: Doubles = np.zeros((0, 0), dtype=np.float64)
@@ -69,6 +72,9 @@ class InputEncoder:
         a table.
     crosses
         Pairs of id inputs whose combinations are ids too.
+    derived
+        Which numbers have further inputs: whether they are missing, how far they are from the
+        median of the rows.
 
     Raises ConfigError for a context field or a cross that names nothing, or is given twice.
     """
@@ -79,6 +85,7 @@ class InputEncoder:
         stream: RowSource,
         context: Sequence[str | TableField],
         crosses: Sequence[tuple[str, str]],
+        derived: DerivedInputs = _NONE_DERIVED,
     ) -> None:
         key = plans[0].entity.key
         wanted = list(context) if key in context else [key, *context]
@@ -100,8 +107,14 @@ class InputEncoder:
         widths |= {name: len(found) for name, found in crossed}
         features = [name for table in self._tables for name in table.columns]
         _check_names(features, "numeric")
+        tables = [table.columns for table in self._tables]
+        self.derived = DerivedNumbers(derived, [*tables, self._number_names])
+        """Those inputs, after all others."""
+        dense = (*features, *self._number_names, *(match.name for match in matches))
+        _check_names([*dense, *self.derived.names], "numeric")
+        self._first_derived = len(dense)
         self.layout = InputLayout(
-            dense=(*features, *self._number_names, *(match.name for match in matches)),
+            dense=(*dense, *self.derived.names),
             fields=tuple(IdField(name, width) for name, width in widths.items()),
         )
         single = [source for sources in columns.values() for source in sources]
@@ -161,7 +174,8 @@ class InputEncoder:
         left = np.empty((rows, len(self._salts)), dtype=np.int64)
         right = np.empty((rows, self._crosses), dtype=np.int64)
         own = FeatureBlock(own_numbers, own_ids, _NO_WEIGHTS)
-        sources = zip((*blocks, own), (*which, np.arange(rows)), self._columns, strict=True)
+        parts, lines_of = (*blocks, own), (*which, np.arange(rows))
+        sources = zip(parts, lines_of, self._columns, strict=True)
         for (numbers, ids, weights), lines, columns in sources:
             # A call takes as long as the work on a few candidates.
             if numbers.shape[1]:
@@ -172,6 +186,7 @@ class InputEncoder:
                 gather_ids(ids, lines, columns.right, right)
             if len(columns.matches):
                 gather_matches(ids, weights, lines, own_ids, columns.matches, dense)
+        self.derived.fill([part.values for part in parts], lines_of, self._first_derived, dense)
         salted = np.empty_like(left)
         mix_columns(left, right, self._salts, salted)
         return Inputs(dense, salted)
@@ -204,7 +219,7 @@ class InputEncoder:
         self._crosses = len(right)
         self._columns: list[_Columns] = []
         dense, begin = 0, 0
-        first_match = len(self.layout.dense) - len(matches)
+        first_match = self._first_derived - len(matches)
         for table in self._tables:
             end = begin + table.id_width
             own = [

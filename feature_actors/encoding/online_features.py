@@ -204,18 +204,23 @@ class OnlineFeatures:
                 return {name: value for name, value in found.items() if name in used}
             return found
 
-        ids = {self._entity.key: np.repeat(self._entity_id(key), _count(candidates))}
-        for name, kind in self._kinds.items():
-            if kind is not Kind.NUMBER:
-                ids[name] = _column(name, kind, candidates).astype(np.int64)
-        for number in range(_count(candidates)):
+        def own_values(number: int) -> dict[str, JsonValue]:
             one: dict[str, JsonValue] = {}
             for place, lookup in enumerate(lookups):
                 one |= shown(place, int(lookup.which[number]))
-            one |= {name: candidates[name][number] for name in self._kinds}
-            one[self._entity.key] = key
+            return {**one, **{name: candidates[name][number] for name in self._kinds}}
+
+        count = _count(candidates)
+        ids = {self._entity.key: np.repeat(self._entity_id(key), count)}
+        for name, kind in self._kinds.items():
+            if kind is not Kind.NUMBER:
+                ids[name] = _column(name, kind, candidates).astype(np.int64)
+        derived = self._encoder.derived.values(map(own_values, range(count)))
+        for number in range(count):
+            one = {**own_values(number), self._entity.key: key}
             own_ids = {name: int(column[number]) for name, column in ids.items()}
-            yield one | combined_values(self._encoder, one, own_ids)
+            made = {name: column[number] for name, column in derived.items()}
+            yield one | made | combined_values(self._encoder, one, own_ids)
 
     def join_keys(self, candidates: Candidates) -> Ints:
         """int64[n]: the join key of each candidate; 0 without a joiner."""

@@ -195,6 +195,14 @@ MISTAKES = {
     "an item that no impression carries": Mistake(
         '["song", "genre"]', '["genre"]', "Pipeline('songs').label.on", 'Add "song" to context.'
     ),
+    "a missing number that is none": Mistake(
+        "    label=", '    missing=["genre"],\n    label=', "missing[0]", "There are: "
+    ),
+    "a median of examples that were in no list": Mistake(
+        'label=Joined(positive=col.kind == "like", on="song", within="30m")',
+        'label=Labelled(positive=col.kind == "like"), relative=["idle"]',
+        "Pipeline('songs').relative", "Leave it out, or join the label with impressions",
+    ),
     "a label joined on the user": Mistake(
         'on="song"', 'on="listener"', "Pipeline('songs').label.on", "Name the field of the item"
     ),

@@ -11,6 +11,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.hashing import hash_text, mix
 from freshrank.actors.messages import Doubles, IdField, Inputs, Ints
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.views.plan import FeaturePlan
 
@@ -46,6 +47,63 @@ def test_the_layout_names_every_input() -> None:
 
 def test_the_fingerprint_is_that_of_the_inputs_that_earlier_versions_learned_from() -> None:
     assert encoder.fingerprint == "6ac297f80c255a78"
+
+
+DERIVED = DerivedInputs(missing=["idle", "price"], relative=["price", "seen_1h"])
+
+
+def test_derived_inputs_follow_all_others_and_are_part_of_the_fingerprint() -> None:
+    other = InputEncoder([plan], stream, CONTEXT, CROSSES, DERIVED)
+    added = ("idle_missing", "price_missing", "price_relative", "seen_1h_relative")
+    assert other.layout.dense == (*encoder.layout.dense, *added)
+    assert other.layout.fields == encoder.layout.fields
+    assert other.fingerprint != encoder.fingerprint
+
+
+def test_derived_inputs_tell_what_is_missing_and_how_far_from_the_median_it_is() -> None:
+    other = InputEncoder([plan], stream, CONTEXT, CROSSES, DERIVED)
+    values = np.array([[7.0, math.nan], [1.0, 5.0]])
+    block = FeatureBlock(values, np.zeros((2, 5), np.int64), np.zeros((2, 5)))
+    context: dict[str, Ints | Doubles] = {
+        "user_id": np.array([1]), "item_id": np.arange(1, 5), "category": np.arange(1, 5),
+        "price": np.array([math.nan, 1.0, 3.0, 1e308]),
+    }  # fmt: skip
+    lines = np.array([0, 1, 1, 1])
+    plain = encoder.encode([block], [lines], context)
+    found = other.encode([block], [lines], context)
+    np.testing.assert_array_equal(found.ids, plain.ids)
+    np.testing.assert_array_equal(found.dense[:, :5], plain.dense)
+    np.testing.assert_array_equal(found.dense[:, 5:7], [[1, 1], [0, 0], [0, 0], [0, 0]])
+    relative = [0.0, shrink(-2.0), 0.0, shrink(1e308)]
+    np.testing.assert_allclose(found.dense[:, 7], relative, rtol=1e-6)
+    np.testing.assert_allclose(found.dense[:, 8], [shrink(6.0), 0.0, 0.0, 0.0], rtol=1e-6)
+
+
+def test_where_no_candidate_has_a_number_none_is_far_from_the_median() -> None:
+    other = InputEncoder([plan], stream, ["price"], [], DerivedInputs(relative=["price"]))
+    block = FeatureBlock(np.zeros((1, 2)), np.zeros((1, 5), np.int64), np.zeros((1, 5)))
+    context: dict[str, Ints | Doubles] = {
+        "user_id": np.array([1]), "price": np.array([math.nan, math.nan])
+    }  # fmt: skip
+    found = other.encode([block], [np.array([0, 0])], context)
+    assert found.dense[:, -1].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("derived", "problem"),
+    [
+        (
+            DerivedInputs(missing=["prise"]),
+            "missing\\[0\\]: 'prise' is no numeric input",
+        ),
+        (DerivedInputs(relative=["item_id"]), "relative\\[0\\]: 'item_id' is no numeric input"),
+        (DerivedInputs(missing=["price", "price"]), "missing\\[1\\]: 'price' is given twice"),
+        (DerivedInputs(missing="price"), "missing: 'price' is no list of names"),
+    ],
+)
+def test_a_derived_input_of_nothing_is_refused(derived: DerivedInputs, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        InputEncoder([plan], stream, CONTEXT, CROSSES, derived)
 
 
 def shrink(value: float) -> float:

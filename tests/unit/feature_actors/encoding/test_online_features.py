@@ -12,6 +12,7 @@ from freshrank.actors.errors import RequestError, Unavailable
 from freshrank.actors.features.service import Candidates, FeatureService
 from freshrank.actors.kernels.hashing import ZERO_INTEGER_ID, hash_text
 from freshrank.actors.messages import Inputs
+from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
 from freshrank.feature_actors.state.entity_table import EntityTable
@@ -311,6 +312,24 @@ def test_the_values_of_a_match_are_those_that_the_model_is_given() -> None:
             value: Any = shown[name]
             meant = 0.0 if value is None else np.sign(value) * np.log1p(abs(value))
             assert number == pytest.approx(meant, rel=1e-5), name
+
+
+def test_what_is_derived_from_numbers_has_the_value_that_the_model_is_given() -> None:
+    derived = DerivedInputs(missing=["price", "sold_10s"], relative=["price", "sold_10s"])
+    deriving = InputEncoder([plan, item_plan], stream, ["item_id", "price"], [], derived)
+    features = OnlineFeatures([plan, item_plan], deriving, stream, join_on="item_id")
+    candidates: dict[str, list[Any]] = {"item_id": [4, 9, 9], "price": [None, 1.0, 4.0]}
+    lookups = features.lookups("ann", candidates)
+    rows = [row_of(EVENTS), item_row(4, 4_000, 4_500), None]
+    asked = (lookups, rows, "ann", candidates, START_MS + 5_000)
+    values = [
+        [one[name] for name in deriving.derived.names] for one in features.input_values(*asked)
+    ]
+    assert values == [[1.0, 0.0, None, 2.0], [0.0, 0.0, -1.5, 0.0], [0.0, 0.0, 1.5, 0.0]]
+    dense = features.inputs(*asked).dense[:, -4:]
+    np.testing.assert_array_equal(dense[:, :2], [row[:2] for row in values])
+    shrunk = np.sign(dense[:, 2:]) * np.expm1(np.abs(dense[:, 2:]))
+    np.testing.assert_allclose(shrunk, [[0.0, 2.0], [-1.5, 0.0], [1.5, 0.0]], rtol=1e-6)
 
 
 def test_each_kind_of_entity_is_described_by_its_own_rows() -> None:
