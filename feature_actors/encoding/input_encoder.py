@@ -105,16 +105,9 @@ class InputEncoder:
         pairs = [pair for _, found in crossed for pair in found]
         widths = {name: len(sources) for name, sources in columns.items()}
         widths |= {name: len(found) for name, found in crossed}
-        features = [name for table in self._tables for name in table.columns]
-        _check_names(features, "numeric")
-        tables = [table.columns for table in self._tables]
-        self.derived = DerivedNumbers(derived, [*tables, self._number_names])
-        """Those inputs, after all others."""
-        dense = (*features, *self._number_names, *(match.name for match in matches))
-        _check_names([*dense, *self.derived.names], "numeric")
-        self._first_derived = len(dense)
+        self._first_derived, dense = self._dense_names(derived)
         self.layout = InputLayout(
-            dense=(*dense, *self.derived.names),
+            dense=dense,
             fields=tuple(IdField(name, width) for name, width in widths.items()),
         )
         single = [source for sources in columns.values() for source in sources]
@@ -190,6 +183,18 @@ class InputEncoder:
         salted = np.empty_like(left)
         mix_columns(left, right, self._salts, salted)
         return Inputs(dense, salted)
+
+    def _dense_names(self, wanted: DerivedInputs) -> tuple[int, tuple[str, ...]]:
+        """How many dense inputs there are before the derived ones, and the names of all."""
+        tables = [table.columns for table in self._tables]
+        features = [name for names in tables for name in names]
+        _check_names(features, "numeric")
+        self.derived = DerivedNumbers(wanted, [*tables, self._number_names])
+        """Those that are made of other numbers, after all others."""
+        matches = [match.name for match in self._matches]
+        names = (*features, *self._number_names, *matches, *self.derived.names)
+        _check_names(names, "numeric")
+        return len(names) - len(self.derived.names), names
 
     def _id_columns(self) -> dict[str, list[int]]:
         """The sources of each id field, crosses apart.

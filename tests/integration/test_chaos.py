@@ -39,8 +39,8 @@ def test_whatever_is_killed_hangs_or_is_away_nothing_is_lost_or_doubled(
     assert sorted(fault.line for fault in found.faults) == sorted(faults)
     assert [fault.line for fault in found.silent] == []
     assert [one for one in figures(found) if one.met is False] == []
-    # There was something to lose.
+    # There was something to lose, a tenth of what there is on two idle cores.
     amounts = {one.name: one.value for one in figures(found)}
-    assert amounts["events"] > 100_000 and amounts["spoilt"] > 1_000
-    assert amounts["examples"] > 500 and amounts["answers"] > 200
+    assert amounts["events"] > 50_000 and amounts["spoilt"] > 500
+    assert amounts["examples"] > 200 and amounts["answers"] > 50
     assert len(found.answers.after_faults) > 5
