@@ -39,7 +39,7 @@ def test_whatever_is_killed_hangs_or_is_away_nothing_is_lost_or_doubled(
     assert sorted(fault.line for fault in found.faults) == sorted(faults)
     assert [fault.line for fault in found.silent] == []
     assert [one for one in figures(found) if one.met is False] == []
-    # There was something to lose, a tenth of what there is on two idle cores.
+    # There was something to lose; on a slow machine it is less.
     amounts = {one.name: one.value for one in figures(found)}
     assert amounts["events"] > 50_000 and amounts["spoilt"] > 500
     assert amounts["examples"] > 200 and amounts["answers"] > 50
