@@ -75,7 +75,7 @@ async def replay(
     pace = _Pace(history, speed_up)
     freeze_at = int(len(history) * FREEZE_SHARE)
     frozen = False
-    records = _Records(pipeline, history)
+    records = _StreamRecords(pipeline, history)
     for number, (begin, end) in enumerate(pairwise(records.chunks(chunk))):
         await pace.wait_for(end - 1)
         clock.event_ms = int(history.times_ms[end - 1])
@@ -117,7 +117,7 @@ def frozen_after(records: int) -> int:
     return min(max(chunks, 1) * BATCH_EVENTS, records)
 
 
-class _Records:
+class _StreamRecords:
     """The records of a history, each in the topic of its stream."""
 
     def __init__(self, pipeline: Pipeline, history: History) -> None:

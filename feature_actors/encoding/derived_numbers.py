@@ -49,7 +49,7 @@ def _shrunk(numbers: Doubles) -> Doubles:
     return np.sign(np.nan_to_num(numbers)) * np.log1p(sizes)
 
 
-class _Kind(NamedTuple):
+class _Derivation(NamedTuple):
     argument: str
     """Of a pipeline."""
     compute: Callable[[Doubles], Doubles]
@@ -58,8 +58,8 @@ class _Kind(NamedTuple):
 
 
 _KINDS = (
-    _Kind("missing", _is_missing, np.array),
-    _Kind("relative", difference_from_median, _shrunk),
+    _Derivation("missing", _is_missing, np.array),
+    _Derivation("relative", difference_from_median, _shrunk),
 )
 
 
@@ -82,7 +82,7 @@ class DerivedNumbers:
             for part, names in enumerate(parts)
             for column, name in enumerate(names)
         }
-        self._columns: list[tuple[_Kind, str, tuple[int, int]]] = []
+        self._columns: list[tuple[_Derivation, str, tuple[int, int]]] = []
         for kind in _KINDS:
             given = getattr(wanted, kind.argument)
             _check_names(kind.argument, given, places)
