@@ -6,8 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +16,8 @@ from rich.table import Table
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.pipelines.history import read_history
+from freshrank.deploy.pipelines.history import History, read_history
+from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import check_summary
 from freshrank.deploy.wiring.replay import replay
@@ -81,8 +81,7 @@ def run_replay(
             "empty (yield (key, value, time, topic) for those of another stream than the first)",
             file=sys.stderr,
         )
-    played = partial(replay, pipeline, history, settings=settings, speed_up=speed_up)
-    summary = _play(played, len(history), console)
+    summary = _play(pipeline, history, settings, speed_up, console)
     report = getattr(module, "report", None)
     if report is not None:
         with console.status("computing what to compare with"):
@@ -93,23 +92,31 @@ def run_replay(
 
 
 def _play(
-    played: Callable[..., Awaitable[Mapping[str, JsonValue]]], records: int, console: Console
+    pipeline: Pipeline,
+    history: History,
+    settings: Settings,
+    speed_up: float | None,
+    console: Console,
 ) -> dict[str, JsonValue]:
     """Play all records with a progress bar; returns the summary."""
-
-    async def play() -> Mapping[str, JsonValue]:
-        return await played(advanced=lambda count: bar.update(task, completed=count))
-
     bar = Progress(
         TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=console,
     )  # fmt: skip
     began = time.monotonic()
     with bar:
-        task = bar.add_task("", total=records)
-        metrics = asyncio.run(play())
+        task = bar.add_task("", total=len(history))
+        metrics = asyncio.run(
+            replay(
+                pipeline,
+                history,
+                settings=settings,
+                speed_up=speed_up,
+                advanced=lambda count: bar.update(task, completed=count),
+            )
+        )
     return {
-        "records": records,
+        "records": len(history),
         "seconds": round(time.monotonic() - began, 2),
         "dead": metrics["dead"],
         "late": metrics["late"],

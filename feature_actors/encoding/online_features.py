@@ -215,9 +215,10 @@ class OnlineFeatures:
         for name, kind in self._kinds.items():
             if kind is not Kind.NUMBER:
                 ids[name] = _column(name, kind, candidates).astype(np.int64)
-        derived = self._encoder.derived.values(map(own_values, range(count)))
+        own = [own_values(number) for number in range(count)]
+        derived = self._encoder.derived.values(own)
         for number in range(count):
-            one = {**own_values(number), self._entity.key: key}
+            one = {**own[number], self._entity.key: key}
             own_ids = {name: int(column[number]) for name, column in ids.items()}
             made = {name: column[number] for name, column in derived.items()}
             yield one | made | combined_values(self._encoder, one, own_ids)

@@ -24,6 +24,7 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     FeatureBlock,
     Moment,
     Operation,
+    Read,
     RowViews,
     Trace,
 )
@@ -86,26 +87,6 @@ def _keep(longs: Ints, row: int, line: Ints, key: int, at: int) -> None:
         longs[row, place + size] = at
 
 
-@subkernel
-def _update(
-    line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
-) -> None:
-    """Read if wanted, then keep the newest time of the value, if it is among the last."""
-    longs, mask = rows.longs, line[MASK]
-    before = len(out.values) > 0
-    for i in range(len(trace.newest)):
-        row, at, key = events.slots[i], events.times[i], events.keys[line[INPUT], i]
-        if before:
-            _read(line, rows, row, (trace.newest[i], at), out, i)
-        if key == 0 or (mask >= 0 and not events.masks[mask, i]):
-            continue
-        if at < trace.newest[i] - line[SPAN]:
-            trace.refused[i] = True
-            continue
-        trace.taken[i] = True
-        _keep(longs, row, line, key, at)
-
-
 @inlined
 def _sketch(line: Ints, moment: Moment) -> tuple[tuple[int, int], tuple[int, int, int]]:
     """The first word and the registers of the ring of sketches; its tiles, and those in reach."""
@@ -128,31 +109,53 @@ def _read_estimate(
 
 
 @subkernel
-def _update_estimate(
-    line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
-) -> None:
-    """As `_update`, and count the value in the sketch of its tile."""
-    longs, mask = rows.longs, line[MASK]
-    before = len(out.values) > 0
-    for i in range(len(trace.newest)):
-        row, at, key = events.slots[i], events.times[i], events.keys[line[INPUT], i]
-        moment = (trace.newest[i], at)
-        if before:
-            _read_estimate(line, rows, row, moment, out, i)
-        (begin, registers), (tiles, _, head) = _sketch(line, moment)
-        words, tile = registers // REGISTERS_IN_WORD, quotient(at, line[HOP], 1.0 / line[HOP])
-        for coming in range(max(head + 1, tile - tiles + 1), tile + 1):
-            place = begin + coming % tiles * words
-            for word in range(place, place + words):
-                longs[row, word] = 0
-        if key == 0 or (mask >= 0 and not events.masks[mask, i]):
-            continue
-        if at < trace.newest[i] - line[SPAN]:
-            trace.refused[i] = True
-            continue
-        trace.taken[i] = True
-        _keep(longs, row, line, key, at)
-        add_id(longs, row, begin + tile % tiles * words, registers, key)
+def _clear_sketches(longs: Ints, row: int, line: Ints, moment: Moment) -> None:
+    """Empty the sketches of the tiles that come into reach."""
+    (begin, registers), (tiles, _, head) = _sketch(line, moment)
+    words, tile = registers // REGISTERS_IN_WORD, quotient(moment[1], line[HOP], 1.0 / line[HOP])
+    for coming in range(max(head + 1, tile - tiles + 1), tile + 1):
+        place = begin + coming % tiles * words
+        for word in range(place, place + words):
+            longs[row, word] = 0
+
+
+@subkernel
+def _count_in_sketch(longs: Ints, row: int, line: Ints, moment: Moment, key: int) -> None:
+    """Count a value in the sketch of its tile."""
+    (begin, registers), (tiles, _, _) = _sketch(line, moment)
+    tile = quotient(moment[1], line[HOP], 1.0 / line[HOP])
+    place = begin + tile % tiles * (registers // REGISTERS_IN_WORD)
+    add_id(longs, row, place, registers, key)
+
+
+def _operation(opcode: int, read: Read, *, with_sketches: bool) -> Operation:
+    """The loops over the values that were seen last, and over sketches of all beside them."""
+
+    @subkernel
+    def update(
+        line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
+    ) -> None:
+        """Read if wanted, then keep the newest time of the value, if it is among the last."""
+        longs, mask = rows.longs, line[MASK]
+        before = len(out.values) > 0
+        for i in range(len(trace.newest)):
+            row, at, key = events.slots[i], events.times[i], events.keys[line[INPUT], i]
+            moment = (trace.newest[i], at)
+            if before:
+                read(line, rows, row, moment, out, i)
+            if with_sketches:
+                _clear_sketches(longs, row, line, moment)
+            if key == 0 or (mask >= 0 and not events.masks[mask, i]):
+                continue
+            if at < trace.newest[i] - line[SPAN]:
+                trace.refused[i] = True
+                continue
+            trace.taken[i] = True
+            _keep(longs, row, line, key, at)
+            if with_sketches:
+                _count_in_sketch(longs, row, line, moment, key)
+
+    return Operation(opcode, update, read)
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ class DistinctCount(Aggregate):
         return f"distinct({self.of}; {self.most}; {self.where}; {spans}{error})"
 
 
-_DISTINCT_COUNT = Operation(14, _update, _read)
-_DISTINCT_ESTIMATE = Operation(21, _update_estimate, _read_estimate)
+_DISTINCT_COUNT = _operation(14, _read, with_sketches=False)
+_DISTINCT_ESTIMATE = _operation(21, _read_estimate, with_sketches=True)
 
 OPERATIONS = (_DISTINCT_COUNT, _DISTINCT_ESTIMATE)
