@@ -1,0 +1,118 @@
+"""The protocol of retrieval: the candidates that a recommendation is chosen from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from freshrank.actors.features.service import Candidates
+from freshrank.actors.protocols import JsonValue
+
+Comparison: TypeAlias = Literal["eq", "ne", "in", "not_in", "lt", "le", "gt", "ge", "is_null"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition on a field of the catalogue. An item whose field is None passes `is_null` alone.
+
+    `value` has the field's type; a list of them for ``in`` and ``not_in``; a bool for ``is_null``.
+    """
+
+    field: str
+    comparison: Comparison
+    value: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What candidates are wanted for."""
+
+    most: int
+    """Candidates wanted, at most."""
+    at_ms: int
+    """The time that features are read as of."""
+    rows: Sequence[bytes | None] = ()
+    """The rows of the request's entity, in the order of `FeatureService.keys`; empty: of nobody."""
+    items: Sequence[str] = ()
+    """Keys of items to find others for, the most important first. Empty: those that the rows say
+    the entity touched last."""
+    filters: Sequence[Filter] = ()
+    """All have to hold."""
+    exclude: Collection[str] = ()
+    """Keys of items that are not wanted."""
+    exclude_seen: Sequence[str] = ()
+    """Names of features, of `Retriever.seen`, whose items are not wanted."""
+    sources: Sequence[str] = ()
+    """Names of the sources to ask; empty: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Why an item is among the candidates."""
+
+    source: str
+    because: Sequence[str] = ()
+    """Keys of the items that led to it, the strongest first; empty where none did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """``n`` different candidates. Those of the sources alternate, the best of each source first."""
+
+    items: Sequence[str]
+    """The key of each item."""
+    columns: Candidates
+    """What the candidates of a request to score would carry."""
+    rows: Sequence[Mapping[str, JsonValue]]
+    """By field, what the catalogue says of each item."""
+    weights: Sequence[float]
+    """How much the source that found it first speaks for each, comparable within a source only."""
+    origins: Sequence[Sequence[Origin]]
+    """The sources that found each item, in the order of the pipeline's sources."""
+    found: Mapping[str, int] = field(default_factory=dict)
+    """By source asked: how many items it gave that passed."""
+
+
+class Retriever(Protocol):
+    """Finds candidates in a catalogue that it follows. All but `run` work without waiting."""
+
+    @property
+    def fields(self) -> Mapping[str, type]:
+        """The fields of the catalogue, with their types (str, int or float), for filters."""
+        ...
+
+    @property
+    def seen(self) -> Sequence[str]:
+        """Names of the features that list items which the request's entity touched."""
+        ...
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The names of the pipeline's sources, in its order."""
+        ...
+
+    @property
+    def similar(self) -> Sequence[str]:
+        """The names of those sources that find items for others; empty: there is none."""
+        ...
+
+    def knows(self, item: str) -> bool:
+        """Whether the catalogue has the item of this key."""
+        ...
+
+    def retrieve(self, query: Query) -> Retrieved:
+        """The candidates for a query; empty where the catalogue has none that passes."""
+        ...
+
+    def not_ready(self) -> str | None:
+        """What the retriever still lacks to answer well; None: nothing."""
+        ...
+
+    def status(self) -> Mapping[str, JsonValue]:
+        """The metrics of catalogue and sources."""
+        ...
+
+    async def run(self) -> None:
+        """Follow the catalogue until cancelled. What makes it impossible for good is raised."""
+        ...
