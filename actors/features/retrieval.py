@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from freshrank.actors.features.service import Candidates
 from freshrank.actors.protocols import JsonValue
@@ -76,6 +76,26 @@ class Retrieved:
 
 class Retriever(Protocol):
     """Finds candidates in a catalogue that it follows. All but `run` work without waiting."""
+
+    @property
+    def entity(self) -> str:
+        """The kind of entity that items are, as `FeatureService.canonical_key` takes it."""
+        ...
+
+    @property
+    def key_type(self) -> Any:
+        """The type of an item's key in the JSON of a request, as `RequestTypes.key` has it."""
+        ...
+
+    @property
+    def integer_keys(self) -> bool:
+        """Whether the keys of items are integers, so that answers give them as such."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many items the catalogue has."""
+        ...
 
     @property
     def fields(self) -> Mapping[str, type]:
