@@ -43,10 +43,13 @@ def settings_of(section: type[BaseModel], above: str = "") -> Iterator[str]:
 
 SETTINGS = set(settings_of(Settings))
 
-_ROUTE_TABLE = (ROOT / "serve/http/route_table.py").read_text(encoding="utf-8")
+_TABLES = [ROOT / "serve/http/route_table.py", *(ROOT / "serve/http").glob("*_routes.py")]
 ROUTES = {
     (method, path.replace(":text", ""))
-    for method, path in re.findall(r'method="(\w+)",\s*path="([^"]+)"', _ROUTE_TABLE)
+    for table in _TABLES
+    for method, path in re.findall(
+        r'method="(\w+)",\s*path="([^"]+)"', table.read_text(encoding="utf-8")
+    )
 }
 
 

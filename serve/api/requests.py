@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from types import GenericAlias
@@ -15,11 +15,18 @@ import numpy as np
 from freshrank.actors.errors import RequestError
 from freshrank.actors.features.service import Column, RequestTypes
 from freshrank.actors.messages import Floats, Version
+from freshrank.serve.api.known_names import with_known_names
 
 # The greatest integer of Kafka and NumPy.
 _LARGEST = 2**63 - 1
 # How `Version` is written; 18 digits fit into 64 bits, and Python's `$` also matches before "\n".
 _VERSION = r"^[0-9]{1,18}\.[0-9]{1,18}$(?!\n)"
+
+WEIGHTS_FIELDS: Sequence[tuple[str, Any, Any]] = (
+    ("min_version", Annotated[str, msgspec.Meta(pattern=_VERSION)] | None, None),
+    ("max_model_age_ms", Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)] | None, None),
+)
+"""The fields of a request that say which weights it wants, as `msgspec.defstruct` takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +94,7 @@ class ScoreDecoder:
                 (entity, types.key),
                 ("candidates", Annotated[listed, msgspec.Meta(min_length=1, max_length=most)]),
                 ("show", Annotated[int, msgspec.Meta(ge=0, le=limits.candidates)] | None, None),
-                ("min_version", Annotated[str, msgspec.Meta(pattern=_VERSION)] | None, None),
-                ("max_model_age_ms", Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)] | None, None),
+                *WEIGHTS_FIELDS,
             ],
             forbid_unknown_fields=True,
         )
@@ -101,25 +107,27 @@ class ScoreDecoder:
         try:
             request = cast(Any, decoded(self._decode, body))
         except RequestError as error:
-            if not error.reason.startswith(_UNKNOWN):
-                raise
-            inside = error.field.startswith("candidates")
-            known = self.candidate_type if inside else self.request_type
-            names = ", ".join(f"`{name}`" for name in known.__struct_encode_fields__)
-            raise RequestError(error.field, f"{error.reason}. It takes: {names}") from error
-        candidates, wanted = request.candidates, request.min_version
+            raise with_known_names(error, self._known) from error
+        candidates = request.candidates
         return ScoreCall(
             self._key_of(request),
             len(candidates),
             {name: list(map(read, candidates)) for name, read in self._fields},
             request.show,
-            None if wanted is None else Version.parse(wanted),
+            version_of(request.min_version),
             request.max_model_age_ms,
         )
 
+    def _known(self, place: str) -> Sequence[str]:
+        inside = place.startswith("candidates")
+        return (self.candidate_type if inside else self.request_type).__struct_encode_fields__
 
-# The beginning of msgspec's message for a field that a type does not have.
-_UNKNOWN = "Object contains unknown field"
+
+def version_of(text: str | None) -> Version | None:
+    """The version that a request wants at least, if it wants one."""
+    return None if text is None else Version.parse(text)
+
+
 # The form of msgspec's messages: "Expected `int`, got `str` - at `$.candidates[0].item_id`".
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 

@@ -186,6 +186,21 @@ class LimitsInfo(msgspec.Struct):
     events: int
 
 
+class CatalogueInfo(msgspec.Struct):
+    """The catalogue that recommendations are chosen from."""
+
+    entity: str
+    """What kind of entity its items are."""
+    fields: dict[str, str]
+    """Its fields, with their types: ``str``, ``int`` or ``float``."""
+    sources: list[str]
+    """The names of the sources that find candidates."""
+    similar: list[str]
+    """Those of them that find items for others."""
+    seen: list[str]
+    """The features that list items which the request's entity touched, for ``exclude_seen``."""
+
+
 class PipelineAnswer(msgspec.Struct):
     """The answer to GET /v1/pipeline: what callers and the page have to know."""
 
@@ -202,6 +217,8 @@ class PipelineAnswer(msgspec.Struct):
     show: int
     """How many of the best candidates are logged as shown where a request does not say."""
     bounds: LimitsInfo
+    catalogue: CatalogueInfo | None
+    """Of POST /v1/recommend and /v1/similar; None: the pipeline has neither."""
 
 
 class HealthAnswer(msgspec.Struct):

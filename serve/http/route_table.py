@@ -1,4 +1,4 @@
-"""The REST API: every route, declared once, beside its handler."""
+"""The REST API: every route, declared once, beside its handler or in a table of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from freshrank.serve.access.api_keys import Scope
 from freshrank.serve.api.responses import (
@@ -14,10 +14,8 @@ from freshrank.serve.api.responses import (
     EventsAnswer,
     ExplainAnswer,
     FeaturesAnswer,
-    HealthAnswer,
     ModelAnswer,
     PipelineAnswer,
-    ReadyAnswer,
     ScoreAnswer,
     Statuses,
 )
@@ -25,7 +23,8 @@ from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.http.events_schema import events_schema
 from freshrank.serve.http.json_response import JsonResponse
 from freshrank.serve.http.openapi import document
-from freshrank.serve.http.page.assembly import page
+from freshrank.serve.http.operation_routes import OperationRoutes
+from freshrank.serve.http.recommendation_routes import RecommendationRoutes
 from freshrank.serve.http.request_body import read_body
 from freshrank.serve.http.route_spec import REQUIRED, Answer, Parameter, RouteSpec
 from freshrank.serve.scoring.entity_events import EntityEvents
@@ -44,9 +43,12 @@ class RouteTable:
     def __init__(self, service: ScoringService) -> None:
         self._service = service
         self._limits = service.pipeline.limits
-        self._page = page()
         self._entity_events = EntityEvents(service.pipeline, service.connectors)
         self._explainer = Explainer(service)
+        self._operation_routes = OperationRoutes(service)
+        self._recommendation_routes: RecommendationRoutes | None = None
+        if service.retriever is not None:
+            self._recommendation_routes = RecommendationRoutes(service, service.retriever)
         entity = service.pipeline.entity
         # The service answers another entity with a 404 that names this one.
         one_entity = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [entity]})]
@@ -63,9 +65,10 @@ class RouteTable:
         return [
             *self._data_routes(),
             *self._explanation_routes(),
+            *(self._recommendation_routes.specs() if self._recommendation_routes else []),
             *self._support_routes(),
             *self._description_routes(),
-            *self._operation_routes(),
+            *self._operation_routes.specs(),
         ]
 
     def _data_routes(self) -> list[RouteSpec]:
@@ -187,47 +190,6 @@ class RouteTable:
             ),
         ]
 
-    def _operation_routes(self) -> list[RouteSpec]:
-        """What operators, probes and Prometheus watch a replica by."""
-        return [
-            RouteSpec(
-                method="GET",
-                path="/healthz",
-                operation="health",
-                scope=None,
-                summary="Whether this replica works; if not, it is replaced",
-                handler=self.healthz,
-                answers={200: Answer(HealthAnswer, "Yes"), 503: Answer(HealthAnswer, "No")},
-            ),
-            RouteSpec(
-                method="GET",
-                path="/readyz",
-                operation="ready",
-                scope=None,
-                summary="Whether this replica has weights and an online store that answers",
-                handler=self.readyz,
-                answers={200: Answer(ReadyAnswer, "Yes"), 503: Answer(ReadyAnswer, "No")},
-            ),
-            RouteSpec(
-                method="GET",
-                path="/metrics",
-                operation="metrics",
-                scope=Scope.METRICS,
-                summary="Prometheus metrics",
-                handler=self.metrics,
-                answers={200: Answer(media_type="text/plain")},
-            ),
-            RouteSpec(
-                method="GET",
-                path="/",
-                operation="page",
-                scope=None,
-                summary="A web page that shows metrics and sends events and requests",
-                handler=self.page,
-                answers={200: Answer(media_type="text/html")},
-            ),
-        ]
-
     async def score(self, request: Request) -> Response:
         """POST /v1/score."""
         body = await read_body(request, self._limits.body_bytes)
@@ -269,23 +231,3 @@ class RouteTable:
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json."""
         return Response(self._document, media_type="application/json")
-
-    async def healthz(self, request: Request) -> Response:
-        """GET /healthz."""
-        broken = self._service.health()
-        return JsonResponse(HealthAnswer(broken is None, broken), 503 if broken else 200)
-
-    async def readyz(self, request: Request) -> Response:
-        """GET /readyz."""
-        missing = await self._service.readiness()
-        return JsonResponse(ReadyAnswer(not missing, missing), 503 if missing else 200)
-
-    async def metrics(self, request: Request) -> Response:
-        """GET /metrics."""
-        text = await self._service.status.expose()
-        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    async def page(self, request: Request) -> Response:
-        """GET /."""
-        headers = {"Content-Security-Policy": self._page.policy}
-        return HTMLResponse(self._page.html, headers=headers)

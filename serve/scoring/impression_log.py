@@ -5,28 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.features.service import Column, FeatureService
 from freshrank.actors.impressions import Impression, encode_impression
-from freshrank.actors.messages import Inputs, Ints
+from freshrank.actors.messages import Floats, Inputs, Ints
 from freshrank.actors.protocols import RecordSink
-from freshrank.serve.api.responses import ScoreAnswer
+from freshrank.serve.api.responses import CandidateRows, FeatureInfo, ModelInfo
+from freshrank.serve.scoring.feature_reader import source_of
+from freshrank.serve.scoring.row_copies import FoundRows
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredRequest:
-    """An answered request, and the inputs of its answer."""
+    """The scores of ``n`` candidates, and all that belongs to the moment of their making."""
 
+    request_id: str
     entity: str
-    answer: ScoreAnswer
+    """Its canonical key."""
+    at_ms: int
+    model: ModelInfo
+    features: FeatureInfo
+    rows: FoundRows
+    candidate_rows: Mapping[str, CandidateRows]
+    """By table; empty where the candidates of the pipeline have none."""
     columns: Mapping[str, Column]
     """By context field: a column of length ``n``, one value for each candidate."""
     inputs: Inputs
-    shown: Ints
-    """int64[m]: the indices of the candidates that are logged as shown."""
-    at_ms: int
-    outage: bool
-    """Whether a row that the inputs need could not be read."""
+    scores: Floats
+    """float32[n]."""
+
+    @property
+    def outage(self) -> bool:
+        """Whether a row that the inputs need could not be read."""
+        return source_of(self.rows.rows) == "outage"
+
+    def ranking(self) -> Ints:
+        """int64[n]: the indices of the candidates, the best first."""
+        return np.argsort(-self.scores, kind="stable")
 
 
 class ImpressionLog:
@@ -38,16 +55,18 @@ class ImpressionLog:
         self._topic = topic
         self._layout = layout
 
-    def add(self, scored: ScoredRequest) -> bool:
-        """Queue the record; False when the sink is full: its example is lost then."""
-        inputs, shown = scored.inputs, scored.shown
-        indices = shown.tolist()
+    def add(self, scored: ScoredRequest, shown: Ints) -> bool:
+        """Queue the record of the candidates `shown` int64[m], by their indices.
+
+        False when the sink is full: its example is lost then.
+        """
+        inputs, indices = scored.inputs, shown.tolist()
         columns = {name: [column[i] for i in indices] for name, column in scored.columns.items()}
         impression = Impression(
-            request_id=scored.answer.request_id,
+            request_id=scored.request_id,
             entity=scored.entity,
             at_ms=scored.at_ms,
-            version=scored.answer.model.version or "",
+            version=scored.model.version or "",
             layout=self._layout,
             join_keys=self._features.join_keys(columns).tobytes(),
             dense=inputs.dense[shown].tobytes(),

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 
 from freshrank.actors.metrics.latency_histogram import RecentLatencies
 from freshrank.actors.protocols import JsonValue
-from freshrank.serve.api.responses import CandidateRows
+from freshrank.serve.api.responses import CandidateRows, FeatureInfo
 
 # Seconds. Scoring takes a fraction of a millisecond; Prometheus' own buckets begin at 5 ms.
 LATENCY_BUCKETS = (
@@ -28,15 +28,19 @@ class ServeMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._latency = Histogram(
+        self._scores = _Latencies(
             "freshrank_score_seconds",
             "Seconds from a decoded request to its scores, waits for weights included",
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
+            self.registry,
+        )
+        self._recommendations = _Latencies(
+            "freshrank_recommend_seconds",
+            "Seconds from a decoded request to its recommendations, waits for weights included",
+            self.registry,
         )
         self._feature_age = Histogram(
             "freshrank_feature_age_seconds",
-            "Seconds from an entity's last event to the score that used it",
+            "Seconds from an entity's last event to the scores that used it",
             buckets=FEATURE_AGE_BUCKETS,
             registry=self.registry,
         )
@@ -59,24 +63,19 @@ class ServeMetrics:
         self._impressions = self._labelled(
             "impressions", "Impressions that were logged or lost", ("outcome",)
         )
-        self._latencies_ms: list[float] = []
-        self._recent = RecentLatencies()
-        self._scores = 0
         self._failures = 0
 
-    def scored(
-        self, begun: float, ended: float, candidates: int, source: str, age_ms: int | None
-    ) -> None:
+    def scored(self, begun: float, ended: float, candidates: int, features: FeatureInfo) -> None:
         """Count a request that was scored; `begun` and `ended` are monotonic seconds."""
-        self._latency.observe(ended - begun)
-        self._candidates.inc(candidates)
-        self._features.count(source)
-        if age_ms is not None:
-            self._feature_age.observe(age_ms / 1000.0)
-        self._scores += 1
-        self._latencies_ms.append((ended - begun) * 1000.0)
-        if len(self._latencies_ms) >= _BATCH:
-            self._collect(ended)
+        self._scores.add(begun, ended)
+        self._count(candidates, features)
+
+    def recommended(
+        self, begun: float, ended: float, candidates: int, features: FeatureInfo
+    ) -> None:
+        """Count a request for recommendations, which had so many `candidates`."""
+        self._recommendations.add(begun, ended)
+        self._count(candidates, features)
 
     def answered(self, route: str, status: int) -> None:
         """Count an answer of any route."""
@@ -96,25 +95,52 @@ class ServeMetrics:
         self._impressions.count("logged" if logged else "lost")
 
     def status(self, monotonic: float) -> dict[str, JsonValue]:
-        """For the status: counts since the start, and the recent latencies."""
-        self._collect(monotonic)
-        return {
-            "requests": self._scores,
-            "errors": self._failures,
-            "latency": self._recent.at(monotonic).to_json(),
-        }
+        """For the status: counts since the start, and the recent latencies of scores."""
+        return {"errors": self._failures, **self._scores.status(monotonic)}
+
+    def recommendations(self, monotonic: float) -> dict[str, JsonValue]:
+        """The count of requests for recommendations, and their recent latencies."""
+        return self._recommendations.status(monotonic)
 
     def expose(self) -> bytes:
         """These metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def _collect(self, monotonic: float) -> None:
-        if self._latencies_ms:
-            self._recent.add(np.array(self._latencies_ms), monotonic)
-            self._latencies_ms.clear()
+    def _count(self, candidates: int, features: FeatureInfo) -> None:
+        self._candidates.inc(candidates)
+        self._features.count(features.source)
+        if features.age_ms is not None:
+            self._feature_age.observe(features.age_ms / 1000.0)
 
     def _labelled(self, name: str, text: str, labels: tuple[str, ...]) -> _Labelled:
         return _Labelled(Counter(f"freshrank_{name}", text, list(labels), registry=self.registry))
+
+
+class _Latencies:
+    """The latencies of one kind of request: all for Prometheus, the recent ones for the status."""
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
+        self._all = Histogram(name, text, buckets=LATENCY_BUCKETS, registry=registry)
+        self._waiting_ms: list[float] = []
+        self._recent = RecentLatencies()
+        self._requests = 0
+
+    def add(self, begun: float, ended: float) -> None:
+        """Count a request; both are monotonic seconds."""
+        self._all.observe(ended - begun)
+        self._requests += 1
+        self._waiting_ms.append((ended - begun) * 1000.0)
+        if len(self._waiting_ms) >= _BATCH:
+            self._collect(ended)
+
+    def status(self, monotonic: float) -> dict[str, JsonValue]:
+        self._collect(monotonic)
+        return {"requests": self._requests, "latency": self._recent.at(monotonic).to_json()}
+
+    def _collect(self, monotonic: float) -> None:
+        if self._waiting_ms:
+            self._recent.add(np.array(self._waiting_ms), monotonic)
+            self._waiting_ms.clear()
 
 
 class _Labelled:

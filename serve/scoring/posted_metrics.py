@@ -119,11 +119,21 @@ _OF_REPLICAS = _counters(
     impressions_lost="Impressions that the broker did not take",
     model_mismatches="Times that the weights differed from the learner's and were fetched again",
     model_failures="Failed long polls of the learner",
+    recommendations_requests="Requests for recommendations that were answered",
+    catalogue_items_refused="Items that the catalogue had no room for",
+    catalogue_records_rejected="Records of the catalogue that could not be used",
 ) | _gauges(
     model_age_ms="Milliseconds since the weights were published",
     model_silence_ms="Milliseconds since the learner last answered",
     model_holding_back="1 while weights of a new epoch are held back, which contain less",
     model_differs="1 while the weights differ from the learner's",
+    recommendations_latency_count="Requests behind the quantiles of recommendations_latency",
+    recommendations_latency_p50_ms="Median milliseconds to recommend items",
+    recommendations_latency_p99_ms="99th percentile of milliseconds to recommend items",
+    catalogue_items="Items in the catalogue that recommendations are chosen from",
+    catalogue_lag_records="Records of the catalogue's topic that the replica has not read",
+    catalogue_pass_s="Seconds that the last reading of all items' rows took",
+    catalogue_rebuild_s="Seconds that the last making of the candidates' indexes took",
 )
 
 _OF_SEVERAL = _counters(

@@ -54,6 +54,16 @@ class FoundRows:
         return rows
 
 
+class RequestRows(NamedTuple):
+    """What was read for a request."""
+
+    key: str
+    """Of the entity, in its canonical form."""
+    lookups: Sequence[RowLookup]
+    found: FoundRows
+    """Those of `lookups`, in their order."""
+
+
 class RowCopies:
     """Reads the rows of an entity and of its candidates at once, except those it has copies of.
 
@@ -73,13 +83,19 @@ class RowCopies:
         self._copies: OrderedDict[bytes, _Copy] = OrderedDict()
         """By key, in the order in which they were read."""
 
-    async def read(self, entity: str, lookups: Sequence[RowLookup]) -> FoundRows:
-        """The rows of `lookups` in their order, of which those of `entity` are the first."""
+    async def read(
+        self, entity: str, lookups: Sequence[RowLookup], own_rows: Sequence[StoredRow] = ()
+    ) -> FoundRows:
+        """The rows of `lookups` in their order, of which those of `entity` are the first.
+
+        `own_rows` are those of `entity` where they were just read: they are read again only
+        together with others, which costs nothing and makes all of them of one moment.
+        """
         own, others = list[bytes](), list[bytes]()
         for lookup in lookups:
             (own if lookup.entity == entity else others).extend(lookup.keys)
         if not others:
-            return FoundRows(await self._reader.read(own), [])
+            return FoundRows(list(own_rows) or await self._reader.read(own), [])
         now_s = self._clock.monotonic()
         copies = {key: copy for key in others if (copy := self._usable(key, now_s)) is not None}
         missing = [key for key in others if key not in copies]

@@ -165,6 +165,18 @@ class ServedModel:
         self._was_close = True
         return None
 
+    async def wait_until(
+        self, version: Version | None, max_age_ms: int | None, timeout_s: float
+    ) -> None:
+        """Return once the weights are as a request wants them; None: it does not mind.
+
+        Raises StaleParameters and RequestError (409).
+        """
+        if version is not None:
+            await self.weights.wait_for(version, timeout_s)
+        if max_age_ms is not None:
+            await self.wait_for_age(max_age_ms, timeout_s)
+
     async def wait_for_age(self, max_age_ms: int, timeout_s: float) -> None:
         """Return once the weights are at most `max_age_ms` old; raises RequestError (409)."""
         deadline = self._clock.monotonic() + timeout_s

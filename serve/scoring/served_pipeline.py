@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from freshrank.actors.errors import BadRecord, RequestError
+from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.features.service import FeatureService
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.event_records import EventCodec
 from freshrank.serve.api.requests import RequestLimits
-from freshrank.serve.api.responses import LimitsInfo, PipelineAnswer
+from freshrank.serve.api.responses import CatalogueInfo, LimitsInfo, PipelineAnswer
 
 
 class OriginalRecord(NamedTuple):
@@ -79,7 +80,7 @@ class ServedPipeline:
         except BadRecord as error:
             raise RequestError(place, error.reason) from error
 
-    def describe(self, show: int) -> PipelineAnswer:
+    def describe(self, show: int, retriever: Retriever | None = None) -> PipelineAnswer:
         """The answer to GET /v1/pipeline, where a request logs the best `show` by default."""
         limits, candidate = self.limits, self.features.request_types.candidate
         fields = zip(candidate.__struct_fields__, candidate.__struct_encode_fields__, strict=True)
@@ -94,4 +95,15 @@ class ServedPipeline:
             bounds=LimitsInfo(
                 limits.body_bytes, limits.candidates, limits.explained, limits.events
             ),
+            catalogue=None if retriever is None else _catalogue(retriever),
         )
+
+
+def _catalogue(retriever: Retriever) -> CatalogueInfo:
+    return CatalogueInfo(
+        entity=retriever.entity,
+        fields={name: kind.__name__ for name, kind in retriever.fields.items()},
+        sources=list(retriever.sources),
+        similar=list(retriever.similar),
+        seen=list(retriever.seen),
+    )

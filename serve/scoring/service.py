@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import msgspec
-import numpy as np
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import RequestError, Unavailable
-from freshrank.actors.features.service import RowLookup
+from freshrank.actors.features.retrieval import Retriever
+from freshrank.actors.features.service import Candidates
+from freshrank.actors.messages import Ints, Version
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.requests import ScoreCall, ScoreDecoder, rounded
 from freshrank.serve.api.responses import (
@@ -27,7 +28,7 @@ from freshrank.serve.scoring.event_writer import EventWriter
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
 from freshrank.serve.scoring.impression_log import ImpressionLog, ScoredRequest
 from freshrank.serve.scoring.metrics import ServeMetrics
-from freshrank.serve.scoring.row_copies import FoundRows, RowCopies
+from freshrank.serve.scoring.row_copies import RequestRows, RowCopies
 from freshrank.serve.scoring.served_model import ServedModel
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 from freshrank.serve.scoring.status import ReplicaStatus
@@ -36,16 +37,6 @@ from freshrank.serve.settings import ServeSettings
 # Seconds between two checks of whether a starting replica is ready: short beside the seconds that
 # its process takes to start.
 _READY_CHECK_S = 0.05
-
-
-class RequestRows(NamedTuple):
-    """What was read for a request."""
-
-    key: str
-    """Of the entity, in its canonical form."""
-    lookups: Sequence[RowLookup]
-    found: FoundRows
-    """Those of `lookups`, in their order."""
 
 
 class ScoringService:
@@ -58,11 +49,14 @@ class ScoringService:
         model: ServedModel,
         connectors: Connectors,
         alerts: AlertSink | None = None,
+        retriever: Retriever | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.settings = settings
         self.model = model
         self.connectors = connectors
+        self.retriever = retriever
+        """None: the pipeline has no catalogue to recommend from."""
         self.metrics = ServeMetrics()
         self.decoder = ScoreDecoder(
             pipeline.entity, pipeline.features.request_types, pipeline.limits
@@ -85,13 +79,18 @@ class ScoringService:
             self._impressions = ImpressionLog(
                 pipeline.features, connectors.sink, pipeline.impressions_topic, pipeline.layout
             )
-        self._following: asyncio.Task[None] | None = None
+        self._following: dict[str, asyncio.Task[None]] = {}
         self._posting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to follow the learner. Called on the event loop that will serve."""
-        self._following = asyncio.create_task(self.model.weights.run(), name="follow the learner")
+        """Begin to follow learner and catalogue. Called on the event loop that will serve."""
+        self._follow("the learner", self.model.weights.run())
+        if self.retriever is not None:
+            self._follow("the catalogue", self.retriever.run())
         self._posting = asyncio.create_task(self.status.post_forever(), name="post the status")
+
+    def _follow(self, what: str, run: Coroutine[Any, Any, None]) -> None:
+        self._following[what] = asyncio.create_task(run, name=f"follow {what}")
 
     async def until_ready(self) -> None:
         """Return once this replica can answer well, or after `max_start_wait_ms` all the same."""
@@ -102,7 +101,7 @@ class ScoringService:
 
     async def stop(self) -> None:
         """Flush the impressions and close the connections."""
-        tasks = [task for task in (self._following, self._posting) if task is not None]
+        tasks = [*self._following.values(), *([self._posting] if self._posting else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -110,9 +109,9 @@ class ScoringService:
 
     def health(self) -> str | None:
         """What has stopped this replica for good; None while it works."""
-        task = self._following
-        if task is not None and task.done() and not task.cancelled():
-            return f"following the learner ended: {task.exception()}"
+        for what, task in self._following.items():
+            if task.done() and not task.cancelled():
+                return f"following {what} ended: {task.exception()}"
         return None
 
     async def readiness(self) -> dict[str, str]:
@@ -131,6 +130,8 @@ class ScoringService:
             missing["replica"] = broken
         if reason := self.model.not_ready():
             missing["model"] = reason
+        if self.retriever is not None and (reason := self.retriever.not_ready()):
+            missing["catalogue"] = reason
         try:
             await self.reader.check()
         except (Unavailable, TimeoutError) as error:
@@ -142,10 +143,20 @@ class ScoringService:
         call = self.decoder.decode(body)
         clock = self.connectors.clock
         begun = clock.monotonic()
-        answer = self._answer(call, await self.read(call))
-        ended = clock.monotonic()
-        features = answer.features
-        self.metrics.scored(begun, ended, call.count, features.source, features.age_ms)
+        # Without an await: features, version and scores belong together.
+        scored = self.scored(await self.read(call), call.columns)
+        ranking = scored.ranking()
+        answer = ScoreAnswer(
+            request_id=scored.request_id,
+            model=scored.model,
+            features=scored.features,
+            scores=rounded(scored.scores),
+            ranking=ranking.tolist(),
+        )
+        if scored.candidate_rows:
+            answer.candidate_rows = dict(scored.candidate_rows)
+        self.show(scored, ranking[: self.settings.show if call.show is None else call.show])
+        self.metrics.scored(begun, clock.monotonic(), call.count, answer.features)
         return answer
 
     async def read(self, call: ScoreCall) -> RequestRows:
@@ -153,14 +164,68 @@ class ScoringService:
 
         Raises RequestError and StaleParameters.
         """
-        key = self.pipeline.canonical_key(self.pipeline.entity, call.key, self.pipeline.entity)
+        key = await self.begin(call.key, call.min_version, call.max_model_age_ms)
+        return await self.read_rows(key, call.columns)
+
+    async def begin(
+        self, key: str | int, min_version: Version | None, max_model_age_ms: int | None
+    ) -> str:
+        """The canonical key of the entity, once the weights are as a request wants them.
+
+        Raises RequestError and StaleParameters.
+        """
+        canonical = self.pipeline.canonical_key(self.pipeline.entity, key, self.pipeline.entity)
         timeout_s = self.settings.wait_timeout_ms / 1000
-        if call.min_version is not None:
-            await self.model.weights.wait_for(call.min_version, timeout_s)
-        if call.max_model_age_ms is not None:
-            await self.model.wait_for_age(call.max_model_age_ms, timeout_s)
-        lookups = self.pipeline.features.lookups(key, call.columns)
-        return RequestRows(key, lookups, await self._copies.read(self.pipeline.entity, lookups))
+        await self.model.wait_until(min_version, max_model_age_ms, timeout_s)
+        return canonical
+
+    async def read_own(self, key: str) -> list[StoredRow]:
+        """The rows of the entity `key`, in the order of `FeatureService.keys`."""
+        return await self.reader.read(self.pipeline.features.keys(self.pipeline.entity, key))
+
+    async def read_rows(
+        self, key: str, candidates: Candidates, own: Sequence[StoredRow] = ()
+    ) -> RequestRows:
+        """The rows of the entity `key` and of candidates; `own` where `read_own` has just given it.
+
+        Raises RequestError.
+        """
+        lookups = self.pipeline.features.lookups(key, candidates)
+        found = await self._copies.read(self.pipeline.entity, lookups, own)
+        return RequestRows(key, lookups, found)
+
+    def scored(self, read: RequestRows, candidates: Candidates) -> ScoredRequest:
+        """The scores of `candidates`, by the weights and the features of this moment."""
+        key, lookups, found = read
+        at_ms, entity = self.connectors.clock.now_ms(), self.pipeline.entity
+        rows = [stored.row for stored in found.rows]
+        inputs = self.pipeline.features.inputs(lookups, rows, key, candidates, at_ms)
+        scores = self.model.score(inputs)
+        self.model.newest = inputs
+        candidate_rows = found.by_table(entity, lookups) if found.ages_ms else {}
+        self.metrics.candidate_rows(len(scores), candidate_rows)
+        return ScoredRequest(
+            request_id=self.new_request_id(),
+            entity=key,
+            at_ms=at_ms,
+            model=self.model.info(),
+            features=self.freshness(entity, found.own, at_ms),
+            rows=found,
+            candidate_rows=candidate_rows,
+            columns=candidates,
+            inputs=inputs,
+            scores=scores,
+        )
+
+    def new_request_id(self) -> str:
+        """An id that no other request has, of any replica."""
+        return f"{self.id}-{next(self._request_numbers)}"
+
+    def show(self, scored: ScoredRequest, shown: Ints) -> None:
+        """Log candidates as shown, by their indices `shown` int64[m], once the answer is sent."""
+        if len(shown) and self._impressions is not None:
+            # In the next iteration of the event loop: the answer is sent first.
+            asyncio.get_running_loop().call_soon(self._log, self._impressions, scored, shown)
 
     async def features(self, entity: str, key: str) -> FeaturesAnswer:
         """Answer GET /v1/features/{entity}/{id}; `key` is the id. Raises RequestError."""
@@ -182,7 +247,7 @@ class ScoringService:
 
     def describe(self) -> PipelineAnswer:
         """Answer GET /v1/pipeline."""
-        return self.pipeline.describe(self.settings.show)
+        return self.pipeline.describe(self.settings.show, self.retriever)
 
     def freshness(self, entity: str, found: Sequence[StoredRow], at_ms: int) -> FeatureInfo:
         """Where the rows of an entity come from, and how old they are at `at_ms`."""
@@ -193,39 +258,12 @@ class ScoringService:
         age_ms = max(0, at_ms - event_time_ms)
         return FeatureInfo(source, event_time_ms, age_ms, offset if offset >= 0 else None)
 
-    def _answer(self, call: ScoreCall, read: RequestRows) -> ScoreAnswer:
-        # Without an await: features, version and scores belong together.
-        key, lookups, found = read
-        at_ms = self.connectors.clock.now_ms()
-        rows = [stored.row for stored in found.rows]
-        inputs = self.pipeline.features.inputs(lookups, rows, key, call.columns, at_ms)
-        entity = self.pipeline.entity
-        scores = self.model.score(inputs)
-        self.model.newest = inputs
-        ranking = np.argsort(-scores, kind="stable")
-        answer = ScoreAnswer(
-            request_id=f"{self.id}-{next(self._request_numbers)}",
-            model=self.model.info(),
-            features=self.freshness(entity, found.own, at_ms),
-            scores=rounded(scores),
-            ranking=ranking.tolist(),
-        )
-        if found.ages_ms:
-            answer.candidate_rows = found.by_table(entity, lookups)
-            self.metrics.candidate_rows(call.count, answer.candidate_rows)
-        shown = ranking[: self.settings.show if call.show is None else call.show]
-        if len(shown) and self._impressions is not None:
-            outage = source_of(found.rows) == "outage"
-            scored = ScoredRequest(key, answer, call.columns, inputs, shown, at_ms, outage)
-            # In the next iteration of the event loop: the answer is sent first.
-            asyncio.get_running_loop().call_soon(self._log, self._impressions, scored)
-        return answer
-
-    def _log(self, impressions: ImpressionLog, scored: ScoredRequest) -> None:
-        self.metrics.shown(impressions.add(scored))
+    def _log(self, impressions: ImpressionLog, scored: ScoredRequest, shown: Ints) -> None:
+        self.metrics.shown(impressions.add(scored, shown))
 
     def _own_status(self) -> dict[str, JsonValue]:
-        return {
+        monotonic = self.connectors.clock.monotonic()
+        status: dict[str, JsonValue] = {
             "model": self.model.weights.status(),
             # A list: no metric for each of the pipeline's names.
             "importance": [
@@ -236,5 +274,9 @@ class ScoringService:
             "store_failures": self.reader.failures,
             "impressions_lost": self.connectors.sink.failures,
             "alerts": self._alerts.status() if self._alerts else {},
-            **self.metrics.status(self.connectors.clock.monotonic()),
+            **self.metrics.status(monotonic),
         }
+        if self.retriever is not None:
+            status["recommendations"] = self.metrics.recommendations(monotonic)
+            status["catalogue"] = dict(self.retriever.status())
+        return status

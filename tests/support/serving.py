@@ -17,6 +17,7 @@ import numpy as np
 from freshrank.actors.clock import Clock, SystemClock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, StaleParameters, Unavailable
+from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.features.service import (
     Candidates,
     FeatureService,
@@ -115,6 +116,42 @@ class FakeFeatures:
         return np.array(candidates["item_id"], dtype=np.int64)
 
 
+class TwoTables(FakeFeatures):
+    """A user's row is the item that is wanted, an item's row the item that it stands for."""
+
+    entities = ("user", "item")
+
+    def keys(self, entity: str, key: str) -> Sequence[bytes]:
+        return [f"{entity}:{key}".encode()]
+
+    def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
+        items = sorted({int(item) for item in candidates["item_id"] if item is not None})
+        which = np.searchsorted(items, np.array(candidates["item_id"], dtype=np.int64))
+        who = RowLookup(
+            "user", "events", self.keys("user", key), np.zeros(len(which), dtype=np.int64)
+        )
+        return [
+            who,
+            RowLookup("item", "catalogue", [f"item:{item}".encode() for item in items], which),
+        ]
+
+    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
+        assert rows == [b"70"]  # those of who asks, not of the candidates
+        return (1_000, 7)
+
+    def inputs(
+        self,
+        lookups: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
+        at_ms: int,
+    ) -> Inputs:
+        who, *items = [int(row or -1) for row in rows]
+        wanted = np.array(items)[lookups[1].which] == who
+        return Inputs(wanted.astype(np.float32)[:, None], np.zeros((len(wanted), 1), np.int64))
+
+
 class FakeScorer:
     """The favourite scores 0.9, the rest 0.1."""
 
@@ -202,6 +239,7 @@ class ReplicaUnderTest:
         max_ongoing_requests: int | None = None,
         max_start_wait_ms: int = 0,
         access: Mapping[str, object] | None = None,
+        retriever: Retriever | None = None,
     ) -> None:
         clock = clock or SystemClock()
         self.log = MemoryLog(4)
@@ -233,7 +271,7 @@ class ReplicaUnderTest:
         if max_ongoing_requests is not None:  # a copy is not validated: 0 refuses all
             settings = settings.model_copy(update={"max_ongoing_requests": max_ongoing_requests})
         served = ServedModel(FakeScorer(), self.model, clock, settings.max_start_lag_ms)
-        self.service = ScoringService(pipeline, settings, served, connectors)
+        self.service = ScoringService(pipeline, settings, served, connectors, retriever=retriever)
         self.closed = False
         self.on_close: Callable[[], object] = lambda: None
 

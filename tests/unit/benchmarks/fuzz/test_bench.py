@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 from fake_clock import FakeClock
+from fake_retriever import FakeRetriever, item
 from serving import FakeFeatures, ReplicaUnderTest
 from small_shop import START_MS
 from starlette.applications import Starlette
@@ -53,6 +54,15 @@ def test_a_thousand_requests_that_the_document_suggests_are_answered_as_it_says(
     asked = fuzz_api(application(ReplicaUnderTest()), cases=200, number=seed)
     assert asked.problems == []
     assert (asked.cases, asked.server_errors, asked.violations) == (200, 0, 0)
+
+
+def test_requests_for_items_are_sent_where_there_is_a_catalogue() -> None:
+    retriever = FakeRetriever({str(key): item("ab"[key % 2]) for key in range(9)})
+    asked = fuzz_api(application(ReplicaUnderTest(retriever=retriever)), cases=600, number=1)
+    assert asked.problems == []
+    assert (asked.cases, asked.server_errors, asked.violations) == (600, 0, 0)
+    assert any(query.rows for query in retriever.queries)
+    assert any(query.filters for query in retriever.queries)
 
 
 def test_what_the_endpoint_of_a_real_pipeline_took_is_what_the_shards_take() -> None:

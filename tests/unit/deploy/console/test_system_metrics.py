@@ -12,6 +12,7 @@ from freshrank.actors.metrics.latency_histogram import LatencyHistogram
 from freshrank.actors.protocols import Status
 from freshrank.deploy.console.status_table import status_line, status_table
 from freshrank.deploy.console.system_metrics import Compared, MetricsReader, Requests
+from freshrank.serve.api.responses import FeatureInfo
 from freshrank.serve.scoring.metrics import ServeMetrics
 
 
@@ -46,9 +47,9 @@ def test_what_the_shards_of_items_reject_is_shown_and_their_events_count_once() 
 
 
 def replica(scores: int, failures: int = 0, took_s: float = 0.004) -> Status:
-    metrics = ServeMetrics()
+    metrics, features = ServeMetrics(), FeatureInfo("online", None, None, None)
     for _ in range(scores):
-        metrics.scored(0.0, took_s, 10, "online", None)
+        metrics.scored(0.0, took_s, 10, features)
     for _ in range(failures):
         metrics.answered("/v1/score", 500)
     return metrics.status(1.0)

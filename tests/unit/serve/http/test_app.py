@@ -134,7 +134,9 @@ def test_an_unknown_field_is_answered_with_those_that_are_known(replica: Replica
     )
     (candidate,) = candidates(1)
     reason = score(replica, candidates=[{**candidate, "prize": 2}]).json()["error"]["reason"]
-    assert reason.endswith("field `prize`. It takes: `item_id`, `note`, `price`")
+    assert reason.endswith(
+        "field `prize`; did you mean `price`? It takes: `item_id`, `note`, `price`"
+    )
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"user":"\xff"}'])

@@ -9,11 +9,13 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from fake_retriever import FakeRetriever, item
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import JsonCodec, ReplicaUnderTest
 
 from freshrank.actors.protocols import JsonValue
+from freshrank.serve.api import recommendation_answers
 from freshrank.serve.api import responses as answers
 from freshrank.serve.http.openapi import Document, document
 from freshrank.serve.http.route_table import RouteTable
@@ -49,9 +51,49 @@ def valid_requests(draw: st.DrawFn) -> dict[str, Any]:
     return body | {name: draw(optional[name]) for name in sorted(chosen)}
 
 
+ABOUT_ITEMS = ["/v1/recommend", "/v1/similar"]
+NUMBER = st.integers(-3, 9) | st.floats(-3, 9)
+CONDITIONS = {
+    "brand": st.text(max_size=2) | st.lists(st.text(max_size=2), max_size=2),
+    "price": NUMBER
+    | st.dictionaries(st.sampled_from(["eq", "ne", "lt", "le", "gt", "ge"]), NUMBER),
+    "stock": st.fixed_dictionaries({"is_null": st.booleans(), "in": st.lists(st.integers(0, 9))}),
+}
+KEYS = st.integers(0, 9) | st.integers(0, 9).map(str)
+
+
+@st.composite
+def valid_requests_for_items(draw: st.DrawFn, path: str) -> dict[str, Any]:
+    optional = {
+        "k": st.integers(1, 100),
+        "filters": st.fixed_dictionaries({}, optional=CONDITIONS),
+        "exclude": st.lists(KEYS, max_size=3),
+        "diversify": st.dictionaries(
+            st.just("most_per"),
+            st.dictionaries(st.sampled_from(["brand", "price"]), st.none() | st.integers(1, 100)),
+        ),
+    }
+    if path == "/v1/similar":
+        return draw(
+            st.fixed_dictionaries(
+                {"items": st.lists(KEYS, min_size=1, max_size=20)}, optional=optional
+            )
+        )
+    seen = st.sampled_from(["recent", "bought"])
+    optional |= {
+        "exclude_seen": st.booleans() | st.lists(seen, max_size=3),
+        "sources": st.none() | st.lists(st.sampled_from(["popular", "co_visited"]), min_size=1),
+        "candidates": st.integers(1, 1_000),
+        "show": st.none() | st.integers(0, 100),
+    }
+    return draw(st.fixed_dictionaries({"user": TEXT}, optional=optional))
+
+
 TYPES: dict[str, Any] = {
     "score": answers.ScoreAnswer,
     "explain": answers.ExplainAnswer,
+    "recommend": recommendation_answers.RecommendAnswer,
+    "similar": recommendation_answers.SimilarAnswer,
     "events": answers.EventsAnswer,
     "features": answers.FeaturesAnswer,
     "entity_events": answers.EntityEventsAnswer,
@@ -63,13 +105,17 @@ TYPES: dict[str, Any] = {
 }
 
 
+def replica_with_items() -> ReplicaUnderTest:
+    return ReplicaUnderTest(retriever=FakeRetriever({"3": item("a"), "4": item("b", None)}))
+
+
 def document_of(replica: ReplicaUnderTest) -> Document:
     return document("shop", RouteTable(replica.service).specs())
 
 
 def ask(method: str, path: str, content: bytes | None = None) -> httpx.Response:
     async def call() -> httpx.Response:
-        async with ReplicaUnderTest().client() as client:
+        async with replica_with_items().client() as client:
             return await client.request(method, path, content=content)
 
     return asyncio.run(call())
@@ -77,7 +123,7 @@ def ask(method: str, path: str, content: bytes | None = None) -> httpx.Response:
 
 def described(method: str, path: str, answer: httpx.Response) -> Any:
     """Check `answer` against the document; returns it as the type that it was encoded from."""
-    operation = document_of(ReplicaUnderTest())["paths"][path][method.lower()]
+    operation = document_of(replica_with_items())["paths"][path][method.lower()]
     status = str(answer.status_code)
     assert status in operation["responses"]
     kind = TYPES[operation["operationId"]] if status == "200" else answers.ErrorAnswer
@@ -112,7 +158,34 @@ def test_a_request_to_score_is_explained_as_it_stands(body: dict[str, Any]) -> N
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.sampled_from(["/v1/score", "/v1/explain", "/v1/events"]), JSON)
+@given(st.sampled_from(ABOUT_ITEMS), st.data())
+def test_a_request_for_items_that_the_document_allows_is_answered_with_some(
+    path: str, data: st.DataObject
+) -> None:
+    body = data.draw(valid_requests_for_items(path))
+    answer = ask("POST", path, json.dumps(body).encode())
+    nothing_known = path == "/v1/similar" and not {3, 4} & {int(key) for key in body["items"]}
+    assert answer.status_code == (404 if nothing_known else 200), answer.text
+    found = described("POST", path, answer)
+    if not nothing_known:
+        assert {one.id for one in found.items} <= {3, 4}
+        assert len(found.items) <= found.candidates
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(ABOUT_ITEMS), st.data())
+def test_a_valid_request_for_items_with_one_value_replaced_never_causes_a_500(
+    path: str, data: st.DataObject
+) -> None:
+    body = data.draw(valid_requests_for_items(path))
+    place = data.draw(st.sampled_from(sorted(body)))
+    answer = ask("POST", path, json.dumps(body | {place: data.draw(JSON)}).encode())
+    assert answer.status_code < 500
+    described("POST", path, answer)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(["/v1/score", "/v1/explain", "/v1/events", *ABOUT_ITEMS]), JSON)
 def test_every_answer_to_any_json_is_described(path: str, body: Any) -> None:
     answer = ask("POST", path, json.dumps(body).encode())
     assert answer.status_code < 500
@@ -131,7 +204,7 @@ def test_a_valid_request_with_one_value_replaced_never_causes_a_500(
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.sampled_from(["/v1/score", "/v1/events"]), st.binary(max_size=60))
+@given(st.sampled_from(["/v1/score", "/v1/events", *ABOUT_ITEMS]), st.binary(max_size=60))
 def test_every_answer_to_any_bytes_is_described(path: str, body: bytes) -> None:
     answer = ask("POST", path, body)
     assert answer.status_code < 500
@@ -164,7 +237,7 @@ def test_events_are_answered_for_every_id_that_the_document_allows(key: str, que
 
 
 def test_requests_to_score_and_to_explain_differ_in_their_number_of_candidates_only() -> None:
-    schemas = document_of(ReplicaUnderTest())["components"]["schemas"]
+    schemas = document_of(replica_with_items())["components"]["schemas"]
     score, explain = schemas["ScoreRequest"], schemas["ExplainRequest"]
     most = [one["properties"]["candidates"].pop("maxItems") for one in (score, explain)]
     assert most == [1_000, 20]
@@ -214,7 +287,7 @@ def test_schemas_of_one_name_in_two_streams_are_told_apart() -> None:
 
 
 def test_every_route_is_described_and_every_described_path_is_a_route() -> None:
-    paths = document_of(ReplicaUnderTest())["paths"]
+    paths = document_of(replica_with_items())["paths"]
     for path, operations in paths.items():
         known = path.replace("{entity}", "user").replace("{id}", "u1")
         for method in operations:

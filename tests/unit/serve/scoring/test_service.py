@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from fake_clock import FakeClock, ManualClock, settle
+from fake_retriever import FakeRetriever
 from http_calls import candidates, get, score, talk
-from serving import FakeFeatures, FakeModel, FakeScorer, ReplicaUnderTest
+from serving import FakeModel, FakeScorer, ReplicaUnderTest, TwoTables
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import RequestError, StaleParameters
-from freshrank.actors.features.service import Candidates, RowLookup
 from freshrank.actors.messages import Inputs, Version
 from freshrank.actors.parameters.explanation import Explanation
 from freshrank.serve.scoring.served_model import ServedModel
@@ -208,42 +208,6 @@ def test_an_unexpected_error_of_the_store_fails_the_requests_of_its_read_only(
     asyncio.run(story())
 
 
-class TwoTables(FakeFeatures):
-    """A user's row is the item that is wanted, an item's row the item that it stands for."""
-
-    entities = ("user", "item")
-
-    def keys(self, entity: str, key: str) -> Sequence[bytes]:
-        return [f"{entity}:{key}".encode()]
-
-    def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
-        items = sorted({int(item) for item in candidates["item_id"] if item is not None})
-        which = np.searchsorted(items, np.array(candidates["item_id"], dtype=np.int64))
-        who = RowLookup(
-            "user", "events", self.keys("user", key), np.zeros(len(which), dtype=np.int64)
-        )
-        return [
-            who,
-            RowLookup("item", "catalogue", [f"item:{item}".encode() for item in items], which),
-        ]
-
-    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
-        assert rows == [b"70"]  # those of who asks, not of the candidates
-        return (1_000, 7)
-
-    def inputs(
-        self,
-        lookups: Sequence[RowLookup],
-        rows: Sequence[bytes | None],
-        key: str,
-        candidates: Candidates,
-        at_ms: int,
-    ) -> Inputs:
-        who, *items = [int(row or -1) for row in rows]
-        wanted = np.array(items)[lookups[1].which] == who
-        return Inputs(wanted.astype(np.float32)[:, None], np.zeros((len(wanted), 1), np.int64))
-
-
 def test_rows_of_who_asks_and_of_the_candidates_come_by_one_read() -> None:
     replica = ReplicaUnderTest(features=TwoTables())
     replica.store.kept = {b"user:u1": b"70", b"item:3": b"30", b"item:5": b"70"}
@@ -345,3 +309,41 @@ def test_a_replica_whose_weights_differ_from_the_learners_is_not_ready() -> None
     model.differs, model.error = True, "1.4 -> 1.5 does not give 00ff"
     assert "the weights differ from the learner's" in readiness(model)["model"]
     assert "1.4 -> 1.5" in readiness(model)["model"]
+
+
+def test_a_replica_that_no_longer_follows_the_catalogue_is_unhealthy_with_the_reason() -> None:
+    retriever = FakeRetriever({})
+    retriever.ends_with = ValueError("the topic is another")
+    replica = ReplicaUnderTest(retriever=retriever)
+
+    async def story() -> tuple[int, str]:
+        async with replica.client() as client:
+            await settle()
+            answer = await client.get("/healthz")
+            return answer.status_code, answer.json()["reason"]
+
+    status, reason = asyncio.run(story())
+    assert status == 503
+    assert reason == "following the catalogue ended: the topic is another"
+
+
+def test_a_replica_that_stops_no_longer_follows_the_catalogue() -> None:
+    retriever = FakeRetriever({})
+    replica = ReplicaUnderTest(retriever=retriever)
+
+    async def story() -> int:
+        async with replica.client():
+            await settle()
+            assert not retriever.cancelled
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(story()) == 1
+    assert retriever.cancelled
+
+
+def test_a_replica_is_not_ready_before_its_catalogue() -> None:
+    retriever = FakeRetriever({})
+    replica = ReplicaUnderTest(retriever=retriever).service
+    assert asyncio.run(replica.readiness()) == {}
+    retriever.missing = "3 records behind"
+    assert asyncio.run(replica.readiness()) == {"catalogue": "3 records behind"}

@@ -1,0 +1,94 @@
+"""Answers about items of the catalogue: those recommended to an entity, those similar to others."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from freshrank.serve.api.responses import FeatureInfo, Json, ModelInfo
+
+ItemId: TypeAlias = int | str
+"""The key of an item: an integer where keys are integers, else a text."""
+
+NoteCode: TypeAlias = Literal[
+    "new_entity",
+    "outage",
+    "catalogue_not_ready",
+    "empty_catalogue",
+    "few_candidates",
+    "few_diverse",
+]
+
+
+class Note(msgspec.Struct):
+    """What keeps an answer from being as good as it could be."""
+
+    code: NoteCode
+    """``new_entity``: there is no row of the entity, so that candidates and features do not depend
+    on what it did. ``outage``: the online store did not answer, and no row is known.
+    ``catalogue_not_ready``: it is still being read, or was not read of late. ``empty_catalogue``:
+    it has no items. ``few_candidates``: fewer than were asked for passed filters and exclusions.
+    ``few_diverse``: `most_per` allowed fewer of the candidates."""
+    reason: str
+
+
+class ItemSource(msgspec.Struct):
+    """A source that found an item."""
+
+    name: str
+    because: list[ItemId]
+    """The items that led to it, the strongest first; empty where none did."""
+
+
+class RecommendedItem(msgspec.Struct):
+    """An item that is recommended."""
+
+    id: ItemId
+    score: float
+    """As POST /v1/score would give it."""
+    fields: dict[str, Json]
+    """What the catalogue says of it."""
+    sources: list[ItemSource]
+    """All that found it, in the order of the pipeline."""
+
+
+class RecommendAnswer(msgspec.Struct):
+    """The answer to POST /v1/recommend."""
+
+    request_id: str
+    model: ModelInfo
+    features: FeatureInfo
+    items: list[RecommendedItem]
+    """The best first."""
+    candidates: int
+    """How many candidates were ranked."""
+    found: dict[str, int]
+    """By source: how many items it gave that passed."""
+    notes: list[Note]
+
+
+class SimilarItem(msgspec.Struct):
+    """An item that is similar to others."""
+
+    id: ItemId
+    similarity: float
+    """Comparable among the items that the same source found first."""
+    fields: dict[str, Json]
+    """What the catalogue says of it."""
+    sources: list[ItemSource]
+    """All that found it, in the order of the pipeline."""
+
+
+class SimilarAnswer(msgspec.Struct):
+    """The answer to POST /v1/similar."""
+
+    items: list[SimilarItem]
+    """The most similar first; those of several sources alternate."""
+    unknown: list[ItemId]
+    """Those of the given items that the catalogue does not have."""
+    candidates: int
+    """How many items were found to choose from."""
+    found: dict[str, int]
+    """By source: how many items it gave that passed."""
+    notes: list[Note]

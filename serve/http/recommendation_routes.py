@@ -1,0 +1,68 @@
+"""The routes about items of a catalogue, of a pipeline that has one."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from freshrank.actors.features.retrieval import Retriever
+from freshrank.serve.access.api_keys import Scope
+from freshrank.serve.api.recommendation_answers import RecommendAnswer, SimilarAnswer
+from freshrank.serve.http.json_response import JsonResponse
+from freshrank.serve.http.request_body import read_body
+from freshrank.serve.http.route_spec import Answer, RouteSpec
+from freshrank.serve.recommendation.recommender import Recommender
+from freshrank.serve.recommendation.selection import SelectionTypes
+from freshrank.serve.recommendation.similar import SimilarItems
+from freshrank.serve.scoring.service import ScoringService
+
+
+class RecommendationRoutes:
+    """A part of the route table."""
+
+    def __init__(self, service: ScoringService, retriever: Retriever) -> None:
+        types = SelectionTypes(service.pipeline, retriever)
+        self._recommender = Recommender(service, retriever, types)
+        self._similar_items = SimilarItems(service, retriever, types)
+        self._body_bytes = service.pipeline.limits.body_bytes
+
+    def specs(self) -> list[RouteSpec]:
+        """All of them."""
+        return [
+            RouteSpec(
+                method="POST",
+                path="/v1/recommend",
+                operation="recommend",
+                scope=Scope.SCORE,
+                summary="The items of the catalogue that the model ranks first for one entity. "
+                "They are logged as shown, unless `show` says fewer",
+                handler=self.recommend,
+                body=self._recommender.decoder.request_type,
+                answers={200: Answer(RecommendAnswer)},
+                errors=(409,),
+                limited=True,
+            ),
+            RouteSpec(
+                method="POST",
+                path="/v1/similar",
+                operation="similar",
+                scope=Scope.SCORE,
+                summary="The items of the catalogue that are most like given ones, whoever asks. "
+                "Nothing is logged as shown",
+                handler=self.similar,
+                body=self._similar_items.decoder.request_type,
+                answers={200: Answer(SimilarAnswer)},
+                errors=(404,),
+                limited=True,
+            ),
+        ]
+
+    async def recommend(self, request: Request) -> Response:
+        """POST /v1/recommend."""
+        body = await read_body(request, self._body_bytes)
+        return JsonResponse(await self._recommender.recommend(body))
+
+    async def similar(self, request: Request) -> Response:
+        """POST /v1/similar."""
+        body = await read_body(request, self._body_bytes)
+        return JsonResponse(self._similar_items.similar(body))

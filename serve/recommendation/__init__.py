@@ -1,0 +1,1 @@
+"""Recommendations: candidates of the catalogue that the model ranks, and items like others."""

@@ -1,0 +1,108 @@
+"""The conditions of a request on the fields of the catalogue: their types, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import GenericAlias
+from typing import Annotated, Any, get_args
+
+import msgspec
+
+from freshrank.actors.features.retrieval import Comparison, Filter
+
+MOST_VALUES = 100
+"""Values of one list. Each is compared with every item of the catalogue."""
+_MOST_CHARACTERS = 256
+
+_TYPES: Mapping[type, Any] = {
+    str: Annotated[str, msgspec.Meta(max_length=_MOST_CHARACTERS)],
+    int: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
+    float: float,
+}
+_NAMES: Mapping[type, str] = {str: "Text", int: "Integer", float: "Number"}
+
+_COMPARISONS: Sequence[Comparison] = get_args(Comparison)
+_OF_LISTS: Sequence[Comparison] = ("in", "not_in")
+_OF_SIZE: Sequence[Comparison] = ("lt", "le", "gt", "ge")
+
+
+class Conditions:
+    """The type of the ``filters`` of a request, which has a field for each of the catalogue.
+
+    So their number is bounded by that of the catalogue's fields.
+
+    >>> conditions = Conditions({"price": float, "brand": str})
+    >>> given = msgspec.json.decode(b'{"price": {"ge": 5, "lt": 9}}', type=conditions.type)
+    >>> for one in conditions.filters(given):
+    ...     print(one)
+    Filter(field='price', comparison='lt', value=9.0)
+    Filter(field='price', comparison='ge', value=5.0)
+    """
+
+    def __init__(self, fields: Mapping[str, type]) -> None:
+        by_kind = {kind: _condition(kind) for kind in dict.fromkeys(fields.values())}
+        self._attributes = {name: f"field_{number}" for number, name in enumerate(fields)}
+        self._known = {name: comparisons(kind) for name, kind in fields.items()}
+        self.type = msgspec.defstruct(
+            "Filters",
+            [
+                _optional(attribute, name, by_kind[fields[name]])
+                for name, attribute in self._attributes.items()
+            ],
+            forbid_unknown_fields=True,
+            frozen=True,
+        )
+
+    def filters(self, given: msgspec.Struct) -> tuple[Filter, ...]:
+        """What a decoded value of `type` asks for."""
+        found = list[Filter]()
+        for name, attribute in self._attributes.items():
+            value = getattr(given, attribute)
+            if isinstance(value, msgspec.Struct):
+                found += [
+                    Filter(name, comparison, compared)
+                    for comparison in self._known[name]
+                    if (compared := getattr(value, f"{comparison}_")) is not msgspec.UNSET
+                ]
+            elif value is not msgspec.UNSET:
+                found.append(Filter(name, "in" if isinstance(value, list) else "eq", value))
+        return tuple(found)
+
+    def known(self, place: str) -> Sequence[str]:
+        """The names that may stand at `place`, below ``filters``; empty: at ``filters`` itself."""
+        return self._known.get(place, []) if place else list(self._known)
+
+
+def comparisons(kind: type) -> list[Comparison]:
+    """The comparisons that a field of a type has. The size of a text says nothing.
+
+    >>> comparisons(str)
+    ['eq', 'ne', 'in', 'not_in', 'is_null']
+    """
+    return [one for one in _COMPARISONS if kind is not str or one not in _OF_SIZE]
+
+
+def _condition(kind: type) -> Any:
+    """A value, a list of values, or an object with comparisons, all of which have to hold."""
+    one = _TYPES[kind]
+    listed = GenericAlias(list, (one,))
+    several: Any = Annotated[listed, msgspec.Meta(max_length=MOST_VALUES)]
+    condition = msgspec.defstruct(
+        f"{_NAMES[kind]}Condition",
+        [
+            _optional(
+                f"{name}_",
+                name,
+                bool if name == "is_null" else several if name in _OF_LISTS else one,
+            )
+            for name in comparisons(kind)
+        ],
+        forbid_unknown_fields=True,
+        frozen=True,
+    )
+    return one | several | condition
+
+
+def _optional(attribute: str, in_json: str, kind: Any) -> tuple[str, Any, Any]:
+    field = msgspec.field(name=in_json, default=msgspec.UNSET)
+    return attribute, kind | msgspec.UnsetType, field

@@ -1,0 +1,114 @@
+"""A retriever over a catalogue in a dictionary, for replicas under test."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from freshrank.actors.features.retrieval import Filter, Origin, Query, Retrieved
+from freshrank.actors.protocols import JsonValue
+
+_TEXT = Annotated[str, msgspec.Meta(pattern=r"^(0|-?[1-9][0-9]*)$", max_length=20)]
+INTEGER_KEY: Any = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | _TEXT
+TEXT_KEY: Any = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+_HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "in": lambda value, listed: value in listed,
+    "not_in": lambda value, listed: value not in listed,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+}
+
+Row = Mapping[str, JsonValue]
+
+
+def item(brand: str | None = "a", price: float | None = 1.5, stock: int | None = 1) -> Row:
+    return {"brand": brand, "price": price, "stock": stock}
+
+
+class FakeRetriever:
+    """Gives the items of its catalogue in their order; what an item lists is what it was seen by.
+
+    The row of an entity is its favourite item, as in `FakeFeatures`, which the feature ``recent``
+    lists; ``bought`` lists item 5.
+    """
+
+    entity = "item"
+    seen: Sequence[str] = ("recent", "bought")
+    sources: Sequence[str] = ("popular", "co_visited")
+    fields: Mapping[str, type] = {"brand": str, "price": float, "stock": int}
+
+    def __init__(self, catalogue: Mapping[str, Row], *, integer_keys: bool = True) -> None:
+        self.catalogue = catalogue
+        self.integer_keys = integer_keys
+        self.key_type = INTEGER_KEY if integer_keys else TEXT_KEY
+        self.similar: Sequence[str] = ("co_visited",)
+        self.missing: str | None = None
+        self.queries: list[Query] = []
+        self.ends_with: Exception | None = None
+        self.cancelled = False
+
+    @property
+    def size(self) -> int:
+        return len(self.catalogue)
+
+    def knows(self, item: str) -> bool:
+        return item in self.catalogue
+
+    def retrieve(self, query: Query) -> Retrieved:
+        self.queries.append(query)
+        unwanted = {*query.exclude, *query.items, *self._seen(query)}
+        passing = [
+            key
+            for key, row in self.catalogue.items()
+            if key not in unwanted and all(_passes(row, one) for one in query.filters)
+        ]
+        items = passing[: query.most]
+        rows = [self.catalogue[key] for key in items]
+        asked = query.sources or self.sources
+        origins = [Origin(name, query.items if name in self.similar else ()) for name in asked]
+        return Retrieved(
+            items=items,
+            columns={
+                "item_id": [int(key) for key in items],
+                "note": ["n"] * len(items),
+                "price": [0.0] * len(items),
+            },
+            rows=rows,
+            weights=[1.0 / (1 + place) for place in range(len(items))],
+            origins=[origins] * len(items),
+            found={name: len(items) for name in asked},
+        )
+
+    def _seen(self, query: Query) -> list[str]:
+        listed = {"recent": [row.decode() for row in query.rows if row], "bought": ["5"]}
+        return [key for name in query.exclude_seen for key in listed[name]]
+
+    def not_ready(self) -> str | None:
+        return self.missing
+
+    def status(self) -> Mapping[str, JsonValue]:
+        return {"items": self.size, "topic_error": None}
+
+    async def run(self) -> None:
+        if self.ends_with is not None:
+            raise self.ends_with
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled = True
+
+
+def _passes(row: Row, one: Filter) -> bool:
+    value = row[one.field]
+    if one.comparison == "is_null":
+        return (value is None) is one.value
+    return value is not None and _HOLDS[one.comparison](value, one.value)

@@ -1,0 +1,238 @@
+"""Requests for items: what they mean, their bounds, and errors that name the place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from fake_retriever import FakeRetriever, item
+from serving import ReplicaUnderTest
+
+from freshrank.actors.errors import RequestError
+from freshrank.actors.features.retrieval import Filter
+from freshrank.actors.messages import Version
+from freshrank.serve.api.requests import RequestLimits
+from freshrank.serve.recommendation.requests import (
+    RecommendCall,
+    RecommendDecoder,
+    SimilarCall,
+    SimilarDecoder,
+)
+from freshrank.serve.recommendation.selection import SelectionTypes
+
+RETRIEVER = FakeRetriever({"3": item()})
+PIPELINE = ReplicaUnderTest(RequestLimits(candidates=500)).service.pipeline
+TYPES = SelectionTypes(PIPELINE, RETRIEVER)
+RECOMMEND = RecommendDecoder(PIPELINE, RETRIEVER, TYPES)
+SIMILAR = SimilarDecoder(TYPES)
+
+
+def recommend(**changes: Any) -> RecommendCall:
+    return RECOMMEND.decode(msgspec.json.encode({"user": "u1"} | changes))
+
+
+def similar(**changes: Any) -> SimilarCall:
+    return SIMILAR.decode(msgspec.json.encode({"items": [3]} | changes))
+
+
+def test_what_a_request_does_not_say() -> None:
+    call = recommend()
+    assert call.key == "u1"
+    assert (call.selection.k, call.candidates, call.show) == (20, 300, None)
+    assert call.selection.filters == ()
+    assert call.selection.exclude == frozenset()
+    assert call.selection.most_per == {}
+    assert call.exclude_seen == ("recent", "bought")
+    assert call.sources == ()
+    assert (call.min_version, call.max_model_age_ms) == (None, None)
+
+
+def test_a_pipeline_of_few_candidates_ranks_as_many_as_it_may() -> None:
+    few = ReplicaUnderTest(RequestLimits(candidates=50)).service.pipeline
+    call = RecommendDecoder(few, RETRIEVER, SelectionTypes(few, RETRIEVER)).decode(b'{"user":"u"}')
+    assert call.candidates == 50
+
+
+def test_all_that_a_request_may_say() -> None:
+    call = recommend(
+        k=100,
+        filters={"brand": "a"},
+        exclude=[3, "4", -7, 3],
+        exclude_seen=["bought", "bought"],
+        diversify={"most_per": {"brand": 2, "stock": 100, "price": None}},
+        sources=["co_visited"],
+        candidates=500,
+        show=0,
+        min_version="2.7",
+        max_model_age_ms=40,
+    )
+    assert call.selection.k == 100
+    assert call.selection.filters == (Filter("brand", "eq", "a"),)
+    assert call.selection.exclude == {"3", "4", "-7"}
+    assert call.selection.most_per == {"brand": 2, "stock": 100}
+    assert call.exclude_seen == ("bought",)
+    assert call.sources == ("co_visited",)
+    assert (call.candidates, call.show) == (500, 0)
+    assert (call.min_version, call.max_model_age_ms) == (Version(2, 7), 40)
+    assert recommend(exclude_seen=False).exclude_seen == ()
+    assert recommend(exclude_seen=[]).exclude_seen == ()
+
+
+@pytest.mark.parametrize(
+    ("condition", "filters"),
+    [
+        ({"brand": "a"}, [("brand", "eq", "a")]),
+        ({"brand": ["a", "b"]}, [("brand", "in", ["a", "b"])]),
+        ({"brand": []}, [("brand", "in", [])]),
+        ({"brand": {}}, []),
+        (
+            {"brand": {"not_in": ["a"], "ne": "b"}},
+            [("brand", "ne", "b"), ("brand", "not_in", ["a"])],
+        ),
+        ({"brand": {"is_null": False}}, [("brand", "is_null", False)]),
+        ({"price": {"ge": 5, "lt": 9.5}}, [("price", "lt", 9.5), ("price", "ge", 5.0)]),
+        ({"price": {"gt": 5, "le": 9}}, [("price", "le", 9.0), ("price", "gt", 5.0)]),
+        ({"price": 5}, [("price", "eq", 5.0)]),
+        ({"price": [5, 5.5]}, [("price", "in", [5.0, 5.5])]),
+        ({"stock": {"eq": 7.0}}, [("stock", "eq", 7)]),
+        ({"stock": 7.0, "brand": "b"}, [("brand", "eq", "b"), ("stock", "eq", 7)]),
+        ({"stock": {"in": [7.0, 8]}}, [("stock", "in", [7, 8])]),
+    ],
+)
+def test_conditions(condition: dict[str, Any], filters: list[tuple[str, Any, Any]]) -> None:
+    found = recommend(filters=condition).selection.filters
+    assert [(one.field, one.comparison, one.value) for one in found] == filters
+    assert [type(one.value) for one in found] == [type(value) for _, _, value in filters]
+    assert similar(filters=condition).selection.filters == found
+
+
+WRONG: list[tuple[dict[str, Any], str, str]] = [
+    ({"k": 0}, "k", ">= 1"),
+    ({"k": 101}, "k", "<= 100"),
+    ({"k": "5"}, "k", "got `str`"),
+    ({"kk": 5}, "body", "did you mean `k`?"),
+    ({"filters": []}, "filters", "got `array`"),
+    ({"filters": {"prise": 1}}, "filters", "did you mean `price`? It takes: `brand`, `price`"),
+    ({"filters": {"zzz": 1}}, "filters", "field `zzz`. It takes: `brand`, `price`, `stock`"),
+    ({"filters": {"price": "1"}}, "filters.price", "got `str`"),
+    ({"filters": {"price": None}}, "filters.price", "got `null`"),
+    ({"filters": {"price": True}}, "filters.price", "got `bool`"),
+    ({"filters": {"price": {"ge": "1"}}}, "filters.price.ge", "got `str`"),
+    ({"filters": {"price": {"gt": [1]}}}, "filters.price.gt", "got `array`"),
+    ({"filters": {"price": {"gte": 1}}}, "filters.price", "did you mean `gt`?"),
+    ({"filters": {"price": {"in": 1}}}, "filters.price.in", "got `int`"),
+    ({"filters": {"price": {"in": ["x"]}}}, "filters.price.in[0]", "got `str`"),
+    ({"filters": {"price": {"is_null": 1}}}, "filters.price.is_null", "got `int`"),
+    ({"filters": {"price": [1] * 101}}, "filters.price", "length <= 100"),
+    ({"filters": {"price": {"not_in": [1] * 101}}}, "filters.price.not_in", "length <= 100"),
+    ({"filters": {"stock": 7.5}}, "filters.stock", "got `float`"),
+    ({"filters": {"stock": {"lt": 2**63}}}, "filters.stock.lt", "<= 9223372036854775807"),
+    ({"filters": {"brand": "x" * 257}}, "filters.brand", "length <= 256"),
+    ({"filters": {"brand": 7}}, "filters.brand", "got `int`"),
+    ({"filters": {"brand": {"ge": "a"}}}, "filters.brand", "`in`, `not_in`, `is_null`"),
+    ({"exclude": [3, "07"]}, "exclude[1]", "matching regex"),
+    ({"exclude": [2**63]}, "exclude[0]", "<= 9223372036854775807"),
+    ({"exclude": [3] * 1001}, "exclude", "length <= 1000"),
+    ({"diversify": {"most": 1}}, "diversify", "It takes: `most_per`"),
+    ({"diversify": {"most_per": {"brands": 1}}}, "diversify.most_per", "did you mean `brand`?"),
+    ({"diversify": {"most_per": {"brand": 0}}}, "diversify.most_per.brand", ">= 1"),
+    ({"diversify": {"most_per": {"brand": 101}}}, "diversify.most_per.brand", "<= 100"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "place", "reason"), WRONG)
+def test_what_is_wrong_about_items_is_named_by_its_place(
+    changes: dict[str, Any], place: str, reason: str
+) -> None:
+    for decode in (recommend, similar):
+        with pytest.raises(RequestError) as caught:
+            decode(**changes)
+        assert (caught.value.field, caught.value.status) == (place, 422)
+        assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "reason"),
+    [
+        ({"user": 5}, "user", "got `int`"),
+        ({"user": ""}, "user", "length >= 1"),
+        ({"exclude_seen": 1}, "exclude_seen", "got `int`"),
+        ({"exclude_seen": ["resent"]}, "exclude_seen[0]", "did you mean `recent`?"),
+        ({"sources": ["popular", "x"]}, "sources[1]", "It takes: `popular`, `co_visited`"),
+        ({"sources": []}, "sources", "length >= 1"),
+        ({"candidates": 0}, "candidates", ">= 1"),
+        ({"candidates": 501}, "candidates", "<= 500"),
+        ({"show": -1}, "show", ">= 0"),
+        ({"min_version": "1"}, "min_version", "regex"),
+        ({"max_model_age_ms": -1}, "max_model_age_ms", ">= 0"),
+        ({"items": [3]}, "body", "unknown field `items`"),
+    ],
+)
+def test_what_is_wrong_about_a_request_for_recommendations_is_named_by_its_place(
+    changes: dict[str, Any], place: str, reason: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        recommend(**changes)
+    assert (caught.value.field, caught.value.status) == (place, 422)
+    assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "reason"),
+    [
+        ({"items": []}, "items", "length >= 1"),
+        ({"items": [3] * 21}, "items", "length <= 20"),
+        ({"items": ["+3"]}, "items[0]", "regex"),
+        ({"items": [3.5]}, "items[0]", "got `float`"),
+        ({"item": [3]}, "body", "did you mean `items`?"),
+        ({"candidates": 5}, "body", "unknown field `candidates`"),
+    ],
+)
+def test_what_is_wrong_about_a_request_for_similar_items_is_named_by_its_place(
+    changes: dict[str, Any], place: str, reason: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        similar(**changes)
+    assert (caught.value.field, caught.value.status) == (place, 422)
+    assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize("decode", [RECOMMEND.decode, SIMILAR.decode])
+def test_a_body_that_is_not_json_is_a_400(decode: Any) -> None:
+    with pytest.raises(RequestError) as caught:
+        decode(b"{")
+    assert (caught.value.field, caught.value.status) == ("body", 400)
+
+
+def test_given_items_come_once_in_their_order() -> None:
+    assert similar(items=[9, "3", 3, 9.0]).items == ("9", "3")
+
+
+def test_keys_of_text_are_taken_as_they_are() -> None:
+    retriever = FakeRetriever({"a": item()}, integer_keys=False)
+    decoder = SimilarDecoder(SelectionTypes(PIPELINE, retriever))
+    call = decoder.decode(b'{"items": ["07", "a"], "exclude": [" b"]}')
+    assert call.items == ("07", "a")
+    assert call.selection.exclude == {" b"}
+    with pytest.raises(RequestError) as caught:
+        decoder.decode(b'{"items": [7]}')
+    assert caught.value.field == "items[0]"
+
+
+def test_a_field_of_the_catalogue_may_have_any_name() -> None:
+    class Odd(FakeRetriever):
+        fields: Mapping[str, type] = {
+            "in": str, "class": int, "device.os": str, "k": float, "_x": str
+        }  # fmt: skip
+
+    types = SelectionTypes(PIPELINE, Odd({}))
+    call = SimilarDecoder(types).decode(
+        b'{"items": [1], "filters": {"in": "a", "device.os": ["b"], "_x": {"in": ["c"]}},'
+        b' "diversify": {"most_per": {"class": 1}}}'
+    )
+    assert [(one.field, one.comparison) for one in call.selection.filters] == [
+        ("in", "eq"), ("device.os", "in"), ("_x", "in")
+    ]  # fmt: skip
+    assert call.selection.most_per == {"class": 1}
