@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from fake_retriever import FakeRetriever, item
 from serving import ReplicaUnderTest
 
 from freshrank.serve.http.page.assembly import page
@@ -110,7 +111,8 @@ class Script(HTMLParser):
 
 
 async def answers_of_a_replica() -> dict[str, Any]:
-    replica = ReplicaUnderTest()
+    retriever = FakeRetriever({"4": item("a", 2.5), "5": item(None)})
+    replica = ReplicaUnderTest(retriever=retriever)
     replica.store.kept[b"row:u1"] = b"4"
     candidates = [{"item_id": item, "note": "n", "price": 1.5} for item in (3, 4)]
     async with replica.client() as client:
@@ -121,6 +123,8 @@ async def answers_of_a_replica() -> dict[str, Any]:
         answers = {known: (await client.get(path)).json() for known, path in paths.items()}
         request = {"user": "u1", "candidates": candidates}
         answers["v1/score"] = (await client.post("/v1/score", json=request)).json()
+        wanted = {"user": "u1", "exclude_seen": False}
+        answers["v1/recommend"] = (await client.post("/v1/recommend", json=wanted)).json()
         answers["v1/events"] = (await client.post("/v1/events", json={"user_id": "u1"})).json()
     place = answers["v1/events"]["positions"][0]
     answers["v1/features"]["offset"] = place["offset"]
@@ -163,5 +167,11 @@ def test_a_person_sees_metrics_and_follows_an_event_to_features_and_weights() ->
     assert shown["ranking"].startswith("1item_id 4 note n · price 1.50.9000")
     assert "Scores of version 1.5" in shown["ranking-note"]
     assert shown["problem"] == ""
+    assert shown["recommended"] == (
+        "1item 4brand a · price 2.500 · stock 1found by popular, co_visited0.9000"
+        "2item 5price 1.500 · stock 1found by popular, co_visited0.1000"
+    )
+    assert shown["recommended-note"].startswith("The best 2 of 2 candidates")
+    assert "Note: 2 candidates for 20 items" in shown["recommended-note"]
     for step in ("in the topic: partition", "the features contain it", "has learned up to it"):
         assert step in shown["log"]

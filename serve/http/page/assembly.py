@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 # A script uses what the scripts before it define.
-_SCRIPTS = ("text.js", "charts.js", "metrics.js", "sent_events.js", "try_it.js", "start.js")
+_SCRIPTS = (
+    "text.js",
+    "charts.js",
+    "metrics.js",
+    "sent_events.js",
+    "recommended.js",
+    "try_it.js",
+    "start.js",
+)
 
 
 @dataclass(frozen=True, slots=True)

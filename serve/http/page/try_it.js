@@ -13,6 +13,7 @@ class EntityPage {
     this.touched = null;
     this.all = false;
     this.refreshes = 0;
+    this.recommended = new Recommended(pipeline);
   }
 
   start() {
@@ -31,6 +32,7 @@ class EntityPage {
     byId("more").addEventListener("click", () => { this.all = !this.all; this.drawRanking(); });
     byId("impress").addEventListener("click", () => this.guarded(() => this.impress()));
     this.drawForm();
+    this.recommended.start();
     if (entities.length) this.choose(entities[0]);
     else byId("features-note").textContent = `give the id of a ${entity}`;
   }
@@ -66,6 +68,7 @@ class EntityPage {
       this.scores = scores;
       this.drawRanking();
     }
+    this.recommended.refresh(this.id);
   }
 
   readFeatures() {
