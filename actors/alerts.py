@@ -49,6 +49,8 @@ class AlertKind(StrEnum):
     """The online store refuses rows for want of memory, or removes some to make room."""
     LOG_CHANGED = "log_changed"
     """A topic was deleted, created again or given other partitions while it was read."""
+    CATALOGUE_FULL = "catalogue_full"
+    """The catalogue has more items than a replica keeps: the others are not recommended."""
     SERVER_ENDED = "server_ended"
     """A Kafka, a Redis or a process of Ray that the run started has ended by itself."""
 

@@ -44,6 +44,11 @@ class ServeSettings(Section):
     row_copy_ms: int = Field(default=100, ge=0)
     """How long a replica answers with its copy of a candidate's row (of a table, or of the features
     of an item) before it reads the row again; the answer tells the age. 0: it always reads."""
+    most_items: int = Field(default=500_000, ge=1)
+    """Items of the catalogue that a replica keeps to recommend from, about 1 kB each."""
+    item_rows_per_s: int = Field(default=5_000, ge=1)
+    """Rows of items that a replica reads in a second for the sources of its candidates: with more,
+    what is popular at present shows sooner, and the online store has more to do."""
     wait_timeout_ms: int = Field(default=1_000, ge=0)
     """How long a request waits for weights of the ``min_version`` or age that it asks for."""
     max_start_lag_ms: int = Field(default=1_000, ge=0)

@@ -18,12 +18,15 @@ from freshrank.deploy.pipelines.candidates import (
     check_tables,
 )
 from freshrank.deploy.pipelines.context_checks import check_context, check_learned, check_relative
-from freshrank.deploy.pipelines.stream_checks import check_streams
+from freshrank.deploy.pipelines.retrieval import retrieval_plan
+from freshrank.deploy.pipelines.stream_checks import check_streams, check_views
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.partition.spec import PartitionSpec
+from freshrank.feature_actors.retrieval.base import CandidateSource
+from freshrank.feature_actors.retrieval.plan import RetrievalPlan
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table, TableField
@@ -74,6 +77,10 @@ class Pipeline:
     relative
         Numeric inputs, by name, whose difference from the median of a request's candidates is an
         input, too (``price_relative``).
+    candidates
+        Where recommendations come from: sources such as ``CoVisited("users")``, which find items of
+        the table that is keyed by what impressions are joined on. Without them there is no
+        ``/v1/recommend``.
     samples
         For the page: ``entities`` (keys to offer), ``candidates`` (what to score for them),
         ``event`` (a value for a field) and ``choices`` (values to choose a field from).
@@ -94,6 +101,7 @@ class Pipeline:
     crosses: Sequence[tuple[str, str]] = ()
     missing: Sequence[str] = ()
     relative: Sequence[str] = ()
+    candidates: Sequence[CandidateSource] = ()
     samples: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,7 +120,7 @@ class Pipeline:
         others = self._candidate_views
         check_candidate_views(place, self.stream, others, self.context, self.label)
         check_tables(place, self.stream, self.tables, self.context, self.label)
-        _ = self.plan, self.encoder
+        _ = self.plan, self.encoder, self.retrieval
         loss = self.bound_model.loss
         if loss.binary and isinstance(self.label, Labelled) and self.label.target is not None:
             raise ConfigError(
@@ -154,24 +162,7 @@ class Pipeline:
                 )
         check_learned(f"{place}.model", self.model, ModelSpec, "LogisticRegression()")
         check_learned(f"{place}.optimizer", self.optimizer, Optimizer, "Adagrad()")
-        if isinstance(self.features, type) or not self.features:
-            raise ConfigError(
-                f"{place}.features", "no list of feature views", "Write features=[YourView]."
-            )
-        for view in self.features:
-            if not (isinstance(view, type) and issubclass(view, FeatureView)):
-                raise ConfigError(
-                    f"{place}.features",
-                    f"{view!r} is not a feature view",
-                    "List classes that derive from FeatureView, without calling them.",
-                )
-            if view.source not in self.streams:
-                topics = " and ".join(repr(stream.topic) for stream in self.streams)
-                raise ConfigError(
-                    f"{view.__name__}.source",
-                    f"the view reads {view.source.topic!r}, the pipeline {topics}",
-                    "Give both the same Stream object.",
-                )
+        check_views(place, self.features, self.streams)
 
     @cached_property
     def plan(self) -> FeaturePlan:
@@ -219,6 +210,11 @@ class Pipeline:
         on = self.joined.on if self.joined else None
         plans = [self.plan, *self.candidate_plans]
         return OnlineFeatures(plans, self.encoder, self.stream, join_on=on)
+
+    @cached_property
+    def retrieval(self) -> RetrievalPlan | None:
+        """How replicas find candidates; None: requests have to name them."""
+        return retrieval_plan(self) if self.candidates else None
 
     @property
     def joined(self) -> Joined | None:

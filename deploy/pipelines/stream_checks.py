@@ -1,4 +1,4 @@
-"""Whether the streams of a pipeline go with each other."""
+"""Whether the streams of a pipeline go with each other, and its views with them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.views.feature_view import FeatureView
 
 
 def check_streams(
@@ -44,6 +45,30 @@ def check_streams(
                 here,
                 f"no view reads it whose entity is {stream.key.name!r}",
                 f"List such a view of {stream.topic!r}, or leave the stream out.",
+            )
+
+
+def check_views(
+    place: str, features: Sequence[type[FeatureView]], streams: Sequence[Stream]
+) -> None:
+    """Raise ConfigError for what is no list of feature views over the pipeline's streams."""
+    if isinstance(features, type) or not features:
+        raise ConfigError(
+            f"{place}.features", "no list of feature views", "Write features=[YourView]."
+        )
+    for view in features:
+        if not (isinstance(view, type) and issubclass(view, FeatureView)):
+            raise ConfigError(
+                f"{place}.features",
+                f"{view!r} is not a feature view",
+                "List classes that derive from FeatureView, without calling them.",
+            )
+        if view.source not in streams:
+            topics = " and ".join(repr(stream.topic) for stream in streams)
+            raise ConfigError(
+                f"{view.__name__}.source",
+                f"the view reads {view.source.topic!r}, the pipeline {topics}",
+                "Give both the same Stream object.",
             )
 
 

@@ -22,6 +22,7 @@ from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.deploy.pipelines.candidates import candidate_specs
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
+from freshrank.feature_actors.retrieval.follower import CatalogueFollower, RetrievalSettings
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
@@ -136,6 +137,20 @@ def scoring_service(
     follower = Follower(parameters, weights, clock, hold_epochs=True, alerts=alerts)
     model = ServedModel(weights, follower, clock, settings.max_start_lag_ms)
     return ScoringService(_served(pipeline), settings, model, connectors, alerts)
+
+
+def retriever(
+    pipeline: Pipeline,
+    settings: ServeSettings,
+    connectors: Connectors,
+    alerts: AlertSink | None = None,
+) -> CatalogueFollower | None:
+    """What finds the candidates of recommendations; None where the pipeline has no sources."""
+    plan = pipeline.retrieval
+    if plan is None:
+        return None
+    bounds = RetrievalSettings(settings.most_items, settings.item_rows_per_s)
+    return CatalogueFollower(plan, bounds, connectors, alerts)
 
 
 def _served(pipeline: Pipeline) -> ServedPipeline:

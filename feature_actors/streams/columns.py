@@ -56,7 +56,7 @@ class Columns:
             field = self._field(name)
             if field.kind is Kind.TEXT:
                 raise ConfigError(name, "text is not a number", "Name a field of int or float.")
-            values = self._raw(name)
+            values = self.values(name)
             if field.optional:
                 values = [np.nan if value is None else value for value in values]
             self._numbers[name] = np.array(values, dtype=np.float64)
@@ -66,7 +66,7 @@ class Columns:
         """The values of a text or integer field as strings; "" where it is None."""
         if name not in self._texts:
             field = self._field(name)
-            values = self._raw(name)
+            values = self.values(name)
             if field.optional:
                 values = ["" if value is None else value for value in values]
             if field.kind is not Kind.TEXT:
@@ -74,11 +74,15 @@ class Columns:
             self._texts[name] = values
         return self._texts[name]
 
+    def values(self, name: str) -> list[Any]:
+        """The values of a field as records hold them; None where there is none."""
+        return list(map(_getter(self._field(name)), self._events))
+
     def present(self, name: str) -> Bools:
         """bool[n]: where the field is not None."""
         if not self._field(name).optional:
             return np.ones(len(self), dtype=np.bool_)
-        return np.array([value is not None for value in self._raw(name)], dtype=np.bool_)
+        return np.array([value is not None for value in self.values(name)], dtype=np.bool_)
 
     def take(self, indices: Ints) -> Columns:
         """The events at `indices` int64[m]; columns computed already are taken along."""
@@ -109,16 +113,13 @@ class Columns:
     def _field(self, name: str) -> Field:
         return self.fields.require(name, f"columns.{name}")
 
-    def _raw(self, name: str) -> list[Any]:
-        return list(map(_getter(self._field(name)), self._events))
-
     def _hash(self, field: Field) -> Ints:
         if field.kind is Kind.NUMBER:
             raise ConfigError(field.name, "a float is not an id", "Name a field of str or int.")
         if field.kind is Kind.TEXT:
             ids = hash_texts(self.text(field.name))
         else:
-            values = self._raw(field.name)
+            values = self.values(field.name)
             if field.optional:
                 values = [0 if value is None else value for value in values]
             ids = hash_ints(np.array(values, dtype=np.int64))

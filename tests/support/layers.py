@@ -37,8 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 ORDER = {
     "actors": "errors transitions clock backoff settings messages records kernels protocols "
     "features connectors impressions runtime alerts metrics snapshots parameters",
-    "feature_actors": "streams aggregations views encoding labels state partition reading shard "
-    "connectors",
+    "feature_actors": "streams aggregations views encoding labels state partition reading "
+    "retrieval shard connectors",
     "learner": "embeddings optimizers models evaluation parameters gradients guard metrics "
     "reporters tensorboard_log settings recovery core checkpoints actor",
     "serve": "access api scoring explanation recommendation http proxy deployment",

@@ -1,0 +1,1 @@
+"""Candidates for recommendations: a catalogue of items, sources that rank it, and filters."""

@@ -1,0 +1,172 @@
+"""What a source of candidates is: its declaration, and the index that a replica keeps of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.messages import Bools, Doubles, Ints
+from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.streams.fields import Fields
+from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.table import Table
+from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.table_plan import TablePlan
+
+_Number = TypeVar("_Number", np.int64, np.float64)
+
+
+class FeaturePlace(NamedTuple):
+    """Where a feature of items stands in the block that is read from their rows."""
+
+    table: TablePlan
+    begin: int
+    """Its first column, of `FeatureBlock.values` or `FeatureBlock.ids`."""
+    width: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFeatures:
+    """The catalogue's table and the features of its items, for sources to be checked against."""
+
+    table: Table
+    plan: FeaturePlan
+    stream: Stream
+    """The stream whose events name the items."""
+
+    def number(self, name: str, place: str) -> FeaturePlace:
+        """The place of a numeric feature of items. Raises ConfigError."""
+        found = {
+            column: FeaturePlace(table, begin)
+            for table in self.plan.tables
+            for begin, column in enumerate(table.columns)
+        }
+        return _feature(found, name, "numeric feature", place)
+
+    def bag(self, name: str, place: str) -> FeaturePlace:
+        """The place of a feature of items that is a bag of ids. Raises ConfigError."""
+        found: dict[str, FeaturePlace] = {}
+        for table in self.plan.tables:
+            begin = 0
+            for bag in table.layout.bags:
+                found[bag.field.name] = FeaturePlace(table, begin, bag.field.width)
+                begin += bag.field.width
+        return _feature(found, name, "feature that lists ids", place)
+
+    @property
+    def fields(self) -> Fields:
+        """Those of the catalogue."""
+        return self.table.fields
+
+
+def _feature(found: Mapping[str, FeaturePlace], name: str, kind: str, place: str) -> FeaturePlace:
+    if name not in found:
+        known = f"There are: {', '.join(found)}." if found else "Declare one in a view of items."
+        raise ConfigError(place, f"items have no {kind} {name!r}", known)
+    return found[name]
+
+
+class Found(NamedTuple):
+    """What a source gives for one query: ``m`` items, the best first."""
+
+    slots: Ints
+    """int64[m], each once."""
+    weights: Doubles
+    """float64[m]: how much the source speaks for each."""
+
+
+NOTHING = Found(np.zeros(0, dtype=np.int64), np.zeros(0))
+
+
+class Ask(NamedTuple):
+    """A query, as sources take it."""
+
+    most: int
+    allowed: Bools
+    """bool[s]: the slots of the items that are wanted."""
+    recent: Ints
+    """int64[r]: slots of the items that the entity touched last, the newest first."""
+
+
+class SourceIndex(ABC):
+    """The index of one source in one replica, over the slots of a catalogue.
+
+    `take` and `forget` keep what was read of items; `rebuild` makes of it what `find` answers from.
+    `rebuild` may run in a thread of its own: it reads arrays that others write single numbers of,
+    and replaces its result as a whole.
+    """
+
+    features: Sequence[FeaturePlace] = ()
+    """What it has to be given of the items' rows."""
+
+    def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> None:
+        """Note what was read for items; `blocks` are by the names of the tables."""
+        return
+
+    def forget(self, slots: Ints) -> None:
+        """Note that `slots` have other items than before."""
+        return
+
+    @abstractmethod
+    def rebuild(self) -> None:
+        """Make the index anew."""
+
+    @abstractmethod
+    def find(self, ask: Ask) -> Found:
+        """The best items that are allowed."""
+
+    def because(self, slot: int, recent: Ints) -> Ints:
+        """int64[b]: those of `recent` that led to the item in `slot`, the strongest first."""
+        return recent[:0]
+
+
+class CandidateSource(ABC):
+    """A way to find candidates, as a pipeline declares it."""
+
+    similar: bool = False
+    """Whether it finds items for other items."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What answers and metrics call it: different for the sources of a pipeline."""
+
+    @abstractmethod
+    def check(self, items: ItemFeatures, place: str) -> None:
+        """Raise ConfigError where the items lack what it needs."""
+
+    @abstractmethod
+    def index(self, items: ItemFeatures, catalogue: ItemCatalogue) -> SourceIndex:
+        """A new index over the slots of `catalogue`."""
+
+
+def first_allowed(order: Ints, allowed: Bools, most: int) -> Ints:
+    """int64[m <= most]: the first slots of `order` that are allowed.
+
+    Looks at ever more of `order`: few of many are wanted, and mostly most are allowed.
+
+    >>> first_allowed(np.array([3, 1, 0, 2]), np.array([True, False, True, True]), 2).tolist()
+    [3, 0]
+    """
+    looked = 4 * most
+    while True:
+        part = order[:looked]
+        found = part[allowed[part]]
+        if len(found) >= most or looked >= len(order):
+            return found[:most]
+        looked *= 4
+
+
+def grown(array: NDArray[_Number], slots: int) -> NDArray[_Number]:
+    """`array` with at least `slots` lines; new ones are 0."""
+    missing = slots - len(array)
+    if missing <= 0:
+        return array
+    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), dtype=array.dtype)])

@@ -1,0 +1,219 @@
+"""The candidates of a replica: the catalogue, and an index for each source over its slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+
+from freshrank.actors.features.retrieval import Origin, Query, Retrieved
+from freshrank.actors.messages import Bools, Ints
+from freshrank.actors.protocols import JsonValue
+from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.encoding.shown_rows import words_of
+from freshrank.feature_actors.retrieval.base import Ask, Found, SourceIndex
+from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.retrieval.filters import passing
+from freshrank.feature_actors.retrieval.plan import RetrievalPlan
+from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.table_codec import TableRecords
+from freshrank.feature_actors.views.table_plan import TablePlan
+
+
+class CandidateIndex:
+    """Answers queries from what it was given last.
+
+    `take_records` and `take_rows` give it the catalogue's records and the rows of items; `rebuild`
+    makes the indexes of the sources anew.
+
+    Parameters
+    ----------
+    plan
+        The sources, and what they are made of.
+    most
+        Items that are kept.
+    """
+
+    def __init__(self, plan: RetrievalPlan, most: int) -> None:
+        self.plan = plan
+        self.catalogue = ItemCatalogue(plan.items.table, most)
+        self._indexes: dict[str, SourceIndex] = {
+            source.name: source.index(plan.items, self.catalogue) for source in plan.sources
+        }
+        wanted = {place.table for one in self._indexes.values() for place in one.features}
+        self.tables: Sequence[TablePlan] = [
+            table for table in plan.items.plan.tables if table in wanted
+        ]
+        """Those whose rows the sources need."""
+        self.changed = False
+        """Whether something was given since the indexes were made."""
+
+    @property
+    def entity(self) -> str:
+        """The name of the entity that items are."""
+        return self.plan.items.table.key.name
+
+    @property
+    def fields(self) -> Mapping[str, type]:
+        """The fields of the catalogue, with their types (str, int or float), for filters."""
+        return {name: field.kind.value for name, field in self.plan.items.fields.items()}
+
+    @property
+    def seen(self) -> Sequence[str]:
+        """Names of the features that list items which the request's entity touched."""
+        return list(self.plan.seen)
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The names of the pipeline's sources, in its order."""
+        return list(self._indexes)
+
+    @property
+    def similar(self) -> Sequence[str]:
+        """The names of those sources that find items for others."""
+        return [source.name for source in self.plan.sources if source.similar]
+
+    def knows(self, item: str) -> bool:
+        """Whether the catalogue has the item of this key."""
+        return self.catalogue.slot(item) is not None
+
+    def take_records(self, records: TableRecords) -> None:
+        """Take records of the catalogue, in the order of the log."""
+        if not len(records):
+            return
+        fresh = self.catalogue.take(records)
+        for index in self._indexes.values():
+            index.forget(fresh)
+        self.changed = True
+
+    def take_rows(
+        self, slots: Ints, rows: Mapping[str, Sequence[bytes | None]], at_ms: int
+    ) -> None:
+        """Take the rows of the items in `slots`, by the names of the tables, as of `at_ms`.
+
+        Raises Unavailable when a row has another size than its table's.
+        """
+        blocks: dict[str, FeatureBlock] = {}
+        for table in self.tables:
+            words = words_of(table, rows[table.name])
+            blocks[table.name] = table.read(words, np.full(len(words), at_ms, dtype=np.int64))
+        for index in self._indexes.values():
+            if index.features:
+                index.take(slots, blocks)
+        self.changed = True
+
+    def rebuild(self) -> None:
+        """Make the indexes anew. May run beside everything else, in a thread."""
+        self.changed = False
+        for index in self._indexes.values():
+            index.rebuild()
+
+    def retrieve(self, query: Query) -> Retrieved:
+        """The candidates for a query.
+
+        Raises RequestError for a filter that the catalogue does not allow, and Unavailable when a
+        row has another size than its table's.
+        """
+        seen = self.plan.seen_ids(self.seen, query.rows, query.at_ms)
+        recent = self._recent(query, seen)
+        allowed = self._allowed(query, seen)
+        ask = Ask(query.most, allowed, recent)
+        asked = list(query.sources) or self.sources
+        found = {name: self._indexes[name].find(ask) for name in asked}
+        slots, weights = _merged(list(found.values()), query.most)
+        columns = self.catalogue.columns(slots)
+        return Retrieved(
+            items=columns.text(self.plan.items.table.key.key),
+            columns={name: columns.values(name) for name in self.plan.context},
+            rows=_rows(columns),
+            weights=weights,
+            origins=_Lazily(len(slots), self._origins(slots, found, recent)),
+            found={name: len(one.slots) for name, one in found.items()},
+        )
+
+    def _recent(self, query: Query, seen: Mapping[str, Ints]) -> Ints:
+        """int64[r]: slots of the items that neighbours are wanted of, the most important first."""
+        if query.items:
+            return self.catalogue.slots_of(query.items)
+        # The first feature that lists items is the entity's recent ones; others fill up.
+        ids = np.concatenate([np.zeros(0, dtype=np.int64), *seen.values()])
+        return self.catalogue.slots_of_ids(np.array(list(dict.fromkeys(ids.tolist())), np.int64))
+
+    def _allowed(self, query: Query, seen: Mapping[str, Ints]) -> Bools:
+        allowed = passing(self.catalogue, query.filters)
+        allowed[self.catalogue.slots_of([*query.exclude, *query.items])] = False
+        for name in query.exclude_seen:
+            if name in seen:
+                allowed[self.catalogue.slots_of_ids(seen[name])] = False
+        return allowed
+
+    def _origins(
+        self, slots: Ints, found: Mapping[str, Found], recent: Ints
+    ) -> Callable[[int], Sequence[Origin]]:
+        names = self.catalogue.names
+        of_source = {name: set(one.slots.tolist()) for name, one in found.items()}
+
+        def origins(place: int) -> Sequence[Origin]:
+            slot = int(slots[place])
+            return [
+                Origin(
+                    name,
+                    [names[one] for one in self._indexes[name].because(slot, recent).tolist()],
+                )
+                for name, own in of_source.items()
+                if slot in own
+            ]
+
+        return origins
+
+
+@dataclass(frozen=True, slots=True)
+class _Lazily(Sequence[Sequence[Origin]]):
+    """A sequence each of whose entries is made when it is wanted: few of them are."""
+
+    length: int
+    make: Callable[[int], Sequence[Origin]]
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, index: int) -> Sequence[Origin]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sequence[Origin]]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.make(place) for place in range(self.length)[index]]
+        return self.make(range(self.length)[index])
+
+    def __iter__(self) -> Iterator[Sequence[Origin]]:
+        return map(self.make, range(self.length))
+
+
+def _merged(found: Sequence[Found], most: int) -> tuple[Ints, list[float]]:
+    """Slots, each once, of alternating sources, and the weight that each source gives first.
+
+    >>> first = Found(np.array([7, 5]), np.array([0.9, 0.1]))
+    >>> second = Found(np.array([5, 2]), np.array([30.0, 20.0]))
+    >>> slots, weights = _merged([first, second], 3)
+    >>> slots.tolist(), weights
+    ([7, 5, 2], [0.9, 30.0, 20.0])
+    """
+    slots = np.concatenate([one.slots for one in found])
+    weights = np.concatenate([one.weights for one in found])
+    turns = np.concatenate(
+        [np.arange(len(one.slots)) * len(found) + place for place, one in enumerate(found)]
+    )
+    order = np.argsort(turns, kind="stable")
+    _, first = np.unique(slots[order], return_index=True)
+    chosen = order[np.sort(first)][:most]
+    return slots[chosen], weights[chosen].tolist()
+
+
+def _rows(columns: Columns) -> list[Mapping[str, JsonValue]]:
+    """By field, the values of each row."""
+    names = list(columns.fields)
+    values = zip(*(columns.values(name) for name in names), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in values]

@@ -1,0 +1,155 @@
+"""CoVisited: the items that the users of the same items touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.messages import Doubles, Ints
+from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.retrieval.base import (
+    NOTHING,
+    Ask,
+    CandidateSource,
+    FeaturePlace,
+    Found,
+    ItemFeatures,
+    SourceIndex,
+    grown,
+)
+from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+
+# A user who is among those of more items is no person, and would relate everything to everything.
+_MOST_ITEMS_OF_USER = 500
+# Items of the entity that neighbours are looked for of.
+_MOST_RECENT = 20
+# Of those that led to a candidate, how many an answer names.
+_MOST_REASONS = 3
+
+
+@dataclass(frozen=True)
+class CoVisited(CandidateSource):
+    """The items that were touched by the users who touched what the entity touched last.
+
+    A neighbourhood method over the last users of each item, as of Vector-Multiplication-Indexed-
+    Session-kNN (Kersbergen, Sprangers, Schelter: "Serenade", SIGMOD 2022): a user ``u`` who is
+    among those of the entity's ``j``-th newest item weighs ``1 / j``, summed over these items and
+    divided by the root of how many items ``u`` is among the users of; an item weighs the sum of its
+    users, divided by the root of how many it has, so that what everybody touches does not win by
+    that alone.
+
+    Parameters
+    ----------
+    users
+        A feature of items that lists the users who touched them last, without repeats:
+        ``LastK("user_id", k=32, repeats=False)``.
+    """
+
+    users: str
+    similar = True
+
+    @property
+    def name(self) -> str:
+        """``co_visited:users``."""
+        return f"co_visited:{self.users}"
+
+    def check(self, items: ItemFeatures, place: str) -> None:
+        """Raise ConfigError where items have no such feature, or it lists something else."""
+        found = items.bag(self.users, f"{place}.users")
+        bags = {bag.field.name: bag.source for bag in found.table.layout.bags}
+        if bags[self.users] != items.stream.key.key:
+            raise ConfigError(
+                f"{place}.users",
+                f"{self.users!r} lists {bags[self.users]!r}, not {items.stream.key.key!r}",
+                f'Declare LastK("{items.stream.key.key}", k=32, repeats=False) in a view of items.',
+            )
+
+    def index(self, items: ItemFeatures, catalogue: ItemCatalogue) -> SourceIndex:
+        """A new index."""
+        return _CoVisitedIndex(items.bag(self.users, "users"), catalogue)
+
+
+class _Touched(NamedTuple):
+    """Pairs of user and item, sorted by user."""
+
+    users: Ints
+    """int64[p]."""
+    slots: Ints
+    """int64[p]."""
+
+
+class _CoVisitedIndex(SourceIndex):
+    """The last users of each item, and for each of these users the items."""
+
+    def __init__(self, users: FeaturePlace, catalogue: ItemCatalogue) -> None:
+        self.features = (users,)
+        self._place = users
+        self._catalogue = catalogue
+        self._users: Ints = np.zeros((0, users.width), dtype=np.int64)
+        """int64[s, w]: ids of users by slot; 0: none."""
+        self._touched = _Touched(NOTHING.slots, NOTHING.slots)
+
+    def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> None:
+        """Note the users."""
+        self._users = grown(self._users, self._catalogue.capacity)
+        begin, end = self._place.begin, self._place.begin + self._place.width
+        self._users[slots] = blocks[self._place.table.name].ids[:, begin:end]
+
+    def forget(self, slots: Ints) -> None:
+        """Nobody is known to have touched new items."""
+        self._users = grown(self._users, self._catalogue.capacity)
+        self._users[slots] = 0
+
+    def rebuild(self) -> None:
+        """Sort all pairs by user."""
+        users = self._users
+        slots, places = np.nonzero(users)
+        ids = users[slots, places]
+        order = np.argsort(ids, kind="stable")
+        self._touched = _Touched(ids[order], slots[order])
+
+    def find(self, ask: Ask) -> Found:
+        """The items of the neighbours, which weigh as the class says."""
+        recent = ask.recent[ask.recent < len(self._users)][:_MOST_RECENT]
+        users, weights = self._neighbours(recent)
+        begins = np.searchsorted(self._touched.users, users)
+        counts = np.searchsorted(self._touched.users, users, side="right") - begins
+        people = (counts > 0) & (counts <= _MOST_ITEMS_OF_USER)
+        begins, counts, weights = begins[people], counts[people], weights[people]
+        if not len(counts):
+            return NOTHING
+        # For each neighbour the places of its pairs: begin, begin + 1, ...
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        touched = self._touched.slots[np.repeat(begins, counts) + within]
+        slots, inverse = np.unique(touched, return_inverse=True)
+        sums = np.bincount(inverse, np.repeat(weights / np.sqrt(counts), counts))
+        wanted = ask.allowed[slots]
+        wanted[np.isin(slots, recent)] = False
+        slots, sums = slots[wanted], sums[wanted]
+        totals = sums / np.sqrt(np.maximum(np.count_nonzero(self._users[slots], axis=1), 1))
+        best = np.argsort(-totals, kind="stable")[: ask.most]
+        return Found(slots[best], totals[best])
+
+    def because(self, slot: int, recent: Ints) -> Ints:
+        """The items that share most users with that in `slot`."""
+        if slot >= len(self._users):
+            return recent[:0]
+        recent = recent[recent < len(self._users)][:_MOST_RECENT]
+        users = self._users[slot]
+        shared = np.isin(self._users[recent], users[users != 0]).sum(axis=1)
+        order = np.argsort(-shared, kind="stable")
+        found: Ints = recent[order[shared[order] > 0]]
+        return found[:_MOST_REASONS]
+
+    def _neighbours(self, recent: Ints) -> tuple[Ints, Doubles]:
+        """The users of `recent` items, int64[u], and how much each weighs."""
+        ids = self._users[recent]
+        weights = np.repeat(1.0 / (1.0 + np.arange(len(recent))), self._place.width)
+        users, inverse = np.unique(ids.ravel(), return_inverse=True)
+        sums = np.bincount(inverse.ravel(), weights, minlength=len(users))
+        real = users != 0
+        return users[real], sums[real]

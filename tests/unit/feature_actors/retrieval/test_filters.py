@@ -1,0 +1,77 @@
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_catalogue import catalogue, table_records
+
+from freshrank.actors.errors import RequestError
+from freshrank.actors.features.retrieval import Comparison, Filter
+from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.retrieval.filters import passing
+
+VALUES: Mapping[str, st.SearchStrategy[Any]] = {
+    "brand": st.sampled_from(["a", "b", ""]),
+    "shelf": st.integers(-1, 2),
+    "price": st.sampled_from([0.0, 0.5, 1.0]),
+}
+rows = st.lists(
+    st.fixed_dictionaries({name: st.none() | value for name, value in VALUES.items()}), max_size=6
+)
+
+
+@st.composite
+def filters(draw: st.DrawFn) -> Filter:
+    field = draw(st.sampled_from(list(VALUES)))
+    ordered: list[Comparison] = ["lt", "le", "gt", "ge"] if field != "brand" else []
+    comparison: Comparison = draw(
+        st.sampled_from(["eq", "ne", "in", "not_in", "is_null", *ordered])
+    )
+    if comparison == "is_null":
+        return Filter(field, comparison, draw(st.booleans()))
+    if comparison in ("in", "not_in"):
+        return Filter(field, comparison, draw(st.lists(VALUES[field], max_size=3)))
+    return Filter(field, comparison, draw(VALUES[field]))
+
+
+def holds(row: Mapping[str, Any], one: Filter) -> bool:
+    value, wanted = row[one.field], one.value
+    if one.comparison == "is_null":
+        return (value is None) == wanted
+    if value is None:
+        return False
+    wanted_list = wanted if isinstance(wanted, list) else []
+    found: bool = {
+        "eq": lambda: value == wanted,
+        "ne": lambda: value != wanted,
+        "in": lambda: value in wanted_list,
+        "not_in": lambda: value not in wanted_list,
+        "lt": lambda: value < wanted,
+        "le": lambda: value <= wanted,
+        "gt": lambda: value > wanted,
+        "ge": lambda: value >= wanted,
+    }[one.comparison]()
+    return found
+
+
+@given(rows, st.lists(filters(), max_size=3))
+def test_an_item_passes_where_every_filter_holds(
+    given_rows: list[dict[str, Any]], wanted: list[Filter]
+) -> None:
+    items = ItemCatalogue(catalogue, most=100)
+    names = [f"i{number}" for number in range(len(given_rows))]
+    items.take(table_records(list(zip(names, given_rows, strict=True))))
+    passed = passing(items, wanted)
+    assert passed[items.slots_of(names)].tolist() == [
+        all(holds(row, one) for one in wanted) for row in given_rows
+    ]
+    assert passed.sum() <= len(given_rows)  # no slot without an item passes
+
+
+def test_what_cannot_be_compared_is_named() -> None:
+    items = ItemCatalogue(catalogue, most=100)
+    with pytest.raises(RequestError, match=r"filters.colour: .*item, brand, shelf, price"):
+        passing(items, [Filter("colour", "eq", "red")])
+    with pytest.raises(RequestError, match=r"filters.brand.lt: a text is not compared by size"):
+        passing(items, [Filter("brand", "lt", "b")])
