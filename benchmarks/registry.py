@@ -49,6 +49,10 @@ BENCHES = {
     "serving": Bench(
         "latency.serving", "/v1/score behind HAProxy, behind Serve's own proxy, and in bare uvicorn"
     ),
+    "recommend": Bench(
+        "latency.recommendations",
+        "/v1/recommend over 100,000 items, with and without filters, and how soon an event shows",
+    ),
     "recovery": Bench(
         "chaos.recovery", "kill shard, learner and replicas under load: how soon all is well again"
     ),

@@ -15,6 +15,10 @@ a value deletes a row. A row of item 7, by a producer that places keys as Kafka'
 How often an item was clicked lately is an input of the model, too: it tells
 what all shoppers like at present, also of items that few weights know of yet.
 
+With a catalogue, nobody has to name candidates: ``POST /v1/recommend`` with
+``{"user": "u00007"}`` finds them by the sources of `pipeline`, ranks them by the model, and leaves
+out what the user touched lately.
+
 What both add, on the same simulated traffic::
 
     python -m freshrank.examples.item_features
@@ -25,11 +29,15 @@ import msgspec
 from freshrank import (
     Adagrad,
     Count,
+    CoVisited,
     Entity,
     FeatureView,
     Joined,
+    LastK,
     LogisticRegression,
+    Newest,
     Pipeline,
+    Popular,
     Table,
     col,
 )
@@ -54,6 +62,8 @@ class Popularity(FeatureView):
     entity, source = item, behaviour
     clicked = Count(where=col.type == "click", windows=["1m", "5m"])
     carted = Count(where=(col.type == "cart") | (col.type == "order"), windows=["5m"])
+    # Who touched it last: by it `CoVisited` finds what else they touched.
+    shoppers = LastK("user_id", k=16, repeats=False, learned=False)
 
 
 pipeline = Pipeline(
@@ -65,4 +75,11 @@ pipeline = Pipeline(
     label=Joined(positive=col.type == "click", on="item_id", within="3s", grace="1s"),
     model=LogisticRegression(),
     optimizer=Adagrad(0.05),
+    # Where recommendations come from; the model ranks what they give.
+    candidates=[
+        CoVisited("shoppers"),
+        Popular("clicked_5m"),
+        Popular("clicked_5m", per="category_id"),
+        Newest(),
+    ],
 )

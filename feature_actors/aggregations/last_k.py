@@ -100,13 +100,15 @@ class LastK(Aggregate):
     """The last `k` values of a text or integer field, newest event time first, as a bag of ids.
 
     An event that comes late is put where its time belongs. None is passed over. Without `repeats`
-    the values are different ones, each at its newest time.
+    the values are different ones, each at its newest time. A list that is not `learned` is no input
+    of the model: it is there for people, and for sources of candidates.
     """
 
     of: str
     k: int
     where: Expression | None = None
     repeats: bool = True
+    learned: bool = True
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for a wrong field, condition or `k`."""
@@ -118,7 +120,7 @@ class LastK(Aggregate):
         """Two words an entry: id and event time."""
         line = Line(
             opcode=(_LAST_K if self.repeats else _LAST_K_DISTINCT).opcode,
-            out=layout.bag_columns(name, self.of, self.k),
+            out=layout.bag_columns(name, self.of, self.k, learned=self.learned),
             size=self.k,
             mask=layout.mask(self.where),
             source=layout.key(self.of),

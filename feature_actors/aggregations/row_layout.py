@@ -23,6 +23,8 @@ class Bag:
 
     field: IdField
     source: str
+    learned: bool = True
+    """Whether its ids are inputs of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,10 @@ class Layout:
         self.columns.append(name)
         return len(self.columns) - 1
 
-    def bag_columns(self, name: str, source: str, width: int) -> int:
+    def bag_columns(self, name: str, source: str, width: int, *, learned: bool = True) -> int:
         """The first of `width` new columns of `FeatureBlock.ids` for ids of the field `source`."""
         first = sum(bag.field.width for bag in self.bags)
-        self.bags.append(Bag(IdField(name, width), source))
+        self.bags.append(Bag(IdField(name, width), source, learned))
         return first
 
     def add(

@@ -204,17 +204,18 @@ class InputEncoder:
         """
         columns = {name: [-1 - column] for column, name in enumerate(self._id_names)}
         begin = 0
-        for field in (field for table in self._tables for field in table.id_fields):
-            _check_names([*columns, field.name])
-            columns[field.name] = list(range(begin, begin + field.width))
-            begin += field.width
+        for bag in (bag for table in self._tables for bag in table.layout.bags):
+            if bag.learned:
+                _check_names([*columns, bag.field.name])
+                columns[bag.field.name] = list(range(begin, begin + bag.field.width))
+            begin += bag.field.width
         return columns
 
     def _find_matches(self) -> Iterator[_Match]:
         begin = 0
         for bag in (bag for table in self._tables for bag in table.layout.bags):
             end = begin + bag.field.width
-            if bag.source in self._id_names:
+            if bag.learned and bag.source in self._id_names:
                 own = self._id_names.index(bag.source)
                 yield _Match(f"{bag.field.name}_match", bag.field.name, begin, end, own)
             begin = end

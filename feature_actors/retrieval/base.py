@@ -14,6 +14,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Bools, Doubles, Ints
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.fields import Fields
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table
@@ -64,6 +65,11 @@ class ItemFeatures:
     def fields(self) -> Fields:
         """Those of the catalogue."""
         return self.table.fields
+
+    @property
+    def key(self) -> EntityKey:
+        """The key of items, as requests give it."""
+        return EntityKey(self.table.row_type, self.table.fields, self.table.key.key)
 
 
 def _feature(found: Mapping[str, FeaturePlace], name: str, kind: str, place: str) -> FeaturePlace:

@@ -39,6 +39,7 @@ class CandidateIndex:
     def __init__(self, plan: RetrievalPlan, most: int) -> None:
         self.plan = plan
         self.catalogue = ItemCatalogue(plan.items.table, most)
+        self._key = plan.items.key
         self._indexes: dict[str, SourceIndex] = {
             source.name: source.index(plan.items, self.catalogue) for source in plan.sources
         }
@@ -54,6 +55,21 @@ class CandidateIndex:
     def entity(self) -> str:
         """The name of the entity that items are."""
         return self.plan.items.table.key.name
+
+    @property
+    def key_type(self) -> Any:
+        """The type of an item's key in the JSON of a request."""
+        return self._key.in_json
+
+    @property
+    def integer_keys(self) -> bool:
+        """Whether the keys of items are integers."""
+        return self._key.integer
+
+    @property
+    def size(self) -> int:
+        """How many items the catalogue has."""
+        return len(self.catalogue)
 
     @property
     def fields(self) -> Mapping[str, type]:

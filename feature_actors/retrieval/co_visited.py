@@ -46,7 +46,7 @@ class CoVisited(CandidateSource):
     ----------
     users
         A feature of items that lists the users who touched them last, without repeats:
-        ``LastK("user_id", k=32, repeats=False)``.
+        ``LastK("user_id", k=32, repeats=False, learned=False)``.
     """
 
     users: str
@@ -65,7 +65,8 @@ class CoVisited(CandidateSource):
             raise ConfigError(
                 f"{place}.users",
                 f"{self.users!r} lists {bags[self.users]!r}, not {items.stream.key.key!r}",
-                f'Declare LastK("{items.stream.key.key}", k=32, repeats=False) in a view of items.',
+                f'Declare LastK("{items.stream.key.key}", k=32, repeats=False, learned=False) in a '
+                "view of items.",
             )
 
     def index(self, items: ItemFeatures, catalogue: ItemCatalogue) -> SourceIndex:

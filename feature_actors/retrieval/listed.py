@@ -16,7 +16,6 @@ from freshrank.feature_actors.retrieval.base import (
     SourceIndex,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
-from freshrank.feature_actors.streams.entity_key import EntityKey
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Listed(CandidateSource):
         """Raise ConfigError where the list is empty, or holds what can be no key."""
         if isinstance(self.items, str) or not self.items:
             raise ConfigError(f"{place}.items", "no list of keys", 'Write ["a", "b"].')
-        key = _key(items)
+        key = items.key
         for number, item in enumerate(self.items):
             try:
                 key.canonical(item)
@@ -53,7 +52,7 @@ class Listed(CandidateSource):
 
     def index(self, items: ItemFeatures, catalogue: ItemCatalogue) -> SourceIndex:
         """A new index."""
-        key = _key(items)
+        key = items.key
         return _ListedIndex([key.canonical(item) for item in self.items], catalogue)
 
 
@@ -70,8 +69,3 @@ class _ListedIndex(SourceIndex):
         slots = self._catalogue.slots_of(self._names)
         slots = slots[ask.allowed[slots]][: ask.most]
         return Found(slots, 1.0 / np.arange(1.0, len(slots) + 1.0, dtype=np.float64))
-
-
-def _key(items: ItemFeatures) -> EntityKey:
-    table = items.table
-    return EntityKey(table.row_type, table.fields, table.key.key)

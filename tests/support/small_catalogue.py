@@ -61,7 +61,7 @@ class Recent(FeatureView):
 class Audience(FeatureView):
     entity, source = item, clicks
     viewed = Count(where=col.kind == "view", windows=["1h"])
-    users = LastK("user", k=8, repeats=False)
+    users = LastK("user", k=8, repeats=False, learned=False)
 
 
 PIPELINE = Pipeline(

@@ -171,7 +171,8 @@ def test_an_empty_catalogue_gives_no_candidate() -> None:
     index = CandidateIndex(plan(), most=10)
     index.rebuild()
     found = index.retrieve(Query(most=5, at_ms=NOW_MS))
-    assert found == Retrieved([], {"item": []}, [], [], found.origins, dict.fromkeys(index.sources, 0))
+    none = dict.fromkeys(index.sources, 0)
+    assert found == Retrieved([], {"item": []}, [], [], found.origins, none)
     assert len(found.origins) == 0
     assert not index.knows("i0")
 

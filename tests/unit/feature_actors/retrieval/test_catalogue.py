@@ -26,7 +26,9 @@ changes = st.lists(
 
 
 @given(st.lists(changes, max_size=6))
-def test_it_holds_the_last_row_of_each_key(batches: list[list[tuple[str, dict[str, object]]]]) -> None:
+def test_it_holds_the_last_row_of_each_key(
+    batches: list[list[tuple[str, dict[str, object] | None]]],
+) -> None:
     items = ItemCatalogue(catalogue, most=100)
     expected: dict[str, Mapping[str, object]] = {}
     for batch in batches:

@@ -1,0 +1,259 @@
+"""How fast `/v1/recommend` answers over a large catalogue, and how soon an event shows in it.
+
+The whole system runs as `freshrank run` starts it, on real Kafka and real Redis, with a catalogue
+of 100,000 items. A thousand events a second arrive in an open loop; requests come in another, a
+hundred a second, with and without filters. Meanwhile probes, each with a user of its own, send one
+event and ask for recommendations until one knows of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import uvloop
+from rich.console import Console
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.benchmarks.latency.probes import PAUSE_S, TIMEOUT_S
+from freshrank.benchmarks.registry import BenchOptions
+from freshrank.benchmarks.report import Figure, must_be_zero, quantile
+from freshrank.benchmarks.workloads.shop_events import TopicFiller, events_of, user_name
+from freshrank.benchmarks.workloads.shop_fixture import external_servers, shop_file
+from freshrank.benchmarks.workloads.status_client import StatusClient
+from freshrank.benchmarks.workloads.steady_stream import SteadyStream
+from freshrank.benchmarks.workloads.system_process import running_system
+from freshrank.deploy.cluster.host import freeze_heap
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.servers.http_client import KeepAliveClient
+
+ITEMS = 100_000
+CATEGORIES = 100
+USERS = 20_000
+EVENTS_PER_S = 1_000.0
+REQUESTS_PER_S = 100.0
+# Seconds of requests of each kind.
+SECONDS = 20.0
+PROBES, PROBES_PER_S = 200, 5.0
+# Connections that requests share: as many as are under way at once on a slow machine.
+CONNECTIONS = 32
+# Seconds for replicas to read the catalogue and the rows of its items, and between two looks.
+FILL_S, LOOK_S = 300.0, 1.0
+
+
+class _Item(msgspec.Struct):
+    item_id: int
+    category_id: int
+    price: float
+
+
+class _Features(msgspec.Struct):
+    offset: int | None
+
+
+class _Recommended(msgspec.Struct):
+    features: _Features
+    candidates: int
+
+
+@dataclass(slots=True)
+class _Answers:
+    """The answers to the requests of one kind."""
+
+    latencies_ms: list[float] = field(default_factory=list)
+    """From when each was due, so that one that waits for those before counts in full."""
+    failed: int = 0
+    ranked: list[int] = field(default_factory=list)
+    """Candidates behind each."""
+
+
+def run(options: BenchOptions, console: Console) -> list[Figure]:
+    """Start the servers and the system, fill the catalogue, ask, stop."""
+    with external_servers(options, console) as (outside, folder):
+        path, pipeline = _catalogue_shop(folder)
+        with running_system(outside, path, folder, console) as system:
+            items = max(int(ITEMS * options.scale), 1_000)
+            (table,) = pipeline.tables
+            filler = TopicFiller(outside.broker.bootstrap, table.topic)
+            for key, row in _rows(items):
+                filler.write(key, row)
+            filler.finish()
+            topic, bootstrap = pipeline.stream.topic, outside.broker.bootstrap
+            with SteadyStream(bootstrap, topic, EVENTS_PER_S, USERS) as stream:
+                bench = _Bench(system.port, stream, options.scale, console)
+                return figures(*uvloop.run(bench.run(items)))
+
+
+def _catalogue_shop(folder: Path) -> tuple[Path, Pipeline]:
+    """Write the example with a catalogue, with a name and topics of its own; load it."""
+    unique = f"bench-{time.time_ns():x}"
+    shop, _, _ = shop_file(unique, unique).text.partition("\npipeline = Pipeline(")
+    text = files("freshrank.examples").joinpath("catalogue.py").read_text(encoding="utf-8")
+    for old, new in (
+        ("from freshrank.examples.recommend import Activity, behaviour\n", f"{shop}\n"),
+        ('Table("catalogue"', f'Table("{unique}-catalogue"'),
+        ('Pipeline(\n    "catalogue"', f'Pipeline(\n    "{unique}"'),
+    ):
+        if text.count(old) != 1:
+            raise ConfigError(
+                "examples/catalogue.py",
+                f"{old!r} does not occur exactly once in it",
+                "Change the bench to what the example says now.",
+            )
+        text = text.replace(old, new)
+    path = folder / "pipeline.py"
+    path.write_text(text, encoding="utf-8")
+    return path, PipelineFile(str(path), text).load()
+
+
+def _rows(items: int) -> Iterator[tuple[bytes, bytes]]:
+    prices = np.random.default_rng(0).lognormal(3.0, 0.8, items).round(2).tolist()
+    for number, price in enumerate(prices, 1):
+        row = _Item(number, number % CATEGORIES + 1, price)
+        yield str(number).encode(), msgspec.json.encode(row)
+
+
+class _Bench:
+    """Asks the endpoint on `port`."""
+
+    def __init__(self, port: int, stream: SteadyStream, scale: float, console: Console) -> None:
+        self._port = port
+        self._stream = stream
+        self._scale = scale
+        self._console = console
+
+    async def run(self, items: int) -> tuple[_Answers, _Answers, _Answers]:
+        """Answers without and with filters, and of the probes."""
+        with self._console.status("reading the catalogue"):
+            await self._until_filled(items)
+        freeze_heap()  # no pauses of the garbage collector in the process that measures
+        rng = np.random.default_rng(1)
+        with self._console.status("requests"):
+            plain = await self._ask(rng, filtered=False)
+        with self._console.status("requests with filters"):
+            filtered = await self._ask(rng, filtered=True)
+        with self._console.status("probes"):
+            probes = await self._probe(rng)
+        return plain, filtered, probes
+
+    async def _until_filled(self, items: int) -> None:
+        deadline = time.monotonic() + FILL_S
+        async with StatusClient(self._port) as client:
+            while time.monotonic() < deadline:
+                statuses = await client.get("/v1/status")
+                replicas = [one for part, one in statuses.items() if part.startswith("replica-")]
+                filled = [one["catalogue"]["items"] == items for one in replicas]
+                if filled and all(filled):
+                    return
+                await asyncio.sleep(LOOK_S)
+        raise Unavailable("the replicas", f"they have not read {items:,} items in {FILL_S:.0f} s")
+
+    async def _ask(self, rng: np.random.Generator, *, filtered: bool) -> _Answers:
+        """Ask in an open loop."""
+        answers, free = _Answers(), asyncio.Queue[KeepAliveClient]()
+        clients = [KeepAliveClient("127.0.0.1", self._port) for _ in range(CONNECTIONS)]
+        for client in clients:
+            free.put_nowait(client)
+        loop = asyncio.get_running_loop()
+
+        async def one(body: bytes, due: float) -> None:
+            client = await free.get()
+            try:
+                status, answer = await client.post("/v1/recommend", body)
+            except OSError:
+                answers.failed += 1
+                return
+            finally:
+                free.put_nowait(client)
+            if status != 200:
+                answers.failed += 1
+                return
+            answers.latencies_ms.append((loop.time() - due) * 1000.0)
+            answers.ranked.append(msgspec.json.decode(answer, type=_Recommended).candidates)
+
+        count = max(int(SECONDS * REQUESTS_PER_S * self._scale), 100)
+        began = loop.time()
+        async with asyncio.TaskGroup() as running:
+            for number in range(count):
+                due = began + number / REQUESTS_PER_S
+                await asyncio.sleep(due - loop.time())
+                running.create_task(one(_body(rng, filtered=filtered), due))
+        for client in clients:
+            await client.close()
+        return answers
+
+    async def _probe(self, rng: np.random.Generator) -> _Answers:
+        """Send an event of a new user, and ask until an answer knows of it."""
+        answers, loop, clock = _Answers(), asyncio.get_running_loop(), SystemClock()
+
+        async def one(number: int) -> None:
+            # Users beyond those of the stream.
+            user, at_ms = USERS + number, time.time_ns() // 1_000_000
+            body = msgspec.json.encode({"user": user_name(user), "k": 10})
+            (event,) = events_of([user], [at_ms], rng, "probe", number)
+            begun = loop.time()
+            self._stream.write(user_name(user).encode(), event)
+            async with KeepAliveClient("127.0.0.1", self._port) as client:
+                try:
+                    async with asyncio.timeout(TIMEOUT_S):
+                        while not await _knows(client, body):
+                            await clock.sleep(PAUSE_S)
+                except OSError:  # TimeoutError is one
+                    answers.failed += 1
+                    return
+            answers.latencies_ms.append((loop.time() - begun) * 1000.0)
+
+        began = loop.time()
+        async with asyncio.TaskGroup() as running:
+            for number in range(max(int(PROBES * self._scale), 10)):
+                await asyncio.sleep(began + number / PROBES_PER_S - loop.time())
+                running.create_task(one(number))
+        return answers
+
+
+async def _knows(client: KeepAliveClient, body: bytes) -> bool:
+    """Whether an answer was made of an event of its user."""
+    status, answer = await client.post("/v1/recommend", body)
+    if status != 200:
+        raise ConnectionError(f"/v1/recommend: {status} {answer[:200]!r}")
+    return msgspec.json.decode(answer, type=_Recommended).features.offset is not None
+
+
+def _body(rng: np.random.Generator, *, filtered: bool) -> bytes:
+    request: dict[str, object] = {"user": user_name(int(rng.integers(USERS))), "k": 20}
+    if filtered:
+        categories = (rng.choice(CATEGORIES, 10, replace=False) + 1).tolist()
+        request["filters"] = {"category_id": categories, "price": {"ge": 10.0, "lt": 40.0}}
+        request["diversify"] = {"most_per": {"category_id": 3}}
+    return msgspec.json.encode(request)
+
+
+def figures(plain: _Answers, filtered: _Answers, probes: _Answers) -> list[Figure]:
+    """Return quantiles of the latencies, and how many candidates were ranked on average."""
+    return [
+        *_quantiles("recommend", plain.latencies_ms, 15.0),
+        *_quantiles("recommend_filtered", filtered.latencies_ms, 15.0),
+        *_quantiles("event_to_recommendation", probes.latencies_ms, 100.0),
+        Figure("candidates_ranked", _mean(plain.ranked), "1", "higher"),
+        Figure("candidates_ranked_filtered", _mean(filtered.ranked), "1", "higher"),
+        must_be_zero("failed", plain.failed + filtered.failed + probes.failed),
+    ]
+
+
+def _quantiles(kind: str, latencies_ms: Sequence[float], reach: float) -> list[Figure]:
+    return [
+        Figure(f"{kind}_p50_ms", quantile(latencies_ms, 0.50), "ms", "lower"),
+        Figure(f"{kind}_p99_ms", quantile(latencies_ms, 0.99), "ms", "lower", reach),
+    ]
+
+
+def _mean(counts: Sequence[int]) -> float:
+    return float(np.mean(counts)) if counts else float("nan")
