@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -97,7 +98,7 @@ def table_records(
         None if row is None else msgspec.json.encode({"item": name, **row}) for name, row in rows
     ]
     batch = consecutive_records("catalogue", 0, values, at_ms)
-    batch = batch._replace(keys=[name.encode() for name, _ in rows])
+    batch = replace(batch, keys=[name.encode() for name, _ in rows])
     return TableCodec(catalogue).decode(batch)
 
 
