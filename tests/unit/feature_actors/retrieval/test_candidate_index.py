@@ -1,6 +1,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from math import sqrt
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,8 +38,13 @@ def read_rows(index: CandidateIndex, events: Events, names: Sequence[str]) -> No
     index.rebuild()
 
 
-def ask(index: CandidateIndex, source: str, events: Events = (), **query: object) -> list[str]:
-    given_query = {"most": 100, "at_ms": NOW_MS, "rows": user_rows(events, "me"), **query}
+def ask(index: CandidateIndex, source: str, events: Events = (), **query: Any) -> list[str]:
+    given_query: dict[str, Any] = {
+        "most": 100,
+        "at_ms": NOW_MS,
+        "rows": user_rows(events, "me"),
+        **query,
+    }
     return list(index.retrieve(Query(sources=[source], **given_query)).items)
 
 

@@ -1,4 +1,5 @@
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -35,24 +36,25 @@ def filters(draw: st.DrawFn) -> Filter:
     return Filter(field, comparison, draw(VALUES[field]))
 
 
+HOLDS: Mapping[Comparison, Callable[[Any, Any], Any]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "in": lambda value, wanted: value in wanted,
+    "not_in": lambda value, wanted: value not in wanted,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+}
+
+
 def holds(row: Mapping[str, Any], one: Filter) -> bool:
     value, wanted = row[one.field], one.value
     if one.comparison == "is_null":
         return (value is None) == wanted
     if value is None:
         return False
-    wanted_list = wanted if isinstance(wanted, list) else []
-    found: bool = {
-        "eq": lambda: value == wanted,
-        "ne": lambda: value != wanted,
-        "in": lambda: value in wanted_list,
-        "not_in": lambda: value not in wanted_list,
-        "lt": lambda: value < wanted,
-        "le": lambda: value <= wanted,
-        "gt": lambda: value > wanted,
-        "ge": lambda: value >= wanted,
-    }[one.comparison]()
-    return found
+    return bool(HOLDS[one.comparison](value, wanted))
 
 
 @given(rows, st.lists(filters(), max_size=3))
