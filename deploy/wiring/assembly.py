@@ -136,14 +136,15 @@ def scoring_service(
     weights, clock = ModelWeights(pipeline.bound_model), connectors.clock
     follower = Follower(parameters, weights, clock, hold_epochs=True, alerts=alerts)
     model = ServedModel(weights, follower, clock, settings.max_start_lag_ms)
-    return ScoringService(_served(pipeline), settings, model, connectors, alerts)
+    found = _retriever(pipeline, settings, connectors, alerts)
+    return ScoringService(_served(pipeline), settings, model, connectors, alerts, found)
 
 
-def retriever(
+def _retriever(
     pipeline: Pipeline,
     settings: ServeSettings,
     connectors: Connectors,
-    alerts: AlertSink | None = None,
+    alerts: AlertSink | None,
 ) -> CatalogueFollower | None:
     """What finds the candidates of recommendations; None where the pipeline has no sources."""
     plan = pipeline.retrieval

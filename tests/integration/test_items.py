@@ -36,15 +36,19 @@ catalogue = Table("{topic}", key=item, schema=Product)
 class Popularity(FeatureView):
     entity, source = item, behaviour
     popular = Count(where=col.type == "view", windows=["1h"])
+    shoppers = LastK("user_id", k=8, repeats=False, learned=False)
 
 
 pipeline = Pipeline("""
+
+SOURCES = 'CoVisited("shoppers"), Popular("popular_1h"), Newest()'
 
 
 def with_items(topic: str, text: str) -> str:
     """The text of the demo's pipeline, whose candidates name the item only."""
     for old, new in (
-        ("    Stream,\n", "    Stream,\n    Table,\n"),
+        ("    Stream,\n", "    CoVisited,\n    Newest,\n    Popular,\n    Stream,\n    Table,\n"),
+        ("    optimizer=", f"    candidates=[{SOURCES}],\n    optimizer="),
         ("pipeline = Pipeline(", OF_ITEMS.replace("{topic}", topic)),
         ("features=[Activity],", "features=[Activity, Popularity],\n    tables=[catalogue],"),
         (
@@ -121,6 +125,9 @@ def test_items_have_their_rows_and_features_after_a_kill_and_a_restart(shop: Who
     is_item(shop, 2, None, 4.0)
     is_item(shop, 4, 44.0, 0.0)
     until(shop.ready)
+    # Users 0, 3, 6 and 9 viewed item 1, and some user viewed 1 late, too.
+    until(lambda: recommended(shop, "u0") == {3, 4, 5, 6})
+    until(lambda: recommended(shop, "new") == {1, 3, 4, 5, 6})
     answer = scored(shop, [1, 2, 4])
     assert answer["candidate_rows"][f"{shop.pipeline}-catalogue"]["missing"] == [1]
     assert answer["candidate_rows"][f"{shop.topic}.by_item"]["missing"] == [2]
@@ -136,6 +143,15 @@ def test_items_have_their_rows_and_features_after_a_kill_and_a_restart(shop: Who
 
 def replaced(shop: WholeSystem, part: str, process: int) -> bool:
     return shop.process_of(part) != process
+
+
+def recommended(shop: WholeSystem, user: str) -> set[int]:
+    """The items that a user is recommended: those of the catalogue that they did not touch."""
+    answer = shop.post("/v1/recommend", {"user": user, "k": 10})
+    assert [item["score"] for item in answer["items"]] == sorted(
+        (item["score"] for item in answer["items"]), reverse=True
+    )
+    return {item["id"] for item in answer["items"]}
 
 
 def scored(shop: WholeSystem, items: list[int]) -> Any:

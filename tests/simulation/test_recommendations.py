@@ -1,0 +1,186 @@
+"""Recommendations in a whole system: from catalogue and events to impressions and labels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from fake_clock import FakeClock
+from small_catalogue import PIPELINE, START_MS, Click
+
+from freshrank.actors.features.retrieval import Retriever
+from freshrank.actors.impressions import decode_impression
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.wiring.local import LocalSystem, World
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.feature_actors.retrieval.follower import CatalogueFollower
+from freshrank.serve.recommendation.recommender import Recommender
+from freshrank.serve.recommendation.selection import SelectionTypes
+from freshrank.serve.recommendation.similar import SimilarItems
+
+NAMES = [f"i{number}" for number in range(12)]
+
+
+class Shop:
+    """A system in lock-step, whose replica follows the catalogue when it is told to."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock(START_MS)
+        self.log = MemoryLog(2, others={"catalogue": 3, "clicks.by_item": 3})
+        self.world = World(self.log, self.clock)
+        self.system = LocalSystem(PIPELINE, Settings(), self.world)
+        self._events = 0
+
+    async def start(self) -> None:
+        await self.system.start()
+        service = self.system.replica
+        retriever = service.retriever
+        assert isinstance(retriever, CatalogueFollower)
+        self.follower = retriever
+        typed: Retriever = retriever
+        types = SelectionTypes(service.pipeline, typed)
+        self._recommender = Recommender(service, typed, types)
+        self._similar = SimilarItems(service, typed, types)
+
+    def rows(self, names: Sequence[str], **changes: object) -> None:
+        rows = [
+            msgspec.json.encode({"item": name, "brand": "ab"[number % 2], "price": 1.0, **changes})
+            for number, name in enumerate(names)
+        ]
+        keys = [name.encode() for name in names]
+        self.log.distribute("catalogue", keys, rows, np.full(len(keys), self.clock.now_ms()))
+
+    def delete(self, name: str) -> None:
+        stamps = np.array([self.clock.now_ms()])
+        self.log.distribute("catalogue", [name.encode()], [None], stamps)
+
+    def event(self, who: str, what: str, kind: str = "view") -> None:
+        self._events += 1
+        click = Click(str(self._events), who, what, kind, self.clock.now_ms())
+        self.log.distribute(
+            "clicks",
+            [who.encode()],
+            [msgspec.json.encode(click)],
+            np.array([self.clock.now_ms()]),
+        )
+
+    async def settle(self) -> None:
+        """Let all that was written become visible."""
+        await self.system.drain()
+        for _ in range(8):
+            self.clock.advance(0.3)
+            await self.follower.step()
+
+    async def recommend(self, who: str, **request: object) -> Any:
+        body = msgspec.json.encode({"user": who, **request})
+        answer = await self._recommender.recommend(body)
+        await asyncio.sleep(0)  # impressions are logged after the answer
+        return answer
+
+    def similar(self, *items: str) -> list[str]:
+        answer = self._similar.similar(msgspec.json.encode({"items": list(items)}))
+        return [str(item.id) for item in answer.items]
+
+
+def ids(answer: Any) -> list[str]:
+    return [item.id for item in answer.items]
+
+
+def test_what_a_user_does_shows_in_the_next_recommendation() -> None:
+    async def run() -> None:
+        shop = Shop()
+        await shop.start()
+        shop.rows(NAMES)
+        for who in "uvw":
+            for what in ("i4", "i5", "i6"):
+                shop.event(who, what)
+        await shop.settle()
+        cold = await shop.recommend("me")
+        assert [note.code for note in cold.notes if note.code == "new_entity"] == ["new_entity"]
+        assert set(ids(cold)) == set(NAMES)
+        shop.event("me", "i4")
+        await shop.system.drain()
+        # The user's own row is read anew; the follower need not look again.
+        warm = await shop.recommend("me")
+        assert "i4" not in ids(warm)
+        by_id = {item.id: item for item in warm.items}
+        (because,) = [one.because for one in by_id["i5"].sources if one.name == "co_visited:users"]
+        assert because == ["i4"]
+        assert warm.found["co_visited:users"] == 2
+        again = await shop.recommend("me", exclude_seen=False, exclude=["i5"])
+        assert "i4" in ids(again)
+        assert "i5" not in ids(again)
+        await shop.system.stop()
+
+    asyncio.run(run())
+
+
+def test_an_item_comes_and_goes_within_a_look_at_the_catalogue() -> None:
+    async def run() -> None:
+        shop = Shop()
+        await shop.start()
+        shop.rows(NAMES[:3])
+        await shop.settle()
+        assert set(ids(await shop.recommend("me"))) == set(NAMES[:3])
+        shop.rows(["fresh"], brand="c")
+        shop.delete("i0")
+        await shop.follower.step()
+        await shop.follower.step()
+        shop.clock.advance(0.3)
+        await shop.follower.step()
+        assert set(ids(await shop.recommend("me"))) == {"fresh", "i1", "i2"}
+        only = await shop.recommend("me", filters={"brand": "c"})
+        assert ids(only) == ["fresh"]
+        assert only.items[0].fields == {"item": "fresh", "brand": "c", "shelf": None, "price": 1.0}
+        await shop.system.stop()
+
+    asyncio.run(run())
+
+
+def test_what_is_recommended_is_logged_and_learned_from() -> None:
+    async def run() -> None:
+        shop = Shop()
+        await shop.start()
+        shop.rows(NAMES)
+        await shop.settle()
+        answer = await shop.recommend("me", k=4, diversify={"most_per": {"brand": 2}})
+        assert [item.fields["brand"] for item in answer.items].count("a") == 2
+        logged = [
+            decode_impression(value)
+            for partition in range(2)
+            for value in shop.log.read("shop.impressions", partition, 0, 10).values
+            if value is not None
+        ]
+        (impression,) = logged
+        assert impression.request_id == answer.request_id
+        assert len(impression.join_keys) == 4 * 8
+        shop.event("me", ids(answer)[2], "order")
+        shop.clock.advance(120)
+        shop.event("me", "i9")
+        shop.clock.advance(120)
+        shop.event("other", "i9")
+        await shop.system.drain()
+        status = await shop.system.status()
+        assert status["examples"] == 4
+        assert status["positives"] == 1
+        await shop.system.stop()
+
+    asyncio.run(run())
+
+
+def test_similar_items_are_those_of_the_same_users() -> None:
+    async def run() -> None:
+        shop = Shop()
+        await shop.start()
+        shop.rows(NAMES)
+        for who, what in (("u", "i1"), ("u", "i2"), ("v", "i1"), ("v", "i2"), ("v", "i3")):
+            shop.event(who, what)
+        await shop.settle()
+        assert shop.similar("i1") == ["i2", "i3"]
+        assert shop.similar("i7") == []
+        await shop.system.stop()
+
+    asyncio.run(run())
