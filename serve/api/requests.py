@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 import msgspec
 import numpy as np
 
-from freshrank.actors.errors import RequestError
+from freshrank.actors.errors import ConfigError, RequestError
 from freshrank.actors.features.service import Column, RequestTypes
 from freshrank.actors.messages import Floats, Version
 from freshrank.serve.api.known_names import with_known_names
@@ -88,15 +88,14 @@ class ScoreDecoder:
         self.candidate_type = types.candidate
         listed = GenericAlias(list, (self.candidate_type,))
         most = limits.candidates if most is None else most
-        self.request_type = msgspec.defstruct(
+        self.request_type = request_type(
             name,
+            (entity, types.key),
             [
-                (entity, types.key),
                 ("candidates", Annotated[listed, msgspec.Meta(min_length=1, max_length=most)]),
                 ("show", Annotated[int, msgspec.Meta(ge=0, le=limits.candidates)] | None, None),
                 *WEIGHTS_FIELDS,
             ],
-            forbid_unknown_fields=True,
         )
         self._decode = msgspec.json.Decoder(self.request_type).decode
         self._key_of = attrgetter(entity)
@@ -121,6 +120,22 @@ class ScoreDecoder:
     def _known(self, place: str) -> Sequence[str]:
         inside = place.startswith("candidates")
         return (self.candidate_type if inside else self.request_type).__struct_encode_fields__
+
+
+def request_type(
+    name: str, entity: tuple[str, Any], fields: Sequence[tuple[str, Any] | tuple[str, Any, Any]]
+) -> type[msgspec.Struct]:
+    """The type of requests about an entity, with a field of the entity's name before `fields`.
+
+    Raises ConfigError where both have the same name.
+
+    >>> request_type("Request", ("user", str), [("show", int, 3)]).__struct_fields__
+    ('user', 'show')
+    """
+    if entity[0] in (field[0] for field in fields):
+        place = f"Entity({entity[0]!r})"
+        raise ConfigError(place, "requests have a field of that name", "Take another name.")
+    return msgspec.defstruct(name, [entity, *fields], forbid_unknown_fields=True)
 
 
 def version_of(text: str | None) -> Version | None:

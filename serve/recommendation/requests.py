@@ -14,7 +14,7 @@ from freshrank.actors.errors import RequestError
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.messages import Version
 from freshrank.serve.api.known_names import with_known_names
-from freshrank.serve.api.requests import WEIGHTS_FIELDS, decoded, version_of
+from freshrank.serve.api.requests import WEIGHTS_FIELDS, decoded, request_type, version_of
 from freshrank.serve.recommendation.selection import MOST_ITEMS, Selection, SelectionTypes
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 
@@ -61,10 +61,10 @@ class RecommendDecoder:
         self._seen, self._sources = tuple(retriever.seen), tuple(retriever.sources)
         most = pipeline.limits.candidates
         several = Annotated[int, msgspec.Meta(ge=1, le=most)]
-        self.request_type = msgspec.defstruct(
+        self.request_type = request_type(
             "RecommendRequest",
+            (pipeline.entity, pipeline.features.request_types.key),
             [
-                (pipeline.entity, pipeline.features.request_types.key),
                 *types.fields,
                 ("exclude_seen", bool | _names(self._seen, 0), True),
                 ("sources", _names(self._sources, 1) | None, None),
@@ -72,7 +72,6 @@ class RecommendDecoder:
                 ("show", Annotated[int, msgspec.Meta(ge=0, le=MOST_ITEMS)] | None, None),
                 *WEIGHTS_FIELDS,
             ],
-            forbid_unknown_fields=True,
         )
         self._decode = msgspec.json.Decoder(self.request_type).decode
         self._key_of = attrgetter(pipeline.entity)

@@ -88,8 +88,8 @@ class RowCopies:
     ) -> FoundRows:
         """The rows of `lookups` in their order, of which those of `entity` are the first.
 
-        `own_rows` are those of `entity` where they were just read: they are read again only
-        together with others, which costs nothing and makes all of them of one moment.
+        `own_rows` are those of `entity` where they were just read: they are read again only where
+        others are, which costs nothing and makes all of one moment.
         """
         own, others = list[bytes](), list[bytes]()
         for lookup in lookups:
@@ -99,7 +99,10 @@ class RowCopies:
         now_s = self._clock.monotonic()
         copies = {key: copy for key in others if (copy := self._usable(key, now_s)) is not None}
         missing = [key for key in others if key not in copies]
-        found = await self._reader.read([*own, *missing])
+        if missing or not own_rows:
+            found = await self._reader.read([*own, *missing])
+        else:
+            found = list(own_rows)
         read = dict(zip(missing, found[len(own) :], strict=True))
         if self._keep_s > 0:
             self._keep(read)

@@ -15,6 +15,7 @@ class Recommended {
   // Never fails: a problem is told in the section. With `show` 0 no impression is logged.
   async refresh(id) {
     if (!this.catalogue) return;
+    if (this.id !== id) byId("recommended").replaceChildren();
     this.id = id;
     try {
       const answer = await ask("v1/recommend", { [this.entity]: id, k: RECOMMENDED, show: 0 });

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 from fake_retriever import FakeRetriever, item
-from serving import ReplicaUnderTest
+from serving import FakeFeatures, ReplicaUnderTest
 
-from freshrank.actors.errors import RequestError
+from freshrank.actors.errors import BadRecord, ConfigError, RequestError
 from freshrank.actors.features.retrieval import Filter
 from freshrank.actors.messages import Version
 from freshrank.serve.api.requests import RequestLimits
@@ -219,6 +220,37 @@ def test_keys_of_text_are_taken_as_they_are() -> None:
     with pytest.raises(RequestError) as caught:
         decoder.decode(b'{"items": [7]}')
     assert caught.value.field == "items[0]"
+
+
+class NoSevens(FakeFeatures):
+    def canonical_key(self, entity: str, key: str | int) -> str:
+        assert entity == "item"
+        if str(key) == "7":
+            raise BadRecord("7 is no item")
+        return str(key)
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b'{"items": [1], "exclude": [3, 7]}', "exclude[1]"),
+        (b'{"items": [1, 2, "7"]}', "items[2]"),
+    ],
+)
+def test_a_key_that_the_pipeline_does_not_allow_is_named_by_its_place(
+    body: bytes, place: str
+) -> None:
+    pipeline = ReplicaUnderTest(features=NoSevens()).service.pipeline
+    with pytest.raises(RequestError) as caught:
+        SimilarDecoder(SelectionTypes(pipeline, RETRIEVER)).decode(body)
+    assert (caught.value.field, caught.value.reason) == (place, "7 is no item")
+
+
+@pytest.mark.parametrize("name", ["k", "filters", "show", "min_version"])
+def test_an_entity_with_the_name_of_a_field_is_refused(name: str) -> None:
+    pipeline = replace(PIPELINE, entity=name)
+    with pytest.raises(ConfigError, match=f"Entity\\('{name}'\\)"):
+        RecommendDecoder(pipeline, RETRIEVER, TYPES)
 
 
 def test_a_field_of_the_catalogue_may_have_any_name() -> None:

@@ -13,7 +13,7 @@ from freshrank.actors.features.service import RowLookup
 from freshrank.actors.protocols import StoreRead
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStore
 from freshrank.serve.scoring import row_copies
-from freshrank.serve.scoring.feature_reader import FeatureReader
+from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow
 from freshrank.serve.scoring.row_copies import FoundRows, RowCopies
 
 
@@ -38,10 +38,14 @@ class Scene:
         reader = FeatureReader(self.store, self.clock, 1.0, partitions=0)
         self.copies = RowCopies(reader, self.clock, keep_ms)
 
-    async def read(self, own: list[bytes], others: list[bytes]) -> FoundRows:
+    async def read(
+        self, own: list[bytes], others: list[bytes], own_rows: Sequence[StoredRow] = ()
+    ) -> FoundRows:
         which = np.arange(len(others))
         lookups = [RowLookup("user", "clicks", own, np.zeros(len(others), dtype=np.int64))]
-        return await self.copies.read("user", [*lookups, RowLookup("item", "rows", others, which)])
+        if others:
+            lookups.append(RowLookup("item", "rows", others, which))
+        return await self.copies.read("user", lookups, own_rows)
 
 
 def test_the_rows_of_candidates_are_read_again_after_their_time_only() -> None:
@@ -99,5 +103,22 @@ def test_copies_are_bounded() -> None:
         await scene.read([b"user"], many)
         await scene.read([b"user"], [many[0], many[-1]])
         assert scene.store.reads[-1] == [b"user", many[0]], "the first has been dropped"
+
+    asyncio.run(test())
+
+
+def test_rows_of_the_entity_that_were_just_read_are_read_again_with_others_only() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.store.rows = {b"user": b"1", b"a": b"2"}
+        just_read = [StoredRow(b"0", "online")]
+        found = await scene.read([b"user"], [], just_read)
+        assert (found.own, found.ages_ms) == (just_read, [])
+        assert scene.store.reads == []
+        found = await scene.read([b"user"], [b"a"], just_read)
+        assert [one.row for one in found.rows] == [b"1", b"2"]
+        found = await scene.read([b"user"], [b"a"], just_read)
+        assert [one.row for one in found.rows] == [b"0", b"2"], "of the candidate there is a copy"
+        assert scene.store.reads == [[b"user", b"a"]]
 
     asyncio.run(test())
