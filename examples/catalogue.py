@@ -82,4 +82,9 @@ pipeline = Pipeline(
         Popular("clicked_5m", per="category_id"),
         Newest(),
     ],
+    samples={
+        "entities": [f"u{number:05d}" for number in (7, 42, 300, 1234)],
+        "candidates": [{"item_id": number} for number in range(1, 13)],
+        "choices": {"type": ["view", "click", "cart", "order"]},
+    },
 )

@@ -105,11 +105,8 @@ async def _traffic(
         stack.push_async_callback(sink.stop)
         client = await stack.enter_async_context(KeepAliveClient("127.0.0.1", port))
 
-        async def score(body: bytes) -> tuple[int, bytes]:
-            return await client.post("/v1/score", body)
-
         shop = Shop(np.random.default_rng(0), run=topic)
-        traffic = ShopTraffic(shop, RATES, clock, send_nowait, score)
+        traffic = ShopTraffic(shop, RATES, clock, send_nowait, client.post)
         reading = _read_impressions(kafka, pipeline.impressions_topic, positions)
         await stack.enter_async_context(background(traffic.run()))
         await stack.enter_async_context(background(reading))

@@ -45,8 +45,8 @@ async def shoppers(
     async def send(key: bytes, value: bytes) -> None:
         write(key, value)
 
-    async def ask(body: bytes) -> tuple[int, bytes]:
-        status, answer = await client.post("/v1/score", body)
+    async def ask(path: str, body: bytes) -> tuple[int, bytes]:
+        status, answer = await client.post(path, body)
         answered(status, answer)
         return status, answer
 

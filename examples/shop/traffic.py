@@ -1,7 +1,7 @@
 """Shoppers at a running system: they browse, request scores, and click on items that are shown.
 
 Two functions connect them to the system: one writes events (in the demo to the pipeline's topic),
-the other requests scores (in the demo over HTTP).
+the other asks what to show (in the demo over HTTP).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from freshrank.examples.shop.shoppers import Candidate, Shop, ShopEvent
 
 Send: TypeAlias = Callable[[bytes, bytes], Awaitable[None]]
 """Writes key and value of an event to the behaviour topic."""
-Ask: TypeAlias = Callable[[bytes], Awaitable[tuple[int, bytes]]]
-"""Posts a body to /v1/score; returns status and body of the answer. Raises OSError."""
+Ask: TypeAlias = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
+"""Posts a path and a body; returns status and body of the answer. Raises OSError."""
 
 # Seconds between two bursts of events: short, as from a web server.
 TICK_S = 0.02
@@ -41,6 +41,27 @@ class RankedItems(msgspec.Struct):
 
     ranking: list[int]
     """Indices of the candidates, the best first."""
+
+
+class RecommendRequest(msgspec.Struct):
+    """The body of POST /v1/recommend."""
+
+    user: str
+    k: int
+
+
+class RecommendedItem(msgspec.Struct):
+    """An item of the answer to POST /v1/recommend."""
+
+    id: int
+    fields: Candidate
+
+
+class RecommendedItems(msgspec.Struct):
+    """The field of the answer to POST /v1/recommend that a shop needs."""
+
+    items: list[RecommendedItem]
+    """The best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +90,15 @@ class TrafficCounts:
     events: int = 0
     requests: int = 0
     failures: int = 0
-    """Requests without a ranking of the candidates in their answer."""
+    """Requests whose answer says nothing to show."""
     shown: int = 0
     clicks: int = 0
 
 
 class ShopTraffic:
-    """Two loops over one shop: one browses, the other requests scores.
+    """Two loops over one shop: one browses, the other asks what to show.
+
+    It shows the best of random candidates, by POST /v1/score.
 
     A loop that falls behind (the endpoint is slower than the rate) does not catch up by a burst; it
     goes on from the present.
@@ -95,7 +118,7 @@ class ShopTraffic:
         """Run both loops until cancelled. Raises what `send` raises."""
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self.browse())
-            loops.create_task(self.request_scores())
+            loops.create_task(self.show())
 
     async def browse(self) -> None:
         """Let tastes drift, and send browsing events and due reactions, until cancelled."""
@@ -114,8 +137,8 @@ class ShopTraffic:
             for event in self._shop.browse(count, at_ms) + self._take_due(at_ms):
                 await self._send_event(event)
 
-    async def request_scores(self) -> None:
-        """Request scores at the given rate, one request at a time, until cancelled."""
+    async def show(self) -> None:
+        """Show items to shoppers at the given rate, one request at a time, until cancelled."""
         due = self._clock.monotonic()
         while True:
             due = max(due + self._rates.pause_s, self._clock.monotonic())
@@ -124,15 +147,11 @@ class ShopTraffic:
                 await self._clock.sleep(RETRY_S)
 
     async def show_once(self) -> bool:
-        """Show a ranking to a shopper; return False when the endpoint gave none."""
+        """Show items to a shopper; return False when the endpoint gave none."""
         user = self._shop.visitor()
-        candidates = self._shop.candidates(self._rates.candidates)
-        request = ScoreRequest(user, candidates, self._rates.show)
         self.counts.requests += 1
         try:
-            status, body = await self._ask(msgspec.json.encode(request))
-            ranking = self._answers.decode(body).ranking if status == 200 else []
-            shown = [candidates[index] for index in ranking[: self._rates.show]]
+            shown = await self.items_for(user)
         except (OSError, msgspec.MsgspecError, IndexError):
             shown = []
         if not shown:
@@ -142,6 +161,14 @@ class ShopTraffic:
         for event in self._shop.react(user, shown, self._clock.now_ms()):
             heapq.heappush(self._due, (event.ts, event.event_id, event))
         return True
+
+    async def items_for(self, user: str) -> list[Candidate]:
+        """What to show to a shopper. Raises OSError, MsgspecError and IndexError."""
+        candidates = self._shop.candidates(self._rates.candidates)
+        request = ScoreRequest(user, candidates, self._rates.show)
+        status, body = await self._ask("/v1/score", msgspec.json.encode(request))
+        ranking = self._answers.decode(body).ranking if status == 200 else []
+        return [candidates[index] for index in ranking[: self._rates.show]]
 
     def _take_due(self, at_ms: int) -> list[ShopEvent]:
         """Remove and return the reactions whose time has come."""
@@ -154,3 +181,15 @@ class ShopTraffic:
         self.counts.events += 1
         self.counts.clicks += event.type == "click"
         await self._send(event.user_id.encode("utf-8"), msgspec.json.encode(event))
+
+
+class RecommendingTraffic(ShopTraffic):
+    """The same, but it shows what POST /v1/recommend gives."""
+
+    async def items_for(self, user: str) -> list[Candidate]:
+        """What to show to a shopper. Raises OSError and MsgspecError."""
+        request = RecommendRequest(user, self._rates.show)
+        status, body = await self._ask("/v1/recommend", msgspec.json.encode(request))
+        if status != 200:
+            return []
+        return [item.fields for item in msgspec.json.decode(body, type=RecommendedItems).items]

@@ -8,7 +8,7 @@ import pytest
 from fake_clock import FakeClock
 
 from freshrank.examples.shop.shoppers import Shop, ShopSize
-from freshrank.examples.shop.traffic import Rates, ShopTraffic
+from freshrank.examples.shop.traffic import Rates, RecommendingTraffic, ShopTraffic
 
 Sent = list[tuple[bytes, dict[str, Any]]]
 
@@ -34,11 +34,22 @@ class Endpoint:
         self.body = body
         self.requests: list[dict[str, Any]] = []
 
-    async def ask(self, body: bytes) -> tuple[int, bytes]:
+    async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
         request = json.loads(body)
+        if path == "/v1/recommend":
+            return self.recommended(request)
         self.requests.append(request)
         ranking = list(range(len(request["candidates"])))[::-1]
         return self.status, self.body or json.dumps({"ranking": ranking, "scores": []}).encode()
+
+    def recommended(self, request: dict[str, Any]) -> tuple[int, bytes]:
+        assert list(request) == ["user", "k"]
+        rows = [
+            {"item_id": number, "category_id": number % 3 + 1}
+            for number in range(request["k"], 0, -1)
+        ]
+        items = [{"id": row["item_id"], "score": 0.5, "fields": row} for row in rows]
+        return self.status, self.body or json.dumps({"items": items}).encode()
 
 
 def shop() -> Shop:
@@ -76,7 +87,7 @@ def test_scores_are_asked_for_at_the_rate_of_impressions() -> None:
     clock = EndingClock(10.0)
     endpoint = Endpoint()
     driver, _ = traffic(clock, endpoint, Rates(impressions_per_s=100.0, candidates=12, show=4))
-    run_until_the_end(driver.request_scores())
+    run_until_the_end(driver.show())
     assert len(endpoint.requests) == pytest.approx(250, abs=2)
     assert driver.counts.shown == 4 * driver.counts.requests
     assert all(len(one["candidates"]) == 12 and one["show"] == 4 for one in endpoint.requests)
@@ -122,12 +133,12 @@ def test_a_useless_answer_is_counted_and_nothing_is_shown(endpoint: Endpoint) ->
 
 
 def test_an_endpoint_that_is_not_there_is_asked_again_and_again_but_slowly() -> None:
-    async def refuse(body: bytes) -> tuple[int, bytes]:
+    async def refuse(path: str, body: bytes) -> tuple[int, bytes]:
         raise ConnectionRefusedError
 
     rates = Rates(impressions_per_s=500.0, show=5)
     driver = ShopTraffic(shop(), rates, EndingClock(10.0), ignore, refuse)
-    run_until_the_end(driver.request_scores())
+    run_until_the_end(driver.show())
     assert 15 <= driver.counts.failures <= 21
 
 
@@ -138,3 +149,17 @@ def test_an_event_that_cannot_be_sent_ends_the_traffic() -> None:
     driver = ShopTraffic(shop(), Rates(), EndingClock(5.0), broken, Endpoint().ask)
     with pytest.raises(OSError, match="gone"):
         asyncio.run(driver.browse())
+
+
+def test_recommendations_are_shown_where_there_is_a_catalogue() -> None:
+    async def run(endpoint: Endpoint) -> RecommendingTraffic:
+        rates = Rates(show=7)
+        driver = RecommendingTraffic(shop(), rates, EndingClock(5.0), ignore, endpoint.ask)
+        await driver.show_once()
+        return driver
+
+    counts = asyncio.run(run(Endpoint())).counts
+    assert (counts.requests, counts.shown, counts.failures) == (1, 7, 0)
+    for useless in (Endpoint(503), Endpoint(body=b"{}"), Endpoint(body=b'{"items": []}')):
+        counts = asyncio.run(run(useless)).counts
+        assert (counts.requests, counts.shown, counts.failures) == (1, 0, 1)
