@@ -17,6 +17,7 @@ from freshrank.feature_actors.state import dedup
 from freshrank.feature_actors.state.row_table import ROOM
 from freshrank.feature_actors.state.table_copy import SPARE
 from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.serve.settings import ServeSettings
 
 # Bytes of the processes themselves: Ray, Serve, HAProxy and the driver, and each part of ours
 # (measured: 1.74 GB in all with one shard and one replica, shared pages counted once).
@@ -80,6 +81,7 @@ def needs(
             for need in _of_topics(plan, settings, others[plan.entity.name])
         ),
         *_of_weights(pipeline, settings.learner.max_rows, copies),
+        *_of_catalogue(pipeline, settings.serve),
     ]
     if settings.redis.url == EMBEDDED:
         entities = settings.shards.max_entities_per_partition
@@ -144,6 +146,14 @@ def _of_weights(pipeline: Pipeline, rows: int, copies: int) -> list[Need]:
         Need("the learner's table", rows * learned, "learner.max_rows", rows),
         Need("copies of the weights", copies * rows * copied, "learner.max_rows", rows),
     ]
+
+
+def _of_catalogue(pipeline: Pipeline, settings: ServeSettings) -> list[Need]:
+    """What replicas keep to recommend from."""
+    if pipeline.retrieval is None:
+        return []
+    kept = settings.replicas * settings.most_items * pipeline.retrieval.bytes_per_item
+    return [Need("the catalogue in each replica", kept, "serve.most_items", settings.most_items)]
 
 
 def total(found: Sequence[Need]) -> int:

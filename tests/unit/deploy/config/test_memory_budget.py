@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.memory_budget import Memory, check, memory_there, needs, total
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.examples.catalogue import pipeline as CATALOGUE
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.base import Optimizer
@@ -41,6 +43,20 @@ LAPTOP = Memory(int(7.6 * GIB), "this machine")
 
 def test_the_demo_with_its_defaults_starts_on_a_laptop_of_8_gb() -> None:
     check(SHOP, needs(SHOP, Settings(), 8), LAPTOP)
+
+
+def test_a_catalogue_is_counted_in_each_replica() -> None:
+    two = settings(SERVE__REPLICAS="2", SERVE__MOST_ITEMS="3000")
+    parts = {"item": 2}
+    (need,) = (one for one in needs(CATALOGUE, two, 2, parts) if one.setting == "serve.most_items")
+    # A number by two sources, and the last sixteen shoppers of each item.
+    assert need.bytes == 2 * 3000 * (900 + 40 * (1 + 1 + 16))
+    without = replace(CATALOGUE, candidates=())
+    assert not any("catalogue" in one.what for one in needs(without, two, 2, parts))
+
+
+def test_the_demo_with_a_catalogue_starts_on_a_laptop_of_8_gb() -> None:
+    check(CATALOGUE, needs(CATALOGUE, Settings(), 8, {"item": 8}), LAPTOP)
 
 
 @pytest.mark.parametrize("optimizer", [Adagrad(), FTRL()], ids=repr)
