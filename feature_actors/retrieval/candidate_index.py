@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from freshrank.feature_actors.retrieval.plan import RetrievalPlan
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.table_codec import TableRecords
 from freshrank.feature_actors.views.table_plan import TablePlan
+
+_Entry = TypeVar("_Entry")
 
 
 class CandidateIndex:
@@ -143,7 +145,7 @@ class CandidateIndex:
         return Retrieved(
             items=columns.text(self.plan.items.table.key.key),
             columns={name: columns.values(name) for name in self.plan.context},
-            rows=_rows(columns),
+            rows=_Lazily(len(slots), _rows(columns)),
             weights=weights,
             origins=_Lazily(len(slots), self._origins(slots, found, recent)),
             found={name: len(one.slots) for name, one in found.items()},
@@ -186,25 +188,25 @@ class CandidateIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lazily(Sequence[Sequence[Origin]]):
+class _Lazily(Sequence[_Entry], Generic[_Entry]):
     """A sequence each of whose entries is made when it is wanted: few of them are."""
 
     length: int
-    make: Callable[[int], Sequence[Origin]]
+    make: Callable[[int], _Entry]
 
     def __len__(self) -> int:
         return self.length
 
     @overload
-    def __getitem__(self, index: int) -> Sequence[Origin]: ...
+    def __getitem__(self, index: int) -> _Entry: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Sequence[Origin]]: ...
+    def __getitem__(self, index: slice) -> Sequence[_Entry]: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self.make(place) for place in range(self.length)[index]]
         return self.make(range(self.length)[index])
 
-    def __iter__(self) -> Iterator[Sequence[Origin]]:
+    def __iter__(self) -> Iterator[_Entry]:
         return map(self.make, range(self.length))
 
 
@@ -228,8 +230,7 @@ def _merged(found: Sequence[Found], most: int) -> tuple[Ints, list[float]]:
     return slots[chosen], weights[chosen].tolist()
 
 
-def _rows(columns: Columns) -> list[Mapping[str, JsonValue]]:
-    """By field, the values of each row."""
-    names = list(columns.fields)
-    values = zip(*(columns.values(name) for name in names), strict=True)
-    return [dict(zip(names, row, strict=True)) for row in values]
+def _rows(columns: Columns) -> Callable[[int], Mapping[str, JsonValue]]:
+    """Gives, by its place, the values of a row by field."""
+    values = {name: columns.values(name) for name in columns.fields}
+    return lambda place: {name: column[place] for name, column in values.items()}

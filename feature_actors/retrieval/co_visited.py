@@ -141,7 +141,8 @@ class _CoVisitedIndex(SourceIndex):
             return recent[:0]
         recent = recent[recent < len(self._users)][:_MOST_RECENT]
         users = self._users[slot]
-        shared = np.isin(self._users[recent], users[users != 0]).sum(axis=1)
+        theirs = self._users[recent][:, :, None]
+        shared = np.count_nonzero(((theirs == users) & (theirs != 0)).any(axis=2), axis=1)
         order = np.argsort(-shared, kind="stable")
         found: Ints = recent[order[shared[order] > 0]]
         return found[:_MOST_REASONS]

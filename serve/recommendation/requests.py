@@ -21,7 +21,7 @@ from freshrank.serve.scoring.served_pipeline import ServedPipeline
 MOST_GIVEN = 20
 """Items that one request wants others for."""
 # Candidates that are ranked where the request does not say: a usual number of a ranking stage.
-_USUAL_CANDIDATES = 300
+_USUAL_CANDIDATES = 200
 _MOST_NAMES = 100
 
 

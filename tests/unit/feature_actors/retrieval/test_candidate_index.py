@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_catalogue import START_MS, item_rows, plan, table_records, user_rows
 
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.features.retrieval import Filter, Origin, Query, Retrieved
+from freshrank.actors.features.retrieval import Filter, Origin, Query
 from freshrank.feature_actors.retrieval.candidate_index import CandidateIndex
 
 NAMES = [f"i{number}" for number in range(8)]
@@ -177,9 +177,9 @@ def test_an_empty_catalogue_gives_no_candidate() -> None:
     index = CandidateIndex(plan(), most=10)
     index.rebuild()
     found = index.retrieve(Query(most=5, at_ms=NOW_MS))
-    none = dict.fromkeys(index.sources, 0)
-    assert found == Retrieved([], {"item": []}, [], [], found.origins, none)
-    assert len(found.origins) == 0
+    assert (found.items, found.columns, found.weights) == ([], {"item": []}, [])
+    assert (len(found.rows), len(found.origins)) == (0, 0)
+    assert found.found == dict.fromkeys(index.sources, 0)
     assert not index.knows("i0")
 
 

@@ -41,7 +41,7 @@ def similar(**changes: Any) -> SimilarCall:
 def test_what_a_request_does_not_say() -> None:
     call = recommend()
     assert call.key == "u1"
-    assert (call.selection.k, call.candidates, call.show) == (20, 300, None)
+    assert (call.selection.k, call.candidates, call.show) == (20, 200, None)
     assert call.selection.filters == ()
     assert call.selection.exclude == frozenset()
     assert call.selection.most_per == {}
