@@ -9,6 +9,9 @@ import typer
 
 from freshrank.deploy.commands.options import Json, Kafka, Port, Redis, Seconds
 
+MOST_ENTITIES = 50_000
+"""In a partition, of shoppers and of items, in a demo with a catalogue."""
+
 
 def demo(
     seconds: Seconds = None,
@@ -47,10 +50,16 @@ def demo(
 
     name = "catalogue.py" if catalogue else "recommend.py"
     text = files("freshrank.examples").joinpath(name).read_text(encoding="utf-8")
+    settings = CliOverrides(kafka, redis, port).settings()
+    if catalogue:
+        # Rows of items, too, have to fit into a laptop, and the shop is small.
+        most = min(settings.shards.max_entities_per_partition, MOST_ENTITIES)
+        shards = settings.shards.model_copy(update={"max_entities_per_partition": most})
+        settings = settings.model_copy(update={"shards": shards})
     start(
         RunRequest(
             file=PipelineFile(f"examples/{name}", text),
-            settings=CliOverrides(kafka, redis, port).settings(),
+            settings=settings,
             seconds=seconds,
             json_file=json_file,
             traffic=CatalogueDemoTraffic if catalogue else DemoTraffic,

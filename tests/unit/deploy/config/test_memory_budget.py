@@ -17,6 +17,7 @@ from freshrank.deploy.config.memory_budget import Memory, check, memory_there, n
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.examples.catalogue import pipeline as CATALOGUE
+from freshrank.examples.shop.demo import MOST_ENTITIES
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.base import Optimizer
@@ -56,7 +57,8 @@ def test_a_catalogue_is_counted_in_each_replica() -> None:
 
 
 def test_the_demo_with_a_catalogue_starts_on_a_laptop_of_8_gb() -> None:
-    check(CATALOGUE, needs(CATALOGUE, Settings(), 8, {"item": 8}), LAPTOP)
+    demo = settings(SHARDS__MAX_ENTITIES_PER_PARTITION=str(MOST_ENTITIES))
+    check(CATALOGUE, needs(CATALOGUE, demo, 8, {"item": 8}), LAPTOP)
 
 
 @pytest.mark.parametrize("optimizer", [Adagrad(), FTRL()], ids=repr)
