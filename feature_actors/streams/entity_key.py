@@ -13,6 +13,18 @@ from freshrank.feature_actors.streams.fields import Fields, Kind
 # An integer as `str` writes it. The last group: Python's `$` also matches before a line feed.
 _INTEGER = r"^(0|-?[1-9][0-9]*)$(?!\n)"
 _MOST_DIGITS = 20  # of 64 bits, with the sign
+_GREATEST = str(2**63 - 1)
+
+
+def _in_64_bits() -> str:
+    """The pattern of exactly those that fit: for the schema, since it is too long for a message."""
+    below = [
+        f"{_GREATEST[:place]}[{int(place == 0)}-{int(digit) - 1}][0-9]{{{18 - place}}}"
+        for place, digit in enumerate(_GREATEST)
+        if int(digit) > int(place == 0)
+    ]
+    as_long = "|".join([*below, _GREATEST])
+    return f"^(0|-?[1-9][0-9]{{0,17}}|-?({as_long})|-{2**63})$"
 
 
 class EntityKey:
@@ -54,6 +66,7 @@ class EntityKey:
                 pattern=_INTEGER,
                 max_length=_MOST_DIGITS,
                 description="The integer as text, without plus sign, leading zeros or blanks",
+                extra_json_schema={"allOf": [{"pattern": _in_64_bits()}]},
             )
             self.in_path = Annotated[str, form]
             self.in_json = self.of_event | self.in_path
