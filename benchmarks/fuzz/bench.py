@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+import numpy as np
 from rich.console import Console
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -32,6 +34,7 @@ from freshrank.benchmarks.workloads.shop_fixture import shop_file
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
+from freshrank.examples import catalogue
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.shard.status import totals
 from freshrank.serve.http.app import build_app
@@ -39,6 +42,8 @@ from freshrank.serve.scoring.service import ScoringService
 from freshrank.serve.settings import ServeSettings
 
 CASES = 10_000
+# Requests to a pipeline with a catalogue, and the items in it.
+ITEM_CASES, ITEMS = 2_000, 50
 # How often each kind of record is sent.
 ROUNDS = 30
 PARTITIONS = 4
@@ -73,12 +78,13 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
         read = asyncio.run(consume(pipeline, World(log, clock), sent))
     with console.status("sending requests"):
         requests, written = fuzz_endpoint(int(CASES * options.scale))
-    for line in [*read.problems, *written.problems, *requests.problems]:
+        about_items = fuzz_recommendations(int(ITEM_CASES * options.scale))
+    for line in [*read.problems, *written.problems, *requests.problems, *about_items.problems]:
         console.print(line, markup=False, highlight=False)
     return [
-        count_of("cases", requests.cases),
-        must_be_zero("server_errors", requests.server_errors),
-        must_be_zero("schema_violations", requests.violations),
+        count_of("cases", requests.cases + about_items.cases),
+        must_be_zero("server_errors", requests.server_errors + about_items.server_errors),
+        must_be_zero("schema_violations", requests.violations + about_items.violations),
         count_of("records", read.records + written.records),
         must_be_zero("records_unaccounted", len(read.problems) + len(written.problems)),
     ]
@@ -129,6 +135,19 @@ def fuzz_endpoint(cases: int) -> tuple[ApiFuzzResult, RecordFuzzResult]:
         for offset, value in enumerate(log.read(topic, partition, 0, 10**9).values)
     }
     return requests, asyncio.run(consume(pipeline, World(log, clock), sent))
+
+
+def fuzz_recommendations(cases: int) -> ApiFuzzResult:
+    """Send requests to the endpoint of a pipeline that recommends items of a catalogue."""
+    pipeline, clock = catalogue.pipeline, SystemClock()
+    log = MemoryLog(PARTITIONS)
+    keys = [str(number).encode() for number in range(ITEMS)]
+    rows = [
+        msgspec.json.encode(catalogue.Product(number, number % 5, float(number)))
+        for number in range(ITEMS)
+    ]
+    log.distribute("catalogue", keys, rows, np.full(ITEMS, clock.now_ms()))
+    return fuzz_api(_endpoint(pipeline, World(log, clock)), cases, SEED)
 
 
 def _endpoint(pipeline: Pipeline, world: World) -> ASGIApp:

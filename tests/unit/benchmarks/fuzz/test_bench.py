@@ -26,6 +26,7 @@ from freshrank.benchmarks.fuzz.bench import (
     consume,
     fill,
     fuzz_endpoint,
+    fuzz_recommendations,
 )
 from freshrank.benchmarks.fuzz.impressions import impressions
 from freshrank.benchmarks.fuzz.records import UNKNOWN_FIELDS, USERS, events
@@ -71,6 +72,12 @@ def test_what_the_endpoint_of_a_real_pipeline_took_is_what_the_shards_take() -> 
     assert written.problems == []
     assert written.totals["events"] > 0
     assert written.totals["impressions"] > 0
+
+
+def test_the_endpoint_of_a_pipeline_with_a_catalogue_answers_as_its_document_says() -> None:
+    asked = fuzz_recommendations(cases=200)
+    assert asked.problems == []
+    assert (asked.cases, asked.server_errors, asked.violations) == (200, 0, 0)
 
 
 class BrokenFeatures(FakeFeatures):
