@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -14,6 +16,7 @@ from serving import FakeFeatures, ReplicaUnderTest
 from freshrank.actors.errors import BadRecord, ConfigError, RequestError
 from freshrank.actors.features.retrieval import Filter
 from freshrank.actors.messages import Version
+from freshrank.serve.api.recommendation_answers import NoteCode, RecommendAnswer
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.recommendation.requests import (
     RecommendCall,
@@ -268,3 +271,21 @@ def test_a_field_of_the_catalogue_may_have_any_name() -> None:
         ("in", "eq"), ("device.os", "in"), ("_x", "in")
     ]  # fmt: skip
     assert call.selection.most_per == {"class": 1}
+
+
+def test_the_request_and_the_answer_of_the_page_are_those_that_it_describes() -> None:
+    class Shoes(FakeRetriever):
+        fields: Mapping[str, type] = {"price": float, "category": str, "brand": str}
+
+    page = (Path(__file__).parents[4] / "docs" / "recommendations.md").read_text(encoding="utf-8")
+    bodies = re.findall(r"-d '(\{.*?\})'", page, re.DOTALL)
+    types = SelectionTypes(PIPELINE, Shoes({}))
+    call = RecommendDecoder(PIPELINE, Shoes({}), types).decode(bodies[0].encode())
+    assert len(call.selection.filters) == 2
+    assert call.selection.most_per == {"brand": 1}
+    assert SimilarDecoder(types).decode(bodies[1].encode()).items == ("7", "12")
+    (answer,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    read = msgspec.json.decode(answer, type=RecommendAnswer)
+    assert msgspec.to_builtins(read) == msgspec.json.decode(answer)
+    codes = re.findall(r"^\| `(\w+)` \|", page.partition("| code |")[2], re.MULTILINE)
+    assert codes == list(get_args(NoteCode))
