@@ -48,6 +48,7 @@ class RecommendRequest(msgspec.Struct):
 
     user: str
     k: int
+    candidates: int
 
 
 class RecommendedItem(msgspec.Struct):
@@ -76,6 +77,8 @@ class Rates:
     """Candidates of a request."""
     show: int = 10
     """Candidates of a request that are shown."""
+    ranked: int = 100
+    """Candidates of a request for recommendations."""
 
     @property
     def pause_s(self) -> float:
@@ -188,7 +191,7 @@ class RecommendingTraffic(ShopTraffic):
 
     async def items_for(self, user: str) -> list[Candidate]:
         """What to show to a shopper. Raises OSError and MsgspecError."""
-        request = RecommendRequest(user, self._rates.show)
+        request = RecommendRequest(user, self._rates.show, self._rates.ranked)
         status, body = await self._ask("/v1/recommend", msgspec.json.encode(request))
         if status != 200:
             return []

@@ -23,7 +23,7 @@ from freshrank.feature_actors.streams.table_codec import TableCodec, TableRecord
 
 # Records of a poll: the event loop that decodes them also scores, and this takes about a
 # millisecond.
-_POLL_RECORDS = 500
+_POLL_RECORDS = 200
 # Seconds that a poll waits for records.
 _POLL_S = 0.05
 # Items whose rows are read at once.
@@ -147,6 +147,7 @@ class _CatalogueTopic:
         self._partitions = connectors.further_partitions[self._table.key.name]
         self._source: EventSource | None = None
         self._pauses = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+        self._retry_at = -math.inf
         self.complete = False
         """Whether all has been read that the topic held at the start."""
         self.lag = 0
@@ -162,6 +163,10 @@ class _CatalogueTopic:
 
     async def poll(self, timeout_s: float) -> Sequence[TableRecords]:
         """The next records of each partition. While the broker is away there are none."""
+        clock = self._connectors.clock
+        if clock.monotonic() < self._retry_at:
+            await clock.sleep(timeout_s)
+            return []
         try:
             source = self._source or await self._open()
             batches = await source.poll(_POLL_RECORDS, timeout_s)
@@ -171,7 +176,7 @@ class _CatalogueTopic:
                 self.complete = self.lag == 0
         except Unavailable as error:
             self.error = str(error)
-            await self._connectors.clock.sleep(self._pauses.next_s())
+            self._retry_at = clock.monotonic() + self._pauses.next_s()
             return []
         self.error = None
         self._pauses.reset()

@@ -43,7 +43,7 @@ class Endpoint:
         return self.status, self.body or json.dumps({"ranking": ranking, "scores": []}).encode()
 
     def recommended(self, request: dict[str, Any]) -> tuple[int, bytes]:
-        assert list(request) == ["user", "k"]
+        assert list(request) == ["user", "k", "candidates"]
         rows = [
             {"item_id": number, "category_id": number % 3 + 1}
             for number in range(request["k"], 0, -1)
