@@ -125,6 +125,15 @@ class Retriever(Protocol):
         """The candidates for a query; empty where the catalogue has none that passes."""
         ...
 
+    def weigh(
+        self, rows: Sequence[bytes | None], candidates: Candidates, at_ms: int
+    ) -> Mapping[str, Sequence[float]]:
+        """By source whose weights are inputs of the model, the weight of each of ``n`` candidates.
+
+        `rows` are those of the request's entity. 0 for an item that the source would not give.
+        """
+        ...
+
     def not_ready(self) -> str | None:
         """What the retriever still lacks to answer well; None: nothing."""
         ...

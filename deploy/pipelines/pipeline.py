@@ -23,6 +23,7 @@ from freshrank.deploy.pipelines.stream_checks import check_streams, check_views
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
+from freshrank.feature_actors.encoding.source_weight import SourceWeight
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.retrieval.base import CandidateSource
@@ -120,7 +121,7 @@ class Pipeline:
         others = self._candidate_views
         check_candidate_views(place, self.stream, others, self.context, self.label)
         check_tables(place, self.stream, self.tables, self.context, self.label)
-        _ = self.plan, self.encoder, self.retrieval
+        _ = self.plan, self.retrieval, self.encoder
         loss = self.bound_model.loss
         if loss.binary and isinstance(self.label, Labelled) and self.label.target is not None:
             raise ConfigError(
@@ -190,7 +191,9 @@ class Pipeline:
         """From features and context to the model's inputs."""
         plans = [self.plan, *self.candidate_plans]
         derived = DerivedInputs(self.missing, self.relative)
-        return InputEncoder(plans, self.stream, self.context, self.crosses, derived)
+        weights = [SourceWeight(one.name) for one in self.candidates if one.learned]
+        context = [*self.context, *weights]
+        return InputEncoder(plans, self.stream, context, self.crosses, derived)
 
     @cached_property
     def bound_model(self) -> Model:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from freshrank.actors.errors import ConfigError
-from freshrank.feature_actors.encoding.online_features import OnlineFeatures
 from freshrank.feature_actors.labels.definitions import Joined
 from freshrank.feature_actors.retrieval.base import CandidateSource, ItemFeatures
 from freshrank.feature_actors.retrieval.plan import RetrievalPlan
 from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.table import TableField
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 
@@ -26,7 +26,7 @@ class _Declared(Protocol):
     @property
     def candidate_plans(self) -> Sequence[FeaturePlan]: ...
     @property
-    def online_features(self) -> OnlineFeatures: ...
+    def context(self) -> Sequence[str | TableField]: ...
     @property
     def joined(self) -> Joined | None: ...
     @property
@@ -52,6 +52,10 @@ def retrieval_plan(pipeline: _Declared) -> RetrievalPlan:
         place=place,
         items=ItemFeatures(items.latest[0].source, items, pipeline.stream),
         entity=pipeline.plan,
-        context=list(pipeline.online_features.context),
+        context=[
+            name
+            for name in pipeline.context
+            if isinstance(name, str) and name != pipeline.stream.key.key
+        ],
         sources=tuple(pipeline.candidates),
     )

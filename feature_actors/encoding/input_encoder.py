@@ -14,6 +14,7 @@ from freshrank.actors.messages import Doubles, IdField, InputLayout, Inputs, Int
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs, DerivedNumbers
 from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
+from freshrank.feature_actors.encoding.source_weight import ContextEntry
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.table import TableField
@@ -68,8 +69,8 @@ class InputEncoder:
     stream
         The stream that has the context fields which a candidate carries.
     context
-        The fields that a candidate carries, by their names, and those that it takes from its row in
-        a table.
+        The fields that a candidate carries, by their names, those that it takes from its row in a
+        table, and weights of sources.
     crosses
         Pairs of id inputs whose combinations are ids too.
     derived
@@ -83,7 +84,7 @@ class InputEncoder:
         self,
         plans: Sequence[FeaturePlan],
         stream: RowSource,
-        context: Sequence[str | TableField],
+        context: Sequence[ContextEntry],
         crosses: Sequence[tuple[str, str]],
         derived: DerivedInputs = _NONE_DERIVED,
     ) -> None:
@@ -260,12 +261,12 @@ def _within(sources: Sequence[int], begin: int, end: int) -> Ints:
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
-def _context_field(stream: RowSource, wanted: Sequence[str | TableField], index: int) -> Field:
+def _context_field(stream: RowSource, wanted: Sequence[ContextEntry], index: int) -> Field:
     names = [given if isinstance(given, str) else given.name for given in wanted[: index + 1]]
     if names[index] in names[:index]:
         raise ConfigError("context", f"{names[index]!r} is given twice", "Drop one of them.")
     given = wanted[index]
-    if isinstance(given, TableField):
+    if not isinstance(given, str):
         return given.field
     return stream.fields.require_own(given, f"context[{index}]")
 

@@ -72,8 +72,10 @@ class OnlineFeatures:
         self._kinds = {
             name: stream.fields[name].kind
             for name in encoder.context_names
-            if name != self._entity.key and name not in encoder.table_fields
+            if name in stream.fields and name not in (self._entity.key, *encoder.table_fields)
         }
+        known = (*self._kinds, self._entity.key, *encoder.table_fields)
+        self._weights = [name for name in encoder.context_names if name not in known]
         key = self._keys[self._entity.name]
         self._request_types = RequestTypes(key.in_json, key.in_path, self._candidate_type(stream))
 
@@ -165,6 +167,7 @@ class OnlineFeatures:
         context: dict[str, Ints | Doubles] = {
             name: _column(name, kind, candidates) for name, kind in self._kinds.items()
         }
+        context |= {name: np.array(candidates.get(name, [np.nan])) for name in self._weights}
         context[self._entity.key] = self._entity_id(key)
         blocks, which, begin = [], [], 0
         for table, lookup in zip(self._all_tables, lookups, strict=True):
@@ -208,7 +211,7 @@ class OnlineFeatures:
             one: dict[str, JsonValue] = {}
             for place, lookup in enumerate(lookups):
                 one |= shown(place, int(lookup.which[number]))
-            return {**one, **{name: candidates[name][number] for name in self._kinds}}
+            return one | {name: column[number] for name, column in candidates.items()}
 
         count = _count(candidates)
         ids = {self._entity.key: np.repeat(self._entity_id(key), count)}

@@ -128,6 +128,10 @@ class SourceIndex(ABC):
     def find(self, ask: Ask) -> Found:
         """The best items that are allowed."""
 
+    def weigh(self, slots: Ints, recent: Ints) -> Doubles:
+        """float64[n]: how much it speaks for the items in `slots` int64[n], whatever is allowed."""
+        return np.zeros(len(slots))
+
     def because(self, slot: int, recent: Ints) -> Ints:
         """int64[b]: those of `recent` that led to the item in `slot`, the strongest first."""
         return recent[:0]
@@ -138,6 +142,8 @@ class CandidateSource(ABC):
 
     similar: bool = False
     """Whether it finds items for other items."""
+    learned: bool = False
+    """Whether its weight for a candidate is an input of the model."""
 
     @property
     @abstractmethod

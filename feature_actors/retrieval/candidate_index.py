@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 
 from freshrank.actors.features.retrieval import Origin, Query, Retrieved
+from freshrank.actors.features.service import Candidates
 from freshrank.actors.messages import Bools, Ints
 from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
@@ -151,6 +152,26 @@ class CandidateIndex:
             found={name: len(one.slots) for name, one in found.items()},
         )
 
+    def weigh(
+        self, rows: Sequence[bytes | None], candidates: Candidates, at_ms: int
+    ) -> Mapping[str, Sequence[float]]:
+        """By source whose weights are inputs of the model, the weight of each of ``n`` candidates.
+
+        Raises Unavailable when a row has another size than its table's.
+        """
+        learned = [source.name for source in self.plan.sources if source.learned]
+        if not learned:
+            return {}
+        names = [str(name) for name in candidates[self.plan.items.table.key.key]]
+        slots = np.array([self.catalogue.slot(name) or 0 for name in names], dtype=np.int64)
+        known = np.array([self.knows(name) for name in names], dtype=np.bool_)
+        query = Query(len(names), at_ms, rows)
+        recent = self._recent(query, self.plan.seen_ids(self.seen, rows, at_ms))
+        return {
+            name: np.where(known, self._indexes[name].weigh(slots, recent), 0.0).tolist()
+            for name in learned
+        }
+
     def _recent(self, query: Query, seen: Mapping[str, Ints]) -> Ints:
         """int64[r]: slots of the items that neighbours are wanted of, the most important first."""
         if query.items:
@@ -170,7 +191,8 @@ class CandidateIndex:
     def _origins(
         self, slots: Ints, found: Mapping[str, Found], recent: Ints
     ) -> Callable[[int], Sequence[Origin]]:
-        names = self.catalogue.names
+        # An answer is put together later, when a slot may have another item.
+        names = {slot: self.catalogue.names[slot] for slot in recent.tolist()}
         of_source = {name: set(one.slots.tolist()) for name, one in found.items()}
 
         def origins(place: int) -> Sequence[Origin]:

@@ -47,9 +47,13 @@ class CoVisited(CandidateSource):
     users
         A feature of items that lists the users who touched them last, without repeats:
         ``LastK("user_id", k=32, repeats=False, learned=False)``.
+    learned
+        Whether the weight of a candidate is also an input of the model, in each request. Without it
+        the model does not know why a candidate is one.
     """
 
     users: str
+    learned: bool = True
     similar = True
 
     @property
@@ -115,25 +119,20 @@ class _CoVisitedIndex(SourceIndex):
 
     def find(self, ask: Ask) -> Found:
         """The items of the neighbours, which weigh as the class says."""
-        recent = ask.recent[ask.recent < len(self._users)][:_MOST_RECENT]
-        users, weights = self._neighbours(recent)
-        begins = np.searchsorted(self._touched.users, users)
-        counts = np.searchsorted(self._touched.users, users, side="right") - begins
-        people = (counts > 0) & (counts <= _MOST_ITEMS_OF_USER)
-        begins, counts, weights = begins[people], counts[people], weights[people]
-        if not len(counts):
-            return NOTHING
-        # For each neighbour the places of its pairs: begin, begin + 1, ...
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        touched = self._touched.slots[np.repeat(begins, counts) + within]
-        slots, inverse = np.unique(touched, return_inverse=True)
-        sums = np.bincount(inverse, np.repeat(weights / np.sqrt(counts), counts))
+        slots, totals = self._totals(ask.recent)
         wanted = ask.allowed[slots]
-        wanted[np.isin(slots, recent)] = False
-        slots, sums = slots[wanted], sums[wanted]
-        totals = sums / np.sqrt(np.maximum(np.count_nonzero(self._users[slots], axis=1), 1))
+        wanted[np.isin(slots, ask.recent)] = False
+        slots, totals = slots[wanted], totals[wanted]
         best = np.argsort(-totals, kind="stable")[: ask.most]
         return Found(slots[best], totals[best])
+
+    def weigh(self, slots: Ints, recent: Ints) -> Doubles:
+        """The same weights, of given items, the recent ones among them."""
+        found, totals = self._totals(recent)
+        if not len(found):
+            return np.zeros(len(slots))
+        places = np.minimum(np.searchsorted(found, slots), len(found) - 1)
+        return np.where(found[places] == slots, totals[places], 0.0)
 
     def because(self, slot: int, recent: Ints) -> Ints:
         """The items that share most users with that in `slot`."""
@@ -146,6 +145,24 @@ class _CoVisitedIndex(SourceIndex):
         order = np.argsort(-shared, kind="stable")
         found: Ints = recent[order[shared[order] > 0]]
         return found[:_MOST_REASONS]
+
+    def _totals(self, recent: Ints) -> tuple[Ints, Doubles]:
+        """The slots int64[m], ascending, of all items of the neighbours, and their weights."""
+        recent = recent[recent < len(self._users)][:_MOST_RECENT]
+        users, weights = self._neighbours(recent)
+        begins = np.searchsorted(self._touched.users, users)
+        counts = np.searchsorted(self._touched.users, users, side="right") - begins
+        people = (counts > 0) & (counts <= _MOST_ITEMS_OF_USER)
+        begins, counts, weights = begins[people], counts[people], weights[people]
+        if not len(counts):
+            return NOTHING
+        # For each neighbour the places of its pairs: begin, begin + 1, ...
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        touched = self._touched.slots[np.repeat(begins, counts) + within]
+        slots, inverse = np.unique(touched, return_inverse=True)
+        sums = np.bincount(inverse, np.repeat(weights / np.sqrt(counts), counts))
+        owners = np.count_nonzero(self._users[slots], axis=1)
+        return slots, sums / np.sqrt(np.maximum(owners, 1))
 
     def _neighbours(self, recent: Ints) -> tuple[Ints, Doubles]:
         """The users of `recent` items, int64[u], and how much each weighs."""

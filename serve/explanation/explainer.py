@@ -49,7 +49,8 @@ class Explainer:
             # Without an await up to where the weights are taken: all belongs together.
             at_ms = service.connectors.clock.now_ms()
             rows = [stored.row for stored in found.rows]
-            inputs = features.inputs(lookups, rows, key, call.columns, at_ms)
+            columns = service.weighed(found, call.columns, at_ms)
+            inputs = features.inputs(lookups, rows, key, columns, at_ms)
             explanations = service.model.explain(inputs)
             answer = ExplainAnswer(
                 model=service.model.info(),
@@ -58,7 +59,7 @@ class Explainer:
             )
             if found.ages_ms:
                 answer.candidate_rows = found.by_table(entity, lookups)
-            values = features.input_values(lookups, rows, key, call.columns, at_ms)
+            values = features.input_values(lookups, rows, key, columns, at_ms)
             for explanation, shown in zip(explanations, values, strict=True):
                 answer.candidates.append(_explained(explanation, shown))
                 await asyncio.sleep(0)  # requests to score go on meanwhile

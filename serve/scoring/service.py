@@ -28,7 +28,7 @@ from freshrank.serve.scoring.event_writer import EventWriter
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
 from freshrank.serve.scoring.impression_log import ImpressionLog, ScoredRequest
 from freshrank.serve.scoring.metrics import ServeMetrics
-from freshrank.serve.scoring.row_copies import RequestRows, RowCopies
+from freshrank.serve.scoring.row_copies import FoundRows, RequestRows, RowCopies
 from freshrank.serve.scoring.served_model import ServedModel
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 from freshrank.serve.scoring.status import ReplicaStatus
@@ -199,6 +199,7 @@ class ScoringService:
         key, lookups, found = read
         at_ms, entity = self.connectors.clock.now_ms(), self.pipeline.entity
         rows = [stored.row for stored in found.rows]
+        candidates = self.weighed(found, candidates, at_ms)
         inputs = self.pipeline.features.inputs(lookups, rows, key, candidates, at_ms)
         scores = self.model.score(inputs)
         self.model.newest = inputs
@@ -216,6 +217,13 @@ class ScoringService:
             inputs=inputs,
             scores=scores,
         )
+
+    def weighed(self, found: FoundRows, candidates: Candidates, at_ms: int) -> Candidates:
+        """`candidates`, with what sources of candidates say of them where the model learns it."""
+        if self.retriever is None:
+            return candidates
+        own = [stored.row for stored in found.own]
+        return {**candidates, **self.retriever.weigh(own, candidates, at_ms)}
 
     def new_request_id(self) -> str:
         """An id that no other request has, of any replica."""

@@ -12,7 +12,7 @@ from fake_clock import FakeClock
 from small_catalogue import PIPELINE, START_MS, Click
 
 from freshrank.actors.features.retrieval import Retriever
-from freshrank.actors.impressions import decode_impression
+from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
@@ -145,8 +145,17 @@ def test_what_is_recommended_is_logged_and_learned_from() -> None:
         shop = Shop()
         await shop.start()
         shop.rows(NAMES)
+        for who in "uv":
+            for what in ("i4", "i5", "i6"):
+                shop.event(who, what)
+        shop.event("me", "i4")
         await shop.settle()
-        answer = await shop.recommend("me", k=4, diversify={"most_per": {"brand": 2}})
+        answer = await shop.recommend(
+            "me",
+            k=4,
+            diversify={"most_per": {"brand": 2}},
+            filters={"item": ["i1", "i2", "i5", "i6"]},
+        )
         assert [item.fields["brand"] for item in answer.items].count("a") == 2
         logged = [
             decode_impression(value)
@@ -156,7 +165,12 @@ def test_what_is_recommended_is_logged_and_learned_from() -> None:
         ]
         (impression,) = logged
         assert impression.request_id == answer.request_id
-        assert len(impression.join_keys) == 4 * 8
+        layout = PIPELINE.encoder.layout
+        _, served = served_rows(impression, len(layout.dense), layout.id_width)
+        place = layout.dense.index("co_visited:users")
+        # Both items that the neighbours touched are answered, and nothing else has a weight.
+        weights = dict(zip(ids(answer), served.dense[:, place].tolist(), strict=True))
+        assert {name for name, weight in weights.items() if weight > 0} == {"i5", "i6"}
         shop.event("me", ids(answer)[2], "order")
         shop.clock.advance(120)
         shop.event("me", "i9")

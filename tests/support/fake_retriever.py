@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from freshrank.actors.features.retrieval import Filter, Origin, Query, Retrieved
+from freshrank.actors.features.service import Candidates
 from freshrank.actors.protocols import JsonValue
 
 _TEXT = Annotated[str, msgspec.Meta(pattern=r"^(0|-?[1-9][0-9]*)$", max_length=20)]
@@ -91,6 +92,11 @@ class FakeRetriever:
     def _seen(self, query: Query) -> list[str]:
         listed = {"recent": [row.decode() for row in query.rows if row], "bought": ["5"]}
         return [key for name in query.exclude_seen for key in listed[name]]
+
+    def weigh(
+        self, rows: Sequence[bytes | None], candidates: Candidates, at_ms: int
+    ) -> Mapping[str, Sequence[float]]:
+        return {}
 
     def not_ready(self) -> str | None:
         return self.missing

@@ -89,11 +89,18 @@ def test_a_field_that_candidates_carry_has_the_type_of_the_stream() -> None:
         )
 
 
-def test_sources_change_neither_state_nor_inputs() -> None:
-    without = replace(PIPELINE, candidates=())
+def test_a_source_that_is_learned_is_an_input_and_others_change_nothing() -> None:
+    without = replace(PIPELINE, candidates=[])
     assert without.retrieval is None
-    assert without.fingerprint == PIPELINE.fingerprint
-    assert without.encoder.fingerprint == PIPELINE.encoder.fingerprint
+    assert without.plan.fingerprint == PIPELINE.plan.fingerprint
+    names = PIPELINE.encoder.layout.dense
+    assert [name for name in names if name not in without.encoder.layout.dense] == [
+        "co_visited:users"
+    ]
+    for sources in ([CoVisited("users", learned=False)], [Newest(), Popular("viewed_1h")]):
+        unlearned = replace(PIPELINE, candidates=sources)
+        assert unlearned.encoder.fingerprint == without.encoder.fingerprint
+        assert unlearned.fingerprint == without.fingerprint
 
 
 def test_a_list_that_is_not_learned_is_no_input_and_changes_no_row() -> None:

@@ -119,6 +119,10 @@ def test_co_visited_items_weigh_as_the_formula_says(events: Events, touched: lis
     found = index.retrieve(Query(most=100, at_ms=NOW_MS, rows=rows, sources=[CO_VISITED]))
     assert dict(zip(found.items, found.weights, strict=True)) == pytest.approx(expected)
     assert list(found.weights) == sorted(found.weights, reverse=True)
+    candidates = [*expected, "i0", "of no catalogue"]
+    weighed = index.weigh(rows, {"item": candidates}, NOW_MS)
+    assert weighed[CO_VISITED][: len(expected)] == pytest.approx(list(expected.values()))
+    assert weighed[CO_VISITED][-1] == 0.0
     # The same items, named by the query.
     named = index.retrieve(Query(most=100, at_ms=NOW_MS, items=touched, sources=[CO_VISITED]))
     assert list(named.items) == list(found.items)
