@@ -282,6 +282,7 @@ def test_features_of_items_end_as_those_of_a_topic_that_is_keyed_by_the_item() -
     assert keyed(ITEMS).counted["events"] > 20
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("crashing", [REKEYER, SHARD, BOTH])
 @pytest.mark.parametrize(("name", "share"), [("joined", 1), (ITEMS, 3)])
@@ -297,6 +298,7 @@ def test_a_crash_at_any_call_changes_nothing(
     assert crashing == SHARD or again > 0, "some records are copied twice"
 
 
+@pytest.mark.repeats
 @settings(deadline=None, max_examples=15)
 @given(
     st.sampled_from([*sorted(LABELS), ITEMS]),

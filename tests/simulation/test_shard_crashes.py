@@ -122,6 +122,7 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     assert full.counted["evicted"] > 3
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(
@@ -183,6 +184,7 @@ async def crash_and_compare(world: World, plan: list[Episode], wanted: End) -> N
     same(await finish(world), wanted)
 
 
+@pytest.mark.repeats
 @settings(deadline=None, max_examples=60)
 @given(crashes)
 def test_shard_and_learner_may_crash_again_and_again(plan: list[Episode]) -> None:
@@ -190,6 +192,7 @@ def test_shard_and_learner_may_crash_again_and_again(plan: list[Episode]) -> Non
     run(lambda: crash_and_compare(World(), plan, wanted))
 
 
+@pytest.mark.repeats
 @settings(deadline=None, max_examples=25)
 @given(crashes)
 def test_events_with_labels_of_their_own_are_learned_once_whoever_crashes(
@@ -199,6 +202,7 @@ def test_events_with_labels_of_their_own_are_learned_once_whoever_crashes(
     run(lambda: crash_and_compare(World(SPECS["labelled"]), plan, wanted))
 
 
+@pytest.mark.repeats
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from(["joined", "two streams", "full table"]), crashes, st.integers(1, 50))
 def test_batches_of_another_size_after_each_crash_change_nothing(

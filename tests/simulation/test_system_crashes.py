@@ -90,6 +90,7 @@ SHARD_STEPS = {
 }  # fmt: skip
 
 
+@pytest.mark.repeats
 @MODES
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_crash_at_any_point_and_at_pairs_of_them_changes_nothing(
@@ -102,6 +103,7 @@ def test_a_crash_at_any_point_and_at_pairs_of_them_changes_nothing(
     assert all(len(one.crashes) == 1 for one in results[: len(singles)])
 
 
+@pytest.mark.repeats
 @settings(deadline=None, max_examples=20)
 @given(st.booleans(), st.lists(st.integers(0, 700), min_size=2, max_size=3), st.integers(0, 8))
 def test_crashes_again_and_again_change_nothing(
@@ -243,6 +245,7 @@ def first_problem(fault: Callable[[], Fault], runs: Sequence[Scenario]) -> str:
     return "nothing"
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize(
     ("fault", "lock_step", "process", "problem"),
     [
