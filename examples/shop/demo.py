@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from freshrank.deploy.commands.options import Json, Kafka, Port, Redis, Seconds
+
+if TYPE_CHECKING:
+    from freshrank.deploy.config.settings import Settings
 
 MOST_ENTITIES = 50_000
 """In a partition, of shoppers and of items, in a demo with a catalogue."""
@@ -52,10 +55,7 @@ def demo(
     text = files("freshrank.examples").joinpath(name).read_text(encoding="utf-8")
     settings = CliOverrides(kafka, redis, port).settings()
     if catalogue:
-        # Rows of items, too, have to fit into a laptop, and the shop is small.
-        most = min(settings.shards.max_entities_per_partition, MOST_ENTITIES)
-        shards = settings.shards.model_copy(update={"max_entities_per_partition": most})
-        settings = settings.model_copy(update={"shards": shards})
+        settings = _with_room_for_items(settings)
     start(
         RunRequest(
             file=PipelineFile(f"examples/{name}", text),
@@ -65,3 +65,10 @@ def demo(
             traffic=CatalogueDemoTraffic if catalogue else DemoTraffic,
         )
     )
+
+
+def _with_room_for_items(settings: Settings) -> Settings:
+    """The settings of a demo with a catalogue, whose rows have to fit into a laptop, too."""
+    most = min(settings.shards.max_entities_per_partition, MOST_ENTITIES)
+    shards = settings.shards.model_copy(update={"max_entities_per_partition": most})
+    return settings.model_copy(update={"shards": shards})
