@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -30,12 +30,13 @@ from freshrank.benchmarks.chaos.fault_plan import FaultPlan, fault_plans, last_p
 from freshrank.benchmarks.chaos.faults import TIMEOUT_S, Fault, Handles
 from freshrank.benchmarks.chaos.label_truth import ClickLog, mislabelled
 from freshrank.benchmarks.chaos.topic_admin import make_topic
+from freshrank.benchmarks.polling import wait_for
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, count_of, must_be_zero
 from freshrank.benchmarks.workloads.dead_letters import DeadLetters, read_dead_letters
 from freshrank.benchmarks.workloads.expected_state import LogComparison, compare_with_log
 from freshrank.benchmarks.workloads.impressions import logged_impressions
-from freshrank.benchmarks.workloads.scored_answer import ScoredAnswer
+from freshrank.benchmarks.workloads.scored_answer import AnswerLog
 from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
 from freshrank.benchmarks.workloads.shop_traffic import background, shoppers
 from freshrank.benchmarks.workloads.status_client import StatusClient
@@ -65,33 +66,6 @@ CALM_S = 3.0
 
 # Seconds after which an answer to an observation counts as missing.
 OBSERVE_TIMEOUT_S = 2.0
-
-_NO_VERSION = Version(0, 0)  # before that of any weights
-
-
-@dataclass(slots=True)
-class AnswerLog:
-    """The answers to scores, in the order of their requests."""
-
-    count: int = 0
-    back: int = 0
-    """Answers by older weights than those of an earlier answer, or by none after some."""
-    during_faults: set[str] = field(default_factory=set)
-    """Ids of the requests that were answered while faults were injected."""
-    after_faults: set[str] = field(default_factory=set)
-    """Ids of the requests that were answered after the last fault was mended."""
-    faults_over: bool = False
-    _newest: Version = _NO_VERSION
-
-    def add(self, status: int, body: bytes) -> None:
-        """Add an answer; those without status 200 do not count."""
-        if status != 200:
-            return
-        answer = ScoredAnswer.decode(body)
-        self.count += 1
-        self.back += answer.version < self._newest
-        self._newest = max(answer.version, self._newest)
-        (self.after_faults if self.faults_over else self.during_faults).add(answer.request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +174,9 @@ class _Chaos:
                     await self._handles.until_ready()
                     answers.faults_over = True
                     await asyncio.sleep(CALM_S)
+                    await wait_for(
+                        answers.enough_after_faults, ROUND_S, "the replica", "too few answers"
+                    )
                 await asyncio.to_thread(stream.stop)
             results = ChaosResults(
                 faults=[fault for plan in (*plans, last) for _, fault in plan],

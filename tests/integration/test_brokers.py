@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from whole_system import PATIENCE_S
 
 from freshrank.actors.errors import ConfigError, DependencyLost, Unavailable
 from freshrank.deploy.servers import kafka_libraries
@@ -23,7 +24,6 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
 
 TOPICS = {"behaviour": 3, "impressions": 2}
-PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")

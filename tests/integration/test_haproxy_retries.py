@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 from haproxy import haproxy_starter
-from whole_system import until
+from whole_system import PATIENCE_S, until
 
 from freshrank.deploy.servers.processes import free_port, listens
 from freshrank.serve.proxy.ray_internals import ingress_environment
 
-PATIENCE_S = 10.0
 CLIENTS = 8
 
 # A replica that answers until a file exists, and from then on takes requests without an answer.

@@ -16,7 +16,7 @@ from freshrank.deploy.servers.redis_server import find_redis
 from freshrank.feature_actors.connectors.redis.connection import check_access
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 
-START_S = 30.0
+START_S = 120.0
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import msgspec
 import redis
 from shard_world import PARTITIONS, FakeLearner, features
 from small_shop import Event, impression, spec
+from whole_system import PATIENCE_S
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.connectors import Connectors
@@ -89,7 +90,7 @@ class ClusterSpec:
         return {f"{table.name}/{name}": row for name, row in found if row is not None}
 
 
-async def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
+async def wait_for(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     for _ in range(int(seconds * 50)):
         if condition():
             return

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import redis
+from whole_system import PATIENCE_S
 
 from freshrank.actors.errors import ConfigError, ProgressError, Unavailable
 from freshrank.actors.messages import BEGINNING
@@ -84,7 +85,7 @@ def test_a_lease_that_is_not_renewed_is_free_after_its_time(scene: Scene) -> Non
         first, second = scene.lease(FIRST, SHORT_S), scene.lease(ELSEWHERE, SHORT_S)
         assert await first.acquire() is None
         assert await second.acquire() == FIRST
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while await second.acquire() is not None:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert await first.acquire() == ELSEWHERE
@@ -117,11 +118,11 @@ def test_a_run_whose_lease_another_run_has_taken_is_told(
         await first.acquire()
         with redis.Redis.from_url(redis_url) as client:
             client.flushdb()
-            async with asyncio.timeout(30):  # a Redis that forgot the lease gets it again
+            async with asyncio.timeout(PATIENCE_S):  # a Redis that forgot the lease gets it again
                 while client.get(f"{fresh_name}:run") is None:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             client.set(f"{fresh_name}:run", msgspec.json.encode(ELSEWHERE))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             await lost.wait()
         with pytest.raises(ProgressError, match="process 11 of host, with its state in /state/b"):
             first.check()
