@@ -4,10 +4,11 @@ import msgspec
 from bench_figures import by_name
 
 from freshrank.benchmarks.chaos import bench as chaos
-from freshrank.benchmarks.chaos.bench import AnswerLog, ChaosResults, SystemAtEnd
+from freshrank.benchmarks.chaos.bench import ChaosResults, SystemAtEnd
 from freshrank.benchmarks.chaos.part_faults import HANG, SHARD
 from freshrank.benchmarks.workloads.dead_letters import DeadLetters
 from freshrank.benchmarks.workloads.expected_state import LogComparison
+from freshrank.benchmarks.workloads.scored_answer import AnswerLog
 
 
 def answer(version: str | None, request: str = "r") -> bytes:
