@@ -65,7 +65,7 @@ class _Recommended(msgspec.Struct):
 
 
 @dataclass(slots=True)
-class _Answers:
+class Answers:
     """The answers to the requests of one kind."""
 
     latencies_ms: list[float] = field(default_factory=list)
@@ -78,12 +78,12 @@ class _Answers:
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Start the servers and the system, fill the catalogue, ask, stop."""
     with external_servers(options, console) as (outside, folder):
-        path, pipeline = _catalogue_shop(folder)
+        path, pipeline = catalogue_shop(folder)
         with running_system(outside, path, folder, console) as system:
             items = max(int(ITEMS * options.scale), 1_000)
             (table,) = pipeline.tables
             filler = TopicFiller(outside.broker.bootstrap, table.topic)
-            for key, row in _rows(items):
+            for key, row in catalogue_rows(items):
                 filler.write(key, row)
             filler.finish()
             topic, bootstrap = pipeline.stream.topic, outside.broker.bootstrap
@@ -92,7 +92,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
                 return figures(*uvloop.run(bench.run(items)))
 
 
-def _catalogue_shop(folder: Path) -> tuple[Path, Pipeline]:
+def catalogue_shop(folder: Path) -> tuple[Path, Pipeline]:
     """Write the example with a catalogue, with a name and topics of its own; load it."""
     unique = f"bench-{time.time_ns():x}"
     shop, _, _ = shop_file(unique, unique).text.partition("\npipeline = Pipeline(")
@@ -114,7 +114,8 @@ def _catalogue_shop(folder: Path) -> tuple[Path, Pipeline]:
     return path, PipelineFile(str(path), text).load()
 
 
-def _rows(items: int) -> Iterator[tuple[bytes, bytes]]:
+def catalogue_rows(items: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield key and JSON of the row of each item."""
     prices = np.random.default_rng(0).lognormal(3.0, 0.8, items).round(2).tolist()
     for number, price in enumerate(prices, 1):
         row = _Item(number, number % CATEGORIES + 1, price)
@@ -130,7 +131,7 @@ class _Bench:
         self._scale = scale
         self._console = console
 
-    async def run(self, items: int) -> tuple[_Answers, _Answers, _Answers]:
+    async def run(self, items: int) -> tuple[Answers, Answers, Answers]:
         """Answers without and with filters, and of the probes."""
         with self._console.status("reading the catalogue"):
             await self._until_filled(items)
@@ -154,9 +155,9 @@ class _Bench:
                 await asyncio.sleep(LOOK_S)
         raise Unavailable("the replica", f"it has not read {items:,} items in {FILL_S:.0f} s")
 
-    async def _ask(self, rng: np.random.Generator, *, filtered: bool) -> _Answers:
+    async def _ask(self, rng: np.random.Generator, *, filtered: bool) -> Answers:
         """Ask in an open loop."""
-        answers, free = _Answers(), asyncio.Queue[KeepAliveClient]()
+        answers, free = Answers(), asyncio.Queue[KeepAliveClient]()
         clients = [KeepAliveClient("127.0.0.1", self._port) for _ in range(CONNECTIONS)]
         for client in clients:
             free.put_nowait(client)
@@ -183,14 +184,14 @@ class _Bench:
             for number in range(count):
                 due = began + number / REQUESTS_PER_S
                 await asyncio.sleep(due - loop.time())
-                running.create_task(one(_body(rng, filtered=filtered), due))
+                running.create_task(one(request_body(rng, filtered=filtered), due))
         for client in clients:
             await client.close()
         return answers
 
-    async def _probe(self, rng: np.random.Generator) -> _Answers:
+    async def _probe(self, rng: np.random.Generator) -> Answers:
         """Send an event of a new user, and ask until an answer knows of it."""
-        answers, loop, clock = _Answers(), asyncio.get_running_loop(), SystemClock()
+        answers, loop, clock = Answers(), asyncio.get_running_loop(), SystemClock()
 
         async def one(number: int) -> None:
             # Users beyond those of the stream.
@@ -225,7 +226,8 @@ async def _knows(client: KeepAliveClient, body: bytes) -> bool:
     return msgspec.json.decode(answer, type=_Recommended).features.offset is not None
 
 
-def _body(rng: np.random.Generator, *, filtered: bool) -> bytes:
+def request_body(rng: np.random.Generator, *, filtered: bool) -> bytes:
+    """Return a request of a random user, for items of ten categories and a price range."""
     request: dict[str, object] = {"user": user_name(int(rng.integers(USERS))), "k": 20}
     if filtered:
         categories = (rng.choice(CATEGORIES, 10, replace=False) + 1).tolist()
@@ -234,7 +236,7 @@ def _body(rng: np.random.Generator, *, filtered: bool) -> bytes:
     return msgspec.json.encode(request)
 
 
-def figures(plain: _Answers, filtered: _Answers, probes: _Answers) -> list[Figure]:
+def figures(plain: Answers, filtered: Answers, probes: Answers) -> list[Figure]:
     """Return quantiles of the latencies, and how many candidates were ranked on average."""
     return [
         *_quantiles("recommend", plain.latencies_ms, 15.0),
