@@ -48,7 +48,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class CandidateOrigin:
     """Why an item is among the candidates."""
 
     source: str
@@ -68,7 +68,7 @@ class Retrieved:
     """By field, what the catalogue says of each item."""
     weights: Sequence[float]
     """How much the source that found it first speaks for each, comparable within a source only."""
-    origins: Sequence[Sequence[Origin]]
+    origins: Sequence[Sequence[CandidateOrigin]]
     """The sources that found each item, in the order of the pipeline's sources."""
     found: Mapping[str, int] = field(default_factory=dict)
     """By source asked: how many items it gave that passed."""

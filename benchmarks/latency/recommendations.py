@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -21,12 +20,12 @@ import uvloop
 from rich.console import Console
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.errors import Unavailable
 from freshrank.benchmarks.latency.probes import PAUSE_S, TIMEOUT_S
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, must_be_zero, quantile
 from freshrank.benchmarks.workloads.shop_events import TopicFiller, events_of, user_name
-from freshrank.benchmarks.workloads.shop_fixture import external_servers, shop_file
+from freshrank.benchmarks.workloads.shop_fixture import changed_example, external_servers, shop_file
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
 from freshrank.benchmarks.workloads.system_process import running_system
@@ -55,12 +54,12 @@ class _Item(msgspec.Struct):
     price: float
 
 
-class _Features(msgspec.Struct):
+class _UserFeatures(msgspec.Struct):
     offset: int | None
 
 
 class _Recommended(msgspec.Struct):
-    features: _Features
+    features: _UserFeatures
     candidates: int
 
 
@@ -96,19 +95,12 @@ def catalogue_shop(folder: Path) -> tuple[Path, Pipeline]:
     """Write the example with a catalogue, with a name and topics of its own; load it."""
     unique = f"bench-{time.time_ns():x}"
     shop, _, _ = shop_file(unique, unique).text.partition("\npipeline = Pipeline(")
-    text = files("freshrank.examples").joinpath("catalogue.py").read_text(encoding="utf-8")
-    for old, new in (
-        ("from freshrank.examples.recommend import Activity, behaviour\n", f"{shop}\n"),
-        ('Table("catalogue"', f'Table("{unique}-catalogue"'),
-        ('Pipeline(\n    "catalogue"', f'Pipeline(\n    "{unique}"'),
-    ):
-        if text.count(old) != 1:
-            raise ConfigError(
-                "examples/catalogue.py",
-                f"{old!r} does not occur exactly once in it",
-                "Change the bench to what the example says now.",
-            )
-        text = text.replace(old, new)
+    changes = {
+        "from freshrank.examples.recommend import Activity, behaviour\n": f"{shop}\n",
+        'Table("catalogue"': f'Table("{unique}-catalogue"',
+        'Pipeline(\n    "catalogue"': f'Pipeline(\n    "{unique}"',
+    }
+    text = changed_example("catalogue.py", changes)
     path = folder / "pipeline.py"
     path.write_text(text, encoding="utf-8")
     return path, PipelineFile(str(path), text).load()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -45,20 +45,29 @@ def shop_file(
     the text no longer contains what is replaced exactly once.
     """
     anywhere = ', partitioner="any"' if rekeyed else ""
-    text = files("freshrank.examples").joinpath("recommend.py").read_text(encoding="utf-8")
-    for old, new in (
-        ('Stream("behaviour"', f'Stream("{topic}"'),
-        ('"recommend",', f'"{name}",'),
-        ("schema=Behaviour)", f"schema=Behaviour{anywhere})"),
-    ):
+    changes = {
+        'Stream("behaviour"': f'Stream("{topic}"',
+        '"recommend",': f'"{name}",',
+        "schema=Behaviour)": f"schema=Behaviour{anywhere})",
+    }
+    return PipelineFile("examples/recommend.py", changed_example("recommend.py", changes))
+
+
+def changed_example(name: str, changes: Mapping[str, str]) -> str:
+    """Return the text of an example with parts replaced, each of which occurs in it exactly once.
+
+    Raises ConfigError when one does not.
+    """
+    text = files("freshrank.examples").joinpath(name).read_text(encoding="utf-8")
+    for old, new in changes.items():
         if text.count(old) != 1:
             raise ConfigError(
-                "examples/recommend.py",
+                f"examples/{name}",
                 f"{old!r} does not occur exactly once in it",
-                "Change shop_file to what the example says now.",
+                "Change what the benches replace to what the example says now.",
             )
         text = text.replace(old, new)
-    return PipelineFile("examples/recommend.py", text)
+    return text
 
 
 def own_shop(folder: Path) -> tuple[Path, Pipeline]:

@@ -51,7 +51,7 @@ class RecommendRequest(msgspec.Struct):
     candidates: int
 
 
-class RecommendedItem(msgspec.Struct):
+class ItemToShow(msgspec.Struct):
     """An item of the answer to POST /v1/recommend."""
 
     id: int
@@ -61,7 +61,7 @@ class RecommendedItem(msgspec.Struct):
 class RecommendedItems(msgspec.Struct):
     """The field of the answer to POST /v1/recommend that a shop needs."""
 
-    items: list[RecommendedItem]
+    items: list[ItemToShow]
     """The best first."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from freshrank.actors.features.retrieval import Origin, Query, Retrieved
+from freshrank.actors.features.retrieval import CandidateOrigin, Query, Retrieved
 from freshrank.actors.features.service import Candidates
 from freshrank.actors.messages import Bools, Ints
 from freshrank.actors.protocols import JsonValue
@@ -190,15 +190,15 @@ class CandidateIndex:
 
     def _origins(
         self, slots: Ints, found: Mapping[str, Found], recent: Ints
-    ) -> Callable[[int], Sequence[Origin]]:
+    ) -> Callable[[int], Sequence[CandidateOrigin]]:
         # An answer is put together later, when a slot may have another item.
         names = {slot: self.catalogue.names[slot] for slot in recent.tolist()}
         of_source = {name: set(one.slots.tolist()) for name, one in found.items()}
 
-        def origins(place: int) -> Sequence[Origin]:
+        def origins(place: int) -> Sequence[CandidateOrigin]:
             slot = int(slots[place])
             return [
-                Origin(
+                CandidateOrigin(
                     name,
                     [names[one] for one in self._indexes[name].because(slot, recent).tolist()],
                 )

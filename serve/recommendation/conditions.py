@@ -41,13 +41,14 @@ class Conditions:
 
     def __init__(self, fields: Mapping[str, type]) -> None:
         by_kind = {kind: _condition(kind) for kind in dict.fromkeys(fields.values())}
-        self._attributes = {name: f"field_{number}" for number, name in enumerate(fields)}
+        self.attributes = {name: f"field_{number}" for number, name in enumerate(fields)}
+        """By field of the catalogue: what it is called in types, where any name is allowed."""
         self._known = {name: comparisons(kind) for name, kind in fields.items()}
         self.type = msgspec.defstruct(
             "Filters",
             [
                 _optional(attribute, name, by_kind[fields[name]])
-                for name, attribute in self._attributes.items()
+                for name, attribute in self.attributes.items()
             ],
             forbid_unknown_fields=True,
             frozen=True,
@@ -56,7 +57,7 @@ class Conditions:
     def filters(self, given: msgspec.Struct) -> tuple[Filter, ...]:
         """What a decoded value of `type` asks for."""
         found = list[Filter]()
-        for name, attribute in self._attributes.items():
+        for name, attribute in self.attributes.items():
             value = getattr(given, attribute)
             if isinstance(value, msgspec.Struct):
                 found += [

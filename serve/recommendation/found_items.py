@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from freshrank.actors.features.retrieval import Origin, Retriever
+from freshrank.actors.features.retrieval import CandidateOrigin, Retriever
 from freshrank.serve.api.recommendation_answers import ItemId, ItemSource, Note
 
 
@@ -18,7 +18,7 @@ class FoundItems:
         """The key of an item as answers give it."""
         return int(key) if self._retriever.integer_keys else key
 
-    def sources(self, origins: Sequence[Origin]) -> list[ItemSource]:
+    def sources(self, origins: Sequence[CandidateOrigin]) -> list[ItemSource]:
         """The sources of an item."""
         return [ItemSource(one.source, [self.id(key) for key in one.because]) for one in origins]
 

@@ -40,7 +40,7 @@ class SelectionTypes:
         self._pipeline = pipeline
         self._retriever = retriever
         self._conditions = Conditions(retriever.fields)
-        self._attributes = {name: f"field_{place}" for place, name in enumerate(retriever.fields)}
+        self._attributes = self._conditions.attributes
         few = Annotated[int, msgspec.Meta(ge=1, le=MOST_ITEMS)]
         most_per = msgspec.defstruct(
             "MostPer",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from freshrank.actors.features.retrieval import Filter, Origin, Query, Retrieved
+from freshrank.actors.features.retrieval import CandidateOrigin, Filter, Query, Retrieved
 from freshrank.actors.features.service import Candidates
 from freshrank.actors.protocols import JsonValue
 
@@ -75,7 +75,9 @@ class FakeRetriever:
         items = passing[: query.most]
         rows = [self.catalogue[key] for key in items]
         asked = query.sources or self.sources
-        origins = [Origin(name, query.items if name in self.similar else ()) for name in asked]
+        origins = [
+            CandidateOrigin(name, query.items if name in self.similar else ()) for name in asked
+        ]
         return Retrieved(
             items=items,
             columns={

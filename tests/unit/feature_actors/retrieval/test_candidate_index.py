@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_catalogue import START_MS, item_rows, plan, table_records, user_rows
 
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.features.retrieval import Filter, Origin, Query
+from freshrank.actors.features.retrieval import CandidateOrigin, Filter, Query
 from freshrank.feature_actors.retrieval.candidate_index import CandidateIndex
 
 NAMES = [f"i{number}" for number in range(8)]
@@ -136,7 +136,10 @@ def test_an_answer_says_which_of_the_users_items_led_to_a_candidate() -> None:
     rows = user_rows(mine, "me")
     found = index.retrieve(Query(most=1, at_ms=NOW_MS, rows=rows, sources=[CO_VISITED, POPULAR]))
     assert list(found.items) == ["i2"]
-    assert list(found.origins[0]) == [Origin(CO_VISITED, ["i1", "i0"]), Origin(POPULAR, [])]
+    assert list(found.origins[0]) == [
+        CandidateOrigin(CO_VISITED, ["i1", "i0"]),
+        CandidateOrigin(POPULAR, []),
+    ]
     assert list(found.origins) == [found.origins[0]]
 
 
