@@ -8,7 +8,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, List, Optional  # noqa: UP035 - Typer evaluates annotations
 
 import typer
 from rich.console import Console
@@ -132,11 +132,63 @@ def replay(
     Of the settings, those of the learner and of the shards count. A step has 64 events, unless
     learner.batch_examples is set.
     """
-    from freshrank.deploy.commands.replay import run_replay  # noqa: PLC0415
+    from freshrank.deploy.commands.history.replay import run_replay  # noqa: PLC0415
     from freshrank.deploy.config.loader import load_settings  # noqa: PLC0415
 
     settings = load_settings(config)
     run_replay(file, data, settings=settings, speed_up=speed_up, json_file=json_file)
+
+
+_FEATURES_HELP = """\
+Write the features that serving would have read at the times of your rows, from recorded history.
+
+A row has the key of an entity (and of candidates' entities), its time in a column `time`, and any
+other columns, which are carried along. What arrived at or before that time is known to it.
+
+    freshrank features shop.py clicks.parquet --rows rows.csv --out features.parquet
+
+    freshrank features shop.py clicks=data/2024 catalogue=products.csv --rows rows.parquet \\
+      --out features.jsonl --columns views_1d,recent
+
+    freshrank features shop.py data --at 2024-05-17T09:30:00Z --entity item --out items.parquet
+
+History is Parquet, CSV or JSON lines, files or folders, with the fields of the streams as columns.
+With several topics, write TOPIC=PATH, or name files or folders after the topics. If the pipeline's
+file has a function `records(path)`, that reads what is given without a topic.
+"""
+
+
+@app.command(help=_FEATURES_HELP)
+def features(  # noqa: PLR0913 - typer makes an option of each
+    file: Annotated[Path, typer.Argument(help="A Python file with one Pipeline in it.")],
+    history: Annotated[List[str], typer.Argument(help="Files or folders: PATH or TOPIC=PATH.")],  # noqa: UP006
+    *,
+    out: Annotated[Path, typer.Option(help="Where to write: .parquet, .csv or .jsonl.")],
+    rows: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The rows: Parquet, CSV or JSON lines."),
+    ] = None,
+    at: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="In place of rows: a time, for all entities that had a row then."),
+    ] = None,
+    entity: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="With --at: the kind of entity (default: the one that requests name)."),
+    ] = None,
+    columns: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The features to write, separated by commas (default: all)."),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Write features as of any time; its help is `_FEATURES_HELP`."""
+    from freshrank.deploy.commands.history.features import FeaturesRequest, run_features  # noqa: PLC0415
+    from freshrank.deploy.config.loader import load_settings  # noqa: PLC0415
+
+    wanted = None if columns is None else [one.strip() for one in columns.split(",")]
+    request = FeaturesRequest(file, history, out, rows, at, entity, wanted)
+    run_features(request, load_settings(config))
 
 
 @app.command()

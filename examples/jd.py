@@ -41,7 +41,7 @@ from freshrank import (
     TimeSince,
     col,
 )
-from freshrank.deploy.pipelines.history import History
+from freshrank.deploy.history.records import History
 from freshrank.deploy.wiring.replay import frozen_after, replay
 from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.models.losses import LogLoss

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     # The public names, each in this place only. Type checkers follow these lines, and the module
     # itself reads them as text.
+    from freshrank.deploy.history.point_in_time import (
+        get_historical_features as get_historical_features,
+    )
     from freshrank.deploy.pipelines.pipeline import Pipeline as Pipeline
     from freshrank.feature_actors.aggregations.decayed_count import DecayedCount as DecayedCount
     from freshrank.feature_actors.aggregations.decayed_sum import DecayedMean as DecayedMean

@@ -23,7 +23,7 @@ NEVER_IMPORTED = {
 }  # fmt: skip
 
 # Of an extra, and imported by the package only where they are installed.
-OPTIONAL = {"fastavro", "jgo"}
+OPTIONAL = {"fastavro", "jgo", "pyarrow"}
 
 # Needed by a library of ours where it is present.
 FOR_ANOTHER = {"httpx"}

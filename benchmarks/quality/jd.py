@@ -11,7 +11,7 @@ from rich.console import Console
 from freshrank.actors.protocols import JsonValue
 from freshrank.benchmarks.registry import BenchOptions, needed_data
 from freshrank.benchmarks.report import Better, Figure
-from freshrank.deploy.pipelines.history import read_history
+from freshrank.deploy.history.records import read_history
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.wiring.replay import replay
 

@@ -1,1 +1,1 @@
-"""What a user declares: a pipeline, the file that it stands in, the history that it replays."""
+"""What a user declares: a pipeline, and the file that it stands in."""

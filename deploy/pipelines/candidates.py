@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import ConfigError
@@ -165,23 +166,25 @@ def candidate_fingerprint(plan: FeaturePlan) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
+def features_only(plan: FeaturePlan, settings: ShardSettings) -> PartitionSpec:
+    """Make the specification of partitions of the plan's entity from which nothing is learned."""
+    return PartitionSpec(
+        plan=plan,
+        encoder=InputEncoder([plan], plan.row_plans[0].source, [], []),
+        label=None,
+        impressions_topic=None,
+        fingerprint=candidate_fingerprint(plan),
+        settings=settings,
+    )
+
+
 def candidate_specs(
     plans: Sequence[FeaturePlan], settings: ShardSettings, connectors: Connectors, state: str
 ) -> Sequence[PartitionSpec]:
     """Make the specification of the partitions of each entity that candidates name."""
     found, first_claim = [], connectors.partitions
     for plan in plans:
-        found.append(
-            PartitionSpec(
-                plan=plan,
-                encoder=InputEncoder([plan], plan.row_plans[0].source, [], []),
-                label=None,
-                impressions_topic=None,
-                fingerprint=candidate_fingerprint(plan),
-                settings=settings,
-                first_claim=first_claim,
-                state=state,
-            )
-        )
+        spec = features_only(plan, settings)
+        found.append(replace(spec, first_claim=first_claim, state=state))
         first_claim += connectors.further_partitions[plan.entity.name]
     return found

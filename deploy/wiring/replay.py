@@ -13,7 +13,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Ints
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.pipelines.history import History
+from freshrank.deploy.history.records import History
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.deploy.wiring.lock_step import BATCH_EVENTS

@@ -16,7 +16,7 @@ from rich.table import Table
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.pipelines.history import History, read_history
+from freshrank.deploy.history.records import History, read_history
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import check_summary

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -76,7 +76,8 @@ def read_history(module: ModuleType, file: str, data: Path, topics: Sequence[str
     keys, values, times, belong = [], [], [], []
     for number, record in enumerate(given):
         place = f"{file}: record {number} of records"
-        key, value, at_ms, topic = _checked(record, place, topics)
+        key, value, at_ms, topic = checked_record(record, place, topics)
+        assert value is not None  # there are no tables
         keys.append(key)
         values.append(value)
         times.append(at_ms)
@@ -86,26 +87,43 @@ def read_history(module: ModuleType, file: str, data: Path, topics: Sequence[str
     return History(keys, values, np.array(times, dtype=np.int64), belong)
 
 
-def _checked(record: object, place: str, topics: Sequence[str]) -> tuple[bytes, bytes, int, str]:
-    """Check the form of one record. Raises ConfigError that says what it is instead."""
+class Recorded(NamedTuple):
+    """A record, as a function ``records`` yields it."""
+
+    key: bytes
+    value: bytes | None
+    """None: a tombstone."""
+    time_ms: int
+    topic: str
+
+
+def checked_record(
+    record: object, place: str, topics: Sequence[str], tables: Sequence[str] = ()
+) -> Recorded:
+    """Check the form of one record, which stands at `place`.
+
+    `topics` are those of the streams, the first of them that of records without one; in `tables` a
+    record may be a tombstone. Raises ConfigError that says what it is instead.
+    """
     if not isinstance(record, tuple | list):
         raise ConfigError(place, f"it is {_kind(record)}", _RECORD)
     if len(record) not in (3, 4):
         raise ConfigError(place, f"it has {len(record)} parts", _RECORD)
     key, value, at_ms = record[:3]
     topic = record[3] if len(record) == 4 else topics[0]
-    if topic not in topics:
-        known = ", ".join(map(repr, topics))
+    if topic not in (*topics, *tables):
+        known = ", ".join(map(repr, (*topics, *tables)))
         raise ConfigError(
             place, f"its topic is {topic!r}", f"The streams of the pipeline have {known}."
         )
     for name, part in (("key", key), ("value", value)):
-        if not isinstance(part, bytes):
+        tombstone = part is value and value is None and topic in tables
+        if not isinstance(part, bytes) and not tombstone:
             raise ConfigError(place, f"its {name} is {_kind(part)}", _RECORD)
     # NumPy's integers are accepted too.
     if isinstance(at_ms, bool) or not isinstance(at_ms, Integral) or int(at_ms).bit_length() > 63:
         raise ConfigError(place, f"its event time is {at_ms!r}", _RECORD)
-    return key, value, int(at_ms), topic
+    return Recorded(key, value, int(at_ms), topic)
 
 
 def _kind(value: object) -> str:

@@ -1,0 +1,1 @@
+"""The commands that read a recorded history, without Kafka, Redis and Ray."""

@@ -1,0 +1,267 @@
+"""The records of several sources of history as one log, in the order in which they arrived."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+
+from freshrank.actors.errors import BadRecord
+from freshrank.actors.messages import Ints
+from freshrank.actors.records import RejectedRecord
+from freshrank.deploy.history.file_values import CHUNK
+from freshrank.deploy.history.records import checked_record
+from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
+from freshrank.feature_actors.streams.codec import Codec
+from freshrank.feature_actors.streams.columns import entity_ids
+from freshrank.feature_actors.streams.formats import Json
+from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.table import Table
+from freshrank.feature_actors.streams.table_codec import TableCodec
+
+# A key that any entity can have: where none can be told, the fault is the value's.
+_ANY_KEY = b"0"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Records of one topic that can be decoded, in the order of their arrival; at least one."""
+
+    topic: str
+    keys: list[bytes | None]
+    """Of a table's records."""
+    values: list[bytes | None]
+    times_ms: Ints
+    """int64[n]: when each arrived, never descending."""
+    ids: Mapping[str, Ints]
+    """By the name of an entity: int64[n], the ids that the records have of it."""
+
+    def between(self, begin: int, end: int) -> Arrived:
+        """The records with ``begin <= index < end``."""
+        part = slice(begin, end)
+        ids = {name: column[part] for name, column in self.ids.items()}
+        return Arrived(self.topic, self.keys[part], self.values[part], self.times_ms[part], ids)
+
+    def until(self, at_ms: int) -> Arrived:
+        """Those that arrived at or before `at_ms`; there may be none."""
+        return self.between(0, int(np.searchsorted(self.times_ms, at_ms, side="right")))
+
+
+Arrivals: TypeAlias = Sequence[Arrived]
+"""What arrived in a stretch of time, at most one part for each topic of a source."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was found in a history."""
+
+    records: int = 0
+    dead: int = 0
+    """Records that are no event of their topic."""
+    first_dead: str = ""
+    """Place and reason of the first of them."""
+    out_of_order: int = 0
+    """Events that are older than one before them in their file."""
+    topics: set[str] = field(default_factory=set)
+    """Of the records."""
+    late: int = 0
+    """Events that came too late for all features of an entity that they were meant for."""
+    without: Sequence[str] = ()
+    """Topics of which there is no record."""
+
+    def remarks(self) -> Iterator[str]:
+        """What the user should know of the history."""
+        for topic in self.without:
+            yield f"there is no record of {topic!r}: its features are empty"
+        if self.dead:
+            yield f"{self.dead} of {self.records} records are left out; {self.first_dead}"
+        if self.out_of_order:
+            yield (
+                f"{self.out_of_order} of {self.records} records are older than one before them in "
+                "their file, and count from when that arrived: sort by time what did not arrive so"
+            )
+        if self.late:
+            yield f"{self.late} events came too late for all features that they were meant for"
+
+    def count_dead(self, place: str, rejected: Sequence[RejectedRecord]) -> None:
+        """Count rejected records, whose offsets are their numbers in `place`."""
+        if rejected and not self.dead:
+            self.first_dead = f"record {rejected[0].offset + 1} of {place}: {rejected[0].reason}"
+        self.dead += len(rejected)
+
+
+class TopicDecoder:
+    """Finds when the records of a topic arrived, and of which entities they are.
+
+    `entities` has, by the name of each entity that reads the topic, its key.
+    """
+
+    def __init__(self, source: Stream | Table, entities: Mapping[str, str]) -> None:
+        self.source = source
+        self._entities = entities
+        self._codec = TableCodec(source) if isinstance(source, Table) else Codec(source)
+        is_json = isinstance(source, Table) or isinstance(source.format, Json)
+        self._encodes = not is_json
+
+    def from_json(self, documents: Sequence[bytes], now_ms: int) -> list[bytes | None]:
+        """The values of records, in the topic's format; None for one that it cannot hold."""
+        if not (self._encodes and isinstance(self._codec, Codec)):
+            return list(documents)
+        values: list[bytes | None] = []
+        for document in documents:
+            try:
+                values.append(self._codec.record(document, now_ms)[1])
+            except BadRecord:
+                values.append(None)
+        return values
+
+    def keys(self, values: Sequence[bytes | None]) -> list[bytes | None]:
+        """The keys of a table's rows; of a stream's records None: the event has it."""
+        if isinstance(self.source, Stream):
+            return [None] * len(values)
+        decode, name = msgspec.json.Decoder(self.source.row_type).decode, self.source.key.key
+        keys: list[bytes | None] = []
+        for value in values:
+            try:
+                keys.append(str(getattr(decode(value or b""), name)).encode())
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                keys.append(_ANY_KEY)
+        return keys
+
+    def decode(
+        self, keys: list[bytes | None], values: list[bytes | None], stamps_ms: Ints, begin: int
+    ) -> tuple[Arrived, Ints, list[RejectedRecord]]:
+        """The good records, their times as the events have them, and the others.
+
+        `stamps_ms` int64[n] are the times at which they arrived, the numbers of the records
+        begin at `begin`.
+        """
+        batch = consecutive_records(self.source.topic, 0, values, stamps_ms, begin)
+        if isinstance(self._codec, TableCodec):
+            rows = self._codec.decode(replace(batch, keys=keys))
+            places, own_ms, rejected = rows.places, rows.stamps_ms, rows.rejected
+            key = self.source.fields[self.source.key.key]
+            ids = dict.fromkeys(self._entities, entity_ids(key, rows.names))
+        else:
+            columns, rejected = self._codec.decode(batch)
+            places, own_ms = columns.offsets - begin, columns.event_times_ms
+            ids = {name: columns.hashed(key) for name, key in self._entities.items()}
+        if len(places) < len(values):
+            chosen = places.tolist()
+            keys, values = [keys[at] for at in chosen], [values[at] for at in chosen]
+        found = Arrived(self.source.topic, keys, values, stamps_ms[places], ids)
+        return found, own_ms, rejected
+
+
+def of_file(
+    values: Iterable[list[bytes]], decoder: TopicDecoder, place: str, tally: Tally, now_ms: int
+) -> Iterator[Arrivals]:
+    """The records of a file, whose order is that of their arrival.
+
+    An event arrived at its time, or with the latest before it where that is later. An event later
+    than `now_ms` by more than its stream allows is dead. The rows of a table were there from the
+    beginning.
+    """
+    clock, number = 0, 0
+    for documents in values:
+        coded = decoder.from_json(documents, now_ms)
+        table = isinstance(decoder.source, Table)
+        stamps = np.full(len(coded), 0 if table else now_ms, dtype=np.int64)
+        arrived, own_ms, rejected = decoder.decode(decoder.keys(coded), coded, stamps, number)
+        number += len(coded)
+        tally.records += len(coded)
+        tally.count_dead(place, rejected)
+        if not len(own_ms):
+            continue
+        latest = np.maximum.accumulate(np.append(clock, own_ms))[1:]
+        tally.out_of_order += int(np.count_nonzero(own_ms < latest))
+        clock = int(latest[-1])
+        tally.topics.add(arrived.topic)
+        yield [replace(arrived, times_ms=latest)]
+
+
+def of_records(
+    records: Iterable[object],
+    decoders: Mapping[str, TopicDecoder],
+    topics: tuple[Sequence[str], Sequence[str]],
+    place: str,
+    tally: Tally,
+) -> Iterator[Arrivals]:
+    """The records that a function ``records`` yields, oldest first (`checked_record`).
+
+    `topics` are those of the streams and of the tables. A record arrived at the time that it has,
+    or with the latest before it. Raises ConfigError for one of another form.
+    """
+    clock, given = 0, iter(records)
+    while chunk := list(itertools.islice(given, CHUNK)):
+        number = tally.records
+        checked = [
+            checked_record(one, f"record {number + at} of {place}", *topics)
+            for at, one in enumerate(chunk)
+        ]
+        times = np.array([one.time_ms for one in checked], dtype=np.int64)
+        latest = np.maximum.accumulate(np.append(clock, times))[1:]
+        tally.out_of_order += int(np.count_nonzero(times < latest))
+        tally.records += len(checked)
+        clock = int(latest[-1])
+        found = []
+        for topic, decoder in decoders.items():
+            mine = np.array([at for at, one in enumerate(checked) if one.topic == topic], np.int64)
+            if not len(mine):
+                continue
+            own = [checked[at] for at in mine.tolist()]
+            keys: list[bytes | None] = [one.key for one in own]
+            values = [one.value for one in own]
+            arrived, _, rejected = decoder.decode(keys, values, latest[mine], 0)
+            at_place = [replace(one, offset=number + int(mine[one.offset])) for one in rejected]
+            tally.count_dead(place, at_place)
+            tally.topics.add(topic)
+            if arrived.values:
+                found.append(arrived)
+        if found:
+            yield found
+
+
+def merged(sources: Iterable[Iterator[Arrivals]]) -> Iterator[Arrivals]:
+    """All that arrived, in order: each part is later than, or as late as, all parts before it.
+
+    Of records of the same time those of an earlier source come first.
+    """
+    heads: list[tuple[Arrivals, Iterator[Arrivals]]] = [(next(one, ()), one) for one in sources]
+    while heads := [(head, rest) for head, rest in heads if head]:
+        limit = min(max(int(one.times_ms[-1]) for one in head) for head, _ in heads)
+        taken: dict[str, list[Arrived]] = {}
+        going: list[tuple[Arrivals, Iterator[Arrivals]]] = []
+        for head, rest in heads:
+            left = []
+            for one in head:
+                end = int(np.searchsorted(one.times_ms, limit, side="right"))
+                if end:
+                    taken.setdefault(one.topic, []).append(one.between(0, end))
+                if end < len(one.values):
+                    left.append(one.between(end, len(one.values)))
+            going.append((left or next(rest, ()), rest))
+        heads = going
+        yield [_joined(parts) for parts in taken.values()]
+
+
+def _joined(parts: Sequence[Arrived]) -> Arrived:
+    """Records of one topic from several sources, in the order of their times."""
+    if len(parts) == 1:
+        return parts[0]
+    times = np.concatenate([one.times_ms for one in parts])
+    order = np.argsort(times, kind="stable")
+    keys = list(itertools.chain.from_iterable(one.keys for one in parts))
+    values = list(itertools.chain.from_iterable(one.values for one in parts))
+    places = order.tolist()
+    return Arrived(
+        parts[0].topic,
+        [keys[at] for at in places],
+        [values[at] for at in places],
+        times[order],
+        {name: np.concatenate([one.ids[name] for one in parts])[order] for name in parts[0].ids},
+    )

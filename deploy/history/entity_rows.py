@@ -1,0 +1,186 @@
+"""The rows that features are asked for: entities, times, and columns to carry along."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from freshrank.actors.errors import BadRecord, ConfigError
+from freshrank.actors.messages import Ints
+from freshrank.deploy.history.file_values import import_pyarrow
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.feature_actors.streams.fields import Kind
+from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.times.faults import time_faults
+from freshrank.feature_actors.streams.times.reader import TimeReader
+from freshrank.feature_actors.streams.times.time_field import TimeField
+from freshrank.feature_actors.streams.times.units import TimeUnit
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TIME = "time"
+"""The column with the times of rows, unless they have that of the stream."""
+
+_LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityRows:
+    """``n`` rows, in the order in which they were given."""
+
+    table: pa.Table
+    """As they were given."""
+    names: Mapping[str, Sequence[str]]
+    """By the name of an entity: the canonical keys of the rows."""
+    times_ms: Ints
+    """int64[n]."""
+
+
+def key_columns(pipeline: Pipeline) -> dict[str, str]:
+    """By the name of each entity: the column of its key, as requests and events name it.
+
+    The entity that requests name comes first.
+    """
+    stream = pipeline.stream
+    in_json = {one.name: one.encode_name for one in msgspec.structs.fields(stream.event_type)}
+    plans = (pipeline.plan, *pipeline.candidate_plans)
+    keys = {plan.entity.name: plan.entity.key for plan in plans}
+    keys[stream.key.name] = stream.key.key
+    return {name: in_json[key] for name, key in keys.items()}
+
+
+def read_rows(pipeline: Pipeline, given: object, now_ms: int) -> EntityRows:
+    """Check rows: a table of Arrow, a data frame, columns by name, or a list of dicts.
+
+    They have the key of one or more entities, and a time in a column ``time`` or in that of the
+    first stream's event time: a timestamp, an ISO-8601 text, or an integer (ms since the Unix
+    epoch, or in the stream's unit). Raises ConfigError that names the row.
+    """
+    table = _table(given)
+    keys = key_columns(pipeline)
+    present = {name: key for name, key in keys.items() if key in table.column_names}
+    if not present:
+        raise _unknown(
+            "rows", " or ".join(map(repr, keys.values())), next(iter(keys.values())), table
+        )
+    names = {
+        name: _names(pipeline, name, key, table[key].to_pylist()) for name, key in present.items()
+    }
+    return EntityRows(table, names, _times(pipeline.stream, table, now_ms))
+
+
+def as_of(text: str, now_ms: int) -> int:
+    """The moment that a text names: ISO 8601 with its zone, or ms since the Unix epoch.
+
+    Raises ConfigError.
+
+    >>> as_of("2024-05-17T11:30:00+02:00", 1_715_938_000_000)
+    1715938200000
+    """
+    value: object = int(text) if text.isascii() and text.isdigit() else text
+    return int(_times_ms([value], TimeField(TIME), "--at", now_ms)[0])
+
+
+def _table(given: object) -> pa.Table:
+    arrow = import_pyarrow("entity_rows")
+    table: pa.Table
+    try:
+        if isinstance(given, Sequence):
+            table = arrow.Table.from_pylist(list(given))
+        else:
+            table = given if isinstance(given, arrow.Table) else arrow.table(given)
+    except (TypeError, ValueError, AttributeError) as error:  # of Arrow, too
+        raise ConfigError(
+            "entity_rows",
+            f"{type(given).__name__} is no table: {error}",
+            "Give a data frame, a table of Arrow, columns by name, or a list of dicts.",
+        ) from error
+    return table
+
+
+def _names(pipeline: Pipeline, entity: str, key: str, values: Sequence[object]) -> list[str]:
+    """The canonical keys of an entity."""
+    known: dict[object, str] = {}
+    text = pipeline.stream.fields[_field_of(pipeline.stream, key)].kind is Kind.TEXT
+    for number, value in enumerate(values):
+        if value in known:
+            continue
+        given = value
+        if isinstance(given, float) and given.is_integer():
+            given = int(given)  # pandas makes floats of integers beside a missing one
+        if isinstance(given, int) and text:
+            given = str(given)
+        place = f"row {number + 1} of the rows, {key}"
+        if not isinstance(given, str | int):
+            raise ConfigError(place, f"{value!r} is no key", f"Give each row its {key}.")
+        try:
+            known[value] = pipeline.online_features.canonical_key(entity, given)
+        except BadRecord as error:
+            raise ConfigError(place, error.reason, "Give a key that events may have.") from error
+    return [known[value] for value in values]
+
+
+def _field_of(stream: Stream, in_json: str) -> str:
+    fields = msgspec.structs.fields(stream.event_type)
+    return next(one.name for one in fields if one.encode_name == in_json)
+
+
+def _times(stream: Stream, table: pa.Table, now_ms: int) -> Ints:
+    fields = msgspec.structs.fields(stream.event_type)
+    own = next(one.encode_name for one in fields if one.name == stream.time)
+    for name, declared in ((TIME, TimeField(TIME)), (own, stream.time_field)):
+        if name in table.column_names:
+            return _times_ms(_moments(table[name], declared), declared, name, now_ms)
+    raise _unknown("rows", f"{TIME!r} or {own!r}", own, table)
+
+
+def _moments(column: pa.ChunkedArray, declared: TimeField) -> list[Any]:
+    """The values of a column of times; of timestamps, which may be in ns, without that rest."""
+    types = import_pyarrow("entity_rows").types
+    if types.is_timestamp(column.type) or types.is_date(column.type):
+        zone = getattr(column.type, "tz", None) or (None if declared.zone else "UTC")
+        column = column.cast(import_pyarrow("").timestamp("us", tz=zone), safe=False)
+    return column.to_pylist()
+
+
+def _times_ms(values: Sequence[Any], declared: TimeField, place: str, now_ms: int) -> Ints:
+    """int64[n]: values of one kind as ms. Raises ConfigError that names the row."""
+    kind = type(values[0]) if values else int
+    if not issubclass(kind, int | str | datetime.datetime) or issubclass(kind, bool):
+        raise _no_time(place, 0, f"{values[0]!r} is no time")
+    unit = declared.unit if declared.kind is int else TimeUnit.MILLISECONDS
+    field = TimeField(TIME, kind, unit, declared.zone)
+    moment = msgspec.defstruct("Moment", [(TIME, kind)], gc=False)
+    for number, value in enumerate(values):
+        if not isinstance(value, kind):
+            raise _no_time(place, number, f"{value!r} is no {kind.__name__}, as the first time is")
+    times = TimeReader(field).read([moment(value) for value in values])
+    log_ms = np.full(len(values), now_ms, dtype=np.int64)
+    faults = time_faults(times.given, log_ms, _LATEST_MS - now_ms, times.unit)
+    for fault in itertools.chain(times.unreadable.values(), faults):
+        raise _no_time(place, fault.place, fault.reason)
+    return times.ms
+
+
+def _no_time(place: str, number: int, reason: str) -> ConfigError:
+    return ConfigError(
+        f"row {number + 1} of the rows, {place}",
+        reason,
+        "Give timestamps, texts as 2024-05-17T09:30:00Z, or integers of milliseconds since 1970.",
+    )
+
+
+def _unknown(place: str, wanted: str, example: str, table: pa.Table) -> ConfigError:
+    near = difflib.get_close_matches(example, table.column_names, n=1)
+    fix = f"Is it {near[0]!r}? Rename that column." if near else "Add that column."
+    present = ", ".join(table.column_names) or "none"
+    return ConfigError(place, f"there is no column {wanted}; there is {present}", fix)

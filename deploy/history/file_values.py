@@ -1,0 +1,193 @@
+"""The records of a file of history, as the JSON that a topic would hold."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy.history.files import CSV, PARQUET, format_of
+from freshrank.feature_actors.streams.fields import Field, Kind
+from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.table import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHUNK = 4_096
+"""Records that are read at once."""
+
+
+def read_values(path: Path, source: Stream | Table) -> Iterator[list[bytes]]:
+    """Read the records of a file as JSON, `CHUNK` at a time, in their order.
+
+    Columns of Parquet and CSV have the names that the fields have in JSON; others are passed over.
+    A column of timestamps becomes integers in the stream's unit where its event time is one. An
+    empty cell of CSV is None, where the field may be that; else a text, or a field that is left
+    out.
+
+    Raises ConfigError that names the file: it cannot be read, is none of its format, or lacks a
+    column that each record needs.
+    """
+    kind = format_of(path)
+    try:
+        if kind in PARQUET:
+            yield from _parquet(path, source)
+        elif kind in CSV:
+            yield from _csv(path, source)
+        else:
+            yield from _lines(path, source.max_bytes)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ConfigError(
+            str(path), f"cannot be read: {reason or error}", "Give a whole file."
+        ) from error
+
+
+def import_pyarrow(place: str) -> Any:
+    """Import pyarrow, which only some of the work needs. Raises ConfigError where it is missing."""
+    try:
+        import pyarrow.csv  # noqa: PLC0415 - takes a tenth of a second, and may be missing
+        import pyarrow.json  # noqa: PLC0415
+        import pyarrow.parquet  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            place, "it needs pyarrow", "Install it: pip install 'freshrank[history]'."
+        ) from error
+    return pyarrow
+
+
+def _lines(path: Path, max_bytes: int) -> Iterator[list[bytes]]:
+    with _opened(path) as file:
+        # A longer line comes in pieces, none of which is an event.
+        lines = iter(partial(file.readline, max_bytes + 2), b"")
+        values = (line for line in lines if not line.isspace())
+        while chunk := list(islice(values, CHUNK)):
+            yield chunk
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def _csv(path: Path, source: Stream | Table) -> Iterator[list[bytes]]:
+    with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file)
+        columns = _Columns(path, source, next(rows, []))
+        while chunk := list(islice(rows, CHUNK)):
+            yield [columns.of_texts(row) for row in chunk if row]
+
+
+def _parquet(path: Path, source: Stream | Table) -> Iterator[list[bytes]]:
+    arrow = import_pyarrow(str(path))
+    try:
+        with arrow.parquet.ParquetFile(path) as file:
+            columns = _Columns(path, source, file.schema_arrow.names)
+            for batch in file.iter_batches(batch_size=CHUNK, columns=list(columns.fields)):
+                yield columns.of_batch(arrow, batch)
+    except arrow.ArrowInvalid as error:
+        raise ConfigError(str(path), f"is no Parquet: {error}", "Give a whole file.") from error
+
+
+class _Columns:
+    """The columns of a file that are fields of its topic's schema.
+
+    `present` has the names of all columns. Raises ConfigError where one is missing that each record
+    needs.
+    """
+
+    def __init__(self, path: Path, source: Stream | Table, present: Sequence[str]) -> None:
+        self._path = path
+        self._type = source.event_type if isinstance(source, Stream) else source.row_type
+        every = {one.encode_name: one for one in msgspec.structs.fields(self._type)}
+        for name, field in every.items():
+            if field.required and name not in present:
+                raise _missing(path, source.topic, name, present)
+        self.fields = {name: field for name, field in every.items() if name in present}
+        """Those of the schema, by their names in JSON."""
+        paths = {source.fields.json_path(name): source.fields[name] for name in source.fields}
+        self._known: Mapping[str, Field] = {
+            name: paths[name,] for name in self.fields if (name,) in paths
+        }
+        self._places = [(present.index(name), name) for name in self.fields]
+        self._time = source.time_field if isinstance(source, Stream) else None
+        self._encode = msgspec.json.Encoder().encode
+
+    def of_texts(self, row: Sequence[str]) -> bytes:
+        """The JSON of a row of texts; of the texts where they are none of the schema's types."""
+        given: dict[str, str | None] = {}
+        for place, name in self._places:
+            text, field = row[place] if place < len(row) else "", self._known.get(name)
+            if text or (field is not None and field.kind is Kind.TEXT and not field.optional):
+                given[name] = text
+            elif field is not None and field.optional:
+                given[name] = None
+        try:
+            return self._encode(msgspec.convert(given, self._type, strict=False))
+        except msgspec.ValidationError:
+            return self._encode(given)
+
+    def of_batch(self, arrow: Any, batch: pa.RecordBatch) -> list[bytes]:
+        """The JSON of the rows of a batch. Raises ConfigError for a column of another type."""
+        columns, left_out = [], set[str]()
+        for name in batch.schema.names:
+            field = self._known.get(name)
+            if not (self.fields[name].required or (field is not None and field.optional)):
+                left_out.add(name)  # it has a default, and cannot be None
+            try:
+                columns.append(self._as_declared(arrow, name, batch.column(name)).to_pylist())
+            except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError) as error:
+                raise ConfigError(
+                    f"{self._path}: column {name!r}", f"{error}", "Give the type of the schema."
+                ) from error
+        names = batch.schema.names
+        return [
+            self._encode(
+                {
+                    name: value
+                    for name, value in zip(names, row, strict=True)
+                    if value is not None or name not in left_out
+                }
+            )
+            for row in zip(*columns, strict=True)
+        ]
+
+    def _as_declared(self, arrow: Any, name: str, column: pa.Array) -> pa.Array:
+        """The column with the type of its field, where a cast gives it without loss."""
+        types, kind = arrow.types, self._known[name].kind if name in self._known else None
+        if types.is_timestamp(column.type) or types.is_date(column.type):
+            is_time = self._time is not None and self.fields[name].name == self._time.name
+            if not is_time or self._time is None:
+                return column
+            as_int = self._time.kind is int
+            unit = str(self._time.unit) if as_int else "us"
+            wanted = arrow.timestamp(unit, tz=getattr(column.type, "tz", None))
+            column = column.cast(wanted, safe=False)
+            return column.cast(arrow.int64()) if as_int else column
+        if kind is Kind.TEXT and types.is_integer(column.type):
+            return column.cast(arrow.string())
+        if kind is Kind.INTEGER and types.is_floating(column.type):
+            return column.cast(arrow.int64())
+        if kind is Kind.NUMBER and types.is_decimal(column.type):
+            return column.cast(arrow.float64())
+        return column
+
+
+def _missing(path: Path, topic: str, name: str, present: Sequence[str]) -> ConfigError:
+    near = difflib.get_close_matches(name, present, n=1)
+    seen = f"Is it {near[0]!r}? Rename that column." if near else "Add it."
+    return ConfigError(
+        str(path),
+        f"it has no column {name!r}, which each record of {topic!r} needs; "
+        f"it has {', '.join(present) or 'none'}",
+        seen,
+    )

@@ -1,0 +1,259 @@
+"""The features that were true at any time of a recorded history, by the engine that serves."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.messages import Ints
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.history.arrivals import (
+    Arrivals,
+    Tally,
+    TopicDecoder,
+    merged,
+    of_file,
+    of_records,
+)
+from freshrank.deploy.history.entity_history import AskedRows, EntityHistory
+from freshrank.deploy.history.entity_rows import TIME, EntityRows, key_columns, read_rows
+from freshrank.deploy.history.feature_columns import columns_of, names_of
+from freshrank.deploy.history.file_values import import_pyarrow, read_values
+from freshrank.deploy.history.files import find_files
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.feature_actors.settings import ShardSettings
+from freshrank.feature_actors.streams.columns import entity_ids
+from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.table import Table
+from freshrank.feature_actors.views.plan import FeaturePlan
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_log = logging.getLogger(__name__)
+
+History: TypeAlias = Sequence[str | Path | Iterable[object]]
+"""Files and folders (`find_files`), and records as a function ``records`` yields them."""
+
+Records: TypeAlias = Callable[[Path], Iterable[object]]
+
+
+@dataclass(frozen=True)
+class HistoricalFeatures:
+    """Reads the features of a pipeline from a history, in one pass over it.
+
+    The memory that it takes is that of the entities' state, of a few thousand records of each file,
+    and of the rows that are asked for.
+    """
+
+    pipeline: Pipeline
+    history: History
+    settings: Settings
+    """Those of the shards bound the state."""
+    records: Records | None = None
+    """Reads the files that are given without their topic: the pipeline's file may have one."""
+    advanced: Callable[[Tally, int], None] = lambda tally, time_ms: None
+    """Called now and then with what was read, and the time that was reached."""
+
+    def of_rows(
+        self, entity_rows: object, columns: Sequence[str] | None = None
+    ) -> tuple[pa.Table, Tally]:
+        """The rows with the features of their entities (see `get_historical_features`)."""
+        arrow = import_pyarrow("entity_rows")
+        rows = read_rows(self.pipeline, entity_rows, SystemClock().now_ms())
+        order = np.argsort(rows.times_ms, kind="stable")
+        asked = {name: self._asked(rows, name, order) for name in rows.names}
+        wanted = self._wanted(asked, columns)
+        tally = Tally()
+        engines = self._play(asked, int(rows.times_ms.max(initial=0)), tally)
+        back = np.empty(len(order), dtype=np.int64)
+        back[order] = np.arange(len(order))
+        table = rows.table
+        for engine in engines:
+            engine.finish()
+            found = zip(
+                names_of(engine.plan), columns_of(arrow, engine.plan, engine.found), strict=True
+            )
+            for name, column in found:
+                if name in wanted:
+                    title = _title(name, engine.plan, table.column_names)
+                    table = table.append_column(title, column.take(arrow.array(back)))
+        return table, tally
+
+    def of_all(
+        self, at_ms: int, entity: str | None = None, columns: Sequence[str] | None = None
+    ) -> tuple[pa.Table, Tally]:
+        """A row for each entity that had one at `at_ms`: its key, the time, and its features.
+
+        `entity` is the kind; the one that requests name unless given. Raises ConfigError.
+        """
+        arrow = import_pyarrow("features")
+        keys = key_columns(self.pipeline)
+        name = next(iter(keys)) if entity is None else entity
+        if name not in keys:
+            raise _unknown("--entity", f"there is no entity {name!r}", name, list(keys))
+        none = AskedRows(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        wanted = self._wanted({name: none}, columns)
+        tally = Tally()
+        (engine,) = self._play({name: none}, at_ms, tally)
+        names = engine.entities()
+        times = arrow.array([at_ms] * len(names), type=arrow.int64())
+        table = arrow.table({keys[name]: names, TIME: times.cast(arrow.timestamp("ms", tz="UTC"))})
+        read = columns_of(arrow, engine.plan, engine.read(names, at_ms))
+        for one, column in zip(names_of(engine.plan), read, strict=True):
+            if one in wanted:
+                table = table.append_column(_title(one, engine.plan, table.column_names), column)
+        return table, tally
+
+    def _asked(self, rows: EntityRows, entity: str, order: Ints) -> AskedRows:
+        plan = self._plans[entity]
+        field = plan.row_plans[0].source.fields[plan.entity.key]
+        return AskedRows(entity_ids(field, rows.names[entity])[order], rows.times_ms[order])
+
+    def _wanted(self, asked: Mapping[str, AskedRows], columns: Sequence[str] | None) -> set[str]:
+        """The names of the features to give. Raises ConfigError for one that there is not."""
+        known = [one for entity in asked for one in names_of(self._plans[entity])]
+        for name in columns or ():
+            if name not in known:
+                raise _unknown("columns", f"there is no feature {name!r}", name, known)
+        return set(known if columns is None else columns)
+
+    def _play(
+        self, asked: Mapping[str, AskedRows], until_ms: int, tally: Tally
+    ) -> list[EntityHistory]:
+        """Take all that arrived until a time, that time included; gives the entities' states."""
+        settings = self._bounds()
+        engines = [EntityHistory(self._plans[name], settings, one) for name, one in asked.items()]
+        decoders = self._decoders(asked)
+        for arrivals in merged(self._sources(decoders, tally)):
+            known = [one.until(until_ms) for one in arrivals]
+            for engine in engines:
+                engine.take([one for one in known if one.values])
+            reached_ms = max(int(one.times_ms[-1]) for one in arrivals)
+            self.advanced(tally, min(reached_ms, until_ms))
+            if reached_ms > until_ms:
+                break
+        tally.late = sum(engine.late for engine in engines)
+        _check(tally)
+        tally.without = sorted(decoders.keys() - tally.topics)
+        return engines
+
+    def _bounds(self) -> ShardSettings:
+        """The bounds of all partitions as those of one."""
+        shards, partitions = self.settings.shards, self.settings.kafka.partitions
+        return shards.model_copy(
+            update={
+                "max_entities_per_partition": shards.max_entities_per_partition * partitions,
+                "max_event_ids_per_partition": shards.max_event_ids_per_partition * partitions,
+            }
+        )
+
+    def _decoders(self, entities: Iterable[str]) -> dict[str, TopicDecoder]:
+        """By topic of the entities' features."""
+        sources: dict[str, Stream | Table] = {one.topic: one for one in self._topics()}
+        readers: dict[str, dict[str, str]] = {}
+        for name in entities:
+            for rows in self._plans[name].row_plans:
+                readers.setdefault(rows.source.topic, {})[name] = rows.entity.key
+        return {topic: TopicDecoder(sources[topic], keys) for topic, keys in readers.items()}
+
+    def _sources(
+        self, decoders: Mapping[str, TopicDecoder], tally: Tally
+    ) -> Iterator[Iterator[Arrivals]]:
+        """What each file, and each sequence of records, holds."""
+        topics = [one.topic for one in self.pipeline.streams]
+        tables = [one.topic for one in self.pipeline.tables]
+        paths = [one for one in self.history if isinstance(one, str | Path)]
+        now_ms = SystemClock().now_ms()
+        by_records = self.records is not None
+        for file in find_files(paths, [*topics, *tables], by_records=by_records):
+            if file.topic is None and self.records is not None:
+                records, place = self.records(file.path), f"{file.path}"
+                yield of_records(records, decoders, (topics, tables), place, tally)
+            elif (decoder := decoders.get(file.topic or "")) is not None:
+                values = read_values(file.path, decoder.source)
+                yield of_file(values, decoder, str(file.path), tally, now_ms)
+        for number, one in enumerate(self.history):
+            if not isinstance(one, str | Path):
+                place = f"history[{number}]"
+                yield of_records(one, decoders, (topics, tables), place, tally)
+
+    def _topics(self) -> Iterator[Stream | Table]:
+        yield from chain(self.pipeline.streams, self.pipeline.tables)
+
+    @property
+    def _plans(self) -> Mapping[str, FeaturePlan]:
+        plans = (self.pipeline.plan, *self.pipeline.candidate_plans)
+        return {plan.entity.name: plan for plan in plans}
+
+
+def get_historical_features(
+    pipeline: Pipeline,
+    entity_rows: object,
+    history: History,
+    *,
+    columns: Sequence[str] | None = None,
+    settings: Settings | None = None,
+) -> pa.Table:
+    """Add to each row the features that serving would have read at its time.
+
+    Parameters
+    ----------
+    pipeline
+        Whose features.
+    entity_rows
+        A data frame, a table of Arrow, columns by name, or a list of dicts. A row has the key of
+        one or more entities (``user_id``, ``item_id``), and its time: in a column ``time``, or
+        named as the event time of the first stream. Other columns are carried along.
+    history
+        Paths of files and folders (Parquet, CSV, JSON lines; ``"clicks=data/2024"`` names the
+        topic), and sequences of records ``(key, value, time in ms)`` or ``(..., topic)``.
+    columns
+        The names of the features to add; all unless given.
+    settings
+        ``shards.max_entities_per_partition`` times ``kafka.partitions`` bounds the state.
+
+    An event counts from when it arrived: at its time, or with the latest event before it in its
+    file where that is later. A row knows the events that arrived at or before its time. The rows
+    of a table's file were there from the beginning.
+
+    Returns a table of Arrow, in the order of the rows, with the columns of
+    ``GET /v1/features/{entity}/{id}``; ``.to_pandas()`` gives a data frame. Raises ConfigError,
+    which names file and row, for what cannot be used; records that are no events are counted and
+    logged.
+    """
+    reader = HistoricalFeatures(pipeline, history, settings or Settings())
+    table, tally = reader.of_rows(entity_rows, columns)
+    for remark in tally.remarks():
+        _log.warning(remark)
+    return table
+
+
+def _check(tally: Tally) -> None:
+    if not tally.records:
+        raise ConfigError("history", "there is no record in it", "Give files with some.")
+    if tally.dead == tally.records:
+        raise ConfigError(
+            "history", f"none of its records can be used; {tally.first_dead}", "Correct the files."
+        )
+
+
+def _title(name: str, plan: FeaturePlan, taken: Sequence[str]) -> str:
+    """The name of a column; with the entity's before it, where another column has the name."""
+    return f"{plan.entity.name}.{name}" if name in taken else name
+
+
+def _unknown(place: str, problem: str, name: str, known: Sequence[str]) -> ConfigError:
+    near = difflib.get_close_matches(name, known, n=1)
+    return ConfigError(
+        place, problem, f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known)}."
+    )

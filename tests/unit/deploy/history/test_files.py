@@ -1,0 +1,215 @@
+"""Files of history: which topic each is of, and the records that it holds."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from freshrank import Entity, Stream, Table
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy.history.file_values import read_values
+from freshrank.deploy.history.files import find_files
+
+TOPICS = ["plays", "visits"]
+AT_MS = 1_715_938_200_000
+
+
+class Device(msgspec.Struct):
+    os: str
+
+
+class Play(msgspec.Struct, rename={"at": "playedAt"}):
+    play_id: str
+    listener: str
+    at: int
+    seconds: float | None = None
+    device: Device | None = None
+    skipped: bool = False
+    genre: str | None = "none"
+
+
+class Product(msgspec.Struct):
+    item: int
+    brand: str | None = None
+
+
+plays = Stream("plays", id="play_id", time="at", key=Entity("user", "listener"), schema=Play)
+catalogue = Table("catalogue", key=Entity("item", "item"), schema=Product)
+ROW = {"play_id": "1", "listener": "ann", "playedAt": AT_MS}
+
+
+def values(path: Path, source: Stream | Table = plays) -> list[dict[str, object]]:
+    return [msgspec.json.decode(one) for chunk in read_values(path, source) for one in chunk]
+
+
+def parquet(path: Path, **columns: object) -> Path:
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def test_a_file_is_of_the_topic_that_it_names_or_is_named_after(tmp_path: Path) -> None:
+    for name in ("plays.csv.gz", "visits/2024/a.PARQUET", "visits/b.jsonl", "visits/_done.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = find_files([tmp_path], TOPICS)
+    assert [(one.path.name, one.topic) for one in found] == [
+        ("plays.csv.gz", "plays"), ("a.PARQUET", "visits"), ("b.jsonl", "visits"),
+    ]  # fmt: skip
+    (named,) = find_files([f"plays={tmp_path / 'visits/b.jsonl'}"], TOPICS)
+    assert named.topic == "plays"
+    (only,) = find_files([str(tmp_path / "visits/b.jsonl")], ["clicks"])
+    assert only.topic == "clicks"
+    by_records = find_files(
+        [tmp_path, f"plays={tmp_path / 'plays.csv.gz'}"], TOPICS, by_records=True
+    )
+    assert [one.topic for one in by_records] == [None, "plays"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("nowhere", "there is no such file"),
+        ("a.jsonl", "Write plays="),
+        ("play=a.jsonl", "the pipeline has no topic 'play'. Did you mean 'plays'?"),
+        ("a.txt", "its format is not known here"),
+        ("empty", "there is no file of history in it"),
+    ],
+)
+def test_what_cannot_be_found_or_told_is_a_mistake(
+    given: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text("")
+    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        find_files([given], TOPICS)
+    assert said in str(caught.value)
+
+
+def test_more_files_than_can_be_open_are_a_mistake(tmp_path: Path) -> None:
+    for number in range(501):
+        (tmp_path / f"{number}.csv").write_text("")
+    with pytest.raises(ConfigError, match="501 files are more than the 500"):
+        find_files([tmp_path], ["plays"])
+
+
+def test_lines_are_records_as_they_are(tmp_path: Path) -> None:
+    lines = b'{"a": 1}\r\n\n   \nwhat\n{"b": 2}'
+    (tmp_path / "a.jsonl").write_bytes(lines)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines))
+    for name in ("a.jsonl", "a.jsonl.gz"):
+        (chunk,) = read_values(tmp_path / name, plays)
+        assert [one.strip() for one in chunk] == [b'{"a": 1}', b"what", b'{"b": 2}']
+
+
+def test_a_line_without_end_comes_in_pieces(tmp_path: Path) -> None:
+    small = Stream("s", id="play_id", time="at", key=plays.key, schema=Play, max_bytes=1_000)
+    (tmp_path / "a.jsonl").write_bytes(b"x" * 10_000)
+    (chunk,) = read_values(tmp_path / "a.jsonl", small)
+    assert max(map(len, chunk)) <= 1_002
+
+
+def test_cells_of_csv_get_the_types_of_the_schema(tmp_path: Path) -> None:
+    path = tmp_path / "plays.csv"
+    path.write_text(
+        "\ufeffnote,playedAt,listener,play_id,seconds,genre,skipped\n"
+        f'x,{AT_MS},"a, b",007,2.5,,true\n'
+        f",{AT_MS},,8,,jazz,\n"
+        ",soon,ann,9,,jazz,\n",
+        encoding="utf-8",
+    )
+    defaults = {"device": None}
+    assert values(path) == [
+        {**defaults, "play_id": "007", "listener": "a, b", "playedAt": AT_MS, "seconds": 2.5,
+         "genre": None, "skipped": True},
+        # An empty key is none: as the schema says. It is left to who decodes records.
+        {"playedAt": str(AT_MS), "listener": "", "play_id": "8", "seconds": None, "genre": "jazz"},
+        {"playedAt": "soon", "listener": "ann", "play_id": "9", "seconds": None, "genre": "jazz"},
+    ]  # fmt: skip
+
+
+def test_columns_of_parquet_get_the_types_of_the_schema(tmp_path: Path) -> None:
+    moments = pa.array([AT_MS * 1_000_000 + 5, None], pa.timestamp("ns", "UTC"))
+    path = parquet(
+        tmp_path / "plays.parquet",
+        play_id=[7, 8],
+        listener=["ann", "bob"],
+        playedAt=moments,
+        seconds=[float("nan"), 1.5],
+        device=[{"os": "ios"}, None],
+        skipped=pa.array([None, True]),
+        genre=pa.array([None, "jazz"]),
+        note=["x", "y"],
+    )
+    assert values(path) == [
+        {"play_id": "7", "listener": "ann", "playedAt": AT_MS, "seconds": None,
+         "device": {"os": "ios"}, "genre": None},
+        {"play_id": "8", "listener": "bob", "playedAt": None, "seconds": 1.5,
+         "skipped": True, "genre": "jazz"},
+    ]  # fmt: skip
+    assert values(parquet(tmp_path / "c.parquet", item=[1.0, 2.0]), catalogue) == [
+        {"item": 1}, {"item": 2},
+    ]  # fmt: skip
+
+
+def test_timestamps_stay_texts_where_the_schema_has_texts(tmp_path: Path) -> None:
+    class Rating(msgspec.Struct):
+        id: int
+        user: str
+        at: str
+
+    ratings = Stream("ratings", id="id", time="at", key=Entity("user", "user"), schema=Rating)
+    moment = datetime.datetime(2024, 5, 17, 9, 30, tzinfo=datetime.UTC)
+    path = parquet(tmp_path / "a.parquet", id=[1], user=["ann"], at=[moment])
+    assert values(path, ratings) == [{"id": 1, "user": "ann", "at": "2024-05-17T09:30:00Z"}]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_that_lacks_is_named_with_the_nearest(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"plays.{suffix}"
+    if suffix == "csv":
+        path.write_text("play_id,listner,playedAt\n")
+    else:
+        parquet(path, play_id=["1"], listner=["ann"], playedAt=[1])
+    with pytest.raises(ConfigError) as caught:
+        values(path)
+    assert "no column 'listener'" in caught.value.problem
+    assert "it has play_id, listner, playedAt" in caught.value.problem
+    assert caught.value.fix == "Is it 'listner'? Rename that column."
+
+
+def broken(path: Path, content: bytes | Sequence[object]) -> Path:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+        return path
+    return parquet(path, play_id=["1"], listener=["ann"], playedAt=pa.array(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.parquet", b"what", "is no Parquet"),
+        ("b.jsonl.gz", b"what", "cannot be read"),
+        ("c.jsonl.gz", gzip.compress(b"what")[:-9], "cannot be read"),
+        ("d.csv", b"play_id,listener,playedAt\n\xff,1,2\n", "cannot be read"),
+        ("e.csv", b"", "no column 'play_id'"),
+        ("f.csv", b"play_id,listener,playedAt\n" + b"x" * 200_000, "field larger than"),
+        ("g.parquet", [1.5], "column 'playedAt'"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(
+    name: str, content: bytes | Sequence[object], said: str, tmp_path: Path
+) -> None:
+    path = broken(tmp_path / name, content)
+    with pytest.raises(ConfigError) as caught:
+        values(path)
+    assert caught.value.place.startswith(str(path))
+    assert said in str(caught.value)

@@ -1,0 +1,410 @@
+"""Features as of any time of a history: those that serving reads then, and those recomputed."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from fake_clock import FakeClock
+from hypothesis import given
+from hypothesis import strategies as st
+from naive import Behaviour, Naive, always, stream
+from naive import user as behaving
+
+from freshrank import (
+    Count,
+    DecayedCount,
+    Entity,
+    FeatureView,
+    Joined,
+    Labelled,
+    LastK,
+    LogisticRegression,
+    Mean,
+    Pipeline,
+    Stream,
+    Sum,
+    Table,
+    TimeSince,
+    col,
+    get_historical_features,
+)
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.wiring.local import LocalSystem, World
+from freshrank.feature_actors.aggregations.windowed.windows import Window
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+
+START_MS = 1_700_000_000_000
+PARTITIONS = 3
+
+
+class Click(msgspec.Struct):
+    id: str
+    user: str
+    item: int
+    kind: str
+    ts: int
+
+
+class Visit(msgspec.Struct):
+    number: int
+    visitor: str
+    seconds: float
+    at: int
+
+
+class Product(msgspec.Struct):
+    item: int
+    brand: str
+    price: float | None = None
+
+
+user, item = Entity("user", key="user"), Entity("item", key="item")
+clicks = Stream("clicks", id="id", time="ts", key=user, schema=Click)
+visits = Stream("visits", id="number", time="at", key=Entity("user", key="visitor"), schema=Visit)
+catalogue = Table("catalogue", key=item, schema=Product)
+
+
+class Clicking(FeatureView):
+    entity, source = user, clicks
+    seen = Count(windows=["10s", "1m"])
+    interest = DecayedCount(by="item", half_life="10s", top=2)
+    recent = LastK("kind", k=2)
+    idle = TimeSince()
+
+
+class Visiting(FeatureView):
+    entity, source = visits.key, visits
+    stayed = Sum("seconds", windows=["1m"])
+
+
+class Popularity(FeatureView):
+    entity, source = item, clicks
+    views = Count(where=col.kind == "view", windows=["10s"])
+    buyers = LastK("user", k=2)
+
+
+PIPELINE = Pipeline(
+    "shop",
+    streams=[clicks, visits],
+    features=[Clicking, Visiting, Popularity],
+    tables=[catalogue],
+    context=["item", catalogue.price],
+    label=Joined(positive=col.kind == "order", on="item", within="1m"),
+    model=LogisticRegression(),
+)
+
+
+class Shop:
+    """A system that serves, and the history of all records that it got."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock(START_MS)
+        self.log = MemoryLog(PARTITIONS)
+        settings = Settings.model_validate({"shards": {"count": 2}})
+        self.system = LocalSystem(PIPELINE, settings, World(self.log, self.clock))
+        self.records: list[tuple[bytes, bytes | None, int, str]] = []
+
+    def add(self, topic: str, key: str, value: msgspec.Struct | None) -> None:
+        encoded = None if value is None else msgspec.json.encode(value)
+        at_ms = self.clock.now_ms()
+        self.records.append((key.encode(), encoded, at_ms, topic))
+        self.log.distribute(topic, [key.encode()], [encoded], np.array([at_ms]))
+
+    def served(self, who: str, what: int) -> tuple[dict[str, object], dict[str, Any]]:
+        """A row of now, and the features that an answer gives for it, of the rows in the store."""
+        at_ms, features = self.clock.now_ms(), PIPELINE.online_features
+        found: dict[str, Any] = {}
+        for entity, key in (("user", who), ("item", str(what))):
+            rows = [self.system.world.store.rows.get(one) for one in features.keys(entity, key)]
+            found |= features.describe(entity, rows, at_ms)
+        return {"user": who, "item": what, "time": at_ms}, found
+
+
+def some_events(shop: Shop, generator: np.random.Generator) -> None:
+    """An event of each topic: late ones and repeated ones are among them."""
+    now, number = shop.clock.now_ms(), len(shop.records)
+    who = f"u{generator.integers(3)}"
+    late_ms = int(generator.choice([0, 0, 700, 15_000, 90_000]))
+    what = int(generator.integers(1, 4))
+    kind = str(generator.choice(["view", "order"]))
+    click = Click(f"{who} {what} {number // 20}", who, what, kind, now - late_ms)
+    shop.add("clicks", who, click)
+    shop.add("visits", who, Visit(number, who, 2.5, now))
+    if number % 4 == 0:
+        row = None if generator.integers(3) == 0 else Product(what, "b", float(number))
+        shop.add("catalogue", str(what), row)
+
+
+def without_nothing(value: Any) -> Any:
+    """A bag's entry has no key in an answer where a column has null."""
+    if not isinstance(value, list):
+        return value
+    return [{key: part for key, part in entry.items() if part is not None} for entry in value]
+
+
+def test_a_row_is_what_serving_reads_at_that_moment_bit_for_bit() -> None:
+    async def test() -> None:
+        shop, asked = Shop(), list[tuple[dict[str, object], dict[str, Any]]]()
+        generator = np.random.default_rng(5)
+        await shop.system.start()
+        for _ in range(60):
+            some_events(shop, generator)
+            shop.clock.advance(int(generator.choice([0, 1, 900, 20_000])) / 1000)
+            await shop.system.drain()
+            for who, what in (("u0", 1), ("u1", 2), ("nobody", 99)):
+                asked.append(shop.served(who, what))
+            shop.clock.advance(0.001)  # what comes next was not known
+        await shop.system.stop()
+        asked = [asked[place] for place in generator.permutation(len(asked))]
+        rows = [row for row, _ in asked]
+        found = get_historical_features(PIPELINE, rows, [shop.records]).to_pylist()
+        for (row, served), got in zip(asked, found, strict=True):
+            assert {name: without_nothing(got.pop(name)) for name in served} == served
+            assert got == row
+
+    asyncio.run(test())
+
+
+def behaviours() -> st.SearchStrategy[list[Behaviour]]:
+    one = st.tuples(
+        st.integers(0, 2), st.integers(0, 90_000), st.sampled_from([None, 1.5, 8.0]), st.booleans()
+    )
+    return st.lists(one, max_size=25).map(
+        lambda all_of: [
+            Behaviour(
+                f"e{number}", f"u{who}", START_MS + at, "view" if view else "order", price=price
+            )
+            for number, (who, at, price, view) in enumerate(all_of)
+        ]
+    )
+
+
+class Behaving(FeatureView):
+    entity, source = behaving, stream
+    everything = Count(windows=["1m"])
+    views = Count(where=col.type == "view", windows=["12s"])
+    mean = Mean("price", windows=["1m"])
+    ever = LastK("item_id", k=1)  # keeps each entity
+
+
+BEHAVING = Pipeline(
+    "behaving",
+    stream=stream,
+    features=[Behaving],
+    context=["item_id"],
+    label=Labelled(positive=col.type == "order"),
+    model=LogisticRegression(),
+)
+
+
+@given(
+    events=behaviours(),
+    asked=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 95_000)), min_size=1, max_size=12),
+    files=st.integers(1, 3),
+)
+def test_features_equal_those_recomputed_from_what_had_arrived(
+    events: list[Behaviour], asked: list[tuple[int, int]], files: int
+) -> None:
+    # A record arrived at its time, or with the latest before it in its source.
+    arrivals: list[tuple[int, int, Behaviour]] = []
+    sources: list[list[tuple[bytes, bytes, int]]] = []
+    for number in range(files):
+        mine, clock = events[number::files], 0
+        sources.append([(one.user_id.encode(), msgspec.json.encode(one), one.ts) for one in mine])
+        for one in mine:
+            clock = max(clock, one.ts)
+            arrivals.append((clock, number, one))
+    arrivals.sort(key=lambda arrival: arrival[:2])
+    rows = [{"user_id": f"u{who}", "time": START_MS + at} for who, at in asked]
+    if not events:
+        with pytest.raises(ConfigError, match="there is no record in it"):
+            get_historical_features(BEHAVING, rows, sources)
+        return
+    found = get_historical_features(BEHAVING, rows, sources).to_pylist()
+    for (who, at), row in zip(asked, found, strict=True):
+        at_ms = START_MS + at
+        known = Naive(
+            [one for clock, _, one in arrivals if clock <= at_ms and one.user_id == f"u{who}"]
+        )
+        minute, short = Window("", 60_000, 5_000), Window("", 12_000, 1_000)
+        prices = known.prices(minute, always, at_ms)
+        assert row["everything_1m"] == known.count(minute, always, at_ms)
+        assert row["views_12s"] == known.count(short, lambda one: one.type == "view", at_ms)
+        assert row["mean_1m"] == (pytest.approx(float(np.mean(prices))) if prices else None)
+
+
+def jsonl(path: Path, events: Sequence[Click]) -> Path:
+    lines = b"".join(msgspec.json.encode(one) + b"\n" for one in events)
+    path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
+    return path
+
+
+def click(number: int, at_ms: int, who: str = "ann", what: int = 1) -> Click:
+    return Click(f"e{number}", who, what, "view", START_MS + at_ms)
+
+
+CLICKS = replace(PIPELINE, streams=(), stream=clicks, tables=(), features=[Clicking, Popularity],
+                 context=["item"])  # fmt: skip
+
+
+def seen_at(history: Sequence[Path | str], *times_ms: int, who: str = "ann") -> list[object]:
+    rows = [{"user": who, "time": START_MS + at} for at in times_ms]
+    found = get_historical_features(CLICKS, rows, history, columns=["seen_10s"])
+    assert found.column_names == ["user", "time", "seen_10s"]
+    return found["seen_10s"].to_pylist()
+
+
+def test_what_arrives_at_a_row_s_time_is_known_to_it(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "a.jsonl", [click(n, at) for n, at in enumerate([5, 5, 7, 7])])
+    assert seen_at([file], 4, 5, 6, 7) == [0, 2, 2, 4]
+
+
+def test_a_late_event_is_known_when_it_arrived(tmp_path: Path) -> None:
+    events = [click(0, 1_000), click(1, 3_000), click(2, 2_000), click(3, 4_000)]
+    file = jsonl(tmp_path / "a.jsonl", events)
+    assert seen_at([file], 1_000, 2_500, 3_000, 4_000) == [1, 1, 3, 4]
+
+
+def test_files_that_overlap_are_merged_by_time(tmp_path: Path) -> None:
+    events = [click(number, number * 10) for number in range(20_000)]
+    for part in range(3):
+        jsonl(tmp_path / f"{part}.jsonl.gz", events[part::3])
+    whole = jsonl(tmp_path / "whole.ndjson", events)
+    times = [95, 10_000, 77_777, 199_999]
+    assert seen_at([tmp_path / f"{part}.jsonl.gz" for part in range(3)], *times) == (
+        seen_at([whole], *times)
+    )
+    assert seen_at([whole], 95, 9_999) == [10, 1_000]
+
+
+def test_an_entity_that_was_never_seen_has_missing_values(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "a.jsonl", [click(0, 0)])
+    rows = [{"user": "nobody", "item": 77, "time": START_MS + 5, "note": "x"}]
+    (row,) = get_historical_features(CLICKS, rows, [file]).to_pylist()
+    assert row == {
+        **rows[0], "seen_10s": 0, "seen_1m": 0, "idle": None, "interest": [], "recent": [],
+        "views_10s": 0, "buyers": [],
+    }  # fmt: skip
+
+
+def test_a_column_of_the_rows_keeps_its_name(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "a.jsonl", [click(0, 0)])
+    rows = pa.table({"user": ["ann"], "time": [START_MS], "idle": ["mine"]})
+    (row,) = get_historical_features(CLICKS, rows, [file], columns=["idle"]).to_pylist()
+    assert row == {"user": "ann", "time": START_MS, "idle": "mine", "user.idle": 0.0}
+
+
+def test_idle_entities_that_are_dropped_change_no_row(tmp_path: Path) -> None:
+    """Rows are read late, in batches: entities are dropped after the rows of times before."""
+
+    class Short(FeatureView):
+        entity, source = user, clicks
+        seen = Count(windows=["10s"])
+
+    # An entity each second, for longer than any is kept.
+    events = [click(n, n * 1_000, who=f"u{n}") for n in range(300)]
+    file = jsonl(tmp_path / "a.jsonl", events)
+    rows = [
+        {"user": f"u{n}", "time": START_MS + n * 1_000 + after}
+        for n in range(300)
+        for after in (0, 9_000, 20_000)
+    ]
+    pipeline = replace(CLICKS, features=[Short])
+    found = get_historical_features(pipeline, rows, [file])["seen_10s"].to_pylist()
+    assert found == [1, 1, 0] * 300
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "place", "said"),
+    [
+        ([{"usr": "a", "time": START_MS}], None, "rows", "Is it 'usr'? Rename that column."),
+        ([{"user": "a", "tme": START_MS}], None, "rows", "there is no column 'time' or 'ts'"),
+        ([{"user": "a", "time": START_MS}], ["sen_10s"], "columns", "Did you mean 'seen_10s'?"),
+        ([{"user": None, "time": START_MS}], None, "row 1 of the rows, user", "None is no key"),
+        ([{"item": "x", "time": START_MS}], None, "row 1 of the rows, item", "is no integer"),
+        (
+            [{"user": "a", "time": START_MS}, {"user": "b", "time": None}], None,
+            "row 2 of the rows, time", "None is no int",
+        ),
+        (
+            [{"user": "a", "time": START_MS // 1000}], None,
+            "row 1 of the rows, time", "is a time in seconds, not in milliseconds",
+        ),
+        (
+            [{"user": "a", "time": "2024-05-17T11:30:00"}], None,
+            "row 1 of the rows, time", "names no time zone",
+        ),
+        (5, None, "entity_rows", "int is no table"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_rows_are_named(
+    rows: object, columns: list[str] | None, place: str, said: str, tmp_path: Path
+) -> None:
+    file = jsonl(tmp_path / "a.jsonl", [click(0, 0)])
+    with pytest.raises(ConfigError) as caught:
+        get_historical_features(CLICKS, rows, [file], columns=columns)
+    assert caught.value.place == place
+    assert said in str(caught.value)
+
+
+def test_times_of_rows_may_be_texts_timestamps_or_those_of_the_stream(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "a.jsonl", [click(0, 0)])
+    moments = pa.array([START_MS * 1_000_000 + 999], pa.timestamp("ns"))
+    for times in (
+        {"time": ["2023-11-14T22:13:20Z"]},
+        {"time": moments},
+        {"time": moments.cast(pa.timestamp("ns", "Asia/Tokyo"))},
+        {"ts": [START_MS]},
+    ):
+        table = pa.table({"user": ["ann"], **times})
+        found = get_historical_features(CLICKS, table, [file], columns=["seen_10s"])
+        assert found["seen_10s"].to_pylist() == [1]
+
+
+def test_records_that_are_no_events_are_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = jsonl(tmp_path / "a.jsonl", [click(0, 0), click(1, 1)])
+    with file.open("ab") as more:
+        more.write(b'{"id": "e9", "user": "ann"}\n\nno json\n')
+    with caplog.at_level(logging.WARNING):
+        assert seen_at([file], 5) == [2]
+    (record,) = caplog.records
+    assert record.message.startswith("2 of 4 records are left out; record 3 of ")
+    assert "missing required field `kind`" in record.message
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "there is no record in it"),
+        (b"\n\n", "there is no record in it"),
+        (b"what\n{}\n", "none of its records can be used; record 1 of"),
+    ],
+)
+def test_a_history_without_an_event_is_a_mistake(
+    content: bytes, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(ConfigError, match=problem):
+        seen_at([tmp_path / "a.jsonl"], 5)
+    with pytest.raises(ConfigError, match="there is no record in it"):
+        seen_at([], 5)
+
+
+def test_an_event_beyond_the_present_is_dead(tmp_path: Path) -> None:
+    """It would make all that follow it late."""
+    far = Click("e1", "ann", 1, "view", 4_000_000_000_000)
+    file = jsonl(tmp_path / "a.jsonl", [click(0, 0), far, click(2, 10)])
+    assert seen_at([file], 5, 20) == [1, 2]
