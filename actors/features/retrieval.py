@@ -25,6 +25,16 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class Boost:
+    """Items that are to rank better, or worse, than the model says."""
+
+    filters: Sequence[Filter]
+    """All have to hold."""
+    factor: float
+    """Above 1: better; between 0 and 1: worse."""
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What candidates are wanted for."""
 
@@ -45,6 +55,8 @@ class Query:
     """Names of features, of `Retriever.seen`, whose items are not wanted."""
     sources: Sequence[str] = ()
     """Names of the sources to ask; empty: all."""
+    boosts: Sequence[Boost] = ()
+    """They change `Retrieved.factors`, not which candidates there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +84,8 @@ class Retrieved:
     """The sources that found each item, in the order of the pipeline's sources."""
     found: Mapping[str, int] = field(default_factory=dict)
     """By source asked: how many items it gave that passed."""
+    factors: Sequence[float] = ()
+    """The product of the factors of all boosts whose filters an item passes; empty: no boosts."""
 
 
 class Retriever(Protocol):
@@ -123,6 +137,13 @@ class Retriever(Protocol):
 
     def retrieve(self, query: Query) -> Retrieved:
         """The candidates for a query; empty where the catalogue has none that passes."""
+        ...
+
+    def look_up(self, items: Sequence[str]) -> Retrieved:
+        """Those of `items`, by their keys, that the catalogue has, in their order.
+
+        Their weights are 0, and they have no origins.
+        """
         ...
 
     def weigh(

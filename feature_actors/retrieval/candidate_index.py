@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from freshrank.actors.features.retrieval import CandidateOrigin, Query, Retrieved
+from freshrank.actors.features.retrieval import Boost, CandidateOrigin, Query, Retrieved
 from freshrank.actors.features.service import Candidates
 from freshrank.actors.messages import Bools, Ints
 from freshrank.actors.protocols import JsonValue
@@ -142,15 +142,36 @@ class CandidateIndex:
         asked = list(query.sources) or self.sources
         found = {name: self._indexes[name].find(ask) for name in asked}
         slots, weights = _merged(list(found.values()), query.most)
+        return replace(
+            self._described(slots),
+            weights=weights,
+            origins=_Lazily(len(slots), self._origins(slots, found, recent)),
+            found={name: len(one.slots) for name, one in found.items()},
+            factors=self._factors(slots, query.boosts),
+        )
+
+    def look_up(self, items: Sequence[str]) -> Retrieved:
+        """Those of `items`, by their keys, that the catalogue has, in their order."""
+        return self._described(self.catalogue.slots_of(items))
+
+    def _described(self, slots: Ints) -> Retrieved:
+        """What the catalogue says of the items in `slots`."""
         columns = self.catalogue.columns(slots)
         return Retrieved(
             items=columns.text(self.plan.items.table.key.key),
             columns={name: columns.values(name) for name in self.plan.context},
             rows=_Lazily(len(slots), _rows(columns)),
-            weights=weights,
-            origins=_Lazily(len(slots), self._origins(slots, found, recent)),
-            found={name: len(one.slots) for name, one in found.items()},
+            weights=[0.0] * len(slots),
+            origins=[()] * len(slots),
         )
+
+    def _factors(self, slots: Ints, boosts: Sequence[Boost]) -> list[float]:
+        if not boosts:
+            return []
+        factors = np.ones(len(slots))
+        for one in boosts:
+            factors[passing(self.catalogue, one.filters, slots)] *= one.factor
+        return factors.tolist()
 
     def weigh(
         self, rows: Sequence[bytes | None], candidates: Candidates, at_ms: int

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from freshrank.serve.api.responses import FeatureInfo, Json, ModelInfo
+from freshrank.serve.api.responses import Contribution, FeatureInfo, Json, ModelInfo
 
 ItemId: TypeAlias = int | str
 """The key of an item: an integer where keys are integers, else a text."""
@@ -50,7 +50,12 @@ class RecommendedItem(msgspec.Struct):
     fields: dict[str, Json]
     """What the catalogue says of it."""
     sources: list[ItemSource]
-    """All that found it, in the order of the pipeline."""
+    """All that found it, in the order of the pipeline; of a following page none."""
+    boosted_score: float | msgspec.UnsetType = msgspec.UNSET
+    """What it is ranked by, where the request has boosts: no probability."""
+    reasons: list[Contribution] | msgspec.UnsetType = msgspec.UNSET
+    """What inputs of the model add to the logit, the largest first whatever its sign; as many as
+    `explain` wants. Of the first items only: as many as POST /v1/explain takes."""
 
 
 class RecommendAnswer(msgspec.Struct):
@@ -60,12 +65,14 @@ class RecommendAnswer(msgspec.Struct):
     model: ModelInfo
     features: FeatureInfo
     items: list[RecommendedItem]
-    """The best first."""
+    """The best first, or in the order that `diversify.mmr` gives."""
     candidates: int
     """How many candidates were ranked."""
     found: dict[str, int]
     """By source: how many items it gave that passed."""
     notes: list[Note]
+    next: str | None = None
+    """What POST /v1/recommend/next takes to answer the page after this; None: there is none."""
 
 
 class SimilarItem(msgspec.Struct):

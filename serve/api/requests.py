@@ -14,7 +14,7 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError, RequestError
 from freshrank.actors.features.service import Column, RequestTypes
-from freshrank.actors.messages import Floats, Version
+from freshrank.actors.messages import Doubles, Floats, Version
 from freshrank.serve.api.known_names import with_known_names
 
 # The greatest integer of Kafka and NumPy.
@@ -208,7 +208,7 @@ def decoded(decode: Callable[[bytes], object], body: bytes) -> object:
         raise RequestError("body", "nested too deeply", status=400) from error
 
 
-def rounded(scores: Floats) -> list[float]:
+def rounded(scores: Floats | Doubles) -> list[float]:
     """Predictions with six decimals: a probability has no more, and the answer is half as long.
 
     >>> rounded(np.array([0.1, 2 / 3], dtype=np.float32))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from freshrank.actors.features.service import RowLookup
+from freshrank.actors.messages import Inputs, Ints
 from freshrank.actors.parameters.explanation import Explanation
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.requests import ScoreDecoder, rounded
 from freshrank.serve.api.responses import CandidateExplanation, Contribution, ExplainAnswer
+from freshrank.serve.scoring.impression_log import ScoredRequest
 from freshrank.serve.scoring.service import ScoringService
 
 # Decimals of an answer: a hundred rounded contributions still add up to within a millionth.
@@ -60,10 +63,37 @@ class Explainer:
             if found.ages_ms:
                 answer.candidate_rows = found.by_table(entity, lookups)
             values = features.input_values(lookups, rows, key, columns, at_ms)
-            for explanation, shown in zip(explanations, values, strict=True):
-                answer.candidates.append(_explained(explanation, shown))
-                await asyncio.sleep(0)  # requests to score go on meanwhile
+            answer.candidates = await _one_by_one(explanations, values)
         return answer
+
+    async def of_scored(
+        self, scored: ScoredRequest, lookups: Sequence[RowLookup], places: Ints
+    ) -> list[CandidateExplanation]:
+        """The explanations of those candidates at the indices `places` int64[m].
+
+        By the weights of the call: to be called before anything is waited for after scoring.
+        """
+        inputs = Inputs(scored.inputs.dense[places], scored.inputs.ids[places])
+        explanations = self._service.model.explain(inputs)
+        rows = [stored.row for stored in scored.rows.rows]
+        async with self._turn:
+            # Of all candidates: some values are relative to the others.
+            values = list(
+                self._service.pipeline.features.input_values(
+                    lookups, rows, scored.entity, scored.columns, scored.at_ms
+                )
+            )
+            return await _one_by_one(explanations, [values[place] for place in places.tolist()])
+
+
+async def _one_by_one(
+    explanations: Iterable[Explanation], values: Iterable[Mapping[str, JsonValue]]
+) -> list[CandidateExplanation]:
+    found = []
+    for explanation, shown in zip(explanations, values, strict=True):
+        found.append(_explained(explanation, shown))
+        await asyncio.sleep(0)  # requests to score go on meanwhile
+    return found
 
 
 def _explained(one: Explanation, values: Mapping[str, JsonValue]) -> CandidateExplanation:

@@ -18,7 +18,7 @@ _MEANINGS = {
     400: "The body is not JSON",
     401: "The request has no API key, or one that is not known",
     403: "The request comes from a page of another site, or its key has not the scope",
-    404: "There is no such entity or item",
+    404: "There is no such entity, item or page",
     408: "The body was not complete in time",
     409: "The weights asked for did not arrive in time: ask for less, or again later",
     413: "The body is too large, or one event is for its topic",

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.serve.access.api_keys import Scope
 from freshrank.serve.api.recommendation_answers import RecommendAnswer, SimilarAnswer
+from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.http.json_response import JsonResponse
 from freshrank.serve.http.request_body import read_body
 from freshrank.serve.http.route_spec import Answer, RouteSpec
@@ -20,14 +21,17 @@ from freshrank.serve.scoring.service import ScoringService
 class RecommendationRoutes:
     """A part of the route table."""
 
-    def __init__(self, service: ScoringService, retriever: Retriever) -> None:
+    def __init__(self, service: ScoringService, retriever: Retriever, explainer: Explainer) -> None:
         types = SelectionTypes(service.pipeline, retriever)
-        self._recommender = Recommender(service, retriever, types)
+        self._recommender = Recommender(service, retriever, types, explainer)
         self._similar_items = SimilarItems(service, retriever, types)
         self._body_bytes = service.pipeline.limits.body_bytes
 
     def specs(self) -> list[RouteSpec]:
         """All of them."""
+        return [*self._of_an_entity(), self._of_items()]
+
+    def _of_an_entity(self) -> list[RouteSpec]:
         return [
             RouteSpec(
                 method="POST",
@@ -44,23 +48,43 @@ class RecommendationRoutes:
             ),
             RouteSpec(
                 method="POST",
-                path="/v1/similar",
-                operation="similar",
+                path="/v1/recommend/next",
+                operation="recommend_next",
                 scope=Scope.SCORE,
-                summary="The items of the catalogue that are most like given ones, whoever asks. "
-                "Nothing is logged as shown",
-                handler=self.similar,
-                body=self._similar_items.decoder.request_type,
-                answers={200: Answer(SimilarAnswer)},
-                errors=(404,),
+                summary="The page after one that was answered: its items are those that were "
+                "ranked then, but for those that have left the catalogue",
+                handler=self.recommend_next,
+                body=self._recommender.next_decoder.request_type,
+                answers={200: Answer(RecommendAnswer)},
+                errors=(404, 409),
                 limited=True,
             ),
         ]
+
+    def _of_items(self) -> RouteSpec:
+        return RouteSpec(
+            method="POST",
+            path="/v1/similar",
+            operation="similar",
+            scope=Scope.SCORE,
+            summary="The items of the catalogue that are most like given ones, whoever asks. "
+            "Nothing is logged as shown",
+            handler=self.similar,
+            body=self._similar_items.decoder.request_type,
+            answers={200: Answer(SimilarAnswer)},
+            errors=(404,),
+            limited=True,
+        )
 
     async def recommend(self, request: Request) -> Response:
         """POST /v1/recommend."""
         body = await read_body(request, self._body_bytes)
         return JsonResponse(await self._recommender.recommend(body))
+
+    async def recommend_next(self, request: Request) -> Response:
+        """POST /v1/recommend/next."""
+        body = await read_body(request, self._body_bytes)
+        return JsonResponse(await self._recommender.next_page(body))
 
     async def similar(self, request: Request) -> Response:
         """POST /v1/similar."""

@@ -48,7 +48,9 @@ class RouteTable:
         self._operation_routes = OperationRoutes(service)
         self._recommendation_routes: RecommendationRoutes | None = None
         if service.retriever is not None:
-            self._recommendation_routes = RecommendationRoutes(service, service.retriever)
+            self._recommendation_routes = RecommendationRoutes(
+                service, service.retriever, self._explainer
+            )
         entity = service.pipeline.entity
         # The service answers another entity with a 404 that names this one.
         one_entity = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [entity]})]

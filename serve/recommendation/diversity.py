@@ -1,51 +1,155 @@
-"""Diversity: at most so many items of a list share the value of a field."""
+"""Diversity: items of a list that share few values of the catalogue's fields."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
+
+from freshrank.actors.messages import Doubles, Ints
 from freshrank.actors.protocols import JsonValue
 
+Rows = Sequence[Mapping[str, JsonValue]]
+"""By field, what the catalogue says of each item."""
 
-def diverse(
-    order: Sequence[int],
-    rows: Sequence[Mapping[str, JsonValue]],
-    most_per: Mapping[str, int],
-    k: int,
-) -> list[int]:
-    """The first `k` of `order` such that at most ``most_per[field]`` share a value of `field`.
 
-    Greedy: each item is taken that the items before it leave room for. Items whose field is None
-    do not count.
+@dataclass(frozen=True, slots=True)
+class Mmr:
+    """Maximal marginal relevance: items that are worth much and are unlike those before them.
 
-    Parameters
-    ----------
-    order
-        Indices of `rows`, the best first.
-    rows
-        By field, what the catalogue says of each item.
-    most_per
-        By field, how many items may share a value.
-    k
-        Items wanted.
+    The similarity of two items is the share of `fields` in which they have the same value; None is
+    like nothing. Worth is scaled, so that the least of all items is 0 and the greatest 1.
+    """
+
+    weight: float
+    """Of an item's worth, from 0 to 1; the rest is the weight of its greatest similarity to an item
+    before it."""
+    fields: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Diversity:
+    """How the items of a list have to differ.
 
     >>> rows = [{"brand": "a"}, {"brand": "a"}, {"brand": None}, {"brand": "b"}]
-    >>> diverse([1, 0, 2, 3], rows, {"brand": 1}, 3)
+    >>> worth = np.array([0.8, 0.9, 0.5, 0.4])
+    >>> Diversity(most_per={"brand": 1}).choose([1, 0, 2, 3], rows, worth, 3)
+    [1, 2, 3]
+    >>> Diversity(mmr=Mmr(0.5, ["brand"])).choose([1, 0, 2, 3], rows, worth, 3)
     [1, 2, 3]
     """
-    if not most_per:
-        return list(order[:k])
+
+    most_per: Mapping[str, int] = field(default_factory=dict)
+    """By field, how many items may share a value. Items whose field is None do not count."""
+    mmr: Mmr | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any of it is asked for."""
+        return bool(self.most_per) or self.mmr is not None
+
+    def pages(
+        self, order: Sequence[int], rows: Rows, worth: Doubles, k: int, most: int
+    ) -> list[list[int]]:
+        """At most `most` lists of at most `k`, each chosen of what those before it left."""
+        found, left = list[list[int]](), list(order)
+        while len(found) < most and (page := self.choose(left, rows, worth, k)):
+            found.append(page)
+            taken = set(page)
+            left = [index for index in left if index not in taken]
+        return found
+
+    def choose(self, order: Sequence[int], rows: Rows, worth: Doubles, k: int) -> list[int]:
+        """At most `k` of `order`, the first first.
+
+        Greedy: each item is taken that the items before it leave room for; with `mmr`, the one that
+        is best beside those before it.
+
+        Parameters
+        ----------
+        order
+            Indices of `rows` and `worth`, the best first.
+        rows
+            What the catalogue says of each item.
+        worth
+            float64[n]: what `mmr` weighs.
+        k
+            Items wanted.
+        """
+        if not self.wanted:
+            return list(order[:k])
+        room = _Room(self.most_per)
+        if self.mmr is not None:
+            return _unlike(self.mmr, room, order, rows, worth, k)
+        chosen = list[int]()
+        for index in order:
+            if len(chosen) == k:
+                break
+            if room.take(rows[index]):
+                chosen.append(index)
+        return chosen
+
+
+class _Room:
+    """How many items of each value there may still be."""
+
+    def __init__(self, most_per: Mapping[str, int]) -> None:
+        self._most_per = most_per
+        self._counts = {name: Counter[JsonValue]() for name in most_per}
+
+    def take(self, row: Mapping[str, JsonValue]) -> bool:
+        """Take an item, if there is room for it."""
+        values = [(name, row.get(name)) for name in self._most_per]
+        if any(self._counts[name][value] >= self._most_per[name] for name, value in values):
+            return False
+        for name, value in values:
+            if value is not None:
+                self._counts[name][value] += 1
+        return True
+
+
+def _unlike(
+    mmr: Mmr, room: _Room, order: Sequence[int], rows: Rows, worth: Doubles, k: int
+) -> list[int]:
+    values = _numbered([rows[index] for index in order], mmr.fields)
+    gains = mmr.weight * _scaled(worth[np.array(order, dtype=np.int64)])
+    likeness = np.zeros(len(order))
     chosen = list[int]()
-    counts = {field: Counter[JsonValue]() for field in most_per}
-    for index in order:
+    for _ in order:
         if len(chosen) == k:
             break
-        values = [(field, rows[index].get(field)) for field in most_per]
-        if any(counts[field][value] >= most_per[field] for field, value in values):
-            continue
-        chosen.append(index)
-        for field, value in values:
-            if value is not None:
-                counts[field][value] += 1
+        place = int(np.argmax(gains - (1.0 - mmr.weight) * likeness))
+        gains[place] = -np.inf
+        if room.take(rows[order[place]]):
+            chosen.append(order[place])
+            np.maximum(likeness, (values == values[place]).mean(axis=1), out=likeness)
     return chosen
+
+
+def _numbered(rows: Rows, fields: Sequence[str]) -> Ints:
+    """int64[n, f]: equal numbers where values are equal; each None has a number of its own."""
+    columns = list[list[int]]()
+    for name in fields:
+        numbers: dict[JsonValue, int] = {}
+        column = [row.get(name) for row in rows]
+        columns.append(
+            [
+                -1 - place if value is None else numbers.setdefault(value, len(numbers))
+                for place, value in enumerate(column)
+            ]
+        )
+    return np.array(columns, dtype=np.int64).T
+
+
+def _scaled(worth: Doubles) -> Doubles:
+    """From 0 to 1; 1 where all are equal.
+
+    >>> _scaled(np.array([2.0, 4.0, 3.0])).tolist(), _scaled(np.array([2.0, 2.0])).tolist()
+    ([0.0, 1.0, 0.5], [1.0, 1.0])
+    """
+    if not len(worth):
+        return worth
+    spread = worth.max() - worth.min()
+    return (worth - worth.min()) / spread if spread > 0 else np.ones_like(worth)

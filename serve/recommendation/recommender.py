@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from freshrank.actors.features.retrieval import Query, Retrieved, Retriever
+from freshrank.actors.features.service import RowLookup
+from freshrank.actors.messages import Doubles, Ints
 from freshrank.serve.api.recommendation_answers import Note, RecommendAnswer, RecommendedItem
 from freshrank.serve.api.requests import rounded
 from freshrank.serve.api.responses import FeatureInfo
-from freshrank.serve.recommendation.diversity import diverse
+from freshrank.serve.explanation.explainer import Explainer
+from freshrank.serve.recommendation.following_pages import text_of
 from freshrank.serve.recommendation.found_items import FoundItems
-from freshrank.serve.recommendation.requests import RecommendCall, RecommendDecoder
+from freshrank.serve.recommendation.requests import (
+    NextPageCall,
+    NextPageDecoder,
+    RecommendCall,
+    RecommendDecoder,
+)
 from freshrank.serve.recommendation.selection import SelectionTypes
 from freshrank.serve.scoring.feature_reader import StoredRow
 from freshrank.serve.scoring.impression_log import ScoredRequest
 from freshrank.serve.scoring.service import ScoringService
+
+
+class _Chosen(NamedTuple):
+    """What was chosen of the candidates."""
+
+    places: Ints
+    """int64[m]: the indices of the items that are answered, among the candidates."""
+    next: str | None
+    boosted: Doubles | None
+    """float64[n]: what candidates were ranked by, where the request has boosts."""
 
 
 class Recommender:
@@ -26,26 +45,46 @@ class Recommender:
     """
 
     def __init__(
-        self, service: ScoringService, retriever: Retriever, types: SelectionTypes
+        self,
+        service: ScoringService,
+        retriever: Retriever,
+        types: SelectionTypes,
+        explainer: Explainer,
     ) -> None:
         self.decoder = RecommendDecoder(service.pipeline, retriever, types)
+        self.next_decoder = NextPageDecoder()
         self._service = service
         self._retriever = retriever
+        self._explainer = explainer
         self._items = FoundItems(retriever)
 
     async def recommend(self, body: bytes) -> RecommendAnswer:
         """Answer a request. Raises RequestError, StaleParameters and Unavailable."""
+        return await self._answer(self.decoder.decode(body))
+
+    async def next_page(self, body: bytes) -> RecommendAnswer:
+        """Answer a request for a following page.
+
+        Its items are those that were ranked, in that order, but for those that have left the
+        catalogue since. Raises RequestError, StaleParameters and Unavailable.
+        """
+        return await self._answer(self.next_decoder.decode(body))
+
+    async def _answer(self, call: RecommendCall | NextPageCall) -> RecommendAnswer:
         service, clock = self._service, self._service.connectors.clock
-        call = self.decoder.decode(body)
         begun = clock.monotonic()
         key = await service.begin(call.key, call.min_version, call.max_model_age_ms)
         own = await service.read_own(key)
-        found = self._retriever.retrieve(self._query(call, own))
+        if isinstance(call, RecommendCall):
+            found = self._retriever.retrieve(self._query(call, own))
+        else:
+            found = self._retriever.look_up(call.following.pages[0])
         if found.items:
             rows = await service.read_rows(key, found.columns, own)
-            answer = self._ranked(call, found, service.scored(rows, found.columns))
+            scored = service.scored(rows, found.columns)
+            answer = await self._ranked(call, found, scored, rows.lookups)
         else:
-            answer = self._nothing(call, found, own)
+            answer = self._nothing(call, key, found, own)
         features, ended = answer.features, clock.monotonic()
         service.metrics.recommended(begun, ended, answer.candidates, features)
         return answer
@@ -59,41 +98,68 @@ class Recommender:
             exclude=call.selection.exclude,
             exclude_seen=call.exclude_seen,
             sources=call.sources,
+            boosts=call.boosts,
         )
 
-    def _ranked(
-        self, call: RecommendCall, found: Retrieved, scored: ScoredRequest
+    async def _ranked(
+        self,
+        call: RecommendCall | NextPageCall,
+        found: Retrieved,
+        scored: ScoredRequest,
+        lookups: Sequence[RowLookup],
     ) -> RecommendAnswer:
-        selection = call.selection
-        order = scored.ranking().tolist()
-        best = diverse(order, found.rows, selection.most_per, selection.k)
-        self._service.show(scored, np.array(best[: call.show], dtype=np.int64))
-        scores = rounded(scored.scores[best])
-        items = [
-            RecommendedItem(
-                self._items.id(found.items[index]),
-                score,
-                dict(found.rows[index]),
-                self._items.sources(found.origins[index]),
-            )
-            for index, score in zip(best, scores, strict=True)
-        ]
-        count = len(order)
+        chosen = (
+            _chosen(call, found, scored)
+            if isinstance(call, RecommendCall)
+            else _Chosen(np.arange(len(found.items)), call.following.after(scored.entity), None)
+        )
+        places = chosen.places
+        explained = None
+        if call.explain:
+            most = self._service.pipeline.limits.explained
+            explained = await self._explainer.of_scored(scored, lookups, places[:most])
+        self._service.show(scored, places[: call.show])
+        items = self._items_of(found, scored, places)
+        if chosen.boosted is not None:
+            for item, boosted in zip(items, rounded(chosen.boosted[places]), strict=True):
+                item.boosted_score = boosted
+        if explained is not None:
+            for item, one in zip(items, explained, strict=False):
+                item.reasons = one.contributions[: call.explain]
         return RecommendAnswer(
             request_id=scored.request_id,
             model=scored.model,
             features=scored.features,
             items=items,
-            candidates=count,
+            candidates=len(found.items),
             found=dict(found.found),
             notes=[
                 *_of_rows(scored.features, scored.outage),
-                *self._items.notes(selection.k, count, len(items)),
+                *self._items.notes(_wanted(call), len(found.items), len(items)),
             ],
+            next=chosen.next,
         )
 
+    def _items_of(
+        self, found: Retrieved, scored: ScoredRequest, places: Ints
+    ) -> list[RecommendedItem]:
+        scores = rounded(scored.scores[places])
+        return [
+            RecommendedItem(
+                self._items.id(found.items[place]),
+                score,
+                dict(found.rows[place]),
+                self._items.sources(found.origins[place]),
+            )
+            for place, score in zip(places.tolist(), scores, strict=True)
+        ]
+
     def _nothing(
-        self, call: RecommendCall, found: Retrieved, own: Sequence[StoredRow]
+        self,
+        call: RecommendCall | NextPageCall,
+        key: str,
+        found: Retrieved,
+        own: Sequence[StoredRow],
     ) -> RecommendAnswer:
         service = self._service
         at_ms = service.connectors.clock.now_ms()
@@ -107,9 +173,40 @@ class Recommender:
             found=dict(found.found),
             notes=[
                 *_of_rows(features, features.source == "outage"),
-                *self._items.notes(call.selection.k, 0, 0),
+                *self._items.notes(_wanted(call), 0, 0),
             ],
+            next=None if isinstance(call, RecommendCall) else call.following.after(key),
         )
+
+
+def _chosen(call: RecommendCall, found: Retrieved, scored: ScoredRequest) -> _Chosen:
+    """The pages of a ranking, of which the first is answered."""
+    boosted = None
+    worth = scored.scores.astype(np.float64)
+    if found.factors:
+        worth = boosted = _boosted(worth, np.array(found.factors))
+    order = np.argsort(-worth, kind="stable").tolist()
+    selection = call.selection
+    pages = selection.diversity.pages(order, found.rows, worth, selection.k, call.pages)
+    following = [[found.items[place] for place in page] for page in pages[1:]]
+    first = np.array(pages[0] if pages else [], dtype=np.int64)
+    return _Chosen(first, text_of(scored.entity, following), boosted)
+
+
+def _boosted(scores: Doubles, factors: Doubles) -> Doubles:
+    """float64[n]: scores times factors; negative ones are divided, so that a boost always raises.
+
+    >>> _boosted(np.array([0.2, -0.2]), np.array([2.0, 2.0])).tolist()
+    [0.4, -0.1]
+    """
+    return np.where(scores >= 0, scores * factors, scores / factors)
+
+
+def _wanted(call: RecommendCall | NextPageCall) -> int:
+    """How many items the page should have."""
+    if isinstance(call, RecommendCall):
+        return call.selection.k
+    return len(call.following.pages[0])
 
 
 def _of_rows(features: FeatureInfo, outage: bool) -> Iterator[Note]:

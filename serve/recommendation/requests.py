@@ -5,41 +5,76 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from types import GenericAlias
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 
 from freshrank.actors.errors import RequestError
-from freshrank.actors.features.retrieval import Retriever
+from freshrank.actors.features.retrieval import Boost, Retriever
 from freshrank.actors.messages import Version
 from freshrank.serve.api.known_names import with_known_names
 from freshrank.serve.api.requests import WEIGHTS_FIELDS, decoded, request_type, version_of
-from freshrank.serve.recommendation.selection import MOST_ITEMS, Selection, SelectionTypes
+from freshrank.serve.recommendation.following_pages import (
+    MOST_PAGES,
+    FollowingPages,
+    pages_of,
+)
+from freshrank.serve.recommendation.selection import (
+    MOST_ITEMS,
+    Selection,
+    SelectionTypes,
+    names_type,
+)
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 
 MOST_GIVEN = 20
 """Items that one request wants others for."""
 # Candidates that are ranked where the request does not say: a usual number of a ranking stage.
 _USUAL_CANDIDATES = 200
-_MOST_NAMES = 100
+# Contributions of an item: a reader looks at a few.
+_MOST_EXPLAINED = 20
+
+_PAGE_FIELDS: Sequence[tuple[str, Any, Any]] = (
+    ("show", Annotated[int, msgspec.Meta(ge=0, le=MOST_ITEMS)] | None, None),
+    ("explain", Annotated[int, msgspec.Meta(ge=0, le=_MOST_EXPLAINED)], 0),
+    *WEIGHTS_FIELDS,
+)
+# What all requests for a page say, as `msgspec.defstruct` takes it.
 
 
-@dataclass(frozen=True, slots=True)
-class RecommendCall:
-    """A checked request for recommendations."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageCall:
+    """What checked requests for a page of recommendations have in common."""
 
     key: str | int
     """Of the entity, as the request gives it."""
+    show: int | None
+    explain: int
+    """How many contributions of each item are wanted, of as many items as are explained at once."""
+    min_version: Version | None
+    max_model_age_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecommendCall(PageCall):
+    """A checked request for recommendations."""
+
     selection: Selection
+    boosts: Sequence[Boost]
     exclude_seen: Sequence[str]
     sources: Sequence[str]
     """Empty: all."""
     candidates: int
     """How many are ranked, at most."""
-    show: int | None
-    min_version: Version | None
-    max_model_age_ms: int | None
+    pages: int
+    """How many there may be, this one included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextPageCall(PageCall):
+    """A checked request for the page after another one."""
+
+    following: FollowingPages
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +101,12 @@ class RecommendDecoder:
             (pipeline.entity, pipeline.features.request_types.key),
             [
                 *types.fields,
-                ("exclude_seen", bool | _names(self._seen, 0), True),
-                ("sources", _names(self._sources, 1) | None, None),
+                types.boosts_field,
+                ("exclude_seen", bool | names_type(self._seen, 0), True),
+                ("sources", names_type(self._sources, 1) | None, None),
                 ("candidates", several, min(_USUAL_CANDIDATES, most)),
-                ("show", Annotated[int, msgspec.Meta(ge=0, le=MOST_ITEMS)] | None, None),
-                *WEIGHTS_FIELDS,
+                ("pages", Annotated[int, msgspec.Meta(ge=1, le=MOST_PAGES)], 1),
+                *_PAGE_FIELDS,
             ],
         )
         self._decode = msgspec.json.Decoder(self.request_type).decode
@@ -86,14 +122,17 @@ class RecommendDecoder:
         if isinstance(seen, bool):
             seen = self._seen if seen else ()
         return RecommendCall(
-            self._key_of(request),
-            self._types.selection(request),
-            tuple(dict.fromkeys(seen)),
-            tuple(dict.fromkeys(request.sources or ())),
-            request.candidates,
-            request.show,
-            version_of(request.min_version),
-            request.max_model_age_ms,
+            key=self._key_of(request),
+            selection=self._types.selection(request),
+            boosts=self._types.boosts(request),
+            exclude_seen=tuple(dict.fromkeys(seen)),
+            sources=tuple(dict.fromkeys(request.sources or ())),
+            candidates=request.candidates,
+            pages=request.pages,
+            show=request.show,
+            explain=request.explain,
+            min_version=version_of(request.min_version),
+            max_model_age_ms=request.max_model_age_ms,
         )
 
     def _known(self, place: str) -> Sequence[str]:
@@ -102,6 +141,35 @@ class RecommendDecoder:
         if place.startswith("sources"):
             return self._sources
         return self._seen if place.startswith("exclude_seen") else self._types.known(place)
+
+
+class NextPageDecoder:
+    """Decodes the bytes of a request to a `NextPageCall`."""
+
+    def __init__(self) -> None:
+        self.request_type = msgspec.defstruct(
+            "NextPageRequest", [("next", str), *_PAGE_FIELDS], forbid_unknown_fields=True
+        )
+        self._decode = msgspec.json.Decoder(self.request_type).decode
+
+    def decode(self, body: bytes) -> NextPageCall:
+        """Decode and check a body; raises RequestError that names the place."""
+        try:
+            request = cast(Any, decoded(self._decode, body))
+        except RequestError as error:
+            raise with_known_names(error, self._known) from error
+        following = pages_of(request.next, "next")
+        return NextPageCall(
+            key=following.key,
+            following=following,
+            show=request.show,
+            explain=request.explain,
+            min_version=version_of(request.min_version),
+            max_model_age_ms=request.max_model_age_ms,
+        )
+
+    def _known(self, place: str) -> Sequence[str]:
+        return self.request_type.__struct_encode_fields__
 
 
 class SimilarDecoder:
@@ -129,10 +197,3 @@ class SimilarDecoder:
         if place == "body":
             return self.request_type.__struct_encode_fields__
         return self._types.known(place)
-
-
-def _names(known: Sequence[str], fewest: int) -> Any:
-    """The type of a list of names, all of them known."""
-    one = cast(Any, Literal)[tuple(known)] if known else str
-    bounds = msgspec.Meta(min_length=fewest, max_length=_MOST_NAMES if known else fewest)
-    return Annotated[GenericAlias(list, (one,)), bounds]

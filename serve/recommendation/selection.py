@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import GenericAlias
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
-from freshrank.actors.features.retrieval import Filter, Retriever
+from freshrank.actors.features.retrieval import Boost, Filter, Retriever
 from freshrank.serve.recommendation.conditions import Conditions
+from freshrank.serve.recommendation.diversity import Diversity, Mmr
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 
 MOST_ITEMS = 100
 """Items of one answer: a page of a shop has a few dozen."""
 MOST_EXCLUDED = 1_000
 """Items that one request excludes."""
+MOST_BOOSTS, MOST_FACTOR = 20, 1_000.0
+"""Boosts of one request, each of which is compared with every candidate; and the greatest factor,
+one through which is the least."""
 _USUAL_ITEMS = 20
+_USUAL_LAMBDA = 0.7
+_MOST_NAMES = 100
+
+_BOOST = re.compile(r"^boosts\[\d+\]")
+# By place in a request: the names that may stand there, where they do not depend on the catalogue.
+_NAMES: Mapping[str, Sequence[str]] = {
+    "boosts": ("filters", "factor"),
+    "diversify": ("most_per", "mmr"),
+    "diversify.mmr": ("fields", "lambda"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +44,7 @@ class Selection:
     filters: Sequence[Filter]
     exclude: frozenset[str]
     """Canonical keys."""
-    most_per: Mapping[str, int]
-    """By field of the catalogue: how many items may share a value."""
+    diversity: Diversity
 
 
 class SelectionTypes:
@@ -42,6 +56,32 @@ class SelectionTypes:
         self._conditions = Conditions(retriever.fields)
         self._attributes = self._conditions.attributes
         few = Annotated[int, msgspec.Meta(ge=1, le=MOST_ITEMS)]
+        diversify = self._diversify_type(few)
+        filters = self._conditions.type
+        self.fields: Sequence[tuple[str, Any, Any]] = (
+            ("k", few, _USUAL_ITEMS),
+            ("filters", filters, msgspec.field(default_factory=filters)),
+            ("exclude", self.keys(0, MOST_EXCLUDED), msgspec.field(default_factory=list)),
+            ("diversify", diversify, msgspec.field(default_factory=diversify)),
+        )
+        """As `msgspec.defstruct` takes them."""
+        factor = Annotated[float, msgspec.Meta(ge=1 / MOST_FACTOR, le=MOST_FACTOR)]
+        boost = msgspec.defstruct(
+            "Boost",
+            [("filters", filters), ("factor", factor)],
+            forbid_unknown_fields=True,
+            frozen=True,
+        )
+        listed = GenericAlias(list, (boost,))
+        boosts: Any = Annotated[listed, msgspec.Meta(max_length=MOST_BOOSTS)]
+        self.boosts_field: tuple[str, Any, Any] = (
+            "boosts",
+            boosts,
+            msgspec.field(default_factory=list),
+        )
+        """As `msgspec.defstruct` takes it."""
+
+    def _diversify_type(self, few: Any) -> type[msgspec.Struct]:
         most_per = msgspec.defstruct(
             "MostPer",
             [
@@ -51,20 +91,25 @@ class SelectionTypes:
             forbid_unknown_fields=True,
             frozen=True,
         )
-        diversify = msgspec.defstruct(
-            "Diversify",
-            [("most_per", most_per, msgspec.field(default_factory=most_per))],
+        share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+        mmr = msgspec.defstruct(
+            "Mmr",
+            [
+                ("fields", names_type(list(self._attributes), 1)),
+                ("weight", share, msgspec.field(name="lambda", default=_USUAL_LAMBDA)),
+            ],
             forbid_unknown_fields=True,
             frozen=True,
         )
-        filters = self._conditions.type
-        self.fields: Sequence[tuple[str, Any, Any]] = (
-            ("k", few, _USUAL_ITEMS),
-            ("filters", filters, msgspec.field(default_factory=filters)),
-            ("exclude", self.keys(0, MOST_EXCLUDED), msgspec.field(default_factory=list)),
-            ("diversify", diversify, msgspec.field(default_factory=diversify)),
+        return msgspec.defstruct(
+            "Diversify",
+            [
+                ("most_per", most_per, msgspec.field(default_factory=most_per)),
+                ("mmr", mmr | None, None),
+            ],
+            forbid_unknown_fields=True,
+            frozen=True,
         )
-        """As `msgspec.defstruct` takes them."""
 
     def keys(self, fewest: int, most: int) -> Any:
         """The type of a list of keys of items."""
@@ -81,19 +126,38 @@ class SelectionTypes:
 
     def selection(self, request: Any) -> Selection:
         """What a decoded request with `fields` asks for. Raises RequestError."""
-        most_per = request.diversify.most_per
-        limits = {name: getattr(most_per, one) for name, one in self._attributes.items()}
         return Selection(
             request.k,
             self._conditions.filters(request.filters),
             frozenset(self.canonical(request.exclude, "exclude")),
+            self._diversity(request.diversify),
+        )
+
+    def boosts(self, request: Any) -> list[Boost]:
+        """What a decoded request with `boosts_field` asks for."""
+        return [Boost(self._conditions.filters(one.filters), one.factor) for one in request.boosts]
+
+    def _diversity(self, diversify: Any) -> Diversity:
+        most_per, mmr = diversify.most_per, diversify.mmr
+        limits = {name: getattr(most_per, one) for name, one in self._attributes.items()}
+        return Diversity(
             {name: most for name, most in limits.items() if most is not None},
+            None if mmr is None else Mmr(mmr.weight, list(dict.fromkeys(mmr.fields))),
         )
 
     def known(self, place: str) -> Sequence[str]:
         """The names that may stand at `place` of a request, below its own fields."""
-        if place == "diversify":
-            return ["most_per"]
-        if place == "diversify.most_per":
+        place = _BOOST.sub("boosts", place)
+        if place in _NAMES:
+            return _NAMES[place]
+        if place == "diversify.most_per" or place.startswith("diversify.mmr.fields"):
             return list(self._attributes)
+        place = place.removeprefix("boosts.")
         return self._conditions.known(place.removeprefix("filters").removeprefix("."))
+
+
+def names_type(known: Sequence[str], fewest: int) -> Any:
+    """The type of a list of at least `fewest` names, all of them known."""
+    one = cast(Any, Literal)[tuple(known)] if known else str
+    bounds = msgspec.Meta(min_length=fewest, max_length=_MOST_NAMES if known else fewest)
+    return Annotated[GenericAlias(list, (one,)), bounds]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from freshrank.actors.errors import RequestError
 from freshrank.actors.features.retrieval import Query, Retriever
 from freshrank.serve.api.recommendation_answers import SimilarAnswer, SimilarItem
-from freshrank.serve.recommendation.diversity import diverse
 from freshrank.serve.recommendation.found_items import FoundItems
 from freshrank.serve.recommendation.requests import SimilarCall, SimilarDecoder
 from freshrank.serve.recommendation.selection import SelectionTypes
 from freshrank.serve.scoring.service import ScoringService
 
-# Items to choose different ones from, for each that is wanted, where `most_per` is given.
+# Items to choose different ones from, for each that is wanted, where they have to differ.
 _CHOICE = 10
 # Decimals of a similarity.
 _DECIMALS = 6
@@ -40,7 +41,9 @@ class SimilarItems:
             raise RequestError("items", f"the catalogue has none of {names}", status=404)
         found = self._retriever.retrieve(self._query(call, known))
         selection, count = call.selection, len(found.items)
-        best = diverse(range(count), found.rows, selection.most_per, selection.k)
+        # Weights of different sources are not comparable: what is worth more is what comes first.
+        worth = -np.arange(count, dtype=np.float64)
+        best = selection.diversity.choose(range(count), found.rows, worth, selection.k)
         items = [
             SimilarItem(
                 self._items.id(found.items[index]),
@@ -60,7 +63,7 @@ class SimilarItems:
 
     def _query(self, call: SimilarCall, known: list[str]) -> Query:
         selection = call.selection
-        most = selection.k * (_CHOICE if selection.most_per else 1)
+        most = selection.k * (_CHOICE if selection.diversity.wanted else 1)
         return Query(
             most=most,
             at_ms=self._service.connectors.clock.now_ms(),

@@ -17,6 +17,7 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.retrieval.follower import CatalogueFollower
+from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.recommendation.recommender import Recommender
 from freshrank.serve.recommendation.selection import SelectionTypes
 from freshrank.serve.recommendation.similar import SimilarItems
@@ -42,7 +43,7 @@ class Shop:
         self.follower = retriever
         typed: Retriever = retriever
         types = SelectionTypes(service.pipeline, typed)
-        self._recommender = Recommender(service, typed, types)
+        self._recommender = Recommender(service, typed, types, Explainer(service))
         self._similar = SimilarItems(service, typed, types)
 
     def rows(self, names: Sequence[str], **changes: object) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
 
-from freshrank.actors.features.retrieval import CandidateOrigin, Filter, Query, Retrieved
+from freshrank.actors.features.retrieval import Boost, CandidateOrigin, Filter, Query, Retrieved
 from freshrank.actors.features.service import Candidates
 from freshrank.actors.protocols import JsonValue
 
@@ -78,17 +80,26 @@ class FakeRetriever:
         origins = [
             CandidateOrigin(name, query.items if name in self.similar else ()) for name in asked
         ]
-        return Retrieved(
-            items=items,
-            columns={
-                "item_id": [int(key) for key in items],
-                "note": ["n"] * len(items),
-                "price": [0.0] * len(items),
-            },
-            rows=rows,
+        return replace(
+            self.look_up(items),
             weights=[1.0 / (1 + place) for place in range(len(items))],
             origins=[origins] * len(items),
             found={name: len(items) for name in asked},
+            factors=[_factor(row, query.boosts) for row in rows] if query.boosts else [],
+        )
+
+    def look_up(self, items: Sequence[str]) -> Retrieved:
+        known = [key for key in items if key in self.catalogue]
+        return Retrieved(
+            items=known,
+            columns={
+                "item_id": [int(key) for key in known],
+                "note": ["n"] * len(known),
+                "price": [0.0] * len(known),
+            },
+            rows=[self.catalogue[key] for key in known],
+            weights=[0.0] * len(known),
+            origins=[()] * len(known),
         )
 
     def _seen(self, query: Query) -> list[str]:
@@ -113,6 +124,12 @@ class FakeRetriever:
             await asyncio.Event().wait()
         finally:
             self.cancelled = True
+
+
+def _factor(row: Row, boosts: Sequence[Boost]) -> float:
+    return math.prod(
+        one.factor for one in boosts if all(_passes(row, each) for each in one.filters)
+    )
 
 
 def _passes(row: Row, one: Filter) -> bool:

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from small_catalogue import START_MS, item_rows, plan, table_records, user_rows
 
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.features.retrieval import CandidateOrigin, Filter, Query
+from freshrank.actors.features.retrieval import Boost, CandidateOrigin, Filter, Query
 from freshrank.feature_actors.retrieval.candidate_index import CandidateIndex
 
 NAMES = [f"i{number}" for number in range(8)]
@@ -205,3 +206,28 @@ def test_it_names_what_requests_may_use() -> None:
     assert index.similar == [CO_VISITED]
     assert index.sources == [CO_VISITED, POPULAR, PER_BRAND, "newest", LISTED]
     assert index.knows("i0")
+
+
+def test_the_factor_of_a_candidate_is_the_product_of_those_of_boosts_that_it_passes() -> None:
+    index = index_of([("u", name, "view") for name in NAMES])
+    boosts = [
+        Boost([Filter("brand", "eq", "a")], 2.0),
+        Boost([Filter("price", "ge", 4.0), Filter("price", "lt", 6.0)], 0.25),
+        Boost([], 10.0),
+    ]
+    query = Query(most=100, at_ms=NOW_MS, sources=[POPULAR])
+    found = index.retrieve(replace(query, boosts=boosts))
+    factors = dict(zip(found.items, found.factors, strict=True))
+    assert [factors[name] for name in NAMES] == [20.0, 10.0, 20.0, 10.0, 5.0, 2.5, 20.0, 10.0]
+    assert index.retrieve(query).items == found.items
+    assert index.retrieve(query).factors == []
+
+
+def test_items_are_looked_up_in_the_order_of_the_request_as_far_as_they_are_there() -> None:
+    index = index_of([])
+    found = index.look_up(["i3", "gone", "i0"])
+    assert found.items == ["i3", "i0"]
+    assert found.columns == {"item": ["i3", "i0"]}
+    assert [row["price"] for row in found.rows] == [3.0, 0.0]
+    assert (list(found.origins), list(found.weights)) == ([(), ()], [0.0, 0.0])
+    assert index.look_up([]).items == []

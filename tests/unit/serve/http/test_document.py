@@ -68,9 +68,18 @@ def valid_requests_for_items(draw: st.DrawFn, path: str) -> dict[str, Any]:
         "k": st.integers(1, 100),
         "filters": st.fixed_dictionaries({}, optional=CONDITIONS),
         "exclude": st.lists(KEYS, max_size=3),
-        "diversify": st.dictionaries(
-            st.just("most_per"),
-            st.dictionaries(st.sampled_from(["brand", "price"]), st.none() | st.integers(1, 100)),
+        "diversify": st.fixed_dictionaries(
+            {},
+            optional={
+                "most_per": st.dictionaries(
+                    st.sampled_from(["brand", "price"]), st.none() | st.integers(1, 100)
+                ),
+                "mmr": st.none()
+                | st.fixed_dictionaries(
+                    {"fields": st.lists(st.sampled_from(["brand", "price"]), min_size=1)},
+                    optional={"lambda": st.floats(0, 1)},
+                ),
+            },
         ),
     }
     if path == "/v1/similar":
@@ -85,6 +94,17 @@ def valid_requests_for_items(draw: st.DrawFn, path: str) -> dict[str, Any]:
         "sources": st.none() | st.lists(st.sampled_from(["popular", "co_visited"]), min_size=1),
         "candidates": st.integers(1, 1_000),
         "show": st.none() | st.integers(0, 100),
+        "pages": st.integers(1, 10),
+        "explain": st.integers(0, 20),
+        "boosts": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "filters": st.fixed_dictionaries({}, optional=CONDITIONS),
+                    "factor": st.floats(0.001, 1_000),
+                }
+            ),
+            max_size=3,
+        ),
     }
     return draw(st.fixed_dictionaries({"user": TEXT}, optional=optional))
 
@@ -93,6 +113,7 @@ TYPES: dict[str, Any] = {
     "score": answers.ScoreAnswer,
     "explain": answers.ExplainAnswer,
     "recommend": recommendation_answers.RecommendAnswer,
+    "recommend_next": recommendation_answers.RecommendAnswer,
     "similar": recommendation_answers.SimilarAnswer,
     "events": answers.EventsAnswer,
     "features": answers.FeaturesAnswer,
@@ -185,7 +206,10 @@ def test_a_valid_request_for_items_with_one_value_replaced_never_causes_a_500(
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.sampled_from(["/v1/score", "/v1/explain", "/v1/events", *ABOUT_ITEMS]), JSON)
+@given(
+    st.sampled_from(["/v1/score", "/v1/explain", "/v1/events", "/v1/recommend/next", *ABOUT_ITEMS]),
+    JSON,
+)
 def test_every_answer_to_any_json_is_described(path: str, body: Any) -> None:
     answer = ask("POST", path, json.dumps(body).encode())
     assert answer.status_code < 500

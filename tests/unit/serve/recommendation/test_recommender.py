@@ -20,6 +20,7 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.features.retrieval import Filter
 from freshrank.actors.impressions import Impression, decode_impression
 from freshrank.actors.messages import Floats, Inputs
+from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.recommendation.recommender import Recommender
 from freshrank.serve.recommendation.selection import SelectionTypes
 from freshrank.serve.scoring.served_model import ServedModel
@@ -78,6 +79,7 @@ def test_the_items_that_the_model_ranks_first_are_answered_with_all_that_is_know
         "candidates": 6,
         "found": {"popular": 6, "co_visited": 6},
         "notes": [],
+        "next": None,
     }
 
 
@@ -380,7 +382,7 @@ def test_an_answer_keeps_to_what_the_request_says(
     replica.service.model = ServedModel(ByItem(), FakeModel(), clock, 0)
     replica.store.kept[b"row:u1"] = b"7"
     types = SelectionTypes(replica.service.pipeline, retriever)
-    recommender = Recommender(replica.service, retriever, types)
+    recommender = Recommender(replica.service, retriever, types, Explainer(replica.service))
     answer = asyncio.run(recommender.recommend(msgspec.json.encode(body)))
 
     given_ids = [int(one.id) for one in answer.items]

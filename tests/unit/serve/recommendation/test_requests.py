@@ -14,10 +14,11 @@ from fake_retriever import FakeRetriever, item
 from serving import FakeFeatures, ReplicaUnderTest
 
 from freshrank.actors.errors import BadRecord, ConfigError, RequestError
-from freshrank.actors.features.retrieval import Filter
+from freshrank.actors.features.retrieval import Boost, Filter
 from freshrank.actors.messages import Version
 from freshrank.serve.api.recommendation_answers import NoteCode, RecommendAnswer
 from freshrank.serve.api.requests import RequestLimits
+from freshrank.serve.recommendation.diversity import Diversity, Mmr
 from freshrank.serve.recommendation.requests import (
     RecommendCall,
     RecommendDecoder,
@@ -47,7 +48,8 @@ def test_what_a_request_does_not_say() -> None:
     assert (call.selection.k, call.candidates, call.show) == (20, 200, None)
     assert call.selection.filters == ()
     assert call.selection.exclude == frozenset()
-    assert call.selection.most_per == {}
+    assert call.selection.diversity == Diversity()
+    assert (call.boosts, call.explain, call.pages) == ([], 0, 1)
     assert call.exclude_seen == ("recent", "bought")
     assert call.sources == ()
     assert (call.min_version, call.max_model_age_ms) == (None, None)
@@ -65,7 +67,12 @@ def test_all_that_a_request_may_say() -> None:
         filters={"brand": "a"},
         exclude=[3, "4", -7, 3],
         exclude_seen=["bought", "bought"],
-        diversify={"most_per": {"brand": 2, "stock": 100, "price": None}},
+        diversify={
+            "most_per": {"brand": 2, "stock": 100, "price": None},
+            "mmr": {"lambda": 0.25, "fields": ["stock", "brand", "stock"]},
+        },
+        boosts=[{"filters": {"price": {"lt": 5}}, "factor": 2}, {"filters": {}, "factor": 0.5}],
+        pages=10,
         sources=["co_visited"],
         candidates=500,
         show=0,
@@ -75,7 +82,10 @@ def test_all_that_a_request_may_say() -> None:
     assert call.selection.k == 100
     assert call.selection.filters == (Filter("brand", "eq", "a"),)
     assert call.selection.exclude == {"3", "4", "-7"}
-    assert call.selection.most_per == {"brand": 2, "stock": 100}
+    assert call.selection.diversity.most_per == {"brand": 2, "stock": 100}
+    assert call.selection.diversity.mmr == Mmr(0.25, ["stock", "brand"])
+    assert call.boosts == [Boost((Filter("price", "lt", 5.0),), 2.0), Boost((), 0.5)]
+    assert call.pages == 10
     assert call.exclude_seen == ("bought",)
     assert call.sources == ("co_visited",)
     assert (call.candidates, call.show) == (500, 0)
@@ -118,6 +128,19 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"k": "5"}, "k", "got `str`"),
     ({"kk": 5}, "body", "did you mean `k`?"),
     ({"filters": []}, "filters", "got `array`"),
+    ({"diversify": {"mmr": {}}}, "diversify.mmr", "missing required field `fields`"),
+    ({"diversify": {"mmr": {"fields": []}}}, "diversify.mmr.fields", "length >= 1"),
+    (
+        {"diversify": {"mmr": {"fields": ["brnd"]}}},
+        "diversify.mmr.fields[0]",
+        "did you mean `brand`?",
+    ),
+    ({"diversify": {"mmr": {"lamda": 1}}}, "diversify.mmr", "did you mean `lambda`?"),
+    (
+        {"diversify": {"mmr": {"fields": ["brand"], "lambda": 1.1}}},
+        "diversify.mmr.lambda",
+        "<= 1",
+    ),
     ({"filters": {"prise": 1}}, "filters", "did you mean `price`? It takes: `brand`, `price`"),
     ({"filters": {"zzz": 1}}, "filters", "field `zzz`. It takes: `brand`, `price`, `stock`"),
     ({"filters": {"price": "1"}}, "filters.price", "got `str`"),
@@ -139,7 +162,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"exclude": [3, "07"]}, "exclude[1]", "matching regex"),
     ({"exclude": [2**63]}, "exclude[0]", "<= 9223372036854775807"),
     ({"exclude": [3] * 1001}, "exclude", "length <= 1000"),
-    ({"diversify": {"most": 1}}, "diversify", "It takes: `most_per`"),
+    ({"diversify": {"most": 1}}, "diversify", "It takes: `most_per`, `mmr`"),
     ({"diversify": {"most_per": {"brands": 1}}}, "diversify.most_per", "did you mean `brand`?"),
     ({"diversify": {"most_per": {"brand": 0}}}, "diversify.most_per.brand", ">= 1"),
     ({"diversify": {"most_per": {"brand": 101}}}, "diversify.most_per.brand", "<= 100"),
@@ -166,6 +189,19 @@ def test_what_is_wrong_about_items_is_named_by_its_place(
         ({"exclude_seen": ["resent"]}, "exclude_seen[0]", "did you mean `recent`?"),
         ({"sources": ["popular", "x"]}, "sources[1]", "It takes: `popular`, `co_visited`"),
         ({"sources": []}, "sources", "length >= 1"),
+        ({"pages": 11}, "pages", "<= 10"),
+        ({"explain": 21}, "explain", "<= 20"),
+        ({"boosts": [{"factor": 2}]}, "boosts[0]", "missing required field `filters`"),
+        ({"boosts": [{"filters": {}, "factor": 0}]}, "boosts[0].factor", ">= 0.001"),
+        ({"boosts": [{"filters": {}, "factor": 1e4}]}, "boosts[0].factor", "<= 1000"),
+        ({"boosts": [{"filter": {}}]}, "boosts[0]", "did you mean `filters`? It takes: `filters`,"),
+        ({"boosts": [{"filters": {"brnd": 1}}]}, "boosts[0].filters", "did you mean `brand`?"),
+        (
+            {"boosts": [{"filters": {"price": {"gte": 1}}}]},
+            "boosts[0].filters.price",
+            "did you mean `gt`?",
+        ),
+        ({"boosts": [{"filters": {}, "factor": 1}] * 21}, "boosts", "length <= 20"),
         ({"candidates": 0}, "candidates", ">= 1"),
         ({"candidates": 501}, "candidates", "<= 500"),
         ({"show": -1}, "show", ">= 0"),
@@ -270,7 +306,7 @@ def test_a_field_of_the_catalogue_may_have_any_name() -> None:
     assert [(one.field, one.comparison) for one in call.selection.filters] == [
         ("in", "eq"), ("device.os", "in"), ("_x", "in")
     ]  # fmt: skip
-    assert call.selection.most_per == {"class": 1}
+    assert call.selection.diversity.most_per == {"class": 1}
 
 
 def test_the_request_and_the_answer_of_the_page_are_those_that_it_describes() -> None:
@@ -282,8 +318,11 @@ def test_the_request_and_the_answer_of_the_page_are_those_that_it_describes() ->
     types = SelectionTypes(PIPELINE, Shoes({}))
     call = RecommendDecoder(PIPELINE, Shoes({}), types).decode(bodies[0].encode())
     assert len(call.selection.filters) == 2
-    assert call.selection.most_per == {"brand": 1}
-    assert SimilarDecoder(types).decode(bodies[1].encode()).items == ("7", "12")
+    assert call.selection.diversity.most_per == {"brand": 1}
+    boosted = RecommendDecoder(PIPELINE, Shoes({}), types).decode(bodies[1].encode())
+    assert [one.factor for one in boosted.boosts] == [1.5, 0.2]
+    assert (boosted.selection.diversity.mmr, boosted.pages) == (Mmr(0.7, ["category", "brand"]), 5)
+    assert SimilarDecoder(types).decode(bodies[2].encode()).items == ("7", "12")
     (answer,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     read = msgspec.json.decode(answer, type=RecommendAnswer)
     assert msgspec.to_builtins(read) == msgspec.json.decode(answer)

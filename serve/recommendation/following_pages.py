@@ -1,0 +1,60 @@
+"""The pages after the one that is answered, as a text which the client keeps.
+
+So they stay as they were ranked while they are read, whichever replica answers the next one, and no
+replica keeps anything. The text is not signed: it makes a replica look up, score and log at most a
+page of items for an entity, which POST /v1/score does for whoever may ask for recommendations.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Annotated
+
+import msgspec
+
+from freshrank.actors.errors import RequestError
+from freshrank.serve.recommendation.selection import MOST_ITEMS
+
+MOST_PAGES = 10
+"""Pages that one ranking is read in."""
+
+_KEY_CHARACTERS = 1_024
+
+_Key = Annotated[str, msgspec.Meta(max_length=_KEY_CHARACTERS)]
+_Page = Annotated[list[_Key], msgspec.Meta(min_length=1, max_length=MOST_ITEMS)]
+
+
+class FollowingPages(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """What is still to be read of the recommendations of an entity."""
+
+    key: _Key
+    """Of the entity."""
+    pages: Annotated[list[_Page], msgspec.Meta(min_length=1, max_length=MOST_PAGES - 1)]
+    """Keys of items, page by page."""
+
+    def after(self, key: str) -> str | None:
+        """The text for what follows the first of these, for the entity of the canonical `key`."""
+        return text_of(key, self.pages[1:])
+
+
+_decode = msgspec.msgpack.Decoder(FollowingPages).decode
+
+
+def text_of(key: str, pages: list[list[str]]) -> str | None:
+    """The text for these pages; None: there are none.
+
+    >>> pages_of(text_of("u1", [["7", "12"], ["3"]]), "next").pages
+    [['7', '12'], ['3']]
+    """
+    if not pages:
+        return None
+    return urlsafe_b64encode(msgspec.msgpack.encode(FollowingPages(key, pages))).decode()
+
+
+def pages_of(text: str, place: str) -> FollowingPages:
+    """The pages that `text` stands for. Raises RequestError (404) that names `place`."""
+    try:
+        return _decode(urlsafe_b64decode(text.encode("ascii")))
+    except (ValueError, RecursionError) as error:
+        reason = "not what an answer gave as `next`; ask for the first page again"
+        raise RequestError(place, reason, status=404) from error
