@@ -27,8 +27,9 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.examples import recommend
 from freshrank.feature_actors.streams.codec import Codec
-from freshrank.serve.api.requests import RequestLimits, ScoreDecoder
+from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.api.responses import ScoreAnswer
+from freshrank.serve.api.score_requests import ScoreDecoder
 
 ROOT = Path(__file__).parent.parent
 

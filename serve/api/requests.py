@@ -1,21 +1,17 @@
-"""Requests to score: their types, their bounds, and errors that name the field."""
+"""What requests have in common: their bounds, their decoding, and errors that name the field."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from types import GenericAlias
 from typing import Annotated, Any, cast
 
 import msgspec
 import numpy as np
 
 from freshrank.actors.errors import ConfigError, RequestError
-from freshrank.actors.features.service import Column, RequestTypes
 from freshrank.actors.messages import Doubles, Floats, Version
-from freshrank.serve.api.known_names import with_known_names
 
 # The greatest integer of Kafka and NumPy.
 _LARGEST = 2**63 - 1
@@ -42,84 +38,12 @@ class RequestLimits:
     explained: int = 20
     """Candidates in one POST /v1/explain: a person looks at a few, and each takes as long as
     scoring hundreds."""
+    batch: int = 100
+    """Requests in one POST /v1/score/batch."""
+    batch_candidates: int = 5_000
+    """Candidates of all these requests together: the event loop scores them in one go."""
     events: int = 1_000
     """In one POST /v1/events."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreCall:
-    """A checked request to score."""
-
-    key: str | int
-    """Of the entity, as the request gives it."""
-    count: int
-    """``n``: the number of candidates."""
-    columns: Mapping[str, Column]
-    """By context field: a column of length ``n``."""
-    show: int | None
-    min_version: Version | None
-    max_model_age_ms: int | None
-
-
-class ScoreDecoder:
-    """Decodes the bytes of a request to a `ScoreCall`.
-
-    The request's type is made from the pipeline: the name of its entity, and the types of the
-    entity's key and of a candidate. An unknown field is an error that lists the known ones: a
-    misspelt field would be ignored otherwise.
-
-    Parameters
-    ----------
-    most
-        Candidates of one request; `limits.candidates` unless it is given.
-    name
-        Of the request's type, in the OpenAPI document.
-    """
-
-    def __init__(
-        self,
-        entity: str,
-        types: RequestTypes,
-        limits: RequestLimits,
-        *,
-        most: int | None = None,
-        name: str = "ScoreRequest",
-    ) -> None:
-        self.candidate_type = types.candidate
-        listed = GenericAlias(list, (self.candidate_type,))
-        most = limits.candidates if most is None else most
-        self.request_type = request_type(
-            name,
-            (entity, types.key),
-            [
-                ("candidates", Annotated[listed, msgspec.Meta(min_length=1, max_length=most)]),
-                ("show", Annotated[int, msgspec.Meta(ge=0, le=limits.candidates)] | None, None),
-                *WEIGHTS_FIELDS,
-            ],
-        )
-        self._decode = msgspec.json.Decoder(self.request_type).decode
-        self._key_of = attrgetter(entity)
-        self._fields = [(name, attrgetter(name)) for name in types.candidate.__struct_fields__]
-
-    def decode(self, body: bytes) -> ScoreCall:
-        """Decode and check a body; raises RequestError that names the field."""
-        try:
-            request = cast(Any, decoded(self._decode, body))
-        except RequestError as error:
-            raise with_known_names(error, self._known) from error
-        candidates = request.candidates
-        return ScoreCall(
-            self._key_of(request),
-            len(candidates),
-            {name: list(map(read, candidates)) for name, read in self._fields},
-            request.show,
-            version_of(request.min_version),
-            request.max_model_age_ms,
-        )
-
-    def _known(self, place: str) -> Sequence[str]:
-        inside = place.startswith("candidates")
-        return (self.candidate_type if inside else self.request_type).__struct_encode_fields__
 
 
 def request_type(

@@ -49,18 +49,30 @@ class CandidateRows(msgspec.Struct):
     them for `serve.row_copy_ms`."""
 
 
+class SkippedCandidate(msgspec.Struct):
+    """A candidate that was left out of an answer, because the request wants it so."""
+
+    index: int
+    """Of the candidate, in the request."""
+    field: str
+    reason: str
+
+
 class ScoreAnswer(msgspec.Struct):
     """The answer to POST /v1/score."""
 
     request_id: str
     model: ModelInfo
     features: FeatureInfo
-    scores: list[float]
-    """Predictions in the order of the candidates; of most models, probabilities of label 1."""
+    scores: list[float | None]
+    """Predictions in the order of the candidates; of most models, probabilities of label 1. None
+    for those that were skipped."""
     ranking: list[int]
-    """Indices of the candidates, best first."""
+    """Indices of the candidates that were scored, best first."""
     candidate_rows: dict[str, CandidateRows] | msgspec.UnsetType = msgspec.UNSET
     """By the topic that fills the rows; absent where the candidates of a pipeline have none."""
+    skipped: list[SkippedCandidate] | msgspec.UnsetType = msgspec.UNSET
+    """The candidates that are wrong; absent where all are right."""
 
 
 class Contribution(msgspec.Struct):
@@ -184,6 +196,10 @@ class LimitsInfo(msgspec.Struct):
     explained: int
     """Candidates in one POST /v1/explain."""
     events: int
+    batch: int
+    """Requests in one POST /v1/score/batch."""
+    batch_candidates: int
+    """Candidates of all these requests together."""
 
 
 class CatalogueInfo(msgspec.Struct):
@@ -248,6 +264,22 @@ class ErrorAnswer(msgspec.Struct):
     """Any other answer that is not 2xx."""
 
     error: Problem
+
+
+class BatchEntry(msgspec.Struct):
+    """The answer to one of the requests of a batch: `answer` or `error`."""
+
+    status: int
+    """The HTTP status that the request would have had by itself."""
+    answer: ScoreAnswer | None = None
+    error: Problem | None = None
+
+
+class BatchAnswer(msgspec.Struct):
+    """The answer to POST /v1/score/batch."""
+
+    answers: list[BatchEntry]
+    """In the order of the requests."""
 
 
 Statuses: TypeAlias = Mapping[str, Mapping[str, Json]]

@@ -11,8 +11,9 @@ from freshrank.actors.features.service import RowLookup
 from freshrank.actors.messages import Inputs, Ints
 from freshrank.actors.parameters.explanation import Explanation
 from freshrank.actors.protocols import JsonValue
-from freshrank.serve.api.requests import ScoreDecoder, rounded
+from freshrank.serve.api.requests import rounded
 from freshrank.serve.api.responses import CandidateExplanation, Contribution, ExplainAnswer
+from freshrank.serve.api.score_requests import ScoreDecoder
 from freshrank.serve.scoring.impression_log import ScoredRequest
 from freshrank.serve.scoring.service import ScoringService
 
@@ -35,6 +36,7 @@ class Explainer:
             pipeline.limits,
             most=pipeline.limits.explained,
             name="ExplainRequest",
+            skips=False,
         )
         self._service = service
         self._turn = asyncio.Lock()

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from freshrank.serve.access.api_keys import Scope
 from freshrank.serve.api.responses import (
+    BatchAnswer,
     EntityEventsAnswer,
     EventsAnswer,
     ExplainAnswer,
@@ -19,6 +20,8 @@ from freshrank.serve.api.responses import (
     ScoreAnswer,
     Statuses,
 )
+from freshrank.serve.entities.entity_events import EntityEvents
+from freshrank.serve.entities.entity_features import entity_features
 from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.http.events_schema import events_schema
 from freshrank.serve.http.json_response import JsonResponse
@@ -27,7 +30,7 @@ from freshrank.serve.http.operation_routes import OperationRoutes
 from freshrank.serve.http.recommendation_routes import RecommendationRoutes
 from freshrank.serve.http.request_body import read_body
 from freshrank.serve.http.route_spec import REQUIRED, Answer, Parameter, RouteSpec
-from freshrank.serve.scoring.entity_events import EntityEvents
+from freshrank.serve.scoring.score_batch import ScoreBatch
 from freshrank.serve.scoring.service import ScoringService
 
 _LIMIT: Parameter[int] = Parameter("limit", Annotated[int, msgspec.Meta(ge=1, le=200)], 20)
@@ -45,6 +48,7 @@ class RouteTable:
         self._limits = service.pipeline.limits
         self._entity_events = EntityEvents(service.pipeline, service.connectors)
         self._explainer = Explainer(service)
+        self._batch = ScoreBatch(service)
         self._operation_routes = OperationRoutes(service)
         self._recommendation_routes: RecommendationRoutes | None = None
         if service.retriever is not None:
@@ -65,7 +69,8 @@ class RouteTable:
     def specs(self) -> list[RouteSpec]:
         """All routes."""
         return [
-            *self._data_routes(),
+            *self._score_routes(),
+            self._events_route(),
             *self._explanation_routes(),
             *(self._recommendation_routes.specs() if self._recommendation_routes else []),
             *self._support_routes(),
@@ -73,8 +78,8 @@ class RouteTable:
             *self._operation_routes.specs(),
         ]
 
-    def _data_routes(self) -> list[RouteSpec]:
-        """What shops ask for."""
+    def _score_routes(self) -> list[RouteSpec]:
+        """What shops ask for, many times a second."""
         return [
             RouteSpec(
                 method="POST",
@@ -91,17 +96,32 @@ class RouteTable:
             ),
             RouteSpec(
                 method="POST",
-                path="/v1/events",
-                operation="events",
-                scope=Scope.EVENTS,
-                summary=_EVENTS_SUMMARY,
-                handler=self.events,
-                parameters=(self._stream,),
-                body=events_schema(self._service.pipeline.streams, self._limits.events),
-                answers={200: Answer(EventsAnswer)},
+                path="/v1/score/batch",
+                operation="score_batch",
+                scope=Scope.SCORE,
+                summary="Score candidates for several entities. Each request is answered or "
+                "refused on its own",
+                handler=self.score_batch,
+                body=self._batch.request_type,
+                answers={200: Answer(BatchAnswer)},
                 limited=True,
+                fast=True,
             ),
         ]
+
+    def _events_route(self) -> RouteSpec:
+        return RouteSpec(
+            method="POST",
+            path="/v1/events",
+            operation="events",
+            scope=Scope.EVENTS,
+            summary=_EVENTS_SUMMARY,
+            handler=self.events,
+            parameters=(self._stream,),
+            body=events_schema(self._service.pipeline.streams, self._limits.events),
+            answers={200: Answer(EventsAnswer)},
+            limited=True,
+        )
 
     def _explanation_routes(self) -> list[RouteSpec]:
         """What people ask for about scores."""
@@ -112,7 +132,7 @@ class RouteTable:
                 operation="explain",
                 scope=Scope.SCORE,
                 summary="What each input of the model adds to the scores of a few candidates. "
-                "Takes the body of a request to score; nothing is logged as shown",
+                "Takes the body of a request to score, all of it right; nothing is logged as shown",
                 handler=self.explain,
                 body=self._explainer.decoder.request_type,
                 answers={200: Answer(ExplainAnswer)},
@@ -197,6 +217,11 @@ class RouteTable:
         body = await read_body(request, self._limits.body_bytes)
         return JsonResponse(await self._service.score(body))
 
+    async def score_batch(self, request: Request) -> Response:
+        """POST /v1/score/batch."""
+        body = await read_body(request, self._limits.body_bytes)
+        return JsonResponse(await self._batch.score(body))
+
     async def events(self, request: Request) -> Response:
         """POST /v1/events."""
         topic = self._stream.of(request)
@@ -211,7 +236,7 @@ class RouteTable:
     async def features(self, request: Request) -> Response:
         """GET /v1/features/{entity}/{id}."""
         entity, key = self._entity.of(request), self._id.of(request)
-        return JsonResponse(await self._service.features(entity, key))
+        return JsonResponse(await entity_features(self._service, entity, key))
 
     async def entity_events(self, request: Request) -> Response:
         """GET /v1/entities/{entity}/{id}/events."""

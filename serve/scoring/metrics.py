@@ -44,9 +44,8 @@ class ServeMetrics:
             buckets=FEATURE_AGE_BUCKETS,
             registry=self.registry,
         )
-        self._candidates = Counter(
-            "freshrank_candidates", "Candidates that were scored", registry=self.registry
-        )
+        self._candidates = self._counter("candidates", "Candidates that were scored")
+        self._skipped = self._counter("candidates_skipped", "Wrong candidates that were left out")
         self._requests = self._labelled(
             "requests", "Requests by route and HTTP status", ("route", "status")
         )
@@ -90,6 +89,10 @@ class ServeMetrics:
             self._candidate_rows.count(table, "found", by=candidates - missing)
             self._candidate_rows.count(table, "missing", by=missing)
 
+    def skipped(self, candidates: int) -> None:
+        """Count the candidates of a request that were left out because they are wrong."""
+        self._skipped.inc(candidates)
+
     def shown(self, logged: bool) -> None:
         """Count an impression that was queued, or lost because the queue was full."""
         self._impressions.count("logged" if logged else "lost")
@@ -111,6 +114,9 @@ class ServeMetrics:
         self._features.count(features.source)
         if features.age_ms is not None:
             self._feature_age.observe(features.age_ms / 1000.0)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(f"freshrank_{name}", text, registry=self.registry)
 
     def _labelled(self, name: str, text: str, labels: tuple[str, ...]) -> _Labelled:
         return _Labelled(Counter(f"freshrank_{name}", text, list(labels), registry=self.registry))

@@ -93,7 +93,12 @@ class ServedPipeline:
             samples=dict(self.samples),
             show=show,
             bounds=LimitsInfo(
-                limits.body_bytes, limits.candidates, limits.explained, limits.events
+                limits.body_bytes,
+                limits.candidates,
+                limits.explained,
+                limits.events,
+                limits.batch,
+                limits.batch_candidates,
             ),
             catalogue=None if retriever is None else _catalogue(retriever),
         )

@@ -12,18 +12,18 @@ import msgspec
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.connectors import Connectors
-from freshrank.actors.errors import RequestError, Unavailable
+from freshrank.actors.errors import Unavailable
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.features.service import Candidates
 from freshrank.actors.messages import Ints, Version
 from freshrank.actors.protocols import JsonValue
-from freshrank.serve.api.requests import ScoreCall, ScoreDecoder, rounded
+from freshrank.serve.api.requests import rounded
 from freshrank.serve.api.responses import (
     FeatureInfo,
-    FeaturesAnswer,
     PipelineAnswer,
     ScoreAnswer,
 )
+from freshrank.serve.api.score_requests import ScoreCall, ScoreDecoder
 from freshrank.serve.scoring.event_writer import EventWriter
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
 from freshrank.serve.scoring.impression_log import ImpressionLog, ScoredRequest
@@ -140,7 +140,10 @@ class ScoringService:
 
     async def score(self, body: bytes) -> ScoreAnswer:
         """Answer POST /v1/score. Raises RequestError and StaleParameters."""
-        call = self.decoder.decode(body)
+        return await self.answer(self.decoder.decode(body))
+
+    async def answer(self, call: ScoreCall) -> ScoreAnswer:
+        """Answer a request to score. Raises RequestError and StaleParameters."""
         clock = self.connectors.clock
         begun = clock.monotonic()
         # Without an await: features, version and scores belong together.
@@ -150,11 +153,14 @@ class ScoringService:
             request_id=scored.request_id,
             model=scored.model,
             features=scored.features,
-            scores=rounded(scored.scores),
+            scores=[*rounded(scored.scores)],
             ranking=ranking.tolist(),
         )
         if scored.candidate_rows:
             answer.candidate_rows = dict(scored.candidate_rows)
+        if call.skipped:
+            self.metrics.skipped(len(call.skipped))
+            _with_skipped(answer, call)
         self.show(scored, ranking[: self.settings.show if call.show is None else call.show])
         self.metrics.scored(begun, clock.monotonic(), call.count, answer.features)
         return answer
@@ -235,24 +241,6 @@ class ScoringService:
             # In the next iteration of the event loop: the answer is sent first.
             asyncio.get_running_loop().call_soon(self._log, self._impressions, scored, shown)
 
-    async def features(self, entity: str, key: str) -> FeaturesAnswer:
-        """Answer GET /v1/features/{entity}/{id}; `key` is the id. Raises RequestError."""
-        features = self.pipeline.features
-        if entity not in features.entities:
-            known = ", ".join(map(repr, features.entities))
-            reason = f"there is no entity {entity!r} here, only {known}"
-            raise RequestError("entity", reason, status=404)
-        key = self.pipeline.canonical_key(entity, key, "id")
-        found = await self.reader.read(features.keys(entity, key))
-        at_ms = self.connectors.clock.now_ms()
-        return FeaturesAnswer(
-            *msgspec.structs.astuple(self.freshness(entity, found, at_ms)),
-            entity=entity,
-            id=key,
-            at_ms=at_ms,
-            features=dict(features.describe(entity, [stored.row for stored in found], at_ms)),
-        )
-
     def describe(self) -> PipelineAnswer:
         """Answer GET /v1/pipeline."""
         return self.pipeline.describe(self.settings.show, self.retriever)
@@ -288,3 +276,14 @@ class ScoringService:
             status["recommendations"] = self.metrics.recommendations(monotonic)
             status["catalogue"] = dict(self.retriever.status())
         return status
+
+
+def _with_skipped(answer: ScoreAnswer, call: ScoreCall) -> None:
+    """Make `answer`, of the candidates that were scored, one of all those of the request."""
+    places = call.places
+    answer.scores = call.spread(answer.scores)
+    answer.ranking = [places[index] for index in answer.ranking]
+    answer.skipped = list(call.skipped)
+    if answer.candidate_rows is not msgspec.UNSET:
+        for rows in answer.candidate_rows.values():
+            rows.missing = [places[index] for index in rows.missing]

@@ -22,7 +22,7 @@ from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 from freshrank.serve.api.responses import EntityEventsAnswer
-from freshrank.serve.scoring.entity_events import CONNECT_TIMEOUT_S, EntityEvents
+from freshrank.serve.entities.entity_events import CONNECT_TIMEOUT_S, EntityEvents
 
 PARTITIONS = 3
 PARTITION = partition_of(b"u1", PARTITIONS)

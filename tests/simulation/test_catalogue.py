@@ -31,6 +31,7 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.serve.api.responses import CandidateRows, ScoreAnswer
+from freshrank.serve.entities.entity_features import entity_features
 from freshrank.serve.explanation.explainer import Explainer
 
 START_MS = 1_700_000_000_000
@@ -205,7 +206,7 @@ def test_a_row_is_replaced_and_a_tombstone_deletes_it() -> None:
         shop.clock.advance(0.2)
         assert rows_of(await shop.score("ann", [1, 2])).missing == [1]
         assert shop.world.store.rows.keys() == {catalogue_plan.row_key("1")}
-        features = (await shop.system.replica.features("item", "1")).features
+        features = (await entity_features(shop.system.replica, "item", "1")).features
         assert features["price"] == 30.0
         await shop.system.stop()
 
@@ -246,7 +247,7 @@ def test_a_restart_goes_on_from_its_snapshot(crash: bool) -> None:
         await system.drain()
         gone = {catalogue_plan.row_key("2"), catalogue_plan.row_key("7")}
         assert shop.world.store.rows.keys() == before.keys() - gone
-        features = (await system.replica.features("item", "1")).features
+        features = (await entity_features(system.replica, "item", "1")).features
         assert features["price"] == 50.0
         await system.stop()
 
@@ -287,7 +288,7 @@ def test_records_that_cannot_be_used_are_counted_and_the_rows_before_them_stay()
         assert total("dead_misplaced") == 1
         assert total("tombstones_unknown") == 1
         assert total("table_rows") == 2
-        assert (await shop.system.replica.features("item", "1")).features["price"] == 20.0
+        assert (await entity_features(shop.system.replica, "item", "1")).features["price"] == 20.0
         await shop.system.stop()
 
     asyncio.run(test())
@@ -299,15 +300,15 @@ def test_the_features_of_an_item_are_its_row() -> None:
         await shop.system.start()
         shop.products({1: product(1, "shoes")})
         await shop.system.drain()
-        answer = await shop.system.replica.features("item", "1")
+        answer = await entity_features(shop.system.replica, "item", "1")
         assert (answer.source, answer.event_time_ms, answer.offset) == ("online", START_MS, 0)
         (category,) = answer.features["category"]
         assert category["hash_of"] == "category"
         assert answer.features["price"] is None
-        unknown = await shop.system.replica.features("item", "2")
+        unknown = await entity_features(shop.system.replica, "item", "2")
         assert (unknown.source, unknown.features) == ("new", {"category": [], "price": None})
         with pytest.raises(RequestError, match="no integer"):
-            await shop.system.replica.features("item", "07")
+            await entity_features(shop.system.replica, "item", "07")
         await shop.system.stop()
 
     asyncio.run(test())
@@ -332,7 +333,7 @@ def test_a_view_of_items_is_read_with_the_candidates_and_logged() -> None:
         viewed = [round(float(np.expm1(shown[number]["viewed_1h"]))) for number in (1, 2, 3)]
         assert viewed == [4, 1, 0]
         assert shown[1]["liked_in_match"] > shown[2]["liked_in_match"] == 0.0
-        features = (await shop.system.replica.features("item", "1")).features
+        features = (await entity_features(shop.system.replica, "item", "1")).features
         assert (features["viewed_1h"], features["price"]) == (4.0, 20.0)
         await shop.system.stop()
 

@@ -94,7 +94,8 @@ def feed(log: MemoryLog, seed: int, count: int, shift: float = 0.0) -> None:
 
 async def predicted(system: LocalSystem) -> list[float]:
     candidates: list[JsonValue] = [{"zone": f"z{zone}"} for zone in range(4)]
-    return list((await system.score({"rider": "r1", "candidates": candidates})).scores)
+    answer = await system.score({"rider": "r1", "candidates": candidates})
+    return [one for one in answer.scores if one is not None]
 
 
 def number(value: JsonValue) -> float:

@@ -22,6 +22,7 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.streams.codec import Codec
+from freshrank.serve.entities.entity_features import entity_features
 
 TYPES = {"id": "string", "user": "string", "item": "long", "kind": "string"}
 FIELDS = TYPES | {"price": "double", "ts": "long"}
@@ -89,7 +90,7 @@ def test_an_event_posted_as_json_is_scored_with_after_its_way_through_an_avro_to
         value = log.read(stream.topic, position.partition, 0, 1).values[0]
         assert value is not None and value.startswith(b"\0\0\0\0\x01\x04e1")
         await system.drain()
-        answered = await system.replica.features("user", "ann")
+        answered = await entity_features(system.replica, "user", "ann")
         assert (answered.source, answered.event_time_ms) == ("online", event["ts"])
         await system.stop()
 

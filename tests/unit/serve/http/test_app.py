@@ -130,7 +130,8 @@ def test_an_unknown_field_is_answered_with_those_that_are_known(replica: Replica
     reason = score(replica, entity="u1").json()["error"]["reason"]
     assert reason == (
         "Object contains unknown field `entity`. "
-        "It takes: `user`, `candidates`, `show`, `min_version`, `max_model_age_ms`"
+        "It takes: `user`, `candidates`, `show`, `on_bad_candidate`, `min_version`, "
+        "`max_model_age_ms`"
     )
     (candidate,) = candidates(1)
     reason = score(replica, candidates=[{**candidate, "prize": 2}]).json()["error"]["reason"]

@@ -51,6 +51,9 @@ def valid_requests(draw: st.DrawFn) -> dict[str, Any]:
     return body | {name: draw(optional[name]) for name in sorted(chosen)}
 
 
+TAKING_A_BODY = [
+    "/v1/score", "/v1/score/batch", "/v1/explain", "/v1/events", "/v1/recommend/next"
+]  # fmt: skip
 ABOUT_ITEMS = ["/v1/recommend", "/v1/similar"]
 NUMBER = st.integers(-3, 9) | st.floats(-3, 9)
 CONDITIONS = {
@@ -111,6 +114,7 @@ def valid_requests_for_items(draw: st.DrawFn, path: str) -> dict[str, Any]:
 
 TYPES: dict[str, Any] = {
     "score": answers.ScoreAnswer,
+    "score_batch": answers.BatchAnswer,
     "explain": answers.ExplainAnswer,
     "recommend": recommendation_answers.RecommendAnswer,
     "recommend_next": recommendation_answers.RecommendAnswer,
@@ -207,7 +211,16 @@ def test_a_valid_request_for_items_with_one_value_replaced_never_causes_a_500(
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.sampled_from(["/v1/score", "/v1/explain", "/v1/events", "/v1/recommend/next", *ABOUT_ITEMS]),
+    st.sampled_from(
+        [
+            "/v1/score",
+            "/v1/score/batch",
+            "/v1/explain",
+            "/v1/events",
+            "/v1/recommend/next",
+            *ABOUT_ITEMS,
+        ]
+    ),
     JSON,
 )
 def test_every_answer_to_any_json_is_described(path: str, body: Any) -> None:
@@ -260,12 +273,13 @@ def test_events_are_answered_for_every_id_that_the_document_allows(key: str, que
     described("GET", "/v1/entities/{entity}/{id}/events", answer)
 
 
-def test_requests_to_score_and_to_explain_differ_in_their_number_of_candidates_only() -> None:
+def test_requests_to_score_and_to_explain_differ_in_their_candidates_only() -> None:
     schemas = document_of(replica_with_items())["components"]["schemas"]
     score, explain = schemas["ScoreRequest"], schemas["ExplainRequest"]
     most = [one["properties"]["candidates"].pop("maxItems") for one in (score, explain)]
     assert most == [1_000, 20]
     assert score.pop("title") != explain.pop("title")
+    assert score["properties"].pop("on_bad_candidate")["enum"] == ["fail", "skip"]
     assert score == explain
 
 

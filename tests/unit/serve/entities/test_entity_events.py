@@ -20,8 +20,8 @@ from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
-from freshrank.serve.scoring import entity_events
-from freshrank.serve.scoring.entity_events import MAX_SCANNED, SCAN_TIMEOUT_S
+from freshrank.serve.entities import entity_events
+from freshrank.serve.entities.entity_events import MAX_SCANNED, SCAN_TIMEOUT_S
 from freshrank.serve.scoring.served_pipeline import EventStream, OriginalRecord
 
 PARTITION = partition_of(b"u1", 4)

@@ -1,0 +1,169 @@
+"""Requests to score: their types, their bounds, and candidates that are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from types import GenericAlias
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+import msgspec
+
+from freshrank.actors.errors import RequestError
+from freshrank.actors.features.service import Column, RequestTypes
+from freshrank.actors.messages import Version
+from freshrank.serve.api.known_names import with_known_names
+from freshrank.serve.api.requests import (
+    WEIGHTS_FIELDS,
+    RequestLimits,
+    decoded,
+    request_type,
+    version_of,
+)
+from freshrank.serve.api.responses import SkippedCandidate
+
+T = TypeVar("T")
+
+_ON_BAD = ("on_bad_candidate", Literal["fail", "skip"], "fail")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCall:
+    """A checked request to score."""
+
+    key: str | int
+    """Of the entity, as the request gives it."""
+    count: int
+    """``n``: the number of candidates that are scored."""
+    columns: Mapping[str, Column]
+    """By context field: a column of length ``n``."""
+    show: int | None
+    min_version: Version | None
+    max_model_age_ms: int | None
+    skipped: Sequence[SkippedCandidate] = ()
+    """The candidates that the request wants left out because they are wrong."""
+    places: Sequence[int] = ()
+    """Where some are skipped: for each candidate that is scored, its index in the request."""
+
+    def spread(self, values: Sequence[T | None]) -> list[T | None]:
+        """`values` of the ``n`` candidates, in the order of the request; None for the skipped.
+
+        >>> bad = SkippedCandidate(1, "candidates[1].price", "Expected `float`, got `str`")
+        >>> ScoreCall("u1", 2, {}, None, None, None, [bad], [0, 2]).spread([0.5, 0.25])
+        [0.5, None, 0.25]
+        """
+        found: list[T | None] = [None] * (len(values) + len(self.skipped))
+        for place, value in zip(self.places, values, strict=True):
+            found[place] = value
+        return found
+
+
+class ScoreDecoder:
+    """Decodes the bytes of a request to a `ScoreCall`.
+
+    The request's type is made from the pipeline: the name of its entity, and the types of the
+    entity's key and of a candidate. An unknown field is an error that lists the known ones: a
+    misspelt field would be ignored otherwise.
+
+    Parameters
+    ----------
+    most
+        Candidates of one request; `limits.candidates` unless it is given.
+    name
+        Of the request's type, in the OpenAPI document.
+    skips
+        Whether a request may want candidates left out that are wrong.
+    """
+
+    def __init__(
+        self,
+        entity: str,
+        types: RequestTypes,
+        limits: RequestLimits,
+        *,
+        most: int | None = None,
+        name: str = "ScoreRequest",
+        skips: bool = True,
+    ) -> None:
+        self.candidate_type = types.candidate
+        bounds = msgspec.Meta(min_length=1, max_length=limits.candidates if most is None else most)
+        fields = [
+            ("show", Annotated[int, msgspec.Meta(ge=0, le=limits.candidates)] | None, None),
+            *([_ON_BAD] if skips else []),
+            *WEIGHTS_FIELDS,
+        ]
+
+        def with_candidates(kind: Any) -> type[msgspec.Struct]:
+            listed: Any = Annotated[GenericAlias(list, (kind,)), bounds]
+            return request_type(name, (entity, types.key), [("candidates", listed), *fields])
+
+        self.request_type = with_candidates(self.candidate_type)
+        self._decode = msgspec.json.Decoder(self.request_type).decode
+        self._decode_unread = msgspec.json.Decoder(with_candidates(msgspec.Raw)).decode
+        self._decode_candidate = msgspec.json.Decoder(self.candidate_type).decode
+        self._skips = skips
+        self._key_of = attrgetter(entity)
+        self._fields = [(name, attrgetter(name)) for name in types.candidate.__struct_fields__]
+
+    def decode(self, body: bytes) -> ScoreCall:
+        """Decode and check a body; raises RequestError that names the field."""
+        try:
+            return self._call(cast(Any, decoded(self._decode, body)))
+        except RequestError as error:
+            found = self._without_bad(body) if self._skips else None
+            if found is None:
+                raise with_known_names(error, self._known) from error
+            return found
+
+    def _call(
+        self,
+        request: Any,
+        skipped: Sequence[SkippedCandidate] = (),
+        places: Sequence[int] = (),
+    ) -> ScoreCall:
+        candidates = request.candidates
+        return ScoreCall(
+            self._key_of(request),
+            len(candidates),
+            {name: list(map(read, candidates)) for name, read in self._fields},
+            request.show,
+            version_of(request.min_version),
+            request.max_model_age_ms,
+            skipped,
+            places,
+        )
+
+    def _without_bad(self, body: bytes) -> ScoreCall | None:
+        """The request without its wrong candidates.
+
+        None where it does not want them skipped, where no candidate is left, and where something
+        else is wrong.
+        """
+        try:
+            request = cast(Any, decoded(self._decode_unread, body))
+        except RequestError:
+            return None
+        if request.on_bad_candidate != "skip":
+            return None
+        good, places, skipped = list[object](), list[int](), list[SkippedCandidate]()
+        for number, candidate in enumerate(request.candidates):
+            try:
+                good.append(decoded(self._decode_candidate, bytes(candidate)))
+                places.append(number)
+            except RequestError as error:
+                skipped.append(self._skipped(number, error))
+        if not good:
+            return None
+        request.candidates = good
+        return self._call(request, skipped, places)
+
+    def _skipped(self, number: int, error: RequestError) -> SkippedCandidate:
+        inside = "" if error.field == "body" else f".{error.field}"
+        placed = RequestError(f"candidates[{number}]{inside}", error.reason)
+        named = with_known_names(placed, self._known)
+        return SkippedCandidate(number, named.field, named.reason)
+
+    def _known(self, place: str) -> Sequence[str]:
+        inside = place.startswith("candidates")
+        return (self.candidate_type if inside else self.request_type).__struct_encode_fields__
