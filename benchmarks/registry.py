@@ -71,6 +71,10 @@ BENCHES = {
         "quality.criteo_bench",
         "Criteo, one pass, predict before update, on one core (needs --data)",
     ),
+    "robust": Bench(
+        "robust.bench",
+        "learning that nobody tunes: any scale of inputs, any size of a step, a world that changes",
+    ),
     "fuzz": Bench(
         "fuzz.bench", "invalid records and requests: each record is accounted for, no 5xx"
     ),

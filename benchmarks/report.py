@@ -49,6 +49,8 @@ class Figure:
     unit: str
     better: Better
     reach: float | None = None
+    detail: bool = False
+    """Whether the bench itself has shown it, in a table of its own; the document has it, too."""
 
     @property
     def met(self) -> bool | None:
@@ -115,14 +117,14 @@ class Report:
         path.write_bytes(self.to_json() + b"\n")
 
     def print(self, console: Console) -> None:
-        """Print the figures as a table."""
+        """Print the figures as a table, without the details."""
         table = Table(title=f"bench {self.bench} · {self.commit}", title_justify="left")
         table.add_column("figure", no_wrap=True)
         table.add_column("value", justify="right", no_wrap=True)
         table.add_column("unit", no_wrap=True)
         table.add_column("reach", justify="right", no_wrap=True)
         table.add_column("met", no_wrap=True)
-        for figure in self.figures:
+        for figure in (one for one in self.figures if not one.detail):
             sign = "≥" if figure.better == "higher" else "≤"
             reach = "" if figure.reach is None else f"{sign} {readable(figure.reach)}"
             verdict = {True: "[green]yes[/]", False: "[bold red]no[/]", None: ""}[figure.met]

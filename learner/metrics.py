@@ -25,6 +25,8 @@ class LearnerMetrics:
     def __init__(self) -> None:
         self.steps = 0
         self.examples = 0
+        self.learned_later = 0
+        """Of `examples`: those that the guard had held back first."""
         self.refused_out_of_turn = 0
         self.refused_stale = 0
         self.guard_trips = 0
@@ -57,33 +59,46 @@ class LearnerMetrics:
         self.guard_trips += 1
         self.refused[reason] += examples
 
-    def count_rollback(self, undone: int) -> None:
-        """Count a rollback that undid what was learned from `undone` examples."""
+    def count_learned_later(self, examples: int) -> None:
+        """Count examples that are learned after they were held back."""
+        self.examples += examples
+        self.learned_later += examples
+
+    def count_rollback(self, undone: int, undone_later: int) -> None:
+        """Count a rollback: `undone` examples, of which `undone_later` were learned later."""
         self.guard_trips += 1
         self.examples -= undone
+        self.learned_later -= undone_later
 
     def kept(self) -> dict[str, JsonValue]:
         """What a checkpoint keeps."""
         refused: dict[str, JsonValue] = {str(reason): n for reason, n in self.refused.items()}
-        return {"examples": self.examples, "refused": refused}
+        return {
+            "examples": self.examples,
+            "learned_later": self.learned_later,
+            "refused": refused,
+        }
 
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Go on from what `kept` gave; checkpoints of before do not tell reasons apart."""
         self.examples = kept["examples"]
+        self.learned_later = kept.get("learned_later", 0)
         refused = kept.get("refused") or {Refusal.LOSS: kept["quarantined"]}
         self.refused |= {Refusal(reason): examples for reason, examples in refused.items()}
 
     def status(self, monotonic: float) -> dict[str, JsonValue]:
         """Plain JSON.
 
-        `examples` counts learned examples and `examples_quarantined` refused ones: with the
-        `examples_held_back` of `Learner.status` all that was ever accepted and is not pending.
+        `examples` counts learned examples, `examples_learned_later` those of them that had been
+        held back first, and `examples_quarantined` refused ones: learned and refused are, with the
+        `examples_held_back` of `Learner.status`, all that was ever accepted and is not pending.
         `examples_refused` are those by reason. `staleness_steps` counts gradients by age: 0, 1,
         2-3, 4-7, ... steps.
         """
         return {
             "steps": self.steps,
             "examples": self.examples,
+            "examples_learned_later": self.learned_later,
             "steps_per_s": self._step_rate.per_second(monotonic) or 0.0,
             "examples_per_s": self._example_rate.per_second(monotonic) or 0.0,
             "staleness_steps": {str(lag): self._lags[lag] for lag in sorted(self._lags)},

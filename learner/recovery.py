@@ -64,7 +64,9 @@ class Recovery:
         rollback = self._log.rollback(pending)
         for step in reversed(rollback.steps):
             self._trained.undo(step.change)
-        self._metrics.count_rollback(sum(step.examples for step in rollback.steps))
+        undone = sum(step.examples for step in rollback.steps)
+        later = sum(step.examples for step in rollback.steps if step.relearned)
+        self._metrics.count_rollback(undone, later)
         good = rollback.steps[0].base if rollback.steps else base
         text = f"back at the weights of {good}: {rollback.reason}"
         for step in rollback.forgotten:
@@ -112,7 +114,7 @@ class Recovery:
                 self._quarantine.refused({error: ranges})
                 continue
             self._trained.evict(change)
-            self._metrics.examples += examples
+            self._metrics.count_learned_later(examples)
             steps.append(Step(base, version, ranges, examples, change, some, relearned=True))
             self._log.add(steps[-1])
         return _keys(steps)

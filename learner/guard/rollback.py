@@ -18,7 +18,7 @@ from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.quarantine import range_from_json, range_to_json
 from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.guard.states import DUE, TRANSITIONS, GuardEvent, GuardState
-from freshrank.learner.guard.steps import HeldBack, Step, step_arrays, step_from, step_to_json
+from freshrank.learner.guard.steps import HeldBack, Step, step_arrays, steps_from, steps_to_json
 from freshrank.learner.guard.trial import Trial
 from freshrank.learner.models.losses import Loss
 
@@ -80,6 +80,8 @@ class RollbackLog:
         self.state = GuardState.WATCHING
         self._sizes = GradientSizes(loss)
         self._steps: deque[Step] = deque()
+        self._scored = 0
+        """Examples that weights with the oldest of these steps in them have scored so far."""
         self._suspects: list[OffsetRange] = []
         """Offset ranges since which the loss has not been at rest, oldest first."""
 
@@ -120,9 +122,11 @@ class RollbackLog:
 
     def _check_live(self, gradient: Gradient) -> GuardEvent:
         next_state(TRANSITIONS, self.state, GuardEvent.SCORED)
-        for step in self._steps:
+        for step in reversed(self._steps):
             if step.version <= gradient.base:
                 step.scored += len(gradient)
+                self._scored += len(gradient)
+                break
         self._suspects.append(gradient.offset_range)
         worse = self.loss_drift.add(gradient.labels, gradient.scores, gradient.newest_event_ms)
         if worse:
@@ -130,8 +134,8 @@ class RollbackLog:
             return GuardEvent.LOSS_WORSE
         if self.loss_drift.at_rest:
             self._suspects.clear()
-            while self._steps and self._steps[0].scored >= VALIDATION_EXAMPLES:
-                self._steps.popleft()
+            while self._steps and self._scored >= VALIDATION_EXAMPLES:
+                self._scored -= self._steps.popleft().scored
         if self.broken.add(gradient):
             self.trial.start([HeldBack(gradient)])
             return GuardEvent.WEIGHTS_BROKEN
@@ -167,7 +171,7 @@ class RollbackLog:
         if not self.trial.challenger_better:
             self.trial.held.append(HeldBack(gradient))
             return GuardEvent.CHALLENGER_WORSE
-        self._steps.clear()
+        self._forget_steps()
         self._start_over()
         return GuardEvent.CHALLENGER_BETTER
 
@@ -199,7 +203,7 @@ class RollbackLog:
         if rejected:
             for one in held:
                 one.suspicion = f"a challenger that learned it was no better: {reason}"
-        self._steps.clear()
+        self._forget_steps()
         self._suspects = []
         self.loss_drift.forget()
         forgotten = [step for step in steps if not step.gradients]
@@ -224,9 +228,13 @@ class RollbackLog:
         Raises IllegalTransition unless it is due.
         """
         self._happen(GuardEvent.RESET)
-        self._steps.clear()
+        self._forget_steps()
         self._start_over()
         return self.trial.take()
+
+    def _forget_steps(self) -> None:
+        self._steps.clear()
+        self._scored = 0
 
     def _start_over(self) -> None:
         self._suspects = []
@@ -252,7 +260,7 @@ class RollbackLog:
             "loss": self.loss_drift.state(),
             "sizes": list(self._sizes.typical),
             "suspects": [range_to_json(suspect) for suspect in self._suspects],
-            "steps": [step_to_json(step) for step in self._steps],
+            "steps": steps_to_json(self._steps),
             "state": self.state.value,
             "trial": self.trial.meta(),
             "broken": [*self.broken.state()],
@@ -276,10 +284,8 @@ class RollbackLog:
         self.loss_drift.restore(meta["loss"])
         self._sizes.typical.extend(meta["sizes"])
         self._suspects = [range_from_json(suspect, topics) for suspect in meta["suspects"]]
-        self._steps.extend(
-            step_from(kept, f"step_{number}", arrays, topics)
-            for number, kept in enumerate(meta["steps"])
-        )
+        self._steps.extend(steps_from(meta["steps"], arrays, topics))
+        self._scored = sum(step.scored for step in self._steps)
         if "state" not in meta:
             return
         self.state = GuardState(meta["state"])

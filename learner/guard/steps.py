@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Step:
     gradients: list[Gradient] = field(default_factory=list)
     """What it learned, to be learned again; empty when a checkpoint of before did not keep it."""
     scored: int = 0
-    """Examples that weights with this step in them have scored so far."""
+    """Examples that weights of which it is the newest step have scored so far."""
     relearned: bool = False
     """Whether it had been held back before: a second rollback makes it a suspect."""
 
@@ -120,14 +121,21 @@ def _probes_from(arrays: Mapping[str, NDArray[Any]], name: str, rows: slice) -> 
     return Probes(Inputs(dense, ids), labels, shares)
 
 
-def step_to_json(step: Step) -> dict[str, JsonValue]:
-    """What a checkpoint keeps of a step as JSON; the rest is `step_arrays`."""
+def steps_to_json(steps: Sequence[Step]) -> list[JsonValue]:
+    """What a checkpoint keeps of steps, oldest first, as JSON; the rest is `step_arrays`."""
+    scored = accumulate(step.scored for step in reversed(steps))
+    found: list[JsonValue] = [*map(_step_to_json, reversed(steps), scored)]
+    return found[::-1]
+
+
+def _step_to_json(step: Step, scored: int) -> dict[str, JsonValue]:
+    """`scored` counts the examples that weights with this step in them have scored."""
     return {
         "base": str(step.base),
         "version": str(step.version),
         "spans": [range_to_json(learned) for learned in step.ranges],
         "examples": step.examples,
-        "judged": step.scored,
+        "judged": scored,
         "relearned": step.relearned,
         "gradients": gradients_to_json(step.gradients),
     }
@@ -146,13 +154,23 @@ def step_arrays(name: str, step: Step) -> dict[str, NDArray[Any]]:
     return found | gradient_arrays(f"{name}_learned", step.gradients)
 
 
-def step_from(
+def steps_from(
+    kept: Sequence[Mapping[str, Any]], arrays: Mapping[str, NDArray[Any]], topics: Sequence[str]
+) -> list[Step]:
+    """The steps of `steps_to_json` and `step_arrays`, of checkpoints of before, too."""
+    steps = [_step_from(one, f"step_{number}", arrays, topics) for number, one in enumerate(kept)]
+    for older, newer in pairwise(steps):
+        older.scored -= newer.scored
+    return steps
+
+
+def _step_from(
     kept: Mapping[str, Any],
     name: str,
     arrays: Mapping[str, NDArray[Any]],
     topics: Sequence[str],
 ) -> Step:
-    """The step of `step_to_json` and `step_arrays`, of checkpoints of before, too."""
+    """The step, its `scored` that of `_step_to_json`."""
     before, evicted = (
         Rows(*(arrays[f"{name}_{part}_{key}"] for key in Rows._fields))
         for part in ("before", "evicted")

@@ -104,6 +104,7 @@ _OF_THE_LEARNER = _counters(
     compared="Examples scored by the weights and by the frozen reference",
 ) | _gauges(
     rows="Rows of the embedding table",
+    examples_learned_later="Examples that were held back first and are in the weights",
     examples_held_back="Examples that the guard holds back until it can judge them",
     pending_examples="Examples that the next step takes",
     newest_event_ms="The newest event time in the weights, in milliseconds since the Unix epoch",

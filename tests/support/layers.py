@@ -44,7 +44,8 @@ ORDER = {
     "serve": "access api scoring entities explanation recommendation http proxy deployment",
     "deploy": "pipelines config console state servers history wiring cluster topology commands cli",
     "examples": "shop jd recommend catalogue item_features",
-    "benchmarks": "report registry workloads crashes quality fuzz latency throughput chaos cli",
+    "benchmarks": "report registry workloads crashes quality robust fuzz latency throughput "
+    "chaos cli",
 }
 
 MOST_MODULES = 12

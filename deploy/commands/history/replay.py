@@ -32,7 +32,7 @@ def _quality(metrics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     loss, measure = metrics["objective"], metrics["measure"]
     of_labels = measure == "auc"
     names = (
-        "examples", "examples_quarantined", "examples_held_back",
+        "examples", "examples_learned_later", "examples_quarantined", "examples_held_back",
         *(("base_rate",) if of_labels else ()),
         measure, loss,
         *(("average_precision", "calibration_error") if of_labels else ("coverage",)),
