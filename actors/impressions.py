@@ -35,6 +35,8 @@ class Impression(msgspec.Struct, frozen=True, array_like=True):
     outage: bool = False
     """Whether a row of the features was not read because the online store did not answer. Defaults
     stand in for it, so a joiner does not learn from such an impression."""
+    once: bool = False
+    """Whether a repeated request has the same `request_id`: a joiner takes the first of these."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -29,7 +29,15 @@ RecordPosition: TypeAlias = tuple[str, int, int]
 """Topic, partition and offset of a record."""
 
 # Counters of a shard of which each record raises exactly one.
-_DISPOSITIONS = ("events", "duplicates", "late", "dead", "impressions", "impressions_outage")
+_DISPOSITIONS = (
+    "events",
+    "duplicates",
+    "late",
+    "dead",
+    "impressions",
+    "impressions_outage",
+    "impressions_repeated",
+)
 
 
 class Disposition(Enum):

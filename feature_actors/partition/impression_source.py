@@ -20,17 +20,23 @@ from freshrank.feature_actors.partition.labelling import (
 )
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.placement import Placement
-from freshrank.feature_actors.state.log_clock import LATEST_MS, LogClock
+from freshrank.feature_actors.partition.snapshot import part_of
+from freshrank.feature_actors.state.dedup import Deduplicator
+from freshrank.feature_actors.state.log_clock import LATEST_MS, LogClock, LogTimes
 
 # An impression that reaches the log so much later than it was served, in milliseconds, was delayed,
 # or its replica's clock is behind: usual are some tens.
 _USUAL_DELAY_MS = 10_000
+# Ids of impressions that may be repeated, of the last `MAX_DELAY_MS`: about 3 MB.
+_MOST_REPEATS = 100_000
+_REPEATS = "repeats"
 
 
 class ImpressionSource:
     """The topic of what was served: its decoder, and the join that its records go into.
 
-    What follows from the records does not depend on where batches end.
+    What follows from the records does not depend on where batches end. Of impressions whose request
+    was repeated the first one counts.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class ImpressionSource:
         self._counters = counters
         self._placement = placement
         self._clock = LogClock()
+        self._repeats = Deduplicator(MAX_DELAY_MS, _MOST_REPEATS)
 
     def take(
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
@@ -49,15 +56,16 @@ class ImpressionSource:
         decoded, undecodable = decode_impressions(self._encoder, batch)
         decoded, misplaced = self._without_misplaced(batch, decoded)
         rejected = undecodable + misplaced
-        shown_ms, log_ms, clock_ms = self._date(batch, decoded)
+        shown_ms, times = self._date(batch, decoded)
+        log_ms = times.log_ms
         # Their features say nothing of the user: a model must not learn that zeros are usual.
         outage = np.array([items.outage for items in decoded], dtype=np.bool_)
         late = (log_ms - shown_ms > MAX_DELAY_MS) & ~outage
         for place in np.flatnonzero(late).tolist():
             rejected.append(_rejected(batch, decoded[place], int(log_ms[place])))
-        admitted = np.flatnonzero(~late & ~outage)
+        admitted = self._first_of_each(decoded, np.flatnonzero(~late & ~outage), times)
         shown = [decoded[place] for place in admitted.tolist()]
-        rows = join_impressions(self._joiner, shown, shown_ms[admitted], clock_ms)
+        rows = join_impressions(self._joiner, shown, shown_ms[admitted], self._clock.now_ms)
         outcome.dead.extend(sorted(rejected, key=lambda record: record.offset))
         self._counters.impressions += len(shown)
         self._counters.impressions_outage += int(outage.sum())
@@ -65,11 +73,29 @@ class ImpressionSource:
 
     def freeze(self) -> StateView:
         """The state of now, for a snapshot."""
-        return self._clock.freeze()
+        clock, repeats = self._clock.freeze(), self._repeats.freeze()
+        return lambda: {
+            **clock(),
+            **{f"{_REPEATS}/{name}": array for name, array in repeats().items()},
+        }
 
     def load(self, arrays: Mapping[str, Array]) -> None:
         """Become the state whose frozen `arrays` these are."""
         self._clock.load(arrays)
+        if repeats := part_of(arrays, _REPEATS):
+            self._repeats = Deduplicator.restore(MAX_DELAY_MS, _MOST_REPEATS, repeats)
+
+    def _first_of_each(self, shown: Sequence[ShownItems], places: Ints, times: LogTimes) -> Ints:
+        """int64[m]: `places` int64[n] without impressions that repeat one from before."""
+        ids = np.array([shown[place].repeats for place in places.tolist()], dtype=np.int64)
+        named = np.flatnonzero(ids)
+        if not len(named):
+            return places
+        kept = np.ones(len(places), dtype=np.bool_)
+        at = places[named]
+        kept[named] = self._repeats.fresh(ids[named], times.log_ms[at], times.clock_ms[at])
+        self._counters.impressions_repeated += int((~kept).sum())
+        return places[kept]
 
     def _without_misplaced(
         self, batch: RecordBatch, shown: list[ShownItems]
@@ -85,8 +111,8 @@ class ImpressionSource:
         ]
         return [one for at, one in enumerate(shown) if at not in faults], rejected
 
-    def _date(self, batch: RecordBatch, shown: Sequence[ShownItems]) -> tuple[Ints, Ints, int]:
-        """When each was shown and when it reached the log, and the clock then.
+    def _date(self, batch: RecordBatch, shown: Sequence[ShownItems]) -> tuple[Ints, LogTimes]:
+        """When each was shown, and when it reached the log.
 
         It was shown before it reached the log, so a replica's clock that is ahead is recognised.
         """
@@ -100,7 +126,7 @@ class ImpressionSource:
         self._counters.shown_ahead += int((delays_ms < -EARLY_MS).sum())
         behind = (delays_ms > _USUAL_DELAY_MS) & (delays_ms <= MAX_DELAY_MS)
         self._counters.shown_behind += int(behind.sum())
-        return np.minimum(at_ms, times.log_ms), times.log_ms, self._clock.now_ms
+        return np.minimum(at_ms, times.log_ms), times
 
 
 def _rejected(batch: RecordBatch, items: ShownItems, log_ms: int) -> RejectedRecord:

@@ -99,6 +99,8 @@ class ShownItems:
     inputs: Inputs
     outage: bool
     """Whether they were scored without a row that could not be read (`Impression.outage`)."""
+    repeats: int
+    """The id that repeated impressions share; 0 where none are expected (`Impression.once`)."""
 
 
 def decode_impressions(
@@ -155,4 +157,7 @@ def _shown_items(encoder: InputEncoder, value: bytes | None, offset: int, place:
         raise BadRecord("inputs that are not finite")
     order = (offset << _RANK_BITS) + np.arange(len(keys), dtype=np.int64)
     name, at_ms = impression.entity, impression.at_ms
-    return ShownItems(place, hash_text(name), name, keys, at_ms, order, inputs, impression.outage)
+    repeats = hash_text(impression.request_id) if impression.once else 0
+    return ShownItems(
+        place, hash_text(name), name, keys, at_ms, order, inputs, impression.outage, repeats
+    )

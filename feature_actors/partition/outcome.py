@@ -71,6 +71,8 @@ class Counters:
     impressions: int = 0
     impressions_outage: int = 0
     """Impressions that were scored while the online store did not answer: they are not joined."""
+    impressions_repeated: int = 0
+    """Impressions of requests that were repeated, beside the first of each: they are not joined."""
     examples: int = 0
     positives: int = 0
     evicted: int = 0

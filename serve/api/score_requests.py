@@ -21,7 +21,7 @@ from freshrank.serve.api.requests import (
     request_type,
     version_of,
 )
-from freshrank.serve.api.responses import SkippedCandidate
+from freshrank.serve.api.responses import ScoreAnswer, SkippedCandidate
 
 T = TypeVar("T")
 
@@ -57,6 +57,16 @@ class ScoreCall:
         for place, value in zip(self.places, values, strict=True):
             found[place] = value
         return found
+
+    def describe_skipped(self, answer: ScoreAnswer) -> None:
+        """Make `answer`, of the ``n`` candidates, one of all those of the request."""
+        places = self.places
+        answer.scores = self.spread(answer.scores)
+        answer.ranking = [places[index] for index in answer.ranking]
+        answer.skipped = list(self.skipped)
+        if answer.candidate_rows is not msgspec.UNSET:
+            for rows in answer.candidate_rows.values():
+                rows.missing = [places[index] for index in rows.missing]
 
 
 class ScoreDecoder:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from freshrank.serve.api.responses import ErrorAnswer
+from freshrank.serve.http.kept_answers import KEPT_S, KEY_PATTERN
 from freshrank.serve.http.route_spec import JSON, REQUIRED, Answer, JsonSchema, Parameter, RouteSpec
 
 Document: TypeAlias = dict[str, Any]
@@ -20,7 +21,8 @@ _MEANINGS = {
     403: "The request comes from a page of another site, or its key has not the scope",
     404: "There is no such entity, item or page",
     408: "The body was not complete in time",
-    409: "The weights asked for did not arrive in time: ask for less, or again later",
+    409: "The weights asked for did not arrive in time: ask for less, or again later; or the "
+    "idempotency key was used for another request",
     413: "The body is too large, or one event is for its topic",
     415: "The body is not said to be `application/json`",
     421: "The `Host` is not a name of this endpoint",
@@ -41,6 +43,14 @@ _KEY_SCHEME = {
     "scheme": "bearer",
     "description": "A key of `freshrank keys create`, with the scope that each operation names. "
     "On loopback none is needed, unless `serve.require_keys` is set.",
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A text of the client's for this request. If it is sent again with the same one "
+    f"within {KEPT_S:.0f} s, it gets the same answer, and nothing is logged as shown twice",
+    "schema": {"type": "string", "pattern": KEY_PATTERN},
 }
 _RETRY_AFTER = {
     "description": "Seconds to wait before the next try",
@@ -95,10 +105,11 @@ def _operation(spec: RouteSpec, schemas: _Schemas) -> Document:
     if spec.scope is not None:
         # Without a key, where none is required; else with one of this scope.
         operation["security"] = [{}, {_KEY: [spec.scope.value]}]
-    if spec.parameters:
-        operation["parameters"] = [
-            _parameter(spec, parameter, schemas) for parameter in spec.parameters
-        ]
+    parameters = [_parameter(spec, parameter, schemas) for parameter in spec.parameters]
+    if spec.repeatable:
+        parameters.append(_IDEMPOTENCY_KEY)
+    if parameters:
+        operation["parameters"] = parameters
     if spec.body is not None:
         content = {JSON: {"schema": schemas.of(spec.body)}}
         operation["requestBody"] = {"required": True, "content": content}

@@ -10,6 +10,7 @@ from freshrank.serve.access.api_keys import Scope
 from freshrank.serve.api.recommendation_answers import RecommendAnswer, SimilarAnswer
 from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.http.json_response import JsonResponse
+from freshrank.serve.http.kept_answers import KeptAnswers
 from freshrank.serve.http.request_body import read_body
 from freshrank.serve.http.route_spec import Answer, RouteSpec
 from freshrank.serve.recommendation.recommender import Recommender
@@ -21,7 +22,14 @@ from freshrank.serve.scoring.service import ScoringService
 class RecommendationRoutes:
     """A part of the route table."""
 
-    def __init__(self, service: ScoringService, retriever: Retriever, explainer: Explainer) -> None:
+    def __init__(
+        self,
+        service: ScoringService,
+        retriever: Retriever,
+        explainer: Explainer,
+        kept: KeptAnswers,
+    ) -> None:
+        self._kept = kept
         types = SelectionTypes(service.pipeline, retriever)
         self._recommender = Recommender(service, retriever, types, explainer)
         self._similar_items = SimilarItems(service, retriever, types)
@@ -45,6 +53,7 @@ class RecommendationRoutes:
                 answers={200: Answer(RecommendAnswer)},
                 errors=(409,),
                 limited=True,
+                repeatable=True,
             ),
             RouteSpec(
                 method="POST",
@@ -58,6 +67,7 @@ class RecommendationRoutes:
                 answers={200: Answer(RecommendAnswer)},
                 errors=(404, 409),
                 limited=True,
+                repeatable=True,
             ),
         ]
 
@@ -79,12 +89,12 @@ class RecommendationRoutes:
     async def recommend(self, request: Request) -> Response:
         """POST /v1/recommend."""
         body = await read_body(request, self._body_bytes)
-        return JsonResponse(await self._recommender.recommend(body))
+        return await self._kept.answer(request, body, self._recommender.recommend)
 
     async def recommend_next(self, request: Request) -> Response:
         """POST /v1/recommend/next."""
         body = await read_body(request, self._body_bytes)
-        return JsonResponse(await self._recommender.next_page(body))
+        return await self._kept.answer(request, body, self._recommender.next_page)
 
     async def similar(self, request: Request) -> Response:
         """POST /v1/similar."""

@@ -118,6 +118,8 @@ class RouteSpec:
     """What an API key has to allow, where keys are required; None: no key is needed."""
     fast: bool = False
     """Whether its requests take the fast path (`fast_path`); its path has no parameters then."""
+    repeatable: bool = False
+    """Whether a request may have an idempotency key (`kept_answers`)."""
 
     @property
     def documented_path(self) -> str:

@@ -25,6 +25,7 @@ from freshrank.serve.entities.entity_features import entity_features
 from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.http.events_schema import events_schema
 from freshrank.serve.http.json_response import JsonResponse
+from freshrank.serve.http.kept_answers import KeptAnswers
 from freshrank.serve.http.openapi import document
 from freshrank.serve.http.operation_routes import OperationRoutes
 from freshrank.serve.http.recommendation_routes import RecommendationRoutes
@@ -49,11 +50,12 @@ class RouteTable:
         self._entity_events = EntityEvents(service.pipeline, service.connectors)
         self._explainer = Explainer(service)
         self._batch = ScoreBatch(service)
+        self._kept = KeptAnswers(service.connectors.clock, service.metrics)
         self._operation_routes = OperationRoutes(service)
         self._recommendation_routes: RecommendationRoutes | None = None
         if service.retriever is not None:
             self._recommendation_routes = RecommendationRoutes(
-                service, service.retriever, self._explainer
+                service, service.retriever, self._explainer, self._kept
             )
         entity = service.pipeline.entity
         # The service answers another entity with a 404 that names this one.
@@ -93,6 +95,7 @@ class RouteTable:
                 errors=(409,),
                 limited=True,
                 fast=True,
+                repeatable=True,
             ),
             RouteSpec(
                 method="POST",
@@ -104,8 +107,10 @@ class RouteTable:
                 handler=self.score_batch,
                 body=self._batch.request_type,
                 answers={200: Answer(BatchAnswer)},
+                errors=(409,),
                 limited=True,
                 fast=True,
+                repeatable=True,
             ),
         ]
 
@@ -215,12 +220,12 @@ class RouteTable:
     async def score(self, request: Request) -> Response:
         """POST /v1/score."""
         body = await read_body(request, self._limits.body_bytes)
-        return JsonResponse(await self._service.score(body))
+        return await self._kept.answer(request, body, self._service.score)
 
     async def score_batch(self, request: Request) -> Response:
         """POST /v1/score/batch."""
         body = await read_body(request, self._limits.body_bytes)
-        return JsonResponse(await self._batch.score(body))
+        return await self._kept.answer(request, body, self._batch.score)
 
     async def events(self, request: Request) -> Response:
         """POST /v1/events."""

@@ -58,19 +58,24 @@ class Recommender:
         self._explainer = explainer
         self._items = FoundItems(retriever)
 
-    async def recommend(self, body: bytes) -> RecommendAnswer:
-        """Answer a request. Raises RequestError, StaleParameters and Unavailable."""
-        return await self._answer(self.decoder.decode(body))
+    async def recommend(self, body: bytes, request_id: str | None = None) -> RecommendAnswer:
+        """Answer a request; `request_id` where it is repeated under the same one.
 
-    async def next_page(self, body: bytes) -> RecommendAnswer:
+        Raises RequestError, StaleParameters and Unavailable.
+        """
+        return await self._answer(self.decoder.decode(body), request_id)
+
+    async def next_page(self, body: bytes, request_id: str | None = None) -> RecommendAnswer:
         """Answer a request for a following page.
 
         Its items are those that were ranked, in that order, but for those that have left the
         catalogue since. Raises RequestError, StaleParameters and Unavailable.
         """
-        return await self._answer(self.next_decoder.decode(body))
+        return await self._answer(self.next_decoder.decode(body), request_id)
 
-    async def _answer(self, call: RecommendCall | NextPageCall) -> RecommendAnswer:
+    async def _answer(
+        self, call: RecommendCall | NextPageCall, request_id: str | None
+    ) -> RecommendAnswer:
         service, clock = self._service, self._service.connectors.clock
         begun = clock.monotonic()
         key = await service.begin(call.key, call.min_version, call.max_model_age_ms)
@@ -81,10 +86,11 @@ class Recommender:
             found = self._retriever.look_up(call.following.pages[0])
         if found.items:
             rows = await service.read_rows(key, found.columns, own)
-            scored = service.scored(rows, found.columns)
+            scored = service.scored(rows, found.columns, request_id)
             answer = await self._ranked(call, found, scored, rows.lookups)
         else:
             answer = self._nothing(call, key, found, own)
+            answer.request_id = request_id or answer.request_id
         features, ended = answer.features, clock.monotonic()
         service.metrics.recommended(begun, ended, answer.candidates, features)
         return answer

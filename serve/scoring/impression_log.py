@@ -35,6 +35,8 @@ class ScoredRequest:
     inputs: Inputs
     scores: Floats
     """float32[n]."""
+    once: bool
+    """Whether a repeated request has the same `request_id`."""
 
     @property
     def outage(self) -> bool:
@@ -72,6 +74,7 @@ class ImpressionLog:
             dense=inputs.dense[shown].tobytes(),
             ids=inputs.ids[shown].tobytes(),
             outage=scored.outage,
+            once=scored.once,
         )
         try:
             record = encode_impression(impression)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -28,16 +29,8 @@ class ServeMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._scores = _Latencies(
-            "freshrank_score_seconds",
-            "Seconds from a decoded request to its scores, waits for weights included",
-            self.registry,
-        )
-        self._recommendations = _Latencies(
-            "freshrank_recommend_seconds",
-            "Seconds from a decoded request to its recommendations, waits for weights included",
-            self.registry,
-        )
+        self._scores = self._latencies("score", "scores")
+        self._recommendations = self._latencies("recommend", "recommendations")
         self._feature_age = Histogram(
             "freshrank_feature_age_seconds",
             "Seconds from an entity's last event to the scores that used it",
@@ -58,6 +51,11 @@ class ServeMetrics:
             "candidate_rows",
             "Candidates by the table that their rows are in, and whether they have one there",
             ("table", "outcome"),
+        )
+        self._repeatable = self._labelled(
+            "idempotent_requests",
+            "Requests with an idempotency key, and answers forgotten before their time",
+            ("outcome",),
         )
         self._impressions = self._labelled(
             "impressions", "Impressions that were logged or lost", ("outcome",)
@@ -93,6 +91,10 @@ class ServeMetrics:
         """Count the candidates of a request that were left out because they are wrong."""
         self._skipped.inc(candidates)
 
+    def repeatable(self, outcome: Literal["first", "repeated", "conflict", "forgotten"]) -> None:
+        """Count a request with an idempotency key, or an answer that is kept no longer."""
+        self._repeatable.count(outcome)
+
     def shown(self, logged: bool) -> None:
         """Count an impression that was queued, or lost because the queue was full."""
         self._impressions.count("logged" if logged else "lost")
@@ -114,6 +116,10 @@ class ServeMetrics:
         self._features.count(features.source)
         if features.age_ms is not None:
             self._feature_age.observe(features.age_ms / 1000.0)
+
+    def _latencies(self, name: str, answer: str) -> _Latencies:
+        text = f"Seconds from a decoded request to its {answer}, waits for weights included"
+        return _Latencies(f"freshrank_{name}_seconds", text, self.registry)
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"freshrank_{name}", text, registry=self.registry)

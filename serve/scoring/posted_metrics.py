@@ -63,6 +63,7 @@ _OF_SHARDS = _counters(
     lost_to_retention="Records that were deleted before the shard read them",
     impressions="Impressions joined with events",
     impressions_outage="Impressions not learned from: the online store did not answer for them",
+    impressions_repeated="Impressions left out because their requests were sent again",
     positives="Examples with a positive label",
     evicted="Entities evicted because their table was full",
     ids_forgotten="Event ids forgotten before dedup_within had passed, because there were too many",

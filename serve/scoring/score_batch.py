@@ -27,13 +27,17 @@ class ScoreBatch:
         self.request_type = _batch_of(service.decoder.request_type, most)
         self._decode = msgspec.json.Decoder(_batch_of(msgspec.Raw, most)).decode
 
-    async def score(self, body: bytes) -> BatchAnswer:
-        """Answer a batch. Raises RequestError where it is wrong as a whole."""
+    async def score(self, body: bytes, request_id: str | None = None) -> BatchAnswer:
+        """Answer a batch; `request_id` where it is repeated under the same one.
+
+        Raises RequestError where it is wrong as a whole.
+        """
         requests = cast(Any, decoded(self._decode, body)).requests
         calls = [self._checked(bytes(one)) for one in requests]
         self._check_size(calls)
         # All begin before the first read does, which so has the keys of all.
-        return BatchAnswer(list(await asyncio.gather(*map(self._answer, calls))))
+        ids = [request_id and f"{request_id}-{number}" for number in range(len(calls))]
+        return BatchAnswer(list(await asyncio.gather(*map(self._answer, calls, ids))))
 
     def _checked(self, request: bytes) -> ScoreCall | RequestError:
         try:
@@ -47,11 +51,11 @@ class ScoreBatch:
             reason = f"{count} candidates together, at most {self._most_candidates}: send less"
             raise RequestError("requests", reason)
 
-    async def _answer(self, call: ScoreCall | RequestError) -> BatchEntry:
+    async def _answer(self, call: ScoreCall | RequestError, request_id: str | None) -> BatchEntry:
         if isinstance(call, RequestError):
             return _refused(call)
         try:
-            return BatchEntry(200, answer=await self._service.answer(call))
+            return BatchEntry(200, answer=await self._service.answer(call, request_id))
         except (RequestError, StaleParameters, Unavailable) as error:
             return _refused(error)
 

@@ -8,8 +8,6 @@ import os
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-import msgspec
-
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import Unavailable
@@ -138,16 +136,19 @@ class ScoringService:
             missing["online_store"] = str(error) or "no answer"
         return missing
 
-    async def score(self, body: bytes) -> ScoreAnswer:
+    async def score(self, body: bytes, request_id: str | None = None) -> ScoreAnswer:
         """Answer POST /v1/score. Raises RequestError and StaleParameters."""
-        return await self.answer(self.decoder.decode(body))
+        return await self.answer(self.decoder.decode(body), request_id)
 
-    async def answer(self, call: ScoreCall) -> ScoreAnswer:
-        """Answer a request to score. Raises RequestError and StaleParameters."""
+    async def answer(self, call: ScoreCall, request_id: str | None = None) -> ScoreAnswer:
+        """Answer a request to score; `request_id` where it is repeated under the same one.
+
+        Raises RequestError and StaleParameters.
+        """
         clock = self.connectors.clock
         begun = clock.monotonic()
         # Without an await: features, version and scores belong together.
-        scored = self.scored(await self.read(call), call.columns)
+        scored = self.scored(await self.read(call), call.columns, request_id)
         ranking = scored.ranking()
         answer = ScoreAnswer(
             request_id=scored.request_id,
@@ -160,7 +161,7 @@ class ScoringService:
             answer.candidate_rows = dict(scored.candidate_rows)
         if call.skipped:
             self.metrics.skipped(len(call.skipped))
-            _with_skipped(answer, call)
+            call.describe_skipped(answer)
         self.show(scored, ranking[: self.settings.show if call.show is None else call.show])
         self.metrics.scored(begun, clock.monotonic(), call.count, answer.features)
         return answer
@@ -200,8 +201,13 @@ class ScoringService:
         found = await self._copies.read(self.pipeline.entity, lookups, own)
         return RequestRows(key, lookups, found)
 
-    def scored(self, read: RequestRows, candidates: Candidates) -> ScoredRequest:
-        """The scores of `candidates`, by the weights and the features of this moment."""
+    def scored(
+        self, read: RequestRows, candidates: Candidates, request_id: str | None = None
+    ) -> ScoredRequest:
+        """The scores of `candidates`, by the weights and the features of this moment.
+
+        `request_id` is given where a repeated request has the same one.
+        """
         key, lookups, found = read
         at_ms, entity = self.connectors.clock.now_ms(), self.pipeline.entity
         rows = [stored.row for stored in found.rows]
@@ -212,7 +218,7 @@ class ScoringService:
         candidate_rows = found.by_table(entity, lookups) if found.ages_ms else {}
         self.metrics.candidate_rows(len(scores), candidate_rows)
         return ScoredRequest(
-            request_id=self.new_request_id(),
+            request_id=request_id or self.new_request_id(),
             entity=key,
             at_ms=at_ms,
             model=self.model.info(),
@@ -222,6 +228,7 @@ class ScoringService:
             columns=candidates,
             inputs=inputs,
             scores=scores,
+            once=request_id is not None,
         )
 
     def weighed(self, found: FoundRows, candidates: Candidates, at_ms: int) -> Candidates:
@@ -276,14 +283,3 @@ class ScoringService:
             status["recommendations"] = self.metrics.recommendations(monotonic)
             status["catalogue"] = dict(self.retriever.status())
         return status
-
-
-def _with_skipped(answer: ScoreAnswer, call: ScoreCall) -> None:
-    """Make `answer`, of the candidates that were scored, one of all those of the request."""
-    places = call.places
-    answer.scores = call.spread(answer.scores)
-    answer.ranking = [places[index] for index in answer.ranking]
-    answer.skipped = list(call.skipped)
-    if answer.candidate_rows is not msgspec.UNSET:
-        for rows in answer.candidate_rows.values():
-            rows.missing = [places[index] for index in rows.missing]

@@ -157,6 +157,33 @@ def test_what_was_scored_in_an_outage_of_the_store_is_counted_and_not_learned() 
     assert state.counters.examples == 1
 
 
+def test_of_impressions_that_repeat_each_other_the_first_counts_across_restarts() -> None:
+    def shown(number: int, who: str = "u1", once: bool = True) -> bytes:
+        served = decode_impression(impression(MADE, who, [7], 10_000, number))
+        return encode_impression(msgspec.structs.replace(served, once=once))
+
+    state = PartitionState(MADE, 0)
+    first = [shown(1), shown(1), shown(2), shown(3, once=False), shown(3, once=False)]
+    outcome = state.process(batch("shown", first, stamps_ms=[10_000] * 5))
+    assert outcome.dead == []
+    assert (state.counters.impressions, state.counters.impressions_repeated) == (4, 1)
+    state = PartitionState.restore(MADE, 0, packed(state))
+    state.process(batch("shown", [shown(2), shown(4)], begin=5, stamps_ms=[11_000] * 2))
+    assert (state.counters.impressions, state.counters.impressions_repeated) == (5, 2)
+    assert totals({0: state})["impressions_repeated"] == 2
+
+
+def test_an_impression_of_an_outage_does_not_stand_for_the_one_that_repeats_it() -> None:
+    served = msgspec.structs.replace(
+        decode_impression(impression(MADE, "u1", [7], 10_000)), once=True
+    )
+    flagged = msgspec.structs.replace(served, outage=True)
+    state = PartitionState(MADE, 0)
+    values = [encode_impression(flagged), encode_impression(served)]
+    state.process(batch("shown", values, stamps_ms=[10_000] * 2))
+    assert (state.counters.impressions, state.counters.impressions_repeated) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

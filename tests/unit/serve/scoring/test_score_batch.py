@@ -102,7 +102,7 @@ class Broken(RuntimeError):
 def test_a_defect_fails_the_whole_batch(
     replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(call: object) -> None:
+    async def broken(call: object, request_id: str | None) -> None:
         raise Broken
 
     monkeypatch.setattr(replica.service, "answer", broken)
