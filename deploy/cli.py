@@ -191,6 +191,46 @@ def features(  # noqa: PLR0913 - typer makes an option of each
     run_features(request, load_settings(config))
 
 
+_BACKFILL_HELP = """\
+Fill the empty state of a pipeline from recorded history; `freshrank run` then goes on from there.
+
+Features of all entities, and of a `Labelled` label the model, are made by the engine of a run. The
+topics of the broker are made where they are missing. All of the state is written, or none.
+
+    freshrank backfill shop.py clicks=data/2024 catalogue=products.csv --kafka broker:9092
+
+    freshrank backfill shop.py clicks.parquet --kafka apache --from 2024-05-17T09:30:00Z
+
+The run goes on with the records that the topics got at or after the last time in the history
+(`--from history`); those that the history has, too, are told by their ids, within `dedup_within`.
+History is given as for `freshrank features`.
+"""
+
+
+@app.command(help=_BACKFILL_HELP)
+def backfill(
+    file: Annotated[Path, typer.Argument(help="A Python file with one Pipeline in it.")],
+    history: Annotated[List[str], typer.Argument(help="Files or folders: PATH or TOPIC=PATH.")],  # noqa: UP006
+    *,
+    begin: Annotated[
+        str,
+        typer.Option("--from", help="Where a run goes on: `history`, `end`, `beginning`, a time."),
+    ] = "history",
+    config: Config = None,
+    kafka: Kafka = None,
+    kafka_port: KafkaPort = None,
+) -> None:
+    """Fill a state folder from files; its help is `_BACKFILL_HELP`."""
+    from freshrank.deploy.commands.history.backfill import (  # noqa: PLC0415
+        BackfillRequest,
+        run_backfill,
+    )
+    from freshrank.deploy.commands.run_request import CliOverrides  # noqa: PLC0415
+
+    settings = CliOverrides(kafka=kafka, kafka_port=kafka_port).settings(config)
+    run_backfill(BackfillRequest(file, history, begin), settings)
+
+
 @app.command()
 def version() -> None:
     """Print the versions of Freshrank and of the libraries that its speed depends on."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import msgspec
 import numpy as np
 
-from freshrank.actors.errors import BadRecord
+from freshrank.actors.errors import BadRecord, ConfigError
 from freshrank.actors.messages import Ints
 from freshrank.actors.records import RejectedRecord
 from freshrank.deploy.history.file_values import CHUNK
@@ -38,7 +38,7 @@ class Arrived:
     times_ms: Ints
     """int64[n]: when each arrived, never descending."""
     ids: Mapping[str, Ints]
-    """By the name of an entity: int64[n], the ids that the records have of it."""
+    """By the name of an entity: int64[n], the ids that the records have of it (or `Numbered`)."""
 
     def between(self, begin: int, end: int) -> Arrived:
         """The records with ``begin <= index < end``."""
@@ -50,6 +50,9 @@ class Arrived:
         """Those that arrived at or before `at_ms`; there may be none."""
         return self.between(0, int(np.searchsorted(self.times_ms, at_ms, side="right")))
 
+
+Numbered: TypeAlias = Callable[[str, Sequence[str]], Ints]
+"""From the name of an entity and the keys of ``n`` records: numbers int64[n] in place of ids."""
 
 Arrivals: TypeAlias = Sequence[Arrived]
 """What arrived in a stretch of time, at most one part for each topic of a source."""
@@ -70,12 +73,23 @@ class Tally:
     """Of the records."""
     late: int = 0
     """Events that came too late for all features of an entity that they were meant for."""
-    without: Sequence[str] = ()
-    """Topics of which there is no record."""
+    wanted: Collection[str] = ()
+    """The topics that were looked for."""
+
+    def check(self) -> None:
+        """Raise ConfigError where no record could be used."""
+        if not self.records:
+            raise ConfigError("history", "there is no record in it", "Give files with some.")
+        if self.dead == self.records:
+            raise ConfigError(
+                "history",
+                f"none of its records can be used; {self.first_dead}",
+                "Correct the files.",
+            )
 
     def remarks(self) -> Iterator[str]:
         """What the user should know of the history."""
-        for topic in self.without:
+        for topic in sorted({*self.wanted} - self.topics):
             yield f"there is no record of {topic!r}: its features are empty"
         if self.dead:
             yield f"{self.dead} of {self.records} records are left out; {self.first_dead}"
@@ -100,8 +114,14 @@ class TopicDecoder:
     `entities` has, by the name of each entity that reads the topic, its key.
     """
 
-    def __init__(self, source: Stream | Table, entities: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        source: Stream | Table,
+        entities: Mapping[str, str],
+        numbered: Numbered | None = None,
+    ) -> None:
         self.source = source
+        self._numbered = numbered
         self._entities = entities
         self._codec = TableCodec(source) if isinstance(source, Table) else Codec(source)
         is_json = isinstance(source, Table) or isinstance(source.format, Json)
@@ -145,11 +165,16 @@ class TopicDecoder:
             rows = self._codec.decode(replace(batch, keys=keys))
             places, own_ms, rejected = rows.places, rows.stamps_ms, rows.rejected
             key = self.source.fields[self.source.key.key]
-            ids = dict.fromkeys(self._entities, entity_ids(key, rows.names))
+            number = self._numbered or (lambda _, names: entity_ids(key, names))
+            ids = {name: number(name, rows.names) for name in self._entities}
         else:
             columns, rejected = self._codec.decode(batch)
             places, own_ms = columns.offsets - begin, columns.event_times_ms
-            ids = {name: columns.hashed(key) for name, key in self._entities.items()}
+            if (numbered := self._numbered) is None:
+                ids = {name: columns.hashed(key) for name, key in self._entities.items()}
+            else:
+                keyed = self._entities.items()
+                ids = {name: numbered(name, columns.text(key)) for name, key in keyed}
         if len(places) < len(values):
             chosen = places.tolist()
             keys, values = [keys[at] for at in chosen], [values[at] for at in chosen]

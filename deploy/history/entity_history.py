@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from freshrank.actors.messages import Doubles, Ints
-from freshrank.actors.records import RecordBatch
 from freshrank.deploy.history.arrivals import Arrivals, Arrived
+from freshrank.deploy.history.partition_batches import batch_for
 from freshrank.deploy.pipelines.candidates import features_only
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
-from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.columns import entity_ids
-from freshrank.feature_actors.streams.origin import generation_of, with_origins
-from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.feature_actors.views.row_plan import RowPlan
 from freshrank.feature_actors.views.table_plan import TablePlan
@@ -62,9 +59,7 @@ class EntityHistory:
         self._state = PartitionState(features_only(plan, settings), 0)
         self._name = plan.entity.name
         self._next = 0  # of the rows asked, which are read in order of time
-        self._log_topics = {rows.source.topic: rows.source.log_topic for rows in plan.row_plans}
-        rekeyed = [one.source for one in plan.row_plans if isinstance(one.source, Stream)]
-        self._rekeyed = {one.topic for one in rekeyed if one.rekeyed}
+        self._sources = {rows.source.topic: rows.source for rows in plan.row_plans}
         self.found: list[Read] = [_blank(rows, len(asked)) for rows in plan.row_plans]
         """What was read, by table of the plan, in the order of the rows asked."""
 
@@ -80,7 +75,7 @@ class EntityHistory:
 
     def take(self, arrivals: Arrivals) -> None:
         """Apply what has arrived, and read the rows of times before the last of it."""
-        parts = [_Part(one) for one in arrivals if one.topic in self._log_topics]
+        parts = [_Part(one) for one in arrivals if one.topic in self._sources]
         while open_parts := [part for part in parts if part.rest]:
             limit = self._limit(open_parts)
             for cut_ms, places in self._cuts(open_parts, limit):
@@ -153,19 +148,11 @@ class EntityHistory:
         for part in parts:
             chosen = part.take_before(before_ms)
             if chosen is not None:
-                self._state.process(self._batch(chosen))
+                source = self._sources[chosen.topic]
+                begin = self._state.offsets[source.log_topic]
+                self._state.process(batch_for(source, chosen, begin))
         for table in self._state.row_tables:
             table.evicted.clear()  # no online store is to remove them
-
-    def _batch(self, arrived: Arrived) -> RecordBatch:
-        topic = self._log_topics[arrived.topic]
-        begin = self._state.offsets[topic]
-        batch = consecutive_records(topic, 0, arrived.values, arrived.times_ms, begin)
-        if arrived.topic in self._rekeyed:
-            places = np.arange(len(arrived.values))
-            copies = with_origins(batch, places, batch.offsets - 1, generation_of(""))
-            return replace(batch, values=list(copies))
-        return replace(batch, keys=arrived.keys)
 
     def _read(self, places: Ints) -> None:
         """Read rows asked, at `places`, now."""

@@ -52,8 +52,7 @@ def key_columns(pipeline: Pipeline) -> dict[str, str]:
     """
     stream = pipeline.stream
     in_json = {one.name: one.encode_name for one in msgspec.structs.fields(stream.event_type)}
-    plans = (pipeline.plan, *pipeline.candidate_plans)
-    keys = {plan.entity.name: plan.entity.key for plan in plans}
+    keys = {name: plan.entity.key for name, plan in pipeline.plans.items()}
     keys[stream.key.name] = stream.key.key
     return {name: in_json[key] for name, key in keys.items()}
 
@@ -78,16 +77,16 @@ def read_rows(pipeline: Pipeline, given: object, now_ms: int) -> EntityRows:
     return EntityRows(table, names, _times(pipeline.stream, table, now_ms))
 
 
-def as_of(text: str, now_ms: int) -> int:
+def as_of(text: str, now_ms: int, place: str) -> int:
     """The moment that a text names: ISO 8601 with its zone, or ms since the Unix epoch.
 
-    Raises ConfigError.
+    Raises ConfigError at `place`.
 
-    >>> as_of("2024-05-17T11:30:00+02:00", 1_715_938_000_000)
+    >>> as_of("2024-05-17T11:30:00+02:00", 1_715_938_000_000, "--at")
     1715938200000
     """
     value: object = int(text) if text.isascii() and text.isdigit() else text
-    return int(_times_ms([value], TimeField(TIME), "--at", now_ms)[0])
+    return int(_times_ms([value], TimeField(TIME), place, now_ms)[0])
 
 
 def _table(given: object) -> pa.Table:

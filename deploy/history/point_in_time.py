@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,35 +14,21 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Ints
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.history.arrivals import (
-    Arrivals,
-    Tally,
-    TopicDecoder,
-    merged,
-    of_file,
-    of_records,
-)
+from freshrank.deploy.history.arrivals import Tally
 from freshrank.deploy.history.entity_history import AskedRows, EntityHistory
 from freshrank.deploy.history.entity_rows import TIME, EntityRows, key_columns, read_rows
 from freshrank.deploy.history.feature_columns import columns_of, names_of
-from freshrank.deploy.history.file_values import import_pyarrow, read_values
-from freshrank.deploy.history.files import find_files
+from freshrank.deploy.history.file_values import import_pyarrow
+from freshrank.deploy.history.reader import History, HistoryReader, Records
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.columns import entity_ids
-from freshrank.feature_actors.streams.stream import Stream
-from freshrank.feature_actors.streams.table import Table
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _log = logging.getLogger(__name__)
-
-History: TypeAlias = Sequence[str | Path | Iterable[object]]
-"""Files and folders (`find_files`), and records as a function ``records`` yields them."""
-
-Records: TypeAlias = Callable[[Path], Iterable[object]]
 
 
 @dataclass(frozen=True)
@@ -115,13 +99,13 @@ class HistoricalFeatures:
         return table, tally
 
     def _asked(self, rows: EntityRows, entity: str, order: Ints) -> AskedRows:
-        plan = self._plans[entity]
+        plan = self.pipeline.plans[entity]
         field = plan.row_plans[0].source.fields[plan.entity.key]
         return AskedRows(entity_ids(field, rows.names[entity])[order], rows.times_ms[order])
 
     def _wanted(self, asked: Mapping[str, AskedRows], columns: Sequence[str] | None) -> set[str]:
         """The names of the features to give. Raises ConfigError for one that there is not."""
-        known = [one for entity in asked for one in names_of(self._plans[entity])]
+        known = [one for entity in asked for one in names_of(self.pipeline.plans[entity])]
         for name in columns or ():
             if name not in known:
                 raise _unknown("columns", f"there is no feature {name!r}", name, known)
@@ -132,9 +116,11 @@ class HistoricalFeatures:
     ) -> list[EntityHistory]:
         """Take all that arrived until a time, that time included; gives the entities' states."""
         settings = self._bounds()
-        engines = [EntityHistory(self._plans[name], settings, one) for name, one in asked.items()]
-        decoders = self._decoders(asked)
-        for arrivals in merged(self._sources(decoders, tally)):
+        engines = [
+            EntityHistory(self.pipeline.plans[name], settings, one) for name, one in asked.items()
+        ]
+        reader = HistoryReader(self.pipeline, self.history, self.records)
+        for arrivals in reader.arrivals(asked, tally):
             known = [one.until(until_ms) for one in arrivals]
             for engine in engines:
                 engine.take([one for one in known if one.values])
@@ -143,8 +129,7 @@ class HistoricalFeatures:
             if reached_ms > until_ms:
                 break
         tally.late = sum(engine.late for engine in engines)
-        _check(tally)
-        tally.without = sorted(decoders.keys() - tally.topics)
+        tally.check()
         return engines
 
     def _bounds(self) -> ShardSettings:
@@ -156,44 +141,6 @@ class HistoricalFeatures:
                 "max_event_ids_per_partition": shards.max_event_ids_per_partition * partitions,
             }
         )
-
-    def _decoders(self, entities: Iterable[str]) -> dict[str, TopicDecoder]:
-        """By topic of the entities' features."""
-        sources: dict[str, Stream | Table] = {one.topic: one for one in self._topics()}
-        readers: dict[str, dict[str, str]] = {}
-        for name in entities:
-            for rows in self._plans[name].row_plans:
-                readers.setdefault(rows.source.topic, {})[name] = rows.entity.key
-        return {topic: TopicDecoder(sources[topic], keys) for topic, keys in readers.items()}
-
-    def _sources(
-        self, decoders: Mapping[str, TopicDecoder], tally: Tally
-    ) -> Iterator[Iterator[Arrivals]]:
-        """What each file, and each sequence of records, holds."""
-        topics = [one.topic for one in self.pipeline.streams]
-        tables = [one.topic for one in self.pipeline.tables]
-        paths = [one for one in self.history if isinstance(one, str | Path)]
-        now_ms = SystemClock().now_ms()
-        by_records = self.records is not None
-        for file in find_files(paths, [*topics, *tables], by_records=by_records):
-            if file.topic is None and self.records is not None:
-                records, place = self.records(file.path), f"{file.path}"
-                yield of_records(records, decoders, (topics, tables), place, tally)
-            elif (decoder := decoders.get(file.topic or "")) is not None:
-                values = read_values(file.path, decoder.source)
-                yield of_file(values, decoder, str(file.path), tally, now_ms)
-        for number, one in enumerate(self.history):
-            if not isinstance(one, str | Path):
-                place = f"history[{number}]"
-                yield of_records(one, decoders, (topics, tables), place, tally)
-
-    def _topics(self) -> Iterator[Stream | Table]:
-        yield from chain(self.pipeline.streams, self.pipeline.tables)
-
-    @property
-    def _plans(self) -> Mapping[str, FeaturePlan]:
-        plans = (self.pipeline.plan, *self.pipeline.candidate_plans)
-        return {plan.entity.name: plan for plan in plans}
 
 
 def get_historical_features(
@@ -236,15 +183,6 @@ def get_historical_features(
     for remark in tally.remarks():
         _log.warning(remark)
     return table
-
-
-def _check(tally: Tally) -> None:
-    if not tally.records:
-        raise ConfigError("history", "there is no record in it", "Give files with some.")
-    if tally.dead == tally.records:
-        raise ConfigError(
-            "history", f"none of its records can be used; {tally.first_dead}", "Correct the files."
-        )
 
 
 def _title(name: str, plan: FeaturePlan, taken: Sequence[str]) -> str:

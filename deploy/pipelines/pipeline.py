@@ -150,10 +150,7 @@ class Pipeline:
         object.__setattr__(self, "streams", tuple(streams))
 
     def _check_kinds(self, place: str) -> None:
-        for name, kinds in (
-            ("stream", (Stream,)),
-            ("label", (Joined, Labelled)),
-        ):
+        for name, kinds in (("stream", (Stream,)), ("label", (Joined, Labelled))):
             if not isinstance(getattr(self, name), kinds):
                 names = " or ".join(f"{one.__name__}(...)" for one in kinds)
                 raise ConfigError(
@@ -177,6 +174,11 @@ class Pipeline:
         return candidate_plans(self._candidate_views, self.tables)
 
     @property
+    def plans(self) -> Mapping[str, FeaturePlan]:
+        """The features of each entity, by its name; those of the one that requests name first."""
+        return {plan.entity.name: plan for plan in (self.plan, *self.candidate_plans)}
+
+    @property
     def _own_views(self) -> Sequence[type[FeatureView]]:
         """The views of the entity that requests name."""
         return [view for view in self.features if view.entity.name == self.stream.key.name]
@@ -189,10 +191,10 @@ class Pipeline:
     @cached_property
     def encoder(self) -> InputEncoder:
         """From features and context to the model's inputs."""
-        plans = [self.plan, *self.candidate_plans]
         derived = DerivedInputs(self.missing, self.relative)
         weights = [SourceWeight(one.name) for one in self.candidates if one.learned]
         context = [*self.context, *weights]
+        plans = list(self.plans.values())
         return InputEncoder(plans, self.stream, context, self.crosses, derived)
 
     @cached_property
@@ -211,8 +213,7 @@ class Pipeline:
     def online_features(self) -> OnlineFeatures:
         """What a replica needs to read, encode and log features."""
         on = self.joined.on if self.joined else None
-        plans = [self.plan, *self.candidate_plans]
-        return OnlineFeatures(plans, self.encoder, self.stream, join_on=on)
+        return OnlineFeatures(list(self.plans.values()), self.encoder, self.stream, join_on=on)
 
     @cached_property
     def retrieval(self) -> RetrievalPlan | None:
@@ -289,7 +290,7 @@ class Pipeline:
     def describe(self) -> str:
         """Describe features, inputs and bytes per entity, as text for people."""
         layout = self.encoder.layout
-        plans = "\n".join(plan.describe() for plan in (self.plan, *self.candidate_plans))
+        plans = "\n".join(plan.describe() for plan in self.plans.values())
         return (
             f"{plans}\n"
             f"model inputs: {len(layout.dense)} dense, {layout.id_width} ids of "

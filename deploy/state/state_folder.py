@@ -40,18 +40,21 @@ REKEYING = "rekeying"
 ENTITIES = "entities"
 
 # The folders whose contents mean nothing without the offsets of their broker.
-_LEARNED = (SHARDS, LEARNER, TENSORBOARD, REKEYING, ENTITIES)
+LEARNED = (SHARDS, LEARNER, TENSORBOARD, REKEYING, ENTITIES)
 
 # The file with the `kafka.bootstrap` that the state was made with; and the lock of the run that
 # holds the folder, with its process and host.
-_MARKER, _LOCK = "broker", "lock"
+MARKER, _LOCK = "broker", "lock"
 
 # The file that a start writes to see whether the disk takes anything.
 _ROOM = ".room"
 
+# The file that is there while a state that was made elsewhere is put into the folder.
+FILLING = ".filling"
+
 # Whatever a state folder holds. A folder with anything else in it has another use too.
 _OURS = {
-    *(*_LEARNED, KAFKA, _MARKER, _LOCK, _ROOM, f".{_MARKER}.draft"),
+    *(*LEARNED, KAFKA, MARKER, _LOCK, _ROOM, FILLING, f".{MARKER}.draft"),
     *topics_record.RECORD.names,
     *fields_record.RECORD.names,
     *state_id.RECORD.names,
@@ -115,11 +118,14 @@ class StateFolder:
             lock.release()
 
     def check(self, pipeline: Pipeline) -> None:
-        """Raise ConfigError when a run of `pipeline` could not continue from this state.
-
-        Also when the disk is full.
-        """
+        """Raise ConfigError when no run of `pipeline` could go on from it, or the disk is full."""
         self._check_room()
+        if (self.path / FILLING).exists():
+            raise ConfigError(
+                str(self.path),
+                "a backfill ended before all of its state was there",
+                "Run it again: it begins anew.",
+            )
         before = self._made_with()
         if before is None:
             return
@@ -178,7 +184,7 @@ class StateFolder:
         """Make the folder for this user alone; one with other things in it stays as it is."""
         if not self.path.exists() or all(found.name in _OURS for found in self.path.iterdir()):
             self.disk.make_folder(self.path)
-        for name in (*_LEARNED, KAFKA):
+        for name in (*LEARNED, KAFKA):
             if (self.path / name).is_dir():
                 tighten(self.path / name)
 
@@ -230,7 +236,7 @@ class StateFolder:
     def _made_with(self) -> str | None:
         """Return the broker that the state was made with; None where there is no state."""
         with self._usable():
-            if not any((self.path / name).exists() for name in _LEARNED):
+            if not any((self.path / name).exists() for name in LEARNED):
                 return None
             return _recorded_broker(self.path)
 
@@ -251,13 +257,13 @@ class StateFolder:
             shutil.rmtree(self._aside)
         self.disk.make_folder(self._aside)
         self._record_broker(self._aside, EMBEDDED)  # first: the next start knows it after a crash
-        for name in _LEARNED:
+        for name in LEARNED:
             if (self.path / name).exists():
                 shutil.move(self.path / name, self._aside / name)
 
     def _record_broker(self, folder: Path, bootstrap: str) -> None:
         """Write the broker, durably, before anything is learned."""
-        self.disk.replace(folder / f".{_MARKER}.draft", folder / _MARKER, [bootstrap.encode()])
+        self.disk.replace(folder / f".{MARKER}.draft", folder / MARKER, [bootstrap.encode()])
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
@@ -287,5 +293,5 @@ def _newest_made_for(kind: str, files: Sequence[Path]) -> str | None:
 
 
 def _recorded_broker(folder: Path) -> str:
-    marker = folder / _MARKER
+    marker = folder / MARKER
     return marker.read_text(encoding="utf-8") if marker.exists() else _UNKNOWN

@@ -152,6 +152,17 @@ class PartitionState:
             self._queue(LabelledRows.join(rows, *self._widths))
         return unread
 
+    def move_to(self, offsets: Mapping[str, int]) -> None:
+        """Go on at the next `offsets` of topics: what was taken lay elsewhere, as in files.
+
+        The examples that were kept are forgotten: the learner has to have them.
+        """
+        for source in self._row_sources:
+            source.move()
+        self._offsets |= offsets
+        begin = self.offsets
+        self.example_queue = ExampleQueue(self.partition, self.spec.topics, *self._widths, begin)
+
     def snapshot(
         self,
         under_way: Mapping[str, Ints] | None = None,

@@ -86,7 +86,10 @@ class StreamSource:
         self._label = label
         self._reads_before = reads_before
         self._codec = Codec(self.stream)
-        self._origins = OriginFilter(generation_of(spec.state)) if self.stream.rekeyed else None
+        self._generation = generation_of(spec.state)
+        self._origins: OriginFilter | None = None
+        if self.stream.rekeyed:
+            self._origins = OriginFilter(self._generation)
         self._clock = LogClock()
         self._dedup = Deduplicator(self.stream.dedup_within_ms, event_ids)
         self._stride = max(1, min(_MOST_OFFSETS, int(_EXCESS * entities)))
@@ -154,6 +157,12 @@ class StreamSource:
             f"dedup/{self.stream.topic}": self._dedup.freeze(),
             f"clock/{self.stream.topic}": self._clock.freeze(),
         }
+
+    def move(self) -> None:
+        """Go on with another log: its offsets say nothing of what was taken."""
+        self.table.forget_offsets()
+        if self._origins is not None:
+            self._origins = OriginFilter(self._generation)
 
     def load(self, arrays: Mapping[str, Array], newest_event_ms: int) -> None:
         """Become the state that a snapshot's `arrays` hold."""

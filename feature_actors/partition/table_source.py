@@ -96,6 +96,10 @@ class TableSource:
             f"unwritten/{name}": self.table.freeze_unwritten(under_way),
         }
 
+    def move(self) -> None:
+        """Go on with another log: its offsets say nothing of what was taken."""
+        self.table.forget_offsets()
+
     def load(self, arrays: Mapping[str, Array], newest_event_ms: int) -> None:
         """Become the state that a snapshot's `arrays` hold."""
         name = self.table.plan.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.backoff import Backoff
@@ -12,6 +12,7 @@ from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, SnapshotError, Unavailable
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.records import RecordBatch, RejectedRecord
+from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import pack, unpack_for
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.feature_actors.reading.backlog import Backlog
@@ -73,7 +74,7 @@ class Rekeyer:
         """Records that are not copied, as of about a second ago."""
         self._owned = frozenset(owned)
         self._generation = generation_of(state)
-        self._made_for = f"{stream.log_topic} {self._generation:016x}"
+        self._made_for = made_for(stream, state)
         self._partitions = connectors.partitions
         self._source = connectors.source()
         self._sink = connectors.sink
@@ -155,11 +156,10 @@ class Rekeyer:
         Until then a crash costs more copies that are made again.
         """
         for partition in sorted(self._unsaved):
-            at = self._progress[partition]
-            meta: dict[str, JsonValue] = {"partition": partition, "offset": at.next_offset}
-            pieces = pack(KIND, self._made_for, meta, {"previous": at.previous.copy()})
+            pieces = packed(self._made_for, partition, self._progress[partition])
+            name = progress_name(self.stream, partition)
             try:
-                await asyncio.to_thread(self._snapshots.save, self._name(partition), pieces)
+                await asyncio.to_thread(self._snapshots.save, name, pieces)
             except SnapshotError as error:
                 self._errors[_DISK] = str(error)
                 return
@@ -254,7 +254,7 @@ class Rekeyer:
 
     def _restored(self, partition: int) -> CopyProgress:
         """How far the newest whole file says that `partition` is copied."""
-        for stored in self._snapshots.candidates(self._name(partition)):
+        for stored in self._snapshots.candidates(progress_name(self.stream, partition)):
             try:
                 meta, arrays = unpack_for(KIND, self._made_for, stored.read())
             except SnapshotError:
@@ -263,5 +263,18 @@ class Rekeyer:
                 return CopyProgress(meta["offset"], arrays["previous"].copy())
         return CopyProgress.nothing(self._partitions)
 
-    def _name(self, partition: int) -> str:
-        return f"{self.stream.topic}-{partition}"
+
+def made_for(stream: Stream, state: str) -> str:
+    """What the files of a stream's copies for a state are made for."""
+    return f"{stream.log_topic} {generation_of(state):016x}"
+
+
+def progress_name(stream: Stream, partition: int) -> str:
+    """The name of the files that say how far a source partition is copied."""
+    return f"{stream.topic}-{partition}"
+
+
+def packed(made: str, partition: int, at: CopyProgress) -> Iterator[Piece]:
+    """Such a file (`made_for`), which says that a source partition is copied up to `at`."""
+    meta: dict[str, JsonValue] = {"partition": partition, "offset": at.next_offset}
+    return pack(KIND, made, meta, {"previous": at.previous.copy()})

@@ -122,6 +122,10 @@ class RowTable:
             going[np.lexsort((header[:, OFFSET], newest))[:surplus]] = True
         return self._drop(slots[going])
 
+    def forget_offsets(self) -> None:
+        """Let no row name a record: those of before are not of the topic that is read on."""
+        self._rows.view(np.int64)[:, OFFSET] = -1
+
     def freeze(self, memory: RowMemory | None = None) -> StateView:
         """Begin a copy of the table, its rows in `memory`; `copy_rows` makes it whole.
 

@@ -16,6 +16,10 @@ class RecordMetadata(NamedTuple):
     offset: int
     timestamp: int | None
 
+class OffsetAndTimestamp(NamedTuple):
+    offset: int
+    timestamp: int
+
 class ConsumerRecord:
     topic: str
     partition: int
@@ -62,6 +66,9 @@ class AIOKafkaConsumer:
     async def end_offsets(
         self, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, int]: ...
+    async def offsets_for_times(
+        self, timestamps: dict[TopicPartition, int]
+    ) -> dict[TopicPartition, OffsetAndTimestamp | None]: ...
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = ..., max_records: int | None = ...
     ) -> dict[TopicPartition, list[ConsumerRecord]]: ...

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.status import Status
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError
+from freshrank.deploy.commands.history.progress import say, shown
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.history.arrivals import Tally
 from freshrank.deploy.history.entity_rows import as_of, key_columns
 from freshrank.deploy.history.point_in_time import HistoricalFeatures
 from freshrank.deploy.history.table_files import check_target, read_table, write_table
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,34 +56,19 @@ def run_features(request: FeaturesRequest, settings: Settings) -> None:
             request.history,
             settings,
             getattr(module, "records", None),
-            _shown(status),
+            shown(status),
         )
         if request.rows is not None:
             rows = read_table(request.rows, list(key_columns(pipeline).values()))
             table, tally = reader.of_rows(rows, request.columns)
         else:
-            at_ms = as_of(request.at or "", SystemClock().now_ms())
+            at_ms = as_of(request.at or "", SystemClock().now_ms(), "--at")
             table, tally = reader.of_all(at_ms, request.entity, request.columns)
         status.update(f"writing {request.out}")
         write_table(table, request.out)
-    _say(console, table, tally, request.out, time.monotonic() - began)
-
-
-def _shown(status: Status) -> Callable[[Tally, int], None]:
-    """Show how far the history was read."""
-
-    def show(tally: Tally, time_ms: int) -> None:
-        reached = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(" ", "seconds")
-        status.update(f"{tally.records:,} records, up to {reached}")
-
-    return show
-
-
-def _say(console: Console, table: pa.Table, tally: Tally, out: Path, seconds: float) -> None:
-    for remark in tally.remarks():
-        console.print(f"warning: {remark}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"{out}: {table.num_rows:,} rows of {len(table.column_names)} columns, "
-        f"from {tally.records:,} records in {seconds:.1f} s",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    say(
+        console,
+        tally,
+        f"{request.out}: {table.num_rows:,} rows of {len(table.column_names)} columns, "
+        f"from {tally.records:,} records in {time.monotonic() - began:.1f} s",
+    )

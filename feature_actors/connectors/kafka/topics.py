@@ -1,4 +1,4 @@
-"""Creating topics, and reading their number of partitions."""
+"""Creating topics, and reading their number of partitions and where these are at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
@@ -59,6 +60,33 @@ async def partition_count(kafka: KafkaAccess, topic: str) -> int:
         reason = f"{kafka.bootstrap} has no such topic"
         raise ConfigError(f"topic {topic!r}", reason, "Make it first.")
     return len(found)
+
+
+async def next_offsets(
+    kafka: KafkaAccess, topics: Sequence[str], at_ms: int | None
+) -> dict[str, list[int]]:
+    """By topic: of each partition the offset of the first record stamped `at_ms` or later.
+
+    The end of the partition where there is none, and for None. Raises Unavailable.
+    """
+    consumer = AIOKafkaConsumer(
+        group_id=None, isolation_level="read_committed", **kafka.arguments()
+    )
+    try:
+        async with kafka.answered():
+            await consumer.start()
+            found = {}
+            for topic in topics:
+                count = await partition_count(kafka, topic)
+                places = [TopicPartition(topic, partition) for partition in range(count)]
+                ends = await consumer.end_offsets(places)
+                wanted = {} if at_ms is None else dict.fromkeys(places, max(0, at_ms))
+                first = await consumer.offsets_for_times(wanted) if wanted else {}
+                chosen = [(first.get(place), ends[place]) for place in places]
+                found[topic] = [end if at is None else at.offset for at, end in chosen]
+            return found
+    finally:
+        await consumer.stop()
 
 
 async def deletes_rows(kafka: KafkaAccess, topic: str) -> str | None:

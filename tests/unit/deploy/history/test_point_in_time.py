@@ -15,6 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fake_clock import FakeClock
+from history_shop import (
+    PIPELINE,
+    START_MS,
+    Click,
+    Clicking,
+    Popularity,
+    Product,
+    Visit,
+    clicks,
+    user,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from naive import Behaviour, Naive, always, stream
@@ -22,19 +33,12 @@ from naive import user as behaving
 
 from freshrank import (
     Count,
-    DecayedCount,
-    Entity,
     FeatureView,
-    Joined,
     Labelled,
     LastK,
     LogisticRegression,
     Mean,
     Pipeline,
-    Stream,
-    Sum,
-    Table,
-    TimeSince,
     col,
     get_historical_features,
 )
@@ -44,65 +48,7 @@ from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.aggregations.windowed.windows import Window
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 
-START_MS = 1_700_000_000_000
 PARTITIONS = 3
-
-
-class Click(msgspec.Struct):
-    id: str
-    user: str
-    item: int
-    kind: str
-    ts: int
-
-
-class Visit(msgspec.Struct):
-    number: int
-    visitor: str
-    seconds: float
-    at: int
-
-
-class Product(msgspec.Struct):
-    item: int
-    brand: str
-    price: float | None = None
-
-
-user, item = Entity("user", key="user"), Entity("item", key="item")
-clicks = Stream("clicks", id="id", time="ts", key=user, schema=Click)
-visits = Stream("visits", id="number", time="at", key=Entity("user", key="visitor"), schema=Visit)
-catalogue = Table("catalogue", key=item, schema=Product)
-
-
-class Clicking(FeatureView):
-    entity, source = user, clicks
-    seen = Count(windows=["10s", "1m"])
-    interest = DecayedCount(by="item", half_life="10s", top=2)
-    recent = LastK("kind", k=2)
-    idle = TimeSince()
-
-
-class Visiting(FeatureView):
-    entity, source = visits.key, visits
-    stayed = Sum("seconds", windows=["1m"])
-
-
-class Popularity(FeatureView):
-    entity, source = item, clicks
-    views = Count(where=col.kind == "view", windows=["10s"])
-    buyers = LastK("user", k=2)
-
-
-PIPELINE = Pipeline(
-    "shop",
-    streams=[clicks, visits],
-    features=[Clicking, Visiting, Popularity],
-    tables=[catalogue],
-    context=["item", catalogue.price],
-    label=Joined(positive=col.kind == "order", on="item", within="1m"),
-    model=LogisticRegression(),
-)
 
 
 class Shop:

@@ -1,0 +1,138 @@
+"""`freshrank backfill`: fill an empty state folder from files; a run goes on from there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy.commands.history.progress import say, shown
+from freshrank.deploy.config.settings import EMBEDDED, Settings
+from freshrank.deploy.history.arrivals import Tally
+from freshrank.deploy.history.entity_rows import as_of
+from freshrank.deploy.history.reader import HistoryReader
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.servers.external import (
+    external_servers,
+    prepare_topics,
+    source_topics,
+    topic_identities,
+)
+from freshrank.deploy.state.draft_state import check_empty, draft_of, put_in_place
+from freshrank.deploy.state.state_folder import StateFolder
+from freshrank.deploy.state.state_id import origin_of
+from freshrank.deploy.wiring.backfill import Backfill, Target
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.topics import next_offsets
+
+HISTORY, END, BEGINNING = "history", "end", "beginning"
+"""Where a run may go on, besides a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillRequest:
+    """What the command is asked for."""
+
+    file: Path
+    """Of the pipeline."""
+    history: Sequence[str]
+    begin: str = HISTORY
+    """Where the run that goes on begins to read: one of the names here, or a time."""
+
+
+def run_backfill(request: BackfillRequest, settings: Settings) -> None:
+    """Run the command. Raises ConfigError for what cannot be used, and Unavailable."""
+    if settings.kafka.bootstrap == EMBEDDED:
+        raise ConfigError(
+            "kafka.bootstrap",
+            "the embedded broker forgets its topics when it stops, so no run can go on from a "
+            "state that is made with it",
+            "Give --kafka apache, or the address of a broker.",
+        )
+    begin_ms = _begin_ms(request.begin)
+    pipeline_file = PipelineFile.read(request.file)
+    pipeline, module = pipeline_file.load(), pipeline_file.load_module()
+    reader = HistoryReader(pipeline, request.history, getattr(module, "records", None))
+    folder = StateFolder(settings.state_folder(pipeline.name), settings.kafka.bootstrap)
+    console = Console(stderr=True)
+    with folder.held():
+        check_empty(folder)
+        servers = external_servers(pipeline, settings, folder.path, console.print)
+        with servers.broker as broker, console.status("reading") as status:
+            kafka = KafkaAccess(broker.bootstrap, broker.security)
+            _Work(pipeline, settings, folder, kafka, console, status).do(reader, begin_ms)
+
+
+def _begin_ms(text: str) -> int | None:
+    """The time that an option names; -1 for the end of the history, None for those of topics."""
+    named = {HISTORY: -1, END: None, BEGINNING: 0}
+    return named[text] if text in named else as_of(text, SystemClock().now_ms(), "--from")
+
+
+@dataclass(slots=True)
+class _Work:
+    """A backfill while its folder is held and its broker is up."""
+
+    pipeline: Pipeline
+    settings: Settings
+    folder: StateFolder
+    kafka: KafkaAccess
+    console: Console
+    status: Status
+    tally: Tally = field(default_factory=Tally)
+    reached_ms: int = 0
+
+    def do(self, reader: HistoryReader, begin_ms: int | None) -> None:
+        """Read the history, write a draft of the state, and put it in place."""
+        counts = asyncio.run(prepare_topics(self.pipeline, self.kafka, self.settings))
+        topics = asyncio.run(topic_identities(self.pipeline, self.kafka))
+        own = self.pipeline.plan.entity.name
+        with draft_of(self.folder) as draft:
+            state_id = draft.begin(self.console.print, topics, self.pipeline)
+            target = Target({own: counts.stream, **counts.candidates}, origin_of(topics, state_id))
+            made = Backfill(self.pipeline, self.settings, target)
+            began = time.monotonic()
+            self._play(made, reader)
+            seconds = time.monotonic() - began
+            at_ms = self.reached_ms if begin_ms == -1 else begin_ms
+            offsets, ends = self._offsets(at_ms), self._offsets(None)
+            self.status.update("writing the state")
+            made.move_to(offsets, ends, self.reached_ms)
+            made.save(draft.path, offsets)
+            put_in_place(draft, self.folder)
+        rate = self.tally.records / max(seconds, 1e-9)
+        say(
+            self.console,
+            self.tally,
+            f"{self.folder.path}: the state of {made.entities} entities and {made.learned} learned "
+            f"examples, from {self.tally.records:,} records ({rate:,.0f}/s). A run goes on with "
+            f"what its topics got {_since(at_ms)}.",
+        )
+
+    def _play(self, made: Backfill, reader: HistoryReader) -> None:
+        show = shown(self.status)
+        for arrivals in reader.arrivals(list(self.pipeline.plans), self.tally, made.numbered):
+            made.take(arrivals)
+            self.reached_ms = max(int(one.times_ms[-1]) for one in arrivals)
+            show(self.tally, self.reached_ms)
+        self.tally.check()
+
+    def _offsets(self, at_ms: int | None) -> Mapping[str, Sequence[int]]:
+        return asyncio.run(next_offsets(self.kafka, source_topics(self.pipeline), at_ms))
+
+
+def _since(at_ms: int | None) -> str:
+    if at_ms is None:
+        return "after this"
+    if not at_ms:
+        return "from their beginning on"
+    return f"from {datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(' ', 'milliseconds')} on"

@@ -1,0 +1,28 @@
+"""What the commands that read a history show of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.status import Status
+
+from freshrank.deploy.history.arrivals import Tally
+
+
+def shown(status: Status) -> Callable[[Tally, int], None]:
+    """Show how much was read, and the time in ms that was reached."""
+
+    def show(tally: Tally, time_ms: int) -> None:
+        reached = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(" ", "seconds")
+        status.update(f"{tally.records:,} records, up to {reached}")
+
+    return show
+
+
+def say(console: Console, tally: Tally, result: str) -> None:
+    """Say what the user should know of the history, and the result."""
+    for remark in tally.remarks():
+        console.print(f"warning: {remark}", markup=False, highlight=False, soft_wrap=True)
+    console.print(result, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,86 @@
+"""The records of a pipeline's history, from files and from what a user's function yields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from freshrank.actors.clock import SystemClock
+from freshrank.deploy.history.arrivals import (
+    Arrivals,
+    Numbered,
+    Tally,
+    TopicDecoder,
+    merged,
+    of_file,
+    of_records,
+)
+from freshrank.deploy.history.file_values import read_values
+from freshrank.deploy.history.files import find_files
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.table import Table
+
+History: TypeAlias = Sequence[str | Path | Iterable[object]]
+"""Files and folders (`find_files`), and records as a function ``records`` yields them."""
+
+Records: TypeAlias = Callable[[Path], Iterable[object]]
+"""The function ``records`` of a pipeline's file."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryReader:
+    """Reads a history once, in the order in which its records arrived."""
+
+    pipeline: Pipeline
+    history: History
+    records: Records | None = None
+    """Reads the files that are given without their topic."""
+
+    def arrivals(
+        self, entities: Collection[str], tally: Tally, numbered: Numbered | None = None
+    ) -> Iterator[Arrivals]:
+        """Yield the records of the topics that the features of `entities` are made of.
+
+        What is found is counted in `tally`; `numbered` gives numbers in place of the ids of
+        entities. Raises ConfigError for what cannot be read.
+        """
+        decoders = self._decoders(entities, numbered)
+        tally.wanted = decoders.keys()
+        yield from merged(self._sources(decoders, tally))
+
+    def _decoders(
+        self, entities: Iterable[str], numbered: Numbered | None
+    ) -> dict[str, TopicDecoder]:
+        """By topic of the entities' features."""
+        known: list[Stream | Table] = [*self.pipeline.streams, *self.pipeline.tables]
+        sources = {one.topic: one for one in known}
+        readers: dict[str, dict[str, str]] = {}
+        for name in entities:
+            for rows in self.pipeline.plans[name].row_plans:
+                readers.setdefault(rows.source.topic, {})[name] = rows.entity.key
+        return {
+            topic: TopicDecoder(sources[topic], keys, numbered) for topic, keys in readers.items()
+        }
+
+    def _sources(
+        self, decoders: Mapping[str, TopicDecoder], tally: Tally
+    ) -> Iterator[Iterator[Arrivals]]:
+        """What each file, and each sequence of records, holds."""
+        topics = [one.topic for one in self.pipeline.streams]
+        tables = [one.topic for one in self.pipeline.tables]
+        paths = [one for one in self.history if isinstance(one, str | Path)]
+        now_ms, by_records = SystemClock().now_ms(), self.records is not None
+        for file in find_files(paths, [*topics, *tables], by_records=by_records):
+            if file.topic is None and self.records is not None:
+                records, place = self.records(file.path), str(file.path)
+                yield of_records(records, decoders, (topics, tables), place, tally)
+            elif (decoder := decoders.get(file.topic or "")) is not None:
+                values = read_values(file.path, decoder.source)
+                yield of_file(values, decoder, str(file.path), tally, now_ms)
+        for number, one in enumerate(self.history):
+            if not isinstance(one, str | Path):
+                place = f"history[{number}]"
+                yield of_records(one, decoders, (topics, tables), place, tally)

@@ -1,0 +1,63 @@
+"""A whole state that is made beside the state folder, and put into it at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy.state import fields_record, state_id, topics_record
+from freshrank.deploy.state.state_folder import FILLING, LEARNED, MARKER, StateFolder
+
+_RECORDS = (topics_record.RECORD, fields_record.RECORD, state_id.RECORD)
+
+_PARTS = (*(record.name for record in _RECORDS), *LEARNED, MARKER)
+
+
+def check_empty(folder: StateFolder) -> None:
+    """Raise ConfigError where `folder` holds a state already, one that was put there whole."""
+    if (folder.path / FILLING).exists():
+        return
+    present = [name for name in LEARNED if (folder.path / name).exists()]
+    if present:
+        raise ConfigError(
+            str(folder.path),
+            f"there is a state already ({', '.join(present)})",
+            "Remove these folders from it, or set another `state` (FRESHRANK_STATE).",
+        )
+
+
+@contextlib.contextmanager
+def draft_of(folder: StateFolder) -> Iterator[StateFolder]:
+    """Make an empty folder beside `folder`, which is removed at the end of the block.
+
+    Raises OSError.
+    """
+    path = folder.path.with_name(f"{folder.path.name}.draft")
+    shutil.rmtree(path, ignore_errors=True)  # of a process that was killed
+    folder.disk.make_folder(path)
+    try:
+        yield replace(folder, path=path)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def put_in_place(draft: StateFolder, folder: StateFolder) -> None:
+    """Move the state in `draft` into `folder`, which holds none that is whole. Raises OSError.
+
+    A start accepts all of it or nothing, wherever this process ends.
+    """
+    disk, filling = folder.disk, folder.path / FILLING
+    disk.write(filling, [])
+    disk.sync(folder.path)
+    for name in LEARNED:
+        if (folder.path / name).exists():
+            shutil.rmtree(folder.path / name)
+    for name in _PARTS:
+        if (draft.path / name).exists():
+            disk.rename(draft.path / name, folder.path / name)
+    disk.sync(folder.path)
+    disk.remove(filling)
+    disk.sync(folder.path)

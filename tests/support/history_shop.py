@@ -1,0 +1,87 @@
+"""A shop with two streams, a catalogue, and features of users and of items, for histories."""
+
+from __future__ import annotations
+
+import msgspec
+
+from freshrank import (
+    Count,
+    DecayedCount,
+    Entity,
+    FeatureView,
+    Joined,
+    LastK,
+    LogisticRegression,
+    Pipeline,
+    Stream,
+    Sum,
+    Table,
+    TimeSince,
+    col,
+)
+
+START_MS = 1_700_000_000_000
+
+
+class Click(msgspec.Struct):
+    id: str
+    user: str
+    item: int
+    kind: str
+    ts: int
+
+
+class Visit(msgspec.Struct):
+    number: int
+    visitor: str
+    seconds: float
+    at: int
+
+
+class Product(msgspec.Struct):
+    item: int
+    brand: str
+    price: float | None = None
+
+
+user, item = Entity("user", key="user"), Entity("item", key="item")
+clicks = Stream("clicks", id="id", time="ts", key=user, schema=Click, dedup_within="20s")
+visits = Stream(
+    "visits",
+    id="number",
+    time="at",
+    key=Entity("user", key="visitor"),
+    schema=Visit,
+    dedup_within="20s",
+)
+catalogue = Table("catalogue", key=item, schema=Product)
+
+
+class Clicking(FeatureView):
+    entity, source = user, clicks
+    seen = Count(windows=["10s", "1m"])
+    interest = DecayedCount(by="item", half_life="10s", top=2)
+    recent = LastK("kind", k=2)
+    idle = TimeSince()
+
+
+class Visiting(FeatureView):
+    entity, source = visits.key, visits
+    stayed = Sum("seconds", windows=["1m"])
+
+
+class Popularity(FeatureView):
+    entity, source = item, clicks
+    views = Count(where=col.kind == "view", windows=["10s"])
+    buyers = LastK("user", k=2)
+
+
+PIPELINE = Pipeline(
+    "shop",
+    streams=[clicks, visits],
+    features=[Clicking, Visiting, Popularity],
+    tables=[catalogue],
+    context=["item", catalogue.price],
+    label=Joined(positive=col.kind == "order", on="item", within="1m"),
+    model=LogisticRegression(),
+)

@@ -1,0 +1,188 @@
+"""`freshrank backfill`: what it refuses, and the state that it puts in place."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+import pytest
+from mistakes import RIGHT
+
+from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.records import TopicIdentity
+from freshrank.actors.snapshots.disk import Disk
+from freshrank.deploy import cli
+from freshrank.deploy.commands.history import backfill
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.servers.external import TopicPartitions
+from freshrank.deploy.state.inspect import inspect_state
+from freshrank.deploy.state.state_folder import StateFolder
+from freshrank.feature_actors.connectors.kafka.security import OPEN
+
+START_MS = 1_700_000_000_000
+PARTITIONS = 2
+BEGIN = {START_MS + 9: 5, None: 8, 0: 1, START_MS + 60_000: 7}
+"""By the time that is asked for: the offset of each partition."""
+STATE = Path(".freshrank/songs")
+
+
+class Broker:
+    """Stands in for a broker that others run."""
+
+    bootstrap, security = "kafka:9092", OPEN
+
+    def __enter__(self) -> Broker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+
+class Servers:
+    broker = Broker()
+
+
+class Command:
+    """`freshrank backfill` in a folder with a pipeline and a history."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        self._patch = patch
+        self.asked: list[int | None] = []
+        Path("songs.py").write_text(RIGHT)
+        play = {"listener": "ann", "song": "x", "genre": "y", "kind": "like", "seconds": 1.5}
+        plays = [play | {"play_id": f"p{n}", "at": START_MS + n} for n in range(10)]
+        Path("plays.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, plays)))
+
+        async def prepared(*_: object) -> TopicPartitions:
+            return TopicPartitions(PARTITIONS, {})
+
+        async def identities(*_: object) -> dict[str, TopicIdentity]:
+            return {"plays": TopicIdentity("a", PARTITIONS)}
+
+        async def offsets(
+            _: object, topics: Sequence[str], at_ms: int | None
+        ) -> dict[str, list[int]]:
+            self.asked.append(at_ms)
+            return {topic: [BEGIN[at_ms]] * PARTITIONS for topic in topics}
+
+        patch.setattr(backfill, "external_servers", lambda *_: Servers)
+        patch.setattr(backfill, "prepare_topics", prepared)
+        patch.setattr(backfill, "topic_identities", identities)
+        patch.setattr(backfill, "next_offsets", offsets)
+
+    def __call__(self, *options: str) -> tuple[object, str]:
+        """Exit status, and what was said."""
+        argv = ["freshrank", "backfill", "songs.py", "plays.jsonl", *options]
+        self._patch.setattr(sys, "argv", argv)
+        try:
+            cli.main()
+        except SystemExit as ended:
+            return ended.code, self._capsys.readouterr().err
+        return 0, self._capsys.readouterr().err
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return Command(capsys, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("begin", "at_ms", "said"),
+    [
+        ("history", START_MS + 9, "from 2023-11-14 22:13:20.009+00:00 on"),
+        ("end", None, "after this"),
+        ("beginning", 0, "from their beginning on"),
+        ("2023-11-14T22:14:20Z", START_MS + 60_000, "from 2023-11-14 22:14:20.000+00:00 on"),
+    ],
+)
+def test_a_run_accepts_the_state_and_goes_on_where_it_was_told(
+    begin: str, at_ms: int | None, said: str, command: Command
+) -> None:
+    status, shown = command("--kafka", "kafka:9092", "--from", begin)
+    assert status == 0, shown
+    assert "the state of 1 entities and 0 learned examples, from 10 records" in shown
+    assert said in shown
+    assert command.asked[0] == at_ms
+    files = {one.path.name.split(".")[0]: one for one in inspect_state(STATE, 0.0)}
+    assert all(one.problem is None for one in files.values())
+    wanted = {"plays": BEGIN[at_ms], "songs.impressions": BEGIN[at_ms]}
+    assert files["partition-0"].offsets == files["partition-1"].offsets == wanted
+    assert files["learner"].applied == {"0": wanted, "1": wanted}
+    assert sum(files[f"partition-{number}"].rows or 0 for number in range(2)) == 1
+    pipeline = PipelineFile.read(Path("songs.py")).load()
+    folder = StateFolder(STATE.absolute(), "other:9092")  # an address may change
+    folder.check(pipeline)
+    folder.check_topics({"plays": TopicIdentity("a", PARTITIONS)})
+    before = (STATE / "state_id.json").read_bytes()
+    assert folder.begin(print, {}, pipeline) in before.decode(), "the id of its copies"
+
+
+def test_a_state_that_is_there_is_never_touched(command: Command) -> None:
+    (STATE / "learner").mkdir(parents=True)
+    status, said = command("--kafka", "kafka:9092")
+    assert status == 2
+    assert "there is a state already (learner). Remove" in said
+    assert sorted(one.name for one in STATE.iterdir()) == ["learner", "lock"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "kafka.bootstrap: the embedded broker forgets its topics"),
+        (["--kafka", "kafka:9092", "--from", "soon"], "'soon' is no time of ISO 8601"),
+    ],
+)
+def test_mistakes_are_told_before_the_work(options: list[str], said: str, command: Command) -> None:
+    status, shown = command(*options)
+    assert status == 2
+    assert said in shown
+    assert not STATE.exists()
+
+
+def test_what_fails_on_the_way_leaves_nothing(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> dict[str, list[int]]:
+        raise Unavailable("kafka", "went away")
+
+    monkeypatch.setattr(backfill, "next_offsets", away)
+    status, said = command("--kafka", "kafka:9092")
+    assert status == 1
+    assert "kafka: went away" in said
+    assert [one.name for one in STATE.iterdir()] == ["lock"]
+    assert [one.name for one in STATE.parent.iterdir()] == ["songs"]
+
+
+@pytest.mark.parametrize("last", ["topics.json", "shards", "learner", "broker"])
+def test_a_state_that_was_moved_in_part_is_refused_until_it_is_made_again(
+    last: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Disk.rename
+
+    def ends(disk: Disk, old: Path, new: Path) -> None:
+        if new == STATE.absolute() / last:
+            raise Unavailable("power", "is off")
+        rename(disk, old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "rename", ends)
+        assert command("--kafka", "kafka:9092")[0] == 1
+    pipeline = PipelineFile.read(Path("songs.py")).load()
+    folder = StateFolder(STATE.absolute(), "kafka:9092")
+    with pytest.raises(ConfigError, match="a backfill ended before all of its state was there"):
+        folder.check(pipeline)
+    assert command("--kafka", "kafka:9092")[0] == 0
+    folder.check(pipeline)
+    assert all(one.problem is None for one in inspect_state(STATE, 0.0))
