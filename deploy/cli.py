@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, FreshrankError
+from freshrank.deploy.commands.history.help_texts import BACKFILL_HELP, FEATURES_HELP
 from freshrank.deploy.commands.keys import keys_app
 from freshrank.deploy.commands.options import (
     Config,
@@ -139,26 +140,7 @@ def replay(
     run_replay(file, data, settings=settings, speed_up=speed_up, json_file=json_file)
 
 
-_FEATURES_HELP = """\
-Write the features that serving would have read at the times of your rows, from recorded history.
-
-A row has the key of an entity (and of candidates' entities), its time in a column `time`, and any
-other columns, which are carried along. What arrived at or before that time is known to it.
-
-    freshrank features shop.py clicks.parquet --rows rows.csv --out features.parquet
-
-    freshrank features shop.py clicks=data/2024 catalogue=products.csv --rows rows.parquet \\
-      --out features.jsonl --columns views_1d,recent
-
-    freshrank features shop.py data --at 2024-05-17T09:30:00Z --entity item --out items.parquet
-
-History is Parquet, CSV or JSON lines, files or folders, with the fields of the streams as columns.
-With several topics, write TOPIC=PATH, or name files or folders after the topics. If the pipeline's
-file has a function `records(path)`, that reads what is given without a topic.
-"""
-
-
-@app.command(help=_FEATURES_HELP)
+@app.command(help=FEATURES_HELP)
 def features(  # noqa: PLR0913 - typer makes an option of each
     file: Annotated[Path, typer.Argument(help="A Python file with one Pipeline in it.")],
     history: Annotated[List[str], typer.Argument(help="Files or folders: PATH or TOPIC=PATH.")],  # noqa: UP006
@@ -182,7 +164,7 @@ def features(  # noqa: PLR0913 - typer makes an option of each
     ] = None,
     config: Config = None,
 ) -> None:
-    """Write features as of any time; its help is `_FEATURES_HELP`."""
+    """Write features as of any time; its help is `FEATURES_HELP`."""
     from freshrank.deploy.commands.history.features import FeaturesRequest, run_features  # noqa: PLC0415
     from freshrank.deploy.config.loader import load_settings  # noqa: PLC0415
 
@@ -191,23 +173,7 @@ def features(  # noqa: PLR0913 - typer makes an option of each
     run_features(request, load_settings(config))
 
 
-_BACKFILL_HELP = """\
-Fill the empty state of a pipeline from recorded history; `freshrank run` then goes on from there.
-
-Features of all entities, and of a `Labelled` label the model, are made by the engine of a run. The
-topics of the broker are made where they are missing. All of the state is written, or none.
-
-    freshrank backfill shop.py clicks=data/2024 catalogue=products.csv --kafka broker:9092
-
-    freshrank backfill shop.py clicks.parquet --kafka apache --from 2024-05-17T09:30:00Z
-
-The run goes on with the records that the topics got at or after the last time in the history
-(`--from history`); those that the history has, too, are told by their ids, within `dedup_within`.
-History is given as for `freshrank features`.
-"""
-
-
-@app.command(help=_BACKFILL_HELP)
+@app.command(help=BACKFILL_HELP)
 def backfill(
     file: Annotated[Path, typer.Argument(help="A Python file with one Pipeline in it.")],
     history: Annotated[List[str], typer.Argument(help="Files or folders: PATH or TOPIC=PATH.")],  # noqa: UP006
@@ -220,7 +186,7 @@ def backfill(
     kafka: Kafka = None,
     kafka_port: KafkaPort = None,
 ) -> None:
-    """Fill a state folder from files; its help is `_BACKFILL_HELP`."""
+    """Fill a state folder from files; its help is `BACKFILL_HELP`."""
     from freshrank.deploy.commands.history.backfill import (  # noqa: PLC0415
         BackfillRequest,
         run_backfill,
@@ -229,6 +195,25 @@ def backfill(
 
     settings = CliOverrides(kafka=kafka, kafka_port=kafka_port).settings(config)
     run_backfill(BackfillRequest(file, history, begin), settings)
+
+
+@app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(help="A Python file with one Pipeline in it.")],
+    config: Config = None,
+    kafka: Kafka = None,
+) -> None:
+    """Say what a start would keep of the state, what differs from what it was made for, and why.
+
+    freshrank plan shop.py --kafka broker:9092
+
+    Nothing is started or changed, and no broker is asked. The exit code is 1 where a start would be
+    refused.
+    """
+    from freshrank.deploy.commands.plan import run_plan  # noqa: PLC0415
+    from freshrank.deploy.commands.run_request import CliOverrides  # noqa: PLC0415
+
+    run_plan(file, CliOverrides(kafka=kafka).settings(config))
 
 
 @app.command()

@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from freshrank.actors.errors import ConfigError
-from freshrank.deploy.state import fields_record, state_id, topics_record
+from freshrank.deploy.state.records import RECORDS
 from freshrank.deploy.state.state_folder import FILLING, LEARNED, MARKER, StateFolder
 
-_RECORDS = (topics_record.RECORD, fields_record.RECORD, state_id.RECORD)
-
-_PARTS = (*(record.name for record in _RECORDS), *LEARNED, MARKER)
+_PARTS = (*(record.name for record in RECORDS), *LEARNED, MARKER)
 
 
 def check_empty(folder: StateFolder) -> None:

@@ -26,6 +26,7 @@ from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state import fields_record, state_id, topics_record
 from freshrank.deploy.state.inspect import newest_first
+from freshrank.deploy.state.records import RECORDS, write_records
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints
 
@@ -55,9 +56,7 @@ FILLING = ".filling"
 # Whatever a state folder holds. A folder with anything else in it has another use too.
 _OURS = {
     *(*LEARNED, KAFKA, MARKER, _LOCK, _ROOM, FILLING, f".{MARKER}.draft"),
-    *topics_record.RECORD.names,
-    *fields_record.RECORD.names,
-    *state_id.RECORD.names,
+    *(name for record in RECORDS for name in record.names),
 }
 
 # Bytes of free space that a start requires: those of the checkpoint of a small model, which the
@@ -126,7 +125,7 @@ class StateFolder:
                 "a backfill ended before all of its state was there",
                 "Run it again: it begins anew.",
             )
-        before = self._made_with()
+        before = self.made_with()
         if before is None:
             return
         if before == EMBEDDED:
@@ -146,7 +145,7 @@ class StateFolder:
 
     def check_topics(self, topics: Mapping[str, TopicIdentity]) -> None:
         """Raise ConfigError when the state was made of other topics than these."""
-        if self._made_with() not in (None, EMBEDDED):
+        if self.made_with() not in (None, EMBEDDED):
             with self._usable():
                 topics_record.check_topics(self.path, topics)
 
@@ -165,7 +164,7 @@ class StateFolder:
         when the folder cannot be used.
         """
         with self._usable():
-            if self._made_with() == EMBEDDED:
+            if self.made_with() == EMBEDDED:
                 self._put_aside()
                 log(
                     "starting from nothing: the state of the last run belongs to an embedded "
@@ -173,9 +172,7 @@ class StateFolder:
                     f"{self._aside} until the next such start)"
                 )
             self._record_broker(self.path, self.bootstrap)
-            topics_record.RECORD.write(self.path, topics, self.disk)
-            types = fields_record.types_of_fields(pipeline)
-            fields_record.RECORD.write(self.path, types, self.disk)
+            write_records(self.path, topics, pipeline, self.disk)
             # Without snapshots, the first event is read again: no row of before is an answer then.
             anew = not (self.path / SHARDS).exists()
             return state_id.read_or_make(self.path, self.disk, anew=anew)
@@ -233,7 +230,7 @@ class StateFolder:
     def _aside(self) -> Path:
         return self.path.with_name(f"{self.path.name}.previous")
 
-    def _made_with(self) -> str | None:
+    def made_with(self) -> str | None:
         """Return the broker that the state was made with; None where there is no state."""
         with self._usable():
             if not any((self.path / name).exists() for name in LEARNED):

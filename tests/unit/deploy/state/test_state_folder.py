@@ -24,6 +24,7 @@ from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.state.records import RECORDS
 from freshrank.deploy.state.state_folder import ENTITIES, KAFKA, LEARNER, SHARDS, StateFolder
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints
@@ -46,12 +47,9 @@ def run(folder: Path, bootstrap: str, learned: str) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """All that lies there but for the name of the last holder and the topics."""
-    files = [
-        one
-        for one in folder.rglob("*")
-        if one.is_file() and one.name not in ("lock", "topics.json", "fields.json", "state_id.json")
-    ]
+    """All that lies there but for the name of the last holder and what the state is made of."""
+    records = {"lock", *(record.name for record in RECORDS)}
+    files = [one for one in folder.rglob("*") if one.is_file() and one.name not in records]
     return {
         one.relative_to(folder).as_posix(): one.read_bytes().decode(errors="replace")
         for one in files

@@ -1,0 +1,68 @@
+"""`freshrank plan`: what a start would keep, add and drop of a pipeline's state, and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+from freshrank.actors.errors import ConfigError
+from freshrank.deploy.config.settings import EMBEDDED, Settings
+from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.state import definitions_record
+from freshrank.deploy.state.definitions_record import Difference, definitions_of, differences
+from freshrank.deploy.state.inspect import inspect_state, newest_first
+from freshrank.deploy.state.state_folder import StateFolder
+
+
+def run_plan(file: Path, settings: Settings) -> None:
+    """Print the plan; exits with 1 where a start would be refused. Raises ConfigError."""
+    pipeline = PipelineFile.read(file).load()
+    folder = StateFolder(settings.state_folder(pipeline.name), settings.kafka.bootstrap)
+    if not folder.path.is_dir() or not newest_first(folder.path):
+        typer.echo(f"{folder.path} holds no state: a start begins with the topics' oldest records.")
+        return
+    typer.echo(_present(folder.path))
+    for line in _changes(folder.path, pipeline):
+        typer.echo(line)
+    if folder.made_with() == EMBEDDED:
+        typer.echo("A start begins anew: the state's embedded broker has ended with its topics.")
+        return
+    try:
+        folder.check(pipeline)
+    except ConfigError as error:
+        typer.echo(f"A start is refused: {error}")
+        raise typer.Exit(1) from error
+    typer.echo("A start goes on from this state, if the topics are those that it was made of.")
+
+
+def _present(folder: Path) -> str:
+    """The state in a line."""
+    files = [one for one in inspect_state(folder, time.time()) if one.newest]
+    rows = sum(one.rows or 0 for one in files if one.kind == "partition")
+    ids = sum(one.rows or 0 for one in files if one.kind != "partition")
+    partitions = sum(one.kind == "partition" for one in files)
+    return f"{folder}: {rows:,} rows in {partitions} partitions; a model of {ids:,} ids"
+
+
+def _changes(folder: Path, pipeline: Pipeline) -> Iterator[str]:
+    """What differs, part by part."""
+    before = definitions_record.RECORD.read(folder)
+    if before is None:
+        yield "  what it was made for was not recorded: an older version began it"
+        return
+    for part in differences(before, definitions_of(pipeline)):
+        yield from _lines(part)
+
+
+def _lines(part: Difference) -> Iterator[str]:
+    yield f"  {part.part}: {part.same} as they were"
+    for name, text in part.added.items():
+        yield f"    + {name} = {text}"
+    for name, text in part.dropped.items():
+        yield f"    - {name} = {text}"
+    for name, (was, now) in part.changed.items():
+        yield f"    ~ {name} = {now}, was {was}"

@@ -1,0 +1,125 @@
+"""`freshrank plan`: what differs from the state, and whether a start goes on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from mistakes import RIGHT
+
+from freshrank.actors.records import TopicIdentity
+from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.deploy import cli
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.state.state_folder import LEARNER, SHARDS, StateFolder
+from freshrank.deploy.wiring import assembly
+from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.learner import checkpoints
+
+STATE = Path(".freshrank/songs")
+TOPICS = {"plays": TopicIdentity("a", 1)}
+
+
+class Plan:
+    """`freshrank plan` in a folder with the state of a pipeline."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        self._patch = patch
+        Path("songs.py").write_text(RIGHT)
+
+    def make_state(self, bootstrap: str = "kafka:9092") -> None:
+        pipeline, settings = PipelineFile.read(Path("songs.py")).load(), Settings()
+        STATE.mkdir(parents=True, exist_ok=True)
+        StateFolder(STATE, bootstrap).begin(print, TOPICS, pipeline)
+        snapshot = PartitionState(pipeline.spec(settings.shards), 0).snapshot()
+        snapshot.copy_rows(None)
+        FileSnapshots(STATE / SHARDS).save("partition-0", snapshot.pieces())
+        taken = checkpoints.take(assembly.learner(pipeline, settings.learner))
+        FileSnapshots(STATE / LEARNER).save(checkpoints.NAME, taken.pieces())
+
+    def of(self, *changes: tuple[str, str], kafka: str = "kafka:9092") -> tuple[object, str]:
+        """Exit status, and what was said, after changes of the pipeline's file."""
+        text = RIGHT
+        for was, now in changes:
+            assert was in text
+            text = text.replace(was, now)
+        Path("songs.py").write_text(text)
+        argv = ["freshrank", "plan", "songs.py", "--kafka", kafka]
+        self._patch.setattr(sys, "argv", argv)
+        try:
+            cli.main()
+        except SystemExit as ended:
+            return ended.code, self._capsys.readouterr().out
+        return 0, self._capsys.readouterr().out
+
+
+@pytest.fixture
+def plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Plan:
+    monkeypatch.chdir(tmp_path)
+    return Plan(capsys, monkeypatch)
+
+
+def test_without_a_state_a_start_begins_anew(plan: Plan) -> None:
+    status, said = plan.of()
+    assert status == 0
+    assert "holds no state: a start begins with the topics' oldest records" in said
+    assert not STATE.exists()
+
+
+def test_an_unchanged_pipeline_goes_on(plan: Plan) -> None:
+    plan.make_state()
+    before = sorted(STATE.rglob("*"))
+    status, said = plan.of()
+    assert status == 0
+    assert "0 rows in 1 partitions; a model of 0 ids" in said
+    assert "  features of 'listener' from 'plays': 4 as they were\n  inputs" in said
+    assert "A start goes on from this state" in said
+    assert sorted(STATE.rglob("*")) == before
+
+
+def test_what_was_added_dropped_and_changed_is_named_and_a_start_refused(plan: Plan) -> None:
+    plan.make_state()
+    status, said = plan.of(
+        ('listened = Sum("seconds", windows=["1h"])', 'heard = Sum("seconds", windows=["1h"])'),
+        ('half_life="2d"', 'half_life="3d"'),
+        ("Adagrad(0.1)", "SGD(0.2)"),
+    )
+    assert status == 1
+    assert "from 'plays': 2 as they were" in said
+    assert "    + Listening.heard = " in said
+    assert "    - Listening.listened = " in said
+    (changed,) = [line for line in said.splitlines() if "~ Listening.taste" in line]
+    now, _, was = changed.partition(", was ")
+    assert now != was and now and was
+    assert "    + heard_1h = number" in said
+    assert "    ~ optimizer = SGD(" in said
+    assert "A start is refused: " in said
+    assert "the definitions of pipeline 'songs'" in said
+
+
+def test_the_state_of_an_embedded_broker_is_not_gone_on_with(plan: Plan) -> None:
+    plan.make_state("embedded")
+    status, said = plan.of(kafka="embedded")
+    assert status == 0
+    assert "A start begins anew: the state's embedded broker has ended" in said
+
+
+def test_state_of_another_broker_is_refused(plan: Plan) -> None:
+    plan.make_state("apache")
+    status, said = plan.of()
+    assert status == 1
+    assert "A start is refused: " in said
+    assert "made with kafka.bootstrap = 'apache'" in said
+
+
+def test_a_state_without_the_record_says_so(plan: Plan) -> None:
+    plan.make_state()
+    (STATE / "definitions.json").unlink()
+    status, said = plan.of()
+    assert status == 0
+    assert "an older version began it" in said
