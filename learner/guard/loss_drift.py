@@ -131,6 +131,11 @@ class LossDriftDetector:
         """Whether there is no evidence against the weights that gave the last scores."""
         return bool(self._excursion[0] == 0.0 and self._waiting[0] == 0.0)
 
+    @property
+    def normal(self) -> float:
+        """The mean loss of the reference; 0 before there is one."""
+        return _ratio(float(self._reference[1]), float(self._reference[0]))
+
     def add(self, labels: Floats, predictions: Floats, at_ms: int = 0) -> bool:
         """Add examples, float32[n] each; return True if the loss has become worse.
 

@@ -54,9 +54,9 @@ class RollbackLog:
     is held back, as is what comes next, which the restored weights score (a `Trial`):
 
     - their loss is normal for `VALIDATION_EXAMPLES`: it was poison. What is suspicious is
-      quarantined, the rest learned.
-    - it is worse over ``trial_examples`` in a minority of the partitions only: these are isolated
-      (see `IsolatedPartitions`), the rest is learned.
+      quarantined, from where the loss became worse to where it did so no more; the rest is learned.
+    - it is worse in a minority of the partitions only, then or over ``trial_examples``: these are
+      isolated (see `IsolatedPartitions`), the rest is learned.
     - it is worse in all: a challenger learns all that is held back, and goes on to learn. When its
       next `VALIDATION_EXAMPLES` have a lower loss than the restored weights had, the world has
       changed, and it is the model. When not, it is undone, and what it learned is quarantined.
@@ -152,17 +152,15 @@ class RollbackLog:
             self.loss_drift.forget()
         elif self.loss_drift.at_rest:
             self._suspects.clear()
-            if self.trial.calm >= VALIDATION_EXAMPLES:
-                return GuardEvent.LOSS_NORMAL
+        normal = self.loss_drift.at_rest and self.trial.calm >= VALIDATION_EXAMPLES
         wanted = self.settings.trial_examples
-        if self.trial.scored < (wanted if worse else 2 * wanted):
+        if not normal and self.trial.scored < (wanted if worse else 2 * wanted):
             return GuardEvent.HELD_BACK
         found = self.trial.worse_partitions(self.loss_drift)
-        if not found:
-            return GuardEvent.LOSS_STILL_WORSE
-        self.trial.suspect(found, "its partition alone has a worse loss")
-        self.isolated.add(found)
-        return GuardEvent.LOSS_NORMAL
+        if found:
+            self.trial.suspect(found, "its partition alone has a worse loss")
+            self.isolated.add(found)
+        return GuardEvent.LOSS_NORMAL if found or normal else GuardEvent.LOSS_STILL_WORSE
 
     def _check_challenger(self, gradient: Gradient) -> GuardEvent:
         self.trial.challenge(gradient)
@@ -216,6 +214,8 @@ class RollbackLog:
         """
         all_of_it = self.state is GuardState.CHALLENGE_DUE
         self._happen(GuardEvent.CHALLENGED if all_of_it else GuardEvent.RELEASED)
+        if not all_of_it:
+            self.trial.sharpen(_AGAIN, self.loss_drift.normal, self.settings.loss_tolerance)
         held = self.trial.take()
         self._suspects = []
         self.loss_drift.forget()

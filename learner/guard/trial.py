@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from freshrank.actors.messages import Doubles, Gradient
 from freshrank.actors.protocols import JsonValue
+from freshrank.learner.guard.change_point import sharpened
 from freshrank.learner.guard.loss_drift import LossDriftDetector, loss_sums
 from freshrank.learner.guard.steps import (
     HeldBack,
@@ -92,6 +93,25 @@ class Trial:
         for one in self.held:
             there = one.gradient.offset_range.partition in partitions
             one.suspicion = reason if there else ""
+
+    def sharpen(self, kept: str, normal: float, tolerance: float) -> None:
+        """Move suspicions to where the loss was worse (`sharpened`), but for those that say `kept`.
+
+        `normal` is the mean loss without poison, which may be exceeded by the share `tolerance`.
+        Each partition has an order of its own.
+        """
+        by_partition: dict[int, list[HeldBack]] = {}
+        for one in self.held:
+            if one.suspicion != kept:
+                by_partition.setdefault(one.gradient.offset_range.partition, []).append(one)
+        for held in by_partition.values():
+            sums = [loss_sums(self._loss, one.gradient.labels, one.gradient.scores) for one in held]
+            counts, losses = np.array(sums).T[:2]
+            marked = np.array([bool(one.suspicion) for one in held])
+            reason = next((one.suspicion for one in held if one.suspicion), "")
+            worse = sharpened(marked, counts, losses, normal, tolerance)
+            for one, suspicious in zip(held, worse.tolist(), strict=True):
+                one.suspicion = (one.suspicion or reason) if suspicious else ""
 
     def start(self, held: list[HeldBack]) -> None:
         """Begin with what a rollback took out of the weights."""

@@ -55,17 +55,20 @@ def sequential_share(overshoot: float) -> float:
 class StepBound:
     """Measures a step by the outputs of its probes; made before the weights are changed.
 
-    All ids of the probes are in the table, and stay where they are.
+    All ids of the probes are in the table, and stay where they are. The gradient of a `stale` step
+    belongs to weights that were undone: it may promise what other examples had spoiled, and that
+    is well by now. What such a step can gain is what the residuals of its probes tell.
     """
 
-    def __init__(self, weights: ModelWeights, probes: Probes) -> None:
+    def __init__(self, weights: ModelWeights, probes: Probes, stale: bool = False) -> None:
         self._weights, self._probes = weights, probes
         ids, table = probes.inputs.ids, weights.table
         self._where = table.find(ids.reshape(-1)).reshape(ids.shape)
         self._x = standardize(probes.inputs.dense, weights.scale)
         self._before = self._outputs()
         self._residuals = self._residuals_at(self._before)
-        self._noise = _NOISE * float(probes.shares @ np.square(self._residuals))
+        self._stale = stale
+        self._noise = 0.0 if stale else _NOISE * float(probes.shares @ np.square(self._residuals))
 
     def overshoot(self, decrease: float) -> float:
         """How much of the `decrease` that it promises the step takes back by going far.
@@ -81,7 +84,8 @@ class StepBound:
         near = self._residuals_at(self._before + _NEAR * moved) - self._residuals
         weighted = self._probes.shares * moved
         taken_back = max(float(weighted @ turned), float(weighted @ near) / _NEAR)
-        most = float(np.abs(weighted) @ np.abs(self._residuals))
+        gains = -weighted * self._residuals
+        most = float(gains.sum() if self._stale else np.abs(gains).sum())
         found = taken_back / max(min(decrease, most), self._noise, 1e-12)
         return found if math.isfinite(found) else math.inf
 

@@ -116,8 +116,11 @@ class TrainingState:
         """Whether the optimiser has state, by which its rates follow what it is given."""
         return self._optimizer.state_width(1) > 0
 
-    def update(self, summed: SummedGradient) -> tuple[Change, Floats]:
-        """Take a step; gives what undoes it, and the changed rows, float32[u, w]."""
+    def update(self, summed: SummedGradient, stale: bool = False) -> tuple[Change, Floats]:
+        """Take a step; gives what undoes it, and the changed rows, float32[u, w].
+
+        `stale`: see `StepBound`.
+        """
         table, known = self.weights.table, len(self.weights.table)
         self.total_steps += 1
         positions = table.get_or_insert(summed.keys)
@@ -135,13 +138,13 @@ class TrainingState:
         table.stamps[positions] = self.total_steps
         self.weights.moments = merge(self.weights.moments, summed.moments)
         with table.changing(positions):
-            self._take(summed, positions, change)
+            self._take(summed, positions, change, stale)
         rows = table.rows.take(positions, axis=0)[:, : table.init.width]
         return change, np.ascontiguousarray(rows)
 
-    def _take(self, summed: SummedGradient, positions: Ints, change: Change) -> None:
+    def _take(self, summed: SummedGradient, positions: Ints, change: Change, stale: bool) -> None:
         """Change the weights by the step, or by as much of it as `StepBound` allows."""
-        bound = None if summed.probes is None else StepBound(self.weights, summed.probes)
+        bound = None if summed.probes is None else StepBound(self.weights, summed.probes, stale)
         self._propose(summed, positions)
         if bound is None:
             return

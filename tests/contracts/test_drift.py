@@ -12,7 +12,7 @@ import pytest
 from freshrank.actors.alerts import AlertKind
 from freshrank.benchmarks.robust.drift import BURST, BURSTS, CHANGES, PARTITIONED, ROWS, SUITE
 from freshrank.benchmarks.robust.learning_run import UNGUARDED, LearningRun, Played, Setup
-from freshrank.benchmarks.robust.streams import PARTITIONS, RANGE, honest
+from freshrank.benchmarks.robust.streams import PARTITIONS, honest
 from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.models.base import ModelSpec
 from freshrank.learner.models.deepfm import DeepFM
@@ -46,8 +46,7 @@ def played(learner: str, stream: str, guarded: bool = True) -> Played:
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_an_honest_change_is_followed_and_loses_no_row(learner: str, stream: str) -> None:
     run, free = played(learner, stream), played(learner, stream, guarded=False)
-    diverges = "SGD" in learner and stream == "covariate shift"  # its rate is fixed
-    assert run.refused <= (256 if diverges else 0)
+    assert run.refused == 0
     assert run.learned + run.refused == len(run.rows.labels)
     last = len(run.rows.labels) - ROWS // 2
     assert run.auc(last) > free.auc(last) - 0.01, "it has caught up"
@@ -59,10 +58,8 @@ def test_an_honest_change_is_followed_and_loses_no_row(learner: str, stream: str
 @pytest.mark.parametrize("learner", SOME)
 def test_a_burst_of_poison_leaves_no_trace(learner: str, stream: str) -> None:
     run, free = played(learner, stream), played(learner, stream, guarded=False)
-    clean = len(run.rows.labels) - BURST
-    assert run.learned + run.refused == len(run.rows.labels)
-    assert run.refused >= BURST - RANGE
-    assert run.learned > clean - (3_500 if stream == "exploded inputs" else 2 * RANGE)
+    assert run.learned == len(run.rows.labels) - BURST
+    assert (run.lost == run.rows.poisoned).all(), "all of the poison, and no honest row"
     assert run.loss(ROWS) < free.loss(ROWS) + 0.002
     assert run.loss(ROWS) < run.loss() + 0.002, "it is as good as before"
     assert AlertKind.GUARD_TRIPPED in run.seen
@@ -73,7 +70,8 @@ def test_a_burst_of_poison_leaves_no_trace(learner: str, stream: str) -> None:
 def test_a_poisoned_partition_is_isolated_until_it_is_well_again(learner: str, stream: str) -> None:
     run, free = played(learner, stream), played(learner, stream, guarded=False)
     poison = ROWS // PARTITIONS
-    assert 0.9 * poison < run.refused < 2.0 * poison
+    assert run.lost[run.rows.poisoned].all()
+    assert run.refused < 1.2 * poison, "until it is known to be well again"
     harm = 0.02 if stream == "poisoned partition" else 0.002  # a quarter of rows without meaning
     assert run.loss(ROWS) < free.loss(ROWS) - harm
     assert not str(run.learner.rollback_log.isolated)

@@ -55,6 +55,22 @@ def test_a_small_step_is_taken_as_it_is() -> None:
     assert (bounded.dense_state == free.dense_state).all()
 
 
+def test_a_gradient_of_spoilt_weights_does_not_carry_good_ones_away() -> None:
+    """As after a rollback: poison had pulled the weights, and the gradient pulled them back."""
+    model, examples = LogisticRegression(base_rate=0.03).bind(LAYOUT), agreeing(300)
+    trained = TrainingState(model, FTRL(alpha=0.5), max_rows=1_000)
+    spoilt = LogisticRegression(base_rate=0.9).bind(LAYOUT)
+    start = TrainingState(spoilt, FTRL(), max_rows=1_000)
+    pulled = total([CompiledDifferentiator(spoilt, start.weights).gradient(examples)])
+    rate = float(examples.labels.mean())
+    assert trained.weights.score(examples.inputs).mean() == pytest.approx(rate, abs=0.005)
+    change, _ = trained.update(pulled, stale=True)
+    assert trained.weights.score(examples.inputs).mean() == pytest.approx(rate, abs=0.01)
+    trained.undo(change)
+    trained.update(pulled)
+    assert trained.weights.score(examples.inputs).mean() < rate / 2
+
+
 def test_probes_are_of_both_signs_and_stand_for_all_examples() -> None:
     random = np.random.default_rng(0)
     residuals = random.uniform(0.01, 0.05, 1_000).astype(np.float32)
