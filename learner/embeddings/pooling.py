@@ -90,6 +90,11 @@ def distinct(ids: Ints) -> Distinct:
 @subkernel
 def pool_field(out: Floats, rows: Floats, where: Ints, begin: int, end: int) -> None:
     """Set `out` float32[w] to the mean of the `rows` at ``where[begin:end]``, of one field."""
+    if end - begin == 1 and where[begin] != ABSENT:  # as nearly all are: no bag
+        at = where[begin]
+        for k in range(len(out)):
+            out[k] = rows[at, k]
+        return
     out[:] = 0.0
     present = 0
     for j in range(begin, end):
@@ -146,6 +151,13 @@ def scatter(
     for i in range(index.shape[0]):
         for field in range(len(starts) - 1):
             begin, end = starts[field], starts[field + 1]
+            if end - begin == 1:  # as nearly all are: no bag
+                at = index[i, begin]
+                for k in range(sums.shape[1] if at >= 0 else 0):
+                    part = upstream[i, field, k]
+                    sums[at, k] += part
+                    squares[at, k] += part * part
+                continue
             present = 0
             for j in range(begin, end):
                 present += index[i, j] >= 0

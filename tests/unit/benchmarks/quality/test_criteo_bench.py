@@ -51,12 +51,14 @@ def test_a_folder_without_the_sample_is_named(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_one_pass_predicts_each_row_before_it_learns_it() -> None:
+@pytest.mark.parametrize(("name", "first"), [("", BASE_RATE), ("_untuned", 0.5), ("_deepfm", None)])
+def test_one_pass_predicts_each_row_before_it_learns_it(name: str, first: float | None) -> None:
     random = np.random.default_rng(0)
     ids = random.integers(1, 50, (6_000, 39)) * 64 + np.arange(39)
     labels = (random.random(6_000) < np.where(ids[:, 0] // 64 % 2 == 1, 0.3, 0.02)).astype(
         np.float32
     )
-    scores = one_pass(Criteo(ids, labels)).scores
-    assert scores[:256] == pytest.approx(np.full(256, BASE_RATE), rel=1e-5)
+    scores = one_pass(Criteo(ids, labels), name).scores
+    if first is not None:
+        assert scores[:256] == pytest.approx(np.full(256, first), rel=1e-5)
     assert exact_auc(labels[3_000:], scores[3_000:]) > 0.6
