@@ -1,0 +1,145 @@
+"""The requests that a client can make, and the types of their answers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypedDict, TypeVar
+from urllib.parse import quote
+
+from freshrank.serve.api.recommendation_answers import ItemId, RecommendAnswer, SimilarAnswer
+from freshrank.serve.api.responses import (
+    BatchAnswer,
+    EventsAnswer,
+    ExplainAnswer,
+    FeaturesAnswer,
+    Json,
+    ScoreAnswer,
+    Statuses,
+)
+from freshrank.serve.client.tables import Rows, rows_of
+
+T = TypeVar("T")
+
+
+class WeightsOptions(TypedDict, total=False):
+    """Which weights an answer has to be by."""
+
+    min_version: str
+    max_model_age_ms: int
+
+
+class ScoreOptions(WeightsOptions, total=False):
+    """What a request to score may say besides."""
+
+    show: int
+    on_bad_candidate: Literal["fail", "skip"]
+
+
+class PageOptions(WeightsOptions, total=False):
+    """What a request for a page may say besides."""
+
+    show: int
+    explain: int
+
+
+class SimilarOptions(TypedDict, total=False):
+    """What a request for similar items may say besides."""
+
+    k: int
+    filters: Mapping[str, Json]
+    exclude: Sequence[ItemId]
+    diversify: Mapping[str, Json]
+
+
+class RecommendOptions(SimilarOptions, PageOptions, total=False):
+    """What a request for recommendations may say besides."""
+
+    boosts: Sequence[Mapping[str, Json]]
+    exclude_seen: bool | Sequence[str]
+    sources: Sequence[str]
+    candidates: int
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """A request, and the type of its answer. It may be sent again: nothing happens twice."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    answer: Any
+    """What the answer is decoded to: the type `T`."""
+    body: Any = None
+    idempotency_key: str | None = None
+
+
+class Calls:
+    """Makes the requests of a pipeline whose entity has the name `entity`."""
+
+    def __init__(self, entity: str) -> None:
+        self._entity = entity
+
+    def score(
+        self, key: ItemId, candidates: Rows, options: ScoreOptions, idempotency_key: str | None
+    ) -> Call[ScoreAnswer]:
+        """POST /v1/score."""
+        body = self.about(key, candidates, options)
+        return Call("POST", "/v1/score", ScoreAnswer, body, idempotency_key or _new_key())
+
+    def score_batch(
+        self, requests: Iterable[Mapping[str, Json]], idempotency_key: str | None
+    ) -> Call[BatchAnswer]:
+        """POST /v1/score/batch."""
+        body = {"requests": list(requests)}
+        return Call("POST", "/v1/score/batch", BatchAnswer, body, idempotency_key or _new_key())
+
+    def recommend(
+        self, key: ItemId, options: RecommendOptions, idempotency_key: str | None
+    ) -> Call[RecommendAnswer]:
+        """POST /v1/recommend."""
+        body = {self._entity: key, **options}
+        return Call("POST", "/v1/recommend", RecommendAnswer, body, idempotency_key or _new_key())
+
+    def next_page(
+        self, following: str, options: PageOptions, idempotency_key: str | None
+    ) -> Call[RecommendAnswer]:
+        """POST /v1/recommend/next."""
+        body = {"next": following, **options}
+        key = idempotency_key or _new_key()
+        return Call("POST", "/v1/recommend/next", RecommendAnswer, body, key)
+
+    def similar(self, items: Sequence[ItemId], options: SimilarOptions) -> Call[SimilarAnswer]:
+        """POST /v1/similar."""
+        return Call("POST", "/v1/similar", SimilarAnswer, {"items": list(items), **options})
+
+    def explain(
+        self, key: ItemId, candidates: Rows, options: WeightsOptions
+    ) -> Call[ExplainAnswer]:
+        """POST /v1/explain."""
+        return Call("POST", "/v1/explain", ExplainAnswer, self.about(key, candidates, options))
+
+    def events(self, events: Rows, stream: str | None) -> Call[EventsAnswer]:
+        """POST /v1/events."""
+        query = "" if stream is None else f"?stream={quote(stream, safe='')}"
+        return Call("POST", f"/v1/events{query}", EventsAnswer, rows_of(events))
+
+    def features(self, key: ItemId, entity: str | None) -> Call[FeaturesAnswer]:
+        """GET /v1/features/{entity}/{id}."""
+        place = f"{quote(entity or self._entity, safe='')}/{quote(str(key), safe='')}"
+        return Call("GET", f"/v1/features/{place}", FeaturesAnswer)
+
+    def status(self) -> Call[Statuses]:
+        """GET /v1/status."""
+        return Call("GET", "/v1/status", dict[str, dict[str, Json]])
+
+    def about(
+        self, key: ItemId, candidates: Rows, options: Mapping[str, object]
+    ) -> dict[str, Json]:
+        """The body of a request about an entity and candidates."""
+        return {self._entity: key, "candidates": rows_of(candidates), **options}
+
+
+def _new_key() -> str:
+    return uuid.uuid4().hex
