@@ -5,11 +5,13 @@ An impression carries the rows that the model scored, so that training uses the 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 
 from freshrank.actors.errors import BadRecord
-from freshrank.actors.messages import Inputs, Ints
+from freshrank.actors.messages import Floats, Inputs, Ints
 
 
 class Impression(msgspec.Struct, frozen=True, array_like=True):
@@ -37,6 +39,8 @@ class Impression(msgspec.Struct, frozen=True, array_like=True):
     stand in for it, so a joiner does not learn from such an impression."""
     once: bool = False
     """Whether a repeated request has the same `request_id`: a joiner takes the first of these."""
+    scores: bytes = b""
+    """float32[n]: the predictions; empty in impressions of the versions before."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -58,8 +62,18 @@ def decode_impression(payload: bytes) -> Impression:
         raise BadRecord(f"not an impression: {error}") from error
 
 
-def served_rows(impression: Impression, dense_width: int, id_width: int) -> tuple[Ints, Inputs]:
-    """The join keys int64[n] and the inputs of the shown candidates.
+class ServedRows(NamedTuple):
+    """The shown candidates of an impression."""
+
+    join_keys: Ints
+    """int64[n]."""
+    inputs: Inputs
+    scores: Floats
+    """float32[n]: the predictions; NaN in impressions of the versions before."""
+
+
+def served_rows(impression: Impression, dense_width: int, id_width: int) -> ServedRows:
+    """What was scored and answered.
 
     Raises BadRecord when the byte lengths do not fit together.
     """
@@ -68,9 +82,14 @@ def served_rows(impression: Impression, dense_width: int, id_width: int) -> tupl
         odd
         or len(impression.dense) != shown * dense_width * 4
         or len(impression.ids) != shown * id_width * 8
+        or len(impression.scores) not in (0, shown * 4)
     ):
         raise BadRecord("impression: arrays of different lengths")
     keys = np.frombuffer(impression.join_keys, dtype="<i8")
     dense = np.frombuffer(impression.dense, dtype="<f4").reshape(shown, dense_width)
     ids = np.frombuffer(impression.ids, dtype="<i8").reshape(shown, id_width)
-    return keys.astype(np.int64), Inputs(dense.astype(np.float32), ids.astype(np.int64))
+    inputs = Inputs(dense.astype(np.float32), ids.astype(np.int64))
+    scores = np.full(shown, np.nan, np.float32)
+    if impression.scores:
+        scores[:] = np.frombuffer(impression.scores, dtype="<f4")
+    return ServedRows(keys.astype(np.int64), inputs, scores)

@@ -178,6 +178,11 @@ class Examples:
     """float32[n]: 0 or 1, or the targets of a regression."""
     event_times_ms: Ints
     """int64[n]: event time of the record that completed each example."""
+    corrects: Bools | None = None
+    """bool[n]: whether it corrects an example with these inputs and the label 0, which was learned
+    before its label was known; None where none does."""
+    served: Floats | None = None
+    """float32[n]: the predictions that were served; None for inputs that were not served."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -227,6 +232,10 @@ class Gradient:
     """The newest event time among the examples (0 when there are none)."""
     moments: Doubles
     """float64[3, d]: count, mean and variance of each dense input over the examples."""
+    corrects: Bools | None = None
+    """bool[n]: see `Examples`."""
+    served: Floats | None = None
+    """float32[n]: see `Examples`."""
     probes: Probes | None = None
     """None in checkpoints from before there were any: a step with such a gradient has no bound."""
 

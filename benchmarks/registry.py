@@ -74,6 +74,8 @@ BENCHES = {
     "robust": Bench(
         "robust.bench",
         "learning that nobody tunes: any scale of inputs, any size of a step, a world that changes",
+    "delay": Bench(
+        "quality.label_delay", "clicks that come late: mean served score beside the click rate"
     ),
     "fuzz": Bench(
         "fuzz.bench", "invalid records and requests: each record is accounted for, no 5xx"

@@ -20,7 +20,7 @@ from freshrank.actors.messages import (
     Version,
 )
 from freshrank.actors.protocols import Differentiator, JsonValue
-from freshrank.learner.evaluation.progressive import ProgressiveValidation
+from freshrank.learner.evaluation.progressive import ProgressiveValidation, scored_examples
 from freshrank.learner.guard.quarantine import Quarantine, Refusal
 from freshrank.learner.guard.rollback import RollbackLog
 from freshrank.learner.guard.states import GuardEvent
@@ -257,7 +257,7 @@ class Learner:
 
     def _validate(self, gradient: Gradient) -> None:
         """Count its scores in the quality metrics, learned or not."""
-        self.validation.add(gradient.labels, gradient.scores, gradient.reference_scores)
+        self.validation.add(*scored_examples(gradient))
 
     def _recover(self, now_ms: int) -> Delta | None:
         """Do what the guard has due; the weights that it leads to are the next version."""

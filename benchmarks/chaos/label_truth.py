@@ -66,10 +66,11 @@ class ClickLog:
 
 
 def mislabelled(rows: Iterable[LabelledRows], shown: Iterable[Impression], clicks: ClickLog) -> int:
-    """Count the rows whose label is not the true one of the item that was shown with these inputs.
+    """Count the items whose label is not the true one of the item shown with these inputs.
 
     Items are known by their inputs. Where several have the same ones, numbers of labels are
-    compared; an item without a row is none that is mislabelled.
+    compared; an item without a row is none that is mislabelled. A row that corrects another one
+    makes an item positive that the other made negative.
     """
     truths: dict[bytes, Counter[Truth]] = defaultdict(Counter)
     for impression in shown:
@@ -79,18 +80,23 @@ def mislabelled(rows: Iterable[LabelledRows], shown: Iterable[Impression], click
         for item, *inputs in zip(items, dense, ids, strict=True):
             truth = clicks.truth(impression.entity, item, impression.at_ms)
             truths[b"".join(inputs)][truth] += 1
-    labels: dict[bytes, list[bool]] = defaultdict(list)
+    items_of: dict[bytes, int] = defaultdict(int)
+    positives_of: dict[bytes, int] = defaultdict(int)
     for part in rows:
         dense_rows, id_rows = part.dense.astype("<f4"), part.ids.astype("<i8")
-        for dense_row, id_row, label in zip(dense_rows, id_rows, part.labels.tolist(), strict=True):
-            labels[dense_row.tobytes() + id_row.tobytes()].append(label > 0.5)
-    return sum(_wrong(truths[inputs], found) for inputs, found in labels.items())
+        counts = zip(part.labels.tolist(), part.corrects.tolist(), strict=True)
+        for dense_row, id_row, (label, corrects) in zip(dense_rows, id_rows, counts, strict=True):
+            inputs = dense_row.tobytes() + id_row.tobytes()
+            items_of[inputs] += not corrects
+            positives_of[inputs] += label > 0.5
+    return sum(
+        _wrong(truths[inputs], items, positives_of[inputs]) for inputs, items in items_of.items()
+    )
 
 
-def _wrong(truths: Counter[Truth], labels: list[bool]) -> int:
-    """Return how many of these labels of items with the same inputs cannot be right."""
-    positives = sum(labels)
-    without_row = truths.total() - len(labels)
+def _wrong(truths: Counter[Truth], items: int, positives: int) -> int:
+    """Return how many labels of these items with the same inputs cannot be right."""
+    without_row = truths.total() - items
     false = positives - truths[Truth.POSITIVE] - truths[Truth.OPEN]
     missed = truths[Truth.POSITIVE] - without_row - positives
     return max(false, 0) + max(missed, 0)

@@ -6,7 +6,7 @@ of a running system must equal the result, whatever happened to its processes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.deploy.config.settings import Settings
@@ -46,9 +46,7 @@ class ExpectedState:
 
     def labelled(self) -> list[LabelledRows]:
         """Return the rows of all examples, by partition."""
-        queues = [state.example_queue.freeze()() for state in self.states]
-        columns = [field.name for field in fields(LabelledRows)]
-        return [LabelledRows(*(arrays[name] for name in columns)) for arrays in queues]
+        return [LabelledRows.of_arrays(state.example_queue.freeze()()) for state in self.states]
 
     @property
     def events(self) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from freshrank.actors.messages import Floats, Ints
+from freshrank.actors.messages import Bools, Floats, Inputs, Ints
+from freshrank.actors.snapshots.file_format import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,11 @@ class LabelledRows:
     labels: Floats
     """float32[n]."""
     event_times_ms: Ints
-    """int64[n]: when the label was known: for a joined one by the log, else the event time."""
+    """int64[n]: when a joined item was shown, or its label known; else the event time."""
+    corrects: Bools
+    """bool[n]: see `Examples`."""
+    served: Floats
+    """float32[n]: the predictions that were served; NaN for rows that were not served."""
 
     def __len__(self) -> int:
         return len(self.order)
@@ -37,7 +42,17 @@ class LabelledRows:
             np.zeros((0, id_width), dtype=np.int64),
             np.zeros(0, dtype=np.float32),
             np.zeros(0, dtype=np.int64),
+            np.zeros(0, dtype=np.bool_),
+            np.zeros(0, dtype=np.float32),
         )
+
+    @classmethod
+    def not_served(
+        cls, order: Ints, inputs: Inputs, labels: Floats, event_times_ms: Ints
+    ) -> LabelledRows:
+        """Rows that were never served, each with its final label."""
+        none, unknown = np.zeros(len(order), np.bool_), np.full(len(order), np.nan, np.float32)
+        return cls(order, inputs.dense, inputs.ids, labels, event_times_ms, none, unknown)
 
     @classmethod
     def join(cls, parts: Sequence[LabelledRows], dense_width: int, id_width: int) -> LabelledRows:
@@ -45,20 +60,30 @@ class LabelledRows:
         parts = [part for part in parts if len(part) > 0]
         if len(parts) <= 1:
             return parts[0] if parts else cls.none(dense_width, id_width)
-        return cls(
-            np.concatenate([part.order for part in parts]),
-            np.concatenate([part.dense for part in parts]),
-            np.concatenate([part.ids for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            np.concatenate([part.event_times_ms for part in parts]),
-        )
+        columns = zip(*(part.arrays().values() for part in parts), strict=True)
+        return cls(*map(np.concatenate, columns))
 
     def take(self, rows: Ints | slice) -> LabelledRows:
         """The rows at `rows`."""
-        return LabelledRows(
-            self.order[rows],
-            self.dense[rows],
-            self.ids[rows],
-            self.labels[rows],
-            self.event_times_ms[rows],
-        )
+        return LabelledRows(*(column[rows] for column in self.arrays().values()))
+
+    def arrays(self) -> dict[str, Array]:
+        """The columns by name, for a snapshot."""
+        return {
+            "order": self.order,
+            "dense": self.dense,
+            "ids": self.ids,
+            "labels": self.labels,
+            "event_times_ms": self.event_times_ms,
+            "corrects": self.corrects,
+            "served": self.served,
+        }
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, Array]) -> LabelledRows:
+        """The rows of a snapshot; those of the versions before lack the last two columns."""
+        inputs = Inputs(arrays["dense"], arrays["ids"])
+        rows = cls.not_served(arrays["order"], inputs, arrays["labels"], arrays["event_times_ms"])
+        if "served" not in arrays:
+            return rows
+        return replace(rows, corrects=arrays["corrects"], served=arrays["served"])

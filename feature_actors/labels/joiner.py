@@ -5,11 +5,16 @@ the time at which an item was *shown*: that of the replica's clock, or the time 
 impression reached the log if that is earlier. ``W(k)`` is the clock of the events' topic at its
 k-th event (the watermark); no event reaches the log at an earlier time.
 
-- A shown item is positive if an event of the same entity and join key that makes items positive
-  reaches the log in ``[shown - EARLY_MS, shown + within]``; the first in log order completes
+- A shown item is a negative example at once: most are in the end. (Waiting until that is known
+  would learn the positives of the last `within` without the negatives beside them: a bias to
+  predictions that are too high, until traffic has been steady for as long.)
+- It is positive if an event of the same entity and join key that makes items positive
+  reaches the log in ``[shown - EARLY_MS, shown + within]``; the first in log order corrects
   the example. An event from before it was shown does not count if it has completed another item
   that was logged earlier: a click on an item is none on the same item in the list that follows.
-- It is negative once the watermark is beyond ``shown + within + grace``.
+- It stays negative once the watermark is beyond ``shown + within + grace``.
+- An impression of a version before, which does not carry its scores, is no example before it is
+  known to be positive or negative.
 - An impression that reached the log more than `MAX_DELAY_MS` after it was shown is not joined.
 
 Each of these depends on the place in a single topic. So the examples between two source offsets
@@ -27,7 +32,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from freshrank.actors.messages import Bools, Inputs, Ints
+from freshrank.actors.impressions import ServedRows
+from freshrank.actors.messages import Bools, Ints
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.labels.examples import LabelledRows
@@ -80,6 +86,7 @@ class Joiner:
             order=np.zeros(0, dtype=np.int64),
             dense=np.zeros((0, dense_width), dtype=np.float32),
             ids=np.zeros((0, id_width), dtype=np.int64),
+            served=np.zeros(0, dtype=np.float32),
         )
         flag = np.zeros(0, dtype=np.bool_)
         # Spent: it has completed an item. Accounted: spent, or counted as unjoined.
@@ -107,9 +114,9 @@ class Joiner:
         return self._pending.nbytes + self._labels.nbytes
 
     def show(
-        self, pairs: Ints, shown_ms: Ints, order: Ints, inputs: Inputs, clock_ms: int
+        self, pairs: Ints, shown_ms: Ints, order: Ints, rows: ServedRows, clock_ms: int
     ) -> LabelledRows:
-        """Take shown items (axis ``n``, in log order); gives those whose label is known.
+        """Take shown items (axis ``n``, in log order); gives their examples.
 
         Parameters
         ----------
@@ -119,8 +126,8 @@ class Joiner:
             When each was shown, at most `MAX_DELAY_MS` before its record reached the log.
         order
             The place of each in the impressions topic: greater is later.
-        inputs
-            The inputs that the model scored.
+        rows
+            What the model scored, and its scores.
         clock_ms
             The clock of the impressions' topic.
         """
@@ -128,24 +135,21 @@ class Joiner:
         labels = self._labels.first_unspent(pairs, early_ms, shown_ms, until_ms, "spent")
         positive, rest = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
         self._labels.column("accounted")[labels[positive]] = True
-        found = LabelledRows(
-            order[positive],
-            inputs.dense[positive],
-            inputs.ids[positive],
-            np.ones(len(positive), dtype=np.float32),
-            self._labels.times(labels[positive]),
-        )
+        shown: dict[str, Array] = {
+            "order": order,
+            "dense": rows.inputs.dense,
+            "ids": rows.inputs.ids,
+            "served": rows.scores,
+        }
+        at_once = np.flatnonzero(~np.isnan(rows.scores))
+        negative = _examples(_at(shown, at_once), 0.0, shown_ms[at_once], corrects=False)
+        clicked_ms = self._labels.times(labels[positive])
+        found = _examples(_at(shown, positive), 1.0, clicked_ms, corrects=True)
         self._count_early(pairs[rest], shown_ms[rest])
-        self._pending.append(
-            pairs[rest],
-            shown_ms[rest],
-            order=order[rest],
-            dense=inputs.dense[rest],
-            ids=inputs.ids[rest],
-        )
+        self._pending.append(pairs[rest], shown_ms[rest], **_at(shown, rest))
         self._shown_clock_ms = max(self._shown_clock_ms, clock_ms)
         self._forget_labels(self._shown_clock_ms)
-        return LabelledRows.join([found, self._expire()], *self._widths)
+        return LabelledRows.join([negative, found, self._expire()], *self._widths)
 
     def happen(self, clock_ms: Ints, label_ms: Ints, pairs: Ints) -> LabelledRows:
         """Take events (in log order); gives the shown items whose label is now known.
@@ -193,12 +197,14 @@ class Joiner:
         for prefix, pool in (("pending.", self._pending), ("labels.", self._labels)):
             own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
             pool.load(own)
+        if "pending.served" not in arrays:
+            self._pending.column("served")[:] = np.nan
 
     def _complete(self, label_ms: Ints, pairs: Ints) -> LabelledRows:
         """Take label events (see `happen`); gives the items that they make positive."""
         since_ms, until_ms = label_ms - self._within_ms, label_ms + EARLY_MS
         rows, labels = self._pending.match(pairs, since_ms, label_ms, until_ms)
-        found = self._take(rows, 1.0, label_ms[labels])
+        found = _examples(self._pending.columns(rows), 1.0, label_ms[labels], corrects=True)
         spent = np.zeros(len(pairs), dtype=np.bool_)
         spent[labels] = True
         accounted = spent.copy()
@@ -211,17 +217,15 @@ class Joiner:
         self._count_not_shown(accounted[~wanted])
         return found
 
-    def _take(self, rows: Ints, label: float, by_ms: Ints) -> LabelledRows:
-        columns = self._pending.columns(rows)
-        labels = np.full(len(rows), label, dtype=np.float32)
-        return LabelledRows(columns["order"], columns["dense"], columns["ids"], labels, by_ms)
-
     def _expire(self) -> LabelledRows:
+        """Forget items whose time is over; gives those that are not learned as negative yet."""
         wait_ms = self._within_ms + self._grace_ms
         rows, shown_ms = self._pending.older_than(self.watermark_ms - wait_ms)
         if not len(rows):
             return self._no_rows
-        return self._take(rows, 0.0, shown_ms + wait_ms)
+        unlearned = np.isnan(self._pending.column("served")[rows])
+        columns = self._pending.columns(rows[unlearned])
+        return _examples(columns, 0.0, shown_ms[unlearned] + wait_ms, corrects=False)
 
     def _count_late(self, pairs: Ints, label_ms: Ints, accounted: Bools) -> None:
         """Count label events, not `accounted`, whose item waits but was shown too long ago."""
@@ -255,3 +259,23 @@ class Joiner:
         """Count label events that are given up, unless they were `accounted` bool[m] of before."""
         if self._shown_clock_ms != LONG_AGO_MS:
             self.unjoined.label_not_shown += int((~accounted).sum())
+
+
+def _at(columns: Mapping[str, Array], rows: Ints) -> dict[str, Array]:
+    return {name: column[rows] for name, column in columns.items()}
+
+
+def _examples(
+    columns: Mapping[str, Array], label: float, known_ms: Ints, *, corrects: bool
+) -> LabelledRows:
+    """Of items with these columns; what corrects is only what was learned as negative before."""
+    served = columns["served"]
+    return LabelledRows(
+        columns["order"],
+        columns["dense"],
+        columns["ids"],
+        np.full(len(served), label, dtype=np.float32),
+        known_ms,
+        ~np.isnan(served) if corrects else np.zeros(len(served), dtype=np.bool_),
+        served,
+    )

@@ -117,7 +117,7 @@ class ExampleQueue:
     def nbytes(self) -> int:
         """Memory held by the rows."""
         dense_width, id_width = self._widths
-        return self.examples * (8 + 4 * dense_width + 8 * id_width + 4 + 8)
+        return self.examples * (8 + 4 * dense_width + 8 * id_width + 4 + 8 + 1 + 4)
 
     @property
     def unsent(self) -> int:
@@ -169,11 +169,14 @@ class ExampleQueue:
                 return None
             self.close()
         segment = self._closed[self._sent]
+        rows = segment.rows
         return Examples(
             OffsetRange(self._partition, segment.begin, segment.end, first=self._sent == 0),
-            Inputs(segment.rows.dense, segment.rows.ids),
-            segment.rows.labels,
-            segment.rows.event_times_ms,
+            Inputs(rows.dense, rows.ids),
+            rows.labels,
+            rows.event_times_ms,
+            rows.corrects if rows.corrects.any() else None,
+            None if np.isnan(rows.served).all() else rows.served,
         )
 
     def acknowledge(self, progress: Progress) -> None:
@@ -221,11 +224,7 @@ class ExampleQueue:
                 "begins": self._columns([segment.begin for segment in segments]),
                 "ends": self._columns([segment.end for segment in segments]),
                 "counts": np.array([len(segment.rows) for segment in segments], dtype=np.int64),
-                "order": rows.order,
-                "dense": rows.dense,
-                "ids": rows.ids,
-                "labels": rows.labels,
-                "event_times_ms": rows.event_times_ms,
+                **rows.arrays(),
             }
 
         return arrays
@@ -235,13 +234,7 @@ class ExampleQueue:
 
         `topics` are those of the queue that was frozen: the columns of its offsets.
         """
-        rows = LabelledRows(
-            arrays["order"],
-            arrays["dense"],
-            arrays["ids"],
-            arrays["labels"],
-            arrays["event_times_ms"],
-        )
+        rows = LabelledRows.of_arrays(arrays)
         ends = np.cumsum(arrays["counts"])
         segments = [
             _Segment(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from freshrank.actors.errors import BadRecord
-from freshrank.actors.impressions import decode_impression, served_rows
+from freshrank.actors.impressions import ServedRows, decode_impression, served_rows
 from freshrank.actors.kernels.hashing import ABSENT, hash_text, hash_texts
 from freshrank.actors.messages import Floats, Inputs, Ints
 from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
@@ -53,7 +53,7 @@ def label_from_event(
     context = {name: column[which] for name, column in encoder.context_of(columns).items()}
     inputs = encoder.encode(blocks, lines, context)
     order, label_ms = columns.offsets[which], columns.event_times_ms[which]
-    return LabelledRows(order, inputs.dense, inputs.ids, labels[which], label_ms)
+    return LabelledRows.not_served(order, inputs, labels[which], label_ms)
 
 
 def _labels(label: Labelled, columns: Columns) -> Floats:
@@ -97,6 +97,8 @@ class ShownItems:
     order: Ints
     """int64[n]: their places in the log."""
     inputs: Inputs
+    scores: Floats
+    """float32[n]: the predictions that were served; NaN where they are not known."""
     outage: bool
     """Whether they were scored without a row that could not be read (`Impression.outage`)."""
     repeats: int
@@ -129,16 +131,20 @@ def join_impressions(
     if not shown:
         return None
     counts = [len(items.keys) for items in shown]
-    inputs = Inputs(
-        np.concatenate([items.inputs.dense for items in shown]),
-        np.concatenate([items.inputs.ids for items in shown]),
+    served = ServedRows(
+        np.concatenate([items.keys for items in shown]),
+        Inputs(
+            np.concatenate([items.inputs.dense for items in shown]),
+            np.concatenate([items.inputs.ids for items in shown]),
+        ),
+        np.concatenate([items.scores for items in shown]),
     )
     entities = np.repeat(np.array([items.entity for items in shown], dtype=np.int64), counts)
     return joiner.show(
-        pairs_of(entities, np.concatenate([items.keys for items in shown])),
+        pairs_of(entities, served.join_keys),
         np.repeat(shown_ms, counts),
         np.concatenate([items.order for items in shown]),
-        inputs,
+        served,
         clock_ms,
     )
 
@@ -150,14 +156,24 @@ def _shown_items(encoder: InputEncoder, value: bytes | None, offset: int, place:
     layout = encoder.layout
     if impression.layout != encoder.fingerprint:
         raise _OtherLayout(f"rows of layout {impression.layout}, not {encoder.fingerprint}")
-    keys, inputs = served_rows(impression, len(layout.dense), layout.id_width)
+    keys, inputs, scores = served_rows(impression, len(layout.dense), layout.id_width)
     if len(keys) >= 1 << _RANK_BITS:
         raise BadRecord(f"{len(keys)} items shown at once")
     if not np.isfinite(inputs.dense).all():
         raise BadRecord("inputs that are not finite")
+    if impression.scores and not np.isfinite(scores).all():
+        raise BadRecord("scores that are not finite")
     order = (offset << _RANK_BITS) + np.arange(len(keys), dtype=np.int64)
     name, at_ms = impression.entity, impression.at_ms
-    repeats = hash_text(impression.request_id) if impression.once else 0
     return ShownItems(
-        place, hash_text(name), name, keys, at_ms, order, inputs, impression.outage, repeats
+        place,
+        hash_text(name),
+        name,
+        keys,
+        at_ms,
+        order,
+        inputs,
+        scores,
+        impression.outage,
+        repeats=hash_text(impression.request_id) if impression.once else 0,
     )

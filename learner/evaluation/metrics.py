@@ -36,28 +36,34 @@ class Quality(NamedTuple):
     """The share of labels that are at most their prediction: ``q`` of a good quantile ``q``."""
 
 
-def errors_of(labels: Floats, predictions: Floats) -> Doubles:
+def errors_of(labels: Floats, predictions: Floats, counts: Floats) -> Doubles:
     """float64[3]: number of examples, sum of absolute errors, labels that are at most predicted.
 
-    >>> errors_of(np.array([1, 2], np.float32), np.array([1.5, 0.5], np.float32)).tolist()
+    Each example counts `counts` times.
+
+    >>> once = np.ones(2, np.float32)
+    >>> errors_of(np.array([1, 2], np.float32), np.array([1.5, 0.5], np.float32), once).tolist()
     [2.0, 2.0, 1.0]
     """
     errors = predictions.astype(np.float64) - labels
-    return np.array([len(labels), np.abs(errors).sum(), np.count_nonzero(errors >= 0.0)])
+    covered = counts[errors >= 0.0].sum(dtype=np.float64)
+    return np.array([counts.sum(dtype=np.float64), (np.abs(errors) * counts).sum(), covered])
 
 
 @kernel
-def _count(counts: Ints, labels: Floats, outputs: Doubles) -> None:
-    """Add each example to its bucket of int64[2, buckets]."""
+def _count(counts: Ints, labels: Floats, outputs: Doubles, times: Floats) -> None:
+    """Add each example to its bucket of int64[2, buckets], so many times."""
     buckets = counts.shape[1]
     for i in range(len(labels)):
         place = int((outputs[i] + _OUTPUT_BOUND) * (buckets / (2.0 * _OUTPUT_BOUND)))
         bucket = min(max(place, 0), buckets - 1)
-        counts[1 if labels[i] > 0.5 else 0, bucket] += 1
+        counts[1 if labels[i] > 0.5 else 0, bucket] += int(times[i])
 
 
-def exact_auc(labels: Floats, scores: Floats) -> float:
+def exact_auc(labels: Floats, scores: Floats, counts: Floats | None = None) -> float:
     """The share of (positive, negative) pairs in the right order, ties by half; NaN without pairs.
+
+    Each example counts `counts` times, once by default.
 
     >>> exact_auc(np.array([0, 1, 1, 0], np.float32), np.array([.1, .8, .4, .4], np.float32))
     0.875
@@ -65,13 +71,14 @@ def exact_auc(labels: Floats, scores: Floats) -> float:
     _, group = np.unique(scores, return_inverse=True)
     positive = labels > 0.5
     groups = int(group.max(initial=-1)) + 1
+    times = np.ones(len(labels)) if counts is None else counts.astype(np.float64)
     return _auc(
-        np.bincount(group[positive], minlength=groups),
-        np.bincount(group[~positive], minlength=groups),
+        np.bincount(group[positive], times[positive], groups),
+        np.bincount(group[~positive], times[~positive], groups),
     )
 
 
-def _auc(positives: Ints, negatives: Ints) -> float:
+def _auc(positives: Ints | Doubles, negatives: Ints | Doubles) -> float:
     """From counts of both labels per score, scores ascending."""
     pairs = float(positives.sum()) * float(negatives.sum())
     if pairs == 0.0:
@@ -100,13 +107,14 @@ class ScoreHistogram:
         """How many examples were added."""
         return int(self.counts.sum())
 
-    def add(self, labels: Floats, predictions: Floats) -> None:
-        """Count examples, float32[n] each."""
-        self.loss_sum += float(self._loss.value(labels, predictions).sum())
+    def add(self, labels: Floats, predictions: Floats, counts: Floats | None = None) -> None:
+        """Count examples, float32[n] each, once or `counts` times: -1 takes back one of before."""
+        counts = np.ones_like(labels) if counts is None else counts
+        self.loss_sum += float((self._loss.value(labels, predictions) * counts).sum())
         if not self._loss.binary:
-            self.errors += errors_of(labels, predictions)
+            self.errors += errors_of(labels, predictions, counts)
             labels = np.zeros_like(labels)
-        _count(self.counts, labels, self._loss.link.output(predictions))
+        _count(self.counts, labels, self._loss.link.output(predictions), counts)
 
     def quality(self) -> Quality:
         """Over all examples added."""

@@ -1,18 +1,19 @@
 """Progressive validation: every example is scored before it is learned from.
 
-Each example is scored by the live weights and by the reference model, a copy frozen earlier. The
-difference of their losses is the value of learning online.
+Each example is judged by the score that was served, and by that of the reference model, a copy
+frozen earlier. The difference of their losses is the value of learning online. An example that
+corrects another one takes that one back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from freshrank.actors.messages import Doubles, Floats
+from freshrank.actors.messages import Doubles, Floats, Gradient
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.evaluation.calibration import calibration_error
 from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram, errors_of, exact_auc
@@ -24,36 +25,71 @@ _RECENT = 20_000
 
 
 class _Recent:
-    """The last `_RECENT` examples: label, live prediction, reference prediction (or NaN)."""
+    """The last `_RECENT` examples: label, live and reference prediction (or NaN), and count."""
 
     def __init__(self, loss: Loss) -> None:
         self._loss = loss
-        self._ring: Floats = np.empty((3, _RECENT), np.float32)
+        self._ring: Floats = np.empty((4, _RECENT), np.float32)
         self._added = 0
 
-    def add(self, labels: Floats, live: Floats, reference: Floats | None) -> None:
+    def add(
+        self, labels: Floats, live: Floats, reference: Floats | None, counts: Floats | None
+    ) -> None:
         kept = slice(-_RECENT, None)
         count = len(labels[kept])
         places = (self._added + np.arange(count)) % _RECENT
         self._ring[0, places] = labels[kept]
         self._ring[1, places] = live[kept]
         self._ring[2, places] = np.nan if reference is None else reference[kept]
+        self._ring[3, places] = 1.0 if counts is None else counts[kept]
         self._added += count
 
     def quality(self) -> tuple[Quality, Quality]:
         """Of the live weights, and of the reference model where it scored."""
-        labels, live, reference = self._ring[:, : min(self._added, _RECENT)]
+        labels, live, reference, counts = self._ring[:, : min(self._added, _RECENT)]
         compared = ~np.isnan(reference)
-        return self._of(labels, live), self._of(labels[compared], reference[compared])
+        frozen = self._of(labels[compared], reference[compared], counts[compared])
+        return self._of(labels, live, counts), frozen
 
-    def _of(self, labels: Floats, predictions: Floats) -> Quality:
-        if not len(labels):
+    def _of(self, labels: Floats, predictions: Floats, counts: Floats) -> Quality:
+        examples = float(counts.sum(dtype=np.float64))
+        if examples <= 0.0:
             return Quality()
-        loss = float(self._loss.value(labels, predictions).mean())
+        loss = float((self._loss.value(labels, predictions) * counts).sum()) / examples
         if self._loss.binary:
-            return Quality(exact_auc(labels, predictions), loss)
-        _, error, covered = (errors_of(labels, predictions) / len(labels)).tolist()
+            return Quality(exact_auc(labels, predictions, counts), loss)
+        _, error, covered = (errors_of(labels, predictions, counts) / examples).tolist()
         return Quality(loss=loss, mean_absolute_error=error, coverage=covered)
+
+
+class ScoredExamples(NamedTuple):
+    """Examples with their predictions, float32[n] each."""
+
+    labels: Floats
+    live: Floats
+    """What was served, or else the prediction of the weights that had not learned it."""
+    reference: Floats | None
+    """Of the reference model; None without one."""
+    counts: Floats | None = None
+    """1, or -1 for an example of before that is taken back; None where all are 1."""
+
+
+def scored_examples(gradient: Gradient) -> ScoredExamples:
+    """The examples of a gradient; of a correction two, one of which takes another back."""
+    labels, live, corrects = gradient.labels, gradient.scores, gradient.corrects
+    reference = gradient.reference_scores
+    if gradient.served is not None:
+        live = np.where(np.isnan(gradient.served), live, gradient.served)
+    if corrects is None:
+        return ScoredExamples(labels, live, reference)
+    counts = np.ones_like(labels)
+    taken_back = np.full(np.count_nonzero(corrects), np.float32(-1.0))
+    return ScoredExamples(
+        np.concatenate([labels, np.zeros_like(taken_back)]),
+        np.concatenate([live, live[corrects]]),
+        None if reference is None else np.concatenate([reference, reference[corrects]]),
+        np.concatenate([counts, taken_back]),
+    )
 
 
 class ProgressiveValidation:
@@ -67,18 +103,24 @@ class ProgressiveValidation:
         self.reference = ScoreHistogram(loss)
         self._recent = _Recent(loss)
 
-    def add(self, labels: Floats, live: Floats, reference: Floats | None) -> None:
-        """Count examples that were scored and not yet learned, float32[n] each.
+    def add(
+        self,
+        labels: Floats,
+        live: Floats,
+        reference: Floats | None,
+        counts: Floats | None = None,
+    ) -> None:
+        """Count examples (see `ScoredExamples`) that were scored before they were learned.
 
         Leaves out all of them when a score or a label is not finite: there is no loss to count.
         """
         if not (np.isfinite(labels).all() and np.isfinite(live).all()):
             return
-        self.lifetime.add(labels, live)
+        self.lifetime.add(labels, live, counts)
         if reference is not None:
-            self.live.add(labels, live)
-            self.reference.add(labels, reference)
-        self._recent.add(labels, live, reference)
+            self.live.add(labels, live, counts)
+            self.reference.add(labels, reference, counts)
+        self._recent.add(labels, live, reference, counts)
 
     def restart_comparison(self) -> None:
         """Drop the comparison with the reference model: another was frozen."""

@@ -64,9 +64,11 @@ class BatchDifferentiator(ABC):
         base = weights.known_version()
         keys, index = distinct(inputs.ids)
         pooled = pool(weights.table.read(keys), index, self._starts)
-        moments = moments_of(inputs.dense)
+        corrects = examples.corrects
+        # The inputs of what is corrected have been counted.
+        moments = moments_of(inputs.dense if corrects is None else inputs.dense[~corrects])
         x = standardize(inputs.dense, scale_of(merge(weights.moments, moments)))
-        found = self._derivatives(x, pooled, examples.labels)
+        found = self._derivatives(x, pooled, examples)
         rows, row_squares = scatter(found.pooled, index, self._starts, len(keys))
         return Gradient(
             offset_range=examples.offset_range,
@@ -81,9 +83,11 @@ class BatchDifferentiator(ABC):
             reference_scores=self._reference.score(inputs) if self._reference else None,
             newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
             moments=moments,
+            corrects=corrects,
+            served=examples.served,
             probes=probes_of(examples, found.residuals),
         )
 
     @abstractmethod
-    def _derivatives(self, x: Floats, pooled: Floats, labels: Floats) -> Derivatives:
-        """Of the loss, from standardised inputs [n, d], pooled rows [n, F, w] and labels [n]."""
+    def _derivatives(self, x: Floats, pooled: Floats, examples: Examples) -> Derivatives:
+        """Of the loss of `examples`, by their standardised inputs [n, d] and pooled [n, F, w]."""

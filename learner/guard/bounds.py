@@ -10,7 +10,7 @@ import numpy as np
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Gradient
 from freshrank.learner.guard.settings import GuardSettings
-from freshrank.learner.models.losses import Loss
+from freshrank.learner.models.losses import Loss, residuals_of
 
 # Gradients behind the median size. The median moves once half of them have a new size, so that a
 # lasting change is not refused for ever.
@@ -89,7 +89,9 @@ class GradientSizes:
     def error(self, gradient: Gradient, guard: GuardSettings) -> str | None:
         """Why `gradient` must not be learned from; None when it may."""
         dense, rows = _squares(gradient.dense), _squares(gradient.rows.ravel())
-        residuals, squares = _sums(self._loss.residual(gradient.labels, gradient.scores))
+        residuals, squares = _sums(
+            residuals_of(self._loss, gradient.labels, gradient.corrects, gradient.scores)
+        )
         for name, value in (("dense gradient", dense), ("row gradient", rows)):
             if not math.isfinite(value):
                 return f"a {name} is not finite"

@@ -44,7 +44,7 @@ class IsolatedPartitions:
         """Whether the partition of `gradient` stays isolated after its examples."""
         partition = gradient.offset_range.partition
         sums = self._sums[partition]
-        sums += loss_sums(self._loss, gradient.labels, gradient.scores)
+        sums += loss_sums(self._loss, gradient)
         if sums[0] < _WINDOW:
             return True
         self._sums[partition] = np.zeros(4)

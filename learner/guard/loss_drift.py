@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
-from freshrank.actors.messages import Doubles, Floats
-from freshrank.learner.models.losses import LEAST_PROBABILITY, Loss
+from freshrank.actors.messages import Bools, Doubles, Floats, Gradient
+from freshrank.learner.models.losses import LEAST_PROBABILITY, Loss, losses_of
 
 # Examples after which the weight of older examples in the reference has fallen to 1/e. They are
 # some minutes of a busy stream, so that the reference follows tastes, and many more than a
@@ -31,8 +31,10 @@ _SUMS = 5
 
 
 @kernel
-def _totals(labels: Floats, losses: Doubles, run: int, limit: int) -> tuple[Doubles, int, bool]:
-    """Sums over examples, before which `run` positives came in a row.
+def _totals(
+    labels: Floats, losses: tuple[Doubles, Doubles], corrects: Bools, run: int, limit: int
+) -> tuple[Doubles, int, bool]:
+    """Sums over examples, before which `run` positives came in a row; `losses` as of `losses_of`.
 
     Gives float64[2, 5]: the sums of the examples that count, and of the positives beyond `limit` in
     a row, which wait; how many positives have come in a row now; and whether a negative came.
@@ -40,29 +42,37 @@ def _totals(labels: Floats, losses: Doubles, run: int, limit: int) -> tuple[Doub
     out = np.zeros((2, 5))
     ended = False
     for i in range(len(labels)):
-        label, loss = np.float64(labels[i]), losses[i]
+        label, loss, before = np.float64(labels[i]), losses[0][i], losses[1][i]
         if label > 0.5:
             run += 1
         else:
             run, ended = 0, True
             out[1] = 0.0
         to = out[1 if run > limit else 0]
-        to[0] += 1.0
-        to[1] += loss
-        to[2] += loss * loss
+        to[0] += 0.0 if corrects[i] else 1.0
+        to[1] += loss - before
+        to[2] += loss * loss - before * before
         to[3] += label
         to[4] += label * label
     return out, run, ended
 
 
-def loss_sums(loss: Loss, labels: Floats, predictions: Floats) -> Doubles:
-    """Sum up examples for `LossDriftDetector.excess_of`.
+def new_examples(gradient: Gradient) -> int:
+    """How many of its examples correct none of before."""
+    corrects = gradient.corrects
+    return len(gradient) - (0 if corrects is None else int(np.count_nonzero(corrects)))
 
-    float64[4]: number, loss, labels, squared labels.
+
+def loss_sums(loss: Loss, gradient: Gradient) -> Doubles:
+    """Sum up the examples of a gradient for `LossDriftDetector.excess_of`.
+
+    float64[4]: number, loss, labels, squared labels. A correction counts with what it corrects as
+    one example.
     """
-    values = loss.value(labels, predictions).sum()
-    exact = labels.astype(np.float64)
-    return np.array([len(labels), values, exact.sum(), np.square(exact).sum()])
+    values, before = losses_of(loss, gradient.labels, gradient.corrects, gradient.scores)
+    exact = gradient.labels.astype(np.float64)
+    losses = (values - before).sum()
+    return np.array([new_examples(gradient), losses, exact.sum(), np.square(exact).sum()])
 
 
 class LossDriftDetector:
@@ -79,11 +89,11 @@ class LossDriftDetector:
       (Lundberg's inequality, with four times the variance because examples are not independent);
     - the excursion lasts for `HORIZON` examples: its loss becomes part of the reference.
 
-    The stream has positives at once, and negatives after their time to be clicked is over
-    (`feature_actors.labels`). So after a pause only positives arrive for a while, which is no sign
-    of a worse loss. When more positives arrive in a row than chance explains, the further
-    positives wait. The detector drops them when a negative arrives, and counts them when no
-    negative arrives for `label_delay_ms`.
+    Shown items are negatives at once, and corrected when they are clicked (`Examples.corrects`). So
+    after the traffic pauses only positives arrive for a while, which is no sign of a worse loss.
+    When more positives arrive in a row than chance explains, the further positives wait. The
+    detector drops them when a negative arrives, and counts them when no negative arrives for
+    `label_delay_ms`.
 
     A change of the label rate is hardly ever detected: where positives become more frequent, the
     allowed loss grows with the loss of the best constant prediction (`Loss.of_constant`; for the
@@ -98,7 +108,7 @@ class LossDriftDetector:
     tolerance
         The share by which the mean loss may exceed the reference: 0.5 allows 1.5 times its mean.
     label_delay_ms
-        The longest time in ms from a positive to the negatives of the same impression.
+        The time in ms after which positives without any negative are no effect of a pause.
 
     >>> from freshrank.learner.models.losses import LogLoss
     >>> detector = LossDriftDetector(LogLoss(), tolerance=0.5)
@@ -136,12 +146,20 @@ class LossDriftDetector:
         """The mean loss of the reference; 0 before there is one."""
         return _ratio(float(self._reference[1]), float(self._reference[0]))
 
-    def add(self, labels: Floats, predictions: Floats, at_ms: int = 0) -> bool:
+    def add(
+        self,
+        labels: Floats,
+        predictions: Floats,
+        at_ms: int = 0,
+        corrects: Bools | None = None,
+    ) -> bool:
         """Add examples, float32[n] each; return True if the loss has become worse.
 
-        `at_ms` is the event time of the newest known label, in ms.
+        `at_ms` is the event time of the newest known label, in ms; `corrects` see `Examples`.
         """
-        self._take(labels, self._loss.value(labels, predictions), at_ms)
+        losses = losses_of(self._loss, labels, corrects, predictions)
+        none = np.zeros(len(labels), np.bool_)
+        self._take(labels, losses, none if corrects is None else corrects, at_ms)
         known = self._reference[0] >= WARM_UP and self._excursion[0] > 0
         excess = self._excess() if known else 0.0
         if excess > 0.0 and excess > self._threshold():
@@ -178,14 +196,16 @@ class LossDriftDetector:
         self._reference, self._excursion, self._waiting = sums
         self._run, self._run_since_ms, self._now_ms = map(int, state[-3:])
 
-    def _take(self, labels: Floats, losses: Doubles, at_ms: int) -> None:
+    def _take(
+        self, labels: Floats, losses: tuple[Doubles, Doubles], corrects: Bools, at_ms: int
+    ) -> None:
         """Add examples to the excursion, and positives beyond the limit to those that wait."""
         self._now_ms = max(self._now_ms, at_ms)
         if not self._run:
             self._run_since_ms = self._now_ms
         overdue = self._now_ms - self._run_since_ms >= self.label_delay_ms
         limit = NO_LIMIT if overdue else self._longest_run()
-        sums, self._run, ended = _totals(labels, losses, self._run, limit)
+        sums, self._run, ended = _totals(labels, losses, corrects, self._run, limit)
         if overdue:
             self._excursion += self._waiting
         if overdue or ended:
@@ -224,8 +244,12 @@ class LossDriftDetector:
         return float(sums[1] - sums[0] * allowed)
 
     def _of_constant(self, mean: float, mean_square: float) -> float:
-        """Return the mean loss of the best constant prediction, given moments of the labels."""
-        return self._loss.of_constant(float(mean), float(mean_square))
+        """Return the mean loss of the best constant prediction, given moments of the labels.
+
+        A few examples may correct more than there are of them: all are positive then.
+        """
+        most = 1.0 if self._loss.binary else math.inf
+        return self._loss.of_constant(min(float(mean), most), min(float(mean_square), most))
 
     def _excess(self) -> float:
         """Return the excess of the excursion's loss over the allowed loss, summed over examples."""

@@ -128,7 +128,9 @@ class RollbackLog:
                 self._scored += len(gradient)
                 break
         self._suspects.append(gradient.offset_range)
-        worse = self.loss_drift.add(gradient.labels, gradient.scores, gradient.newest_event_ms)
+        worse = self.loss_drift.add(
+            gradient.labels, gradient.scores, gradient.newest_event_ms, gradient.corrects
+        )
         if worse:
             self.trial.start([HeldBack(gradient)])
             return GuardEvent.LOSS_WORSE
@@ -145,7 +147,9 @@ class RollbackLog:
         self.trial.hold(gradient)
         self.broken.add(gradient)  # what that gives is decided on once the trial is over
         self._suspects.append(gradient.offset_range)
-        worse = self.loss_drift.add(gradient.labels, gradient.scores, gradient.newest_event_ms)
+        worse = self.loss_drift.add(
+            gradient.labels, gradient.scores, gradient.newest_event_ms, gradient.corrects
+        )
         if worse:
             self._suspect(str(self.loss_drift))
             self.trial.calm = 0

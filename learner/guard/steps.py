@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from freshrank.actors.messages import Gradient, Inputs, OffsetRange, Probes, Version
+from freshrank.actors.messages import Bools, Gradient, Inputs, OffsetRange, Probes, Version
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.guard.quarantine import range_from_json, range_to_json
 from freshrank.learner.parameters.training_state import Change, Rows
@@ -49,6 +49,8 @@ class HeldBack:
 
 
 _ARRAYS = ("dense", "dense_squares", "moments", "keys", "rows", "row_squares", "labels", "scores")
+# Not in checkpoints of before.
+_CORRECTS = "corrects"
 _OF_KEYS = ("keys", "rows", "row_squares")
 _OF_EXAMPLES = ("labels", "scores")
 _OF_PROBES = ("dense", "ids", "labels", "shares")
@@ -75,10 +77,17 @@ def gradient_arrays(name: str, gradients: Sequence[Gradient]) -> dict[str, NDArr
         arrays = [getattr(gradient, part) for gradient in gradients]
         joined = part in _OF_KEYS + _OF_EXAMPLES
         found[f"{name}_{part}"] = np.concatenate(arrays) if joined else np.stack(arrays)
+    if gradients:
+        found[f"{name}_{_CORRECTS}"] = np.concatenate([_corrects(one) for one in gradients])
     probes = [_probe_arrays(one.probes) for one in gradients if one.probes is not None]
     for number, part in enumerate(_OF_PROBES if probes else ()):
         found[f"{name}_probe_{part}"] = np.concatenate([arrays[number] for arrays in probes])
     return found
+
+
+def _corrects(gradient: Gradient) -> Bools:
+    none = np.zeros(len(gradient), np.bool_)
+    return none if gradient.corrects is None else gradient.corrects
 
 
 def _probe_arrays(probes: Probes) -> tuple[NDArray[Any], ...]:
@@ -94,6 +103,7 @@ def gradients_from(
 ) -> list[Gradient]:
     """The gradients of `gradients_to_json` and `gradient_arrays`."""
     found: list[Gradient] = []
+    corrects = arrays.get(f"{name}_{_CORRECTS}")
     key, example, probe = 0, 0, 0
     for number, (partition, begin, end, newest_event_ms, keys, examples, *more) in enumerate(kept):
         probes = more[0] if more else 0  # before, gradients had none
@@ -106,6 +116,7 @@ def gradients_from(
                 base=Version(0, 0),  # of no use once it is accepted
                 reference_scores=None,
                 newest_event_ms=newest_event_ms,
+                corrects=None if corrects is None else corrects[places["labels"]].astype(bool),
                 probes=_probes_from(arrays, name, slice(probe, probe + probes)),
                 **{part: arrays[f"{name}_{part}"][places[part]] for part in _ARRAYS},
             )

@@ -71,12 +71,12 @@ class Trial:
         """Hold back what the restored weights have scored."""
         self.held.append(HeldBack(gradient, of_restored=True))
         sums = self._restored.setdefault(gradient.offset_range.partition, np.zeros(4))
-        sums += loss_sums(self._loss, gradient.labels, gradient.scores)
+        sums += loss_sums(self._loss, gradient)
         self.calm += len(gradient)
 
     def challenge(self, gradient: Gradient) -> None:
         """Count what the challenger has scored."""
-        self._challenger += loss_sums(self._loss, gradient.labels, gradient.scores)
+        self._challenger += loss_sums(self._loss, gradient)
 
     def worse_partitions(self, detector: LossDriftDetector) -> list[int]:
         """Partitions that alone make the loss worse, fewer than those whose loss is normal.

@@ -17,7 +17,7 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.compile import kernel
-from freshrank.actors.messages import Doubles, Floats
+from freshrank.actors.messages import Bools, Doubles, Floats
 
 # Float32 cannot tell probabilities closer to 0 or 1 apart. Bounds the log loss of one example at
 # 16 nats.
@@ -82,6 +82,40 @@ class Loss(Protocol):
         back. `of_constant` is what the method of that name gives for recent labels.
         """
         return 0.0
+
+
+def residuals_of(loss: Loss, labels: Floats, corrects: Bools | None, predictions: Floats) -> Floats:
+    """float32[n]: the derivatives, with respect to the outputs, of what examples add to the loss.
+
+    An example that `corrects` one of before, bool[n], adds the loss of its label less the loss of
+    the label 0, which was learned then: so both together add what the true label does.
+
+    >>> labels, predictions = np.array([1, 1], np.float32), np.array([0.25, 0.25], np.float32)
+    >>> residuals_of(LogLoss(), labels, np.array([False, True]), predictions).tolist()
+    [-0.75, -1.0]
+    """
+    found = loss.residual(labels, predictions)
+    if corrects is None:
+        return found
+    before = loss.residual(np.zeros_like(labels), predictions)
+    return found - np.where(corrects, before, np.float32(0.0))
+
+
+def losses_of(
+    loss: Loss, labels: Floats, corrects: Bools | None, predictions: Floats
+) -> tuple[Doubles, Doubles]:
+    """float64[n] each: the loss of each label, and what it takes back of a loss of before.
+
+    >>> labels, predictions = np.array([1, 1], np.float32), np.array([0.25, 0.25], np.float32)
+    >>> found = losses_of(LogLoss(), labels, np.array([False, True]), predictions)
+    >>> [part.round(3).tolist() for part in found]
+    [[1.386, 1.386], [0.0, 0.288]]
+    """
+    values = loss.value(labels, predictions)
+    if corrects is None:
+        return values, np.zeros(len(values))
+    before = loss.value(np.zeros_like(labels), predictions)
+    return values, np.where(corrects, before, 0.0)
 
 
 @kernel

@@ -75,6 +75,7 @@ class ImpressionLog:
             ids=inputs.ids[shown].tobytes(),
             outage=scored.outage,
             once=scored.once,
+            scores=scored.scores[shown].tobytes(),
         )
         try:
             record = encode_impression(impression)

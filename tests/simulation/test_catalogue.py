@@ -126,7 +126,7 @@ class Shop:
             for value in self.world.log.read(PIPELINE.impressions_topic, partition, 0, 99).values:
                 assert value is not None
                 impression = decode_impression(value)
-                keys, inputs = served_rows(impression, len(layout.dense), layout.id_width)
+                keys, inputs, _ = served_rows(impression, len(layout.dense), layout.id_width)
                 for key, row in zip(keys.tolist(), inputs.dense.tolist(), strict=True):
                     found[key] = dict(zip(layout.dense, row, strict=True))
         return found

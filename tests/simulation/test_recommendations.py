@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from fake_clock import FakeClock
 from small_catalogue import PIPELINE, START_MS, Click
 
@@ -167,7 +168,8 @@ def test_what_is_recommended_is_logged_and_learned_from() -> None:
         (impression,) = logged
         assert impression.request_id == answer.request_id
         layout = PIPELINE.encoder.layout
-        _, served = served_rows(impression, len(layout.dense), layout.id_width)
+        _, served, scores = served_rows(impression, len(layout.dense), layout.id_width)
+        assert scores.tolist() == pytest.approx([item.score for item in answer.items])
         place = layout.dense.index("co_visited:users")
         # Both items that the neighbours touched are answered, and nothing else has a weight.
         weights = dict(zip(ids(answer), served.dense[:, place].tolist(), strict=True))

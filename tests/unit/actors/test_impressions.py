@@ -27,6 +27,7 @@ def an_impression() -> tuple[Impression, np.ndarray, Inputs]:
         join_keys=keys.tobytes(),
         dense=inputs.dense.tobytes(),
         ids=inputs.ids.tobytes(),
+        scores=np.array([0.25, 0.5, 0.75], np.float32).tobytes(),
     )
     return impression, keys, inputs
 
@@ -35,22 +36,25 @@ def test_the_rows_that_were_served_come_back_bit_for_bit() -> None:
     impression, keys, inputs = an_impression()
     again = decode_impression(encode_impression(impression))
     assert again == impression
-    read_keys, read_inputs = served_rows(again, dense_width=2, id_width=4)
+    read_keys, read_inputs, scores = served_rows(again, dense_width=2, id_width=4)
+    np.testing.assert_array_equal(scores, np.array([0.25, 0.5, 0.75], np.float32))
     np.testing.assert_array_equal(read_keys, keys)
     np.testing.assert_array_equal(read_inputs.dense, inputs.dense)
     np.testing.assert_array_equal(read_inputs.ids, inputs.ids)
 
 
-def test_an_impression_of_the_version_before_has_no_outage() -> None:
+def test_an_impression_of_the_versions_before_has_no_outage_and_no_scores() -> None:
     impression, _, _ = an_impression()
     before = msgspec.msgpack.encode(msgspec.msgpack.decode(encode_impression(impression))[:8])
-    assert decode_impression(before) == impression
-    assert not impression.outage
+    read = decode_impression(before)
+    assert read == msgspec.structs.replace(impression, scores=b"")
+    assert not read.outage
+    assert np.isnan(served_rows(read, 2, 4).scores).all()
 
 
 def test_rows_can_be_changed_without_touching_the_payload() -> None:
     impression, _, _ = an_impression()
-    keys, inputs = served_rows(impression, 2, 4)
+    keys, inputs, _ = served_rows(impression, 2, 4)
     keys[0], inputs.dense[0, 0], inputs.ids[0, 0] = 1, 1, 1
     assert served_rows(impression, 2, 4)[1].dense[0, 0] == 0
 
@@ -61,7 +65,7 @@ def test_a_payload_that_is_no_impression_is_a_bad_record(payload: bytes) -> None
         decode_impression(payload)
 
 
-@pytest.mark.parametrize("field", ["join_keys", "dense", "ids"])
+@pytest.mark.parametrize("field", ["join_keys", "dense", "ids", "scores"])
 def test_arrays_of_different_lengths_are_a_bad_record(field: str) -> None:
     impression, _, _ = an_impression()
     broken = msgspec.structs.replace(impression, **{field: getattr(impression, field)[:-1]})

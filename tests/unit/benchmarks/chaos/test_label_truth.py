@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from freshrank.actors.impressions import Impression
 from freshrank.actors.kernels.hashing import hash_ints
+from freshrank.actors.messages import Inputs
 from freshrank.benchmarks.chaos.label_truth import ClickLog, mislabelled
 from freshrank.examples.shop.shoppers import ShopEvent
 from freshrank.feature_actors.labels.examples import LabelledRows
@@ -28,13 +31,16 @@ def shown(user: str, items: list[int], at_ms: int, dense: list[float]) -> Impres
 
 def rows(labels: list[float], dense: list[float], ids: list[int]) -> LabelledRows:
     count = np.arange(len(labels))
-    return LabelledRows(
-        order=count,
-        dense=np.array(dense, dtype=np.float32).reshape(-1, 1),
-        ids=np.array(ids).reshape(-1, 1),
-        labels=np.array(labels, dtype=np.float32),
-        event_times_ms=count,
-    )
+    inputs = Inputs(np.array(dense, dtype=np.float32).reshape(-1, 1), np.array(ids).reshape(-1, 1))
+    return LabelledRows.not_served(count, inputs, np.array(labels, dtype=np.float32), count)
+
+
+def negative_at_once(known: LabelledRows) -> LabelledRows:
+    """The same labels, as rows that are negative at first, and corrections."""
+    negatives = replace(known, labels=np.zeros_like(known.labels))
+    corrections = known.take(np.flatnonzero(known.labels))
+    made = replace(corrections, corrects=np.ones(len(corrections), np.bool_))
+    return LabelledRows.join([negatives, made], 1, 1)
 
 
 def click(user: str, item: int) -> ShopEvent:
@@ -54,6 +60,7 @@ def test_a_label_is_wrong_unless_a_click_makes_it_right(labels: list[float], wro
     impression = shown("ann", [1, 2, 3], 10_000, [0.1, 0.2, 0.3])
     found = rows(labels, [0.1, 0.2, 0.3], [1, 2, 3])
     assert mislabelled([found], [impression], clicks) == wrong
+    assert mislabelled([negative_at_once(found)], [impression], clicks) == wrong
 
 
 def test_of_items_with_the_same_inputs_the_numbers_of_labels_count() -> None:

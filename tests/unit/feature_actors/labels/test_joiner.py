@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from freshrank.actors.impressions import ServedRows
 from freshrank.actors.messages import Inputs, Ints
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import EARLY_MS, MAX_DELAY_MS, Joiner
@@ -53,11 +54,20 @@ def happen(to: Joiner, events: Sequence[Did]) -> LabelledRows:
     )
 
 
-def show(to: Joiner, seen: Sequence[Saw], begin: int = 0, clock: int = LONG_AGO_MS) -> LabelledRows:
+def show(
+    to: Joiner,
+    seen: Sequence[Saw],
+    begin: int = 0,
+    clock: int = LONG_AGO_MS,
+    *,
+    scored: bool = False,
+) -> LabelledRows:
+    """Show items; those that are not `scored` are of impressions of a version before."""
     order = ints(range(begin, begin + len(seen)))
     inputs = Inputs(order.astype(np.float32).reshape(-1, 1), order.reshape(-1, 1) * 7)
     pairs, times = ints([one.pair for one in seen]), ints([one.at for one in seen])
-    return to.show(pairs, times, order, inputs, clock)
+    scores = order.astype(np.float32) if scored else np.full(len(seen), np.nan, np.float32)
+    return to.show(pairs, times, order, ServedRows(pairs, inputs, scores), clock)
 
 
 Known = set[tuple[int, float, int]]
@@ -67,6 +77,9 @@ def known(rows: LabelledRows) -> Known:
     """(place, label, time) of each, after checking that the inputs belong to the place."""
     assert rows.dense[:, 0].tolist() == rows.order.tolist()
     assert rows.ids[:, 0].tolist() == (rows.order * 7).tolist()
+    scored = ~np.isnan(rows.served)
+    assert rows.served[scored].tolist() == rows.order[scored].tolist()
+    assert (rows.corrects == (scored & (rows.labels > 0))).all()
     triples = list(
         zip(rows.order.tolist(), rows.labels.tolist(), rows.event_times_ms.tolist(), strict=True)
     )
@@ -74,11 +87,13 @@ def known(rows: LabelledRows) -> Known:
     return set(triples)
 
 
-def by_hand(events: Sequence[Did], seen: Sequence[Saw]) -> Known:
+def by_hand(events: Sequence[Did], seen: Sequence[Saw], *, scored: bool) -> Known:
     """The rule as it is written down, one pair at a time."""
     found: Known = set()
     spent: set[int] = set()
     for place, shown in enumerate(seen):
+        if scored:
+            found.add((place, 0.0, shown.at))
         for number, one in enumerate(events):
             soon = shown.at - EARLY_MS <= one.at <= shown.at + WITHIN_MS
             counts = one.at >= shown.at or number not in spent
@@ -87,7 +102,8 @@ def by_hand(events: Sequence[Did], seen: Sequence[Saw]) -> Known:
                 spent.add(number)
                 break
             if one.clock > shown.at + WITHIN_MS + GRACE_MS:
-                found.add((place, 0.0, shown.at + WITHIN_MS + GRACE_MS))
+                if not scored:
+                    found.add((place, 0.0, shown.at + WITHIN_MS + GRACE_MS))
                 break
     return found
 
@@ -119,9 +135,9 @@ cuts = st.lists(st.tuples(st.booleans(), st.integers(1, 10)), max_size=40)
 
 
 @settings(deadline=None, max_examples=300)
-@given(logs(), sightings(), cuts, st.integers(0, 40))
+@given(logs(), sightings(), cuts, st.integers(0, 40), st.booleans())
 def test_any_interleaving_and_a_restart_anywhere_give_the_examples_of_the_rule(
-    events: list[Did], seen: list[Saw], turns: list[tuple[bool, int]], restart: int
+    events: list[Did], seen: list[Saw], turns: list[tuple[bool, int]], restart: int, scored: bool
 ) -> None:
     under_test = joiner()
     found: Known = set()
@@ -136,13 +152,50 @@ def test_any_interleaving_and_a_restart_anywhere_give_the_examples_of_the_rule(
             rows = happen(under_test, events[at_event : at_event + count])
             at_event = min(at_event + count, len(events))
         else:
-            rows = show(under_test, seen[at_seen : at_seen + count], at_seen)
+            rows = show(under_test, seen[at_seen : at_seen + count], at_seen, scored=scored)
             at_seen = min(at_seen + count, len(seen))
         assert not found & known(rows)
         found |= known(rows)
         # Not only in the end: at each cut the set follows from what was read up to it.
-        assert found == by_hand(events[:at_event], seen[:at_seen])
-    assert under_test.pending == len(seen) - len(found)
+        assert found == by_hand(events[:at_event], seen[:at_seen], scored=scored)
+    clock = max((one.clock for one in events), default=LONG_AGO_MS)
+    positive = {place for place, label, _ in found if label}
+    waiting = [
+        place
+        for place, one in enumerate(seen)
+        if place not in positive and clock <= one.at + WITHIN_MS + GRACE_MS
+    ]
+    assert under_test.pending == len(waiting)
+
+
+def test_an_item_is_negative_when_it_is_shown_and_corrected_when_it_is_clicked() -> None:
+    one = joiner()
+    assert known(show(one, [Saw(100, 1), Saw(100, 2)], scored=True)) == {
+        (0, 0.0, 100),
+        (1, 0.0, 100),
+    }
+    corrected = happen(one, [Did(110, 1)])
+    assert known(corrected) == {(0, 1.0, 110)} and corrected.corrects.tolist() == [True]
+    assert known(happen(one, [Did(40_000, None)])) == set(), "it was negative already"
+    assert one.pending == 0
+
+
+def test_an_item_that_is_read_after_its_click_gives_the_same_two_examples() -> None:
+    one = joiner()
+    happen(one, [Did(110, 1)])
+    found = show(one, [Saw(100, 1)], scored=True)
+    assert found.corrects.tolist() == [False, True]
+    assert known(found) == {(0, 0.0, 100), (0, 1.0, 110)}
+
+
+def test_items_of_a_file_of_a_version_before_are_learned_when_their_label_is_known() -> None:
+    one, again = joiner(), joiner()
+    show(one, [Saw(100, 1), Saw(100, 2)], scored=True)
+    arrays = one.freeze()()
+    again.load({name: arrays[name] for name in arrays if name != "pending.served"})
+    found = happen(again, [Did(110, 1), Did(40_000, None)])
+    assert known(found) == {(0, 1.0, 110), (1, 0.0, 16_100)}
+    assert not found.corrects.any()
 
 
 def test_an_event_makes_an_earlier_sight_positive_at_once() -> None:

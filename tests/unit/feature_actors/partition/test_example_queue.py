@@ -3,7 +3,7 @@ import pytest
 from source_offsets import upto
 
 from freshrank.actors.errors import IllegalTransition, ProgressError
-from freshrank.actors.messages import BEGINNING, Examples, Progress, SourceOffsets, Version
+from freshrank.actors.messages import BEGINNING, Examples, Inputs, Progress, SourceOffsets, Version
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.partition.example_queue import (
     RANGE_EXAMPLES,
@@ -16,13 +16,9 @@ from freshrank.feature_actors.partition.example_queue import (
 
 def rows(*order: int) -> LabelledRows:
     places = np.array(order, dtype=np.int64)
-    return LabelledRows(
-        places,
-        np.stack([places, places * 2], axis=1).astype(np.float32),
-        places.reshape(-1, 1) * 3,
-        (places % 2).astype(np.float32),
-        places * 1_000,
-    )
+    dense = np.stack([places, places * 2], axis=1).astype(np.float32)
+    inputs, labels = Inputs(dense, places.reshape(-1, 1) * 3), (places % 2).astype(np.float32)
+    return LabelledRows.not_served(places, inputs, labels, places * 1_000)
 
 
 TOPICS = ["events", "shown"]

@@ -72,13 +72,15 @@ def test_the_best_candidates_are_logged_exactly_as_they_were_scored(
     ]
     assert record is not None
     impression = decode_impression(record)
-    keys, inputs = served_rows(impression, dense_width=1, id_width=1)
+    keys, inputs, scores = served_rows(impression, dense_width=1, id_width=1)
     assert impression.request_id == answer["request_id"]
     assert (impression.entity, impression.version, impression.layout) == ("u1", "1.5", "abc")
     assert not impression.outage
     assert keys.tolist() == [4, 3]
     np.testing.assert_array_equal(inputs.dense, [[1.0], [0.0]])
     np.testing.assert_array_equal(inputs.ids, [[4], [3]])
+    answered = sorted((one["score"] for one in answer["results"]), reverse=True)[: len(keys)]
+    assert scores.tolist() == pytest.approx(answered)
 
 
 def test_an_answer_of_which_a_row_could_not_be_read_is_flagged_in_the_log(
