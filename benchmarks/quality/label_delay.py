@@ -67,6 +67,8 @@ class Served(NamedTuple):
 
     bias: float
     """By which share the mean score is above the share of items that were clicked."""
+    bias_later: float
+    """That of the second half of the traffic."""
     auc: float
     """Of the scores and the clicks."""
     auc_told: float
@@ -127,8 +129,10 @@ class _Run:
             at_ms += 1_000
         clicked = (self._traffic.clicked_ms < NEVER).astype(np.float32)
         told = self._learner.validation.lifetime.quality().auc
-        bias = float(self.scores.mean(dtype=np.float64) / clicked.mean(dtype=np.float64)) - 1.0
-        return Served(bias, exact_auc(clicked, self.scores), told)
+        half = len(clicked) // 2
+        later = _bias(self.scores[half:], clicked[half:])
+        auc = exact_auc(clicked, self.scores)
+        return Served(_bias(self.scores, clicked), later, auc, told)
 
     def _second(self, at_ms: int, rows: Ints) -> None:
         if len(rows):
@@ -159,6 +163,10 @@ class _Run:
         self._learner.offer(self._differentiator.gradient(examples), at_ms / 1_000)
         while self._learner.due_in_s(at_ms / 1_000 + 1.0) == 0.0:
             self._learner.step(at_ms, at_ms / 1_000)
+
+
+def _bias(scores: Floats, clicked: Floats) -> float:
+    return float(scores.sum(dtype=np.float64) / clicked.sum(dtype=np.float64)) - 1.0
 
 
 def serve(traffic: Traffic, within_ms: int, *, at_once: bool = True) -> Served:

@@ -18,7 +18,8 @@ class Joined:
     The event's time is that at which it reached the log. The item's is that of the replica's clock,
     or that at which the impression reached the log where this is earlier. So the clocks of users
     have no influence. The rows that the model learns from are those that were served, out of the
-    impression log.
+    impression log: as negative when they were shown, and once more, as a correction, when the event
+    has come.
 
     Parameters
     ----------
@@ -29,9 +30,9 @@ class Joined:
     within
         How long after it was shown the event has to reach the log (both ends included).
     grace
-        How much longer than `within` an item waits. It becomes negative when the log's time is
-        later than ``shown + within + grace``; an event that comes after `within` and before that
-        is counted as late.
+        How much longer than `within` an item waits. It is forgotten when the log's time is later
+        than ``shown + within + grace``; an event that comes after `within` and before that is
+        counted as late.
 
     >>> from freshrank.feature_actors.streams.expressions.column import col
     >>> Joined(positive=col.type == "order", on="item_id", within="30m").within_ms
@@ -59,7 +60,7 @@ class Joined:
 
     @property
     def delay_ms(self) -> int:
-        """So long after it was shown an item is known to be negative; a positive may be at once."""
+        """So long after it was shown an item waits for its event."""
         return self.within_ms + self.grace_ms
 
     @property

@@ -24,7 +24,7 @@ _FALSE_ALARM = 1e-9
 # Factor on the variance. Examples of a user arrive together and depend on each other, so four
 # examples count as a single independent example.
 _TOGETHER = 4.0
-# The limit on positives in a row that lets all of them count.
+# The limit on examples of one label in a row that lets all of them count.
 NO_LIMIT = 1 << 62
 # Number of sums over a set of examples: count, loss, squared loss, labels, squared labels.
 _SUMS = 5
@@ -32,23 +32,31 @@ _SUMS = 5
 
 @kernel
 def _totals(
-    labels: Floats, losses: tuple[Doubles, Doubles], corrects: Bools, run: int, limit: int
+    labels: Floats,
+    losses: tuple[Doubles, Doubles],
+    corrects: Bools,
+    run: int,
+    limits: tuple[int, int],
 ) -> tuple[Doubles, int, bool]:
-    """Sums over examples, before which `run` positives came in a row; `losses` as of `losses_of`.
+    """Sums over examples; `losses` as of `losses_of`.
 
-    Gives float64[2, 5]: the sums of the examples that count, and of the positives beyond `limit` in
-    a row, which wait; how many positives have come in a row now; and whether a negative came.
+    Before them `run` examples of one label came in a row: positives, or where it is below 0
+    negatives. `limits` are those of negatives and of positives.
+
+    Gives float64[2, 5]: the sums of the examples that count, and of those beyond their limit in a
+    row, which wait; how many have come in a row now; and whether the label has changed.
     """
     out = np.zeros((2, 5))
     ended = False
     for i in range(len(labels)):
         label, loss, before = np.float64(labels[i]), losses[0][i], losses[1][i]
-        if label > 0.5:
-            run += 1
+        one = 1 if label > 0.5 else -1
+        if run * one > 0:
+            run += one
         else:
-            run, ended = 0, True
+            run, ended = one, True
             out[1] = 0.0
-        to = out[1 if run > limit else 0]
+        to = out[1 if run * one > limits[(one + 1) // 2] else 0]
         to[0] += 0.0 if corrects[i] else 1.0
         to[1] += loss - before
         to[2] += loss * loss - before * before
@@ -90,10 +98,10 @@ class LossDriftDetector:
     - the excursion lasts for `HORIZON` examples: its loss becomes part of the reference.
 
     Shown items are negatives at once, and corrected when they are clicked (`Examples.corrects`). So
-    after the traffic pauses only positives arrive for a while, which is no sign of a worse loss.
-    When more positives arrive in a row than chance explains, the further positives wait. The
-    detector drops them when a negative arrives, and counts them when no negative arrives for
-    `label_delay_ms`.
+    after the traffic pauses only positives arrive for a while, and only negatives when it goes on:
+    neither is a sign of a worse loss. When more of one label arrive in a row than chance explains,
+    the further ones wait. The detector drops them when the other label arrives, and counts them
+    when it does not arrive for `label_delay_ms`.
 
     A change of the label rate is hardly ever detected: where positives become more frequent, the
     allowed loss grows with the loss of the best constant prediction (`Loss.of_constant`; for the
@@ -108,7 +116,7 @@ class LossDriftDetector:
     tolerance
         The share by which the mean loss may exceed the reference: 0.5 allows 1.5 times its mean.
     label_delay_ms
-        The time in ms after which positives without any negative are no effect of a pause.
+        The time in ms after which examples of one label alone are no effect of a pause.
 
     >>> from freshrank.learner.models.losses import LogLoss
     >>> detector = LossDriftDetector(LogLoss(), tolerance=0.5)
@@ -171,7 +179,7 @@ class LossDriftDetector:
         return False
 
     def forget(self) -> None:
-        """Drop the excursion and the waiting positives: the model has not learned them."""
+        """Drop the excursion and the waiting examples: the model has not learned them."""
         self._excursion, self._waiting, self._run = np.zeros(_SUMS), np.zeros(_SUMS), 0
 
     def start_over(self) -> None:
@@ -199,13 +207,13 @@ class LossDriftDetector:
     def _take(
         self, labels: Floats, losses: tuple[Doubles, Doubles], corrects: Bools, at_ms: int
     ) -> None:
-        """Add examples to the excursion, and positives beyond the limit to those that wait."""
+        """Add examples to the excursion, and those beyond the limit to those that wait."""
         self._now_ms = max(self._now_ms, at_ms)
         if not self._run:
             self._run_since_ms = self._now_ms
         overdue = self._now_ms - self._run_since_ms >= self.label_delay_ms
-        limit = NO_LIMIT if overdue else self._longest_run()
-        sums, self._run, ended = _totals(labels, losses, corrects, self._run, limit)
+        limits = (NO_LIMIT, NO_LIMIT) if overdue else self._longest_runs()
+        sums, self._run, ended = _totals(labels, losses, corrects, self._run, limits)
         if overdue:
             self._excursion += self._waiting
         if overdue or ended:
@@ -215,19 +223,19 @@ class LossDriftDetector:
         self._excursion += sums[0]
         self._waiting += sums[1]
 
-    def _longest_run(self) -> int:
-        """Return the number of positives in a row that chance explains.
+    def _longest_runs(self) -> tuple[int, int]:
+        """Return the numbers of negatives and of positives in a row that chance explains.
 
-        It is 0 before the first example of the reference, and `NO_LIMIT` while the reference has
-        fewer than `WARM_UP` examples or no negative.
+        Before the first example of the reference that is no positive. There is no limit while the
+        reference has fewer than `WARM_UP` examples, or only one label.
         """
         examples, positives = self._reference[0], self._reference[3]
         if examples == 0:
-            return 0
-        if examples < WARM_UP or positives >= examples:
-            return NO_LIMIT
-        rate = max(float(positives / examples), LEAST_PROBABILITY)
-        return math.ceil(math.log(_FALSE_ALARM) / math.log(rate))
+            return NO_LIMIT, 0
+        if examples < WARM_UP:
+            return NO_LIMIT, NO_LIMIT
+        rate = float(positives / examples)
+        return _longest_run(1.0 - rate), _longest_run(rate)
 
     def excess_of(self, sums: Doubles) -> float:
         """Return the excess over the allowed loss of other examples, summed over them.
@@ -263,6 +271,13 @@ class LossDriftDetector:
         evidence = -math.log(_FALSE_ALARM) * _TOGETHER * variance
         least = self._loss.least_evidence(self._of_constant(*(self._reference[[3, 4]] / count)))
         return max(least, _ratio(float(evidence), float(2.0 * self._tolerance * mean)))
+
+
+def _longest_run(rate: float) -> int:
+    """Return how many examples in a row have a label of this `rate` by chance."""
+    if rate >= 1.0:
+        return NO_LIMIT
+    return math.ceil(math.log(_FALSE_ALARM) / math.log(max(rate, LEAST_PROBABILITY)))
 
 
 def _ratio(value: float, reference: float) -> float:
