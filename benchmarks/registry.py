@@ -74,6 +74,7 @@ BENCHES = {
     "robust": Bench(
         "robust.bench",
         "learning that nobody tunes: any scale of inputs, any size of a step, a world that changes",
+    ),
     "delay": Bench(
         "quality.label_delay", "clicks that come late: mean served score beside the click rate"
     ),
