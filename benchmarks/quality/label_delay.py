@@ -62,7 +62,7 @@ class Traffic(NamedTuple):
     """int64[n]: when each was clicked; `NEVER` where it was not."""
 
 
-class Served(NamedTuple):
+class ServedScores(NamedTuple):
     """What a run has served, and how it judges itself."""
 
     bias: float
@@ -120,7 +120,7 @@ class _Run:
         self._offset = 0
         self.scores: Floats = np.zeros(len(traffic.shown_ms), np.float32)
 
-    def serve(self) -> Served:
+    def serve(self) -> ServedScores:
         shown_ms = self._traffic.shown_ms
         at_ms = 0
         while at_ms <= shown_ms[-1]:
@@ -132,7 +132,7 @@ class _Run:
         half = len(clicked) // 2
         later = _bias(self.scores[half:], clicked[half:])
         auc = exact_auc(clicked, self.scores)
-        return Served(_bias(self.scores, clicked), later, auc, told)
+        return ServedScores(_bias(self.scores, clicked), later, auc, told)
 
     def _second(self, at_ms: int, rows: Ints) -> None:
         if len(rows):
@@ -169,7 +169,7 @@ def _bias(scores: Floats, clicked: Floats) -> float:
     return float(scores.sum(dtype=np.float64) / clicked.sum(dtype=np.float64)) - 1.0
 
 
-def serve(traffic: Traffic, within_ms: int, *, at_once: bool = True) -> Served:
+def serve(traffic: Traffic, within_ms: int, *, at_once: bool = True) -> ServedScores:
     """Show, score, join and learn the `traffic`; without `at_once` when labels are known only."""
     return _Run(traffic, within_ms, at_once=at_once).serve()
 

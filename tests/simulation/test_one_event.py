@@ -131,7 +131,7 @@ async def follow_a_click() -> Calls:
                 wanted = {"user": "u1", "candidates": later, "min_version": version}
                 answer = await client.post("/v1/score", json=wanted)
                 await asyncio.sleep(0)  # the impression is written after the answer
-    assert answer.json()["model"]["version"] == "1.2"
+    assert answer.json()["model"]["version"] == "1.4"
     assert answer.json()["features"]["offset"] == 1
     await shard.stop()
     await learner.stop()

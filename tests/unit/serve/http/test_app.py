@@ -79,7 +79,7 @@ def test_the_best_candidates_are_logged_exactly_as_they_were_scored(
     assert keys.tolist() == [4, 3]
     np.testing.assert_array_equal(inputs.dense, [[1.0], [0.0]])
     np.testing.assert_array_equal(inputs.ids, [[4], [3]])
-    answered = sorted((one["score"] for one in answer["results"]), reverse=True)[: len(keys)]
+    answered = sorted(answer["scores"], reverse=True)[: len(keys)]
     assert scores.tolist() == pytest.approx(answered)
 
 
