@@ -35,7 +35,7 @@ def sharpened(
     tolerance
         The share by which a mean loss may exceed it.
     """
-    if normal <= 0.0 or not marked.any():
+    if normal <= 0.0 or counts[marked].sum() <= 0.0:
         return marked
     worse = float(losses[marked].sum() / counts[marked].sum())
     if worse <= (1.0 + tolerance) * normal:

@@ -105,7 +105,7 @@ class Trial:
             if one.suspicion != kept:
                 by_partition.setdefault(one.gradient.offset_range.partition, []).append(one)
         for held in by_partition.values():
-            sums = [loss_sums(self._loss, one.gradient.labels, one.gradient.scores) for one in held]
+            sums = [loss_sums(self._loss, one.gradient) for one in held]
             counts, losses = np.array(sums).T[:2]
             marked = np.array([bool(one.suspicion) for one in held])
             reason = next((one.suspicion for one in held if one.suspicion), "")

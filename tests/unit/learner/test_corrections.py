@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,7 +162,8 @@ def test_clicks_on_what_nobody_was_to_click_are_a_worse_loss() -> None:
 def test_what_is_held_back_comes_out_of_a_checkpoint_as_corrections() -> None:
     work = examples(LAYOUT, 30)
     parts = gradient_of(MODELS["logistic regression"], negatives(work), corrections(work))
-    kept, arrays = gradients_to_json(parts), gradient_arrays("held", parts)
+    kept: Any = gradients_to_json(parts)
+    arrays = gradient_arrays("held", parts)
     first, then = gradients_from(kept, "held", arrays, [])
     assert first.corrects is not None and not first.corrects.any()
     assert then.corrects is not None and then.corrects.all()
