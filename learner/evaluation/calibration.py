@@ -1,4 +1,4 @@
-"""Average precision and calibration of probabilities, from counts of both labels by score."""
+"""Precision and calibration of probabilities, from counts of both labels by score."""
 
 from __future__ import annotations
 
@@ -37,6 +37,25 @@ def average_precision(positives: Ints, negatives: Ints) -> float:
     gained = positives[::-1] > 0
     precision = found[gained] / shown[gained]
     return float((positives[::-1][gained] * precision).sum() / found[-1])
+
+
+def precision_at(found: int, positives: Ints, negatives: Ints) -> float:
+    """The share of positives among the `found` examples of the highest scores; NaN with fewer.
+
+    Of examples that share the lowest of these scores it takes as many as are needed, at their rate.
+    The counts are those of `average_precision`.
+
+    >>> counts = np.array([5, 2, 1]), np.array([9, 2, 0])
+    >>> precision_at(1, *counts), precision_at(3, *counts), precision_at(99, *counts)
+    (1.0, 0.6666666666666666, nan)
+    """
+    examples = (positives + negatives)[::-1]
+    before = np.cumsum(examples) - examples
+    if examples.sum() < found:
+        return float("nan")
+    taken = np.clip(found - before, 0, examples)
+    shares = np.divide(taken, examples, out=np.zeros(len(examples)), where=examples > 0)
+    return float(shares @ positives[::-1] / found)
 
 
 def calibration_bins(

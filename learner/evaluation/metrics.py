@@ -13,6 +13,7 @@ from freshrank.learner.evaluation.calibration import (
     CalibrationBin,
     average_precision,
     calibration_bins,
+    precision_at,
 )
 from freshrank.learner.models.losses import LogitLink, Loss
 
@@ -133,6 +134,11 @@ class ScoreHistogram:
     def average_precision(self) -> float:
         """That of the examples' order by prediction; NaN where the AUC is not defined."""
         return average_precision(self.counts[1], self.counts[0])
+
+    def precision_at(self, found: int) -> float:
+        """That of the `found` examples predicted highest; NaN where the AUC is not defined."""
+        known = self._loss.binary
+        return precision_at(found, self.counts[1], self.counts[0]) if known else math.nan
 
     def calibration(self) -> tuple[CalibrationBin, ...]:
         """The predicted probabilities and what came of them; none where they are not probabilities.

@@ -22,6 +22,8 @@ from freshrank.learner.models.losses import Loss
 # Examples behind the recent metrics: enough for a steady AUC with few positives, few enough to show
 # drift within a minute.
 _RECENT = 20_000
+# The examples predicted highest, of which the share of positives is told: lists to look through.
+PRECISION_AT = (100, 1_000)
 
 
 class _Recent:
@@ -157,8 +159,10 @@ class ProgressiveValidation:
         }
 
     def _of_probabilities(self) -> dict[str, JsonValue]:
-        """Base rate, average precision and calibration error; None where undefined."""
+        """Base rate, precision and calibration error; None where undefined."""
         found: dict[str, JsonValue] = {"base_rate": _plain(self.lifetime.base_rate)}
+        for shown in PRECISION_AT:
+            found[f"precision_at_{shown}"] = _plain(self.lifetime.precision_at(shown))
         histograms = {"": self.lifetime, "_live": self.live, "_frozen": self.reference}
         for when, histogram in histograms.items():
             found[f"average_precision{when}"] = _plain(histogram.average_precision())

@@ -169,6 +169,8 @@ _MEASURES = {
     "coverage": "share of labels that are at most their prediction",
     "base_rate": "share of positives",
     "average_precision": "average precision",
+    "precision_at_100": "share of positives among the 100 predicted highest",
+    "precision_at_1000": "share of positives among the 1,000 predicted highest",
     "calibration_error": "distance of predicted probability and share of positives in tenths",
 }
 _QUALITY = re.compile(r"(?P<measure>.+?)(?P<examples>_recent_frozen|_recent|_frozen|_live|)")

@@ -22,6 +22,8 @@ from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import check_summary
 from freshrank.deploy.wiring.replay import replay
 
+_OF_LABELS = ("average_precision", "precision_at_100", "precision_at_1000", "calibration_error")
+
 
 def _quality(metrics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """How well the replay learned; the loss by its own name (``log_loss``).
@@ -35,7 +37,7 @@ def _quality(metrics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         "examples", "examples_learned_later", "examples_quarantined", "examples_held_back",
         *(("base_rate",) if of_labels else ()),
         measure, loss,
-        *(("average_precision", "calibration_error") if of_labels else ("coverage",)),
+        *(_OF_LABELS if of_labels else ("coverage",)),
         "compared",
     )  # fmt: skip
     compared = (f"{measure}_live", f"{measure}_frozen", f"{loss}_live", f"{loss}_frozen")

@@ -44,6 +44,27 @@ def test_average_precision_is_the_mean_precision_at_each_positive(found: Example
         assert math.isnan(computed)
 
 
+@given(examples, st.integers(1, 30))
+def test_precision_at_is_that_of_the_best_scores_and_of_ties_on_average(
+    found: Examples, shown: int
+) -> None:
+    computed = filled(found).precision_at(shown)
+    if shown > len(found):
+        assert math.isnan(computed)
+        return
+    lowest = sorted((score for _, score in found), reverse=True)[shown - 1]
+    above = [label for label, score in found if score > lowest]
+    tied = [label for label, score in found if score == lowest]
+    expected = sum(above) + (shown - len(above)) * sum(tied) / len(tied)
+    assert computed == pytest.approx(expected / shown)
+
+
+def test_precision_at_is_not_defined_where_labels_are_numbers() -> None:
+    histogram = ScoreHistogram(SquaredLoss())
+    histogram.add(np.ones(3, np.float32), np.ones(3, np.float32))
+    assert math.isnan(histogram.precision_at(2))
+
+
 @given(examples)
 def test_the_bins_hold_every_example_in_the_order_of_predictions(found: Examples) -> None:
     bins = filled(found).calibration()
@@ -88,3 +109,6 @@ def test_the_status_has_them_and_none_where_there_is_nothing() -> None:
     assert (status["base_rate"], status["average_precision"]) == (0.25, 0.5)
     assert status["calibration_error"] == pytest.approx(0.1, abs=1e-3)
     assert status["calibration_error_frozen"] is None
+    assert status["precision_at_100"] is None, "there are four"
+    validation.add(np.ones(100, np.float32), np.full(100, 0.9, np.float32), None)
+    assert validation.status()["precision_at_100"] == 1.0
