@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from freshrank.actors.impressions import encode_impression
+from freshrank.actors.impressions import Impression, encode_impression
 from freshrank.benchmarks.workloads.impressions import impression_of
 from freshrank.benchmarks.workloads.record_accounting import Disposition, SentRecord
 from freshrank.deploy.pipelines.pipeline import Pipeline
 
-# The first byte of an impression in MessagePack says that nine fields follow; this one says ten.
-_ELEVEN_FIELDS = b"\x9b"
+# The first byte of an impression in MessagePack says how many fields follow; this one, one more.
+_ONE_MORE = bytes([0x90 + len(Impression.__struct_fields__) + 1])
 _HOUR_MS = 3_600_000
 
 
@@ -63,8 +63,8 @@ def _dead(writer: _ImpressionWriter, now_ms: int) -> list[SentRecord]:
         "a map": msgspec.msgpack.encode({"entity": "u"}),
         "too few fields": msgspec.msgpack.encode(["r", "u"]),
         "broken UTF-8": valid.replace(b"\xa2u1", b"\xa2\xff\xfe"),
-        "nested without end": _ELEVEN_FIELDS + valid[1:] + b"\x91" * 200_000,
-        "nested to an end": _ELEVEN_FIELDS + valid[1:] + b"\x91" * 200_000 + b"\xc0",
+        "nested without end": _ONE_MORE + valid[1:] + b"\x91" * 200_000,
+        "nested to an end": _ONE_MORE + valid[1:] + b"\x91" * 200_000 + b"\xc0",
         "an array of four billion": b"\xdd\xff\xff\xff\xff" + valid[1:],
         "a binary of four gigabytes": valid[:-9] + b"\xc6\xff\xff\xff\xff",
         "a text time": writer.untyped(at_ms="now"),
@@ -95,7 +95,7 @@ def _taken(writer: _ImpressionWriter, now_ms: int) -> list[SentRecord]:
         "many items": writer.items(1_000),
         "a huge input": writer.valid(dense=writer.dense(3e38)),
         "a version in another form": writer.valid(version="newest"),
-        "a field too many": _ELEVEN_FIELDS + writer.valid()[1:] + b"\xc0",
+        "a field too many": _ONE_MORE + writer.valid()[1:] + b"\xc0",
     }
     sent = [SentRecord(name, b"u1", value, Disposition.TAKEN) for name, value in values.items()]
     entity = "u" * 100_000
