@@ -24,7 +24,7 @@ from freshrank import (
 )
 from freshrank.actors.impressions import encode_impression
 from freshrank.actors.kernels.partitioner import partition_of
-from freshrank.benchmarks.workloads.impressions import impression_of
+from freshrank.benchmarks.workloads.impressions import impression_of, without_scores
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 
 # The first of two shards owns two partitions, the second one: the shards differ.
@@ -117,14 +117,16 @@ def _events(random: np.random.Generator, partition: int, second: int, number: in
 def _impression(
     pipeline: Pipeline, random: np.random.Generator, partition: int, second: int, number: int
 ) -> bytes:
-    """Return an impression of two items; its dense inputs differ from those of all others."""
+    """Return an impression of two items; its dense inputs differ from those of all others.
+
+    Every fourth is one of a version before, as while replicas are replaced.
+    """
     items = random.choice(np.arange(1, ITEMS + 1), size=2, replace=False).tolist()
     dense = np.zeros((len(items), len(pipeline.encoder.layout.dense)), dtype=np.float32)
     dense[:, 0] = (number + np.arange(len(items)) / 2) / 1000
     entity, at_ms = _user(random, partition), START_MS + second * 1000
-    return encode_impression(
-        impression_of(pipeline.encoder, entity, items, at_ms, f"r{number}", dense)
-    )
+    shown = impression_of(pipeline.encoder, entity, items, at_ms, f"r{number}", dense)
+    return encode_impression(shown if number % 4 else without_scores(shown))
 
 
 def _user(random: np.random.Generator, partition: int) -> str:

@@ -27,7 +27,7 @@ from freshrank.actors.messages import Ints
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median, quantile
-from freshrank.benchmarks.workloads.impressions import impression_of
+from freshrank.benchmarks.workloads.impressions import impression_of, without_scores
 from freshrank.benchmarks.workloads.shop_events import ITEMS, events_of, user_name
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
 from freshrank.deploy.cluster.host import freeze_heap
@@ -145,8 +145,10 @@ class FilledPartitions:
     def _apply_impression(self, partition: int, user: int) -> None:
         now_ms = time.time_ns() // 1_000_000
         items = self._rng.integers(1, ITEMS, SHOWN).tolist()
-        impression = impression_of(self.spec.encoder, user_name(user), items, now_ms)
-        self._process(partition, self.spec.topics[1], [encode_impression(impression)], now_ms)
+        shown = impression_of(self.spec.encoder, user_name(user), items, now_ms)
+        # No learner takes examples away: with scores each would stay in the queue for ever.
+        record = encode_impression(without_scores(shown))
+        self._process(partition, self.spec.topics[1], [record], now_ms)
 
     def _process(self, partition: int, topic: str, values: list[bytes | None], now_ms: int) -> None:
         state = self.states[partition]

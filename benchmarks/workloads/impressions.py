@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from freshrank.actors.impressions import Impression, decode_impression
@@ -24,7 +25,7 @@ def impression_of(
     """Return the impression of `items` that were shown to `entity` at `at_ms`.
 
     Its join keys are the hashed items, and every id input of a row is the row's item. The dense
-    inputs are `dense`, float32[items, d], or zeros.
+    inputs are `dense`, float32[items, d], or zeros. Each item was scored with one half.
     """
     layout, shape = encoder.layout, (len(items), len(encoder.layout.dense))
     rows = np.zeros(shape, dtype="<f4") if dense is None else dense.astype("<f4")
@@ -39,7 +40,13 @@ def impression_of(
         join_keys=hash_ints(ids).astype("<i8").tobytes(),
         dense=rows.tobytes(),
         ids=np.tile(ids.astype("<i8").reshape(-1, 1), (1, layout.id_width)).tobytes(),
+        scores=np.full(len(items), 0.5, dtype="<f4").tobytes(),
     )
+
+
+def without_scores(impression: Impression) -> Impression:
+    """Return the impression as replicas of the versions before write it."""
+    return msgspec.structs.replace(impression, scores=b"")
 
 
 def logged_impressions(bootstrap: str, topic: str) -> list[Impression]:

@@ -243,7 +243,8 @@ class World:
                     self.log.append("events", partition, b"{broken", stamp_ms)
                 if joined and random.random() < 0.5:
                     items = random.integers(1, 4, size=2).tolist()
-                    shown = impression(self.spec, who, items, second * 1000, number)
+                    at_ms, scored = second * 1000, number % 4 > 0
+                    shown = impression(self.spec, who, items, at_ms, number, scored=scored)
                     self.log.append("shown", partition, shown, stamp_ms)
                 number += 1
         if "visits" in self.spec.topics:

@@ -11,7 +11,7 @@ import numpy as np
 from freshrank import Count, DecayedCount, FeatureView, LastK, Sum, Table, TimeSince, col
 from freshrank.actors.impressions import encode_impression
 from freshrank.actors.records import RecordBatch
-from freshrank.benchmarks.workloads.impressions import impression_of
+from freshrank.benchmarks.workloads.impressions import impression_of, without_scores
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
@@ -165,14 +165,25 @@ def visit(number: int, who: str, page: int, at_ms: int) -> bytes:
 
 
 def impression(
-    made: PartitionSpec, who: str, items: Sequence[int], at_ms: int, number: int = 0
+    made: PartitionSpec,
+    who: str,
+    items: Sequence[int],
+    at_ms: int,
+    number: int = 0,
+    *,
+    scored: bool = False,
 ) -> bytes:
-    """A logged answer that showed `items`; dense inputs tell number and rank apart."""
+    """A logged answer that showed `items`; dense inputs tell number and rank apart.
+
+    Unless it is `scored` it is one of a version before: an item has one example, when its label is
+    known.
+    """
     dense = np.zeros((len(items), len(made.encoder.layout.dense)), dtype=np.float32)
     dense[:, 0] = number
     dense[:, 1] = np.arange(len(items))
     shown_ms = START_MS + at_ms
-    return encode_impression(impression_of(made.encoder, who, items, shown_ms, f"r{number}", dense))
+    shown = impression_of(made.encoder, who, items, shown_ms, f"r{number}", dense)
+    return encode_impression(shown if scored else without_scores(shown))
 
 
 def packed(state: PartitionState) -> bytes:
