@@ -176,7 +176,7 @@ def serve(traffic: Traffic, within_ms: int, *, at_once: bool = True) -> ServedSc
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """The bias of the mean served score for each `within`, without and with a pause."""
-    seconds = max(600, round(SECONDS * options.scale))
+    seconds = max(60, round(SECONDS * options.scale))
     figures: list[Figure] = []
     for pause_s in (0, 1_800):
         shown = traffic(seconds, pause_s)

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from rich.console import Console
 
-from freshrank.benchmarks.quality.label_delay import NEVER, WITHIN_MS, serve, traffic
+from freshrank.benchmarks.quality.label_delay import (
+    MOST_BIAS,
+    NEVER,
+    WITHIN_MS,
+    run,
+    serve,
+    traffic,
+)
+from freshrank.benchmarks.registry import BenchOptions
 
 SECONDS = 1_200
 
@@ -27,3 +36,12 @@ def test_the_traffic_is_clicked_as_often_as_it_says() -> None:
     assert clicked.mean() == pytest.approx(0.0987, abs=0.01)
     assert (shown.clicked_ms[clicked] > shown.shown_ms[clicked]).all()
     assert (shown.shown_ms[1:] >= shown.shown_ms[:-1]).all()
+
+
+def test_the_bench_gives_bias_and_auc_for_each_within_with_and_without_a_pause() -> None:
+    figures = {one.name: one for one in run(BenchOptions(scale=0.005), Console(quiet=True))}
+    names = [*WITHIN_MS, *(f"{within}_pause" for within in WITHIN_MS)]
+    for name in names:
+        assert figures[f"bias_{name}"].reach == MOST_BIAS
+        assert 0.0 <= figures[f"bias_{name}"].value < figures[f"bias_when_known_{name}"].value + 1.0
+    assert len(figures) == 4 * len(names)

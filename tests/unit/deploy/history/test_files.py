@@ -198,7 +198,7 @@ def broken(path: Path, content: bytes | Sequence[object]) -> Path:
     [
         ("a.parquet", b"what", "is no Parquet"),
         ("b.jsonl.gz", b"what", "cannot be read"),
-        ("c.jsonl.gz", gzip.compress(b"what")[:-9], "cannot be read"),
+        ("c.jsonl.gz", gzip.compress(b"what", mtime=0)[:-9], "cannot be read"),
         ("d.csv", b"play_id,listener,playedAt\n\xff,1,2\n", "cannot be read"),
         ("e.csv", b"", "no column 'play_id'"),
         ("f.csv", b"play_id,listener,playedAt\n" + b"x" * 200_000, "field larger than"),
