@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 import pytest
+from command_line import call
 from mistakes import RIGHT
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
-from freshrank.deploy import cli
 from freshrank.deploy.commands.history import backfill
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import TopicPartitions
@@ -81,13 +80,8 @@ class Command:
 
     def __call__(self, *options: str) -> tuple[object, str]:
         """Exit status, and what was said."""
-        argv = ["freshrank", "backfill", "songs.py", "plays.jsonl", *options]
-        self._patch.setattr(sys, "argv", argv)
-        try:
-            cli.main()
-        except SystemExit as ended:
-            return ended.code, self._capsys.readouterr().err
-        return 0, self._capsys.readouterr().err
+        arguments = ["backfill", "songs.py", "plays.jsonl", *options]
+        return call(arguments, self._capsys, self._patch)
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet
 import pytest
+from command_line import call
 from mistakes import RIGHT
-
-from freshrank.deploy import cli
 
 START_MS = 1_700_000_000_000
 PLAY = {
@@ -35,13 +34,8 @@ class Command:
 
     def __call__(self, *options: str, out: str = "out.parquet") -> tuple[object, str]:
         """Exit status, and what was said."""
-        argv = ["freshrank", "features", "songs.py", "plays.jsonl", "--out", out, *options]
-        self._patch.setattr(sys, "argv", argv)
-        try:
-            cli.main()
-        except SystemExit as ended:
-            return ended.code, self._capsys.readouterr().err
-        return 0, self._capsys.readouterr().err
+        arguments = ["features", "songs.py", "plays.jsonl", "--out", out, *options]
+        return call(arguments, self._capsys, self._patch)
 
 
 @pytest.fixture

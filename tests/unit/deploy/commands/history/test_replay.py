@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from command_line import call
 from mistakes import RIGHT
 
 from freshrank.actors.errors import ConfigError
@@ -66,13 +67,8 @@ class Replays:
         """Exit status, and what was said of an error."""
         Path("songs.py").write_text(f"{pipeline}\n\ndef records(path):\n    {given}\n")
         Path("data").write_text("")
-        argv = ["freshrank", "replay", "songs.py", "data", "--json", "out.json", *options]
-        self._patch.setattr(sys, "argv", argv)
-        try:
-            cli.main()
-        except SystemExit as ended:
-            return ended.code, self._capsys.readouterr().err
-        return 0, self._capsys.readouterr().err
+        arguments = ["replay", "songs.py", "data", "--json", "out.json", *options]
+        return call(arguments, self._capsys, self._patch)
 
 
 @pytest.fixture
