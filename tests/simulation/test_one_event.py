@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from freshrank.actors.clock import SystemClock
+from freshrank.actors.messages import Version
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalParts, World, in_lock_step
 from freshrank.examples.recommend import Behaviour, pipeline
@@ -120,18 +121,21 @@ async def follow_a_click() -> Calls:
             request = {"user": "u1", "candidates": shown}
             assert (await client.post("/v1/score", json=request)).status_code == 200
             await shard.step()
+            await follower.step(timeout_s=0.0)  # the item is a negative example already
             click = Behaviour(f"e{number}", "u1", 2 * number, 1, "click", 1.0, clock.now_ms())
             log.distribute(
                 pipeline.stream.topic, [b"u1"], [msgspec.json.encode(click)], np.array([click.ts])
             )
+            before = str((await learner.status())["version"])
             with noted(calls) if number else nullcontext():
                 await shard.step()
                 await follower.step(timeout_s=0.0)
-                version = (await learner.status())["version"]
+                version = str((await learner.status())["version"])
                 wanted = {"user": "u1", "candidates": later, "min_version": version}
                 answer = await client.post("/v1/score", json=wanted)
                 await asyncio.sleep(0)  # the impression is written after the answer
-    assert answer.json()["model"]["version"] == "1.4"
+    assert answer.json()["model"]["version"] == version
+    assert Version.parse(version) > Version.parse(before), "the click is learned"
     assert answer.json()["features"]["offset"] == 1
     await shard.stop()
     await learner.stop()
