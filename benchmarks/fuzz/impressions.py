@@ -41,7 +41,10 @@ class _ImpressionWriter:
         """Return an impression of `count` items."""
         one = self._impression
         return self.valid(
-            join_keys=one.join_keys * count, dense=one.dense * count, ids=one.ids * count
+            join_keys=one.join_keys * count,
+            dense=one.dense * count,
+            ids=one.ids * count,
+            scores=one.scores * count,
         )
 
 
