@@ -50,7 +50,7 @@ _GRACE_MS = 10_000
 _LAYOUT = InputLayout(("taste",), (IdField("user"), IdField("item")))
 
 
-class Traffic(NamedTuple):
+class ShownTraffic(NamedTuple):
     """What ``n`` shown items are and what becomes of them, in order of time."""
 
     shown_ms: Ints
@@ -75,7 +75,7 @@ class ServedScores(NamedTuple):
     """That of the learner's own progressive validation."""
 
 
-def traffic(seconds: int, pause_s: int = 0, seed: int = 1) -> Traffic:
+def traffic(seconds: int, pause_s: int = 0, seed: int = 1) -> ShownTraffic:
     """One slate a second, with a pause of `pause_s` after half of them."""
     random = np.random.default_rng(seed)
     count = seconds * SLATE
@@ -90,7 +90,7 @@ def traffic(seconds: int, pause_s: int = 0, seed: int = 1) -> Traffic:
     clicked = random.random(count) < chances
     ids = np.stack([users, items + USERS], axis=1).astype(np.int64)
     clicked_ms = np.where(clicked, shown_ms + delay_ms, NEVER)
-    return Traffic(shown_ms, taste[:, None], ids, clicked_ms)
+    return ShownTraffic(shown_ms, taste[:, None], ids, clicked_ms)
 
 
 def _with_mean(logits: Doubles, mean: float) -> Doubles:
@@ -109,7 +109,7 @@ def _with_mean(logits: Doubles, mean: float) -> Doubles:
 class _Run:
     """A joiner and a learner over the traffic, a second at a time."""
 
-    def __init__(self, traffic: Traffic, within_ms: int, *, at_once: bool) -> None:
+    def __init__(self, traffic: ShownTraffic, within_ms: int, *, at_once: bool) -> None:
         self._traffic, self._at_once = traffic, at_once
         model = LogisticRegression().bind(_LAYOUT)
         self._learner = Learner(model, DEFAULT_OPTIMIZER, LearnerSettings())
@@ -169,7 +169,7 @@ def _bias(scores: Floats, clicked: Floats) -> float:
     return float(scores.sum(dtype=np.float64) / clicked.sum(dtype=np.float64)) - 1.0
 
 
-def serve(traffic: Traffic, within_ms: int, *, at_once: bool = True) -> ServedScores:
+def serve(traffic: ShownTraffic, within_ms: int, *, at_once: bool = True) -> ServedScores:
     """Show, score, join and learn the `traffic`; without `at_once` when labels are known only."""
     return _Run(traffic, within_ms, at_once=at_once).serve()
 

@@ -41,7 +41,7 @@ REACH: Mapping[int, Reach] = {
 }
 
 
-class Cell(NamedTuple):
+class BatchCell(NamedTuple):
     """Of one learner, in steps of one size, by some shards."""
 
     auc: float
@@ -49,11 +49,11 @@ class Cell(NamedTuple):
     refused: int
 
 
-class Line(NamedTuple):
+class LearnerLine(NamedTuple):
     """Of one model and one optimiser: the cells by examples of a step and number of shards."""
 
     learner: Learning
-    cells: Mapping[tuple[int, int], Cell]
+    cells: Mapping[tuple[int, int], BatchCell]
 
     def figures(self) -> Iterator[Figure]:
         """Each cell, its distance from steps of one example by one shard, and the reach."""
@@ -69,18 +69,18 @@ class Line(NamedTuple):
             yield Figure(f"{name}_refused", cell.refused, "count", "lower", 0.0, detail=True)
 
 
-def batch_line(learner: Learning, rows: int = ROWS) -> Line:
+def batch_line(learner: Learning, rows: int = ROWS) -> LearnerLine:
     """Learn `rows` rows in steps of each size, by each number of shards."""
     stream, half = honest(rows, 1), rows // 2
     spec, optimizer = MODELS[learner.model], OPTIMIZERS[learner.optimizer]
     cells = {}
     for step, shards in product(STEPS, SHARDS):
         played = LearningRun(Setup(spec, optimizer, step, shards)).play(stream)
-        cells[step, shards] = Cell(played.auc(half), played.loss(half), played.refused)
-    return Line(learner, cells)
+        cells[step, shards] = BatchCell(played.auc(half), played.loss(half), played.refused)
+    return LearnerLine(learner, cells)
 
 
-def batch_tables(lines: Sequence[Line]) -> Iterator[Table]:
+def batch_tables(lines: Sequence[LearnerLine]) -> Iterator[Table]:
     """Two tables, of the AUC and of the loss: a line a learner and number of shards."""
     for measure in ("auc", "loss"):
         columns = map(str, STEPS)
@@ -95,7 +95,7 @@ def batch_tables(lines: Sequence[Line]) -> Iterator[Table]:
         yield table
 
 
-def _text(figures: Mapping[str, Figure], name: str, measure: str, line: Line) -> str:
+def _text(figures: Mapping[str, Figure], name: str, measure: str, line: LearnerLine) -> str:
     """The value, and how far it is off: of the loss in per cent."""
     value = figures[f"{name}_{measure}"].value
     one = getattr(line.cells[1, 1], measure)

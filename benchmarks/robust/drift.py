@@ -15,7 +15,7 @@ from freshrank.benchmarks.robust.learners import MODELS, OPTIMIZERS, Learning
 from freshrank.benchmarks.robust.learning_run import LearningRun, Setup
 from freshrank.benchmarks.robust.streams import (
     RANGE,
-    Rows,
+    StreamRows,
     flipped,
     honest,
     label_noise,
@@ -29,22 +29,22 @@ BURST = 16 * RANGE
 """Rows of a burst of poison."""
 
 
-def _burst(poison: Callable[[Rows], Rows]) -> Callable[[int], Rows]:
+def _burst(poison: Callable[[StreamRows], StreamRows]) -> Callable[[int], StreamRows]:
     """Poisoned rows between honest ones."""
     return lambda rows: honest(rows, 1) + poison(honest(BURST, 2)) + honest(rows, 3)
 
 
-def _partition(poison: Callable[[Rows, Bools], Rows]) -> Callable[[int], Rows]:
+def _partition(poison: Callable[[StreamRows, Bools], StreamRows]) -> Callable[[int], StreamRows]:
     """A partition that is poisoned between honest rows."""
 
-    def made(rows: int) -> Rows:
+    def made(rows: int) -> StreamRows:
         middle = honest(rows, 2)
         return honest(rows, 1) + poison(middle, middle.partitions() == 2) + honest(rows, 3)
 
     return made
 
 
-CHANGES: Mapping[str, Callable[[int], Rows]] = {
+CHANGES: Mapping[str, Callable[[int], StreamRows]] = {
     "no change": lambda rows: honest(2 * rows, 1),
     "label rate 1 % to 30 % and back": lambda rows: (
         honest(rows, 1, rate=0.01) + honest(rows, 2) + honest(rows, 3, rate=0.01)
@@ -53,14 +53,14 @@ CHANGES: Mapping[str, Callable[[int], Rows]] = {
     "covariate shift": lambda rows: honest(rows, 1) + honest(rows, 2, moved=3.0),
 }
 """Honest streams: all rows are to be learned."""
-BURSTS: Mapping[str, Callable[[int], Rows]] = {
+BURSTS: Mapping[str, Callable[[int], StreamRows]] = {
     "label noise": _burst(label_noise),
     "flipped labels": _burst(flipped),
     "NaN inputs": _burst(lambda rows: with_dense(rows, np.nan)),
     "exploded inputs": _burst(lambda rows: with_dense(rows, 0.0, 1e6)),
 }
 """Streams with a burst of poison that is shorter than a trial."""
-PARTITIONED: Mapping[str, Callable[[int], Rows]] = {
+PARTITIONED: Mapping[str, Callable[[int], StreamRows]] = {
     "poisoned partition": _partition(flipped),
     "one shard gone wrong": _partition(with_inputs_of_others),
 }
@@ -68,7 +68,7 @@ PARTITIONED: Mapping[str, Callable[[int], Rows]] = {
 SUITE = {**CHANGES, **BURSTS, **PARTITIONED}
 
 
-class Outcome(NamedTuple):
+class DriftResult(NamedTuple):
     """What one learner made of one stream."""
 
     stream: str
@@ -98,13 +98,13 @@ class Outcome(NamedTuple):
         yield Figure(f"{name}_loss", self.loss, "nat", "lower", self.base_loss, detail=True)
 
 
-def outcome_of(stream: str, learner: Learning, rows: int = ROWS) -> Outcome:
+def outcome_of(stream: str, learner: Learning, rows: int = ROWS) -> DriftResult:
     """Play a stream of the suite with `rows` rows a part (a multiple of `RANGE`)."""
     run = LearningRun(Setup(MODELS[learner.model], OPTIMIZERS[learner.optimizer]))
     played = run.play(SUITE[stream](rows))
     end = len(played.scores) - rows // 2
     poisoned = played.rows.poisoned
-    return Outcome(
+    return DriftResult(
         stream,
         learner,
         played.learned,
@@ -118,7 +118,7 @@ def outcome_of(stream: str, learner: Learning, rows: int = ROWS) -> Outcome:
     )
 
 
-def drift_table(found: Sequence[Outcome]) -> Table:
+def drift_table(found: Sequence[DriftResult]) -> Table:
     """A line for each stream and learner."""
     columns = (
         "stream", "model", "optimiser", "learned", "of these later", "honest lost",

@@ -20,7 +20,7 @@ from freshrank.actors.messages import (
     OffsetRange,
     SourceOffsets,
 )
-from freshrank.benchmarks.robust.streams import LAYOUT, PARTITIONS, Rows
+from freshrank.benchmarks.robust.streams import LAYOUT, PARTITIONS, StreamRows
 from freshrank.learner.core import Learner
 from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
@@ -58,7 +58,7 @@ class Played:
     learner: Learner
     scores: Floats
     """float32[n]: of each row before it was learned."""
-    rows: Rows
+    rows: StreamRows
     lost: Bools
     """bool[n]: rows that the guard has refused for good."""
     seen: list[AlertKind] = field(default_factory=list)
@@ -119,7 +119,7 @@ class LearningRun:
         self._places: list[list[int]] = [[] for _ in range(setup.shards)]
         """By shard: which rows, of all that were ever played, its offsets stand for."""
 
-    def play(self, rows: Rows) -> Played:
+    def play(self, rows: StreamRows) -> Played:
         """Learn all rows; the last step may have fewer than the others."""
         scores: Floats = np.empty(len(rows.labels), np.float32)
         alerts: list[PendingAlert] = []
@@ -160,7 +160,7 @@ class LearningRun:
             self.copy.apply(delta)
         self._published.clear()
 
-    def _examples(self, rows: Rows, shard: int, part: slice) -> Examples:
+    def _examples(self, rows: StreamRows, shard: int, part: slice) -> Examples:
         labels, places = rows.labels[part], self._places[shard]
         begin = len(places)
         places.extend(range(self._played, self._played + len(labels)))

@@ -49,7 +49,7 @@ MORE_LOSS = 0.02
 """The share by which its log loss may exceed that of the truth itself."""
 
 
-class Reading(msgspec.Struct):
+class SensorReading(msgspec.Struct):
     """An event."""
 
     id: str
@@ -60,7 +60,7 @@ class Reading(msgspec.Struct):
 
 
 sensor = Entity("sensor", key="sensor")
-readings = Stream("readings", id="id", time="at", key=sensor, schema=Reading)
+readings = Stream("readings", id="id", time="at", key=sensor, schema=SensorReading)
 
 
 class Nothing(FeatureView):
@@ -70,7 +70,7 @@ class Nothing(FeatureView):
     never = TimeSince(where=col.id == "")
 
 
-class Cell(NamedTuple):
+class ScaleCell(NamedTuple):
     """Of one optimiser and one unit."""
 
     auc: float
@@ -80,8 +80,8 @@ class Cell(NamedTuple):
 class ScaleTable(NamedTuple):
     """Progressive AUC and log loss over all rows, by optimiser and unit."""
 
-    cells: Mapping[str, Mapping[str, Cell]]
-    truth: Cell
+    cells: Mapping[str, Mapping[str, ScaleCell]]
+    truth: ScaleCell
     """What the probabilities by which labels were drawn would have."""
 
     def figures(self) -> Iterator[Figure]:
@@ -121,7 +121,7 @@ def scale_table(rows: int = ROWS, optimizers: Sequence[str] = tuple(OPTIMIZERS))
     return ScaleTable(cells, _cell_of(positive, truth))
 
 
-def _replayed(optimizer: Optimizer, numbers: Doubles, positive: Bools) -> Cell:
+def _replayed(optimizer: Optimizer, numbers: Doubles, positive: Bools) -> ScaleCell:
     pipeline = Pipeline(
         "scale",
         stream=readings,
@@ -137,12 +137,13 @@ def _replayed(optimizer: Optimizer, numbers: Doubles, positive: Bools) -> Cell:
         numbers.tolist(), positive.astype(np.int64).tolist(), times_ms.tolist(), strict=True
     )
     values = [
-        msgspec.json.encode(Reading(str(number), "one", *one)) for number, one in enumerate(events)
+        msgspec.json.encode(SensorReading(str(number), "one", *one))
+        for number, one in enumerate(events)
     ]
     metrics = asyncio.run(replay(pipeline, History([b"one"] * rows, values, times_ms)))
-    return Cell(float(str(metrics["auc"])), float(str(metrics["log_loss"])))
+    return ScaleCell(float(str(metrics["auc"])), float(str(metrics["log_loss"])))
 
 
-def _cell_of(positive: Bools, probabilities: Doubles) -> Cell:
+def _cell_of(positive: Bools, probabilities: Doubles) -> ScaleCell:
     labels, scores = positive.astype(np.float32), probabilities.astype(np.float32)
-    return Cell(exact_auc(labels, scores), float(LogLoss().value(labels, scores).mean()))
+    return ScaleCell(exact_auc(labels, scores), float(LogLoss().value(labels, scores).mean()))

@@ -18,7 +18,7 @@ _OF_DENSE = np.array([2.0, -1.5, 1.0, 0.5])
 _OF_IDS = _TASTES.normal(0.0, 0.6, (len(LAYOUT.fields), _IDS + 1))
 
 
-class Rows(NamedTuple):
+class StreamRows(NamedTuple):
     """Examples in the order of the stream."""
 
     inputs: Inputs
@@ -27,15 +27,15 @@ class Rows(NamedTuple):
     """float32[n]: the labels without any poison."""
     poisoned: Bools
 
-    def __add__(self, more: object) -> Rows:
+    def __add__(self, more: object) -> StreamRows:
         """The rows of both, one after the other."""
-        assert isinstance(more, Rows)
+        assert isinstance(more, StreamRows)
         inputs = Inputs(
             np.concatenate([self.inputs.dense, more.inputs.dense]),
             np.concatenate([self.inputs.ids, more.inputs.ids]),
         )
         parts = zip(self[1:], more[1:], strict=True)
-        return Rows(inputs, *(np.concatenate(pair) for pair in parts))
+        return StreamRows(inputs, *(np.concatenate(pair) for pair in parts))
 
     def partitions(self) -> Ints:
         """int64[n]: the partition of each row; ranges take turns."""
@@ -44,7 +44,7 @@ class Rows(NamedTuple):
 
 def honest(
     rows: int, seed: int, *, rate: float = 0.3, flip: bool = False, moved: float = 0.0
-) -> Rows:
+) -> StreamRows:
     """Rows of a world with about `rate` positives, its tastes reversed, its numbers moved."""
     random = np.random.default_rng(seed)
     dense = random.normal(moved, 1.0, (rows, len(LAYOUT.dense)))
@@ -54,34 +54,34 @@ def honest(
     labels = (random.random(rows) < 1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
     hashed = ids * 7919 + np.array([0, 100_003])
     inputs = Inputs(dense.astype(np.float32), hashed.astype(np.int64))
-    return Rows(inputs, labels, labels, np.zeros(rows, np.bool_))
+    return StreamRows(inputs, labels, labels, np.zeros(rows, np.bool_))
 
 
-def poisoned(rows: Rows, where: Bools, labels: Floats) -> Rows:
+def poisoned(rows: StreamRows, where: Bools, labels: Floats) -> StreamRows:
     """The same rows with other labels at some places."""
     return rows._replace(labels=np.where(where, labels, rows.labels), poisoned=where)
 
 
-def flipped(rows: Rows, where: Bools | None = None) -> Rows:
+def flipped(rows: StreamRows, where: Bools | None = None) -> StreamRows:
     """Labels that say the contrary, everywhere or at some places."""
     everywhere = np.ones(len(rows.labels), np.bool_)
     return poisoned(rows, everywhere if where is None else where, 1.0 - rows.labels)
 
 
-def label_noise(rows: Rows) -> Rows:
+def label_noise(rows: StreamRows) -> StreamRows:
     """Every label is a coin."""
     coins = np.random.default_rng(1).integers(0, 2, len(rows.labels)).astype(np.float32)
     return poisoned(rows, np.ones(len(coins), np.bool_), coins)
 
 
-def with_dense(rows: Rows, value: float, factor: float = 1.0) -> Rows:
+def with_dense(rows: StreamRows, value: float, factor: float = 1.0) -> StreamRows:
     """Numbers that are multiplied, or are all `value`."""
     dense = rows.inputs.dense * np.float32(factor) + np.float32(value)
     inputs = Inputs(dense, rows.inputs.ids)
     return rows._replace(inputs=inputs, poisoned=np.ones(len(dense), np.bool_))
 
 
-def with_inputs_of_others(rows: Rows, where: Bools) -> Rows:
+def with_inputs_of_others(rows: StreamRows, where: Bools) -> StreamRows:
     """Rows that have the inputs of another row at some places, as of a shard with a wrong state."""
     places = np.flatnonzero(where)
     order = np.arange(len(rows.labels))

@@ -13,7 +13,7 @@ from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state import definitions_record
-from freshrank.deploy.state.definitions_record import Difference, definitions_of, differences
+from freshrank.deploy.state.definitions_record import PartDifference, definitions_of, differences
 from freshrank.deploy.state.inspect import inspect_state, newest_first
 from freshrank.deploy.state.state_folder import StateFolder
 
@@ -58,7 +58,7 @@ def _changes(folder: Path, pipeline: Pipeline) -> Iterator[str]:
         yield from _lines(part)
 
 
-def _lines(part: Difference) -> Iterator[str]:
+def _lines(part: PartDifference) -> Iterator[str]:
     yield f"  {part.part}: {part.same} as they were"
     for name, text in part.added.items():
         yield f"    + {name} = {text}"

@@ -59,7 +59,7 @@ Arrivals: TypeAlias = Sequence[Arrived]
 
 
 @dataclass(slots=True)
-class Tally:
+class HistoryTally:
     """What was found in a history."""
 
     records: int = 0
@@ -183,7 +183,11 @@ class TopicDecoder:
 
 
 def of_file(
-    values: Iterable[list[bytes]], decoder: TopicDecoder, place: str, tally: Tally, now_ms: int
+    values: Iterable[list[bytes]],
+    decoder: TopicDecoder,
+    place: str,
+    tally: HistoryTally,
+    now_ms: int,
 ) -> Iterator[Arrivals]:
     """The records of a file, whose order is that of their arrival.
 
@@ -214,7 +218,7 @@ def of_records(
     decoders: Mapping[str, TopicDecoder],
     topics: tuple[Sequence[str], Sequence[str]],
     place: str,
-    tally: Tally,
+    tally: HistoryTally,
 ) -> Iterator[Arrivals]:
     """The records that a function ``records`` yields, oldest first (`checked_record`).
 

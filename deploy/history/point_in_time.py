@@ -14,7 +14,7 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Ints
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.history.arrivals import Tally
+from freshrank.deploy.history.arrivals import HistoryTally
 from freshrank.deploy.history.entity_history import AskedRows, EntityHistory
 from freshrank.deploy.history.entity_rows import TIME, EntityRows, key_columns, read_rows
 from freshrank.deploy.history.feature_columns import columns_of, names_of
@@ -45,19 +45,19 @@ class HistoricalFeatures:
     """Those of the shards bound the state."""
     records: Records | None = None
     """Reads the files that are given without their topic: the pipeline's file may have one."""
-    advanced: Callable[[Tally, int], None] = lambda tally, time_ms: None
+    advanced: Callable[[HistoryTally, int], None] = lambda tally, time_ms: None
     """Called now and then with what was read, and the time that was reached."""
 
     def of_rows(
         self, entity_rows: object, columns: Sequence[str] | None = None
-    ) -> tuple[pa.Table, Tally]:
+    ) -> tuple[pa.Table, HistoryTally]:
         """The rows with the features of their entities (see `get_historical_features`)."""
         arrow = import_pyarrow("entity_rows")
         rows = read_rows(self.pipeline, entity_rows, SystemClock().now_ms())
         order = np.argsort(rows.times_ms, kind="stable")
         asked = {name: self._asked(rows, name, order) for name in rows.names}
         wanted = self._wanted(asked, columns)
-        tally = Tally()
+        tally = HistoryTally()
         engines = self._play(asked, int(rows.times_ms.max(initial=0)), tally)
         back = np.empty(len(order), dtype=np.int64)
         back[order] = np.arange(len(order))
@@ -75,7 +75,7 @@ class HistoricalFeatures:
 
     def of_all(
         self, at_ms: int, entity: str | None = None, columns: Sequence[str] | None = None
-    ) -> tuple[pa.Table, Tally]:
+    ) -> tuple[pa.Table, HistoryTally]:
         """A row for each entity that had one at `at_ms`: its key, the time, and its features.
 
         `entity` is the kind; the one that requests name unless given. Raises ConfigError.
@@ -87,7 +87,7 @@ class HistoricalFeatures:
             raise _unknown("--entity", f"there is no entity {name!r}", name, list(keys))
         none = AskedRows(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
         wanted = self._wanted({name: none}, columns)
-        tally = Tally()
+        tally = HistoryTally()
         (engine,) = self._play({name: none}, at_ms, tally)
         names = engine.entities()
         times = arrow.array([at_ms] * len(names), type=arrow.int64())
@@ -112,7 +112,7 @@ class HistoricalFeatures:
         return set(known if columns is None else columns)
 
     def _play(
-        self, asked: Mapping[str, AskedRows], until_ms: int, tally: Tally
+        self, asked: Mapping[str, AskedRows], until_ms: int, tally: HistoryTally
     ) -> list[EntityHistory]:
         """Take all that arrived until a time, that time included; gives the entities' states."""
         settings = self._bounds()

@@ -10,8 +10,8 @@ from typing import TypeAlias
 from freshrank.actors.clock import SystemClock
 from freshrank.deploy.history.arrivals import (
     Arrivals,
+    HistoryTally,
     Numbered,
-    Tally,
     TopicDecoder,
     merged,
     of_file,
@@ -40,7 +40,7 @@ class HistoryReader:
     """Reads the files that are given without their topic."""
 
     def arrivals(
-        self, entities: Collection[str], tally: Tally, numbered: Numbered | None = None
+        self, entities: Collection[str], tally: HistoryTally, numbered: Numbered | None = None
     ) -> Iterator[Arrivals]:
         """Yield the records of the topics that the features of `entities` are made of.
 
@@ -66,7 +66,7 @@ class HistoryReader:
         }
 
     def _sources(
-        self, decoders: Mapping[str, TopicDecoder], tally: Tally
+        self, decoders: Mapping[str, TopicDecoder], tally: HistoryTally
     ) -> Iterator[Iterator[Arrivals]]:
         """What each file, and each sequence of records, holds."""
         topics = [one.topic for one in self.pipeline.streams]

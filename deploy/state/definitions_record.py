@@ -20,7 +20,7 @@ RECORD = JsonRecord("definitions.json", dict[str, dict[str, str]])
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PartDifference:
     """A part of a pipeline, compared with what it was."""
 
     part: str
@@ -54,18 +54,18 @@ def definitions_of(pipeline: Pipeline) -> Definitions:
     return found
 
 
-def differences(before: Definitions, now: Definitions) -> Iterator[Difference]:
+def differences(before: Definitions, now: Definitions) -> Iterator[PartDifference]:
     """Each part of both, in the order of `now`, then those that are no more.
 
     >>> was, now = {"a": "count", "b": "sum"}, {"b": "mean", "c": "max"}
     >>> next(differences({"features": was}, {"features": now}))
-    Difference(part='features', same=0, added={'c': 'max'}, dropped={'a': 'count'}, \
+    PartDifference(part='features', same=0, added={'c': 'max'}, dropped={'a': 'count'}, \
 changed={'b': ('sum', 'mean')})
     """
     for part in dict.fromkeys([*now, *before]):
         was, there = before.get(part, {}), now.get(part, {})
         both = [name for name in there if name in was]
-        yield Difference(
+        yield PartDifference(
             part,
             sum(was[name] == there[name] for name in both),
             {name: text for name, text in there.items() if name not in was},

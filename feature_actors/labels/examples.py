@@ -36,15 +36,11 @@ class LabelledRows:
     @classmethod
     def none(cls, dense_width: int, id_width: int) -> LabelledRows:
         """An empty table of rows."""
-        return cls(
-            np.zeros(0, dtype=np.int64),
-            np.zeros((0, dense_width), dtype=np.float32),
-            np.zeros((0, id_width), dtype=np.int64),
-            np.zeros(0, dtype=np.float32),
-            np.zeros(0, dtype=np.int64),
-            np.zeros(0, dtype=np.bool_),
-            np.zeros(0, dtype=np.float32),
+        inputs = Inputs(
+            np.zeros((0, dense_width), dtype=np.float32), np.zeros((0, id_width), dtype=np.int64)
         )
+        places = np.zeros(0, dtype=np.int64)
+        return cls.not_served(places, inputs, np.zeros(0, dtype=np.float32), places)
 
     @classmethod
     def not_served(

@@ -194,11 +194,12 @@ class Joiner:
     def load(self, arrays: Mapping[str, Array]) -> None:
         """Become the state whose frozen `arrays` these are."""
         self.watermark_ms, self._shown_clock_ms, self._labels_since_ms = arrays["marks"].tolist()
+        if "pending.served" not in arrays:
+            unknown = np.full(len(arrays["pending.pairs"]), np.nan, dtype=np.float32)
+            arrays = {**arrays, "pending.served": unknown}
         for prefix, pool in (("pending.", self._pending), ("labels.", self._labels)):
             own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
             pool.load(own)
-        if "pending.served" not in arrays:
-            self._pending.column("served")[:] = np.nan
 
     def _complete(self, label_ms: Ints, pairs: Ints) -> LabelledRows:
         """Take label events (see `happen`); gives the items that they make positive."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from freshrank.actors.messages import Floats, Gradient
-from freshrank.learner.guard.loss_drift import new_examples
-from freshrank.learner.models.losses import Loss, losses_of
+from freshrank.actors.messages import Gradient
+from freshrank.learner.guard.loss_drift import added_loss, new_examples
+from freshrank.learner.models.losses import Loss
 
 # Examples of a window: twice what a model needs to be validated.
 WINDOW = 2_000
@@ -53,17 +53,12 @@ class BrokenWeightsDetector:
         if self._labels:
             rate = np.full(len(labels), self._label_sum / self._labels, np.float32)
             self._count += count
-            self._of_weights += self._sum(gradient, gradient.scores)
-            self._of_base_rate += self._sum(gradient, rate)
+            self._of_weights += added_loss(self._loss, gradient, gradient.scores)
+            self._of_base_rate += added_loss(self._loss, gradient, rate)
         fade = math.exp(-count / WINDOW)
         self._labels = self._labels * fade + count
         self._label_sum = self._label_sum * fade + float(labels.sum(dtype=np.float64))
         return self._count >= WINDOW and self._window_is_broken()
-
-    def _sum(self, gradient: Gradient, predictions: Floats) -> float:
-        """The loss of `predictions`: of all labels, less that of the labels they correct."""
-        values, before = losses_of(self._loss, gradient.labels, gradient.corrects, predictions)
-        return float((values - before).sum())
 
     def _window_is_broken(self) -> bool:
         loss, base = self._of_weights / self._count, self._of_base_rate / self._count

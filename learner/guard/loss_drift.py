@@ -71,15 +71,20 @@ def new_examples(gradient: Gradient) -> int:
     return len(gradient) - (0 if corrects is None else int(np.count_nonzero(corrects)))
 
 
+def added_loss(loss: Loss, gradient: Gradient, predictions: Floats) -> float:
+    """The loss of `predictions` of its examples, less that of the labels that they correct."""
+    values, before = losses_of(loss, gradient.labels, gradient.corrects, predictions)
+    return float((values - before).sum())
+
+
 def loss_sums(loss: Loss, gradient: Gradient) -> Doubles:
     """Sum up the examples of a gradient for `LossDriftDetector.excess_of`.
 
     float64[4]: number, loss, labels, squared labels. A correction counts with what it corrects as
     one example.
     """
-    values, before = losses_of(loss, gradient.labels, gradient.corrects, gradient.scores)
     exact = gradient.labels.astype(np.float64)
-    losses = (values - before).sum()
+    losses = added_loss(loss, gradient, gradient.scores)
     return np.array([new_examples(gradient), losses, exact.sum(), np.square(exact).sum()])
 
 

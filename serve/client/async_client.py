@@ -27,7 +27,7 @@ from freshrank.serve.client.calls import (
     SimilarOptions,
     WeightsOptions,
 )
-from freshrank.serve.client.exchange import Exchange, Patience, answer_in
+from freshrank.serve.client.exchange import Patience, RequestTries, answer_in
 from freshrank.serve.client.tables import Rows, Table, with_scores
 
 T = TypeVar("T")
@@ -160,22 +160,22 @@ class AsyncClient:
         await self.close()
 
     async def _send(self, call: Call[T]) -> T:
-        exchange = Exchange(call, self._base_url, self._api_key, self._patience)
+        tries = RequestTries(call, self._base_url, self._api_key, self._patience)
         while True:
-            outcome = await self._try(exchange)
-            pause_s = exchange.pause_s(outcome)
+            outcome = await self._try(tries)
+            pause_s = tries.pause_s(outcome)
             if pause_s is None:
                 return answer_in(call, outcome)
             await asyncio.sleep(pause_s)
 
-    async def _try(self, exchange: Exchange) -> httpx.Response | httpx.TransportError:
+    async def _try(self, tries: RequestTries) -> httpx.Response | httpx.TransportError:
         try:
             return await self._http.request(
-                exchange.method,
-                exchange.url,
-                content=exchange.content,
-                headers=exchange.headers,
-                timeout=exchange.timeout_s,
+                tries.method,
+                tries.url,
+                content=tries.content,
+                headers=tries.headers,
+                timeout=tries.timeout_s,
             )
         except httpx.TransportError as error:
             return error

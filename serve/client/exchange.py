@@ -32,7 +32,7 @@ class Patience:
     """Between two tries; pauses double, and half of each is random."""
 
 
-class Exchange:
+class RequestTries:
     """One request with its tries. The clients send and pause; all else is decided here."""
 
     def __init__(

@@ -18,7 +18,7 @@ from freshrank import Labelled, Pipeline, col
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.history.arrivals import Tally
+from freshrank.deploy.history.arrivals import HistoryTally
 from freshrank.deploy.history.reader import HistoryReader
 from freshrank.deploy.state.state_folder import ENTITIES, LEARNER, SHARDS
 from freshrank.deploy.wiring.backfill import Backfill, Target
@@ -96,7 +96,7 @@ def filled(pipeline: Pipeline, history: Sequence[Record], topics: Topics, folder
     partitions = {"user": PARTITIONS, "item": ITEM_PARTITIONS}
     made = Backfill(pipeline, SETTINGS, Target(partitions))
     reader = HistoryReader(pipeline, [history])
-    for arrivals in reader.arrivals(list(pipeline.plans), Tally(), made.numbered):
+    for arrivals in reader.arrivals(list(pipeline.plans), HistoryTally(), made.numbered):
         made.take(arrivals)
     made.move_to(topics.offsets, topics.ends, START_MS)
     made.save(folder, topics.offsets)

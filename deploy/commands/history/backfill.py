@@ -16,7 +16,7 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.commands.history.progress import say, shown
 from freshrank.deploy.config.settings import EMBEDDED, Settings
-from freshrank.deploy.history.arrivals import Tally
+from freshrank.deploy.history.arrivals import HistoryTally
 from freshrank.deploy.history.entity_rows import as_of
 from freshrank.deploy.history.reader import HistoryReader
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -88,7 +88,7 @@ class _Work:
     kafka: KafkaAccess
     console: Console
     status: Status
-    tally: Tally = field(default_factory=Tally)
+    tally: HistoryTally = field(default_factory=HistoryTally)
     reached_ms: int = 0
 
     def do(self, reader: HistoryReader, begin_ms: int | None) -> None:

@@ -8,20 +8,20 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.status import Status
 
-from freshrank.deploy.history.arrivals import Tally
+from freshrank.deploy.history.arrivals import HistoryTally
 
 
-def shown(status: Status) -> Callable[[Tally, int], None]:
+def shown(status: Status) -> Callable[[HistoryTally, int], None]:
     """Show how much was read, and the time in ms that was reached."""
 
-    def show(tally: Tally, time_ms: int) -> None:
+    def show(tally: HistoryTally, time_ms: int) -> None:
         reached = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(" ", "seconds")
         status.update(f"{tally.records:,} records, up to {reached}")
 
     return show
 
 
-def say(console: Console, tally: Tally, result: str) -> None:
+def say(console: Console, tally: HistoryTally, result: str) -> None:
     """Say what the user should know of the history, and the result."""
     for remark in tally.remarks():
         console.print(f"warning: {remark}", markup=False, highlight=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.robust import bench
-from freshrank.benchmarks.robust.batch import STEPS, Cell, Line, batch_tables
+from freshrank.benchmarks.robust.batch import STEPS, BatchCell, LearnerLine, batch_tables
 from freshrank.benchmarks.robust.drift import SUITE, outcome_of
 from freshrank.benchmarks.robust.learners import LEARNERS, Learning
 from freshrank.benchmarks.robust.scale import UNITS, scale_table
@@ -53,11 +53,11 @@ def test_no_row_of_an_honest_change_is_lost_and_poison_is() -> None:
 
 
 def test_a_cell_is_compared_with_steps_of_one_in_either_direction() -> None:
-    cells = {(step, shards): Cell(0.8, 0.5, 0) for step in STEPS for shards in (1, 2, 4)}
-    cells[64, 2] = Cell(0.806, 0.5, 0)
-    cells[256, 1] = Cell(0.8, 0.479, 0)
-    cells[1_024, 4] = Cell(0.781, 0.539, 3)
-    line = Line(Learning("FM", "SGD"), cells)
+    cells = {(step, shards): BatchCell(0.8, 0.5, 0) for step in STEPS for shards in (1, 2, 4)}
+    cells[64, 2] = BatchCell(0.806, 0.5, 0)
+    cells[256, 1] = BatchCell(0.8, 0.479, 0)
+    cells[1_024, 4] = BatchCell(0.781, 0.539, 3)
+    line = LearnerLine(Learning("FM", "SGD"), cells)
     found = by_name(list(line.figures()))
     missed = [name for name, figure in found.items() if figure.met is False]
     assert missed == [
