@@ -9,8 +9,8 @@ from freshrank.examples.item_features import WITH_ITEMS, quality
 
 
 def test_a_catalogue_and_features_of_items_add_to_the_features_of_users() -> None:
-    own = asyncio.run(quality(recommend.pipeline, seconds=40, seed=1))
-    both = asyncio.run(quality(WITH_ITEMS, seconds=40, seed=1))
+    own = asyncio.run(quality(recommend.pipeline, seconds=80, seed=2))
+    both = asyncio.run(quality(WITH_ITEMS, seconds=80, seed=2))
     assert own.examples == both.examples > 1_000, "both learn from the same impressions"
     assert both.auc > own.auc + 0.01
     assert both.log_loss < own.log_loss
