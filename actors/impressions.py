@@ -11,7 +11,18 @@ import msgspec
 import numpy as np
 
 from freshrank.actors.errors import BadRecord
-from freshrank.actors.messages import Floats, Inputs, Ints
+from freshrank.actors.messages import Bools, Floats, Inputs, Ints
+
+
+class ExploredItems(msgspec.Struct, frozen=True, array_like=True):
+    """How the ``n`` items of a list that explores were drawn, each of those that were left."""
+
+    propensities: bytes
+    """float32[n]: the probability by which each was drawn, given those before it."""
+    greedy: bytes
+    """bool[n]: whether it was the best of those that were left."""
+    greedy_scores: bytes
+    """float32[n]: the prediction of the best of them."""
 
 
 class Impression(msgspec.Struct, frozen=True, array_like=True):
@@ -41,6 +52,10 @@ class Impression(msgspec.Struct, frozen=True, array_like=True):
     """Whether a repeated request has the same `request_id`: a joiner takes the first of these."""
     scores: bytes = b""
     """float32[n]: the predictions; empty in impressions of the versions before."""
+    arms: dict[str, str] = {}
+    """By experiment, the arm that the request was answered by."""
+    explored: ExploredItems | None = None
+    """None: the best items were shown in their order."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -93,3 +108,35 @@ def served_rows(impression: Impression, dense_width: int, id_width: int) -> Serv
     if impression.scores:
         scores[:] = np.frombuffer(impression.scores, dtype="<f4")
     return ServedRows(keys.astype(np.int64), inputs, scores)
+
+
+class ServedDraws(NamedTuple):
+    """How the ``n`` shown items of an impression were drawn."""
+
+    propensities: Floats
+    """float32[n], each above 0 and up to 1."""
+    greedy: Bools
+    """bool[n]."""
+    greedy_scores: Floats
+    """float32[n]."""
+
+
+def served_draws(impression: Impression) -> ServedDraws | None:
+    """How the items were drawn; None where the list does not explore.
+
+    Raises BadRecord when lengths do not fit together, or numbers are no propensities and scores.
+    """
+    explored = impression.explored
+    if explored is None:
+        return None
+    shown = len(impression.join_keys) // 8
+    lengths = len(explored.propensities), len(explored.greedy), len(explored.greedy_scores)
+    if lengths != (4 * shown, shown, 4 * shown):
+        raise BadRecord("impression: draws of another number of items than were shown")
+    propensities = np.frombuffer(explored.propensities, dtype="<f4").astype(np.float32)
+    scores = np.frombuffer(explored.greedy_scores, dtype="<f4").astype(np.float32)
+    # NaN is no propensity either.
+    if not ((propensities > 0) & (propensities <= 1)).all() or not np.isfinite(scores).all():
+        raise BadRecord("impression: draws without propensities or scores")
+    greedy = np.frombuffer(explored.greedy, dtype=np.uint8) != 0
+    return ServedDraws(propensities, greedy, scores)

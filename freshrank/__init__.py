@@ -76,6 +76,10 @@ if TYPE_CHECKING:
     from freshrank.learner.optimizers.schedules import StepDecay as StepDecay
     from freshrank.learner.optimizers.schedules import WarmUp as WarmUp
     from freshrank.learner.optimizers.sgd import SGD as SGD
+    from freshrank.serve.experiments.definitions import Arm as Arm
+    from freshrank.serve.experiments.definitions import Experiment as Experiment
+    from freshrank.serve.experiments.exploration import EpsilonGreedy as EpsilonGreedy
+    from freshrank.serve.experiments.exploration import Softmax as Softmax
 
 _MODULES: dict[str, str] = {
     name: module

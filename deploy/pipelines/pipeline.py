@@ -18,8 +18,9 @@ from freshrank.deploy.pipelines.candidates import (
     check_tables,
 )
 from freshrank.deploy.pipelines.context_checks import check_context, check_learned, check_relative
+from freshrank.deploy.pipelines.experiments import check_experiments
 from freshrank.deploy.pipelines.retrieval import retrieval_plan
-from freshrank.deploy.pipelines.stream_checks import check_streams, check_views
+from freshrank.deploy.pipelines.stream_checks import check_streams, check_views, declared_streams
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
@@ -36,6 +37,7 @@ from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.learner.models.base import Model, ModelSpec
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
+from freshrank.serve.experiments.definitions import Experiment
 
 # The name becomes part of topic names, Redis keys, actor names and a folder.
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -82,6 +84,9 @@ class Pipeline:
         Where recommendations come from: sources such as ``CoVisited("users")``, which find items of
         the table that is keyed by what impressions are joined on. Without them there is no
         ``/v1/recommend``.
+    experiments
+        ``Experiment("name", arms=[Arm("control", share=0.5), ...])``: users in arms, which differ
+        in the sources of their candidates and in how their lists explore.
     samples
         For the page: ``entities`` (keys to offer), ``candidates`` (what to score for them),
         ``event`` (a value for a field) and ``choices`` (values to choose a field from).
@@ -103,6 +108,7 @@ class Pipeline:
     missing: Sequence[str] = ()
     relative: Sequence[str] = ()
     candidates: Sequence[CandidateSource] = ()
+    experiments: Sequence[Experiment] = ()
     samples: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -113,7 +119,9 @@ class Pipeline:
                 "the name becomes part of topics and keys",
                 "Use lower-case letters, digits, _ and -, beginning with a letter.",
             )
-        self._take_streams(place)
+        streams = declared_streams(place, self.stream, self.streams)
+        object.__setattr__(self, "stream", streams[0])
+        object.__setattr__(self, "streams", streams)
         self._check_kinds(place)
         check_streams(place, self.streams, self.label, [view.source for view in self._own_views])
         check_context(place, self.stream, self.context, self.label)
@@ -122,6 +130,7 @@ class Pipeline:
         check_candidate_views(place, self.stream, others, self.context, self.label)
         check_tables(place, self.stream, self.tables, self.context, self.label)
         _ = self.plan, self.retrieval, self.encoder
+        check_experiments(place, self.experiments, self.candidates, self.label)
         loss = self.bound_model.loss
         if loss.binary and isinstance(self.label, Labelled) and self.label.target is not None:
             raise ConfigError(
@@ -129,25 +138,6 @@ class Pipeline:
                 f"its {loss.name} is of labels that are 0 or 1, not of numbers",
                 "Take a regression, such as LinearRegression(), or a label with positive=...",
             )
-
-    def _take_streams(self, place: str) -> None:
-        """Derive `stream` from `streams`, or the other way round. Raises ConfigError."""
-        streams: object = self.streams or (self.stream,)
-        if isinstance(streams, str) or not isinstance(streams, Sequence):
-            raise ConfigError(
-                f"{place}.streams", f"{streams!r} is no list of streams", "Write streams=[...]."
-            )
-        if self.stream not in (None, streams[0]):
-            raise ConfigError(
-                f"{place}.stream", "both stream and streams are given", "Give one of them."
-            )
-        for number, stream in enumerate(self.streams):
-            if not isinstance(stream, Stream):
-                raise ConfigError(
-                    f"{place}.streams[{number}]", f"{stream!r} is no stream", "Write Stream(...)."
-                )
-        object.__setattr__(self, "stream", streams[0])
-        object.__setattr__(self, "streams", tuple(streams))
 
     def _check_kinds(self, place: str) -> None:
         for name, kinds in (("stream", (Stream,)), ("label", (Joined, Labelled))):

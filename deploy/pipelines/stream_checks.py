@@ -48,6 +48,27 @@ def check_streams(
             )
 
 
+def declared_streams(
+    place: str, stream: Stream | None, streams: Sequence[Stream]
+) -> tuple[Stream, ...]:
+    """All streams of a pipeline that declares `stream` or `streams`. Raises ConfigError."""
+    found: object = streams or (stream,)
+    if isinstance(found, str) or not isinstance(found, Sequence):
+        raise ConfigError(
+            f"{place}.streams", f"{found!r} is no list of streams", "Write streams=[...]."
+        )
+    if stream not in (None, found[0]):
+        raise ConfigError(
+            f"{place}.stream", "both stream and streams are given", "Give one of them."
+        )
+    for number, one in enumerate(streams):
+        if not isinstance(one, Stream):
+            raise ConfigError(
+                f"{place}.streams[{number}]", f"{one!r} is no stream", "Write Stream(...)."
+            )
+    return tuple(found)
+
+
 def check_views(
     place: str, features: Sequence[type[FeatureView]], streams: Sequence[Stream]
 ) -> None:

@@ -65,7 +65,8 @@ class RecommendAnswer(msgspec.Struct):
     model: ModelInfo
     features: FeatureInfo
     items: list[RecommendedItem]
-    """The best first, or in the order that `diversify.mmr` gives."""
+    """The best first, or in the order that `diversify.mmr` gives; drawn where the arm of an
+    experiment explores."""
     candidates: int
     """How many candidates were ranked."""
     found: dict[str, int]
@@ -73,6 +74,8 @@ class RecommendAnswer(msgspec.Struct):
     notes: list[Note]
     next: str | None = None
     """What POST /v1/recommend/next takes to answer the page after this; None: there is none."""
+    arms: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """By experiment, the arm that answered; absent where there is none."""
 
 
 class SimilarItem(msgspec.Struct):

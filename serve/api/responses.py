@@ -68,11 +68,14 @@ class ScoreAnswer(msgspec.Struct):
     """Predictions in the order of the candidates; of most models, probabilities of label 1. None
     for those that were skipped."""
     ranking: list[int]
-    """Indices of the candidates that were scored, best first."""
+    """Indices of the candidates that were scored, best first. The first ones are drawn where the
+    arm of an experiment explores."""
     candidate_rows: dict[str, CandidateRows] | msgspec.UnsetType = msgspec.UNSET
     """By the topic that fills the rows; absent where the candidates of a pipeline have none."""
     skipped: list[SkippedCandidate] | msgspec.UnsetType = msgspec.UNSET
     """The candidates that are wrong; absent where all are right."""
+    arms: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """By experiment, the arm that answered; absent where there is none."""
 
 
 class Contribution(msgspec.Struct):

@@ -10,6 +10,7 @@ import numpy as np
 
 from freshrank.actors.messages import Doubles, Ints
 from freshrank.actors.protocols import JsonValue
+from freshrank.serve.experiments.explored_list import Choices
 
 Rows = Sequence[Mapping[str, JsonValue]]
 """By field, what the catalogue says of each item."""
@@ -60,6 +61,13 @@ class Diversity:
             taken = set(page)
             left = [index for index in left if index not in taken]
         return found
+
+    def choices(self, rows: Rows, worth: Doubles) -> Choices:
+        """The same items, to be chosen one after the other in any order.
+
+        `rows` and `worth` float64[n] are of the items, the best first.
+        """
+        return _DiverseChoices(self, rows, worth)
 
     def choose(self, order: Sequence[int], rows: Rows, worth: Doubles, k: int) -> list[int]:
         """At most `k` of `order`, the first first.
@@ -126,6 +134,40 @@ def _unlike(
             chosen.append(order[place])
             np.maximum(likeness, (values == values[place]).mean(axis=1), out=likeness)
     return chosen
+
+
+class _DiverseChoices:
+    """What items are worth beside those taken, -inf where there is no room (see `Choices`)."""
+
+    def __init__(self, diversity: Diversity, rows: Rows, worth: Doubles) -> None:
+        self._most = list(diversity.most_per.values())
+        self._of_limits = _numbered(rows, list(diversity.most_per))
+        self._left = np.ones(len(rows), dtype=np.bool_)
+        self._mmr, self._worth = diversity.mmr, worth
+        self._likeness = np.zeros(len(rows))
+        if diversity.mmr is not None:
+            self._of_mmr = _numbered(rows, diversity.mmr.fields)
+            self._worth = diversity.mmr.weight * _scaled(worth)
+        self._counts: Counter[tuple[int, int]] = Counter()
+
+    def values(self) -> Doubles:
+        """See `Choices`."""
+        worth = self._worth
+        if self._mmr is not None:
+            worth = worth - (1.0 - self._mmr.weight) * self._likeness
+        return np.where(self._left, worth, -np.inf)
+
+    def take(self, place: int) -> None:
+        """See `Choices`."""
+        self._left[place] = False
+        for limit, most in enumerate(self._most):
+            value = int(self._of_limits[place, limit])
+            self._counts[limit, value] += 1
+            if self._counts[limit, value] == most:
+                self._left &= self._of_limits[:, limit] != value
+        if self._mmr is not None:
+            alike = (self._of_mmr == self._of_mmr[place]).mean(axis=1)
+            np.maximum(self._likeness, alike, out=self._likeness)
 
 
 def _numbered(rows: Rows, fields: Sequence[str]) -> Ints:

@@ -13,6 +13,11 @@ from freshrank.actors.messages import Doubles, Ints
 from freshrank.serve.api.recommendation_answers import Note, RecommendAnswer, RecommendedItem
 from freshrank.serve.api.requests import rounded
 from freshrank.serve.api.responses import FeatureInfo
+from freshrank.serve.experiments.explored_list import (
+    ExploredList,
+    PlainChoices,
+    explored_list,
+)
 from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.recommendation.following_pages import text_of
 from freshrank.serve.recommendation.found_items import FoundItems
@@ -36,6 +41,8 @@ class _Chosen(NamedTuple):
     next: str | None
     boosted: Doubles | None
     """float64[n]: what candidates were ranked by, where the request has boosts."""
+    explored: ExploredList | None = None
+    """How the items were drawn, where the list explores."""
 
 
 class Recommender:
@@ -80,22 +87,29 @@ class Recommender:
         begun = clock.monotonic()
         key = await service.begin(call.key, call.min_version, call.max_model_age_ms)
         own = await service.read_own(key)
+        retrieves = isinstance(call, RecommendCall) and not call.sources
+        assigned = service.experiments.of(key, retrieves=retrieves)
         if isinstance(call, RecommendCall):
-            found = self._retriever.retrieve(self._query(call, own))
+            sources = call.sources or assigned.sources
+            found = self._retriever.retrieve(self._query(call, own, sources))
         else:
             found = self._retriever.look_up(call.following.pages[0])
         if found.items:
             rows = await service.read_rows(key, found.columns, own)
-            scored = service.scored(rows, found.columns, request_id)
+            scored = service.scored(rows, found.columns, request_id, assigned)
             answer = await self._ranked(call, found, scored, rows.lookups)
         else:
             answer = self._nothing(call, key, found, own)
             answer.request_id = request_id or answer.request_id
+        if assigned.arms:
+            answer.arms = dict(assigned.arms)
         features, ended = answer.features, clock.monotonic()
         service.metrics.recommended(begun, ended, answer.candidates, features)
         return answer
 
-    def _query(self, call: RecommendCall, own: Sequence[StoredRow]) -> Query:
+    def _query(
+        self, call: RecommendCall, own: Sequence[StoredRow], sources: Sequence[str]
+    ) -> Query:
         return Query(
             most=call.candidates,
             at_ms=self._service.connectors.clock.now_ms(),
@@ -103,7 +117,7 @@ class Recommender:
             filters=call.selection.filters,
             exclude=call.selection.exclude,
             exclude_seen=call.exclude_seen,
-            sources=call.sources,
+            sources=sources,
             boosts=call.boosts,
         )
 
@@ -124,7 +138,7 @@ class Recommender:
         if call.explain:
             most = self._service.pipeline.limits.explained
             explained = await self._explainer.of_scored(scored, lookups, places[:most])
-        self._service.show(scored, places[: call.show])
+        self._service.impressions.show(scored, places[: call.show], chosen.explored)
         items = self._items_of(found, scored, places)
         if chosen.boosted is not None:
             for item, boosted in zip(items, rounded(chosen.boosted[places]), strict=True):
@@ -192,11 +206,34 @@ def _chosen(call: RecommendCall, found: Retrieved, scored: ScoredRequest) -> _Ch
     if found.factors:
         worth = boosted = _boosted(worth, np.array(found.factors))
     order = np.argsort(-worth, kind="stable").tolist()
-    selection = call.selection
-    pages = selection.diversity.pages(order, found.rows, worth, selection.k, call.pages)
+    selection, explored = call.selection, _explored(call, found, scored, order, worth)
+    pages = list[list[int]]()
+    if explored is not None:
+        # Of the others the best ones follow: they are drawn no more.
+        pages = [explored.places.tolist()]
+        order = [place for place in order if place not in pages[0]]
+    most = call.pages - len(pages)
+    pages += selection.diversity.pages(order, found.rows, worth, selection.k, most)
     following = [[found.items[place] for place in page] for page in pages[1:]]
     first = np.array(pages[0] if pages else [], dtype=np.int64)
-    return _Chosen(first, text_of(scored.entity, following), boosted)
+    return _Chosen(first, text_of(scored.entity, following), boosted, explored)
+
+
+def _explored(
+    call: RecommendCall, found: Retrieved, scored: ScoredRequest, order: list[int], worth: Doubles
+) -> ExploredList | None:
+    """The first page, drawn of the candidates in `order`; None where the list does not explore."""
+    exploration = scored.assigned.exploration
+    if exploration is None:
+        return None
+    best = np.array(order, dtype=np.int64)
+    rows = [found.rows[place] for place in order] if call.selection.diversity.wanted else []
+    diversity = call.selection.diversity
+    choices = (
+        diversity.choices(rows, worth[best]) if diversity.wanted else PlainChoices(worth[best])
+    )
+    drawn = explored_list(exploration, choices, call.selection.k, scored.request_id)
+    return drawn._replace(places=best[drawn.places], greedy=best[drawn.greedy])
 
 
 def _boosted(scores: Doubles, factors: Doubles) -> Doubles:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.features.service import Column, FeatureService
+from freshrank.actors.features.service import Column
 from freshrank.actors.impressions import Impression, encode_impression
 from freshrank.actors.messages import Floats, Inputs, Ints
 from freshrank.actors.protocols import RecordSink
 from freshrank.serve.api.responses import CandidateRows, FeatureInfo, ModelInfo
+from freshrank.serve.experiments.assignment import NOBODY, Assigned
+from freshrank.serve.experiments.explored_list import ExploredList, PlainChoices, explored_list
 from freshrank.serve.scoring.feature_reader import source_of
+from freshrank.serve.scoring.metrics import ServeMetrics
 from freshrank.serve.scoring.row_copies import FoundRows
+from freshrank.serve.scoring.served_pipeline import ServedPipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class ScoredRequest:
     """float32[n]."""
     once: bool
     """Whether a repeated request has the same `request_id`."""
+    assigned: Assigned = NOBODY
+    """The arms of experiments that it is answered by."""
 
     @property
     def outage(self) -> bool:
@@ -47,20 +54,43 @@ class ScoredRequest:
         """int64[n]: the indices of the candidates, the best first."""
         return np.argsort(-self.scores, kind="stable")
 
+    def ranked(self, show: int) -> tuple[Ints, ExploredList | None]:
+        """The ranking, the first `show` of which are drawn where the request explores."""
+        exploration = self.assigned.exploration
+        if exploration is None:
+            return self.ranking(), None
+        choices = PlainChoices(self.scores.astype(np.float64))
+        drawn = explored_list(exploration, choices, show, self.request_id)
+        return drawn.before(self.ranking()), drawn
+
 
 class ImpressionLog:
     """Writes one record for each request, which the pipeline's joiner reads."""
 
-    def __init__(self, features: FeatureService, sink: RecordSink, topic: str, layout: str) -> None:
-        self._features = features
+    def __init__(self, pipeline: ServedPipeline, sink: RecordSink, metrics: ServeMetrics) -> None:
+        self._features = pipeline.features
         self._sink = sink
-        self._topic = topic
-        self._layout = layout
+        self._topic = pipeline.impressions_topic
+        self._layout = pipeline.layout
+        self._metrics = metrics
 
-    def add(self, scored: ScoredRequest, shown: Ints) -> bool:
-        """Queue the record of the candidates `shown` int64[m], by their indices.
+    def show(
+        self, scored: ScoredRequest, shown: Ints, explored: ExploredList | None = None
+    ) -> None:
+        """Log candidates as shown, by their indices `shown` int64[m], once the answer is sent.
 
-        False when the sink is full: its example is lost then.
+        They are the first of `explored`, where they were drawn.
+        """
+        if len(shown) and self._topic is not None:
+            # In the next iteration of the event loop: the answer is sent first.
+            asyncio.get_running_loop().call_soon(self.add, self._topic, scored, shown, explored)
+
+    def add(
+        self, topic: str, scored: ScoredRequest, shown: Ints, explored: ExploredList | None
+    ) -> None:
+        """Queue the record of the candidates `shown`, and count it.
+
+        When the sink is full, its example is lost.
         """
         inputs, indices = scored.inputs, shown.tolist()
         columns = {name: [column[i] for i in indices] for name, column in scored.columns.items()}
@@ -76,10 +106,14 @@ class ImpressionLog:
             outage=scored.outage,
             once=scored.once,
             scores=scored.scores[shown].tobytes(),
+            arms=dict(scored.assigned.arms),
+            explored=explored and explored.items(scored.scores, len(shown)),
         )
+        logged = True
         try:
-            record = encode_impression(impression)
-            self._sink.send_nowait(self._topic, scored.entity.encode(), record)
+            self._sink.send_nowait(topic, scored.entity.encode(), encode_impression(impression))
         except Unavailable:
-            return False
-        return True
+            logged = False
+        self._metrics.shown(logged)
+        if explored is not None:
+            self._metrics.explored(len(explored.places), explored.explored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Mapping
 from typing import Literal
 
@@ -42,11 +43,8 @@ class ServeMetrics:
         self._requests = self._labelled(
             "requests", "Requests by route and HTTP status", ("route", "status")
         )
-        self._features = self._labelled(
-            "feature_rows",
-            "Requests by the source of their features: online, new, stale or outage",
-            ("source",),
-        )
+        sources = "Requests by the source of their features: online, new, stale or outage"
+        self._features = self._labelled("feature_rows", sources, ("source",))
         self._candidate_rows = self._labelled(
             "candidate_rows",
             "Candidates by the table that their rows are in, and whether they have one there",
@@ -60,7 +58,14 @@ class ServeMetrics:
         self._impressions = self._labelled(
             "impressions", "Impressions that were logged or lost", ("outcome",)
         )
+        self._arms = self._labelled(
+            "experiment_requests", "Requests that each arm answered", ("experiment", "arm")
+        )
+        self._drawn = self._labelled(
+            "drawn_items", "Items drawn in lists that explore: greedy or explored", ("outcome",)
+        )
         self._failures = 0
+        self._by_arm = Counts[tuple[str, str]]()
 
     def scored(self, begun: float, ended: float, candidates: int, features: FeatureInfo) -> None:
         """Count a request that was scored; `begun` and `ended` are monotonic seconds."""
@@ -87,6 +92,17 @@ class ServeMetrics:
             self._candidate_rows.count(table, "found", by=candidates - missing)
             self._candidate_rows.count(table, "missing", by=missing)
 
+    def assigned(self, arms: Mapping[str, str]) -> None:
+        """Count a request for the arms that answer it, which are by experiment."""
+        for arm in arms.items():
+            self._arms.count(*arm)
+            self._by_arm[arm] += 1
+
+    def explored(self, drawn: int, others: int) -> None:
+        """Count the items of a list that explores, of which so many are not the best ones."""
+        self._drawn.count("greedy", by=drawn - others)
+        self._drawn.count("explored", by=others)
+
     def skipped(self, candidates: int) -> None:
         """Count the candidates of a request that were left out because they are wrong."""
         self._skipped.inc(candidates)
@@ -106,6 +122,13 @@ class ServeMetrics:
     def recommendations(self, monotonic: float) -> dict[str, JsonValue]:
         """The count of requests for recommendations, and their recent latencies."""
         return self._recommendations.status(monotonic)
+
+    def experiments(self) -> list[JsonValue]:
+        """The requests that each arm answered. A list: no metric for each of the names."""
+        return [
+            {"experiment": experiment, "arm": arm, "requests": requests}
+            for (experiment, arm), requests in sorted(self._by_arm.items())
+        ]
 
     def expose(self) -> bytes:
         """These metrics in Prometheus' text format."""

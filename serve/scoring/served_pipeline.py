@@ -14,6 +14,7 @@ from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.event_records import EventCodec
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.api.responses import CatalogueInfo, LimitsInfo, PipelineAnswer
+from freshrank.serve.experiments.definitions import Experiment
 
 
 class OriginalRecord(NamedTuple):
@@ -62,6 +63,7 @@ class ServedPipeline:
     ``time_unit`` (of the time, "ms" for example; null where it is a text)."""
 
     limits: RequestLimits = field(default_factory=RequestLimits)
+    experiments: Sequence[Experiment] = ()
 
     def stream(self, topic: str) -> EventStream:
         """The stream of `topic`. Raises KeyError."""

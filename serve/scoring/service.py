@@ -13,7 +13,7 @@ from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.features.service import Candidates
-from freshrank.actors.messages import Ints, Version
+from freshrank.actors.messages import Version
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.requests import rounded
 from freshrank.serve.api.responses import (
@@ -22,6 +22,7 @@ from freshrank.serve.api.responses import (
     ScoreAnswer,
 )
 from freshrank.serve.api.score_requests import ScoreCall, ScoreDecoder
+from freshrank.serve.experiments.assignment import NOBODY, Assigned, Experiments
 from freshrank.serve.scoring.event_writer import EventWriter
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
 from freshrank.serve.scoring.impression_log import ImpressionLog, ScoredRequest
@@ -56,6 +57,7 @@ class ScoringService:
         self.retriever = retriever
         """None: the pipeline has no catalogue to recommend from."""
         self.metrics = ServeMetrics()
+        self.experiments = Experiments(pipeline.experiments)
         self.decoder = ScoreDecoder(
             pipeline.entity, pipeline.features.request_types, pipeline.limits
         )
@@ -72,11 +74,7 @@ class ScoringService:
             f"replica-{self.id}", self._own_status, registry, self.metrics, clock
         )
         self._alerts = alerts
-        self._impressions: ImpressionLog | None = None
-        if pipeline.impressions_topic is not None:
-            self._impressions = ImpressionLog(
-                pipeline.features, connectors.sink, pipeline.impressions_topic, pipeline.layout
-            )
+        self.impressions = ImpressionLog(pipeline, connectors.sink, self.metrics)
         self._following: dict[str, asyncio.Task[None]] = {}
         self._posting: asyncio.Task[None] | None = None
 
@@ -148,8 +146,11 @@ class ScoringService:
         clock = self.connectors.clock
         begun = clock.monotonic()
         # Without an await: features, version and scores belong together.
-        scored = self.scored(await self.read(call), call.columns, request_id)
-        ranking = scored.ranking()
+        read = await self.read(call)
+        assigned = self.experiments.of(read.key, retrieves=False)
+        scored = self.scored(read, call.columns, request_id, assigned)
+        show = self.settings.show if call.show is None else call.show
+        ranking, explored = scored.ranked(show)
         answer = ScoreAnswer(
             request_id=scored.request_id,
             model=scored.model,
@@ -159,10 +160,12 @@ class ScoringService:
         )
         if scored.candidate_rows:
             answer.candidate_rows = dict(scored.candidate_rows)
+        if assigned.arms:
+            answer.arms = dict(assigned.arms)
         if call.skipped:
             self.metrics.skipped(len(call.skipped))
             call.describe_skipped(answer)
-        self.show(scored, ranking[: self.settings.show if call.show is None else call.show])
+        self.impressions.show(scored, ranking[:show], explored)
         self.metrics.scored(begun, clock.monotonic(), call.count, answer.features)
         return answer
 
@@ -202,7 +205,11 @@ class ScoringService:
         return RequestRows(key, lookups, found)
 
     def scored(
-        self, read: RequestRows, candidates: Candidates, request_id: str | None = None
+        self,
+        read: RequestRows,
+        candidates: Candidates,
+        request_id: str | None = None,
+        assigned: Assigned = NOBODY,
     ) -> ScoredRequest:
         """The scores of `candidates`, by the weights and the features of this moment.
 
@@ -217,6 +224,7 @@ class ScoringService:
         self.model.newest = inputs
         candidate_rows = found.by_table(entity, lookups) if found.ages_ms else {}
         self.metrics.candidate_rows(len(scores), candidate_rows)
+        self.metrics.assigned(assigned.arms)
         return ScoredRequest(
             request_id=request_id or self.new_request_id(),
             entity=key,
@@ -229,6 +237,7 @@ class ScoringService:
             inputs=inputs,
             scores=scores,
             once=request_id is not None,
+            assigned=assigned,
         )
 
     def weighed(self, found: FoundRows, candidates: Candidates, at_ms: int) -> Candidates:
@@ -242,12 +251,6 @@ class ScoringService:
         """An id that no other request has, of any replica."""
         return f"{self.id}-{next(self._request_numbers)}"
 
-    def show(self, scored: ScoredRequest, shown: Ints) -> None:
-        """Log candidates as shown, by their indices `shown` int64[m], once the answer is sent."""
-        if len(shown) and self._impressions is not None:
-            # In the next iteration of the event loop: the answer is sent first.
-            asyncio.get_running_loop().call_soon(self._log, self._impressions, scored, shown)
-
     def describe(self) -> PipelineAnswer:
         """Answer GET /v1/pipeline."""
         return self.pipeline.describe(self.settings.show, self.retriever)
@@ -260,9 +263,6 @@ class ScoringService:
             return FeatureInfo(source, None, None, None)
         age_ms = max(0, at_ms - event_time_ms)
         return FeatureInfo(source, event_time_ms, age_ms, offset if offset >= 0 else None)
-
-    def _log(self, impressions: ImpressionLog, scored: ScoredRequest, shown: Ints) -> None:
-        self.metrics.shown(impressions.add(scored, shown))
 
     def _own_status(self) -> dict[str, JsonValue]:
         monotonic = self.connectors.clock.monotonic()
@@ -278,6 +278,7 @@ class ScoringService:
             "impressions_lost": self.connectors.sink.failures,
             "alerts": self._alerts.status() if self._alerts else {},
             **self.metrics.status(monotonic),
+            "experiments": self.metrics.experiments(),
         }
         if self.retriever is not None:
             status["recommendations"] = self.metrics.recommendations(monotonic)

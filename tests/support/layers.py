@@ -41,7 +41,8 @@ ORDER = {
     "retrieval shard connectors",
     "learner": "embeddings optimizers models evaluation parameters gradients guard metrics "
     "reporters tensorboard_log settings recovery core checkpoints actor",
-    "serve": "access api client scoring entities explanation recommendation http proxy deployment",
+    "serve": "access api client experiments scoring entities explanation recommendation "
+    "http proxy deployment",
     "deploy": "pipelines config console state servers history wiring cluster topology commands cli",
     "examples": "shop jd recommend catalogue item_features",
     "benchmarks": "report registry workloads crashes quality robust fuzz latency throughput "

@@ -39,6 +39,7 @@ from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemoryS
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry, MemoryStore
 from freshrank.serve.api.requests import RequestLimits
+from freshrank.serve.experiments.definitions import Experiment
 from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.served_model import ServedModel
 from freshrank.serve.scoring.served_pipeline import EventStream, ServedPipeline
@@ -240,6 +241,7 @@ class ReplicaUnderTest:
         max_start_wait_ms: int = 0,
         access: Mapping[str, object] | None = None,
         retriever: Retriever | None = None,
+        experiments: Sequence[Experiment] = (),
     ) -> None:
         clock = clock or SystemClock()
         self.log = MemoryLog(4)
@@ -255,6 +257,7 @@ class ReplicaUnderTest:
             impressions_topic="shop.impressions",
             layout="abc",
             limits=limits or RequestLimits(),
+            experiments=experiments,
         )
         connectors = Connectors(
             partitions=self.log.partitions,

@@ -4,9 +4,11 @@ import pytest
 
 from freshrank.actors.errors import BadRecord
 from freshrank.actors.impressions import (
+    ExploredItems,
     Impression,
     decode_impression,
     encode_impression,
+    served_draws,
     served_rows,
 )
 from freshrank.actors.messages import Inputs
@@ -50,6 +52,52 @@ def test_an_impression_of_the_versions_before_has_no_outage_and_no_scores() -> N
     assert read == msgspec.structs.replace(impression, scores=b"")
     assert not read.outage
     assert np.isnan(served_rows(read, 2, 4).scores).all()
+
+
+def test_an_impression_without_arms_and_draws_is_read() -> None:
+    impression, _, _ = an_impression()
+    before = msgspec.msgpack.encode(msgspec.msgpack.decode(encode_impression(impression))[:11])
+    read = decode_impression(before)
+    assert read == impression
+    assert (read.arms, served_draws(read)) == ({}, None)
+
+
+def with_draws(**changes: bytes) -> Impression:
+    impression, _, _ = an_impression()
+    explored = ExploredItems(
+        np.array([1.0, 0.5, 0.25], np.float32).tobytes(),
+        np.array([True, False, True]).tobytes(),
+        np.array([0.25, 0.75, 0.75], np.float32).tobytes(),
+    )
+    explored = msgspec.structs.replace(explored, **changes)
+    return msgspec.structs.replace(impression, arms={"sources": "fresh"}, explored=explored)
+
+
+def test_arms_and_draws_come_back() -> None:
+    read = decode_impression(encode_impression(with_draws()))
+    assert read == with_draws()
+    draws = served_draws(read)
+    assert draws is not None
+    assert draws.propensities.tolist() == [1.0, 0.5, 0.25]
+    assert draws.greedy.tolist() == [True, False, True]
+    assert draws.greedy_scores.tolist() == [0.25, 0.75, 0.75]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"propensities": b""},
+        {"greedy": b"\x01"},
+        {"greedy_scores": b"\x00" * 16},
+        {"propensities": np.array([1, 0, 1], np.float32).tobytes()},
+        {"propensities": np.array([1, 1.5, 1], np.float32).tobytes()},
+        {"propensities": np.array([1, np.nan, 1], np.float32).tobytes()},
+        {"greedy_scores": np.array([1, np.inf, 1], np.float32).tobytes()},
+    ],
+)
+def test_draws_that_are_none_are_a_bad_record(changes: dict[str, bytes]) -> None:
+    with pytest.raises(BadRecord, match="impression: draws"):
+        served_draws(with_draws(**changes))
 
 
 def test_rows_can_be_changed_without_touching_the_payload() -> None:
