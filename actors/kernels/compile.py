@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -50,7 +51,7 @@ def subkernel(function: Callable[P, R]) -> Callable[P, R]:
     It may be a closure over other subkernels, which numba cannot cache by itself: in this way a
     loop is compiled for several operations.
     """
-    return cast(Callable[P, R], numba.njit(nogil=True, **_UNCOUNTED)(function))
+    return cast(Callable[P, R], numba.njit(nogil=True, **_UNCOUNTED)(_with_own_name(function)))
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
@@ -61,6 +62,19 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """
     compiled = numba.njit(nogil=True, inline="always", **_UNCOUNTED)(function)
     return cast(Callable[P, R], compiled)
+
+
+def _with_own_name(function: Callable[P, R]) -> Callable[P, R]:
+    """Give a closure a name that no other function has, in this process or another.
+
+    Numba's linker joins functions of one symbol, and takes a function's symbol from its qualified
+    name and from how many functions its process had compiled before. Closures made by one function
+    share the name; two processes that compile in different orders share the number. Kernels from
+    the cache would then call each other's closures.
+    """
+    if function.__closure__ is not None:
+        function.__qualname__ += f"_{uuid.uuid4().hex[:12]}"
+    return function
 
 
 def _cached(function: Callable[P, R], **options: Any) -> Callable[P, R]:

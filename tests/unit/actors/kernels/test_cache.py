@@ -34,6 +34,47 @@ if __name__ == "__main__":
     print(outer(10), "from the cache" if outer.stats.cache_hits else "compiled")
 """
 
+# Functions that LLVM does not copy into their callers, and two kernels, each with its own.
+CLOSURES = """\
+import sys
+
+import numpy as np
+
+from freshrank.actors.kernels.compile import lean_kernel, subkernel
+
+def adding(number):
+    @subkernel
+    def add(numbers):
+        for i in range(len(numbers)):
+{branches}
+            numbers[i] += number
+    return add
+
+one, hundred = adding(1.0), adding(100.0)
+
+@lean_kernel
+def add_ones(numbers):
+    one(numbers)
+    one(numbers)
+    one(numbers)
+
+@lean_kernel
+def add_hundreds(numbers):
+    hundred(numbers)
+    hundred(numbers)
+    hundred(numbers)
+
+for name in sys.argv[1:]:
+    numbers = np.zeros(1)
+    globals()[name](numbers)
+    print(numbers[0])
+""".format(
+    branches="\n".join(
+        f"            if numbers[i] < -{k}.0:\n                numbers[i] = {k}.0 / numbers[i]"
+        for k in range(1, 60)
+    )
+)
+
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
@@ -42,7 +83,8 @@ def package(tmp_path: Path) -> Path:
     source = Path(freshrank.__file__).parent / "actors"
     shutil.copytree(source, copied / "actors", ignore=shutil.ignore_patterns("__pycache__"))
     (copied / "__init__.py").write_text("")
-    for name, text in {"factor": FACTOR, "inner": INNER, "outer": OUTER, "other": ""}.items():
+    texts = {"factor": FACTOR, "inner": INNER, "outer": OUTER, "other": "", "closures": CLOSURES}
+    for name, text in texts.items():
         (copied / "actors" / f"{name}.py").write_text(text)
     return copied
 
@@ -54,10 +96,10 @@ def edit(package: Path, name: str, was: str, now: str) -> None:
     path.write_text(text.replace(was, now))
 
 
-def run(package: Path, **environment: str) -> str:
-    """The number that the kernel gives in a new process, and whether it was compiled for that."""
+def run(package: Path, *command: str, **environment: str) -> str:
+    """What a module prints in a new process: the kernel's number and whether it was compiled."""
     ran = subprocess.run(
-        [sys.executable, "-m", "freshrank.actors.outer"],
+        [sys.executable, "-m", *(command or ("freshrank.actors.outer",))],
         cwd=package.parent,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
         capture_output=True,
@@ -73,6 +115,14 @@ def test_an_edit_of_a_called_function_is_seen_and_no_edit_compiles_nothing(packa
     edit(package, "factor", "2", "3")
     assert run(package) == "131 compiled"
     assert run(package) == "131 from the cache"
+
+
+def test_kernels_that_two_processes_compiled_call_their_own_closures(package: Path) -> None:
+    closures = "freshrank.actors.closures"
+    assert run(package, closures, "add_ones") == "3.0"
+    assert run(package, closures, "add_hundreds") == "300.0"
+    assert run(package, closures, "add_ones", "add_hundreds").split() == ["3.0", "300.0"]
+    assert run(package, closures, "add_hundreds", "add_ones").split() == ["300.0", "3.0"]
 
 
 def test_kernels_run_where_no_folder_can_be_written_to(package: Path) -> None:
