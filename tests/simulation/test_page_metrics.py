@@ -62,7 +62,7 @@ def shown_by_the_page(answers: Answers) -> dict[str, Any]:
     node = shutil.which("node")
     if node is None:
         pytest.skip("there is no node to run the page's script with")
-    names = ("text.js", "charts.js", "metrics.js")
+    names = ("text.js", "metrics.js", "charts.js", "tiles.js", "alerts.js")
     parts = [files(page).joinpath(name).read_text() for name in names]
     ran = subprocess.run(
         [node, "-e", "\n".join(['"use strict";', *parts, SHOWN])],
@@ -89,7 +89,7 @@ def test_the_quality_is_that_of_the_kind_of_the_labels() -> None:
     learner |= {"measure": "mean_absolute_error", "mean_absolute_error_live": 2.5}
     learner |= {"mean_absolute_error_frozen": 3.25, "compared": 7}
     of_numbers = "Progressive mean absolute error, last 20,000 examples"
-    live, _, under, _ = shown_by_the_page(answers)["tiles"][of_numbers]
+    live, _, _, under, _ = shown_by_the_page(answers)["tiles"][of_numbers]
     assert live == "1.500"
     assert under.endswith("live 2.500, frozen 3.250 over 7 examples")
 

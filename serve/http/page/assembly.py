@@ -9,14 +9,23 @@ from importlib.resources import files
 
 # A script uses what the scripts before it define.
 _SCRIPTS = (
+    "uplot.min.js",
     "text.js",
-    "charts.js",
     "metrics.js",
+    "charts.js",
+    "tiles.js",
+    "alerts.js",
+    "flow.js",
+    "system.js",
     "sent_events.js",
+    "contributions.js",
     "recommended.js",
     "try_it.js",
     "start.js",
 )
+
+# Each may overrule those before it.
+_STYLES = ("uplot.min.css", "page.css", "system.css", "entity.css")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,7 @@ def page() -> Page:
     >>> "<script>" in page().html, "default-src 'none'" in page().policy
     (True, True)
     """
-    style = _part("page.css")
+    style = "\n".join(_part(name) for name in _STYLES)
     script = '"use strict";\n' + "\n".join(_part(name) for name in _SCRIPTS)
     html = _part("page.html").replace("/* style */", style).replace("/* script */", script)
     return Page(

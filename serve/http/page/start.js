@@ -4,6 +4,7 @@ const METRICS_MS = 1000;
 const ENTITY_MS = 2000;
 
 const tiles = TILES.map((spec) => new Tile(spec));
+const system = new SystemView();
 byId("tiles").append(...tiles.map((tile) => tile.element));
 let answeredAt = null;
 
@@ -25,6 +26,7 @@ async function pollMetrics() {
     const [status, model, ready] = await Promise.all([ask("v1/status"), ask("v1/model"), ask("readyz")]);
     const now = metricsOf(status, model, Date.now());
     tiles.forEach((tile) => tile.add(now));
+    system.add(now, status);
     showAlerts(alertsOf(status, ready, model));
     showState(ready.ready ? "ready" : "not ready", ready.ready ? "good" : "bad");
     answeredAt = now.at;
@@ -50,6 +52,7 @@ async function startEntity() {
     try {
       const pipeline = await ask("v1/pipeline");
       byId("pipeline").textContent = pipeline.pipeline;
+      system.flow.names = pipeline.streams.join(", ");
       document.title = `Freshrank: ${pipeline.pipeline}`;
       const page = new EntityPage(pipeline);
       page.start();

@@ -36,6 +36,8 @@ function duration(ms) {
   return `${number(ms / 86_400_000)} d`;
 }
 
+const several = (value, name) => `${number(value)} ${name}${value === 1 ? "" : "s"}`;
+
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // The API key that the user has typed, for as long as the page is open. Asked for at the first 401.

@@ -1,0 +1,116 @@
+// The parts of the running system: its shards, the versions of its weights, its candidates' sources.
+
+const MARKED_MS = 300_000;
+
+// Each shard with its partitions: what it has applied, and how far it is behind.
+function shardRows(status) {
+  return Object.entries(status).filter(([part]) => /^(shard|entity)-/.test(part))
+    .map(([part, posted]) => {
+      const partitions = Object.entries(posted.partitions ?? {}).map(([name, one]) => {
+        const lag = Object.values(one.lag ?? {}).reduce((total, records) => total + records, 0);
+        const state = one.replaying ? "replaying" : lag ? `${number(lag)} behind` : "up to date";
+        return make("li", { class: one.replaying || lag > 1000 ? "behind" : null,
+          title: `partition ${name}: ${state}` }, name,
+        make("span", { class: "visually-hidden" }, ` ${state}`));
+      });
+      const rate = posted.events_per_s == null ? ABSENT : perS(posted.events_per_s);
+      return make("tr", {}, make("th", { scope: "row" }, part),
+        make("td", {}, make("ul", { class: "partitions" }, ...partitions)),
+        make("td", {}, posted.starting ? "starting" : rate),
+        make("td", {}, number(posted.entities)),
+        make("td", {}, number(posted.lag_total)));
+    });
+}
+
+// Alerts that a part has told of with their times, the newest first.
+function alertTimes(status) {
+  return Object.entries(status).flatMap(([part, posted]) =>
+    (posted.alerts?.newest ?? []).map(({ kind, at_ms: at }) => ({ part, kind, at })))
+    .sort((a, b) => b.at - a.at);
+}
+
+// The versions of learner and replica over time, with the alerts of that time as marks.
+class Timeline extends Chart {
+  constructor(note) {
+    super([
+      { name: "learned", style: "frozen", dashed: true, read: (now) => now.learned, format: number },
+      { name: "served", style: "live", read: (now) => now.served, format: number },
+    ], false, true, () => this.write());
+    this.note = note;
+    this.alerts = [];
+    this.epochs = [];
+  }
+
+  show(now, status) {
+    this.now = now;
+    this.alerts = alertTimes(status);
+    const epoch = versionOf(now.version)?.epoch;
+    if (epoch !== undefined && epoch !== this.epoch) {
+      if (this.epoch !== undefined) this.epochs.push({ at: now.at, kind: `epoch ${epoch}` });
+      this.epoch = epoch;
+    }
+    this.add(now);
+  }
+
+  options(large) {
+    const options = super.options(large);
+    options.hooks.draw = [(plot) => this.mark(plot)];
+    return options;
+  }
+
+  mark(plot) {
+    const { ctx, bbox } = plot;
+    const marks = [...this.alerts.map((one) => ({ ...one, style: "bad" })),
+      ...this.epochs.map((one) => ({ ...one, style: "second" }))];
+    for (const { at, style } of marks.filter((one) => one.at > this.now.at - MARKED_MS)) {
+      const x = plot.valToPos(at / 1000, "x", true);
+      if (x < bbox.left) continue;
+      ctx.fillStyle = colour(style);
+      ctx.fillRect(x - devicePixelRatio, bbox.top, 2 * devicePixelRatio, bbox.height);
+    }
+  }
+
+  write() {
+    const now = this.cursor ?? this.now;
+    if (!now) return;
+    const behind = now.learned == null || now.served == null ? null : now.learned - now.served;
+    const told = this.alerts.slice(0, 2).map(({ part, kind, at }) =>
+      `${new Date(at).toLocaleTimeString()} ${part} ${words(kind)}`);
+    const text = now.served == null ? "no weights have arrived" : `serves version ${now.version}, `
+      + `${duration(now.modelAge)} old`
+      + (behind === null ? "" : `, ${behind > 0 ? `${several(behind, "step")} behind the learner` : "the learner's newest"}`);
+    this.note.textContent = [text, ...told].join(" · ");
+    this.element.setAttribute("aria-label", `Versions of the weights: ${text}`);
+  }
+}
+
+// A name that may be broken after its separators, a number, and a bar of so much of the width.
+function barRow(name, text, share) {
+  const fill = make("i");
+  fill.style.transform = `scaleX(${Math.min(1, share)})`;
+  const parts = name.split(/(?<=[:/_])/).flatMap((part) => [part, make("wbr")]);
+  return make("li", {}, make("span", {}, ...parts), make("b", {}, text), make("span", { class: "bar" }, fill));
+}
+
+// A bar for each source of candidates: how many of the items that passed it has given.
+const sourceRows = (found, candidates) => Object.entries(found)
+  .map(([name, items]) => barRow(name, number(items), items / Math.max(candidates, 1)));
+
+class SystemView {
+  constructor() {
+    this.timeline = new Timeline(byId("versions-note"));
+    byId("versions").append(this.timeline.element);
+    this.flow = new Flow(byId("flow"));
+  }
+
+  add(now, status) {
+    this.flow.add(now);
+    this.timeline.show(now, status);
+    byId("shards").replaceChildren(...shardRows(status));
+    const importance = status.replica?.importance ?? [];
+    byId("inputs-card").hidden = !importance.length;
+    const largest = Math.max(...importance.map(({ size }) => size), 1e-9);
+    byId("inputs").replaceChildren(...importance.slice(0, 6).map(({ input, size }) =>
+      barRow(input, number(size, 3), size / largest)));
+  }
+}

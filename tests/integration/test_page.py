@@ -1,0 +1,226 @@
+"""The page in a real browser, over a live system: what a person sees, does, and is safe from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias, cast
+
+import pytest
+from chromium import browser
+from live_page import LivePage, live_page
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+from freshrank.examples.catalogue import pipeline
+
+WIDE, PHONE, NARROWEST = (1440, 900), (390, 844), (320, 640)
+Look: TypeAlias = tuple[tuple[int, int], Literal["light", "dark"]]
+HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+
+# The names of what takes the focus, and of what is a picture, that have none for a screen reader.
+NAMELESS = """() => [...document.querySelectorAll(
+    "input, textarea, button, a, [role=img], [tabindex]")]
+  .filter((one) => one.checkVisibility())
+  .filter((one) => !(one.getAttribute("aria-label") || one.title || one.textContent.trim()
+    || one.labels?.length)).map((one) => one.outerHTML)"""
+
+# Texts whose contrast with what is behind them is below that of WCAG AA.
+PALE = """() => {
+  const parse = (text) => {
+    const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+    canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].map((part) => part / 255);
+  };
+  const over = ([r, g, b, a], back) => [r, g, b].map((part, at) => part * a + back[at] * (1 - a));
+  const linear = (part) => part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => .2126 * linear(r) + .7152 * linear(g) + .0722 * linear(b);
+  const behind = (one) => one ? over(parse(getComputedStyle(one).backgroundColor),
+    behind(one.parentElement)) : [1, 1, 1];
+  const texts = [...document.querySelectorAll("body *")].filter((one) => one.checkVisibility()
+    && !one.closest("svg, .visually-hidden, .changed, :disabled")
+    && [...one.childNodes].some((child) => child.nodeType === 3 && child.data.trim()));
+  return texts.map((one) => {
+    const back = behind(one);
+    const [a, b] = [light(over(parse(getComputedStyle(one).color), back)), light(back)];
+    return [(Math.max(a, b) + .05) / (Math.min(a, b) + .05), one.outerHTML.slice(0, 120)];
+  }).filter(([ratio]) => ratio < 4.5);
+}"""
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[LivePage]:
+    with live_page(pipeline) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Browser]:
+    with browser() as running:
+        yield running
+
+
+class Opened:
+    """The page in a tab of its own; what went wrong in it, and whom it asked."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        self.asked: set[str] = set()
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("console", lambda said: self.problems.append(said.text))
+        page.on("dialog", lambda dialog: self.problems.append(dialog.message))
+        page.on("request", lambda request: self.asked.add(request.url))
+
+    def at(self, selector: str) -> Locator:
+        return self.page.locator(selector)
+
+    def until_shown(self) -> None:
+        """Return once metrics, scores and recommendations are on the page."""
+        expect(self.at("#state")).to_have_text("ready")
+        expect(self.at("#ranking li").first).to_be_visible()
+        expect(self.at("#recommended > li").first).to_be_visible()
+
+
+@pytest.fixture
+def opened(request: pytest.FixtureRequest, chrome: Browser, live: LivePage) -> Iterator[Opened]:
+    """The page, not loaded; a test may be given size and colour scheme."""
+    (width, height), scheme = cast(Look, getattr(request, "param", (WIDE, "light")))
+    context = chrome.new_context(
+        base_url=live.url, viewport={"width": width, "height": height}, color_scheme=scheme
+    )
+    context.set_default_timeout(20_000)
+    expect.set_options(timeout=20_000)
+    page = context.new_page()
+    yield Opened(page)
+    page.unroute_all(behavior="ignoreErrors")  # some are in flight
+    context.close()
+
+
+def test_a_person_sees_within_seconds_what_is_going_on(opened: Opened, live: LivePage) -> None:
+    opened.page.goto("/")
+    opened.until_shown()
+    expect(opened.at("#flow")).to_have_attribute(
+        "aria-label", re.compile(r"Topics to Feature shards: events [1-9][\d.]*/s.*Answers")
+    )
+    for tile in ("AUC", "Events", "Event to features", "Event to weights", "Calibration"):
+        big = opened.at(".tile").filter(has=opened.page.get_by_role("heading", name=tile))
+        expect(big.locator(".big").first).to_have_text(re.compile(r"\d"))
+    expect(opened.at("#versions-note")).to_contain_text(re.compile(r"serves version 1\.\d+"))
+    expect(opened.at("#shards tr")).to_have_count(4)
+    assert [row.split()[0] for row in opened.at("#shards tr").all_inner_texts()] == [
+        "entity-item-0", "entity-item-1", "shard-0", "shard-1",
+    ]  # fmt: skip
+    expect(opened.at("#sources li")).to_have_count(len(pipeline.candidates))
+    expect(opened.at("#inputs li").first).to_be_visible()
+    expect(opened.at("#alerts")).to_be_hidden()
+    assert opened.at(".chart canvas").count() == 8  # a uPlot for each tile, and the versions
+    assert opened.problems == []
+    assert {url for url in opened.asked if not url.startswith((live.url, "data:"))} == set()
+
+
+def test_an_event_reaches_features_scores_weights_and_recommendations(opened: Opened) -> None:
+    opened.page.goto("/")
+    opened.at("#id").fill("newcomer")
+    opened.page.keyboard.press("Enter")
+    expect(opened.at("#features-note")).to_have_text("no event known")
+    expect(opened.at("#recommended-note")).to_contain_text("Note:")
+    opened.page.get_by_role("button", name="click", exact=True).first.press("Enter")
+    row = opened.at("#ranking li").filter(has_text="item_id 3")
+    row.get_by_role("button", name="click").click()
+    for step in ("in the topic: partition", "the features contain it", "has learned up to it"):
+        expect(opened.at("#log")).to_contain_text(step)
+    expect(opened.at("#features")).to_contain_text(re.compile(r"clicks_1m\s*1"))
+    expect(opened.at("#log")).to_contain_text(re.compile(r"its score: 0\.\d+ → 0\.\d+"))
+    expect(opened.at("#recommended .reasons li").first).to_contain_text(re.compile(r"[+\u2212]\d"))
+    assert opened.at("#problem").is_hidden()
+    assert opened.problems == []
+
+
+def test_whatever_comes_from_events_is_text(opened: Opened) -> None:
+    """Each text of each answer is markup that would run, if it were taken as such."""
+    opened.page.route("**/v1/**", with_hostile_texts)
+    opened.page.goto("/")
+    opened.at("#id").fill(HOSTILE)
+    opened.page.keyboard.press("Enter")
+    expect(opened.at("#shards")).to_contain_text("shard-0")
+    expect(opened.at("#recommended > li").first).to_contain_text(HOSTILE)
+    expect(opened.at("#event")).to_contain_text(HOSTILE)
+    assert opened.at("img, body script:not(:last-of-type)").count() == 0
+    assert opened.page.title() == f"Freshrank: {pipeline.name}{HOSTILE}"
+
+
+def with_hostile_texts(route: Route) -> None:
+    answer = route.fetch()
+    route.fulfill(response=answer, body=json.dumps(hostile(answer.json())))
+
+
+def hostile(value: Any) -> Any:
+    if isinstance(value, str):
+        # Versions are numbers, and the names of fields are those that events are made of.
+        return value if re.fullmatch(r"[\d.]+|user|item|\w+_id|ts|ms", value) else value + HOSTILE
+    if isinstance(value, list):
+        return [hostile(one) for one in value]
+    if isinstance(value, dict):
+        return {key: hostile(one) for key, one in value.items()}
+    return value
+
+
+def test_a_key_is_asked_for_and_used(opened: Opened) -> None:
+    def guarded(route: Route) -> None:
+        if route.request.headers.get("authorization") == "Bearer secret":
+            route.continue_()
+        else:
+            error = {"field": "Authorization", "reason": "a key is needed"}
+            route.fulfill(status=401, json={"error": error})
+
+    opened.page.route("**/v1/**", guarded)
+    opened.page.goto("/")
+    opened.page.get_by_label("API key").fill(" secret ")
+    opened.page.keyboard.press("Enter")
+    opened.until_shown()
+    assert opened.at("#key-form").is_hidden()
+
+
+def test_a_lost_connection_is_told_and_ends(opened: Opened) -> None:
+    opened.page.goto("/")
+    opened.until_shown()
+    opened.page.context.set_offline(True)
+    expect(opened.at("#state")).to_have_text("no connection")
+    expect(opened.at("#alerts")).to_contain_text("cannot be reached")
+    opened.page.context.set_offline(False)
+    expect(opened.at("#state")).to_have_text("ready")
+    assert opened.at("#alerts").is_hidden()
+
+
+def test_arrow_keys_go_back_in_time_on_all_charts(opened: Opened) -> None:
+    opened.page.goto("/")
+    opened.until_shown()
+    events, lag = (
+        opened.at(".tile").filter(has=opened.page.get_by_role("heading", name=name, exact=True))
+        for name in ("Events", "Lag")
+    )
+    expect(events.locator("canvas")).to_be_visible()
+    events.locator(".chart").focus()
+    for _ in range(2):
+        opened.page.keyboard.press("ArrowLeft")
+    expect(events.locator(".under")).to_contain_text("ago")
+    expect(lag.locator(".under")).to_contain_text("ago")
+    opened.page.keyboard.press("Escape")
+    expect(events.locator(".under")).to_contain_text("in all")
+    assert opened.problems == []
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [(WIDE, "light"), (WIDE, "dark"), (PHONE, "light"), (PHONE, "dark"), (NARROWEST, "light")],
+    indirect=True, ids=["wide-light", "wide-dark", "phone-light", "phone-dark", "narrow"],
+)  # fmt: skip
+def test_everything_fits_is_named_and_can_be_read(opened: Opened) -> None:
+    opened.page.goto("/")
+    opened.until_shown()
+    wider = "document.documentElement.scrollWidth - innerWidth"
+    assert opened.page.evaluate(wider) <= 0
+    assert opened.page.evaluate(NAMELESS) == []
+    assert opened.page.evaluate(PALE) == []
