@@ -122,6 +122,7 @@ def test_a_person_sees_within_seconds_what_is_going_on(opened: Opened, live: Liv
 
 def test_an_event_reaches_features_scores_weights_and_recommendations(opened: Opened) -> None:
     opened.page.goto("/")
+    opened.until_shown()
     opened.at("#id").fill("newcomer")
     opened.page.keyboard.press("Enter")
     expect(opened.at("#features-note")).to_have_text("no event known")
@@ -165,6 +166,23 @@ def hostile(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: hostile(one) for key, one in value.items()}
     return value
+
+
+def test_an_id_may_be_typed_before_the_pipeline_is_known(opened: Opened) -> None:
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    opened.page.route("**/v1/pipeline", hold)
+    opened.page.goto("/")
+    opened.at("#id").fill("early")
+    opened.page.keyboard.press("Enter")
+    expect(opened.at("#state")).to_have_text("ready")
+    waiting[0].continue_()
+    expect(opened.at("#sources-note")).to_contain_text("ranked for user early")
+    assert opened.page.url.endswith("/")
+    assert opened.problems == []
 
 
 def test_a_key_is_asked_for_and_used(opened: Opened) -> None:

@@ -56,7 +56,7 @@ class LivePage:
 
     def until_ready(self) -> None:
         """Return once `url` answers."""
-        assert self._ready.wait(60)
+        assert self._ready.wait(300)  # kernels may have to be compiled
         assert self._failed is None, self._failed
         assert self.url
 

@@ -64,8 +64,10 @@ async function startEntity() {
   }
 }
 
-byId("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
+// No form loads another document, also before what it is for is known.
+document.addEventListener("submit", (event) => event.preventDefault());
+
+byId("key-form").addEventListener("submit", () => {
   apiKey = byId("key").value.trim();
   byId("key-form").hidden = true;
 });

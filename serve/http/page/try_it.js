@@ -23,17 +23,15 @@ class EntityPage {
     byId("ids").append(...entities.map((id) => make("option", { value: id })));
     byId("suggested").append(...entities.slice(0, 8).map((id) =>
       make("button", { type: "button", onclick: () => this.choose(id) }, id)));
-    byId("choose").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.choose(byId("id").value.trim());
-    });
+    byId("choose").addEventListener("submit", () => this.choose(byId("id").value.trim()));
     byId("candidates").value = "[\n" + this.candidates.map((candidate) => "  " + JSON.stringify(candidate)).join(",\n") + "\n]";
     byId("use").addEventListener("click", () => this.useCandidates());
     byId("more").addEventListener("click", () => { this.all = !this.all; this.drawRanking(); });
     byId("impress").addEventListener("click", () => this.guarded(() => this.impress()));
     this.drawForm();
     this.recommended.start();
-    if (entities.length) this.choose(entities[0]);
+    const typed = byId("id").value.trim();
+    if (typed || entities.length) this.choose(typed || entities[0]);
     else byId("features-note").textContent = `give the id of a ${entity}`;
   }
 
@@ -177,7 +175,6 @@ class EntityPage {
   }
 
   drawForm() {
-    byId("event").addEventListener("submit", (event) => event.preventDefault());
     byId("event").append(...this.fields().map(({ name, kind, needed }) => {
       const choices = kind.enum ?? this.samples.choices?.[name];
       this.values[name] = this.samples.event?.[name] ?? choices?.[0] ?? kind.default
