@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -117,10 +118,27 @@ def check(scenario: Scenario) -> ScenarioResult:
     return ScenarioResult(scenario, tuple(schedule.crashes), None)
 
 
-def single_crashes(lock_step: bool) -> list[Scenario]:
-    """Return a scenario for each distinct crash point of the undisturbed run."""
+def single_crashes(lock_step: bool, of_each: int | None = None) -> list[Scenario]:
+    """Return a scenario for each distinct crash point of the undisturbed run.
+
+    With `of_each`, at most so many of each process and step, spread over the run.
+    """
     schedule, _ = undisturbed(lock_step)
-    return [Scenario(lock_step, (at,)) for at in schedule.distinct()]
+    places = defaultdict[CrashPoint, list[int]](list)
+    for at in schedule.distinct():
+        places[schedule.passed[at]].append(at)
+    return [Scenario(lock_step, (at,)) for all_ in places.values() for at in _spread(all_, of_each)]
+
+
+def _spread(places: list[int], count: int | None) -> list[int]:
+    """`count` of `places`, the first and the last among them; all where there are not more.
+
+    >>> _spread([3, 4, 5, 6, 7], 3)
+    [3, 5, 7]
+    """
+    if count is None or len(places) <= count:
+        return places
+    return [places[round(at)] for at in np.linspace(0, len(places) - 1, count)]
 
 
 def crash_pairs(lock_step: bool, count: int, seed: int = 1) -> list[Scenario]:

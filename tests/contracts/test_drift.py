@@ -42,6 +42,7 @@ def played(learner: str, stream: str, guarded: bool = True) -> Played:
     return LearningRun(Setup(spec, optimizer, guard=guard)).play(SUITE[stream](ROWS))
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("stream", CHANGES)
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_an_honest_change_is_followed_and_loses_no_row(learner: str, stream: str) -> None:

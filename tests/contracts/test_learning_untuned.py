@@ -71,6 +71,7 @@ def squashed(numbers: Floats) -> Floats:
     return found
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("optimizer", [SGD(), Adagrad(), Adam(), FTRL()], ids=repr)
 @pytest.mark.parametrize("spec", [LogisticRegression(), DeepFM()], ids=repr)
 def test_the_scale_and_the_origin_of_inputs_do_not_matter(
@@ -125,6 +126,7 @@ def many_fields() -> tuple[Inputs, Floats]:
     return Inputs(np.zeros((ROWS, 0), np.float32), hashed), labels
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("step", [64, 256, 1_024])
 @pytest.mark.parametrize("optimizer", [SGD(), Adagrad(), FTRL(), DEFAULT_OPTIMIZER], ids=repr)
 def test_a_deepfm_of_many_fields_does_not_diverge_at_any_size_of_a_step(

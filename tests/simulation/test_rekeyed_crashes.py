@@ -285,13 +285,13 @@ def test_features_of_items_end_as_those_of_a_topic_that_is_keyed_by_the_item() -
 @pytest.mark.repeats
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("crashing", [REKEYER, SHARD, BOTH])
-@pytest.mark.parametrize(("name", "share"), [("joined", 1), (ITEMS, 3)])
+@pytest.mark.parametrize(("name", "share"), [("joined", 3), (ITEMS, 5)])
 def test_a_crash_at_any_call_changes_nothing(
     name: str, share: int, crashing: str, part: int
 ) -> None:
-    """Each part tries other calls, before and after; of features of items it tries a third."""
+    """Each part tries other calls, before and after; not all, for the sake of time."""
     again = 0
-    for at in range(part * (share + 1), 2 * undisturbed(name, crashing).calls, PARTS * share):
+    for at in range(part * share, 2 * undisturbed(name, crashing).calls, PARTS * share):
         end = ended(name, crashing, [at])
         same(end, name)
         again += end.copied - undisturbed(name, crashing).copied

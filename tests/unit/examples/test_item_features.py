@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from freshrank.examples import catalogue, recommend
 from freshrank.examples.item_features import WITH_ITEMS, quality
 
 
+@pytest.mark.repeats
 def test_a_catalogue_and_features_of_items_add_to_the_features_of_users() -> None:
     own = asyncio.run(quality(recommend.pipeline, seconds=80, seed=2))
     both = asyncio.run(quality(WITH_ITEMS, seconds=80, seed=2))

@@ -18,6 +18,7 @@ from freshrank.benchmarks.registry import BenchOptions
 SECONDS = 1_200
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("pause_s", [0, 1_800])
 def test_late_clicks_do_not_bias_what_is_served(pause_s: int) -> None:
     """In the second half, so that the start from no knowledge at all counts for nothing."""

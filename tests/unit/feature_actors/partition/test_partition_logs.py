@@ -79,6 +79,7 @@ def feed(state: PartitionState, topic: str, begin: int, end: int, seed: int) -> 
 turns = st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=20)
 
 
+@pytest.mark.repeats
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 3), turns, st.integers(0, 20))
 def test_rows_pending_and_examples_at_given_offsets_follow_from_the_log_alone(
@@ -126,6 +127,7 @@ def rows_of(state: PartitionState) -> list[dict[str, bytes]]:
     return [rows_by_entity(table) for table in state.tables]
 
 
+@pytest.mark.repeats
 @settings(deadline=None, max_examples=80)
 @given(
     st.sampled_from([spec(max_entities=3), spec(max_entities=45), forgetful()]),
@@ -223,6 +225,7 @@ interleavings = st.lists(
 )
 
 
+@pytest.mark.repeats
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from([4, 1_000]), st.integers(0, 3), interleavings, st.integers(0, 24))
 def test_two_streams_may_be_interleaved_and_batched_in_any_way(
