@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, FreshrankError
+from freshrank.deploy.commands.experiments.command import experiment_app
 from freshrank.deploy.commands.history.help_texts import BACKFILL_HELP, FEATURES_HELP
 from freshrank.deploy.commands.keys import keys_app
 from freshrank.deploy.commands.options import (
@@ -49,6 +50,7 @@ Then copy `examples/recommend.py` and `freshrank run` your own.
 
 app.add_typer(state_app, name="state")
 app.add_typer(keys_app, name="keys")
+app.add_typer(experiment_app, name="experiment")
 
 
 _RUN_HELP = """\

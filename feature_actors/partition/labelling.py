@@ -25,6 +25,14 @@ from freshrank.feature_actors.streams.columns import Columns
 _RANK_BITS = 16
 
 
+def place_of(order: Ints) -> tuple[Ints, Ints]:
+    """int64[n], int64[n]: the offset of the impression of shown items, and the rank of each in it.
+
+    `order` int64[n] is that of their `LabelledRows`.
+    """
+    return order >> _RANK_BITS, order & ((1 << _RANK_BITS) - 1)
+
+
 def label_from_event(
     label: Labelled,
     encoder: InputEncoder,

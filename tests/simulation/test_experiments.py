@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,9 +16,10 @@ from freshrank import Arm, EpsilonGreedy, Experiment, Newest
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.impressions import decode_impression
 from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.experiments.reading import ReportRequest, read_report
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.retrieval.follower import CatalogueFollower
 from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.recommendation.recommender import Recommender
@@ -91,6 +93,15 @@ def test_one_model_learns_from_what_both_arms_show() -> None:
         assert status["examples"] == 3 * len(USERS) + 2, "all that were shown, two corrections"
         (shard,) = shop.system.shards
         assert sum(state.counters.positives for state in shard.states.values()) == 2
+        request = ReportRequest(TRIED, Settings(), 2, "", 0.01, 10)
+        source = partial(MemorySource, shop.log)
+        found = await read_report(request, source, lambda *_: None)
+        arms = {arm.arm: arm for arm in found.experiments[0].arms}
+        for name, answers in by_arm.items():
+            reported = arms[name]
+            assert (reported.users, reported.lists) == (len(answers), len(answers))
+            assert (reported.items, reported.clicks) == (3 * len(answers), 1), "as it was learned"
+        assert arms["newest"].off_policy is not None
         await shop.system.stop()
 
     asyncio.run(run())

@@ -43,7 +43,8 @@ ORDER = {
     "reporters tensorboard_log settings recovery core checkpoints actor",
     "serve": "access api client experiments scoring entities explanation recommendation "
     "http proxy deployment",
-    "deploy": "pipelines config console state servers history wiring cluster topology commands cli",
+    "deploy": "pipelines config console state servers history experiments wiring cluster topology "
+    "commands cli",
     "examples": "shop jd recommend catalogue item_features",
     "benchmarks": "report registry workloads crashes quality robust fuzz latency throughput "
     "chaos cli",
