@@ -20,6 +20,7 @@ from freshrank.actors.runtime import BoxedDelta, ObjectRefCache, RemoteLearner
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.host import Host, HostEvent, connect
+from freshrank.deploy.state.pinned_weights import load_pinned
 from freshrank.deploy.state.state_folder import (
     ENTITIES,
     LEARNER,
@@ -193,12 +194,14 @@ class ReplicaFactory:
         cluster, settings = self.cluster, self.cluster.settings
         sink = cluster.sink()
         await sink.start()
+        pipeline = cluster.file.load()
         return assembly.scoring_service(
-            cluster.file.load(),
+            pipeline,
             settings.serve,
             RemoteLearner(cluster.learner, settings.shards.push_timeout_s),
             cluster.connectors(sink),
             cluster.alerts("replica", sink),
+            load_pinned(cluster.state, pipeline),
         )
 
 

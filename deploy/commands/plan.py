@@ -43,7 +43,7 @@ def _present(folder: Path) -> str:
     """The state in a line."""
     files = [one for one in inspect_state(folder, time.time()) if one.newest]
     rows = sum(one.rows or 0 for one in files if one.kind == "partition")
-    ids = sum(one.rows or 0 for one in files if one.kind != "partition")
+    ids = sum(one.rows or 0 for one in files if one.kind == "learner")
     partitions = sum(one.kind == "partition" for one in files)
     return f"{folder}: {rows:,} rows in {partitions} partitions; a model of {ids:,} ids"
 

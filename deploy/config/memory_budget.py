@@ -71,7 +71,9 @@ def needs(
     `candidate_partitions` has, by entity that candidates name, the partitions of its topics.
     """
     others = candidate_partitions or {}
+    pinned = {arm.pinned for one in pipeline.experiments for arm in one.arms if arm.pinned}
     copies = settings.shards.count + settings.serve.replicas
+    weights = copies + settings.serve.replicas * len(pinned)
     found = [
         Need("the programs", _BASE_BYTES + (copies + _OTHER_PARTS) * _PART_BYTES),
         *_of_shards(pipeline, settings, partitions),
@@ -80,7 +82,7 @@ def needs(
             for plan in pipeline.candidate_plans
             for need in _of_topics(plan, settings, others[plan.entity.name])
         ),
-        *_of_weights(pipeline, settings.learner.max_rows, copies),
+        *_of_weights(pipeline, settings.learner.max_rows, weights),
         *_of_catalogue(pipeline, settings.serve),
     ]
     if settings.redis.url == EMBEDDED:

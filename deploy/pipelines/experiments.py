@@ -44,6 +44,7 @@ def check_experiments(
         _check_candidates(here, experiment, sources)
     _check_once(place, experiments, "candidates", lambda one: one.of_candidates)
     _check_once(place, experiments, "explore", lambda one: one.explores)
+    _check_once(place, experiments, "pinned", lambda one: one.pins)
 
 
 def _check_candidates(

@@ -30,9 +30,10 @@ from freshrank.deploy.state.records import RECORDS, write_records
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints
 
-# Its folders. The last is that of an Apache Kafka that is started here: it holds records, and no
-# start ever moves it.
-SHARDS, LEARNER, TENSORBOARD, KAFKA = "shards", "learner", "tensorboard", "kafka"
+# Its folders. The last are that of an Apache Kafka that is started here, which holds records, and
+# that of weights that arms of experiments are pinned to: no start ever moves them.
+SHARDS, LEARNER, TENSORBOARD = "shards", "learner", "tensorboard"
+KAFKA, PINNED = "kafka", "pinned"
 
 # The folder with how far topics are copied (`Rekeyer`), of pipelines that have such.
 REKEYING = "rekeying"
@@ -55,7 +56,7 @@ FILLING = ".filling"
 
 # Whatever a state folder holds. A folder with anything else in it has another use too.
 _OURS = {
-    *(*LEARNED, KAFKA, MARKER, _LOCK, _ROOM, FILLING, f".{MARKER}.draft"),
+    *(*LEARNED, PINNED, KAFKA, MARKER, _LOCK, _ROOM, FILLING, f".{MARKER}.draft"),
     *(name for record in RECORDS for name in record.names),
 }
 
@@ -181,7 +182,7 @@ class StateFolder:
         """Make the folder for this user alone; one with other things in it stays as it is."""
         if not self.path.exists() or all(found.name in _OURS for found in self.path.iterdir()):
             self.disk.make_folder(self.path)
-        for name in (*LEARNED, KAFKA):
+        for name in (*LEARNED, PINNED, KAFKA):
             if (self.path / name).is_dir():
                 tighten(self.path / name)
 

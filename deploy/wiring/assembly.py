@@ -15,6 +15,7 @@ from freshrank.actors.alerts import AlertSink
 from freshrank.actors.clock import Clock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.kernels.partitioner import assign
+from freshrank.actors.parameters.explanation import ExplainingScorer
 from freshrank.actors.parameters.follower import Follower
 from freshrank.actors.parameters.source import ParameterSource
 from freshrank.actors.protocols import GradientSink, JsonValue
@@ -131,11 +132,15 @@ def scoring_service(
     parameters: ParameterSource,
     connectors: Connectors,
     alerts: AlertSink | None = None,
+    pinned: Mapping[str, ExplainingScorer] | None = None,
 ) -> ScoringService:
-    """One replica, which follows the weights of `parameters`; not started yet."""
+    """One replica, which follows the weights of `parameters`; not started yet.
+
+    `pinned` are further weights, by version.
+    """
     weights, clock = ModelWeights(pipeline.bound_model), connectors.clock
     follower = Follower(parameters, weights, clock, hold_epochs=True, alerts=alerts)
-    model = ServedModel(weights, follower, clock, settings.max_start_lag_ms)
+    model = ServedModel(weights, follower, clock, settings.max_start_lag_ms, pinned)
     found = _retriever(pipeline, settings, connectors, alerts)
     return ScoringService(_served(pipeline), settings, model, connectors, alerts, found)
 

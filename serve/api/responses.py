@@ -17,7 +17,7 @@ class ModelInfo(msgspec.Struct):
     version: str | None
     """``epoch.step``; None before the first weights: scores are those of an untrained model."""
     age_ms: int | None
-    """Milliseconds since they were published."""
+    """Milliseconds since they were published; None of weights that are pinned."""
 
 
 class FeatureInfo(msgspec.Struct):
@@ -187,6 +187,8 @@ class ModelAnswer(ModelInfo, kw_only=True):
     """Milliseconds since the learner last answered."""
     learner_error: str | None
     """The error of the last long poll; None after a success."""
+    pinned: list[str]
+    """Versions of further weights, which arms of experiments are pinned to."""
     applied: dict[str, dict[str, int]]
     """By partition and source topic: the first offset that the weights have not learned."""
 

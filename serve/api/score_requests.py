@@ -18,6 +18,7 @@ from freshrank.serve.api.requests import (
     WEIGHTS_FIELDS,
     RequestLimits,
     decoded,
+    pinned_of,
     request_type,
     version_of,
 )
@@ -45,6 +46,8 @@ class ScoreCall:
     """The candidates that the request wants left out because they are wrong."""
     places: Sequence[int] = ()
     """Where some are skipped: for each candidate that is scored, its index in the request."""
+    pinned: str | None = None
+    """The only version of the weights that may score."""
 
     def spread(self, values: Sequence[T | None]) -> list[T | None]:
         """`values` of the ``n`` candidates, in the order of the request; None for the skipped.
@@ -142,6 +145,7 @@ class ScoreDecoder:
             request.max_model_age_ms,
             skipped,
             places,
+            pinned_of(request),
         )
 
     def _without_bad(self, body: bytes) -> ScoreCall | None:

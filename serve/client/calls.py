@@ -28,6 +28,7 @@ class WeightsOptions(TypedDict, total=False):
 
     min_version: str
     max_model_age_ms: int
+    pinned: str
 
 
 class ScoreOptions(WeightsOptions, total=False):

@@ -24,6 +24,8 @@ class Assigned:
     sources: Sequence[str] = ()
     """Names of the sources to ask; empty: all."""
     exploration: Exploration | None = None
+    pinned: str | None = None
+    """The version of the weights that score; None: those that follow the learner."""
 
 
 NOBODY = Assigned()
@@ -47,15 +49,24 @@ class Experiments:
             (one, list(accumulate(arm.share for arm in one.arms))) for one in experiments
         ]
 
-    def of(self, entity: str, *, retrieves: bool) -> Assigned:
-        """The arms of the entity with this canonical key.
+    def of(self, entity: str, *, retrieves: bool, pinned: str | None = None) -> Assigned:
+        """The arms of an entity.
 
-        `retrieves` says whether the request has candidates retrieved, from any source. An
-        experiment on sources is about such requests only.
+        Parameters
+        ----------
+        entity
+            Its canonical key.
+        retrieves
+            Whether the request has candidates retrieved, from any source. An experiment on sources
+            is about such requests only.
+        pinned
+            The version of the weights that the request wants. One on weights is about others only.
         """
         found: dict[str, Arm] = {}
         for experiment, bounds in self._bounds:
             if experiment.of_candidates and not retrieves:
+                continue
+            if experiment.pins and pinned is not None:
                 continue
             place = bisect_right(bounds, position(experiment.name, entity))
             # Shares that are meant to sum up to 1 may sum up to a little less.
@@ -64,11 +75,12 @@ class Experiments:
             if place < len(bounds):
                 found[experiment.name] = experiment.arms[place]
         if not found:
-            return NOBODY
+            return NOBODY if pinned is None else Assigned(pinned=pinned)
         sources = [one for arm in found.values() for one in arm.candidates or ()]
         exploring = [arm.explore for arm in found.values() if arm.explore is not None]
         return Assigned(
             {name: arm.name for name, arm in found.items()},
             tuple(source.name for source in sources),
             exploring[0] if exploring else None,
+            next((arm.pinned for arm in found.values() if arm.pinned is not None), pinned),
         )

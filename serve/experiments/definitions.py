@@ -14,6 +14,7 @@ MOST_ARMS = 20
 """Of one experiment."""
 # Names become labels of metrics and parts of each impression.
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_VERSION = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}")
 # Shares are written as decimals, whose sum is not exact.
 _ROUNDING = 1e-9
 
@@ -41,12 +42,16 @@ class Arm:
         Those of the pipeline's sources that are asked; None: all.
     explore
         How lists explore: ``EpsilonGreedy(0.05)`` or ``Softmax(0.02)``; None: they do not.
+    pinned
+        The version of the weights that score, such as ``"1.284"``, of which there is a checkpoint;
+        None: those that follow the learner.
     """
 
     name: str
     share: float
     candidates: Sequence[NamedSource] | None = None
     explore: Exploration | None = None
+    pinned: str | None = None
 
     def check(self, place: str) -> None:
         """Raise ConfigError for what cannot be used."""
@@ -62,6 +67,13 @@ class Arm:
                 f"{place}.explore",
                 f"{self.explore!r} is no exploration",
                 "Write explore=EpsilonGreedy(0.05), or leave it out.",
+            )
+        pinned: object = self.pinned
+        if pinned is not None and not (isinstance(pinned, str) and _VERSION.fullmatch(pinned)):
+            raise ConfigError(
+                f"{place}.pinned",
+                f"{pinned!r} is no version of weights",
+                'Write one like "1.284": `freshrank state inspect` names those of checkpoints.',
             )
 
 
@@ -87,6 +99,11 @@ class Experiment:
     def of_candidates(self) -> bool:
         """Whether an arm restricts the sources, so that it is about retrieved candidates only."""
         return any(arm.candidates is not None for arm in self.arms)
+
+    @property
+    def pins(self) -> bool:
+        """Whether an arm is pinned to weights of one version."""
+        return any(arm.pinned is not None for arm in self.arms)
 
     @property
     def explores(self) -> bool:

@@ -50,15 +50,17 @@ class Explainer:
         features = service.pipeline.features
         call = self.decoder.decode(body)
         key, lookups, found = await service.read(call)
+        assigned = service.experiments.of(key, retrieves=False, pinned=call.pinned)
         async with self._turn:
             # Without an await up to where the weights are taken: all belongs together.
             at_ms = service.connectors.clock.now_ms()
             rows = [stored.row for stored in found.rows]
             columns = service.weighed(found, call.columns, at_ms)
             inputs = features.inputs(lookups, rows, key, columns, at_ms)
-            explanations = service.model.explain(inputs)
+            model = service.model.at(assigned.pinned)
+            explanations = model.explain(inputs)
             answer = ExplainAnswer(
-                model=service.model.info(),
+                model=model.info(),
                 features=service.freshness(entity, found.own, at_ms),
                 candidates=[],
             )
@@ -76,7 +78,7 @@ class Explainer:
         By the weights of the call: to be called before anything is waited for after scoring.
         """
         inputs = Inputs(scored.inputs.dense[places], scored.inputs.ids[places])
-        explanations = self._service.model.explain(inputs)
+        explanations = self._service.model.at(scored.assigned.pinned).explain(inputs)
         rows = [stored.row for stored in scored.rows.rows]
         async with self._turn:
             # Of all candidates: some values are relative to the others.

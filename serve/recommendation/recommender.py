@@ -12,7 +12,7 @@ from freshrank.actors.features.service import RowLookup
 from freshrank.actors.messages import Doubles, Ints
 from freshrank.serve.api.recommendation_answers import Note, RecommendAnswer, RecommendedItem
 from freshrank.serve.api.requests import rounded
-from freshrank.serve.api.responses import FeatureInfo
+from freshrank.serve.api.responses import FeatureInfo, ModelInfo
 from freshrank.serve.experiments.explored_list import (
     ExploredList,
     PlainChoices,
@@ -88,7 +88,7 @@ class Recommender:
         key = await service.begin(call.key, call.min_version, call.max_model_age_ms)
         own = await service.read_own(key)
         retrieves = isinstance(call, RecommendCall) and not call.sources
-        assigned = service.experiments.of(key, retrieves=retrieves)
+        assigned = service.experiments.of(key, retrieves=retrieves, pinned=call.pinned)
         if isinstance(call, RecommendCall):
             sources = call.sources or assigned.sources
             found = self._retriever.retrieve(self._query(call, own, sources))
@@ -99,7 +99,8 @@ class Recommender:
             scored = service.scored(rows, found.columns, request_id, assigned)
             answer = await self._ranked(call, found, scored, rows.lookups)
         else:
-            answer = self._nothing(call, key, found, own)
+            model = service.model.at(assigned.pinned).info()
+            answer = self._nothing(call, key, found, own, model)
             answer.request_id = request_id or answer.request_id
         if assigned.arms:
             answer.arms = dict(assigned.arms)
@@ -180,13 +181,14 @@ class Recommender:
         key: str,
         found: Retrieved,
         own: Sequence[StoredRow],
+        model: ModelInfo,
     ) -> RecommendAnswer:
         service = self._service
         at_ms = service.connectors.clock.now_ms()
         features = service.freshness(service.pipeline.entity, own, at_ms)
         return RecommendAnswer(
             request_id=service.new_request_id(),
-            model=service.model.info(),
+            model=model,
             features=features,
             items=[],
             candidates=0,

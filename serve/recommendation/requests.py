@@ -13,7 +13,13 @@ from freshrank.actors.errors import RequestError
 from freshrank.actors.features.retrieval import Boost, Retriever
 from freshrank.actors.messages import Version
 from freshrank.serve.api.known_names import with_known_names
-from freshrank.serve.api.requests import WEIGHTS_FIELDS, decoded, request_type, version_of
+from freshrank.serve.api.requests import (
+    WEIGHTS_FIELDS,
+    decoded,
+    pinned_of,
+    request_type,
+    version_of,
+)
 from freshrank.serve.recommendation.following_pages import (
     MOST_PAGES,
     FollowingPages,
@@ -53,6 +59,8 @@ class PageCall:
     """How many contributions of each item are wanted, of as many items as are explained at once."""
     min_version: Version | None
     max_model_age_ms: int | None
+    pinned: str | None
+    """The only version of the weights that may score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +141,7 @@ class RecommendDecoder:
             explain=request.explain,
             min_version=version_of(request.min_version),
             max_model_age_ms=request.max_model_age_ms,
+            pinned=pinned_of(request),
         )
 
     def _known(self, place: str) -> Sequence[str]:
@@ -166,6 +175,7 @@ class NextPageDecoder:
             explain=request.explain,
             min_version=version_of(request.min_version),
             max_model_age_ms=request.max_model_age_ms,
+            pinned=pinned_of(request),
         )
 
     def _known(self, place: str) -> Sequence[str]:

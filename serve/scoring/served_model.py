@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import RequestError, StaleParameters
-from freshrank.actors.messages import Inputs, SourceOffsets, Version
+from freshrank.actors.messages import Floats, Inputs, SourceOffsets, Version
 from freshrank.actors.metrics.decayed_means import DecayedMeans
-from freshrank.actors.parameters.explanation import ExplainingScorer
+from freshrank.actors.parameters.explanation import ExplainingScorer, Explanation
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.responses import ModelAnswer, ModelInfo
 
@@ -77,6 +77,36 @@ class FollowedWeights(Protocol):
         ...
 
 
+class ScoringModel(Protocol):
+    """Weights to score by, at present."""
+
+    @property
+    def score(self) -> Callable[[Inputs], Floats]:
+        """See `Scorer`."""
+        ...
+
+    @property
+    def explain(self) -> Callable[[Inputs], Iterator[Explanation]]:
+        """See `ExplainingScorer`."""
+        ...
+
+    def info(self) -> ModelInfo:
+        """Version and age of the weights."""
+        ...
+
+
+class _Pinned:
+    """Weights of one version."""
+
+    def __init__(self, version: str, scorer: ExplainingScorer) -> None:
+        self.score, self.explain = scorer.score, scorer.explain
+        self._version = version
+
+    def info(self) -> ModelInfo:
+        """See `ScoringModel`."""
+        return ModelInfo(self._version, None)
+
+
 class ServedModel:
     """A scorer, what keeps its weights new, and which inputs matter in its scores.
 
@@ -85,6 +115,8 @@ class ServedModel:
     max_start_lag_ms
         The weights are ready once their lag has been this small, in milliseconds. From then on a
         learner that is away does not make them unready: their age is in each answer.
+    pinned
+        By version: further weights, which stay as they are.
     """
 
     def __init__(
@@ -93,12 +125,14 @@ class ServedModel:
         weights: FollowedWeights,
         clock: Clock,
         max_start_lag_ms: int,
+        pinned: Mapping[str, ExplainingScorer] | None = None,
     ) -> None:
         self.score = scorer.score
         self.explain = scorer.explain
         self.weights = weights
         self._clock = clock
         self._max_start_lag_ms = max_start_lag_ms
+        self._pinned = {version: _Pinned(version, one) for version, one in (pinned or {}).items()}
         self._was_close = False
         self.newest: Inputs | None = None
         """Input rows that were scored, of which `importance` explains one."""
@@ -136,6 +170,21 @@ class ServedModel:
         self._contributions.add(explanation.sizes())
         self.explain_error = None
 
+    def at(self, pinned: str | None) -> ScoringModel:
+        """The weights of a version; None: those that follow the learner.
+
+        Raises RequestError (409) where they are not held.
+        """
+        # First those that are pinned: a state that began anew counts its versions from 1.0 again.
+        found: ScoringModel | None = self if pinned is None else self._pinned.get(pinned)
+        if found is None and pinned == self.info().version:
+            return self
+        if found is None:
+            held = ", ".join(self._pinned) or "none"
+            reason = f"weights of version {pinned} are not held: arms are pinned to {held}"
+            raise RequestError("pinned", reason, status=409)
+        return found
+
     def info(self) -> ModelInfo:
         """Version and age of the weights."""
         version = self.weights.version
@@ -150,6 +199,7 @@ class ServedModel:
             newest_event_ms=weights.newest_event_ms or None,
             learner_silent_ms=weights.silence_ms(),
             learner_error=weights.error,
+            pinned=list(self._pinned),
             applied={str(number): dict(offsets) for number, offsets in weights.applied.items()},
         )
 

@@ -147,7 +147,7 @@ class ScoringService:
         begun = clock.monotonic()
         # Without an await: features, version and scores belong together.
         read = await self.read(call)
-        assigned = self.experiments.of(read.key, retrieves=False)
+        assigned = self.experiments.of(read.key, retrieves=False, pinned=call.pinned)
         scored = self.scored(read, call.columns, request_id, assigned)
         show = self.settings.show if call.show is None else call.show
         ranking, explored = scored.ranked(show)
@@ -213,14 +213,16 @@ class ScoringService:
     ) -> ScoredRequest:
         """The scores of `candidates`, by the weights and the features of this moment.
 
-        `request_id` is given where a repeated request has the same one.
+        `request_id` is given where a repeated request has the same one. Raises RequestError where
+        weights are wanted that are not held.
         """
         key, lookups, found = read
         at_ms, entity = self.connectors.clock.now_ms(), self.pipeline.entity
         rows = [stored.row for stored in found.rows]
         candidates = self.weighed(found, candidates, at_ms)
         inputs = self.pipeline.features.inputs(lookups, rows, key, candidates, at_ms)
-        scores = self.model.score(inputs)
+        model = self.model.at(assigned.pinned)
+        scores = model.score(inputs)
         self.model.newest = inputs
         candidate_rows = found.by_table(entity, lookups) if found.ages_ms else {}
         self.metrics.candidate_rows(len(scores), candidate_rows)
@@ -229,7 +231,7 @@ class ScoringService:
             request_id=request_id or self.new_request_id(),
             entity=key,
             at_ms=at_ms,
-            model=self.model.info(),
+            model=model.info(),
             features=self.freshness(entity, found.own, at_ms),
             rows=found,
             candidate_rows=candidate_rows,

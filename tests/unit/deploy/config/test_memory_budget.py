@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from freshrank import Count, FeatureView, col
+from freshrank import Arm, Count, Experiment, FeatureView, col
 from freshrank.actors.errors import ConfigError
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
 from freshrank.deploy.config.loader import load_settings
@@ -182,3 +182,15 @@ def test_the_setting_wins(tmp_path: Path) -> None:
 
 def test_this_machine_has_some() -> None:
     assert memory_there(Settings()).bytes > 100_000_000
+
+
+def test_each_replica_holds_the_weights_that_arms_are_pinned_to() -> None:
+    def of_weights(pipeline: Pipeline) -> float:
+        named = {need.what: need.bytes for need in needs(pipeline, Settings(), 4)}
+        return named["copies of the weights"]
+
+    arms = [Arm("live", 0.5), Arm("old", 0.2, pinned="1.5"), Arm("older", 0.2, pinned="1.3")]
+    tried = replace(SHOP, experiments=[Experiment("weights", arms)])
+    own = Settings().shards.count + Settings().serve.replicas
+    pinned = 2 * Settings().serve.replicas
+    assert of_weights(tried) == of_weights(SHOP) * (own + pinned) / own

@@ -47,6 +47,16 @@ def experiment_of(arms: Any) -> Experiment:
             "experiments[0].arms[1].explore",
             "0.1 is no exploration",
         ),
+        ([experiment(CONTROL, an_arm(pinned="7"))], "experiments[0].arms[1].pinned", "'7'"),
+        ([experiment(CONTROL, an_arm(pinned=1.5))], "experiments[0].arms[1].pinned", "1.5"),
+        (
+            [
+                experiment(CONTROL, an_arm(pinned="1.5")),
+                experiment(CONTROL, an_arm(pinned="1.6"), name="other"),
+            ],
+            "experiments[1]",
+            "arms of 'sources' set 'pinned', too",
+        ),
         (
             [experiment(CONTROL, Arm("f", 0.5, candidates=[]))],
             "experiments[0].arms[1].candidates",

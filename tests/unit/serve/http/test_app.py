@@ -133,7 +133,7 @@ def test_an_unknown_field_is_answered_with_those_that_are_known(replica: Replica
     assert reason == (
         "Object contains unknown field `entity`. "
         "It takes: `user`, `candidates`, `show`, `on_bad_candidate`, `min_version`, "
-        "`max_model_age_ms`"
+        "`max_model_age_ms`, `pinned`"
     )
     (candidate,) = candidates(1)
     reason = score(replica, candidates=[{**candidate, "prize": 2}]).json()["error"]["reason"]

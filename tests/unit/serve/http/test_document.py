@@ -44,11 +44,15 @@ def valid_requests(draw: st.DrawFn) -> dict[str, Any]:
     optional = {
         "show": st.none() | st.integers(0, 1_000),
         "min_version": st.none() | st.from_regex(r"\A[0-9]{1,3}\.[0-9]{1,3}\Z"),
+        "pinned": st.none() | st.from_regex(r"\A[0-9]{1,3}\.[0-9]{1,3}\Z"),
         "max_model_age_ms": st.none() | st.integers(0, 100),
     }
     chosen = draw(st.sets(st.sampled_from(sorted(optional))))
     body = {"user": draw(TEXT), "candidates": draw(st.lists(CANDIDATE, min_size=1, max_size=4))}
-    return body | {name: draw(optional[name]) for name in sorted(chosen)}
+    found = {name: draw(optional[name]) for name in sorted(chosen)}
+    if found.get("pinned") is not None:  # one version, or bounds
+        found = {name: found[name] for name in found if name in ("show", "pinned")}
+    return body | found
 
 
 TAKING_A_BODY = [

@@ -1,0 +1,63 @@
+"""Pinned weights: those of one version without the optimiser's state, to score with for long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from freshrank.actors.messages import Delta, Version
+from freshrank.actors.snapshots.disk import Piece
+from freshrank.actors.snapshots.file_format import pack, unpack_for
+from freshrank.learner import checkpoints
+from freshrank.learner.models.base import Model
+from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.parameters.input_moments import unscaled
+from freshrank.learner.parameters.weights import ModelWeights
+
+KIND = "pinned"
+"""Of the files, in their headers."""
+
+
+def pinned_of(checkpoint: bytes | bytearray, model: Model, optimizer: Optimizer) -> Iterator[Piece]:
+    """The contents of a file of the weights that a checkpoint holds.
+
+    Raises DefinitionChanged when it was made for another model or optimiser, and SnapshotError.
+    """
+    wanted = checkpoints.fingerprint(model, optimizer)
+    meta, arrays = unpack_for(checkpoints.NAME, wanted, checkpoint)
+    arrays = {
+        "dense": arrays["dense"][0, : model.dense_size],
+        "moments": arrays.get("moments", unscaled(len(model.layout.dense))),
+        "keys": arrays["keys"],
+        "rows": arrays["rows"][:, : model.rows.width],
+    }
+    meta = {"version": meta["version"], "applied": meta["applied"]}
+    return pack(
+        KIND,
+        model.fingerprint,
+        meta,
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()},
+    )
+
+
+def pinned_weights(payload: bytes | bytearray, model: Model) -> ModelWeights:
+    """The weights in such a file.
+
+    Raises DefinitionChanged when it was made for another model or inputs, and SnapshotError.
+    """
+    meta, arrays = unpack_for(KIND, model.fingerprint, payload)
+    order = np.argsort(arrays["keys"], kind="stable")
+    weights = ModelWeights(model)
+    weights.apply(
+        Delta(
+            version=Version.parse(meta["version"]),
+            base=None,
+            dense=arrays["dense"].astype(np.float32),
+            moments=arrays["moments"].astype(np.float64),
+            keys=arrays["keys"][order].astype(np.int64),
+            rows=arrays["rows"][order].astype(np.float32),
+            evicted=np.zeros(0, dtype=np.int64),
+        )
+    )
+    return weights
