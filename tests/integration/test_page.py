@@ -108,10 +108,9 @@ def test_a_person_sees_within_seconds_what_is_going_on(opened: Opened, live: Liv
         big = opened.at(".tile").filter(has=opened.page.get_by_role("heading", name=tile))
         expect(big.locator(".big").first).to_have_text(re.compile(r"\d"))
     expect(opened.at("#versions-note")).to_contain_text(re.compile(r"serves version 1\.\d+"))
-    expect(opened.at("#shards tr")).to_have_count(4)
-    assert [row.split()[0] for row in opened.at("#shards tr").all_inner_texts()] == [
-        "entity-item-0", "entity-item-1", "shard-0", "shard-1",
-    ]  # fmt: skip
+    expect(opened.at("#shards th")).to_have_text(
+        ["entity-item-0", "entity-item-1", "shard-0", "shard-1"]
+    )
     expect(opened.at("#sources li")).to_have_count(len(pipeline.candidates))
     expect(opened.at("#inputs li").first).to_be_visible()
     expect(opened.at("#alerts")).to_be_hidden()
@@ -136,6 +135,41 @@ def test_an_event_reaches_features_scores_weights_and_recommendations(opened: Op
     expect(opened.at("#log")).to_contain_text(re.compile(r"its score: 0\.\d+ → 0\.\d+"))
     expect(opened.at("#recommended .reasons li").first).to_contain_text(re.compile(r"[+\u2212]\d"))
     assert opened.at("#problem").is_hidden()
+    assert opened.problems == []
+
+
+def test_an_event_for_a_recommended_item_takes_its_fields_from_the_catalogue(
+    opened: Opened,
+) -> None:
+    opened.page.goto("/")
+    opened.until_shown()
+    opened.at("#id").fill("another newcomer")
+    opened.page.keyboard.press("Enter")
+    expect(opened.at("#features-note")).to_have_text("no event known")
+    row = opened.at("#recommended > li").first
+    told = row.locator(".item").inner_text()
+    with opened.page.expect_request("**/v1/events*") as sent:
+        row.get_by_role("button").click()
+    event = json.loads(sent.value.post_data or "")
+    assert f"item {event['item_id']}" in told
+    assert event["price"] > 0  # the form says 0
+    expect(opened.at("#log")).to_contain_text("the features contain it")
+    expect(opened.at("#features")).to_contain_text(re.compile(r"views_1m\s*1"))
+
+
+def test_the_focus_stays_while_lists_are_drawn_anew(opened: Opened) -> None:
+    opened.page.goto("/")
+    opened.until_shown()
+    name = opened.at("#ranking li").filter(has_text="item_id 7").get_by_role("button").first
+    name.press("Enter")
+    reasons = opened.at("#ranking .reasons li")
+    expect(reasons.first).to_contain_text(re.compile(r"[+\u2212]\d"))
+    opened.page.evaluate("document.querySelector('#ranking').firstChild.id = 'old'")
+    expect(opened.at("#old")).to_have_count(0)
+    expect(name).to_be_focused()
+    expect(name).to_have_attribute("aria-expanded", "true")
+    name.press("Enter")
+    expect(reasons).to_have_count(0)
     assert opened.problems == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,9 +34,15 @@ def browser() -> Iterator[Browser]:
     path = chromium()
     if path is None:
         pytest.skip("there is no Chromium on this machine: scripts/chromium fetches one")
+    # Of the locale C it would make a language that no browser of a person has.
+    surroundings: dict[str, str | float | bool] = {**os.environ, "LANG": "en_US.UTF-8"}
+    surroundings.pop("LC_ALL", None)
+    if path == str(FETCHED):
+        surroundings["LD_LIBRARY_PATH"] = str(FETCHED.parent / "lib")
+        surroundings["FONTCONFIG_FILE"] = str(FETCHED.parent / "fonts" / "fonts.conf")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(
-            executable_path=path, args=list(FLAGS), chromium_sandbox=False
+            executable_path=path, args=list(FLAGS), chromium_sandbox=False, env=surroundings
         )
         try:
             yield running

@@ -14,14 +14,16 @@ const perS = (value) => value == null ? ABSENT : `${number(value, value < 10 ? 1
 
 // Where the middle of each box lies, and the size of all: on a wide page and on a narrow one.
 const WIDE = {
-  width: 1280, height: 190, box: [156, 54],
+  width: 1280, height: 232, box: [156, 54],
   topics: [82, 95], shards: [372, 95], store: [660, 32], learner: [660, 158],
   replicas: [932, 95], answers: [1200, 95],
+  back: { d: "M932 122C932 232 800 218 660 218S82 232 82 122", text: [660, 223] },
 };
 const NARROW = {
-  width: 360, height: 500, box: [136, 52],
+  width: 400, height: 500, box: [136, 52],
   topics: [180, 30], shards: [180, 142], store: [78, 254], learner: [282, 254],
   replicas: [180, 366], answers: [180, 470],
+  back: { d: "M248 366C404 366 386 300 386 198S404 30 248 30", text: [316, 88] },
 };
 
 // The boxes: a title, and a line below it of what they hold.
@@ -42,6 +44,8 @@ const EDGES = [
   { from: "store", to: "replicas", name: "reads", read: (now) => now.flow.answers },
   { from: "learner", to: "replicas", name: "versions", read: (now) => now.flow.versions },
   { from: "replicas", to: "answers", name: "answers", read: (now) => now.flow.answers },
+  // What was shown comes back as a record, to be joined with what the user did.
+  { from: "replicas", to: "topics", name: "impressions", read: (now) => now.flow.impressions },
 ];
 
 class Flow {
@@ -92,6 +96,12 @@ class Flow {
 
   // An edge leaves and enters boxes at the sides that the layout runs along.
   layEdge(svg, layout, { from, to }) {
+    if (to === "topics") {
+      const { d, text: [x, y] } = layout.back;
+      this.edges[from + to] = { path: draw(svg, "path", { class: "edge", d }),
+        text: draw(svg, "text", { class: "rate", x, y }) };
+      return;
+    }
     const along = layout === WIDE ? 0 : 1;
     const half = layout.box[along] / 2;
     const [start, end] = [[...layout[from]], [...layout[to]]];

@@ -76,6 +76,7 @@ function flowOf(status, at, shards, learner, replicas) {
   const all = [...shards, ...named];
   return {
     rows: rate("rows", at, sum(all, (part) => part.rows_written)),
+    impressions: rate("impressions", at, sum(shards, (part) => part.impressions)),
     versions: rate("versions", at, learner?.steps ?? null),
     answers: rate("answers", at,
       sum(replicas, (part) => part.requests + (part.recommendations?.requests ?? 0))),

@@ -9,12 +9,10 @@ function log(entry) {
   while (list.children.length > 12) list.lastChild.remove();
 }
 
-// One sent event in the log.
+// One sent event in the log; `index` is that of the candidate it is about, if it is one.
 class SentEvent {
-  constructor(page, verb, index, begun, place) {
+  constructor(page, verb, what, index, begun, place) {
     Object.assign(this, { page, index, begun, place, id: page.id });
-    const candidate = page.candidates[index];
-    const what = page.names.slice(0, 1).map((name) => `${name} ${candidate[name]}`).join("");
     this.element = make("li", {}, make("p", {}, make("b", {}, verb), ` ${what} by ${this.id}`));
     log(this.element);
   }

@@ -1,7 +1,7 @@
-// The loops of the page: metrics every second while it is visible, the chosen entity every two.
+// The loops of the page while it is visible: metrics and the chosen entity every second.
 
 const METRICS_MS = 1000;
-const ENTITY_MS = 2000;
+const ENTITY_MS = 1000;
 
 const tiles = TILES.map((spec) => new Tile(spec));
 const system = new SystemView();

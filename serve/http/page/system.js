@@ -5,6 +5,7 @@ const MARKED_MS = 300_000;
 // Each shard with its partitions: what it has applied, and how far it is behind.
 function shardRows(status) {
   return Object.entries(status).filter(([part]) => /^(shard|entity)-/.test(part))
+    .sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }))
     .map(([part, posted]) => {
       const partitions = Object.entries(posted.partitions ?? {}).map(([name, one]) => {
         const lag = Object.values(one.lag ?? {}).reduce((total, records) => total + records, 0);
@@ -84,12 +85,11 @@ class Timeline extends Chart {
   }
 }
 
-// A name that may be broken after its separators, a number, and a bar of so much of the width.
+// A name, a number, and a bar of so much of the width.
 function barRow(name, text, share) {
   const fill = make("i");
   fill.style.transform = `scaleX(${Math.min(1, share)})`;
-  const parts = name.split(/(?<=[:/_])/).flatMap((part) => [part, make("wbr")]);
-  return make("li", {}, make("span", {}, ...parts), make("b", {}, text), make("span", { class: "bar" }, fill));
+  return make("li", {}, make("span", {}, ...breakable(name)), make("b", {}, text), make("span", { class: "bar" }, fill));
 }
 
 // A bar for each source of candidates: how many of the items that passed it has given.

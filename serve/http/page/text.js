@@ -14,6 +14,13 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Give `parent` other children; what had the focus in it keeps it, found again by its `data-key`.
+function redraw(parent, children) {
+  const key = parent.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  parent.replaceChildren(...children);
+  if (key) parent.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
+}
+
 function number(value, digits = 0) {
   if (value == null || !Number.isFinite(value)) return ABSENT;
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -37,6 +44,9 @@ function duration(ms) {
 }
 
 const several = (value, name) => `${number(value)} ${name}${value === 1 ? "" : "s"}`;
+
+// A name that may be broken after its separators.
+const breakable = (name) => name.split(/(?<=[:/_])/).flatMap((part) => [part, make("wbr")]);
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

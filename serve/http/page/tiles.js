@@ -29,7 +29,8 @@ const TILES = [
     missing: (now) => !now.learner ? "the learner has not posted its status"
       : now.measure === "auc" ? "no example of each label yet" : "no example yet",
     under: (now) => now.allFrozen == null
-      ? `${number(now.examples)} examples; no reference is frozen yet`
+      ? `${several(now.examples, "example")}`
+        + (now.logLoss == null ? "" : `; log loss ${number(now.logLoss, 3)}, that of the base rate ${number(now.baseLoss, 3)}`)
       : `since the reference was frozen: live ${number(now.allLive, 3)}, `
         + `frozen ${number(now.allFrozen, 3)} over ${number(now.compared)} examples`,
   },

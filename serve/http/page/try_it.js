@@ -1,6 +1,7 @@
 // Choose an entity, send events, and watch its features and scores.
 
 const SHOWN_AT_FIRST = 10;
+const MOST_REASONS = 8;
 
 class EntityPage {
   constructor(pipeline) {
@@ -11,9 +12,10 @@ class EntityPage {
     this.values = {};
     this.before = null;
     this.touched = null;
+    this.why = null;
     this.all = false;
     this.refreshes = 0;
-    this.recommended = new Recommended(pipeline);
+    this.recommended = new Recommended(pipeline, this);
   }
 
   start() {
@@ -38,7 +40,7 @@ class EntityPage {
   async choose(id) {
     if (!id) return;
     this.id = byId("id").value = id;
-    this.before = this.touched = this.features = null;
+    this.before = this.touched = this.why = this.features = null;
     for (const button of byId("suggested").children) {
       button.setAttribute("aria-pressed", button.textContent === id);
     }
@@ -59,9 +61,11 @@ class EntityPage {
 
   async refresh() {
     const number = ++this.refreshes;
-    const [features, scores] = await Promise.all([this.readFeatures(), this.score(0)]);
+    const [features, scores, explained] = await Promise.all(
+      [this.readFeatures(), this.score(0), this.explained()]);
     if (number !== this.refreshes) return; // a later refresh was faster
     this.drawFeatures(features);
+    this.reasons = explained;
     if (scores) {
       this.scores = scores;
       this.drawRanking();
@@ -78,6 +82,20 @@ class EntityPage {
   async score(show) {
     if (!this.candidates.length) return null;
     return ask("v1/score", { [this.pipeline.entity]: this.id, candidates: this.candidates, show });
+  }
+
+  // What the score of the candidate that `why` names is made of.
+  async explained() {
+    if (this.why === null) return null;
+    const { candidates: [one] } = await ask("v1/explain",
+      { [this.pipeline.entity]: this.id, candidates: [this.candidates[this.why]] });
+    return one.contributions.slice(0, MOST_REASONS);
+  }
+
+  async explain(index) {
+    this.why = this.why === index ? null : index;
+    this.reasons = await this.explained();
+    this.drawRanking();
   }
 
   async impress() {
@@ -98,7 +116,7 @@ class EntityPage {
       }
       if (!Array.isArray(given) || !given.length) throw new Error("candidates: a list is needed");
       this.candidates = given;
-      this.before = this.touched = null;
+      this.before = this.touched = this.why = null;
       if (this.id) await this.refresh();
     });
   }
@@ -126,7 +144,7 @@ class EntityPage {
     // The candidate of the last event stays in the list at any rank.
     const shown = ranking.map((index, place) => ({ index, place }))
       .filter(({ index, place }) => this.all || place < SHOWN_AT_FIRST || index === this.touched);
-    byId("ranking").replaceChildren(...shown.map(({ index, place }) => this.row(index, place, best)));
+    redraw(byId("ranking"), shown.map(({ index, place }) => this.row(index, place, best)));
     const more = byId("more");
     more.hidden = ranking.length <= SHOWN_AT_FIRST;
     more.textContent = this.all ? `Show the best ${SHOWN_AT_FIRST}` : `Show all ${ranking.length}`;
@@ -147,13 +165,18 @@ class EntityPage {
     const [first, ...others] = this.names.map((name) => `${name} ${candidate[name]}`);
     return make("li", { class: index === this.touched ? "touched" : null },
       make("span", { class: "place" }, String(place + 1)),
-      make("span", { class: "item" }, first ?? `candidate ${index}`, " ",
+      make("button", { type: "button", class: "item", "data-key": `why ${index}`,
+        "aria-expanded": String(index === this.why), title: "What the score is made of",
+        onclick: () => this.guarded(() => this.explain(index)) }, first ?? `candidate ${index}`, " ",
         make("small", {}, others.join(" · "))),
       make("span", { class: "bar" }, fill),
       make("span", { class: "score" }, number(score, 4)),
       this.moved(index, place, score),
       make("button", { type: "button", title: "Send this event for this candidate",
-        onclick: () => this.guarded(() => this.send(index)) }, this.verb()));
+        "data-key": `send ${index}`,
+        onclick: () => this.guarded(() => this.sendCandidate(index)) }, this.verb()),
+      index === this.why && this.reasons
+        ? contributions(this.reasons, scaleOf([this.reasons])) : null);
   }
 
   moved(index, place, score) {
@@ -189,6 +212,7 @@ class EntityPage {
       this.values[name] = value;
       mark();
       if (this.scores) this.drawRanking();
+      this.recommended.drawAgain();
     } }, String(value)));
     const mark = () => buttons.forEach((button) =>
       button.setAttribute("aria-pressed", button.textContent === String(this.values[name])));
@@ -215,20 +239,27 @@ class EntityPage {
     return this.verbField ? String(this.values[this.verbField]) : "send";
   }
 
-  async send(index) {
-    const { key, id, time } = this.samples.automatic;
+  async sendCandidate(index) {
+    if (this.scores) this.before = this.scores;
+    this.touched = index;
     const candidate = this.candidates[index];
-    const whole = (name) => this.pipeline.event_schema.properties[name].type === "integer";
-    const event = { ...this.values, ...candidate,
+    const what = this.names.slice(0, 1).map((name) => `${name} ${candidate[name]}`).join("");
+    await this.send(candidate, what, index);
+  }
+
+  // An event has the values of the form, and those of what it is about in `fields`.
+  async send(fields, what, index = null) {
+    const { key, id, time } = this.samples.automatic;
+    const { properties } = this.pipeline.event_schema;
+    const whole = (name) => properties[name].type === "integer";
+    const event = { ...this.values, ...fields,
       [id]: whole(id) ? Date.now() * 1000 + Math.floor(Math.random() * 1000)
         : `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`,
       [key]: whole(key) ? Number(this.id) : this.id, [time]: timeOfNow(this.samples.time_unit) };
-    if (this.scores) this.before = this.scores;
-    this.touched = index;
     const path = `v1/events?stream=${encodeURIComponent(this.pipeline.streams[0])}`;
     const begun = performance.now();
     const { positions: [place] } = await ask(path, event);
-    const sent = new SentEvent(this, this.verb(), index, begun, place);
+    const sent = new SentEvent(this, this.verb(), what, index, begun, place);
     sent.add(performance.now() - begun, `in the topic: partition ${place.partition}, offset ${place.offset}`);
     await Promise.all([sent.followFeatures(), sent.followWeights()]);
   }
