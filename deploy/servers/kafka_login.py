@@ -8,6 +8,7 @@ nothing. The node keeps such logins among its records, so that it needs another 
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,8 @@ sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule require
 username="{{login.username}}" password="{{login.password}}";
 """
 
+_BOOTSTRAP = re.compile(r"^bootstrap\.servers=(\S+)$", re.MULTILINE)
+
 
 class Ports(NamedTuple):
     """The ports at 127.0.0.1 where a node listens."""
@@ -97,7 +100,7 @@ def write_settings(folder: Path, ports: Ports, *, with_password: bool) -> Listen
     template, clients, node = _PROPERTIES, OPEN, OPEN
     if with_password:
         password = _kept_password(folder / PASSWORD_FILE)
-        clients = KafkaSecurity("SASL_PLAINTEXT", "SCRAM-SHA-512", "freshrank", password)
+        clients = _clients(password)
         node = KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "node", secrets.token_hex(32))
         text = _CLIENT_PROPERTIES.format(ports=ports, login=clients)
         write_private(folder / CLIENT_FILE, text)
@@ -108,6 +111,22 @@ def write_settings(folder: Path, ports: Ports, *, with_password: bool) -> Listen
         KafkaAccess(f"127.0.0.1:{ports.clients}", clients),
         KafkaAccess(f"127.0.0.1:{ports.node}", node),
     )
+
+
+def known_clients(folder: Path) -> KafkaAccess | None:
+    """The access of clients to the node of `folder`, as of its last start; None: there was none.
+
+    Raises OSError.
+    """
+    file, password = folder / CLIENT_FILE, folder / PASSWORD_FILE
+    if not (file.exists() and password.exists()):
+        return None
+    found = _BOOTSTRAP.search(file.read_text(encoding="utf-8"))
+    return found and KafkaAccess(found[1], _clients(_kept_password(password)))
+
+
+def _clients(password: str) -> KafkaSecurity:
+    return KafkaSecurity("SASL_PLAINTEXT", "SCRAM-SHA-512", "freshrank", password)
 
 
 def _kept_password(file: Path) -> str:

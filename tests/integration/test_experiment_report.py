@@ -11,9 +11,12 @@ from command_line import call
 from tried_songs import PIPELINE, records
 
 from freshrank.actors.clock import SystemClock
+from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.brokers import Broker
+from freshrank.deploy.state.state_folder import KAFKA
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
@@ -58,3 +61,24 @@ def test_a_log_in_kafka_is_reported(
     arms = found["experiments"][0]["arms"]
     assert [arm["users"] for arm in arms] == [USERS // 2, USERS // 2]
     assert sum(arm["clicks"] for arm in arms) == likes > 10
+
+
+def test_an_apache_kafka_of_ours_is_found_while_it_runs_and_started_when_it_does_not(
+    kafka_available_here: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file, out = tmp_path / "songs.py", tmp_path / "report.json"
+    file.write_text(PIPELINE)
+    monkeypatch.setenv("FRESHRANK_STATE", str(tmp_path / "state"))
+    pipeline = PipelineFile.read(file).load()
+    command = ["experiment", "report", str(file), "--kafka", "apache", "--json", str(out)]
+    folder = Settings(state=tmp_path / "state").state_folder(pipeline.name) / KAFKA
+    with ApacheKafka(folder) as broker:
+        asyncio.run(write(KafkaAccess(broker.bootstrap, broker.security), pipeline))
+        for _ in range(2):
+            assert call(command, capsys, monkeypatch)[0] == 0
+            assert json.loads(out.read_text())["impressions"] == USERS
+            out.unlink()
+            broker.stop()  # the second time it is started for the report

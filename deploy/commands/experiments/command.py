@@ -10,6 +10,11 @@ import typer
 from freshrank.deploy.commands.options import Config, Json, Kafka
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from freshrank.actors.protocols import EventSource
     from freshrank.deploy.experiments.reading import ReportRequest
     from freshrank.deploy.experiments.report import Report
 
@@ -27,6 +32,8 @@ A click counts if and only if the learner learns it (`label=Joined(...)`). Nothi
 beside a run. Topics are read from their oldest records to their ends of now.
 
     freshrank experiment report shop.py --kafka broker:9092
+
+    freshrank experiment report shop.py --kafka apache
 
     freshrank experiment report shop.py --config shop.toml --expected-effect 0.005 --json a.json
 
@@ -69,36 +76,35 @@ def report(
 ) -> None:
     """Report on experiments; its help is `_REPORT_HELP`."""
     import msgspec  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
 
-    from freshrank.deploy.commands.experiments.sources import report_request  # noqa: PLC0415
+    from freshrank.deploy.commands.experiments import sources  # noqa: PLC0415
     from freshrank.deploy.commands.run_request import CliOverrides  # noqa: PLC0415
     from freshrank.deploy.servers.external import check_summary  # noqa: PLC0415
 
     check_summary(json_file)
-    request = report_request(
-        file, CliOverrides(kafka=kafka).settings(config), expected_effect, positions
-    )
-    found = _read(request)
+    settings, console = CliOverrides(kafka=kafka).settings(config), Console(stderr=True)
+    pipeline = sources.pipeline_with_experiments(file)
+    with sources.broker_of(pipeline, settings, console.print) as broker:
+        request = sources.report_request(pipeline, settings, broker, expected_effect, positions)
+        found = _read(request, sources.source_of(broker), console)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     _show(found)
 
 
-def _read(request: ReportRequest) -> Report:
+def _read(request: ReportRequest, source: Callable[[], EventSource], console: Console) -> Report:
     import asyncio  # noqa: PLC0415
 
-    from rich.console import Console  # noqa: PLC0415
-
-    from freshrank.deploy.commands.experiments.sources import source_of  # noqa: PLC0415
     from freshrank.deploy.experiments.reading import read_report  # noqa: PLC0415
 
-    with Console(stderr=True).status("reading") as status:
+    with console.status("reading") as status:
 
         def progress(partition: int, read: int, of: int) -> None:
             place = f"partition {partition + 1} of {request.partitions}"
             status.update(f"{place}: {read:,} of {of:,} records")
 
-        return asyncio.run(read_report(request, source_of(request), progress))
+        return asyncio.run(read_report(request, source, progress))
 
 
 def _show(report: Report) -> None:

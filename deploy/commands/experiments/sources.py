@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.protocols import EventSource
-from freshrank.deploy.config.settings import STARTED_HERE, Settings
+from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.experiments.reading import ReportRequest
+from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.servers.apache_kafka import ApacheKafka
+from freshrank.deploy.servers.kafka_login import known_clients
 from freshrank.deploy.state import state_id
+from freshrank.deploy.state.state_folder import KAFKA
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
-from freshrank.feature_actors.connectors.kafka.topics import partition_count
+from freshrank.feature_actors.connectors.kafka.topics import check_brokers, partition_count
 
 
-def report_request(
-    file: Path, settings: Settings, expected_effect: float, positions: int
-) -> ReportRequest:
-    """What a report is about. Raises ConfigError where there is nothing to report on."""
+def pipeline_with_experiments(file: Path) -> Pipeline:
+    """The pipeline of a file. Raises ConfigError where it has no experiments."""
     pipeline = PipelineFile.read(file).load()
     if not pipeline.experiments:
         raise ConfigError(
@@ -29,13 +32,57 @@ def report_request(
             "there is none",
             "Declare one: experiments=[Experiment(...)].",
         )
-    if settings.kafka.bootstrap in STARTED_HERE:
+    return pipeline
+
+
+@contextlib.contextmanager
+def broker_of(
+    pipeline: Pipeline, settings: Settings, log: Callable[[str], None]
+) -> Iterator[KafkaAccess]:
+    """The broker that the settings name; an Apache Kafka of ours is started unless it runs.
+
+    `log` is called with a line before each step that takes seconds. Raises ConfigError.
+    """
+    kafka = settings.kafka
+    if kafka.bootstrap == EMBEDDED:
         raise ConfigError(
             "kafka.bootstrap",
-            f"{settings.kafka.bootstrap!r} is a broker that a run starts, and that ends with it",
-            "Name it by its address while it runs: --kafka host:port.",
+            "an embedded broker ends with its run, and its topics with it",
+            "Run and report with --kafka apache, or with a broker of yours (--kafka host:port).",
         )
-    kafka, topics = _access(settings), (pipeline.stream.log_topic, pipeline.impressions_topic)
+    if kafka.bootstrap != "apache":
+        yield KafkaAccess(kafka.bootstrap, kafka.security())
+        return
+    folder = kafka.folder or settings.state_folder(pipeline.name) / KAFKA
+    known = known_clients(folder)
+    if known is None:
+        raise ConfigError(
+            str(folder), "no Apache Kafka has kept records there", "Run with --kafka apache first."
+        )
+    if _answers(known):
+        yield known
+        return
+    with ApacheKafka(folder.absolute(), kafka.port, log=log) as broker:
+        yield KafkaAccess(broker.bootstrap, broker.security)
+
+
+def _answers(kafka: KafkaAccess) -> bool:
+    try:
+        asyncio.run(check_brokers(kafka))
+    except Unavailable:
+        return False
+    return True
+
+
+def report_request(
+    pipeline: Pipeline,
+    settings: Settings,
+    kafka: KafkaAccess,
+    expected_effect: float,
+    positions: int,
+) -> ReportRequest:
+    """What a report is about. Raises ConfigError where its topics cannot be read."""
+    topics = pipeline.stream.log_topic, pipeline.impressions_topic
     try:
         counts = [asyncio.run(partition_count(kafka, topic)) for topic in topics]
     except Unavailable as error:
@@ -46,14 +93,18 @@ def report_request(
             f"it has {counts[1]} partitions and {topics[0]!r} has {counts[0]}",
             "Name the broker of the run, whose topics have as many.",
         )
-    state = state_id.RECORD.read(settings.state_folder(pipeline.name)) or ""
+    folder = settings.state_folder(pipeline.name)
+    state = state_id.RECORD.read(folder) or ""
+    if pipeline.stream.rekeyed and not state:
+        raise ConfigError(
+            str(folder),
+            f"the copies of records of {pipeline.stream.topic!r} belong to the state of a run, and "
+            "there is none",
+            "Report where the run keeps its state, or name it: `state` (FRESHRANK_STATE).",
+        )
     return ReportRequest(pipeline, settings, counts[0], state, expected_effect, positions)
 
 
-def source_of(request: ReportRequest) -> Callable[[], EventSource]:
+def source_of(kafka: KafkaAccess) -> Callable[[], EventSource]:
     """Makes readers of the broker, not started yet."""
-    return partial(KafkaSource, _access(request.settings))
-
-
-def _access(settings: Settings) -> KafkaAccess:
-    return KafkaAccess(settings.kafka.bootstrap, settings.kafka.security())
+    return partial(KafkaSource, kafka)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kafka_files import as_client, as_node, ports
 
-from freshrank.deploy.servers.kafka_login import Ports, write_settings
+from freshrank.deploy.servers.kafka_login import Ports, known_clients, write_settings
 from freshrank.feature_actors.connectors.kafka.security import OPEN
 
 PORTS = Ports(clients=9092, node=9093, controller=9094)
@@ -28,6 +28,14 @@ def test_clients_keep_their_password_and_the_node_gets_another_at_each_start(
     assert all(len(one.security.password or "") == 64 for one in passwords)
     assert ports(tmp_path) == {"CLIENTS": 9095, "NODE": 9093, "CONTROLLER": 9094}
     assert {stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir()} == {0o600}
+
+
+def test_clients_find_the_node_of_a_folder(tmp_path: Path) -> None:
+    assert known_clients(tmp_path) is None
+    write_settings(tmp_path, PORTS, with_password=False)
+    assert known_clients(tmp_path) is None
+    made = write_settings(tmp_path, PORTS, with_password=True)
+    assert known_clients(tmp_path) == made.clients
 
 
 @pytest.mark.parametrize("left", ["", "\n"])

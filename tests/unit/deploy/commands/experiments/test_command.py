@@ -14,11 +14,13 @@ from rich.console import Console
 from tried_songs import PIPELINE, records
 
 from freshrank.actors.errors import Unavailable
+from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy import cli
 from freshrank.deploy.commands.experiments import sources
 from freshrank.deploy.commands.experiments.tables import tables_of
 from freshrank.deploy.experiments.report import Report
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.state import state_id
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 
 
@@ -45,7 +47,7 @@ def log(file: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
         return found.partitions_of(topic)
 
     monkeypatch.setattr(sources, "partition_count", partition_count)
-    monkeypatch.setattr(sources, "source_of", lambda request: partial(MemorySource, found))
+    monkeypatch.setattr(sources, "source_of", lambda kafka: partial(MemorySource, found))
     return found
 
 
@@ -80,8 +82,8 @@ def test_a_report_is_shown_and_written(
     ("change", "kafka", "says"),
     [
         (("    experiments=", "    samples={}) or dict(experiments="), "b:1", "there is none"),
-        (("", ""), "embedded", "'embedded' is a broker that a run starts"),
-        (("", ""), "apache", "'apache' is a broker that a run starts"),
+        (("", ""), "embedded", "an embedded broker ends with its run"),
+        (("", ""), "apache", "no Apache Kafka has kept records there"),
     ],
 )
 def test_where_there_is_nothing_to_report_on_the_fix_is_named(
@@ -120,6 +122,23 @@ def test_topics_of_different_numbers_of_partitions_are_refused(
     code, shown = call(["experiment", "report", str(file), "--kafka", "b:1"], capsys, monkeypatch)
     assert code == 2
     assert "it has 17 partitions and 'plays' has 5" in shown
+
+
+def test_a_stream_that_is_copied_needs_the_state_of_its_run(
+    file: Path, log: MemoryLog, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(PIPELINE.replace('time="ts",', 'time="ts", partitioner="any",'))
+    arguments = ["experiment", "report", str(file), "--kafka", "b:1"]
+    code, shown = call(arguments, capsys, monkeypatch)
+    assert code == 2
+    assert "the copies of records of 'plays' belong to the state of a run" in shown
+    state_id.RECORD.write(make_folder(file.parent / "state"), "a state", Disk())
+    assert call(arguments, capsys, monkeypatch)[0] == 0
+
+
+def make_folder(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def test_tables_show_every_part() -> None:
