@@ -51,7 +51,8 @@ class ServeSettings(Section):
     """Rows of items that a replica reads in a second for the sources of its candidates: with more,
     what is popular at present shows sooner, and the online store has more to do."""
     wait_timeout_ms: int = Field(default=1_000, ge=0)
-    """How long a request waits for weights of the ``min_version`` or age that it asks for."""
+    """How long a request waits for the weights (``min_version``, ``max_model_age_ms``) and rows
+    (``min_offsets``) that it asks for, unless it says ``timeout_ms``."""
     max_start_lag_ms: int = Field(default=1_000, ge=0)
     """A new replica is ready once its weights are this close to the learner's newest: a large
     snapshot takes seconds to arrive, and new versions are published meanwhile."""

@@ -90,10 +90,10 @@ class FeatureService(Protocol):
         """
         ...
 
-    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
-        """The newest event time, in ms, in the rows of `keys`, and the last offset in the first.
+    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, Mapping[str, int]]:
+        """The newest event time, in ms, in the rows of `keys`, and the last offset in each.
 
-        (0, -1) without a row.
+        The offsets are by topic, in the order of the rows. 0 and -1 stand for a missing row.
         """
         ...
 

@@ -35,6 +35,7 @@ from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
+from freshrank.serve.monitoring.system_readiness import CANDIDATES_OF
 from freshrank.serve.scoring.served_model import ServedModel
 from freshrank.serve.scoring.served_pipeline import (
     EventStream,
@@ -42,7 +43,6 @@ from freshrank.serve.scoring.served_pipeline import (
     ServedPipeline,
 )
 from freshrank.serve.scoring.service import ScoringService
-from freshrank.serve.scoring.system_readiness import CANDIDATES_OF
 from freshrank.serve.settings import ServeSettings
 
 

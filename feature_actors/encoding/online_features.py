@@ -123,21 +123,17 @@ class OnlineFeatures:
                 found.append(RowLookup(entity, table.source.log_topic, keys, which))
         return found
 
-    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
-        """The newest event time, in ms, in an entity's rows, and the last offset in the first.
-
-        The rows of further tables have offsets of other topics. (0, -1) without a row.
-        """
-        newest_ms, offsets = 0, []
+    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, Mapping[str, int]]:
+        """The newest event time, in ms, in rows, and by topic the last offset; else 0 and -1."""
+        newest_ms, offsets = 0, dict[str, int]()
         for table, row in zip(self._tables[entity], rows, strict=True):
-            if row is None:
-                offsets.append(-1)
-                continue
-            check_size(table, row)
-            header = np.frombuffer(row, dtype=np.int64, count=HEADER_WORDS).tolist()
+            header = [0, -1]
+            if row is not None:
+                check_size(table, row)
+                header = np.frombuffer(row, dtype=np.int64, count=HEADER_WORDS).tolist()
             newest_ms = max(newest_ms, header[NEWEST])
-            offsets.append(header[OFFSET])
-        return newest_ms, offsets[0]
+            offsets[table.source.log_topic] = header[OFFSET]
+        return newest_ms, offsets
 
     def describe(
         self, entity: str, rows: Sequence[bytes | None], at_ms: int

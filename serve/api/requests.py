@@ -5,25 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 
 from freshrank.actors.errors import ConfigError, RequestError
-from freshrank.actors.messages import Doubles, Floats, Version
-
-# The greatest integer of Kafka and NumPy.
-_LARGEST = 2**63 - 1
-# How `Version` is written; 18 digits fit into 64 bits, and Python's `$` also matches before "\n".
-_VERSION = r"^[0-9]{1,18}\.[0-9]{1,18}$(?!\n)"
-
-WEIGHTS_FIELDS: Sequence[tuple[str, Any, Any]] = (
-    ("min_version", Annotated[str, msgspec.Meta(pattern=_VERSION)] | None, None),
-    ("max_model_age_ms", Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)] | None, None),
-    ("pinned", Annotated[str, msgspec.Meta(pattern=_VERSION)] | None, None),
-)
-"""The fields of a request that say which weights it wants, as `msgspec.defstruct` takes them."""
+from freshrank.actors.messages import Doubles, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +49,6 @@ def request_type(
         place = f"Entity({entity[0]!r})"
         raise ConfigError(place, "requests have a field of that name", "Take another name.")
     return msgspec.defstruct(name, [entity, *fields], forbid_unknown_fields=True)
-
-
-def version_of(text: str | None) -> Version | None:
-    """The version that a request wants at least, if it wants one."""
-    return None if text is None else Version.parse(text)
-
-
-def pinned_of(request: Any) -> str | None:
-    """The only version that a decoded request wants, if it wants one. Raises RequestError."""
-    pinned: str | None = request.pinned
-    if pinned and (request.min_version is not None or request.max_model_age_ms is not None):
-        reason = "names the weights already: leave `min_version` and `max_model_age_ms` out"
-        raise RequestError("pinned", reason)
-    return pinned
 
 
 # The form of msgspec's messages: "Expected `int`, got `str` - at `$.candidates[0].item_id`".

@@ -12,15 +12,17 @@ import msgspec
 
 from freshrank.actors.errors import RequestError
 from freshrank.actors.features.service import Column, RequestTypes
-from freshrank.actors.messages import Version
+from freshrank.serve.api.consistency import (
+    ANY,
+    CONSISTENCY_FIELDS,
+    Consistency,
+    consistency_of,
+)
 from freshrank.serve.api.known_names import with_known_names
 from freshrank.serve.api.requests import (
-    WEIGHTS_FIELDS,
     RequestLimits,
     decoded,
-    pinned_of,
     request_type,
-    version_of,
 )
 from freshrank.serve.api.responses import ScoreAnswer, SkippedCandidate
 
@@ -40,20 +42,17 @@ class ScoreCall:
     columns: Mapping[str, Column]
     """By context field: a column of length ``n``."""
     show: int | None
-    min_version: Version | None
-    max_model_age_ms: int | None
+    wanted: Consistency = ANY
     skipped: Sequence[SkippedCandidate] = ()
     """The candidates that the request wants left out because they are wrong."""
     places: Sequence[int] = ()
     """Where some are skipped: for each candidate that is scored, its index in the request."""
-    pinned: str | None = None
-    """The only version of the weights that may score."""
 
     def spread(self, values: Sequence[T | None]) -> list[T | None]:
         """`values` of the ``n`` candidates, in the order of the request; None for the skipped.
 
         >>> bad = SkippedCandidate(1, "candidates[1].price", "Expected `float`, got `str`")
-        >>> ScoreCall("u1", 2, {}, None, None, None, [bad], [0, 2]).spread([0.5, 0.25])
+        >>> ScoreCall("u1", 2, {}, None, ANY, [bad], [0, 2]).spread([0.5, 0.25])
         [0.5, None, 0.25]
         """
         found: list[T | None] = [None] * (len(values) + len(self.skipped))
@@ -104,7 +103,7 @@ class ScoreDecoder:
         fields = [
             ("show", Annotated[int, msgspec.Meta(ge=0, le=limits.candidates)] | None, None),
             *([_ON_BAD] if skips else []),
-            *WEIGHTS_FIELDS,
+            *CONSISTENCY_FIELDS,
         ]
 
         def with_candidates(kind: Any) -> type[msgspec.Struct]:
@@ -141,11 +140,9 @@ class ScoreDecoder:
             len(candidates),
             {name: list(map(read, candidates)) for name, read in self._fields},
             request.show,
-            version_of(request.min_version),
-            request.max_model_age_ms,
+            consistency_of(request),
             skipped,
             places,
-            pinned_of(request),
         )
 
     def _without_bad(self, body: bytes) -> ScoreCall | None:

@@ -23,22 +23,24 @@ from freshrank.serve.client.tables import Rows, rows_of
 T = TypeVar("T")
 
 
-class WeightsOptions(TypedDict, total=False):
-    """Which weights an answer has to be by."""
+class ConsistencyOptions(TypedDict, total=False):
+    """How new the weights and the rows of an answer have to be."""
 
     min_version: str
     max_model_age_ms: int
+    min_offsets: Mapping[str, int]
+    timeout_ms: int
     pinned: str
 
 
-class ScoreOptions(WeightsOptions, total=False):
+class ScoreOptions(ConsistencyOptions, total=False):
     """What a request to score may say besides."""
 
     show: int
     on_bad_candidate: Literal["fail", "skip"]
 
 
-class PageOptions(WeightsOptions, total=False):
+class PageOptions(ConsistencyOptions, total=False):
     """What a request for a page may say besides."""
 
     show: int
@@ -116,7 +118,7 @@ class Calls:
         return Call("POST", "/v1/similar", SimilarAnswer, {"items": list(items), **options})
 
     def explain(
-        self, key: ItemId, candidates: Rows, options: WeightsOptions
+        self, key: ItemId, candidates: Rows, options: ConsistencyOptions
     ) -> Call[ExplainAnswer]:
         """POST /v1/explain."""
         return Call("POST", "/v1/explain", ExplainAnswer, self.about(key, candidates, options))

@@ -21,11 +21,11 @@ from freshrank.serve.api.responses import (
 from freshrank.serve.client.calls import (
     Call,
     Calls,
+    ConsistencyOptions,
     PageOptions,
     RecommendOptions,
     ScoreOptions,
     SimilarOptions,
-    WeightsOptions,
 )
 from freshrank.serve.client.exchange import Patience, RequestTries, answer_in
 from freshrank.serve.client.tables import Rows, Table, with_scores
@@ -132,7 +132,7 @@ class Client:
         return self._send(self._calls.similar(items, options))
 
     def explain(
-        self, key: ItemId, candidates: Rows, **options: Unpack[WeightsOptions]
+        self, key: ItemId, candidates: Rows, **options: Unpack[ConsistencyOptions]
     ) -> ExplainAnswer:
         """What the inputs add to the scores of a few candidates (POST /v1/explain)."""
         return self._send(self._calls.explain(key, candidates, options))

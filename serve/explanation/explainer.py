@@ -50,7 +50,7 @@ class Explainer:
         features = service.pipeline.features
         call = self.decoder.decode(body)
         key, lookups, found = await service.read(call)
-        assigned = service.experiments.of(key, retrieves=False, pinned=call.pinned)
+        assigned = service.experiments.of(key, retrieves=False, pinned=call.wanted.pinned)
         async with self._turn:
             # Without an await up to where the weights are taken: all belongs together.
             at_ms = service.connectors.clock.now_ms()

@@ -20,7 +20,7 @@ from freshrank.actors.clock import Clock
 from freshrank.actors.errors import RequestError
 from freshrank.serve.access.request_guard import RawHeaders
 from freshrank.serve.http.json_response import EncodedResponse, JsonResponse, encoded
-from freshrank.serve.scoring.metrics import ServeMetrics
+from freshrank.serve.monitoring.metrics import ServeMetrics
 
 KEPT_S = 60.0
 """Seconds for which an answer is kept: longer than the retries of a request go on."""

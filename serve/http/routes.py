@@ -18,7 +18,7 @@ from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.http.fast_path import Handlers
 from freshrank.serve.http.json_response import JsonResponse
 from freshrank.serve.http.route_spec import Handler, RouteSpec
-from freshrank.serve.scoring.metrics import ServeMetrics
+from freshrank.serve.monitoring.metrics import ServeMetrics
 
 # Retry-After of a 503, in seconds: how long a client waits before it tries again.
 _RETRY_AFTER_S = "1"

@@ -85,10 +85,10 @@ class Recommender:
     ) -> RecommendAnswer:
         service, clock = self._service, self._service.connectors.clock
         begun = clock.monotonic()
-        key = await service.begin(call.key, call.min_version, call.max_model_age_ms)
+        key = await service.begin(call.key, call.wanted)
         own = await service.read_own(key)
         retrieves = isinstance(call, RecommendCall) and not call.sources
-        assigned = service.experiments.of(key, retrieves=retrieves, pinned=call.pinned)
+        assigned = service.experiments.of(key, retrieves=retrieves, pinned=call.wanted.pinned)
         if isinstance(call, RecommendCall):
             sources = call.sources or assigned.sources
             found = self._retriever.retrieve(self._query(call, own, sources))

@@ -11,15 +11,9 @@ import msgspec
 
 from freshrank.actors.errors import RequestError
 from freshrank.actors.features.retrieval import Boost, Retriever
-from freshrank.actors.messages import Version
+from freshrank.serve.api.consistency import CONSISTENCY_FIELDS, Consistency, consistency_of
 from freshrank.serve.api.known_names import with_known_names
-from freshrank.serve.api.requests import (
-    WEIGHTS_FIELDS,
-    decoded,
-    pinned_of,
-    request_type,
-    version_of,
-)
+from freshrank.serve.api.requests import decoded, request_type
 from freshrank.serve.recommendation.following_pages import (
     MOST_PAGES,
     FollowingPages,
@@ -43,7 +37,7 @@ _MOST_EXPLAINED = 20
 _PAGE_FIELDS: Sequence[tuple[str, Any, Any]] = (
     ("show", Annotated[int, msgspec.Meta(ge=0, le=MOST_ITEMS)] | None, None),
     ("explain", Annotated[int, msgspec.Meta(ge=0, le=_MOST_EXPLAINED)], 0),
-    *WEIGHTS_FIELDS,
+    *CONSISTENCY_FIELDS,
 )
 # What all requests for a page say, as `msgspec.defstruct` takes it.
 
@@ -57,10 +51,7 @@ class PageCall:
     show: int | None
     explain: int
     """How many contributions of each item are wanted, of as many items as are explained at once."""
-    min_version: Version | None
-    max_model_age_ms: int | None
-    pinned: str | None
-    """The only version of the weights that may score."""
+    wanted: Consistency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +130,7 @@ class RecommendDecoder:
             pages=request.pages,
             show=request.show,
             explain=request.explain,
-            min_version=version_of(request.min_version),
-            max_model_age_ms=request.max_model_age_ms,
-            pinned=pinned_of(request),
+            wanted=consistency_of(request),
         )
 
     def _known(self, place: str) -> Sequence[str]:
@@ -173,9 +162,7 @@ class NextPageDecoder:
             following=following,
             show=request.show,
             explain=request.explain,
-            min_version=version_of(request.min_version),
-            max_model_age_ms=request.max_model_age_ms,
-            pinned=pinned_of(request),
+            wanted=consistency_of(request),
         )
 
     def _known(self, place: str) -> Sequence[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -19,6 +19,9 @@ KEPT_ROWS = 20_000
 # Meanwhile the reader answers from the kept rows at once, so that not every request waits for the
 # same timeout. A single failure may be a late answer, so the request after it reads again.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
+# Seconds between two reads for a request that waits for newer rows: a fifth of the time that an
+# event takes to reach the store.
+_READ_AGAIN_S = 0.002
 
 
 RowSource: TypeAlias = Literal["online", "new", "stale", "outage"]
@@ -128,6 +131,18 @@ class FeatureReader:
         if self._reading is None:
             self._start()
         return await future
+
+    async def read_until(
+        self, keys: Sequence[bytes], enough: Callable[[list[StoredRow]], bool], timeout_s: float
+    ) -> bool:
+        """Read `keys` until their rows are `enough`; whether they were before `timeout_s`."""
+        deadline = self._clock.monotonic() + timeout_s
+        while not enough(await self.read(keys)):
+            remaining_s = deadline - self._clock.monotonic()
+            if remaining_s <= 0:
+                return False
+            await self._clock.sleep(min(_READ_AGAIN_S, remaining_s))
+        return True
 
     async def check(self) -> None:
         """Check that the store answers, by reading a key without a row.

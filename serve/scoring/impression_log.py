@@ -16,8 +16,8 @@ from freshrank.actors.protocols import RecordSink
 from freshrank.serve.api.responses import CandidateRows, FeatureInfo, ModelInfo
 from freshrank.serve.experiments.assignment import NOBODY, Assigned
 from freshrank.serve.experiments.explored_list import ExploredList, PlainChoices, explored_list
+from freshrank.serve.monitoring.metrics import ServeMetrics
 from freshrank.serve.scoring.feature_reader import source_of
-from freshrank.serve.scoring.metrics import ServeMetrics
 from freshrank.serve.scoring.row_copies import FoundRows
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 

@@ -13,8 +13,8 @@ from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.features.service import Candidates
-from freshrank.actors.messages import Version
 from freshrank.actors.protocols import JsonValue
+from freshrank.serve.api.consistency import ANY, Consistency
 from freshrank.serve.api.requests import rounded
 from freshrank.serve.api.responses import (
     FeatureInfo,
@@ -23,14 +23,15 @@ from freshrank.serve.api.responses import (
 )
 from freshrank.serve.api.score_requests import ScoreCall, ScoreDecoder
 from freshrank.serve.experiments.assignment import NOBODY, Assigned, Experiments
+from freshrank.serve.monitoring.metrics import ServeMetrics
+from freshrank.serve.monitoring.status import ReplicaStatus
+from freshrank.serve.scoring.applied_events import until_applied
 from freshrank.serve.scoring.event_writer import EventWriter
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
 from freshrank.serve.scoring.impression_log import ImpressionLog, ScoredRequest
-from freshrank.serve.scoring.metrics import ServeMetrics
 from freshrank.serve.scoring.row_copies import FoundRows, RequestRows, RowCopies
 from freshrank.serve.scoring.served_model import ServedModel
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
-from freshrank.serve.scoring.status import ReplicaStatus
 from freshrank.serve.settings import ServeSettings
 
 # Seconds between two checks of whether a starting replica is ready: short beside the seconds that
@@ -147,7 +148,7 @@ class ScoringService:
         begun = clock.monotonic()
         # Without an await: features, version and scores belong together.
         read = await self.read(call)
-        assigned = self.experiments.of(read.key, retrieves=False, pinned=call.pinned)
+        assigned = self.experiments.of(read.key, retrieves=False, pinned=call.wanted.pinned)
         scored = self.scored(read, call.columns, request_id, assigned)
         show = self.settings.show if call.show is None else call.show
         ranking, explored = scored.ranked(show)
@@ -174,19 +175,26 @@ class ScoringService:
 
         Raises RequestError and StaleParameters.
         """
-        key = await self.begin(call.key, call.min_version, call.max_model_age_ms)
+        key = await self.begin(call.key, call.wanted)
         return await self.read_rows(key, call.columns)
 
-    async def begin(
-        self, key: str | int, min_version: Version | None, max_model_age_ms: int | None
-    ) -> str:
-        """The canonical key of the entity, once the weights are as a request wants them.
+    async def begin(self, key: str | int, wanted: Consistency) -> str:
+        """The canonical key of the entity, once weights and rows are as a request wants them.
 
         Raises RequestError and StaleParameters.
         """
         canonical = self.pipeline.canonical_key(self.pipeline.entity, key, self.pipeline.entity)
-        timeout_s = self.settings.wait_timeout_ms / 1000
-        await self.model.wait_until(min_version, max_model_age_ms, timeout_s)
+        if wanted is ANY:
+            return canonical
+        timeout_ms = wanted.timeout_ms
+        timeout_s = (self.settings.wait_timeout_ms if timeout_ms is None else timeout_ms) / 1000
+        deadline = self.connectors.clock.monotonic() + timeout_s
+        await self.model.wait_until(wanted.min_version, wanted.max_model_age_ms, timeout_s)
+        if wanted.min_offsets:
+            remaining_s = max(0.0, deadline - self.connectors.clock.monotonic())
+            own = self.pipeline.entity, canonical
+            features, offsets = self.pipeline.features, wanted.min_offsets
+            await until_applied(self.reader, features, own, offsets, remaining_s)
         return canonical
 
     async def read_own(self, key: str) -> list[StoredRow]:
@@ -260,10 +268,11 @@ class ScoringService:
     def freshness(self, entity: str, found: Sequence[StoredRow], at_ms: int) -> FeatureInfo:
         """Where the rows of an entity come from, and how old they are at `at_ms`."""
         source, rows = source_of(found), [stored.row for stored in found]
-        event_time_ms, offset = self.pipeline.features.freshness(entity, rows)
+        event_time_ms, offsets = self.pipeline.features.freshness(entity, rows)
         if all(row is None for row in rows):
             return FeatureInfo(source, None, None, None)
         age_ms = max(0, at_ms - event_time_ms)
+        offset = next(iter(offsets.values()))
         return FeatureInfo(source, event_time_ms, age_ms, offset if offset >= 0 else None)
 
     def _own_status(self) -> dict[str, JsonValue]:

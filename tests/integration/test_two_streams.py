@@ -147,7 +147,11 @@ def test_events_of_both_streams_reach_the_features_once_whoever_crashes(
                 (click,) = await post(client, "clicks", Click("a", "ann", 1, now_ms))
                 (order,) = await post(client, "orders", Order(1, "ann", 2.5, now_ms))
                 assert click["partition"] == order["partition"], "both are keyed by the user"
-                await until(lambda: features(client), (1.0, 2.5))
+                own = {one["topic"]: one["offset"] for one in (click, order)}
+                request = {"user": "ann", "candidates": [{"item": 1}], "timeout_ms": 10_000}
+                answer = await client.post("/v1/score", json=request | {"min_offsets": own})
+                assert answer.status_code == 200, answer.text
+                assert await features(client) == (1.0, 2.5), "a request reads its own events"
                 again = Order(1, "ann", 2.5, now_ms), Order(2, "ann", 4.0, now_ms)
                 await post(client, "orders", *again, Order(3, "bob", 8.0, now_ms))
                 await until(lambda: features(client), (1.0, 6.5))

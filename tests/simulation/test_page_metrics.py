@@ -18,7 +18,7 @@ from freshrank.benchmarks.crashes.recorded_stream import recorded_log, recorded_
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.serve.http import page
-from freshrank.serve.scoring.posted_metrics import expose
+from freshrank.serve.monitoring.posted_metrics import expose
 
 # Every tile as `Tile.write` reads it: its lines, the text below, the reason why it is missing.
 SHOWN = """

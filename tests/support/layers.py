@@ -41,7 +41,7 @@ ORDER = {
     "retrieval shard connectors",
     "learner": "embeddings optimizers models evaluation parameters gradients guard metrics "
     "reporters tensorboard_log settings recovery core checkpoints pinned actor",
-    "serve": "access api client experiments scoring entities explanation recommendation "
+    "serve": "access api client experiments monitoring scoring entities explanation recommendation "
     "http proxy deployment",
     "deploy": "pipelines config console state servers history experiments wiring cluster topology "
     "commands cli",

@@ -82,8 +82,8 @@ class FakeFeatures:
         nobody_else = np.zeros(len(candidates["item_id"]), dtype=np.int64)
         return [RowLookup("user", "events", self.keys("user", key), nobody_else)]
 
-    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
-        return (0, -1) if rows[0] is None else (1_000, 7)
+    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, Mapping[str, int]]:
+        return (0, {"events": -1}) if rows[0] is None else (1_000, {"events": 7})
 
     def describe(
         self, entity: str, rows: Sequence[bytes | None], at_ms: int
@@ -136,9 +136,9 @@ class TwoTables(FakeFeatures):
             RowLookup("item", "catalogue", [f"item:{item}".encode() for item in items], which),
         ]
 
-    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, int]:
+    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, Mapping[str, int]]:
         assert rows == [b"70"]  # those of who asks, not of the candidates
-        return (1_000, 7)
+        return (1_000, {"events": 7})
 
     def inputs(
         self,

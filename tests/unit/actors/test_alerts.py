@@ -10,7 +10,7 @@ from freshrank.actors.alerts import MOST_AT_ONCE, NAMED, AlertKind, Alerts, Seve
 from freshrank.actors.errors import Unavailable
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
-from freshrank.serve.scoring.posted_metrics import expose
+from freshrank.serve.monitoring.posted_metrics import expose
 
 TOPIC = "shop.alerts"
 

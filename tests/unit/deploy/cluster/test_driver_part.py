@@ -13,7 +13,7 @@ from freshrank.actors.errors import DependencyLost, Unavailable
 from freshrank.deploy.cluster.driver_part import DRIVER, DriverPart
 from freshrank.deploy.servers.server_watch import POLL_S, ServerWatch
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
-from freshrank.serve.scoring.system_readiness import missing_parts
+from freshrank.serve.monitoring.system_readiness import missing_parts
 
 
 class Ray:

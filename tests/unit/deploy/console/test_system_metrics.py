@@ -13,7 +13,7 @@ from freshrank.actors.protocols import Status
 from freshrank.deploy.console.status_table import status_line, status_table
 from freshrank.deploy.console.system_metrics import Compared, MetricsReader, Requests
 from freshrank.serve.api.responses import FeatureInfo
-from freshrank.serve.scoring.metrics import ServeMetrics
+from freshrank.serve.monitoring.metrics import ServeMetrics
 
 
 def shards(*statuses: Status) -> dict[str, Status]:

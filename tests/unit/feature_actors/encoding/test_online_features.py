@@ -71,8 +71,8 @@ def test_a_row_lies_under_pipeline_entity_and_definition() -> None:
 
 
 def test_freshness_is_that_of_the_last_event() -> None:
-    assert served.freshness("user", [row_of(EVENTS)]) == (START_MS + 2_000, 31)
-    assert served.freshness("user", [None]) == (0, -1)
+    assert served.freshness("user", [row_of(EVENTS)]) == (START_MS + 2_000, {"behaviour": 31})
+    assert served.freshness("user", [None]) == (0, {"behaviour": -1})
 
 
 def test_features_move_on_without_events() -> None:
@@ -334,7 +334,7 @@ def test_what_is_derived_from_numbers_has_the_value_that_the_model_is_given() ->
 
 def test_each_kind_of_entity_is_described_by_its_own_rows() -> None:
     row = item_row(4, 1_000, 2_000)
-    assert both.freshness("item", [row]) == (START_MS + 2_000, 1)
+    assert both.freshness("item", [row]) == (START_MS + 2_000, {"sales": 1})
     assert both.describe("item", [row], START_MS + 3_000) == {
         "sold_10s": 2.0,
         "buyers": [{"id": hash_text("ann"), "weight": 1.0, "hash_of": "user_id"}] * 2,
@@ -402,9 +402,11 @@ def test_rows_of_two_streams_are_described_together_and_one_may_be_missing() -> 
     assert described["bought"] == [{"id": 4, "weight": 1.0, "value": 4}]
 
 
-def test_freshness_is_the_newest_time_of_all_streams_and_the_offset_of_the_first() -> None:
+def test_freshness_is_the_newest_time_of_all_streams_and_the_offset_in_each() -> None:
     rows = row_of(EVENTS), order_row(4, 9)
-    assert two.freshness("user", rows) == (START_MS + 3_000, 31)
-    assert two.freshness("user", [rows[0], None]) == (START_MS + 2_000, 31)
-    assert two.freshness("user", [None, rows[1]]) == (START_MS + 3_000, -1)
-    assert two.freshness("user", [None, None]) == (0, -1)
+    assert two.freshness("user", rows) == (START_MS + 3_000, {"behaviour": 31, "orders": 401})
+    clicked = two.freshness("user", [rows[0], None])
+    assert clicked == (START_MS + 2_000, {"behaviour": 31, "orders": -1})
+    ordered = two.freshness("user", [None, rows[1]])
+    assert ordered == (START_MS + 3_000, {"behaviour": -1, "orders": 401})
+    assert two.freshness("user", [None, None]) == (0, {"behaviour": -1, "orders": -1})

@@ -133,7 +133,8 @@ def test_an_unknown_field_is_answered_with_those_that_are_known(replica: Replica
     assert reason == (
         "Object contains unknown field `entity`. "
         "It takes: `user`, `candidates`, `show`, `on_bad_candidate`, `min_version`, "
-        "`max_model_age_ms`, `pinned`"
+        "`max_model_age_ms`, `min_offsets`, `pinned`, "
+        "`timeout_ms`"
     )
     (candidate,) = candidates(1)
     reason = score(replica, candidates=[{**candidate, "prize": 2}]).json()["error"]["reason"]
@@ -173,6 +174,18 @@ def test_weights_older_than_allowed_are_a_409(replica: ReplicaUnderTest) -> None
     assert answer.status_code == 409
     assert answer.json()["error"]["field"] == "max_model_age_ms"
     assert score(replica, max_model_age_ms=40).status_code == 200
+
+
+def test_rows_without_the_event_that_is_asked_for_are_a_409(replica: ReplicaUnderTest) -> None:
+    replica.store.kept[b"row:u1"] = b"4"
+    assert score(replica, min_offsets={"events": 7}).status_code == 200
+    answer = score(replica, min_offsets={"events": 8}, timeout_ms=0)
+    assert answer.status_code == 409
+    assert answer.json()["error"]["field"] == "min_offsets"
+    assert "the last in it: the one at offset 7" in answer.json()["error"]["reason"]
+    unknown = score(replica, min_offsets={"orders": 1})
+    assert unknown.status_code == 422
+    assert "of a user, only of 'events'" in unknown.json()["error"]["reason"]
 
 
 def test_events_are_written_to_the_topic_and_answered_with_their_positions(

@@ -46,6 +46,8 @@ def valid_requests(draw: st.DrawFn) -> dict[str, Any]:
         "min_version": st.none() | st.from_regex(r"\A[0-9]{1,3}\.[0-9]{1,3}\Z"),
         "pinned": st.none() | st.from_regex(r"\A[0-9]{1,3}\.[0-9]{1,3}\Z"),
         "max_model_age_ms": st.none() | st.integers(0, 100),
+        "min_offsets": st.none() | st.dictionaries(st.just("events"), st.integers(0, 9)),
+        "timeout_ms": st.none() | st.integers(0, 1),
     }
     chosen = draw(st.sets(st.sampled_from(sorted(optional))))
     body = {"user": draw(TEXT), "candidates": draw(st.lists(CANDIDATE, min_size=1, max_size=4))}

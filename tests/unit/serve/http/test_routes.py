@@ -20,7 +20,7 @@ from freshrank.serve.http.json_response import JsonResponse
 from freshrank.serve.http.openapi import document
 from freshrank.serve.http.route_spec import Answer, Parameter, RouteSpec
 from freshrank.serve.http.routes import RouteHandlers, no_such_route, starlette_routes
-from freshrank.serve.scoring.metrics import ServeMetrics
+from freshrank.serve.monitoring.metrics import ServeMetrics
 from freshrank.serve.settings import ServeSettings
 
 KEY: Parameter[str] = Parameter("key", str)

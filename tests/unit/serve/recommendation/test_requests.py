@@ -16,6 +16,7 @@ from serving import FakeFeatures, ReplicaUnderTest
 from freshrank.actors.errors import BadRecord, ConfigError, RequestError
 from freshrank.actors.features.retrieval import Boost, Filter
 from freshrank.actors.messages import Version
+from freshrank.serve.api.consistency import ANY, Consistency
 from freshrank.serve.api.recommendation_answers import NoteCode, RecommendAnswer
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.recommendation.diversity import Diversity, Mmr
@@ -52,7 +53,7 @@ def test_what_a_request_does_not_say() -> None:
     assert (call.boosts, call.explain, call.pages) == ([], 0, 1)
     assert call.exclude_seen == ("recent", "bought")
     assert call.sources == ()
-    assert (call.min_version, call.max_model_age_ms) == (None, None)
+    assert call.wanted is ANY
 
 
 def test_a_pipeline_of_few_candidates_ranks_as_many_as_it_may() -> None:
@@ -78,6 +79,8 @@ def test_all_that_a_request_may_say() -> None:
         show=0,
         min_version="2.7",
         max_model_age_ms=40,
+        min_offsets={"clicks": 7},
+        timeout_ms=20,
     )
     assert call.selection.k == 100
     assert call.selection.filters == (Filter("brand", "eq", "a"),)
@@ -89,7 +92,7 @@ def test_all_that_a_request_may_say() -> None:
     assert call.exclude_seen == ("bought",)
     assert call.sources == ("co_visited",)
     assert (call.candidates, call.show) == (500, 0)
-    assert (call.min_version, call.max_model_age_ms) == (Version(2, 7), 40)
+    assert call.wanted == Consistency(Version(2, 7), 40, {"clicks": 7}, timeout_ms=20)
     assert recommend(exclude_seen=False).exclude_seen == ()
     assert recommend(exclude_seen=[]).exclude_seen == ()
 
@@ -207,6 +210,9 @@ def test_what_is_wrong_about_items_is_named_by_its_place(
         ({"show": -1}, "show", ">= 0"),
         ({"min_version": "1"}, "min_version", "regex"),
         ({"max_model_age_ms": -1}, "max_model_age_ms", ">= 0"),
+        ({"min_offsets": {"clicks": -1}}, "min_offsets[...]", ">= 0"),
+        ({"min_offsets": [7]}, "min_offsets", "object"),
+        ({"timeout_ms": 10_001}, "timeout_ms", "<= 10000"),
         ({"items": [3]}, "body", "unknown field `items`"),
     ],
 )

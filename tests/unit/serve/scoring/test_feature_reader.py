@@ -71,6 +71,34 @@ def test_a_request_for_several_rows_is_answered_by_one_read() -> None:
     asyncio.run(story())
 
 
+class Counting(MemoryStore):
+    """Gives with each read a row that is newer by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    async def read(self, keys: Sequence[bytes]) -> StoreRead:
+        self.reads += 1
+        return StoreRead([b"%d" % self.reads for _ in keys], 0)
+
+
+@pytest.mark.parametrize(("wanted", "in_time"), [(1, True), (3, True), (9_999, False)])
+def test_rows_are_read_again_until_they_are_as_wanted(wanted: int, in_time: bool) -> None:
+    async def story() -> None:
+        store, clock = Counting(), FakeClock()
+        reader = FeatureReader(store, clock, timeout_s=1.0, partitions=0)
+
+        def enough(rows: list[StoredRow]) -> bool:
+            return int(rows[0].row or 0) >= wanted
+
+        assert await reader.read_until([b"u"], enough, 0.1) == in_time
+        assert clock.monotonic() <= 0.1
+        assert store.reads == wanted if in_time else store.reads > 10
+
+    asyncio.run(story())
+
+
 def test_requests_gather_while_a_batch_is_read() -> None:
     async def story() -> None:
         store = Store()

@@ -7,7 +7,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from freshrank.actors.protocols import Status
-from freshrank.serve.scoring.posted_metrics import POSTED, describe, expose
+from freshrank.serve.monitoring.posted_metrics import POSTED, describe, expose
 
 
 def read(statuses: dict[str, Status]) -> dict[str, Metric]:

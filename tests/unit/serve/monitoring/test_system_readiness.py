@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from freshrank.actors.protocols import Status
-from freshrank.serve.scoring.system_readiness import missing_parts
+from freshrank.serve.monitoring.system_readiness import missing_parts
 
 
 def test_each_partition_of_the_candidates_entities_is_owned() -> None:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.protocols import Status, StatusRegistry
-from freshrank.serve.scoring import posted_metrics
-from freshrank.serve.scoring.metrics import ServeMetrics
-from freshrank.serve.scoring.system_readiness import missing_parts
+from freshrank.serve.monitoring import posted_metrics
+from freshrank.serve.monitoring.metrics import ServeMetrics
+from freshrank.serve.monitoring.system_readiness import missing_parts
 
 # Seconds that a page waits for the status registry: beyond it the other statuses are shown.
 _COLLECT_TIMEOUT_S = 1.0

@@ -1,0 +1,1 @@
+"""What a replica counts and posts of itself, and what it tells of the whole system."""
