@@ -219,6 +219,19 @@ def test_an_id_may_be_typed_before_the_pipeline_is_known(opened: Opened) -> None
     assert opened.problems == []
 
 
+def test_arms_and_the_versions_that_they_are_pinned_to_are_told(opened: Opened) -> None:
+    def changed(route: Route, **changes: object) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), **changes})
+
+    opened.page.route("**/v1/model", lambda route: changed(route, pinned=["1.1"]))
+    opened.page.route("**/v1/score", lambda route: changed(route, arms={"weights": "old"}))
+    opened.page.goto("/")
+    expect(opened.at("#versions-note")).to_contain_text("arms are pinned to 1.1")
+    expect(opened.at("#ranking-note")).to_contain_text("Arms: weights old.")
+    assert opened.problems == []
+
+
 def test_a_key_is_asked_for_and_used(opened: Opened) -> None:
     def guarded(route: Route) -> None:
         if route.request.headers.get("authorization") == "Bearer secret":

@@ -77,7 +77,7 @@ def test_a_healthy_system_is_shown_without_an_alert() -> None:
     shown = shown_by_the_page(answers_of_a_system(100.0))
     assert shown["alerts"] == []
     assert shown["tiles"]["Lag"][1] == "2 shards"
-    assert shown["tiles"]["Scoring time"][0].endswith("s")  # ms, or s
+    assert shown["tiles"]["Time to answer"][0].endswith("s")  # ms, or s
 
 
 def test_the_quality_is_that_of_the_kind_of_the_labels() -> None:

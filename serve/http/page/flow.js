@@ -34,16 +34,16 @@ const BOXES = {
   learner: ["Learner", (now) => `version ${now.version ?? ABSENT}`],
   replicas: ["Replicas", (now) => now.flow.items == null ? several(now.flow.replicas, "replica")
     : `${number(now.flow.replicas)}, ${several(now.flow.items, "item")}`],
-  answers: ["Answers", (now) => now.score50 == null ? "none lately" : `p50 ${duration(now.score50)}`],
+  answers: ["Answers", (now) => now.answer50 == null ? "none lately" : `p50 ${duration(now.answer50)}`],
 };
 
 const EDGES = [
   { from: "topics", to: "shards", name: "events", read: (now) => now.eventsPerS },
   { from: "shards", to: "store", name: "rows", read: (now) => now.flow.rows },
   { from: "shards", to: "learner", name: "examples", read: (now) => now.examplesPerS },
-  { from: "store", to: "replicas", name: "reads", read: (now) => now.flow.answers },
+  { from: "store", to: "replicas", name: "reads", read: (now) => now.answersPerS },
   { from: "learner", to: "replicas", name: "versions", read: (now) => now.flow.versions },
-  { from: "replicas", to: "answers", name: "answers", read: (now) => now.flow.answers },
+  { from: "replicas", to: "answers", name: "answers", read: (now) => now.answersPerS },
   // What was shown comes back as a record, to be joined with what the user did.
   { from: "replicas", to: "topics", name: "impressions", read: (now) => now.flow.impressions },
 ];

@@ -78,8 +78,6 @@ function flowOf(status, at, shards, learner, replicas) {
     rows: rate("rows", at, sum(all, (part) => part.rows_written)),
     impressions: rate("impressions", at, sum(shards, (part) => part.impressions)),
     versions: rate("versions", at, learner?.steps ?? null),
-    answers: rate("answers", at,
-      sum(replicas, (part) => part.requests + (part.recommendations?.requests ?? 0))),
     entities: sum(shards, (part) => part.entities), named: named.length,
     replicas: replicas.length,
     items: replicas.map((part) => part.catalogue?.items).find((items) => items != null) ?? null,
@@ -93,10 +91,10 @@ function metricsOf(status, model, at) {
   const learner = ofRole(status, "learner")[0] ?? null;
   const features = merged(shards.map((shard) => shard.freshness));
   const weights = merged([learner?.freshness]);
-  const scores = merged(replicas.map((replica) => replica.latency));
+  const answers = merged(replicas.flatMap((part) => [part.latency, part.recommendations?.latency]));
   const starting = shards.filter((shard) => shard.starting).length;
   const events = starting ? null : sum(shards, (shard) => shard.events);
-  const requests = sum(replicas, (replica) => replica.requests);
+  const answered = sum(replicas, (part) => part.requests + (part.recommendations?.requests ?? 0));
   // The AUC, or the mean absolute error where labels are numbers.
   const measure = learner?.measure ?? "auc";
   const of = (examples) => learner?.[measure + examples] ?? null;
@@ -107,7 +105,7 @@ function metricsOf(status, model, at) {
     dead: sum(shards, (shard) => shard.dead),
     features, feature50: quantile(features, 0.5), feature99: quantile(features, 0.99),
     weights, weights50: quantile(weights, 0.5), weights99: quantile(weights, 0.99),
-    version: model.version, modelAge: model.age_ms, learned: versionOf(learner?.version)?.step ?? null,
+    version: model.version, pinned: model.pinned ?? [], modelAge: model.age_ms, learned: versionOf(learner?.version)?.step ?? null,
     served: versionOf(model.version)?.step ?? null,
     examplesPerS: rate("examples", at, learner?.examples ?? null),
     measure, live: of("_recent"), frozen: of("_recent_frozen"),
@@ -119,8 +117,8 @@ function metricsOf(status, model, at) {
     calibrationFrozen: learner?.calibration_error_frozen ?? null,
     baseRate: learner?.base_rate ?? null, trips: learner?.guard_trips ?? null,
     heldBack: learner?.examples_held_back ?? null,
-    requestsPerS: rate("requests", at, requests),
-    scores, score50: quantile(scores, 0.5), score99: quantile(scores, 0.99),
+    answersPerS: rate("answers", at, answered),
+    answers, answer50: quantile(answers, 0.5), answer99: quantile(answers, 0.99),
     flow: flowOf(status, at, shards, learner, replicas),
   };
 }

@@ -55,7 +55,8 @@ class Recommended {
     byId("sources-note").textContent = `${number(candidates)} ranked for ${this.entity} ${this.id}`;
     byId("sources").replaceChildren(...sourceRows(found, candidates));
     byId("recommended-note").textContent = [
-      `The best ${items.length} of ${number(candidates)} candidates, without what it has seen.`,
+      `The best ${items.length} of ${number(candidates)} candidates, without what it has seen.`
+      + armsOf(answer),
       ...notes.map(({ reason }) => `Note: ${reason}.`)].join(" ");
     const scale = scaleOf(items.map(({ reasons }) => reasons ?? []));
     redraw(byId("recommended"), items.map((item, place) => this.row(item, place, scale)));

@@ -30,7 +30,8 @@ function alertTimes(status) {
     .sort((a, b) => b.at - a.at);
 }
 
-// The versions of learner and replica over time, with the alerts of that time as marks.
+// The versions of learner and replica over time, with the alerts of that time as marks, and the
+// versions that arms of experiments are pinned to as lines across.
 class Timeline extends Chart {
   constructor(note) {
     super([
@@ -60,6 +61,7 @@ class Timeline extends Chart {
   }
 
   mark(plot) {
+    if (!this.now) return;
     const { ctx, bbox } = plot;
     const marks = [...this.alerts.map((one) => ({ ...one, style: "bad" })),
       ...this.epochs.map((one) => ({ ...one, style: "second" }))];
@@ -68,6 +70,15 @@ class Timeline extends Chart {
       if (x < bbox.left) continue;
       ctx.fillStyle = colour(style);
       ctx.fillRect(x - devicePixelRatio, bbox.top, 2 * devicePixelRatio, bbox.height);
+    }
+    this.markPinned(plot);
+  }
+
+  markPinned({ ctx, bbox, valToPos, scales: { y } }) {
+    ctx.fillStyle = colour("good");
+    for (const { epoch, step } of this.now.pinned.map(versionOf)) {
+      if (epoch !== this.epoch || step < y.min || step > y.max) continue;
+      ctx.fillRect(bbox.left, valToPos(step, "y", true), bbox.width, devicePixelRatio);
     }
   }
 
@@ -80,7 +91,8 @@ class Timeline extends Chart {
     const text = now.served == null ? "no weights have arrived" : `serves version ${now.version}, `
       + `${duration(now.modelAge)} old`
       + (behind === null ? "" : `, ${behind > 0 ? `${several(behind, "step")} behind the learner` : "the learner's newest"}`);
-    this.note.textContent = [text, ...told].join(" · ");
+    const pinned = now.pinned.length ? [`arms are pinned to ${now.pinned.join(", ")}`] : [];
+    this.note.textContent = [text, ...pinned, ...told].join(" · ");
     this.element.setAttribute("aria-label", `Versions of the weights: ${text}`);
   }
 }
@@ -107,7 +119,7 @@ class SystemView {
     this.flow.add(now);
     this.timeline.show(now, status);
     byId("shards").replaceChildren(...shardRows(status));
-    const importance = status.replica?.importance ?? [];
+    const importance = (status.replica?.importance ?? []).filter(({ size }) => size > 0);
     byId("inputs-card").hidden = !importance.length;
     const largest = Math.max(...importance.map(({ size }) => size), 1e-9);
     byId("inputs").replaceChildren(...importance.slice(0, 6).map(({ input, size }) =>

@@ -48,6 +48,10 @@ const several = (value, name) => `${number(value)} ${name}${value === 1 ? "" : "
 // A name that may be broken after its separators.
 const breakable = (name) => name.split(/(?<=[:/_])/).flatMap((part) => [part, make("wbr")]);
 
+// The arms of experiments that an answer is of, as a sentence.
+const armsOf = ({ arms }) => arms
+  ? ` Arms: ${Object.entries(arms).map(([experiment, arm]) => `${experiment} ${arm}`).join(", ")}.` : "";
+
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // The API key that the user has typed, for as long as the page is open. Asked for at the first 401.

@@ -54,9 +54,9 @@ const TILES = [
       + (now.starting ? ` · ${now.starting} starting` : ""),
   },
   {
-    title: "Scoring time", missing: () => "no request was scored lately",
-    histogram: (now) => now.scores, lines: halves("score"),
-    under: (now) => `${number(now.requestsPerS, 1)} requests/s`,
+    title: "Time to answer", missing: () => "no request was answered lately",
+    histogram: (now) => now.answers, lines: halves("answer"),
+    under: (now) => `${number(now.answersPerS, 1)} answers/s`,
   },
   {
     title: "Calibration error and drift", zero: true,

@@ -152,8 +152,9 @@ class EntityPage {
     byId("impress").textContent = `Log the best ${Math.min(SHOWN_AT_FIRST, ranking.length)} as shown`;
     byId("ranking-note").textContent = model.version === null
       ? "No weights yet: these are the scores of an untrained model."
-      : `Scores of version ${model.version}, ${duration(model.age_ms)} old; `
+      : `Scores of version ${model.version}, ${model.age_ms == null ? "pinned" : `${duration(model.age_ms)} old`}; `
         + `features ${features.age_ms == null ? "are defaults" : `${duration(features.age_ms)} old`}.`
+        + armsOf(this.scores)
         + (this.before ? " Changes: since before your event, with what the weights learned meanwhile." : "");
   }
 
