@@ -93,6 +93,14 @@ class RequestError(FreshrankError):
         self.status = status
 
 
+class TooManyRequests(RequestError):
+    """A client sends more requests than it may; one passes in `wait_s` seconds."""
+
+    def __init__(self, reason: str, wait_s: float) -> None:
+        super().__init__("Authorization", reason, status=429)
+        self.wait_s = wait_s
+
+
 class Unavailable(FreshrankError):
     """Another process (`part`: ``"redis"``, ``"kafka"``, ``"learner"``) did not answer."""
 

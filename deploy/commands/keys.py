@@ -41,11 +41,19 @@ def create(
         ),
     ],
     name: Annotated[str, typer.Option(help="Who uses the key, for the list.")] = "",
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Requests a second that it may send; beyond it they get 429. Each replica lets "
+            "an equal share through. As many as come unless it is given.",
+        ),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Make a key and print it, once: it is kept nowhere.
 
-    freshrank keys create --scope score --scope events --name web-shop
+    freshrank keys create --scope score --scope events --name web-shop --rate 500
     """
     from freshrank.serve.access.api_keys import (  # noqa: PLC0415
         Scope,
@@ -60,7 +68,8 @@ def create(
             raise ConfigError("--scope", f"{one!r} is no scope", f"Take {', '.join(_SCOPES)}.")
     path = _settings(config).keys_file
     text = create_key()
-    record = key_record(text, name, [Scope(one) for one in scope], time.time_ns() // 1_000_000)
+    now_ms = time.time_ns() // 1_000_000
+    record = key_record(text, name, [Scope(one) for one in scope], now_ms, rate_per_s=rate)
     write_keys(path, [*read_keys(path), record])
     typer.echo(text)
     typer.echo(f"key {record.id}, scopes {', '.join(sorted(scope))}, in {path}", err=True)
@@ -68,14 +77,15 @@ def create(
 
 @keys_app.command("list")
 def list_keys(config: Config = None) -> None:
-    """Show all keys: id, name, scopes, and when each was made."""
+    """Show all keys: id, name, scopes, rate, and when each was made."""
     from freshrank.serve.access.api_keys import read_keys  # noqa: PLC0415
 
-    table = Table("id", "name", "scopes", "created")
+    table = Table("id", "name", "scopes", "rate", "created")
     for key in read_keys(_settings(config).keys_file):
         created = datetime.fromtimestamp(key.created_ms / 1_000, UTC)
         scopes = ", ".join(sorted(one.value for one in key.scopes))
-        table.add_row(key.id, key.name, scopes, f"{created:%Y-%m-%d %H:%M} UTC")
+        rate = "" if key.rate_per_s is None else f"{key.rate_per_s:g}/s"
+        table.add_row(key.id, key.name, scopes, rate, f"{created:%Y-%m-%d %H:%M} UTC")
     Console().print(table)
 
 

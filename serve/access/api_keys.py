@@ -44,6 +44,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     """Of the whole key, in hex."""
     created_ms: int
+    rate_per_s: float | None = None
+    """Requests a second that the endpoint lets through; None: as many as come."""
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -55,7 +57,14 @@ def create_key() -> str:
     return f"{_PREFIX}_{secrets.token_hex(_ID_BYTES)}_{secrets.token_urlsafe(_SECRET_BYTES)}"
 
 
-def key_record(text: str, name: str, scopes: Iterable[Scope], now_ms: int = 0) -> ApiKey:
+def key_record(
+    text: str,
+    name: str,
+    scopes: Iterable[Scope],
+    now_ms: int = 0,
+    *,
+    rate_per_s: float | None = None,
+) -> ApiKey:
     """Make the record of the key `text`, which does not contain it.
 
     >>> text = create_key()
@@ -69,6 +78,7 @@ def key_record(text: str, name: str, scopes: Iterable[Scope], now_ms: int = 0) -
         scopes=frozenset(scopes),
         sha256=digest(text),
         created_ms=now_ms,
+        rate_per_s=rate_per_s,
     )
 
 
@@ -77,20 +87,20 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def scopes_of(text: str, keys: Sequence[ApiKey]) -> frozenset[Scope] | None:
-    """Return what the key `text` allows; None where it is none of `keys`.
+def known_key(text: str, keys: Sequence[ApiKey]) -> ApiKey | None:
+    """Return the record of the key `text`; None where it is none of `keys`.
 
     Takes the same time for every secret behind an id, which is no secret itself.
 
     >>> text = create_key()
     >>> record = key_record(text, "shop", [Scope.SCORE])
-    >>> scopes_of(text, [record]) == {Scope.SCORE}, scopes_of(text + "x", [record])
+    >>> known_key(text, [record]) is record, known_key(text + "x", [record])
     (True, None)
     """
     number, found = _id_of(text), digest(text)
     for key in keys:
         if key.id == number and hmac.compare_digest(found, key.sha256):
-            return key.scopes
+            return key
     return None
 
 

@@ -13,8 +13,9 @@ import ipaddress
 import logging
 from collections.abc import Iterable
 
-from freshrank.actors.errors import ConfigError, RequestError
-from freshrank.serve.access.api_keys import ApiKey, Scope, key_record, read_keys, scopes_of
+from freshrank.actors.errors import ConfigError, RequestError, TooManyRequests
+from freshrank.serve.access.api_keys import ApiKey, Scope, key_record, known_key, read_keys
+from freshrank.serve.access.key_rates import KeyRates
 from freshrank.serve.settings import ServeSettings
 
 # Seconds after which a key that was created or revoked is known.
@@ -47,6 +48,7 @@ class RequestGuard:
         if settings.api_key is not None:
             self._own = (key_record(settings.api_key.get_secret_value(), "serve.api_key", Scope),)
         self._keys: tuple[ApiKey, ...] = ()
+        self.rates = KeyRates(settings.replicas)
         self.keys_required = settings.keys_required
         """Whether a request needs a key, where its route has a scope."""
         if self.keys_required:
@@ -56,7 +58,8 @@ class RequestGuard:
         """Let a request pass to a route that reads a body or not and needs `scope`, if any.
 
         Raises RequestError: 421 for a host that is not ours, 403 for the origin of another site or
-        a key without the scope, 415 for a body that is not said to be JSON, 401 without a key.
+        a key without the scope, 415 for a body that is not said to be JSON, 401 without a key; and
+        TooManyRequests beyond the key's rate.
         """
         found = dict(headers)
         host = found.get(b"host")
@@ -102,11 +105,14 @@ class RequestGuard:
         if not authorization[: len(_BEARER)].lower() == _BEARER:
             raise RequestError("Authorization", "a key is needed: `Bearer <key>`", 401)
         text = authorization[len(_BEARER) :].strip().decode("latin-1")
-        allowed = scopes_of(text, self._keys)
-        if allowed is None:
+        key = known_key(text, self._keys)
+        if key is None:
             raise RequestError("Authorization", "the key is not known", 401)
-        if scope not in allowed:
+        if scope not in key.scopes:
             raise RequestError("Authorization", f"the key has not the scope {scope.value!r}", 403)
+        wait_s = self.rates.wait_s(key)
+        if wait_s > 0:
+            raise TooManyRequests(f"the key may send {key.rate_per_s:g} requests a second", wait_s)
 
 
 def check_start(settings: ServeSettings) -> None:

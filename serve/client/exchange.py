@@ -26,7 +26,7 @@ class Patience:
     timeout_s: float = 2.0
     """For each try: to connect, to send, and to wait for more of the answer."""
     tries: int = 4
-    """Of one request, where the endpoint does not answer, or answers with a 503."""
+    """Of one request, where the endpoint does not answer, or answers with a 503 or a 429."""
     first_pause_s: float = 0.1
     longest_pause_s: float = 2.0
     """Between two tries; pauses double, and half of each is random."""
@@ -53,7 +53,7 @@ class RequestTries:
 
     def pause_s(self, outcome: httpx.Response | httpx.TransportError) -> float | None:
         """Seconds to wait before the next try; None where there is none."""
-        if isinstance(outcome, httpx.Response) and outcome.status_code != 503:
+        if isinstance(outcome, httpx.Response) and outcome.status_code not in (503, 429):
             return None
         self._left -= 1
         if self._left <= 0:

@@ -18,6 +18,7 @@ _REFERENCES = "#/components/schemas/{name}"
 _MEANINGS = {
     400: "The body is not JSON",
     401: "The request has no API key, or one that is not known",
+    429: "The API key has sent more requests than its rate allows",
     403: "The request comes from a page of another site, or its key has not the scope",
     404: "There is no such entity, item or page",
     408: "The body was not complete in time",
@@ -139,7 +140,7 @@ def _answer(answer: Answer, schemas: _Schemas) -> Document:
 
 def _error(status: int, schemas: _Schemas) -> Document:
     error = _answer(Answer(ErrorAnswer, _MEANINGS[status]), schemas)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         error["headers"] = {"Retry-After": _RETRY_AFTER}
     if status == HTTPStatus.UNAUTHORIZED:
         error["headers"] = {"WWW-Authenticate": {"schema": {"const": "Bearer"}}}

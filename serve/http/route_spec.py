@@ -29,7 +29,7 @@ JSON: Final = "application/json"
 # take the request.
 _ERRORS_OF_ALL: Final = (403, 421, 431, 500, 503)
 # Statuses of a route that needs a key: there is none, or it is not known.
-_ERRORS_OF_KEYS: Final = (401,)
+_ERRORS_OF_KEYS: Final = (401, 429)
 # Statuses of a route that reads a body: not JSON, too slow, too large, not said to be JSON, a wrong
 # field.
 _ERRORS_OF_BODIES: Final = (400, 408, 413, 415, 422)
@@ -130,7 +130,7 @@ class RouteSpec:
         >>> spec = RouteSpec(method="GET", path="/a/{id:text}/b", operation="b", summary="B",
         ...                  handler=handler, answers={200: Answer()}, scope=Scope.SCORE)
         >>> spec.documented_path, spec.error_statuses
-        ('/a/{id}/b', (401, 403, 421, 431, 500, 503))
+        ('/a/{id}/b', (401, 403, 421, 429, 431, 500, 503))
         """
         return _CONVERTOR.sub("", self.path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from freshrank.actors.errors import FreshrankError, RequestError
+from freshrank.actors.errors import FreshrankError, RequestError, TooManyRequests
 from freshrank.serve.access.request_guard import RawHeaders, RequestGuard
 from freshrank.serve.api.errors import answer_of, problem, status_of
 from freshrank.serve.api.requests import RequestLimits
@@ -97,7 +98,9 @@ class RouteHandlers:
                 self._ongoing -= 1
         except FreshrankError as error:
             response = JsonResponse(answer_of(error), status_of(error))
-            if response.status_code == 503:
+            if isinstance(error, TooManyRequests):
+                response.headers["Retry-After"] = str(math.ceil(error.wait_s))
+            elif response.status_code == 503:
                 response.headers["Retry-After"] = _RETRY_AFTER_S
             elif response.status_code == 401:
                 response.headers["WWW-Authenticate"] = "Bearer"

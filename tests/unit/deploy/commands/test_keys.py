@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.commands.keys import keys_app
 from freshrank.deploy.commands.run_request import CliOverrides
-from freshrank.serve.access.api_keys import Scope, read_keys, scopes_of
+from freshrank.serve.access.api_keys import Scope, known_key, read_keys
 
 
 @pytest.fixture
@@ -28,7 +28,8 @@ def call(*arguments: str) -> Result:
 
 def test_a_key_is_printed_once_and_has_the_scopes_that_were_asked_for(file: Path) -> None:
     key = call("create", "--scope", "score", "--scope", "events", "--name", "web").stdout.strip()
-    assert scopes_of(key, read_keys(file)) == frozenset({Scope.SCORE, Scope.EVENTS})
+    found = known_key(key, read_keys(file))
+    assert found and found.scopes == {Scope.SCORE, Scope.EVENTS} and found.rate_per_s is None
     listed = call("list").stdout
     assert key.split("_")[1] in listed and "web" in listed and "events, score" in listed
     assert key not in listed + file.read_text()
@@ -37,10 +38,19 @@ def test_a_key_is_printed_once_and_has_the_scopes_that_were_asked_for(file: Path
 def test_a_revoked_key_allows_nothing_and_the_others_stay(file: Path) -> None:
     first, second = (call("create", "--scope", "metrics").stdout.strip() for _ in range(2))
     call("revoke", first.split("_")[1])
-    assert scopes_of(first, read_keys(file)) is None
-    assert scopes_of(second, read_keys(file)) == frozenset({Scope.METRICS})
+    assert known_key(first, read_keys(file)) is None
+    kept = known_key(second, read_keys(file))
+    assert kept and kept.scopes == {Scope.METRICS}
     with pytest.raises(ConfigError, match="freshrank keys list"):
         call("revoke", first.split("_")[1])
+
+
+def test_a_key_may_have_a_rate(file: Path) -> None:
+    key = call("create", "--scope", "score", "--rate", "2.5").stdout.strip()
+    found = known_key(key, read_keys(file))
+    assert found and found.rate_per_s == 2.5
+    assert "2.5/s" in call("list").stdout
+    assert call("create", "--scope", "score", "--rate", "0").exit_code == 2
 
 
 def test_every_scope_can_be_given_and_no_other(file: Path) -> None:

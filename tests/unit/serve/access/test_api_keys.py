@@ -14,8 +14,8 @@ from freshrank.serve.access.api_keys import (
     Scope,
     create_key,
     key_record,
+    known_key,
     read_keys,
-    scopes_of,
     write_keys,
 )
 
@@ -55,7 +55,8 @@ def test_the_secret_behind_an_id_is_compared_in_constant_time(
     wrong = f"{keys[0][:-1]}{'A' if keys[0][-1] != 'A' else 'B'}"
     for asked, allowed in ((keys[1], {Scope.SCORE}), (wrong, None), (create_key(), None)):
         compared.clear()
-        assert scopes_of(asked, records) == (allowed and frozenset(allowed))
+        found = known_key(asked, records)
+        assert (found and found.scopes) == (allowed and frozenset(allowed))
         ids = [record.id for record in records if record.sha256 in {kept for _, kept in compared}]
         assert ids == [key.split("_")[1] for key in keys if key[:11] == asked[:11]]
 

@@ -178,6 +178,24 @@ def allows(guard: RequestGuard, key: str) -> bool:
     return True
 
 
+def test_a_key_beyond_its_rate_is_a_429_that_says_when_to_come_again(tmp_path: Path) -> None:
+    path, slow, fast = tmp_path / "keys.json", create_key(), create_key()
+    records = [key_record(slow, "shop", [Scope.SCORE], rate_per_s=0.01)]
+    write_keys(path, [*records, key_record(fast, "shop", [Scope.SCORE])])
+    replica = ReplicaUnderTest(access={"host": ANYWHERE, "keys_file": path})
+
+    async def story(client: httpx.AsyncClient) -> list[httpx.Response]:
+        keys = [slow, slow, fast, fast]
+        headers = [{"authorization": f"Bearer {key}", "host": "localhost"} for key in keys]
+        return [await client.post("/v1/score", json=SCORE, headers=one) for one in headers]
+
+    first, second, *others = talk(replica, story)
+    assert [one.status_code for one in (first, *others)] == [200, 200, 200]
+    assert refused(second, 429, "Authorization")
+    assert second.headers["retry-after"] in ("99", "100")
+    assert "0.01 requests a second" in second.text
+
+
 def test_keys_that_are_made_and_revoked_are_known_without_a_restart(tmp_path: Path) -> None:
     path, first, second = tmp_path / "keys.json", create_key(), create_key()
     records = [key_record(key, "shop", [Scope.SCORE]) for key in (first, second)]

@@ -136,7 +136,7 @@ def test_the_document_names_the_scope_of_each_route_and_how_a_key_is_given() -> 
 def test_the_document_has_the_errors_of_each_route() -> None:
     operations = document("shop", SPECS)["paths"]["/things/{key}/parts"]
     assert list(operations["get"]["responses"]) == [
-        "200", "401", "403", "404", "421", "422", "431", "500", "503",
+        "200", "401", "403", "404", "421", "422", "429", "431", "500", "503",
     ]  # fmt: skip
     assert list(operations["post"]["responses"]) == [
         "200", "400", "401", "403", "408", "413", "415", "421", "422", "431", "500", "503",
