@@ -157,6 +157,34 @@ def test_an_event_for_a_recommended_item_takes_its_fields_from_the_catalogue(
     expect(opened.at("#features")).to_contain_text(re.compile(r"views_1m\s*1"))
 
 
+def test_the_last_events_are_read_when_a_person_wants_to_see_them(opened: Opened) -> None:
+    opened.page.goto("/")
+    opened.until_shown()
+    opened.at("#id").fill("reader")
+    opened.page.keyboard.press("Enter")
+    opened.at("#history summary").press("Enter")
+    expect(opened.at("#events")).to_have_text("none was found")
+    opened.at("#ranking li").filter(has_text="item_id 5").get_by_role("button").last.click()
+    event = "type view · price 0 · category_id 0 · item_id 5"
+    expect(opened.at("#events li")).to_contain_text(event)
+    assert opened.problems == []
+
+
+def test_what_is_read_aloud_is_written_only_when_it_changes(opened: Opened) -> None:
+    opened.page.goto("/")
+    opened.until_shown()
+    opened.page.evaluate("""() => {
+      window.said = 0;
+      for (const region of document.querySelectorAll("[role=status], [role=alert]")) {
+        new MutationObserver((changes) => { window.said += changes.length; })
+          .observe(region, { childList: true, characterData: true, subtree: true });
+      }
+      document.querySelector("#shards").firstChild.id = "old";
+    }""")
+    expect(opened.at("#old")).to_have_count(0)  # all metrics were drawn anew
+    assert opened.page.evaluate("window.said") == 0
+
+
 def test_the_focus_stays_while_lists_are_drawn_anew(opened: Opened) -> None:
     opened.page.goto("/")
     opened.until_shown()

@@ -18,6 +18,7 @@ _SCRIPTS = (
     "flow.js",
     "system.js",
     "sent_events.js",
+    "history.js",
     "contributions.js",
     "recommended.js",
     "try_it.js",

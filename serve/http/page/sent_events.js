@@ -45,6 +45,7 @@ class SentEvent {
       return;
     }
     this.add(performance.now() - this.begun, "the features contain it");
+    this.page.history.refresh(this.id);
     const before = this.page.before?.scores[this.index];
     await this.page.refresh();
     const after = this.page.scores?.scores[this.index];

@@ -7,8 +7,13 @@ const tiles = TILES.map((spec) => new Tile(spec));
 const system = new SystemView();
 byId("tiles").append(...tiles.map((tile) => tile.element));
 let answeredAt = null;
+let shownAlerts = "[]";
 
+// Alerts and state are live regions: what is written to them is read aloud, so only changes are.
 function showAlerts(found) {
+  const text = JSON.stringify(found);
+  if (text === shownAlerts) return;
+  shownAlerts = text;
   const box = byId("alerts");
   box.hidden = !found.length;
   box.replaceChildren(...found.map(([source, reason]) =>
@@ -17,6 +22,7 @@ function showAlerts(found) {
 
 function showState(text, style) {
   const pill = byId("state");
+  if (pill.textContent === text) return;
   pill.textContent = text;
   pill.className = `pill ${style}`;
 }

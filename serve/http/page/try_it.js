@@ -16,6 +16,7 @@ class EntityPage {
     this.all = false;
     this.refreshes = 0;
     this.recommended = new Recommended(pipeline, this);
+    this.history = new EntityHistory(pipeline);
   }
 
   start() {
@@ -44,6 +45,7 @@ class EntityPage {
     for (const button of byId("suggested").children) {
       button.setAttribute("aria-pressed", button.textContent === id);
     }
+    this.history.refresh(id);
     await this.guarded(() => this.refresh());
   }
 
