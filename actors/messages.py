@@ -18,14 +18,14 @@ Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
+Ids: TypeAlias = tuple[int, ...]
 
 
 class SourceOffsets(Mapping[str, int]):
     """How far one partition has been read: the next offset of each source topic, by its name.
 
     Immutable and hashable. A topic of which no record has been read has the offset 0 and is not
-    listed, as in a `collections.Counter`; so the offsets of an unread partition are empty, and
-    false.
+    listed, as in a `collections.Counter`; so those of an unread partition are empty, and false.
 
     >>> offsets = SourceOffsets({"behaviour": 5, "shop.impressions": 0})
     >>> offsets
@@ -134,6 +134,8 @@ class OffsetRange:
     end: SourceOffsets
     first: bool = False
     """Whether the shard keeps no examples before it: a learner without progress begins with it."""
+    forgotten: Ids = field(default=(), compare=False)
+    """Ids of inputs whose rows begin again from their initial values once it is learned."""
 
 
 @dataclass(frozen=True, slots=True)

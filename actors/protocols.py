@@ -115,10 +115,12 @@ class EventSource(Protocol):
 
 
 class RecordSink(Protocol):
-    """Writes records: events of POST /v1/events, impressions, dead letters, alerts."""
+    """Writes records: what requests post and delete, impressions, dead letters, alerts."""
 
-    async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
-        """Write a record and wait until it is replicated; returns (partition, offset).
+    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> tuple[int, int]:
+        """Write a record (a tombstone without a `value`) and wait until it is replicated.
+
+        Returns (partition, offset).
 
         Raises BadRecord when the record is larger than its topic takes, and Unavailable when the
         broker refused it or did not answer in time: it may have been written then.

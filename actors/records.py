@@ -33,7 +33,7 @@ class RejectKind(StrEnum):
     OTHER_LAYOUT = "other_layout"
     """An impression of other features than those of now: its rows cannot be learned from."""
     NO_KEY = "no_key"
-    """A row of a table that has no key."""
+    """A row of a table, or a tombstone, that has no key."""
     SHOWN_LATE = "shown_late"
     """An impression that reached the log long after it was served: its label may be forgotten."""
 
@@ -54,7 +54,7 @@ class RecordBatch:
     """bool[n]: whether the broker stamped the record when it appended it (``LogAppendTime``); else
     its producer did, by a clock of its own (``CreateTime``)."""
     keys: Sequence[bytes | None] = ()
-    """Of the records; (): they are not known, as of the copies of re-keyed records."""
+    """Of the records; (): they are not known."""
 
     def between(self, begin: int, end: int | None) -> RecordBatch:
         """The records with ``begin <= offset < end`` (None: to the last)."""
@@ -71,6 +71,13 @@ class RecordBatch:
             self.stamped_by_broker[first:last],
             self.keys[first:last],
         )
+
+    def tombstones(self) -> list[RecordBatch]:
+        """Each record without a value, as a batch of its own."""
+        if None not in self.values:
+            return []
+        records = zip(self.values, self.offsets.tolist(), strict=True)
+        return [self.between(at, at + 1) for value, at in records if value is None]
 
     def rejected(
         self, place: int, reason: str, kind: RejectKind = RejectKind.INVALID

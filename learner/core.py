@@ -6,6 +6,9 @@ Time is an argument.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from freshrank.actors.alerts import AlertKind, Severity
 from freshrank.actors.errors import ConfigError
@@ -14,6 +17,7 @@ from freshrank.actors.messages import (
     Delta,
     Examples,
     Gradient,
+    Ints,
     OffsetRange,
     Progress,
     SourceOffsets,
@@ -70,8 +74,7 @@ class Learner:
         differentiate: Differentiate | None = None,
         topics: Sequence[str] = (),
     ) -> None:
-        self.topics = topics
-        self.model, self.optimizer, self.settings = model, optimizer, settings
+        self.topics, self.model, self.optimizer, self.settings = topics, model, optimizer, settings
         self.rollback_log = RollbackLog(settings.guard, model.loss, label_delay_ms)
         self.trained = TrainingState(model, optimizer, settings.max_rows)
         self.differentiator = differentiate(model, self.weights) if differentiate else None
@@ -127,7 +130,7 @@ class Learner:
             self._pending.add(gradient, monotonic)
         else:
             self._pending.add_without_examples(offset_range)
-            if not self._pending.examples and not self.rollback_log.due:
+            if not self._pending.needs_step and not self.rollback_log.due:
                 self._drain()
         return self._answer(offset_range.partition, accepted=True)
 
@@ -135,24 +138,29 @@ class Learner:
         """Seconds until a step is due (0: now); None while nothing waits to be learned."""
         if self.rollback_log.due:
             return 0.0
-        if self._pending.since is None:
-            return None
-        if self._pending.examples >= self.settings.batch_examples:
-            return 0.0
-        return max(0.0, self._pending.since + self.settings.max_wait_ms / 1000.0 - monotonic)
+        most, wait_s = self.settings.batch_examples, self.settings.max_wait_ms / 1000.0
+        return self._pending.due_in_s(monotonic, most, wait_s)
 
     def step(self, now_ms: int, monotonic: float) -> Delta | None:
         """Learn from all pending gradients; where the guard has anything due, do that instead.
 
-        Its weights are published as the next version. None when nothing was pending, or
-        when the guard refused the stepped weights: then the weights are as before, and the offset
-        ranges quarantined.
+        Then forget what is to be forgotten. The weights are published as the next version. None
+        when they are as before: nothing was pending, or the guard refused the stepped weights.
         """
         if self.rollback_log.due:
             return self._recover(now_ms)
-        pending = self._drain()
-        if not pending.gradients:
-            return None
+        base, pending = self.version, self._drain()
+        changed = self._learn(pending, now_ms, monotonic) if pending.gradients else None
+        gone = self._forget(pending)
+        if changed is None:
+            if not len(gone):
+                return None
+            self._next_version()
+            changed = self.trained.present(gone)
+        return self._delta(base, changed.without(gone), now_ms)
+
+    def _learn(self, pending: PendingGradients, now_ms: int, now_s: float) -> ChangedRows | None:
+        """Take a step; None when the guard refuses it: then the weights are as before."""
         summed = total(pending.gradients)
         change, rows = self.trained.update(summed)
         error = self.rollback_log.weights_error(self.weights.dense, rows)
@@ -162,13 +170,17 @@ class Learner:
             return None
         newest_ms = max(gradient.newest_event_ms for gradient in pending.gradients)
         self.newest_event_ms = max(self.newest_event_ms, newest_ms)
-        self.metrics.count_step(pending.examples, now_ms - newest_ms, monotonic)
+        self.metrics.count_step(pending.examples, now_ms - newest_ms, now_s)
         base = self._next_version()
         evicted = self.trained.evict(change)
         ranges, gradients = pending.contributing, pending.gradients
         self.rollback_log.add(Step(base, self.version, ranges, pending.examples, change, gradients))
-        changed = ChangedRows(summed.keys, rows, evicted)
-        return self._delta(base, changed.without_evicted() if len(evicted) else changed, now_ms)
+        return ChangedRows(summed.keys, rows, evicted)
+
+    def _forget(self, pending: PendingGradients) -> Ints:
+        """Drop the rows that `pending` ranges say, once these are learned; gives their ids."""
+        self.rollback_log.forget(pending.forgotten)
+        return self.trained.forget(pending.forgotten)
 
     def snapshot(self, now_ms: int) -> Delta:
         """All present weights as one delta without a base."""
@@ -264,6 +276,7 @@ class Learner:
         pending, steps = self._drain(), self.trained.total_steps
         base = self._next_version()
         touched = self._recovery.act(pending.gradients, base, self.version)
+        touched = np.concatenate([touched, self._forget(pending)])
         if not len(touched) and steps == self.trained.total_steps:
             self.weights.version = base
             return None
@@ -276,23 +289,11 @@ class Learner:
         self.weights.version = Version(base.epoch, base.step + 1)
         return base
 
-    def _refuse(
-        self, ranges: list[OffsetRange], reason: Refusal, error: str, examples: int
-    ) -> None:
-        self.metrics.count_refusal(reason, examples)
+    def _refuse(self, ranges: list[OffsetRange], reason: Refusal, error: str, count: int) -> None:
+        self.metrics.count_refusal(reason, count)
         self.quarantine.refused({error: ranges})
 
     def _delta(self, base: Version | None, changed: ChangedRows, now_ms: int) -> Delta:
-        return Delta(
-            version=self.version,
-            base=base,
-            dense=self.weights.dense.copy(),
-            moments=self.weights.moments,
-            keys=changed.keys,
-            rows=changed.rows,
-            evicted=changed.evicted,
-            applied=dict(self.applied),
-            created_ms=now_ms,
-            newest_event_ms=self.newest_event_ms,
-            checksum=self.weights.expected_checksum,
-        )
+        delta = self.trained.delta(base, changed)
+        newest_ms, applied = self.newest_event_ms, dict(self.applied)
+        return replace(delta, applied=applied, created_ms=now_ms, newest_event_ms=newest_ms)

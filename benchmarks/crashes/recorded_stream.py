@@ -23,9 +23,11 @@ from freshrank import (
     col,
 )
 from freshrank.actors.impressions import encode_impression
+from freshrank.actors.kernels.hashing import hash_texts
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.benchmarks.workloads.impressions import impression_of, without_scores
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.feature_actors.encoding.input_ids import plain_ids
 
 # The first of two shards owns two partitions, the second one: the shards differ.
 PARTITIONS = 3
@@ -80,7 +82,10 @@ def recorded_pipeline() -> Pipeline:
 
 
 def recorded_log(pipeline: Pipeline, seconds: int = SECONDS, seed: int = 1) -> MemoryLog:
-    """Return a log of events and impressions; some are duplicated, broken, late or out of order."""
+    """Return a log of events and impressions; some are duplicated, broken, late or out of order.
+
+    Users are forgotten now and then, and come back.
+    """
     random = np.random.default_rng(seed)
     log = MemoryLog(PARTITIONS)
     number = 0
@@ -95,6 +100,9 @@ def recorded_log(pipeline: Pipeline, seconds: int = SECONDS, seed: int = 1) -> M
                 log.append(pipeline.impressions_topic, partition, shown, stamp_ms)
             if random.random() < 0.05:
                 log.append(pipeline.impressions_topic, partition, b"no impression", stamp_ms)
+            if number % 11 == 7:
+                gone = users_of(partition, PARTITIONS, USERS)[number % USERS]
+                log.append(stream.topic, partition, None, stamp_ms, gone.encode())
             number += 1
     return log
 
@@ -119,13 +127,17 @@ def _impression(
 ) -> bytes:
     """Return an impression of two items; its dense inputs differ from those of all others.
 
-    Every fourth is one of a version before, as while replicas are replaced.
+    The user's id is the first of its id inputs. Every fourth impression is one of a version before,
+    as while replicas are replaced.
     """
     items = random.choice(np.arange(1, ITEMS + 1), size=2, replace=False).tolist()
     dense = np.zeros((len(items), len(pipeline.encoder.layout.dense)), dtype=np.float32)
     dense[:, 0] = (number + np.arange(len(items)) / 2) / 1000
     entity, at_ms = _user(random, partition), START_MS + second * 1000
     shown = impression_of(pipeline.encoder, entity, items, at_ms, f"r{number}", dense)
+    ids = np.frombuffer(shown.ids, dtype="<i8").reshape(len(items), -1).copy()
+    ids[:, 0] = plain_ids(user.key, hash_texts([entity]))
+    shown = msgspec.structs.replace(shown, ids=ids.tobytes())
     return encode_impression(shown if number % 4 else without_scores(shown))
 
 

@@ -141,7 +141,7 @@ class _Run:
             scores = self.scores[rows] if self._at_once else np.full(len(rows), np.nan, np.float32)
             served = ServedRows(rows, inputs, scores)
             times_ms = self._traffic.shown_ms[rows]
-            self._learn(self._joiner.show(rows + 1, times_ms, rows, served, at_ms), at_ms)
+            self._learn(self._joiner.show(rows + 1, rows + 1, times_ms, rows, served, at_ms), at_ms)
         begin, end = np.searchsorted(self._clicked_ms, [at_ms, at_ms + 1_000])
         label_ms, clicked = self._clicked_ms[begin:end], self._clicks[begin:end]
         clock_ms = np.append(label_ms, at_ms + 1_000)

@@ -22,7 +22,7 @@ from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import MAX_DELAY_MS, Joiner
 from freshrank.feature_actors.partition.backpressure import MAX_LABEL_EVENTS, MAX_PENDING_ITEMS
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
-from freshrank.feature_actors.partition.labelling import join_events, place_of
+from freshrank.feature_actors.partition.labelling import StreamLabel, join_events, place_of
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.partition import Source
 from freshrank.feature_actors.partition.placement import Placement
@@ -74,7 +74,9 @@ class PartitionOutcomes:
                 spec,
                 self._counters,
                 placement,
-                lambda columns, _: join_events(label, joiner, key, columns),
+                StreamLabel(
+                    lambda columns, _: join_events(label, joiner, key, columns), joiner.forget
+                ),
             ),
             self.impressions: ImpressionSource(spec.encoder, joiner, self._counters, placement),
         }

@@ -186,7 +186,7 @@ def _event_stream(stream: Stream) -> EventStream:
 
 def _original(copy: bytes) -> OriginalRecord:
     origin, value = split_origin(copy)
-    return OriginalRecord(origin.partition, origin.offset, origin.timestamp_ms, value or b"")
+    return OriginalRecord(origin.partition, origin.offset, origin.timestamp_ms, value)
 
 
 def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:

@@ -9,11 +9,12 @@ import numpy as np
 import xxhash
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.kernels.hashing import hash_text, mix_columns
+from freshrank.actors.kernels.hashing import mix_columns
 from freshrank.actors.messages import Doubles, IdField, InputLayout, Inputs, Ints
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs, DerivedNumbers
 from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
+from freshrank.feature_actors.encoding.input_ids import salts_of
 from freshrank.feature_actors.encoding.source_weight import ContextEntry
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Field, Kind
@@ -113,9 +114,7 @@ class InputEncoder:
         )
         single = [source for sources in columns.values() for source in sources]
         self._route([*single, *(left for left, _ in pairs)], [right for _, right in pairs], matches)
-        self._salts = np.repeat(
-            np.array([hash_text(name) for name in widths], dtype=np.int64), list(widths.values())
-        )
+        self._salts = salts_of(widths)
         prints = "".join(table.fingerprint for table in self._tables)
         self.fingerprint = xxhash.xxh64_hexdigest(f"{prints} {self.layout} {pairs}".encode())
         """16 hex digits: equal for encoders whose inputs mean the same."""

@@ -83,3 +83,23 @@ class LabelledRows:
         if "served" not in arrays:
             return rows
         return replace(rows, corrects=arrays["corrects"], served=arrays["served"])
+
+
+def served_examples(
+    columns: Mapping[str, Array], label: float, known_ms: Ints, *, corrects: bool
+) -> LabelledRows:
+    """Examples of served items with these columns: ``order``, ``dense``, ``ids`` and ``served``.
+
+    `known_ms` int64[n] is when each label is known. What `corrects` is only what was learned as
+    negative before.
+    """
+    served = columns["served"]
+    return LabelledRows(
+        columns["order"],
+        columns["dense"],
+        columns["ids"],
+        np.full(len(served), label, dtype=np.float32),
+        known_ms,
+        ~np.isnan(served) if corrects else np.zeros(len(served), dtype=np.bool_),
+        served,
+    )

@@ -16,6 +16,8 @@ k-th event (the watermark); no event reaches the log at an earlier time.
 - An impression of a version before, which does not carry its scores, is no example before it is
   known to be positive or negative.
 - An impression that reached the log more than `MAX_DELAY_MS` after it was shown is not joined.
+- A tombstone of the entity in the events' topic ends the wait of what was shown until then: no
+  event after it makes that positive, and nothing is learned of it then.
 
 Each of these depends on the place in a single topic. So the examples between two source offsets
 follow from the log alone, however reading the two topics took turns. Label events are kept until no
@@ -28,7 +30,6 @@ of this process: when a label event is given up depends on how reading took turn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,8 +37,10 @@ from freshrank.actors.impressions import ServedRows
 from freshrank.actors.messages import Bools, Ints
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
-from freshrank.feature_actors.labels.examples import LabelledRows
+from freshrank.feature_actors.labels.examples import LabelledRows, served_examples
+from freshrank.feature_actors.labels.forgettings import AHEAD_MS, NEVER_MS, Forgettings
 from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS, PairPool
+from freshrank.feature_actors.labels.unjoined import Unjoined
 
 # How much later than it was served an impression may reach the log, in milliseconds: a
 # producer that retries gives up well before.
@@ -50,20 +53,6 @@ EARLY_MS = 1_000
 # An event that precedes the showing by up to so much is taken for the effect of a wrong clock;
 # before that it belongs to another showing.
 _NEARLY_MS = 10_000
-
-
-@dataclass(slots=True)
-class Unjoined:
-    """Label events since the start of the process, and those of them that join no item."""
-
-    label_events_read: int = 0
-    """All of them."""
-    label_early: int = 0
-    """They reached the log up to ten seconds before an item of theirs was shown."""
-    label_late: int = 0
-    """They reached the log after `within`, while the item waited still."""
-    label_not_shown: int = 0
-    """No item of theirs was shown that they could belong to, though others were."""
 
 
 class Joiner:
@@ -80,10 +69,12 @@ class Joiner:
     def __init__(self, within_ms: int, grace_ms: int, dense_width: int, id_width: int) -> None:
         self._within_ms = within_ms
         self._grace_ms = grace_ms
+        self._wait_ms = within_ms + grace_ms
         self._widths = (dense_width, id_width)
         self._no_rows = LabelledRows.none(dense_width, id_width)
         self._pending = PairPool(
             order=np.zeros(0, dtype=np.int64),
+            entity=np.zeros(0, dtype=np.int64),
             dense=np.zeros((0, dense_width), dtype=np.float32),
             ids=np.zeros((0, id_width), dtype=np.int64),
             served=np.zeros(0, dtype=np.float32),
@@ -97,6 +88,10 @@ class Joiner:
         self._shown_clock_ms = LONG_AGO_MS
         """The clock of the impressions' topic."""
         self._labels_since_ms = LONG_AGO_MS
+        self._newest_label_ms = LONG_AGO_MS
+        """The greatest time of a label event or a tombstone."""
+        self.forgotten = Forgettings()
+        """The tombstones of which something may be read that was shown before."""
 
     @property
     def pending(self) -> int:
@@ -114,12 +109,20 @@ class Joiner:
         return self._pending.nbytes + self._labels.nbytes
 
     def show(
-        self, pairs: Ints, shown_ms: Ints, order: Ints, rows: ServedRows, clock_ms: int
+        self,
+        entities: Ints,
+        pairs: Ints,
+        shown_ms: Ints,
+        order: Ints,
+        rows: ServedRows,
+        clock_ms: int,
     ) -> LabelledRows:
         """Take shown items (axis ``n``, in log order); gives their examples.
 
         Parameters
         ----------
+        entities
+            The hash of each one's entity.
         pairs
             `pool.pairs_of` entity and join key.
         shown_ms
@@ -131,21 +134,27 @@ class Joiner:
         clock_ms
             The clock of the impressions' topic.
         """
-        early_ms, until_ms = shown_ms - EARLY_MS, shown_ms + self._within_ms
+        forgotten_ms, clock_then_ms = self.forgotten.of_shown(entities, shown_ms)
+        early_ms = shown_ms - EARLY_MS
+        until_ms = np.minimum(shown_ms + self._within_ms, forgotten_ms)
         labels = self._labels.first_unspent(pairs, early_ms, shown_ms, until_ms, "spent")
         positive, rest = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
         self._labels.column("accounted")[labels[positive]] = True
         shown: dict[str, Array] = {
             "order": order,
+            "entity": entities,
             "dense": rows.inputs.dense,
             "ids": rows.inputs.ids,
             "served": rows.scores,
         }
         at_once = np.flatnonzero(~np.isnan(rows.scores))
-        negative = _examples(_at(shown, at_once), 0.0, shown_ms[at_once], corrects=False)
+        negative = served_examples(_at(shown, at_once), 0.0, shown_ms[at_once], corrects=False)
         clicked_ms = self._labels.times(labels[positive])
-        found = _examples(_at(shown, positive), 1.0, clicked_ms, corrects=True)
+        found = served_examples(_at(shown, positive), 1.0, clicked_ms, corrects=True)
         self._count_early(pairs[rest], shown_ms[rest])
+        # What was forgotten waits no more; but what was known to be negative by then is.
+        waits = (forgotten_ms == NEVER_MS) | (shown_ms < clock_then_ms - self._wait_ms)
+        rest = rest[waits[rest]]
         self._pending.append(pairs[rest], shown_ms[rest], **_at(shown, rest))
         self._shown_clock_ms = max(self._shown_clock_ms, clock_ms)
         self._forget_labels(self._shown_clock_ms)
@@ -160,15 +169,29 @@ class Joiner:
             int64[n]: the log's clock at each event; it never goes back.
         label_ms
             int64[m]: when those events that make items positive reached the log, each no earlier
-            than the clock just before it.
+            than the clock just before it, and later than the tombstones (`Forgettings.later`).
         pairs
             int64[m]: `pool.pairs_of` the entity and join key of those.
         """
         if len(clock_ms) == 0:
             return self._no_rows
+        self._newest_label_ms = max(self._newest_label_ms, int(label_ms.max(initial=LONG_AGO_MS)))
         found = [self._complete(label_ms, pairs)] if len(pairs) else []
         self.watermark_ms = max(self.watermark_ms, int(clock_ms[-1]))
         return LabelledRows.join([*found, self._expire()], *self._widths)
+
+    def forget(self, entity: int, log_ms: int, clock_ms: int) -> LabelledRows:
+        """Take the tombstone of an entity (its hash); gives what is known to be negative by now.
+
+        It reached the log of the events at `log_ms`, and the clock just after it is `clock_ms`.
+        """
+        self.watermark_ms = max(self.watermark_ms, clock_ms)
+        known = self._expire()
+        # Later than all label events so far, so that times tell what came before it.
+        self._newest_label_ms = until_ms = max(self._newest_label_ms, log_ms)
+        self._pending.take_with("entity", entity, until_ms + AHEAD_MS)
+        self.forgotten.add(entity, until_ms, self.watermark_ms)
+        return known
 
     def all_shown_until(self, at_ms: int) -> None:
         """Whatever was logged up to wall time `at_ms` has been taken: forget older labels.
@@ -180,20 +203,25 @@ class Joiner:
 
     def freeze(self) -> StateView:
         """The state of now, for a snapshot."""
-        marks = np.array([self.watermark_ms, self._shown_clock_ms, self._labels_since_ms])
+        clocks = self.watermark_ms, self._shown_clock_ms
+        marks = np.array([*clocks, self._labels_since_ms, self._newest_label_ms])
+        forgotten = self.forgotten.array()
         pools = {"pending": self._pending.freeze(), "labels": self._labels.freeze()}
 
         def arrays() -> dict[str, Array]:
             made = {
                 f"{pool}.{name}": array for pool in pools for name, array in pools[pool]().items()
             }
-            return {"marks": marks, **made}
+            return {"marks": marks, "forgotten": forgotten, **made}
 
         return arrays
 
     def load(self, arrays: Mapping[str, Array]) -> None:
         """Become the state whose frozen `arrays` these are."""
-        self.watermark_ms, self._shown_clock_ms, self._labels_since_ms = arrays["marks"].tolist()
+        marks = arrays["marks"].tolist()
+        self.watermark_ms, self._shown_clock_ms, self._labels_since_ms = marks[:3]
+        self._newest_label_ms = marks[3] if len(marks) > 3 else LONG_AGO_MS  # files of before
+        self.forgotten.load(arrays, "forgotten")
         if "pending.served" not in arrays:
             unknown = np.full(len(arrays["pending.pairs"]), np.nan, dtype=np.float32)
             arrays = {**arrays, "pending.served": unknown}
@@ -205,7 +233,7 @@ class Joiner:
         """Take label events (see `happen`); gives the items that they make positive."""
         since_ms, until_ms = label_ms - self._within_ms, label_ms + EARLY_MS
         rows, labels = self._pending.match(pairs, since_ms, label_ms, until_ms)
-        found = _examples(self._pending.columns(rows), 1.0, label_ms[labels], corrects=True)
+        found = served_examples(self._pending.columns(rows), 1.0, label_ms[labels], corrects=True)
         spent = np.zeros(len(pairs), dtype=np.bool_)
         spent[labels] = True
         accounted = spent.copy()
@@ -220,13 +248,12 @@ class Joiner:
 
     def _expire(self) -> LabelledRows:
         """Forget items whose time is over; gives those that are not learned as negative yet."""
-        wait_ms = self._within_ms + self._grace_ms
-        rows, shown_ms = self._pending.older_than(self.watermark_ms - wait_ms)
+        rows, shown_ms = self._pending.older_than(self.watermark_ms - self._wait_ms)
         if not len(rows):
             return self._no_rows
         unlearned = np.isnan(self._pending.column("served")[rows])
         columns = self._pending.columns(rows[unlearned])
-        return _examples(columns, 0.0, shown_ms[unlearned] + wait_ms, corrects=False)
+        return served_examples(columns, 0.0, shown_ms[unlearned] + self._wait_ms, corrects=False)
 
     def _count_late(self, pairs: Ints, label_ms: Ints, accounted: Bools) -> None:
         """Count label events, not `accounted`, whose item waits but was shown too long ago."""
@@ -255,6 +282,7 @@ class Joiner:
             self._labels_since_ms = before_ms
             rows, _ = self._labels.older_than(before_ms)
             self._count_not_shown(self._labels.columns(rows)["accounted"])
+        self.forgotten.drop(min(self._labels_since_ms, self.watermark_ms))
 
     def _count_not_shown(self, accounted: Bools) -> None:
         """Count label events that are given up, unless they were `accounted` bool[m] of before."""
@@ -264,19 +292,3 @@ class Joiner:
 
 def _at(columns: Mapping[str, Array], rows: Ints) -> dict[str, Array]:
     return {name: column[rows] for name, column in columns.items()}
-
-
-def _examples(
-    columns: Mapping[str, Array], label: float, known_ms: Ints, *, corrects: bool
-) -> LabelledRows:
-    """Of items with these columns; what corrects is only what was learned as negative before."""
-    served = columns["served"]
-    return LabelledRows(
-        columns["order"],
-        columns["dense"],
-        columns["ids"],
-        np.full(len(served), label, dtype=np.float32),
-        known_ms,
-        ~np.isnan(served) if corrects else np.zeros(len(served), dtype=np.bool_),
-        served,
-    )

@@ -108,6 +108,16 @@ class PairPool:
         self.live -= len(rows)
         return rows, self._cells[rows, _TIME]
 
+    def take_with(self, name: str, value: int, until_ms: int) -> Ints:
+        """Take the rows with `value` in a column whose time is at most `until_ms`; gives them."""
+        here = slice(self._begin, self._end)
+        cells, column = self._cells[here], self._columns[name][here]
+        found = (column == value) & (cells[:, _LIVE] != 0) & (cells[:, _TIME] <= until_ms)
+        rows = self._begin + np.flatnonzero(found)
+        self._cells[rows, _LIVE] = 0
+        self.live -= len(rows)
+        return rows
+
     def times(self, rows: Ints) -> Ints:
         """int64[m]: the times of `rows`."""
         times: Ints = self._cells[rows, _TIME]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -12,8 +11,8 @@ from freshrank.actors.errors import ProgressError
 from freshrank.actors.messages import (
     BEGINNING,
     Examples,
+    Ids,
     Inputs,
-    Ints,
     OffsetRange,
     Progress,
     SourceOffsets,
@@ -22,6 +21,7 @@ from freshrank.actors.messages import (
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.actors.transitions import next_state
+from freshrank.feature_actors.labels.example_ranges import ExampleRange, arrays_of, ranges_of
 from freshrank.feature_actors.labels.examples import LabelledRows
 
 # An offset range is closed when it holds so many examples: a gradient is then worth its message.
@@ -67,13 +67,6 @@ TRANSITIONS: Mapping[QueueState, Mapping[QueueEvent, QueueState]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    begin: SourceOffsets
-    end: SourceOffsets
-    rows: LabelledRows
-
-
 class ExampleQueue:
     """The examples of one partition: those of closed offset ranges, and those of an open one.
 
@@ -103,9 +96,10 @@ class ExampleQueue:
         self._partition = partition
         self._topics = topics
         self._widths = (dense_width, id_width)
-        self._closed: list[_Segment] = []
+        self._closed: list[ExampleRange] = []
         self._sent = 0  # how many of the closed ranges the learner has applied
         self._open: list[LabelledRows] = []
+        self._open_forgotten: Ids = ()
         self._open_begin = begin
         self._end = begin
         self._stops: list[SourceOffsets] = []
@@ -129,7 +123,7 @@ class ExampleQueue:
         """The end of the range that `peek` gives next; None when it gives none."""
         if self._sent < len(self._closed):
             return self._closed[self._sent].end
-        return self._end if self._open else None
+        return self._end if self._open or self._open_forgotten else None
 
     @property
     def stop(self) -> SourceOffsets | None:
@@ -141,13 +135,19 @@ class ExampleQueue:
         """The offsets to be reached before the learner can be given anything."""
         return self._stops[-1] if self._stops else self._end
 
-    def extend(self, rows: LabelledRows, end: SourceOffsets) -> None:
-        """Add the examples that the records up to `end` gave."""
+    @property
+    def awaits_checkpoint(self) -> bool:
+        """Whether ranges are kept that the learner has applied."""
+        return self._sent > 0
+
+    def extend(self, rows: LabelledRows, end: SourceOffsets, forgotten: Ids = ()) -> None:
+        """Add what the records up to `end` gave: examples, and ids that are `forgotten` then."""
         self._end = end
         if self.state is QueueState.DISCARDING:
             self._open_begin = end
-        elif len(rows) > 0:
+        elif len(rows) > 0 or forgotten:
             self._open.append(rows)
+            self._open_forgotten += forgotten
             self.examples += len(rows)
             if sum(map(len, self._open)) >= RANGE_EXAMPLES:
                 self.close()
@@ -159,19 +159,20 @@ class ExampleQueue:
             return
         rows = LabelledRows.join(self._open, *self._widths)
         ordered = rows.take(np.argsort(rows.order, kind="stable"))
-        self._closed.append(_Segment(self._open_begin, self._end, ordered))
-        self._open, self._open_begin = [], self._end
+        forgotten = self._open_forgotten
+        self._closed.append(ExampleRange(self._open_begin, self._end, ordered, forgotten))
+        self._open, self._open_forgotten, self._open_begin = [], (), self._end
 
     def peek(self) -> Examples | None:
         """The examples to push next, the same until `acknowledge` says that they were applied."""
         if self._sent == len(self._closed):
-            if not self._open:
+            if self.next_end is None:
                 return None
             self.close()
         segment = self._closed[self._sent]
-        rows = segment.rows
+        rows, bounds = segment.rows, (self._partition, segment.begin, segment.end)
         return Examples(
-            OffsetRange(self._partition, segment.begin, segment.end, first=self._sent == 0),
+            OffsetRange(*bounds, first=self._sent == 0, forgotten=segment.forgotten),
             Inputs(rows.dense, rows.ids),
             rows.labels,
             rows.event_times_ms,
@@ -206,7 +207,7 @@ class ExampleQueue:
         discard = contained and durable != self._end
         self._happen(QueueEvent.REPLAY_TO_DURABLE if discard else QueueEvent.REPLAY_TO_APPLIED)
         if contained:
-            self._closed, self._open, self.examples = [], [], 0
+            self._closed, self._open, self._open_forgotten, self.examples = [], [], (), 0
             self._open_begin = self._end
         self._sent = len(self._closed)
         self._stops = [durable, applied] if discard and durable != applied else [applied]
@@ -216,16 +217,11 @@ class ExampleQueue:
         """The state of now, for a snapshot: rows and bounds of all ranges, the open one last."""
         closed, opened = list(self._closed), list(self._open)
         begin, end, widths = self._open_begin, self._end, self._widths
+        forgotten = self._open_forgotten
 
         def arrays() -> dict[str, Array]:
-            segments = [*closed, _Segment(begin, end, LabelledRows.join(opened, *widths))]
-            rows = LabelledRows.join([segment.rows for segment in segments], *widths)
-            return {
-                "begins": self._columns([segment.begin for segment in segments]),
-                "ends": self._columns([segment.end for segment in segments]),
-                "counts": np.array([len(segment.rows) for segment in segments], dtype=np.int64),
-                **rows.arrays(),
-            }
+            last = ExampleRange(begin, end, LabelledRows.join(opened, *widths), forgotten)
+            return arrays_of([*closed, last], self._topics, widths)
 
         return arrays
 
@@ -234,27 +230,12 @@ class ExampleQueue:
 
         `topics` are those of the queue that was frozen: the columns of its offsets.
         """
-        rows = LabelledRows.of_arrays(arrays)
-        ends = np.cumsum(arrays["counts"])
-        segments = [
-            _Segment(
-                SourceOffsets.from_json(begin, topics),
-                SourceOffsets.from_json(end, topics),
-                rows.take(slice(last - count, last)),
-            )
-            for begin, end, count, last in zip(
-                arrays["begins"].tolist(),
-                arrays["ends"].tolist(),
-                arrays["counts"].tolist(),
-                ends.tolist(),
-                strict=True,
-            )
-        ]
-        self._closed, last = segments[:-1], segments[-1]
+        *self._closed, last = ranges_of(arrays, topics)
         self._open = [last.rows] if len(last.rows) else []
+        self._open_forgotten = last.forgotten
         self._open_begin, self._end = last.begin, last.end
         self._sent = 0
-        self.examples = len(rows)
+        self.examples = sum(len(range_.rows) for range_ in self._closed) + len(last.rows)
 
     def _pass_stops(self) -> None:
         """Leave behind the stops that are reached."""
@@ -269,11 +250,6 @@ class ExampleQueue:
 
     def _happen(self, event: QueueEvent) -> None:
         self.state = next_state(TRANSITIONS, self.state, event)
-
-    def _columns(self, offsets: Sequence[SourceOffsets]) -> Ints:
-        """int64[s, topics]."""
-        rows = [[reached[topic] for topic in self._topics] for reached in offsets]
-        return np.array(rows, dtype=np.int64)
 
     def _bounds(self) -> list[SourceOffsets]:
         return [*(segment.begin for segment in self._closed), self._open_begin]

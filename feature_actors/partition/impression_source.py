@@ -12,6 +12,7 @@ from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.examples import LabelledRows
+from freshrank.feature_actors.labels.forgettings import NEVER_MS
 from freshrank.feature_actors.labels.joiner import EARLY_MS, MAX_DELAY_MS, Joiner
 from freshrank.feature_actors.partition.labelling import (
     ShownItems,
@@ -65,6 +66,11 @@ class ImpressionSource:
             rejected.append(_rejected(batch, decoded[place], int(log_ms[place])))
         admitted = self._first_of_each(decoded, np.flatnonzero(~late & ~outage), times)
         shown = [decoded[place] for place in admitted.tolist()]
+        entities = np.array([items.entity for items in shown], dtype=np.int64)
+        forgotten_ms = self._joiner.forgotten.of_shown(entities, shown_ms[admitted])[0]
+        # They are learned from, as if they had been read before the tombstone: forget them again.
+        again = np.flatnonzero(forgotten_ms != NEVER_MS).tolist()
+        outcome.forgotten.extend(shown[place].name for place in again)
         rows = join_impressions(self._joiner, shown, shown_ms[admitted], self._clock.now_ms)
         outcome.dead.extend(sorted(rejected, key=lambda record: record.offset))
         self._counters.impressions += len(shown)

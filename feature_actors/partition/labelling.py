@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,18 @@ def place_of(order: Ints) -> tuple[Ints, Ints]:
     `order` int64[n] is that of their `LabelledRows`.
     """
     return order >> _RANK_BITS, order & ((1 << _RANK_BITS) - 1)
+
+
+class StreamLabel(NamedTuple):
+    """How the events of a stream give examples."""
+
+    label: Callable[[Columns, Applied], LabelledRows]
+    """From events and what became of them to the examples that they give."""
+    forget: Callable[[int, int, int], LabelledRows] | None = None
+    """From the hash of a forgotten entity, and the time and the clock (`LogTimes`) of its
+    tombstone, to the examples that are known then; None where no items wait for a label."""
+    reads_before: bool = False
+    """Whether `label` needs each row as it was just before its event."""
 
 
 def label_from_event(
@@ -82,7 +95,8 @@ def join_events(label: Joined, joiner: Joiner, entity_key: str, columns: Columns
     places, keys = places[keys != ABSENT], keys[keys != ABSENT]
     names = columns.text(entity_key)
     entities = hash_texts([names[at] for at in places.tolist()])
-    return joiner.happen(columns.clock_ms, columns.log_ms[places], pairs_of(entities, keys))
+    label_ms = joiner.forgotten.later(entities, columns.log_ms[places])
+    return joiner.happen(columns.clock_ms, label_ms, pairs_of(entities, keys))
 
 
 class _OtherLayout(BadRecord):
@@ -149,6 +163,7 @@ def join_impressions(
     )
     entities = np.repeat(np.array([items.entity for items in shown], dtype=np.int64), counts)
     return joiner.show(
+        entities,
         pairs_of(entities, served.join_keys),
         np.repeat(shown_ms, counts),
         np.concatenate([items.order for items in shown]),

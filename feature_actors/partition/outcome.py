@@ -54,6 +54,10 @@ class Counters:
     failure, or for another state."""
     table_rows: int = 0
     """Records that replaced the row of an entity in a table."""
+    forgotten: int = 0
+    """Tombstones in streams, of entities whose rows were deleted."""
+    forgotten_unknown: int = 0
+    """Tombstones in streams, of entities that the stream had no row of."""
     tombstones: int = 0
     """Records that deleted the row of an entity in a table."""
     tombstones_unknown: int = 0
@@ -63,7 +67,7 @@ class Counters:
     dead_table_rows: int = 0
     """Of the dead: records of tables, whatever the reason."""
     dead_no_key: int = 0
-    """Of these: records without a key."""
+    """Of the dead: rows and tombstones without a key."""
     skipped: int = 0
     """Offsets without a record: compaction, and the markers of transactions."""
     lost_to_retention: int = 0
@@ -100,9 +104,13 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Records that a batch rejected, and where reading has to go on."""
+    """What a batch did beside its examples, and where reading has to go on."""
 
     dead: list[RejectedRecord] = field(default_factory=list)
+    """Rejected records."""
     late: list[RejectedRecord] = field(default_factory=list)
+    """The same, those that came too late."""
+    forgotten: list[str] = field(default_factory=list)
+    """Entities of which nothing that was learned before is to stay."""
     unread_from: int | None = None
     """The batch reached beyond an offset at which reading has to stop: go back to it."""

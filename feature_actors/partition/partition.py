@@ -22,12 +22,12 @@ from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.partition.example_queue import ExampleQueue, QueueState
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
-from freshrank.feature_actors.partition.labelling import join_events, label_from_event
+from freshrank.feature_actors.partition.labelling import StreamLabel, join_events, label_from_event
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.placement import Placement
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND, Snapshot, part_of
 from freshrank.feature_actors.partition.spec import PartitionSpec
-from freshrank.feature_actors.partition.stream_source import LabelEvents, StreamSource
+from freshrank.feature_actors.partition.stream_source import StreamSource
 from freshrank.feature_actors.partition.table_source import TableSource
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.state.table_copy import RowMemory
@@ -131,7 +131,7 @@ class PartitionState:
         outcome = Outcome(unread_from=unread)
         rows = self._sources[topic].take(batch, begin, end, outcome)
         self._offsets[topic] = end
-        self._queue(LabelledRows.join(rows, *self._widths))
+        self._queue(rows, outcome)
         self.counters.count_dead(outcome.dead)
         self.counters.late += len(outcome.late)
         return outcome
@@ -147,9 +147,10 @@ class PartitionState:
             end = unread = stop[topic]
         if end > begin:
             self.counters.lost_to_retention += max(0, end - max(begin, deleted.begin))
-            rows = self._sources[topic].take(no_records(deleted), begin, end, Outcome())
+            outcome = Outcome()
+            rows = self._sources[topic].take(no_records(deleted), begin, end, outcome)
             self._offsets[topic] = end
-            self._queue(LabelledRows.join(rows, *self._widths))
+            self._queue(rows, outcome)
         return unread
 
     def move_to(self, offsets: Mapping[str, int]) -> None:
@@ -238,8 +239,7 @@ class PartitionState:
                 spec,
                 self.counters,
                 Placement(plan.source.placed_by, self.partition, partitions),
-                None if number else self._label_events(plan, others),
-                reads_before=number == 0 and isinstance(spec.label, Labelled),
+                None if number else self._label_of(plan, others),
             )
             found.insert(0, source)
         return found
@@ -252,16 +252,21 @@ class PartitionState:
             found.append(TableSource(plan, self.spec, self.counters, placement))
         return found
 
-    def _label_events(self, plan: TablePlan, others: Sequence[EntityTable]) -> LabelEvents | None:
+    def _label_of(self, plan: TablePlan, others: Sequence[EntityTable]) -> StreamLabel | None:
         """How the events of `plan`, the first, give examples; `others` are the further tables."""
         label, joiner, encoder = self.spec.label, self.joiner, self.spec.encoder
         key = plan.source.key.key
         if isinstance(label, Labelled):
-            return lambda columns, applied: label_from_event(
-                label, encoder, others, key, columns, applied
+            return StreamLabel(
+                lambda columns, applied: label_from_event(
+                    label, encoder, others, key, columns, applied
+                ),
+                reads_before=True,
             )
         if isinstance(label, Joined) and joiner is not None:
-            return lambda columns, _: join_events(label, joiner, key, columns)
+            return StreamLabel(
+                lambda columns, _: join_events(label, joiner, key, columns), joiner.forget
+            )
         return None
 
     def _copy_rows(self, most_bytes: int | None) -> bool:
@@ -271,10 +276,12 @@ class PartitionState:
             for table in self.row_tables
         )
 
-    def _queue(self, rows: LabelledRows) -> None:
+    def _queue(self, parts: Sequence[LabelledRows], outcome: Outcome) -> None:
+        rows = LabelledRows.join(parts, *self._widths)
         self.counters.examples += len(rows)
         self.counters.positives += int(np.count_nonzero(rows.labels > 0.5))
-        self.example_queue.extend(rows, self.offsets)
+        forgotten = self.spec.identity_ids(outcome.forgotten)
+        self.example_queue.extend(rows, self.offsets, forgotten)
 
 
 def _named(meta: dict[str, Any], spec: PartitionSpec) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from freshrank.actors.messages import Ids
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
+from freshrank.feature_actors.encoding.input_ids import plain_ids
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.settings import ShardSettings
+from freshrank.feature_actors.streams.columns import entity_ids
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
 
@@ -34,6 +38,17 @@ class PartitionSpec:
     def stream(self) -> Stream:
         """The stream that label and context refer to."""
         return self.plan.tables[0].source
+
+    def identity_ids(self, entities: Sequence[str]) -> Ids:
+        """The ids that stand for `entities` in the model's inputs; none where nothing is learned.
+
+        Those of crosses with another field are not among them: nothing lists the other sides.
+        """
+        if self.label is None or not entities:
+            return ()
+        key = self.stream.key.key
+        ids = entity_ids(self.stream.fields[key], list(dict.fromkeys(entities)))
+        return tuple(plain_ids(key, ids).tolist())
 
     @property
     def topics(self) -> tuple[str, ...]:

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
 
 import numpy as np
 
+from freshrank.actors.errors import BadRecord
+from freshrank.actors.kernels.hashing import hash_text
 from freshrank.actors.messages import Ints
-from freshrank.actors.records import RecordBatch, RejectedRecord
+from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS
+from freshrank.feature_actors.partition.labelling import StreamLabel
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.placement import Placement
 from freshrank.feature_actors.partition.snapshot import part_of
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.state.dedup import Deduplicator
-from freshrank.feature_actors.state.entity_table import Applied
-from freshrank.feature_actors.state.log_clock import TOLERANCE_MS, LogClock
+from freshrank.feature_actors.state.log_clock import TOLERANCE_MS, LogClock, LogTimes
 from freshrank.feature_actors.state.table_copy import RowMemory
 from freshrank.feature_actors.state.tracked_table import TrackedTable
 from freshrank.feature_actors.streams.codec import Codec
-from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.columns import Columns, entity_ids
 from freshrank.feature_actors.streams.origin import OriginFilter, generation_of
 from freshrank.feature_actors.views.table_plan import TablePlan
 
-LabelEvents: TypeAlias = Callable[[Columns, Applied], LabelledRows]
-"""From events and what became of them to the examples that they give."""
-
 # Offsets between two checks of whether a table holds too many entities: a check may split a batch
-# in two. There are fewer where a table's bound is low, which may be exceeded by this share between
-# checks.
+# in two. Fewer where a table's bound is low: it may be exceeded by this share between checks.
 _MOST_OFFSETS = 16_384
 _EXCESS = 0.05
 
@@ -56,9 +53,7 @@ class StreamSource:
     placement
         The partition, whose entities alone may be in it.
     label
-        Gives the examples that events complete; None for a stream that the label does not refer to.
-    reads_before
-        Whether `label` needs each row as it was just before its event.
+        None for a stream that the label does not refer to.
     """
 
     def __init__(
@@ -67,16 +62,11 @@ class StreamSource:
         spec: PartitionSpec,
         counters: Counters,
         placement: Placement,
-        label: LabelEvents | None = None,
-        *,
-        reads_before: bool = False,
+        label: StreamLabel | None = None,
     ) -> None:
         self.stream = plan.source
         settings = spec.settings
-        entities, event_ids = (
-            settings.max_entities_per_partition,
-            settings.max_event_ids_per_partition,
-        )
+        entities, ids = settings.max_entities_per_partition, settings.max_event_ids_per_partition
         self.table = TrackedTable(plan, entities)
         self.newest_event_ms = LONG_AGO_MS
         """The greatest time of an event, none of which is later than the log's clock."""
@@ -84,14 +74,13 @@ class StreamSource:
         self._counters = counters
         self._placement = placement
         self._label = label
-        self._reads_before = reads_before
         self._codec = Codec(self.stream)
         self._generation = generation_of(spec.state)
         self._origins: OriginFilter | None = None
         if self.stream.rekeyed:
             self._origins = OriginFilter(self._generation)
         self._clock = LogClock()
-        self._dedup = Deduplicator(self.stream.dedup_within_ms, event_ids)
+        self._dedup = Deduplicator(self.stream.dedup_within_ms, ids)
         self._stride = max(1, min(_MOST_OFFSETS, int(_EXCESS * entities)))
 
     @property
@@ -119,6 +108,42 @@ class StreamSource:
         return rows
 
     def _take(
+        self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
+    ) -> list[LabelledRows]:
+        rows: list[LabelledRows] = []
+        for tombstone in batch.tombstones():
+            at = int(tombstone.offsets[0])
+            rows += self._take_events(batch.between(begin, at), begin, at, outcome)
+            rows += self._forget(tombstone, outcome)
+            # Where a stride begins is looked at after it, as in a batch that begins with it.
+            rows += self._take_events(batch.between(at, at), at, at + 1, outcome)
+            batch, begin = batch.between(at + 1, None), at + 1
+        return rows + self._take_events(batch, begin, end, outcome)
+
+    def _forget(self, tombstone: RecordBatch, outcome: Outcome) -> list[LabelledRows]:
+        """Take a batch of one tombstone: nothing of its entity stays. Gives examples known then."""
+        key = tombstone.keys[0] if tombstone.keys else None
+        try:
+            name = self._codec.entity(key)
+        except BadRecord as error:
+            kind = RejectKind.NO_KEY if key is None else RejectKind.INVALID
+            outcome.dead.append(tombstone.rejected(0, error.reason, kind))
+            return []
+        for fault in self._placement.faults([name]):
+            outcome.dead.append(tombstone.rejected(0, fault.reason, fault.kind))
+            return []
+        key_field = self.stream.fields[self.stream.key.key]
+        at = self._log_times(entity_ids(key_field, [name]), tombstone)
+        known = self.table.delete([name])
+        self._counters.forgotten += known
+        self._counters.forgotten_unknown += 1 - known
+        if self._label is None:
+            return []
+        outcome.forgotten.append(name)
+        forget = self._label.forget
+        return [] if forget is None else [forget(hash_text(name), at.log_ms[0], at.clock_ms[0])]
+
+    def _take_events(
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
     ) -> list[LabelledRows]:
         columns, undecodable = self._codec.decode(batch)
@@ -198,15 +223,21 @@ class StreamSource:
 
     def _tell_log_times(self, columns: Columns, batch: RecordBatch) -> None:
         """Note in `columns`, which are those of `batch`, when their records reached the log."""
-        stamps_ms, by_broker = batch.timestamps_ms, batch.stamped_by_broker
-        if len(columns) < len(stamps_ms):
-            records = batch.offsets.searchsorted(columns.offsets)
-            stamps_ms, by_broker = stamps_ms[records], by_broker[records]
-        entities = columns.hashed(self.stream.key.key)
-        times = self._clock.advance(entities, stamps_ms, by_broker)
+        times = self._log_times(columns.hashed(self.stream.key.key), batch, columns.offsets)
         columns.log_ms, columns.clock_ms = times.log_ms, times.clock_ms
+
+    def _log_times(
+        self, entities: Ints, batch: RecordBatch, offsets: Ints | None = None
+    ) -> LogTimes:
+        """When the records of `batch` at `offsets` int64[n] (None: all) reached the log."""
+        stamps_ms, by_broker = batch.timestamps_ms, batch.stamped_by_broker
+        if offsets is not None and len(offsets) < len(stamps_ms):
+            records = batch.offsets.searchsorted(offsets)
+            stamps_ms, by_broker = stamps_ms[records], by_broker[records]
+        times = self._clock.advance(entities, stamps_ms, by_broker)
         self._counters.stamp_ahead += times.ahead
         self._counters.stamp_behind += times.behind
+        return times
 
     def _check_times(self, columns: Columns) -> None:
         """Count wrong clocks, and let no event be later than its record reached the log.
@@ -245,14 +276,16 @@ class StreamSource:
     def _apply(self, batch: RecordBatch, columns: Columns, outcome: Outcome) -> list[LabelledRows]:
         """Apply events, and drop idle entities when that is due after the last."""
         due_ms = self.table.idle_look_ms
-        applied = self.table.apply(columns, before=self._reads_before)
+        applied = self.table.apply(
+            columns, before=self._label is not None and self._label.reads_before
+        )
         late = int(np.count_nonzero(applied.late))
         if late:
             places = batch.offsets.searchsorted(columns.offsets[applied.late])
             outcome.late.extend(batch.rejected(place, _TOO_LATE) for place in places.tolist())
         self._counters.events += len(columns) - late
         self.newest_event_ms = max(self.newest_event_ms, int(_passed_ms(columns).max()))
-        rows = [] if self._label is None else [self._label(columns, applied)]
+        rows = [] if self._label is None else [self._label.label(columns, applied)]
         if due_ms is not None and self.newest_event_ms > due_ms:
             self._evict()
         return rows

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from freshrank.actors.errors import BadRecord
 from freshrank.actors.kernels.partitioner import Partitioner, partition_of, partitions_of_texts
 from freshrank.actors.messages import Ints
 from freshrank.actors.records import RecordBatch
@@ -52,7 +53,9 @@ class BatchCopies:
     """int64[n]: where each belongs."""
     generation: int
     refused: set[int] = field(default_factory=set)
-    """The places of those that the topic does not take."""
+    """The places of those that are not copied, or that the topic does not take."""
+    unusable: list[tuple[int, BadRecord]] = field(default_factory=list)
+    """The places of tombstones that name no entity, and why; they are among `refused`."""
 
     def made_after(self, previous: Ints) -> tuple[list[CopyOf], CopyProgress]:
         """The copies of records that are not refused, and the progress when they are written.
@@ -91,7 +94,9 @@ def _before(to: Ints, offsets: Ints, previous: Ints) -> Ints:
 class CopyMaker:
     """Finds where the records of `stream` belong among so many partitions.
 
-    One that is no event of the stream belongs where its own partition's number hashes to.
+    One that is no event of the stream belongs where its own partition's number hashes to. A
+    tombstone belongs to the entity of its key: where the stream is of another key than the topic's,
+    it says nothing of its entities, and is not copied.
     """
 
     def __init__(self, stream: Stream, partitions: int, generation: int) -> None:
@@ -112,4 +117,22 @@ class CopyMaker:
             belong[known] = partitions_of_texts(texts, self._partitions, Partitioner.MURMUR2)
             for place, text in zip(known.tolist(), texts, strict=True):
                 keys[place] = text.encode()
-        return BatchCopies(batch, keys, belong, self._generation)
+        copies = BatchCopies(batch, keys, belong, self._generation)
+        if None in batch.values:
+            self._place_tombstones(copies)
+        return copies
+
+    def _place_tombstones(self, copies: BatchCopies) -> None:
+        batch = copies.batch
+        for place in [at for at, value in enumerate(batch.values) if value is None]:
+            if self._stream.of_another_key:
+                copies.refused.add(place)
+                continue
+            try:
+                key = self._codec.entity(batch.keys[place] if batch.keys else None).encode()
+            except BadRecord as error:
+                copies.refused.add(place)
+                copies.unusable.append((place, error))
+                continue
+            copies.keys[place] = key
+            copies.partitions[place] = partition_of(key, self._partitions)

@@ -219,6 +219,7 @@ class Rekeyer:
     async def _copy(self, batches: Sequence[RecordBatch]) -> None:
         """Copy batches, and wait until all is written; a record that is too large is rejected."""
         pieces = [self._maker.copies(batch) for batch in batches]
+        await self._reject([(piece, *bad) for piece in pieces for bad in piece.unusable])
         while True:
             made = [one.made_after(self._progress[one.batch.partition].previous) for one in pieces]
             owned = [
@@ -248,7 +249,8 @@ class Rekeyer:
         rejected: list[RejectedRecord] = [
             piece.batch.rejected(place, error.reason) for piece, place, error in refused
         ]
-        await self._sink.reject(".dead", rejected)
+        if rejected:
+            await self._sink.reject(".dead", rejected)
         for piece, place, _ in refused:
             piece.refused.add(place)
 

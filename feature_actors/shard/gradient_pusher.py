@@ -83,10 +83,10 @@ class GradientPusher:
         self.error = None
 
     async def refresh(self) -> None:
-        """Ask what has become durable, where examples are kept that were applied."""
+        """Ask what has become durable, where ranges are kept that were applied."""
         for state in self._states.values():
             queue = state.example_queue
-            if not state.replaying and queue.examples > queue.unsent:
+            if not state.replaying and queue.awaits_checkpoint:
                 queue.acknowledge(await self.ask(state.partition))
 
     async def ask(self, partition: int) -> Progress:

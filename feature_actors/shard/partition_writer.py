@@ -184,15 +184,14 @@ class PartitionWriter:
         self._filled = self._is_written(outcome)
 
     async def _remove(self, table: TrackedRows) -> None:
-        gone, table.evicted = table.evicted, []
+        gone = len(table.evicted)
         # An entity that has come back since has a row again, which is dirty.
-        keys = [table.plan.row_key(entity) for entity in gone if table.row(entity) is None]
-        try:
-            outcome = await self._store.remove(self._number, self._epoch, keys)
-        except BaseException:
-            table.evicted = gone + table.evicted
-            raise
-        self._is_written(outcome)  # a store that has lost the claim holds no rows either
+        keys = [table.plan.row_key(entity) for entity in table.evicted if table.row(entity) is None]
+        outcome = await self._store.remove(self._number, self._epoch, keys)
+        # Until here they are in each snapshot: a shard that takes over removes them. A store that
+        # has lost the claim holds no rows either.
+        del table.evicted[:gone]
+        self._is_written(outcome)
 
     def _is_written(self, outcome: WriteOutcome) -> bool:
         if outcome is WriteOutcome.FENCED:

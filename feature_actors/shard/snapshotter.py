@@ -20,6 +20,10 @@ from freshrank.feature_actors.state.table_copy import RowMemory
 # Bytes of rows copied at once between two batches: two milliseconds where memory is new.
 SLICE_BYTES = 1 << 20
 
+# Snapshots in a row without an entity that was forgotten, after which no file has it: of each
+# partition the newest three are kept.
+_REWRITES = 3
+
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +35,17 @@ class _Kept:
     offsets: SourceOffsets | None = None
     error: str | None = None
     """Why the last snapshot could not be written."""
+    forgotten: int = 0
+    """Tombstones of entities that the state had taken when it was looked at last."""
+    rewrites: int = 0
+    """Snapshots to write though nothing is read: older files have entities that are forgotten."""
+
+    def look(self, state: PartitionState) -> None:
+        """Note tombstones that were taken since the last look."""
+        counters = state.counters
+        forgotten = counters.forgotten + counters.forgotten_unknown
+        if forgotten != self.forgotten:
+            self.forgotten, self.rewrites = forgotten, _REWRITES
 
 
 class Snapshotter:
@@ -94,12 +109,16 @@ class Snapshotter:
         """Take a snapshot of now, and have its file written; without threads it is there then.
 
         `under_way` has, by table, the slots whose rows were sent to the online store and are not
-        confirmed. A state that has read nothing since its last snapshot is not written again.
+        confirmed. A state that has read nothing since its last snapshot is not written again,
+        unless an older file may have an entity that was forgotten.
         """
         kept, state = self._kept[partition], self._states[partition]
+        kept.look(state)
         kept.due = self._clock.monotonic() + self._interval_s
-        if kept.offsets != state.offsets:
-            saving = self._save(partition, state.snapshot(under_way, self._memory))
+        if kept.offsets != state.offsets or kept.rewrites:
+            # Entities whose rows the online store still has are in the file.
+            clean = not any(table.evicted for table in state.row_tables)
+            saving = self._save(partition, state.snapshot(under_way, self._memory), clean=clean)
             if self._threaded:
                 self._saving = asyncio.create_task(saving)
             else:
@@ -136,7 +155,7 @@ class Snapshotter:
             for table in state.row_tables:
                 self._memory[table.plan.name].reserve(len(table))
 
-    async def _save(self, partition: int, snapshot: Snapshot) -> None:
+    async def _save(self, partition: int, snapshot: Snapshot, *, clean: bool = False) -> None:
         most = SLICE_BYTES if self._threaded else None
         whole = snapshot.copy_rows(most)
         while not whole:
@@ -161,3 +180,4 @@ class Snapshotter:
         if before is not None and self.error is None:
             _log.warning("snapshots can be written again")
         kept.at, kept.offsets = self._clock.monotonic(), snapshot.offsets
+        kept.rewrites -= clean and kept.rewrites > 0

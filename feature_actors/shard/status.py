@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from freshrank.actors.protocols import JsonValue, Status
-from freshrank.feature_actors.labels.joiner import Unjoined
+from freshrank.feature_actors.labels.unjoined import Unjoined
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.reading.backlog import Backlog, Lag
 from freshrank.feature_actors.reading.rekeyer import Rekeyer

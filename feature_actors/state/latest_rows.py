@@ -34,9 +34,3 @@ class LatestRows(TrackedRows):
         slots = np.empty(len(entities), dtype=np.int64)
         hash_table.look_up(self._slots, self._ids(list(entities)), slots)
         return slots >= 0
-
-    def delete(self, entities: Sequence[str]) -> None:
-        """Drop the rows of `entities`, each named once; those that have none are passed over."""
-        slots = np.empty(len(entities), dtype=np.int64)
-        hash_table.look_up(self._slots, self._ids(list(entities)), slots)
-        self._note_dropped(self._drop(slots[slots >= 0]))

@@ -23,7 +23,7 @@ from freshrank.feature_actors.streams.times.reader import TimeReader
 class Codec:
     """Decodes the records of a stream, and makes records of posted events.
 
-    A record is rejected, with a reason that names the field, when it is a tombstone, larger than
+    A record is rejected, with a reason that names the field, when it has no value, is larger than
     `Stream.max_bytes`, not of the stream's format, not of the schema, when an integer needs more
     than 64 bits, a number is NaN or infinite, the key or the id is empty or longer than
     `LONGEST_KEY` characters, or the event time is before 1970, in another unit than the stream's,
@@ -67,8 +67,12 @@ class Codec:
     def decode_one(self, value: bytes | None) -> msgspec.Struct:
         """One record; raises BadRecord with the reason."""
         if value is None:
-            raise BadRecord("a tombstone (no value): events are never deleted")
+            raise BadRecord("a tombstone (no value)")
         return self._decode(self._format, value)
+
+    def entity(self, key: bytes | None) -> str:
+        """The entity that the key of a tombstone names; raises BadRecord."""
+        return self._entity_key.of_record(key)
 
     def record(self, document: bytes, now_ms: int) -> tuple[bytes, bytes]:
         """Key and value of the record of an event that was posted as JSON at `now_ms`.

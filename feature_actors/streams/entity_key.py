@@ -83,6 +83,29 @@ class EntityKey:
             raise BadRecord(str(error)) from error
         return str(key)
 
+    def of_record(self, key: bytes | None) -> str:
+        """The entity that a record's key names. Raises BadRecord.
+
+        >>> class Visit(msgspec.Struct):
+        ...     visit_id: str
+        ...     at: int
+        >>> from freshrank.feature_actors.streams.stream import Entity, Stream
+        >>> visit = Entity("visit", key="visit_id")
+        >>> visits = Stream("visits", id="visit_id", time="at", key=visit, schema=Visit)
+        >>> EntityKey(visits.event_type, visits.fields, "visit_id").of_record(b"v7")
+        'v7'
+        """
+        if key is None:
+            raise BadRecord("it has no key: its key is the entity's id")
+        try:
+            name = key.decode()
+        except UnicodeDecodeError as error:
+            raise BadRecord(f"its key is no UTF-8: {error.reason}") from error
+        try:
+            return self.canonical(name)
+        except BadRecord as error:
+            raise BadRecord(f"its key: {error.reason}") from error
+
     def as_in_records(self, document: bytes) -> bytes:
         """The JSON of an event, with an integer key that is given as text as the integer.
 

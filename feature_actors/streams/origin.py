@@ -182,7 +182,7 @@ class OriginFilter:
             offsets=batch.offsets[at][counts],
             timestamps_ms=origins["timestamp_ms"].astype(np.int64)[counts],
             stamped_by_broker=(origins["kind"] & _BY_BROKER).astype(np.bool_)[counts],
-            keys=(),
+            keys=[batch.keys[place] for place in at[counts].tolist()] if batch.keys else (),
         )
         repeated = len(places) - len(own)
         return Copied(found, partitions[counts], offsets[counts], rejected, repeated)

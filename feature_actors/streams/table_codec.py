@@ -78,15 +78,12 @@ class TableCodec:
         rejected: list[RejectedRecord] = []
         keys: Sequence[bytes | None] = batch.keys or [None] * len(batch.values)
         for place, (key, value) in enumerate(zip(keys, batch.values, strict=True)):
-            if key is None:
-                reason = "it has no key: the key of a table's record is the entity's id"
-                rejected.append(batch.rejected(place, reason, RejectKind.NO_KEY))
-                continue
             try:
-                name = self._name(key)
+                name = self._key.of_record(key)
                 row = None if value is None else self._row(name, value)
             except BadRecord as error:
-                rejected.append(batch.rejected(place, error.reason))
+                kind = RejectKind.NO_KEY if key is None else RejectKind.INVALID
+                rejected.append(batch.rejected(place, error.reason, kind))
                 continue
             names.append(name)
             rows.append(row)
@@ -101,18 +98,6 @@ class TableCodec:
             places,
             rejected,
         )
-
-    def _name(self, key: bytes) -> str:
-        """The entity of a record's key. Raises BadRecord."""
-        try:
-            name = key.decode()
-        except UnicodeDecodeError as error:
-            raise BadRecord(f"its key is no UTF-8: {error.reason}") from error
-        try:
-            canonical = self._key.canonical(name)
-        except BadRecord as error:
-            raise BadRecord(f"its key: {error.reason}") from error
-        return canonical
 
     def _row(self, name: str, value: bytes) -> msgspec.Struct:
         """The row in a record's value. Raises BadRecord."""

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from freshrank.actors.messages import Floats, Gradient, OffsetRange
+from freshrank.actors.messages import Floats, Gradient, Ints, OffsetRange
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.transitions import next_state
 from freshrank.learner.guard.bounds import GradientSizes, weights_error
 from freshrank.learner.guard.broken_weights import BrokenWeightsDetector
+from freshrank.learner.guard.forgetting import forget_in
 from freshrank.learner.guard.isolation import IsolatedPartitions
 from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.quarantine import range_from_json, range_to_json
@@ -194,18 +195,16 @@ class RollbackLog:
         self._happen(GuardEvent.ROLLED_BACK)
         reason = str(self.trial) if rejected else str(self.loss_drift)
         steps = list(self._steps)
-        last = self.trial.take()
         held = [
             HeldBack(gradient, _AGAIN if step.relearned else "")
             for step in steps
             for gradient in step.gradients
         ]
-        held += [*map(HeldBack, pending), *last]
+        held += [*map(HeldBack, pending), *self.trial.take()]
         self.trial.start([] if rejected else held)
         self._suspect(reason)
-        if rejected:
-            for one in held:
-                one.suspicion = f"a challenger that learned it was no better: {reason}"
+        for one in held if rejected else ():
+            one.suspicion = f"a challenger that learned it was no better: {reason}"
         self._forget_steps()
         self._suspects = []
         self.loss_drift.forget()
@@ -237,6 +236,10 @@ class RollbackLog:
         self._start_over()
         return self.trial.take()
 
+    def forget(self, ids: Ints) -> None:
+        """Keep nothing that could bring back the rows of `ids`."""
+        forget_in(self._steps, self.trial.held, ids)
+
     def _forget_steps(self) -> None:
         self._steps.clear()
         self._scored = 0
@@ -257,10 +260,7 @@ class RollbackLog:
         self.state = next_state(TRANSITIONS, self.state, event)
 
     def meta(self) -> dict[str, JsonValue]:
-        """What a checkpoint keeps of it as JSON; the rest is `arrays`. Not while anything is due.
-
-        Checkpoints of before lack all keys but the first four.
-        """
+        """What a checkpoint keeps of it as JSON, while nothing is due; the rest is `arrays`."""
         return {
             "loss": self.loss_drift.state(),
             "sizes": list(self._sizes.typical),
@@ -291,7 +291,7 @@ class RollbackLog:
         self._suspects = [range_from_json(suspect, topics) for suspect in meta["suspects"]]
         self._steps.extend(steps_from(meta["steps"], arrays, topics))
         self._scored = sum(step.scored for step in self._steps)
-        if "state" not in meta:
+        if "state" not in meta:  # of before
             return
         self.state = GuardState(meta["state"])
         self.trial.restore(meta["trial"], arrays, topics)

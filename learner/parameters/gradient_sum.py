@@ -82,6 +82,25 @@ class PendingGradients:
         """The offset ranges that have examples to learn from."""
         return [gradient.offset_range for gradient in self.gradients]
 
+    @property
+    def forgotten(self) -> Ints:
+        """int64[k]: the ids whose rows begin again after the step."""
+        return np.array([key for one in self.ranges for key in one.forgotten], dtype=np.int64)
+
+    @property
+    def needs_step(self) -> bool:
+        """Whether anything of it changes the weights."""
+        return self.examples > 0 or any(one.forgotten for one in self.ranges)
+
+    def due_in_s(self, monotonic: float, most: int, wait_s: float) -> float | None:
+        """Seconds until a step is due: `wait_s` after the first example, or at once.
+
+        At once with `most` examples, and with nothing but ids to forget. None: nothing waits.
+        """
+        if self.since is None:
+            return 0.0 if self.needs_step else None
+        return 0.0 if self.examples >= most else max(0.0, self.since + wait_s - monotonic)
+
     def add(self, gradient: Gradient, monotonic: float) -> None:
         """Take a gradient of at least one example."""
         self.ranges.append(gradient.offset_range)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from freshrank.actors.messages import Bools, Doubles, Floats, Ints, Version
+from freshrank.actors.messages import Bools, Delta, Doubles, Floats, Ints, Version
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer, SummedRows
@@ -74,10 +74,13 @@ class ChangedRows(NamedTuple):
     evicted: Ints
     """int64[e]: ids that are no longer in the table."""
 
-    def without_evicted(self) -> ChangedRows:
-        """Leave out rows that were changed and evicted in the same step."""
-        kept = ~np.isin(self.keys, self.evicted)
-        return ChangedRows(self.keys[kept], self.rows[kept], self.evicted)
+    def without(self, gone: Ints) -> ChangedRows:
+        """The same, where the rows of `gone` and of `evicted` have left the table since."""
+        evicted = np.union1d(self.evicted, gone) if len(gone) else self.evicted
+        if not len(evicted):
+            return self
+        kept = ~np.isin(self.keys, evicted)
+        return ChangedRows(self.keys[kept], self.rows[kept], evicted)
 
 
 class TrainingState:
@@ -190,6 +193,16 @@ class TrainingState:
             table.remove(keys)
         return change.evicted.keys
 
+    def forget(self, keys: Ints) -> Ints:
+        """Drop rows, which begin again from their initial values; gives the ids that had one.
+
+        What undoes earlier steps has to be rid of them, too (`guard.forgetting`).
+        """
+        gone = np.unique(keys)
+        gone = gone[self.weights.table.find(gone) >= 0]
+        self.weights.table.remove(gone)
+        return gone
+
     def undo(self, change: Change) -> None:
         """Undo the newest step that was not undone yet."""
         table, kept, (keys, rows, stamps) = self.weights.table, ~change.added, change.before
@@ -213,6 +226,20 @@ class TrainingState:
         scaled = np.isfinite(self.weights.moments[COUNT])
         self.weights.moments = np.where(scaled, 0.0, self.weights.moments)
         return keys
+
+    def delta(self, base: Version | None, changed: ChangedRows) -> Delta:
+        """The change from the weights of `base` (None: from none) to the present ones."""
+        weights = self.weights
+        return Delta(
+            version=weights.known_version(),
+            base=base,
+            dense=weights.dense.copy(),
+            moments=weights.moments,
+            keys=changed.keys,
+            rows=changed.rows,
+            evicted=changed.evicted,
+            checksum=weights.expected_checksum,
+        )
 
     def present(self, keys: Ints) -> ChangedRows:
         """The present rows of `keys`, as a delta has them."""

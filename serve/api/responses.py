@@ -32,8 +32,7 @@ class FeatureInfo(msgspec.Struct):
     age_ms: int | None
     """Milliseconds since that event."""
     offset: int | None
-    """Offset of the last event in the features, in its partition; of several streams, of the last
-    event of the first."""
+    """Of the last event in the features, in its partition; of several streams of the first."""
 
 
 class CandidateRows(msgspec.Struct):
@@ -131,6 +130,15 @@ class EventsAnswer(msgspec.Struct):
 
     accepted: int
     positions: list[Position]
+
+
+class ForgetAnswer(msgspec.Struct):
+    """The answer to DELETE /v1/entities/{entity}/{id}."""
+
+    entity: str
+    id: str
+    positions: list[Position]
+    """Of its tombstones, one in each stream."""
 
 
 class FeaturesAnswer(FeatureInfo, kw_only=True):

@@ -15,6 +15,7 @@ from freshrank.serve.api.responses import (
     EventsAnswer,
     ExplainAnswer,
     FeaturesAnswer,
+    ForgetAnswer,
     ScoreAnswer,
     Statuses,
 )
@@ -138,6 +139,10 @@ class AsyncClient:
     async def features(self, key: ItemId, *, entity: str | None = None) -> FeaturesAnswer:
         """See `Client.features`."""
         return await self._send(self._calls.features(key, entity))
+
+    async def forget(self, key: ItemId) -> ForgetAnswer:
+        """See `Client.forget`."""
+        return await self._send(self._calls.forget(key))
 
     async def status(self) -> Statuses:
         """See `Client.status`."""

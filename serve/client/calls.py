@@ -14,6 +14,7 @@ from freshrank.serve.api.responses import (
     EventsAnswer,
     ExplainAnswer,
     FeaturesAnswer,
+    ForgetAnswer,
     Json,
     ScoreAnswer,
     Statuses,
@@ -70,7 +71,7 @@ class RecommendOptions(SimilarOptions, PageOptions, total=False):
 class Call(Generic[T]):
     """A request, and the type of its answer. It may be sent again: nothing happens twice."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     answer: Any
     """What the answer is decoded to: the type `T`."""
@@ -130,12 +131,18 @@ class Calls:
 
     def features(self, key: ItemId, entity: str | None) -> Call[FeaturesAnswer]:
         """GET /v1/features/{entity}/{id}."""
-        place = f"{quote(entity or self._entity, safe='')}/{quote(str(key), safe='')}"
-        return Call("GET", f"/v1/features/{place}", FeaturesAnswer)
+        return Call("GET", f"/v1/features/{self._place(key, entity)}", FeaturesAnswer)
+
+    def forget(self, key: ItemId) -> Call[ForgetAnswer]:
+        """DELETE /v1/entities/{entity}/{id}."""
+        return Call("DELETE", f"/v1/entities/{self._place(key, None)}", ForgetAnswer)
 
     def status(self) -> Call[Statuses]:
         """GET /v1/status."""
         return Call("GET", "/v1/status", dict[str, dict[str, Json]])
+
+    def _place(self, key: ItemId, entity: str | None) -> str:
+        return f"{quote(entity or self._entity, safe='')}/{quote(str(key), safe='')}"
 
     def about(
         self, key: ItemId, candidates: Rows, options: Mapping[str, object]

@@ -45,7 +45,7 @@ class RequestTries:
             self.headers["authorization"] = f"Bearer {api_key}"
         if call.idempotency_key is not None:
             self.headers["idempotency-key"] = call.idempotency_key
-        self.content = None if call.method == "GET" else _encode(call.body)
+        self.content = _encode(call.body) if call.method == "POST" else None
         self.timeout_s = patience.timeout_s
         self._patience = patience
         self._left = patience.tries

@@ -15,6 +15,7 @@ from freshrank.serve.api.responses import (
     EventsAnswer,
     ExplainAnswer,
     FeaturesAnswer,
+    ForgetAnswer,
     ScoreAnswer,
     Statuses,
 )
@@ -150,6 +151,13 @@ class Client:
         `entity` is its kind, if it is not that of the requests.
         """
         return self._send(self._calls.features(key, entity))
+
+    def forget(self, key: ItemId) -> ForgetAnswer:
+        """Forget the entity of the requests that has this key (DELETE /v1/entities/{entity}/{id}).
+
+        The answer comes when that is in the log; the parts follow within seconds.
+        """
+        return self._send(self._calls.forget(key))
 
     def status(self) -> Statuses:
         """The metrics of all parts, by part (GET /v1/status)."""

@@ -19,7 +19,11 @@ from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.protocols import EventSource
 from freshrank.actors.records import RecordBatch
 from freshrank.serve.api.responses import EntityEvent, EntityEventsAnswer, ScannedTopic
-from freshrank.serve.scoring.served_pipeline import EventStream, ServedPipeline
+from freshrank.serve.scoring.served_pipeline import (
+    EventStream,
+    OriginalRecord,
+    ServedPipeline,
+)
 
 # Records of a topic that a request scans: decoding them takes about a tenth of a second.
 MAX_SCANNED = 50_000
@@ -105,28 +109,46 @@ class _Matching:
         self._stream = stream
         self._key = key
         self._copied: set[tuple[int, int]] = set()
+        self.forgotten = False
+        """Whether a tombstone of the key was read."""
 
-    def of(self, batch: RecordBatch, begin: int, end: int) -> list[EntityEvent]:
-        """The events of the key with ``begin <= offset < end``, in the order of the batch."""
-        events = [
-            self._event(batch, value, offset, timestamp_ms)
-            for value, offset, timestamp_ms in zip(
-                batch.values, batch.offsets.tolist(), batch.timestamps_ms.tolist(), strict=True
-            )
-            if value is not None and begin <= offset < end
-        ]
-        return [event for event in events if event is not None]
+    def add(
+        self, batch: RecordBatch, begin: int, end: int, events: list[EntityEvent]
+    ) -> list[EntityEvent]:
+        """`events`, and those of the key with ``begin <= offset < end``, in their order.
 
-    def _event(
-        self, batch: RecordBatch, value: bytes, offset: int, timestamp_ms: int
-    ) -> EntityEvent | None:
-        partition, codec = batch.partition, self._stream.codec
+        Those from before a tombstone of the key are left out.
+        """
+        for place, offset in enumerate(batch.offsets.tolist()):
+            if not begin <= offset < end:
+                continue
+            record = self._record(batch, place)
+            if record is None:
+                continue
+            if record.value is None:
+                if batch.keys and batch.keys[place] == self._key:
+                    self.forgotten, events = True, []
+                continue
+            event = self._event(record, record.value)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _record(self, batch: RecordBatch, place: int) -> OriginalRecord | None:
+        """The record of the stream's topic; None where it is the copy of nothing."""
+        value = batch.values[place]
+        if self._stream.original is None:
+            offset, timestamp_ms = batch.offsets[place], batch.timestamps_ms[place]
+            return OriginalRecord(batch.partition, int(offset), int(timestamp_ms), value)
         try:
-            if self._stream.original is not None:
-                partition, offset, timestamp_ms, value = self._stream.original(value)
-                if (partition, offset) in self._copied:
-                    return None
-            if codec.key(value) != self._key:
+            return self._stream.original(value or b"")
+        except BadRecord:  # the shard has written it to the dead-letter topic
+            return None
+
+    def _event(self, record: OriginalRecord, value: bytes) -> EntityEvent | None:
+        codec, (partition, offset, timestamp_ms, _) = self._stream.codec, record
+        try:
+            if (partition, offset) in self._copied or codec.key(value) != self._key:
                 return None
         except BadRecord:  # the shard has written it to the dead-letter topic
             return None
@@ -152,11 +174,14 @@ class _Scan:
     ) -> tuple[ScannedTopic, list[EntityEvent]]:
         """The newest `limit` matching events, oldest first, of the records from `oldest` to `end`.
 
-        A step that is not finished in time is left out as a whole.
+        Of those from before a tombstone there are none. A step that is not finished in time is left
+        out as a whole.
         """
         begin, length = end, FIRST_STEP
         events: list[EntityEvent] = []
         while begin > oldest and end - begin < MAX_SCANNED and len(events) < limit:
+            if matching.forgotten:
+                break
             step_begin = max(oldest, begin - length)
             step = await self._step(step_begin, begin, matching)
             if step is None:
@@ -169,7 +194,10 @@ class _Scan:
         return scanned, events[-limit:]
 
     async def _step(self, begin: int, end: int, matching: _Matching) -> list[EntityEvent] | None:
-        """The matching events with ``begin <= offset < end``; None when the time is over."""
+        """The matching events with ``begin <= offset < end``; None when the time is over.
+
+        A tombstone ends what was found before it.
+        """
         self._source.seek(self._topic, self._partition, begin)
         events: list[EntityEvent] = []
         begin_ms: int | None = None
@@ -182,7 +210,7 @@ class _Scan:
             if not batches and self._source.fetch_age_s() < _POLL_S:
                 empty += 1
             for batch in batches:
-                events += matching.of(batch, begin, end)
+                events = matching.add(batch, begin, end, events)
                 begin_ms = int(batch.timestamps_ms[0]) if begin_ms is None else begin_ms
                 reached = int(batch.offsets[-1]) + 1
         self._begin_ms = begin_ms if begin_ms is not None else self._begin_ms

@@ -62,6 +62,7 @@ class KeptAnswers:
         Raises RequestError for a wrong key, and one (409) for a key of another request; and
         whatever `make` raises, which is not kept.
         """
+        self._forget_old()
         key = _key_of(request.scope["headers"])
         if key is None:
             return JsonResponse(await make(body, None))
@@ -78,7 +79,6 @@ class KeptAnswers:
         return response
 
     def _found(self, name: tuple[str, bytes], request_id: str) -> _Kept | None:
-        self._forget_old()
         kept = self._kept.get(name)
         if kept is not None and kept.request_id != request_id:
             self._metrics.repeatable("conflict")

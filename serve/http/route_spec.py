@@ -98,7 +98,7 @@ class JsonSchema:
 class RouteSpec:
     """One method of one path."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     """As Starlette writes it: ``{name}``, or ``{name:text}`` for text that may hold slashes."""
     operation: str

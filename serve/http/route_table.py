@@ -15,6 +15,7 @@ from freshrank.serve.api.responses import (
     EventsAnswer,
     ExplainAnswer,
     FeaturesAnswer,
+    ForgetAnswer,
     ModelAnswer,
     PipelineAnswer,
     ScoreAnswer,
@@ -22,6 +23,7 @@ from freshrank.serve.api.responses import (
 )
 from freshrank.serve.entities.entity_events import EntityEvents
 from freshrank.serve.entities.entity_features import entity_features
+from freshrank.serve.entities.entity_forgetter import EntityForgetter
 from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.http.events_schema import events_schema
 from freshrank.serve.http.json_response import JsonResponse
@@ -48,6 +50,7 @@ class RouteTable:
         self._service = service
         self._limits = service.pipeline.limits
         self._entity_events = EntityEvents(service.pipeline, service.connectors)
+        self._forgetter = EntityForgetter(service.pipeline, service.connectors.sink, service.reader)
         self._explainer = Explainer(service)
         self._batch = ScoreBatch(service)
         self._kept = KeptAnswers(service.connectors.clock, service.metrics)
@@ -76,6 +79,7 @@ class RouteTable:
             *self._explanation_routes(),
             *(self._recommendation_routes.specs() if self._recommendation_routes else []),
             *self._support_routes(),
+            self._forget_route(),
             *self._description_routes(),
             *self._operation_routes.specs(),
         ]
@@ -176,6 +180,21 @@ class RouteTable:
             ),
         ]
 
+    def _forget_route(self) -> RouteSpec:
+        return RouteSpec(
+            method="DELETE",
+            path="/v1/entities/{entity}/{id:text}",
+            operation="forget",
+            scope=Scope.EVENTS,
+            summary="Forget one entity: its features, what waits for a label, and the weights of "
+            "its id. The answer comes when this is in the log; parts follow within seconds",
+            handler=self.forget,
+            parameters=(self._entity, self._id),
+            answers={202: Answer(ForgetAnswer, "It will be forgotten")},
+            errors=(404,),
+            limited=True,
+        )
+
     def _description_routes(self) -> list[RouteSpec]:
         """What describes the pipeline, its model and its API."""
         return [
@@ -247,6 +266,11 @@ class RouteTable:
         """GET /v1/entities/{entity}/{id}/events."""
         entity, key, limit = self._entity.of(request), self._id.of(request), _LIMIT.of(request)
         return JsonResponse(await self._entity_events.last(entity, key, limit))
+
+    async def forget(self, request: Request) -> Response:
+        """DELETE /v1/entities/{entity}/{id}."""
+        entity, key = self._entity.of(request), self._id.of(request)
+        return JsonResponse(await self._forgetter.forget(entity, key), 202)
 
     async def model(self, request: Request) -> Response:
         """GET /v1/model."""

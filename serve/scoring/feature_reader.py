@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from freshrank.actors.backoff import Backoff
 from freshrank.actors.clock import Clock
@@ -15,6 +15,9 @@ from freshrank.actors.protocols import OnlineStore, StoreRead
 
 # Rows that the reader keeps to answer from during an outage of the store: 20 MB of rows of 1 kB.
 KEPT_ROWS = 20_000
+KEPT_ROW_S = 3_600.0
+"""Seconds for which a row is kept after it was last read, while the store answers: as long as the
+store keeps one that nobody refreshes."""
 # Seconds without reads: after the second failure in a row, and at most after further failures.
 # Meanwhile the reader answers from the kept rows at once, so that not every request waits for the
 # same timeout. A single failure may be a late answer, so the request after it reads again.
@@ -59,6 +62,11 @@ def source_of(rows: Sequence[StoredRow]) -> RowSource:
         return rows[0].source
     sources = {stored.source for stored in rows}
     return next(source for source in _WORST_FIRST if source in sources)
+
+
+class _KeptRow(NamedTuple):
+    row: bytes
+    read_s: float
 
 
 @dataclass(slots=True)
@@ -108,7 +116,7 @@ class FeatureReader:
         self._clock = clock
         self._timeout_s = timeout_s
         self._max_kept = kept_rows
-        self._kept: OrderedDict[bytes, bytes] = OrderedDict()
+        self._kept: OrderedDict[bytes, _KeptRow] = OrderedDict()
         self._gathering = _SharedRead()
         self._under_way = _SharedRead()
         self._reading: asyncio.Task[StoreRead] | None = None
@@ -143,6 +151,11 @@ class FeatureReader:
                 return False
             await self._clock.sleep(min(_READ_AGAIN_S, remaining_s))
         return True
+
+    def forget(self, keys: Sequence[bytes]) -> None:
+        """Keep no rows of `keys`: what was read of them is to be forgotten."""
+        for key in keys:
+            self._kept.pop(key, None)
 
     async def check(self) -> None:
         """Check that the store answers, by reading a key without a row.
@@ -206,12 +219,14 @@ class FeatureReader:
                 return self._fallback(key)
             self._kept.pop(key, None)
             return _NEW
-        self._kept[key] = row
+        now_s = self._clock.monotonic()
+        self._kept[key] = _KeptRow(row, now_s)
         self._kept.move_to_end(key)
-        if len(self._kept) > self._max_kept:
+        oldest = next(iter(self._kept.values()))
+        if len(self._kept) > self._max_kept or now_s - oldest.read_s > KEPT_ROW_S:
             self._kept.popitem(last=False)
         return StoredRow(row, "online")
 
     def _fallback(self, key: bytes) -> StoredRow:
-        row = self._kept.get(key)
-        return _OUTAGE if row is None else StoredRow(row, "stale")
+        kept = self._kept.get(key)
+        return _OUTAGE if kept is None else StoredRow(kept.row, "stale")

@@ -23,7 +23,8 @@ class OriginalRecord(NamedTuple):
     partition: int
     offset: int
     timestamp_ms: int
-    value: bytes
+    value: bytes | None
+    """None: a tombstone."""
 
 
 @dataclass(frozen=True, slots=True)

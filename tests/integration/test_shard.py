@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import redis
+from serving import ReplicaUnderTest
 from shard_world import PARTITIONS, FakeLearner, features
 from small_shop import Event, impression, spec
 from whole_system import PATIENCE_S
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.connectors import Connectors
+from freshrank.actors.records import RecordBatch
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.servers.brokers import Broker
@@ -26,6 +29,8 @@ from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
+from freshrank.serve.api.responses import Position
+from freshrank.serve.entities.entity_forgetter import EntityForgetter
 
 USERS = 20
 
@@ -139,3 +144,61 @@ def test_rows_and_examples_survive_a_stop_a_kill_and_an_emptied_store(
         await shard.stop()
 
     asyncio.run(test())
+
+
+def test_a_forgotten_user_is_in_no_row_and_in_no_file(
+    kafka: Broker, redis_url: str, fresh_name: str, tmp_path: Path
+) -> None:
+    cluster = ClusterSpec(KafkaAccess(kafka.bootstrap), redis_url, fresh_name, tmp_path)
+    who, topic = "ada-who-wants-to-be-forgotten", cluster.topics[0]
+    service = ReplicaUnderTest().service
+    stream = replace(service.pipeline.streams[0], topic=topic)
+    pipeline = replace(service.pipeline, streams=[stream])
+    forgetter = EntityForgetter(pipeline, cluster.sink, service.reader)
+
+    def files() -> int:
+        return sum(who.encode() in path.read_bytes() for path in tmp_path.rglob("*.*"))
+
+    def rows() -> int:
+        with redis.Redis.from_url(redis_url) as client:
+            return sum(1 for _ in client.scan_iter(f"{fresh_name}*{who}*", count=1_000))
+
+    async def test() -> None:
+        await cluster.start()
+        shard, connectors, source = await cluster.shard()
+        running = asyncio.create_task(shard.run())
+        await cluster.shop(USERS)
+        event = Event("ada-1", who, "view", 1, 1.0, cluster.clock.now_ms())
+        await cluster.sink.send(topic, who.encode(), msgspec.json.encode(event))
+        await wait_for(lambda: rows() and files())
+        (place,) = (await forgetter.forget("user", who)).positions
+        written = await read_one(cluster.kafka, place)
+        assert (written.keys, written.values) == ([who.encode()], [None])
+        await wait_for(lambda: not rows())
+        deadline = time.monotonic() + PATIENCE_S
+        while files():  # older files go, one with each snapshot, and there are some with records
+            assert time.monotonic() < deadline
+            await cluster.shop(USERS)
+            await asyncio.sleep(0.2)
+        await wait_for(lambda: cluster.learner.forgotten() == {*cluster.spec.identity_ids([who])})
+        await wait_for(lambda: cluster.stored() == features(shard))
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await source.stop()
+        await connectors.close()
+        await cluster.sink.stop()
+
+    asyncio.run(test())
+
+
+async def read_one(kafka: KafkaAccess, place: Position) -> RecordBatch:
+    source = KafkaSource(kafka)
+    await source.start({(place.topic, place.partition): place.offset})
+    try:
+        batches: list[RecordBatch] = []
+        while not batches:
+            batches = await source.poll(1, 1.0)
+        return batches[0]
+    finally:
+        await source.stop()

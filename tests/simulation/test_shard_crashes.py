@@ -33,6 +33,8 @@ class End:
     stored: dict[bytes, bytes]
     calls: int
     dead: int
+    forgotten: set[int]
+    """The ids whose rows the learner let begin again."""
     counted: Counter[str]
     """What became of the records of all partitions."""
 
@@ -52,6 +54,7 @@ async def finish(world: World) -> End:
         dict(world.store.rows),
         calls,
         len({(one.topic, one.partition, one.offset) for _, one in world.sink.rejected}),
+        world.learner.forgotten(),
         sum((Counter(asdict(state.counters)) for state in shard.states.values()), Counter()),
     )
 
@@ -85,6 +88,7 @@ def same(end: End, wanted: End) -> None:
     assert end.features == wanted.features
     assert end.stored == wanted.stored
     assert end.dead == wanted.dead
+    assert end.forgotten == wanted.forgotten
     assert end.counted == wanted.counted
 
 
@@ -111,6 +115,9 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     assert len(joined.features) == 8
     assert joined.dead > 3
     assert 100 < joined.calls < 1_000
+    assert len(joined.forgotten) > 3
+    assert min(joined.counted["forgotten"], joined.counted["forgotten_unknown"]) > 3
+    assert both.counted["forgotten"] > joined.counted["forgotten"] + 1
     tables = Counter(name.rpartition("/")[0] for name in both.features)
     assert set(tables) == {"user/events", "user/visits"}
     assert len(both.examples) == len(joined.examples), "the second stream has no part in the join"

@@ -101,6 +101,15 @@ class FakeLearner:
             for row in example_rows(examples)
         )
 
+    def forgotten(self) -> set[int]:
+        """The ids whose rows began again."""
+        return {
+            key
+            for ranges in self.learned.values()
+            for _, _, examples in ranges
+            for key in examples.offset_range.forgotten
+        }
+
     def _answer(self, partition: int, accepted: bool) -> Progress:
         applied = self.applied.get(partition, BEGINNING)
         durable = self.durable.get(partition, BEGINNING)
@@ -247,6 +256,9 @@ class World:
                     shown = impression(self.spec, who, items, at_ms, number, scored=scored)
                     self.log.append("shown", partition, shown, stamp_ms)
                 number += 1
+                if number % 9 == 0:  # users who come back, and some who never were there
+                    gone = who if number % 2 else users_of(partition, PARTITIONS, 20)[-1]
+                    self.log.append("events", partition, None, stamp_ms, gone.encode())
         if "visits" in self.spec.topics:
             self._fill_visits(seconds, seed + 1)
 
@@ -274,8 +286,11 @@ class World:
             who = users_of(partition, PARTITIONS, 6)[int(random.integers(6))]
             record = visit(number + 1, who, int(random.integers(1, 5)), at_ms)
             records = [record, *([record] if random.random() < 0.1 else [])]
+            stamp_ms = START_MS + second * 1000 + 4_000
             for value in [*records, *([b"{broken"] if random.random() < 0.05 else [])]:
-                self.log.append("visits", partition, value, START_MS + second * 1000 + 4_000)
+                self.log.append("visits", partition, value, stamp_ms)
+            if number % 40 == 7:
+                self.log.append("visits", partition, None, stamp_ms, who.encode())
 
     async def until_read(self, shard: Shard, patience: int = 2_000) -> None:
         """Step until nothing is left to read and to give away."""

@@ -26,7 +26,7 @@ class MemorySink:
         self._turn = 0
         self.rejected: list[tuple[str, RejectedRecord]] = []
 
-    async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> tuple[int, int]:
         """Append a record; returns (partition, offset)."""
         return self._append(topic, key, value)
 
@@ -54,7 +54,7 @@ class MemorySink:
         """Memory does not fail."""
         return 0
 
-    def _append(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+    def _append(self, topic: str, key: bytes | None, value: bytes | None) -> tuple[int, int]:
         count = self._log.partitions_of(topic)
         if key is None:
             self._turn = (self._turn + 1) % count

@@ -45,7 +45,7 @@ class KafkaSink:
         """Connect. Raises Unavailable."""
         await self._writer.start()
 
-    async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> tuple[int, int]:
         """Write a record and wait until it is acknowledged; returns (partition, offset)."""
         (answer,) = await self._writer.write([Record(topic, key, value)])
         if isinstance(answer, BadRecord | Unavailable):

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ from hypothesis import strategies as st
 from freshrank.actors.impressions import ServedRows
 from freshrank.actors.messages import Inputs, Ints
 from freshrank.feature_actors.labels.examples import LabelledRows
+from freshrank.feature_actors.labels.forgettings import AHEAD_MS
 from freshrank.feature_actors.labels.joiner import EARLY_MS, MAX_DELAY_MS, Joiner
 from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS
 
 WITHIN_MS, GRACE_MS = 12_000, 4_000
+ITEMS = 100
+"""Of each entity: that of a pair is its quotient by this number."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,19 @@ class Did:
 
     at: int
     pair: int | None
+    ahead: int = 0
+
+    @property
+    def clock(self) -> int:
+        return self.at - self.ahead
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The tombstone of an entity."""
+
+    at: int
+    entity: int
     ahead: int = 0
 
     @property
@@ -45,13 +62,22 @@ def joiner() -> Joiner:
     return Joiner(WITHIN_MS, GRACE_MS, dense_width=1, id_width=1)
 
 
-def happen(to: Joiner, events: Sequence[Did]) -> LabelledRows:
+def happen(to: Joiner, events: Sequence[Did | Gone]) -> LabelledRows:
+    found = [LabelledRows.none(1, 1)]
+    for is_gone, some in groupby(events, lambda one: isinstance(one, Gone)):
+        if is_gone:
+            gone = [one for one in some if isinstance(one, Gone)]
+            found += [to.forget(one.entity, one.at, one.clock) for one in gone]
+        else:
+            found.append(_did(to, [one for one in some if isinstance(one, Did)]))
+    return LabelledRows.join(found, 1, 1)
+
+
+def _did(to: Joiner, events: Sequence[Did]) -> LabelledRows:
     labels = [one for one in events if one.pair is not None]
-    return to.happen(
-        ints([one.clock for one in events]),
-        ints([one.at for one in labels]),
-        ints([one.pair for one in labels if one.pair is not None]),
-    )
+    pairs = ints([one.pair for one in labels if one.pair is not None])
+    label_ms = to.forgotten.later(pairs // ITEMS, ints([one.at for one in labels]))
+    return to.happen(ints([one.clock for one in events]), label_ms, pairs)
 
 
 def show(
@@ -66,8 +92,9 @@ def show(
     order = ints(range(begin, begin + len(seen)))
     inputs = Inputs(order.astype(np.float32).reshape(-1, 1), order.reshape(-1, 1) * 7)
     pairs, times = ints([one.pair for one in seen]), ints([one.at for one in seen])
+    entities = pairs // ITEMS
     scores = order.astype(np.float32) if scored else np.full(len(seen), np.nan, np.float32)
-    return to.show(pairs, times, order, ServedRows(pairs, inputs, scores), clock)
+    return to.show(entities, pairs, times, order, ServedRows(pairs, inputs, scores), clock)
 
 
 Known = set[tuple[int, float, int]]
@@ -87,19 +114,44 @@ def known(rows: LabelledRows) -> Known:
     return set(triples)
 
 
-def by_hand(events: Sequence[Did], seen: Sequence[Saw], *, scored: bool) -> Known:
+def timed(events: Sequence[Did | Gone]) -> list[Did | Gone]:
+    """The same: tombstones are later than label events before them, and those of theirs follow."""
+    found: list[Did | Gone] = []
+    newest = LONG_AGO_MS
+    until: dict[int, int] = {}
+    for one in events:
+        at = one.at
+        if isinstance(one, Gone):
+            at = until[one.entity] = max(at, newest)
+        elif one.pair is not None:
+            at = max(at, until.get(one.pair // ITEMS, LONG_AGO_MS) + 1)
+        if isinstance(one, Gone) or one.pair is not None:
+            newest = max(newest, at)
+        found.append(replace(one, at=at, ahead=at - one.clock))
+    return found
+
+
+def forgets(one: Did | Gone, shown: Saw) -> bool:
+    is_its = isinstance(one, Gone) and one.entity == shown.pair // ITEMS
+    return is_its and shown.at <= one.at + AHEAD_MS
+
+
+def by_hand(events: Sequence[Did | Gone], seen: Sequence[Saw], *, scored: bool) -> Known:
     """The rule as it is written down, one pair at a time."""
     found: Known = set()
     spent: set[int] = set()
     for place, shown in enumerate(seen):
         if scored:
             found.add((place, 0.0, shown.at))
-        for number, one in enumerate(events):
+        for number, one in enumerate(timed(events)):
             soon = shown.at - EARLY_MS <= one.at <= shown.at + WITHIN_MS
             counts = one.at >= shown.at or number not in spent
-            if one.pair == shown.pair and soon and counts:
+            if isinstance(one, Did) and one.pair == shown.pair and soon and counts:
                 found.add((place, 1.0, one.at))
                 spent.add(number)
+                break
+            over = one.clock > shown.at + WITHIN_MS + GRACE_MS
+            if forgets(one, shown) and not over:
                 break
             if one.clock > shown.at + WITHIN_MS + GRACE_MS:
                 if not scored:
@@ -108,17 +160,21 @@ def by_hand(events: Sequence[Did], seen: Sequence[Saw], *, scored: bool) -> Know
     return found
 
 
-pairs = st.integers(1, 3)
+pairs = st.sampled_from([1, 2, ITEMS + 1])
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> list[Did]:
+def logs(draw: st.DrawFn) -> list[Did | Gone]:
     """Events at times that never go back, some of which are ahead of the clock."""
-    events, now = [], 0
+    events: list[Did | Gone] = []
+    now = 0
     for _ in range(draw(st.integers(0, 40))):
         now += draw(st.sampled_from([0, 300, 900, 2_500, 5_000]))
         ahead = draw(st.sampled_from([0, 0, 0, 7_000]))
-        events.append(Did(now + ahead, draw(st.none() | pairs), ahead))
+        if draw(st.sampled_from([True, *[False] * 5])):
+            events.append(Gone(now + ahead, draw(st.integers(0, 1)), ahead))
+        else:
+            events.append(Did(now + ahead, draw(st.none() | pairs), ahead))
     return events
 
 
@@ -137,7 +193,11 @@ cuts = st.lists(st.tuples(st.booleans(), st.integers(1, 10)), max_size=40)
 @settings(deadline=None, max_examples=300)
 @given(logs(), sightings(), cuts, st.integers(0, 40), st.booleans())
 def test_any_interleaving_and_a_restart_anywhere_give_the_examples_of_the_rule(
-    events: list[Did], seen: list[Saw], turns: list[tuple[bool, int]], restart: int, scored: bool
+    events: list[Did | Gone],
+    seen: list[Saw],
+    turns: list[tuple[bool, int]],
+    restart: int,
+    scored: bool,
 ) -> None:
     under_test = joiner()
     found: Known = set()
@@ -163,9 +223,50 @@ def test_any_interleaving_and_a_restart_anywhere_give_the_examples_of_the_rule(
     waiting = [
         place
         for place, one in enumerate(seen)
-        if place not in positive and clock <= one.at + WITHIN_MS + GRACE_MS
+        if place not in positive
+        and clock <= one.at + WITHIN_MS + GRACE_MS
+        and not any(forgets(event, one) for event in timed(events))
     ]
     assert under_test.pending == len(waiting)
+
+
+def test_nothing_of_a_forgotten_entity_waits_and_no_later_event_makes_it_positive() -> None:
+    one, read_late = joiner(), joiner()
+    seen = [Saw(100, 1), Saw(100, 2), Saw(100, ITEMS + 1)]
+    log: list[Did | Gone] = [Did(110, 1), Gone(120, 0), Did(130, 2), Did(140, ITEMS + 1)]
+    found = known(show(one, seen, scored=True)) | known(happen(one, log))
+    negatives = {(place, 0.0, 100) for place in range(3)}
+    assert found == negatives | {(0, 1.0, 110), (2, 1.0, 140)}
+    assert one.pending == 0
+    assert happen(read_late, log).order.tolist() == []
+    assert known(show(read_late, seen, scored=True)) == found
+    assert read_late.pending == 0
+    show(one, [Saw(5_000, 2)], begin=3, scored=True)
+    assert known(happen(one, [Did(5_100, 2)])) == {(3, 1.0, 5_100)}, "it has come back"
+
+
+def test_a_tombstone_is_kept_until_nothing_from_before_it_can_be_read() -> None:
+    one = joiner()
+    happen(one, [Gone(1_000, 0)])
+    show(one, [Saw(500, 1)], clock=1_000 + MAX_DELAY_MS, scored=True)
+    assert (len(one.forgotten), one.pending) == (1, 0)
+    show(one, [], clock=1_001 + MAX_DELAY_MS + EARLY_MS)
+    assert len(one.forgotten) == 1, "the clock of the events stands still"
+    happen(one, [Did(1_001, None)])
+    show(one, [], clock=1_002 + MAX_DELAY_MS + EARLY_MS)
+    assert len(one.forgotten) == 0
+
+
+def test_a_file_of_a_version_before_knows_no_tombstones_and_no_entities() -> None:
+    one, again = joiner(), joiner()
+    show(one, [Saw(100, 1)], scored=True)
+    arrays = {name: array.copy() for name, array in one.freeze()().items()}
+    arrays["marks"] = arrays["marks"][:3]
+    for name in ("forgotten", "pending.entity"):
+        del arrays[name]
+    again.load(arrays)
+    happen(again, [Gone(120, 7)])
+    assert known(happen(again, [Did(130, 1)])) == {(0, 1.0, 130)}
 
 
 def test_an_item_is_negative_when_it_is_shown_and_corrected_when_it_is_clicked() -> None:

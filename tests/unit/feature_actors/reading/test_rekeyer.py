@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from freshrank.feature_actors.streams.origin import (
     generation_of,
     with_origin,
 )
+from freshrank.feature_actors.streams.stream import Entity
 
 PARTITIONS = 3
 ANYWHERE = replace(events, partitioner="any")
@@ -78,6 +80,7 @@ class World:
         self.sink.losses = list(losses)
         self.snapshots = MemorySnapshots()
         self.at_once = 1_000
+        self.stream = ANYWHERE
 
     def rekeyer(self, owned: Sequence[int] = range(PARTITIONS)) -> Rekeyer:
         async def nothing() -> None: ...
@@ -91,7 +94,7 @@ class World:
             clock=self.clock,
             close=nothing,
         )
-        return Rekeyer(ANYWHERE, owned, STATE, connectors, self.snapshots)
+        return Rekeyer(self.stream, owned, STATE, connectors, self.snapshots)
 
     def write(self, count: int, seed: int = 0) -> None:
         """Write events of all users to partitions at random, and now and then no event."""
@@ -106,7 +109,7 @@ class World:
 
         async def read() -> list[RecordBatch]:
             source = MemorySource(self.log)
-            await source.start({(ANYWHERE.log_topic, at): None for at in range(PARTITIONS)})
+            await source.start({(self.stream.log_topic, at): None for at in range(PARTITIONS)})
             return await source.poll(100_000, 0.0)
 
         return asyncio.run(read())
@@ -187,6 +190,26 @@ def test_failures_and_crashes_lose_and_double_nothing(
     world.write(40, seed + 1)
     run(lambda: copy_all(world))
     assert sorted(world.taken()) == sorted(world.written())
+
+
+def test_a_tombstone_is_copied_to_where_its_entity_belongs_and_to_no_other_entitys_topic() -> None:
+    world, items = World(), World()
+    items.stream = events.keyed_by(Entity("item", key="item"))
+    for one in (world, items):
+        for key in (b"u1", b"u2", None):
+            one.log.append(events.topic, 2, None, START_MS, key)
+        run(partial(copy_all, one))
+    copied = list[bytes]()
+    for batch in world.copies():
+        found = take(OriginFilter(generation_of(STATE)), batch).batch
+        assert found.values == [None] * len(found.keys)
+        copied += [key for key in found.keys if key is not None]
+        assert {partition_of(key, PARTITIONS) for key in copied[-1:]} <= {batch.partition}
+    assert sorted(copied) == [b"u1", b"u2"]
+    ((topic, dead),) = world.sink.rejected
+    assert (topic, dead.offset) == (f"{events.topic}.dead", 2)
+    assert dead.reason.startswith("it has no key")
+    assert items.copies() == [] and items.sink.rejected == []
 
 
 def test_copies_lie_in_the_order_in_which_their_records_reached_the_log() -> None:

@@ -31,7 +31,7 @@ class Sink:
         self.calls -= 1
         self.written += [one.offset for one in records]
 
-    async def send(self, topic: str, key: bytes | None, value: bytes) -> tuple[int, int]:
+    async def send(self, topic: str, key: bytes | None, value: bytes | None) -> tuple[int, int]:
         raise NotImplementedError
 
     async def send_all(

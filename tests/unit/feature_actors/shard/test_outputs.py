@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from small_shop import START_MS, batch, event, packed, spec
 
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.records import RejectedRecord
+from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.connectors.in_memory.stores import MemorySnapshots
 from freshrank.feature_actors.partition.outcome import Outcome
@@ -138,6 +141,42 @@ def test_a_state_that_read_nothing_is_not_written_again() -> None:
         scene.clock.ms += 10_000
         await scene.save_due()
         assert len(scene.snapshots.candidates("partition-0")) == 2
+
+    run(test)
+
+
+def test_files_are_written_without_records_until_none_has_who_was_forgotten(
+    tmp_path: Path,
+) -> None:
+    def files() -> int:
+        return sum(b"u1" in path.read_bytes() for path in tmp_path.iterdir())
+
+    def names() -> list[str]:
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    async def test() -> None:
+        scene, store = Scene(partitions=1), FileSnapshots(tmp_path)
+        scene.snapshotter = Snapshotter(scene.states, store, scene.clock, 10.0, threaded=False)
+
+        async def save(times: int) -> None:
+            for _ in range(times):
+                scene.clock.ms += 10_000
+                await scene.save_due()
+
+        for offset in range(3):
+            scene.see(0, offset)
+            await save(1)
+        assert files() == 3
+        (table,) = scene.states[0].tables
+        scene.states[0].process(replace(batch("events", [None], 3), keys=[b"u1"]))
+        await save(4)
+        assert files() == 3, "its row is to be removed from the online store"
+        table.evicted.clear()
+        await save(3)
+        assert files() == 0
+        before = names()
+        await save(3)
+        assert names() == before
 
     run(test)
 

@@ -68,6 +68,8 @@ def test_each_method_gives_the_answer_of_its_route(client: Client) -> None:
     features = client.features("a/b ü")
     assert (features.id, features.source) == ("a/b ü", "new")
     assert client.features("u1", entity="user").features == {"favourite": 4}
+    gone = client.forget("a/b ü")
+    assert (gone.id, [one.topic for one in gone.positions]) == ("a/b ü", ["behaviour"])
     assert "replica" in client.status()
 
 

@@ -13,7 +13,7 @@ from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import BEGINNING
 from freshrank.actors.protocols import StoreRead
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStore
-from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow
+from freshrank.serve.scoring.feature_reader import KEPT_ROW_S, FeatureReader, StoredRow
 
 
 class Store(MemoryStore):
@@ -163,6 +163,19 @@ def test_after_failures_in_a_row_reads_pause_for_longer_and_longer() -> None:
     # To a step of the clock.
     assert pauses[:5] == pytest.approx([0.01, 0.05, 0.1, 0.2, 0.4], abs=0.011)
     assert pauses[5:] == pytest.approx([0.5] * len(pauses[5:]), abs=0.011)
+
+
+def test_a_row_is_kept_no_longer_than_the_store_would_keep_it() -> None:
+    async def story() -> None:
+        store, clock = Store(), FakeClock()
+        reader = FeatureReader(store, clock, timeout_s=1.0, partitions=0)
+        await reader.read([b"a"])
+        clock.advance(KEPT_ROW_S + 1)
+        await reader.read([b"b"])
+        store.away = True
+        assert [one.source for one in await reader.read([b"a", b"b"])] == ["outage", "stale"]
+
+    asyncio.run(story())
 
 
 def test_at_most_the_given_number_of_rows_is_kept() -> None:
