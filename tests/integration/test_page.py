@@ -90,8 +90,8 @@ def opened(request: pytest.FixtureRequest, chrome: Browser, live: LivePage) -> I
     context = chrome.new_context(
         base_url=live.url, viewport={"width": width, "height": height}, color_scheme=scheme
     )
-    context.set_default_timeout(20_000)
-    expect.set_options(timeout=20_000)
+    context.set_default_timeout(60_000)  # other tests may keep the machine busy
+    expect.set_options(timeout=60_000)
     page = context.new_page()
     yield Opened(page)
     page.unroute_all(behavior="ignoreErrors")  # some are in flight
