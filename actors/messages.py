@@ -208,8 +208,7 @@ class Probes:
 class Gradient:
     """The loss gradient, summed over the examples of an offset range, at the weights `base`.
 
-    The scores are those of weights that have not learned from these examples yet, so that they
-    serve progressive validation.
+    The scores are those of weights that have not learned from these examples yet.
     """
 
     offset_range: OffsetRange
@@ -224,6 +223,8 @@ class Gradient:
     """float32[p]: as `dense`, but the sum of the squares of each example's gradient."""
     row_squares: Floats
     """float32[u, w]: as `rows`, but the sum of the squares of each example's gradient."""
+    row_counts: Floats
+    """float32[u]: how many of the examples have each id."""
     labels: Floats
     """float32[n]."""
     scores: Floats
@@ -251,6 +252,7 @@ class Gradient:
             self,
             dense=self.dense * np.float32(share),
             rows=self.rows * np.float32(share),
+            row_counts=self.row_counts * np.float32(share),
             probes=None if probes is None else replace(probes, shares=probes.shares * share),
         )
 

@@ -139,21 +139,25 @@ def pool(rows: Floats, where: Ints, starts: Ints, width: int | None = None) -> F
 @kernel
 def scatter(
     upstream: Floats, index: Ints, starts: Ints, distinct_ids: int
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Floats, Floats]:
     """The transpose of `pool`, applied to ``upstream`` float32[n, F, w], and its squares.
 
-    Returns the sum over the ``n`` examples, float32[u, w], and the sum of the squares of each
-    example's part, float32[u, w]. An id that a bag has several times has one part, the sum of
-    theirs.
+    Returns the sum over the ``n`` examples, float32[u, w], the sum of the squares of each
+    example's part, float32[u, w], and the number of parts, float32[u]. An id that a bag has several
+    times has one part, the sum of theirs.
     """
     sums = np.zeros((distinct_ids, upstream.shape[2]), np.float32)
     squares = np.zeros_like(sums)
+    counts = np.zeros(distinct_ids, np.float32)
     for i in range(index.shape[0]):
         for field in range(len(starts) - 1):
             begin, end = starts[field], starts[field + 1]
             if end - begin == 1:  # as nearly all are: no bag
                 at = index[i, begin]
-                for k in range(sums.shape[1] if at >= 0 else 0):
+                if at < 0:
+                    continue
+                counts[at] += 1.0
+                for k in range(sums.shape[1]):
                     part = upstream[i, field, k]
                     sums[at, k] += part
                     squares[at, k] += part * part
@@ -168,8 +172,9 @@ def scatter(
                 times = 0
                 for other in range(begin, end):
                     times += index[i, other] == at
+                counts[at] += 1.0 / times
                 for k in range(sums.shape[1]):
                     part = upstream[i, field, k] / present
                     sums[at, k] += part
                     squares[at, k] += times * part * part
-    return sums, squares
+    return sums, squares, counts

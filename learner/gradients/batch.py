@@ -69,7 +69,7 @@ class BatchDifferentiator(ABC):
         moments = moments_of(inputs.dense if corrects is None else inputs.dense[~corrects])
         x = standardize(inputs.dense, scale_of(merge(weights.moments, moments)))
         found = self._derivatives(x, pooled, examples)
-        rows, row_squares = scatter(found.pooled, index, self._starts, len(keys))
+        rows, row_squares, row_counts = scatter(found.pooled, index, self._starts, len(keys))
         return Gradient(
             offset_range=examples.offset_range,
             base=base,
@@ -78,6 +78,7 @@ class BatchDifferentiator(ABC):
             rows=rows,
             dense_squares=found.dense_squares,
             row_squares=row_squares,
+            row_counts=row_counts,
             labels=examples.labels,
             scores=found.scores,
             reference_scores=self._reference.score(inputs) if self._reference else None,

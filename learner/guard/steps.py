@@ -50,7 +50,7 @@ class HeldBack:
 
 _ARRAYS = ("dense", "dense_squares", "moments", "keys", "rows", "row_squares", "labels", "scores")
 # Not in checkpoints of before.
-_CORRECTS = "corrects"
+_CORRECTS, _COUNTS = "corrects", "row_counts"
 _OF_KEYS = ("keys", "rows", "row_squares")
 _OF_EXAMPLES = ("labels", "scores")
 _OF_PROBES = ("dense", "ids", "labels", "shares")
@@ -79,6 +79,7 @@ def gradient_arrays(name: str, gradients: Sequence[Gradient]) -> dict[str, NDArr
         found[f"{name}_{part}"] = np.concatenate(arrays) if joined else np.stack(arrays)
     if gradients:
         found[f"{name}_{_CORRECTS}"] = np.concatenate([_corrects(one) for one in gradients])
+        found[f"{name}_{_COUNTS}"] = np.concatenate([one.row_counts for one in gradients])
     probes = [_probe_arrays(one.probes) for one in gradients if one.probes is not None]
     for number, part in enumerate(_OF_PROBES if probes else ()):
         found[f"{name}_probe_{part}"] = np.concatenate([arrays[number] for arrays in probes])
@@ -103,7 +104,7 @@ def gradients_from(
 ) -> list[Gradient]:
     """The gradients of `gradients_to_json` and `gradient_arrays`."""
     found: list[Gradient] = []
-    corrects = arrays.get(f"{name}_{_CORRECTS}")
+    corrects, counts = (arrays.get(f"{name}_{part}") for part in (_CORRECTS, _COUNTS))
     key, example, probe = 0, 0, 0
     for number, (partition, begin, end, newest_event_ms, keys, examples, *more) in enumerate(kept):
         probes = more[0] if more else 0  # before, gradients had none
@@ -117,6 +118,7 @@ def gradients_from(
                 reference_scores=None,
                 newest_event_ms=newest_event_ms,
                 corrects=None if corrects is None else corrects[places["labels"]].astype(bool),
+                row_counts=np.ones(keys, np.float32) if counts is None else counts[places["keys"]],
                 probes=_probes_from(arrays, name, slice(probe, probe + probes)),
                 **{part: arrays[f"{name}_{part}"][places[part]] for part in _ARRAYS},
             )

@@ -3,42 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
 from freshrank.learner.optimizers.base import SummedRows, check_at_least
-from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
+from freshrank.learner.optimizers.penalties import Penalty, shrunk
+from freshrank.learner.optimizers.scheduled import PenalizedOptimizer
 
 # Rates by which a step moves a weight at most. A single example moves it by one; the first thousand
 # at once, which agree before any of them is learned, would move it by the root of their number.
 FARTHEST = 4.0
 
 
+class _Rates(NamedTuple):
+    rate: float
+    epsilon: float
+
+
 @kernel
 def _adagrad(
-    rows: Floats, positions: Ints, gradient: Floats, squares: Floats, rate: float, epsilon: float
+    rows: Floats, positions: Ints, gradient: SummedRows, rates: _Rates, penalty: Penalty
 ) -> None:
-    width = gradient.shape[1]
+    rate, epsilon = rates
+    sums, squares, counts = gradient
+    pulled = penalty.l1 + penalty.l2 > 0.0
+    width = sums.shape[1]
     for i in range(len(positions)):
         row = rows[positions[i]]
         for j in range(width):
-            g = np.float64(gradient[i, j])
+            g = np.float64(sums[i, j])
             total = row[width + j] + np.float64(squares[i, j])
             row[width + j] = total
             step = g / (np.sqrt(total) + epsilon)
             row[j] -= rate * min(FARTHEST, max(-FARTHEST, step))
+            if pulled and j >= penalty.first:
+                row[j] = shrunk(row[j], penalty, rate / max(1.0, np.sqrt(total)), counts[i])
 
 
 @dataclass(frozen=True, repr=False)
-class Adagrad(ScheduledOptimizer):
+class Adagrad(PenalizedOptimizer):
     """``n += Σ g²;  w -= rate * Σ g / (√n + epsilon)``, at most four times the rate.
 
     Duchi, Hazan, Singer: "Adaptive Subgradient Methods", JMLR 2011. The squares are those of each
     example's gradient: with the square of a step's summed gradient, a step of many examples would
-    move a weight as far as a step of one.
+    move a weight as far as a step of one. Penalties pull at the rate of the weight, at `rate` at
+    most: a weight that had no gradient worth mentioning is not pulled away at once.
     """
 
     rate: float = 0.05
@@ -58,7 +70,8 @@ class Adagrad(ScheduledOptimizer):
         return replace(self, rate=self.rate * factor)
 
     def update(
-        self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True
+        self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
     ) -> None:
         """See `Optimizer`."""
-        _adagrad(rows, positions, *gradient, self.rate, self.epsilon)
+        rates = _Rates(self.rate, self.epsilon)
+        _adagrad(rows, positions, gradient, rates, self.penalty(dense=dense))

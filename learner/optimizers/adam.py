@@ -11,7 +11,11 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
 from freshrank.learner.optimizers.base import SummedRows, check_at_least
-from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
+from freshrank.learner.optimizers.penalties import Penalty, shrunk
+from freshrank.learner.optimizers.scheduled import PenalizedOptimizer
+
+# Float32 counts no further by ones; the corrections of the bias have become 1 long before.
+_MOST_EXAMPLES = 2.0**24
 
 
 class _Rates(NamedTuple):
@@ -22,39 +26,55 @@ class _Rates(NamedTuple):
 
 
 @kernel
-def _adam(rows: Floats, positions: Ints, gradient: Floats, rates: _Rates) -> None:
+def _adam(
+    rows: Floats, positions: Ints, gradient: SummedRows, rates: _Rates, penalty: Penalty
+) -> None:
     rate, beta1, beta2, epsilon = rates
-    width = gradient.shape[1]
+    sums, squares, counts = gradient
+    pulled = penalty.l1 + penalty.l2 > 0.0
+    width = sums.shape[1]
     for i in range(len(positions)):
-        row = rows[positions[i]]
-        steps = np.float64(row[3 * width]) + 1.0
-        row[3 * width] = steps
-        unbiased1, unbiased2 = 1.0 - beta1**steps, 1.0 - beta2**steps
+        row, count = rows[positions[i]], np.float64(counts[i])
+        if count <= 0.0:
+            continue
+        examples = min(np.float64(row[3 * width]) + count, _MOST_EXAMPLES)
+        row[3 * width] = examples
+        kept1, kept2 = beta1**count, beta2**count
+        unbiased1, unbiased2 = 1.0 - beta1**examples, 1.0 - beta2**examples
+        # The sum over the examples of beta1^1, beta1^2, ...: what remains of the moment before.
+        remains = beta1 * (1.0 - kept1) / (1.0 - beta1)
         for j in range(width):
-            g = np.float64(gradient[i, j])
-            mean = beta1 * row[width + j] + (1.0 - beta1) * g
-            square = beta2 * row[2 * width + j] + (1.0 - beta2) * g * g
-            row[width + j], row[2 * width + j] = mean, square
-            row[j] -= rate * (mean / unbiased1) / (np.sqrt(square / unbiased2) + epsilon)
+            g, before = np.float64(sums[i, j]) / count, np.float64(row[width + j])
+            square = kept2 * row[2 * width + j] + (1.0 - kept2) * np.float64(squares[i, j]) / count
+            row[width + j], row[2 * width + j] = kept1 * before + (1.0 - kept1) * g, square
+            moved = remains * before + (count - remains) * g
+            row[j] -= rate * (moved / unbiased1) / (np.sqrt(square / unbiased2) + epsilon)
+            if pulled and j >= penalty.first:
+                row[j] = shrunk(row[j], penalty, rate, count)
 
 
 @dataclass(frozen=True, repr=False)
-class Adam(ScheduledOptimizer):
-    """Steps of about `rate`, whatever the scale of the gradients and the number of their examples.
+class Adam(PenalizedOptimizer):
+    """Steps of about `rate` for each example, whatever the scale of the gradients.
 
     Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1, in the lazy
     form for sparse rows (``LazyAdam`` of TensorFlow Addons, ``SparseAdam`` of PyTorch): a row of
     the table that has no gradient in a step keeps its moments and its weights. Other than there,
-    each row counts its own steps for the bias correction: the first step of an id that appears late
-    is as long as that of the first ids, where a common count would make it three times as long.
+    each row counts its own examples for the bias correction: the first step of an id that appears
+    late is as long as that of the first ids, where a common count would make it three times as
+    long. A step of many examples does what as many steps of one with their mean gradient and mean
+    square would do: the moments fade by examples and not by steps.
+
+    Penalties pull at `rate`, whatever the moments, as in AdamW (Loshchilov and Hutter, "Decoupled
+    Weight Decay Regularization", ICLR 2019).
 
     A row of ``w`` weights keeps ``2 w + 1`` numbers of state: both moments of each weight, and the
-    row's steps (exact up to 2^24, long after the correction has become 1).
+    number of the row's examples (up to 2^24, long after the correction has become 1).
 
     Parameters
     ----------
     rate
-        Length of a step of each weight, about.
+        How far an example moves each weight of its rows, about.
     beta1, beta2
         Decay of the first and of the second moment, in [0, 1).
     epsilon
@@ -78,7 +98,7 @@ class Adam(ScheduledOptimizer):
                 raise ConfigError(f"Adam.{name}", f"{beta!r} never forgets", "Give less than 1.")
 
     def state_width(self, width: int) -> int:
-        """Two moments of each weight, and the number of the row's steps."""
+        """Two moments of each weight, and the number of the row's examples."""
         return 2 * width + 1
 
     def with_rate_of(self, factor: float) -> Self:
@@ -86,12 +106,13 @@ class Adam(ScheduledOptimizer):
         return replace(self, rate=self.rate * factor)
 
     def update(
-        self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True
+        self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
     ) -> None:
         """See `Optimizer`."""
         _adam(
             rows,
             positions,
-            gradient.sums,
+            gradient,
             _Rates(self.rate, self.beta1, self.beta2, self.epsilon),
+            self.penalty(dense=dense),
         )

@@ -20,17 +20,22 @@ from freshrank.actors.messages import Floats, Ints
 
 
 class SummedRows(NamedTuple):
-    """The gradients of ``u`` rows over the examples of a step."""
+    """The gradients of ``u`` rows over the examples of a step.
+
+    With `counts` an optimiser may do in one step what it would do in as many of one example.
+    """
 
     sums: Floats
     """float32[u, w]."""
     squares: Floats
     """float32[u, w]: the sum of the squares of each example's gradient."""
+    counts: Floats
+    """float32[u]: how many of the examples have a part in each row."""
 
 
 def of_one_example(gradient: Floats) -> SummedRows:
     """The gradient float32[u, w] of a single example."""
-    return SummedRows(gradient, np.square(gradient))
+    return SummedRows(gradient, np.square(gradient), np.ones(len(gradient), np.float32))
 
 
 @runtime_checkable
@@ -46,7 +51,7 @@ class Optimizer(Protocol):
         ...
 
     def update(
-        self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True
+        self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
     ) -> None:
         """Change ``rows[positions]`` in place.
 
@@ -58,8 +63,9 @@ class Optimizer(Protocol):
             int64[u], distinct.
         gradient
             Of these rows.
-        regularize
-            False for dense weights: few, seen by every example, and no candidates for sparsity.
+        dense
+            Whether it is the row of the dense weights, which have penalties of their own; the
+            first of them is the bias of a model, which is not pulled to zero.
         """
         ...
 

@@ -10,28 +10,29 @@ import numpy as np
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
 from freshrank.learner.optimizers.base import SummedRows, check_at_least
+from freshrank.learner.optimizers.penalties import Penalty
 from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
 
 
 class _Proximal(NamedTuple):
     alpha: float
     beta: float
-    l1: float
-    l2: float
     moves: bool
     """Whether `alpha` is another than that of the step before."""
 
 
 @kernel
 def _ftrl(
-    rows: Floats, positions: Ints, gradient: Floats, squares: Floats, proximal: _Proximal
+    rows: Floats, positions: Ints, gradient: SummedRows, proximal: _Proximal, penalty: Penalty
 ) -> None:
-    alpha, beta, l1, l2, moves = proximal
-    width = gradient.shape[1]
+    alpha, beta, moves = proximal
+    sums, squares, _ = gradient
+    width = sums.shape[1]
     for i in range(len(positions)):
         row = rows[positions[i]]
         for j in range(width):
-            g = np.float64(gradient[i, j])
+            l1, l2 = (penalty.l1, penalty.l2) if j >= penalty.first else (0.0, 0.0)
+            g = np.float64(sums[i, j])
             w, n = np.float64(row[j]), np.float64(row[width + j])
             z = np.float64(row[2 * width + j])
             # First touched, or at another alpha: the z whose closed form is the present w.
@@ -54,7 +55,9 @@ class FTRL(ScheduledOptimizer):
     McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1.
 
     A weight that starts elsewhere than at zero (an embedding) starts from the ``z`` that belongs
-    to it. `l1` and `l2` hold for the table's rows; dense weights are not regularised.
+    to it. `l1` and `l2`, those of the table's rows, and `dense_l1` and `dense_l2` are penalties of
+    the sum over all examples, as in the paper: a weight has to be worth so much, however often its
+    input comes.
 
     A `schedule` is one of `alpha`. A weight that is not zero then starts each step from the ``z``
     that belongs to it at the present `alpha`, so that it moves by its gradient, never by the rate.
@@ -69,8 +72,6 @@ class FTRL(ScheduledOptimizer):
         super().__post_init__()
         check_at_least("FTRL.alpha", self.alpha, 0.0, strictly=True)
         check_at_least("FTRL.beta", self.beta, 0.0, strictly=True)
-        check_at_least("FTRL.l1", self.l1, 0.0, strictly=False)
-        check_at_least("FTRL.l2", self.l2, 0.0, strictly=False)
 
     def state_width(self, width: int) -> int:
         """``n`` and ``z`` of each weight."""
@@ -81,8 +82,8 @@ class FTRL(ScheduledOptimizer):
         return replace(self, alpha=self.alpha * factor)
 
     def update(
-        self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True
+        self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
     ) -> None:
         """See `Optimizer`."""
-        l1, l2 = (self.l1, self.l2) if regularize else (0.0, 0.0)
-        _ftrl(rows, positions, *gradient, _Proximal(self.alpha, self.beta, l1, l2, self.moves))
+        proximal = _Proximal(self.alpha, self.beta, self.moves)
+        _ftrl(rows, positions, gradient, proximal, self.penalty(dense=dense))

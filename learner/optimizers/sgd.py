@@ -8,19 +8,25 @@ from typing import Self
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Ints
 from freshrank.learner.optimizers.base import SummedRows, check_at_least
-from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
+from freshrank.learner.optimizers.penalties import Penalty, shrunk
+from freshrank.learner.optimizers.scheduled import PenalizedOptimizer
 
 
 @kernel
-def _sgd(rows: Floats, positions: Ints, gradient: Floats, rate: float) -> None:
+def _sgd(
+    rows: Floats, positions: Ints, gradient: Floats, counts: Floats, rate: float, penalty: Penalty
+) -> None:
+    pulled = penalty.l1 + penalty.l2 > 0.0
     for i in range(len(positions)):
         row = rows[positions[i]]
         for j in range(gradient.shape[1]):
             row[j] -= rate * gradient[i, j]
+            if pulled and j >= penalty.first:
+                row[j] = shrunk(row[j], penalty, rate, counts[i])
 
 
 @dataclass(frozen=True, repr=False)
-class SGD(ScheduledOptimizer):
+class SGD(PenalizedOptimizer):
     """``w -= rate * g``, with the gradient summed over the examples of a step."""
 
     rate: float = 0.01
@@ -38,7 +44,8 @@ class SGD(ScheduledOptimizer):
         return replace(self, rate=self.rate * factor)
 
     def update(
-        self, rows: Floats, positions: Ints, gradient: SummedRows, regularize: bool = True
+        self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
     ) -> None:
         """See `Optimizer`."""
-        _sgd(rows, positions, gradient.sums, self.rate)
+        penalty = self.penalty(dense=dense)
+        _sgd(rows, positions, gradient.sums, gradient.counts, self.rate, penalty)

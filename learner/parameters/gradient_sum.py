@@ -35,6 +35,8 @@ class SummedGradient:
     """float32[p]: see `Gradient`."""
     row_squares: Floats
     """float32[u, w]: see `Gradient`."""
+    row_counts: Floats
+    """float32[u]: see `Gradient`."""
     moments: Doubles
     """float64[3, d]: of the examples' dense inputs."""
     examples: int
@@ -135,6 +137,7 @@ def total(gradients: list[Gradient]) -> SummedGradient:
             only.rows,
             only.dense_squares,
             only.row_squares,
+            only.row_counts,
             only.moments,
             len(only),
             only.probes,
@@ -156,6 +159,7 @@ def total(gradients: list[Gradient]) -> SummedGradient:
         rows=summed([gradient.rows for gradient in gradients]),
         dense_squares=np.stack([gradient.dense_squares for gradient in gradients]).sum(axis=0),
         row_squares=summed([gradient.row_squares for gradient in gradients]),
+        row_counts=summed([gradient.row_counts for gradient in gradients]),
         moments=functools.reduce(merge, [gradient.moments for gradient in gradients]),
         examples=sum(map(len, gradients)),
         probes=all_probes(gradients),

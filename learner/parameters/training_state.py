@@ -175,9 +175,11 @@ class TrainingState:
         if instead_of is not None:
             table.rows[positions], self.dense_state[:] = instead_of.before.rows, instead_of.dense
             rows, dense = rows * np.float32(share), dense * np.float32(share)
-        self._optimizer.update(table.rows, positions, SummedRows(rows, summed.row_squares))
-        of_dense = SummedRows(dense, summed.dense_squares[np.newaxis])
-        self._optimizer.update(self.dense_state, _DENSE, of_dense, regularize=False)
+        of_rows = SummedRows(rows, summed.row_squares, summed.row_counts)
+        self._optimizer.update(table.rows, positions, of_rows)
+        examples = np.full(1, summed.examples, np.float32)
+        of_dense = SummedRows(dense, summed.dense_squares[np.newaxis], examples)
+        self._optimizer.update(self.dense_state, _DENSE, of_dense, dense=True)
 
     def _decrease(self, summed: SummedGradient, positions: Ints, change: Change) -> float:
         rows = decrease(summed.rows, change.before.rows, self.weights.table.rows, positions)

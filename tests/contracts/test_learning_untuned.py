@@ -91,6 +91,7 @@ def test_the_scale_and_the_origin_of_inputs_do_not_matter(
         Adagrad(),
         FTRL(),
         SGD(),
+        Adam(),
         DEFAULT_OPTIMIZER,
         SGD(schedule=WarmUp(ROWS / 8, then=CosineDecay(ROWS / 2))),
     ],
@@ -128,7 +129,9 @@ def many_fields() -> tuple[Inputs, Floats]:
 
 @pytest.mark.repeats
 @pytest.mark.parametrize("step", [64, 256, 1_024])
-@pytest.mark.parametrize("optimizer", [SGD(), Adagrad(), FTRL(), DEFAULT_OPTIMIZER], ids=repr)
+@pytest.mark.parametrize(
+    "optimizer", [SGD(), Adagrad(), Adam(), FTRL(), DEFAULT_OPTIMIZER], ids=repr
+)
 def test_a_deepfm_of_many_fields_does_not_diverge_at_any_size_of_a_step(
     optimizer: Optimizer, step: int
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from freshrank.actors.messages import Floats
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
-from freshrank.learner.optimizers.base import Optimizer, of_one_example
+from freshrank.learner.optimizers.base import Optimizer, SummedRows, of_one_example
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
 from freshrank.learner.optimizers.schedules import (
@@ -36,6 +37,17 @@ OPTIMIZERS: list[Optimizer] = [
     FTRL(alpha=0.3, schedule=WarmUp(1_000)),
     FTRL(alpha=0.3, l1=0.05, l2=0.01, schedule=WarmUp(1_000, CosineDecay(1_000))),
 ]
+PULLED = 400
+PENALIZED: list[Callable[[float, float], Optimizer]] = [
+    lambda l1, l2: SGD(0.05, l1=l1, l2=l2, dense_l1=l1, dense_l2=l2),
+    lambda l1, l2: Adagrad(0.3, l1=l1, l2=l2, dense_l1=l1, dense_l2=l2),
+    # Beside a gradient over its root mean square, which is about a fifth here.
+    lambda l1, l2: Adam(0.01, l1=5 * l1, l2=5 * l2, dense_l1=5 * l1, dense_l2=5 * l2),
+    # Of the sum over all `PULLED` examples.
+    lambda l1, l2: FTRL(0.3, l1=l1 * PULLED, l2=4 * l2 * PULLED, dense_l1=l1 * PULLED,
+                        dense_l2=4 * l2 * PULLED),
+]  # fmt: skip
+penalized = pytest.mark.parametrize("make", PENALIZED, ids=["SGD", "Adagrad", "Adam", "FTRL"])
 SCHEDULES: list[Schedule] = [
     ConstantRate(),
     StepDecay(1_000, share=0.3),
@@ -101,10 +113,8 @@ def test_columns_are_independent(optimizer: Optimizer) -> None:
 def test_without_a_gradient_nothing_moves(optimizer: Optimizer) -> None:
     rows = rows_of(optimizer, 2, 2)
     before = rows.copy()
-    for regularize in (True, False):
-        optimizer.update(
-            rows, np.arange(2), of_one_example(np.zeros((2, 2), np.float32)), regularize
-        )
+    for dense in (True, False):
+        optimizer.update(rows, np.arange(2), of_one_example(np.zeros((2, 2), np.float32)), dense)
     assert rows[:, :2] == pytest.approx(before[:, :2], rel=1e-5)
 
 
@@ -181,3 +191,47 @@ def test_it_finds_the_minimum_by_any_schedule(optimizer: Optimizer, schedule: Sc
 @every
 def test_it_can_be_sent_to_another_process(optimizer: Optimizer) -> None:
     assert pickle.loads(pickle.dumps(optimizer)) == optimizer
+
+
+def pulled(optimizer: Optimizer, *, dense: bool, at_once: int = 1) -> Floats:
+    """The three weights of a row that a noisy quadratic loss draws to (0.6, 0.6, 0.02)."""
+    random, wanted = np.random.default_rng(6), np.array([0.6, 0.6, 0.02])
+    row = np.zeros((1, 3 + optimizer.state_width(3)), np.float32)
+    for _ in range(PULLED // at_once):
+        each = (row[0, :3] - wanted + random.normal(0, 0.1, (at_once, 3))).astype(np.float32)
+        sums, squares = each.sum(0, keepdims=True), np.square(each).sum(0, keepdims=True)
+        given = SummedRows(sums, squares, np.full(1, at_once, np.float32))
+        optimizer.update(row, np.array([0]), given, dense)
+    return row[0, :3]
+
+
+@penalized
+@pytest.mark.parametrize("dense", [False, True], ids=["rows", "dense weights"])
+def test_l2_makes_weights_smaller_and_l1_keeps_what_is_worth_little_at_zero(
+    make: Callable[[float, float], Optimizer], dense: bool
+) -> None:
+    free, ridge, lasso = (
+        pulled(make(*penalties), dense=dense) for penalties in ((0, 0), (0, 0.3), (0.15, 0))
+    )
+    assert 0.2 * free[1] < ridge[1] < 0.95 * free[1]
+    assert lasso[1] > 0.2 and lasso[2] == 0.0
+    if dense:  # the bias is not pulled
+        assert [ridge[0], lasso[0]] == pytest.approx([free[0], free[0]], rel=0.02)
+    else:
+        assert ridge[0] < 0.95 * free[0]
+
+
+@penalized
+@pytest.mark.parametrize("penalties", [(0.0, 0.0), (0.05, 0.0), (0.0, 0.1)], ids=str)
+def test_a_step_of_many_examples_does_about_what_as_many_steps_of_one_do(
+    make: Callable[[float, float], Optimizer], penalties: tuple[float, float]
+) -> None:
+    one, many = (pulled(make(*penalties), dense=False, at_once=some) for some in (1, 8))
+    assert many == pytest.approx(one, abs=0.06)
+
+
+@penalized
+def test_penalties_of_none_leave_no_trace_in_fingerprints(
+    make: Callable[[float, float], Optimizer],
+) -> None:
+    assert "dense" not in repr(make(0.0, 0.0)) and "dense_l1=" in repr(make(0.1, 0.1))

@@ -109,7 +109,7 @@ class Momentum:
     def state_width(self, width):
         return width
 
-    def update(self, rows, positions, gradient, regularize=True):
+    def update(self, rows, positions, gradient, dense=False):
         width = gradient.sums.shape[1]
         rows[positions, width:] = 0.5 * rows[positions, width:] + gradient.sums
         rows[positions, :width] -= self.rate * rows[positions, width:]

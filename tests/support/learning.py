@@ -126,6 +126,7 @@ def gradient(
         rows=np.full((len(keys), 1), value, np.float32),
         dense_squares=np.full(1, value**2, np.float32),
         row_squares=np.full((len(keys), 1), value**2, np.float32),
+        row_counts=np.full(len(keys), rows, np.float32),
         labels=(np.arange(rows) % 2).astype(np.float32),
         scores=np.full(rows, 0.5, np.float32),
         reference_scores=None,

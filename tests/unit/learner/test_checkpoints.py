@@ -52,7 +52,7 @@ def feed(learner: Learner, begin: int, end: int) -> None:
     [
         SGD(0.01),
         Adagrad(0.05),
-        Adam(0.01),
+        Adam(0.01, l1=0.01, dense_l2=0.1),
         FTRL(0.05, l1=0.01),
         SGD(0.01, schedule=CosineDecay(400)),
         FTRL(0.05, l1=0.01, schedule=WarmUp(150, StepDecay(40))),

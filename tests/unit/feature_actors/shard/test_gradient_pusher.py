@@ -134,6 +134,7 @@ def test_a_stale_gradient_is_computed_again() -> None:
                 rows=none,
                 dense_squares=none[:, 0],
                 row_squares=none,
+                row_counts=none[:, 0],
                 labels=labels,
                 scores=scores,
                 reference_scores=None,

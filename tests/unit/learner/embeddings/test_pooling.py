@@ -78,8 +78,10 @@ def test_squares_are_those_of_what_each_row_scatters(ids: Ints) -> None:
     for row in range(len(ids)):
         one = slice(row, row + 1)
         expected += np.square(scatter(upstream[one], where[one], STARTS, len(keys))[0])
-    _, found = scatter(upstream, where, STARTS, len(keys))
+    _, found, counts = scatter(upstream, where, STARTS, len(keys))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    holding = [len({key for key in row if key >= 0}) for row in where.tolist()]
+    np.testing.assert_allclose(counts.sum(), sum(holding), rtol=1e-5)  # once an example
 
 
 def test_thousands_of_ids_in_one_batch_stay_distinct() -> None:

@@ -66,9 +66,7 @@ def test_ftrl_with_l1_leaves_rare_weights_at_zero_and_dense_ones_free() -> None:
     optimizer.update(row, np.array([0]), of_one_example(np.array([[0.9]], np.float32)))
     assert row[0, 0] == 0.0
     free = np.zeros((1, 3), np.float32)
-    optimizer.update(
-        free, np.array([0]), of_one_example(np.array([[0.9]], np.float32)), regularize=False
-    )
+    optimizer.update(free, np.array([0]), of_one_example(np.array([[0.9]], np.float32)), dense=True)
     assert free[0, 0] < 0.0
 
 
@@ -134,6 +132,10 @@ def test_sgd_subtracts_the_gradient(gradients: list[float]) -> None:
         (lambda: FTRL(beta=0.0), "FTRL.beta"),
         (lambda: FTRL(l1=-1.0), "FTRL.l1"),
         (lambda: FTRL(l2=-1.0), "FTRL.l2"),
+        (lambda: SGD(l1=-1.0), "SGD.l1"),
+        (lambda: Adagrad(l2=-1.0), "Adagrad.l2"),
+        (lambda: Adam(dense_l1=-1.0), "Adam.dense_l1"),
+        (lambda: FTRL(dense_l2=-1.0), "FTRL.dense_l2"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(make: type[Optimizer], place: str) -> None:

@@ -32,6 +32,7 @@ def summed(model: Model, keys: set[int], seed: int) -> SummedGradient:
         rows,
         np.square(dense),
         np.square(rows),
+        np.full(len(keys), 2, np.float32),
         moments_of(random.normal(size=(3, len(model.layout.dense))).astype(np.float32)),
         examples=3,
     )
@@ -110,7 +111,8 @@ def test_what_is_present_is_told_apart_from_what_is_gone() -> None:
     trained = TrainingState(model, SGD(1.0), max_rows=100)
     none, rows = np.zeros(1, np.float32), _rows(1.0, 2.0)
     keys = np.array([3, 5])
-    trained.update(SummedGradient(none, keys, rows, none, np.square(rows), no_moments(0), 2))
+    once, moments = np.ones(2, np.float32), no_moments(0)
+    trained.update(SummedGradient(none, keys, rows, none, np.square(rows), once, moments, 2))
     changed = trained.present(np.array([9, 5, 3, 5]))
     assert (changed.keys.tolist(), changed.evicted.tolist()) == ([3, 5], [9])
     assert changed.rows.tolist() == [[-1.0], [-2.0]]
