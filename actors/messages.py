@@ -247,14 +247,11 @@ class Gradient:
 
     def damped(self, share: float) -> Gradient:
         """The gradient of which each example counts for `share` of one."""
-        probes = self.probes
-        return replace(
-            self,
-            dense=self.dense * np.float32(share),
-            rows=self.rows * np.float32(share),
-            row_counts=self.row_counts * np.float32(share),
-            probes=None if probes is None else replace(probes, shares=probes.shares * share),
-        )
+        probes, part = self.probes, np.float32(share)
+        if probes is not None:
+            probes = replace(probes, shares=probes.shares * share)
+        dense, rows, counts = self.dense * part, self.rows * part, self.row_counts * part
+        return replace(self, dense=dense, rows=rows, row_counts=counts, probes=probes)
 
 
 @dataclass(frozen=True, slots=True)
