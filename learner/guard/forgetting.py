@@ -31,6 +31,7 @@ def without_ids(gradient: Gradient, ids: Ints) -> Gradient:
         keys=gradient.keys[stays],
         rows=gradient.rows[stays],
         row_squares=gradient.row_squares[stays],
+        row_counts=gradient.row_counts[stays],
         probes=None if probes is None else _without(probes, ids),
     )
 
