@@ -81,6 +81,7 @@ class Opened:
         expect(self.at("#state")).to_have_text("ready")
         expect(self.at("#ranking li").first).to_be_visible()
         expect(self.at("#recommended > li").first).to_be_visible()
+        self.at("#more").click()  # all candidates, at whatever rank
 
 
 @pytest.fixture
