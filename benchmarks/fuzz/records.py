@@ -116,7 +116,8 @@ def _keyed(writer: _EventWriter, sequence: RecordSequence) -> Iterator[SentRecor
             if writer.rng.random() < _MISPLACED_SHARE:
                 elsewhere = _of_another_partition(key)
                 yield SentRecord("a misplaced record", elsewhere, value, Disposition.DEAD)
-        anywhere = disposition is Disposition.DEAD and writer.rng.random() < 0.2
+        # A tombstone with a key is none of these: it forgets the user.
+        anywhere = value is None or (disposition is Disposition.DEAD and writer.rng.random() < 0.2)
         yield SentRecord(description, None if anywhere else key, value, disposition)
 
 
@@ -145,7 +146,7 @@ def _words(name: str) -> str:
 def _not_json(writer: _EventWriter) -> list[RecordSequence]:
     valid = writer.valid()
     return _dead(
-        a_tombstone=None,
+        a_tombstone_without_a_key=None,
         nothing=b"",
         half_a_record=valid[: len(valid) // 2],
         no_json=valid.replace(b'"', b"'"),

@@ -34,6 +34,8 @@ _DISPOSITIONS = (
     "duplicates",
     "late",
     "dead",
+    "forgotten",
+    "forgotten_unknown",
     "impressions",
     "impressions_outage",
     "impressions_repeated",

@@ -61,6 +61,6 @@ def consistency_of(request: Any) -> Consistency:
         return ANY
     if pinned is not None and (version is not None or age_ms is not None):
         reason = "names the weights already: leave `min_version` and `max_model_age_ms` out"
-        raise RequestError("pinned", reason)
+        raise RequestError("pinned", reason, status=409)
     least = None if version is None else Version.parse(version)
     return Consistency(least, age_ms, offsets or {}, pinned, request.timeout_ms)

@@ -49,14 +49,15 @@ def in_avro(log: MemoryLog) -> MemoryLog:
     for topic in recorded_pipeline().topics:
         for partition in range(PARTITIONS):
             batch = log.read(topic, partition, 0, 100_000)
-            for value, stamp_ms in zip(batch.values, batch.timestamps_ms.tolist(), strict=True):
+            stamps = batch.timestamps_ms.tolist()
+            for key, value, stamp_ms in zip(batch.keys, batch.values, stamps, strict=True):
                 written = value
                 if topic == stream.topic and value is not None:
                     try:
                         written = codec.record(value, stamp_ms)[1]
                     except BadRecord:
                         written = value
-                found.append(topic, partition, written, stamp_ms)
+                found.append(topic, partition, written, stamp_ms, key)
     return found
 
 

@@ -147,7 +147,7 @@ def take(origins: OriginFilter, batch: RecordBatch, begin: int = 0) -> Copied:
 
 
 def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(story(), 60))
+    asyncio.run(asyncio.wait_for(story(), 300))
 
 
 async def copy_all(world: World, lives: Sequence[int] = ()) -> None:

@@ -20,7 +20,7 @@ USERS = ("u1", "u5")
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 30))
+    asyncio.run(asyncio.wait_for(test(), 300))
 
 
 def filled(partition: int = 0, count: int = 3) -> PartitionState:

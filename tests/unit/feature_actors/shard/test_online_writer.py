@@ -46,7 +46,7 @@ class Scene:
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 30))
+    asyncio.run(asyncio.wait_for(test(), 300))
 
 
 def test_a_flush_writes_what_changed_and_nothing_else() -> None:

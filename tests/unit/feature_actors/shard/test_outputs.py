@@ -30,7 +30,7 @@ MADE = spec(None)
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 30))
+    asyncio.run(asyncio.wait_for(test(), 300))
 
 
 def dead(offset: int) -> Outcome:

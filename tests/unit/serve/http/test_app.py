@@ -184,7 +184,7 @@ def test_rows_without_the_event_that_is_asked_for_are_a_409(replica: ReplicaUnde
     assert answer.json()["error"]["field"] == "min_offsets"
     assert "the last in it: the one at offset 7" in answer.json()["error"]["reason"]
     unknown = score(replica, min_offsets={"orders": 1})
-    assert unknown.status_code == 422
+    assert unknown.status_code == 409
     assert "of a user, only of 'events'" in unknown.json()["error"]["reason"]
 
 

@@ -105,7 +105,7 @@ def test_one_version_and_a_bound_are_refused_together(path: str, other: dict[str
     if path == "/v1/score":
         body["candidates"] = candidates(7)
     answer = post(replica(), path, json=body)
-    assert answer.status_code == 422
+    assert answer.status_code == 409
     assert answer.json()["error"]["field"] == "pinned"
 
 
