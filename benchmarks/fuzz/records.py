@@ -32,6 +32,8 @@ _FIELDS_A_RECORD = 500
 # Of the valid records, those that are sent once more to another partition: so few that a shard
 # does not take the producers to be keyed wrong.
 _MISPLACED_SHARE = 0.03
+# A key that is no text.
+_NO_USER = b"\xff"
 
 _HOUR_MS = 3_600_000
 
@@ -116,8 +118,11 @@ def _keyed(writer: _EventWriter, sequence: RecordSequence) -> Iterator[SentRecor
             if writer.rng.random() < _MISPLACED_SHARE:
                 elsewhere = _of_another_partition(key)
                 yield SentRecord("a misplaced record", elsewhere, value, Disposition.DEAD)
-        # A tombstone with a key is none of these: it forgets the user.
-        anywhere = value is None or (disposition is Disposition.DEAD and writer.rng.random() < 0.2)
+        if value is None:  # with the key of a user it would be no dead letter: it forgets them
+            key = _NO_USER
+        anywhere = (
+            value is not None and disposition is Disposition.DEAD and writer.rng.random() < 0.2
+        )
         yield SentRecord(description, None if anywhere else key, value, disposition)
 
 
@@ -146,7 +151,7 @@ def _words(name: str) -> str:
 def _not_json(writer: _EventWriter) -> list[RecordSequence]:
     valid = writer.valid()
     return _dead(
-        a_tombstone_without_a_key=None,
+        a_tombstone_of_no_user=None,
         nothing=b"",
         half_a_record=valid[: len(valid) // 2],
         no_json=valid.replace(b'"', b"'"),

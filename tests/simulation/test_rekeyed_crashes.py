@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -58,6 +59,18 @@ class RecordByRecord(FussySink):
         return [None] * len(records)
 
 
+class LogRecord(NamedTuple):
+    at_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+def records_of(log: MemoryLog, topic: str, partition: int) -> list[LogRecord]:
+    batch = log.read(topic, partition, 0, 100_000)
+    columns = batch.timestamps_ms.tolist(), batch.keys, batch.values
+    return [LogRecord(*one) for one in zip(*columns, strict=True)]
+
+
 class AnywhereWorld(World):
     """A world whose events lie in partitions that have nothing to do with their users."""
 
@@ -94,33 +107,31 @@ class AnywhereWorld(World):
         if self.spec.label is None:
             self._fill_items()
             return
-        events: list[tuple[int, bytes]] = []
+        events: list[LogRecord] = []
         for partition in range(PARTITIONS):
-            for topic in self.keyed.spec.topics:
-                batch = self.keyed.log.read(topic, partition, 0, 100_000)
-                for value, at_ms in zip(batch.values, batch.timestamps_ms.tolist(), strict=True):
-                    assert value is not None
-                    if topic == "events":
-                        events.append((at_ms, value))
-                    else:
-                        self.log.append(topic, partition, value, at_ms)
-        for at_ms, value in sorted(events, key=lambda event: event[0]):
-            user = value.partition(b'"user":"')[2].partition(b'"')[0]
-            self.log.append("events", partition_of(user + b"?", PARTITIONS), value, at_ms)
+            events += records_of(self.keyed.log, "events", partition)
+            for topic in self.keyed.spec.topics[1:]:
+                for one in records_of(self.keyed.log, topic, partition):
+                    self.log.append(topic, partition, one.value, one.at_ms, one.key)
+        for one in sorted(events, key=lambda event: event.at_ms):
+            user = one.key if one.value is None else one.value.partition(b'"user":"')[2]
+            place = partition_of((user or b"").partition(b'"')[0] + b"?", PARTITIONS)
+            self.log.append("events", place, one.value, one.at_ms, one.key)
 
     def _fill_items(self) -> None:
-        """The events of the users' partitions, and the same in those of their items."""
+        """The events of the users' partitions, and the same in those of their items.
+
+        A user who is forgotten leaves the rows of items as they are.
+        """
         filled, self.keyed.log = self.keyed.log, MemoryLog(PARTITIONS)
-        events: list[tuple[int, int, bytes]] = []
-        for partition in range(PARTITIONS):
-            batch = filled.read("events", partition, 0, 100_000)
-            for value, at_ms in zip(batch.values, batch.timestamps_ms.tolist(), strict=True):
-                assert value is not None
-                events.append((at_ms, partition, value))
-        for at_ms, partition, value in sorted(events, key=lambda event: event[0]):
-            self.log.append("events", partition, value, at_ms)
-            item = value.partition(b'"item":')[2].partition(b",")[0]
-            self.keyed.log.append("events", partition_of(item, PARTITIONS), value, at_ms)
+        partitions = range(PARTITIONS)
+        events = [(at, one) for at in partitions for one in records_of(filled, "events", at)]
+        for partition, one in sorted(events, key=lambda event: event[1].at_ms):
+            self.log.append("events", partition, one.value, one.at_ms, one.key)
+            if one.value is not None:
+                item = one.value.partition(b'"item":')[2].partition(b",")[0]
+                place = partition_of(item, PARTITIONS)
+                self.keyed.log.append("events", place, one.value, one.at_ms)
 
     def copied(self) -> int:
         topic = self.spec.topics[0]
@@ -272,7 +283,8 @@ def test_without_a_crash_it_ends_as_the_topic_that_is_keyed_by_the_user(name: st
     same(undisturbed(name, BOTH), name)
     assert len(undisturbed(name, BOTH).dead) > 0
     assert {topic for topic, _, _ in undisturbed(name, BOTH).dead} == {"events"}
-    assert len(keyed(name).features) == 8
+    assert len(keyed(name).features) > 5
+    assert keyed(name).counted["forgotten"] > 0
     assert Counter(label for _, _, _, label, _ in keyed(name).examples).keys() == {0.0, 1.0}
 
 
