@@ -272,8 +272,8 @@ def test_records_that_cannot_be_used_are_counted_and_the_rows_before_them_stay()
         assert [reason[:40] for reason in reasons] == [
             "'6' belongs to partition 0 by murmur2, a",
             "Expected `str`, got `int` - at `$.catego",
-            "it has no key: the key of a table's reco",
-            "it has no key: the key of a table's reco",
+            "it has no key: its key is the entity's i",
+            "it has no key: its key is the entity's i",
             "its key is '3', and its item is '4'",
             "its key: 'x5' is no integer: write 7 as ",
         ]
