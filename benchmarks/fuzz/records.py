@@ -120,9 +120,8 @@ def _keyed(writer: _EventWriter, sequence: RecordSequence) -> Iterator[SentRecor
                 yield SentRecord("a misplaced record", elsewhere, value, Disposition.DEAD)
         if value is None:  # with the key of a user it would be no dead letter: it forgets them
             key = _NO_USER
-        anywhere = (
-            value is not None and disposition is Disposition.DEAD and writer.rng.random() < 0.2
-        )
+        dead = disposition is Disposition.DEAD and value is not None
+        anywhere = dead and writer.rng.random() < 0.2
         yield SentRecord(description, None if anywhere else key, value, disposition)
 
 
