@@ -16,13 +16,13 @@ from freshrank.actors.impressions import decode_impression, served_draws
 from freshrank.actors.kernels.hashing import hash_text
 from freshrank.actors.records import RecordBatch
 from freshrank.deploy.experiments.off_policy import Weighed, weighed
-from freshrank.deploy.experiments.tally import Tally
+from freshrank.deploy.experiments.tally import ExperimentTally
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import MAX_DELAY_MS, Joiner
 from freshrank.feature_actors.partition.backpressure import MAX_LABEL_EVENTS, MAX_PENDING_ITEMS
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
-from freshrank.feature_actors.partition.labelling import StreamLabel, join_events, place_of
+from freshrank.feature_actors.partition.labelling import label_by_join, place_of
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.partition import Source
 from freshrank.feature_actors.partition.placement import Placement
@@ -55,7 +55,7 @@ class PartitionOutcomes:
         spec: PartitionSpec,
         partition: int,
         partitions: int,
-        tallies: Mapping[str, Tally],
+        tallies: Mapping[str, ExperimentTally],
         positions: int,
     ) -> None:
         label, layout = pipeline.joined, spec.encoder.layout
@@ -66,7 +66,6 @@ class PartitionOutcomes:
         self._counters = Counters()
         plan, joiner = spec.plan.tables[0], self._joiner
         placement = Placement(spec.stream.placed_by, partition, partitions)
-        key = plan.source.key.key
         self.events, self.impressions = pipeline.stream.log_topic, pipeline.impressions_topic
         self._sources: dict[str, Source] = {
             self.events: StreamSource(
@@ -74,9 +73,7 @@ class PartitionOutcomes:
                 spec,
                 self._counters,
                 placement,
-                StreamLabel(
-                    lambda columns, _: join_events(label, joiner, key, columns), joiner.forget
-                ),
+                label_by_join(label, joiner, plan.source.key.key),
             ),
             self.impressions: ImpressionSource(spec.encoder, joiner, self._counters, placement),
         }
@@ -169,8 +166,9 @@ class PartitionOutcomes:
 
     def _click(self, offset: int, rank: int) -> None:
         served = self._served.get(offset)
-        for name, arm in () if served is None else served.arms.items():
-            assert served is not None
+        if served is None:
+            return
+        for name, arm in served.arms.items():
             self._tallies[name].click(served.user, arm, rank, self._of(name, arm, served))
 
     def _of(self, name: str, arm: str, served: _Served) -> Weighed | None:

@@ -9,8 +9,8 @@ from freshrank.actors.protocols import EventSource
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.experiments.intervals import CONFIDENCE
 from freshrank.deploy.experiments.outcomes import PartitionOutcomes
-from freshrank.deploy.experiments.report import Report, report_on
-from freshrank.deploy.experiments.tally import Tally
+from freshrank.deploy.experiments.report import PipelineReport, report_on
+from freshrank.deploy.experiments.tally import ExperimentTally
 from freshrank.deploy.pipelines.pipeline import Pipeline
 
 _POLL_RECORDS = 10_000
@@ -39,13 +39,13 @@ Progress = Callable[[int, int, int], None]
 
 async def read_report(
     request: ReportRequest, source: Callable[[], EventSource], progress: Progress
-) -> Report:
+) -> PipelineReport:
     """Read both topics and report on all experiments. Raises Unavailable and ConfigError.
 
     Memory is bounded: by the users, and by what waits for clicks in one partition.
     """
     pipeline = request.pipeline
-    tallies = {one.name: Tally(one, request.positions) for one in pipeline.experiments}
+    tallies = {one.name: ExperimentTally(one, request.positions) for one in pipeline.experiments}
     spec = pipeline.spec(request.settings.shards, request.state)
     read = rejected = waiting = 0
     for partition in range(request.partitions):
@@ -56,7 +56,7 @@ async def read_report(
         read += outcomes.shown
         rejected += outcomes.rejected
         waiting += outcomes.waiting
-    return Report(
+    return PipelineReport(
         pipeline=pipeline.name,
         confidence=CONFIDENCE,
         impressions=read,

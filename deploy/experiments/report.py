@@ -17,7 +17,7 @@ from freshrank.deploy.experiments.intervals import (
     wilson,
 )
 from freshrank.deploy.experiments.off_policy import OffPolicy
-from freshrank.deploy.experiments.tally import ArmTally, Tally
+from freshrank.deploy.experiments.tally import ArmTally, ExperimentTally
 
 # Below these the normal distribution, which differences rely on, does not hold.
 _FEWEST_CLICKS, _FEWEST_CLUSTERS = 30, 30
@@ -25,7 +25,7 @@ _FEWEST_CLICKS, _FEWEST_CLUSTERS = 30, 30
 _MISMATCH = 0.01
 
 
-class Compared(msgspec.Struct):
+class ArmComparison(msgspec.Struct):
     """An arm beside the first one."""
 
     difference: Estimate
@@ -49,7 +49,7 @@ class ArmReport(msgspec.Struct):
     """Clicks of items: Wilson's interval, at a time that was fixed before."""
     design_effect: float | None
     """How many times as many items of users that differ would be needed as of users who do not."""
-    compared: Compared | None
+    compared: ArmComparison | None
     """None: the first arm, or there are too few clicks or users."""
     off_policy: OffPolicy | None
     """None: its lists do not explore."""
@@ -65,7 +65,7 @@ class ExperimentReport(msgspec.Struct):
     warnings: list[str]
 
 
-class Report(msgspec.Struct):
+class PipelineReport(msgspec.Struct):
     """What came of the experiments of a pipeline."""
 
     pipeline: str
@@ -79,7 +79,7 @@ class Report(msgspec.Struct):
     experiments: list[ExperimentReport]
 
 
-def report_on(tally: Tally, expected_effect: float) -> ExperimentReport:
+def report_on(tally: ExperimentTally, expected_effect: float) -> ExperimentReport:
     """The report on an experiment; `expected_effect` is a difference of rates (`at_any_time`)."""
     names = [arm.name for arm in tally.experiment.arms]
     rates = [_rate(tally.arms[name]) for name in names]
@@ -123,8 +123,8 @@ def _wilson(rate: Ratio, arm: ArmTally) -> Estimate:
 
 
 def _compared(
-    tally: Tally, first: str, name: str, expected_effect: float, error: float
-) -> Compared | None:
+    tally: ExperimentTally, first: str, name: str, expected_effect: float, error: float
+) -> ArmComparison | None:
     arms = [tally.arms[first], tally.arms[name]]
     rates: Sequence[Ratio | None] = [_rate(arm) for arm in arms]
     enough = all(
@@ -138,13 +138,13 @@ def _compared(
     if name == first or not enough or control is None or other is None:
         return None
     difference, variance = other.value - control.value, control.variance + other.variance
-    return Compared(
+    return ArmComparison(
         at_any_time(difference, variance, expected_effect, error),
         value_at_any_time(difference, variance, expected_effect),
     )
 
 
-def _warnings(tally: Tally, p_value: float) -> list[str]:
+def _warnings(tally: ExperimentTally, p_value: float) -> list[str]:
     found = []
     if p_value < _MISMATCH:
         found.append(

@@ -35,7 +35,7 @@ class ArmTally:
         return cls(np.zeros(CLUSTERS), np.zeros(CLUSTERS), OffPolicyTally(CLUSTERS, positions))
 
 
-class Tally:
+class ExperimentTally:
     """The sums of an experiment.
 
     `positions` is the number of items of each list that off-policy estimates are about.

@@ -86,6 +86,11 @@ def _labels(label: Labelled, columns: Columns) -> Floats:
         return columns.number(label.target).astype(np.float32)
 
 
+def label_by_join(label: Joined, joiner: Joiner, key: str) -> StreamLabel:
+    """How the events of a stream, whose entities are in the field `key`, label shown items."""
+    return StreamLabel(lambda columns, _: join_events(label, joiner, key, columns), joiner.forget)
+
+
 def join_events(label: Joined, joiner: Joiner, entity_key: str, columns: Columns) -> LabelledRows:
     """The shown items whose label is known with a batch of events."""
     places = np.flatnonzero(label.positive.evaluate(columns))

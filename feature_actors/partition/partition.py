@@ -22,7 +22,11 @@ from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.partition.example_queue import ExampleQueue, QueueState
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
-from freshrank.feature_actors.partition.labelling import StreamLabel, join_events, label_from_event
+from freshrank.feature_actors.partition.labelling import (
+    StreamLabel,
+    label_by_join,
+    label_from_event,
+)
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.placement import Placement
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND, Snapshot, part_of
@@ -264,9 +268,7 @@ class PartitionState:
                 reads_before=True,
             )
         if isinstance(label, Joined) and joiner is not None:
-            return StreamLabel(
-                lambda columns, _: join_events(label, joiner, key, columns), joiner.forget
-            )
+            return label_by_join(label, joiner, key)
         return None
 
     def _copy_rows(self, most_bytes: int | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,10 +88,11 @@ class Diversity:
         """
         if not self.wanted:
             return list(order[:k])
-        room = _Room(self.most_per)
         if self.mmr is not None:
-            return _unlike(self.mmr, room, order, rows, worth, k)
-        chosen = list[int]()
+            places = np.array(order, dtype=np.int64)
+            choices = self.choices([rows[index] for index in order], worth[places])
+            return [order[place] for place in _best_first(choices, k)]
+        room, chosen = _Room(self.most_per), list[int]()
         for index in order:
             if len(chosen) == k:
                 break
@@ -118,22 +119,15 @@ class _Room:
         return True
 
 
-def _unlike(
-    mmr: Mmr, room: _Room, order: Sequence[int], rows: Rows, worth: Doubles, k: int
-) -> list[int]:
-    values = _numbered([rows[index] for index in order], mmr.fields)
-    gains = mmr.weight * _scaled(worth[np.array(order, dtype=np.int64)])
-    likeness = np.zeros(len(order))
-    chosen = list[int]()
-    for _ in order:
-        if len(chosen) == k:
-            break
-        place = int(np.argmax(gains - (1.0 - mmr.weight) * likeness))
-        gains[place] = -np.inf
-        if room.take(rows[order[place]]):
-            chosen.append(order[place])
-            np.maximum(likeness, (values == values[place]).mean(axis=1), out=likeness)
-    return chosen
+def _best_first(choices: Choices, k: int) -> Iterator[int]:
+    """At most `k` places, each the best beside those before it."""
+    for _ in range(k):
+        values = choices.values()
+        if not (values > -np.inf).any():
+            return
+        place = int(values.argmax())
+        choices.take(place)
+        yield place
 
 
 class _DiverseChoices:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from freshrank.actors.protocols import EventSource
     from freshrank.deploy.experiments.reading import ReportRequest
-    from freshrank.deploy.experiments.report import Report
+    from freshrank.deploy.experiments.report import PipelineReport
 
 # What a command needs is imported when it runs, as in `cli`.
 
@@ -93,7 +93,9 @@ def report(
     _show(found)
 
 
-def _read(request: ReportRequest, source: Callable[[], EventSource], console: Console) -> Report:
+def _read(
+    request: ReportRequest, source: Callable[[], EventSource], console: Console
+) -> PipelineReport:
     import asyncio  # noqa: PLC0415
 
     from freshrank.deploy.experiments.reading import read_report  # noqa: PLC0415
@@ -107,7 +109,7 @@ def _read(request: ReportRequest, source: Callable[[], EventSource], console: Co
         return asyncio.run(read_report(request, source, progress))
 
 
-def _show(report: Report) -> None:
+def _show(report: PipelineReport) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     from freshrank.deploy.commands.experiments.tables import tables_of  # noqa: PLC0415

@@ -9,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from freshrank.deploy.experiments.intervals import Estimate
-from freshrank.deploy.experiments.report import ArmReport, ExperimentReport, Report
+from freshrank.deploy.experiments.report import ArmReport, ExperimentReport, PipelineReport
 
 _NONE = "-"
 
 
-def tables_of(report: Report) -> Iterator[RenderableType]:
+def tables_of(report: PipelineReport) -> Iterator[RenderableType]:
     """Lines and tables, in the order in which they are read."""
     yield Text(
         f"{report.pipeline}: {report.impressions:,} impressions, and {report.rejected:,} that "

@@ -16,8 +16,8 @@ from freshrank.deploy.experiments.intervals import (
     value_at_any_time,
     wilson,
 )
-from freshrank.deploy.experiments.report import Compared, ExperimentReport, report_on
-from freshrank.deploy.experiments.tally import CLUSTERS, Tally
+from freshrank.deploy.experiments.report import ArmComparison, ExperimentReport, report_on
+from freshrank.deploy.experiments.tally import CLUSTERS, ExperimentTally
 from freshrank.serve.experiments.definitions import Arm, Experiment
 
 EXPERIMENT = Experiment("e", [Arm("control", 0.5), Arm("fresh", 0.5)])
@@ -45,8 +45,8 @@ class Traffic:
         )
 
 
-def tally_of(arms: Sequence[tuple[Doubles, Doubles]]) -> Tally:
-    tally = Tally(EXPERIMENT, 10)
+def tally_of(arms: Sequence[tuple[Doubles, Doubles]]) -> ExperimentTally:
+    tally = ExperimentTally(EXPERIMENT, 10)
     for arm, (items, clicks) in zip(tally.arms.values(), arms, strict=True):
         arm.items += items
         arm.clicks += clicks
@@ -88,7 +88,9 @@ def test_wilsons_interval_of_independent_trials() -> None:
     assert 0 < wilson(1.0, 10).low < wilson(1.0, 10).high <= 1.0
 
 
-def looks(random: np.random.Generator, rates: tuple[float, float]) -> list[tuple[Compared, float]]:
+def looks(
+    random: np.random.Generator, rates: tuple[float, float]
+) -> list[tuple[ArmComparison, float]]:
     """What is said of a growing experiment at thirty looks, and the standard error at each."""
     users, found = 1_500, []
     arms = [Traffic(random, users, rate) for rate in rates]
@@ -145,7 +147,7 @@ def test_several_arms_share_the_error() -> None:
     items, clicks = np.full(CLUSTERS, 10.0), np.ones(CLUSTERS)
     clicks[::2] = 2
     two = report([(items, clicks), (items, clicks)]).arms[1].compared
-    three = Tally(Experiment("e", [Arm(name, 0.3) for name in "abc"]), 10)
+    three = ExperimentTally(Experiment("e", [Arm(name, 0.3) for name in "abc"]), 10)
     for arm in three.arms.values():
         arm.items += items
         arm.clicks += clicks

@@ -19,7 +19,7 @@ from freshrank.actors.records import RecordBatch
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.experiments import outcomes, tally
 from freshrank.deploy.experiments.reading import ReportRequest, read_report
-from freshrank.deploy.experiments.report import ArmReport, Report
+from freshrank.deploy.experiments.report import ArmReport, PipelineReport
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 
 EXPERIMENT = Experiment("e", [Arm("control", 0.5), Arm("fresh", 0.5, explore=EpsilonGreedy(0.5))])
@@ -96,7 +96,7 @@ class OneTopicFirst(MemorySource):
             super().resume(topic, partition)
 
 
-def report(log: Log, source: Callable[[], MemorySource] | None = None) -> Report:
+def report(log: Log, source: Callable[[], MemorySource] | None = None) -> PipelineReport:
     request = ReportRequest(TRIED, Settings(), 2, "", 0.01, 10)
     seen: list[tuple[int, int, int]] = []
 
@@ -108,12 +108,12 @@ def report(log: Log, source: Callable[[], MemorySource] | None = None) -> Report
     return found
 
 
-def arms(found: Report) -> dict[str, ArmReport]:
+def arms(found: PipelineReport) -> dict[str, ArmReport]:
     (experiment,) = found.experiments
     return {arm.arm: arm for arm in experiment.arms}
 
 
-def counts(found: Report) -> dict[str, tuple[int, int, int, int]]:
+def counts(found: PipelineReport) -> dict[str, tuple[int, int, int, int]]:
     return {
         name: (arm.users, arm.lists, arm.items, arm.clicks) for name, arm in arms(found).items()
     }

@@ -18,7 +18,7 @@ from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy import cli
 from freshrank.deploy.commands.experiments import sources
 from freshrank.deploy.commands.experiments.tables import tables_of
-from freshrank.deploy.experiments.report import Report
+from freshrank.deploy.experiments.report import PipelineReport
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state import state_id
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
@@ -75,7 +75,7 @@ def test_a_report_is_shown_and_written(
     assert 0 < low < value < high < 1
     assert epsilon["compared"]["difference"][1] < 0 < epsilon["compared"]["difference"][2]
     assert control["compared"] is None
-    assert msgspec.json.decode(out.read_bytes(), type=Report).pipeline == "songs"
+    assert msgspec.json.decode(out.read_bytes(), type=PipelineReport).pipeline == "songs"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_tables_show_every_part() -> None:
                 }
             ],
         },
-        Report,
+        PipelineReport,
     )  # fmt: skip
     console = Console(width=200, record=True)
     for part in tables_of(made):
