@@ -144,6 +144,21 @@ def test_a_call_that_is_cancelled_stays_cancelled(redis_url: str) -> None:
     assert all(asyncio.run(test()))
 
 
+def test_a_call_under_way_at_the_close_leaves_no_connection_behind(redis_url: str) -> None:
+    async def test() -> None:
+        files, connection = psutil.Process().num_fds(), RedisConnection(redis_url, 2.0)
+        under_way = asyncio.create_task(connection.call([("PING",)]))
+        while psutil.Process().num_fds() == files:  # noqa: ASYNC110 - no event tells it
+            await asyncio.sleep(0)
+        await connection.close()
+        assert await under_way == [b"PONG"]
+        assert await connection.call([("PING",)]) == [b"PONG"], "a late caller has an answer, too"
+        await asyncio.sleep(0)  # a transport closes its socket in the next round of the loop
+        assert psutil.Process().num_fds() == files
+
+    asyncio.run(test())
+
+
 def test_a_malformed_url_and_one_without_a_server_are_refused() -> None:
     with pytest.raises(ConfigError, match="redis://host:port/db"):
         RedisServer("localhost:6379").start()

@@ -32,6 +32,7 @@ class RedisConnection:
         )
         self._deadline_s = deadline_s
         self._idle: list[redis.asyncio.connection.AbstractConnection] = []
+        self._closed = False
 
     async def call(self, commands: Sequence[Command]) -> list[object]:
         """Send all, then read all answers. Raises Unavailable; error answers are returned."""
@@ -50,7 +51,11 @@ class RedisConnection:
         return self._pool.connection_class(**self._pool.connection_kwargs)
 
     async def close(self) -> None:
-        """Close the idle connections; safe to call twice."""
+        """Close the idle connections, and those of calls under way when these end.
+
+        Safe to call twice.
+        """
+        self._closed = True
         while self._idle:
             await self._idle.pop().disconnect(nowait=True)
 
@@ -65,7 +70,7 @@ class RedisConnection:
         except (redis.exceptions.RedisError, OSError) as error:
             raise Unavailable("redis", str(error) or type(error).__name__) from error
         finally:
-            if whole:
+            if whole and not self._closed:
                 self._idle.append(connection)
             else:  # answers may still arrive: the next caller must not read them
                 await connection.disconnect(nowait=True)
