@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         LogisticRegression as LogisticRegression,
     )
     from freshrank.learner.models.quantile_loss import QuantileLoss as QuantileLoss
+    from freshrank.learner.models.reweighted import ClassWeighted as ClassWeighted
     from freshrank.learner.optimizers.adagrad import Adagrad as Adagrad
     from freshrank.learner.optimizers.adam import Adam as Adam
     from freshrank.learner.optimizers.ftrl import FTRL as FTRL

@@ -1,4 +1,4 @@
-"""Whether context, label, model and optimiser of a pipeline can be used, and go together."""
+"""Whether context and label of a pipeline can be used, and go together."""
 
 from __future__ import annotations
 
@@ -56,17 +56,4 @@ def check_relative(place: str, relative: Sequence[str], label: Joined | Labelled
             f"{place}.relative",
             "an event that carries its own label was in no list of candidates",
             "Leave it out, or join the label with impressions: Joined(...).",
-        )
-
-
-def check_learned(place: str, value: object, protocol: type, example: str) -> None:
-    """Raise ConfigError unless `value` implements `protocol` and has a lasting ``repr``."""
-    name = place.rpartition(".")[2]
-    if isinstance(value, type) or not isinstance(value, protocol):
-        raise ConfigError(place, f"{value!r} is no {protocol.__name__}", f"Write {name}={example}.")
-    if " object at 0x" in repr(value):
-        raise ConfigError(
-            place,
-            f"the fingerprint of checkpoints is made of {value!r}, an address in memory",
-            "Make it, and what it holds, a frozen dataclass.",
         )

@@ -17,8 +17,9 @@ from freshrank.deploy.pipelines.candidates import (
     check_candidate_views,
     check_tables,
 )
-from freshrank.deploy.pipelines.context_checks import check_context, check_learned, check_relative
+from freshrank.deploy.pipelines.context_checks import check_context, check_relative
 from freshrank.deploy.pipelines.experiments import check_experiments
+from freshrank.deploy.pipelines.model_checks import check_learned, down_sampled
 from freshrank.deploy.pipelines.retrieval import retrieval_plan
 from freshrank.deploy.pipelines.stream_checks import check_streams, check_views, declared_streams
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
@@ -190,7 +191,8 @@ class Pipeline:
     @cached_property
     def bound_model(self) -> Model:
         """The model with its sizes, which follow from the inputs."""
-        bound = self.model.bind(self.encoder.layout)
+        model = down_sampled(f"Pipeline({self.name!r}).model", self.model, self.label)
+        bound = model.bind(self.encoder.layout)
         if not isinstance(bound, Model):
             raise ConfigError(
                 f"Pipeline({self.name!r}).model",

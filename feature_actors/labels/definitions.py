@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from freshrank.actors.errors import ConfigError
@@ -33,6 +33,10 @@ class Joined:
         How much longer than `within` an item waits. It is forgotten when the log's time is later
         than ``shown + within + grace``; an event that comes after `within` and before that is
         counted as late.
+    negatives_kept
+        The share of the negatives that is learned from, more than 0 and at most 1; which ones their
+        places in the log decide. Predictions stay probabilities of all the traffic
+        (`freshrank.learner.models.reweighted.DownSampled`).
 
     >>> from freshrank.feature_actors.streams.expressions.column import col
     >>> Joined(positive=col.type == "order", on="item_id", within="30m").within_ms
@@ -43,9 +47,11 @@ class Joined:
     on: str
     within: str
     grace: str = "10s"
+    negatives_kept: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_condition(self.positive, "Joined.positive")
+        _check_share(self.negatives_kept, "Joined.negatives_kept")
         _ = self.within_ms, self.grace_ms
 
     @cached_property
@@ -73,6 +79,11 @@ class Joined:
         self.positive.check(fields, "Joined.positive")
         fields.require(self.on, "Joined.on", Kind.TEXT, Kind.INTEGER)
 
+    def __repr__(self) -> str:
+        # Without a share it is what fingerprints were made of before negatives were sampled.
+        settings = f"positive={self.positive!r}, on={self.on!r}, within={self.within!r}"
+        return f"Joined({settings}, grace={self.grace!r}{_share_text(self.negatives_kept)})"
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -89,13 +100,17 @@ class Labelled:
     target
         For a regression: the field of numbers that is the label. Events where it is None are no
         examples.
+    negatives_kept
+        As of `Joined`; of the events that are not `positive`.
     """
 
     positive: Expression | None = None
     among: Expression | None = None
     target: str | None = None
+    negatives_kept: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
+        _check_share(self.negatives_kept, "Labelled.negatives_kept")
         if (self.positive is None) == (self.target is None):
             raise ConfigError(
                 "Labelled",
@@ -127,7 +142,19 @@ class Labelled:
     def __repr__(self) -> str:
         # Without a target it is what fingerprints were made of before there were targets.
         target = "" if self.target is None else f", target={self.target!r}"
-        return f"Labelled(positive={self.positive!r}, among={self.among!r}{target})"
+        further = f"{target}{_share_text(self.negatives_kept)}"
+        return f"Labelled(positive={self.positive!r}, among={self.among!r}{further})"
+
+
+def _check_share(share: object, place: str) -> None:
+    if not isinstance(share, float | int) or not 0.0 < share <= 1.0:
+        raise ConfigError(
+            place, f"{share!r} is no share of the negatives", "Give more than 0 and at most 1."
+        )
+
+
+def _share_text(share: float) -> str:
+    return "" if share == 1.0 else f", negatives_kept={share!r}"
 
 
 def _check_condition(value: object, place: str) -> None:

@@ -18,6 +18,7 @@ from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.labels.pair_pool import pairs_of
+from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.state.entity_table import Applied, EntityTable
 from freshrank.feature_actors.streams.columns import Columns
 
@@ -44,6 +45,23 @@ class StreamLabel(NamedTuple):
     tombstone, to the examples that are known then; None where no items wait for a label."""
     reads_before: bool = False
     """Whether `label` needs each row as it was just before its event."""
+
+
+def labelling(
+    spec: PartitionSpec, joiner: Joiner | None, others: Sequence[EntityTable]
+) -> StreamLabel | None:
+    """How the events of the first stream give examples; `others` are the tables of the further."""
+    label, encoder, key = spec.label, spec.encoder, spec.stream.key.key
+    if isinstance(label, Labelled):
+        return StreamLabel(
+            lambda columns, applied: label_from_event(
+                label, encoder, others, key, columns, applied
+            ),
+            reads_before=True,
+        )
+    if isinstance(label, Joined) and joiner is not None:
+        return label_by_join(label, joiner, key)
+    return None
 
 
 def label_from_event(

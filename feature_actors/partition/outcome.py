@@ -77,6 +77,8 @@ class Counters:
     """Impressions that were scored while the online store did not answer: they are not joined."""
     impressions_repeated: int = 0
     """Impressions of requests that were repeated, beside the first of each: they are not joined."""
+    negatives_left_out: int = 0
+    """Negatives that are not learned from: the label keeps a share of them."""
     examples: int = 0
     positives: int = 0
     evicted: int = 0

@@ -17,26 +17,21 @@ from freshrank.actors.protocols import JsonValue
 from freshrank.actors.records import DeletedRecords, RecordBatch, no_records
 from freshrank.actors.snapshots.file_format import unpack_for
 from freshrank.actors.snapshots.frozen import StateView
-from freshrank.feature_actors.labels.definitions import Joined, Labelled
+from freshrank.feature_actors.labels.definitions import Joined
+from freshrank.feature_actors.labels.down_sampling import without_negatives
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.partition.example_queue import ExampleQueue, QueueState
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
-from freshrank.feature_actors.partition.labelling import (
-    StreamLabel,
-    label_by_join,
-    label_from_event,
-)
+from freshrank.feature_actors.partition.labelling import labelling
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.placement import Placement
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND, Snapshot, part_of
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.partition.stream_source import StreamSource
 from freshrank.feature_actors.partition.table_source import TableSource
-from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.state.table_copy import RowMemory
 from freshrank.feature_actors.state.tracked_table import TrackedRows, TrackedTable
-from freshrank.feature_actors.views.table_plan import TablePlan
 
 
 class Source(Protocol):
@@ -243,7 +238,7 @@ class PartitionState:
                 spec,
                 self.counters,
                 Placement(plan.source.placed_by, self.partition, partitions),
-                None if number else self._label_of(plan, others),
+                None if number else labelling(spec, self.joiner, others),
             )
             found.insert(0, source)
         return found
@@ -256,21 +251,6 @@ class PartitionState:
             found.append(TableSource(plan, self.spec, self.counters, placement))
         return found
 
-    def _label_of(self, plan: TablePlan, others: Sequence[EntityTable]) -> StreamLabel | None:
-        """How the events of `plan`, the first, give examples; `others` are the further tables."""
-        label, joiner, encoder = self.spec.label, self.joiner, self.spec.encoder
-        key = plan.source.key.key
-        if isinstance(label, Labelled):
-            return StreamLabel(
-                lambda columns, applied: label_from_event(
-                    label, encoder, others, key, columns, applied
-                ),
-                reads_before=True,
-            )
-        if isinstance(label, Joined) and joiner is not None:
-            return label_by_join(label, joiner, key)
-        return None
-
     def _copy_rows(self, most_bytes: int | None) -> bool:
         """Go on with the copies of the tables' rows, table by table."""
         return all(
@@ -279,7 +259,9 @@ class PartitionState:
         )
 
     def _queue(self, parts: Sequence[LabelledRows], outcome: Outcome) -> None:
-        rows = LabelledRows.join(parts, *self._widths)
+        known = LabelledRows.join(parts, *self._widths)
+        rows = without_negatives(known, self.spec.negatives_kept)
+        self.counters.negatives_left_out += len(known) - len(rows)
         self.counters.examples += len(rows)
         self.counters.positives += int(np.count_nonzero(rows.labels > 0.5))
         forgotten = self.spec.identity_ids(outcome.forgotten)

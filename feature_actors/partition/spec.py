@@ -35,6 +35,11 @@ class PartitionSpec:
     """The id of the state: copies of re-keyed records that are made for another do not count."""
 
     @property
+    def negatives_kept(self) -> float:
+        """The share of the negatives that is learned from."""
+        return 1.0 if self.label is None else self.label.negatives_kept
+
+    @property
     def stream(self) -> Stream:
         """The stream that label and context refer to."""
         return self.plan.tables[0].source

@@ -21,10 +21,11 @@ class CalibrationBin(NamedTuple):
     """The share of positives among them."""
 
 
-def average_precision(positives: Ints, negatives: Ints) -> float:
+def average_precision(positives: Ints | Doubles, negatives: Ints | Doubles) -> float:
     """The mean, over the positives, of the precision at the score of each; NaN without positives.
 
-    `positives` and `negatives` are int64[s]: the counts of both labels by score, scores ascending.
+    `positives` and `negatives` are the counts [s] of both labels by score, scores ascending. They
+    may be fractions, where some of the negatives stand for more.
     Examples of one score are found together, as in scikit-learn's `average_precision_score`.
 
     >>> average_precision(np.array([0, 1, 0, 1]), np.array([1, 1, 1, 0]))
@@ -39,7 +40,7 @@ def average_precision(positives: Ints, negatives: Ints) -> float:
     return float((positives[::-1][gained] * precision).sum() / found[-1])
 
 
-def precision_at(found: int, positives: Ints, negatives: Ints) -> float:
+def precision_at(found: int, positives: Ints | Doubles, negatives: Ints | Doubles) -> float:
     """The share of positives among the `found` examples of the highest scores; NaN with fewer.
 
     Of examples that share the lowest of these scores it takes as many as are needed, at their rate.
@@ -59,7 +60,7 @@ def precision_at(found: int, positives: Ints, negatives: Ints) -> float:
 
 
 def calibration_bins(
-    positives: Ints, negatives: Ints, predictions: Doubles
+    positives: Ints | Doubles, negatives: Ints | Doubles, predictions: Doubles
 ) -> tuple[CalibrationBin, ...]:
     """Tenths of the examples by prediction, lowest first; those of one score stay together.
 
@@ -73,14 +74,14 @@ def calibration_bins(
     CalibrationBin(examples=10, predicted=0.9, observed=0.9)
     """
     examples = positives + negatives
-    total = int(examples.sum())
+    total = float(examples.sum())
     middle = np.cumsum(examples) - examples / 2
-    places = np.minimum((middle * _BINS / max(total, 1)).astype(np.int64), _BINS - 1)
+    places = np.minimum((middle * _BINS / max(total, 1.0)).astype(np.int64), _BINS - 1)
     sizes = np.bincount(places, examples, _BINS)
     predicted = np.bincount(places, examples * predictions, _BINS)
     observed = np.bincount(places, positives, _BINS)
     return tuple(
-        CalibrationBin(int(size), float(sum_ / size), float(happened / size))
+        CalibrationBin(round(float(size)), float(sum_ / size), float(happened / size))
         for size, sum_, happened in zip(sizes, predicted, observed, strict=True)
         if size
     )

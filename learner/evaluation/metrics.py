@@ -117,6 +117,12 @@ class ScoreHistogram:
             labels = np.zeros_like(labels)
         _count(self.counts, labels, self._loss.link.output(predictions), counts)
 
+    @property
+    def _of_traffic(self) -> tuple[Ints | Doubles, Ints | Doubles]:
+        """By bucket: positives and negatives, as many as there are of those that one stands for."""
+        kept = self._loss.negatives_kept
+        return self.counts[1], self.counts[0] if kept == 1.0 else self.counts[0] / kept
+
     def quality(self) -> Quality:
         """Over all examples added."""
         count = self.count
@@ -128,17 +134,18 @@ class ScoreHistogram:
     @property
     def base_rate(self) -> float:
         """The share of positives; NaN without examples, and where there are no such labels."""
+        positives, negatives = (float(counts.sum()) for counts in self._of_traffic)
         known = self.count > 0 and self._loss.binary
-        return float(self.counts[1].sum() / self.count) if known else float("nan")
+        return positives / (positives + negatives) if known else float("nan")
 
     def average_precision(self) -> float:
         """That of the examples' order by prediction; NaN where the AUC is not defined."""
-        return average_precision(self.counts[1], self.counts[0])
+        return average_precision(*self._of_traffic)
 
     def precision_at(self, found: int) -> float:
         """That of the `found` examples predicted highest; NaN where the AUC is not defined."""
         known = self._loss.binary
-        return precision_at(found, self.counts[1], self.counts[0]) if known else math.nan
+        return precision_at(found, *self._of_traffic) if known else math.nan
 
     def calibration(self) -> tuple[CalibrationBin, ...]:
         """The predicted probabilities and what came of them; none where they are not probabilities.
@@ -150,7 +157,7 @@ class ScoreHistogram:
         width = 2.0 * _OUTPUT_BOUND / _BUCKETS
         outputs = np.arange(_BUCKETS) * width + (width / 2.0 - _OUTPUT_BOUND)
         predictions = self._loss.link.prediction(outputs.astype(np.float32))
-        return calibration_bins(self.counts[1], self.counts[0], predictions.astype(np.float64))
+        return calibration_bins(*self._of_traffic, predictions.astype(np.float64))
 
     def auc_error(self) -> float:
         """The bound on the AUC's error: half of the share of pairs that share a bucket."""

@@ -51,7 +51,8 @@ class BrokenWeightsDetector:
         """Add scored examples; return True if the weights that scored them are broken."""
         labels, count = gradient.labels, new_examples(gradient)
         if self._labels:
-            rate = np.full(len(labels), self._label_sum / self._labels, np.float32)
+            constant = self._loss.best_constant(self._label_sum / self._labels)
+            rate = np.full(len(labels), constant, np.float32)
             self._count += count
             self._of_weights += added_loss(self._loss, gradient, gradient.scores)
             self._of_base_rate += added_loss(self._loss, gradient, rate)

@@ -67,6 +67,15 @@ class Loss(Protocol):
         """float32[n]: the derivative of `value` with respect to the output."""
         ...
 
+    @property
+    def negatives_kept(self) -> float:
+        """The share of the examples with label 0 that is learned from: 1, unless one samples."""
+        return 1.0
+
+    def best_constant(self, mean: float) -> float:
+        """The constant prediction to compare with, given the mean of the labels learned from."""
+        return mean
+
     def of_constant(self, mean: float, mean_square: float) -> float:
         """The mean loss of the best constant prediction, given moments of the labels.
 

@@ -66,6 +66,7 @@ _OF_SHARDS = _counters(
     impressions="Impressions joined with events",
     impressions_outage="Impressions not learned from: the online store did not answer for them",
     impressions_repeated="Impressions left out because their requests were sent again",
+    negatives_left_out="Negatives that are not learned from: Joined.negatives_kept",
     positives="Examples with a positive label",
     evicted="Entities evicted because their table was full",
     ids_forgotten="Event ids forgotten before dedup_within had passed, because there were too many",

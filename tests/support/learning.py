@@ -31,8 +31,9 @@ from freshrank.learner.models.linear import LinearModel
 from freshrank.learner.models.linear_regression import LinearRegression
 from freshrank.learner.models.linear_svm import LinearSVM
 from freshrank.learner.models.logistic_regression import LogisticRegression
-from freshrank.learner.models.losses import Loss
+from freshrank.learner.models.losses import LogLoss, Loss
 from freshrank.learner.models.quantile_loss import QuantileLoss
+from freshrank.learner.models.reweighted import ClassWeighted, DownSampled
 from freshrank.learner.parameters.input_moments import no_moments, unscaled
 from freshrank.learner.parameters.weights import ModelWeights
 
@@ -64,12 +65,15 @@ class PoissonLoss(Loss):
         return predictions - labels
 
 
+WEIGHTED, SAMPLED = ClassWeighted(positive=3.0), DownSampled(LogLoss(), 0.3)
 LAYOUT = InputLayout(("price", "views"), (IdField("user"), IdField("item"), IdField("recent", 3)))
 NO_DENSE = InputLayout((), (IdField("item"),))
 FIRST = Version(1, 0)
 """Of a learner that starts with nothing."""
 MODELS: dict[str, Model] = {
     "logistic regression": LogisticRegression(base_rate=0.2).bind(LAYOUT),
+    "logistic regression, weighted": LogisticRegression(0.2, loss=WEIGHTED).bind(LAYOUT),
+    "DeepFM, some of the negatives": DeepFM(4, (8, 5), 0.2, loss=SAMPLED).bind(LAYOUT),
     "linear regression": LinearRegression(bias=0.3).bind(LAYOUT),
     "linear, of the median": LinearRegression(0.3, loss=QuantileLoss(0.5)).bind(LAYOUT),
     "linear SVM": LinearSVM().bind(LAYOUT),

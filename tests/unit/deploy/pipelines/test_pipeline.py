@@ -14,10 +14,13 @@ from freshrank import (
     FTRL,
     Adagrad,
     Count,
+    DeepFM,
     Entity,
     FeatureView,
     Joined,
     Labelled,
+    LinearRegression,
+    LinearSVM,
     LogisticRegression,
     Pipeline,
     Stream,
@@ -30,6 +33,8 @@ from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import side_topics
 from freshrank.feature_actors.streams.formats import Json
 from freshrank.learner import checkpoints
+from freshrank.learner.models.losses import LogLoss
+from freshrank.learner.models.reweighted import DownSampled
 from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "recommend.py"
@@ -43,6 +48,7 @@ class Click(msgspec.Struct):
     ts: int
 
 
+SAMPLED = Joined(positive=col.kind == "order", on="item", within="30m", negatives_kept=0.25)
 user = Entity("user", key="user")
 clicks = Stream("clicks", id="id", time="ts", key=user, schema=Click)
 others = Stream("others", id="id", time="ts", key=user, schema=Click)
@@ -244,6 +250,12 @@ def test_labels_of_the_events_themselves_need_no_impressions() -> None:
     assert pipeline(label=Labelled(positive=col.kind == "order")).topics == ("clicks",)
 
 
+def test_a_label_that_keeps_some_negatives_corrects_the_models_loss() -> None:
+    assert pipeline(label=SAMPLED).bound_model.loss == DownSampled(LogLoss(), 0.25)
+    assert pipeline(label=SAMPLED, model=DeepFM()).bound_model.loss.negatives_kept == 0.25
+    assert pipeline(label=SAMPLED).fingerprint != pipeline().fingerprint
+
+
 @pytest.mark.parametrize(
     ("changes", "place"),
     [
@@ -266,6 +278,8 @@ def test_labels_of_the_events_themselves_need_no_impressions() -> None:
         ({"model": LogisticRegression}, "Pipeline('shop').model"),
         ({"model": Json()}, "Pipeline('shop').model"),
         ({"optimizer": "adagrad"}, "Pipeline('shop').optimizer"),
+        ({"label": SAMPLED, "model": LinearSVM()}, "Pipeline('shop').model"),
+        ({"label": SAMPLED, "model": LinearRegression()}, "negatives_kept"),
         ({"crosses": [("item", "kind")]}, "crosses ('item', 'kind')"),
     ],
 )

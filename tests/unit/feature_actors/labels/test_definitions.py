@@ -29,6 +29,14 @@ def test_a_label_without_a_target_looks_as_before_there_were_targets() -> None:
     assert "target='price'" in repr(Labelled(target="price"))
 
 
+def test_a_label_without_a_share_looks_as_before_negatives_were_sampled() -> None:
+    before = f"Joined(positive={ORDERED!r}, on='item', within='30m', grace='10s')"
+    assert repr(Joined(positive=ORDERED, on="item", within="30m")) == before
+    sampled = Joined(positive=ORDERED, on="item", within="30m", negatives_kept=0.1)
+    assert repr(sampled) == f"{before[:-1]}, negatives_kept=0.1)"
+    assert "negatives_kept=0.1" in repr(Labelled(ORDERED, negatives_kept=0.1))
+
+
 @pytest.mark.parametrize(
     ("make", "place"),
     [
@@ -38,6 +46,9 @@ def test_a_label_without_a_target_looks_as_before_there_were_targets() -> None:
         (lambda: Joined(positive=cast(Any, True), on="item", within="1m"), r"Joined\.positive"),
         (lambda: Labelled(positive=cast(Any, "order")), r"Labelled\.positive"),
         (lambda: Labelled(positive=ORDERED, among=cast(Any, 1)), r"Labelled\.among"),
+        (lambda: Labelled(ORDERED, negatives_kept=0.0), r"Labelled\.negatives_kept"),
+        (lambda: Labelled(ORDERED, negatives_kept=1.5), r"Labelled\.negatives_kept"),
+        (lambda: Labelled(ORDERED, negatives_kept=cast(Any, "all")), r"Labelled\.negatives_kept"),
         (Labelled, r"Labelled: .* Give one of positive=\.\.\. and target="),
         (lambda: Labelled(positive=ORDERED, target="price"), "Labelled: .* Give one of"),
         (lambda: Labelled(target="colour").check(events.fields), r"Labelled\.target"),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from small_shop import (
     GRACE_MS,
+    JOINED,
     LABELLED,
     START_MS,
     WITHIN_MS,
@@ -459,3 +460,40 @@ def test_an_id_is_remembered_for_a_while_after_its_event_arrived() -> None:
     stamps_ms = [1_000, 601_001, 601_002]  # ten minutes and a little
     state.process(batch("events", [same, later, same], stamps_ms=stamps_ms))
     assert (state.counters.events, state.counters.duplicates) == (3, 0)
+
+
+def test_a_share_of_the_negatives_is_learned_and_every_positive_once() -> None:
+    label = replace(JOINED, negatives_kept=0.25)
+    made = replace(spec(label), settings=MADE.settings)
+    state = PartitionState(made, 0)
+    shown = [impression(made, f"u{n}", range(1, 9), 1_000, n, scored=True) for n in range(100)]
+    state.process(batch("shown", shown, stamps_ms=[1_000] * 100))
+    orders = [event(n, f"u{n}", "order", 3, 2_000) for n in range(100)]
+    state.process(batch("events", orders, stamps_ms=[2_000] * 100))
+    examples = state.example_queue.peek()
+    assert examples is not None and examples.corrects is not None
+    positive = examples.labels > 0.5
+    assert positive.sum() == 100
+    negatives = len(examples) - 100
+    assert 150 < negatives < 250, "a quarter of 800, of which some were ordered then"
+    assert 10 < examples.corrects.sum() < 40, "those that were learned as negative"
+    assert not examples.corrects[~positive].any()
+    assert state.counters.negatives_left_out == 800 - negatives
+
+    again = PartitionState(made, 0)
+    for at in range(0, 100, 7):
+        again.process(batch("shown", shown[at : at + 7], at, [1_000] * len(shown[at : at + 7])))
+    again.process(batch("events", orders, stamps_ms=[2_000] * 100))
+    same = again.example_queue.peek()
+    assert same is not None and same.corrects is not None
+    assert (same.inputs.dense == examples.inputs.dense).all()
+    assert (same.corrects == examples.corrects).all()
+
+
+def test_events_that_carry_labels_are_sampled_too() -> None:
+    state = PartitionState(spec(replace(LABELLED, negatives_kept=0.25)), 0)
+    kinds = ["order" if n % 10 == 0 else "view" for n in range(400)]
+    state.process(batch("events", [event(n, "u1", kind, 3, n) for n, kind in enumerate(kinds)]))
+    labels = [label for _, label in known(state)]
+    assert labels.count(1.0) == 40
+    assert 60 < labels.count(0.0) < 120

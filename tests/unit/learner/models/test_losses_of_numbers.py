@@ -5,20 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from learning import LAYOUT
-from source_offsets import upto
+from one_input import constant, learned
 
 from freshrank import DeepFM, HuberLoss, LinearRegression, QuantileLoss, SquaredLoss
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import Examples, Floats, InputLayout, Inputs, OffsetRange
-from freshrank.learner.core import Learner
-from freshrank.learner.gradients.compiled import CompiledDifferentiator
-from freshrank.learner.models.base import ModelSpec
+from freshrank.actors.messages import Floats
 from freshrank.learner.models.losses import Loss
-from freshrank.learner.optimizers.adagrad import Adagrad
-from freshrank.learner.settings import LearnerSettings
 
 NUMBERS = st.floats(-50, 50, width=32)
-ONE_INPUT = InputLayout(("x",), ())
 
 
 def huber(error: float, delta: float) -> float:
@@ -77,30 +71,6 @@ def test_the_squared_loss_leaves_no_trace_in_checkpoints_of_a_regression() -> No
     others = [QuantileLoss(0.9), QuantileLoss(0.8), HuberLoss(1.0), HuberLoss(2.0)]
     prints = {LinearRegression(bias=1.0, loss=one).bind(LAYOUT).fingerprint for one in others}
     assert len(prints - {plain}) == 4
-
-
-def learned(spec: ModelSpec, labels: Floats) -> Learner:
-    """A learner that has learned `labels` in their order, all with one input of no use."""
-    learner = Learner(
-        spec.bind(ONE_INPUT),
-        Adagrad(0.5),
-        LearnerSettings(),
-        differentiate=CompiledDifferentiator,
-    )
-    x = np.random.default_rng(1).normal(size=(len(labels), 1)).astype(np.float32)
-    for begin in range(0, len(labels), 64):
-        rows = slice(begin, begin + 64)
-        given_inputs = Inputs(x[rows], np.zeros((len(x[rows]), 0), np.int64))
-        span = OffsetRange(0, upto(begin), upto(begin + 64))
-        stamps = np.arange(len(x[rows])) + 1_000
-        assert learner.offer(Examples(span, given_inputs, labels[rows], stamps), 0.0).accepted
-        learner.step(0, 0.0)
-    return learner
-
-
-def constant(learner: Learner) -> float:
-    given_inputs = Inputs(np.zeros((1, 1), np.float32), np.zeros((1, 0), np.int64))
-    return float(learner.weights.score(given_inputs)[0])
 
 
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
