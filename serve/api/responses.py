@@ -111,10 +111,12 @@ class ExplainAnswer(msgspec.Struct):
 
     model: ModelInfo
     features: FeatureInfo
-    candidates: list[CandidateExplanation]
-    """In the order of the request."""
+    candidates: list[CandidateExplanation | None]
+    """In the order of the request; None for those that were skipped."""
     candidate_rows: dict[str, CandidateRows] | msgspec.UnsetType = msgspec.UNSET
     """As in the answer to POST /v1/score."""
+    skipped: list[SkippedCandidate] | msgspec.UnsetType = msgspec.UNSET
+    """The candidates that are wrong; absent where all are right."""
 
 
 class Position(msgspec.Struct):

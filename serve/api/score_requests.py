@@ -24,7 +24,7 @@ from freshrank.serve.api.requests import (
     decoded,
     request_type,
 )
-from freshrank.serve.api.responses import ScoreAnswer, SkippedCandidate
+from freshrank.serve.api.responses import ExplainAnswer, ScoreAnswer, SkippedCandidate
 
 T = TypeVar("T")
 
@@ -60,11 +60,14 @@ class ScoreCall:
             found[place] = value
         return found
 
-    def describe_skipped(self, answer: ScoreAnswer) -> None:
+    def describe_skipped(self, answer: ScoreAnswer | ExplainAnswer) -> None:
         """Make `answer`, of the ``n`` candidates, one of all those of the request."""
         places = self.places
-        answer.scores = self.spread(answer.scores)
-        answer.ranking = [places[index] for index in answer.ranking]
+        if isinstance(answer, ScoreAnswer):
+            answer.scores = self.spread(answer.scores)
+            answer.ranking = [places[index] for index in answer.ranking]
+        else:
+            answer.candidates = self.spread(answer.candidates)
         answer.skipped = list(self.skipped)
         if answer.candidate_rows is not msgspec.UNSET:
             for rows in answer.candidate_rows.values():
@@ -84,8 +87,6 @@ class ScoreDecoder:
         Candidates of one request; `limits.candidates` unless it is given.
     name
         Of the request's type, in the OpenAPI document.
-    skips
-        Whether a request may want candidates left out that are wrong.
     """
 
     def __init__(
@@ -96,13 +97,12 @@ class ScoreDecoder:
         *,
         most: int | None = None,
         name: str = "ScoreRequest",
-        skips: bool = True,
     ) -> None:
         self.candidate_type = types.candidate
         bounds = msgspec.Meta(min_length=1, max_length=limits.candidates if most is None else most)
         fields = [
             ("show", Annotated[int, msgspec.Meta(ge=0, le=limits.candidates)] | None, None),
-            *([_ON_BAD] if skips else []),
+            _ON_BAD,
             *CONSISTENCY_FIELDS,
         ]
 
@@ -114,7 +114,6 @@ class ScoreDecoder:
         self._decode = msgspec.json.Decoder(self.request_type).decode
         self._decode_unread = msgspec.json.Decoder(with_candidates(msgspec.Raw)).decode
         self._decode_candidate = msgspec.json.Decoder(self.candidate_type).decode
-        self._skips = skips
         self._key_of = attrgetter(entity)
         self._fields = [(name, attrgetter(name)) for name in types.candidate.__struct_fields__]
 
@@ -123,7 +122,7 @@ class ScoreDecoder:
         try:
             return self._call(cast(Any, decoded(self._decode, body)))
         except RequestError as error:
-            found = self._without_bad(body) if self._skips else None
+            found = self._without_bad(body)
             if found is None:
                 raise with_known_names(error, self._known) from error
             return found

@@ -22,7 +22,7 @@ from freshrank.serve.api.responses import (
 from freshrank.serve.client.calls import (
     Call,
     Calls,
-    ConsistencyOptions,
+    ExplainOptions,
     PageOptions,
     RecommendOptions,
     ScoreOptions,
@@ -127,7 +127,7 @@ class AsyncClient:
         return await self._send(self._calls.similar(items, options))
 
     async def explain(
-        self, key: ItemId, candidates: Rows, **options: Unpack[ConsistencyOptions]
+        self, key: ItemId, candidates: Rows, **options: Unpack[ExplainOptions]
     ) -> ExplainAnswer:
         """See `Client.explain`."""
         return await self._send(self._calls.explain(key, candidates, options))

@@ -34,11 +34,16 @@ class ConsistencyOptions(TypedDict, total=False):
     pinned: str
 
 
-class ScoreOptions(ConsistencyOptions, total=False):
+class ExplainOptions(ConsistencyOptions, total=False):
+    """What a request to explain may say besides."""
+
+    on_bad_candidate: Literal["fail", "skip"]
+
+
+class ScoreOptions(ExplainOptions, total=False):
     """What a request to score may say besides."""
 
     show: int
-    on_bad_candidate: Literal["fail", "skip"]
 
 
 class PageOptions(ConsistencyOptions, total=False):
@@ -119,7 +124,7 @@ class Calls:
         return Call("POST", "/v1/similar", SimilarAnswer, {"items": list(items), **options})
 
     def explain(
-        self, key: ItemId, candidates: Rows, options: ConsistencyOptions
+        self, key: ItemId, candidates: Rows, options: ExplainOptions
     ) -> Call[ExplainAnswer]:
         """POST /v1/explain."""
         return Call("POST", "/v1/explain", ExplainAnswer, self.about(key, candidates, options))

@@ -22,7 +22,7 @@ from freshrank.serve.api.responses import (
 from freshrank.serve.client.calls import (
     Call,
     Calls,
-    ConsistencyOptions,
+    ExplainOptions,
     PageOptions,
     RecommendOptions,
     ScoreOptions,
@@ -133,7 +133,7 @@ class Client:
         return self._send(self._calls.similar(items, options))
 
     def explain(
-        self, key: ItemId, candidates: Rows, **options: Unpack[ConsistencyOptions]
+        self, key: ItemId, candidates: Rows, **options: Unpack[ExplainOptions]
     ) -> ExplainAnswer:
         """What the inputs add to the scores of a few candidates (POST /v1/explain)."""
         return self._send(self._calls.explain(key, candidates, options))

@@ -36,7 +36,6 @@ class Explainer:
             pipeline.limits,
             most=pipeline.limits.explained,
             name="ExplainRequest",
-            skips=False,
         )
         self._service = service
         self._turn = asyncio.Lock()
@@ -67,7 +66,9 @@ class Explainer:
             if found.ages_ms:
                 answer.candidate_rows = found.by_table(entity, lookups)
             values = features.input_values(lookups, rows, key, columns, at_ms)
-            answer.candidates = await _one_by_one(explanations, values)
+            answer.candidates = [*await _one_by_one(explanations, values)]
+        if call.skipped:
+            call.describe_skipped(answer)
         return answer
 
     async def of_scored(

@@ -182,6 +182,7 @@ def test_an_explanation_names_what_candidates_take_from_their_rows() -> None:
         assert answer.candidate_rows == scored.candidate_rows
         values = []
         for one, score in zip(answer.candidates, scored.scores, strict=True):
+            assert one is not None
             assert one.score == pytest.approx(score, abs=1e-3), "a moment later"
             added = one.base + sum(each.contribution for each in one.contributions)
             assert added == pytest.approx(one.logit, abs=1e-4)

@@ -62,7 +62,8 @@ def test_each_method_gives_the_answer_of_its_route(client: Client) -> None:
     assert found.next is not None
     assert [one.id for one in client.next_page(found.next, explain=1).items] == [5, 6]
     assert [one.id for one in client.similar([3], k=1).items] == [4]
-    assert client.explain("u1", candidates(4)).candidates[0].score == 0.9
+    (explained,) = client.explain("u1", candidates(4)).candidates
+    assert explained is not None and explained.score == 0.9
     assert client.send_events([{"user_id": "u1"}, {"user_id": "u2"}]).accepted == 2
     assert client.send_events([{"user_id": "u1"}], stream="behaviour").accepted == 1
     features = client.features("a/b ü")

@@ -51,6 +51,18 @@ def test_each_candidate_has_its_score_and_what_it_is_made_of(replica: ReplicaUnd
     }
 
 
+def test_bad_candidates_are_skipped_where_a_request_wants_it(replica: ReplicaUnderTest) -> None:
+    replica.store.kept[b"row:u1"] = b"4"
+    mixed = [{}, *candidates(3), 7, *candidates(4)]
+    refused = explain(replica, candidates=mixed)
+    assert refused.json()["error"]["field"] == "candidates[0]"
+    answer = explain(replica, candidates=mixed, on_bad_candidate="skip").json()
+    scores = [one and one["score"] for one in answer["candidates"]]
+    assert scores == [None, 0.1, None, 0.9]
+    assert [one["index"] for one in answer["skipped"]] == [0, 2]
+    assert "skipped" not in explain(replica, on_bad_candidate="skip").json()
+
+
 class Signs(FakeScorer):
     def explain(self, inputs: Inputs) -> Iterator[Explanation]:
         for one in super().explain(inputs):
@@ -73,6 +85,7 @@ def test_the_largest_contribution_comes_first_whatever_its_sign(
 ) -> None:
     answer = asyncio.run(service_of(replica, Signs()).explain(body_of(3)))
     (one,) = answer.candidates
+    assert one is not None
     assert [each.contribution for each in one.contributions] == [-0.75, 0.25]
     assert one.residual == pytest.approx(one.logit + 0.5)
 
