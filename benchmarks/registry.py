@@ -75,6 +75,10 @@ BENCHES = {
         "robust.bench",
         "learning that nobody tunes: any scale of inputs, any size of a step, a world that changes",
     ),
+    "online": Bench(
+        "online.bench",
+        "ten streams, predict before update, beside Vowpal Wabbit and River (four need --data)",
+    ),
     "delay": Bench(
         "quality.label_delay", "clicks that come late: mean served score beside the click rate"
     ),

@@ -3,5 +3,10 @@ from os import PathLike
 
 from pyarrow import Table
 
-def read_table(source: str | PathLike[str], *, columns: Sequence[str] | None = None) -> Table: ...
+def read_table(
+    source: str | PathLike[str],
+    *,
+    columns: Sequence[str] | None = None,
+    filters: Sequence[tuple[str, str, object]] | None = None,
+) -> Table: ...
 def write_table(table: Table, where: str | PathLike[str]) -> None: ...

@@ -1,0 +1,1 @@
+"""The bench of streams that several online learners learn, each row predicted before learning."""

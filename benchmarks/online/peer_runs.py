@@ -1,0 +1,79 @@
+"""Runs the learners of other projects, by their script, in their own environment."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import Doubles
+from freshrank.benchmarks.online.own_learners import Learned
+from freshrank.benchmarks.peers import peer_learners
+
+LINEAR = ("vw", "vw_ftrl", "river_adagrad")
+"""The peers that are linear in the raw inputs."""
+_ERROR_TAIL = 2_000
+
+
+class _Written(msgspec.Struct):
+    seconds: float
+    predictions: list[float | list[float | None] | None]
+
+
+def run_script(arguments: Sequence[str]) -> str:
+    """What the script of the peers prints; it makes their environment first where there is none.
+
+    Raises Unavailable with the end of its standard error when it fails.
+    """
+    script = Path(peer_learners.__file__)
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise Unavailable(f"{script.name} {arguments[0]}", done.stderr[-_ERROR_TAIL:])
+    return done.stdout
+
+
+def lines_of_code() -> Mapping[str, int]:
+    """The lines of a user's code that each peer takes."""
+    return peer_learners.lines_of_code()
+
+
+def written(folder: Path, stream: str) -> dict[str, Learned]:
+    """What the script has written of a stream, by peer."""
+    found = {}
+    for name in peer_learners.LEARNERS:
+        path = folder / f"{stream}.{name}.json"
+        one = msgspec.json.decode(_without_nan(path.read_bytes()), type=_Written)
+        found[name] = Learned(_numbers(one.predictions), one.seconds)
+    return found
+
+
+def _without_nan(document: bytes) -> bytes:
+    """A document of Python's `json`, which writes what is not finite as JSON has no names for.
+
+    >>> _without_nan(b'{"predictions": [1.0, NaN, -Infinity]}')
+    b'{"predictions": [1.0, null, null]}'
+    """
+    for name in (b"-Infinity", b"Infinity", b"NaN"):
+        document = document.replace(name, b"null")
+    return document
+
+
+def _numbers(predictions: list[float | list[float | None] | None]) -> Doubles:
+    def number(one: float | None) -> float:
+        return math.nan if one is None else one
+
+    return np.array(
+        [
+            [number(each) for each in one] if isinstance(one, list) else number(one)
+            for one in predictions
+        ],
+        np.float64,
+    )
