@@ -24,7 +24,7 @@ from freshrank.actors.messages import (
     Version,
 )
 from freshrank.actors.protocols import Differentiator, JsonValue
-from freshrank.learner.evaluation.progressive import ProgressiveValidation, scored_examples
+from freshrank.learner.evaluation.progressive import ProgressiveValidation
 from freshrank.learner.guard.quarantine import Quarantine, Refusal
 from freshrank.learner.guard.rollback import RollbackLog
 from freshrank.learner.guard.states import GuardEvent
@@ -85,7 +85,7 @@ class Learner:
         """By partition: how far `applied` was in the newest checkpoint on disk."""
         self.quarantine = Quarantine()
         self.newest_event_ms = 0
-        self.validation = ProgressiveValidation(model.loss)
+        self.validation = ProgressiveValidation(model.loss, model.layout.dense)
         self.metrics = LearnerMetrics()
         self._recovery = Recovery(
             self.trained, self.rollback_log, self.quarantine, self.metrics, settings.batch_examples
@@ -269,7 +269,7 @@ class Learner:
 
     def _validate(self, gradient: Gradient) -> None:
         """Count its scores in the quality metrics, learned or not."""
-        self.validation.add(*scored_examples(gradient))
+        self.validation.take(gradient)
 
     def _recover(self, now_ms: int) -> Delta | None:
         """Do what the guard has due; the weights that it leads to are the next version."""

@@ -7,7 +7,7 @@ corrects another one takes that one back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from freshrank.actors.messages import Doubles, Floats, Gradient
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.evaluation.calibration import calibration_error
+from freshrank.learner.evaluation.input_drift import InputDrift
 from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram, errors_of, exact_auc
 from freshrank.learner.models.losses import Loss
 
@@ -95,15 +96,24 @@ def scored_examples(gradient: Gradient) -> ScoredExamples:
 
 
 class ProgressiveValidation:
-    """Quality of one learner: over its life, since the reference was frozen, and recently."""
+    """Quality of one learner: over its life, since the reference was frozen, and recently.
 
-    def __init__(self, loss: Loss) -> None:
+    `inputs` are the names of the dense inputs, whose drift it follows.
+    """
+
+    def __init__(self, loss: Loss, inputs: Sequence[str] = ()) -> None:
         self._loss = loss
+        self.drift = InputDrift(inputs)
         self.lifetime = ScoreHistogram(loss)
         self.live = ScoreHistogram(loss)
         """The live weights, over the examples that the reference model scored too."""
         self.reference = ScoreHistogram(loss)
         self._recent = _Recent(loss)
+
+    def take(self, gradient: Gradient) -> None:
+        """Count the examples of a gradient, and their inputs."""
+        self.add(*scored_examples(gradient))
+        self.drift.add(gradient.moments)
 
     def add(
         self,
@@ -156,6 +166,7 @@ class ProgressiveValidation:
                 for name, value in quality._asdict().items()
             },
             **self._of_probabilities(),
+            **self.drift.status(),
         }
 
     def _of_probabilities(self) -> dict[str, JsonValue]:

@@ -6,7 +6,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from freshrank.serve.api.responses import Contribution, FeatureInfo, Json, ModelInfo
+from freshrank.serve.api.explain_answers import Contribution
+from freshrank.serve.api.responses import FeatureInfo, Json, ModelInfo
 
 ItemId: TypeAlias = int | str
 """The key of an item: an integer where keys are integers, else a text."""

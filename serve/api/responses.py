@@ -77,48 +77,6 @@ class ScoreAnswer(msgspec.Struct):
     """By experiment, the arm that answered; absent where there is none."""
 
 
-class Contribution(msgspec.Struct):
-    """What one input of the model adds to the logit of a candidate."""
-
-    input: str
-    """The name of the feature, match, cross or field of the context."""
-    kind: Literal["number", "id"]
-    """Whether the model takes it as a number, or looks up weights by its ids."""
-    value: Json
-    """Of a feature as GET /v1/features/{entity}/{id} shows it, of the context as the candidate has
-    it; of a match the weight of the candidate's own value in the bag, of a cross both values."""
-    contribution: float
-
-
-class CandidateExplanation(msgspec.Struct):
-    """How the score of a candidate comes about: base, contributions and residual are the logit."""
-
-    score: float
-    """As POST /v1/score gives it."""
-    logit: float
-    """The model's raw output, of which its link makes the score: of a probability its log-odds."""
-    base: float
-    """The logit where every number is at its mean and there is no id."""
-    residual: float
-    """What base and contributions leave over: rounding, unless a model of the pipeline's own has
-    to be explained by differences and is too rough for them."""
-    contributions: list[Contribution]
-    """The largest first, whatever its sign."""
-
-
-class ExplainAnswer(msgspec.Struct):
-    """The answer to POST /v1/explain."""
-
-    model: ModelInfo
-    features: FeatureInfo
-    candidates: list[CandidateExplanation | None]
-    """In the order of the request; None for those that were skipped."""
-    candidate_rows: dict[str, CandidateRows] | msgspec.UnsetType = msgspec.UNSET
-    """As in the answer to POST /v1/score."""
-    skipped: list[SkippedCandidate] | msgspec.UnsetType = msgspec.UNSET
-    """The candidates that are wrong; absent where all are right."""
-
-
 class Position(msgspec.Struct):
     """The place of an event in its topic."""
 

@@ -18,13 +18,14 @@ from freshrank.serve.api.consistency import (
     Consistency,
     consistency_of,
 )
+from freshrank.serve.api.explain_answers import ExplainAnswer
 from freshrank.serve.api.known_names import with_known_names
 from freshrank.serve.api.requests import (
     RequestLimits,
     decoded,
     request_type,
 )
-from freshrank.serve.api.responses import ExplainAnswer, ScoreAnswer, SkippedCandidate
+from freshrank.serve.api.responses import ScoreAnswer, SkippedCandidate
 
 T = TypeVar("T")
 

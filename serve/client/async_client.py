@@ -9,11 +9,11 @@ from typing import TypeVar, Unpack
 
 import httpx
 
+from freshrank.serve.api.explain_answers import ExplainAnswer
 from freshrank.serve.api.recommendation_answers import ItemId, RecommendAnswer, SimilarAnswer
 from freshrank.serve.api.responses import (
     BatchAnswer,
     EventsAnswer,
-    ExplainAnswer,
     FeaturesAnswer,
     ForgetAnswer,
     ScoreAnswer,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
+from freshrank.serve.api.explain_answers import ExplainAnswer
 from freshrank.serve.api.recommendation_answers import ItemId, RecommendAnswer, SimilarAnswer
 from freshrank.serve.api.responses import (
     BatchAnswer,
     EventsAnswer,
-    ExplainAnswer,
     FeaturesAnswer,
     ForgetAnswer,
     Json,

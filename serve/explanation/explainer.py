@@ -11,8 +11,8 @@ from freshrank.actors.features.service import RowLookup
 from freshrank.actors.messages import Inputs, Ints
 from freshrank.actors.parameters.explanation import Explanation
 from freshrank.actors.protocols import JsonValue
+from freshrank.serve.api.explain_answers import CandidateExplanation, Contribution, ExplainAnswer
 from freshrank.serve.api.requests import rounded
-from freshrank.serve.api.responses import CandidateExplanation, Contribution, ExplainAnswer
 from freshrank.serve.api.score_requests import ScoreDecoder
 from freshrank.serve.scoring.impression_log import ScoredRequest
 from freshrank.serve.scoring.service import ScoringService

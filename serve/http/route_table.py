@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from freshrank.serve.access.api_keys import Scope
+from freshrank.serve.api.explain_answers import ExplainAnswer
 from freshrank.serve.api.responses import (
     BatchAnswer,
     EntityEventsAnswer,
     EventsAnswer,
-    ExplainAnswer,
     FeaturesAnswer,
     ForgetAnswer,
     ModelAnswer,

@@ -115,6 +115,7 @@ _OF_THE_LEARNER = _counters(
     steps_per_s="Optimiser steps per second, over the last 10 s",
     examples_per_s="Examples learned per second, over the last 10 s",
     checkpoint_age_s="Seconds since the last checkpoint",
+    input_drift_greatest="Population stability index of the input that changed most",
 )
 
 _OF_REPLICAS = _counters(

@@ -39,7 +39,7 @@ ORDER = {
     "features connectors impressions runtime alerts metrics snapshots parameters",
     "feature_actors": "streams aggregations views encoding labels state partition reading "
     "retrieval shard connectors",
-    "learner": "embeddings optimizers models evaluation parameters gradients guard metrics "
+    "learner": "embeddings optimizers models parameters evaluation gradients guard metrics "
     "reporters tensorboard_log settings recovery core checkpoints pinned actor",
     "serve": "access api client experiments monitoring scoring entities explanation recommendation "
     "http proxy deployment",

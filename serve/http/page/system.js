@@ -108,6 +108,20 @@ function barRow(name, text, share) {
 const sourceRows = (found, candidates) => Object.entries(found)
   .map(([name, items]) => barRow(name, number(items), items / Math.max(candidates, 1)));
 
+// By custom, a population stability index below the first is steady, and beyond the second a drift.
+const STEADY = 0.1, DRIFTED = 0.25;
+const SHOWN_INPUTS = 6;
+
+// A bar for each of the inputs that changed most, full at a drift.
+function showDrift(found) {
+  byId("drift-card").hidden = !found.length;
+  const drifted = found.filter(({ index }) => index > DRIFTED).length;
+  byId("drift-note").textContent = `newest examples beside the last 50,000 (population stability index: `
+    + `below ${STEADY} steady, above ${DRIFTED} a drift); inputs that drift: ${drifted || "none"}`;
+  byId("drift").replaceChildren(...found.slice(0, SHOWN_INPUTS).map(({ input, index }) =>
+    barRow(input, number(index, 2), Math.min(index / DRIFTED, 1))));
+}
+
 class SystemView {
   constructor() {
     this.timeline = new Timeline(byId("versions-note"));
@@ -122,7 +136,8 @@ class SystemView {
     const importance = (status.replica?.importance ?? []).filter(({ size }) => size > 0);
     byId("inputs-card").hidden = !importance.length;
     const largest = Math.max(...importance.map(({ size }) => size), 1e-9);
-    byId("inputs").replaceChildren(...importance.slice(0, 6).map(({ input, size }) =>
+    byId("inputs").replaceChildren(...importance.slice(0, SHOWN_INPUTS).map(({ input, size }) =>
       barRow(input, number(size, 3), size / largest)));
+    showDrift(ofRole(status, "learner")[0]?.input_drift ?? []);
   }
 }

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from serving import JsonCodec, ReplicaUnderTest
 
 from freshrank.actors.protocols import JsonValue
-from freshrank.serve.api import recommendation_answers
+from freshrank.serve.api import explain_answers, recommendation_answers
 from freshrank.serve.api import responses as answers
 from freshrank.serve.http.openapi import Document, document
 from freshrank.serve.http.route_table import RouteTable
@@ -121,7 +121,7 @@ def valid_requests_for_items(draw: st.DrawFn, path: str) -> dict[str, Any]:
 TYPES: dict[str, Any] = {
     "score": answers.ScoreAnswer,
     "score_batch": answers.BatchAnswer,
-    "explain": answers.ExplainAnswer,
+    "explain": explain_answers.ExplainAnswer,
     "recommend": recommendation_answers.RecommendAnswer,
     "recommend_next": recommendation_answers.RecommendAnswer,
     "similar": recommendation_answers.SimilarAnswer,
