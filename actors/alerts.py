@@ -51,6 +51,8 @@ class AlertKind(StrEnum):
     """A topic was deleted, created again or given other partitions while it was read."""
     CATALOGUE_FULL = "catalogue_full"
     """The catalogue has more items than a replica keeps: the others are not recommended."""
+    CERTIFICATE = "certificate"
+    """The endpoint's certificate ends soon, or a renewed one cannot be used: the old one stays."""
     SERVER_ENDED = "server_ended"
     """A Kafka, a Redis or a process of Ray that the run started has ended by itself."""
 

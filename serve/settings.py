@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 
 from freshrank.actors.settings import Section
 
@@ -27,6 +28,11 @@ class ServeSettings(Section):
     api_key: SecretStr | None = Field(default=None, min_length=32, repr=False)
     """One more key, with every scope: from a secret of the cluster, for example. By default the
     process of the run makes a random one, with which it asks for statuses itself."""
+    tls_certificate_file: FilePath | None = None
+    """The endpoint's certificate (PEM), after it those that lead to its authority. With it the
+    endpoint speaks HTTPS only. A renewed file is taken within ten seconds."""
+    tls_key_file: FilePath | None = None
+    """The private key of the certificate (PEM, without a password), which others may not read."""
     require_keys: bool = False
     """Ask for a key on loopback, too: other users of this machine and a proxy reach it there."""
     insecure: bool = False
@@ -64,6 +70,22 @@ class ServeSettings(Section):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.absolute()  # replicas work in other folders
+
+    @field_validator("tls_certificate_file", "tls_key_file")
+    @classmethod
+    def _absolute_file(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.absolute()
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("`tls_certificate_file` and `tls_key_file` require each other")
+        return self
+
+    @property
+    def scheme(self) -> str:
+        """``http``, or ``https`` with a certificate."""
+        return "http" if self.tls_certificate_file is None else "https"
 
     @property
     def keys_required(self) -> bool:

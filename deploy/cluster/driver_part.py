@@ -12,6 +12,7 @@ from freshrank.actors.clock import Clock
 from freshrank.actors.errors import DependencyLost, Unavailable
 from freshrank.actors.protocols import Status, StatusRegistry
 from freshrank.deploy.servers.server_watch import ServerWatch
+from freshrank.serve.proxy.certificate_watch import CertificateWatch
 
 # Its name in statuses, alerts and readiness.
 DRIVER = "driver"
@@ -43,6 +44,8 @@ class DriverPart:
     ----------
     sink
         The connection of `alerts` to their topic.
+    certificate
+        Renews the certificate of the endpoint, where it has one.
     """
 
     def __init__(
@@ -52,16 +55,20 @@ class DriverPart:
         alerts: AlertSink,
         sink: SinkConnection,
         clock: Clock,
+        certificate: CertificateWatch | None = None,
     ) -> None:
         self._registry = registry
         self._watch = watch
         self._alerts = alerts
         self._sink = sink
         self._clock = clock
+        self._certificate = certificate
 
     async def run(self) -> None:
         """Watch and post until cancelled. Raises DependencyLost when the run has to end."""
-        work = (self._connect(), self._post_forever())
+        work = [self._connect(), self._post_forever()]
+        if self._certificate is not None:
+            work.append(self._certificate.run())
         background = [asyncio.ensure_future(one) for one in work]
         try:
             await self._watch.run()

@@ -7,22 +7,37 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from freshrank.actors.alerts import AlertSink
+from freshrank.actors.clock import Clock
+from freshrank.actors.errors import ConfigError
 from freshrank.actors.snapshots.private_files import keep, temporary_folder
 from freshrank.deploy.cluster.ray_processes import mark_run
 from freshrank.deploy.servers.processes import free_port
+from freshrank.serve.access.certificate import Certificate
+from freshrank.serve.proxy.certificate_watch import CertificateWatch, ProxyFiles, give
 from freshrank.serve.proxy.haproxy_starter import write_starter
 from freshrank.serve.proxy.ray_internals import ingress_environment, private_environment
+from freshrank.serve.settings import ServeSettings
 
 
-def prepare(address: str | None) -> None:
+def prepare(address: str | None, certificate: Certificate | None = None) -> None:
     """Set the variables that are not set yet, for this process and its children.
 
     The nodes of a running cluster (`address`) have environments of their own. Then only variables
     that this process reads are set; the way of authentication is that of the cluster.
+
+    Raises ConfigError for a `certificate` of the endpoint where HAProxy is started by others.
     """
+    if certificate is not None and (address is not None or _HAPROXY in os.environ):
+        whose = f"that of {_HAPROXY}" if address is None else "that of the cluster's nodes"
+        raise ConfigError(
+            "serve.tls_certificate_file",
+            f"the HAProxy is {whose}, which does not know it",
+            "Leave it out, and put a proxy with TLS in front of the endpoint.",
+        )
     wanted: dict[str, str] = {**_ALWAYS, **ingress_environment()}
     if address is None:
-        wanted |= _private_cluster()
+        wanted |= _private_cluster(certificate)
         mark_run()
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
@@ -35,10 +50,23 @@ def keep_logs() -> None:
         keep(folder)
 
 
+def certificate_watch(
+    settings: ServeSettings, alerts: AlertSink, clock: Clock
+) -> CertificateWatch | None:
+    """What renews the certificate of the endpoint; None: it has none."""
+    if settings.tls_certificate_file is None:
+        return None
+    files = _proxy_files(Path(os.environ[_HAPROXY]).parent)
+    return CertificateWatch(settings, files, alerts, clock, files.command)
+
+
 def logs() -> Path:
     """Return the folder where the Ray of this process writes its logs."""
     return Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs"
 
+
+# The variable that names the program which Ray starts as HAProxy.
+_HAPROXY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 
 # Begins the name of the folder of a run: Ray's session, and the files of HAProxy.
 _PREFIX = "freshrank-"
@@ -58,7 +86,12 @@ _ALWAYS: Mapping[str, str] = {
 }
 
 
-def _private_cluster() -> dict[str, str]:
+def _proxy_files(folder: Path) -> ProxyFiles:
+    """The files of HAProxy in the folder of a run."""
+    return ProxyFiles(folder / "endpoint.pem", folder)
+
+
+def _private_cluster(certificate: Certificate | None) -> dict[str, str]:
     """Variables of a cluster for one run, which shares no ports, files or secrets with another.
 
     Without the token, any program that reaches the ports could run code here. Ray's own default is
@@ -69,7 +102,10 @@ def _private_cluster() -> dict[str, str]:
     # Ray makes its folders writable by all, so that any user of the machine could rename them and
     # read the logs. In a folder that only this user can enter, nobody else reaches them.
     wanted["RAY_TMPDIR"] = str(folder)
-    write_starter(Path(wanted["RAY_SERVE_HAPROXY_BINARY_PATH"]))
+    files = _proxy_files(folder)
+    if certificate is not None:
+        give(certificate, files)
+    write_starter(Path(wanted[_HAPROXY]), None if certificate is None else files.certificate)
     # Named after the systems where it is off by default. Off means a cluster of this machine alone,
     # whose processes listen on the loopback address only.
     wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

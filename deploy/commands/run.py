@@ -18,7 +18,7 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.records import TopicIdentity
 from freshrank.deploy import topology
-from freshrank.deploy.cluster import ray_connection, ray_processes
+from freshrank.deploy.cluster import ray_connection, ray_environment, ray_processes
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.driver_part import DRIVER, DriverPart
 from freshrank.deploy.cluster.ray_processes import RayProcesses, end_when_blocked
@@ -73,7 +73,7 @@ class _Run:
         self._screen = screen
         self._pipeline = request.file.load()
         settings = self._request.settings
-        self._url = f"http://{settings.serve.host}:{settings.serve.port}"
+        self._url = f"{settings.serve.scheme}://{settings.serve.host}:{settings.serve.port}"
         self._state_folder = StateFolder(
             settings.state_folder(self._pipeline.name), settings.kafka.bootstrap
         )
@@ -154,7 +154,9 @@ class _Run:
         clock, sink = SystemClock(), cluster.sink()
         alerts = cluster.alerts(DRIVER, sink)
         watch = ServerWatch(started, clock, alerts, self._screen.log, self._calls.run)
-        return DriverPart(cluster.status_registry(), watch, alerts, sink, clock)
+        serve = self._request.settings.serve
+        certificate = ray_environment.certificate_watch(serve, alerts, clock)
+        return DriverPart(cluster.status_registry(), watch, alerts, sink, clock, certificate)
 
     async def _run_parts(self, cluster: ClusterSpec, driver: DriverPart) -> None:
         request, log = self._request, self._screen.log

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -17,6 +18,7 @@ from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.deploy.servers.processes import free_port
 from freshrank.serve.access.api_keys import create_key
+from freshrank.serve.access.certificate import trusting
 
 if TYPE_CHECKING:  # neither is needed before Ray has been started
     from freshrank.deploy.console.system_metrics import Requests
@@ -85,7 +87,10 @@ class RunRequest:
         """Make a client of the endpoint, which is not connected yet."""
         serve = self.settings.serve
         key = None if serve.api_key is None else serve.api_key.get_secret_value()
-        return KeepAliveClient(serve.host, serve.port, key=key)
+        certificate = serve.tls_certificate_file
+        # Read for each connection: it may have been renewed.
+        tls = None if certificate is None else partial(trusting, certificate)
+        return KeepAliveClient(serve.host, serve.port, key=key, tls=tls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from rich.console import Console
 from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.servers.processes import check_port
+from freshrank.serve.access.certificate import read_certificate
 from freshrank.serve.access.request_guard import check_start
 
 
@@ -14,6 +15,7 @@ def start(request: RunRequest) -> None:
     """Run the pipeline; returns when everything is stopped. Raises ConfigError, Unavailable."""
     # Whatever can be checked at once is checked before anything that takes seconds to load.
     check_start(request.settings.serve)
+    certificate = read_certificate(request.settings.serve)
     if request.address is None:
         check_port(request.settings.serve.host, request.settings.serve.port)
     if request.settings.kafka.port:
@@ -21,7 +23,7 @@ def start(request: RunRequest) -> None:
     pipeline = request.file.load()
     if request.traffic is None:
         Console().print(pipeline.describe(), markup=False, highlight=False, soft_wrap=True)
-    ray_environment.prepare(request.address)
+    ray_environment.prepare(request.address, certificate)
     # Ray reads its environment when it is imported: not before this line.
     from freshrank.deploy.commands.run import run_system  # noqa: PLC0415
 

@@ -6,25 +6,38 @@ A full client library takes more CPU time than the server that is measured with 
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Self
 
 # Bytes of a response's head: more than any of our servers writes.
 HEAD_LIMIT = 65_536
+
+# Seconds for the end of a connection over TLS.
+_LEAVE_S = 1.0
 
 
 class KeepAliveClient:
     """One connection to one server, opened at the first request and again after a failure.
 
     It sends one request at a time; for concurrent requests use several clients. `key` is an API
-    key, sent with each request.
+    key, sent with each request. `tls` makes the context of each connection; None: it is plain.
     """
 
     def __init__(
-        self, host: str, port: int, timeout_s: float = 5.0, *, key: str | None = None
+        self,
+        host: str,
+        port: int,
+        timeout_s: float = 5.0,
+        *,
+        key: str | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._timeout_s = timeout_s
+        self._tls = tls
         name = f"[{host}]" if ":" in host else host
         self._headers = f"Host: {name}:{port}\r\n"
         if key is not None:
@@ -48,9 +61,14 @@ class KeepAliveClient:
 
     async def close(self) -> None:
         """Close the connection; the next request opens a new one."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+        if self._streams is None:
+            return
+        writer, self._streams = self._streams[1], None
+        writer.close()
+        if self._tls is not None:  # TLS takes leave of the server, for which the loop has to go on
+            with suppress(OSError):
+                async with asyncio.timeout(_LEAVE_S):
+                    await writer.wait_closed()
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,8 +82,9 @@ class KeepAliveClient:
                 # A server may close an idle connection at any time.
                 if self._streams is None or self._streams[0].at_eof():
                     await self.close()
+                    context = None if self._tls is None else self._tls()
                     self._streams = await asyncio.open_connection(
-                        self._host, self._port, limit=HEAD_LIMIT
+                        self._host, self._port, limit=HEAD_LIMIT, ssl=context
                     )
                 reader, writer = self._streams
                 writer.write(request)

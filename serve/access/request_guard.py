@@ -131,8 +131,14 @@ def check_start(settings: ServeSettings) -> None:
 def with_keys_required(settings: ServeSettings) -> ServeSettings:
     """Settings of an endpoint that Serve starts, at an address that only Serve knows.
 
-    Raises ConfigError as `check_start` does.
+    Raises ConfigError as `check_start` does, and for a certificate, which its HAProxy would not get.
     """
+    if settings.tls_certificate_file is not None:
+        raise ConfigError(
+            "serve.tls_certificate_file",
+            "the HAProxy is that of the cluster's nodes, which does not know it",
+            "Leave it out, and put a proxy with TLS in front of the endpoint.",
+        )
     settings = settings.model_copy(update={"require_keys": True})
     check_start(settings)
     return settings

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar, cast
 
 import httpx
@@ -30,6 +32,14 @@ class Patience:
     first_pause_s: float = 0.1
     longest_pause_s: float = 2.0
     """Between two tries; pauses double, and half of each is random."""
+
+
+def trust_in(ca_file: Path | str | None) -> ssl.SSLContext | bool:
+    """Whom a client of httpx trusts: the certificates of `ca_file`, or those of its own.
+
+    Raises OSError (ssl.SSLError among them) for a file that holds none.
+    """
+    return True if ca_file is None else ssl.create_default_context(cafile=ca_file)
 
 
 class RequestTries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar, Unpack
 
@@ -28,7 +29,7 @@ from freshrank.serve.client.calls import (
     ScoreOptions,
     SimilarOptions,
 )
-from freshrank.serve.client.exchange import Patience, RequestTries, answer_in
+from freshrank.serve.client.exchange import Patience, RequestTries, answer_in, trust_in
 from freshrank.serve.client.tables import Rows, Table, with_scores
 
 T = TypeVar("T")
@@ -53,7 +54,10 @@ class Client:
     patience
         Timeouts and retries.
     http
-        A client of httpx of your own, which you close: for proxies and certificates.
+        A client of httpx of your own, which you close: for proxies and client certificates.
+    ca_file
+        Certificates (PEM) to trust, where the endpoint's is of an authority of your own, or is its
+        own authority. By default those of `httpx`.
     """
 
     def __init__(
@@ -64,12 +68,13 @@ class Client:
         api_key: str | None = None,
         patience: Patience | None = None,
         http: httpx.Client | None = None,
+        ca_file: Path | str | None = None,
     ) -> None:
         self._base_url = base_url
         self._api_key = api_key
         self._patience = patience or Patience()
         self._calls = Calls(entity)
-        self._http = httpx.Client() if http is None else http
+        self._http = httpx.Client(verify=trust_in(ca_file)) if http is None else http
         self._owns = http is None
 
     def score(

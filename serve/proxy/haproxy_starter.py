@@ -11,14 +11,17 @@ from pathlib import Path
 from freshrank.actors.errors import ConfigError
 
 
-def write_starter(path: Path) -> None:
+def write_starter(path: Path, certificate: Path | None = None) -> None:
     """Write the program to `path`, executable by its owner alone.
+
+    With the file of a `certificate` and its key, HAProxy asks for TLS at the port of the API.
 
     Raises ConfigError when there is no HAProxy on this machine.
     """
     wrapper = Path(__file__).with_name("haproxy_wrapper.py")
     # -I -S: it needs Python's own modules only, and starts in a third of the time.
-    python = shlex.join([sys.executable, "-I", "-S", str(wrapper)])
+    options = [] if certificate is None else ["--certificate", str(certificate)]
+    python = shlex.join([sys.executable, "-I", "-S", str(wrapper), *options])
     command = f'exec {python} {shlex.quote(_haproxy())} "$@"'
     path.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
     path.chmod(0o700)

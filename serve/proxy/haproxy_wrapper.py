@@ -1,7 +1,8 @@
 """A program that Ray starts in HAProxy's place: adapts the configuration, then becomes HAProxy.
 
-Used as ``python haproxy_wrapper.py BINARY ARGUMENT ...``: the path of HAProxy and its arguments.
-Five things are not to be had by a setting of Ray (`ray_internals` has the background):
+Used as ``python haproxy_wrapper.py [--certificate FILE] BINARY ARGUMENT ...``: a certificate with
+its key, for an API over TLS; the path of HAProxy and its arguments. Six things are not to be had
+by a setting of Ray (`ray_internals` has the background):
 
 - Ray binds HAProxy's ports for statistics and metrics, which ask for no password, to every address
   of the machine. They are moved to loopback in the file that ``-f`` names, at the first start and
@@ -14,6 +15,7 @@ Five things are not to be had by a setting of Ray (`ray_internals` has the backg
 - HAProxy's own errors are HTML, and those of a replica's HTTP server are text; here they are JSON,
   as the API describes errors. A request whose target is no path (``GET *``) is a 400, not a 503.
   Only what HAProxy cannot parse as a request keeps its HTML: that text is a constant of HAProxy.
+- Ray knows no TLS at the port of the API.
 - HAProxy survives when the process that started it is killed: it would hold the port and answer for
   replicas that are gone. So the kernel is asked to kill it with its parent.
 
@@ -81,6 +83,8 @@ _JSON_ERRORS = (
 # the process becomes another program. To the kernel, the parent is the thread that started it: for
 # Ray, that of an actor's event loop, which lives as long as the actor.
 _PR_SET_PDEATHSIG = 1
+
+_CERTIFICATE = "--certificate"
 
 # A port on every address, as Ray writes it in either section; or moved already.
 _PORT = re.compile(r"\s+bind (?:\*|127\.0\.0\.1)?:(\d+)")
@@ -151,6 +155,30 @@ def errors_in_json(configuration: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def encrypted(configuration: str, certificate: str) -> str:
+    """The same configuration, with TLS at the port of the API, by the file of a `certificate`.
+
+    Raises ValueError when it has another form than is known here: the port may be open then.
+    """
+    lines = configuration.splitlines()
+    places = [
+        place
+        for place, line in enumerate(lines)
+        if line.split()[:1] == ["bind"] and _section(lines, place) == _API
+    ]
+    if len(places) != 1:
+        raise ValueError(f"not one port in its section {_API!r}")
+    # `-x`, by which a later HAProxy takes the port over, finds it by its address.
+    words = lines[places[0]].split()[:2]
+    lines[places[0]] = f"    {words[0]} {words[1]} ssl crt {certificate} ssl-min-ver TLSv1.2"
+    return "\n".join(lines) + "\n"
+
+
+def _section(lines: list[str], place: int) -> str:
+    """The section that a line lies in."""
+    return next((line for line in lines[place::-1] if line and not line[0].isspace()), "")
+
+
 def end_with_parent() -> None:
     """Have this process killed when its parent ends; exit at once if it has ended already.
 
@@ -169,12 +197,16 @@ def end_with_parent() -> None:
 
 def main() -> None:
     """Adapt the configuration, and become HAProxy, with this process's id and arguments."""
-    command = sys.argv[1:]
+    command, certificate = sys.argv[1:], None
+    if command[0] == _CERTIFICATE:
+        certificate, command = command[1], command[2:]
     end_with_parent()
     path = Path(command[command.index("-f") + 1])
     try:
         loopback = own_ports_on_loopback(path.read_text(encoding="utf-8"))
         adapted = errors_in_json(unavailable_without_replicas(whole_requests(loopback)))
+        if certificate is not None:
+            adapted = encrypted(adapted, certificate)
     except ValueError as error:
         sys.exit(f"HAProxy is not started: its configuration {path} has {error}")
     # The file is whole or as before, should this process be killed meanwhile.

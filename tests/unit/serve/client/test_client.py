@@ -312,7 +312,7 @@ def test_the_example_of_the_page_runs(
     for kind in (Client, AsyncClient):
         assert {name for name in vars(kind) if not name.startswith("_")} - methods == {"close"}
     with sync_transport(replica) as transport, httpx.Client(transport=transport) as http:
-        monkeypatch.setattr("httpx.Client", lambda: http)
+        monkeypatch.setattr("httpx.Client", lambda **_: http)
         exec(example, {})
     assert "[0.1, None] [SkippedCandidate(index=1" in capsys.readouterr().out
 

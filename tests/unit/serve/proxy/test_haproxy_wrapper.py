@@ -14,6 +14,7 @@ import pytest
 from freshrank.serve.http import request_body
 from freshrank.serve.proxy import haproxy_wrapper
 from freshrank.serve.proxy.haproxy_wrapper import (
+    encrypted,
     errors_in_json,
     own_ports_on_loopback,
     unavailable_without_replicas,
@@ -49,6 +50,24 @@ def test_haproxys_own_ports_are_moved_and_that_of_the_endpoint_is_left_as_set() 
     ]
     same = [line for line in CONFIGURATION.splitlines() if " bind " not in line]
     assert [line for line in moved.splitlines() if " bind " not in line] == same
+
+
+def test_the_port_of_the_endpoint_alone_is_encrypted() -> None:
+    adapted = encrypted(own_ports_on_loopback(CONFIGURATION), "/run/endpoint.pem")
+    assert re.findall(r"^ +bind (.*)", adapted, re.MULTILINE) == [
+        "127.0.0.1:9101",
+        "*:8000 ssl crt /run/endpoint.pem ssl-min-ver TLSv1.2",
+        "127.0.0.1:8404",
+    ]
+    assert encrypted(adapted, "/run/endpoint.pem") == adapted
+
+
+@pytest.mark.parametrize("change", [("    bind *:8000\n", ""), ("*:8000", "*:8000\n    bind *:81")])
+def test_no_port_of_the_endpoint_stays_open_beside_an_encrypted_one(
+    change: tuple[str, str],
+) -> None:
+    with pytest.raises(ValueError, match="not one port"):
+        encrypted(CONFIGURATION.replace(*change), "/run/endpoint.pem")
 
 
 def test_haproxy_waits_for_whole_requests_in_every_section() -> None:
