@@ -131,7 +131,7 @@ def check_start(settings: ServeSettings) -> None:
 def with_keys_required(settings: ServeSettings) -> ServeSettings:
     """Settings of an endpoint that Serve starts, at an address that only Serve knows.
 
-    Raises ConfigError as `check_start` does, and for a certificate, which its HAProxy would not get.
+    Raises ConfigError as `check_start` does, and for a certificate: its HAProxy would not get it.
     """
     if settings.tls_certificate_file is not None:
         raise ConfigError(

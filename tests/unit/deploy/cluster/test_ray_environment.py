@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from freshrank.actors.errors import ConfigError
 from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.cluster.ray_environment import logs, prepare
+from freshrank.serve.access.certificate import Certificate
 
 
 @pytest.fixture
@@ -57,6 +59,25 @@ def test_rays_session_lies_where_no_other_user_looks(environment: dict[str, str]
     session = "session_2026-11-27_22-10-22_123456_4194304"
     assert len(str(folder / "ray" / session / "sockets" / "plasma_store")) <= 107
     assert logs() == folder / "ray" / "session_latest" / "logs"
+
+
+def test_a_certificate_is_refused_where_others_start_haproxy(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    certificate = Certificate(b"pem", 0)
+    with pytest.raises(ConfigError, match="that of the cluster's nodes"):
+        prepare("node:6379", certificate)
+    environment["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(tmp_path / "haproxy")
+    with pytest.raises(ConfigError, match="that of RAY_SERVE_HAPROXY_BINARY_PATH"):
+        prepare(None, certificate)
+
+
+def test_haproxy_is_started_with_the_certificate(environment: dict[str, str]) -> None:
+    prepare(None, Certificate(b"pem", 0))
+    starter = Path(environment["RAY_SERVE_HAPROXY_BINARY_PATH"])
+    file = starter.parent / "endpoint.pem"
+    assert f"haproxy_wrapper.py --certificate {file} " in starter.read_text()
+    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"pem", 0o600)
 
 
 @pytest.mark.parametrize("kept", [False, True])
