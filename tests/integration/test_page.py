@@ -231,6 +231,22 @@ def hostile(value: Any) -> Any:
     return value
 
 
+def test_inputs_that_drift_are_named_with_the_greatest_first(opened: Opened) -> None:
+    found = [{"input": "price", "index": 0.31}, {"input": "views_1h", "index": 0.02}]
+
+    def drifting(route: Route) -> None:
+        answer = route.fetch()
+        status = answer.json()
+        status["learner"]["input_drift"] = found
+        route.fulfill(response=answer, json=status)
+
+    opened.page.route("**/v1/status", drifting)
+    opened.page.goto("/")
+    expect(opened.at("#drift > li")).to_have_text([re.compile("price.*0.31"), re.compile("views")])
+    expect(opened.at("#drift-note")).to_contain_text("inputs that drift: 1")
+    assert opened.problems == []
+
+
 def test_an_id_may_be_typed_before_the_pipeline_is_known(opened: Opened) -> None:
     waiting: list[Route] = []
 
