@@ -11,6 +11,7 @@ from conventions import (
     left_over,
     private_names,
     too_long,
+    twice_named,
     without_assertion,
 )
 
@@ -19,6 +20,10 @@ ROOT = Path(__file__).parent.parent
 
 def test_files_and_functions_are_short() -> None:
     assert too_long(ROOT) == []
+
+
+def test_no_two_classes_have_one_name() -> None:
+    assert twice_named(ROOT) == []
 
 
 def test_tests_use_public_names_only() -> None:
@@ -52,6 +57,12 @@ def test_a_long_function_is_seen_and_its_docstring_does_not_count(tmp_path: Path
     assert inner.endswith(f": total has {FUNCTION_LINES} lines")
     planted(tmp_path, "learner/core.py", body.replace("    x += 1\n", "", 1))
     assert too_long(tmp_path) == []
+
+
+def test_a_name_of_two_classes_is_seen(tmp_path: Path) -> None:
+    planted(tmp_path, "learner/core.py", "class Rates: ...\n")
+    planted(tmp_path, "serve/app.py", "def made():\n    class Rates: ...\n")
+    assert twice_named(tmp_path) == ["serve/app.py:2: Rates stands in learner/core.py:1, too"]
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def _with_mean(logits: Doubles, mean: float) -> Doubles:
     return found
 
 
-class _Run:
+class _DelayedRun:
     """A joiner and a learner over the traffic, a second at a time."""
 
     def __init__(self, traffic: ShownTraffic, within_ms: int, *, at_once: bool) -> None:
@@ -171,7 +171,7 @@ def _bias(scores: Floats, clicked: Floats) -> float:
 
 def serve(traffic: ShownTraffic, within_ms: int, *, at_once: bool = True) -> ServedScores:
     """Show, score, join and learn the `traffic`; without `at_once` when labels are known only."""
-    return _Run(traffic, within_ms, at_once=at_once).serve()
+    return _DelayedRun(traffic, within_ms, at_once=at_once).serve()
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:

@@ -82,7 +82,7 @@ def _opened(path: Path) -> IO[bytes]:
 def _csv(path: Path, source: Stream | Table) -> Iterator[list[bytes]]:
     with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file)
-        columns = _Columns(path, source, next(rows, []))
+        columns = _FileColumns(path, source, next(rows, []))
         while chunk := list(islice(rows, CHUNK)):
             yield [columns.of_texts(row) for row in chunk if row]
 
@@ -91,14 +91,14 @@ def _parquet(path: Path, source: Stream | Table) -> Iterator[list[bytes]]:
     arrow = import_pyarrow(str(path))
     try:
         with arrow.parquet.ParquetFile(path) as file:
-            columns = _Columns(path, source, file.schema_arrow.names)
+            columns = _FileColumns(path, source, file.schema_arrow.names)
             for batch in file.iter_batches(batch_size=CHUNK, columns=list(columns.fields)):
                 yield columns.of_batch(arrow, batch)
     except arrow.ArrowInvalid as error:
         raise ConfigError(str(path), f"is no Parquet: {error}", "Give a whole file.") from error
 
 
-class _Columns:
+class _FileColumns:
     """The columns of a file that are fields of its topic's schema.
 
     `present` has the names of all columns. Raises ConfigError where one is missing that each record

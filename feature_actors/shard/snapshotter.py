@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Kept:
+class _KeptSnapshot:
     due: float
     at: float | None = None
     size: int = 0
@@ -80,7 +80,7 @@ class Snapshotter:
         self._threaded = threaded
         begun = clock.monotonic()
         self._kept = {
-            partition: _Kept(begun + interval_s * (rank + 1) / len(states))
+            partition: _KeptSnapshot(begun + interval_s * (rank + 1) / len(states))
             for rank, partition in enumerate(states)
         }
         self._saving: asyncio.Task[None] | None = None

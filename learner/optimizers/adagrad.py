@@ -18,14 +18,14 @@ from freshrank.learner.optimizers.scheduled import PenalizedOptimizer
 FARTHEST = 4.0
 
 
-class _Rates(NamedTuple):
+class _AdagradRates(NamedTuple):
     rate: float
     epsilon: float
 
 
 @kernel
 def _adagrad(
-    rows: Floats, positions: Ints, gradient: SummedRows, rates: _Rates, penalty: Penalty
+    rows: Floats, positions: Ints, gradient: SummedRows, rates: _AdagradRates, penalty: Penalty
 ) -> None:
     rate, epsilon = rates
     sums, squares, counts = gradient
@@ -73,5 +73,5 @@ class Adagrad(PenalizedOptimizer):
         self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
     ) -> None:
         """See `Optimizer`."""
-        rates = _Rates(self.rate, self.epsilon)
+        rates = _AdagradRates(self.rate, self.epsilon)
         _adagrad(rows, positions, gradient, rates, self.penalty(dense=dense))

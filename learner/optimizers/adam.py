@@ -18,7 +18,7 @@ from freshrank.learner.optimizers.scheduled import PenalizedOptimizer
 _MOST_EXAMPLES = 2.0**24
 
 
-class _Rates(NamedTuple):
+class _AdamRates(NamedTuple):
     rate: float
     beta1: float
     beta2: float
@@ -27,7 +27,7 @@ class _Rates(NamedTuple):
 
 @kernel
 def _adam(
-    rows: Floats, positions: Ints, gradient: SummedRows, rates: _Rates, penalty: Penalty
+    rows: Floats, positions: Ints, gradient: SummedRows, rates: _AdamRates, penalty: Penalty
 ) -> None:
     rate, beta1, beta2, epsilon = rates
     sums, squares, counts = gradient
@@ -113,6 +113,6 @@ class Adam(PenalizedOptimizer):
             rows,
             positions,
             gradient,
-            _Rates(self.rate, self.beta1, self.beta2, self.epsilon),
+            _AdamRates(self.rate, self.beta1, self.beta2, self.epsilon),
             self.penalty(dense=dense),
         )

@@ -38,7 +38,7 @@ Make = Callable[[bytes, str | None], Awaitable[object]]
 
 
 @dataclass(slots=True)
-class _Kept:
+class _KeptAnswer:
     request_id: str
     making: asyncio.Task[bytes]
     until_s: float
@@ -52,7 +52,7 @@ class KeptAnswers:
     def __init__(self, clock: Clock, metrics: ServeMetrics) -> None:
         self._clock = clock
         self._metrics = metrics
-        self._kept: OrderedDict[tuple[str, bytes], _Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, bytes], _KeptAnswer] = OrderedDict()
         """By path and key, in the order in which they end."""
         self._bytes = 0
 
@@ -78,7 +78,7 @@ class KeptAnswers:
             response.raw_headers.append((b"idempotent-replayed", b"true"))
         return response
 
-    def _found(self, name: tuple[str, bytes], request_id: str) -> _Kept | None:
+    def _found(self, name: tuple[str, bytes], request_id: str) -> _KeptAnswer | None:
         kept = self._kept.get(name)
         if kept is not None and kept.request_id != request_id:
             self._metrics.repeatable("conflict")
@@ -86,19 +86,19 @@ class KeptAnswers:
             raise RequestError(_FIELD, reason, status=409)
         return kept
 
-    def _begin(self, name: tuple[str, bytes], body: bytes, make: Make) -> _Kept:
+    def _begin(self, name: tuple[str, bytes], body: bytes, make: Make) -> _KeptAnswer:
         request_id = _request_id(*name, body)
 
         async def made() -> bytes:
             return encoded(await make(body, request_id))
 
         task = asyncio.get_running_loop().create_task(made())
-        kept = _Kept(request_id, task, self._clock.monotonic() + KEPT_S)
+        kept = _KeptAnswer(request_id, task, self._clock.monotonic() + KEPT_S)
         self._kept[name] = kept
         task.add_done_callback(lambda task: self._made(name, kept))
         return kept
 
-    def _made(self, name: tuple[str, bytes], kept: _Kept) -> None:
+    def _made(self, name: tuple[str, bytes], kept: _KeptAnswer) -> None:
         if self._kept.get(name) is not kept:
             return
         if kept.making.cancelled() or kept.making.exception() is not None:

@@ -47,6 +47,23 @@ def too_long(root: Path) -> list[str]:
     return found
 
 
+def twice_named(root: Path) -> list[str]:
+    """Classes of the product, private ones too, whose name another class has.
+
+    Examples are files of users, each of which is read by itself.
+    """
+    first: dict[str, str] = {}
+    found = []
+    for path in _sources(root, sorted({*FOLDERS} - {"examples"})):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                place = f"{path.relative_to(root).as_posix()}:{node.lineno}"
+                if node.name in first:
+                    found.append(f"{place}: {node.name} stands in {first[node.name]}, too")
+                first.setdefault(node.name, place)
+    return found
+
+
 def private_names(root: Path) -> list[str]:
     """Where a test imports a private name, reads one of another object, or names one in a string.
 
