@@ -218,7 +218,7 @@ def build_app(arguments: AppArguments) -> Application:
     settings = settings.model_copy(update={"serve": with_keys_required(settings.serve)})
     pipeline = file.load()
     name, named = pipeline.name, [plan.entity.name for plan in pipeline.candidate_plans]
-    if sorted(arguments.candidate_partitions) != named:
+    if sorted(arguments.candidate_partitions) != sorted(named):
         raise ConfigError(
             "candidate_partitions",
             f"it names {sorted(arguments.candidate_partitions)}, and candidates name {named}",

@@ -1,8 +1,8 @@
-"""What a catalogue and features of items add: two pipelines on the same simulated traffic.
+"""What a catalogue, features of items and of pairs add: pipelines on the same simulated traffic.
 
     python -m freshrank.examples.item_features
 
-Every candidate is shown, so that the clicks do not depend on the ranking, and both pipelines learn
+Every candidate is shown, so that the clicks do not depend on the ranking, and all pipelines learn
 from the same impressions. The quality is progressive: each example is scored before it is learned.
 """
 
@@ -20,12 +20,13 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.kernel_warmup import SetClock
 from freshrank.deploy.wiring.local import LocalSystem, World
-from freshrank.examples import catalogue, recommend
+from freshrank.examples import affinity, catalogue, recommend
 from freshrank.examples.shop.shoppers import Candidate, Shop, ShopEvent
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 
 # Replicas find the weights of sources at the pace of a real clock, and here a second takes none.
 WITH_ITEMS = replace(catalogue.pipeline, candidates=())
+WITH_PAIRS = replace(affinity.pipeline, candidates=())
 
 # Milliseconds between two ticks of the simulation; events of browsing and visits at each.
 TICK_MS, BROWSED, VISITS, CANDIDATES = 500, 50, 4, 10
@@ -102,10 +103,11 @@ def _number(status: Mapping[str, JsonValue], name: str) -> float:
 
 
 def main(seconds: int = 1_200, seed: int = 1) -> None:
-    """Print the quality of the demo's pipeline, and of the same with a catalogue."""
+    """Print the quality of the demo's pipeline, and of the same with a catalogue and with pairs."""
     for name, pipeline in (
         ("features of users", recommend.pipeline),
         ("with catalogue and features of items", WITH_ITEMS),
+        ("and with features of users and categories", WITH_PAIRS),
     ):
         found = asyncio.run(quality(pipeline, seconds, seed))
         print(

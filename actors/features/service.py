@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -37,11 +37,18 @@ class RowLookup:
     entity: str
     """The kind of entity that the table is about."""
     table: str
-    """The topic that fills the table."""
+    """The topic that fills the table, with the entity before it where it is compound and the topic
+    that of its owner: ``user_category/clicks``."""
     keys: Sequence[bytes]
     """The online store's keys of ``m`` rows, each once."""
     which: Ints
     """int64[n]: for each candidate, the index of its row in `keys`."""
+    leads: bool = False
+    """Whether its rows hold parts of the keys of further rows (`FeatureService.following`)."""
+    shared: bool = True
+    """Whether requests of other entities need the same rows."""
+    unkeyed: Sequence[int] = ()
+    """The candidates of which a part of the key is not known, so that no row is theirs."""
 
 
 class FeatureService(Protocol):
@@ -50,6 +57,10 @@ class FeatureService(Protocol):
     The loop of a request::
 
         lookups = features.lookups(key, candidates)
+        leading = [lookup for lookup in lookups if lookup.leads]
+        if leading:
+            first = await store.read([row for lookup in leading for row in lookup.keys])
+            lookups = [*lookups, *features.following(leading, first, key, candidates)]
         rows = await store.read([row for lookup in lookups for row in lookup.keys])
         inputs = features.inputs(lookups, rows, key, candidates, at_ms)
     """
@@ -86,8 +97,26 @@ class FeatureService(Protocol):
     def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
         """The rows from which the inputs of a request are made: those of the entity `key` first.
 
-        Each table has a lookup. Raises RequestError when a candidate lacks a key.
+        Each table has a lookup, but for those of compound entities where some `leads`. Raises
+        RequestError when a candidate lacks a key.
         """
+        ...
+
+    def following(
+        self,
+        leading: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
+    ) -> Sequence[RowLookup]:
+        """The rows of compound entities, parts of whose keys lie in rows of the `leading` lookups.
+
+        `rows` are those of all keys of `leading`, in order.
+        """
+        ...
+
+    def owned(self, key: str) -> Callable[[bytes], bool]:
+        """Tell whether a key of the online store is of a compound entity of the entity `key`."""
         ...
 
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, Mapping[str, int]]:

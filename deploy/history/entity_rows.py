@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from freshrank.actors.messages import Ints
 from freshrank.deploy.history.file_values import import_pyarrow
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.streams.fields import Kind
+from freshrank.feature_actors.streams.keys.compound_key import compound_ids
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.times.faults import time_faults
 from freshrank.feature_actors.streams.times.reader import TimeReader
@@ -40,21 +42,22 @@ class EntityRows:
     table: pa.Table
     """As they were given."""
     names: Mapping[str, Sequence[str]]
-    """By the name of an entity: the canonical keys of the rows."""
+    """By the name of an entity: the canonical keys of the rows; empty where a row lacks a part of a
+    compound one."""
     times_ms: Ints
     """int64[n]."""
 
 
-def key_columns(pipeline: Pipeline) -> dict[str, str]:
-    """By the name of each entity: the column of its key, as requests and events name it.
+def key_columns(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
+    """By the name of each entity: the columns of its key, as requests and events name them.
 
-    The entity that requests name comes first.
+    The entity that requests name comes first. One that is not compound has one column.
     """
     stream = pipeline.stream
     in_json = {one.name: one.encode_name for one in msgspec.structs.fields(stream.event_type)}
-    keys = {name: plan.entity.key for name, plan in pipeline.plans.items()}
-    keys[stream.key.name] = stream.key.key
-    return {name: in_json[key] for name, key in keys.items()}
+    keys = {name: plan.entity.parts for name, plan in pipeline.plans.items()}
+    keys[stream.key.name] = stream.key.parts
+    return {name: tuple(in_json[part] for part in parts) for name, parts in keys.items()}
 
 
 def read_rows(pipeline: Pipeline, given: object, now_ms: int) -> EntityRows:
@@ -66,13 +69,16 @@ def read_rows(pipeline: Pipeline, given: object, now_ms: int) -> EntityRows:
     """
     table = _table(given)
     keys = key_columns(pipeline)
-    present = {name: key for name, key in keys.items() if key in table.column_names}
+    columns = {*table.column_names}
+    present = {name: parts for name, parts in keys.items() if columns.issuperset(parts)}
     if not present:
-        raise _unknown(
-            "rows", " or ".join(map(repr, keys.values())), next(iter(keys.values())), table
-        )
+        single = [parts[0] for parts in keys.values() if len(parts) == 1]
+        raise _unknown("rows", " or ".join(map(repr, single)), single[0], table)
     names = {
-        name: _names(pipeline, name, key, table[key].to_pylist()) for name, key in present.items()
+        name: _compound_names(pipeline, name, parts, table)
+        if len(parts) > 1
+        else _names(pipeline, name, parts[0], table[parts[0]].to_pylist())
+        for name, parts in present.items()
     }
     return EntityRows(table, names, _times(pipeline.stream, table, now_ms))
 
@@ -113,9 +119,7 @@ def _names(pipeline: Pipeline, entity: str, key: str, values: Sequence[object]) 
     for number, value in enumerate(values):
         if value in known:
             continue
-        given = value
-        if isinstance(given, float) and given.is_integer():
-            given = int(given)  # pandas makes floats of integers beside a missing one
+        given = _without_fraction(value)
         if isinstance(given, int) and text:
             given = str(given)
         place = f"row {number + 1} of the rows, {key}"
@@ -126,6 +130,35 @@ def _names(pipeline: Pipeline, entity: str, key: str, values: Sequence[object]) 
         except BadRecord as error:
             raise ConfigError(place, error.reason, "Give a key that events may have.") from error
     return [known[value] for value in values]
+
+
+def _compound_names(
+    pipeline: Pipeline, entity: str, parts: Sequence[str], table: pa.Table
+) -> list[str]:
+    """The canonical ids of a compound entity, of columns that each have a part."""
+    known: dict[tuple[object, ...], str] = {}
+    rows = list(zip(*(table[part].to_pylist() for part in parts), strict=True))
+    for number, row in enumerate(rows):
+        values = [_without_fraction(value) for value in row]
+        if row in known or any(map(_is_missing, values)):
+            known.setdefault(row, "")
+            continue
+        place = f"row {number + 1} of the rows, {' and '.join(parts)}"
+        (text,) = compound_ids([[str(value)] for value in values])
+        try:
+            known[row] = pipeline.online_features.canonical_key(entity, text)
+        except BadRecord as error:
+            raise ConfigError(place, error.reason, "Give keys that events may have.") from error
+    return [known[row] for row in rows]
+
+
+def _is_missing(value: object) -> bool:
+    return value in (None, "") or (isinstance(value, float) and math.isnan(value))
+
+
+def _without_fraction(value: object) -> object:
+    """An integer where `value` is a float of one: pandas makes them, beside a missing one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _field_of(stream: Stream, in_json: str) -> str:

@@ -23,6 +23,7 @@ from freshrank.deploy.history.reader import History, HistoryReader, Records
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.columns import entity_ids
+from freshrank.feature_actors.streams.keys.compound_key import parts_of
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 if TYPE_CHECKING:
@@ -91,7 +92,12 @@ class HistoricalFeatures:
         (engine,) = self._play({name: none}, at_ms, tally)
         names = engine.entities()
         times = arrow.array([at_ms] * len(names), type=arrow.int64())
-        table = arrow.table({keys[name]: names, TIME: times.cast(arrow.timestamp("ms", tz="UTC"))})
+        table = arrow.table(
+            {
+                **_columns_of_ids(keys[name], names),
+                TIME: times.cast(arrow.timestamp("ms", tz="UTC")),
+            }
+        )
         read = columns_of(arrow, engine.plan, engine.read(names, at_ms))
         for one, column in zip(names_of(engine.plan), read, strict=True):
             if one in wanted:
@@ -183,6 +189,14 @@ def get_historical_features(
     for remark in tally.remarks():
         _log.warning(remark)
     return table
+
+
+def _columns_of_ids(parts: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
+    """The ids of entities by the columns of their key."""
+    if len(parts) == 1:
+        return {parts[0]: list(names)}
+    ids = [parts_of(name, len(parts)) for name in names]
+    return {part: [one[at] for one in ids] for at, part in enumerate(parts)}
 
 
 def _title(name: str, plan: FeaturePlan, taken: Sequence[str]) -> str:

@@ -60,7 +60,9 @@ class HistoryReader:
         readers: dict[str, dict[str, str]] = {}
         for name in entities:
             for rows in self.pipeline.plans[name].row_plans:
-                readers.setdefault(rows.source.topic, {})[name] = rows.entity.key
+                # Numbers in place of ids are of the key that the records lie by.
+                key = rows.entity.key if numbered is None else rows.source.log_key.key
+                readers.setdefault(rows.source.topic, {})[name] = key
         return {
             topic: TopicDecoder(sources[topic], keys, numbered) for topic, keys in readers.items()
         }

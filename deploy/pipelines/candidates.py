@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import ConfigError
+from freshrank.deploy.pipelines.compound_checks import check_compound_view
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.partition.spec import PartitionSpec
@@ -21,9 +22,9 @@ from freshrank.feature_actors.views.plan import FeaturePlan
 def candidate_plans(
     views: Sequence[type[FeatureView]], tables: Sequence[Table]
 ) -> Sequence[FeaturePlan]:
-    """The plan of each entity that has views or tables, in the order of their names."""
+    """The plan of each entity that has views or tables, by name; compound ones come last."""
     entities = [*(view.entity for view in views), *(table.key for table in tables)]
-    names = sorted({entity.name for entity in entities})
+    names = [name for _, name in sorted({(entity.compound, entity.name) for entity in entities})]
     for entity in entities:
         first = next(other for other in entities if other.name == entity.name)
         if entity != first:
@@ -52,6 +53,9 @@ def check_candidate_views(
     for view in views:
         if isinstance(label, Labelled):
             raise _labelled(place)
+        if view.entity.compound:
+            check_compound_view(place, stream, view, context)
+            continue
         if view.entity.key not in context:
             raise ConfigError(
                 f"{view.__name__}.entity",
@@ -163,6 +167,7 @@ def _example(table: Table) -> str:
 def candidate_fingerprint(plan: FeaturePlan) -> str:
     """16 hex digits of all that the snapshots of the plan's entity depend on."""
     parts = [plan.fingerprint, *(rows.source.placed_by for rows in plan.row_plans)]
+    parts += [f"rekeyed {one.source.topic}" for one in plan.tables if one.source.owner_rekeyed]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

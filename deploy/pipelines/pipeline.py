@@ -62,7 +62,8 @@ class Pipeline:
         context refer to the first.
     features
         The feature views; each reads one of the streams. Its entity is that of the stream's key, or
-        one that candidates name, whose key is a field of the events (``item_id``).
+        one that candidates name, whose key is a field of the events (``item_id``), or a compound
+        one (``Entity("user_category", key=["user_id", "category_id"])``).
     tables
         Compacted topics keyed by an entity that candidates name, such as a catalogue of items.
     context
@@ -245,7 +246,8 @@ class Pipeline:
     def rekeyed_topics(self) -> tuple[str, ...]:
         """The topics whose records are copied to others, keyed by an entity."""
         own = [stream.topic for stream in self.streams if stream.rekeyed]
-        others = [rows.source.topic for plan in self.candidate_plans for rows in plan.tables]
+        rows = [one.source for plan in self.candidate_plans for one in plan.tables]
+        others = [source.topic for source in rows if source.owner is None]
         return tuple(dict.fromkeys([*own, *others]))
 
     @property

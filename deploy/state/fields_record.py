@@ -51,7 +51,7 @@ def _fields_used(pipeline: Pipeline) -> Mapping[str, set[str]]:
         layout = table.layout
         read = [condition.fields_read() for condition in layout.conditions.values()]
         read += [number.fields_read() for number in layout.numbers.values()]
-        own = {table.source.id, table.source.key.key, *layout.keys}
+        own = {table.source.id, *table.source.key.parts, *layout.keys}
         found[table.source.topic] = found.get(table.source.topic, set()).union(own, *read)
     label, first = pipeline.label, found[pipeline.stream.topic]
     first.update(given for given in pipeline.context if isinstance(given, str))

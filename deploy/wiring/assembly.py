@@ -120,6 +120,7 @@ def candidate_shards(
         rekeyers = [
             Rekeyer(table.source, partitions, around.state, own, copied, around.alerts)
             for table in spec.plan.tables
+            if table.source.owner is None
         ]
         ports = ShardPorts(own, None, around.snapshots(entity), around.alerts, rekeyers)
         found.append(Shard(spec, identity, ports, lock_step=lock_step))

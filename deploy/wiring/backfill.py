@@ -140,7 +140,7 @@ class Backfill:
         if not entity.rekeyed:
             return
         progress, count = FileSnapshots(copies), len(entity.states)
-        for stream in entity.rekeyed:
+        for stream in [one for one in entity.rekeyed if one.owner is None]:
             for partition, offset in enumerate(offsets[stream.topic]):
                 at = replace(CopyProgress.nothing(count), next_offset=offset)
                 pieces = packed(made_for(stream, self._target.state), partition, at)

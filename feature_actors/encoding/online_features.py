@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from freshrank.actors.errors import RequestError
 from freshrank.actors.features.service import Candidates, RequestTypes, RowLookup
-from freshrank.actors.kernels.hashing import ABSENT, hash_ints, hash_texts
 from freshrank.actors.messages import Doubles, Inputs, Ints
 from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.aggregations.kernel_types import (
@@ -19,6 +17,8 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     NEWEST,
     OFFSET,
 )
+from freshrank.feature_actors.encoding.candidate_columns import column_of, count_of, names_of
+from freshrank.feature_actors.encoding.compound_rows import CompoundRows
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.shown_rows import (
     check_size,
@@ -27,9 +27,9 @@ from freshrank.feature_actors.encoding.shown_rows import (
     words_of,
 )
 from freshrank.feature_actors.streams.columns import entity_ids
-from freshrank.feature_actors.streams.entity_key import EntityKey
+from freshrank.feature_actors.streams.entity_key import CompoundKey, EntityKey
 from freshrank.feature_actors.streams.event_type import default_of, without_none
-from freshrank.feature_actors.streams.fields import Field, Kind
+from freshrank.feature_actors.streams.fields import Kind
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.latest_row_plan import LatestRowPlan
 from freshrank.feature_actors.views.plan import FeaturePlan
@@ -43,7 +43,7 @@ class OnlineFeatures:
     ----------
     plans
         Those of `encoder`: of the entity that a request names, then of entities that each
-        candidate names by the field that is their key.
+        candidate names by the field that is their key, then of compound ones.
     stream
         Whose fields the candidates carry.
     join_on
@@ -63,12 +63,14 @@ class OnlineFeatures:
         self._encoder = encoder
         self._join_on = join_on
         self._entity = plans[0].entity
-        self._key_fields = {plan.entity.name: stream.fields[plan.entity.key] for plan in plans}
-        self._keys = {
-            plan.entity.name: EntityKey(stream.event_type, stream.fields, plan.entity.key)
-            for plan in plans
-        }
-        self._candidate_entities = [plan.entity.name for plan in plans[1:]]
+        single = [plan for plan in plans if not plan.entity.compound]
+        self._compound = CompoundRows(plans, stream, encoder.table_fields)
+        self._key_fields = {plan.entity.name: stream.fields[plan.entity.key] for plan in single}
+        self._keys: dict[str, EntityKey | CompoundKey] = {}
+        for plan in plans:
+            made = CompoundKey if plan.entity.compound else EntityKey
+            self._keys[plan.entity.name] = made(stream.event_type, stream.fields, plan.entity.key)
+        self._candidate_entities = [plan.entity.name for plan in single[1:]]
         self._kinds = {
             name: stream.fields[name].kind
             for name in encoder.context_names
@@ -76,7 +78,7 @@ class OnlineFeatures:
         }
         known = (*self._kinds, self._entity.key, *encoder.table_fields)
         self._weights = [name for name in encoder.context_names if name not in known]
-        key = self._keys[self._entity.name]
+        key = EntityKey(stream.event_type, stream.fields, self._entity.key)
         self._request_types = RequestTypes(key.in_json, key.in_path, self._candidate_type(stream))
 
     @property
@@ -109,19 +111,36 @@ class OnlineFeatures:
         type.
         """
         own = self._entity.name
-        first_row = np.zeros(_count(candidates), dtype=np.int64)
+        first_row = np.zeros(count_of(candidates), dtype=np.int64)
         found = [
             RowLookup(own, table.source.log_topic, [table.row_key(key)], first_row)
             for table in self._tables[own]
         ]
         for entity in self._candidate_entities:
-            names = _names(self._key_fields[entity], candidates)
+            names = names_of(self._key_fields[entity], candidates)
             lines: dict[str, int] = {}
             which = np.array([lines.setdefault(name, len(lines)) for name in names], dtype=np.int64)
             for table in self._tables[entity]:
-                keys = [table.row_key(name) for name in lines]
-                found.append(RowLookup(entity, table.source.log_topic, keys, which))
+                keys, topic = [table.row_key(name) for name in lines], table.source.log_topic
+                leads = self._compound.needs(table)
+                found.append(RowLookup(entity, topic, keys, which, leads=leads))
+        if not self._compound.follows:
+            found += self._compound.lookups(self._entity_id(key), candidates, [], [])
         return found
+
+    def following(
+        self,
+        leading: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
+    ) -> Sequence[RowLookup]:
+        """The rows whose keys `rows`, of the lookups that lead, are a part of."""
+        return self._compound.lookups(self._entity_id(key), candidates, leading, rows)
+
+    def owned(self, key: str) -> Callable[[bytes], bool]:
+        """Tell whether a key of the online store is of a compound entity of the entity `key`."""
+        return self._compound.owned(int(self._entity_id(key)[0]))
 
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, Mapping[str, int]]:
         """The newest event time, in ms, in rows, and by topic the last offset; else 0 and -1."""
@@ -161,7 +180,7 @@ class OnlineFeatures:
         Unavailable when a row has another size than its table's.
         """
         context: dict[str, Ints | Doubles] = {
-            name: _column(name, kind, candidates) for name, kind in self._kinds.items()
+            name: column_of(name, kind, candidates) for name, kind in self._kinds.items()
         }
         context |= {name: np.array(candidates.get(name, [np.nan])) for name in self._weights}
         context[self._entity.key] = self._entity_id(key)
@@ -209,11 +228,11 @@ class OnlineFeatures:
                 one |= shown(place, int(lookup.which[number]))
             return one | {name: column[number] for name, column in candidates.items()}
 
-        count = _count(candidates)
+        count = count_of(candidates)
         ids = {self._entity.key: np.repeat(self._entity_id(key), count)}
         for name, kind in self._kinds.items():
             if kind is not Kind.NUMBER:
-                ids[name] = _column(name, kind, candidates).astype(np.int64)
+                ids[name] = column_of(name, kind, candidates).astype(np.int64)
         own = [own_values(number) for number in range(count)]
         derived = self._encoder.derived.values(own)
         for number in range(count):
@@ -225,8 +244,8 @@ class OnlineFeatures:
     def join_keys(self, candidates: Candidates) -> Ints:
         """int64[n]: the join key of each candidate; 0 without a joiner."""
         if self._join_on is None:
-            return np.zeros(_count(candidates), dtype=np.int64)
-        keys = _column(self._join_on, self._kinds[self._join_on], candidates)
+            return np.zeros(count_of(candidates), dtype=np.int64)
+        keys = column_of(self._join_on, self._kinds[self._join_on], candidates)
         return keys.astype(np.int64)
 
     def _entity_id(self, key: str) -> Ints:
@@ -252,44 +271,3 @@ class OnlineFeatures:
         return msgspec.defstruct(
             "Candidate", fields, forbid_unknown_fields=True, kw_only=True, gc=False
         )
-
-
-def _count(candidates: Candidates) -> int:
-    return len(next(iter(candidates.values()), ()))
-
-
-def _names(field: Field, candidates: Candidates) -> list[str]:
-    """The name of the entity that each candidate belongs to, as an event's text gives it."""
-    _column(field.name, field.kind, candidates)  # or a RequestError
-    values: Sequence[Any] = candidates[field.name]
-    if None in values:
-        raise RequestError(f"candidates.{field.name}", "every candidate needs it")
-    return [str(value) if field.kind is Kind.TEXT else str(int(value)) for value in values]
-
-
-def _column(name: str, kind: Kind, candidates: Candidates) -> Ints | Doubles:
-    place = f"candidates.{name}"
-    if name not in candidates:
-        raise RequestError(place, "every candidate needs it")
-    values = candidates[name]
-    try:
-        if None not in values:
-            return _present_column(kind, values)
-        if kind is Kind.NUMBER:
-            return np.array([np.nan if value is None else value for value in values])
-        absent = np.array([value is None for value in values], dtype=np.bool_)
-        blank = "" if kind is Kind.TEXT else 0
-        filled = [blank if value is None else value for value in values]
-        ids = _present_column(kind, filled).astype(np.int64)
-        return np.where(absent, np.int64(ABSENT), ids)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise RequestError(place, f"not all values are {kind.value.__name__}") from error
-
-
-def _present_column(kind: Kind, values: Sequence[Any]) -> Ints | Doubles:
-    """Ids or numbers of values none of which is None."""
-    if kind is Kind.TEXT:
-        return hash_texts([str(value) for value in values])
-    if kind is Kind.INTEGER:
-        return hash_ints(np.array(values, dtype=np.int64))
-    return np.array(values, dtype=np.float64)

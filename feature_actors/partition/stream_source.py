@@ -6,25 +6,22 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from freshrank.actors.errors import BadRecord
 from freshrank.actors.kernels.hashing import hash_text
 from freshrank.actors.messages import Ints
-from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
+from freshrank.actors.records import RecordBatch, RejectedRecord
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS
+from freshrank.feature_actors.partition.arrival.event_filter import EventFilter
 from freshrank.feature_actors.partition.labelling import StreamLabel
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.placement import Placement
 from freshrank.feature_actors.partition.snapshot import part_of
 from freshrank.feature_actors.partition.spec import PartitionSpec
-from freshrank.feature_actors.state.dedup import Deduplicator
-from freshrank.feature_actors.state.log_clock import TOLERANCE_MS, LogClock, LogTimes
 from freshrank.feature_actors.state.table_copy import RowMemory
 from freshrank.feature_actors.state.tracked_table import TrackedTable
-from freshrank.feature_actors.streams.codec import Codec
-from freshrank.feature_actors.streams.columns import Columns, entity_ids
+from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.origin import OriginFilter, generation_of
 from freshrank.feature_actors.views.table_plan import TablePlan
 
@@ -70,41 +67,39 @@ class StreamSource:
         self.table = TrackedTable(plan, entities)
         self.newest_event_ms = LONG_AGO_MS
         """The greatest time of an event, none of which is later than the log's clock."""
-        self._settings = settings
         self._counters = counters
-        self._placement = placement
         self._label = label
-        self._codec = Codec(self.stream)
+        self._filter = EventFilter(self.stream, ids, counters, placement)
         self._generation = generation_of(spec.state)
         self._origins: OriginFilter | None = None
         if self.stream.rekeyed:
             self._origins = OriginFilter(self._generation)
-        self._clock = LogClock()
-        self._dedup = Deduplicator(self.stream.dedup_within_ms, ids)
         self._stride = max(1, min(_MOST_OFFSETS, int(_EXCESS * entities)))
 
     @property
     def nbytes(self) -> int:
         """Memory held by rows and ids of events."""
         rows = len(self.table) * self.table.plan.bytes_per_entity
-        return rows + self._dedup.nbytes
+        return rows + self._filter.nbytes
 
     def take(
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
     ) -> list[LabelledRows]:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
         if self._origins is None:
-            return self._take(batch, begin, end, outcome)
-        copied, topic = self._origins.take(batch, begin, end), self.stream.topic
-        self._counters.copied_again += copied.repeated
-        rows = self._take(copied.batch, begin, end, outcome)
+            rows, dead = self._take(batch, begin, end, outcome), outcome.dead
+            own = list[RejectedRecord]()
+        else:
+            copied, topic = self._origins.take(batch, begin, end), self.stream.topic
+            self._counters.copied_again += copied.repeated
+            rows, own = self._take(copied.batch, begin, end, outcome), copied.rejected
+            dead = own + [copied.original(one, topic) for one in outcome.dead]
+            outcome.late[:] = [copied.original(late, topic) for late in outcome.late]
         if self.stream.of_another_key:
             # The shards of the stream's own key reject the same records; late ones are counted.
             self._counters.late += len(outcome.late)
-            outcome.dead[:], outcome.late[:] = copied.rejected, []
-            return rows
-        outcome.dead[:] = copied.rejected + [copied.original(dead, topic) for dead in outcome.dead]
-        outcome.late[:] = [copied.original(late, topic) for late in outcome.late]
+            dead, outcome.late[:] = own, []
+        outcome.dead[:] = dead
         return rows
 
     def _take(
@@ -122,21 +117,14 @@ class StreamSource:
 
     def _forget(self, tombstone: RecordBatch, outcome: Outcome) -> list[LabelledRows]:
         """Take a batch of one tombstone: nothing of its entity stays. Gives examples known then."""
-        key = tombstone.keys[0] if tombstone.keys else None
-        try:
-            name = self._codec.entity(key)
-        except BadRecord as error:
-            kind = RejectKind.NO_KEY if key is None else RejectKind.INVALID
-            outcome.dead.append(tombstone.rejected(0, error.reason, kind))
+        found = self._filter.tombstone(tombstone, outcome)
+        if found is None:
             return []
-        for fault in self._placement.faults([name]):
-            outcome.dead.append(tombstone.rejected(0, fault.reason, fault.kind))
-            return []
-        key_field = self.stream.fields[self.stream.key.key]
-        at = self._log_times(entity_ids(key_field, [name]), tombstone)
-        known = self.table.delete([name])
-        self._counters.forgotten += known
-        self._counters.forgotten_unknown += 1 - known
+        name, at = found
+        owned = self.stream.owner is not None
+        known = self.table.delete_owned(name) if owned else self.table.delete([name])
+        self._counters.forgotten += known > 0
+        self._counters.forgotten_unknown += known == 0
         if self._label is None:
             return []
         outcome.forgotten.append(name)
@@ -146,12 +134,7 @@ class StreamSource:
     def _take_events(
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
     ) -> list[LabelledRows]:
-        columns, undecodable = self._codec.decode(batch)
-        columns, misplaced = self._without_misplaced(batch, columns)
-        outcome.dead.extend(sorted(undecodable + misplaced, key=lambda record: record.offset))
-        self._tell_log_times(columns, batch)
-        self._check_times(columns)
-        columns = self._without_duplicates(columns)
+        columns = self._filter.take(batch, outcome)
         looked, at = begin // self._stride, 0
         rows: list[LabelledRows] = []
         while at < len(columns):
@@ -179,8 +162,7 @@ class StreamSource:
         return parts | {
             f"tables/{name}": self.table.freeze(memory),
             f"unwritten/{name}": self.table.freeze_unwritten(under_way),
-            f"dedup/{self.stream.topic}": self._dedup.freeze(),
-            f"clock/{self.stream.topic}": self._clock.freeze(),
+            **self._filter.freeze(),
         }
 
     def move(self) -> None:
@@ -199,69 +181,10 @@ class StreamSource:
             ids = part_of(arrays, "dedup")
         self.table.load(rows)
         self.table.load_unwritten(unwritten)
-        within_ms, most = self.stream.dedup_within_ms, self._settings.max_event_ids_per_partition
-        self._dedup = Deduplicator.restore(within_ms, most, ids)
-        self._clock.load(part_of(arrays, f"clock/{self.stream.topic}"))
+        self._filter.load(arrays, ids)
         if self._origins is not None:
             self._origins.load(part_of(arrays, f"origins/{self.stream.topic}"))
         self.newest_event_ms = newest_event_ms
-
-    def _without_misplaced(
-        self, batch: RecordBatch, columns: Columns
-    ) -> tuple[Columns, list[RejectedRecord]]:
-        """The events whose entities belong to this partition, and the records of the others."""
-        faults = list(self._placement.faults(columns.text(self.stream.key.key)))
-        if not faults:
-            return columns, []
-        wrong = np.array([fault.place for fault in faults])
-        records = np.searchsorted(batch.offsets, columns.offsets[wrong]).tolist()
-        rejected = [
-            batch.rejected(record, fault.reason, fault.kind)
-            for record, fault in zip(records, faults, strict=True)
-        ]
-        return columns.take(np.delete(np.arange(len(columns)), wrong)), rejected
-
-    def _tell_log_times(self, columns: Columns, batch: RecordBatch) -> None:
-        """Note in `columns`, which are those of `batch`, when their records reached the log."""
-        times = self._log_times(columns.hashed(self.stream.key.key), batch, columns.offsets)
-        columns.log_ms, columns.clock_ms = times.log_ms, times.clock_ms
-
-    def _log_times(
-        self, entities: Ints, batch: RecordBatch, offsets: Ints | None = None
-    ) -> LogTimes:
-        """When the records of `batch` at `offsets` int64[n] (None: all) reached the log."""
-        stamps_ms, by_broker = batch.timestamps_ms, batch.stamped_by_broker
-        if offsets is not None and len(offsets) < len(stamps_ms):
-            records = batch.offsets.searchsorted(offsets)
-            stamps_ms, by_broker = stamps_ms[records], by_broker[records]
-        times = self._clock.advance(entities, stamps_ms, by_broker)
-        self._counters.stamp_ahead += times.ahead
-        self._counters.stamp_behind += times.behind
-        return times
-
-    def _check_times(self, columns: Columns) -> None:
-        """Count wrong clocks, and let no event be later than its record reached the log.
-
-        An event whose clock is ahead must not move the time of others, which would be too old to be
-        known again, to count as labels or to stay, nor that of its own user, whose next events
-        would be late.
-        """
-        behind = columns.event_times_ms < columns.log_ms - TOLERANCE_MS
-        self._counters.clock_behind += int(np.count_nonzero(behind))
-        ahead = int(np.count_nonzero(columns.event_times_ms > columns.log_ms))
-        if ahead:
-            self._counters.clock_ahead += ahead
-            columns.event_times_ms = np.minimum(columns.event_times_ms, columns.log_ms)
-
-    def _without_duplicates(self, columns: Columns) -> Columns:
-        """Drop events whose id is known."""
-        forgotten, ids = self._dedup.forgotten, columns.hashed(self.stream.id)
-        fresh = self._dedup.fresh(ids, columns.log_ms, columns.clock_ms)
-        self._counters.ids_forgotten += self._dedup.forgotten - forgotten
-        if fresh.all():
-            return columns
-        self._counters.duplicates += int(len(fresh) - np.count_nonzero(fresh))
-        return columns.take(np.flatnonzero(fresh))
 
     def _next_look(self, columns: Columns, at: int, looked: int) -> int:
         """The end of the events from `at` on that are applied before the next check of entities."""

@@ -12,6 +12,7 @@ from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView, texts_of
 from freshrank.feature_actors.aggregations.kernel_types import NEWEST, OFFSET
 from freshrank.feature_actors.state import hash_table
+from freshrank.feature_actors.state.owner_index import OwnerIndex
 from freshrank.feature_actors.state.table_copy import RowMemory, TableCopy
 from freshrank.feature_actors.streams.columns import Columns, entity_ids
 from freshrank.feature_actors.views.row_plan import RowPlan
@@ -49,6 +50,9 @@ class RowTable:
         self._evicted_at = 0
         self._copy: TableCopy | None = None
         """The copy under way."""
+        self._owners: OwnerIndex | None = None
+        if plan.owner_part is not None:
+            self._owners = OwnerIndex(plan.owner_part, len(plan.entity.parts))
 
     def __len__(self) -> int:
         return len(self._names) - len(self._free)
@@ -155,7 +159,10 @@ class RowTable:
     def load(self, arrays: Mapping[str, Array]) -> None:
         """Become the table whose frozen `arrays` these are, from an empty one."""
         self._names = texts_of(arrays["names"], arrays["name_ends"])
-        self._index(np.arange(len(self._names)))
+        slots = np.arange(len(self._names))
+        self._index(slots)
+        if self._owners is not None:
+            self._owners.note(slots, self._names)
         self._rows = np.concatenate([arrays["rows"], self._blank(LEAST_ROWS)])
         self._evicted_at = int(arrays["evicted_at"][0])
 
@@ -186,6 +193,8 @@ class RowTable:
                 self._names[slot] = names[first]
             else:
                 self._names.append(names[first])
+        if self._owners is not None:
+            self._owners.note(slots, self.entities(slots))
         needed, present = len(self._names), len(self._rows)
         if needed > present:
             wanted, bound = present * 3 // 2, int(ROOM * self.max_entities)

@@ -44,6 +44,11 @@ class TrackedRows(RowTable):
         self._note_dropped(gone)
         return len(gone)
 
+    def delete_owned(self, owner: str) -> int:
+        """Drop the rows of compound entities of `owner`; gives how many there were."""
+        assert self._owners is not None
+        return self.delete(self._owners.names_of(owner, self._names))
+
     def mark_again(self, slots: Ints) -> None:
         """Mark rows at `slots` int64[m] as not written, as far as they still are entities'."""
         self.dirty.mark(slots[np.isin(slots, self.slots())])

@@ -35,8 +35,9 @@ class Codec:
         self.stream = stream
         self._times = TimeReader(stream.time_field)
         self._max_ahead_ms = stream.max_ahead_ms
-        self._key: Callable[[msgspec.Struct], str | int] = attrgetter(stream.key.key)
-        self._entity_key = EntityKey(stream.event_type, stream.fields, stream.key.key)
+        key = (stream.record_key or stream.key).key
+        self._key: Callable[[msgspec.Struct], str | int] = attrgetter(key)
+        self._entity_key = EntityKey(stream.event_type, stream.fields, key)
         fields = msgspec.structs.fields(stream.event_type)
         self._time_in_json = next(at.encode_name for at in fields if at.name == stream.time)
         self._format = stream.bound_format

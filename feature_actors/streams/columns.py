@@ -13,6 +13,13 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.hashing import ABSENT, hash_ints, hash_texts
 from freshrank.actors.messages import Bools, Doubles, Ints
 from freshrank.feature_actors.streams.fields import Field, Fields, Kind
+from freshrank.feature_actors.streams.keys.compound_key import (
+    PartFaults,
+    compound_ids,
+    is_compound,
+    key_parts,
+    part_faults,
+)
 
 
 class Columns:
@@ -63,7 +70,12 @@ class Columns:
         return self._numbers[name]
 
     def text(self, name: str) -> list[str]:
-        """The values of a text or integer field as strings; "" where it is None."""
+        """The values of a text or integer field as strings; "" where it is None.
+
+        Of a compound key the ids (`compound_ids`).
+        """
+        if name not in self._texts and is_compound(name):
+            self._texts[name] = compound_ids(self._part_texts(name))
         if name not in self._texts:
             field = self._field(name)
             values = self.values(name)
@@ -73,6 +85,10 @@ class Columns:
                 values = [str(value) for value in values]
             self._texts[name] = values
         return self._texts[name]
+
+    def part_faults(self, key: str) -> PartFaults:
+        """Which events name no entity of a compound key."""
+        return part_faults(self._part_texts(key))
 
     def values(self, name: str) -> list[Any]:
         """The values of a field as records hold them; None where there is none."""
@@ -110,6 +126,9 @@ class Columns:
         part._texts = {name: of_list(column) for name, column in self._texts.items()}
         return part
 
+    def _part_texts(self, key: str) -> list[list[str]]:
+        return [self.text(part) for part in key_parts(key)]
+
     def _field(self, name: str) -> Field:
         return self.fields.require(name, f"columns.{name}")
 
@@ -123,7 +142,7 @@ class Columns:
             if field.optional:
                 values = [0 if value is None else value for value in values]
             ids = hash_ints(np.array(values, dtype=np.int64))
-        if field.optional:
+        if field.optional and not is_compound(field.name):
             ids[~self.present(field.name)] = ABSENT
         return ids
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 
 from freshrank.actors.errors import BadRecord
+from freshrank.actors.messages import LONGEST_KEY
 from freshrank.feature_actors.streams.fields import Fields, Kind
+from freshrank.feature_actors.streams.keys.compound_key import compound_ids, key_parts, parts_of
 
 # An integer as `str` writes it. The last group: Python's `$` also matches before a line feed.
 _INTEGER = r"^(0|-?[1-9][0-9]*)$(?!\n)"
@@ -121,3 +124,47 @@ class EntityKey:
         except BadRecord as error:
             raise BadRecord(f"{error.reason} - at `$.{self.name}`") from error
         return msgspec.json.encode(fields)
+
+
+class CompoundKey:
+    """The fields of a schema that identify a compound entity together.
+
+    >>> class Visit(msgspec.Struct):
+    ...     visit_id: str
+    ...     user: str
+    ...     shelf: int
+    ...     at: int
+    >>> from freshrank.feature_actors.streams.stream import Entity, Stream
+    >>> user = Entity("user", key="user")
+    >>> visits = Stream("visits", id="visit_id", time="at", key=user, schema=Visit)
+    >>> key = CompoundKey(visits.event_type, visits.fields, "user+shelf")
+    >>> key.canonical("ann:7")
+    'ann:7'
+    >>> key.canonical("ann:07")
+    Traceback (most recent call last):
+    ...
+    freshrank.actors.errors.BadRecord: shelf: '07' is no integer: write 7 as 7 or "7"
+    """
+
+    def __init__(self, decoded: type[msgspec.Struct], fields: Fields, name: str) -> None:
+        self._parts = [EntityKey(decoded, fields, part) for part in key_parts(name)]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of its fields in JSON."""
+        return [part.name for part in self._parts]
+
+    def canonical(self, key: str | int) -> str:
+        """The one text of an id (`compound_ids`). Raises BadRecord where no event may have it."""
+        given = parts_of(str(key), len(self._parts))
+        found = []
+        for part, text in zip(self._parts, given, strict=True):
+            try:
+                found.append(part.canonical(text))
+            except BadRecord as error:
+                raise BadRecord(f"{part.name}: {error.reason}") from error
+            if not 0 < len(text) <= LONGEST_KEY:
+                raise BadRecord(
+                    f"{part.name}: {len(text)} characters, and a part has 1 to {LONGEST_KEY}"
+                )
+        return compound_ids([[text] for text in found])[0]

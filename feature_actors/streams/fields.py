@@ -10,6 +10,7 @@ import msgspec
 from msgspec import inspect
 
 from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.streams.keys.compound_key import is_compound, key_parts
 
 
 class Kind(Enum):
@@ -61,6 +62,9 @@ class Fields(Mapping[str, Field]):
     decoded, and are a ConfigError only where a feature wants them. A field of a struct that may be
     None may be None.
 
+    The name of a compound key (``user+category``) stands for the text of its fields together; it is
+    looked up, and not listed.
+
     >>> class Device(msgspec.Struct):
     ...     os: str
     >>> class Play(msgspec.Struct):
@@ -108,7 +112,10 @@ class Fields(Mapping[str, Field]):
                 self._take(plain, _Within(f"{name}.", path, optional))
 
     def __getitem__(self, name: str) -> Field:
-        return self._known[name]
+        if not is_compound(name):
+            return self._known[name]
+        optional = any(self._known[part].optional for part in key_parts(name))
+        return Field(name, Kind.TEXT, optional)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)
@@ -118,6 +125,8 @@ class Fields(Mapping[str, Field]):
 
     def require(self, name: str, place: str, *kinds: Kind) -> Field:
         """The field `name`, of one of `kinds` (any when none is given), or a ConfigError."""
+        if is_compound(name):
+            return self._require_compound(name, place)
         if name in self._unusable:
             raise self._unusable_error(name, place)
         if name not in self._known:
@@ -138,6 +147,12 @@ class Fields(Mapping[str, Field]):
             )
         return found
 
+    def _require_compound(self, name: str, place: str) -> Field:
+        for part in key_parts(name):
+            if self.require_own(part, place, Kind.TEXT, Kind.INTEGER).boolean:
+                raise ConfigError(place, f"the field {part!r} is a bool", "Name a str or an int.")
+        return self[name]
+
     def _unusable_error(self, name: str, place: str) -> ConfigError:
         kind = self._unusable[name]
         inner = [repr(one) for one in self._known if one.startswith(f"{name}.")]
@@ -155,7 +170,7 @@ class Fields(Mapping[str, Field]):
     def require_own(self, name: str, place: str, *kinds: Kind) -> Field:
         """As `require`, for a field of the event itself: none of a struct in it."""
         found = self.require(name, place, *kinds)
-        if len(self._json_paths[name]) > 1:
+        if len(self._json_paths.get(name, ())) > 1:
             raise ConfigError(
                 place,
                 f"{name!r} is a field of a field",

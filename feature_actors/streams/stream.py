@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 import msgspec
@@ -13,6 +14,7 @@ from freshrank.feature_actors.streams.durations import duration_ms
 from freshrank.feature_actors.streams.event_type import event_type
 from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.formats import BoundFormat, Json, RecordFormat
+from freshrank.feature_actors.streams.keys.compound_key import PLUS, is_compound, key_parts
 from freshrank.feature_actors.streams.times.time_field import TimeField, declared_time
 from freshrank.feature_actors.streams.times.units import TimeUnit
 
@@ -27,20 +29,55 @@ ANY = "any"
 """The partitioner of a stream whose records may lie in any partition."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Entity:
-    """A kind of thing that features describe (a user, an item); the field `key` identifies it."""
+    """A kind of thing that features describe (a user, an item); the field `key` identifies it.
+
+    Several fields identify a *compound* entity together:
+
+    >>> Entity("user_category", key=["user", "category"])
+    Entity(name='user_category', key='user+category')
+    """
 
     name: str
     key: str
+    """The field; of a compound entity the names of its fields, with ``+`` between them."""
 
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+    def __init__(self, name: str, key: str | Sequence[str]) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "key", key if isinstance(key, str) else PLUS.join(key))
+        place = f"Entity({name!r})"
+        if not _NAME.fullmatch(name):
             raise ConfigError(
-                f"Entity({self.name!r})",
+                place,
                 "an entity's name is letters, digits and underscores",
                 "Take a name like 'user'.",
             )
+        if not all(self.parts) or len(set(self.parts)) < len(self.parts):
+            raise ConfigError(
+                place, f"its key is {key!r}", 'Name different fields, as in ["user", "category"].'
+            )
+
+    @property
+    def compound(self) -> bool:
+        """Whether several fields identify it."""
+        return is_compound(self.key)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The fields that identify it."""
+        return key_parts(self.key)
+
+
+def require_plain_key(fields: Fields, entity: Entity, place: str) -> None:
+    """Raise ConfigError unless one field identifies `entity`, which each record has."""
+    if entity.compound:
+        raise ConfigError(
+            f"{place}.key",
+            f"the key of a record is one text, and {entity.name!r} has {len(entity.parts)} fields",
+            "Take an entity of one field; views may describe the compound one.",
+        )
+    fields.require_mandatory(entity.key, f"{place}.key", Kind.TEXT, Kind.INTEGER)
 
 
 def check_topic(topic: str, place: str) -> None:
@@ -98,8 +135,9 @@ class Stream:
     """How far an event time may lie ahead of the broker's time of its record."""
     max_bytes: int = 1_000_000  # Kafka's own default bound of a message
     """Larger records are rejected."""
-    of_another_key: bool = False
-    """Made by `keyed_by`: shards of another key read the records, too."""
+    record_key: Entity | None = None
+    """Made by `keyed_by`: the entity that keys the records of `topic`, whose shards read them, too.
+    None: it is `key`."""
     fields: Fields = field(init=False, repr=False)
     """The fields of the schema that features can use."""
     time_field: TimeField = field(init=False, repr=False)
@@ -129,16 +167,19 @@ class Stream:
         self.fields.require_mandatory(self.id, f"{place}.id", Kind.TEXT, Kind.INTEGER)
         time = declared_time(self.fields, self.time, self.time_unit, self.time_zone, place)
         object.__setattr__(self, "time_field", time)
-        self.fields.require_mandatory(self.key.key, f"{place}.key", Kind.TEXT, Kind.INTEGER)
-        checked = event_type(self.schema, self.time, (self.id, self.key.key))
+        if self.record_key is None:
+            require_plain_key(self.fields, self.key, place)
+        checked = event_type(self.schema, self.time, (self.id, self.log_key.key))
         object.__setattr__(self, "event_type", checked)
         bound = self.format.bind_events(checked, time, f"{place}.format")
         object.__setattr__(self, "bound_format", bound)
 
     def keyed_by(self, entity: Entity) -> Stream:
-        """The copies of its records that are keyed by `entity`, whose key is one of its fields.
+        """Its records, of `entity`, whose key is one of its fields, or several.
 
-        They are copies of what the shards of its own key read, too, and reject.
+        They are copies of what the shards of its own key read, too, and reject. Of a compound
+        entity that the stream's own key is a part of they are the records themselves: all of one
+        such entity lie in the partition of its `owner`.
 
         >>> class Play(msgspec.Struct):
         ...     play_id: str
@@ -149,8 +190,36 @@ class Stream:
         >>> plays = Stream("plays", id="play_id", time="at", key=listener, schema=Play)
         >>> plays.keyed_by(Entity("song", key="song")).log_topic
         'plays.by_song'
+        >>> plays.keyed_by(Entity("listener_song", key=["listener", "song"])).log_topic
+        'plays'
         """
-        return replace(self, key=entity, partitioner=ANY, of_another_key=True)
+        if entity.compound and self.key.key in entity.parts:
+            return replace(self, key=entity, record_key=self.key)
+        return replace(self, key=entity, partitioner=ANY, record_key=self.key)
+
+    @property
+    def of_another_key(self) -> bool:
+        """Whether shards of another key read the records, too, and tell of those they reject."""
+        return self.record_key is not None
+
+    @property
+    def owner(self) -> Entity | None:
+        """The entity that keys the records, where `key` is a compound one that has it as a part.
+
+        Who is forgotten by a tombstone is the owner, with all compound entities of which it is one.
+        """
+        own = self.record_key
+        return own if own is not None and own.key in self.key.parts else None
+
+    @property
+    def owner_rekeyed(self) -> bool:
+        """Whether its records are the copies that are keyed by the owner."""
+        return self.rekeyed and self.owner is not None
+
+    @property
+    def log_key(self) -> Entity:
+        """The entity that keys the records of `log_topic`."""
+        return self.owner or self.key
 
     @property
     def dedup_within_ms(self) -> int:
@@ -181,7 +250,7 @@ class Stream:
         ... ).log_topic
         'plays.by_listener'
         """
-        return f"{self.topic}.by_{self.key.name}" if self.rekeyed else self.topic
+        return f"{self.topic}.by_{self.log_key.name}" if self.rekeyed else self.topic
 
     @property
     def max_ahead_ms(self) -> int:

@@ -10,8 +10,8 @@ import msgspec
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.feature_actors.streams.event_type import event_type
-from freshrank.feature_actors.streams.fields import Field, Fields, Kind
-from freshrank.feature_actors.streams.stream import Entity, check_topic
+from freshrank.feature_actors.streams.fields import Field, Fields
+from freshrank.feature_actors.streams.stream import Entity, check_topic, require_plain_key
 
 
 class TableField(NamedTuple):
@@ -80,7 +80,7 @@ choices=())
                 f"Take {known}: how the producers of this topic choose partitions.",
             )
         object.__setattr__(self, "fields", Fields(self.schema, place))
-        self.fields.require_mandatory(self.key.key, f"{place}.key", Kind.TEXT, Kind.INTEGER)
+        require_plain_key(self.fields, self.key, place)
         object.__setattr__(self, "row_type", event_type(self.schema, "", (self.key.key,)))
 
     def __getattr__(self, name: str) -> TableField:
@@ -95,6 +95,11 @@ choices=())
         """
         self.fields.require(name, f"Table({self.topic!r}).{name}")
         return TableField(self, name)
+
+    @property
+    def log_key(self) -> Entity:
+        """The entity that keys its records."""
+        return self.key
 
     @property
     def placed_by(self) -> Partitioner:

@@ -49,7 +49,8 @@ class _ViewType(type):
 class FeatureView(metaclass=_ViewType):
     """Features of one entity from one stream: a subclass with one aggregate an attribute.
 
-    The entity is that of the stream's key, or another whose key is a field of its events.
+    The entity is that of the stream's key, or another whose key is a field of its events, or
+    several (a compound entity).
 
     Raises ConfigError, naming the place and the fix, while the class is being made.
     """
@@ -94,4 +95,7 @@ def _check_owner(view: type[FeatureView]) -> None:
             "Take that entity, or one of another name whose key is another field.",
         )
     place = f"{view.__name__}.entity.key"
-    source.fields.require_mandatory(entity.key, place, Kind.TEXT, Kind.INTEGER)
+    if entity.compound:  # an event without one of its fields is not of such an entity
+        source.fields.require(entity.key, place)
+    else:
+        source.fields.require_mandatory(entity.key, place, Kind.TEXT, Kind.INTEGER)

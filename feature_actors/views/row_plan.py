@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Protocol
 
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.messages import Doubles
+from freshrank.feature_actors.streams.columns import entity_ids
 from freshrank.feature_actors.streams.fields import Fields
+from freshrank.feature_actors.streams.keys.compound_key import parts_of
 from freshrank.feature_actors.streams.stream import Entity
 
 WORD_BYTES = 8
+
+_64_BITS = (1 << 64) - 1
 
 # Digits of the fingerprint in a row's key, of 16: enough to keep the rows of two definitions apart.
 _KEY_DIGITS = 8
@@ -28,6 +33,11 @@ class RowSource(Protocol):
     @property
     def log_topic(self) -> str:
         """The topic that shards read."""
+        ...
+
+    @property
+    def log_key(self) -> Entity:
+        """The entity that keys the records of `log_topic`."""
         ...
 
     @property
@@ -66,13 +76,44 @@ class RowPlan(ABC):
         return self.row_words * WORD_BYTES
 
     @property
+    def owner_part(self) -> int | None:
+        """Which part of a compound entity's id keys its records; None where another key does."""
+        key = self.source.log_key.key
+        parts = self.entity.parts
+        return parts.index(key) if self.entity.compound and key in parts else None
+
+    @property
     @abstractmethod
     def horizon_ms(self) -> int | None:
         """For how long a record can change a row, ms; None: for ever."""
 
     def row_key(self, entity: str) -> bytes:
-        """The key of an entity's row in the online store: writers and replicas agree on it."""
-        return (self._key_prefix + entity).encode()
+        """The key of an entity's row in the online store: writers and replicas agree on it.
+
+        That of a compound entity is made of the ids of its parts (`compound_row_key`).
+        """
+        if not self.entity.compound:
+            return (self._key_prefix + entity).encode()
+        parts, fields = self.entity.parts, self.source.fields
+        texts = zip(parts, parts_of(entity, len(parts)), strict=True)
+        return self.compound_row_key(
+            [int(entity_ids(fields[one], [text])[0]) for one, text in texts]
+        )
+
+    def compound_row_key(self, ids: Sequence[int]) -> bytes:
+        """The key of the row of a compound entity whose parts have these ids.
+
+        Of ids, since the rows of tables, which a part may come from, have no texts. With an id that
+        is absent it is the key of no row.
+        """
+        return (self._key_prefix + "".join(f"{one & _64_BITS:016x}" for one in ids)).encode()
+
+    def has_part(self, row_key: bytes, part: str, id_: int) -> bool:
+        """Whether `row_key` is that of a compound entity whose part `part` has this id."""
+        begin = len(self._key_prefix) + 16 * self.entity.parts.index(part)
+        wanted = f"{id_ & _64_BITS:016x}".encode()
+        is_own = row_key.startswith(self._key_prefix.encode())
+        return is_own and row_key[begin : begin + 16] == wanted
 
     @cached_property
     def _key_prefix(self) -> str:

@@ -32,5 +32,6 @@ class EntityForgetter:
         topics = [stream.topic for stream in self._pipeline.streams]
         sent = (self._sink.send(topic, key.encode(), None) for topic in topics)
         found = zip(topics, await asyncio.gather(*sent), strict=True)
-        self._reader.forget(self._pipeline.features.keys(entity, key))
+        features = self._pipeline.features
+        self._reader.forget(features.keys(entity, key), features.owned(key))
         return ForgetAnswer(entity, key, [Position(*place, topic) for topic, place in found])

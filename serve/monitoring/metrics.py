@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
+from freshrank.actors.features.service import RowLookup
 from freshrank.actors.metrics.latency_histogram import RecentLatencies
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.responses import CandidateRows, FeatureInfo
@@ -47,7 +48,7 @@ class ServeMetrics:
         self._features = self._labelled("feature_rows", sources, ("source",))
         self._candidate_rows = self._labelled(
             "candidate_rows",
-            "Candidates by the table that their rows are in, and whether they have one there",
+            "Candidates by the table that their rows are in: found, missing, or without a whole id",
             ("table", "outcome"),
         )
         self._repeatable = self._labelled(
@@ -85,12 +86,20 @@ class ServeMetrics:
         if status >= 500:
             self._failures += 1
 
-    def candidate_rows(self, candidates: int, rows: Mapping[str, CandidateRows]) -> None:
-        """Count the candidates of a request that have a row in each table, and the others."""
+    def candidate_rows(
+        self, candidates: int, rows: Mapping[str, CandidateRows], lookups: Sequence[RowLookup]
+    ) -> None:
+        """Count the candidates of a request that have a row in each table, and the others.
+
+        Of compound entities also those of which a part of the id is not known.
+        """
+        unkeyed = {lookup.table: len(lookup.unkeyed) for lookup in lookups}
         for table, of_table in rows.items():
             missing = len(of_table.missing)
             self._candidate_rows.count(table, "found", by=candidates - missing)
-            self._candidate_rows.count(table, "missing", by=missing)
+            self._candidate_rows.count(table, "missing", by=missing - unkeyed[table])
+            if unkeyed[table]:
+                self._candidate_rows.count(table, "unkeyed", by=unkeyed[table])
 
     def assigned(self, arms: Mapping[str, str]) -> None:
         """Count a request for the arms that answer it, which are by experiment."""

@@ -152,9 +152,9 @@ class FeatureReader:
             await self._clock.sleep(min(_READ_AGAIN_S, remaining_s))
         return True
 
-    def forget(self, keys: Sequence[bytes]) -> None:
-        """Keep no rows of `keys`: what was read of them is to be forgotten."""
-        for key in keys:
+    def forget(self, keys: Sequence[bytes], owned: Callable[[bytes], bool]) -> None:
+        """Keep no rows of `keys`, and of those that are `owned`: they are to be forgotten."""
+        for key in [*keys, *filter(owned, self._kept)]:
             self._kept.pop(key, None)
 
     async def check(self) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from freshrank.actors.clock import Clock
-from freshrank.actors.features.service import RowLookup
+from freshrank.actors.features.service import Candidates, FeatureService, RowLookup
 from freshrank.serve.api.responses import CandidateRows
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
 
 MOST_COPIES = 20_000
 """Rows of which copies are kept: 20 MB of rows of 1 kB."""
+
+
+_NOTHING: Mapping[bytes, StoredRow] = {}
 
 
 class _Copy(NamedTuple):
@@ -83,29 +86,60 @@ class RowCopies:
         self._copies: OrderedDict[bytes, _Copy] = OrderedDict()
         """By key, in the order in which they were read."""
 
+    async def of_request(
+        self,
+        features: FeatureService,
+        key: str,
+        candidates: Candidates,
+        own_rows: Sequence[StoredRow] = (),
+    ) -> RequestRows:
+        """The rows that the entity `key` and `candidates` need, by one read, or two.
+
+        Rows that lead to further ones are read first, unless there are copies of all of them.
+        `own_rows` as in `read`. Raises RequestError.
+        """
+        lookups, leaders = features.lookups(key, candidates), dict[bytes, StoredRow]()
+        leading = [lookup for lookup in lookups if lookup.leads]
+        if leading:
+            first = await self.read("", leading)
+            keys = [one for lookup in leading for one in lookup.keys]
+            leaders = dict(zip(keys, first.rows, strict=True))
+            rows = [stored.row for stored in first.rows]
+            lookups = [*lookups, *features.following(leading, rows, key, candidates)]
+        found = await self.read(features.entities[0], lookups, own_rows, leaders)
+        return RequestRows(key, lookups, found)
+
     async def read(
-        self, entity: str, lookups: Sequence[RowLookup], own_rows: Sequence[StoredRow] = ()
+        self,
+        entity: str,
+        lookups: Sequence[RowLookup],
+        own_rows: Sequence[StoredRow] = (),
+        just_read: Mapping[bytes, StoredRow] = _NOTHING,
     ) -> FoundRows:
         """The rows of `lookups` in their order, of which those of `entity` are the first.
 
         `own_rows` are those of `entity` where they were just read: they are read again only where
-        others are, which costs nothing and makes all of one moment.
+        others are, which costs nothing and makes all of one moment. Others that were `just_read`
+        are not read again.
         """
-        own, others = list[bytes](), list[bytes]()
+        own, others, shared = list[bytes](), list[bytes](), set[bytes]()
         for lookup in lookups:
             (own if lookup.entity == entity else others).extend(lookup.keys)
+            if lookup.shared:
+                shared.update(lookup.keys)
         if not others:
             return FoundRows(list(own_rows) or await self._reader.read(own), [])
         now_s = self._clock.monotonic()
         copies = {key: copy for key in others if (copy := self._usable(key, now_s)) is not None}
+        copies |= {key: _Copy(row, now_s) for key, row in just_read.items() if key not in copies}
         missing = [key for key in others if key not in copies]
-        if missing or not own_rows:
+        if missing or len(own_rows) < len(own):
             found = await self._reader.read([*own, *missing])
         else:
             found = list(own_rows)
         read = dict(zip(missing, found[len(own) :], strict=True))
         if self._keep_s > 0:
-            self._keep(read)
+            self._keep({key: row for key, row in read.items() if key in shared})
         rows, ages_ms = found[: len(own)], list[int]()
         for key in others:
             copy = copies.get(key)

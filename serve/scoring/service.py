@@ -208,9 +208,7 @@ class ScoringService:
 
         Raises RequestError.
         """
-        lookups = self.pipeline.features.lookups(key, candidates)
-        found = await self._copies.read(self.pipeline.entity, lookups, own)
-        return RequestRows(key, lookups, found)
+        return await self._copies.of_request(self.pipeline.features, key, candidates, own)
 
     def scored(
         self,
@@ -233,7 +231,7 @@ class ScoringService:
         scores = model.score(inputs)
         self.model.newest = inputs
         candidate_rows = found.by_table(entity, lookups) if found.ages_ms else {}
-        self.metrics.candidate_rows(len(scores), candidate_rows)
+        self.metrics.candidate_rows(len(scores), candidate_rows, lookups)
         self.metrics.assigned(assigned.arms)
         return ScoredRequest(
             request_id=request_id or self.new_request_id(),

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from fake_clock import FakeClock
-from history_shop import PIPELINE, START_MS, Click, Clicking, Product, Visit, Visiting
+from history_shop import COMPOUND, PIPELINE, START_MS, Click, Clicking, Product, Visit, Visiting
 
 from freshrank import Labelled, Pipeline, col
 from freshrank.actors.kernels.partitioner import partition_of
@@ -65,7 +65,8 @@ class Topics:
     """A log with all records: of each partition, those before a time come first."""
 
     def __init__(self, records: Sequence[Record], until_ms: int, pipeline: Pipeline) -> None:
-        others = dict.fromkeys(("catalogue", "catalogue.dead", "clicks.by_item"), ITEM_PARTITIONS)
+        of_items = ("catalogue", "catalogue.dead", "clicks.by_item", "clicks.by_item_kind")
+        others = dict.fromkeys(of_items, ITEM_PARTITIONS)
         self.log = MemoryLog(PARTITIONS, others=others)
         self.before: dict[str, list[int]] = {}
         known = topics_of(pipeline)
@@ -84,7 +85,8 @@ class Topics:
 
     @property
     def ends(self) -> dict[str, list[int]]:
-        topics = ("clicks", "visits", "catalogue", "clicks.by_item", "shop.impressions")
+        topics = ["clicks", "visits", "catalogue", "clicks.by_item", "shop.impressions"]
+        topics.append("clicks.by_item_kind")
         counts = {topic: self.log.partitions_of(topic) for topic in topics}
         return {
             topic: [self.log.end(topic, partition) for partition in range(count)]
@@ -94,6 +96,7 @@ class Topics:
 
 def filled(pipeline: Pipeline, history: Sequence[Record], topics: Topics, folder: Path) -> Backfill:
     partitions = {"user": PARTITIONS, "item": ITEM_PARTITIONS}
+    partitions |= {"user_item": PARTITIONS, "item_kind": ITEM_PARTITIONS}
     made = Backfill(pipeline, SETTINGS, Target(partitions))
     reader = HistoryReader(pipeline, [history])
     for arrivals in reader.arrivals(list(pipeline.plans), HistoryTally(), made.numbered):
@@ -119,6 +122,8 @@ async def read_to_the_end(
     await system.drain()
     features, found = pipeline.online_features, dict[str, Any]()
     keys = {"user": [f"u{number}" for number in range(9)], "item": ["1", "2", "3", "4"]}
+    keys["user_item"] = [f"{who}:{what}" for who in keys["user"] for what in keys["item"]]
+    keys["item_kind"] = [f"{what}:{kind}" for what in keys["item"] for kind in ("view", "order")]
     for entity in features.entities:
         for key in keys[entity]:
             rows = [world.store.rows.get(one) for one in features.keys(entity, key)]
@@ -135,8 +140,8 @@ def taken(shards: Sequence[Shard]) -> int:
 
 @pytest.mark.parametrize(
     "pipeline",
-    [PIPELINE, LABELLED],
-    ids=["joined, with items", "labelled"],
+    [PIPELINE, LABELLED, COMPOUND],
+    ids=["joined, with items", "labelled", "with compound entities"],
 )
 def test_it_goes_on_where_the_history_ends(pipeline: Pipeline, tmp_path: Path) -> None:
     records = some_records(400)
@@ -158,7 +163,7 @@ def test_it_goes_on_where_the_history_ends(pipeline: Pipeline, tmp_path: Path) -
         assert (learned > 0) == (pipeline is LABELLED)
         # Each event counts once, and of an item too.
         assert taken(system.shards) == 800
-        assert taken(system.candidate_shards) == (400 if system.candidate_shards else 0)
+        assert taken(system.candidate_shards) == 400 * len(pipeline.candidate_plans)
         await system.stop()
 
     asyncio.run(test())

@@ -8,11 +8,22 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_world import PARTITIONS, FussySink, ImpatientSource, World, features, run, stepwise
-from small_shop import JOINED, LABELLED, item_spec, spec
+from small_shop import (
+    ITEM,
+    ITEM_KIND,
+    JOINED,
+    LABELLED,
+    USER_ITEM,
+    Event,
+    events,
+    item_spec,
+    spec,
+)
 
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, Unavailable
@@ -37,8 +48,10 @@ LABELS: dict[str, Joined | Labelled] = {
     "joined": replace(JOINED, within="5s", grace="2s"),
     "labelled": LABELLED,
 }
-# The events of users, copied for features of items.
-ITEMS = "items"
+# The events of users, copied for features of items, and of items and kinds; those copied for the
+# users, which features of users and items are made of, too.
+ITEMS, KINDS, OWNED = "items", "items and kinds", "users and items"
+ENTITIES = {ITEMS: ITEM, KINDS: ITEM_KIND, OWNED: USER_ITEM}
 # What has a process of its own, or one together with the other.
 REKEYER, SHARD, BOTH = "re-keyer", "shard", "both"
 # Tests that the calls at which a process can crash are shared out among.
@@ -75,10 +88,14 @@ class AnywhereWorld(World):
     """A world whose events lie in partitions that have nothing to do with their users."""
 
     def __init__(self, name: str) -> None:
-        of_items = name == ITEMS
-        self.keyed = World(item_spec("murmur2") if of_items else spec(LABELS[name]))
+        self.name, self.source = name, replace(events, partitioner="any")
+        if name in LABELS:
+            keyed, anywhere = spec(LABELS[name]), spec(LABELS[name], partitioner="any")
+        else:
+            of, source = ENTITIES[name], self.source if name == OWNED else events
+            keyed, anywhere = item_spec("murmur2", of), item_spec(entity=of, source=source)
+        self.keyed = World(keyed)
         """The same, keyed by the entity."""
-        anywhere = item_spec() if of_items else spec(LABELS[name], partitioner="any")
         super().__init__(replace(anywhere, state=STATE))
         self.sink = RecordByRecord(self.log, self.clock)
         self.progress = MemorySnapshots()
@@ -99,21 +116,23 @@ class AnywhereWorld(World):
             close=nothing,
         )
         stream, files = self.spec.stream, stepwise(self.progress)
+        if self.name == OWNED:  # the copies are those of the users' own features
+            stream = self.source
         return Rekeyer(stream, range(PARTITIONS), STATE, connectors, files)
 
     def fill(self, seconds: int, seed: int = 1) -> None:
         """Write what a keyed world has; the events of a user lie in one partition, some other."""
         self.keyed.fill(seconds, seed)
-        if self.spec.label is None:
+        if self.name in (ITEMS, KINDS):
             self._fill_items()
             return
-        events: list[LogRecord] = []
+        found: list[LogRecord] = []
         for partition in range(PARTITIONS):
-            events += records_of(self.keyed.log, "events", partition)
+            found += records_of(self.keyed.log, "events", partition)
             for topic in self.keyed.spec.topics[1:]:
                 for one in records_of(self.keyed.log, topic, partition):
                     self.log.append(topic, partition, one.value, one.at_ms, one.key)
-        for one in sorted(events, key=lambda event: event.at_ms):
+        for one in sorted(found, key=lambda event: event.at_ms):
             user = one.key if one.value is None else one.value.partition(b'"user":"')[2]
             place = partition_of((user or b"").partition(b'"')[0] + b"?", PARTITIONS)
             self.log.append("events", place, one.value, one.at_ms, one.key)
@@ -125,13 +144,19 @@ class AnywhereWorld(World):
         """
         filled, self.keyed.log = self.keyed.log, MemoryLog(PARTITIONS)
         partitions = range(PARTITIONS)
-        events = [(at, one) for at in partitions for one in records_of(filled, "events", at)]
-        for partition, one in sorted(events, key=lambda event: event[1].at_ms):
+        found = [(at, one) for at in partitions for one in records_of(filled, "events", at)]
+        for partition, one in sorted(found, key=lambda event: event[1].at_ms):
             self.log.append("events", partition, one.value, one.at_ms, one.key)
             if one.value is not None:
-                item = one.value.partition(b'"item":')[2].partition(b",")[0]
-                place = partition_of(item, PARTITIONS)
+                place = partition_of(self._key_of(one.value), PARTITIONS)
                 self.keyed.log.append("events", place, one.value, one.at_ms)
+
+    def _key_of(self, value: bytes) -> bytes:
+        try:
+            event = msgspec.json.decode(value, type=Event)
+        except msgspec.DecodeError:
+            return b""
+        return ":".join(str(getattr(event, part)) for part in self.spec.stream.key.parts).encode()
 
     def copied(self) -> int:
         topic = self.spec.topics[0]
@@ -273,6 +298,7 @@ def same(end: End, name: str) -> None:
         assert end.counted["dead"] == 0 < right.counted["dead"]
         assert {**end.counted, "dead": 0} == {**right.counted, "dead": 0}
     else:
+        assert name in LABELS or end.counted["dead"] == 0
         assert end.counted == right.counted
     assert set(end.examples.values()) <= {1}
     assert end.dead == without_crash.dead
@@ -294,10 +320,22 @@ def test_features_of_items_end_as_those_of_a_topic_that_is_keyed_by_the_item() -
     assert keyed(ITEMS).counted["events"] > 20
 
 
+@pytest.mark.parametrize("name", [KINDS, OWNED])
+def test_features_of_compound_entities_end_as_those_of_topics_that_are_keyed_by_them(
+    name: str,
+) -> None:
+    same(undisturbed(name, BOTH), name)
+    found = keyed(name)
+    assert {one.split("/")[0] for one in found.features} == {ENTITIES[name].name}
+    assert {one.rpartition("/")[2].count(":") for one in found.features} == {1}
+    assert found.counted["events"] > 20
+    assert (found.counted["forgotten"] > 0) == (name == OWNED)
+
+
 @pytest.mark.repeats
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("crashing", [REKEYER, SHARD, BOTH])
-@pytest.mark.parametrize(("name", "share"), [("joined", 3), (ITEMS, 5)])
+@pytest.mark.parametrize(("name", "share"), [("joined", 3), (ITEMS, 5), (KINDS, 11), (OWNED, 7)])
 def test_a_crash_at_any_call_changes_nothing(
     name: str, share: int, crashing: str, part: int
 ) -> None:
@@ -313,7 +351,7 @@ def test_a_crash_at_any_call_changes_nothing(
 @pytest.mark.repeats
 @settings(deadline=None, max_examples=15)
 @given(
-    st.sampled_from([*sorted(LABELS), ITEMS]),
+    st.sampled_from([*sorted(LABELS), ITEMS, KINDS, OWNED]),
     st.sampled_from([REKEYER, SHARD, BOTH]),
     st.lists(st.integers(0, 150), max_size=5),
 )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_world import World, features, run
-from small_shop import LABELLED, spec, table_spec
+from small_shop import LABELLED, USER_ITEM, item_spec, spec, table_spec
 
 from freshrank.actors.errors import Unavailable
 from freshrank.benchmarks.crashes.invariants import Example
@@ -65,6 +65,7 @@ SPECS = {
     "two streams": spec(two_streams=True, max_entities=5),
     "table": table_spec(),
     "full table": table_spec(max_entities=5),
+    "owned": item_spec(entity=USER_ITEM),
 }
 
 
@@ -127,13 +128,19 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     assert min(table.counted["table_rows"], table.counted["dead_table_rows"], table.dead) > 3
     assert 5 < len(table.features) == len(table.stored), "deleted rows have left the store too"
     assert full.counted["evicted"] > 3
+    owned = undisturbed("owned")
+    assert owned.counted["events"] > 50
+    assert owned.counted["forgotten"] > 1 and len(owned.features) > 8
+    assert len(owned.stored) == len(owned.features), "those of who is forgotten have left it"
+    assert owned.dead == 0, "the shards of users tell what is rejected"
 
 
 @pytest.mark.repeats
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(
-    ("name", "share"), [("joined", 2), ("two streams", 11), ("table", 3), ("full table", 11)]
+    ("name", "share"),
+    [("joined", 2), ("two streams", 11), ("table", 3), ("full table", 11), ("owned", 5)],
 )
 def test_a_shard_that_crashes_at_any_call_ends_where_it_would_have_ended(
     name: str, share: int, part: int, after: bool
@@ -211,7 +218,9 @@ def test_events_with_labels_of_their_own_are_learned_once_whoever_crashes(
 
 @pytest.mark.repeats
 @settings(deadline=None, max_examples=40)
-@given(st.sampled_from(["joined", "two streams", "full table"]), crashes, st.integers(1, 50))
+@given(
+    st.sampled_from(["joined", "two streams", "full table", "owned"]), crashes, st.integers(1, 50)
+)
 def test_batches_of_another_size_after_each_crash_change_nothing(
     name: str, plan: list[Episode], at_once: int
 ) -> None:

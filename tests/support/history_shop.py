@@ -1,6 +1,8 @@
-"""A shop with two streams, a catalogue, and features of users and of items, for histories."""
+"""A shop with two streams, a catalogue, and features of users, of items and of both."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import msgspec
 
@@ -84,4 +86,24 @@ PIPELINE = Pipeline(
     context=["item", catalogue.price],
     label=Joined(positive=col.kind == "order", on="item", within="1m"),
     model=LogisticRegression(),
+)
+
+
+class Affinity(FeatureView):
+    entity, source = Entity("user_item", key=["user", "item"]), clicks
+    tried = Count(where=col.kind == "view", windows=["10s"])
+    tried_as = LastK("kind", k=2)
+
+
+class Kinds(FeatureView):
+    entity, source = Entity("item_kind", key=["item", "kind"]), clicks
+    happened = Count(windows=["10s"])
+    doers = LastK("user", k=2)
+
+
+# With compound entities: of the user, and of a key that no record has.
+COMPOUND = replace(
+    PIPELINE,
+    features=[Clicking, Visiting, Popularity, Affinity, Kinds],
+    context=["item", "kind", catalogue.price],
 )

@@ -45,7 +45,7 @@ ORDER = {
     "http proxy deployment",
     "deploy": "pipelines config console state servers history experiments wiring cluster topology "
     "commands cli",
-    "examples": "shop jd recommend catalogue item_features",
+    "examples": "shop jd recommend catalogue affinity item_features",
     "benchmarks": "report registry peers workloads crashes quality robust online fuzz latency "
     "throughput chaos cli",
 }

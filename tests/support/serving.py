@@ -82,6 +82,18 @@ class FakeFeatures:
         nobody_else = np.zeros(len(candidates["item_id"]), dtype=np.int64)
         return [RowLookup("user", "events", self.keys("user", key), nobody_else)]
 
+    def following(
+        self,
+        leading: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
+    ) -> Sequence[RowLookup]:
+        return []
+
+    def owned(self, key: str) -> Callable[[bytes], bool]:
+        return lambda row_key: False
+
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, Mapping[str, int]]:
         return (0, {"events": -1}) if rows[0] is None else (1_000, {"events": 7})
 

@@ -109,11 +109,21 @@ def spec(
     )
 
 
-def item_spec(partitioner: str = "any") -> PartitionSpec:
+ITEM = Entity("item", key="item")
+ITEM_KIND = Entity("item_kind", key=["item", "type"])
+"""Of a key that no record has: it goes through copies."""
+USER_ITEM = Entity("user_item", key=["user", "item"])
+"""Owned by the user, whose partition has all events of it."""
+
+
+def item_spec(
+    partitioner: str = "any", entity: Entity = ITEM, source: Stream = events
+) -> PartitionSpec:
     """Features of items over the events of users: of copies, or of a topic that is keyed so."""
-    stream = events.keyed_by(Entity("item", key="item"))
+    stream = source.keyed_by(entity)
     if partitioner != "any":
-        stream = replace(stream, partitioner=partitioner, of_another_key=False)
+        own = stream.record_key if entity.compound else None
+        stream = replace(stream, partitioner=partitioner, record_key=own)
 
     class Popularity(FeatureView):
         entity, source = stream.key, stream
@@ -127,7 +137,7 @@ def item_spec(partitioner: str = "any") -> PartitionSpec:
         encoder=InputEncoder([plan], stream, [], []),
         label=None,
         impressions_topic=None,
-        fingerprint=f"items {plan.fingerprint}",
+        fingerprint=f"items {plan.fingerprint} {stream.log_topic}",
         settings=ShardSettings(max_entities_per_partition=1_000),
     )
 

@@ -59,7 +59,8 @@ def run_features(request: FeaturesRequest, settings: Settings) -> None:
             shown(status),
         )
         if request.rows is not None:
-            rows = read_table(request.rows, list(key_columns(pipeline).values()))
+            columns = [part for parts in key_columns(pipeline).values() for part in parts]
+            rows = read_table(request.rows, columns)
             table, tally = reader.of_rows(rows, request.columns)
         else:
             at_ms = as_of(request.at or "", SystemClock().now_ms(), "--at")

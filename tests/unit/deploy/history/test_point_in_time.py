@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from fake_clock import FakeClock
 from history_shop import (
+    COMPOUND,
     PIPELINE,
     START_MS,
     Click,
@@ -58,7 +59,7 @@ class Shop:
         self.clock = FakeClock(START_MS)
         self.log = MemoryLog(PARTITIONS)
         settings = Settings.model_validate({"shards": {"count": 2}})
-        self.system = LocalSystem(PIPELINE, settings, World(self.log, self.clock))
+        self.system = LocalSystem(COMPOUND, settings, World(self.log, self.clock))
         self.records: list[tuple[bytes, bytes | None, int, str]] = []
 
     def add(self, topic: str, key: str, value: msgspec.Struct | None) -> None:
@@ -69,12 +70,14 @@ class Shop:
 
     def served(self, who: str, what: int) -> tuple[dict[str, object], dict[str, Any]]:
         """A row of now, and the features that an answer gives for it, of the rows in the store."""
-        at_ms, features = self.clock.now_ms(), PIPELINE.online_features
+        at_ms, features = self.clock.now_ms(), COMPOUND.online_features
         found: dict[str, Any] = {}
-        for entity, key in (("user", who), ("item", str(what))):
+        keys = {"user": who, "item": f"{what}", "user_item": f"{who}:{what}"}
+        keys["item_kind"] = f"{what}:order"
+        for entity, key in keys.items():
             rows = [self.system.world.store.rows.get(one) for one in features.keys(entity, key)]
             found |= features.describe(entity, rows, at_ms)
-        return {"user": who, "item": what, "time": at_ms}, found
+        return {"user": who, "item": what, "kind": "order", "time": at_ms}, found
 
 
 def some_events(shop: Shop, generator: np.random.Generator) -> None:
@@ -114,7 +117,7 @@ def test_a_row_is_what_serving_reads_at_that_moment_bit_for_bit() -> None:
         await shop.system.stop()
         asked = [asked[place] for place in generator.permutation(len(asked))]
         rows = [row for row, _ in asked]
-        found = get_historical_features(PIPELINE, rows, [shop.records]).to_pylist()
+        found = get_historical_features(COMPOUND, rows, [shop.records]).to_pylist()
         for (row, served), got in zip(asked, found, strict=True):
             assert {name: without_nothing(got.pop(name)) for name in served} == served
             assert got == row
@@ -354,3 +357,11 @@ def test_an_event_beyond_the_present_is_dead(tmp_path: Path) -> None:
     far = Click("e1", "ann", 1, "view", 4_000_000_000_000)
     file = jsonl(tmp_path / "a.jsonl", [click(0, 0), far, click(2, 10)])
     assert seen_at([file], 5, 20) == [1, 2]
+
+
+def test_a_row_without_a_part_of_a_compound_key_has_missing_values(tmp_path: Path) -> None:
+    history = [jsonl(tmp_path / "clicks.jsonl", [click(1, 0), click(2, 10)])]
+    kinds = ("view", None, "order", "")
+    rows = [{"item": 1, "kind": kind, "time": START_MS + 20} for kind in kinds]
+    found = get_historical_features(COMPOUND, rows, history, columns=["happened_10s"])
+    assert found["happened_10s"].to_pylist() == [2.0, 0.0, 0.0, 0.0]

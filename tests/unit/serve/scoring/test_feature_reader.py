@@ -178,6 +178,19 @@ def test_a_row_is_kept_no_longer_than_the_store_would_keep_it() -> None:
     asyncio.run(story())
 
 
+def test_rows_of_who_is_forgotten_are_not_kept() -> None:
+    async def story() -> None:
+        store = Store()
+        reader = FeatureReader(store, FakeClock(), timeout_s=1.0, partitions=0)
+        await reader.read([b"a", b"a:1", b"b:1"])
+        reader.forget([b"a"], lambda key: key.startswith(b"a:"))
+        store.away = True
+        found = await reader.read([b"a", b"a:1", b"b:1"])
+        assert [one.source for one in found] == ["outage", "outage", "stale"]
+
+    asyncio.run(story())
+
+
 def test_at_most_the_given_number_of_rows_is_kept() -> None:
     async def story() -> None:
         store = Store()

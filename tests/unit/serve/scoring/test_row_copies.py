@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from fake_clock import FakeClock
+from serving import FakeFeatures
 
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.features.service import RowLookup
+from freshrank.actors.features.service import Candidates, RowLookup
 from freshrank.actors.protocols import StoreRead
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStore
 from freshrank.serve.scoring import row_copies
@@ -120,5 +122,55 @@ def test_rows_of_the_entity_that_were_just_read_are_read_again_with_others_only(
         found = await scene.read([b"user"], [b"a"], just_read)
         assert [one.row for one in found.rows] == [b"0", b"2"], "of the candidate there is a copy"
         assert scene.store.reads == [[b"user", b"a"]]
+
+    asyncio.run(test())
+
+
+class Pairs(FakeFeatures):
+    """The row of an item is the part of the key of the user's row for it."""
+
+    def lookups(self, key: str, candidates: Candidates) -> Sequence[RowLookup]:
+        which = np.arange(len(candidates["item_id"]))
+        own = RowLookup("user", "events", [b"user"], np.zeros(len(which), dtype=np.int64))
+        items = [f"item:{one}".encode() for one in candidates["item_id"]]
+        return [own, RowLookup("item", "catalogue", items, which, leads=True)]
+
+    def following(
+        self,
+        leading: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        key: str,
+        candidates: Candidates,
+    ) -> Sequence[RowLookup]:
+        keys = [b"pair:" + (row or b"") for row in rows]
+        return [RowLookup("pair", "pairs", keys, np.arange(len(keys)), shared=False)]
+
+
+@pytest.mark.parametrize("keep_ms", [100, 0])
+def test_rows_that_lead_to_others_are_read_first_unless_there_are_copies(keep_ms: int) -> None:
+    async def test() -> None:
+        scene = Scene(keep_ms)
+        scene.store.rows = {b"user": b"1", b"item:7": b"x", b"pair:x": b"2"}
+        for _ in range(2):
+            found = await scene.copies.of_request(Pairs(), "ann", {"item_id": [7]})
+            assert [one.row for one in found.found.rows] == [b"1", b"x", b"2"]
+            assert [one.row for one in found.found.own] == [b"1"]
+            assert [one.table for one in found.lookups] == ["events", "catalogue", "pairs"]
+        second = [[b"user", b"pair:x"]] if keep_ms else [[b"item:7"], [b"user", b"pair:x"]]
+        assert scene.store.reads == [[b"item:7"], [b"user", b"pair:x"], *second]
+
+    asyncio.run(test())
+
+
+def test_rows_that_no_other_entity_needs_are_not_kept() -> None:
+    async def test() -> None:
+        scene = Scene()
+        which = np.zeros(1, dtype=np.int64)
+        own = RowLookup("user", "clicks", [b"user"], which)
+        pair = RowLookup("pair", "pairs", [b"pair"], which, shared=False)
+        for row in (b"1", b"2"):
+            scene.store.rows = {b"pair": row}
+            found = await scene.copies.read("user", [own, pair])
+            assert (found.rows[1].row, found.ages_ms) == (row, [0])
 
     asyncio.run(test())

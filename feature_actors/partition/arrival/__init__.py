@@ -1,0 +1,1 @@
+"""From the records of a batch to the events that change rows."""
