@@ -158,7 +158,7 @@ def _calibration(system: LocalSystem) -> list[JsonValue]:
 
 
 def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
-    """Count dead and late records. Raises ConfigError, with the first reason, if all are dead."""
+    """Count what is not learned. Raises ConfigError, with the first reason, if all are dead."""
     topics = {f"{stream.topic}.dead" for stream in system.pipeline.streams}
     dead = [record for where, record in system.sink.rejected if where in topics]
     if len(dead) == records:
@@ -167,7 +167,12 @@ def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
             f"its value is no event of {dead[0].topic!r}, and no other is: {dead[0].reason}",
             "Yield the JSON of an event as the stream's schema has it.",
         )
-    return {"dead": len(dead), "late": len(system.sink.rejected) - len(dead)}
+    counters = [state.counters for shard in system.shards for state in shard.states.values()]
+    return {
+        "dead": len(dead),
+        "late": len(system.sink.rejected) - len(dead),
+        "negatives_left_out": sum(one.negatives_left_out for one in counters),
+    }
 
 
 class _Pace:

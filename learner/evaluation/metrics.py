@@ -111,7 +111,7 @@ class ScoreHistogram:
     def add(self, labels: Floats, predictions: Floats, counts: Floats | None = None) -> None:
         """Count examples, float32[n] each, once or `counts` times: -1 takes back one of before."""
         counts = np.ones_like(labels) if counts is None else counts
-        self.loss_sum += float((self._loss.value(labels, predictions) * counts).sum())
+        self.loss_sum += float((self._loss.of_traffic(labels, predictions) * counts).sum())
         if not self._loss.binary:
             self.errors += errors_of(labels, predictions, counts)
             labels = np.zeros_like(labels)
@@ -125,7 +125,7 @@ class ScoreHistogram:
 
     def quality(self) -> Quality:
         """Over all examples added."""
-        count = self.count
+        count = float(sum(counts.sum() for counts in self._of_traffic))
         mean_loss = self.loss_sum / count if count else float("nan")
         known, error, covered = self.errors.tolist()
         of_numbers = (error / known, covered / known) if known else ()

@@ -55,10 +55,12 @@ class _Recent:
         return self._of(labels, live, counts), frozen
 
     def _of(self, labels: Floats, predictions: Floats, counts: Floats) -> Quality:
-        examples = float(counts.sum(dtype=np.float64))
+        # Of all the traffic, where only a share of the negatives is learned.
+        stand_for = np.where(labels > 0.5, counts, counts / self._loss.negatives_kept)
+        examples = float(stand_for.sum(dtype=np.float64))
         if examples <= 0.0:
             return Quality()
-        loss = float((self._loss.value(labels, predictions) * counts).sum()) / examples
+        loss = float((self._loss.of_traffic(labels, predictions) * counts).sum()) / examples
         if self._loss.binary:
             return Quality(exact_auc(labels, predictions, counts), loss)
         _, error, covered = (errors_of(labels, predictions, counts) / examples).tolist()

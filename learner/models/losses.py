@@ -72,6 +72,10 @@ class Loss(Protocol):
         """The share of the examples with label 0 that is learned from: 1, unless one samples."""
         return 1.0
 
+    def of_traffic(self, labels: Floats, predictions: Floats) -> Doubles:
+        """float64[n]: the loss of all the traffic that each example stands for."""
+        return self.value(labels, predictions)
+
     def best_constant(self, mean: float) -> float:
         """The constant prediction to compare with, given the mean of the labels learned from."""
         return mean

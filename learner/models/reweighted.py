@@ -151,6 +151,11 @@ class DownSampled(Loss):
         """See `Loss`. The odds differ by a factor, the outputs by a constant."""
         return self.of.residual(labels, self._among_learned(predictions))
 
+    def of_traffic(self, labels: Floats, predictions: Floats) -> Doubles:
+        """See `Loss`: that without sampling, of which a negative stands for ``1 / share``."""
+        found = self.of.of_traffic(labels, predictions)
+        return np.where(labels > 0.5, found, found / self.share)
+
     def best_constant(self, mean: float) -> float:
         """The probability of the traffic, where the share of positives learned is `mean`.
 

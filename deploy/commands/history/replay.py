@@ -122,6 +122,7 @@ def _play(
         "seconds": round(time.monotonic() - began, 2),
         "dead": metrics["dead"],
         "late": metrics["late"],
+        "negatives_left_out": metrics["negatives_left_out"],
         "versions": metrics["steps"],
         **_quality(metrics),
     }

@@ -118,6 +118,28 @@ def test_some_that_are_none_are_counted(replays: Replays) -> None:
     assert summary["base_rate"] == 1.0
 
 
+def test_a_share_of_the_negatives_gives_the_quality_of_all_the_traffic(replays: Replays) -> None:
+    """One of seven is liked; a quarter of the others is learned."""
+    given = """
+    for number in range(2_100):
+        kind, at = ("finish", "like")[number % 7 == 0], 1_700_000_000_000 + number
+        play = {**PLAY, "play_id": str(number), "kind": kind, "at": at}
+        yield b"ann", msgspec.json.encode(play), at
+    """
+    sampled = LABELLED.replace('== "like")', '== "like", negatives_kept=0.25)')
+    found = []
+    for pipeline in (LABELLED, sampled):
+        assert replays.of(f"PLAY = {PLAY}\n{given}", pipeline) == (0, "")
+        found.append(json.loads(Path("out.json").read_text()))
+    every, some = found
+    assert (every["examples"], every["negatives_left_out"]) == (2_100, 0)
+    assert some["examples"] + some["negatives_left_out"] == 2_100
+    assert some["examples"] == pytest.approx(300 + 450, abs=60)
+    assert some["base_rate"] == pytest.approx(1 / 7, rel=0.1)
+    assert some["log_loss"] == pytest.approx(every["log_loss"], rel=0.15)
+    assert some["calibration_error"] < every["calibration_error"] + 0.03
+
+
 def test_the_settings_give_the_size_of_a_step(replays: Replays) -> None:
     Path("small.toml").write_text("[learner]\nbatch_examples = 20\n")
     given = f"yield from [(b'ann', b'%s' % {RECORD[1]!r}.replace(b'p1', b'p%d' % n), {RECORD[2]}) "
