@@ -1,4 +1,4 @@
-"""A whole system with a catalogue and features of items, whose shard is killed."""
+"""A whole system with a catalogue, features of items and of pairs, whose shard is killed."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ class Popularity(FeatureView):
     shoppers = LastK("user_id", k=8, repeats=False, learned=False)
 
 
+class Affinity(FeatureView):
+    entity, source = Entity("user_category", key=["user_id", "category_id"]), behaviour
+    visited = Count(windows=["1h"])
+
+
 pipeline = Pipeline("""
 
 SOURCES = 'CoVisited("shoppers"), Popular("popular_1h"), Newest()'
@@ -50,7 +55,10 @@ def with_items(topic: str, text: str) -> str:
         ("    Stream,\n", "    CoVisited,\n    Newest,\n    Popular,\n    Stream,\n    Table,\n"),
         ("    optimizer=", f"    candidates=[{SOURCES}],\n    optimizer="),
         ("pipeline = Pipeline(", OF_ITEMS.replace("{topic}", topic)),
-        ("features=[Activity],", "features=[Activity, Popularity],\n    tables=[catalogue],"),
+        (
+            "features=[Activity],",
+            "features=[Activity, Popularity, Affinity],\n    tables=[catalogue],",
+        ),
         (
             'context=["item_id", "category_id"],',
             'context=["item_id", catalogue.category_id, catalogue.price],',
@@ -114,7 +122,8 @@ def test_items_have_their_rows_and_features_after_a_kill_and_a_restart(shop: Who
         shop.event(f"u{number}", item=1 + number % 3)
     for number, views in ((1, 4.0), (3, 4.0), (5, 0.0)):
         is_item(shop, number, 10.0 * number, views)
-    assert {"entity-item-0", "entity-item-1"} <= shop.get("/v1/status").keys()
+    parts = {f"entity-{entity}-{at}" for entity in ("item", "user_category") for at in (0, 1)}
+    assert parts <= shop.get("/v1/status").keys()
     for part in ("shard-0", "shard-1"):
         process = shop.process_of(part)
         write(shop, {1: None if part == "shard-0" else 15.0, 2: None, 4: 44.0})
@@ -131,6 +140,13 @@ def test_items_have_their_rows_and_features_after_a_kill_and_a_restart(shop: Who
     answer = scored(shop, [1, 2, 4])
     assert answer["candidate_rows"][f"{shop.pipeline}-catalogue"]["missing"] == [1]
     assert answer["candidate_rows"][f"{shop.topic}.by_item"]["missing"] == [2]
+    # User 1 viewed item 2, which has left the catalogue: its category is not known.
+    assert answer["candidate_rows"][f"user_category/{shop.topic}"]["missing"] == [0, 1, 2]
+    until(lambda: visited(shop, "late:1") == 2.0)
+    answer = scored(shop, [1, 2, 4], "late")
+    assert answer["candidate_rows"][f"user_category/{shop.topic}"]["missing"] == [1, 2]
+    shop.forget("late")
+    until(lambda: visited(shop, "late:1") == 0.0)
     assert shop.stop(signal.SIGTERM, group=False) == 0
     write(shop, {4: None, 5: 55.0})
     shop.start()
@@ -138,7 +154,15 @@ def test_items_have_their_rows_and_features_after_a_kill_and_a_restart(shop: Who
     is_item(shop, 5, 55.0, 0.0)
     is_item(shop, 4, None, 0.0)
     is_item(shop, 1, 15.0, 6.0)
+    until(lambda: visited(shop, "u0:1") == 1.0)
+    assert visited(shop, "late:1") == 0.0
     assert shop.stop(signal.SIGTERM, group=False) == 0
+
+
+def visited(shop: WholeSystem, pair: str) -> float:
+    """How often a user came to a category."""
+    found: float = shop.get(f"/v1/features/user_category/{pair}")["features"]["visited_1h"]
+    return found
 
 
 def replaced(shop: WholeSystem, part: str, process: int) -> bool:
@@ -154,6 +178,6 @@ def recommended(shop: WholeSystem, user: str) -> set[int]:
     return {item["id"] for item in answer["items"]}
 
 
-def scored(shop: WholeSystem, items: list[int]) -> Any:
-    request = {"user": "u1", "candidates": [{"item_id": number} for number in items], "show": 2}
+def scored(shop: WholeSystem, items: list[int], user: str = "u1") -> Any:
+    request = {"user": user, "candidates": [{"item_id": number} for number in items], "show": 2}
     return shop.post("/v1/score", request)

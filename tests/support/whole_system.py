@@ -215,6 +215,11 @@ class WholeSystem:
         assert answer.status_code == 200, (path, answer.text)
         return answer.json()
 
+    def forget(self, user: str) -> None:
+        """Ask for a user to be forgotten."""
+        answer = self._http.delete(f"/v1/entities/user/{user}")
+        assert answer.status_code == 202, answer.text
+
     def readiness(self) -> Mapping[str, str] | None:
         """What `/readyz` says is missing, nothing when it is ready; None while nobody answers."""
         answer = self._http.get("/readyz")
