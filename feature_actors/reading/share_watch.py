@@ -54,6 +54,7 @@ class ShareRule:
 
 _ROWS = ("table_rows", "tombstones", "tombstones_unknown")
 _EVENTS = ("events", "duplicates", "late", "dead", *_ROWS)
+_PAIRS = ("events", "duplicates", "late", "without_part", "part_too_long")
 _TABLE_RECORDS = (*_ROWS, "dead_table_rows")
 _IMPRESSIONS = ("impressions", "dead_shown_late")
 _LABELS = ("label_events_read",)
@@ -125,6 +126,21 @@ RULES = (
         "shards.max_entities_per_partition, or give its topic more partitions",
         least=1,
         most=0.0,
+    ),
+    ShareRule(
+        "without_part",
+        _PAIRS,
+        AlertKind.REJECTED,
+        "most events have no value for a part of the id of a compound entity, so that they change "
+        "no row of it: see that the producers send the fields that Entity(key=[...]) names",
+        most=_MOST,
+    ),
+    ShareRule(
+        "part_too_long",
+        _PAIRS,
+        AlertKind.REJECTED,
+        "events change no row of a compound entity because a part of its id is longer than 256 "
+        "characters: name a field that identifies, such as an id",
     ),
     ShareRule(
         "dead_impression_misplaced",
