@@ -27,6 +27,7 @@ from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 # Replicas find the weights of sources at the pace of a real clock, and here a second takes none.
 WITH_ITEMS = replace(catalogue.pipeline, candidates=())
 WITH_PAIRS = replace(affinity.pipeline, candidates=())
+WITHOUT_PAIRS = replace(WITH_PAIRS, features=[affinity.Habits, catalogue.Popularity], missing=())
 
 # Milliseconds between two ticks of the simulation; events of browsing and visits at each.
 TICK_MS, BROWSED, VISITS, CANDIDATES = 500, 50, 4, 10
@@ -107,7 +108,8 @@ def main(seconds: int = 1_200, seed: int = 1) -> None:
     for name, pipeline in (
         ("features of users", recommend.pipeline),
         ("with catalogue and features of items", WITH_ITEMS),
-        ("and with features of users and categories", WITH_PAIRS),
+        ("the same without the bag of the user's categories", WITHOUT_PAIRS),
+        ("and with pairs of user and category in its place", WITH_PAIRS),
     ):
         found = asyncio.run(quality(pipeline, seconds, seed))
         print(
