@@ -206,10 +206,7 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """The loss gradient, summed over the examples of an offset range, at the weights `base`.
-
-    The scores are those of weights that have not learned from these examples yet.
-    """
+    """The loss gradient, summed over the examples of an offset range, at the weights `base`."""
 
     offset_range: OffsetRange
     base: Version
@@ -228,19 +225,22 @@ class Gradient:
     labels: Floats
     """float32[n]."""
     scores: Floats
-    """float32[n]: predictions of the weights `base`."""
+    """float32[n]: predictions of the weights `base`, which have not learned these examples."""
     reference_scores: Floats | None
     """float32[n]: predictions of the frozen reference model; None without a reference."""
     newest_event_ms: int
     """The newest event time among the examples (0 when there are none)."""
     moments: Doubles
-    """float64[3, d]: count, mean and variance of each dense input over the examples."""
+    """float64[3, d], or d + 1: count, mean and variance of each dense input, and of the labels
+    if these give outputs their scale, over the examples."""
     corrects: Bools | None = None
     """bool[n]: see `Examples`."""
     served: Floats | None = None
     """float32[n]: see `Examples`."""
     probes: Probes | None = None
     """None in checkpoints from before there were any: a step with such a gradient has no bound."""
+    residuals: tuple[float, float] | None = None
+    """Sums of the sizes and of the squares of the derivatives by outputs; None: as of `scores`."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -281,7 +281,7 @@ class Delta:
     dense: Floats
     """float32[p]: all dense weights."""
     moments: Doubles
-    """float64[3, d]: count, mean and variance of each dense input, by which it is standardised."""
+    """float64[3, d] or [3, d + 1]: see `Gradient`; by these inputs and labels are standardised."""
     keys: Ints
     """int64[u]: ids whose rows changed, ascending."""
     rows: Floats

@@ -20,7 +20,7 @@ from freshrank.learner.core import Learner
 from freshrank.learner.guard.quarantine import Quarantined, range_from_json, range_to_json
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer
-from freshrank.learner.parameters.input_moments import unscaled
+from freshrank.learner.parameters.target_scale import kept_moments
 
 NAME = "learner"
 """Of the files, and the kind in their header."""
@@ -122,8 +122,7 @@ def restore(learner: Learner, store: SnapshotStore) -> Restored:
 
 def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
     learner.trained.dense_state[:] = arrays["dense"]
-    # Weights from before inputs were standardised keep them as they are.
-    arrays.setdefault("moments", unscaled(len(learner.model.layout.dense)))
+    arrays["moments"] = kept_moments(arrays.get("moments"), learner.model)
     learner.weights.moments = arrays["moments"]
     learner.weights.table.put(arrays["keys"], arrays["rows"], arrays["stamps"])
     learner.weights.version = Version(Version.parse(meta["version"]).epoch + 1, 0)

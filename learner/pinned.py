@@ -12,7 +12,7 @@ from freshrank.actors.snapshots.file_format import pack, unpack_for
 from freshrank.learner import checkpoints
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer
-from freshrank.learner.parameters.input_moments import unscaled
+from freshrank.learner.parameters.target_scale import kept_moments
 from freshrank.learner.parameters.weights import ModelWeights
 
 KIND = "pinned"
@@ -28,7 +28,7 @@ def pinned_of(checkpoint: bytes | bytearray, model: Model, optimizer: Optimizer)
     meta, arrays = unpack_for(checkpoints.NAME, wanted, checkpoint)
     arrays = {
         "dense": arrays["dense"][0, : model.dense_size],
-        "moments": arrays.get("moments", unscaled(len(model.layout.dense))),
+        "moments": kept_moments(arrays.get("moments"), model),
         "keys": arrays["keys"],
         "rows": arrays["rows"][:, : model.rows.width],
     }
@@ -54,7 +54,7 @@ def pinned_weights(payload: bytes | bytearray, model: Model) -> ModelWeights:
             version=Version.parse(meta["version"]),
             base=None,
             dense=arrays["dense"].astype(np.float32),
-            moments=arrays["moments"].astype(np.float64),
+            moments=kept_moments(arrays["moments"], model),
             keys=arrays["keys"][order].astype(np.int64),
             rows=arrays["rows"][order].astype(np.float32),
             evicted=np.zeros(0, dtype=np.int64),

@@ -124,7 +124,7 @@ def scaled_adagrad(kind: str) -> Any:
     parts = ("compose", "preprocessing", "linear_model", "optim", "multiclass")
     compose, preprocessing, linear, optim, multiclass = map(_river, parts)
     scaled = compose.SelectType(int, float) | preprocessing.StandardScaler()
-    texts = compose.SelectType(str) | preprocessing.OneHotEncoder()
+    texts = compose.SelectType(str) | preprocessing.OneHotEncoder(drop_zeros=True)
     if kind == "number":
         return (scaled + texts) | linear.LinearRegression(optim.AdaGrad())
     model = linear.LogisticRegression(optim.AdaGrad())

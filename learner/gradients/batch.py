@@ -15,8 +15,15 @@ from freshrank.learner.embeddings.pooling import (
     scatter,
 )
 from freshrank.learner.models.base import Model
-from freshrank.learner.parameters.input_moments import merge, moments_of, scale_of, standardize
+from freshrank.learner.models.losses import sums_of
+from freshrank.learner.parameters.input_moments import merge, standardize
 from freshrank.learner.parameters.probes import probes_of
+from freshrank.learner.parameters.target_scale import (
+    TargetScale,
+    example_moments,
+    input_scale,
+    target_scale,
+)
 from freshrank.learner.parameters.weights import ModelWeights
 
 
@@ -64,11 +71,11 @@ class BatchDifferentiator(ABC):
         base = weights.known_version()
         keys, index = distinct(inputs.ids)
         pooled = pool(weights.table.read(keys), index, self._starts)
-        corrects = examples.corrects
-        # The inputs of what is corrected have been counted.
-        moments = moments_of(inputs.dense if corrects is None else inputs.dense[~corrects])
-        x = standardize(inputs.dense, scale_of(merge(weights.moments, moments)))
-        found = self._derivatives(x, pooled, examples)
+        moments = example_moments(self._model, examples)
+        merged = merge(weights.moments, moments)
+        x = standardize(inputs.dense, input_scale(self._model, merged))
+        target = target_scale(self._model, merged)
+        found = self._derivatives(x, pooled, examples, target)
         rows, row_squares, row_counts = scatter(found.pooled, index, self._starts, len(keys))
         return Gradient(
             offset_range=examples.offset_range,
@@ -84,11 +91,18 @@ class BatchDifferentiator(ABC):
             reference_scores=self._reference.score(inputs) if self._reference else None,
             newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
             moments=moments,
-            corrects=corrects,
+            corrects=examples.corrects,
             served=examples.served,
             probes=probes_of(examples, found.residuals),
+            residuals=None if target.plain else sums_of(found.residuals),
         )
 
     @abstractmethod
-    def _derivatives(self, x: Floats, pooled: Floats, examples: Examples) -> Derivatives:
-        """Of the loss of `examples`, by their standardised inputs [n, d] and pooled [n, F, w]."""
+    def _derivatives(
+        self, x: Floats, pooled: Floats, examples: Examples, target: TargetScale
+    ) -> Derivatives:
+        """Of the loss of `examples`, by their standardised inputs [n, d] and pooled [n, F, w].
+
+        Residuals are those of `target`, which knows the labels; the scores are of the weights that
+        do not.
+        """

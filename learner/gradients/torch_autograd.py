@@ -16,7 +16,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Examples, Floats
 from freshrank.learner.gradients.batch import BatchDifferentiator, Derivatives
 from freshrank.learner.models.base import Model
-from freshrank.learner.models.losses import residuals_of
+from freshrank.learner.parameters.target_scale import TargetScale
 from freshrank.learner.parameters.weights import ModelWeights
 
 # Examples whose single gradients are in the device's memory at once.
@@ -48,13 +48,16 @@ class TorchDifferentiator(BatchDifferentiator):
         """The torch device that computes."""
         return str(self._device)
 
-    def _derivatives(self, x: Floats, pooled: Floats, examples: Examples) -> Derivatives:
-        loss, inputs = self._model.loss, self._tensor(x)
+    def _derivatives(
+        self, x: Floats, pooled: Floats, examples: Examples, target: TargetScale
+    ) -> Derivatives:
+        inputs = self._tensor(x)
         dense = self._tensor(self._weights.dense).requires_grad_()
         rows = self._tensor(pooled).requires_grad_()
         outputs = self._model.outputs(dense, inputs, rows)
-        scores = loss.link.prediction(_array(outputs))
-        residuals = residuals_of(loss, examples.labels, examples.corrects, scores)
+        scores = self._weights.target.predictions(_array(outputs))
+        predictions = scores if target.plain else target.predictions(_array(outputs))
+        residuals = target.residuals(examples.labels, examples.corrects, predictions)
         upstream = self._tensor(residuals)
         of_dense, of_rows = torch.autograd.grad(
             outputs, [dense, rows], upstream, allow_unused=True, materialize_grads=True

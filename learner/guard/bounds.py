@@ -10,7 +10,7 @@ import numpy as np
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats, Gradient
 from freshrank.learner.guard.settings import GuardSettings
-from freshrank.learner.models.losses import Loss, residuals_of
+from freshrank.learner.models.losses import Loss, residuals_of, sums_of
 
 # Gradients behind the median size. The median moves once half of them have a new size, so that a
 # lasting change is not refused for ever.
@@ -48,17 +48,6 @@ def _squares(values: Floats) -> float:
     return total
 
 
-@kernel
-def _sums(values: Floats) -> tuple[float, float]:
-    """The sums of absolute values and of squares."""
-    sizes, squares = 0.0, 0.0
-    for value in values:
-        size = abs(np.float64(value))
-        sizes += size
-        squares += size * size
-    return sizes, squares
-
-
 def weights_error(dense: Floats, rows: Floats, max_weight: float) -> str | None:
     """Why the weights that a step gave must not be published; None when they may be.
 
@@ -89,7 +78,7 @@ class GradientSizes:
     def error(self, gradient: Gradient, guard: GuardSettings) -> str | None:
         """Why `gradient` must not be learned from; None when it may."""
         dense, rows = _squares(gradient.dense), _squares(gradient.rows.ravel())
-        residuals, squares = _sums(
+        residuals, squares = gradient.residuals or sums_of(
             residuals_of(self._loss, gradient.labels, gradient.corrects, gradient.scores)
         )
         for name, value in (("dense gradient", dense), ("row gradient", rows)):

@@ -21,7 +21,7 @@ from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of
 from freshrank.learner.models.explanation.contributions import Contributions
 from freshrank.learner.models.explanation.perceptron import perceptron_contributions
-from freshrank.learner.models.losses import LogLoss, Loss, prior_logit
+from freshrank.learner.models.losses import LogLoss, Loss, learns_scale, prior_logit
 
 
 @dataclass(frozen=True)
@@ -244,11 +244,21 @@ class BoundDeepFM:
         return RowInit(width=1 + self.spec.embedding_dim, scale=scale, seed=self.spec.seed)
 
     def initial(self) -> Floats:
-        """Bias at the base rate, layers by He et al. (2015), the rest as the embeddings."""
+        """Bias at the base rate, layers by He et al. (2015), the rest as the embeddings.
+
+        Where labels give outputs their scale, it is `prior` alone that has the base rate.
+        """
         dense = self.shape.initial(self.spec.seed)
+        if learns_scale(self.loss):
+            return dense
         first = np.array([self.spec.base_rate], np.float32)
         dense[0] = self.loss.link.output(first)[0]
         return dense
+
+    @property
+    def prior(self) -> float:
+        """See `WithPrior`."""
+        return self.spec.base_rate
 
     def outputs(self, dense: Array, x: Array, pooled: Array) -> Array:
         """See `Model`."""

@@ -11,6 +11,9 @@ from freshrank.actors.messages import Doubles, Floats
 from freshrank.learner.models.losses import IdentityLink, Loss
 from freshrank.learner.optimizers.base import check_at_least
 
+# The unit of outputs is so many of `delta` at most.
+_MOST_DELTAS = 4.0
+
 
 @dataclass(frozen=True)
 class HuberLoss(Loss):
@@ -68,6 +71,14 @@ class HuberLoss(Loss):
         deviation = math.sqrt(max(0.0, mean_square - mean * mean))
         near = min(deviation, self.delta)
         return near * (deviation - 0.5 * near)
+
+    def spread(self, variance: float) -> float:
+        """The deviation, and `_MOST_DELTAS` of `delta` at most: wild labels do not widen it more.
+
+        >>> HuberLoss(1.0).spread(0.25), HuberLoss(1.0).spread(5_000.0)
+        (0.5, 4.0)
+        """
+        return min(super().spread(variance), _MOST_DELTAS * self.delta)
 
     def least_evidence(self, of_constant: float) -> float:
         """16 times it: four labels two deviations off cost at most so much."""

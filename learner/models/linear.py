@@ -10,7 +10,7 @@ from freshrank.actors.messages import Floats, InputLayout
 from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of
 from freshrank.learner.models.explanation.contributions import Contributions
-from freshrank.learner.models.losses import Loss
+from freshrank.learner.models.losses import Loss, learns_scale
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,15 @@ class BoundLinear:
         return RowInit(width=1, scale=0.0, seed=0)
 
     def initial(self) -> Floats:
-        """The bias, all else zero."""
+        """The bias, all else zero; where labels give outputs their scale, it is zero, too."""
         dense = np.zeros(self.dense_size, np.float32)
-        dense[0] = self.bias
+        dense[0] = 0.0 if learns_scale(self.loss) else self.bias
         return dense
+
+    @property
+    def prior(self) -> float:
+        """See `WithPrior`."""
+        return self.bias
 
     @SPURIOUS_FLAGS
     def outputs(self, dense: Array, x: Array, pooled: Array) -> Array:

@@ -54,8 +54,8 @@ class SquaredLoss(Loss):
 class LinearRegression:
     """One weight per id and per dense input, and a bias; the prediction is a number.
 
-    The guard's bound on weights (``learner.guard.max_weight``, 100) holds for the bias too: scale
-    the target so that its values are some tens at most, or raise the bound.
+    The unit of the labels does not matter: weights are learned for labels in standard deviations
+    from their mean, which are learned as they come (`freshrank.learner.parameters.target_scale`).
 
     Parameters
     ----------

@@ -88,6 +88,10 @@ class Loss(Protocol):
         """
         return 1.0
 
+    def spread(self, variance: float) -> float:
+        """The unit of outputs where `learns_scale`: the deviation of labels with this variance."""
+        return math.sqrt(max(0.0, variance))
+
     def least_evidence(self, of_constant: float) -> float:
         """A summed excess of loss below which the guard never calls it worse.
 
@@ -112,6 +116,17 @@ def residuals_of(loss: Loss, labels: Floats, corrects: Bools | None, predictions
         return found
     before = loss.residual(np.zeros_like(labels), predictions)
     return found - np.where(corrects, before, np.float32(0.0))
+
+
+@kernel
+def sums_of(residuals: Floats) -> tuple[float, float]:
+    """The sums of the sizes and of the squares of float32[n]."""
+    sizes, squares = 0.0, 0.0
+    for residual in residuals:
+        size = abs(np.float64(residual))
+        sizes += size
+        squares += size * size
+    return sizes, squares
 
 
 def losses_of(
@@ -172,6 +187,15 @@ class IdentityLink:
     def output(self, predictions: Floats) -> Doubles:
         """See `Link`."""
         return predictions.astype(np.float64)
+
+
+def learns_scale(loss: Loss) -> bool:
+    """Whether labels are numbers of any unit and predictions are the outputs themselves.
+
+    Then outputs are taken in standard deviations of the labels from their mean, as both are learned
+    (`freshrank.learner.parameters.target_scale`).
+    """
+    return isinstance(loss.link, IdentityLink) and not loss.binary
 
 
 @kernel

@@ -96,6 +96,6 @@ class StepBound:
         return weights.model.outputs(weights.dense, self._x, pooled).astype(np.float64)
 
     def _residuals_at(self, outputs: Doubles) -> Doubles:
-        loss = self._weights.model.loss
-        predictions = loss.link.prediction(outputs.astype(np.float32))
-        return loss.residual(self._probes.labels, predictions).astype(np.float64)
+        target = self._weights.target
+        predictions = target.predictions(outputs.astype(np.float32))
+        return target.residuals(self._probes.labels, None, predictions).astype(np.float64)

@@ -20,6 +20,7 @@ from freshrank.learner.parameters.step_bound import (
     decrease,
     sequential_share,
 )
+from freshrank.learner.parameters.target_scale import initial_moments
 from freshrank.learner.parameters.weights import ModelWeights
 
 # A sixteenth of the rows is evicted at once when the table is full: finding the oldest rows reads
@@ -48,7 +49,7 @@ class Change:
     dense: Floats
     """float32[1, p + s]: dense weights and their optimiser state."""
     moments: Doubles
-    """float64[3, d]: of the dense inputs."""
+    """See `ModelWeights.moments`."""
     before: Rows
     """The rows it changed, as they were; ids that were not in the table with initial values."""
     added: Bools
@@ -226,7 +227,9 @@ class TrainingState:
         self.dense_state[:] = 0.0
         self.dense_state[0, : len(initial)] = initial
         scaled = np.isfinite(self.weights.moments[COUNT])
-        self.weights.moments = np.where(scaled, 0.0, self.weights.moments)
+        self.weights.moments = np.where(
+            scaled, initial_moments(self.weights.model), self.weights.moments
+        )
         return keys
 
     def delta(self, base: Version | None, changed: ChangedRows) -> Delta:

@@ -14,7 +14,13 @@ from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.explanation.contributions import contributions
-from freshrank.learner.parameters.input_moments import Scale, no_moments, scale_of, standardize
+from freshrank.learner.parameters.input_moments import Scale, standardize
+from freshrank.learner.parameters.target_scale import (
+    TargetScale,
+    initial_moments,
+    input_scale,
+    target_scale,
+)
 
 
 class ModelWeights:
@@ -35,15 +41,14 @@ class ModelWeights:
     def __init__(self, model: Model, table: KeyedTable | None = None) -> None:
         self.model = model
         self.dense: Floats = model.initial()
-        self.moments: Doubles = no_moments(len(model.layout.dense))
-        """float64[3, d] of the dense inputs; see `input_moments`."""
+        self.moments: Doubles = initial_moments(model)
+        """Of the dense inputs and of labels that are numbers; see `initial_moments`."""
         self.table = KeyedTable(model.rows) if table is None else table
         self.version: Version | None = None
         """The version that the last delta led to."""
         self.starts = field_starts(model.layout)
         """See `field_starts`."""
-        self._link = model.loss.link
-        self._scaled = self.moments, scale_of(self.moments)
+        self._scaled = self._scales()
 
     def apply(self, delta: Delta) -> None:
         """Apply the whole of `delta`, or nothing.
@@ -85,9 +90,12 @@ class ModelWeights:
         if self.version is not None and delta.version <= self.version:
             raise ProgressError(f"{delta.version} after {self.version}: a version never goes back")
         width = self.model.rows.width
-        inputs = len(self.model.layout.dense)
         found = delta.dense.shape, delta.moments.shape, delta.rows.shape
-        wanted = (self.model.dense_size,), (3, inputs), (len(delta.keys), width)
+        wanted = (
+            (self.model.dense_size,),
+            initial_moments(self.model).shape,
+            (len(delta.keys), width),
+        )
         if found != wanted:
             raise ProgressError(
                 f"dense weights, moments and rows of {found} do not fit a model of {wanted}"
@@ -96,17 +104,27 @@ class ModelWeights:
     @property
     def scale(self) -> Scale | None:
         """The scale of the dense inputs, by `moments`."""
-        moments, scale = self._scaled
-        if moments is not self.moments:  # they are replaced as a whole, once a version
-            scale = scale_of(self.moments)
-            self._scaled = self.moments, scale
-        return scale
+        return self._present_scales()[1]
+
+    @property
+    def target(self) -> TargetScale:
+        """From outputs to predictions, by `moments`."""
+        return self._present_scales()[2]
+
+    def _present_scales(self) -> tuple[Doubles, Scale | None, TargetScale]:
+        if self._scaled[0] is not self.moments:  # they are replaced as a whole, once a version
+            self._scaled = self._scales()
+        return self._scaled
+
+    def _scales(self) -> tuple[Doubles, Scale | None, TargetScale]:
+        moments, model = self.moments, self.model
+        return moments, input_scale(model, moments), target_scale(model, moments)
 
     def score(self, inputs: Inputs) -> Floats:
         """float32[n]: predictions (`Loss.link`), from dense inputs [n, d] and ids [n, f]."""
         pooled = self.table.pool(inputs.ids, self.starts)
         x = standardize(inputs.dense, self.scale)
-        return self._link.prediction(self.model.outputs(self.dense, x, pooled))
+        return self.target.predictions(self.model.outputs(self.dense, x, pooled))
 
     def explain(self, inputs: Inputs) -> Iterator[Explanation]:
         """How the score of each row of `inputs` comes about, by the present weights.
@@ -116,15 +134,17 @@ class ModelWeights:
         pooled, dense = self.table.pool(inputs.ids, self.starts), self.dense.copy()
         x = standardize(inputs.dense, self.scale)
         outputs = self.model.outputs(dense, x, pooled)
-        scores, layout = self._link.prediction(outputs).tolist(), self.model.layout
+        target, layout = self.target, self.model.layout
+        scores = target.predictions(outputs).tolist()
 
         def explanation(row: int, score: float, output: float) -> Explanation:
             one = slice(row, row + 1)
             found = contributions(self.model, dense, x[one], pooled[one])
-            base = float(found.base[0])
-            return Explanation(layout, score, output, base, found.dense[0], found.fields[0])
+            base = float(target.of_labels(found.base)[0])
+            parts = (target.deviation * part[0] for part in (found.dense, found.fields))
+            return Explanation(layout, score, output, base, *parts)
 
-        return map(explanation, range(len(x)), scores, outputs.tolist())
+        return map(explanation, range(len(x)), scores, target.of_labels(outputs).tolist())
 
     def known_version(self) -> Version:
         """The version; raises Unavailable before the first snapshot."""

@@ -213,7 +213,7 @@ def test_before_the_first_snapshot_there_is_a_score_and_no_gradient(model: Model
 @every
 def test_it_starts_close_to_its_bias_which_gives_the_base_rate(model: Model) -> None:
     scores = ModelWeights(model).score(inputs(model.layout, 200))
-    start = float(model.loss.link.prediction(model.initial()[:1])[0])
+    start = float(ModelWeights(model).target.predictions(model.initial()[:1])[0])
     assert abs(float(np.median(scores)) - start) < 0.05
     if "base_rate=0.2" in repr(model):
         assert start == pytest.approx(0.2)

@@ -34,7 +34,8 @@ from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.losses import LogLoss, Loss
 from freshrank.learner.models.quantile_loss import QuantileLoss
 from freshrank.learner.models.reweighted import ClassWeighted, DownSampled
-from freshrank.learner.parameters.input_moments import no_moments, unscaled
+from freshrank.learner.parameters.input_moments import no_moments
+from freshrank.learner.parameters.target_scale import kept_moments
 from freshrank.learner.parameters.weights import ModelWeights
 
 
@@ -175,7 +176,7 @@ def random_weights(model: Model, seed: int = 0) -> ModelWeights:
             version=Version(1, 0),
             base=None,
             dense=random.normal(0.0, 0.3, model.dense_size).astype(np.float32),
-            moments=unscaled(len(model.layout.dense)),
+            moments=kept_moments(None, model),
             keys=keys,
             rows=random.normal(0.0, 0.3, (len(keys), model.rows.width)).astype(np.float32),
             evicted=np.empty(0, np.int64),
