@@ -61,7 +61,8 @@ class InputDrift:
         self._examples = 0.0
 
     def add(self, moments: Doubles) -> None:
-        """Count examples by the moments of their inputs, float64[3, d] (`moments_of`)."""
+        """Count examples by the moments of a gradient: its first ``d`` columns are the inputs'."""
+        moments = moments[:, : self._recent.shape[1]]
         if not moments.shape[1]:
             return
         self._examples += float(moments[COUNT, 0])

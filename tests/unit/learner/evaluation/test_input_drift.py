@@ -68,3 +68,12 @@ def test_the_greatest_are_listed() -> None:
     found = given(drift, 4_000, **{name: n / 10 for n, name in enumerate(names)})
     assert len(found) == 20
     assert list(found)[:3] == names[:-4:-1]
+
+
+def test_the_moments_of_labels_are_those_of_no_input() -> None:
+    drift, with_labels = InputDrift(["price"]), InputDrift(["price"])
+    for mean in (0.0, 0.0, 4.0):
+        x: Floats = RANDOM.normal(mean, 1.0, (10_000, 2)).astype(np.float32)
+        drift.add(moments_of(x[:, :1]))
+        with_labels.add(moments_of(x))
+    assert with_labels.status() == drift.status()
