@@ -97,8 +97,7 @@ def dominates(reached: SourceOffsets, wanted: SourceOffsets) -> bool:
 
 
 LONGEST_KEY = 256
-"""The most characters of an entity's key and of an event's id. Real keys are far shorter; without
-this bound a few records or requests could fill the memory that a number of entities bounds."""
+"""The most characters of a key and of an event's id: without it a few could fill the memory."""
 
 
 class Version(NamedTuple):
@@ -185,6 +184,8 @@ class Examples:
     before its label was known; None where none does."""
     served: Floats | None = None
     """float32[n]: the predictions that were served; None for inputs that were not served."""
+    origins: Ints | None = None
+    """int64[n]: the offset of the impression that showed each; None where none is a correction."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -237,6 +238,8 @@ class Gradient:
     """bool[n]: see `Examples`."""
     served: Floats | None = None
     """float32[n]: see `Examples`."""
+    origins: Ints | None = None
+    """int64[n]: see `Examples`; not in checkpoints."""
     probes: Probes | None = None
     """None in checkpoints from before there were any: a step with such a gradient has no bound."""
     residuals: tuple[float, float] | None = None
@@ -271,10 +274,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The change from the weights of version `base` to those of `version`, applied as a whole.
-
-    With `base` None it is a snapshot, which replaces all weights.
-    """
+    """The change from the weights `base` (None: it replaces all of them) to those of `version`."""
 
     version: Version
     base: Version | None

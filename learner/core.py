@@ -85,7 +85,7 @@ class Learner:
         """By partition: how far `applied` was in the newest checkpoint on disk."""
         self.quarantine = Quarantine()
         self.newest_event_ms = 0
-        self.validation = ProgressiveValidation(model.loss, model.layout.dense)
+        self.validation = ProgressiveValidation(model.loss, model.layout.dense, topics)
         self.metrics = LearnerMetrics()
         self._recovery = Recovery(
             self.trained, self.rollback_log, self.quarantine, self.metrics, settings.batch_examples

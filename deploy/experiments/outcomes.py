@@ -18,11 +18,11 @@ from freshrank.actors.records import RecordBatch
 from freshrank.deploy.experiments.off_policy import Weighed, weighed
 from freshrank.deploy.experiments.tally import ExperimentTally
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.feature_actors.labels.examples import LabelledRows
+from freshrank.feature_actors.labels.examples import LabelledRows, place_of
 from freshrank.feature_actors.labels.joiner import MAX_DELAY_MS, Joiner
 from freshrank.feature_actors.partition.backpressure import MAX_LABEL_EVENTS, MAX_PENDING_ITEMS
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
-from freshrank.feature_actors.partition.labelling import label_by_join, place_of
+from freshrank.feature_actors.partition.labelling import label_by_join
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.partition import Source
 from freshrank.feature_actors.partition.placement import Placement

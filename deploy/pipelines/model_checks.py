@@ -24,7 +24,8 @@ def down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> Mode
         raise ConfigError(
             place,
             f"{model!r} has no `loss` to be corrected for negatives_kept={label.negatives_kept}",
-            "Make it a dataclass with a field `loss`, or leave negatives_kept out.",
+            "Take one of a probability, such as LogisticRegression(), or leave negatives_kept out; "
+            "a model of your own has to be a dataclass with a field `loss`.",
         )
     loss = DownSampled(before, label.negatives_kept)
     changed: ModelSpec = dataclasses.replace(cast("Any", model), loss=loss)

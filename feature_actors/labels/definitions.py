@@ -147,7 +147,7 @@ class Labelled:
 
 
 def _check_share(share: object, place: str) -> None:
-    if not isinstance(share, float | int) or not 0.0 < share <= 1.0:
+    if isinstance(share, bool) or not isinstance(share, float | int) or not 0.0 < share <= 1.0:
         raise ConfigError(
             place, f"{share!r} is no share of the negatives", "Give more than 0 and at most 1."
         )

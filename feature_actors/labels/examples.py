@@ -10,6 +10,18 @@ import numpy as np
 from freshrank.actors.messages import Bools, Floats, Inputs, Ints
 from freshrank.actors.snapshots.file_format import Array
 
+# The place of a shown item in the log is the offset of its record, then its rank among the items
+# shown together: 65,536 of them at most, which leaves 47 bits for offsets.
+RANK_BITS = 16
+
+
+def place_of(order: Ints) -> tuple[Ints, Ints]:
+    """int64[n], int64[n]: the offset of the impression of shown items, and the rank of each in it.
+
+    `order` int64[n] is that of their `LabelledRows`.
+    """
+    return order >> RANK_BITS, order & ((1 << RANK_BITS) - 1)
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledRows:

@@ -22,7 +22,7 @@ from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.actors.transitions import next_state
 from freshrank.feature_actors.labels.example_ranges import ExampleRange, arrays_of, ranges_of
-from freshrank.feature_actors.labels.examples import LabelledRows
+from freshrank.feature_actors.labels.examples import LabelledRows, place_of
 
 # An offset range is closed when it holds so many examples: a gradient is then worth its message.
 # It is one step of the learner, so what has waited while the learner was away is learned as finely
@@ -171,13 +171,15 @@ class ExampleQueue:
             self.close()
         segment = self._closed[self._sent]
         rows, bounds = segment.rows, (self._partition, segment.begin, segment.end)
+        corrected = bool(rows.corrects.any())
         return Examples(
             OffsetRange(*bounds, first=self._sent == 0, forgotten=segment.forgotten),
             Inputs(rows.dense, rows.ids),
             rows.labels,
             rows.event_times_ms,
-            rows.corrects if rows.corrects.any() else None,
+            rows.corrects if corrected else None,
             None if np.isnan(rows.served).all() else rows.served,
+            place_of(rows.order)[0] if corrected else None,
         )
 
     def acknowledge(self, progress: Progress) -> None:

@@ -15,24 +15,12 @@ from freshrank.actors.messages import Floats, Inputs, Ints
 from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
-from freshrank.feature_actors.labels.examples import LabelledRows
+from freshrank.feature_actors.labels.examples import RANK_BITS, LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.labels.pair_pool import pairs_of
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.state.entity_table import Applied, EntityTable
 from freshrank.feature_actors.streams.columns import Columns
-
-# The place of a shown item in the log is the offset of its record, then its rank among the items
-# shown together: 65,536 of them at most, which leaves 47 bits for offsets.
-_RANK_BITS = 16
-
-
-def place_of(order: Ints) -> tuple[Ints, Ints]:
-    """int64[n], int64[n]: the offset of the impression of shown items, and the rank of each in it.
-
-    `order` int64[n] is that of their `LabelledRows`.
-    """
-    return order >> _RANK_BITS, order & ((1 << _RANK_BITS) - 1)
 
 
 class StreamLabel(NamedTuple):
@@ -203,13 +191,13 @@ def _shown_items(encoder: InputEncoder, value: bytes | None, offset: int, place:
     if impression.layout != encoder.fingerprint:
         raise _OtherLayout(f"rows of layout {impression.layout}, not {encoder.fingerprint}")
     keys, inputs, scores = served_rows(impression, len(layout.dense), layout.id_width)
-    if len(keys) >= 1 << _RANK_BITS:
+    if len(keys) >= 1 << RANK_BITS:
         raise BadRecord(f"{len(keys)} items shown at once")
     if not np.isfinite(inputs.dense).all():
         raise BadRecord("inputs that are not finite")
     if impression.scores and not np.isfinite(scores).all():
         raise BadRecord("scores that are not finite")
-    order = (offset << _RANK_BITS) + np.arange(len(keys), dtype=np.int64)
+    order = (offset << RANK_BITS) + np.arange(len(keys), dtype=np.int64)
     name, at_ms = impression.entity, impression.at_ms
     return ShownItems(
         place,

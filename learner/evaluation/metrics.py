@@ -119,9 +119,14 @@ class ScoreHistogram:
 
     @property
     def _of_traffic(self) -> tuple[Ints | Doubles, Ints | Doubles]:
-        """By bucket: positives and negatives, as many as there are of those that one stands for."""
+        """By bucket: positives and negatives, as many as there are of those that one stands for.
+
+        A bucket is never below 0, though a correction may take back what was counted before a
+        checkpoint without these counts.
+        """
+        positives, negatives = np.maximum(self.counts, 0)[::-1]
         kept = self._loss.negatives_kept
-        return self.counts[1], self.counts[0] if kept == 1.0 else self.counts[0] / kept
+        return positives, negatives if kept == 1.0 else negatives / kept
 
     def quality(self) -> Quality:
         """Over all examples added."""

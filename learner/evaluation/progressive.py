@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from freshrank.actors.messages import Doubles, Floats, Gradient
+from freshrank.actors.messages import Bools, Doubles, Floats, Gradient
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.evaluation.calibration import calibration_error
 from freshrank.learner.evaluation.input_drift import InputDrift
@@ -100,11 +100,21 @@ def scored_examples(gradient: Gradient) -> ScoredExamples:
 class ProgressiveValidation:
     """Quality of one learner: over its life, since the reference was frozen, and recently.
 
-    `inputs` are the names of the dense inputs, whose drift it follows.
+    Parameters
+    ----------
+    loss
+        Of the model.
+    inputs
+        The names of the dense inputs, whose drift it follows.
+    topics
+        The pipeline's source topics, that of the impressions the last.
     """
 
-    def __init__(self, loss: Loss, inputs: Sequence[str] = ()) -> None:
+    def __init__(self, loss: Loss, inputs: Sequence[str] = (), topics: Sequence[str] = ()) -> None:
         self._loss = loss
+        self._shown = topics[-1] if topics else ""
+        self._compared_from: dict[int, int] = {}
+        """By partition: the offset of the first impression whose items may be compared."""
         self.drift = InputDrift(inputs)
         self.lifetime = ScoreHistogram(loss)
         self.live = ScoreHistogram(loss)
@@ -114,7 +124,7 @@ class ProgressiveValidation:
 
     def take(self, gradient: Gradient) -> None:
         """Count the examples of a gradient, and their inputs."""
-        self.add(*scored_examples(gradient))
+        self.add(*scored_examples(gradient), self._compared(gradient))
         self.drift.add(gradient.moments)
 
     def add(
@@ -123,23 +133,43 @@ class ProgressiveValidation:
         live: Floats,
         reference: Floats | None,
         counts: Floats | None = None,
+        compared: Bools | None = None,
     ) -> None:
         """Count examples (see `ScoredExamples`) that were scored before they were learned.
 
-        Leaves out all of them when a score or a label is not finite: there is no loss to count.
+        Those that are not `compared`, bool[n], count as if there were no reference. Leaves out all
+        of them when a score or a label is not finite: there is no loss to count.
         """
         if not (np.isfinite(labels).all() and np.isfinite(live).all()):
             return
         self.lifetime.add(labels, live, counts)
         if reference is not None:
-            self.live.add(labels, live, counts)
-            self.reference.add(labels, reference, counts)
+            every = np.ones(len(labels), np.bool_)
+            taken = every if compared is None else compared
+            times = None if counts is None else counts[taken]
+            self.live.add(labels[taken], live[taken], times)
+            self.reference.add(labels[taken], reference[taken], times)
+            reference = np.where(taken, reference, np.float32(np.nan))
         self._recent.add(labels, live, reference, counts)
 
     def restart_comparison(self) -> None:
         """Drop the comparison with the reference model: another was frozen."""
         self.live, self.reference = ScoreHistogram(self._loss), ScoreHistogram(self._loss)
-        self._recent = _Recent(self._loss)
+        self._recent, self._compared_from = _Recent(self._loss), {}
+
+    def _compared(self, gradient: Gradient) -> Bools | None:
+        """Of its `scored_examples`: not the corrections of what the reference has not scored.
+
+        They would take back an example that the comparison has not counted.
+        """
+        if gradient.reference_scores is None:
+            return None
+        span = gradient.offset_range
+        begin = self._compared_from.setdefault(span.partition, span.begin[self._shown])
+        if gradient.corrects is None or gradient.origins is None:
+            return None
+        known = ~gradient.corrects | (gradient.origins >= begin)
+        return np.concatenate([known, known[gradient.corrects]])
 
     def status(self) -> dict[str, JsonValue]:
         """AUC, mean loss and more (None where undefined), and the number of examples behind them.
@@ -190,11 +220,14 @@ class ProgressiveValidation:
             "validation_counts": np.stack([histogram.counts for histogram in histograms]),
             "validation_losses": losses,
             "validation_errors": np.stack([histogram.errors for histogram in histograms]),
+            "validation_compared_from": np.array([*self._compared_from.items()], np.int64),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `arrays` gave; those of before have no errors of numbers."""
         errors = arrays.get("validation_errors", np.zeros((3, 3)))
+        begins = arrays.get("validation_compared_from", np.zeros((0, 2), np.int64))
+        self._compared_from = dict(begins.reshape(-1, 2).tolist())
         for number, histogram in enumerate((self.lifetime, self.live, self.reference)):
             histogram.counts = arrays["validation_counts"][number].copy()
             histogram.loss_sum = float(arrays["validation_losses"][number])

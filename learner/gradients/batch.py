@@ -93,6 +93,7 @@ class BatchDifferentiator(ABC):
             moments=moments,
             corrects=examples.corrects,
             served=examples.served,
+            origins=examples.origins,
             probes=probes_of(examples, found.residuals),
             residuals=None if target.plain else sums_of(found.residuals),
         )

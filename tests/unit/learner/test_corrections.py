@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from learning import LAYOUT, MODELS, examples
+from learning import LAYOUT, MODELS, examples, gradient
 
-from freshrank.actors.messages import Bools, Examples, Gradient
+from freshrank.actors.messages import Bools, Examples, Gradient, OffsetRange, SourceOffsets
 from freshrank.learner.core import Learner
 from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.evaluation.progressive import ProgressiveValidation, scored_examples
@@ -18,7 +18,8 @@ from freshrank.learner.guard.broken_weights import BrokenWeightsDetector
 from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.steps import gradient_arrays, gradients_from, gradients_to_json
 from freshrank.learner.models.base import Model
-from freshrank.learner.models.losses import LogLoss
+from freshrank.learner.models.losses import LogLoss, Loss
+from freshrank.learner.models.reweighted import DownSampled
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.input_moments import COUNT, merge
 from freshrank.learner.settings import LearnerSettings
@@ -89,8 +90,8 @@ def test_predictions_that_were_served_are_judged_and_not_those_of_weights_that_k
     work = replace(work, served=served)
     first, then = gradient_of(MODELS["logistic regression"], negatives(work), corrections(work))
     validation = ProgressiveValidation(LogLoss())
-    for gradient in (first, then):
-        validation.add(*scored_examples(gradient))
+    for one in (first, then):
+        validation.add(*scored_examples(one))
     status = validation.status()
     assert status["judged"] == 2_000
     assert status["base_rate"] == pytest.approx(work.labels.mean())
@@ -169,3 +170,47 @@ def test_what_is_held_back_comes_out_of_a_checkpoint_as_corrections() -> None:
     assert then.corrects is not None and then.corrects.all()
     del arrays["held_corrects"]
     assert [one.corrects for one in gradients_from(kept, "held", arrays, [])] == [None, None]
+
+
+@pytest.mark.parametrize("loss", [LogLoss(), DownSampled(LogLoss(), 0.1)], ids=repr)
+def test_what_was_shown_before_a_freeze_is_not_compared_when_its_click_comes(loss: Loss) -> None:
+    """A second shows 200 items; clicks come 30 s later; the reference is frozen at second 40."""
+    random, topics = np.random.default_rng(11), ["events", "shown"]
+    validation = ProgressiveValidation(loss, topics=topics)
+    shown, clicked = [], []
+    for second in range(100):
+        scores = random.uniform(0.05, 0.95, 200).astype(np.float32)
+        shown.append(scores)
+        clicked.append(random.random(200) < scores)
+        late = second - 30
+        corrected = shown[late][clicked[late]] if late >= 0 else scores[:0]
+        live = np.concatenate([scores, corrected])
+        corrects = np.repeat([False, True], [200, len(corrected)])
+        if second == 40:
+            validation.restart_comparison()
+        one = replace(
+            gradient(0, 1),
+            offset_range=OffsetRange(
+                0,
+                SourceOffsets({"events": second, "shown": second}),
+                SourceOffsets({"events": second + 1, "shown": second + 1}),
+            ),
+            labels=corrects.astype(np.float32),
+            scores=live,
+            reference_scores=live if second >= 41 else None,  # the shards freeze a moment later
+            corrects=corrects,
+            origins=np.repeat([second, late], [200, len(corrected)]),
+        )
+        validation.take(one)
+        assert validation.status()["judged"] == 200 * (second + 1)
+        if second == 60:  # a checkpoint, and a restart
+            again = ProgressiveValidation(loss, topics=topics)
+            again.restore(validation.arrays())
+            validation = again
+    known = np.concatenate(shown[41:])
+    labels = np.concatenate([*clicked[41:70], np.zeros(30 * 200, bool)]).astype(np.float32)
+    status = validation.status()
+    assert status["compared"] == len(known)
+    assert status["auc_live"] == pytest.approx(exact_auc(labels, known), abs=2e-3)
+    assert status["auc_frozen"] == status["auc_live"]
+    assert status["calibration_error_live"] is not None

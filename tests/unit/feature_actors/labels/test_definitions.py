@@ -47,6 +47,7 @@ def test_a_label_without_a_share_looks_as_before_negatives_were_sampled() -> Non
         (lambda: Labelled(positive=cast(Any, "order")), r"Labelled\.positive"),
         (lambda: Labelled(positive=ORDERED, among=cast(Any, 1)), r"Labelled\.among"),
         (lambda: Labelled(ORDERED, negatives_kept=0.0), r"Labelled\.negatives_kept"),
+        (lambda: Labelled(ORDERED, negatives_kept=True), r"Labelled\.negatives_kept"),
         (lambda: Labelled(ORDERED, negatives_kept=1.5), r"Labelled\.negatives_kept"),
         (lambda: Labelled(ORDERED, negatives_kept=cast(Any, "all")), r"Labelled\.negatives_kept"),
         (Labelled, r"Labelled: .* Give one of positive=\.\.\. and target="),
