@@ -89,6 +89,10 @@ BENCHES = {
         "crashes.bench",
         "a crash at every step: features, examples and weights of the run without one",
     ),
+    "quality": Bench(
+        "quality.next_item.bench",
+        "next items beside popularity, item-kNN, ALS and LambdaMART (needs --data)",
+    ),
     "jd": Bench(
         "quality.jd", "the JD clickstream in event time: live, frozen, base rate (needs --data)"
     ),

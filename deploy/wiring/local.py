@@ -156,8 +156,8 @@ class LocalSystem:
         self._sources = [
             BatchSource(world.log, pipeline.topics) for _ in range(settings.shards.count)
         ]
-        core, self.learner = self._parts.learner()
-        self.validation = core.validation
+        self._core, self.learner = self._parts.learner()
+        self.validation = self._core.validation
         """The quality of the learner's scores."""
         made = [
             self._parts.shard(index, self.learner, source)
@@ -221,8 +221,13 @@ class LocalSystem:
         if not self._replica_started:
             self.replica.start()
             self._replica_started = True
-        newest = (await self.learner.status())["version"]
-        return await self.replica.score(msgspec.json.encode({**request, "min_version": newest}))
+        newest = {"min_version": self.newest}
+        return await self.replica.score(msgspec.json.encode({**request, **newest}))
+
+    @property
+    def newest(self) -> str:
+        """The version of the learner's newest weights, as a request's `min_version` takes it."""
+        return str(self._core.version)
 
     async def freeze(self) -> None:
         """Make the reference copy of the present weights."""

@@ -125,6 +125,15 @@ class Layout:
         self.bags.append(Bag(IdField(name, width), source, learned))
         return first
 
+    def words_of(self, name: str) -> slice:
+        """The words of a row that belong to the feature `name`. Raises KeyError."""
+        begin = HEADER_WORDS
+        for placed in self.placed:
+            if placed.name == name:
+                return slice(begin, begin + placed.words)
+            begin += placed.words
+        raise KeyError(name)
+
     def add(
         self,
         name: str,

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Bools, Doubles, Ints
-from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.aggregations import last_k
+from freshrank.feature_actors.aggregations.kernel_types import AT, FeatureBlock
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.fields import Fields
@@ -31,6 +32,21 @@ class FeaturePlace(NamedTuple):
     begin: int
     """Its first column, of `FeatureBlock.values` or `FeatureBlock.ids`."""
     width: int = 1
+
+
+class TimedPlace(NamedTuple):
+    """Where ids and their times stand in the words of a row."""
+
+    table: TablePlan
+    begin: int
+    """The first of `width` ids, after which come as many times."""
+    width: int
+
+    def read(self, words: Mapping[str, Doubles]) -> tuple[Ints, Ints]:
+        """(ids int64[m, width], times int64[m, width], ms) of rows, by the names of the tables."""
+        rows = words[self.table.name].view(np.int64)
+        middle = self.begin + self.width
+        return rows[:, self.begin : middle], rows[:, middle : middle + self.width]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +76,18 @@ class ItemFeatures:
                 found[bag.field.name] = FeaturePlace(table, begin, bag.field.width)
                 begin += bag.field.width
         return _feature(found, name, "feature that lists ids", place)
+
+    def last(self, name: str, place: str) -> TimedPlace:
+        """The place of a feature of items that lists ids with their times. Raises ConfigError."""
+        found = self.bag(name, place)
+        words = found.table.layout.words_of(name)
+        lines = found.table.program
+        (opcode,) = lines[lines[:, AT] == words.start, 0].tolist()
+        if opcode not in [one.opcode for one in last_k.OPERATIONS]:
+            raise ConfigError(
+                place, f"{name!r} has no times", f'Declare it as LastK("{self.stream.key.key}").'
+            )
+        return TimedPlace(found.table, words.start, found.width)
 
     @property
     def fields(self) -> Fields:
@@ -114,6 +142,10 @@ class SourceIndex(ABC):
 
     def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> None:
         """Note what was read for items; `blocks` are by the names of the tables."""
+        return
+
+    def take_words(self, slots: Ints, words: Mapping[str, Doubles]) -> None:
+        """Note the rows that were read for items, float64[m, words] by the names of the tables."""
         return
 
     def forget(self, slots: Ints) -> None:
@@ -182,3 +214,20 @@ def grown(array: NDArray[_Number], slots: int) -> NDArray[_Number]:
     if missing <= 0:
         return array
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), dtype=array.dtype)])
+
+
+def shares_of(found: Found, slots: Ints) -> Doubles:
+    """float64[n]: the weights of the items in `slots` as shares of the greatest; 0: not `found`.
+
+    So they mean the same for an entity that touched much and for one that touched little. `found`
+    is in the order of its slots.
+
+    >>> found = Found(np.array([2, 5, 7]), np.array([4.0, 1.0, 2.0]))
+    >>> shares_of(found, np.array([7, 3, 2])).tolist()
+    [0.5, 0.0, 1.0]
+    """
+    if not len(found.slots):
+        return np.zeros(len(slots))
+    places = np.minimum(np.searchsorted(found.slots, slots), len(found.slots) - 1)
+    shares = found.weights[places] / found.weights.max()
+    return np.where(found.slots[places] == slots, shares, 0.0)

@@ -12,7 +12,6 @@ from freshrank.actors.features.retrieval import Boost, CandidateOrigin, Query, R
 from freshrank.actors.features.service import Candidates
 from freshrank.actors.messages import Bools, Ints
 from freshrank.actors.protocols import JsonValue
-from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.encoding.shown_rows import words_of
 from freshrank.feature_actors.retrieval.base import Ask, Found, SourceIndex
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
@@ -114,13 +113,13 @@ class CandidateIndex:
 
         Raises Unavailable when a row has another size than its table's.
         """
-        blocks: dict[str, FeatureBlock] = {}
-        for table in self.tables:
-            words = words_of(table, rows[table.name])
-            blocks[table.name] = table.read(words, np.full(len(words), at_ms, dtype=np.int64))
+        words = {table.name: words_of(table, rows[table.name]) for table in self.tables}
+        times = np.full(len(slots), at_ms, dtype=np.int64)
+        blocks = {table.name: table.read(words[table.name], times) for table in self.tables}
         for index in self._indexes.values():
             if index.features:
                 index.take(slots, blocks)
+                index.take_words(slots, words)
         self.changed = True
 
     def rebuild(self) -> None:

@@ -20,6 +20,7 @@ from freshrank.feature_actors.retrieval.base import (
     ItemFeatures,
     SourceIndex,
     grown,
+    shares_of,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 
@@ -48,8 +49,8 @@ class CoVisited(CandidateSource):
         A feature of items that lists the users who touched them last, without repeats:
         ``LastK("user_id", k=32, repeats=False, learned=False)``.
     learned
-        Whether the weight of a candidate is also an input of the model, in each request. Without it
-        the model does not know why a candidate is one.
+        Whether the weight of a candidate is also an input of the model, in each request, as a share
+        of the greatest of any item. Without it the model does not know why a candidate is one.
     """
 
     users: str
@@ -63,19 +64,23 @@ class CoVisited(CandidateSource):
 
     def check(self, items: ItemFeatures, place: str) -> None:
         """Raise ConfigError where items have no such feature, or it lists something else."""
-        found = items.bag(self.users, f"{place}.users")
-        bags = {bag.field.name: bag.source for bag in found.table.layout.bags}
-        if bags[self.users] != items.stream.key.key:
-            raise ConfigError(
-                f"{place}.users",
-                f"{self.users!r} lists {bags[self.users]!r}, not {items.stream.key.key!r}",
-                f'Declare LastK("{items.stream.key.key}", k=32, repeats=False, learned=False) in a '
-                "view of items.",
-            )
+        check_users(items, self.users, f"{place}.users")
 
     def index(self, items: ItemFeatures, catalogue: ItemCatalogue) -> SourceIndex:
         """A new index."""
         return _CoVisitedIndex(items.bag(self.users, "users"), catalogue)
+
+
+def check_users(items: ItemFeatures, users: str, place: str) -> None:
+    """Raise ConfigError where items have no feature `users`, or it lists something else."""
+    found, key = items.bag(users, place), items.stream.key.key
+    bags = {bag.field.name: bag.source for bag in found.table.layout.bags}
+    if bags[users] != key:
+        raise ConfigError(
+            place,
+            f"{users!r} lists {bags[users]!r}, not {key!r}",
+            f'Declare LastK("{key}", k=32, repeats=False, learned=False) in a view of items.',
+        )
 
 
 class _Touched(NamedTuple):
@@ -127,12 +132,8 @@ class _CoVisitedIndex(SourceIndex):
         return Found(slots[best], totals[best])
 
     def weigh(self, slots: Ints, recent: Ints) -> Doubles:
-        """The same weights, of given items, the recent ones among them."""
-        found, totals = self._totals(recent)
-        if not len(found):
-            return np.zeros(len(slots))
-        places = np.minimum(np.searchsorted(found, slots), len(found) - 1)
-        return np.where(found[places] == slots, totals[places], 0.0)
+        """The same weights, of given items, the recent ones among them, as shares."""
+        return shares_of(Found(*self._totals(recent)), slots)
 
     def because(self, slot: int, recent: Ints) -> Ints:
         """The items that share most users with that in `slot`."""
