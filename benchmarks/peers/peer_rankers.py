@@ -44,7 +44,7 @@ _WINDOWS = {"popularity": 0, "popularity_7d": 7}
 _CANDIDATES, _TRAINED_LISTS = 50, 3_000
 
 
-class History:
+class TouchHistory:
     """What was touched so far."""
 
     def __init__(self, arrays: dict[str, Any]) -> None:
@@ -100,7 +100,7 @@ class History:
 class Popularity:
     """Ranks by the number of touches, of all users. A ranker has these three methods."""
 
-    def __init__(self, history: History, window: str = "popularity") -> None:
+    def __init__(self, history: TouchHistory, window: str = "popularity") -> None:
         self.history = history
         self._window = window
 
@@ -121,7 +121,7 @@ class ItemKnn(Popularity):
     Sarwar et al., "Item-based collaborative filtering recommendation algorithms", WWW 2001.
     """
 
-    def __init__(self, history: History, last: int) -> None:
+    def __init__(self, history: TouchHistory, last: int) -> None:
         super().__init__(history)
         self._last = last
         self._similar: Any = None
@@ -173,7 +173,7 @@ class LambdaMart(Popularity):
     Burges, "From RankNet to LambdaRank to LambdaMART", Microsoft Research 2010; by LightGBM.
     """
 
-    def __init__(self, history: History, neighbours: tuple[ItemKnn, ItemKnn]) -> None:
+    def __init__(self, history: TouchHistory, neighbours: tuple[ItemKnn, ItemKnn]) -> None:
         super().__init__(history)
         self._neighbours = neighbours
         self._lists = deque[tuple[Any, Any]](maxlen=_TRAINED_LISTS)
@@ -240,7 +240,7 @@ def place_of(item: int, scores: Any, wanted: Any) -> int:
 
 def ranked(arrays: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """By ranker, the places of the items that were touched, and the seconds of all its work."""
-    history = History(arrays)
+    history = TouchHistory(arrays)
     near, whole = ItemKnn(history, 20), ItemKnn(history, 1_000_000)
     found: dict[str, Popularity] = {name: Popularity(history, name) for name in _WINDOWS}
     found |= {"item_knn": whole, "item_knn_last_20": near, "als": Als(history)}

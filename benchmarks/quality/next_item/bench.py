@@ -39,7 +39,7 @@ _SHOWN = 50
 _ERROR_TAIL = 2_000
 
 
-class _Ranked(msgspec.Struct):
+class _WrittenRanks(msgspec.Struct):
     """What one ranker has given."""
 
     ranks: list[int]
@@ -87,7 +87,7 @@ def figures(name: str, qualities: Mapping[str, ListQuality]) -> list[Figure]:
     return found
 
 
-async def _ours(played: Interactions, advanced: Callable[[float], None]) -> _Ranked:
+async def _ours(played: Interactions, advanced: Callable[[float], None]) -> _WrittenRanks:
     system = LiveSystem(pipeline, _SHOWN, repeats=played.repeats)
     ranks, began = list[int](), time.perf_counter()
     await system.start()
@@ -99,10 +99,10 @@ async def _ours(played: Interactions, advanced: Callable[[float], None]) -> _Ran
             advanced(place / len(played.touches))
         system.touch(touch)
     await system.stop()
-    return _Ranked(ranks, time.perf_counter() - began)
+    return _WrittenRanks(ranks, time.perf_counter() - began)
 
 
-def _peers(played: Interactions) -> Mapping[str, _Ranked]:
+def _peers(played: Interactions) -> Mapping[str, _WrittenRanks]:
     """What the script of the other rankers gives; it makes their environment where there is none.
 
     Raises Unavailable with the end of its standard error when it fails.
@@ -125,7 +125,7 @@ def _peers(played: Interactions) -> Mapping[str, _Ranked]:
         if done.returncode != 0:
             raise Unavailable(script.name, done.stderr[-_ERROR_TAIL:])
         written = file.with_suffix(".ranks.json").read_bytes()
-    return msgspec.json.decode(written, type=dict[str, _Ranked])
+    return msgspec.json.decode(written, type=dict[str, _WrittenRanks])
 
 
 def _table(played: Interactions, qualities: Mapping[str, ListQuality]) -> Table:

@@ -29,7 +29,7 @@ _CHECKPOINT_LISTS = 500
 _SETTINGS = Settings.model_validate({"shards": {"count": 1, "snapshot_interval_s": 1e9}})
 
 
-class EventClock:
+class TouchClock:
     """A clock that shows the time of the events; its monotonic time is moved by hand."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class LiveSystem:
     """
 
     def __init__(self, pipeline: Pipeline, shown: int, *, repeats: bool) -> None:
-        self.clock = EventClock()
+        self.clock = TouchClock()
         (table,) = pipeline.tables
         others = {topic: 1 for topics in pipeline.candidate_topics.values() for topic in topics}
         self.log = MemoryLog(1, others=others)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from freshrank.benchmarks.peers.peer_rankers import DAY_MS, History, Popularity, place_of
+from freshrank.benchmarks.peers.peer_rankers import DAY_MS, Popularity, TouchHistory, place_of
 
 
 def arrays(*, repeats: bool) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def arrays(*, repeats: bool) -> dict[str, Any]:
 
 
 def test_counts_are_those_of_the_moment_and_of_their_window() -> None:
-    history = History(arrays(repeats=False))
+    history = TouchHistory(arrays(repeats=False))
     for _ in range(3):
         history.add()
     assert Popularity(history).scores(0).tolist() == [1.0, 2.0]
@@ -31,12 +31,12 @@ def test_counts_are_those_of_the_moment_and_of_their_window() -> None:
 
 
 def test_a_users_items_are_in_the_order_of_their_last_touches() -> None:
-    history = History(arrays(repeats=False))
+    history = TouchHistory(arrays(repeats=False))
     for _ in range(4):
         history.add()
     assert list(history.own[0]) == [1, 0]
     assert history.unwanted(0) == [1, 0]
-    assert History(arrays(repeats=True)).unwanted(0) == []
+    assert TouchHistory(arrays(repeats=True)).unwanted(0) == []
 
 
 def test_the_place_of_an_item_counts_what_is_before_it() -> None:
