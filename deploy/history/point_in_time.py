@@ -19,7 +19,8 @@ from freshrank.deploy.history.entity_history import AskedRows, EntityHistory
 from freshrank.deploy.history.entity_rows import TIME, EntityRows, key_columns, read_rows
 from freshrank.deploy.history.feature_columns import columns_of, names_of
 from freshrank.deploy.history.file_values import import_pyarrow
-from freshrank.deploy.history.reader import History, HistoryReader, Records
+from freshrank.deploy.history.reader import History, HistoryReader
+from freshrank.deploy.history.records import Records
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.columns import entity_ids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -19,15 +19,13 @@ from freshrank.deploy.history.arrivals import (
 )
 from freshrank.deploy.history.file_values import read_values
 from freshrank.deploy.history.files import find_files
+from freshrank.deploy.history.records import Records, yielded
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table
 
 History: TypeAlias = Sequence[str | Path | Iterable[object]]
 """Files and folders (`find_files`), and records as a function ``records`` yields them."""
-
-Records: TypeAlias = Callable[[Path], Iterable[object]]
-"""The function ``records`` of a pipeline's file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class HistoryReader:
         now_ms, by_records = SystemClock().now_ms(), self.records is not None
         for file in find_files(paths, [*topics, *tables], by_records=by_records):
             if file.topic is None and self.records is not None:
-                records, place = self.records(file.path), str(file.path)
+                records, place = yielded(self.records, file.path), str(file.path)
                 yield of_records(records, decoders, (topics, tables), place, tally)
             elif (decoder := decoders.get(file.topic or "")) is not None:
                 values = read_values(file.path, decoder.source)

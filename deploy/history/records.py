@@ -10,21 +10,27 @@ baselines.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Ints
+from freshrank.deploy.pipelines.pipeline_file import line_of
 
 _RECORD = (
     "Yield (key, value, event time in ms): bytes, bytes (the event as in its topic) and an int."
 )
+
+
+Records: TypeAlias = Callable[[Path], Iterable[object]]
+"""The function ``records`` of a pipeline's file."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,8 @@ def read_history(module: ModuleType, file: str, data: Path, topics: Sequence[str
         )
     if not data.exists():
         raise ConfigError(str(data), "there is no such file", "Give the path of the data.")
-    given = cast(Callable[[Path], object], records)(data)
-    if not isinstance(given, Iterable):
-        raise ConfigError(f"{file}: records", f"what it returns is {_kind(given)}", _RECORD)
     keys, values, times, belong = [], [], [], []
-    for number, record in enumerate(given):
+    for number, record in enumerate(yielded(cast(Records, records), data)):
         place = f"{file}: record {number} of records"
         key, value, at_ms, topic = checked_record(record, place, topics)
         assert value is not None  # there are no tables
@@ -85,6 +88,28 @@ def read_history(module: ModuleType, file: str, data: Path, topics: Sequence[str
     if not keys:
         raise ConfigError(str(data), "there is no record in it", "Give data with some.")
     return History(keys, values, np.array(times, dtype=np.int64), belong)
+
+
+def yielded(records: Records, data: Path) -> Iterator[object]:
+    """What the function `records` of a pipeline's file yields of `data`.
+
+    Raises ConfigError, which names the line of the file, where the function fails, and where it
+    gives nothing that can be gone through.
+    """
+    file = inspect.getfile(records)
+    try:
+        given = records(data)
+        if not isinstance(given, Iterable):
+            raise ConfigError(f"{file}: records", f"what it returns is {_kind(given)}", _RECORD)
+        yield from given
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the file's own code raises
+        raise ConfigError(
+            line_of(error, file),
+            f"{type(error).__name__}: {error}",
+            "Correct that line. `records` is called with the pathlib.Path of the data.",
+        ) from error
 
 
 class Recorded(NamedTuple):

@@ -14,6 +14,13 @@ from freshrank.actors.errors import ConfigError
 from freshrank.deploy.pipelines.pipeline import Pipeline
 
 
+def line_of(error: BaseException, path: str) -> str:
+    """``path:line`` of the last line of the file at `path` that was run before `error`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
+    return f"{path}:{lines[-1]}" if lines else path
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineFile:
     """The path and the text of a Python file that declares a pipeline."""
@@ -78,12 +85,7 @@ class PipelineFile:
 
     def _with_line(self, error: BaseException) -> ConfigError:
         """Name the line of the file that raised `error`."""
-        lines = [
-            frame.lineno
-            for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename == self.path
-        ]
-        place = f"{self.path}:{lines[-1]}" if lines else self.path
+        place = line_of(error, self.path)
         if isinstance(error, ConfigError):
             return ConfigError(f"{place}: {error.place}", error.problem, error.fix)
         if isinstance(error, ModuleNotFoundError) and self._is_neighbour(error.name):

@@ -86,7 +86,7 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     live = ModuleType("live")
     vars(live)["run_system"] = lambda run: seen.append("run")
     monkeypatch.setitem(sys.modules, "freshrank.deploy.commands.run", live)
-    monkeypatch.setattr(ray_environment, "prepare", lambda address: seen.append("load Ray"))
+    monkeypatch.setattr(ray_environment, "prepare", lambda *given: seen.append("load Ray"))
     monkeypatch.setattr(
         start, "check_port", lambda host, port, section="serve": seen.append(f"try {port}")
     )

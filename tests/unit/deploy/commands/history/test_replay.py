@@ -102,6 +102,15 @@ def test_a_record_of_another_kind_is_named(replays: Replays, given: str, place: 
     assert said.rstrip().endswith(FIX)
 
 
+def test_what_the_files_own_code_raises_is_told_with_its_line(replays: Replays) -> None:
+    status, said = replays.of('yield path.rsplit("-")')
+    assert status == 2
+    assert "songs.py:" in said
+    assert "AttributeError: 'PosixPath' object has no attribute 'rsplit'" in said
+    assert "called with the pathlib.Path of the data" in said
+    assert "mistake of ours" not in said
+
+
 def test_records_of_which_none_is_an_event_are_no_success(replays: Replays) -> None:
     status, said = replays.of("yield from [(b'ann', b'{\"play_id\": 7}', 1)] * 3")
     assert status == 2
