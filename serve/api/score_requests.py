@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from types import GenericAlias
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 
@@ -176,5 +176,7 @@ class ScoreDecoder:
         return SkippedCandidate(number, named.field, named.reason)
 
     def _known(self, place: str) -> Sequence[str]:
+        if place == _ON_BAD[0]:
+            return get_args(_ON_BAD[1])
         inside = place.startswith("candidates")
         return (self.candidate_type if inside else self.request_type).__struct_encode_fields__

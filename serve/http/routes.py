@@ -23,6 +23,8 @@ from freshrank.serve.monitoring.metrics import ServeMetrics
 
 # Retry-After of a 503, in seconds: how long a client waits before it tries again.
 _RETRY_AFTER_S = "1"
+# Characters of a path that is not known which its error repeats.
+_SHOWN_PATH = 100
 
 
 class _AnyText(Convertor[str]):
@@ -133,8 +135,13 @@ def _by_method(handlers: Mapping[str, Handler]) -> Handler:
 async def no_such_route(request: Request, error: Exception) -> Response:
     """404 for an unknown path, or 405 with Allow for another method than the path has."""
     assert isinstance(error, HTTPException)
-    field = "method" if error.status_code == 405 else "path"
-    response = JsonResponse(problem(field, error.detail), error.status_code)
+    if error.status_code == 405:
+        taken = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        wrong = problem("method", f"the path takes {taken}, not {request.method}")
+    else:
+        path = request.url.path[:_SHOWN_PATH]
+        wrong = problem("path", f"there is no {path!r}: GET /openapi.json lists what there is")
+    response = JsonResponse(wrong, error.status_code)
     response.headers.update(error.headers or {})
     return response
 

@@ -42,7 +42,7 @@ async def until_applied(
         raise RequestError(
             "min_offsets",
             f"of {topic!r}, the event at offset {wanted[topic]} is not in the row of {key!r} after "
-            f"{timeout_s} s; the last in it: {last}. An event that changes nothing (late, "
+            f"{timeout_s:.3g} s; the last in it: {last}. An event that changes nothing (late, "
             "repeated, rejected) does not come",
             status=409,
         )

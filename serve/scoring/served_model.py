@@ -244,5 +244,5 @@ class ServedModel:
                     if age_ms is None
                     else f"the newest are {age_ms} ms old"
                 )
-                reason = f"at most {max_age_ms} ms are wanted, {known}, after {timeout_s} s"
+                reason = f"at most {max_age_ms} ms are wanted, {known}, after {timeout_s:.3g} s"
                 raise RequestError("max_model_age_ms", reason, status=409) from error

@@ -1,7 +1,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -218,3 +218,29 @@ def test_a_posted_time_is_named_as_in_the_json() -> None:
     reads = Codec(Stream("reads", id="event_id", time="happened_at", key=reader, schema=Read))
     with pytest.raises(BadRecord, match=r"seconds.*- at `\$\.happenedAt`$"):
         reads.record(b'{"eventId":"e","userId":"u","happenedAt":1700000000}', STAMP_MS)
+
+
+class Visit(msgspec.Struct):
+    visit_id: str
+    user_id: str
+    ts: int
+    page: Literal["home", "basket"]
+    device: Literal["phone", 7] | None = None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("page", "hom", "Invalid enum value 'hom', it is 'basket' or 'home' - at `$.page`"),
+        ("device", "tv", "Invalid enum value 'tv', it is 7 or 'phone' - at `$.device`"),
+        ("page", 5, "Expected `str`, got `int` - at `$.page`"),
+    ],
+)
+def test_a_value_that_a_field_may_not_have_is_told_with_those_it_may(
+    field: str, value: object, reason: str
+) -> None:
+    visits = replace(stream, topic="visits", id="visit_id", schema=Visit)
+    event = {"visit_id": "v", "user_id": "u", "ts": STAMP_MS, "page": "home", field: value}
+    with pytest.raises(BadRecord) as refused:
+        Codec(visits).record(json.dumps(event).encode(), STAMP_MS)
+    assert refused.value.reason == reason

@@ -105,7 +105,18 @@ def test_a_path_has_the_methods_that_are_declared_for_it_and_head() -> None:
     answer = ask("DELETE", "/things/a/parts")
     assert answer.status_code == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
-    assert answer.json()["error"] == {"field": "method", "reason": "Method Not Allowed"}
+    reason = "the path takes GET, HEAD, POST, not DELETE"
+    assert answer.json()["error"] == {"field": "method", "reason": reason}
+
+
+def test_a_path_that_is_not_known_is_told_with_where_to_look() -> None:
+    reason = "there is no '/v1/recomend': GET /openapi.json lists what there is"
+    answer = ask("GET", "/v1/recomend")
+    assert (answer.status_code, answer.json()["error"]) == (
+        404,
+        {"field": "path", "reason": reason},
+    )
+    assert len(ask("GET", f"/{'x' * 5_000}").text) < 300
 
 
 def test_the_document_has_parameters_with_their_place_bounds_and_defaults() -> None:

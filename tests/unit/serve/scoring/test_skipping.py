@@ -47,6 +47,12 @@ def test_one_bad_candidate_is_named_or_skipped(
     assert reason in skipped["reason"]
 
 
+def test_another_way_with_bad_candidates_is_told_those_there_are(replica: ReplicaUnderTest) -> None:
+    error = score(replica, on_bad_candidate="skp").json()["error"]
+    assert error["field"] == "on_bad_candidate"
+    assert error["reason"].endswith("did you mean `skip`? It takes: `fail`, `skip`")
+
+
 def test_where_all_are_right_nothing_is_told_of_skipping(replica: ReplicaUnderTest) -> None:
     plain, asked = score(replica).json(), skipping(replica, candidates=GOOD)
     assert "skipped" not in asked
