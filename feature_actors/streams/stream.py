@@ -69,8 +69,12 @@ class Entity:
         return key_parts(self.key)
 
 
-def require_plain_key(fields: Fields, entity: Entity, place: str) -> None:
+def require_plain_key(fields: Fields, entity: object, place: str) -> None:
     """Raise ConfigError unless one field identifies `entity`, which each record has."""
+    if not isinstance(entity, Entity):
+        raise ConfigError(
+            f"{place}.key", f"{entity!r} is no entity", 'Write key=Entity("user", key="user_id").'
+        )
     if entity.compound:
         raise ConfigError(
             f"{place}.key",

@@ -67,15 +67,15 @@ def run_replay(
     check_summary(json_file)
     pipeline_file = PipelineFile.read(file)
     pipeline, module = pipeline_file.load(), pipeline_file.load_module()
-    console.print(pipeline.describe(), markup=False, highlight=False)
-    with console.status(f"reading {data}"):
-        history = read_history(module, str(file), data, [one.topic for one in pipeline.streams])
     if pipeline.joined:
         raise ConfigError(
             f"{file}: Pipeline({pipeline.name!r}).label",
             "Joined learns from impressions, and a replay has events only: it would learn nothing",
             "Replay a file whose label is Labelled(...).",
         )
+    console.print(pipeline.describe(), markup=False, highlight=False)
+    with console.status(f"reading {data}"):
+        history = read_history(module, str(file), data, [one.topic for one in pipeline.streams])
     without = [one.topic for one in pipeline.streams if not len(history.places_of(one.topic))]
     if without:
         print(

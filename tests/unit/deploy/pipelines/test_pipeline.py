@@ -446,3 +446,11 @@ def test_two_pipelines_in_a_file_are_refused() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.py: cannot be read"):
         PipelineFile.read(tmp_path / "absent.py")
+
+
+@pytest.mark.parametrize("key", ["user", Entity, None])
+def test_a_key_that_is_no_entity_is_named(key: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Stream\('clicks'\)\.key: .* is no entity"):
+        Stream("clicks", id="id", time="ts", key=key, schema=Click)
+    with pytest.raises(ConfigError, match=r"Table\('rows'\)\.key: .* is no entity"):
+        Table("rows", key=key, schema=Product)
