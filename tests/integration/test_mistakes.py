@@ -422,7 +422,8 @@ def test_commands_with_wrong_words(freshrank: CommandLine) -> None:
     said = freshrank.fails("bench", "ingets")
     assert "there is none of this name. Take one of: ingest, freshness, " in said
     assert "needs the folder" in freshrank.fails("bench", "learner")
-    assert "it cannot read history" in freshrank.fails("replay", "pipeline.py", "absent.json")
+    said = freshrank.fails("replay", "pipeline.py", "absent.json")
+    assert "Joined learns from impressions, and a replay has events only" in said
 
 
 @pytest.mark.parametrize("address", ["cluster", "127.0.0.1:1", "ray://127.0.0.1:1", "a:port"])

@@ -317,14 +317,17 @@ def test_a_field_of_the_catalogue_may_have_any_name() -> None:
 
 def test_the_request_and_the_answer_of_the_page_are_those_that_it_describes() -> None:
     class Shoes(FakeRetriever):
-        fields: Mapping[str, type] = {"price": float, "category": str, "brand": str}
+        # The first request is of the demo's catalogue, the others of a shop for shoes.
+        fields: Mapping[str, type] = {
+            "price": float, "category_id": int, "category": str, "brand": str,
+        }  # fmt: skip
 
     page = (Path(__file__).parents[4] / "docs" / "recommendations.md").read_text(encoding="utf-8")
     bodies = re.findall(r"-d '(\{.*?\})'", page, re.DOTALL)
     types = SelectionTypes(PIPELINE, Shoes({}))
     call = RecommendDecoder(PIPELINE, Shoes({}), types).decode(bodies[0].encode())
     assert len(call.selection.filters) == 2
-    assert call.selection.diversity.most_per == {"brand": 1}
+    assert call.selection.diversity.most_per == {"category_id": 1}
     boosted = RecommendDecoder(PIPELINE, Shoes({}), types).decode(bodies[1].encode())
     assert [one.factor for one in boosted.boosts] == [1.5, 0.2]
     assert (boosted.selection.diversity.mmr, boosted.pages) == (Mmr(0.7, ["category", "brand"]), 5)

@@ -102,6 +102,15 @@ def test_a_record_of_another_kind_is_named(replays: Replays, given: str, place: 
     assert said.rstrip().endswith(FIX)
 
 
+def test_a_file_that_reads_no_history_is_told_what_to_write(
+    replays: Replays, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("songs.py").write_text(LABELLED)
+    status, said = call(["replay", "songs.py", "data"], capsys, monkeypatch)
+    assert status == 2
+    assert "songs.py: it cannot read history. Write a function records(path)." in said
+
+
 def test_what_the_files_own_code_raises_is_told_with_its_line(replays: Replays) -> None:
     status, said = replays.of('yield path.rsplit("-")')
     assert status == 2
