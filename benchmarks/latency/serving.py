@@ -41,6 +41,8 @@ CANDIDATES = 100
 CONNECTIONS = (1, 32)
 # Seconds of load on each server with each number of connections, in each round.
 SECONDS = 6.0
+# Connections in a row that have to be answered before there is load.
+STEADY = 20
 # Seconds for a cold Ray with Serve on two busy cores.
 START_TIMEOUT_S = 120.0
 # Seconds from SIGTERM to SIGKILL, with Serve's own drain in it.
@@ -101,13 +103,22 @@ def _measure(
         folder / "server.log",
     )
     try:
-        child.wait_until(lambda: can_score(port), START_TIMEOUT_S)
+        child.wait_until(lambda: answers_steadily(port), START_TIMEOUT_S)
         return {
             connections: run_load(("127.0.0.1", port), "/v1/score", bodies, connections, seconds)
             for connections in CONNECTIONS
         }
     finally:
         child.stop(grace_s=STOP_TIMEOUT_S)
+
+
+def answers_steadily(port: int) -> bool:
+    """Whether `STEADY` connections in a row reach a replica that can score.
+
+    When Serve replaces HAProxy, a connection may still reach the one before, which knows of no
+    replica: the load would begin with its 503.
+    """
+    return all(can_score(port) for _ in range(STEADY))
 
 
 def figures(rounds: Sequence[Mapping[tuple[str, int], LoadResult]]) -> list[Figure]:
