@@ -92,6 +92,11 @@ class Fields(Mapping[str, Field]):
         self._moments: dict[str, Moment] = {}
         self._take(described, _Within())
 
+    def choices_in_json(self) -> dict[str, tuple[str | int, ...]]:
+        """By path in the JSON of an event: the values of each field whose type lists them."""
+        known = self._known.items()
+        return {".".join(self._json_paths[name]): one.choices for name, one in known if one.choices}
+
     def _take(self, struct: inspect.StructType, within: _Within) -> None:
         """Take the fields of a struct, and of the structs in it."""
         for field in struct.fields:

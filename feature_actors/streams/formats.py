@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
-from msgspec import inspect
 
+from freshrank.feature_actors.streams.fields import Fields
 from freshrank.feature_actors.streams.times.time_field import TimeField
 
 UNREADABLE = (ValueError, TypeError, RecursionError)
@@ -56,29 +56,7 @@ class RecordFormat(Protocol):
 
 
 # The form of msgspec's message about a text that a field of the event may not have.
-_NO_CHOICE = re.compile(r"(?P<what>Invalid enum value .*) - at `\$\.(?P<field>\w+)`", re.DOTALL)
-
-
-def choices_of(event_type: type[msgspec.Struct]) -> Mapping[str, Sequence[object]]:
-    """By field of an event: the values that it may have, where the schema lists them.
-
-    >>> from typing import Literal
-    >>> kinds = Literal["like", "finish"]
-    >>> choices_of(msgspec.defstruct("Play", [("kind", kinds), ("at", int)]))
-    {'kind': ('finish', 'like')}
-    """
-    described = inspect.type_info(event_type)
-    assert isinstance(described, inspect.StructType)
-    found: dict[str, Sequence[object]] = {}
-    for field in described.fields:
-        kind = field.type
-        kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
-        for one in kinds:
-            if isinstance(one, inspect.LiteralType):
-                found[field.encode_name] = one.values
-            elif isinstance(one, inspect.EnumType):
-                found[field.encode_name] = tuple(member.value for member in one.cls)
-    return found
+_NO_CHOICE = re.compile(r"(?P<what>Invalid enum value .*) - at `\$\.(?P<path>[^`]+)`", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -100,12 +78,14 @@ class Json:
         self, event_type: type[msgspec.Struct], time: TimeField, place: str
     ) -> BoundFormat:
         """JSON objects of `event_type`; any type can be held."""
-        return _BoundJson(event_type)
+        return _BoundJson(event_type, Fields(event_type, place).choices_in_json())
 
 
 class _BoundJson:
-    def __init__(self, event_type: type[msgspec.Struct]) -> None:
-        self._choices = choices_of(event_type)
+    def __init__(
+        self, event_type: type[msgspec.Struct], choices: Mapping[str, tuple[str | int, ...]]
+    ) -> None:
+        self._choices = choices
         # Not a method that calls it: ten thousand events are decoded per batch.
         self.decode: Callable[[bytes], msgspec.Struct] = msgspec.json.Decoder(event_type).decode
 
@@ -122,11 +102,11 @@ class _BoundJson:
     def _with_choices(self, reason: str) -> str:
         """`reason`, and where a field has none of its values, those that it may have."""
         found = _NO_CHOICE.fullmatch(reason)
-        choices = self._choices.get(found["field"], ()) if found else ()
+        choices = self._choices.get(found["path"], ()) if found else ()
         if found is None or not choices:
             return reason
         listed = " or ".join(map(repr, choices))
-        return f"{found['what']}, it is {listed} - at `$.{found['field']}`"
+        return f"{found['what']}, it is {listed} - at `$.{found['path']}`"
 
     def encode(self, event: msgspec.Struct, document: bytes) -> bytes:
         return document

@@ -8,7 +8,14 @@ import numpy as np
 
 from freshrank.actors.messages import Doubles
 from freshrank.actors.protocols import JsonValue
-from freshrank.learner.parameters.input_moments import COUNT, MEAN, VARIANCE, merge, no_moments
+from freshrank.learner.parameters.input_moments import (
+    COUNT,
+    MEAN,
+    ROUNDING,
+    VARIANCE,
+    merge,
+    no_moments,
+)
 
 # Examples after which the weight of older ones has fallen to 1/e: of late, and of before.
 _RECENT, _BEFORE = 2_000, 50_000
@@ -18,8 +25,6 @@ _WARM_UP = 5 * _RECENT
 _LISTED = 20
 # Beyond it an input is another one. It stands for infinity where an input did not vary.
 _MOST = 100.0
-# The spread, as a share of the mean, that is the rounding of float32 and none of the input's own.
-_ROUNDING = 1e-6
 
 
 def stability_index(recent: Doubles, before: Doubles) -> Doubles:
@@ -34,7 +39,7 @@ def stability_index(recent: Doubles, before: Doubles) -> Doubles:
     >>> stability_index(moved, before).tolist(), stability_index(before, before).tolist()
     ([1.0], [0.0])
     """
-    rounding = np.square(_ROUNDING * np.maximum(np.abs(recent[MEAN]), np.abs(before[MEAN])))
+    rounding = np.square(ROUNDING * np.maximum(np.abs(recent[MEAN]), np.abs(before[MEAN])))
     least = np.maximum(rounding, np.finfo(np.float64).tiny)
     one, other = np.maximum(recent[VARIANCE], least), np.maximum(before[VARIANCE], least)
     away = np.square(recent[MEAN] - before[MEAN])

@@ -20,7 +20,7 @@ MOST_EXAMPLES = 1e6
 # more than ten common ones would.
 FARTHEST = 10.0
 # The spread, as a share of the mean, that is the rounding of float32 and none of the input's own.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 
 COUNT, MEAN, VARIANCE = range(3)
 """The rows of an array of moments, float64[3, d]."""
@@ -85,7 +85,7 @@ def scale_of(moments: Doubles) -> Scale | None:
     if np.isinf(moments[COUNT]).all():
         return None
     mean, deviation = moments[MEAN], np.sqrt(moments[VARIANCE])
-    varies = deviation > _ROUNDING * np.abs(mean)
+    varies = deviation > ROUNDING * np.abs(mean)
     return Scale(mean, np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies))
 
 
