@@ -1,10 +1,11 @@
-"""Runs a module in a process of its own, so that both sides of a ratio start equal."""
+"""Runs a module or a script in a process of its own, so that all that is compared starts equal."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from freshrank.actors.errors import Unavailable
 
@@ -22,13 +23,26 @@ def run_module(
     >>> run_module("platform", ["terse", "--help"], 60.0) != b""
     True
     """
+    return _run(module, ["-m", module, *arguments], timeout_s, standard_input)
+
+
+def run_script(script: Path, arguments: Sequence[str]) -> bytes:
+    """Run a script of `benchmarks/peers` to its end, however long it takes; gives what it prints.
+
+    It makes its environment first where there is none. Raises Unavailable with the end of its
+    standard error when it fails.
+    """
+    return _run(f"{script.name} {arguments[0]}", [str(script), *arguments], None, b"")
+
+
+def _run(name: str, command: Sequence[str], timeout_s: float | None, given: bytes) -> bytes:
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            input=standard_input, capture_output=True, check=False, timeout=timeout_s,
+            [sys.executable, *command],
+            input=given, capture_output=True, check=False, timeout=timeout_s,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise Unavailable(module, f"not finished after {timeout_s:g} s") from error
+        raise Unavailable(name, f"not finished after {timeout_s:g} s") from error
     if done.returncode != 0:
-        raise Unavailable(module, done.stderr.decode(errors="replace")[-_ERROR_TAIL:])
+        raise Unavailable(name, done.stderr.decode(errors="replace")[-_ERROR_TAIL:])
     return done.stdout

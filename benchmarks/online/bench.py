@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from freshrank.benchmarks.module_process import run_script
 from freshrank.benchmarks.online import own_learners, peer_runs
 from freshrank.benchmarks.online.drifting import drifting
 from freshrank.benchmarks.online.own_learners import Learned
@@ -31,14 +32,14 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with console.status("the environment of the peers, and River's data sets"):
-            peer_runs.run_script(["datasets", str(folder)])
+            run_script(peer_runs.SCRIPT, ["datasets", str(folder)])
         streams = list(streams_of(folder, options.data, rows))
         if options.data is None:
             console.print(f"without --data FOLDER not learned: {', '.join(REAL)}")
         for stream in streams:
             write_stream(stream, folder)
         with console.status("the peers learn"):
-            peer_runs.run_script(["learn", str(folder)])
+            run_script(peer_runs.SCRIPT, ["learn", str(folder)])
         lines = []
         for stream in streams:
             with console.status(f"learning {stream.name}"):

@@ -1,43 +1,27 @@
-"""Runs the learners of other projects, by their script, in their own environment."""
+"""What the script of other projects' learners has written, and how much code they take."""
 
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Doubles
 from freshrank.benchmarks.online.own_learners import Learned
 from freshrank.benchmarks.peers import peer_learners
 
+SCRIPT = Path(peer_learners.__file__)
+"""Runs the peers."""
 LINEAR = ("vw", "vw_ftrl", "river_adagrad")
 """The peers that are linear in the raw inputs."""
-_ERROR_TAIL = 2_000
 
 
 class _Written(msgspec.Struct):
     seconds: float
     predictions: list[float | list[float | None] | None]
-
-
-def run_script(arguments: Sequence[str]) -> str:
-    """What the script of the peers prints; it makes their environment first where there is none.
-
-    Raises Unavailable with the end of its standard error when it fails.
-    """
-    script = Path(peer_learners.__file__)
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise Unavailable(f"{script.name} {arguments[0]}", done.stderr[-_ERROR_TAIL:])
-    return done.stdout
 
 
 def lines_of_code() -> Mapping[str, int]:

@@ -18,6 +18,7 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.deploy.wiring.lock_step import BATCH_EVENTS
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.feature_actors.shard.status import totals
 from freshrank.feature_actors.streams.origin import Origin, generation_of, with_origin
 from freshrank.feature_actors.streams.stream import Stream
 
@@ -167,11 +168,11 @@ def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
             f"its value is no event of {dead[0].topic!r}, and no other is: {dead[0].reason}",
             "Yield the JSON of an event as the stream's schema has it.",
         )
-    counters = [state.counters for shard in system.shards for state in shard.states.values()]
+    counted = [totals(shard.states) for shard in system.shards]
     return {
         "dead": len(dead),
         "late": len(system.sink.rejected) - len(dead),
-        "negatives_left_out": sum(one.negatives_left_out for one in counters),
+        "negatives_left_out": sum(one["negatives_left_out"] for one in counted),
     }
 
 

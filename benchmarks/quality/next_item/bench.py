@@ -9,8 +9,6 @@ from every event and from what it has shown, by the product's own code; the othe
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from freshrank.actors.errors import Unavailable
+from freshrank.benchmarks.module_process import run_script
 from freshrank.benchmarks.peers import peer_rankers
 from freshrank.benchmarks.quality.next_item.interactions import Interactions, read_interactions
 from freshrank.benchmarks.quality.next_item.list_quality import ListQuality, quality_of
@@ -36,7 +34,6 @@ LENGTH = 20
 # Items that are logged as shown, and learned from: a longer list than the one that is judged, since
 # what was touched is known whether or not it was shown.
 _SHOWN = 50
-_ERROR_TAIL = 2_000
 
 
 class _WrittenRanks(msgspec.Struct):
@@ -103,11 +100,7 @@ async def _ours(played: Interactions, advanced: Callable[[float], None]) -> _Wri
 
 
 def _peers(played: Interactions) -> Mapping[str, _WrittenRanks]:
-    """What the script of the other rankers gives; it makes their environment where there is none.
-
-    Raises Unavailable with the end of its standard error when it fails.
-    """
-    script = Path(peer_rankers.__file__)
+    """What the script of the other rankers gives. Raises Unavailable where it fails."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{played.name}.npz"
         np.savez(
@@ -119,11 +112,7 @@ def _peers(played: Interactions) -> Mapping[str, _WrittenRanks]:
             asked=played.asked,
             repeats=played.repeats,
         )
-        done = subprocess.run(
-            [sys.executable, str(script), str(file)], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise Unavailable(script.name, done.stderr[-_ERROR_TAIL:])
+        run_script(Path(peer_rankers.__file__), [str(file)])
         written = file.with_suffix(".ranks.json").read_bytes()
     return msgspec.json.decode(written, type=dict[str, _WrittenRanks])
 

@@ -8,6 +8,7 @@ from bench_figures import by_name
 from rich.console import Console
 
 from freshrank.actors.errors import Unavailable
+from freshrank.benchmarks.module_process import run_script
 from freshrank.benchmarks.online import own_learners, peer_runs
 from freshrank.benchmarks.online.quality import StreamQuality, quality
 from freshrank.benchmarks.online.table import OnlineTable, StreamLine
@@ -83,7 +84,7 @@ def test_what_the_script_has_written_is_read(tmp_path: Path) -> None:
 
 def test_a_script_that_fails_says_why() -> None:
     with pytest.raises(Unavailable, match="invalid choice"):
-        peer_runs.run_script(["dance"])
+        run_script(peer_runs.SCRIPT, ["dance"])
 
 
 def test_quality_of_classes_is_accuracy_and_the_log_loss_of_the_true_one() -> None:
