@@ -24,6 +24,9 @@ dead-letter topic, ``RequestError`` becomes a 4xx answer, and everything else st
 that met it and shows in its health.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 # Characters of a reason that are kept. A reason may repeat a record or a request, and goes into
 # headers, answers and logs. Its end is kept because it names the field.
 _REASON_HEAD, _REASON_TAIL = 300, 100
@@ -39,6 +42,16 @@ def bounded(reason: str) -> str:
     if len(text) <= _REASON_HEAD + _REASON_TAIL:
         return text
     return f"{text[:_REASON_HEAD]} … {text[-_REASON_TAIL:]}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was meant by `name`, for an error to ask; None where none is near.
+
+    >>> nearest("prise", ["price", "brand"]), nearest("x", ["price"])
+    ('price', None)
+    """
+    found = get_close_matches(name, list(known), n=1)
+    return found[0] if found else None
 
 
 class FreshrankError(Exception):

@@ -219,6 +219,28 @@ def plan(
     run_plan(file, CliOverrides(kafka=kafka).settings(config))
 
 
+def _print_versions(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version_asked: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_versions,
+            is_eager=True,
+            help="As `freshrank version`.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def version() -> None:
     """Print the versions of Freshrank and of the libraries that its speed depends on."""

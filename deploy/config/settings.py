@@ -87,7 +87,8 @@ class KafkaSettings(WithPassword):
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         if (self.port or self.folder) and self.bootstrap != "apache":
-            raise ValueError("`port` and `folder` require `bootstrap` apache")
+            reason = "`port` and `folder` are of a broker that is started here"
+            raise ValueError(f"{reason}: set `bootstrap` to apache (`--kafka apache`)")
         secret = self.password or self.password_file
         if self.security_protocol.startswith("SASL") and not (self.username and secret):
             raise ValueError("SASL needs `username`, and `password` or `password_file`")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from freshrank.actors.errors import BadRecord, ConfigError
+from freshrank.actors.errors import BadRecord, ConfigError, nearest
 from freshrank.actors.messages import Ints
 from freshrank.deploy.history.file_values import import_pyarrow
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -212,7 +211,7 @@ def _no_time(place: str, number: int, reason: str) -> ConfigError:
 
 
 def _unknown(place: str, wanted: str, example: str, table: pa.Table) -> ConfigError:
-    near = difflib.get_close_matches(example, table.column_names, n=1)
-    fix = f"Is it {near[0]!r}? Rename that column." if near else "Add that column."
+    near = nearest(example, table.column_names)
+    fix = f"Is it {near!r}? Rename that column." if near else "Add that column."
     present = ", ".join(table.column_names) or "none"
     return ConfigError(place, f"there is no column {wanted}; there is {present}", fix)

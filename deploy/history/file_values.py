@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import gzip
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, nearest
 from freshrank.deploy.history.files import CSV, PARQUET, format_of
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.stream import Stream
@@ -183,8 +182,8 @@ class _FileColumns:
 
 
 def _missing(path: Path, topic: str, name: str, present: Sequence[str]) -> ConfigError:
-    near = difflib.get_close_matches(name, present, n=1)
-    seen = f"Is it {near[0]!r}? Rename that column." if near else "Add it."
+    near = nearest(name, present)
+    seen = f"Is it {near!r}? Rename that column." if near else "Add it."
     return ConfigError(
         str(path),
         f"it has no column {name!r}, which each record of {topic!r} needs; "

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, nearest
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz")
@@ -81,8 +80,8 @@ def _split(given: str | Path, topics: Sequence[str]) -> tuple[str | None, Path]:
         return None, Path(given)
     topic, _, path = given.partition("=")
     if topic not in topics:
-        near = difflib.get_close_matches(topic, topics, n=1)
-        fix = f"Did you mean {near[0]!r}?" if near else f"There are {_listed(topics)}."
+        near = nearest(topic, topics)
+        fix = f"Did you mean {near!r}?" if near else f"There are {_listed(topics)}."
         raise ConfigError(given, f"the pipeline has no topic {topic!r}", fix)
     return topic, Path(path)
 

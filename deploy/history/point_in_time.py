@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, nearest
 from freshrank.actors.messages import Ints
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.history.arrivals import HistoryTally
@@ -206,7 +205,7 @@ def _title(name: str, plan: FeaturePlan, taken: Sequence[str]) -> str:
 
 
 def _unknown(place: str, problem: str, name: str, known: Sequence[str]) -> ConfigError:
-    near = difflib.get_close_matches(name, known, n=1)
+    near = nearest(name, known)
     return ConfigError(
-        place, problem, f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known)}."
+        place, problem, f"Did you mean {near!r}?" if near else f"There are {', '.join(known)}."
     )

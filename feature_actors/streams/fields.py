@@ -1,6 +1,5 @@
 """The fields of a stream's schema, their kinds, and errors that say how to mend a mistake."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -9,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import inspect
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, nearest
 from freshrank.feature_actors.streams.keys.compound_key import is_compound, key_parts
 
 
@@ -135,12 +134,12 @@ class Fields(Mapping[str, Field]):
         if name in self._unusable:
             raise self._unusable_error(name, place)
         if name not in self._known:
-            near = difflib.get_close_matches(name, self._known, n=1)
+            near = nearest(name, self._known)
             if name in self._renamed:
-                near = [self._renamed[name]]
+                near = self._renamed[name]
             if self._unusable.get(name.partition(".")[0], "struct") != "struct":
-                near = []
-            fix = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(self._known)}."
+                near = None
+            fix = f"Did you mean {near!r}?" if near else f"It has: {', '.join(self._known)}."
             raise ConfigError(place, f"{self._place} has no field {name!r}", fix)
         found = self._known[name]
         if kinds and found.kind not in kinds:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 
-from freshrank.actors.errors import RequestError
+from freshrank.actors.errors import RequestError, nearest
 
 # The form of msgspec's messages about a name that a type does not have.
 _NOT_KNOWN = re.compile(
@@ -27,7 +26,16 @@ def with_known_names(error: RequestError, known: Callable[[str], Sequence[str]])
     if found is None:
         return error
     names = known(error.field)
-    nearest = get_close_matches(found["name"], names, n=1)
-    asked = f"; did you mean `{nearest[0]}`?" if nearest else "."
-    listed = ", ".join(f"`{name}`" for name in names) or "nothing"
-    return RequestError(error.field, f"{error.reason}{asked} It takes: {listed}", error.status)
+    reason = f"{error.reason}{listed(found['name'], names)}"
+    return RequestError(error.field, reason, error.status)
+
+
+def listed(name: str, known: Sequence[str]) -> str:
+    """The end of an error about `name`: which known one was meant, and all of them.
+
+    >>> listed("color", ["price"])
+    '. It takes: `price`'
+    """
+    near = nearest(name, known)
+    asked = f"; did you mean `{near}`?" if near else "."
+    return f"{asked} It takes: {', '.join(f'`{one}`' for one in known) or 'nothing'}"

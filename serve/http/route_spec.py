@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from freshrank.actors.errors import RequestError
 from freshrank.serve.access.api_keys import Scope
+from freshrank.serve.api.known_names import listed
 from freshrank.serve.api.requests import placed
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ class RouteSpec:
         >>> spec = RouteSpec(method="GET", path="/a/{id:text}/b", operation="b", summary="B",
         ...                  handler=handler, answers={200: Answer()}, scope=Scope.SCORE)
         >>> spec.documented_path, spec.error_statuses
-        ('/a/{id}/b', (401, 403, 421, 429, 431, 500, 503))
+        ('/a/{id}/b', (401, 403, 421, 422, 429, 431, 500, 503))
         """
         return _CONVERTOR.sub("", self.path)
 
@@ -138,12 +139,17 @@ class RouteSpec:
     def error_statuses(self) -> tuple[int, ...]:
         """Every status that comes with an `ErrorAnswer`, ascending."""
         of_body = _ERRORS_OF_BODIES if self.body is not None else ()
-        of_parameters = (422,) if self.parameters else ()
+        of_query = (422,) if self.parameters or self.scope is not None else ()
         of_keys = _ERRORS_OF_KEYS if self.scope is not None else ()
-        found = {*self.errors, *of_body, *of_parameters, *of_keys, *_ERRORS_OF_ALL} - set(
-            self.answers
-        )
+        found = {*self.errors, *of_body, *of_query, *of_keys, *_ERRORS_OF_ALL} - set(self.answers)
         return tuple(sorted(found))
+
+    def check_query(self, names: Iterable[str]) -> None:
+        """Raises RequestError (422) for the name of a query parameter that it does not have."""
+        known = [one.name for one in self.parameters if self.location(one) == "query"]
+        for name in names:
+            if name not in known:
+                raise RequestError(name, f"unknown query parameter{listed(name, known)}")
 
     def location(self, parameter: Parameter[Any]) -> Literal["path", "query"]:
         """Where the value of `parameter` is read from."""

@@ -89,6 +89,9 @@ class RouteHandlers:
             headers = request.scope["headers"]
             self._check_size(headers)
             self._guard.check(headers, has_body=spec.body is not None, scope=spec.scope)
+            # Probes and browsers add what they like: the routes that need no key take it.
+            if spec.scope is not None and request.scope["query_string"]:
+                spec.check_query(request.query_params)
             if not spec.limited:
                 return await spec.handler(request)
             if self._ongoing >= self._max_ongoing:

@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, nearest
 from freshrank.feature_actors.streams.expressions.conditions import (
     Comparison,
     Expression,
@@ -103,8 +102,8 @@ class Column(Arithmetic):
 def _nearest(name: str) -> str:
     """The method that was meant by the last part of `name`, as a question; "" if none is near."""
     called = name.rpartition(".")[2]
-    near = difflib.get_close_matches(called, ["isin", "is_null", "log1p"], n=1)
-    return f"Did you mean {near[0]!r}? " if near else ""
+    near = nearest(called, ["isin", "is_null", "log1p"])
+    return f"Did you mean {near!r}? " if near else ""
 
 
 class _Namespace:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 from typing import cast
 
 import numpy as np
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, nearest
 from freshrank.actors.kernels.hashing import hash_ints, hash_text
 from freshrank.actors.messages import Bools
 from freshrank.feature_actors.streams.columns import Columns
@@ -54,6 +53,6 @@ def constant_fix(name: str, other: object) -> str:
 def _check_choice(field: Field, constant: object, place: str) -> None:
     """Raise ConfigError when a field can never be `constant`."""
     if field.choices and constant not in field.choices:
-        near = difflib.get_close_matches(str(constant), map(str, field.choices), n=1)
-        fix = f"Did you mean {near[0]!r}?" if near else f"It is one of {list(field.choices)}."
+        near = nearest(str(constant), map(str, field.choices))
+        fix = f"Did you mean {near!r}?" if near else f"It is one of {list(field.choices)}."
         raise ConfigError(place, f"the field {field.name!r} is never {constant!r}", fix)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import zoneinfo
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, nearest
 
 
 def zone_of(name: object, place: str) -> zoneinfo.ZoneInfo:
@@ -15,10 +14,10 @@ def zone_of(name: object, place: str) -> zoneinfo.ZoneInfo:
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
         known = zoneinfo.available_timezones()
         by_lower = {one.lower(): one for one in known}
-        near = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
+        near = nearest(str(name).lower(), by_lower)
         fix = 'Give a name of the IANA database, as in "Europe/Berlin".'
         if near:
-            fix = f"Did you mean {by_lower[near[0]]!r}?"
+            fix = f"Did you mean {by_lower[near]!r}?"
         if not known:
             fix = "This machine has no zones: install the package tzdata."
         raise ConfigError(place, f"{name!r} is no time zone that is known here", fix) from error

@@ -85,6 +85,7 @@ def test_a_command_that_cannot_be_loaded_is_an_error_with_its_reason(
 def test_a_built_in_command_is_not_replaced(package: Path) -> None:
     install(package, 'def version():\n    print("mine")\n', "version = shop_tools:version")
     assert run("version")[1].startswith("freshrank 0.")
+    assert run("--version") == run("version")
 
 
 def test_a_built_in_command_does_not_load_plugins(package: Path) -> None:

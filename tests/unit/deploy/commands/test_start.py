@@ -127,5 +127,5 @@ def test_a_port_of_kafka_is_an_option_and_tried_before_anything_is_loaded(
 def test_a_port_of_a_broker_that_is_not_started_here_is_refused(happened: list[str]) -> None:
     result = CliRunner().invoke(cli.app, ["run", "shop.py", "--kafka-port", "9092"])
     assert isinstance(result.exception, ConfigError)
-    assert "require `bootstrap` apache" in str(result.exception)
+    assert "set `bootstrap` to apache (`--kafka apache`)" in str(result.exception)
     assert happened == []

@@ -36,6 +36,10 @@ async def write(request: Request) -> Response:
     return JsonResponse("written")
 
 
+async def alive(request: Request) -> Response:
+    return JsonResponse("alive")
+
+
 JSON_BODY = {"content-type": "application/json"}
 
 SPECS = [
@@ -60,6 +64,15 @@ SPECS = [
         parameters=(KEY,),
         answers={200: Answer(str)},
         body=list[int],
+    ),
+    RouteSpec(
+        method="GET",
+        path="/alive",
+        operation="alive",
+        summary="Alive",
+        handler=alive,
+        scope=None,
+        answers={200: Answer(str)},
     ),
 ]
 
@@ -91,12 +104,31 @@ def test_parameters_are_read_from_path_and_query_and_have_defaults() -> None:
         ("limit=0&format=x", "limit", "Expected `int` >= 1"),
         ("limit=ten&format=x", "limit", "Expected `int`, got `str`"),
         ("limit=2", "format", "is missing"),
+        (
+            "format=x&limits=2",
+            "limits",
+            "unknown query parameter; did you mean `limit`? It takes: `limit`, `format`",
+        ),
+        ("format=x&key=b", "key", "unknown query parameter. It takes: `limit`, `format`"),
     ],
 )
 def test_a_wrong_parameter_is_a_422_that_names_it(query: str, field: str, reason: str) -> None:
     answer = ask("GET", f"/things/a/parts?{query}")
     assert answer.status_code == 422
     assert answer.json()["error"] == {"field": field, "reason": reason}
+
+
+def test_a_query_is_refused_where_the_route_takes_none() -> None:
+    answer = ask("POST", "/things/a/parts?trace=1")
+    reason = "unknown query parameter. It takes: nothing"
+    assert (answer.status_code, answer.json()["error"]) == (
+        422,
+        {"field": "trace", "reason": reason},
+    )
+
+
+def test_probes_take_any_query() -> None:
+    assert ask("GET", "/alive?cachebuster=1").json() == "alive"
 
 
 def test_a_path_has_the_methods_that_are_declared_for_it_and_head() -> None:
