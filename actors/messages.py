@@ -176,7 +176,7 @@ class Examples:
     offset_range: OffsetRange
     inputs: Inputs
     labels: Floats
-    """float32[n]: 0 or 1, or the targets of a regression."""
+    """float32[n]: 0 or 1, the targets of a regression, or the places of classes."""
     event_times_ms: Ints
     """int64[n]: event time of the record that completed each example."""
     corrects: Bools | None = None
@@ -226,9 +226,9 @@ class Gradient:
     labels: Floats
     """float32[n]."""
     scores: Floats
-    """float32[n]: predictions of the weights `base`, which have not learned these examples."""
+    """float32[n], of classes [n, c]: predictions of the weights `base`, before they learn these."""
     reference_scores: Floats | None
-    """float32[n]: predictions of the frozen reference model; None without a reference."""
+    """As `scores`: predictions of the frozen reference model; None without a reference."""
     newest_event_ms: int
     """The newest event time among the examples (0 when there are none)."""
     moments: Doubles

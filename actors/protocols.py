@@ -248,7 +248,10 @@ class Scorer(Protocol):
     """A model bound to weights: rows of inputs in, predictions out."""
 
     def score(self, inputs: Inputs) -> Floats:
-        """float32[n]: the prediction for each row, for most models a probability."""
+        """float32[n]: the prediction for each row, for most models a probability.
+
+        Of a model of ``c`` classes float32[n, c]: the probability of each.
+        """
         ...
 
 

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     )
     from freshrank.learner.models.quantile_loss import QuantileLoss as QuantileLoss
     from freshrank.learner.models.reweighted import ClassWeighted as ClassWeighted
+    from freshrank.learner.models.softmax_regression import SoftmaxRegression as SoftmaxRegression
     from freshrank.learner.optimizers.adagrad import Adagrad as Adagrad
     from freshrank.learner.optimizers.adam import Adam as Adam
     from freshrank.learner.optimizers.ftrl import FTRL as FTRL

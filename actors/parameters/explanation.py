@@ -37,6 +37,8 @@ class Explanation:
     """float64[d]: what each dense input adds to the base."""
     fields: Doubles
     """float64[F]: what each id field adds, all ids of a bag together."""
+    of_class: str | None = None
+    """The likeliest class, whose probability and output these are; None where there are none."""
 
     @property
     def residual(self) -> float:

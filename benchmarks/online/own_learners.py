@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from freshrank.learner.models.base import ModelSpec
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.linear_regression import LinearRegression, SquaredLoss
 from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.models.softmax_regression import SoftmaxLoss, SoftmaxRegression
 from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 
 STEPS = (1, 64)
@@ -31,14 +32,26 @@ class OwnLearner(NamedTuple):
     probability: ModelSpec
     number: ModelSpec
     step: int
+    classes: Callable[[tuple[str, ...]], ModelSpec] | None = None
+    """Of their names; None: one model of a probability for each against the rest."""
+
+    def model_of(self, stream: LabelledStream) -> ModelSpec | None:
+        """The one that learns all of a stream; None: several have to, one for each class."""
+        if stream.kind == "class":
+            return None if self.classes is None else self.classes(tuple(stream.classes))
+        return self.number if stream.kind == "number" else self.probability
+
+
+def _softmax(names: tuple[str, ...]) -> ModelSpec:
+    return SoftmaxRegression(loss=SoftmaxLoss(names))
 
 
 LEARNERS: Mapping[str, OwnLearner] = {
-    f"{name}_{step}": OwnLearner(probability, number, step)
-    for name, probability, number in (
-        ("linear", LogisticRegression(), LinearRegression()),
-        ("fm", DeepFM(hidden=()), DeepFM(hidden=(), loss=SquaredLoss())),
-        ("deepfm", DeepFM(), DeepFM(loss=SquaredLoss())),
+    f"{name}_{step}": OwnLearner(probability, number, step, classes)
+    for name, probability, number, classes in (
+        ("linear", LogisticRegression(), LinearRegression(), _softmax),
+        ("fm", DeepFM(hidden=()), DeepFM(hidden=(), loss=SquaredLoss()), None),
+        ("deepfm", DeepFM(), DeepFM(loss=SquaredLoss()), None),
     )
     for step in STEPS
 }
@@ -75,12 +88,12 @@ def encoded(stream: LabelledStream) -> tuple[InputLayout, Inputs]:
 
 
 def learn(stream: LabelledStream, learner: OwnLearner) -> Learned:
-    """Learn all rows; several classes by one model each against the rest, as of all learners."""
+    """Learn all rows; several classes by one model of all, or by one each against the rest."""
     started = time.perf_counter()
     layout, inputs = encoded(stream)
-    spec = learner.number if stream.kind == "number" else learner.probability
-    setup = Setup(spec, DEFAULT_OPTIMIZER, learner.step, shards=1, layout=layout)
-    if stream.kind != "class":
+    spec = learner.model_of(stream)
+    setup = Setup(spec or learner.probability, DEFAULT_OPTIMIZER, learner.step, 1, layout=layout)
+    if spec is not None:
         found = _scores(setup, inputs, stream.labels)
     else:
         each = [

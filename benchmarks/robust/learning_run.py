@@ -57,7 +57,7 @@ class Played:
 
     learner: Learner
     scores: Floats
-    """float32[n]: of each row before it was learned."""
+    """float32[n], of classes [n, c]: of each row before it was learned."""
     rows: StreamRows
     lost: Bools
     """bool[n]: rows that the guard has refused for good."""
@@ -121,7 +121,9 @@ class LearningRun:
 
     def play(self, rows: StreamRows) -> Played:
         """Learn all rows; the last step may have fewer than the others."""
-        scores: Floats = np.empty(len(rows.labels), np.float32)
+        classes = len(self.learner.model.loss.classes)
+        shape = (len(rows.labels), classes) if classes else (len(rows.labels),)
+        scores: Floats = np.empty(shape, np.float32)
         alerts: list[PendingAlert] = []
         together, first = self._range * len(self._places), self._played
         for begin in range(0, len(scores), together):

@@ -106,13 +106,17 @@ def _title(measure: str) -> str:
     return "AUC" if measure == "auc" else measure.replace("_", " ")
 
 
+# Of all others the lower is the better: losses and errors.
+_BETTER_HIGHER = ("auc", "accuracy")
+
+
 def _quality(compared: Compared, measure: str) -> tuple[Text, Text, Text]:
     """Format both qualities, and by how much the live model is better: by a lower loss or error."""
     if compared.live is None or compared.frozen is None:
         ahead = Text("")
     else:
         gain = compared.live - compared.frozen
-        gain = gain if measure == "auc" else -gain
+        gain = gain if measure in _BETTER_HIGHER else -gain
         ahead = Text(f"{gain:+.3f}", style="green" if gain > 0 else "red")
     return (
         Text(f"live {number(compared.live, digits=3)}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, cast
 
 from freshrank.actors.errors import ConfigError
@@ -10,6 +11,7 @@ from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.learner.models.base import ModelSpec
 from freshrank.learner.models.losses import Loss
 from freshrank.learner.models.reweighted import DownSampled
+from freshrank.learner.models.softmax_regression import SoftmaxLoss
 
 
 def down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
@@ -30,6 +32,45 @@ def down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> Mode
     loss = DownSampled(before, label.negatives_kept)
     changed: ModelSpec = dataclasses.replace(cast("Any", model), loss=loss)
     return changed
+
+
+def classified(model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
+    """The model with the classes of the label, where its loss is of classes."""
+    loss = getattr(model, "loss", None)
+    if not isinstance(loss, SoftmaxLoss) or not isinstance(label, Labelled):
+        return model
+    changed: ModelSpec = dataclasses.replace(
+        cast("Any", model), loss=dataclasses.replace(loss, names=label.class_names)
+    )
+    return changed
+
+
+def check_target(
+    place: str, loss: Loss, label: Joined | Labelled, candidates: Sequence[object]
+) -> None:
+    """Raise ConfigError where the loss is of other labels, or lists are made of classes."""
+    names = label.class_names if isinstance(label, Labelled) else ()
+    if loss.classes != names or (isinstance(loss, SoftmaxLoss) and not names):
+        has = f"tells {len(loss.classes)} classes apart" if loss.classes else "is of one output"
+        raise ConfigError(
+            f"{place}.model",
+            f"its {loss.name} {has}, and the label has {len(names)} classes",
+            'Take SoftmaxRegression() with Labelled(target="kind", classes=["a", "b"]), or another '
+            "model with another label.",
+        )
+    if names and candidates:
+        raise ConfigError(
+            f"{place}.candidates",
+            "recommendations are in the order of one score, and the model gives one for each class",
+            "Leave them out, or take a label with positive=...",
+        )
+    numbers = isinstance(label, Labelled) and label.target is not None and not names
+    if loss.binary and numbers:
+        raise ConfigError(
+            f"{place}.model",
+            f"its {loss.name} is of labels that are 0 or 1, not of numbers",
+            "Take a regression, such as LinearRegression(), or a label with positive=...",
+        )
 
 
 def check_learned(place: str, value: object, protocol: type, example: str) -> None:

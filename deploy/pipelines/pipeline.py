@@ -19,7 +19,12 @@ from freshrank.deploy.pipelines.candidates import (
 )
 from freshrank.deploy.pipelines.context_checks import check_context, check_relative
 from freshrank.deploy.pipelines.experiments import check_experiments
-from freshrank.deploy.pipelines.model_checks import check_learned, down_sampled
+from freshrank.deploy.pipelines.model_checks import (
+    check_learned,
+    check_target,
+    classified,
+    down_sampled,
+)
 from freshrank.deploy.pipelines.retrieval import retrieval_plan
 from freshrank.deploy.pipelines.stream_checks import check_streams, check_views, declared_streams
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
@@ -133,13 +138,7 @@ class Pipeline:
         check_tables(place, self.stream, self.tables, self.context, self.label)
         _ = self.plan, self.retrieval, self.encoder
         check_experiments(place, self.experiments, self.candidates, self.label)
-        loss = self.bound_model.loss
-        if loss.binary and isinstance(self.label, Labelled) and self.label.target is not None:
-            raise ConfigError(
-                f"{place}.model",
-                f"its {loss.name} is of labels that are 0 or 1, not of numbers",
-                "Take a regression, such as LinearRegression(), or a label with positive=...",
-            )
+        check_target(place, self.bound_model.loss, self.label, self.candidates)
 
     def _check_kinds(self, place: str) -> None:
         for name, kinds in (("stream", (Stream,)), ("label", (Joined, Labelled))):
@@ -192,11 +191,12 @@ class Pipeline:
     @cached_property
     def bound_model(self) -> Model:
         """The model with its sizes, which follow from the inputs."""
-        model = down_sampled(f"Pipeline({self.name!r}).model", self.model, self.label)
+        place = f"Pipeline({self.name!r}).model"
+        model = down_sampled(place, classified(self.model, self.label), self.label)
         bound = model.bind(self.encoder.layout)
         if not isinstance(bound, Model):
             raise ConfigError(
-                f"Pipeline({self.name!r}).model",
+                place,
                 f"bind gives {bound!r}, which is no Model",
                 "Implement all that freshrank.learner.models.base.Model names.",
             )

@@ -168,6 +168,7 @@ def _served(pipeline: Pipeline) -> ServedPipeline:
         streams=[_event_stream(table.source) for table in pipeline.plan.tables],
         impressions_topic=pipeline.impressions_topic if pipeline.joined else None,
         layout=pipeline.encoder.fingerprint,
+        classes=pipeline.bound_model.loss.classes,
         experiments=tuple(pipeline.experiments),
         samples={
             **pipeline.samples,

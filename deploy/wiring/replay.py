@@ -172,7 +172,10 @@ def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
     return {
         "dead": len(dead),
         "late": len(system.sink.rejected) - len(dead),
-        "negatives_left_out": sum(one["negatives_left_out"] for one in counted),
+        **{
+            name: sum(one[name] for one in counted)
+            for name in ("negatives_left_out", "examples_of_no_class")
+        },
     }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, nearest
 from freshrank.feature_actors.streams.durations import duration_ms
 from freshrank.feature_actors.streams.expressions.conditions import Expression
-from freshrank.feature_actors.streams.fields import Fields, Kind
+from freshrank.feature_actors.streams.fields import Field, Fields, Kind
 
 
 @dataclass(frozen=True)
@@ -98,19 +99,28 @@ class Labelled:
     among
         Which events become examples (None: all that are applied to the features).
     target
-        For a regression: the field of numbers that is the label. Events where it is None are no
-        examples.
+        For a regression the field of numbers that is the label, for `classes` the field of texts
+        or integers. Events where it is None are no examples.
     negatives_kept
         As of `Joined`; of the events that are not `positive`.
+    classes
+        The values of `target` to tell apart, for a model of several classes
+        (``SoftmaxRegression()``). Events with another value are no examples, and are counted.
+
+    >>> Labelled(target="kind", classes=["view", "cart", "order"]).class_names
+    ('view', 'cart', 'order')
     """
 
     positive: Expression | None = None
     among: Expression | None = None
     target: str | None = None
     negatives_kept: float = field(default=1.0, kw_only=True)
+    classes: Sequence[str | int] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         _check_share(self.negatives_kept, "Labelled.negatives_kept")
+        _check_classes(self.classes, self.target)
+        object.__setattr__(self, "classes", tuple(self.classes))
         if (self.positive is None) == (self.target is None):
             raise ConfigError(
                 "Labelled",
@@ -121,6 +131,11 @@ class Labelled:
             _check_condition(self.positive, "Labelled.positive")
         if self.among is not None:
             _check_condition(self.among, "Labelled.among")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The `classes` as texts: what answers and reports call them."""
+        return tuple(map(str, self.classes))
 
     @property
     def own_fields(self) -> frozenset[str]:
@@ -134,16 +149,52 @@ class Labelled:
         """Raise ConfigError when it does not fit the stream's schema."""
         if self.positive is not None:
             self.positive.check(fields, "Labelled.positive")
-        if self.target is not None:
+        if self.target is not None and not self.classes:
             fields.require(self.target, "Labelled.target", Kind.INTEGER, Kind.NUMBER)
+        if self.target is not None and self.classes:
+            found = fields.require(self.target, "Labelled.target", Kind.TEXT, Kind.INTEGER)
+            for number, value in enumerate(self.classes):
+                _check_class(value, found, f"Labelled.classes[{number}]")
         if self.among is not None:
             self.among.check(fields, "Labelled.among")
 
     def __repr__(self) -> str:
         # Without a target it is what fingerprints were made of before there were targets.
         target = "" if self.target is None else f", target={self.target!r}"
-        further = f"{target}{_share_text(self.negatives_kept)}"
+        classes = f", classes={self.classes!r}" if self.classes else ""
+        further = f"{target}{classes}{_share_text(self.negatives_kept)}"
         return f"Labelled(positive={self.positive!r}, among={self.among!r}{further})"
+
+
+def _check_classes(classes: object, target: str | None) -> None:
+    """Raise ConfigError for what is no list of two or more different texts or integers."""
+    place = "Labelled.classes"
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise ConfigError(place, f"{classes!r} is no list", 'Write classes=["a", "b"].')
+    for number, value in enumerate(classes):
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ConfigError(f"{place}[{number}]", f"{value!r} is no text and no integer", _TWO)
+    if classes and len({str(value) for value in classes}) < max(2, len(classes)):
+        raise ConfigError(place, f"{list(classes)!r} are no different classes", _TWO)
+    if classes and target is None:
+        raise ConfigError(place, "no field has them", 'Name it: target="kind".')
+
+
+_TWO = "List two or more different values of the target's field."
+
+
+def _check_class(value: str | int, target: Field, place: str) -> None:
+    if not isinstance(value, target.kind.value):
+        raise ConfigError(
+            place,
+            f"{value!r} is no value of the field {target.name!r}, a {target.kind.value.__name__}",
+            "List values of the field.",
+        )
+    if target.choices and value not in target.choices:
+        choices = [str(one) for one in target.choices]
+        near = nearest(str(value), choices)
+        fix = f"Did you mean {near!r}?" if near else f"It has: {', '.join(choices)}."
+        raise ConfigError(place, f"the field {target.name!r} has no value {value!r}", fix)
 
 
 def _check_share(share: object, place: str) -> None:

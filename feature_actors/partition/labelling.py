@@ -11,13 +11,15 @@ import numpy as np
 from freshrank.actors.errors import BadRecord
 from freshrank.actors.impressions import ServedRows, decode_impression, served_rows
 from freshrank.actors.kernels.hashing import ABSENT, hash_text, hash_texts
-from freshrank.actors.messages import Floats, Inputs, Ints
+from freshrank.actors.messages import Bools, Floats, Inputs, Ints
 from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
+from freshrank.feature_actors.labels.event_labels import labels_of
 from freshrank.feature_actors.labels.examples import RANK_BITS, LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.labels.pair_pool import pairs_of
+from freshrank.feature_actors.partition.outcome import Counters
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.state.entity_table import Applied, EntityTable
 from freshrank.feature_actors.streams.columns import Columns
@@ -36,60 +38,64 @@ class StreamLabel(NamedTuple):
 
 
 def labelling(
-    spec: PartitionSpec, joiner: Joiner | None, others: Sequence[EntityTable]
+    spec: PartitionSpec,
+    joiner: Joiner | None,
+    others: Sequence[EntityTable],
+    counters: Counters,
 ) -> StreamLabel | None:
-    """How the events of the first stream give examples; `others` are the tables of the further."""
-    label, encoder, key = spec.label, spec.encoder, spec.stream.key.key
+    """How the events of the first stream give examples; `others` are the tables of the further.
+
+    Events that give none because of what they carry are counted in `counters`.
+    """
+    label, key = spec.label, spec.stream.key.key
     if isinstance(label, Labelled):
-        return StreamLabel(
-            lambda columns, applied: label_from_event(
-                label, encoder, others, key, columns, applied
-            ),
-            reads_before=True,
-        )
+        labeller = EventLabeller(label, spec.encoder, others, key, counters)
+        return StreamLabel(labeller.label, reads_before=True)
     if isinstance(label, Joined) and joiner is not None:
         return label_by_join(label, joiner, key)
     return None
 
 
-def label_from_event(
-    label: Labelled,
-    encoder: InputEncoder,
-    others: Sequence[EntityTable],
-    entity_key: str,
-    columns: Columns,
-    applied: Applied,
-) -> LabelledRows:
-    """The events that are examples themselves, with the features from just before each.
+@dataclass(frozen=True, slots=True)
+class EventLabeller:
+    """Events that are examples themselves, with the features from just before each."""
 
-    The rows of `others`, the tables that further streams fill, are taken as they are: they hold
-    what has been read of those streams. `entity_key` is the events' field with the entity's key.
-    """
-    if applied.before is None:
-        raise ValueError("events without their features")
-    wanted = ~applied.late
-    if label.among is not None:
-        wanted &= label.among.evaluate(columns)
-    labels = _labels(label, columns)
-    which = np.flatnonzero(wanted & np.isfinite(labels))
-    blocks, lines = [applied.before], [which]
-    for table in others:
-        entities = columns.hashed(entity_key)[which]
-        blocks.append(table.plan.read(table.rows_of(entities), columns.event_times_ms[which]))
-        lines.append(np.arange(len(which)))
-    context = {name: column[which] for name, column in encoder.context_of(columns).items()}
-    inputs = encoder.encode(blocks, lines, context)
-    order, label_ms = columns.offsets[which], columns.event_times_ms[which]
-    return LabelledRows.not_served(order, inputs, labels[which], label_ms)
+    rule: Labelled
+    encoder: InputEncoder
+    others: Sequence[EntityTable]
+    """The tables that further streams fill. Their rows are taken as they are: they hold what has
+    been read of those streams."""
+    entity_key: str
+    """The events' field with the entity's key."""
+    counters: Counters
+    """Count the events that give no example because of what they carry."""
 
+    def label(self, columns: Columns, applied: Applied) -> LabelledRows:
+        """The examples of events."""
+        if applied.before is None:
+            raise ValueError("events without their features")
+        labels = labels_of(self.rule, columns)
+        which = self._usable(columns, labels, ~applied.late)
+        blocks, lines = [applied.before], [which]
+        for table in self.others:
+            entities = columns.hashed(self.entity_key)[which]
+            blocks.append(table.plan.read(table.rows_of(entities), columns.event_times_ms[which]))
+            lines.append(np.arange(len(which)))
+        context = {name: column[which] for name, column in self.encoder.context_of(columns).items()}
+        inputs = self.encoder.encode(blocks, lines, context)
+        order, label_ms = columns.offsets[which], columns.event_times_ms[which]
+        return LabelledRows.not_served(order, inputs, labels[which], label_ms)
 
-def _labels(label: Labelled, columns: Columns) -> Floats:
-    """float32[n]: 0 or 1, or the target (NaN where it is None, infinite beyond float32)."""
-    if label.positive is not None:
-        return label.positive.evaluate(columns).astype(np.float32)
-    assert label.target is not None  # checked when it was made
-    with np.errstate(over="ignore"):
-        return columns.number(label.target).astype(np.float32)
+    def _usable(self, columns: Columns, labels: Floats, wanted: Bools) -> Ints:
+        """int64[m]: those of the `wanted` events that give an example."""
+        rule = self.rule
+        if rule.among is not None:
+            wanted &= rule.among.evaluate(columns)
+        known = np.isfinite(labels)
+        if rule.target is not None and rule.classes:
+            others = wanted & ~known & columns.present(rule.target)
+            self.counters.examples_of_no_class += int(np.count_nonzero(others))
+        return np.flatnonzero(wanted & known)
 
 
 def label_by_join(label: Joined, joiner: Joiner, key: str) -> StreamLabel:

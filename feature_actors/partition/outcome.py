@@ -83,6 +83,8 @@ class Counters:
     """Impressions of requests that were repeated, beside the first of each: they are not joined."""
     negatives_left_out: int = 0
     """Negatives that are not learned from: the label keeps a share of them."""
+    examples_of_no_class: int = 0
+    """Events that are no examples: the target has none of the label's classes."""
     examples: int = 0
     positives: int = 0
     evicted: int = 0

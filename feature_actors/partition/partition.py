@@ -238,7 +238,7 @@ class PartitionState:
                 spec,
                 self.counters,
                 Placement(plan.source.placed_by, self.partition, partitions),
-                None if number else labelling(spec, self.joiner, others),
+                None if number else labelling(spec, self.joiner, others, self.counters),
             )
             found.insert(0, source)
         return found

@@ -28,13 +28,15 @@ class Quality(NamedTuple):
     """How good the predictions of some examples were; NaN where it is not defined."""
 
     auc: float = math.nan
-    """Of labels that are 0 or 1."""
+    """Of labels that are 0 or 1; of classes the mean of that of each against the others."""
     loss: float = math.nan
     """Mean over the examples."""
     mean_absolute_error: float = math.nan
     """Of labels that are numbers, in their unit; so is the next."""
     coverage: float = math.nan
     """The share of labels that are at most their prediction: ``q`` of a good quantile ``q``."""
+    accuracy: float = math.nan
+    """Of classes: the share of examples whose likeliest class is their own."""
 
 
 def errors_of(labels: Floats, predictions: Floats, counts: Floats) -> Doubles:
@@ -52,13 +54,24 @@ def errors_of(labels: Floats, predictions: Floats, counts: Floats) -> Doubles:
 
 
 @kernel
-def _count(counts: Ints, labels: Floats, outputs: Doubles, times: Floats) -> None:
-    """Add each example to its bucket of int64[2, buckets], so many times."""
+def count_scores(counts: Ints, labels: Floats, outputs: Doubles, times: Floats) -> None:
+    """Add each example to its bucket of int64[2, buckets], by label and output, so many times."""
     buckets = counts.shape[1]
     for i in range(len(labels)):
         place = int((outputs[i] + _OUTPUT_BOUND) * (buckets / (2.0 * _OUTPUT_BOUND)))
         bucket = min(max(place, 0), buckets - 1)
         counts[1 if labels[i] > 0.5 else 0, bucket] += int(times[i])
+
+
+def probabilities(buckets: int) -> Doubles:
+    """float64[buckets]: those in the middle of each bucket of log-odds, as of `count_scores`.
+
+    >>> probabilities(4).round(4).tolist()
+    [0.0, 0.018, 0.982, 1.0]
+    """
+    width = 2.0 * _OUTPUT_BOUND / buckets
+    outputs = np.arange(buckets) * width + (width / 2.0 - _OUTPUT_BOUND)
+    return LogitLink().prediction(outputs.astype(np.float32)).astype(np.float64)
 
 
 def exact_auc(labels: Floats, scores: Floats, counts: Floats | None = None) -> float:
@@ -73,14 +86,18 @@ def exact_auc(labels: Floats, scores: Floats, counts: Floats | None = None) -> f
     positive = labels > 0.5
     groups = int(group.max(initial=-1)) + 1
     times = np.ones(len(labels)) if counts is None else counts.astype(np.float64)
-    return _auc(
+    return auc_of_counts(
         np.bincount(group[positive], times[positive], groups),
         np.bincount(group[~positive], times[~positive], groups),
     )
 
 
-def _auc(positives: Ints | Doubles, negatives: Ints | Doubles) -> float:
-    """From counts of both labels per score, scores ascending."""
+def auc_of_counts(positives: Ints | Doubles, negatives: Ints | Doubles) -> float:
+    """`exact_auc` from counts of both labels per score, scores ascending.
+
+    >>> auc_of_counts(np.array([0, 1, 1]), np.array([1, 1, 0]))
+    0.875
+    """
     pairs = float(positives.sum()) * float(negatives.sum())
     if pairs == 0.0:
         return float("nan")
@@ -115,7 +132,7 @@ class ScoreHistogram:
         if not self._loss.binary:
             self.errors += errors_of(labels, predictions, counts)
             labels = np.zeros_like(labels)
-        _count(self.counts, labels, self._loss.link.output(predictions), counts)
+        count_scores(self.counts, labels, self._loss.link.output(predictions), counts)
 
     @property
     def _of_traffic(self) -> tuple[Ints | Doubles, Ints | Doubles]:
@@ -134,7 +151,7 @@ class ScoreHistogram:
         mean_loss = self.loss_sum / count if count else float("nan")
         known, error, covered = self.errors.tolist()
         of_numbers = (error / known, covered / known) if known else ()
-        return Quality(_auc(self.counts[1], self.counts[0]), mean_loss, *of_numbers)
+        return Quality(auc_of_counts(self.counts[1], self.counts[0]), mean_loss, *of_numbers)
 
     @property
     def base_rate(self) -> float:
@@ -159,10 +176,7 @@ class ScoreHistogram:
         """
         if not isinstance(self._loss.link, LogitLink):
             return ()
-        width = 2.0 * _OUTPUT_BOUND / _BUCKETS
-        outputs = np.arange(_BUCKETS) * width + (width / 2.0 - _OUTPUT_BOUND)
-        predictions = self._loss.link.prediction(outputs.astype(np.float32))
-        return calibration_bins(*self._of_traffic, predictions.astype(np.float64))
+        return calibration_bins(*self._of_traffic, probabilities(_BUCKETS))
 
     def auc_error(self) -> float:
         """The bound on the AUC's error: half of the share of pairs that share a bucket."""

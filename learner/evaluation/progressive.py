@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from freshrank.actors.messages import Bools, Doubles, Floats, Gradient
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.evaluation.calibration import calibration_error
+from freshrank.learner.evaluation.class_tally import ClassReport, ClassTally
 from freshrank.learner.evaluation.input_drift import InputDrift
 from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram, errors_of, exact_auc
 from freshrank.learner.models.losses import Loss
@@ -27,12 +28,19 @@ _RECENT = 20_000
 PRECISION_AT = (100, 1_000)
 
 
+def tally_of(loss: Loss) -> ScoreHistogram | ClassTally:
+    """What counts labels and predictions of a loss."""
+    return ClassTally(loss) if loss.classes else ScoreHistogram(loss)
+
+
 class _Recent:
     """The last `_RECENT` examples: label, live and reference prediction (or NaN), and count."""
 
     def __init__(self, loss: Loss) -> None:
         self._loss = loss
-        self._ring: Floats = np.empty((4, _RECENT), np.float32)
+        shape = (_RECENT, len(loss.classes)) if loss.classes else (_RECENT,)
+        self._labels, self._counts = np.empty((2, _RECENT), np.float32)
+        self._live, self._reference = np.empty((2, *shape), np.float32)
         self._added = 0
 
     def add(
@@ -41,20 +49,26 @@ class _Recent:
         kept = slice(-_RECENT, None)
         count = len(labels[kept])
         places = (self._added + np.arange(count)) % _RECENT
-        self._ring[0, places] = labels[kept]
-        self._ring[1, places] = live[kept]
-        self._ring[2, places] = np.nan if reference is None else reference[kept]
-        self._ring[3, places] = 1.0 if counts is None else counts[kept]
+        self._labels[places] = labels[kept]
+        self._live[places] = live[kept]
+        self._reference[places] = np.nan if reference is None else reference[kept]
+        self._counts[places] = 1.0 if counts is None else counts[kept]
         self._added += count
 
     def quality(self) -> tuple[Quality, Quality]:
         """Of the live weights, and of the reference model where it scored."""
-        labels, live, reference, counts = self._ring[:, : min(self._added, _RECENT)]
-        compared = ~np.isnan(reference)
+        width = max(1, len(self._loss.classes))
+        ring = (self._labels, self._live, self._reference, self._counts)
+        labels, live, reference, counts = (part[: min(self._added, _RECENT)] for part in ring)
+        compared = ~np.isnan(reference).reshape(len(labels), width).any(axis=1)
         frozen = self._of(labels[compared], reference[compared], counts[compared])
         return self._of(labels, live, counts), frozen
 
     def _of(self, labels: Floats, predictions: Floats, counts: Floats) -> Quality:
+        if self._loss.classes:
+            tally = ClassTally(self._loss)
+            tally.add(labels, predictions, counts)
+            return tally.quality()
         # Of all the traffic, where only a share of the negatives is learned.
         stand_for = np.where(labels > 0.5, counts, counts / self._loss.negatives_kept)
         examples = float(stand_for.sum(dtype=np.float64))
@@ -68,7 +82,7 @@ class _Recent:
 
 
 class ScoredExamples(NamedTuple):
-    """Examples with their predictions, float32[n] each."""
+    """Examples with their predictions, float32[n] each, or [n, c] of classes."""
 
     labels: Floats
     live: Floats
@@ -116,10 +130,10 @@ class ProgressiveValidation:
         self._compared_from: dict[int, int] = {}
         """By partition: the offset of the first impression whose items may be compared."""
         self.drift = InputDrift(inputs)
-        self.lifetime = ScoreHistogram(loss)
-        self.live = ScoreHistogram(loss)
+        self.lifetime = tally_of(loss)
+        self.live = tally_of(loss)
         """The live weights, over the examples that the reference model scored too."""
-        self.reference = ScoreHistogram(loss)
+        self.reference = tally_of(loss)
         self._recent = _Recent(loss)
 
     def take(self, gradient: Gradient) -> None:
@@ -149,12 +163,13 @@ class ProgressiveValidation:
             times = None if counts is None else counts[taken]
             self.live.add(labels[taken], live[taken], times)
             self.reference.add(labels[taken], reference[taken], times)
-            reference = np.where(taken, reference, np.float32(np.nan))
+            reference = reference.copy()
+            reference[~taken] = np.nan
         self._recent.add(labels, live, reference, counts)
 
     def restart_comparison(self) -> None:
         """Drop the comparison with the reference model: another was frozen."""
-        self.live, self.reference = ScoreHistogram(self._loss), ScoreHistogram(self._loss)
+        self.live, self.reference = tally_of(self._loss), tally_of(self._loss)
         self._recent, self._compared_from = _Recent(self._loss), {}
 
     def _compared(self, gradient: Gradient) -> Bools | None:
@@ -176,7 +191,7 @@ class ProgressiveValidation:
 
         The means of the loss go by its name, which `objective` gives: ``log_loss``,
         ``log_loss_live``, ... `measure` names what tells the quality beside the loss: ``auc`` of
-        labels that are 0 or 1, ``mean_absolute_error`` of numbers.
+        labels that are 0 or 1, ``accuracy`` of classes, ``mean_absolute_error`` of numbers.
         """
         loss = self._loss.name
         recent, recent_frozen = self._recent.quality()
@@ -191,7 +206,7 @@ class ProgressiveValidation:
             "judged": self.lifetime.count,
             "compared": self.live.count,
             "objective": loss,
-            "measure": "auc" if self._loss.binary else "mean_absolute_error",
+            "measure": self._measure,
             **{
                 f"{loss if name == 'loss' else name}{when}": _plain(value)
                 for when, quality in qualities.items()
@@ -201,15 +216,30 @@ class ProgressiveValidation:
             **self.drift.status(),
         }
 
+    @property
+    def _measure(self) -> str:
+        if self._loss.classes:
+            return "accuracy"
+        return "auc" if self._loss.binary else "mean_absolute_error"
+
     def _of_probabilities(self) -> dict[str, JsonValue]:
-        """Base rate, precision and calibration error; None where undefined."""
-        found: dict[str, JsonValue] = {"base_rate": _plain(self.lifetime.base_rate)}
+        """Calibration error, and of classes their report, else base rate and precision.
+
+        None where undefined.
+        """
+        found: dict[str, JsonValue] = {}
+        tallies = {"": self.lifetime, "_live": self.live, "_frozen": self.reference}
+        for when, tally in tallies.items():
+            found[f"calibration_error{when}"] = _plain(calibration_error(tally.calibration()))
+            if isinstance(tally, ScoreHistogram):
+                found[f"average_precision{when}"] = _plain(tally.average_precision())
+        if isinstance(self.lifetime, ClassTally):
+            # A list: no metric for each of the pipeline's names.
+            found["classes"] = [_report(one) for one in self.lifetime.report()]
+            return found
+        found["base_rate"] = _plain(self.lifetime.base_rate)
         for shown in PRECISION_AT:
             found[f"precision_at_{shown}"] = _plain(self.lifetime.precision_at(shown))
-        histograms = {"": self.lifetime, "_live": self.live, "_frozen": self.reference}
-        for when, histogram in histograms.items():
-            found[f"average_precision{when}"] = _plain(histogram.average_precision())
-            found[f"calibration_error{when}"] = _plain(calibration_error(histogram.calibration()))
         return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -232,6 +262,13 @@ class ProgressiveValidation:
             histogram.counts = arrays["validation_counts"][number].copy()
             histogram.loss_sum = float(arrays["validation_losses"][number])
             histogram.errors = errors[number].copy()
+
+
+def _report(one: ClassReport) -> dict[str, JsonValue]:
+    return {
+        name: _plain(value) if isinstance(value, float) else value
+        for name, value in one._asdict().items()
+    }
 
 
 def _plain(value: float) -> float | None:

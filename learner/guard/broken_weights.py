@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from freshrank.actors.messages import Gradient
-from freshrank.learner.guard.loss_drift import added_loss, new_examples
+from freshrank.learner.evaluation.loss_sums import added_loss, new_examples
 from freshrank.learner.models.losses import Loss
 
 # Examples of a window: twice what a model needs to be validated.
@@ -35,7 +35,8 @@ class BrokenWeightsDetector:
     def __init__(self, loss: Loss, tolerance: float) -> None:
         self._loss = loss
         self._tolerance = tolerance
-        self._labels, self._label_sum = 0.0, 0.0
+        self._labels = 0.0
+        self._moments = loss.label_moments(np.zeros(0, np.float32)).sum(axis=0)
         self._count, self._of_weights, self._of_base_rate = 0, 0.0, 0.0
         self._best = math.inf
         """The mean loss that the weights have to fall below; infinite when they are not worse."""
@@ -51,14 +52,14 @@ class BrokenWeightsDetector:
         """Add scored examples; return True if the weights that scored them are broken."""
         labels, count = gradient.labels, new_examples(gradient)
         if self._labels:
-            constant = self._loss.best_constant(self._label_sum / self._labels)
-            rate = np.full(len(labels), constant, np.float32)
+            constant = self._loss.constant_of(self._moments / self._labels)
+            rate = np.broadcast_to(constant, gradient.scores.shape)
             self._count += count
             self._of_weights += added_loss(self._loss, gradient, gradient.scores)
             self._of_base_rate += added_loss(self._loss, gradient, rate)
         fade = math.exp(-count / WINDOW)
         self._labels = self._labels * fade + count
-        self._label_sum = self._label_sum * fade + float(labels.sum(dtype=np.float64))
+        self._moments = self._moments * fade + self._loss.label_moments(labels).sum(axis=0)
         return self._count >= WINDOW and self._window_is_broken()
 
     def _window_is_broken(self) -> bool:
@@ -81,14 +82,15 @@ class BrokenWeightsDetector:
     def state(self) -> list[float | None]:
         """Return the state for a checkpoint."""
         best = None if math.isinf(self._best) else self._best
-        sums = [self._labels, self._label_sum, self._of_weights, self._of_base_rate]
+        sums = [self._labels, *self._moments.tolist(), self._of_weights, self._of_base_rate]
         return [*sums, best, self._count, self._worse]
 
     def restore(self, state: Sequence[float | None]) -> None:
-        """Continue from the result of `state`."""
+        """Continue from the result of `state`; that of before has the sum of the labels only."""
         *sums, best, count, worse = state
-        self._labels, self._label_sum, self._of_weights, self._of_base_rate = (
+        self._labels, *moments, self._of_weights, self._of_base_rate = (
             value or 0.0 for value in sums
         )
+        self._moments[: len(moments)] = moments
         self._best = math.inf if best is None else best
         self._count, self._worse = int(count or 0), int(worse or 0)

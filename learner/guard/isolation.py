@@ -9,7 +9,8 @@ import numpy as np
 
 from freshrank.actors.messages import Doubles, Gradient
 from freshrank.actors.protocols import JsonValue
-from freshrank.learner.guard.loss_drift import LossDriftDetector, loss_sums
+from freshrank.learner.evaluation.loss_sums import loss_sums, no_sums
+from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.models.losses import Loss
 
 # Examples of an isolated partition over which its loss is compared with that of the others.
@@ -38,7 +39,7 @@ class IsolatedPartitions:
 
     def add(self, partitions: Sequence[int]) -> None:
         """Isolate some partitions."""
-        self._sums |= {partition: np.zeros(4) for partition in partitions}
+        self._sums |= {partition: no_sums(self._loss) for partition in partitions}
 
     def check(self, gradient: Gradient, detector: LossDriftDetector) -> bool:
         """Whether the partition of `gradient` stays isolated after its examples."""
@@ -47,7 +48,7 @@ class IsolatedPartitions:
         sums += loss_sums(self._loss, gradient)
         if sums[0] < _WINDOW:
             return True
-        self._sums[partition] = np.zeros(4)
+        self._sums[partition] = no_sums(self._loss)
         if detector.excess_of(sums) > 0.0:
             return True
         del self._sums[partition]

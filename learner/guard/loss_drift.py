@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
-from freshrank.actors.messages import Bools, Doubles, Floats, Gradient
+from freshrank.actors.messages import Bools, Doubles, Floats
+from freshrank.learner.evaluation.loss_sums import label_moment_count
 from freshrank.learner.models.losses import LEAST_PROBABILITY, Loss, losses_of
 
 # Examples after which the weight of older examples in the reference has fallen to 1/e. They are
@@ -26,31 +27,32 @@ _FALSE_ALARM = 1e-9
 _TOGETHER = 4.0
 # The limit on examples of one label in a row that lets all of them count.
 NO_LIMIT = 1 << 62
-# Number of sums over a set of examples: count, loss, squared loss, labels, squared labels.
-_SUMS = 5
+# Sums over a set of examples begin with count, loss and squared loss; moments of labels follow.
+_MOMENTS = 3
 
 
 @kernel
 def _totals(
     labels: Floats,
+    moments: Doubles,
     losses: tuple[Doubles, Doubles],
     corrects: Bools,
     run: int,
     limits: tuple[int, int],
 ) -> tuple[Doubles, int, bool]:
-    """Sums over examples; `losses` as of `losses_of`.
+    """Sums over examples; `moments` as of `Loss.label_moments`, `losses` as of `losses_of`.
 
     Before them `run` examples of one label came in a row: positives, or where it is below 0
     negatives. `limits` are those of negatives and of positives.
 
-    Gives float64[2, 5]: the sums of the examples that count, and of those beyond their limit in a
-    row, which wait; how many have come in a row now; and whether the label has changed.
+    Gives float64[2, 3 + m]: the sums of the examples that count, and of those beyond their limit in
+    a row, which wait; how many have come in a row now; and whether the label has changed.
     """
-    out = np.zeros((2, 5))
+    out = np.zeros((2, _MOMENTS + moments.shape[1]))
     ended = False
     for i in range(len(labels)):
-        label, loss, before = np.float64(labels[i]), losses[0][i], losses[1][i]
-        one = 1 if label > 0.5 else -1
+        loss, before = losses[0][i], losses[1][i]
+        one = 1 if labels[i] > 0.5 else -1
         if run * one > 0:
             run += one
         else:
@@ -60,32 +62,9 @@ def _totals(
         to[0] += 0.0 if corrects[i] else 1.0
         to[1] += loss - before
         to[2] += loss * loss - before * before
-        to[3] += label
-        to[4] += label * label
+        for j in range(moments.shape[1]):
+            to[_MOMENTS + j] += moments[i, j]
     return out, run, ended
-
-
-def new_examples(gradient: Gradient) -> int:
-    """How many of its examples correct none of before."""
-    corrects = gradient.corrects
-    return len(gradient) - (0 if corrects is None else int(np.count_nonzero(corrects)))
-
-
-def added_loss(loss: Loss, gradient: Gradient, predictions: Floats) -> float:
-    """The loss of `predictions` of its examples, less that of the labels that they correct."""
-    values, before = losses_of(loss, gradient.labels, gradient.corrects, predictions)
-    return float((values - before).sum())
-
-
-def loss_sums(loss: Loss, gradient: Gradient) -> Doubles:
-    """Sum up the examples of a gradient for `LossDriftDetector.excess_of`.
-
-    float64[4]: number, loss, labels, squared labels. A correction counts with what it corrects as
-    one example.
-    """
-    exact = gradient.labels.astype(np.float64)
-    losses = added_loss(loss, gradient, gradient.scores)
-    return np.array([new_examples(gradient), losses, exact.sum(), np.square(exact).sum()])
 
 
 class LossDriftDetector:
@@ -138,9 +117,8 @@ class LossDriftDetector:
         self._loss = loss
         self._tolerance = tolerance
         self.label_delay_ms = label_delay_ms
-        self._reference: Doubles = np.zeros(_SUMS)
-        self._excursion: Doubles = np.zeros(_SUMS)
-        self._waiting: Doubles = np.zeros(_SUMS)
+        self._none: Doubles = np.zeros(_MOMENTS + label_moment_count(loss))
+        self._reference, self._excursion, self._waiting = (self._none.copy() for _ in range(3))
         self._run, self._run_since_ms, self._now_ms = 0, 0, 0
 
     def __str__(self) -> str:
@@ -180,16 +158,16 @@ class LossDriftDetector:
         if excess <= 0.0 or self._excursion[0] >= HORIZON:
             fade = math.exp(-float(self._excursion[0]) / HORIZON)
             self._reference = self._reference * fade + self._excursion
-            self._excursion = np.zeros(_SUMS)
+            self._excursion = self._none.copy()
         return False
 
     def forget(self) -> None:
         """Drop the excursion and the waiting examples: the model has not learned them."""
-        self._excursion, self._waiting, self._run = np.zeros(_SUMS), np.zeros(_SUMS), 0
+        self._excursion, self._waiting, self._run = self._none.copy(), self._none.copy(), 0
 
     def start_over(self) -> None:
         """Drop the reference, too, and measure the normal loss again."""
-        self._reference = np.zeros(_SUMS)
+        self._reference = self._none.copy()
         self.forget()
 
     def state(self) -> list[float]:
@@ -204,7 +182,7 @@ class LossDriftDetector:
         labels 0 and 1, which equal their squares.
         """
         sums = np.array(state[:-3]).reshape(3, -1)
-        if sums.shape[1] == _SUMS - 1:
+        if sums.shape[1] == _MOMENTS + 1:
             sums = sums[:, [0, 1, 2, 3, 3]]
         self._reference, self._excursion, self._waiting = sums
         self._run, self._run_since_ms, self._now_ms = map(int, state[-3:])
@@ -218,11 +196,12 @@ class LossDriftDetector:
             self._run_since_ms = self._now_ms
         overdue = self._now_ms - self._run_since_ms >= self.label_delay_ms
         limits = (NO_LIMIT, NO_LIMIT) if overdue else self._longest_runs()
-        sums, self._run, ended = _totals(labels, losses, corrects, self._run, limits)
+        moments = self._loss.label_moments(labels)
+        sums, self._run, ended = _totals(labels, moments, losses, corrects, self._run, limits)
         if overdue:
             self._excursion += self._waiting
         if overdue or ended:
-            self._waiting = np.zeros(_SUMS)
+            self._waiting = self._none.copy()
         if ended:
             self._run_since_ms = self._now_ms
         self._excursion += sums[0]
@@ -234,7 +213,7 @@ class LossDriftDetector:
         Before the first example of the reference that is no positive. There is no limit while the
         reference has fewer than `WARM_UP` examples, or only one label.
         """
-        examples, positives = self._reference[0], self._reference[3]
+        examples, positives = self._reference[0], self._reference[_MOMENTS]
         if examples == 0:
             return NO_LIMIT, 0
         if examples < WARM_UP:
@@ -251,22 +230,22 @@ class LossDriftDetector:
         count, before = self._reference[:2]
         if not count:
             return 0.0
-        reference = self._of_constant(*(self._reference[[3, 4]] / count))
-        harder = _ratio(self._of_constant(*(sums[2:] / sums[0])), reference)
+        reference = self._of_constant(self._reference[_MOMENTS:] / count)
+        harder = _ratio(self._of_constant(sums[2:] / sums[0]), reference)
         allowed = (1.0 + self._tolerance) * before / count * max(1.0, harder)
         return float(sums[1] - sums[0] * allowed)
 
-    def _of_constant(self, mean: float, mean_square: float) -> float:
-        """Return the mean loss of the best constant prediction, given moments of the labels.
+    def _of_constant(self, moments: Doubles) -> float:
+        """Return the mean loss of the best constant prediction, given mean moments of the labels.
 
         A few examples may correct more than there are of them: all are positive then.
         """
         most = 1.0 if self._loss.binary else math.inf
-        return self._loss.of_constant(min(float(mean), most), min(float(mean_square), most))
+        return self._loss.of_moments(np.minimum(moments, most))
 
     def _excess(self) -> float:
         """Return the excess of the excursion's loss over the allowed loss, summed over examples."""
-        return self.excess_of(self._excursion[[0, 1, 3, 4]])
+        return self.excess_of(np.delete(self._excursion, 2))
 
     def _threshold(self) -> float:
         """Return the excess, in the unit of the loss, beyond which the loss has become worse."""
@@ -274,7 +253,7 @@ class LossDriftDetector:
         mean = loss / count
         variance = squares / count - mean * mean
         evidence = -math.log(_FALSE_ALARM) * _TOGETHER * variance
-        least = self._loss.least_evidence(self._of_constant(*(self._reference[[3, 4]] / count)))
+        least = self._loss.least_evidence(self._of_constant(self._reference[_MOMENTS:] / count))
         return max(least, _ratio(float(evidence), float(2.0 * self._tolerance * mean)))
 
 

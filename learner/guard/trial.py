@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from freshrank.actors.messages import Doubles, Gradient
 from freshrank.actors.protocols import JsonValue
+from freshrank.learner.evaluation.loss_sums import loss_sums, no_sums
 from freshrank.learner.guard.change_point import sharpened
-from freshrank.learner.guard.loss_drift import LossDriftDetector, loss_sums
+from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.steps import (
     HeldBack,
     gradient_arrays,
@@ -37,7 +38,7 @@ class Trial:
         """Examples since the loss of the restored weights was last found to be worse."""
         self._restored: dict[int, Doubles] = {}
         """By partition: of the restored weights."""
-        self._challenger: Doubles = np.zeros(4)
+        self._challenger: Doubles = no_sums(self._loss)
 
     @property
     def examples(self) -> int:
@@ -70,7 +71,7 @@ class Trial:
     def hold(self, gradient: Gradient) -> None:
         """Hold back what the restored weights have scored."""
         self.held.append(HeldBack(gradient, of_restored=True))
-        sums = self._restored.setdefault(gradient.offset_range.partition, np.zeros(4))
+        sums = self._restored.setdefault(gradient.offset_range.partition, no_sums(self._loss))
         sums += loss_sums(self._loss, gradient)
         self.calm += len(gradient)
 
@@ -116,7 +117,7 @@ class Trial:
     def start(self, held: list[HeldBack]) -> None:
         """Begin with what a rollback took out of the weights."""
         self.held, self.calm = held, 0
-        self._restored, self._challenger = {}, np.zeros(4)
+        self._restored, self._challenger = {}, no_sums(self._loss)
 
     def take(self) -> list[HeldBack]:
         """Give all that is held back, and hold it no longer."""

@@ -72,6 +72,8 @@ class Model(Protocol):
     def outputs(self, dense: Array, x: Array, pooled: Array) -> Array:
         """float32[n] from dense weights [p], inputs [n, d] and pooled rows [n, F, w].
 
+        Of a loss of ``c`` classes float32[n, c].
+
         Written with the operators and methods that NumPy and torch share, it serves with NumPy and
         is differentiated on a GPU by torch. Where it is not, the learner runs on the CPU only.
         """

@@ -1,9 +1,11 @@
 """Losses and links: from a model's output to its prediction, and how wrong that prediction is.
 
-A model gives one raw *output* ``f`` for each row. Its loss names the *link* that turns the output
-into the *prediction* that is served, the loss of a prediction, and the derivative of that loss with
-respect to the output (the *residual*), from which every gradient follows by the chain rule. Labels
-and predictions are all that reaches the learner, so both are functions of the prediction.
+A model gives one raw *output* ``f`` for each row, or one for each of ``c`` classes. Its loss names
+the *link* that turns the output into the *prediction* that is served, the loss of a prediction, and
+the derivative of that loss with respect to the output (the *residual*), from which every gradient
+follows by the chain rule. Labels and predictions are all that reaches the learner, so both are
+functions of the prediction. Of a loss of classes outputs, predictions and residuals are [n, c]
+wherever they are [n] here, and a label is the place of its class.
 """
 
 from __future__ import annotations
@@ -55,6 +57,11 @@ class Loss(Protocol):
         return True
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes whose places labels are; none where labels are no classes."""
+        return ()
+
+    @property
     def name(self) -> str:
         """The name of its mean in metrics: by default the class's name in lower case with ``_``."""
         return re.sub(r"(?<=.)(?=[A-Z])", "_", type(self).__name__).lower()
@@ -88,6 +95,23 @@ class Loss(Protocol):
         """
         return 1.0
 
+    def label_moments(self, labels: Floats) -> Doubles:
+        """float64[n, m]: what is known of labels once it is averaged: the label and its square."""
+        exact = labels.astype(np.float64)
+        return np.stack([exact, exact * exact], axis=1)
+
+    def constant_of(self, moments: Doubles) -> Floats:
+        """float32[1]: the best constant prediction, from the mean of `label_moments`, float64[m].
+
+        Of classes float32[c].
+        """
+        return np.array([self.best_constant(float(moments[0]))], np.float32)
+
+    def of_moments(self, moments: Doubles) -> float:
+        """`of_constant`, from the mean of `label_moments`, float64[m]."""
+        mean, mean_square = moments.tolist()
+        return self.of_constant(mean, mean_square)
+
     def spread(self, variance: float) -> float:
         """The unit of outputs where `learns_scale`: the deviation of labels with this variance."""
         return math.sqrt(max(0.0, variance))
@@ -118,9 +142,13 @@ def residuals_of(loss: Loss, labels: Floats, corrects: Bools | None, predictions
     return found - np.where(corrects, before, np.float32(0.0))
 
 
-@kernel
 def sums_of(residuals: Floats) -> tuple[float, float]:
-    """The sums of the sizes and of the squares of float32[n]."""
+    """The sums of the sizes and of the squares of float32[n] or [n, c]."""
+    return _sums(residuals.ravel())
+
+
+@kernel
+def _sums(residuals: Floats) -> tuple[float, float]:
     sizes, squares = 0.0, 0.0
     for residual in residuals:
         size = abs(np.float64(residual))

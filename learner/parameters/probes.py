@@ -57,7 +57,12 @@ def choose(residuals: Floats, most: int = MOST_PROBES) -> tuple[Ints, Doubles]:
 
 
 def probes_of(examples: Examples, residuals: Floats) -> Probes:
-    """The probes of examples, of which float32[n] `residuals` are the derivatives of the loss."""
+    """The probes of examples, of which `residuals` are the derivatives of the loss.
+
+    They are float32[n], or float32[n, c] of classes: then that of each one's own class counts.
+    """
+    if residuals.ndim == 2:
+        residuals = residuals[np.arange(len(residuals)), examples.labels.astype(np.int64)]
     rows, shares = choose(residuals)
     inputs = Inputs(examples.inputs.dense[rows], examples.inputs.ids[rows])
     return Probes(inputs, examples.labels[rows], shares)

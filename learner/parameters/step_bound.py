@@ -68,7 +68,10 @@ class StepBound:
         self._before = self._outputs()
         self._residuals = self._residuals_at(self._before)
         self._stale = stale
-        self._noise = 0.0 if stale else _NOISE * float(probes.shares @ np.square(self._residuals))
+        # [k], or [k, 1] where there is an output for each class.
+        self._shares = probes.shares.reshape(-1, *[1] * (self._before.ndim - 1))
+        noise = _NOISE * float((self._shares * np.square(self._residuals)).sum())
+        self._noise = 0.0 if stale else noise
 
     def overshoot(self, decrease: float) -> float:
         """How much of the `decrease` that it promises the step takes back by going far.
@@ -82,8 +85,8 @@ class StepBound:
         moved = self._outputs() - self._before
         turned = self._residuals_at(self._before + moved) - self._residuals
         near = self._residuals_at(self._before + _NEAR * moved) - self._residuals
-        weighted = self._probes.shares * moved
-        taken_back = max(float(weighted @ turned), float(weighted @ near) / _NEAR)
+        weighted = self._shares * moved
+        taken_back = max(float(np.vdot(weighted, turned)), float(np.vdot(weighted, near)) / _NEAR)
         gains = -weighted * self._residuals
         most = float(gains.sum() if self._stale else np.abs(gains).sum())
         found = taken_back / max(min(decrease, most), self._noise, 1e-12)

@@ -121,7 +121,7 @@ class ModelWeights:
         return moments, input_scale(model, moments), target_scale(model, moments)
 
     def score(self, inputs: Inputs) -> Floats:
-        """float32[n]: predictions (`Loss.link`), from dense inputs [n, d] and ids [n, f]."""
+        """float32[n], of classes [n, c]: predictions, from dense inputs [n, d] and ids [n, f]."""
         pooled = self.table.pool(inputs.ids, self.starts)
         x = standardize(inputs.dense, self.scale)
         return self.target.predictions(self.model.outputs(self.dense, x, pooled))
@@ -134,17 +134,23 @@ class ModelWeights:
         pooled, dense = self.table.pool(inputs.ids, self.starts), self.dense.copy()
         x = standardize(inputs.dense, self.scale)
         outputs = self.model.outputs(dense, x, pooled)
-        target, layout = self.target, self.model.layout
-        scores = target.predictions(outputs).tolist()
+        target, layout, classes = self.target, self.model.layout, self.model.loss.classes
+        scores, likeliest = target.predictions(outputs), np.zeros(len(x), np.int64)
+        if classes:
+            likeliest = outputs.argmax(axis=1)
+            outputs, scores = outputs.max(axis=1), scores.max(axis=1)
 
         def explanation(row: int, score: float, output: float) -> Explanation:
             one = slice(row, row + 1)
             found = contributions(self.model, dense, x[one], pooled[one])
             base = float(target.of_labels(found.base)[0])
-            parts = (target.deviation * part[0] for part in (found.dense, found.fields))
-            return Explanation(layout, score, output, base, *parts)
+            of_dense, of_fields = target.deviation * found.dense[0], found.fields[0]
+            of_class = classes[likeliest[row]] if classes else None
+            return Explanation(
+                layout, score, output, base, of_dense, target.deviation * of_fields, of_class
+            )
 
-        return map(explanation, range(len(x)), scores, target.of_labels(outputs).tolist())
+        return map(explanation, range(len(x)), scores.tolist(), target.of_labels(outputs).tolist())
 
     def known_version(self) -> Version:
         """The version; raises Unavailable before the first snapshot."""

@@ -42,6 +42,8 @@ class CandidateExplanation(msgspec.Struct):
     to be explained by differences and is too rough for them."""
     contributions: list[Contribution]
     """The largest first, whatever its sign."""
+    of_class: str | msgspec.UnsetType = msgspec.UNSET
+    """Of a model of several classes: the likeliest one, whose probability and logit these are."""
 
 
 class ExplainAnswer(msgspec.Struct):

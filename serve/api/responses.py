@@ -64,11 +64,14 @@ class ScoreAnswer(msgspec.Struct):
     model: ModelInfo
     features: FeatureInfo
     scores: list[float | None]
-    """Predictions in the order of the candidates; of most models, probabilities of label 1. None
-    for those that were skipped."""
+    """Predictions in the order of the candidates; of most models, probabilities of label 1, of one
+    of several classes that of the likeliest. None for those that were skipped."""
     ranking: list[int]
     """Indices of the candidates that were scored, best first. The first ones are drawn where the
     arm of an experiment explores."""
+    probabilities: list[dict[str, float] | None] | msgspec.UnsetType = msgspec.UNSET
+    """Of each candidate, the probability of each class by its name; absent where the model gives
+    one score."""
     candidate_rows: dict[str, CandidateRows] | msgspec.UnsetType = msgspec.UNSET
     """By the topic that fills the rows; absent where the candidates of a pipeline have none."""
     skipped: list[SkippedCandidate] | msgspec.UnsetType = msgspec.UNSET
@@ -208,6 +211,8 @@ class PipelineAnswer(msgspec.Struct):
     bounds: LimitsInfo
     catalogue: CatalogueInfo | None
     """Of POST /v1/recommend and /v1/similar; None: the pipeline has neither."""
+    classes: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """The classes that the model tells apart; absent where it gives one score."""
 
 
 class HealthAnswer(msgspec.Struct):

@@ -66,6 +66,8 @@ class ScoreCall:
         places = self.places
         if isinstance(answer, ScoreAnswer):
             answer.scores = self.spread(answer.scores)
+            if answer.probabilities is not msgspec.UNSET:
+                answer.probabilities = self.spread(answer.probabilities)
             answer.ranking = [places[index] for index in answer.ranking]
         else:
             answer.candidates = self.spread(answer.candidates)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 
 from freshrank.actors.features.service import RowLookup
@@ -118,4 +119,5 @@ def _explained(one: Explanation, values: Mapping[str, JsonValue]) -> CandidateEx
         base=round(one.base, _DECIMALS),
         residual=round(one.residual, _DECIMALS),
         contributions=contributions,
+        of_class=msgspec.UNSET if one.of_class is None else one.of_class,
     )

@@ -68,6 +68,7 @@ _OF_SHARDS = _counters(
     impressions="Impressions joined with events",
     impressions_outage="Impressions not learned from: the online store did not answer for them",
     impressions_repeated="Impressions left out because their requests were sent again",
+    examples_of_no_class="Events whose target has none of Labelled.classes: not learned from",
     negatives_left_out="Negatives that are not learned from: Joined.negatives_kept",
     positives="Examples with a positive label",
     evicted="Entities evicted because their table was full",
@@ -171,13 +172,14 @@ _EXAMPLES = {
 }
 _MEASURES = {
     "auc": "AUC",
+    "accuracy": "share of examples whose likeliest class is their own",
     "mean_absolute_error": "mean absolute error",
     "coverage": "share of labels that are at most their prediction",
     "base_rate": "share of positives",
     "average_precision": "average precision",
     "precision_at_100": "share of positives among the 100 predicted highest",
     "precision_at_1000": "share of positives among the 1,000 predicted highest",
-    "calibration_error": "distance of predicted probability and share of positives in tenths",
+    "calibration_error": "distance of predicted and observed probability in tenths",
 }
 _QUALITY = re.compile(r"(?P<measure>.+?)(?P<examples>_recent_frozen|_recent|_frozen|_live|)")
 _UNKNOWN: Described = ("untyped", "A number in the status of a part")

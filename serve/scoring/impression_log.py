@@ -39,9 +39,11 @@ class ScoredRequest:
     """By context field: a column of length ``n``, one value for each candidate."""
     inputs: Inputs
     scores: Floats
-    """float32[n]."""
+    """float32[n]: of a model of classes the probability of the likeliest."""
     once: bool
     """Whether a repeated request has the same `request_id`."""
+    probabilities: Floats | None = None
+    """float32[n, c]: of each class; None of a model that gives one score."""
     assigned: Assigned = NOBODY
     """The arms of experiments that it is answered by."""
 
@@ -62,6 +64,17 @@ class ScoredRequest:
         choices = PlainChoices(self.scores.astype(np.float64))
         drawn = explored_list(exploration, choices, show, self.request_id)
         return drawn.before(self.ranking()), drawn
+
+
+def scores_of(predictions: Floats) -> tuple[Floats, Floats | None]:
+    """`scores` and `probabilities` of a `ScoredRequest`, from a model's predictions [n] or [n, c].
+
+    >>> scores_of(np.array([[0.25, 0.75], [0.5, 0.5]], np.float32))[0].tolist()
+    [0.75, 0.5]
+    """
+    if predictions.ndim == 1:
+        return predictions, None
+    return predictions.max(axis=1), predictions
 
 
 class ImpressionLog:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from freshrank.actors.errors import BadRecord, RequestError
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.features.service import FeatureService
 from freshrank.actors.kernels.partitioner import Partitioner
+from freshrank.actors.messages import Floats
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.event_records import EventCodec
 from freshrank.serve.api.requests import RequestLimits
@@ -63,6 +66,8 @@ class ServedPipeline:
     fields), ``automatic`` (which fields are the event's ``id``, ``time`` and ``key``) and
     ``time_unit`` (of the time, "ms" for example; null where it is a text)."""
 
+    classes: Sequence[str] = ()
+    """The names of the classes that the model tells apart; none where it gives one score."""
     limits: RequestLimits = field(default_factory=RequestLimits)
     experiments: Sequence[Experiment] = ()
 
@@ -87,7 +92,7 @@ class ServedPipeline:
         """The answer to GET /v1/pipeline, where a request logs the best `show` by default."""
         limits, candidate = self.limits, self.features.request_types.candidate
         fields = zip(candidate.__struct_fields__, candidate.__struct_encode_fields__, strict=True)
-        return PipelineAnswer(
+        answer = PipelineAnswer(
             pipeline=self.name,
             entity=self.entity,
             candidate={in_json: self.features.context[name].__name__ for name, in_json in fields},
@@ -105,6 +110,14 @@ class ServedPipeline:
             ),
             catalogue=None if retriever is None else _catalogue(retriever),
         )
+        if self.classes:
+            answer.classes = list(self.classes)
+        return answer
+
+    def by_class(self, probabilities: Floats) -> list[dict[str, float] | None]:
+        """Probabilities float32[n, c] as answers have them: for each row those of the classes."""
+        rows = np.round(probabilities.astype(np.float64), 6).tolist()
+        return [dict(zip(self.classes, row, strict=True)) for row in rows]
 
 
 def _catalogue(retriever: Retriever) -> CatalogueInfo:

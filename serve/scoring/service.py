@@ -28,7 +28,7 @@ from freshrank.serve.monitoring.status import ReplicaStatus
 from freshrank.serve.scoring.applied_events import until_applied
 from freshrank.serve.scoring.event_writer import EventWriter
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
-from freshrank.serve.scoring.impression_log import ImpressionLog, ScoredRequest
+from freshrank.serve.scoring.impression_log import ImpressionLog, ScoredRequest, scores_of
 from freshrank.serve.scoring.row_copies import FoundRows, RequestRows, RowCopies
 from freshrank.serve.scoring.served_model import ServedModel
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
@@ -159,6 +159,8 @@ class ScoringService:
             scores=[*rounded(scored.scores)],
             ranking=ranking.tolist(),
         )
+        if scored.probabilities is not None:
+            answer.probabilities = self.pipeline.by_class(scored.probabilities)
         if scored.candidate_rows:
             answer.candidate_rows = dict(scored.candidate_rows)
         if assigned.arms:
@@ -228,7 +230,7 @@ class ScoringService:
         candidates = self.weighed(found, candidates, at_ms)
         inputs = self.pipeline.features.inputs(lookups, rows, key, candidates, at_ms)
         model = self.model.at(assigned.pinned)
-        scores = model.score(inputs)
+        scores, of_classes = scores_of(model.score(inputs))
         self.model.newest = inputs
         candidate_rows = found.by_table(entity, lookups) if found.ages_ms else {}
         self.metrics.candidate_rows(len(scores), candidate_rows, lookups)
@@ -244,6 +246,7 @@ class ScoringService:
             columns=candidates,
             inputs=inputs,
             scores=scores,
+            probabilities=of_classes,
             once=request_id is not None,
             assigned=assigned,
         )

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from learning import LAYOUT, MODELS, examples, random_weights
+from learning import LAYOUT, MODELS, OF_CLASSES, examples, random_weights
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import Examples, Inputs
@@ -25,7 +25,8 @@ from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
 
-every = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+EVERY = {**MODELS, **OF_CLASSES}
+every = pytest.mark.parametrize("model", EVERY.values(), ids=EVERY)
 
 
 def without_ids(work: Examples) -> Examples:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learning import LAYOUT, MODELS, inputs, random_weights
+from learning import LAYOUT, MODELS, OF_CLASSES, inputs, random_weights
 
 from freshrank.actors.messages import Doubles, Floats, InputLayout
 from freshrank.learner.embeddings.row_init import RowInit
@@ -19,8 +19,9 @@ from freshrank.learner.models.losses import Loss
 from freshrank.learner.parameters.weights import ModelWeights
 
 seeds = st.integers(0, 2**32 - 1)
-names = st.sampled_from(sorted(MODELS))
-every = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+EVERY = {**MODELS, **OF_CLASSES}
+names = st.sampled_from(sorted(EVERY))
+every = pytest.mark.parametrize("model", EVERY.values(), ids=EVERY)
 
 
 class Foreign:
@@ -46,15 +47,19 @@ def parts(weights: ModelWeights, rows: int, seed: int) -> tuple[Floats, Floats, 
 @settings(deadline=None, max_examples=60)
 @given(names, seeds)
 def test_base_and_contributions_add_up_to_the_logit(name: str, seed: int) -> None:
-    weights = random_weights(MODELS[name], seed)
+    weights = random_weights(EVERY[name], seed)
     taken = inputs(weights.model.layout, 6, seed)
-    scores = weights.score(taken)
+    scores, classes = weights.score(taken), weights.model.loss.classes
     found = list(weights.explain(taken))
-    assert [one.score for one in found] == scores.tolist()
+    likeliest = scores.max(axis=1) if classes else scores
+    assert [one.score for one in found] == likeliest.tolist()
     for one in found:
         added = one.base + one.dense.sum() + one.fields.sum()
         assert added == pytest.approx(one.output, abs=1e-4)
         assert one.residual == pytest.approx(one.output - added, abs=1e-9)
+        if classes:
+            assert one.of_class in classes
+            continue
         predicted = weights.model.loss.link.prediction(np.array([one.output], np.float32))
         assert predicted[0] == pytest.approx(one.score, rel=1e-5)
 
@@ -62,7 +67,7 @@ def test_base_and_contributions_add_up_to_the_logit(name: str, seed: int) -> Non
 @settings(deadline=None, max_examples=40)
 @given(names, seeds)
 def test_those_of_a_model_that_cannot_tell_add_up_as_well(name: str, seed: int) -> None:
-    weights = random_weights(MODELS[name], seed)
+    weights = random_weights(EVERY[name], seed)
     dense, x, pooled = parts(weights, 3, seed)
     foreign = Foreign(weights.model)
     assert not isinstance(foreign, WithContributions)
@@ -70,7 +75,8 @@ def test_those_of_a_model_that_cannot_tell_add_up_as_well(name: str, seed: int) 
     added = found.base + found.dense.sum(axis=1) + found.fields.sum(axis=1)
     kinks = "DeepFM" in name and name != "DeepFM without layers"
     within = 5e-3 if kinks else 1e-4
-    np.testing.assert_allclose(added, weights.model.outputs(dense, x, pooled), within, within)
+    outputs = weights.model.outputs(dense, x, pooled).reshape(3, -1).max(axis=1)
+    np.testing.assert_allclose(added, outputs, within, within)
 
 
 @every
@@ -129,8 +135,9 @@ def test_an_input_of_zero_and_a_field_without_ids_contribute_nothing(model: Mode
 def test_the_base_is_the_output_without_any_input(model: Model) -> None:
     dense, x, pooled = parts(random_weights(model, 4), 2, 4)
     found = contributions(model, dense, x, pooled)
-    nothing = model.outputs(dense, np.zeros_like(x), np.zeros_like(pooled))
-    np.testing.assert_allclose(found.base, nothing, atol=1e-5)
+    outputs = model.outputs(dense, x, pooled).reshape(len(x), -1)
+    nothing = model.outputs(dense, np.zeros_like(x), np.zeros_like(pooled)).reshape(len(x), -1)
+    np.testing.assert_allclose(found.base, nothing[[0, 1], outputs.argmax(axis=1)], atol=1e-5)
 
 
 @every

@@ -34,6 +34,7 @@ from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.losses import LogLoss, Loss
 from freshrank.learner.models.quantile_loss import QuantileLoss
 from freshrank.learner.models.reweighted import ClassWeighted, DownSampled
+from freshrank.learner.models.softmax_regression import SoftmaxLoss, SoftmaxRegression
 from freshrank.learner.parameters.input_moments import no_moments
 from freshrank.learner.parameters.target_scale import kept_moments
 from freshrank.learner.parameters.weights import ModelWeights
@@ -66,6 +67,8 @@ class PoissonLoss(Loss):
         return predictions - labels
 
 
+CLASSES = SoftmaxLoss(("no", "yes", "never"))
+"""Of which labels of 0 and 1 give the first two."""
 WEIGHTED, SAMPLED = ClassWeighted(positive=3.0), DownSampled(LogLoss(), 0.3)
 LAYOUT = InputLayout(("price", "views"), (IdField("user"), IdField("item"), IdField("recent", 3)))
 NO_DENSE = InputLayout((), (IdField("item"),))
@@ -85,6 +88,11 @@ MODELS: dict[str, Model] = {
     "DeepFM, a loss of one's own": DeepFM(4, (8, 5), 0.2, loss=PoissonLoss()).bind(LAYOUT),
     "DeepFM on one id": DeepFM(embedding_dim=2, hidden=(3,)).bind(NO_DENSE),
 }
+
+OF_CLASSES: dict[str, Model] = {
+    "softmax regression": SoftmaxRegression(loss=CLASSES).bind(LAYOUT),
+}
+"""Models with an output for each class."""
 
 
 def inputs(layout: InputLayout, rows: int, seed: int = 0, distinct_ids: int = 20) -> Inputs:

@@ -22,6 +22,7 @@ from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import check_summary
 from freshrank.deploy.wiring.replay import replay
 
+_OF_CLASSES = ("auc", "calibration_error")
 _OF_LABELS = ("average_precision", "precision_at_100", "precision_at_1000", "calibration_error")
 
 
@@ -32,12 +33,12 @@ def _quality(metrics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     were refused or held back included.
     """
     loss, measure = metrics["objective"], metrics["measure"]
-    of_labels = measure == "auc"
+    of_labels, of_classes = measure == "auc", measure == "accuracy"
     names = (
         "examples", "examples_learned_later", "examples_quarantined", "examples_held_back",
         *(("base_rate",) if of_labels else ()),
         measure, loss,
-        *(_OF_LABELS if of_labels else ("coverage",)),
+        *(_OF_LABELS if of_labels else _OF_CLASSES if of_classes else ("coverage",)),
         "compared",
     )  # fmt: skip
     compared = (f"{measure}_live", f"{measure}_frozen", f"{loss}_live", f"{loss}_frozen")
@@ -46,6 +47,7 @@ def _quality(metrics: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {
         **{str(name): metrics[str(name)] for name in (*names, *compared)},
         "calibration": metrics["calibration"],
+        **({"classes": metrics["classes"]} if of_classes else {}),
         **{f"refused_by_{reason}": examples for reason, examples in refused.items() if examples},
     }
 
@@ -123,6 +125,7 @@ def _play(
         "dead": metrics["dead"],
         "late": metrics["late"],
         "negatives_left_out": metrics["negatives_left_out"],
+        "examples_of_no_class": metrics["examples_of_no_class"],
         "versions": metrics["steps"],
         **_quality(metrics),
     }
@@ -132,19 +135,37 @@ def _print(console: Console, summary: Mapping[str, JsonValue]) -> None:
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    calibration = summary["calibration"]
+    calibration, classes = summary["calibration"], summary.get("classes")
     for name, value in summary.items():
-        if value is calibration:
+        if value is calibration or value is classes:
             continue
         shown = f"{value:.4f}" if isinstance(value, float) else str(value)
         table.add_row(name, shown)
     console.print(table)
+    if isinstance(classes, list):
+        console.print(_class_table(classes))
     if isinstance(calibration, list) and calibration:
         console.print(_calibration_table(calibration))
 
 
+def _class_table(classes: Sequence[JsonValue]) -> Table:
+    """How well each class was predicted, over all examples."""
+    columns = ("name", "support", "predicted", "precision", "recall", "f1", "auc")
+    table = Table(title="classes")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "name" else "right")
+    for one in classes:
+        assert isinstance(one, dict)
+        cells = [one[column] for column in columns]
+        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells))
+    return table
+
+
 def _calibration_table(bins: Sequence[JsonValue]) -> Table:
-    """Tenths of the examples by predicted probability, and what came of them."""
+    """Tenths of the examples by predicted probability, and what came of them.
+
+    Of classes by that of the likeliest, which was right or not.
+    """
     table = Table(title="calibration: tenths of the examples by prediction")
     for column in ("examples", "mean prediction", "share of positives"):
         table.add_column(column, justify="right")

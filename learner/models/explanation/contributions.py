@@ -12,6 +12,7 @@ from freshrank.learner.models.explanation.integrated_gradients import along_path
 class Contributions(NamedTuple):
     """What the outputs of ``n`` rows are made of; base and contributions add up to the output.
 
+    Of a model of classes they are of the output of each row's likeliest one.
     The base is the output of inputs of zero: dense inputs at their mean, and no ids.
     """
 

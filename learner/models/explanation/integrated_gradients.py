@@ -31,6 +31,8 @@ _TOLERANCE = 5e-6
 def along_path(model: Model, dense: Floats, x: Floats, pooled: Floats) -> tuple[Doubles, Doubles]:
     """What the outputs are made of: base float64[n], and contributions float64[n, d + F].
 
+    Of a model of classes the output of each row's likeliest one.
+
     Parameters
     ----------
     model
@@ -55,6 +57,9 @@ class _Path:
         self._dense = dense
         self._x = x
         self._pooled = pooled
+        end = model.outputs(dense, x[None], pooled[None])
+        self._output = () if end.ndim == 1 else (end[0].argmax(),)
+        """The place of the output that is explained, where there is one for each class."""
 
     def outputs(self, at: Doubles) -> Doubles:
         """float64[k]: the output at each of `at` float64[k]."""
@@ -75,7 +80,8 @@ class _Path:
         return moved.reshape(-1, inputs + fields) - self.outputs(here)[:, None]
 
     def _of(self, x: Floats, pooled: Floats) -> Doubles:
-        return self._model.outputs(self._dense, x, pooled).astype(np.float64)
+        outputs = self._model.outputs(self._dense, x, pooled)
+        return outputs[(slice(None), *self._output)].astype(np.float64)
 
 
 def _integral(path: _Path) -> Doubles:

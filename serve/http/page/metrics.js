@@ -70,6 +70,13 @@ function entropy(rate) {
   return -rate * Math.log(rate) - (1 - rate) * Math.log(1 - rate);
 }
 
+// What a constant prediction of the most frequent class gets right.
+function largestShare(classes) {
+  const supports = (classes ?? []).map((one) => one.support);
+  const all = supports.reduce((sum, one) => sum + one, 0);
+  return all ? Math.max(...supports) / all : null;
+}
+
 // The rates on the edges of the drawn flow, and the sizes of its parts.
 function flowOf(status, at, shards, learner, replicas) {
   const named = ofRole(status, "entity");
@@ -95,7 +102,7 @@ function metricsOf(status, model, at) {
   const starting = shards.filter((shard) => shard.starting).length;
   const events = starting ? null : sum(shards, (shard) => shard.events);
   const answered = sum(replicas, (part) => part.requests + (part.recommendations?.requests ?? 0));
-  // The AUC, or the mean absolute error where labels are numbers.
+  // The AUC, the accuracy of classes, or the mean absolute error where labels are numbers.
   const measure = learner?.measure ?? "auc";
   const of = (examples) => learner?.[measure + examples] ?? null;
   return {
@@ -109,7 +116,7 @@ function metricsOf(status, model, at) {
     served: versionOf(model.version)?.step ?? null,
     examplesPerS: rate("examples", at, learner?.examples ?? null),
     measure, live: of("_recent"), frozen: of("_recent_frozen"),
-    base: measure === "auc" && of("_recent") !== null ? 0.5 : null,
+    base: of("_recent") === null ? null : measure === "auc" ? 0.5 : largestShare(learner.classes),
     allLive: of("_live"), allFrozen: of("_frozen"),
     compared: learner?.compared ?? null, examples: learner?.examples ?? null,
     logLoss: learner?.log_loss_recent ?? null, baseLoss: entropy(learner?.base_rate),

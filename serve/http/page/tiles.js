@@ -12,7 +12,7 @@ const halves = (kind) => [
 ];
 
 // What tells the quality beside the loss, as the learner names it.
-const MEASURES = { auc: "AUC", mean_absolute_error: "mean absolute error" };
+const MEASURES = { auc: "AUC", accuracy: "accuracy", mean_absolute_error: "mean absolute error" };
 
 // `lines` are drawn, and the first is the big number; `under` is the smaller text below it.
 // `histogram` gives the counts by bucket that are drawn instead, with the lines as marks.
@@ -60,7 +60,7 @@ const TILES = [
   },
   {
     title: "Calibration error and drift", zero: true,
-    missing: (now) => now.learner ? "measured where labels are yes or no" : "the learner has not posted its status",
+    missing: (now) => now.learner ? "measured where predictions are probabilities" : "the learner has not posted its status",
     lines: [
       { name: "served", style: "live", read: (now) => now.calibration, ...percent },
       { name: "frozen", style: "frozen", dashed: true, read: (now) => now.calibrationFrozen, ...percent },

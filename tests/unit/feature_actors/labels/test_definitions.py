@@ -29,6 +29,13 @@ def test_a_label_without_a_target_looks_as_before_there_were_targets() -> None:
     assert "target='price'" in repr(Labelled(target="price"))
 
 
+def test_classes_are_a_part_of_what_it_looks_like() -> None:
+    label = Labelled(target="type", classes=["view", "order"])
+    assert repr(label).endswith("target='type', classes=('view', 'order'))")
+    label.check(events.fields)
+    assert label.own_fields == {"type"}
+
+
 def test_a_label_without_a_share_looks_as_before_negatives_were_sampled() -> None:
     before = f"Joined(positive={ORDERED!r}, on='item', within='30m', grace='10s')"
     assert repr(Joined(positive=ORDERED, on="item", within="30m")) == before
@@ -52,6 +59,13 @@ def test_a_label_without_a_share_looks_as_before_negatives_were_sampled() -> Non
         (lambda: Labelled(ORDERED, negatives_kept=cast(Any, "all")), r"Labelled\.negatives_kept"),
         (Labelled, r"Labelled: .* Give one of positive=\.\.\. and target="),
         (lambda: Labelled(positive=ORDERED, target="price"), "Labelled: .* Give one of"),
+        (lambda: Labelled(target="type", classes="abc"), r"Labelled\.classes: 'abc' is no list"),
+        (lambda: Labelled(target="type", classes=["a"]), r"Labelled\.classes: .* two or more"),
+        (lambda: Labelled(target="type", classes=["a", "a"]), r"Labelled\.classes: "),
+        (lambda: Labelled(target="type", classes=["a", cast(Any, 1.5)]), r"classes\[1\]: 1\.5 is"),
+        (lambda: Labelled(ORDERED, classes=["a", "b"]), r"Labelled\.classes: no field has them"),
+        (lambda: Labelled(target="type", classes=[1, 2]).check(events.fields), r"classes\[0\]"),
+        (lambda: Labelled(target="price", classes=["a", "b"]).check(events.fields), r"\.target"),
         (lambda: Labelled(target="colour").check(events.fields), r"Labelled\.target"),
         (lambda: Labelled(target="user").check(events.fields), r"Labelled\.target"),
         (lambda: Joined(positive=ORDERED, on="color", within="1m").check(events.fields), "on"),

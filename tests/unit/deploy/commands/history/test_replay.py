@@ -31,6 +31,9 @@ OF_NUMBERS = (
     .replace("LogisticRegression()", "LinearRegression(3.0, loss=QuantileLoss(0.9))")
     .replace("LogisticRegression,", "LinearRegression, QuantileLoss,")
 )
+OF_CLASSES = RIGHT.replace(
+    JOINED, 'label=Labelled(target="kind", classes=["start", "like"])'
+).replace("LogisticRegression", "SoftmaxRegression")
 SECOND = """
 
 class Visit(msgspec.Struct):
@@ -194,6 +197,31 @@ def test_of_numbers_the_error_is_printed_in_place_of_the_auc(
     assert not {"auc", "base_rate", "average_precision", "calibration_error"} & set(summary)
     shown = capsys.readouterr().out
     assert "mean_absolute_error" in shown and "2.0000" in shown
+
+
+def test_of_classes_there_is_a_report_on_each(
+    replays: Replays, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = replays.of(
+        "import json\n"
+        f"    play = {PLAY!r}\n"
+        "    for n in range(600):\n"
+        "        kind = ['start', 'like', 'finish'][n % 3]\n"
+        "        event = play | {'play_id': f'p{n}', 'song': kind, 'kind': kind}\n"
+        "        yield b'ann', json.dumps(event).encode(), 1_700_000_000_000 + n",
+        OF_CLASSES,
+    )
+    assert status == 0, said
+    summary = json.loads(Path("out.json").read_text())
+    assert (summary["examples"], summary["examples_of_no_class"]) == (400, 200)
+    assert summary["accuracy"] > 0.8 and summary["accuracy_frozen"] > 0.8 and summary["auc"] > 0.9
+    assert 0.0 < summary["log_loss"] < 0.5
+    first, second = summary["classes"]
+    assert [first["name"], second["name"]] == ["start", "like"]
+    assert [first["support"], second["support"]] == [200, 200]
+    hits = first["recall"] * 200 + second["recall"] * 200
+    assert hits / 400 == pytest.approx(summary["accuracy"])
+    assert sum(one["examples"] for one in summary["calibration"]) == 400
 
 
 def test_a_label_that_needs_impressions_is_no_success(replays: Replays) -> None:
