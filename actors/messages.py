@@ -14,6 +14,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from freshrank.actors.inputs.cleaning import Cleaning
+
 Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -96,10 +98,6 @@ def dominates(reached: SourceOffsets, wanted: SourceOffsets) -> bool:
     return all(reached[topic] >= offset for topic, offset in wanted.items())
 
 
-LONGEST_KEY = 256
-"""The most characters of a key and of an event's id: without it a few could fill the memory."""
-
-
 class Version(NamedTuple):
     """A version of the weights; a later version is greater.
 
@@ -143,6 +141,8 @@ class IdField:
 
     name: str
     width: int = 1
+    buckets: tuple[str, ...] = field(default=(), repr=False)
+    """Of these numbers the learner mixes the buckets into its ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +151,8 @@ class InputLayout:
 
     dense: tuple[str, ...]
     fields: tuple[IdField, ...]
+    cleaning: tuple[Cleaning, ...] = field(default=(), repr=False)
+    """Of the numbers, by the learner; a missing one that it fills or buckets is NaN."""
 
     @property
     def id_width(self) -> int:
@@ -197,7 +199,6 @@ class Probes:
 
     inputs: Inputs
     labels: Floats
-    """float32[k]."""
     shares: Doubles
     """float64[k]: how many examples each stands for."""
 
@@ -232,8 +233,8 @@ class Gradient:
     newest_event_ms: int
     """The newest event time among the examples (0 when there are none)."""
     moments: Doubles
-    """float64[3, d], or d + 1: count, mean and variance of each dense input, and of the labels
-    if these give outputs their scale, over the examples."""
+    """float64[3, d]: count, mean and variance of each dense input over the examples; a column more
+    for labels that give outputs their scale, and more rows where numbers are cleaned."""
     corrects: Bools | None = None
     """bool[n]: see `Examples`."""
     served: Floats | None = None
@@ -281,7 +282,7 @@ class Delta:
     dense: Floats
     """float32[p]: all dense weights."""
     moments: Doubles
-    """float64[3, d] or [3, d + 1]: see `Gradient`; by these inputs and labels are standardised."""
+    """See `Gradient`; by these inputs and labels are standardised, and numbers cleaned."""
     keys: Ints
     """int64[u]: ids whose rows changed, ascending."""
     rows: Floats

@@ -10,6 +10,9 @@ import numpy as np
 
 from freshrank.actors.messages import Bools, Ints
 
+LONGEST_KEY = 256
+"""The most characters of a key and of an event's id: without it a few could fill the memory."""
+
 
 class RejectKind(StrEnum):
     """The kinds of reasons for which a record is rejected."""

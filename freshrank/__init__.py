@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     # The public names, each in this place only. Type checkers follow these lines, and the module
     # itself reads them as text.
+    from freshrank.actors.inputs.cleaning import Bucketed as Bucketed
+    from freshrank.actors.inputs.cleaning import Clipped as Clipped
+    from freshrank.actors.inputs.cleaning import Imputed as Imputed
+    from freshrank.actors.inputs.cleaning import Scaled as Scaled
     from freshrank.deploy.history.point_in_time import (
         get_historical_features as get_historical_features,
     )

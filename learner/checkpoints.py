@@ -18,7 +18,7 @@ from freshrank.actors.snapshots.file_format import pack, unpack_for
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.learner.core import Learner
 from freshrank.learner.guard.quarantine import Quarantined, range_from_json, range_to_json
-from freshrank.learner.models.base import Model
+from freshrank.learner.models.base import Model, weights_fingerprint
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.parameters.target_scale import kept_moments
 
@@ -44,7 +44,7 @@ class Checkpoint:
 
 def fingerprint(model: Model, optimizer: Optimizer) -> str:
     """16 hexadecimal digits of the model on its inputs and the optimiser, which have to match."""
-    text = f"{model.fingerprint} {optimizer!r}"
+    text = f"{weights_fingerprint(model)} {optimizer!r}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -10,7 +10,7 @@ from freshrank.actors.messages import Delta, Version
 from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import pack, unpack_for
 from freshrank.learner import checkpoints
-from freshrank.learner.models.base import Model
+from freshrank.learner.models.base import Model, weights_fingerprint
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.parameters.target_scale import kept_moments
 from freshrank.learner.parameters.weights import ModelWeights
@@ -35,7 +35,7 @@ def pinned_of(checkpoint: bytes | bytearray, model: Model, optimizer: Optimizer)
     meta = {"version": meta["version"], "applied": meta["applied"]}
     return pack(
         KIND,
-        model.fingerprint,
+        weights_fingerprint(model),
         meta,
         {name: np.ascontiguousarray(array) for name, array in arrays.items()},
     )
@@ -46,7 +46,7 @@ def pinned_weights(payload: bytes | bytearray, model: Model) -> ModelWeights:
 
     Raises DefinitionChanged when it was made for another model or inputs, and SnapshotError.
     """
-    meta, arrays = unpack_for(KIND, model.fingerprint, payload)
+    meta, arrays = unpack_for(KIND, weights_fingerprint(model), payload)
     order = np.argsort(arrays["keys"], kind="stable")
     weights = ModelWeights(model)
     weights.apply(

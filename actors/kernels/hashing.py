@@ -203,3 +203,12 @@ def mix_columns(left: Ints, right: Ints, salts: Ints, out: Ints) -> None:
         for j in range(plain, columns):
             own, other = left[i, j], right[i, j - plain]
             out[i, j] = 0 if own == 0 or other == 0 else mix(mix(salts[j], own), other)
+
+
+@lean_kernel
+def mix_thirds(third: Ints, columns: Ints, out: Ints) -> None:
+    """Cross the `columns` int64[c] of `out` int64[n, f] with int64[n, c]; 0 if one is absent."""
+    for i in range(len(out)):
+        for k in range(len(columns)):
+            own, other = out[i, columns[k]], third[i, k]
+            out[i, columns[k]] = 0 if own == 0 or other == 0 else mix(own, other)

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from freshrank.actors.kernels.partitioner import partition_of
-from freshrank.actors.messages import LONGEST_KEY
+from freshrank.actors.records import LONGEST_KEY
 from freshrank.benchmarks.workloads.record_accounting import Disposition, Reading, SentRecord
 
 # Few enough that each has an event before the first odd record: an event is late only for a user

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from freshrank.actors.errors import ConfigError
+from freshrank.actors.inputs.cleaning import Cleaning
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.pipelines.candidates import (
@@ -27,10 +28,10 @@ from freshrank.deploy.pipelines.model_checks import (
 )
 from freshrank.deploy.pipelines.retrieval import retrieval_plan
 from freshrank.deploy.pipelines.stream_checks import check_streams, check_views, declared_streams
+from freshrank.feature_actors.encoding.context_entries import SourceWeight
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
-from freshrank.feature_actors.encoding.source_weight import SourceWeight
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.retrieval.base import CandidateSource
@@ -81,12 +82,16 @@ class Pipeline:
         What is learned, and how: one of Freshrank's, or any `ModelSpec` and `Optimizer` that the
         pipeline's file declares. `optimizer` may be left out: the default needs no tuning.
     crosses
-        Pairs of id inputs that are also looked up together (``("user_id", "category_id")``).
+        Pairs and triples of id inputs that are also looked up together
+        (``("user_id", "category_id")``).
     missing
         Numeric inputs, by name, that tell whether they are missing by an input of their own.
     relative
         Numeric inputs, by name, whose difference from the median of a request's candidates is an
         input, too (``price_relative``).
+    cleaning
+        What the learner does to numbers first: ``Clipped("price")``, ``Imputed("age", "median")``,
+        ``Scaled("age", "robust")``; and ``Bucketed("price")``, whose ranges are ids.
     candidates
         Where recommendations come from: sources such as ``CoVisited("users")``, which find items of
         the table that is keyed by what impressions are joined on. Without them there is no
@@ -111,9 +116,10 @@ class Pipeline:
     label: Joined | Labelled
     model: ModelSpec
     optimizer: Optimizer = DEFAULT_OPTIMIZER
-    crosses: Sequence[tuple[str, str]] = ()
+    crosses: Sequence[Sequence[str]] = ()
     missing: Sequence[str] = ()
     relative: Sequence[str] = ()
+    cleaning: Sequence[Cleaning] = ()
     candidates: Sequence[CandidateSource] = ()
     experiments: Sequence[Experiment] = ()
     samples: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -182,7 +188,7 @@ class Pipeline:
     @cached_property
     def encoder(self) -> InputEncoder:
         """From features and context to the model's inputs."""
-        derived = DerivedInputs(self.missing, self.relative)
+        derived = DerivedInputs(self.missing, self.relative, self.cleaning)
         weights = [SourceWeight(one.name) for one in self.candidates if one.learned]
         context = [*self.context, *weights]
         plans = list(self.plans.values())

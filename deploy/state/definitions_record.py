@@ -47,6 +47,9 @@ def definitions_of(pipeline: Pipeline) -> Definitions:
         **dict.fromkeys(layout.dense, "number"),
         **{field.name: f"{field.width} id(s)" for field in layout.fields},
     }
+    if pipeline.cleaning:
+        declared = [(f"{type(one).__name__}({one.name!r})", one) for one in pipeline.cleaning]
+        found["cleaning"] = {name: repr(one) for name, one in declared}
     found["label"] = {"label": repr(pipeline.label)}
     found["model"] = {"model": repr(pipeline.model), "optimizer": repr(pipeline.optimizer)}
     placed = {stream.topic: stream.partitioner for stream in pipeline.streams}

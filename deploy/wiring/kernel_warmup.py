@@ -17,6 +17,7 @@ import numpy as np
 
 import freshrank
 from freshrank.actors.clock import SystemClock
+from freshrank.actors.inputs.cleaning import Bucketed, Imputed
 from freshrank.actors.kernels import cache
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -100,7 +101,8 @@ def example(model: ModelSpec, optimizer: Optimizer, label: Joined | Labelled) ->
         features=[Everything, Sold] if of_items else [Everything],
         tables=[catalogue] if of_items else [],
         context=["item", "price", *([catalogue.weight] if of_items else [])],
-        crosses=[("user", "item")],
+        crosses=[("user", "item"), ("user", "item", "price_bucket"), ("user", "item", "recent")],
+        cleaning=[Bucketed("price", 3), Imputed("idle", "median")],
         label=label,
         model=model,
         optimizer=optimizer,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from freshrank.actors.errors import ConfigError
+from freshrank.actors.inputs.cleaning import Cleaning
 from freshrank.actors.messages import Doubles, Floats, Ints
 
 _LARGEST = float(np.finfo(np.float64).max)
@@ -17,7 +18,9 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 @dataclass(frozen=True)
 class DerivedInputs:
-    """Which numbers have inputs beside their own; each is named by its feature or field.
+    """What is made of numbers: inputs beside their own, and how the learner cleans them.
+
+    Each number is named by its feature or field.
 
     A number that is missing is 0 as an input, as the number 0 is: ``idle_missing``, 1 or 0, tells
     them apart. ``price_relative`` is by how much a candidate's price is above the median of all
@@ -26,6 +29,8 @@ class DerivedInputs:
 
     missing: Sequence[str] = ()
     relative: Sequence[str] = ()
+    cleaning: Sequence[Cleaning] = ()
+    """See `CleanedNumbers`."""
 
 
 def difference_from_median(numbers: Doubles) -> Doubles:

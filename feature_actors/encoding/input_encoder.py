@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import xxhash
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.kernels.hashing import mix_columns
-from freshrank.actors.messages import Doubles, IdField, InputLayout, Inputs, Ints
+from freshrank.actors.kernels.hashing import mix_columns, mix_thirds
+from freshrank.actors.messages import Doubles, InputLayout, Inputs, Ints
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.encoding.cleaned_numbers import CleanedNumbers
+from freshrank.feature_actors.encoding.context_entries import ContextEntry, context_fields
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs, DerivedNumbers
 from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
+from freshrank.feature_actors.encoding.id_inputs import crossed_inputs, plain_inputs
 from freshrank.feature_actors.encoding.input_ids import salts_of
-from freshrank.feature_actors.encoding.source_weight import ContextEntry
 from freshrank.feature_actors.streams.columns import Columns
-from freshrank.feature_actors.streams.fields import Field, Kind
+from freshrank.feature_actors.streams.fields import Kind
 from freshrank.feature_actors.streams.table import TableField
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.feature_actors.views.row_plan import RowSource
@@ -49,6 +51,8 @@ class _Columns(NamedTuple):
     """int64[., 2]: column of the table's ids, and id input."""
     right: Ints
     """int64[., 2]: column of the table's ids, and cross whose other side it is."""
+    third: Ints
+    """int64[., 2]: column of the table's ids, and cross whose third side it is."""
     matches: Ints
     """int64[., 4]: as `gather_matches` takes them."""
 
@@ -61,7 +65,8 @@ class InputEncoder:
     in the context too, log1p of the weight that the bag gives to the row's own value (its decayed
     count, or how often it is among the last k). Id inputs are the context's text and integer
     fields (the entity's key always among them), the bags, and the crosses; each field is salted
-    with its name, so that equal values of two fields are different ids.
+    with its name, so that equal values of two fields are different ids. Numbers that the learner
+    cleans are NaN where they are missing; it mixes the buckets of numbers into ids.
 
     Parameters
     ----------
@@ -73,10 +78,10 @@ class InputEncoder:
         The fields that a candidate carries, by their names, those that it takes from its row in a
         table, and weights of sources.
     crosses
-        Pairs of id inputs whose combinations are ids too.
+        Pairs and triples of id inputs whose combinations are ids too.
     derived
-        Which numbers have further inputs: whether they are missing, how far they are from the
-        median of the rows.
+        Which numbers have further inputs (whether they are missing, how far they are from the
+        median of the rows, their buckets), and how they are cleaned.
 
     Raises ConfigError for a context field or a cross that names nothing, or is given twice.
     """
@@ -86,12 +91,12 @@ class InputEncoder:
         plans: Sequence[FeaturePlan],
         stream: RowSource,
         context: Sequence[ContextEntry],
-        crosses: Sequence[tuple[str, str]],
+        crosses: Sequence[Sequence[str]],
         derived: DerivedInputs = _NONE_DERIVED,
     ) -> None:
         key = plans[0].entity.key
         wanted = list(context) if key in context else [key, *context]
-        fields = [_context_field(stream, wanted, index) for index in range(len(wanted))]
+        fields = context_fields(stream, wanted)
         self.table_fields: Mapping[str, TableField] = {
             given.name: given for given in wanted if isinstance(given, TableField)
         }
@@ -99,35 +104,32 @@ class InputEncoder:
         self._id_names = [field.name for field in fields if field.kind is not Kind.NUMBER]
         self._number_names = [field.name for field in fields if field.kind is Kind.NUMBER]
         self._tables = [table for plan in plans for table in plan.tables]
-        columns = self._id_columns()
+        sources = self._id_columns()
         matches = self._matches = list(self._find_matches())
-        crossed = [_cross(columns, cross) for cross in crosses]
-        self._crossed = {name: pair for (name, _), pair in zip(crossed, crosses, strict=True)}
-        _check_names([*columns, *(name for name, _ in crossed)])
-        pairs = [pair for _, found in crossed for pair in found]
-        widths = {name: len(sources) for name, sources in columns.items()}
-        widths |= {name: len(found) for name, found in crossed}
         self._first_derived, dense = self._dense_names(derived)
-        self.layout = InputLayout(
-            dense=dense,
-            fields=tuple(IdField(name, width) for name, width in widths.items()),
-        )
-        single = [source for sources in columns.values() for source in sources]
-        self._route([*single, *(left for left, _ in pairs)], [right for _, right in pairs], matches)
-        self._salts = salts_of(widths)
-        prints = "".join(table.fingerprint for table in self._tables)
-        self.fingerprint = xxhash.xxh64_hexdigest(f"{prints} {self.layout} {pairs}".encode())
+        plain = plain_inputs(sources, self.cleaned.bucketed)
+        crossed = crossed_inputs(plain, crosses)
+        buckets = [one.input for one in self.cleaned.bucketed]
+        _check_names([*sources, *buckets, *(one.name for one in crossed)])
+        self.crosses: Mapping[str, Sequence[str]] = {"_x_".join(one): one for one in crosses}
+        """By name of an id field: the two or three inputs whose values it combines."""
+        inputs = [*plain.values(), *crossed]
+        id_fields = tuple(one.field for one in inputs)
+        self.layout = InputLayout(dense, id_fields, self.cleaned.declared)
+        columns = [column for one in inputs for column in one.columns]
+        self._route(columns, matches)
+        self._salts = salts_of({field.name: field.width for field in id_fields})
+        pairs = [column for column in columns if len(column) > 1]
+        made = "".join(table.fingerprint for table in self._tables)
+        told = f" {self.cleaned.told} {self.cleaned.numbers}" if self.cleaned.told else ""
+        text = f"{made} {self.layout} {pairs}{told}"
+        self.fingerprint = xxhash.xxh64_hexdigest(text.encode())
         """16 hex digits: equal for encoders whose inputs mean the same."""
 
     @property
     def matches(self) -> Mapping[str, tuple[str, str]]:
         """By name of a dense input: the bag and the field of the context that it compares."""
         return {one.name: (one.bag, self._id_names[one.own]) for one in self._matches}
-
-    @property
-    def crosses(self) -> Mapping[str, tuple[str, str]]:
-        """By name of an id field: the two fields whose values it combines."""
-        return self._crossed
 
     @property
     def context_names(self) -> tuple[str, ...]:
@@ -166,6 +168,7 @@ class InputEncoder:
         dense = np.empty((rows, len(self.layout.dense)), dtype=np.float32)
         left = np.empty((rows, len(self._salts)), dtype=np.int64)
         right = np.empty((rows, self._crosses), dtype=np.int64)
+        third = np.empty((rows, len(self._thirds)), dtype=np.int64)
         own = FeatureBlock(own_numbers, own_ids, _NO_WEIGHTS)
         parts, lines_of = (*blocks, own), (*which, np.arange(rows))
         sources = zip(parts, lines_of, self._columns, strict=True)
@@ -177,31 +180,41 @@ class InputEncoder:
                 gather_ids(ids, lines, columns.left, left)
             if len(columns.right):
                 gather_ids(ids, lines, columns.right, right)
+            if len(columns.third):
+                gather_ids(ids, lines, columns.third, third)
             if len(columns.matches):
                 gather_matches(ids, weights, lines, own_ids, columns.matches, dense)
-        self.derived.fill([part.values for part in parts], lines_of, self._first_derived, dense)
-        salted = np.empty_like(left)
-        mix_columns(left, right, self._salts, salted)
-        return Inputs(dense, salted)
+        values = [part.values for part in parts]
+        self.derived.fill(values, lines_of, self._first_derived, dense)
+        self.cleaned.mark(values, lines_of, dense)
+        return Inputs(dense, self._mixed(left, right, third))
+
+    def _mixed(self, left: Ints, right: Ints, third: Ints) -> Ints:
+        """int64[n, f]: the ids, of the sides that fill each column."""
+        left[:, self._unsourced] = 1
+        found = np.empty_like(left)
+        mix_columns(left, right, self._salts, found)
+        if len(self._thirds):
+            mix_thirds(third, self._thirds, found)
+        return found
 
     def _dense_names(self, wanted: DerivedInputs) -> tuple[int, tuple[str, ...]]:
         """How many dense inputs there are before the derived ones, and the names of all."""
         tables = [table.columns for table in self._tables]
         features = [name for names in tables for name in names]
         _check_names(features, "numeric")
-        self.derived = DerivedNumbers(wanted, [*tables, self._number_names])
+        parts = [*tables, self._number_names]
+        self.derived = DerivedNumbers(wanted, parts)
         """Those that are made of other numbers, after all others."""
         matches = [match.name for match in self._matches]
         names = (*features, *self._number_names, *matches, *self.derived.names)
         _check_names(names, "numeric")
+        self.cleaned = CleanedNumbers(wanted.cleaning, parts, names)
+        """Those that the learner cleans."""
         return len(names) - len(self.derived.names), names
 
     def _id_columns(self) -> dict[str, list[int]]:
-        """The sources of each id field, crosses apart.
-
-        A source ``s >= 0`` is id column ``s`` of all tables side by side, ``s < 0`` is column
-        ``-1 - s`` of the context's ids.
-        """
+        """The sources of each field of the context and each bag."""
         columns = {name: [-1 - column] for column, name in enumerate(self._id_names)}
         begin = 0
         for bag in (bag for table in self._tables for bag in table.layout.bags):
@@ -220,9 +233,21 @@ class InputEncoder:
                 yield _Match(f"{bag.field.name}_match", bag.field.name, begin, end, own)
             begin = end
 
-    def _route(self, left: list[int], right: list[int], matches: list[_Match]) -> None:
-        """Assign to each table, and at last to the context, the inputs that it fills."""
-        self._crosses = len(right)
+    def _route(self, columns: Sequence[tuple[int, ...]], matches: Sequence[_Match]) -> None:
+        """Assign to each table, and at last to the context, the inputs that it fills.
+
+        `columns` are the sources of all id columns, those with more than one last.
+        """
+        self._crosses = sum(len(column) > 1 for column in columns)
+        self._unsourced = [at for at, column in enumerate(columns) if not column]
+        """The id columns that are made of buckets alone."""
+        thirds = {at: column[2] for at, column in enumerate(columns) if len(column) > 2}
+        self._thirds = np.array(list(thirds), dtype=np.int64)
+        """int64[t]: the id columns that have a third side."""
+        first_cross = len(columns) - self._crosses
+        left = {at: column[0] for at, column in enumerate(columns) if column}
+        right = {at - first_cross: one[1] for at, one in enumerate(columns) if len(one) > 1}
+        third = dict(enumerate(thirds.values()))
         self._columns: list[_Columns] = []
         dense, begin = 0, 0
         first_match = self._first_derived - len(matches)
@@ -233,41 +258,28 @@ class InputEncoder:
                 for place, match in enumerate(matches)
                 if begin <= match.begin < end
             ]
-            self._columns.append(
-                _Columns(
-                    dense,
-                    _within(left, begin, end),
-                    _within(right, begin, end),
-                    np.array(own, dtype=np.int64).reshape(-1, 4),
-                )
-            )
+            routes = _routes((left, right, third), range(begin, end))
+            found = np.array(own, dtype=np.int64).reshape(-1, 4)
+            self._columns.append(_Columns(dense, *routes, found))
             dense, begin = dense + len(table.columns), end
-        self._columns.append(
-            _Columns(
-                dense,
-                _within([-1 - source for source in left], 0, len(self._id_names)),
-                _within([-1 - source for source in right], 0, len(self._id_names)),
-                np.zeros((0, 4), dtype=np.int64),
-            )
-        )
+        routes = _routes((left, right, third), range(-1, -1 - len(self._id_names), -1))
+        self._columns.append(_Columns(dense, *routes, np.zeros((0, 4), dtype=np.int64)))
 
 
-def _within(sources: Sequence[int], begin: int, end: int) -> Ints:
-    """int64[., 2]: the sources from `begin` to `end`, counted from there, and their columns."""
-    found = [
-        (source - begin, column) for column, source in enumerate(sources) if begin <= source < end
-    ]
+_Sides: TypeAlias = Mapping[int, int]
+"""By column of what is filled: the source that fills it."""
+
+
+def _routes(sides: tuple[_Sides, _Sides, _Sides], part: range) -> tuple[Ints, Ints, Ints]:
+    """The `_Columns` of the sources that lie in `part`, for each of the sides."""
+    left, right, third = sides
+    return _within(left, part), _within(right, part), _within(third, part)
+
+
+def _within(sources: _Sides, part: range) -> Ints:
+    """int64[., 2]: the place in `part` of each source that lies in it, and its column."""
+    found = [(part.index(source), column) for column, source in sources.items() if source in part]
     return np.array(found, dtype=np.int64).reshape(-1, 2)
-
-
-def _context_field(stream: RowSource, wanted: Sequence[ContextEntry], index: int) -> Field:
-    names = [given if isinstance(given, str) else given.name for given in wanted[: index + 1]]
-    if names[index] in names[:index]:
-        raise ConfigError("context", f"{names[index]!r} is given twice", "Drop one of them.")
-    given = wanted[index]
-    if not isinstance(given, str):
-        return given.field
-    return stream.fields.require_own(given, f"context[{index}]")
 
 
 def _check_names(names: Sequence[str], kind: str = "id") -> None:
@@ -276,23 +288,3 @@ def _check_names(names: Sequence[str], kind: str = "id") -> None:
             raise ConfigError(
                 "context", f"two {kind} inputs are called {name!r}", "Rename the feature."
             )
-
-
-def _cross(
-    columns: Mapping[str, list[int]], cross: tuple[str, str]
-) -> tuple[str, list[tuple[int, int]]]:
-    """Name and source pairs of a cross: of two single fields, or of a bag and a single one."""
-    place = f"crosses {cross!r}"
-    if isinstance(cross, str) or len(cross) != 2:
-        raise ConfigError(place, "it is no pair", 'Write pairs, as in [("user_id", "item_id")].')
-    for name in cross:
-        if name not in columns:
-            raise ConfigError(
-                place, f"{name!r} is no id input", f"There are: {', '.join(columns)}."
-            )
-    left, right = (columns[name] for name in cross)
-    if len(left) > 1 and len(right) > 1:
-        raise ConfigError(place, "both sides are bags", "Cross a bag with a single field.")
-    if len(right) > 1:
-        left, right = right, left
-    return "_x_".join(cross), [(source, right[0]) for source in left]

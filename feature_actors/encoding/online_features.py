@@ -239,7 +239,8 @@ class OnlineFeatures:
             one = {**own[number], self._entity.key: key}
             own_ids = {name: int(column[number]) for name, column in ids.items()}
             made = {name: column[number] for name, column in derived.items()}
-            yield one | made | combined_values(self._encoder, one, own_ids)
+            known = one | made
+            yield known | combined_values(self._encoder, known, own_ids)
 
     def join_keys(self, candidates: Candidates) -> Ints:
         """int64[n]: the join key of each candidate; 0 without a joiner."""

@@ -82,10 +82,10 @@ def _fields(table: LatestRowPlan, words: Doubles) -> dict[str, JsonValue]:
 def combined_values(
     encoder: InputEncoder, values: Mapping[str, JsonValue], ids: Mapping[str, int]
 ) -> dict[str, JsonValue]:
-    """The values of a candidate's matches and crosses, from those that they are made of.
+    """The values of a candidate's matches, buckets and crosses, from those that they are made of.
 
-    That of a match is the weight that the bag gives to the candidate's own value, that of a cross
-    both values by their names.
+    That of a match is the weight that the bag gives to the candidate's own value, that of a bucket
+    the number that lies in it, that of a cross its values by their names.
 
     Parameters
     ----------
@@ -102,8 +102,11 @@ def combined_values(
         given = [ids[own]] if own in ids else [entry["id"] for entry in _entries(values[own])]
         weights = [entry["weight"] for entry in _entries(values[bag]) if entry["id"] in given]
         found[name] = float(sum(weights))
-    for name, (left, right) in encoder.crosses.items():
-        found[name] = {left: values[left], right: values[right]}
+    known = {**values, **found}
+    found |= {name: known[number] for name, number in encoder.cleaned.numbers.items()}
+    known |= found
+    for name, sides in encoder.crosses.items():
+        found[name] = {side: known[side] for side in sides}
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from freshrank.actors.errors import BadRecord
-from freshrank.actors.messages import LONGEST_KEY
+from freshrank.actors.records import LONGEST_KEY
 from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.keys.compound_key import compound_ids, key_parts, parts_of
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 from msgspec import inspect
 
-from freshrank.actors.messages import LONGEST_KEY
+from freshrank.actors.records import LONGEST_KEY
 from freshrank.feature_actors.streams.fields import struct_of, within_itself
 
 

@@ -67,7 +67,7 @@ class InputDrift:
 
     def add(self, moments: Doubles) -> None:
         """Count examples by the moments of a gradient: its first ``d`` columns are the inputs'."""
-        moments = moments[:, : self._recent.shape[1]]
+        moments = moments[: len(self._recent), : self._recent.shape[1]]
         if not moments.shape[1]:
             return
         self._examples += float(moments[COUNT, 0])

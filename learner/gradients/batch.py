@@ -16,7 +16,8 @@ from freshrank.learner.embeddings.pooling import (
 )
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.losses import sums_of
-from freshrank.learner.parameters.input_moments import merge, standardize
+from freshrank.learner.parameters.input_cleaning import prepared
+from freshrank.learner.parameters.input_moments import merge
 from freshrank.learner.parameters.probes import probes_of
 from freshrank.learner.parameters.target_scale import (
     TargetScale,
@@ -69,11 +70,11 @@ class BatchDifferentiator(ABC):
         """
         weights, inputs = self._weights, examples.inputs
         base = weights.known_version()
-        keys, index = distinct(inputs.ids)
-        pooled = pool(weights.table.read(keys), index, self._starts)
-        moments = example_moments(self._model, examples)
+        moments = example_moments(self._model, examples, weights.moments)
         merged = merge(weights.moments, moments)
-        x = standardize(inputs.dense, input_scale(self._model, merged))
+        x, ids = prepared(inputs, input_scale(self._model, merged))
+        keys, index = distinct(ids)
+        pooled = pool(weights.table.read(keys), index, self._starts)
         target = target_scale(self._model, merged)
         found = self._derivatives(x, pooled, examples, target)
         rows, row_squares, row_counts = scatter(found.pooled, index, self._starts, len(keys))
@@ -94,7 +95,7 @@ class BatchDifferentiator(ABC):
             corrects=examples.corrects,
             served=examples.served,
             origins=examples.origins,
-            probes=probes_of(examples, found.residuals),
+            probes=probes_of(examples, ids, found.residuals),
             residuals=None if target.plain else sums_of(found.residuals),
         )
 

@@ -99,6 +99,14 @@ class ModelSpec(Protocol):
         ...
 
 
+def weights_fingerprint(model: Model) -> str:
+    """What weights of `model` are told apart by: its own, and how the learner cleans its inputs."""
+    cleaning = model.layout.cleaning
+    if not cleaning:
+        return model.fingerprint
+    return hashlib.sha256(f"{model.fingerprint} {cleaning!r}".encode()).hexdigest()[:16]
+
+
 def fingerprint_of(spec: object, layout: InputLayout, loss: Loss) -> str:
     """16 hexadecimal digits of a specification, the inputs it is bound to, and its loss.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import lean_kernel
 from freshrank.actors.messages import Doubles, Floats
+from freshrank.learner.parameters.input_quantiles import merge_knots
 
 # Examples beyond which older ones begin to count for less: the scale follows inputs that drift.
 MOST_EXAMPLES = 1e6
@@ -22,8 +23,9 @@ FARTHEST = 10.0
 # The spread, as a share of the mean, that is the rounding of float32 and none of the input's own.
 ROUNDING = 1e-6
 
-COUNT, MEAN, VARIANCE = range(3)
-"""The rows of an array of moments, float64[3, d]."""
+COUNT, MEAN, VARIANCE, LAST = range(4)
+"""The rows of an array of moments, float64[3, d]. Where numbers are cleaned (`input_cleaning`) it
+has more: the value that came last, and the knots of the distribution."""
 
 
 def no_moments(inputs: int) -> Doubles:
@@ -54,7 +56,7 @@ def merge(before: Doubles, more: Doubles) -> Doubles:
     """The moments of both together.
 
     Chan, Golub, LeVeque: "Algorithms for Computing the Sample Variance", The American Statistician
-    1983; the count stays at `MOST_EXAMPLES`, where older examples fade.
+    1983; the count stays at `MOST_EXAMPLES`, where older examples fade. Further rows: `LAST`.
 
     >>> some, more = (moments_of(np.array(x, np.float32)) for x in ([[1.0]], [[3.0], [5.0]]))
     >>> merge(some, more)[:, 0].round(2).tolist()
@@ -68,7 +70,12 @@ def merge(before: Doubles, more: Doubles) -> Doubles:
     variance = before[VARIANCE] + share * (more[VARIANCE] - before[VARIANCE])
     variance += share * (1.0 - share) * np.square(away)
     kept = np.where(np.isfinite(count), np.minimum(count, MOST_EXAMPLES), count)
-    return np.array((kept, before[MEAN] + share * away, variance))
+    moments = np.array((kept, before[MEAN] + share * away, variance))
+    if len(before) == len(moments):
+        return moments
+    last = np.where(more[COUNT] > 0.0, more[LAST], before[LAST])
+    knots = merge_knots(before[LAST + 1 :], more[LAST + 1 :], share)
+    return np.concatenate([moments, last[np.newaxis], knots])
 
 
 class Scale(NamedTuple):

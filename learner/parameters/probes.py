@@ -56,15 +56,16 @@ def choose(residuals: Floats, most: int = MOST_PROBES) -> tuple[Ints, Doubles]:
     return np.concatenate([high[0], low[0]]), np.concatenate([high[1], low[1]])
 
 
-def probes_of(examples: Examples, residuals: Floats) -> Probes:
+def probes_of(examples: Examples, ids: Ints, residuals: Floats) -> Probes:
     """The probes of examples, of which `residuals` are the derivatives of the loss.
 
     They are float32[n], or float32[n, c] of classes: then that of each one's own class counts.
+    `ids` int64[n, f] are those that the model was given: with the buckets as of the gradient.
     """
     if residuals.ndim == 2:
         residuals = residuals[np.arange(len(residuals)), examples.labels.astype(np.int64)]
     rows, shares = choose(residuals)
-    inputs = Inputs(examples.inputs.dense[rows], examples.inputs.ids[rows])
+    inputs = Inputs(examples.inputs.dense[rows], ids[rows])
     return Probes(inputs, examples.labels[rows], shares)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Doubles, Floats, Ints, Probes
 from freshrank.learner.embeddings.pooling import pool
-from freshrank.learner.parameters.input_moments import standardize
+from freshrank.learner.parameters.input_cleaning import prepared_numbers
 from freshrank.learner.parameters.weights import ModelWeights
 
 # Overshoots below it are left alone: they would shorten the step by less than a seventh.
@@ -64,7 +64,7 @@ class StepBound:
         self._weights, self._probes = weights, probes
         ids, table = probes.inputs.ids, weights.table
         self._where = table.find(ids.reshape(-1)).reshape(ids.shape)
-        self._x = standardize(probes.inputs.dense, weights.scale)
+        self._x = prepared_numbers(probes.inputs.dense, weights.scale)
         self._before = self._outputs()
         self._residuals = self._residuals_at(self._before)
         self._stale = stale

@@ -17,14 +17,17 @@ import numpy as np
 from freshrank.actors.messages import Bools, Doubles, Examples, Floats
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.losses import Loss, learns_scale, residuals_of
+from freshrank.learner.parameters.input_cleaning import (
+    InputScale,
+    cleaned_scale,
+    no_statistics,
+    statistics_of,
+)
 from freshrank.learner.parameters.input_moments import (
     COUNT,
     MEAN,
     VARIANCE,
-    Scale,
     moments_of,
-    no_moments,
-    scale_of,
     unscaled,
 )
 
@@ -76,11 +79,11 @@ class TargetScale(NamedTuple):
 
 
 def initial_moments(model: Model) -> Doubles:
-    """float64[3, d or d + 1]: of the dense inputs, and of the labels if `learns_scale`, of none."""
-    inputs = no_moments(len(model.layout.dense))
+    """float64[r, d or d + 1]: of the dense inputs, and of the labels if `learns_scale`, of none."""
+    inputs = no_statistics(model.layout, len(model.layout.dense))
     if not learns_scale(model.loss):
         return inputs
-    of_labels = no_moments(1)
+    of_labels = no_statistics(model.layout, 1)
     of_labels[MEAN] = model.prior if isinstance(model, WithPrior) else 0.0
     return np.concatenate([inputs, of_labels], axis=1)
 
@@ -89,23 +92,34 @@ def kept_moments(moments: Doubles | None, model: Model) -> Doubles:
     """Those of a file; what one of before has not, is not scaled: its weights know no scale."""
     wanted = initial_moments(model).shape[1]
     found = unscaled(0) if moments is None else moments.astype(np.float64)
+    if found.shape[1] == wanted:
+        return found
     return np.concatenate([found, unscaled(wanted - found.shape[1])], axis=1)
 
 
-def example_moments(model: Model, examples: Examples) -> Doubles:
-    """Of examples: their dense inputs and, if `learns_scale`, labels; corrections were counted."""
+def example_moments(model: Model, examples: Examples, before: Doubles) -> Doubles:
+    """Of examples: their dense inputs and, if `learns_scale`, labels; corrections were counted.
+
+    `before` are those of the weights.
+    """
     dense, labels, corrects = examples.inputs.dense, examples.labels, examples.corrects
     if corrects is not None:
         dense, labels = dense[~corrects], labels[~corrects]
-    found = moments_of(dense)
+    layout = model.layout
+    if layout.cleaning:
+        found = statistics_of(layout, dense, before[:, : len(layout.dense)])
+    else:
+        found = moments_of(dense)
     if not learns_scale(model.loss):
         return found
-    return np.concatenate([found, moments_of(labels[:, np.newaxis])], axis=1)
+    of_labels = no_statistics(layout, 1)
+    of_labels[: VARIANCE + 1] = moments_of(labels[:, np.newaxis])
+    return np.concatenate([found, of_labels], axis=1)
 
 
-def input_scale(model: Model, moments: Doubles) -> Scale | None:
+def input_scale(model: Model, moments: Doubles) -> InputScale:
     """The scale of the dense inputs."""
-    return scale_of(moments[:, : len(model.layout.dense)])
+    return cleaned_scale(model.layout, moments[:, : len(model.layout.dense)])
 
 
 def target_scale(model: Model, moments: Doubles) -> TargetScale:

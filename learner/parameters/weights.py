@@ -14,7 +14,7 @@ from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.explanation.contributions import contributions
-from freshrank.learner.parameters.input_moments import Scale, standardize
+from freshrank.learner.parameters.input_cleaning import InputScale, prepared
 from freshrank.learner.parameters.target_scale import (
     TargetScale,
     initial_moments,
@@ -102,7 +102,7 @@ class ModelWeights:
             )
 
     @property
-    def scale(self) -> Scale | None:
+    def scale(self) -> InputScale:
         """The scale of the dense inputs, by `moments`."""
         return self._present_scales()[1]
 
@@ -111,19 +111,19 @@ class ModelWeights:
         """From outputs to predictions, by `moments`."""
         return self._present_scales()[2]
 
-    def _present_scales(self) -> tuple[Doubles, Scale | None, TargetScale]:
+    def _present_scales(self) -> tuple[Doubles, InputScale, TargetScale]:
         if self._scaled[0] is not self.moments:  # they are replaced as a whole, once a version
             self._scaled = self._scales()
         return self._scaled
 
-    def _scales(self) -> tuple[Doubles, Scale | None, TargetScale]:
+    def _scales(self) -> tuple[Doubles, InputScale, TargetScale]:
         moments, model = self.moments, self.model
         return moments, input_scale(model, moments), target_scale(model, moments)
 
     def score(self, inputs: Inputs) -> Floats:
         """float32[n], of classes [n, c]: predictions, from dense inputs [n, d] and ids [n, f]."""
-        pooled = self.table.pool(inputs.ids, self.starts)
-        x = standardize(inputs.dense, self.scale)
+        x, ids = prepared(inputs, self.scale)
+        pooled = self.table.pool(ids, self.starts)
         return self.target.predictions(self.model.outputs(self.dense, x, pooled))
 
     def explain(self, inputs: Inputs) -> Iterator[Explanation]:
@@ -131,8 +131,8 @@ class ModelWeights:
 
         Each row is explained when it is asked for; what `score` needs is taken at once.
         """
-        pooled, dense = self.table.pool(inputs.ids, self.starts), self.dense.copy()
-        x = standardize(inputs.dense, self.scale)
+        x, ids = prepared(inputs, self.scale)
+        pooled, dense = self.table.pool(ids, self.starts), self.dense.copy()
         outputs = self.model.outputs(dense, x, pooled)
         target, layout, classes = self.target, self.model.layout, self.model.loss.classes
         scores, likeliest = target.predictions(outputs), np.zeros(len(x), np.int64)

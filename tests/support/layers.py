@@ -35,8 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 # The rooms of each top folder, the lowest first. A sub-package has to be listed; a module that is
 # not listed is the lowest of all, and imports none of these.
 ORDER = {
-    "actors": "errors transitions clock backoff settings messages records kernels protocols "
-    "features connectors impressions runtime alerts metrics snapshots parameters",
+    "actors": "errors transitions clock backoff settings inputs messages records kernels "
+    "protocols features connectors impressions runtime alerts metrics snapshots parameters",
     "feature_actors": "streams aggregations views encoding labels state partition reading "
     "retrieval shard connectors",
     "learner": "embeddings optimizers models parameters evaluation gradients guard metrics "

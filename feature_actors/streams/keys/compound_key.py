@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from freshrank.actors.errors import BadRecord
-from freshrank.actors.messages import LONGEST_KEY, Bools
+from freshrank.actors.messages import Bools
+from freshrank.actors.records import LONGEST_KEY
 
 PLUS = "+"
 """Between the fields of a compound key, in its name: ``user+category``. No field's name has it."""

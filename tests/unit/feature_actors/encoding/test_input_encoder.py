@@ -218,7 +218,7 @@ def test_the_fingerprint_tells_encoders_apart() -> None:
         (["item_id", "item_id"], [], "given twice"),
         (["item_id"], [("user_id", "category")], "'category' is no id input"),
         (["price"], [("user_id", "price")], "'price' is no id input"),
-        (["item_id"], [("recent", "interest")], "both sides are bags"),
+        (["item_id"], [("recent", "interest")], "two of its sides are bags"),
         (["item_id"], [("user_id", "item_id"), ("user_id", "item_id")], "two id inputs"),
     ],
 )
