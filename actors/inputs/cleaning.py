@@ -7,13 +7,12 @@ buckets are those of the number as it came.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TypeAlias
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, nearest
 
 SCALES = ("standard", "min_max", "robust")
 FILLS = ("mean", "median", "most_frequent", "last")
@@ -161,6 +160,6 @@ Cleaning: TypeAlias = Clipped | Imputed | Scaled | Bucketed
 
 def _check_one_of(place: str, given: str, what: str, known: Sequence[str]) -> None:
     if given not in known:
-        near = difflib.get_close_matches(str(given), known, n=1)
-        fix = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
+        near = nearest(given, known)
+        fix = f"Did you mean {near!r}?" if near else f"There are: {', '.join(known)}."
         raise ConfigError(place, f"{given!r} is no {what}", fix)

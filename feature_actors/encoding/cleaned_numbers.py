@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, nearest
 from freshrank.actors.inputs.cleaning import Bucketed, Cleaning, Clipped, Imputed, Scaled
 from freshrank.actors.messages import Doubles, Floats, Ints
 
@@ -71,8 +70,8 @@ def _check(cleaning: object, own: Sequence[str], dense: Sequence[str]) -> None:
             )
         known = own if isinstance(one, Imputed) else dense
         if one.name not in known:
-            near = difflib.get_close_matches(str(one.name), known, n=1)
-            fix = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
+            near = nearest(str(one.name), known)
+            fix = f"Did you mean {near!r}?" if near else f"There are: {', '.join(known)}."
             raise ConfigError(place, f"{one.name!r} is no numeric input that it can clean", fix)
         if (type(one), one.name) in seen:
             what = type(one).__name__

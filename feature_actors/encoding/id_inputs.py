@@ -6,11 +6,10 @@ is column ``-1 - s`` of the context's ids.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, nearest
 from freshrank.actors.inputs.cleaning import Bucketed
 from freshrank.actors.messages import IdField
 
@@ -65,8 +64,8 @@ def _cross(plain: Mapping[str, IdInput], cross: Sequence[str]) -> IdInput:
         )
     for name in cross:
         if name not in plain:
-            near = difflib.get_close_matches(str(name), plain, n=1)
-            fix = f"Did you mean {near[0]!r}? " if near else ""
+            near = nearest(str(name), plain)
+            fix = f"Did you mean {near!r}? " if near else ""
             raise ConfigError(
                 place,
                 f"{name!r} is no id input",

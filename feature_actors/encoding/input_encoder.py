@@ -191,7 +191,8 @@ class InputEncoder:
 
     def _mixed(self, left: Ints, right: Ints, third: Ints) -> Ints:
         """int64[n, f]: the ids, of the sides that fill each column."""
-        left[:, self._unsourced] = 1
+        if self._unsourced:
+            left[:, self._unsourced] = 1
         found = np.empty_like(left)
         mix_columns(left, right, self._salts, found)
         if len(self._thirds):
