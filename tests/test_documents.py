@@ -203,7 +203,7 @@ def test_the_samples_of_the_pages_run_in_their_order() -> None:
         names: dict[str, Any] = {}
         found = blocks(ROOT, "python", page.relative_to(ROOT).as_posix())
         for sample in found:
-            exec(compile(sample.text, sample.place, "exec"), names)
+            exec(compile(sample.text, sample.place, "exec", dont_inherit=True), names)
         assert not found or isinstance(names["pipeline"], Pipeline)
 
 

@@ -43,6 +43,13 @@ _LATE_MS = 3 * 3_600_000
 _DELAY_MS = 3_000
 
 
+class BasketLine(msgspec.Struct):
+    """One of the things that an event is about, beside its item."""
+
+    item: int
+    price: float
+
+
 class RecordedEvent(msgspec.Struct):
     """An event of the log."""
 
@@ -52,6 +59,7 @@ class RecordedEvent(msgspec.Struct):
     kind: str
     price: float
     ts: int
+    basket: list[BasketLine] = []
 
 
 user = Entity("user", key="user")
@@ -65,6 +73,8 @@ class ShortTermActivity(FeatureView):
     views = Count(where=col.kind == "view", windows=["1m"])
     spent = Sum("price", where=col.kind == "order", windows=["1h"])
     interest = DecayedCount(by="item", half_life="1m", top=2)
+    basket = Sum("basket.price", windows=["1h"])
+    beside = DecayedCount(by="basket.item", half_life="1m", top=2)
 
 
 @cache
@@ -113,7 +123,10 @@ def _events(random: np.random.Generator, partition: int, second: int, number: in
     at_ms = START_MS + second * 1000 + int(random.integers(0, _DELAY_MS))
     late_ms = _LATE_MS if random.random() < 0.08 else 0
     item = int(random.integers(1, ITEMS + 1))
-    event = RecordedEvent(f"e{number}", _user(random, partition), item, kind, 1.5, at_ms - late_ms)
+    basket = [BasketLine(1 + one, 0.5 + one) for one in range(number % 4)]
+    event = RecordedEvent(
+        f"e{number}", _user(random, partition), item, kind, 1.5, at_ms - late_ms, basket
+    )
     records = [msgspec.json.encode(event)]
     if random.random() < 0.15:
         records *= 2

@@ -48,11 +48,8 @@ def _fields_used(pipeline: Pipeline) -> Mapping[str, set[str]]:
     found: dict[str, set[str]] = {}
     plans = pipeline.plan, *pipeline.candidate_plans
     for table in (table for plan in plans for table in plan.tables):
-        layout = table.layout
-        read = [condition.fields_read() for condition in layout.conditions.values()]
-        read += [number.fields_read() for number in layout.numbers.values()]
-        own = {table.source.id, *table.source.key.parts, *layout.keys}
-        found[table.source.topic] = found.get(table.source.topic, set()).union(own, *read)
+        own = {table.source.id, *table.source.key.parts, *table.layout.fields_read()}
+        found.setdefault(table.source.topic, set()).update(own)
     label, first = pipeline.label, found[pipeline.stream.topic]
     first.update(given for given in pipeline.context if isinstance(given, str))
     if isinstance(label, Joined):
@@ -71,6 +68,8 @@ def types_of_fields(pipeline: Pipeline) -> Mapping[str, Mapping[str, str]]:
     """By topic and field: ``str``, ``int`` or ``float``. A bool is an int, as in the rows."""
     sources: list[RowSource] = [*pipeline.streams, *pipeline.tables]
     return {
-        source.topic: {name: field.kind.value.__name__ for name, field in source.fields.items()}
+        source.topic: {
+            name: field.kind.value.__name__ for name, field in source.fields.with_elements.items()
+        }
         for source in sources
     }

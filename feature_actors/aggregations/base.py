@@ -34,6 +34,15 @@ class Aggregate(ABC):
     def canonical(self) -> str:
         """The definition in one spelling: equal texts mean equal rows."""
 
+    def each(self, fields: Fields, place: str) -> str:
+        """The list for each of whose elements it is updated; "" where it is once for an event.
+
+        Raises ConfigError where it reads fields of two lists.
+        """
+        layout = Layout()
+        self.lay_out("feature", layout)
+        return fields.list_of(layout.fields_read(), place)
+
 
 def check_where(where: object, fields: Fields, place: str) -> None:
     """Raise ConfigError unless `where` is None or a condition on the fields."""

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from freshrank.actors.kernels.compile import inlined, lean_kernel
-from freshrank.actors.messages import Doubles, Ints
+from freshrank.actors.messages import Bools, Doubles, Ints
 from freshrank.feature_actors.aggregations.kernel_types import (
     NEWEST,
     OFFSET,
@@ -90,24 +90,38 @@ def read_rows(
 
 
 @lean_kernel
+def begin_events(longs: Ints, slots: Ints, times: Ints, newest: Ints) -> None:
+    """Note in the rows that events have come: `newest` int64[n] gets the times before.
+
+    `longs` are the words of all rows; `slots` and `times` int64[n] are of the events, in order.
+    """
+    for i in range(len(slots)):
+        newest[i] = longs[slots[i], NEWEST]
+        longs[slots[i], NEWEST] = max(newest[i], times[i])
+
+
+@lean_kernel
+def end_events(
+    longs: Ints, slots: Ints, offsets: Ints, taken: Bools, refused: Bools, late: Bools
+) -> None:
+    """Tell which events are late, `late` bool[n]: refused as too old, and not taken.
+
+    The rows of the others get the offsets int64[n] of the events; a late one leaves no trace.
+    """
+    for i in range(len(slots)):
+        late[i] = refused[i] and not taken[i]
+        if not late[i]:
+            longs[slots[i], OFFSET] = offsets[i]
+
+
+@lean_kernel
 def apply_events(
     program: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
 ) -> None:
     """Apply the events in order to the rows of their slots.
 
     Unless `out` has no lines, the features just before event ``i``, as of its time, go to its
-    line ``i``. An event that is late leaves no trace in its row.
+    line ``i``.
     """
-    longs = rows.longs
-    for i in range(len(trace.late)):
-        row = events.slots[i]
-        trace.newest[i] = longs[row, NEWEST]
-        longs[row, NEWEST] = max(trace.newest[i], events.times[i])
-        trace.taken[i] = False
-        trace.refused[i] = False
     for operation in range(len(program)):
         _update_line(program[operation], (rows, events, trace, out))
-    for i in range(len(trace.late)):
-        trace.late[i] = trace.refused[i] and not trace.taken[i]
-        if not trace.late[i]:
-            longs[events.slots[i], OFFSET] = events.offsets[i]

@@ -28,14 +28,12 @@ class RowViews(NamedTuple):
 
 
 class EventArrays(NamedTuple):
-    """``n`` events as the kernels take them."""
+    """``n`` events as the kernels take them, or elements of their lists, each as an event."""
 
     slots: Ints
     """int64[n]: the row of each event's entity."""
     times: Ints
     """int64[n]: event times, ms."""
-    offsets: Ints
-    """int64[n]."""
     masks: Bools
     """bool[m, n]: a line for each condition."""
     numbers: Doubles
@@ -48,13 +46,11 @@ class Trace(NamedTuple):
     """The effect of each of ``n`` events, filled by `apply_events`."""
 
     newest: Ints
-    """int64[n]: the newest event time of the row just before the event."""
+    """int64[n]: the newest event time of the row just before the event (`begin_events`)."""
     taken: Bools
     """bool[n]: some operation has changed the row for it."""
     refused: Bools
     """bool[n]: some operation has refused it as too old."""
-    late: Bools
-    """bool[n]: refused and not taken."""
 
 
 class FeatureBlock(NamedTuple):
@@ -101,10 +97,10 @@ class Operation(NamedTuple):
     """A subkernel."""
 
 
-def blank_trace(events: int) -> Trace:
-    """Room for the trace of `events` events."""
-    flags = np.empty((3, events), dtype=np.bool_)
-    return Trace(np.empty(events, dtype=np.int64), flags[0], flags[1], flags[2])
+def blank_trace(newest: Ints) -> Trace:
+    """The trace of events before which rows had the newest times `newest` int64[n]."""
+    flags = np.zeros((2, len(newest)), dtype=np.bool_)
+    return Trace(newest, flags[0], flags[1])
 
 
 def views(rows: Doubles) -> RowViews:

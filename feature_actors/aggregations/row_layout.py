@@ -61,25 +61,56 @@ class Line:
     """Constants of the operation, at most four."""
 
 
-class Layout:
-    """Collects what aggregates ask for; equal conditions and equal inputs are shared."""
+class LineInputs:
+    """What the lines of a program read of events, or of the elements of one list of an event."""
 
     def __init__(self) -> None:
-        self.columns: list[str] = []
-        """Numeric features, in order of their output columns."""
-        self.bags: list[Bag] = []
-        """Features that are bags, in order of their output columns."""
         self.numbers: dict[str, NumberExpression] = {}
         """By their text, in order of `EventArrays.numbers`."""
         self.keys: list[str] = []
         """Fields that are read as ids, in order of `EventArrays.keys`."""
         self.conditions: dict[str, Expression] = {}
         """By their text, in order of `EventArrays.masks`."""
+        self.lines: list[int] = []
+        """The numbers of the lines."""
+
+    def fields_read(self) -> frozenset[str]:
+        """The fields that the lines are computed from."""
+        found = set(self.keys)
+        for condition in self.conditions.values():
+            found |= condition.fields_read()
+        for number in self.numbers.values():
+            found |= number.fields_read()
+        return frozenset(found)
+
+
+class Layout:
+    """Collects what aggregates ask for; equal conditions and equal inputs are shared.
+
+    What is asked for is read of events, until `read_each` names a list.
+    """
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, LineInputs] = {}
+        """By the list whose elements are read; "": events."""
+        self.columns: list[str] = []
+        """Numeric features, in order of their output columns."""
+        self.bags: list[Bag] = []
+        """Features that are bags, in order of their output columns."""
         self.placed: list[Placed] = []
         self._program: list[list[int]] = []
         header = np.zeros(HEADER_WORDS, dtype=np.int64)
         header[OFFSET] = -1
         self._empty = [header]
+        self.read_each("")
+
+    def read_each(self, each: str) -> None:
+        """What is asked for from here on is read of each element of the list `each`."""
+        self._inputs = self.inputs.setdefault(each, LineInputs())
+
+    def fields_read(self) -> frozenset[str]:
+        """The fields that the features are computed from."""
+        return frozenset[str]().union(*(one.fields_read() for one in self.inputs.values()))
 
     @property
     def words(self) -> int:
@@ -100,19 +131,22 @@ class Layout:
         """The line of `EventArrays.masks` for a condition; -1 for none."""
         if where is None:
             return -1
-        self.conditions.setdefault(str(where), where)
-        return list(self.conditions).index(str(where))
+        conditions = self._inputs.conditions
+        conditions.setdefault(str(where), where)
+        return list(conditions).index(str(where))
 
     def number(self, expression: NumberExpression) -> int:
         """The line of `EventArrays.numbers` for a field or a calculation."""
-        self.numbers.setdefault(str(expression), expression)
-        return list(self.numbers).index(str(expression))
+        numbers = self._inputs.numbers
+        numbers.setdefault(str(expression), expression)
+        return list(numbers).index(str(expression))
 
     def key(self, field: str) -> int:
         """The line of `EventArrays.keys` for a field."""
-        if field not in self.keys:
-            self.keys.append(field)
-        return self.keys.index(field)
+        keys = self._inputs.keys
+        if field not in keys:
+            keys.append(field)
+        return keys.index(field)
 
     def number_column(self, name: str) -> int:
         """A new column of `FeatureBlock.values`."""
@@ -151,6 +185,7 @@ class Layout:
         parameters = np.zeros(PROGRAM_WIDTH - PARAMETERS)
         parameters[: len(line.parameters)] = line.parameters
         constants = parameters.view(np.int64).tolist()
+        self._inputs.lines.append(len(self._program))
         self._program.append([line.opcode, self.words, *entries, *constants])
         self._empty.append(identity)
         placed = Placed(name, len(identity), line.hop_ms, keeps_ms, error)

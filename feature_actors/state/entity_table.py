@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from freshrank.actors.messages import Bools, Ints
-from freshrank.feature_actors.aggregations.dispatch import apply_events
+from freshrank.feature_actors.aggregations.dispatch import apply_events, begin_events, end_events
 from freshrank.feature_actors.aggregations.kernel_types import (
-    EventArrays,
     FeatureBlock,
     blank_trace,
     views,
 )
+from freshrank.feature_actors.state.inputs_of_events import apply_elements, event_arrays
 from freshrank.feature_actors.state.row_table import RowTable
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.views.table_plan import TablePlan
@@ -40,21 +40,17 @@ class EntityTable(RowTable):
         """Apply events in order; with `before`, also read each row just before its event."""
         slots = self._assign(columns)
         self._keep(slots)
-        trace = blank_trace(len(slots))
+        rows, newest = views(self._rows), np.empty(len(slots), dtype=np.int64)
+        begin_events(rows.longs, slots, columns.event_times_ms, newest)
+        trace = blank_trace(newest)
         out = self.plan.block(len(slots) if before else 0)
-        events = self._events(columns, slots)
-        apply_events(self.plan.program, views(self._rows), events, trace, out)
-        return Applied(slots, trace.late, out if before else None)
-
-    def _events(self, columns: Columns, slots: Ints) -> EventArrays:
-        layout, events = self.plan.layout, len(columns)
-        masks = np.empty((len(layout.conditions), events), dtype=np.bool_)
-        for line, condition in enumerate(layout.conditions.values()):
-            masks[line] = condition.evaluate(columns)
-        numbers = np.empty((len(layout.numbers), events), dtype=np.float64)
-        for line, number in enumerate(layout.numbers.values()):
-            numbers[line] = number.evaluate(columns)
-        keys = np.empty((len(layout.keys), events), dtype=np.int64)
-        for line, name in enumerate(layout.keys):
-            keys[line] = columns.hashed(name)
-        return EventArrays(slots, columns.event_times_ms, columns.offsets, masks, numbers, keys)
+        for part in self.plan.program_parts:
+            if part.each:
+                elements = columns.elements(part.each)
+                apply_elements(part, rows, elements, slots, trace, out)
+            else:
+                events = event_arrays(part.inputs, columns, slots)
+                apply_events(part.program, rows, events, trace, out)
+        late = np.empty(len(slots), dtype=np.bool_)
+        end_events(rows.longs, slots, columns.offsets, trace.taken, trace.refused, late)
+        return Applied(slots, late, out if before else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -116,19 +116,16 @@ class _BoundAvro:
         self._written = written
         self._by_id = by_id
         self._header = b"" if schema_id is None else _HEADER.pack(0, schema_id)
-        usable = Fields(event_type, event_type.__name__)
+        usable = Fields(event_type, event_type.__name__).with_elements
         self._numbers = [
             usable.json_path(name) for name in usable if usable[name].kind is Kind.NUMBER
         ]
 
     def decode(self, value: bytes) -> msgspec.Struct:
         content = self._content(value)
-        for first, *rest in self._numbers:
-            number: object = content.get(first)
-            for name in rest:
-                number = number.get(name) if isinstance(number, dict) else None
-            if isinstance(number, float) and not math.isfinite(number):
-                raise ValueError(f"{'.'.join([first, *rest])}: NaN and Infinity are not numbers")
+        for path in self._numbers:
+            if not _finite(content, path):
+                raise ValueError(f"{'.'.join(path)}: NaN and Infinity are not numbers")
         return msgspec.convert(content, self._event_type)
 
     def reason(self, value: bytes, error: Exception) -> str:
@@ -179,6 +176,19 @@ class _BoundAvro:
             known = ", ".join(map(str, sorted(self._by_id)))
             raise ValueError(f"the Avro schema {schema_id} is not known, only {known}")
         return self._by_id[schema_id]
+
+
+def _finite(content: object, path: Sequence[str]) -> bool:
+    """Whether all numbers at a path are, those in lists too."""
+    for place, name in enumerate(path):
+        if isinstance(content, list):
+            return all(_finite(one, path[place:]) for one in content)
+        if not isinstance(content, dict):
+            return True
+        content = content.get(name)
+    if isinstance(content, list):
+        return all(_finite(one, ()) for one in content)
+    return not isinstance(content, float) or math.isfinite(content)
 
 
 def _parsed(

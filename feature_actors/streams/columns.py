@@ -1,8 +1,14 @@
-"""A batch of decoded events as columns, each computed when it is first wanted."""
+"""A batch of decoded events as columns, each computed when it is first wanted.
+
+What an event has once are the `Columns` of the events; what it has any number of times, in a list,
+are the `Elements` of the list, with a line for each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -22,33 +28,25 @@ from freshrank.feature_actors.streams.keys.compound_key import (
 )
 
 
-class Columns:
-    """``n`` events of one stream in log order.
+class FieldColumns:
+    """``n`` lines of values: what conditions and numbers are evaluated on.
 
     Text and integers come out as ids (see `freshrank.actors.kernels.hashing`) or numbers; a numeric
     column is float64, whose 53 bits hold integers exactly up to 9.0e15; ids and equality use
     all 64 bits.
     """
 
-    def __init__(
-        self, fields: Fields, events: list[msgspec.Struct], offsets: Ints, event_times_ms: Ints
-    ) -> None:
+    def __init__(self, fields: Fields, lines: list[Any], event_times_ms: Ints) -> None:
         self.fields = fields
-        self.offsets = offsets
-        """int64[n]."""
         self.event_times_ms = event_times_ms
         """int64[n]."""
-        self.log_ms = event_times_ms
-        """int64[n]: when each record reached the log (`state.log_clock`), once that is known."""
-        self.clock_ms = event_times_ms
-        """int64[n]: the log's clock just after each record, once that is known."""
-        self._events = events
+        self._lines = lines
         self._hashed: dict[str, Ints] = {}
         self._numbers: dict[str, Doubles] = {}
         self._texts: dict[str, list[str]] = {}
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._lines)
 
     def hashed(self, name: str) -> Ints:
         """int64[n]: the ids of a text or integer field; 0 where it is None."""
@@ -86,45 +84,17 @@ class Columns:
             self._texts[name] = values
         return self._texts[name]
 
-    def part_faults(self, key: str) -> PartFaults:
-        """Which events name no entity of a compound key."""
-        return part_faults(self._part_texts(key))
-
     def values(self, name: str) -> list[Any]:
         """The values of a field as records hold them; None where there is none."""
-        return list(map(_getter(self._field(name)), self._events))
+        field = self._field(name)
+        nested = field.optional and "." in name
+        return list(map(_reader(name, optional=nested), self._lines))
 
     def present(self, name: str) -> Bools:
         """bool[n]: where the field is not None."""
         if not self._field(name).optional:
             return np.ones(len(self), dtype=np.bool_)
         return np.array([value is not None for value in self.values(name)], dtype=np.bool_)
-
-    def take(self, indices: Ints) -> Columns:
-        """The events at `indices` int64[m]; columns computed already are taken along."""
-        places = indices.tolist()
-        return self._part(indices, lambda values: [values[place] for place in places])
-
-    def between(self, begin: int, end: int) -> Columns:
-        """The events with ``begin <= index < end``; all share memory with these columns."""
-        if begin == 0 and end >= len(self):
-            return self
-        part = slice(begin, end)
-        return self._part(part, lambda values: values[part])
-
-    def _part(self, which: Ints | slice, of_list: Callable[[list[Any]], list[Any]]) -> Columns:
-        """Some events: `which` of each array, and `of_list` of each list."""
-        part = Columns(
-            self.fields,
-            of_list(self._events),
-            self.offsets[which],
-            self.event_times_ms[which],
-        )
-        part.log_ms, part.clock_ms = self.log_ms[which], self.clock_ms[which]
-        part._hashed = {name: column[which] for name, column in self._hashed.items()}
-        part._numbers = {name: column[which] for name, column in self._numbers.items()}
-        part._texts = {name: of_list(column) for name, column in self._texts.items()}
-        return part
 
     def _part_texts(self, key: str) -> list[list[str]]:
         return [self.text(part) for part in key_parts(key)]
@@ -147,22 +117,130 @@ class Columns:
         return ids
 
 
-def _getter(field: Field) -> Callable[[msgspec.Struct], Any]:
-    """Reads the field of an event; None where it lies in a struct that is None."""
-    get: Callable[[msgspec.Struct], Any] = attrgetter(field.name)
-    path = field.name.split(".")
-    if len(path) == 1 or not field.optional:
-        return get
+class Columns(FieldColumns):
+    """``n`` events of one stream in log order."""
 
-    def get_or_none(event: msgspec.Struct) -> Any:
-        value: Any = event
-        for part in path:
+    def __init__(
+        self, fields: Fields, events: list[msgspec.Struct], offsets: Ints, event_times_ms: Ints
+    ) -> None:
+        super().__init__(fields, events, event_times_ms)
+        self.offsets = offsets
+        """int64[n]."""
+        self.log_ms = event_times_ms
+        """int64[n]: when each record reached the log (`state.log_clock`), once that is known."""
+        self.clock_ms = event_times_ms
+        """int64[n]: the log's clock just after each record, once that is known."""
+
+    def part_faults(self, key: str) -> PartFaults:
+        """Which events name no entity of a compound key."""
+        return part_faults(self._part_texts(key))
+
+    def elements(self, each: str) -> Elements:
+        """The elements of the list `each` of all events."""
+        read = _reader(each, optional=True)
+        return Elements(self, each, [read(event) or _NOTHING for event in self._lines])
+
+    def take(self, indices: Ints) -> Columns:
+        """The events at `indices` int64[m]; columns computed already are taken along."""
+        places = indices.tolist()
+        return self._part(indices, lambda values: [values[place] for place in places])
+
+    def between(self, begin: int, end: int) -> Columns:
+        """The events with ``begin <= index < end``; all share memory with these columns."""
+        if begin == 0 and end >= len(self):
+            return self
+        part = slice(begin, end)
+        return self._part(part, lambda values: values[part])
+
+    def _part(self, which: Ints | slice, of_list: Callable[[list[Any]], list[Any]]) -> Columns:
+        """Some events: `which` of each array, and `of_list` of each list."""
+        part = Columns(
+            self.fields,
+            of_list(self._lines),
+            self.offsets[which],
+            self.event_times_ms[which],
+        )
+        part.log_ms, part.clock_ms = self.log_ms[which], self.clock_ms[which]
+        part._hashed = {name: column[which] for name, column in self._hashed.items()}
+        part._numbers = {name: column[which] for name, column in self._numbers.items()}
+        part._texts = {name: of_list(column) for name, column in self._texts.items()}
+        return part
+
+
+class Elements(FieldColumns):
+    """The elements of the list `each` of some events, in order: a line for each.
+
+    An event without an element, or without the list, has a line of nothing. What an event has once
+    is the same on all lines of its elements.
+
+    >>> Item = msgspec.defstruct("Item", [("price", float)])
+    >>> Order = msgspec.defstruct("Order", [("shop", str), ("items", list[Item])])
+    >>> fields = Fields(Order, "orders")
+    >>> orders = [Order("a", [Item(2.0), Item(3.0)]), Order("b", [])]
+    >>> items = Columns(fields, orders, np.arange(2), np.arange(2)).elements("items")
+    >>> items.number("items.price"), items.text("shop"), items.owners
+    (array([ 2.,  3., nan]), ['a', 'a', 'b'], array([0, 0, 1]))
+    """
+
+    def __init__(self, events: Columns, each: str, lists: Sequence[Sequence[Any]]) -> None:
+        counts = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+        self.owners = np.repeat(np.arange(len(lists)), counts)
+        """int64[n]: the event of each line."""
+        self.firsts = np.cumsum(counts) - counts
+        """int64[events]: the first line of each event."""
+        self.blank = self.firsts[[one is _NOTHING for one in lists]]
+        """int64[.]: the lines of nothing."""
+        lines = list(chain.from_iterable(lists))
+        super().__init__(events.fields.with_elements, lines, events.event_times_ms[self.owners])
+        self._events = events
+        self._each = each
+
+    def hashed(self, name: str) -> Ints:
+        """int64[n]: ids, as of `Columns`."""
+        own = self._field(name).each
+        return super().hashed(name) if own else self._events.hashed(name)[self.owners]
+
+    def number(self, name: str) -> Doubles:
+        """float64[n]: numbers, as of `Columns`."""
+        own = self._field(name).each
+        return super().number(name) if own else self._events.number(name)[self.owners]
+
+    def values(self, name: str) -> list[Any]:
+        """As records hold them; None where there is none."""
+        field = self._field(name)
+        if not field.each:
+            values = self._events.values(name)
+            return [values[owner] for owner in self.owners.tolist()]
+        path = name.removeprefix(self._each).removeprefix(".")
+        if not path:  # a list of values, not of structs
+            return self._lines
+        return list(map(_reader(path, optional=field.optional), self._lines))
+
+    def _field(self, name: str) -> Field:
+        """A line of nothing has no value."""
+        field = super()._field(name)
+        return replace(field, optional=True) if field.each and len(self.blank) else field
+
+
+_NOTHING: Sequence[Any] = (None,)
+"""The elements of an event that has none: one line."""
+
+
+def _reader(path: str, *, optional: bool) -> Callable[[Any], Any]:
+    """Reads what lies at a path; None where it lies in a struct that is None, or in None."""
+    if not optional:
+        return attrgetter(path)
+    parts = path.split(".")
+
+    def read(line: Any) -> Any:
+        value = line
+        for part in parts:
             if value is None:
                 return None
             value = getattr(value, part)
         return value
 
-    return get_or_none
+    return read
 
 
 def entity_ids(field: Field, names: Sequence[str]) -> Ints:

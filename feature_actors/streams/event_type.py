@@ -12,7 +12,10 @@ import msgspec
 from msgspec import inspect
 
 from freshrank.actors.records import LONGEST_KEY
-from freshrank.feature_actors.streams.fields import struct_of, within_itself
+from freshrank.feature_actors.streams.schema.described import LISTS, within_itself
+from freshrank.feature_actors.streams.schema.described import (
+    without_none as described_without_none,
+)
 
 
 def event_type(
@@ -20,8 +23,9 @@ def event_type(
 ) -> type[msgspec.Struct]:
     """A subclass of `schema` that checks the rules, and without garbage collection.
 
-    An integer has at most 64 bits, also in a struct that the event holds; the field `time` is not
-    negative; and the text fields `names` (event id and key) have 1 to `LONGEST_KEY` characters.
+    An integer has at most 64 bits, also in structs and lists that the event holds; the field `time`
+    is not negative; and the text fields `names` (event id and key) have 1 to `LONGEST_KEY`
+    characters.
     Stricter rules of the schema stay.
 
     Decoded events have no cycles, and the collector would walk the ten thousand of a batch again
@@ -36,6 +40,10 @@ def event_type(
     msgspec.ValidationError: Expected `str` of length >= 1 - at `$.listener`
     """
     return _Rules(time, names).struct(schema)
+
+
+# The least integer of 64 bits.
+_LEAST = -(2**63)
 
 
 class _Rules:
@@ -66,27 +74,38 @@ class _Rules:
         self, field: msgspec.structs.FieldInfo, described: inspect.Type, *, inner: bool
     ) -> Any:
         """The type of a field with its rules; None where there are none."""
-        struct = struct_of(described)
-        if struct is not None:
-            if within_itself(struct):  # features cannot use its fields
+        least = 0 if field.name == self._time and not inner else _LEAST
+        return self._type(
+            field.type, described, least, named=field.name in self._names and not inner
+        )
+
+    def _type(self, annotation: Any, described: inspect.Type, least: int, *, named: bool) -> Any:
+        """The type that `annotation` is with the rules; None where there are none."""
+        plain, optional = described_without_none(described)
+        if isinstance(plain, LISTS):
+            made = self._list(_first_argument(annotation), plain)
+            return made | None if optional and made is not None else made
+        if isinstance(plain, inspect.StructType):
+            if within_itself(plain):  # features cannot use its fields
                 return None
-            return _replaced(field.type, self.struct(struct.cls, inner=True))
-        least = 0 if field.name == self._time and not inner else -(2**63)
-        rules = _rules(described, least, named=field.name in self._names and not inner)
-        return None if rules is None else _ruled(field.type, rules)
+            struct = self.struct(plain.cls, inner=True)
+            return struct | None if optional else struct
+        rules = _rules(plain, least, named=named)
+        return None if rules is None else _ruled(annotation, rules)
 
-
-def _replaced(annotation: Any, struct: type[msgspec.Struct]) -> Any:
-    """`struct`, or None too where the type that it replaces may be None."""
-    optional = get_origin(annotation) in (Union, UnionType)
-    return struct | None if optional else struct
+    def _list(self, inner: Any, described: inspect.ListType | inspect.VarTupleType) -> Any:
+        """The type of a list of `inner`, with the rules on its elements."""
+        element = self._type(inner, described.item_type, _LEAST, named=False)
+        if element is None:
+            return None
+        of: Any = list if isinstance(described, inspect.ListType) else tuple
+        made = of[element] if of is list else of[element, ...]
+        bounds = msgspec.Meta(min_length=described.min_length, max_length=described.max_length)
+        return Annotated[made, bounds]
 
 
 def _rules(described: inspect.Type, least: int, *, named: bool) -> msgspec.Meta | None:
     """The rules of a field in addition to its type, where that is not stricter itself."""
-    if isinstance(described, inspect.UnionType):
-        rest = [member for member in described.types if not isinstance(member, inspect.NoneType)]
-        described = rest[0] if len(rest) == 1 else described
     if isinstance(described, inspect.IntType):
         unbounded_below = described.ge is None and described.gt is None
         unbounded_above = described.le is None and described.lt is None
@@ -120,6 +139,14 @@ def without_none(annotation: Any) -> Any:
     if get_origin(annotation) not in (Union, UnionType):
         return annotation
     return reduce(or_, [one for one in get_args(annotation) if one is not NoneType])
+
+
+def _first_argument(annotation: Any) -> Any:
+    """What a list is of, by its annotation."""
+    plain = without_none(annotation)
+    if get_origin(plain) is Annotated:
+        plain, *_ = get_args(plain)
+    return get_args(plain)[0] if get_args(plain) else Any
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> Any:

@@ -1,6 +1,7 @@
 """The fields of a stream's schema, their kinds, and errors that say how to mend a mistake."""
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -10,6 +11,13 @@ from msgspec import inspect
 
 from freshrank.actors.errors import ConfigError, nearest
 from freshrank.feature_actors.streams.keys.compound_key import is_compound, key_parts
+from freshrank.feature_actors.streams.schema.described import LISTS, within_itself, without_none
+from freshrank.feature_actors.streams.schema.field_errors import (
+    many_values,
+    may_be_none,
+    two_lists,
+    unusable,
+)
 
 
 class Kind(Enum):
@@ -32,6 +40,8 @@ class Field:
     """Whether it is a bool: an integer of 0 or 1."""
     choices: tuple[str | int, ...] = ()
     """Its possible values, where the schema lists them (a Literal); else ()."""
+    each: str = ""
+    """The list, by its path, each element of which has a value; "" where an event has one value."""
 
 
 class Moment(NamedTuple):
@@ -51,6 +61,8 @@ class _Within(NamedTuple):
     json_path: tuple[str, ...] = ()
     optional: bool = False
     """Whether it may be None, or lies in one that may."""
+    each: str = ""
+    """The list whose elements are such structs."""
 
 
 class Fields(Mapping[str, Field]):
@@ -62,7 +74,9 @@ class Fields(Mapping[str, Field]):
     None may be None.
 
     The name of a compound key (``user+category``) stands for the text of its fields together; it is
-    looked up, and not listed.
+    looked up, and not listed. So are the fields of the elements of a list (``items.price``, or
+    ``tags`` of a list of texts), of which an event has any number: only `with_elements` lists them,
+    and lets a feature name them.
 
     >>> class Device(msgspec.Struct):
     ...     os: str
@@ -72,6 +86,11 @@ class Fields(Mapping[str, Field]):
     >>> fields = Fields(Play, "plays")
     >>> list(fields), fields["device.os"].optional
     (['song', 'device.os'], True)
+    >>> class Order(msgspec.Struct):
+    ...     order_id: str
+    ...     items: list[Device]
+    >>> list(Fields(Order, "orders")), list(Fields(Order, "orders").with_elements)
+    (['order_id'], ['order_id', 'items.os'])
     """
 
     def __init__(self, schema: type[msgspec.Struct], place: str) -> None:
@@ -84,6 +103,8 @@ class Fields(Mapping[str, Field]):
             raise ConfigError(place, f"{schema!r} cannot be read", "Make it a plain Struct.")
         self._place = place
         self._known: dict[str, Field] = {}
+        self._of_elements: dict[str, Field] = {}
+        self._with_elements = False
         self._json_paths: dict[str, tuple[str, ...]] = {}
         # By its name in JSON, as of ``rename="camel"``: the name in the schema, which is used here.
         self._renamed: dict[str, str] = {}
@@ -91,10 +112,36 @@ class Fields(Mapping[str, Field]):
         self._moments: dict[str, Moment] = {}
         self._take(described, _Within())
 
+    @property
+    def with_elements(self) -> "Fields":
+        """The same, for what can take any number of values of an event: aggregates of a view."""
+        found = copy.copy(self)
+        vars(found)["_with_elements"] = True
+        return found
+
+    def list_of(self, names: Collection[str], place: str) -> str:
+        """The list whose elements have values of the fields `names`; "" where events have them all.
+
+        Raises ConfigError where the fields are of two lists: their elements do not go together.
+        """
+        lists = {self[name].each: name for name in sorted(names) if self[name].each}
+        if len(lists) > 1:
+            raise two_lists(list(lists.values()), place)
+        return next(iter(lists), "")
+
     def choices_in_json(self) -> dict[str, tuple[str | int, ...]]:
-        """By path in the JSON of an event: the values of each field whose type lists them."""
-        known = self._known.items()
-        return {".".join(self._json_paths[name]): one.choices for name, one in known if one.choices}
+        """By path in the JSON of an event: the values of each field whose type lists them.
+
+        A list has ``[]`` behind its name.
+        """
+        found: dict[str, tuple[str | int, ...]] = {}
+        for name, one in (self._known | self._of_elements).items():
+            path = list(self._json_paths[name])
+            if one.each:
+                path[one.each.count(".")] += "[]"
+            if one.choices:
+                found[".".join(path)] = one.choices
+        return found
 
     def _take(self, struct: inspect.StructType, within: _Within) -> None:
         """Take the fields of a struct, and of the structs in it."""
@@ -102,46 +149,63 @@ class Fields(Mapping[str, Field]):
             name, path = within.prefix + field.name, (*within.json_path, field.encode_name)
             if field.encode_name != field.name:
                 self._renamed[within.prefix + field.encode_name] = name
-            plain, optional = _without_none(field.type)
-            kind, optional = _kind(plain), optional or within.optional
-            if isinstance(plain, inspect.DateTimeType):
+            plain, optional = without_none(field.type)
+            optional, each = optional or within.optional, within.each
+            self._json_paths[name] = path
+            if isinstance(plain, inspect.DateTimeType) and not each:
                 self._moments[name] = Moment(plain.tz, optional)
-            if kind is not None:
-                boolean = isinstance(plain, inspect.BoolType)
-                self._known[name] = Field(name, kind, optional, boolean, _choices(plain))
-                self._json_paths[name] = path
-                continue
-            self._unusable[name] = type(plain).__name__.removesuffix("Type").lower()
-            if isinstance(plain, inspect.StructType) and not within_itself(plain):
-                self._take(plain, _Within(f"{name}.", path, optional))
+            if isinstance(plain, LISTS) and not each:
+                plain, optional = without_none(plain.item_type)
+                each = name
+            self._take_one(name, plain, _Within(f"{name}.", path, optional, each))
+
+    def _take_one(self, name: str, plain: inspect.Type, within: _Within) -> None:
+        """Take a field, or what an element of a list is; `within` is for the fields in it."""
+        kind, each = _kind(plain), within.each
+        if kind is not None:
+            boolean = isinstance(plain, inspect.BoolType)
+            field = Field(name, kind, within.optional, boolean, _choices(plain), each)
+            (self._of_elements if each else self._known)[name] = field
+            return
+        unusable = type(plain).__name__.removesuffix("Type").lower()
+        self._unusable[name] = "list" if each == name else unusable
+        if isinstance(plain, inspect.StructType) and not within_itself(plain):
+            self._take(plain, within)
 
     def __getitem__(self, name: str) -> Field:
         if not is_compound(name):
-            return self._known[name]
+            return self._known[name] if name in self._known else self._of_elements[name]
         optional = any(self._known[part].optional for part in key_parts(name))
         return Field(name, Kind.TEXT, optional)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
+        return iter(self._listed())
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._listed())
+
+    def _listed(self) -> Mapping[str, Field]:
+        return self._known | self._of_elements if self._with_elements else self._known
 
     def require(self, name: str, place: str, *kinds: Kind) -> Field:
         """The field `name`, of one of `kinds` (any when none is given), or a ConfigError."""
         if is_compound(name):
             return self._require_compound(name, place)
         if name in self._unusable:
-            raise self._unusable_error(name, place)
-        if name not in self._known:
-            near = nearest(name, self._known)
+            inner = [one for one in self._json_paths if one.startswith(f"{name}.") and one in self]
+            raise unusable(name, self._unusable[name], inner, place)
+        if name in self._of_elements and not self._with_elements:
+            raise many_values(name, self._of_elements[name].each, place)
+        known = self._listed()
+        if name not in known:
+            near = nearest(name, known)
             if name in self._renamed:
                 near = self._renamed[name]
-            if self._unusable.get(name.partition(".")[0], "struct") != "struct":
+            if self._unusable.get(name.partition(".")[0], "struct") not in ("struct", "list"):
                 near = None
-            fix = f"Did you mean {near!r}?" if near else f"It has: {', '.join(self._known)}."
+            fix = f"Did you mean {near!r}?" if near else f"It has: {', '.join(known)}."
             raise ConfigError(place, f"{self._place} has no field {name!r}", fix)
-        found = self._known[name]
+        found = known[name]
         if kinds and found.kind not in kinds:
             wanted = " or ".join(kind.value.__name__ for kind in kinds)
             raise ConfigError(
@@ -157,16 +221,6 @@ class Fields(Mapping[str, Field]):
                 raise ConfigError(place, f"the field {part!r} is a bool", "Name a str or an int.")
         return self[name]
 
-    def _unusable_error(self, name: str, place: str) -> ConfigError:
-        kind = self._unusable[name]
-        inner = [repr(one) for one in self._known if one.startswith(f"{name}.")]
-        fix = f" Its fields are {', '.join(inner)}." if inner else _UNUSABLE_FIX.get(kind, "")
-        return ConfigError(
-            place,
-            f"features cannot use the type of the field {name!r} ({kind})",
-            f"Use a field of str, int, float or bool, or one of them | None.{fix}",
-        )
-
     def json_path(self, name: str) -> tuple[str, ...]:
         """The names in JSON that lead to the field `name`."""
         return self._json_paths[name]
@@ -174,6 +228,8 @@ class Fields(Mapping[str, Field]):
     def require_own(self, name: str, place: str, *kinds: Kind) -> Field:
         """As `require`, for a field of the event itself: none of a struct in it."""
         found = self.require(name, place, *kinds)
+        if found.each:
+            raise many_values(name, found.each, place)
         if len(self._json_paths.get(name, ())) > 1:
             raise ConfigError(
                 place,
@@ -186,7 +242,7 @@ class Fields(Mapping[str, Field]):
         """As `require_own`, where each event has to have a value: of id, time, key."""
         found = self.require_own(name, place, *kinds)
         if found.optional:
-            raise _may_be_none(name, place)
+            raise may_be_none(name, place)
         if found.boolean:
             raise ConfigError(place, f"the field {name!r} is a bool", "Name a field of str or int.")
         return found
@@ -195,51 +251,8 @@ class Fields(Mapping[str, Field]):
         """The field `name` where it is a mandatory `datetime`. Raises ConfigError where not so."""
         found = self._moments.get(name)
         if found is not None and found.optional:
-            raise _may_be_none(name, place)
+            raise may_be_none(name, place)
         return found
-
-
-def _may_be_none(name: str, place: str) -> ConfigError:
-    return ConfigError(place, f"the field {name!r} may be None", "Make id, time and key mandatory.")
-
-
-# What to do about some types that features cannot use.
-_UNUSABLE_FIX = {
-    "datetime": " A time is an int: milliseconds since the Unix epoch.",
-    "dict": " What features need of it has to be a field of the event itself.",
-    "struct": " What features need of it has to be a field of the event itself.",
-}
-
-
-def struct_of(described: inspect.Type) -> inspect.StructType | None:
-    """The struct that a field holds, or may hold beside None; else None."""
-    plain, _ = _without_none(described)
-    return plain if isinstance(plain, inspect.StructType) else None
-
-
-def within_itself(struct: inspect.StructType) -> bool:
-    """Whether a struct holds itself, directly or in others: its fields have paths without end."""
-    seen: set[type] = set()
-    open_structs = [struct]
-    while open_structs:
-        for field in open_structs.pop().fields:
-            inner = struct_of(field.type)
-            if inner is None or inner.cls in seen:
-                continue
-            if inner.cls is struct.cls:
-                return True
-            seen.add(inner.cls)
-            open_structs.append(inner)
-    return False
-
-
-def _without_none(described: inspect.Type) -> tuple[inspect.Type, bool]:
-    """A described type without its None, and whether it had one."""
-    if isinstance(described, inspect.UnionType):
-        rest = [one for one in described.types if not isinstance(one, inspect.NoneType)]
-        if len(rest) == 1:
-            return rest[0], True
-    return described, False
 
 
 def _choices(described: inspect.Type) -> tuple[str | int, ...]:

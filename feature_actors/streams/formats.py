@@ -57,6 +57,8 @@ class RecordFormat(Protocol):
 
 # The form of msgspec's message about a text that a field of the event may not have.
 _NO_CHOICE = re.compile(r"(?P<what>Invalid enum value .*) - at `\$\.(?P<path>[^`]+)`", re.DOTALL)
+# Which element of a list msgspec's message is about.
+_PLACE = re.compile(r"\[\d+\]")
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class _BoundJson:
     def _with_choices(self, reason: str) -> str:
         """`reason`, and where a field has none of its values, those that it may have."""
         found = _NO_CHOICE.fullmatch(reason)
-        choices = self._choices.get(found["path"], ()) if found else ()
+        path = _PLACE.sub("[]", found["path"]) if found else ""
+        choices = self._choices.get(path, ())
         if found is None or not choices:
             return reason
         listed = " or ".join(map(repr, choices))

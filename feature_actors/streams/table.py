@@ -42,7 +42,7 @@ class Table:
     >>> catalogue = Table("catalogue", key=Entity("item", key="item_id"), schema=Product)
     >>> catalogue.price.field
     Field(name='price', kind=<Kind.NUMBER: <class 'float'>>, optional=True, boolean=False, \
-choices=())
+choices=(), each='')
     >>> catalogue.prise
     Traceback (most recent call last):
     ...

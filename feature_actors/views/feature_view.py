@@ -72,7 +72,9 @@ class FeatureView(metaclass=_ViewType):
                     f"{value!r} is not an aggregate",
                     "Take Count, Sum, Mean, LastK or another aggregate.",
                 )
-            value.check(cls.source.fields, f"{cls.__name__}.{name}")
+            place = f"{cls.__name__}.{name}"
+            value.check(cls.source.fields.with_elements, place)
+            value.each(cls.source.fields, place)
             found[name] = value
         cls.features = found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import xxhash
@@ -10,13 +11,23 @@ import xxhash
 from freshrank.actors.messages import Doubles, IdField, Ints
 from freshrank.feature_actors.aggregations.dispatch import read_rows
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
-from freshrank.feature_actors.aggregations.row_layout import Layout, Placed
+from freshrank.feature_actors.aggregations.row_layout import Layout, LineInputs, Placed
 from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.feature_actors.views.row_plan import WORD_BYTES, RowPlan
 
 # Part of every fingerprint: grows when the meaning of a row's words changes.
 _ROW_FORMAT = 1
+
+
+class ProgramPart(NamedTuple):
+    """The lines of a program that read events, or the elements of one list of each event."""
+
+    each: str
+    """The list; "" for events."""
+    inputs: LineInputs
+    program: Ints
+    """int64[o, 12]."""
 
 
 class TablePlan(RowPlan):
@@ -35,6 +46,7 @@ class TablePlan(RowPlan):
         self.layout = Layout()
         for view in views:
             for name, feature in view.features.items():
+                self.layout.read_each(feature.each(stream.fields, name))
                 feature.lay_out(name, self.layout)
         self.columns: tuple[str, ...] = tuple(self.layout.columns)
         """Names of the numeric features, in the order of `FeatureBlock.values`."""
@@ -43,6 +55,13 @@ class TablePlan(RowPlan):
         self.id_width = sum(field.width for field in self.id_fields)
         self.row_words = self.layout.words
         self.program = self.layout.program
+        """int64[o, 12]: all features."""
+        self.program_parts = [
+            ProgramPart(each, inputs, self.program[inputs.lines])
+            for each, inputs in self.layout.inputs.items()
+            if inputs.lines
+        ]
+        """The program by what its lines read."""
         self.empty_row: Doubles = self.layout.empty_row.view(np.float64)
         """float64[words]: the row of an entity without events."""
         self.fingerprint = xxhash.xxh64_hexdigest(_canonical(views).encode())

@@ -12,7 +12,7 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Bools
-from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.columns import FieldColumns
 from freshrank.feature_actors.streams.expressions.constants import check_constant, equal_to
 from freshrank.feature_actors.streams.fields import Fields, Kind
 
@@ -28,7 +28,7 @@ class Expression(ABC):
     """A condition: columns in, one truth value an event out. Combine with ``&``, ``|``, ``~``."""
 
     @abstractmethod
-    def evaluate(self, columns: Columns) -> Bools:
+    def evaluate(self, columns: FieldColumns) -> Bools:
         """bool[n]: for which events it holds."""
 
     @abstractmethod
@@ -71,7 +71,7 @@ class Comparison(Expression):
         """The field."""
         return frozenset([self.name])
 
-    def evaluate(self, columns: Columns) -> Bools:
+    def evaluate(self, columns: FieldColumns) -> Bools:
         """bool[n]."""
         if self.symbol in ORDER:
             return ORDER[self.symbol](columns.number(self.name), self.constant)
@@ -100,7 +100,7 @@ class Membership(Expression):
         """The field."""
         return frozenset([self.name])
 
-    def evaluate(self, columns: Columns) -> Bools:
+    def evaluate(self, columns: FieldColumns) -> Bools:
         """bool[n]."""
         found = np.zeros(len(columns), dtype=np.bool_)
         for constant in self.constants:
@@ -129,7 +129,7 @@ class NullTest(Expression):
         """The field."""
         return frozenset([self.name])
 
-    def evaluate(self, columns: Columns) -> Bools:
+    def evaluate(self, columns: FieldColumns) -> Bools:
         """bool[n]."""
         return ~columns.present(self.name)
 
@@ -159,7 +159,7 @@ class Combination(Expression):
         """Those of both sides."""
         return self.left.fields_read() | self.right.fields_read()
 
-    def evaluate(self, columns: Columns) -> Bools:
+    def evaluate(self, columns: FieldColumns) -> Bools:
         """bool[n]."""
         left, right = self.left.evaluate(columns), self.right.evaluate(columns)
         return left & right if self.symbol == "&" else left | right
@@ -191,7 +191,7 @@ class Negation(Expression):
         """Those of the inner condition."""
         return self.inner.fields_read()
 
-    def evaluate(self, columns: Columns) -> Bools:
+    def evaluate(self, columns: FieldColumns) -> Bools:
         """bool[n]."""
         return ~self.inner.evaluate(columns)
 

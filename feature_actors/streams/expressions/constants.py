@@ -10,11 +10,11 @@ import numpy as np
 from freshrank.actors.errors import ConfigError, nearest
 from freshrank.actors.kernels.hashing import hash_ints, hash_text
 from freshrank.actors.messages import Bools
-from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.columns import FieldColumns
 from freshrank.feature_actors.streams.fields import Field, Fields, Kind
 
 
-def equal_to(columns: Columns, name: str, constant: str | int | float) -> Bools:
+def equal_to(columns: FieldColumns, name: str, constant: str | int | float) -> Bools:
     """bool[n]: where the field `name` is `constant`."""
     if isinstance(constant, str):
         return np.equal(columns.hashed(name), hash_text(constant))

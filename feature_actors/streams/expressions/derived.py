@@ -14,7 +14,7 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Doubles, Ints
-from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.columns import FieldColumns
 from freshrank.feature_actors.streams.expressions.numbers import (
     NumberExpression,
     Numeric,
@@ -86,7 +86,7 @@ class Bucket(OfNumber):
     def __str__(self) -> str:
         return f"bucket({self.inner}; {', '.join(map(repr, self.boundaries))})"
 
-    def evaluate(self, columns: Columns) -> Doubles:
+    def evaluate(self, columns: FieldColumns) -> Doubles:
         """float64[n]."""
         numbers = self.inner.evaluate(columns)
         found = np.searchsorted(self.boundaries, numbers, side="right").astype(np.float64)
@@ -108,7 +108,7 @@ class LocalTime(NumberExpression):
         """None: each event has a time."""
         return frozenset()
 
-    def evaluate(self, columns: Columns) -> Doubles:
+    def evaluate(self, columns: FieldColumns) -> Doubles:
         """float64[n]."""
         local = columns.event_times_ms
         if self.zone != "UTC":

@@ -12,7 +12,7 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Bools, Doubles
-from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.columns import FieldColumns
 from freshrank.feature_actors.streams.expressions.conditions import ORDER, Expression
 from freshrank.feature_actors.streams.fields import Fields, Kind
 
@@ -81,7 +81,7 @@ class NumberExpression(Arithmetic):
     """
 
     @abstractmethod
-    def evaluate(self, columns: Columns) -> Doubles:
+    def evaluate(self, columns: FieldColumns) -> Doubles:
         """float64[n]."""
 
     @abstractmethod
@@ -132,7 +132,7 @@ class FieldNumber(NumberExpression):
         """The field."""
         return frozenset([self.name])
 
-    def evaluate(self, columns: Columns) -> Doubles:
+    def evaluate(self, columns: FieldColumns) -> Doubles:
         """float64[n]."""
         return columns.number(self.name)
 
@@ -154,7 +154,7 @@ class Constant(NumberExpression):
         """None."""
         return frozenset()
 
-    def evaluate(self, columns: Columns) -> Doubles:
+    def evaluate(self, columns: FieldColumns) -> Doubles:
         """float64[n]."""
         return np.full(len(columns), self.value, dtype=np.float64)
 
@@ -187,7 +187,7 @@ class _TwoNumbers:
 class Calculation(_TwoNumbers, NumberExpression):
     """The sum, difference, product or quotient of two numbers."""
 
-    def evaluate(self, columns: Columns) -> Doubles:
+    def evaluate(self, columns: FieldColumns) -> Doubles:
         """float64[n]."""
         with np.errstate(all="ignore"):
             calculate = _CALCULATIONS[self.symbol]
@@ -218,7 +218,7 @@ class Function(OfNumber):
     def __str__(self) -> str:
         return f"{self.name}({self.inner})"
 
-    def evaluate(self, columns: Columns) -> Doubles:
+    def evaluate(self, columns: FieldColumns) -> Doubles:
         """float64[n]."""
         with np.errstate(all="ignore"):
             return _finite(_FUNCTIONS[self.name](self.inner.evaluate(columns)))
@@ -237,7 +237,7 @@ class Indicator(NumberExpression):
         """Those of the condition."""
         return self.condition.fields_read()
 
-    def evaluate(self, columns: Columns) -> Doubles:
+    def evaluate(self, columns: FieldColumns) -> Doubles:
         """float64[n]."""
         return self.condition.evaluate(columns).astype(np.float64)
 
@@ -250,7 +250,7 @@ class Indicator(NumberExpression):
 class NumberComparison(_TwoNumbers, Expression):
     """``left op right`` for two numbers; where either is missing, only ``!=`` holds."""
 
-    def evaluate(self, columns: Columns) -> Bools:
+    def evaluate(self, columns: FieldColumns) -> Bools:
         """bool[n]."""
         compare = _COMPARISONS[self.symbol]
         found: Bools = compare(self.left.evaluate(columns), self.right.evaluate(columns))

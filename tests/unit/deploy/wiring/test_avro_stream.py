@@ -26,11 +26,15 @@ from freshrank.serve.entities.entity_features import entity_features
 
 TYPES = {"id": "string", "user": "string", "item": "long", "kind": "string"}
 FIELDS = TYPES | {"price": "double", "ts": "long"}
-SCHEMA = {
-    "type": "record",
-    "name": "Event",
-    "fields": [{"name": name, "type": kind} for name, kind in FIELDS.items()],
-}
+
+
+def record(name: str, types: dict[str, Any]) -> dict[str, Any]:
+    fields = [{"name": one, "type": kind} for one, kind in types.items()]
+    return {"type": "record", "name": name, "fields": fields}
+
+
+BASKET = {"type": "array", "items": record("Line", {"item": "long", "price": "double"})}
+SCHEMA = record("Event", FIELDS | {"basket": BASKET})
 avro_stream = replace(stream, format=Avro(SCHEMA, schema_id=1))
 
 

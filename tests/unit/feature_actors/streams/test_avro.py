@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import msgspec
 import pytest
 
@@ -160,6 +162,49 @@ def test_arrays_of_something_are_fine() -> None:
     items = {"type": "array", "items": ["null", "long"]}
     given = codec(Avro(schema(more=items, rows=items)))
     assert decoded(given, PLAIN + b"\x02\x00\x00" + b"\x00") == FIELDS
+
+
+class Mark(msgspec.Struct):
+    second: float
+
+
+class Marked(Play):
+    marks: list[Mark] = []
+    levels: list[float] | None = None
+
+
+MARK = {"type": "record", "name": "Mark", "fields": [{"name": "second", "type": "double"}]}
+
+
+@pytest.mark.parametrize(
+    ("marks", "levels", "problem"),
+    [
+        ([1.0, 2.5], [0.5], None),
+        ([], None, None),
+        ([1.0, float("nan")], [], r"marks\.second: NaN and Infinity are not numbers"),
+        ([1.0], [0.5, float("inf")], "levels: NaN and Infinity are not numbers"),
+    ],
+)
+def test_lists_of_records_and_numbers_are_read_and_their_numbers_checked(
+    marks: list[float], levels: list[float] | None, problem: str | None
+) -> None:
+    of_marks = {"type": "array", "items": MARK}
+    of_levels = ["null", {"type": "array", "items": "double"}]
+    given = schema(marks=of_marks, levels=of_levels)
+    listener = Entity("listener", key="listener")
+    plays = Stream(
+        "plays", id="play_id", time="at", key=listener, schema=Marked, format=Avro(given)
+    )
+    play = {"play_id": "p1", "listener": "ann", "at": 5, "levels": levels}
+    play["marks"] = [{"second": second} for second in marks]
+    out = BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(given), play)
+    if problem is None:
+        read = Codec(plays).decode_one(out.getvalue())
+        assert msgspec.to_builtins(read) == play | {"seconds": 2.5}
+        return
+    with pytest.raises(BadRecord, match=problem):
+        Codec(plays).decode_one(out.getvalue())
 
 
 def test_without_fastavro_the_pipeline_says_what_to_install(

@@ -77,8 +77,8 @@ def test_conditions_and_inputs_that_are_alike_are_computed_once() -> None:
         c=Sum("price", where=col.type == "view", windows=["1h"]),
         d=Mean("price", windows=["1h"]),
     )
-    layout = TablePlan([twice]).layout
-    assert (len(layout.conditions), list(layout.numbers)) == (1, ["price"])
+    inputs = TablePlan([twice]).layout.inputs[""]
+    assert (len(inputs.conditions), list(inputs.numbers)) == (1, ["price"])
 
 
 def test_the_description_adds_up_and_states_each_hop() -> None:

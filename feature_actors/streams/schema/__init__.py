@@ -1,0 +1,1 @@
+"""The types of a schema, as msgspec describes them."""
