@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.encoding.context_entries import NumberOf, fields_of
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import TableField
 
 
 def check_context(
-    place: str, stream: Stream, context: Sequence[str | TableField], label: Joined | Labelled
-) -> None:
-    """Raise ConfigError when the context, or the label beside it, cannot be taken from events."""
+    place: str,
+    stream: Stream,
+    context: Sequence[str | TableField | NumberOf],
+    label: Joined | Labelled,
+) -> list[str | TableField]:
+    """The entries that may name an entity or an item: all but the stream's numbers.
+
+    Raises ConfigError when the context, or the label beside it, cannot be taken from events.
+    """
     if isinstance(context, str):
         raise ConfigError(
             f"{place}.context", "a string, not a list of fields", f'Write ["{context}"].'
@@ -28,24 +35,33 @@ def check_context(
         if isinstance(name, str):
             stream.fields.require_own(name, f"{place}.context[{index}]")
     label.check(stream.fields)
-    for index, name in enumerate(context):
+    for index, name in enumerate(fields_of(context)):
         if name in label.own_fields:
             raise ConfigError(
                 f"{place}.context[{index}]",
                 f"the label is made of {name!r}, so a model that is given it learns nothing",
                 "Leave it out; what only selects the events to learn from goes into among=...",
             )
-    if isinstance(label, Joined) and label.on == stream.key.key:
+    named = [one for one in context if not (isinstance(one, NumberOf) and isinstance(one.of, str))]
+    if isinstance(label, Joined):
+        _check_on(f"{place}.label.on", stream, named, label.on)
+    return fields_of(named)
+
+
+def _check_on(
+    place: str, stream: Stream, context: Sequence[str | TableField | NumberOf], on: str
+) -> None:
+    if on == stream.key.key:
         raise ConfigError(
-            f"{place}.label.on",
-            f"{label.on!r} names the entity, not the item that was shown",
+            place,
+            f"{on!r} names the entity, not the item that was shown",
             "Name the field of the item that was shown.",
         )
-    if isinstance(label, Joined) and label.on not in context:
+    if on not in context:
         raise ConfigError(
-            f"{place}.label.on",
-            f"{label.on!r} is not in the context, so no impression carries it",
-            f'Add "{label.on}" to context.',
+            place,
+            f"{on!r} is not in the context, so no impression carries it",
+            f'Add "{on}" to context.',
         )
 
 

@@ -28,7 +28,7 @@ from freshrank.deploy.pipelines.model_checks import (
 )
 from freshrank.deploy.pipelines.retrieval import retrieval_plan
 from freshrank.deploy.pipelines.stream_checks import check_streams, check_views, declared_streams
-from freshrank.feature_actors.encoding.context_entries import SourceWeight
+from freshrank.feature_actors.encoding.context_entries import NumberOf, SourceWeight
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
@@ -74,7 +74,8 @@ class Pipeline:
         Compacted topics keyed by an entity that candidates name, such as a catalogue of items.
     context
         Fields of the first stream's schema that a candidate of a request carries (``item_id``), and
-        fields that it takes from its row in one of the tables (``catalogue.price``).
+        fields that it takes from its row in one of the tables (``catalogue.price``). Integers are
+        ids, but for ``as_number("age")``.
     label
         What makes an example positive: ``Joined`` with the impressions that were served, or
         ``Labelled`` by the event itself.
@@ -112,7 +113,7 @@ class Pipeline:
     streams: Sequence[Stream] = ()
     features: Sequence[type[FeatureView]]
     tables: Sequence[Table] = ()
-    context: Sequence[str | TableField]
+    context: Sequence[str | TableField | NumberOf]
     label: Joined | Labelled
     model: ModelSpec
     optimizer: Optimizer = DEFAULT_OPTIMIZER
@@ -137,11 +138,11 @@ class Pipeline:
         object.__setattr__(self, "streams", streams)
         self._check_kinds(place)
         check_streams(place, self.streams, self.label, [view.source for view in self._own_views])
-        check_context(place, self.stream, self.context, self.label)
+        fields = check_context(place, self.stream, self.context, self.label)
         check_relative(place, self.relative, self.label)
         others = self._candidate_views
-        check_candidate_views(place, self.stream, others, self.context, self.label)
-        check_tables(place, self.stream, self.tables, self.context, self.label)
+        check_candidate_views(place, self.stream, others, fields, self.label)
+        check_tables(place, self.stream, self.tables, fields, self.label)
         _ = self.plan, self.retrieval, self.encoder
         check_experiments(place, self.experiments, self.candidates, self.label)
         check_target(place, self.bound_model.loss, self.label, self.candidates)

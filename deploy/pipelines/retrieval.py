@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.encoding.context_entries import NumberOf, fields_of
 from freshrank.feature_actors.labels.definitions import Joined
 from freshrank.feature_actors.retrieval.base import CandidateSource, ItemFeatures
 from freshrank.feature_actors.retrieval.plan import RetrievalPlan
@@ -26,7 +27,7 @@ class _Declared(Protocol):
     @property
     def candidate_plans(self) -> Sequence[FeaturePlan]: ...
     @property
-    def context(self) -> Sequence[str | TableField]: ...
+    def context(self) -> Sequence[str | TableField | NumberOf]: ...
     @property
     def joined(self) -> Joined | None: ...
     @property
@@ -54,7 +55,7 @@ def retrieval_plan(pipeline: _Declared) -> RetrievalPlan:
         entity=pipeline.plan,
         context=[
             name
-            for name in pipeline.context
+            for name in fields_of(pipeline.context)
             if isinstance(name, str) and name != pipeline.stream.key.key
         ],
         sources=tuple(pipeline.candidates),

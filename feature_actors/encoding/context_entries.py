@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from freshrank.actors.errors import ConfigError
@@ -23,22 +24,68 @@ class SourceWeight(NamedTuple):
         return Field(self.name, Kind.NUMBER, optional=True)
 
 
-ContextEntry: TypeAlias = str | TableField | SourceWeight
-"""A field that candidates carry, one that they take from a table, or a weight."""
+class NumberOf(NamedTuple):
+    """A field of integers that are numbers, not ids: an age, a count."""
+
+    of: str | TableField
+
+    @property
+    def name(self) -> str:
+        """The field's."""
+        return self.of if isinstance(self.of, str) else self.of.name
+
+
+ContextEntry: TypeAlias = str | TableField | NumberOf | SourceWeight
+"""A field that candidates carry or take from a table, the same as a number, or a weight."""
+
+
+def as_number(field: str | TableField) -> NumberOf:
+    """The integer field as a numeric input, for the context of a pipeline.
+
+    Without it each integer is an id with weights of its own.
+
+    Parameters
+    ----------
+    field
+        Of the stream's schema by its name, or of a table.
+
+    Raises ConfigError for what is no field.
+
+    >>> as_number("age")
+    NumberOf(of='age')
+    """
+    if not isinstance(field, str | TableField):
+        raise ConfigError(
+            f"as_number({field!r})", "that is no field", 'Write the name of one: as_number("age").'
+        )
+    return NumberOf(field)
+
+
+def fields_of(context: Sequence[ContextEntry]) -> list[str | TableField]:
+    """The fields of a context, whatever they are taken for."""
+    fields = [given.of if isinstance(given, NumberOf) else given for given in context]
+    return [given for given in fields if not isinstance(given, SourceWeight)]
 
 
 def context_fields(stream: RowSource, wanted: Sequence[ContextEntry]) -> list[Field]:
     """The field of each entry; those that candidates carry are fields of `stream`.
 
-    Raises ConfigError for a name that names nothing, or is given twice.
+    Raises ConfigError for a name that names nothing, or is given twice, and for a number that is
+    none.
     """
     names = [given if isinstance(given, str) else given.name for given in wanted]
     found = []
     for index, (name, given) in enumerate(zip(names, wanted, strict=True)):
+        place = f"context[{index}]"
         if name in names[:index]:
             raise ConfigError("context", f"{name!r} is given twice", "Drop one of them.")
-        if isinstance(given, str):
-            found.append(stream.fields.require_own(given, f"context[{index}]"))
+        if isinstance(given, NumberOf):
+            fields = stream.fields if isinstance(given.of, str) else given.of.table.fields
+            require = fields.require_own if isinstance(given.of, str) else fields.require
+            number = require(name, place, Kind.INTEGER, Kind.NUMBER)
+            found.append(replace(number, kind=Kind.NUMBER))
+        elif isinstance(given, str):
+            found.append(stream.fields.require_own(given, place))
         else:
             found.append(given.field)
     return found

@@ -13,7 +13,11 @@ from freshrank.actors.kernels.hashing import mix_columns, mix_thirds
 from freshrank.actors.messages import Doubles, InputLayout, Inputs, Ints
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.encoding.cleaned_numbers import CleanedNumbers
-from freshrank.feature_actors.encoding.context_entries import ContextEntry, context_fields
+from freshrank.feature_actors.encoding.context_entries import (
+    ContextEntry,
+    context_fields,
+    fields_of,
+)
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs, DerivedNumbers
 from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
 from freshrank.feature_actors.encoding.id_inputs import crossed_inputs, plain_inputs
@@ -98,14 +102,16 @@ class InputEncoder:
         wanted = list(context) if key in context else [key, *context]
         fields = context_fields(stream, wanted)
         self.table_fields: Mapping[str, TableField] = {
-            given.name: given for given in wanted if isinstance(given, TableField)
+            given.name: given for given in fields_of(wanted) if isinstance(given, TableField)
         }
         """By name: the fields of the context that a candidate takes from its row in a table."""
+        self.kinds: Mapping[str, Kind] = {field.name: field.kind for field in fields}
+        """By name: what each entry of the context is taken for."""
         self._id_names = [field.name for field in fields if field.kind is not Kind.NUMBER]
         self._number_names = [field.name for field in fields if field.kind is Kind.NUMBER]
         self._tables = [table for plan in plans for table in plan.tables]
         sources = self._id_columns()
-        matches = self._matches = list(self._find_matches())
+        self._matches = list(self._find_matches())
         self._first_derived, dense = self._dense_names(derived)
         plain = plain_inputs(sources, self.cleaned.bucketed)
         crossed = crossed_inputs(plain, crosses)
@@ -117,14 +123,16 @@ class InputEncoder:
         id_fields = tuple(one.field for one in inputs)
         self.layout = InputLayout(dense, id_fields, self.cleaned.declared)
         columns = [column for one in inputs for column in one.columns]
-        self._route(columns, matches)
+        self._route(columns, self._matches)
         self._salts = salts_of({field.name: field.width for field in id_fields})
-        pairs = [column for column in columns if len(column) > 1]
+        self.fingerprint = self._fingerprint([column for column in columns if len(column) > 1])
+        """16 hex digits: equal for encoders whose inputs mean the same."""
+
+    def _fingerprint(self, crossed: Sequence[tuple[int, ...]]) -> str:
+        """Of the inputs, the sources of `crossed` columns, and what is told where it is missing."""
         made = "".join(table.fingerprint for table in self._tables)
         told = f" {self.cleaned.told} {self.cleaned.numbers}" if self.cleaned.told else ""
-        text = f"{made} {self.layout} {pairs}{told}"
-        self.fingerprint = xxhash.xxh64_hexdigest(text.encode())
-        """16 hex digits: equal for encoders whose inputs mean the same."""
+        return xxhash.xxh64_hexdigest(f"{made} {self.layout} {crossed}{told}".encode())
 
     @property
     def matches(self) -> Mapping[str, tuple[str, str]]:

@@ -23,6 +23,7 @@ from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.shown_rows import (
     check_size,
     combined_values,
+    shown_fields,
     shown_row,
     words_of,
 )
@@ -72,7 +73,7 @@ class OnlineFeatures:
             self._keys[plan.entity.name] = made(stream.event_type, stream.fields, plan.entity.key)
         self._candidate_entities = [plan.entity.name for plan in single[1:]]
         self._kinds = {
-            name: stream.fields[name].kind
+            name: encoder.kinds[name]
             for name in encoder.context_names
             if name in stream.fields and name not in (self._entity.key, *encoder.table_fields)
         }
@@ -192,11 +193,17 @@ class OnlineFeatures:
                 blocks.append(table.read(words, np.array([at_ms] * len(words), dtype=np.int64)))
                 which.append(lookup.which)
             elif isinstance(table, LatestRowPlan):
-                for name, field in self._encoder.table_fields.items():
-                    if field.table is table.source:
-                        context[name] = table.column(name, words)[lookup.which]
+                for name, column in self._taken(table, words):
+                    context[name] = column[lookup.which]
             begin = end
         return self._encoder.encode(blocks, which, context)
+
+    def _taken(self, table: LatestRowPlan, words: Doubles) -> Iterator[tuple[str, Ints | Doubles]]:
+        """By name, what the context takes from rows of a table, as ids [m] or numbers [m]."""
+        for name, field in self._encoder.table_fields.items():
+            if field.table is table.source:
+                number = self._encoder.kinds[name] is Kind.NUMBER
+                yield name, (table.number if number else table.column)(name, words)
 
     def input_values(
         self,
@@ -218,8 +225,7 @@ class OnlineFeatures:
             table = self._all_tables[place]
             found = shown_row(table, rows[begins[place] + line], at_ms)
             if isinstance(table, LatestRowPlan):
-                used = self._encoder.table_fields
-                return {name: value for name, value in found.items() if name in used}
+                return shown_fields(self._encoder, found)
             return found
 
         def own_values(number: int) -> dict[str, JsonValue]:

@@ -79,6 +79,18 @@ def _fields(table: LatestRowPlan, words: Doubles) -> dict[str, JsonValue]:
     return found
 
 
+def shown_fields(encoder: InputEncoder, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Those of a row of a table, as `shown_row` gives it, that the context has.
+
+    An integer that is taken for a number is one, or None.
+    """
+    found = {name: value for name, value in row.items() if name in encoder.table_fields}
+    for name, value in found.items():
+        if encoder.kinds[name] is Kind.NUMBER and isinstance(value, list):
+            found[name] = next((entry["value"] for entry in _entries(value)), None)
+    return found
+
+
 def combined_values(
     encoder: InputEncoder, values: Mapping[str, JsonValue], ids: Mapping[str, int]
 ) -> dict[str, JsonValue]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import xxhash
 
+from freshrank.actors.kernels.hashing import ABSENT, ZERO_INTEGER_ID
 from freshrank.actors.messages import Doubles, Ints
 from freshrank.feature_actors.aggregations.kernel_types import HEADER_WORDS, NEWEST, OFFSET
 from freshrank.feature_actors.streams.columns import Columns
@@ -68,6 +69,15 @@ class LatestRowPlan(RowPlan):
             return rows[:, word]
         ids: Ints = rows.view(np.int64)[:, word]
         return ids
+
+    def number(self, name: str, rows: Doubles) -> Doubles:
+        """float64[m]: a field of numbers or integers of `rows` as numbers; NaN where it is none."""
+        if self.fields[name].kind is Kind.NUMBER:
+            return rows[:, self._words[name]]
+        ids: Ints = rows.view(np.int64)[:, self._words[name]]
+        numbers = np.where(ids == ZERO_INTEGER_ID, 0, ids).astype(np.float64)
+        numbers[ids == ABSENT] = np.nan
+        return numbers
 
     def describe(self) -> str:
         """For people: the bytes of a row, and its fields."""
