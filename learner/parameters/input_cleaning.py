@@ -176,12 +176,14 @@ def statistics_of(layout: InputLayout, dense: Floats, before: Doubles) -> Double
     found, wide = no_statistics(layout, dense.shape[1]), dense.astype(np.float64)
     known = ~np.isnan(wide)
     found[COUNT] = known.sum(axis=0)
-    for column in _plan(layout).followed:
+    plan = _plan(layout)
+    for column in plan.followed:
         numbers = wide[known[:, column], column]
         if len(numbers):
             found[LAST, column], found[_KNOTS, column] = numbers[-1], knots_of(numbers)
-    low, high = _bounds(layout, merge(before, found))
-    clipped = np.where(known, np.clip(wide, low, high), 0.0)
+    if plan.clipped:
+        wide = np.clip(wide, *_bounds(layout, merge(before, found)))
+    clipped = np.where(known, wide, 0.0)
     count = np.maximum(found[COUNT], 1.0)
     found[MEAN] = clipped.sum(axis=0) / count
     away = np.where(known, clipped - found[MEAN], 0.0)

@@ -102,6 +102,18 @@ def test_what_was_added_dropped_and_changed_is_named_and_a_start_refused(plan: P
     assert "the definitions of pipeline 'songs'" in said
 
 
+def test_numbers_that_are_cleaned_otherwise_need_a_new_model(plan: Plan) -> None:
+    plan.make_state()
+    status, said = plan.of(
+        ("    SGD, Adagrad", "    Clipped, SGD, Adagrad"),
+        ("(0.1),", '(0.1),\n    cleaning=[Clipped("listened_1h", high=0.9)],'),
+    )
+    assert status == 1
+    assert "    + Clipped('listened_1h') = Clipped(name='listened_1h', low=0.01, high=0.9" in said
+    assert "    - " not in said
+    assert "A start is refused: " in said
+
+
 def test_the_state_of_an_embedded_broker_is_not_gone_on_with(plan: Plan) -> None:
     plan.make_state("embedded")
     status, said = plan.of(kafka="embedded")
