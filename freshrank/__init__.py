@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from freshrank.learner.models.softmax_regression import SoftmaxRegression as SoftmaxRegression
     from freshrank.learner.optimizers.adagrad import Adagrad as Adagrad
     from freshrank.learner.optimizers.adam import Adam as Adam
+    from freshrank.learner.optimizers.auto_adagrad import AutoAdagrad as AutoAdagrad
     from freshrank.learner.optimizers.ftrl import FTRL as FTRL
     from freshrank.learner.optimizers.schedules import ConstantRate as ConstantRate
     from freshrank.learner.optimizers.schedules import CosineDecay as CosineDecay

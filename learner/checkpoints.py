@@ -14,8 +14,9 @@ from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotEr
 from freshrank.actors.messages import SourceOffsets, Version
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots.disk import Piece
-from freshrank.actors.snapshots.file_format import pack, unpack_for
+from freshrank.actors.snapshots.file_format import pack, unpack, unpack_for
 from freshrank.actors.snapshots.store import SnapshotStore
+from freshrank.learner import former_default
 from freshrank.learner.core import Learner
 from freshrank.learner.guard.quarantine import Quarantined, range_from_json, range_to_json
 from freshrank.learner.models.base import Model, weights_fingerprint
@@ -46,6 +47,26 @@ def fingerprint(model: Model, optimizer: Optimizer) -> str:
     """16 hexadecimal digits of the model on its inputs and the optimiser, which have to match."""
     text = f"{weights_fingerprint(model)} {optimizer!r}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def readable(model: Model, optimizer: Optimizer) -> tuple[str, ...]:
+    """The fingerprints of the checkpoints that a learner with these goes on from."""
+    former = former_default.former_of(optimizer)
+    return tuple(fingerprint(model, one) for one in (optimizer, former) if one is not None)
+
+
+def unpacked(
+    payload: bytes | bytearray, model: Model, optimizer: Optimizer
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The (meta, arrays) of a checkpoint, with the state of the optimiser as `optimizer` keeps it.
+
+    Raises DefinitionChanged when it was made for another model or optimiser, and SnapshotError.
+    """
+    former = former_default.former_of(optimizer)
+    if former is not None and unpack(payload).fingerprint == fingerprint(model, former):
+        meta, arrays = unpack_for(NAME, fingerprint(model, former), payload)
+        return meta, former_default.converted(arrays, model)
+    return unpack_for(NAME, fingerprint(model, optimizer), payload)
 
 
 def take(learner: Learner) -> Checkpoint:
@@ -102,10 +123,10 @@ def restore(learner: Learner, store: SnapshotStore) -> Restored:
     Raises DefinitionChanged when it was made for another model or optimiser, and SnapshotError
     when there are files and none can be read.
     """
-    found, wanted = Restored(), fingerprint(learner.model, learner.optimizer)
+    found = Restored()
     for kept in store.candidates(NAME):
         try:
-            meta, arrays = unpack_for(NAME, wanted, kept.read())
+            meta, arrays = unpacked(kept.read(), learner.model, learner.optimizer)
         except DefinitionChanged as error:
             raise DefinitionChanged(f"{kept.place}: {error}") from error
         except SnapshotError as error:

@@ -24,8 +24,7 @@ def pinned_of(checkpoint: bytes | bytearray, model: Model, optimizer: Optimizer)
 
     Raises DefinitionChanged when it was made for another model or optimiser, and SnapshotError.
     """
-    wanted = checkpoints.fingerprint(model, optimizer)
-    meta, arrays = unpack_for(checkpoints.NAME, wanted, checkpoint)
+    meta, arrays = checkpoints.unpacked(checkpoint, model, optimizer)
     arrays = {
         "dense": arrays["dense"][0, : model.dense_size],
         "moments": kept_moments(arrays.get("moments"), model),

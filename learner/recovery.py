@@ -16,6 +16,11 @@ from freshrank.learner.metrics import LearnerMetrics
 from freshrank.learner.parameters.gradient_sum import total
 from freshrank.learner.parameters.training_state import TrainingState
 
+# Examples of a step, at least, that learns again what was held back. All of its gradients were
+# computed before any of it was learned: only examples that are bounded together tell how far they
+# agree (see `StepBound`); a single one of them never does.
+LEAST_BATCH = 64
+
 Due = Callable[[Sequence[Gradient], Version, Version], Ints]
 
 
@@ -42,7 +47,7 @@ class Recovery:
         self._log = rollback_log
         self._quarantine = quarantine
         self._metrics = metrics
-        self._batch_examples = batch_examples
+        self._batch_examples = max(batch_examples, LEAST_BATCH)
         self._actions: Mapping[GuardState, Due] = {
             GuardState.ROLLBACK_DUE: self._roll_back,
             GuardState.REJECTION_DUE: self._roll_back,

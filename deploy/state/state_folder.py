@@ -198,7 +198,8 @@ class StateFolder:
 
     def _check_definitions(self, pipeline: Pipeline) -> None:
         """Raise ConfigError when a start would load files of other definitions."""
-        learner = checkpoints.fingerprint(pipeline.bound_model, pipeline.optimizer)
+        shards = (pipeline.fingerprint,)
+        learner = checkpoints.readable(pipeline.bound_model, pipeline.optimizer)
         for plan in pipeline.candidate_plans:
             folder, wanted = f"{ENTITIES}/{plan.entity.name}", candidate_fingerprint(plan)
             for files in newest_first(self.path / folder):
@@ -212,12 +213,12 @@ class StateFolder:
                         f"(FRESHRANK_STATE), or remove the folder {folder} in it to read again "
                         "what the topics still hold.",
                     )
-        for name, kind, fingerprint, what in (
-            (SHARDS, SNAPSHOT_KIND, pipeline.fingerprint, "features, inputs, label or partitioner"),
+        for name, kind, readable, what in (
+            (SHARDS, SNAPSHOT_KIND, shards, "features, inputs, label or partitioner"),
             (LEARNER, checkpoints.NAME, learner, "model or optimiser"),
         ):
             for files in newest_first(self.path / name):
-                if _newest_made_for(kind, files) not in (None, fingerprint):
+                if _newest_made_for(kind, files) not in (None, *readable):
                     raise ConfigError(
                         str(self.path),
                         f"the definitions of pipeline {pipeline.name!r} ({what}) have changed "

@@ -22,6 +22,11 @@ class RowInit(NamedTuple):
     scale: float
     seed: int
 
+    @property
+    def linear(self) -> int:
+        """How many of the first columns are linear weights, and no embedding: those from zero."""
+        return min(1, self.width) if self.scale > 0.0 else self.width
+
 
 @lean_kernel
 def initialise(row: Floats, key: np.int64, init: RowInit) -> None:

@@ -70,6 +70,29 @@ class Optimizer(Protocol):
         ...
 
 
+@runtime_checkable
+class SelfTuned(Protocol):
+    """An `Optimizer` whose rates depend on the model, and whose dense weights have more state."""
+
+    def for_model(self, inputs: int, linear: int) -> Optimizer:
+        """The same, with state of one width, for a model of so many dense inputs and id fields.
+
+        The first `linear` columns of its table's rows are linear weights, the others embeddings.
+        """
+        ...
+
+    def dense_state_width(self, width: int) -> int:
+        """Columns of state behind `width` dense weights."""
+        ...
+
+
+def dense_state_width(optimizer: Optimizer, width: int) -> int:
+    """Columns of state behind `width` dense weights."""
+    if isinstance(optimizer, SelfTuned):
+        return optimizer.dense_state_width(width)
+    return optimizer.state_width(width)
+
+
 def check_at_least(place: str, value: float, least: float, *, strictly: bool) -> None:
     """Raise ConfigError at `place` unless `value` is a number of at least (above) `least`."""
     number = isinstance(value, int | float) and not isinstance(value, bool)

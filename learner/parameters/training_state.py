@@ -10,7 +10,12 @@ import numpy as np
 from freshrank.actors.messages import Bools, Delta, Doubles, Floats, Ints, Version
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
-from freshrank.learner.optimizers.base import Optimizer, SummedRows
+from freshrank.learner.optimizers.base import (
+    Optimizer,
+    SelfTuned,
+    SummedRows,
+    dense_state_width,
+)
 from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
 from freshrank.learner.parameters.gradient_sum import SummedGradient
 from freshrank.learner.parameters.input_moments import COUNT, merge
@@ -96,15 +101,17 @@ class TrainingState:
     """
 
     def __init__(self, model: Model, optimizer: Optimizer, max_rows: int) -> None:
+        if isinstance(optimizer, SelfTuned):
+            inputs = len(model.layout.dense) + len(model.layout.fields)
+            optimizer = optimizer.for_model(inputs, model.rows.linear)
         self._optimizer = optimizer
         """As of the present step, where its rate follows a schedule."""
         self._scheduled = (
             optimizer if isinstance(optimizer, ScheduledOptimizer) and optimizer.moves else None
         )
         self._max_rows = max_rows
-        of_row, of_dense = (
-            optimizer.state_width(width) for width in (model.rows.width, model.dense_size)
-        )
+        of_row = optimizer.state_width(model.rows.width)
+        of_dense = dense_state_width(optimizer, model.dense_size)
         self.weights = ModelWeights(model, KeyedTable(model.rows, of_row))
         self.weights.version = Version(1, 0)
         self.dense_state: Floats = np.zeros((1, model.dense_size + of_dense), np.float32)

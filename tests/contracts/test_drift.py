@@ -19,10 +19,13 @@ from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.sgd import SGD
 
 LEARNERS: dict[str, tuple[ModelSpec, Optimizer]] = {
+    "logistic regression, default": (LogisticRegression(), DEFAULT_OPTIMIZER),
+    "DeepFM, default": (DeepFM(), DEFAULT_OPTIMIZER),
     "logistic regression, FTRL": (LogisticRegression(), FTRL()),
     "logistic regression, SGD": (LogisticRegression(), SGD()),
     "DeepFM, FTRL": (DeepFM(), FTRL()),
@@ -30,7 +33,7 @@ LEARNERS: dict[str, tuple[ModelSpec, Optimizer]] = {
     "DeepFM, SGD": (DeepFM(), SGD()),
 }
 
-SOME = ("logistic regression, FTRL", "DeepFM, SGD")
+SOME = ("logistic regression, FTRL", "logistic regression, default", "DeepFM, SGD")
 """Learners with rates that adapt and with a fixed rate."""
 
 
@@ -53,6 +56,15 @@ def test_an_honest_change_is_followed_and_loses_no_row(learner: str, stream: str
     assert run.auc(last) > free.auc(last) - 0.01, "it has caught up"
     assert run.loss(last) < free.loss(last) + 0.02
     assert run.auc() > free.auc() - 0.05, "though it waited"
+
+
+def test_a_change_is_followed_in_steps_of_one_example() -> None:
+    """Thousands of examples that were held back agree: one by one they would leap too far."""
+    run = LearningRun(Setup(LogisticRegression(), DEFAULT_OPTIMIZER, batch=1, shards=1))
+    found = run.play(honest(2_500, 1) + honest(4_000, 2, flip=True))
+    assert AlertKind.REGIME_ACCEPTED in found.seen
+    assert found.refused == 0
+    assert found.loss(5_500) < 0.55
 
 
 @pytest.mark.parametrize("stream", BURSTS)

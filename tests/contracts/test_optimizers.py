@@ -12,7 +12,13 @@ import pytest
 from freshrank.actors.messages import Floats
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
-from freshrank.learner.optimizers.base import Optimizer, SummedRows, of_one_example
+from freshrank.learner.optimizers.auto_adagrad import AutoAdagrad
+from freshrank.learner.optimizers.base import (
+    Optimizer,
+    SummedRows,
+    dense_state_width,
+    of_one_example,
+)
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
 from freshrank.learner.optimizers.schedules import (
@@ -31,6 +37,8 @@ OPTIMIZERS: list[Optimizer] = [
     Adam(0.01),
     FTRL(alpha=0.3),
     FTRL(alpha=0.3, l1=0.05, l2=0.01),
+    AutoAdagrad(),
+    AutoAdagrad(inputs=9, schedule=WarmUp(1_000)),
     SGD(0.05, schedule=StepDecay(1_000)),
     Adagrad(0.3, schedule=CosineDecay(1_000)),
     Adam(0.01, schedule=InverseRootDecay(1_000)),
@@ -41,13 +49,16 @@ PULLED = 400
 PENALIZED: list[Callable[[float, float], Optimizer]] = [
     lambda l1, l2: SGD(0.05, l1=l1, l2=l2, dense_l1=l1, dense_l2=l2),
     lambda l1, l2: Adagrad(0.3, l1=l1, l2=l2, dense_l1=l1, dense_l2=l2),
+    lambda l1, l2: AutoAdagrad(inputs=9, l1=l1, l2=l2, dense_l1=l1, dense_l2=l2),
     # Beside a gradient over its root mean square, which is about a fifth here.
     lambda l1, l2: Adam(0.01, l1=5 * l1, l2=5 * l2, dense_l1=5 * l1, dense_l2=5 * l2),
     # Of the sum over all `PULLED` examples.
     lambda l1, l2: FTRL(0.3, l1=l1 * PULLED, l2=4 * l2 * PULLED, dense_l1=l1 * PULLED,
                         dense_l2=4 * l2 * PULLED),
 ]  # fmt: skip
-penalized = pytest.mark.parametrize("make", PENALIZED, ids=["SGD", "Adagrad", "Adam", "FTRL"])
+penalized = pytest.mark.parametrize(
+    "make", PENALIZED, ids=["SGD", "Adagrad", "AutoAdagrad", "Adam", "FTRL"]
+)
 SCHEDULES: list[Schedule] = [
     ConstantRate(),
     StepDecay(1_000, share=0.3),
@@ -59,9 +70,10 @@ SCHEDULES: list[Schedule] = [
 every = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 
 
-def rows_of(optimizer: Optimizer, count: int, width: int) -> Floats:
+def rows_of(optimizer: Optimizer, count: int, width: int, *, dense: bool = False) -> Floats:
     """Rows with random weights and no state yet."""
-    rows = np.zeros((count, width + optimizer.state_width(width)), np.float32)
+    of = dense_state_width(optimizer, width) if dense else optimizer.state_width(width)
+    rows = np.zeros((count, width + of), np.float32)
     rows[:, :width] = np.random.default_rng(1).normal(size=(count, width))
     return rows
 
@@ -98,23 +110,22 @@ def test_the_order_of_rows_does_not_matter(optimizer: Optimizer) -> None:
 @every
 def test_columns_are_independent(optimizer: Optimizer) -> None:
     gradient = np.array([[1.0, -2.0]], np.float32)
-    rows = rows_of(optimizer, 1, 2)
-    apart = [rows_of(optimizer, 1, 1) for _ in range(2)]
-    for column, one in enumerate(apart):
-        one[:, 0] = rows[:, column]
+    rows, apart = rows_of(optimizer, 1, 2), [rows_of(optimizer, 1, 2) for _ in range(2)]
     for _ in range(3):
         optimizer.update(rows, np.array([0]), of_one_example(gradient))
         for column, one in enumerate(apart):
-            optimizer.update(one, np.array([0]), of_one_example(gradient[:, [column]]))
-    assert rows[0, :2].tolist() == [float(one[0, 0]) for one in apart]
+            alone = np.where(np.arange(2) == column, gradient, np.float32(0.0))
+            optimizer.update(one, np.array([0]), of_one_example(alone))
+    assert rows[0, :2].tolist() == [float(one[0, column]) for column, one in enumerate(apart)]
 
 
 @every
-def test_without_a_gradient_nothing_moves(optimizer: Optimizer) -> None:
-    rows = rows_of(optimizer, 2, 2)
+@pytest.mark.parametrize("dense", [False, True], ids=["rows", "dense weights"])
+def test_without_a_gradient_nothing_moves(optimizer: Optimizer, dense: bool) -> None:
+    rows = rows_of(optimizer, 2, 2, dense=dense)
     before = rows.copy()
-    for dense in (True, False):
-        optimizer.update(rows, np.arange(2), of_one_example(np.zeros((2, 2), np.float32)), dense)
+    nothing = of_one_example(np.zeros((2, 2), np.float32))
+    optimizer.update(rows, np.arange(2), nothing, dense)
     assert rows[:, :2] == pytest.approx(before[:, :2], rel=1e-5)
 
 
@@ -196,7 +207,8 @@ def test_it_can_be_sent_to_another_process(optimizer: Optimizer) -> None:
 def pulled(optimizer: Optimizer, *, dense: bool, at_once: int = 1) -> Floats:
     """The three weights of a row that a noisy quadratic loss draws to (0.6, 0.6, 0.02)."""
     random, wanted = np.random.default_rng(6), np.array([0.6, 0.6, 0.02])
-    row = np.zeros((1, 3 + optimizer.state_width(3)), np.float32)
+    row = rows_of(optimizer, 1, 3, dense=dense)
+    row[:, :3] = 0.0
     for _ in range(PULLED // at_once):
         each = (row[0, :3] - wanted + random.normal(0, 0.1, (at_once, 3))).astype(np.float32)
         sums, squares = each.sum(0, keepdims=True), np.square(each).sum(0, keepdims=True)

@@ -40,7 +40,7 @@ ORDER = {
     "feature_actors": "streams aggregations views encoding labels state partition reading "
     "retrieval shard connectors",
     "learner": "embeddings optimizers models parameters evaluation gradients guard metrics "
-    "reporters tensorboard_log settings recovery core checkpoints pinned actor",
+    "reporters tensorboard_log settings recovery core former_default checkpoints pinned actor",
     "serve": "access api client experiments monitoring scoring entities explanation recommendation "
     "http proxy deployment",
     "deploy": "pipelines config console state servers history experiments wiring cluster topology "

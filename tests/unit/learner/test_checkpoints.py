@@ -22,6 +22,7 @@ from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.schedules import CosineDecay, StepDecay, WarmUp
 from freshrank.learner.optimizers.sgd import SGD
@@ -52,6 +53,7 @@ def feed(learner: Learner, begin: int, end: int) -> None:
     [
         SGD(0.01),
         Adagrad(0.05),
+        DEFAULT_OPTIMIZER,
         Adam(0.01, l1=0.01, dense_l2=0.1),
         FTRL(0.05, l1=0.01),
         SGD(0.01, schedule=CosineDecay(400)),
@@ -215,6 +217,24 @@ def test_a_checkpoint_from_before_there_were_schedules_goes_on_with_a_constant_r
     feed(first, 3, 5)
     feed(second, 3, 5)
     assert second.weights.checksum() == first.weights.checksum()
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_a_checkpoint_of_the_default_optimizer_of_before_goes_on(model: Model) -> None:
+    """Weights, squares, and what undoes steps: as if they were the present optimiser's own."""
+    first, second = new(model, FTRL(alpha=0.1)), new(model, DEFAULT_OPTIMIZER)
+    feed(first, 0, 3)
+    restore(second, Files(packed(first)))
+    assert second.weights.checksum() == first.weights.checksum()
+    feed(second, 3, 5)
+    fresh = new(model, DEFAULT_OPTIMIZER)
+    feed(fresh, 0, 5)
+    kept = "rows", "dense", "step_0_before_rows", "step_0_evicted_rows", "step_0_dense"
+    found, wanted = ([take(one).arrays[name].shape[1] for name in kept] for one in (second, fresh))
+    assert found == wanted
+    assert second.weights.checksum() != first.weights.checksum()
+    with pytest.raises(DefinitionChanged):
+        restore(new(model, Adagrad(0.1)), Files(packed(first)))
 
 
 def test_a_checkpoint_from_before_errors_were_counted_counts_them_from_then_on() -> None:

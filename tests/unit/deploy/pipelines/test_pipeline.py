@@ -113,8 +113,8 @@ def test_the_optimizer_may_be_left_out() -> None:
         model=LogisticRegression(),
     )
     assert one.optimizer == DEFAULT_OPTIMIZER
-    named = checkpoints.fingerprint(one.bound_model, FTRL(alpha=0.1))
-    assert checkpoints.fingerprint(one.bound_model, one.optimizer) == named
+    before = checkpoints.fingerprint(one.bound_model, FTRL(alpha=0.1))
+    assert before in checkpoints.readable(one.bound_model, one.optimizer)
 
 
 class Order(msgspec.Struct):

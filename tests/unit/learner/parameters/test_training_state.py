@@ -11,6 +11,7 @@ from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
+from freshrank.learner.optimizers.auto_adagrad import AutoAdagrad
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.schedules import CosineDecay, StepDecay
@@ -55,6 +56,7 @@ def everything(trained: TrainingState) -> State:
     [
         SGD(0.1),
         Adagrad(0.1),
+        AutoAdagrad(),
         Adam(0.1),
         FTRL(0.1, l1=0.2),
         FTRL(0.1, l1=0.2, schedule=CosineDecay(30)),
