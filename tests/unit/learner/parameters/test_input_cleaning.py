@@ -241,6 +241,28 @@ def test_copies_of_a_version_and_a_resumed_learner_agree_to_the_last_bit() -> No
         checkpoints.restore(new(model_of(Clipped("price"))), stored)
 
 
+def test_gradients_are_of_the_ids_with_their_buckets_by_all_that_came() -> None:
+    model = model_of(*ALL)
+    learner = new(model)
+    learned(learner, [work(0, 64, model)])
+    before, part = learner.weights.moments, work(64, 64, model)
+    found = CompiledDifferentiator(model, learner.weights).gradient(part)
+    merged = merge(before, found.moments)
+    _, ids = prepared(part.inputs, cleaned_scale(model.layout, merged))
+    assert set(found.keys.tolist()) == set(ids.ravel().tolist()) - {0}
+    assert found.probes is not None
+    assert set(found.probes.inputs.ids.ravel().tolist()) <= set(ids.ravel().tolist())
+    assert not set(part.inputs.ids[:, 1].tolist()) & set(found.keys.tolist()) - {0}
+
+
+def test_the_scale_of_a_version_leaves_its_statistics_as_they_are() -> None:
+    layout = layout_of(*ALL)
+    moments = fitted(layout, numbers())
+    kept = moments.copy()
+    cleaned_scale(layout, moments)
+    np.testing.assert_array_equal(moments, kept)
+
+
 def test_a_step_that_is_undone_takes_its_statistics_along() -> None:
     model = model_of(*ALL)
     learner = new(model)
