@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-import msgspec
 import numpy as np
 
 from freshrank.actors.errors import BadRecord, ConfigError
@@ -124,31 +123,34 @@ class TopicDecoder:
         self._numbered = numbered
         self._entities = entities
         self._codec = TableCodec(source) if isinstance(source, Table) else Codec(source)
-        is_json = isinstance(source, Table) or isinstance(source.format, Json)
-        self._encodes = not is_json
+        self._encodes = not isinstance(source.format, Json)
 
     def from_json(self, documents: Sequence[bytes], now_ms: int) -> list[bytes | None]:
-        """The values of records, in the topic's format; None for one that it cannot hold."""
-        if not (self._encodes and isinstance(self._codec, Codec)):
+        """The values of records, in the topic's format; one that it cannot hold is empty."""
+        if not self._encodes:
             return list(documents)
         values: list[bytes | None] = []
         for document in documents:
             try:
-                values.append(self._codec.record(document, now_ms)[1])
+                values.append(self._encoded(document, now_ms))
             except BadRecord:
-                values.append(None)
+                values.append(b"")
         return values
+
+    def _encoded(self, document: bytes, now_ms: int) -> bytes:
+        if isinstance(self._codec, TableCodec):
+            return self._codec.value(document)
+        return self._codec.record(document, now_ms)[1]
 
     def keys(self, values: Sequence[bytes | None]) -> list[bytes | None]:
         """The keys of a table's rows; of a stream's records None: the event has it."""
-        if isinstance(self.source, Stream):
+        if isinstance(self._codec, Codec):
             return [None] * len(values)
-        decode, name = msgspec.json.Decoder(self.source.row_type).decode, self.source.key.key
         keys: list[bytes | None] = []
         for value in values:
             try:
-                keys.append(str(getattr(decode(value or b""), name)).encode())
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                keys.append(self._codec.key(value or b""))
+            except BadRecord:
                 keys.append(_ANY_KEY)
         return keys
 

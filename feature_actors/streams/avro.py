@@ -77,7 +77,7 @@ class Avro:
     """By their ids, schemas of which records are read too: those of other producers."""
 
     def bind_events(
-        self, event_type: type[msgspec.Struct], time: TimeField, place: str
+        self, event_type: type[msgspec.Struct], time: TimeField | None, place: str
     ) -> BoundFormat:
         """Compile the schemas. Raises ConfigError for those that cannot hold the events."""
         if self.other_schemas and self.schema_id is None:
@@ -99,7 +99,7 @@ class _BoundAvro:
     def __init__(
         self,
         event_type: type[msgspec.Struct],
-        time: TimeField,
+        time: TimeField | None,
         written: dict[str, Any],
         schema_id: int | None,
         by_id: Mapping[int, dict[str, Any]],
@@ -192,7 +192,7 @@ def _finite(content: object, path: Sequence[str]) -> bool:
 
 
 def _parsed(
-    given: AvroSchema, event_type: type[msgspec.Struct], time: TimeField, place: str
+    given: AvroSchema, event_type: type[msgspec.Struct], time: TimeField | None, place: str
 ) -> dict[str, Any]:
     """The schema in fastavro's form, without logical types, checked. Raises ConfigError."""
     try:
@@ -228,7 +228,7 @@ def _loaded(given: AvroSchema, place: str) -> Any:
 
 
 def _check_fields(
-    schema: Mapping[str, Any], event_type: type[msgspec.Struct], time: TimeField, place: str
+    schema: Mapping[str, Any], event_type: type[msgspec.Struct], time: TimeField | None, place: str
 ) -> None:
     """Each mandatory field is in the record, and the event time is of a type that can be read."""
     types = {one["name"]: one["type"] for one in schema["fields"]}

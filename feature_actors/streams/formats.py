@@ -43,12 +43,17 @@ class BoundFormat(Protocol):
 
 
 class RecordFormat(Protocol):
-    """A format of records, named by ``Stream(format=...)``: any object with `bind_events`."""
+    """A format of records: any object with `bind_events`.
+
+    ``Stream(format=...)`` and ``Table(format=...)`` name one.
+    """
 
     def bind_events(
-        self, event_type: type[msgspec.Struct], time: TimeField, place: str
+        self, event_type: type[msgspec.Struct], time: TimeField | None, place: str
     ) -> BoundFormat:
         """The format for events of `event_type`, whose event time is in the field `time`.
+
+        The rows of a table are such events without a time: None.
 
         Raises ConfigError at `place` where the format cannot hold them.
         """
@@ -77,7 +82,7 @@ class Json:
     """
 
     def bind_events(
-        self, event_type: type[msgspec.Struct], time: TimeField, place: str
+        self, event_type: type[msgspec.Struct], time: TimeField | None, place: str
     ) -> BoundFormat:
         """JSON objects of `event_type`; any type can be held."""
         return _BoundJson(event_type, Fields(event_type, place).choices_in_json())

@@ -11,6 +11,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.feature_actors.streams.event_type import event_type
 from freshrank.feature_actors.streams.fields import Field, Fields
+from freshrank.feature_actors.streams.formats import BoundFormat, Json, RecordFormat
 from freshrank.feature_actors.streams.stream import Entity, check_topic, require_plain_key
 
 
@@ -30,7 +31,8 @@ class TableField(NamedTuple):
 class Table:
     """A compacted topic with a row for each entity: a catalogue of items, for example.
 
-    The key of a record is the entity's id, its value the row as JSON. A later record replaces the
+    The key of a record is the entity's id, its value the row, as JSON unless `format` says
+    otherwise. A later record replaces the
     row; a record without a value (a tombstone) deletes it. Fields are attributes.
 
     Raises ConfigError, naming the place and the fix, for settings that cannot work.
@@ -56,6 +58,8 @@ choices=(), each='')
     """The entity that has the rows. Its key is also a field of the row, with the same value."""
     schema: type[msgspec.Struct]
     """The fields of a row. Fields of a record that it does not name are ignored."""
+    format: RecordFormat = field(default_factory=Json)
+    """The format of the values; JSON unless given. The key is a text in any case."""
     partitioner: str = Partitioner.MURMUR2
     """How the producers choose the partition of a record by its key: "murmur2" or "crc32"."""
     max_bytes: int = 1_000_000  # Kafka's own default bound of a message
@@ -64,6 +68,8 @@ choices=(), each='')
     """The fields of the schema that a context can use."""
     row_type: type[msgspec.Struct] = field(init=False, repr=False)
     """The type of decoded rows: `schema` with the rules that every table has."""
+    bound_format: BoundFormat = field(init=False, repr=False)
+    """The format, with the type of the rows."""
 
     def __post_init__(self) -> None:
         place = f"Table({self.topic!r})"
@@ -81,7 +87,10 @@ choices=(), each='')
             )
         object.__setattr__(self, "fields", Fields(self.schema, place))
         require_plain_key(self.fields, self.key, place)
-        object.__setattr__(self, "row_type", event_type(self.schema, "", (self.key.key,)))
+        checked = event_type(self.schema, "", (self.key.key,))
+        object.__setattr__(self, "row_type", checked)
+        bound = self.format.bind_events(checked, None, f"{place}.format")
+        object.__setattr__(self, "bound_format", bound)
 
     def __getattr__(self, name: str) -> TableField:
         if name.startswith("_") or "fields" not in vars(self):  # copy and pickle ask for such

@@ -15,7 +15,6 @@ from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.formats import UNREADABLE, Json
 from freshrank.feature_actors.streams.table import Table
-from freshrank.feature_actors.streams.times.time_field import TimeField
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +60,15 @@ class TableCodec:
     """Decodes the records of a table.
 
     A record is rejected, with a reason that names the field, when it has no key, or one that no
-    entity can have; when its value is larger than `Table.max_bytes`, no JSON or not of the schema;
-    and when the entity's key in the row is another than the record's.
+    entity can have; when its value is larger than `Table.max_bytes`, not of the table's format or
+    not of its schema; and when the entity's key in the row is another than the record's.
     """
 
     def __init__(self, table: Table) -> None:
         self.table = table
         self._key = EntityKey(table.row_type, table.fields, table.key.key)
-        self._format = Json().bind_events(table.row_type, TimeField(table.key.key), table.topic)
+        self._format = table.bound_format
+        self._json = Json().bind_events(table.row_type, None, table.topic)
 
     def decode(self, batch: RecordBatch) -> TableRecords:
         """The good records, and the others with their reasons."""
@@ -99,15 +99,32 @@ class TableCodec:
             rejected,
         )
 
-    def _row(self, name: str, value: bytes) -> msgspec.Struct:
-        """The row in a record's value. Raises BadRecord."""
+    def value(self, document: bytes) -> bytes:
+        """The value of the record of a row that is given as JSON. Raises BadRecord."""
+        try:
+            return self._format.encode(self._json.decode(document), document)
+        except UNREADABLE as error:
+            raise BadRecord(str(error)) from error
+
+    def key(self, value: bytes) -> bytes:
+        """The key of the row in a record's value. Raises BadRecord."""
+        return self._own_name(self._decode(value)).encode()
+
+    def _decode(self, value: bytes) -> msgspec.Struct:
         if len(value) > self.table.max_bytes:
             raise BadRecord(f"{len(value)} bytes are more than the {self.table.max_bytes} allowed")
         try:
-            row = self._format.decode(value)
+            return self._format.decode(value)
         except UNREADABLE as error:
             raise BadRecord(self._format.reason(value, error)) from error
-        own = str(getattr(row, self.table.key.key))
+
+    def _own_name(self, row: msgspec.Struct) -> str:
+        return str(getattr(row, self.table.key.key))
+
+    def _row(self, name: str, value: bytes) -> msgspec.Struct:
+        """The row in a record's value. Raises BadRecord."""
+        row = self._decode(value)
+        own = self._own_name(row)
         if own != name:
             field = self.table.key.key
             raise BadRecord(bounded(f"its key is {name!r}, and its {field} is {own!r}"))

@@ -1,4 +1,4 @@
-"""What holds for the records of a stream in every format: the same events are good in each."""
+"""What holds for records in every format: the same events, and the same rows, are good in each."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freshrank import Avro, col
+from freshrank import Avro, Table, col
 from freshrank.actors.errors import BadRecord
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.formats import Json, RecordFormat
 from freshrank.feature_actors.streams.stream import Entity, Stream
+from freshrank.feature_actors.streams.table_codec import TableCodec, TableRecords
 
 STAMP_MS = 1_700_000_000_000
 AHEAD_MS = 3_600_000
@@ -170,6 +171,54 @@ def test_damaged_records_are_rejected_with_a_reason(case: Case) -> None:
     assert len(rejected) == 5
     assert all(record.reason for record in rejected)
     assert "tombstone" in rejected[0].reason
+
+
+def rows_of(case: Case, values: Sequence[bytes | None], key: bytes = b"u") -> TableRecords:
+    table = Table(
+        "orders",
+        key=Entity("user", key="user_id"),
+        schema=Order,
+        max_bytes=400,
+        format=case.format,
+    )
+    return TableCodec(table).decode(replace(batch(values), keys=[key] * len(values)))
+
+
+@each_format
+def test_the_rows_of_a_table_are_read_in_each_format(case: Case) -> None:
+    found = rows_of(case, [case.write(GOOD | {"ts": -1}), None, case.write(GOOD | {"rank": None})])
+    assert found.rejected == []
+    assert [row is None for row in found.rows] == [False, True, False]
+    assert found.take(np.array([0, 2])).columns().number("rank").tolist()[0] == 7.0
+    assert found.rows[0] == msgspec.convert(GOOD | {"ts": -1}, found.table.row_type)
+
+
+BAD_ROWS = {name: BAD[name] for name in ("a text number", "NaN", "an empty key", "too large")} | {
+    "another key": ({"userId": "v"}, "its key is 'u', and its user_id is 'v'"),
+}
+
+
+@each_format
+@pytest.mark.parametrize(("changes", "reason"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
+def test_a_bad_row_is_rejected_in_each_format(
+    case: Case, changes: dict[str, Any], reason: str
+) -> None:
+    found = rows_of(case, [case.write(GOOD | changes), case.write(GOOD)])
+    assert found.places.tolist() == [1]
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(found.rejected[0].reason)
+
+
+@each_format
+def test_a_row_that_is_given_as_json_becomes_the_value_of_a_record(case: Case) -> None:
+    codec = TableCodec(rows_of(case, []).table)
+    value = codec.value(msgspec.json.encode(GOOD))
+    assert codec.key(value) == b"u"
+    (row,) = rows_of(case, [value]).rows
+    assert msgspec.to_builtins(row) == GOOD
+    for wrong in (b"{", msgspec.json.encode(GOOD | {"price": "1"})):
+        with pytest.raises(BadRecord):
+            codec.value(wrong)
 
 
 @each_format

@@ -28,33 +28,41 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 class AvroTime:
-    """The field of the event time, as the Avro schemas of a stream have it."""
+    """The field of the event time, as the Avro schemas of a stream have it.
 
-    def __init__(self, event_type: type[msgspec.Struct], time: TimeField) -> None:
-        fields = msgspec.structs.fields(event_type)
+    The rows of a table have none: `time` is None.
+    """
+
+    def __init__(self, event_type: type[msgspec.Struct], time: TimeField | None) -> None:
+        names = {one.name: one.encode_name for one in msgspec.structs.fields(event_type)}
         self._time = time
-        self._name = next(one.encode_name for one in fields if one.name == time.name)
+        self._name = None if time is None else names[time.name]
 
     @property
     def kept(self) -> str | None:
         """The field whose logical type is read as a `datetime`, where there is one."""
-        return self._name if self._time.kind is datetime.datetime else None
+        moments = self._time is not None and self._time.kind is datetime.datetime
+        return self._name if moments else None
 
     def check(self, types: Mapping[str, Any], place: str) -> None:
         """Raise ConfigError where the type that the Avro schema gives the field is another."""
+        if self._time is None or self._name is None:
+            return
         logical = _logical_type(types.get(self._name))
-        if logical is None or logical in self._readable():
+        if logical is None or logical in _readable(self._time):
             return
         fix = "Give a field that is a timestamp-millis, a timestamp-micros, or a string."
         if self._time.kind is int:
             unit = _UNITS.get(logical)
             fix = f'Declare Stream(time_unit="{unit}").' if unit else "Give a field of a timestamp."
         raise ConfigError(
-            place, f"the event time {self._name!r} is a {logical}, not {self._declared()}", fix
+            place, f"the event time {self._name!r} is a {logical}, not {_declared(self._time)}", fix
         )
 
     def written(self, event: msgspec.Struct, schema: Mapping[str, Any]) -> dict[str, int]:
         """The field of an event as the integer that a record of `schema` holds; else nothing."""
+        if self._time is None or self._name is None:
+            return {}
         types = {one["name"]: one["type"] for one in schema["fields"]}
         per_second = _MOMENTS.get(_logical_type(types.get(self._name)) or "")
         moment = getattr(event, self._time.name)
@@ -64,13 +72,16 @@ class AvroTime:
             moment = moment.replace(tzinfo=self._time.zone)
         return {self._name: (moment - _EPOCH) // datetime.timedelta(seconds=1 / per_second)}
 
-    def _readable(self) -> list[str]:
-        if self._time.kind is int:
-            return [logical for logical, unit in _UNITS.items() if unit is self._time.unit]
-        return list(_MOMENTS) if self._time.kind is datetime.datetime else []
 
-    def _declared(self) -> str:
-        return f"in {self._time.unit.word}" if self._time.kind is int else "a time with a zone"
+def _readable(time: TimeField) -> list[str]:
+    """The logical types that an event time may have."""
+    if time.kind is int:
+        return [logical for logical, unit in _UNITS.items() if unit is time.unit]
+    return list(_MOMENTS) if time.kind is datetime.datetime else []
+
+
+def _declared(time: TimeField) -> str:
+    return f"in {time.unit.word}" if time.kind is int else "a time with a zone"
 
 
 def without_logical_types(schema: Any, kept: str | None) -> Any:

@@ -24,7 +24,9 @@ from history_shop import (
     Popularity,
     Product,
     Visit,
+    catalogue,
     clicks,
+    item,
     user,
 )
 from hypothesis import given
@@ -33,6 +35,7 @@ from naive import Behaviour, Naive, always, stream
 from naive import user as behaving
 
 from freshrank import (
+    Avro,
     Count,
     FeatureView,
     Labelled,
@@ -40,6 +43,7 @@ from freshrank import (
     LogisticRegression,
     Mean,
     Pipeline,
+    Table,
     col,
     get_historical_features,
 )
@@ -245,6 +249,25 @@ def test_an_entity_that_was_never_seen_has_missing_values(tmp_path: Path) -> Non
         **rows[0], "seen_10s": 0, "seen_1m": 0, "idle": None, "interest": [], "recent": [],
         "views_10s": 0, "buyers": [],
     }  # fmt: skip
+
+
+def test_a_table_in_avro_has_the_rows_that_the_same_file_gives_one_in_json(tmp_path: Path) -> None:
+    types = {"item": "long", "brand": "string", "price": ["null", "double"]}
+    fields = [{"name": name, "type": kind} for name, kind in types.items()]
+    avro = Avro({"type": "record", "name": "Product", "fields": fields})
+    in_avro = Table("catalogue", key=item, schema=Product, format=avro)
+    events = jsonl(tmp_path / "clicks.jsonl", [click(0, 0)])
+    products = tmp_path / "catalogue.jsonl"
+    products.write_bytes(
+        b"\n".join([msgspec.json.encode(Product(7, "b", 2.5)), b'{"item": "none"}', b"{"])
+    )
+    rows = [{"item": one, "user": "ann", "time": START_MS + 5} for one in (7, 8)]
+    found = []
+    for table in (catalogue, in_avro):
+        made = replace(PIPELINE, tables=[table], context=["item", table.price])
+        found.append(get_historical_features(made, rows, [events, products]).to_pylist())
+    assert found[0] == found[1]
+    assert [row["price"] for row in found[1]] == [2.5, None]
 
 
 def test_a_column_of_the_rows_keeps_its_name(tmp_path: Path) -> None:
