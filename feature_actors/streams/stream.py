@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
+from types import UnionType
 
 import msgspec
 
@@ -15,6 +16,7 @@ from freshrank.feature_actors.streams.event_type import event_type
 from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.formats import BoundFormat, Json, RecordFormat
 from freshrank.feature_actors.streams.keys.compound_key import PLUS, is_compound, key_parts
+from freshrank.feature_actors.streams.schema.tagged_union import one_struct
 from freshrank.feature_actors.streams.times.time_field import TimeField, declared_time
 from freshrank.feature_actors.streams.times.units import TimeUnit
 
@@ -120,8 +122,9 @@ class Stream:
     `datetime`."""
     key: Entity
     """The entity whose key the records carry."""
-    schema: type[msgspec.Struct]
-    """The fields of an event. Fields of a record that it does not name are ignored."""
+    schema: type[msgspec.Struct] | UnionType
+    """The fields of an event. Fields of a record that it does not name are ignored. A union of
+    tagged structs (``Click | Order``) becomes one struct: `one_struct`."""
     time_unit: str = TimeUnit.MILLISECONDS
     """The unit of a `time` that is an int: "s", "ms", "us" or "ns"."""
     time_zone: str | None = None
@@ -167,13 +170,15 @@ class Stream:
             )
         duration_ms(self.dedup_within, f"{place}.dedup_within")
         duration_ms(self.max_ahead, f"{place}.max_ahead")
-        object.__setattr__(self, "fields", Fields(self.schema, place))
+        schema = one_struct(self.schema, f"{place}.schema")
+        object.__setattr__(self, "schema", schema)
+        object.__setattr__(self, "fields", Fields(schema, place))
         self.fields.require_mandatory(self.id, f"{place}.id", Kind.TEXT, Kind.INTEGER)
         time = declared_time(self.fields, self.time, self.time_unit, self.time_zone, place)
         object.__setattr__(self, "time_field", time)
         if self.record_key is None:
             require_plain_key(self.fields, self.key, place)
-        checked = event_type(self.schema, self.time, (self.id, self.log_key.key))
+        checked = event_type(schema, self.time, (self.id, self.log_key.key))
         object.__setattr__(self, "event_type", checked)
         bound = self.format.bind_events(checked, time, f"{place}.format")
         object.__setattr__(self, "bound_format", bound)
