@@ -46,9 +46,7 @@ class SourceOffsets(Mapping[str, int]):
     def from_json(
         cls, offsets: Mapping[str, int] | Sequence[int], topics: Sequence[str]
     ) -> SourceOffsets:
-        """The offsets that a file holds: by topic, or as a list in the order of `topics`.
-
-        Files of format 3 hold lists.
+        """The offsets of a file: by topic, or (format 3) as a list in the order of `topics`.
 
         >>> SourceOffsets.from_json([5, 3], ["behaviour", "shop.impressions"])
         SourceOffsets({'behaviour': 5, 'shop.impressions': 3})
@@ -153,6 +151,8 @@ class InputLayout:
     fields: tuple[IdField, ...]
     cleaning: tuple[Cleaning, ...] = field(default=(), repr=False)
     """Of the numbers, by the learner; a missing one that it fills or buckets is NaN."""
+    favourable: tuple[str, ...] = field(default=(), repr=False)
+    """Those of `dense` of which more is known to speak for a label (`first_weights`)."""
 
     @property
     def id_width(self) -> int:

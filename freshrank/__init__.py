@@ -50,12 +50,13 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.encoding.context_entries import as_number as as_number
     from freshrank.feature_actors.labels.definitions import Joined as Joined
     from freshrank.feature_actors.labels.definitions import Labelled as Labelled
-    from freshrank.feature_actors.retrieval.co_visited import CoVisited as CoVisited
-    from freshrank.feature_actors.retrieval.followed_by import FollowedBy as FollowedBy
-    from freshrank.feature_actors.retrieval.listed import Listed as Listed
-    from freshrank.feature_actors.retrieval.newest import Newest as Newest
-    from freshrank.feature_actors.retrieval.popular import Popular as Popular
-    from freshrank.feature_actors.retrieval.touched import Touched as Touched
+    from freshrank.feature_actors.retrieval.sources.co_visited import CoVisited as CoVisited
+    from freshrank.feature_actors.retrieval.sources.embedded import Embedded as Embedded
+    from freshrank.feature_actors.retrieval.sources.followed_by import FollowedBy as FollowedBy
+    from freshrank.feature_actors.retrieval.sources.listed import Listed as Listed
+    from freshrank.feature_actors.retrieval.sources.newest import Newest as Newest
+    from freshrank.feature_actors.retrieval.sources.popular import Popular as Popular
+    from freshrank.feature_actors.retrieval.sources.touched import Touched as Touched
     from freshrank.feature_actors.streams.avro import Avro as Avro
     from freshrank.feature_actors.streams.expressions.column import col as col
     from freshrank.feature_actors.streams.expressions.derived import bucket as bucket

@@ -67,6 +67,16 @@ def fields_of(context: Sequence[ContextEntry]) -> list[str | TableField]:
     return [given for given in fields if not isinstance(given, SourceWeight)]
 
 
+def table_fields(context: Sequence[ContextEntry]) -> dict[str, TableField]:
+    """By name: the fields of a context that candidates take from their rows in tables."""
+    return {given.name: given for given in fields_of(context) if isinstance(given, TableField)}
+
+
+def source_weights(context: Sequence[ContextEntry]) -> tuple[str, ...]:
+    """The names of the weights of sources in a context."""
+    return tuple(given.name for given in context if isinstance(given, SourceWeight))
+
+
 def context_fields(stream: RowSource, wanted: Sequence[ContextEntry]) -> list[Field]:
     """The field of each entry; those that candidates carry are fields of `stream`.
 

@@ -16,7 +16,8 @@ from freshrank.feature_actors.encoding.cleaned_numbers import CleanedNumbers
 from freshrank.feature_actors.encoding.context_entries import (
     ContextEntry,
     context_fields,
-    fields_of,
+    source_weights,
+    table_fields,
 )
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs, DerivedNumbers
 from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
@@ -101,9 +102,7 @@ class InputEncoder:
         key = plans[0].entity.key
         wanted = list(context) if key in context else [key, *context]
         fields = context_fields(stream, wanted)
-        self.table_fields: Mapping[str, TableField] = {
-            given.name: given for given in fields_of(wanted) if isinstance(given, TableField)
-        }
+        self.table_fields: Mapping[str, TableField] = table_fields(wanted)
         """By name: the fields of the context that a candidate takes from its row in a table."""
         self.kinds: Mapping[str, Kind] = {field.name: field.kind for field in fields}
         """By name: what each entry of the context is taken for."""
@@ -121,7 +120,7 @@ class InputEncoder:
         """By name of an id field: the two or three inputs whose values it combines."""
         inputs = [*plain.values(), *crossed]
         id_fields = tuple(one.field for one in inputs)
-        self.layout = InputLayout(dense, id_fields, self.cleaned.declared)
+        self.layout = InputLayout(dense, id_fields, self.cleaned.declared, source_weights(wanted))
         columns = [column for one in inputs for column in one.columns]
         self._route(columns, self._matches)
         self._salts = salts_of({field.name: field.width for field in id_fields})

@@ -216,18 +216,24 @@ def grown(array: NDArray[_Number], slots: int) -> NDArray[_Number]:
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]), dtype=array.dtype)])
 
 
-def shares_of(found: Found, slots: Ints) -> Doubles:
-    """float64[n]: the weights of the items in `slots` as shares of the greatest; 0: not `found`.
+MEANS = 10.0
+"""Means in a unit of `relative_weights`. Models see the logarithm of 1 + a number: in smaller units
+it would tell the many weak items apart, and not the few that a list begins with."""
 
-    So they mean the same for an entity that touched much and for one that touched little. `found`
-    is in the order of its slots.
 
-    >>> found = Found(np.array([2, 5, 7]), np.array([4.0, 1.0, 2.0]))
-    >>> shares_of(found, np.array([7, 3, 2])).tolist()
-    [0.5, 0.0, 1.0]
+def relative_weights(found: Found, slots: Ints) -> Doubles:
+    """float64[n]: the weights of the items in `slots` in tens of the mean weight; 0: not `found`.
+
+    So they mean the same for an entity that touched much and for one that touched little; as shares
+    of the greatest they would be large where all items are alike. `found` is in the order of its
+    slots.
+
+    >>> found = Found(np.array([2, 5, 8]), np.array([5.0, 1.0, 3.0]))
+    >>> relative_weights(found, np.array([8, 3, 2])).round(2).tolist()
+    [0.1, 0.0, 0.17]
     """
     if not len(found.slots):
         return np.zeros(len(slots))
     places = np.minimum(np.searchsorted(found.slots, slots), len(found.slots) - 1)
-    shares = found.weights[places] / found.weights.max()
-    return np.where(found.slots[places] == slots, shares, 0.0)
+    relative = found.weights[places] / (MEANS * found.weights.mean())
+    return np.where(found.slots[places] == slots, relative, 0.0)

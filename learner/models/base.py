@@ -107,6 +107,24 @@ def weights_fingerprint(model: Model) -> str:
     return hashlib.sha256(f"{model.fingerprint} {cleaning!r}".encode()).hexdigest()[:16]
 
 
+FIRST_WEIGHT = 1.0
+"""That of a favourable input, in outputs per standard deviation: a logistic regression comes to 0.2
+to 0.5 for sources of candidates. A quarter and half of it rank nearly as well."""
+
+
+def first_weights(layout: InputLayout) -> Floats:
+    """float32[d]: what a linear weight of each dense input starts at.
+
+    Zero, but for those that are favourable. A model learns from what it has ranked first: with no
+    idea of what speaks for an item it shows the wrong ones, and nothing tells it so.
+
+    >>> first_weights(InputLayout(("price", "co_visited"), (), favourable=("co_visited",))).tolist()
+    [0.0, 1.0]
+    """
+    known = np.isin(np.array(layout.dense, np.str_), np.array(layout.favourable, np.str_))
+    return np.where(known, np.float32(FIRST_WEIGHT), np.float32(0.0))
+
+
 def fingerprint_of(spec: object, layout: InputLayout, loss: Loss) -> str:
     """16 hexadecimal digits of a specification, the inputs it is bound to, and its loss.
 

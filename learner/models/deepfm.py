@@ -18,7 +18,7 @@ import numpy as np
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Floats, InputLayout
 from freshrank.learner.embeddings.row_init import RowInit
-from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of
+from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of, first_weights
 from freshrank.learner.models.explanation.contributions import Contributions
 from freshrank.learner.models.explanation.perceptron import perceptron_contributions
 from freshrank.learner.models.losses import LogLoss, Loss, learns_scale, prior_logit
@@ -244,11 +244,12 @@ class BoundDeepFM:
         return RowInit(width=1 + self.spec.embedding_dim, scale=scale, seed=self.spec.seed)
 
     def initial(self) -> Floats:
-        """Bias at the base rate, layers by He et al. (2015), the rest as the embeddings.
+        """Bias at the base rate, layers by He et al. (2015), linear weights as `first_weights`.
 
         Where labels give outputs their scale, it is `prior` alone that has the base rate.
         """
         dense = self.shape.initial(self.spec.seed)
+        self.shape.split(dense)[0][:] = first_weights(self.layout)
         if learns_scale(self.loss):
             return dense
         first = np.array([self.spec.base_rate], np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 
 from freshrank.actors.messages import Floats, InputLayout
 from freshrank.learner.embeddings.row_init import RowInit
-from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of
+from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of, first_weights
 from freshrank.learner.models.explanation.contributions import Contributions
 from freshrank.learner.models.losses import Loss, learns_scale
 
@@ -60,8 +60,9 @@ class BoundLinear:
         return RowInit(width=1, scale=0.0, seed=0)
 
     def initial(self) -> Floats:
-        """The bias, all else zero; where labels give outputs their scale, it is zero, too."""
+        """The bias, zero where labels give outputs their scale, and `first_weights`."""
         dense = np.zeros(self.dense_size, np.float32)
+        dense[1:] = first_weights(self.layout)
         dense[0] = 0.0 if learns_scale(self.loss) else self.bias
         return dense
 

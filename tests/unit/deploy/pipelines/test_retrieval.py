@@ -97,6 +97,7 @@ def test_a_source_that_is_learned_is_an_input_and_others_change_nothing() -> Non
     assert [name for name in names if name not in without.encoder.layout.dense] == [
         "co_visited:users"
     ]
+    assert PIPELINE.encoder.layout.favourable == ("co_visited:users",)
     for sources in ([CoVisited("users", learned=False)], [Newest(), Popular("viewed_1h")]):
         unlearned = replace(PIPELINE, candidates=sources)
         assert unlearned.encoder.fingerprint == without.encoder.fingerprint

@@ -73,9 +73,9 @@ def test_items_that_followed_weigh_as_the_formula_says(events: Events, recent: l
     assert list(found.weights) == sorted(found.weights, reverse=True)
     rows = user_rows(views_of("me", *reversed(recent)), "me")
     weighed = index.weigh(rows, {"item": [*NAMES, "of no catalogue"]}, NOW_MS)[FOLLOWED]
-    greatest = max(expected.values(), default=1.0)
-    shares = [expected.get(name, 0.0) / greatest for name in NAMES]
-    assert list(weighed) == pytest.approx([*shares, 0.0])
+    mean = sum(expected.values()) / max(len(expected), 1) or 1.0
+    relative = [expected.get(name, 0.0) / (10 * mean) for name in NAMES]
+    assert list(weighed) == pytest.approx([*relative, 0.0])
 
 
 def test_an_answer_says_which_items_a_candidate_followed() -> None:

@@ -5,8 +5,8 @@ import pytest
 from learning import MODELS
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import Floats
-from freshrank.learner.models.base import Model
+from freshrank.actors.messages import Floats, InputLayout
+from freshrank.learner.models.base import Model, ModelSpec
 from freshrank.learner.models.deepfm import BoundDeepFM, DeepFM
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.losses import LogitLink
@@ -52,6 +52,17 @@ def test_the_flat_vector_has_no_unused_or_shared_place() -> None:
     for part in (linear, embedding, *(one for layer in layers for one in layer)):
         np.add(part, 1, out=part)
     assert (flat == 1.0).all()
+
+
+@pytest.mark.parametrize("spec", [LogisticRegression(), DeepFM(hidden=())])
+def test_a_model_that_has_learned_nothing_ranks_by_favourable_inputs(spec: ModelSpec) -> None:
+    names = ("price", "co_visited", "followed_by")
+    known = spec.bind(InputLayout(names, (), favourable=names[1:]))
+    first = known.initial() - spec.bind(InputLayout(names, ())).initial()
+    assert first[:4].tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert not first[4:].any()
+    # What was learned before it was known means the same, and is read.
+    assert known.fingerprint == spec.bind(InputLayout(names, ())).fingerprint
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])

@@ -18,15 +18,17 @@ from freshrank.feature_actors.retrieval.base import (
     SourceIndex,
     TimedPlace,
     grown,
-    shares_of,
+    relative_weights,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
-from freshrank.feature_actors.retrieval.co_visited import check_users
+from freshrank.feature_actors.retrieval.sources.last_users import (
+    MOST_REASONS,
+    MOST_RECENT,
+    check_users,
+)
 
-# Items of the entity that followers are looked for of, and of a user how many after each.
-_MOST_RECENT, _MOST_AFTER = 20, 10
-# Of those that led to a candidate, how many an answer names.
-_MOST_REASONS = 3
+# Items of a user after one of the entity's that follow it.
+_MOST_AFTER = 10
 # What everybody touches follows everything, and is not to win by that alone; but to divide by the
 # root of its users, as between items that are alike, goes too far: of no division, this root and
 # the square root the recall of next items of MovieLens-100k is 0.287, 0.303 and 0.265.
@@ -49,8 +51,8 @@ class FollowedBy(CandidateSource):
         A feature of items that lists the users who touched them last, without repeats:
         ``LastK("user_id", k=32, repeats=False, learned=False)``, as `CoVisited` takes it.
     learned
-        Whether the weight of a candidate is also an input of the model, in each request, as a share
-        of the greatest of any item.
+        Whether the weight of a candidate is also an input of the model, in each request, in tens
+        of the mean of what it weighs.
     """
 
     users: str
@@ -124,8 +126,8 @@ class _FollowedByIndex(SourceIndex):
         return Found(slots[best], weights[best])
 
     def weigh(self, slots: Ints, recent: Ints) -> Doubles:
-        """The same weights, of given items, as shares."""
-        return shares_of(self._totals(recent), slots)
+        """The same weights, of given items, in tens of their mean."""
+        return relative_weights(self._totals(recent), slots)
 
     def because(self, slot: int, recent: Ints) -> Ints:
         """The items that it followed most often."""
@@ -135,15 +137,15 @@ class _FollowedByIndex(SourceIndex):
         ends = places[slot][places[slot] >= 0]
         before = np.maximum(ends[:, None] - np.arange(1, _MOST_AFTER + 1), -1)
         same = (before >= 0) & (users[before] == users[ends][:, None])
-        counts = np.count_nonzero(slots[before[same]][:, None] == recent[:_MOST_RECENT], axis=0)
+        counts = np.count_nonzero(slots[before[same]][:, None] == recent[:MOST_RECENT], axis=0)
         order = np.argsort(-counts, kind="stable")
         found: Ints = recent[order[counts[order] > 0]]
-        return found[:_MOST_REASONS]
+        return found[:MOST_REASONS]
 
     def _totals(self, recent: Ints) -> Found:
         """All items that followed, in the order of their slots."""
         users, slots, places = self._touches
-        recent = recent[recent < len(places)][:_MOST_RECENT]
+        recent = recent[recent < len(places)][:MOST_RECENT]
         turns, entries = np.nonzero(places[recent] >= 0)
         begins = places[recent[turns], entries]
         after = begins[:, None] + np.arange(1, _MOST_AFTER + 1)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Doubles, Ints
-from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.retrieval.base import (
     NOTHING,
     Ask,
@@ -19,17 +16,18 @@ from freshrank.feature_actors.retrieval.base import (
     Found,
     ItemFeatures,
     SourceIndex,
-    grown,
-    shares_of,
+    relative_weights,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.retrieval.sources.last_users import (
+    MOST_REASONS,
+    MOST_RECENT,
+    LastUsersIndex,
+    check_users,
+)
 
 # A user who is among those of more items is no person, and would relate everything to everything.
 _MOST_ITEMS_OF_USER = 500
-# Items of the entity that neighbours are looked for of.
-_MOST_RECENT = 20
-# Of those that led to a candidate, how many an answer names.
-_MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ class CoVisited(CandidateSource):
         A feature of items that lists the users who touched them last, without repeats:
         ``LastK("user_id", k=32, repeats=False, learned=False)``.
     learned
-        Whether the weight of a candidate is also an input of the model, in each request, as a share
-        of the greatest of any item. Without it the model does not know why a candidate is one.
+        Whether the weight of a candidate is also an input of the model, in each request, in tens
+        of the mean of what it weighs. Without it the model does not know why a candidate is one.
     """
 
     users: str
@@ -71,18 +69,6 @@ class CoVisited(CandidateSource):
         return _CoVisitedIndex(items.bag(self.users, "users"), catalogue)
 
 
-def check_users(items: ItemFeatures, users: str, place: str) -> None:
-    """Raise ConfigError where items have no feature `users`, or it lists something else."""
-    found, key = items.bag(users, place), items.stream.key.key
-    bags = {bag.field.name: bag.source for bag in found.table.layout.bags}
-    if bags[users] != key:
-        raise ConfigError(
-            place,
-            f"{users!r} lists {bags[users]!r}, not {key!r}",
-            f'Declare LastK("{key}", k=32, repeats=False, learned=False) in a view of items.',
-        )
-
-
 class _Touched(NamedTuple):
     """Pairs of user and item, sorted by user."""
 
@@ -92,27 +78,12 @@ class _Touched(NamedTuple):
     """int64[p]."""
 
 
-class _CoVisitedIndex(SourceIndex):
+class _CoVisitedIndex(LastUsersIndex):
     """The last users of each item, and for each of these users the items."""
 
     def __init__(self, users: FeaturePlace, catalogue: ItemCatalogue) -> None:
-        self.features = (users,)
-        self._place = users
-        self._catalogue = catalogue
-        self._users: Ints = np.zeros((0, users.width), dtype=np.int64)
-        """int64[s, w]: ids of users by slot; 0: none."""
+        super().__init__(users, catalogue)
         self._touched = _Touched(NOTHING.slots, NOTHING.slots)
-
-    def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> None:
-        """Note the users."""
-        self._users = grown(self._users, self._catalogue.capacity)
-        begin, end = self._place.begin, self._place.begin + self._place.width
-        self._users[slots] = blocks[self._place.table.name].ids[:, begin:end]
-
-    def forget(self, slots: Ints) -> None:
-        """Nobody is known to have touched new items."""
-        self._users = grown(self._users, self._catalogue.capacity)
-        self._users[slots] = 0
 
     def rebuild(self) -> None:
         """Sort all pairs by user."""
@@ -132,24 +103,24 @@ class _CoVisitedIndex(SourceIndex):
         return Found(slots[best], totals[best])
 
     def weigh(self, slots: Ints, recent: Ints) -> Doubles:
-        """The same weights, of given items, the recent ones among them, as shares."""
-        return shares_of(Found(*self._totals(recent)), slots)
+        """The same weights, of given items, the recent ones among them, in tens of their mean."""
+        return relative_weights(Found(*self._totals(recent)), slots)
 
     def because(self, slot: int, recent: Ints) -> Ints:
         """The items that share most users with that in `slot`."""
         if slot >= len(self._users):
             return recent[:0]
-        recent = recent[recent < len(self._users)][:_MOST_RECENT]
+        recent = recent[recent < len(self._users)][:MOST_RECENT]
         users = self._users[slot]
         theirs = self._users[recent][:, :, None]
         shared = np.count_nonzero(((theirs == users) & (theirs != 0)).any(axis=2), axis=1)
         order = np.argsort(-shared, kind="stable")
         found: Ints = recent[order[shared[order] > 0]]
-        return found[:_MOST_REASONS]
+        return found[:MOST_REASONS]
 
     def _totals(self, recent: Ints) -> tuple[Ints, Doubles]:
         """The slots int64[m], ascending, of all items of the neighbours, and their weights."""
-        recent = recent[recent < len(self._users)][:_MOST_RECENT]
+        recent = recent[recent < len(self._users)][:MOST_RECENT]
         users, weights = self._neighbours(recent)
         begins = np.searchsorted(self._touched.users, users)
         counts = np.searchsorted(self._touched.users, users, side="right") - begins

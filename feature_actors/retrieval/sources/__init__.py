@@ -1,0 +1,1 @@
+"""The sources of candidates, one file each."""

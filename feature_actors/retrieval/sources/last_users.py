@@ -1,0 +1,52 @@
+"""The last users of each item, which several sources are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.messages import Ints
+from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.retrieval.base import FeaturePlace, ItemFeatures, SourceIndex, grown
+from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+
+MOST_RECENT = 20
+"""Items of the entity that others are looked for by."""
+MOST_REASONS = 3
+"""Of those that led to a candidate, how many an answer names."""
+
+
+def check_users(items: ItemFeatures, users: str, place: str) -> None:
+    """Raise ConfigError where items have no feature `users`, or it lists something else."""
+    found, key = items.bag(users, place), items.stream.key.key
+    bags = {bag.field.name: bag.source for bag in found.table.layout.bags}
+    if bags[users] != key:
+        raise ConfigError(
+            place,
+            f"{users!r} lists {bags[users]!r}, not {key!r}",
+            f'Declare LastK("{key}", k=32, repeats=False, learned=False) in a view of items.',
+        )
+
+
+class LastUsersIndex(SourceIndex):
+    """An index that is made from the last users of each item."""
+
+    def __init__(self, users: FeaturePlace, catalogue: ItemCatalogue) -> None:
+        self.features = (users,)
+        self._place = users
+        self._catalogue = catalogue
+        self._users: Ints = np.zeros((0, users.width), dtype=np.int64)
+        """int64[s, w]: ids of users by slot; 0: none."""
+
+    def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> None:
+        """Note the users."""
+        self._users = grown(self._users, self._catalogue.capacity)
+        begin, end = self._place.begin, self._place.begin + self._place.width
+        self._users[slots] = blocks[self._place.table.name].ids[:, begin:end]
+
+    def forget(self, slots: Ints) -> None:
+        """Nobody is known to have touched new items."""
+        self._users = grown(self._users, self._catalogue.capacity)
+        self._users[slots] = 0
