@@ -9,14 +9,12 @@ from freshrank.actors.messages import Floats
 from freshrank.learner.evaluation.input_drift import InputDrift, stability_index
 from freshrank.learner.parameters.input_moments import moments_of, no_moments
 
-RANDOM = np.random.default_rng(5)
-
 
 def given(drift: InputDrift, examples: int, **columns: float) -> dict[str, float]:
     """Add examples of normal inputs around the means `columns`; gives the index by input."""
-    means = np.array(list(columns.values()))
+    means, random = np.array(list(columns.values())), np.random.default_rng(5)
     for _ in range(examples // 100):
-        x: Floats = RANDOM.normal(means, 1.0, (100, len(means))).astype(np.float32)
+        x: Floats = random.normal(means, 1.0, (100, len(means))).astype(np.float32)
         drift.add(moments_of(x))
     found = cast(list[dict[str, Any]], drift.status()["input_drift"])
     return {one["input"]: one["index"] for one in found}
@@ -46,7 +44,8 @@ def test_an_input_that_never_varied_may_begin_to() -> None:
 
 def test_the_index_of_normal_inputs_is_that_of_their_histograms() -> None:
     """Against the definition: the sum over buckets of (p - q) ln(p / q)."""
-    recent, before = (RANDOM.normal(*of, 1_000_000) for of in ((0.4, 1.2), (0.0, 1.0)))
+    random = np.random.default_rng(5)
+    recent, before = (random.normal(*of, 1_000_000) for of in ((0.4, 1.2), (0.0, 1.0)))
     edges = np.linspace(-4, 4, 60)
     p, q = (np.histogram(values, edges)[0] + 1.0 for values in (recent, before))
     p, q = p / p.sum(), q / q.sum()
@@ -72,8 +71,9 @@ def test_the_greatest_are_listed() -> None:
 
 def test_the_moments_of_labels_are_those_of_no_input() -> None:
     drift, with_labels = InputDrift(["price"]), InputDrift(["price"])
+    random = np.random.default_rng(5)
     for mean in (0.0, 0.0, 4.0):
-        x: Floats = RANDOM.normal(mean, 1.0, (10_000, 2)).astype(np.float32)
+        x: Floats = random.normal(mean, 1.0, (10_000, 2)).astype(np.float32)
         drift.add(moments_of(x[:, :1]))
         with_labels.add(moments_of(x))
     assert with_labels.status() == drift.status()
