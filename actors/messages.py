@@ -188,6 +188,8 @@ class Examples:
     """float32[n]: the predictions that were served; None for inputs that were not served."""
     origins: Ints | None = None
     """int64[n]: the offset of the impression that showed each; None where none is a correction."""
+    weights: Floats | None = None
+    """float32[n]: how many times each counts, 0 or more; None where all count once."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -200,7 +202,7 @@ class Probes:
     inputs: Inputs
     labels: Floats
     shares: Doubles
-    """float64[k]: how many examples each stands for."""
+    """float64[k]: how many examples each stands for, by their weights."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -241,6 +243,8 @@ class Gradient:
     """float32[n]: see `Examples`."""
     origins: Ints | None = None
     """int64[n]: see `Examples`; not in checkpoints."""
+    weights: Floats | None = None
+    """float32[n]: see `Examples`."""
     probes: Probes | None = None
     """None in checkpoints from before there were any: a step with such a gradient has no bound."""
     residuals: tuple[float, float] | None = None
@@ -256,21 +260,6 @@ class Gradient:
             probes = replace(probes, shares=probes.shares * share)
         dense, rows, counts = self.dense * part, self.rows * part, self.row_counts * part
         return replace(self, dense=dense, rows=rows, row_counts=counts, probes=probes)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a learner has come with a partition: its answer to every push."""
-
-    accepted: bool
-    """Whether the pushed offset range was taken (True for a question without a push)."""
-    stale: bool
-    """Whether it was refused because `Gradient.base` is older than the staleness bound allows."""
-    applied: SourceOffsets
-    """The next offset range must begin here. Empty: the learner has no example of the partition."""
-    durable: SourceOffsets
-    """A checkpoint on disk contains every example below; shards need not keep those."""
-    version: Version
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,12 @@ How they work together (docs/architecture.md follows one event)::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeAlias
 
 from freshrank.actors.errors import BadRecord
-from freshrank.actors.messages import (
-    Examples,
-    Floats,
-    Gradient,
-    Inputs,
-    Progress,
-    SourceOffsets,
-)
+from freshrank.actors.messages import Examples, Floats, Gradient, Inputs, SourceOffsets, Version
 from freshrank.actors.records import DeletedRecords, RecordBatch, RejectedRecord, TopicIdentity
 
 JsonValue: TypeAlias = "str|int|float|bool|Sequence[JsonValue]|Mapping[str, JsonValue]|None"
@@ -227,6 +221,21 @@ class StatusRegistry(Protocol):
     async def collect(self) -> dict[str, Status]:
         """By part: the statuses that have not expired. Raises Unavailable."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a learner has come with a partition: its answer to every push."""
+
+    accepted: bool
+    """Whether the pushed offset range was taken (True for a question without a push)."""
+    stale: bool
+    """Whether it was refused because `Gradient.base` is older than the staleness bound allows."""
+    applied: SourceOffsets
+    """The next offset range must begin here. Empty: the learner has no example of the partition."""
+    durable: SourceOffsets
+    """A checkpoint on disk contains every example below; shards need not keep those."""
+    version: Version
 
 
 class GradientSink(Protocol):

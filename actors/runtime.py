@@ -18,7 +18,8 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayError, RayTaskErr
 from ray.util import list_named_actors
 
 from freshrank.actors.errors import FreshrankError, Gone, PartFailed, Unavailable
-from freshrank.actors.messages import Delta, Examples, Gradient, Progress, SourceOffsets, Version
+from freshrank.actors.messages import Delta, Examples, Gradient, SourceOffsets, Version
+from freshrank.actors.protocols import Progress
 
 T = TypeVar("T")
 BoxedDelta: TypeAlias = "Delta | ray.ObjectRef[Delta]"

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from freshrank.actors.alerts import AlertKind, Alerts, Severity
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import SnapshotError, Unavailable
-from freshrank.actors.messages import Delta, Examples, Gradient, Progress, SourceOffsets, Version
+from freshrank.actors.messages import Delta, Examples, Gradient, SourceOffsets, Version
 from freshrank.actors.parameters.delta_log import DeltaLog
-from freshrank.actors.protocols import Status
+from freshrank.actors.protocols import Progress, Status
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner

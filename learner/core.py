@@ -19,11 +19,10 @@ from freshrank.actors.messages import (
     Gradient,
     Ints,
     OffsetRange,
-    Progress,
     SourceOffsets,
     Version,
 )
-from freshrank.actors.protocols import Differentiator, JsonValue
+from freshrank.actors.protocols import Differentiator, JsonValue, Progress
 from freshrank.learner.evaluation.progressive import ProgressiveValidation
 from freshrank.learner.guard.quarantine import Quarantine, Refusal
 from freshrank.learner.guard.rollback import RollbackLog

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.messages import Delta, Examples, Gradient, Progress, Version
+from freshrank.actors.messages import Delta, Examples, Gradient, Version
 from freshrank.actors.parameters.follower import Follower
+from freshrank.actors.protocols import Progress
 from freshrank.benchmarks.crashes.process import Crash, Process, current_process, step_called
 from freshrank.feature_actors.connectors.in_memory.log import MemorySource
 from freshrank.feature_actors.shard.shard import Shard

@@ -14,12 +14,12 @@ from freshrank.actors.messages import (
     Examples,
     Gradient,
     OffsetRange,
-    Progress,
     SourceOffsets,
     Version,
     dominates,
 )
 from freshrank.actors.parameters.follower import Follower
+from freshrank.actors.protocols import Progress
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.benchmarks.crashes.process import Process, current_process, replaced
 from freshrank.learner import checkpoints

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.messages import Examples, Gradient, Progress, SourceOffsets, Version
-from freshrank.actors.protocols import Differentiator, Status
+from freshrank.actors.messages import Examples, Gradient, SourceOffsets, Version
+from freshrank.actors.protocols import Differentiator, Progress, Status
 from freshrank.actors.runtime import BoxedDelta, ObjectRefCache, RemoteLearner
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec

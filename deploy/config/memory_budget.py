@@ -29,8 +29,8 @@ _OTHER_PARTS = 3
 _ENTITY_BYTES = 235
 # Bytes in Redis of an entity besides its row: key, entry, and what its allocator rounds up.
 _STORED_BYTES = 200
-# Bytes of an example besides its inputs: order, label, time.
-_EXAMPLE_BYTES = 20
+# Bytes of an example besides its inputs: order, label, time, weight.
+_EXAMPLE_BYTES = 24
 # Bytes of a row that waits in a pool: a cell, and its place in the index.
 _CELL_BYTES = 40
 # Bytes of a row of the learner's table besides its weights: id and age, and places in the index.

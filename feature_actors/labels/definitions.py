@@ -107,6 +107,11 @@ class Labelled:
         The values of `target` to tell apart, for a model of several classes
         (``SoftmaxRegression()``). Events with another value are no examples, and are counted.
 
+    weight
+        A field of numbers: an example counts as many times in the loss that is learned and in the
+        quality that is told. Events where it is None, negative or not finite are no examples, and
+        are counted.
+
     >>> Labelled(target="kind", classes=["view", "cart", "order"]).class_names
     ('view', 'cart', 'order')
     """
@@ -116,10 +121,15 @@ class Labelled:
     target: str | None = None
     negatives_kept: float = field(default=1.0, kw_only=True)
     classes: Sequence[str | int] = field(default=(), kw_only=True)
+    weight: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_share(self.negatives_kept, "Labelled.negatives_kept")
         _check_classes(self.classes, self.target)
+        if not isinstance(self.weight, str | None):
+            raise ConfigError(
+                "Labelled.weight", f"{self.weight!r} is no field", 'Name one: weight="amount".'
+            )
         object.__setattr__(self, "classes", tuple(self.classes))
         if (self.positive is None) == (self.target is None):
             raise ConfigError(
@@ -157,12 +167,15 @@ class Labelled:
                 _check_class(value, found, f"Labelled.classes[{number}]")
         if self.among is not None:
             self.among.check(fields, "Labelled.among")
+        if self.weight is not None:
+            fields.require(self.weight, "Labelled.weight", Kind.INTEGER, Kind.NUMBER)
 
     def __repr__(self) -> str:
         # Without a target it is what fingerprints were made of before there were targets.
         target = "" if self.target is None else f", target={self.target!r}"
         classes = f", classes={self.classes!r}" if self.classes else ""
-        further = f"{target}{classes}{_share_text(self.negatives_kept)}"
+        weight = f", weight={self.weight!r}" if self.weight else ""
+        further = f"{target}{classes}{weight}{_share_text(self.negatives_kept)}"
         return f"Labelled(positive={self.positive!r}, among={self.among!r}{further})"
 
 

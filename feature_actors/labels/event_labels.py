@@ -1,4 +1,4 @@
-"""The labels that events carry themselves."""
+"""The labels that events carry themselves, and their weights."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def labels_of(label: Labelled, columns: Columns) -> Floats:
         return np.array(found, np.float32)
     with np.errstate(over="ignore"):
         return columns.number(label.target).astype(np.float32)
+
+
+def weights_of(label: Labelled, columns: Columns) -> Floats:
+    """float32[n]: how many times each event counts, NaN where what it carries is no weight."""
+    if label.weight is None:
+        return np.ones(len(columns), np.float32)
+    with np.errstate(over="ignore"):
+        found = columns.number(label.weight).astype(np.float32)
+    return np.where(np.isfinite(found) & (found >= 0.0), found, np.float32(np.nan))

@@ -41,6 +41,8 @@ class LabelledRows:
     """bool[n]: see `Examples`."""
     served: Floats
     """float32[n]: the predictions that were served; NaN for rows that were not served."""
+    weights: Floats
+    """float32[n]: how many times each counts."""
 
     def __len__(self) -> int:
         return len(self.order)
@@ -56,11 +58,17 @@ class LabelledRows:
 
     @classmethod
     def not_served(
-        cls, order: Ints, inputs: Inputs, labels: Floats, event_times_ms: Ints
+        cls,
+        order: Ints,
+        inputs: Inputs,
+        labels: Floats,
+        event_times_ms: Ints,
+        weights: Floats | None = None,
     ) -> LabelledRows:
-        """Rows that were never served, each with its final label."""
+        """Rows that were never served, each with its final label; None: all count once."""
         none, unknown = np.zeros(len(order), np.bool_), np.full(len(order), np.nan, np.float32)
-        return cls(order, inputs.dense, inputs.ids, labels, event_times_ms, none, unknown)
+        counts = np.ones(len(order), np.float32) if weights is None else weights
+        return cls(order, inputs.dense, inputs.ids, labels, event_times_ms, none, unknown, counts)
 
     @classmethod
     def join(cls, parts: Sequence[LabelledRows], dense_width: int, id_width: int) -> LabelledRows:
@@ -85,13 +93,16 @@ class LabelledRows:
             "event_times_ms": self.event_times_ms,
             "corrects": self.corrects,
             "served": self.served,
+            "weights": self.weights,
         }
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, Array]) -> LabelledRows:
-        """The rows of a snapshot; those of the versions before lack the last two columns."""
-        inputs = Inputs(arrays["dense"], arrays["ids"])
-        rows = cls.not_served(arrays["order"], inputs, arrays["labels"], arrays["event_times_ms"])
+        """The rows of a snapshot; those of the versions before lack the last columns."""
+        inputs, weights = Inputs(arrays["dense"], arrays["ids"]), arrays.get("weights")
+        rows = cls.not_served(
+            arrays["order"], inputs, arrays["labels"], arrays["event_times_ms"], weights
+        )
         if "served" not in arrays:
             return rows
         return replace(rows, corrects=arrays["corrects"], served=arrays["served"])
@@ -114,4 +125,5 @@ def served_examples(
         known_ms,
         ~np.isnan(served) if corrects else np.zeros(len(served), dtype=np.bool_),
         served,
+        np.ones(len(served), dtype=np.float32),
     )

@@ -14,10 +14,10 @@ from freshrank.actors.messages import (
     Ids,
     Inputs,
     OffsetRange,
-    Progress,
     SourceOffsets,
     dominates,
 )
+from freshrank.actors.protocols import Progress
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.actors.transitions import next_state
@@ -111,7 +111,7 @@ class ExampleQueue:
     def nbytes(self) -> int:
         """Memory held by the rows."""
         dense_width, id_width = self._widths
-        return self.examples * (8 + 4 * dense_width + 8 * id_width + 4 + 8 + 1 + 4)
+        return self.examples * (8 + 4 * dense_width + 8 * id_width + 4 + 8 + 1 + 4 + 4)
 
     @property
     def unsent(self) -> int:
@@ -180,6 +180,7 @@ class ExampleQueue:
             rows.corrects if corrected else None,
             None if np.isnan(rows.served).all() else rows.served,
             place_of(rows.order)[0] if corrected else None,
+            None if (rows.weights == 1.0).all() else rows.weights,
         )
 
     def acknowledge(self, progress: Progress) -> None:

@@ -15,7 +15,7 @@ from freshrank.actors.messages import Bools, Floats, Inputs, Ints
 from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
-from freshrank.feature_actors.labels.event_labels import labels_of
+from freshrank.feature_actors.labels.event_labels import labels_of, weights_of
 from freshrank.feature_actors.labels.examples import RANK_BITS, LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.labels.pair_pool import pairs_of
@@ -74,8 +74,8 @@ class EventLabeller:
         """The examples of events."""
         if applied.before is None:
             raise ValueError("events without their features")
-        labels = labels_of(self.rule, columns)
-        which = self._usable(columns, labels, ~applied.late)
+        labels, weights = labels_of(self.rule, columns), weights_of(self.rule, columns)
+        which = self._usable(columns, labels, weights, ~applied.late)
         blocks, lines = [applied.before], [which]
         for table in self.others:
             entities = columns.hashed(self.entity_key)[which]
@@ -84,9 +84,9 @@ class EventLabeller:
         context = {name: column[which] for name, column in self.encoder.context_of(columns).items()}
         inputs = self.encoder.encode(blocks, lines, context)
         order, label_ms = columns.offsets[which], columns.event_times_ms[which]
-        return LabelledRows.not_served(order, inputs, labels[which], label_ms)
+        return LabelledRows.not_served(order, inputs, labels[which], label_ms, weights[which])
 
-    def _usable(self, columns: Columns, labels: Floats, wanted: Bools) -> Ints:
+    def _usable(self, columns: Columns, labels: Floats, weights: Floats, wanted: Bools) -> Ints:
         """int64[m]: those of the `wanted` events that give an example."""
         rule = self.rule
         if rule.among is not None:
@@ -95,7 +95,10 @@ class EventLabeller:
         if rule.target is not None and rule.classes:
             others = wanted & ~known & columns.present(rule.target)
             self.counters.examples_of_no_class += int(np.count_nonzero(others))
-        return np.flatnonzero(wanted & known)
+        wanted &= known
+        bad = wanted & np.isnan(weights)
+        self.counters.examples_of_bad_weight += int(np.count_nonzero(bad))
+        return np.flatnonzero(wanted & ~bad)
 
 
 def label_by_join(label: Joined, joiner: Joiner, key: str) -> StreamLabel:

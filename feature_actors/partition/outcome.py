@@ -85,6 +85,8 @@ class Counters:
     """Negatives that are not learned from: the label keeps a share of them."""
     examples_of_no_class: int = 0
     """Events that are no examples: the target has none of the label's classes."""
+    examples_of_bad_weight: int = 0
+    """Events that are no examples: their weight is missing, negative or not finite."""
     examples: int = 0
     positives: int = 0
     evicted: int = 0

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
-from freshrank.actors.messages import Progress
+from freshrank.actors.protocols import Progress
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.spec import PartitionSpec

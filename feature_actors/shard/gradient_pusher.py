@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from freshrank.actors.backoff import Backoff
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.messages import Progress
+from freshrank.actors.protocols import Progress
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.shard.ports import Training
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from freshrank.actors.messages import Doubles, Floats, Ints
+from freshrank.actors.messages import Doubles, Floats
 from freshrank.learner.evaluation.calibration import CalibrationBin, calibration_bins
 from freshrank.learner.evaluation.metrics import (
     Quality,
@@ -25,7 +25,7 @@ class ClassReport(NamedTuple):
 
     name: str
     support: int
-    """Examples of the class."""
+    """Examples of the class, by their weights; so all others."""
     predicted: int
     """Examples of which it was the likeliest class."""
     precision: float
@@ -51,7 +51,7 @@ class ClassTally:
 
     def __init__(self, loss: Loss) -> None:
         classes = len(loss.classes)
-        self.counts: Ints = np.zeros((classes + 1, 2, _BUCKETS), np.int64)
+        self.counts: Doubles = np.zeros((classes + 1, 2, _BUCKETS))
         """By class: examples of other classes and of its own, by its log-odds. The last are of the
         likeliest class: misses and hits."""
         self.loss_sum = 0.0
@@ -61,8 +61,8 @@ class ClassTally:
 
     @property
     def count(self) -> int:
-        """How many examples were added."""
-        return int(self.errors.sum())
+        """How many examples were added, by their weights."""
+        return round(float(self.errors.sum()))
 
     def add(self, labels: Floats, predictions: Floats, counts: Floats | None = None) -> None:
         """Count examples by their labels float32[n] and predictions [n, c], once or `counts`."""
@@ -78,8 +78,8 @@ class ClassTally:
 
     def quality(self) -> Quality:
         """Over all examples added; the AUC is the mean over the classes that have one."""
-        count = self.count
-        if not count:
+        count = float(self.errors.sum())
+        if count <= 0.0:
             return Quality()
         known = [auc for auc in self._aucs() if not np.isnan(auc)]
         return Quality(

@@ -54,13 +54,13 @@ def errors_of(labels: Floats, predictions: Floats, counts: Floats) -> Doubles:
 
 
 @kernel
-def count_scores(counts: Ints, labels: Floats, outputs: Doubles, times: Floats) -> None:
-    """Add each example to its bucket of int64[2, buckets], by label and output, so many times."""
+def count_scores(counts: Doubles, labels: Floats, outputs: Doubles, times: Floats) -> None:
+    """Add each example to its bucket of float64[2, buckets], by label and output, so many times."""
     buckets = counts.shape[1]
     for i in range(len(labels)):
         place = int((outputs[i] + _OUTPUT_BOUND) * (buckets / (2.0 * _OUTPUT_BOUND)))
         bucket = min(max(place, 0), buckets - 1)
-        counts[1 if labels[i] > 0.5 else 0, bucket] += int(times[i])
+        counts[1 if labels[i] > 0.5 else 0, bucket] += times[i]
 
 
 def probabilities(buckets: int) -> Doubles:
@@ -114,7 +114,7 @@ class ScoreHistogram:
     """
 
     def __init__(self, loss: Loss) -> None:
-        self.counts: Ints = np.zeros((2, _BUCKETS), np.int64)
+        self.counts: Doubles = np.zeros((2, _BUCKETS))
         self.loss_sum = 0.0
         self.errors: Doubles = np.zeros(3)
         """See `errors_of`. Those of validations of before have counted no examples yet."""
@@ -122,11 +122,11 @@ class ScoreHistogram:
 
     @property
     def count(self) -> int:
-        """How many examples were added."""
-        return int(self.counts.sum())
+        """How many examples were added, by their weights."""
+        return round(float(self.counts.sum()))
 
     def add(self, labels: Floats, predictions: Floats, counts: Floats | None = None) -> None:
-        """Count examples, float32[n] each, once or `counts` times: -1 takes back one of before."""
+        """Count examples, float32[n] each, once or `counts` times: below 0 it takes them back."""
         counts = np.ones_like(labels) if counts is None else counts
         self.loss_sum += float((self._loss.of_traffic(labels, predictions) * counts).sum())
         if not self._loss.binary:

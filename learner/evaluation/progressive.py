@@ -90,7 +90,7 @@ class ScoredExamples(NamedTuple):
     reference: Floats | None
     """Of the reference model; None without one."""
     counts: Floats | None = None
-    """1, or -1 for an example of before that is taken back; None where all are 1."""
+    """Their weights, or -1 for an example of before that is taken back; None where all are 1."""
 
 
 def scored_examples(gradient: Gradient) -> ScoredExamples:
@@ -100,8 +100,8 @@ def scored_examples(gradient: Gradient) -> ScoredExamples:
     if gradient.served is not None:
         live = np.where(np.isnan(gradient.served), live, gradient.served)
     if corrects is None:
-        return ScoredExamples(labels, live, reference)
-    counts = np.ones_like(labels)
+        return ScoredExamples(labels, live, reference, gradient.weights)
+    counts = np.ones_like(labels) if gradient.weights is None else gradient.weights
     taken_back = np.full(np.count_nonzero(corrects), np.float32(-1.0))
     return ScoredExamples(
         np.concatenate([labels, np.zeros_like(taken_back)]),
@@ -259,7 +259,7 @@ class ProgressiveValidation:
         begins = arrays.get("validation_compared_from", np.zeros((0, 2), np.int64))
         self._compared_from = dict(begins.reshape(-1, 2).tolist())
         for number, histogram in enumerate((self.lifetime, self.live, self.reference)):
-            histogram.counts = arrays["validation_counts"][number].copy()
+            histogram.counts = arrays["validation_counts"][number].astype(np.float64)
             histogram.loss_sum = float(arrays["validation_losses"][number])
             histogram.errors = errors[number].copy()
 

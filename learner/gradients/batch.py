@@ -97,6 +97,7 @@ class BatchDifferentiator(ABC):
             origins=examples.origins,
             probes=probes_of(examples, ids, found.residuals),
             residuals=None if target.plain else sums_of(found.residuals),
+            weights=examples.weights,
         )
 
     @abstractmethod

@@ -18,6 +18,8 @@ class CompiledDifferentiator(BatchDifferentiator):
         outputs = model.outputs(dense, x, pooled)
         scores = self._weights.target.predictions(outputs)
         predictions = scores if target.plain else target.predictions(outputs)
-        residuals = target.residuals(examples.labels, examples.corrects, predictions)
+        residuals = target.residuals(
+            examples.labels, examples.corrects, predictions, examples.weights
+        )
         gradients = backward_with_squares(model, dense, x, pooled, residuals)
         return Derivatives(scores, residuals, *gradients)

@@ -57,7 +57,9 @@ class TorchDifferentiator(BatchDifferentiator):
         outputs = self._model.outputs(dense, inputs, rows)
         scores = self._weights.target.predictions(_array(outputs))
         predictions = scores if target.plain else target.predictions(_array(outputs))
-        residuals = target.residuals(examples.labels, examples.corrects, predictions)
+        residuals = target.residuals(
+            examples.labels, examples.corrects, predictions, examples.weights
+        )
         upstream = self._tensor(residuals)
         of_dense, of_rows = torch.autograd.grad(
             outputs, [dense, rows], upstream, allow_unused=True, materialize_grads=True

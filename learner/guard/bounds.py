@@ -79,7 +79,9 @@ class GradientSizes:
         """Why `gradient` must not be learned from; None when it may."""
         dense, rows = _squares(gradient.dense), _squares(gradient.rows.ravel())
         residuals, squares = gradient.residuals or sums_of(
-            residuals_of(self._loss, gradient.labels, gradient.corrects, gradient.scores)
+            residuals_of(
+                self._loss, gradient.labels, gradient.corrects, gradient.scores, gradient.weights
+            )
         )
         for name, value in (("dense gradient", dense), ("row gradient", rows)):
             if not math.isfinite(value):

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from freshrank.actors.messages import Gradient
-from freshrank.learner.evaluation.loss_sums import added_loss, new_examples
+from freshrank.actors.messages import Doubles, Gradient
+from freshrank.learner.evaluation.loss_sums import (
+    added_loss,
+    label_moment_count,
+    label_moments,
+    new_examples,
+)
 from freshrank.learner.models.losses import Loss
 
 # Examples of a window: twice what a model needs to be validated.
@@ -35,8 +40,7 @@ class BrokenWeightsDetector:
     def __init__(self, loss: Loss, tolerance: float) -> None:
         self._loss = loss
         self._tolerance = tolerance
-        self._labels = 0.0
-        self._moments = loss.label_moments(np.zeros(0, np.float32)).sum(axis=0)
+        self._moments: Doubles = np.zeros(label_moment_count(loss))
         self._count, self._of_weights, self._of_base_rate = 0, 0.0, 0.0
         self._best = math.inf
         """The mean loss that the weights have to fall below; infinite when they are not worse."""
@@ -50,16 +54,16 @@ class BrokenWeightsDetector:
 
     def add(self, gradient: Gradient) -> bool:
         """Add scored examples; return True if the weights that scored them are broken."""
-        labels, count = gradient.labels, new_examples(gradient)
-        if self._labels:
-            constant = self._loss.constant_of(self._moments / self._labels)
+        count, weight = new_examples(gradient), self._moments[-1]
+        if weight > 0.0:
+            constant = self._loss.constant_of(self._moments[:-1] / weight)
             rate = np.broadcast_to(constant, gradient.scores.shape)
             self._count += count
             self._of_weights += added_loss(self._loss, gradient, gradient.scores)
             self._of_base_rate += added_loss(self._loss, gradient, rate)
         fade = math.exp(-count / WINDOW)
-        self._labels = self._labels * fade + count
-        self._moments = self._moments * fade + self._loss.label_moments(labels).sum(axis=0)
+        moments = label_moments(self._loss, gradient.labels, gradient.corrects, gradient.weights)
+        self._moments = self._moments * fade + moments.sum(axis=0)
         return self._count >= WINDOW and self._window_is_broken()
 
     def _window_is_broken(self) -> bool:
@@ -82,15 +86,14 @@ class BrokenWeightsDetector:
     def state(self) -> list[float | None]:
         """Return the state for a checkpoint."""
         best = None if math.isinf(self._best) else self._best
-        sums = [self._labels, *self._moments.tolist(), self._of_weights, self._of_base_rate]
+        *moments, weight = self._moments.tolist()
+        sums = [weight, *moments, self._of_weights, self._of_base_rate]
         return [*sums, best, self._count, self._worse]
 
     def restore(self, state: Sequence[float | None]) -> None:
         """Continue from the result of `state`; that of before has the sum of the labels only."""
         *sums, best, count, worse = state
-        self._labels, *moments, self._of_weights, self._of_base_rate = (
-            value or 0.0 for value in sums
-        )
-        self._moments[: len(moments)] = moments
+        weight, *moments, self._of_weights, self._of_base_rate = (value or 0.0 for value in sums)
+        self._moments[: len(moments)], self._moments[-1] = moments, weight
         self._best = math.inf if best is None else best
         self._count, self._worse = int(count or 0), int(worse or 0)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from freshrank.actors.messages import Doubles, Gradient
 from freshrank.actors.protocols import JsonValue
-from freshrank.learner.evaluation.loss_sums import loss_sums, no_sums
+from freshrank.learner.evaluation.loss_sums import kept_sums, loss_sums, no_sums
 from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.models.losses import Loss
 
@@ -60,4 +58,6 @@ class IsolatedPartitions:
 
     def restore(self, meta: Mapping[str, Any]) -> None:
         """Go on from what `meta` gave."""
-        self._sums = {int(partition): np.array(sums) for partition, sums in meta.items()}
+        self._sums = {
+            int(partition): kept_sums(sums, self._loss) for partition, sums in meta.items()
+        }

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
-from freshrank.actors.messages import Bools, Doubles, Floats
-from freshrank.learner.evaluation.loss_sums import label_moment_count
+from freshrank.actors.messages import Bools, Doubles, Floats, Gradient
+from freshrank.learner.evaluation.loss_sums import (
+    constant_loss,
+    label_moment_count,
+    label_moments,
+)
 from freshrank.learner.models.losses import LEAST_PROBABILITY, Loss, losses_of
 
 # Examples after which the weight of older examples in the reference has fallen to 1/e. They are
@@ -40,7 +44,7 @@ def _totals(
     run: int,
     limits: tuple[int, int],
 ) -> tuple[Doubles, int, bool]:
-    """Sums over examples; `moments` as of `Loss.label_moments`, `losses` as of `losses_of`.
+    """Sums over examples; `moments` as of `label_moments`, `losses` as of `losses_of`.
 
     Before them `run` examples of one label came in a row: positives, or where it is below 0
     negatives. `limits` are those of negatives and of positives.
@@ -143,14 +147,17 @@ class LossDriftDetector:
         predictions: Floats,
         at_ms: int = 0,
         corrects: Bools | None = None,
+        weights: Floats | None = None,
     ) -> bool:
         """Add examples, float32[n] each; return True if the loss has become worse.
 
-        `at_ms` is the event time of the newest known label, in ms; `corrects` see `Examples`.
+        `at_ms` is the event time of the newest known label, in ms; `corrects` and `weights` see
+        `Examples`.
         """
-        losses = losses_of(self._loss, labels, corrects, predictions)
+        losses = losses_of(self._loss, labels, corrects, predictions, weights)
+        moments = label_moments(self._loss, labels, corrects, weights)
         none = np.zeros(len(labels), np.bool_)
-        self._take(labels, losses, none if corrects is None else corrects, at_ms)
+        self._take((labels, moments), losses, none if corrects is None else corrects, at_ms)
         known = self._reference[0] >= WARM_UP and self._excursion[0] > 0
         excess = self._excess() if known else 0.0
         if excess > 0.0 and excess > self._threshold():
@@ -160,6 +167,16 @@ class LossDriftDetector:
             self._reference = self._reference * fade + self._excursion
             self._excursion = self._none.copy()
         return False
+
+    def add_gradient(self, gradient: Gradient) -> bool:
+        """`add` the examples of a gradient, with the scores before they were learned."""
+        return self.add(
+            gradient.labels,
+            gradient.scores,
+            gradient.newest_event_ms,
+            gradient.corrects,
+            gradient.weights,
+        )
 
     def forget(self) -> None:
         """Drop the excursion and the waiting examples: the model has not learned them."""
@@ -184,20 +201,28 @@ class LossDriftDetector:
         sums = np.array(state[:-3]).reshape(3, -1)
         if sums.shape[1] == _MOMENTS + 1:
             sums = sums[:, [0, 1, 2, 3, 3]]
+        if sums.shape[1] < len(self._none):  # before there were weights
+            sums = np.concatenate([sums, sums[:, :1]], axis=1)
         self._reference, self._excursion, self._waiting = sums
         self._run, self._run_since_ms, self._now_ms = map(int, state[-3:])
 
     def _take(
-        self, labels: Floats, losses: tuple[Doubles, Doubles], corrects: Bools, at_ms: int
+        self,
+        known: tuple[Floats, Doubles],
+        losses: tuple[Doubles, Doubles],
+        corrects: Bools,
+        at_ms: int,
     ) -> None:
-        """Add examples to the excursion, and those beyond the limit to those that wait."""
+        """Add examples to the excursion, and those beyond the limit to those that wait.
+
+        What is `known` are their labels, and the moments of these.
+        """
         self._now_ms = max(self._now_ms, at_ms)
         if not self._run:
             self._run_since_ms = self._now_ms
         overdue = self._now_ms - self._run_since_ms >= self.label_delay_ms
         limits = (NO_LIMIT, NO_LIMIT) if overdue else self._longest_runs()
-        moments = self._loss.label_moments(labels)
-        sums, self._run, ended = _totals(labels, moments, losses, corrects, self._run, limits)
+        sums, self._run, ended = _totals(*known, losses, corrects, self._run, limits)
         if overdue:
             self._excursion += self._waiting
         if overdue or ended:
@@ -230,18 +255,14 @@ class LossDriftDetector:
         count, before = self._reference[:2]
         if not count:
             return 0.0
-        reference = self._of_constant(self._reference[_MOMENTS:] / count)
-        harder = _ratio(self._of_constant(sums[2:] / sums[0]), reference)
+        harder = _ratio(constant_loss(self._loss, sums[2:], float(sums[0])), self._base_loss)
         allowed = (1.0 + self._tolerance) * before / count * max(1.0, harder)
         return float(sums[1] - sums[0] * allowed)
 
-    def _of_constant(self, moments: Doubles) -> float:
-        """Return the mean loss of the best constant prediction, given mean moments of the labels.
-
-        A few examples may correct more than there are of them: all are positive then.
-        """
-        most = 1.0 if self._loss.binary else math.inf
-        return self._loss.of_moments(np.minimum(moments, most))
+    @property
+    def _base_loss(self) -> float:
+        """The mean loss of the best constant prediction over the reference."""
+        return constant_loss(self._loss, self._reference[_MOMENTS:], float(self._reference[0]))
 
     def _excess(self) -> float:
         """Return the excess of the excursion's loss over the allowed loss, summed over examples."""
@@ -253,7 +274,7 @@ class LossDriftDetector:
         mean = loss / count
         variance = squares / count - mean * mean
         evidence = -math.log(_FALSE_ALARM) * _TOGETHER * variance
-        least = self._loss.least_evidence(self._of_constant(self._reference[_MOMENTS:] / count))
+        least = self._loss.least_evidence(self._base_loss)
         return max(least, _ratio(float(evidence), float(2.0 * self._tolerance * mean)))
 
 

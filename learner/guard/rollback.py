@@ -129,7 +129,7 @@ class RollbackLog:
                 self._scored += len(gradient)
                 break
         self._suspects.append(gradient.offset_range)
-        if self._is_worse(gradient):
+        if self.loss_drift.add_gradient(gradient):
             self.trial.start([HeldBack(gradient)])
             return GuardEvent.LOSS_WORSE
         if self.loss_drift.at_rest:
@@ -141,17 +141,11 @@ class RollbackLog:
             return GuardEvent.WEIGHTS_BROKEN
         return GuardEvent.SCORED
 
-    def _is_worse(self, gradient: Gradient) -> bool:
-        """Add its examples to the drift of the loss; gives whether that has become worse."""
-        return self.loss_drift.add(
-            gradient.labels, gradient.scores, gradient.newest_event_ms, gradient.corrects
-        )
-
     def _check_restored(self, gradient: Gradient) -> GuardEvent:
         self.trial.hold(gradient)
         self.broken.add(gradient)  # what that gives is decided on once the trial is over
         self._suspects.append(gradient.offset_range)
-        worse = self._is_worse(gradient)
+        worse = self.loss_drift.add_gradient(gradient)
         if worse:
             self._suspect(str(self.loss_drift))
             self.trial.calm = 0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from freshrank.actors.messages import Bools, Gradient, Inputs, OffsetRange, Probes, Version
+from freshrank.actors.messages import Bools, Floats, Gradient, Inputs, OffsetRange, Probes, Version
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.guard.quarantine import range_from_json, range_to_json
 from freshrank.learner.parameters.training_state import Change, Rows
@@ -50,7 +50,7 @@ class HeldBack:
 
 _ARRAYS = ("dense", "dense_squares", "moments", "keys", "rows", "row_squares", "labels", "scores")
 # Not in checkpoints of before.
-_CORRECTS, _COUNTS = "corrects", "row_counts"
+_CORRECTS, _COUNTS, _WEIGHTS = "corrects", "row_counts", "weights"
 _OF_KEYS = ("keys", "rows", "row_squares")
 _OF_EXAMPLES = ("labels", "scores")
 _OF_PROBES = ("dense", "ids", "labels", "shares")
@@ -79,6 +79,7 @@ def gradient_arrays(name: str, gradients: Sequence[Gradient]) -> dict[str, NDArr
         found[f"{name}_{part}"] = np.concatenate(arrays) if joined else np.stack(arrays)
     if gradients:
         found[f"{name}_{_CORRECTS}"] = np.concatenate([_corrects(one) for one in gradients])
+        found[f"{name}_{_WEIGHTS}"] = np.concatenate([_weights(one) for one in gradients])
         found[f"{name}_{_COUNTS}"] = np.concatenate([one.row_counts for one in gradients])
     probes = [_probe_arrays(one.probes) for one in gradients if one.probes is not None]
     for number, part in enumerate(_OF_PROBES if probes else ()):
@@ -89,6 +90,10 @@ def gradient_arrays(name: str, gradients: Sequence[Gradient]) -> dict[str, NDArr
 def _corrects(gradient: Gradient) -> Bools:
     none = np.zeros(len(gradient), np.bool_)
     return none if gradient.corrects is None else gradient.corrects
+
+
+def _weights(gradient: Gradient) -> Floats:
+    return np.ones(len(gradient), np.float32) if gradient.weights is None else gradient.weights
 
 
 def _probe_arrays(probes: Probes) -> tuple[NDArray[Any], ...]:
@@ -104,7 +109,9 @@ def gradients_from(
 ) -> list[Gradient]:
     """The gradients of `gradients_to_json` and `gradient_arrays`."""
     found: list[Gradient] = []
-    corrects, counts = (arrays.get(f"{name}_{part}") for part in (_CORRECTS, _COUNTS))
+    corrects, counts, weights = (
+        arrays.get(f"{name}_{part}") for part in (_CORRECTS, _COUNTS, _WEIGHTS)
+    )
     key, example, probe = 0, 0, 0
     for number, (partition, begin, end, newest_event_ms, keys, examples, *more) in enumerate(kept):
         probes = more[0] if more else 0  # before, gradients had none
@@ -119,6 +126,7 @@ def gradients_from(
                 newest_event_ms=newest_event_ms,
                 corrects=None if corrects is None else corrects[places["labels"]].astype(bool),
                 row_counts=np.ones(keys, np.float32) if counts is None else counts[places["keys"]],
+                weights=None if weights is None else weights[places["labels"]],
                 probes=_probes_from(arrays, name, slice(probe, probe + probes)),
                 **{part: arrays[f"{name}_{part}"][places[part]] for part in _ARRAYS},
             )

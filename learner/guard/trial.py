@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from freshrank.actors.messages import Doubles, Gradient
 from freshrank.actors.protocols import JsonValue
-from freshrank.learner.evaluation.loss_sums import loss_sums, no_sums
+from freshrank.learner.evaluation.loss_sums import kept_sums, loss_sums, no_sums
 from freshrank.learner.guard.change_point import sharpened
 from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.steps import (
@@ -147,5 +147,7 @@ class Trial:
         parts = zip(gradients, meta["suspicions"], meta["of_restored"], strict=True)
         self.held = [HeldBack(*part) for part in parts]
         self.calm = meta["calm"]
-        self._restored = {int(key): np.array(sums) for key, sums in meta["restored"].items()}
+        self._restored = {
+            int(key): kept_sums(sums, self._loss) for key, sums in meta["restored"].items()
+        }
         self._challenger = np.array(meta["challenger"])

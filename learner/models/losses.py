@@ -125,8 +125,16 @@ class Loss(Protocol):
         return 0.0
 
 
-def residuals_of(loss: Loss, labels: Floats, corrects: Bools | None, predictions: Floats) -> Floats:
+def residuals_of(
+    loss: Loss,
+    labels: Floats,
+    corrects: Bools | None,
+    predictions: Floats,
+    weights: Floats | None = None,
+) -> Floats:
     """float32[n]: the derivatives, with respect to the outputs, of what examples add to the loss.
+
+    Each counts `weights` times, float32[n]; None: once.
 
     An example that `corrects` one of before, bool[n], adds the loss of its label less the loss of
     the label 0, which was learned then: so both together add what the true label does.
@@ -136,6 +144,8 @@ def residuals_of(loss: Loss, labels: Floats, corrects: Bools | None, predictions
     [-0.75, -1.0]
     """
     found = loss.residual(labels, predictions)
+    if weights is not None:
+        found = (found.T * weights).T  # of classes [n, c]
     if corrects is None:
         return found
     before = loss.residual(np.zeros_like(labels), predictions)
@@ -158,9 +168,15 @@ def _sums(residuals: Floats) -> tuple[float, float]:
 
 
 def losses_of(
-    loss: Loss, labels: Floats, corrects: Bools | None, predictions: Floats
+    loss: Loss,
+    labels: Floats,
+    corrects: Bools | None,
+    predictions: Floats,
+    weights: Floats | None = None,
 ) -> tuple[Doubles, Doubles]:
     """float64[n] each: the loss of each label, and what it takes back of a loss of before.
+
+    The first counts `weights` times, float32[n]; None: once.
 
     >>> labels, predictions = np.array([1, 1], np.float32), np.array([0.25, 0.25], np.float32)
     >>> found = losses_of(LogLoss(), labels, np.array([False, True]), predictions)
@@ -168,6 +184,8 @@ def losses_of(
     [[1.386, 1.386], [0.0, 0.288]]
     """
     values = loss.value(labels, predictions)
+    if weights is not None:
+        values = values * weights
     if corrects is None:
         return values, np.zeros(len(values))
     before = loss.value(np.zeros_like(labels), predictions)

@@ -65,6 +65,8 @@ def probes_of(examples: Examples, ids: Ints, residuals: Floats) -> Probes:
     if residuals.ndim == 2:
         residuals = residuals[np.arange(len(residuals)), examples.labels.astype(np.int64)]
     rows, shares = choose(residuals)
+    if examples.weights is not None:
+        shares = shares * examples.weights[rows]
     inputs = Inputs(examples.inputs.dense[rows], ids[rows])
     return Probes(inputs, examples.labels[rows], shares)
 

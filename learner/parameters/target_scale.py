@@ -62,9 +62,15 @@ class TargetScale(NamedTuple):
         found: Doubles = self.mean + self.deviation * outputs.astype(np.float64)
         return found
 
-    def residuals(self, labels: Floats, corrects: Bools | None, predictions: Floats) -> Floats:
+    def residuals(
+        self,
+        labels: Floats,
+        corrects: Bools | None,
+        predictions: Floats,
+        weights: Floats | None = None,
+    ) -> Floats:
         """float32[n]: see `residuals_of`; derivatives with respect to the outputs."""
-        found = residuals_of(self.loss, labels, corrects, predictions)
+        found = residuals_of(self.loss, labels, corrects, predictions, weights)
         return found if self.plain else found * np.float32(self.factor)
 
     @property

@@ -68,6 +68,7 @@ _OF_SHARDS = _counters(
     impressions="Impressions joined with events",
     impressions_outage="Impressions not learned from: the online store did not answer for them",
     impressions_repeated="Impressions left out because their requests were sent again",
+    examples_of_bad_weight="Events whose Labelled.weight is no weight: not learned from",
     examples_of_no_class="Events whose target has none of Labelled.classes: not learned from",
     negatives_left_out="Negatives that are not learned from: Joined.negatives_kept",
     positives="Examples with a positive label",
@@ -107,7 +108,7 @@ _OF_THE_LEARNER = _counters(
     examples_refused_loss="Examples refused because their loss was worse, and not after them",
     examples_refused_partition="Examples refused because their partition alone is worse",
     examples_refused_challenger="Examples refused because a challenger was no better",
-    judged="Examples behind the progressive AUC and loss",
+    judged="Examples behind the progressive AUC and loss, by their weights",
     compared="Examples scored by the weights and by the frozen reference",
 ) | _gauges(
     rows="Rows of the embedding table",

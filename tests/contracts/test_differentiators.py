@@ -33,13 +33,15 @@ def without_ids(work: Examples) -> Examples:
     return replace(work, inputs=Inputs(work.inputs.dense, np.zeros_like(work.inputs.ids)))
 
 
-@pytest.mark.parametrize("case", ["some", "none", "no ids"])
+@pytest.mark.parametrize("case", ["some", "none", "no ids", "weights"])
 @every
 def test_both_agree(model: Model, case: str) -> None:
     weights = random_weights(model)
     work = examples(model.layout, 0 if case == "none" else 64, seed=11)
     if case == "no ids":
         work = without_ids(work)
+    if case == "weights":
+        work = replace(work, weights=np.linspace(0, 3, 64).astype(np.float32))
     compiled = CompiledDifferentiator(model, weights)
     torch = TorchDifferentiator(model, weights, "auto")
     compiled.freeze_reference()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -13,7 +14,9 @@ from source_offsets import upto
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Delta, Examples, InputLayout, Inputs, OffsetRange, Version
 from freshrank.learner.core import Learner
+from freshrank.learner.evaluation.loss_sums import loss_sums
 from freshrank.learner.evaluation.metrics import exact_auc
+from freshrank.learner.evaluation.progressive import ProgressiveValidation
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.gradients.squares import backward_with_squares
 from freshrank.learner.models.base import Model, ModelSpec
@@ -191,6 +194,36 @@ def test_gradients_of_parts_add_up_to_that_of_the_whole(model: Model) -> None:
         rows[np.searchsorted(whole.keys, one.keys)] += one.rows
     assert dense == pytest.approx(whole.dense, rel=1e-3, abs=1e-4)
     assert rows == pytest.approx(whole.rows, rel=1e-3, abs=1e-4)
+
+
+@every
+def test_an_example_of_weight_three_counts_as_three_and_one_of_none_as_none(model: Model) -> None:
+    weights, work = random_weights(model), examples(model.layout, 30)
+    times = np.arange(30) % 4
+    differentiator = CompiledDifferentiator(model, weights)
+    weighted = differentiator.gradient(replace(work, weights=times.astype(np.float32)))
+    repeated = np.repeat(np.arange(30), times)
+    alike = differentiator.gradient(
+        Examples(
+            work.offset_range,
+            Inputs(work.inputs.dense[repeated], work.inputs.ids[repeated]),
+            work.labels[repeated],
+            work.event_times_ms[repeated],
+        )
+    )
+    assert weighted.dense == pytest.approx(alike.dense, rel=1e-3, abs=1e-4)
+    there = np.isin(weighted.keys, alike.keys)
+    assert weighted.rows[there] == pytest.approx(alike.rows, rel=1e-3, abs=1e-4)
+    assert not weighted.rows[~there].any()
+    sums = loss_sums(model.loss, weighted), loss_sums(model.loss, alike)
+    assert sums[0][0] == 30, "examples, whatever their weights"
+    assert sums[0][1:] == pytest.approx(sums[1][1:], rel=1e-4)
+    found, wanted = ProgressiveValidation(model.loss), ProgressiveValidation(model.loss)
+    found.take(weighted)
+    wanted.take(alike)
+    measure = str(wanted.status()["measure"])
+    for name in (model.loss.name, measure, f"{measure}_recent"):
+        assert found.status()[name] == pytest.approx(wanted.status()[name], rel=1e-4)
 
 
 @every

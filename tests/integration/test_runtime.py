@@ -20,9 +20,9 @@ from freshrank.actors.messages import (
     Gradient,
     Inputs,
     OffsetRange,
-    Progress,
     Version,
 )
+from freshrank.actors.protocols import Progress
 from freshrank.actors.runtime import (
     ActorOptions,
     BoxedDelta,

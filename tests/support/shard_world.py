@@ -22,12 +22,11 @@ from freshrank.actors.messages import (
     Delta,
     Examples,
     Gradient,
-    Progress,
     SourceOffsets,
     Version,
     dominates,
 )
-from freshrank.actors.protocols import WriteOutcome
+from freshrank.actors.protocols import Progress, WriteOutcome
 from freshrank.actors.records import RecordBatch, RejectedRecord
 from freshrank.benchmarks.crashes.expected import entity_rows
 from freshrank.benchmarks.crashes.invariants import Example, example_rows

@@ -126,6 +126,7 @@ def _play(
         "late": metrics["late"],
         "negatives_left_out": metrics["negatives_left_out"],
         "examples_of_no_class": metrics["examples_of_no_class"],
+        "examples_of_bad_weight": metrics["examples_of_bad_weight"],
         "versions": metrics["steps"],
         **_quality(metrics),
     }

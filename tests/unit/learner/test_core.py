@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from source_offsets import upto
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import BEGINNING, Delta, OffsetRange, Progress, Version
+from freshrank.actors.messages import BEGINNING, Delta, OffsetRange, Version
+from freshrank.actors.protocols import Progress
 from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.guard.settings import GuardSettings

@@ -162,12 +162,15 @@ def test_clicks_on_what_nobody_was_to_click_are_a_worse_loss() -> None:
 
 def test_what_is_held_back_comes_out_of_a_checkpoint_as_corrections() -> None:
     work = examples(LAYOUT, 30)
-    parts = gradient_of(MODELS["logistic regression"], negatives(work), corrections(work))
+    heavy = replace(negatives(work), weights=np.arange(30, dtype=np.float32))
+    parts = gradient_of(MODELS["logistic regression"], heavy, corrections(work))
     kept: Any = gradients_to_json(parts)
     arrays = gradient_arrays("held", parts)
     first, then = gradients_from(kept, "held", arrays, [])
     assert first.corrects is not None and not first.corrects.any()
     assert then.corrects is not None and then.corrects.all()
+    assert first.weights is not None and first.weights.tolist() == list(range(30))
+    assert then.weights is not None and (then.weights == 1.0).all()
     del arrays["held_corrects"]
     assert [one.corrects for one in gradients_from(kept, "held", arrays, [])] == [None, None]
 

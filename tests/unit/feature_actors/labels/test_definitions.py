@@ -36,6 +36,12 @@ def test_classes_are_a_part_of_what_it_looks_like() -> None:
     assert label.own_fields == {"type"}
 
 
+def test_a_weight_is_a_part_of_what_it_looks_like_where_there_is_one() -> None:
+    label = Labelled(ORDERED, weight="price")
+    assert "weight='price'" in repr(label) and "weight" not in repr(Labelled(ORDERED))
+    label.check(events.fields)
+
+
 def test_a_label_without_a_share_looks_as_before_negatives_were_sampled() -> None:
     before = f"Joined(positive={ORDERED!r}, on='item', within='30m', grace='10s')"
     assert repr(Joined(positive=ORDERED, on="item", within="30m")) == before
@@ -66,6 +72,9 @@ def test_a_label_without_a_share_looks_as_before_negatives_were_sampled() -> Non
         (lambda: Labelled(ORDERED, classes=["a", "b"]), r"Labelled\.classes: no field has them"),
         (lambda: Labelled(target="type", classes=[1, 2]).check(events.fields), r"classes\[0\]"),
         (lambda: Labelled(target="price", classes=["a", "b"]).check(events.fields), r"\.target"),
+        (lambda: Labelled(ORDERED, weight=cast(Any, 2.0)), r"Labelled\.weight: 2\.0 is no field"),
+        (lambda: Labelled(ORDERED, weight="user").check(events.fields), r"Labelled\.weight"),
+        (lambda: Labelled(ORDERED, weight="prices").check(events.fields), "Did you mean 'price'"),
         (lambda: Labelled(target="colour").check(events.fields), r"Labelled\.target"),
         (lambda: Labelled(target="user").check(events.fields), r"Labelled\.target"),
         (lambda: Joined(positive=ORDERED, on="color", within="1m").check(events.fields), "on"),

@@ -28,7 +28,9 @@ def test_positives_stay_and_those_whose_negative_was_left_out_correct_nothing() 
     labels = np.tile(np.array([0, 1], np.float32), 1_000)
     inputs = Inputs(np.zeros((2_000, 0), np.float32), np.zeros((2_000, 1), np.int64))
     rows = LabelledRows(
-        order, inputs.dense, inputs.ids, labels, order, labels > 0.5, np.zeros(2_000, np.float32)
+        *(order, inputs.dense, inputs.ids, labels, order, labels > 0.5),
+        served=np.zeros(2_000, np.float32),
+        weights=np.ones(2_000, np.float32),
     )
     found = without_negatives(rows, 0.3)
     learned = kept(PLACES[:1_000], 0.3)

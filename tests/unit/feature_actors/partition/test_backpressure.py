@@ -4,7 +4,8 @@ import pytest
 from small_shop import batch, event, impression, spec
 from source_offsets import upto
 
-from freshrank.actors.messages import BEGINNING, Progress, SourceOffsets, Version
+from freshrank.actors.messages import BEGINNING, SourceOffsets, Version
+from freshrank.actors.protocols import Progress
 from freshrank.feature_actors.partition import backpressure
 from freshrank.feature_actors.partition.backpressure import waiting_topics
 from freshrank.feature_actors.partition.partition import PartitionState

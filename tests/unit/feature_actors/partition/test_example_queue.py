@@ -3,7 +3,8 @@ import pytest
 from source_offsets import upto
 
 from freshrank.actors.errors import IllegalTransition, ProgressError
-from freshrank.actors.messages import BEGINNING, Examples, Inputs, Progress, SourceOffsets, Version
+from freshrank.actors.messages import BEGINNING, Examples, Inputs, SourceOffsets, Version
+from freshrank.actors.protocols import Progress
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.partition.example_queue import (
     RANGE_EXAMPLES,

@@ -22,7 +22,8 @@ from small_shop import (
 from source_offsets import upto
 
 from freshrank.actors.kernels.hashing import hash_texts
-from freshrank.actors.messages import BEGINNING, Progress, Version
+from freshrank.actors.messages import BEGINNING, Version
+from freshrank.actors.protocols import Progress
 from freshrank.actors.records import RecordBatch, RejectKind
 from freshrank.feature_actors.partition.partition import PartitionState
 

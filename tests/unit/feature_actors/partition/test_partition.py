@@ -25,7 +25,8 @@ from source_offsets import upto
 from freshrank import Count, FeatureView, col
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
 from freshrank.actors.impressions import decode_impression, encode_impression
-from freshrank.actors.messages import BEGINNING, Progress, SourceOffsets, Version
+from freshrank.actors.messages import BEGINNING, SourceOffsets, Version
+from freshrank.actors.protocols import Progress
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Labelled
 from freshrank.feature_actors.partition.partition import PartitionState

@@ -10,7 +10,8 @@ from small_shop import LABELLED, Product, batch, event, packed, spec, table_spec
 from source_offsets import upto
 
 from freshrank.actors.errors import DefinitionChanged
-from freshrank.actors.messages import Progress, Version
+from freshrank.actors.messages import Version
+from freshrank.actors.protocols import Progress
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import recover

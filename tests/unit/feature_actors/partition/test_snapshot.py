@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_shop import LABELLED, START_MS, batch, event, impression, packed, spec
 
-from freshrank.actors.messages import Progress, Version
+from freshrank.actors.messages import Version
+from freshrank.actors.protocols import Progress
 from freshrank.actors.snapshots.frozen import text_arrays, texts_of
 from freshrank.feature_actors.labels import pair_pool as pool
 from freshrank.feature_actors.partition.partition import PartitionState

@@ -9,7 +9,8 @@ from small_shop import LABELLED, batch, event, spec
 from source_offsets import upto
 
 from freshrank.actors.errors import ProgressError, Unavailable
-from freshrank.actors.messages import BEGINNING, Examples, Gradient, Progress, Version
+from freshrank.actors.messages import BEGINNING, Examples, Gradient, Version
+from freshrank.actors.protocols import Progress
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.shard.gradient_pusher import GradientPusher
 from freshrank.feature_actors.shard.ports import Training

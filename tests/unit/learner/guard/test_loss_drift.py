@@ -35,6 +35,30 @@ def settled(stream: Stream) -> LossDriftDetector:
     return test
 
 
+def weighted(scale: float, seed: int) -> Floats:
+    return scale * np.random.default_rng(seed).lognormal(size=BATCH).astype(np.float32)
+
+
+def test_weights_of_another_unit_are_no_worse_loss_and_flipped_labels_are_one() -> None:
+    stream, test = Stream(0.2, seed=3), LossDriftDetector(LogLoss(), tolerance=0.3)
+    for number in range(60):
+        assert not test.add(*stream.batch(), weights=weighted(2.0, number))
+    for number in range(60):
+        assert not test.add(*stream.batch(), weights=weighted(20.0, 100 + number))
+    labels, scores = stream.batch()
+    flipped = [test.add(1.0 - labels, scores, weights=weighted(20.0, n)) for n in range(8)]
+    assert any(flipped)
+
+
+def test_the_state_of_before_there_were_weights_goes_on() -> None:
+    before = settled(Stream(0.2, seed=4)).state()
+    *sums, run, since, now = before
+    old = [part for row in np.array(sums).reshape(3, -1)[:, :-1].tolist() for part in row]
+    again = LossDriftDetector(LogLoss(), tolerance=0.3)
+    again.restore([*old, run, since, now])
+    assert again.state() == before
+
+
 def examples_until_a_trip(
     test: LossDriftDetector, batches: list[tuple[Floats, Floats]]
 ) -> int | None:

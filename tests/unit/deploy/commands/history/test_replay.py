@@ -224,6 +224,25 @@ def test_of_classes_there_is_a_report_on_each(
     assert sum(one["examples"] for one in summary["calibration"]) == 400
 
 
+def test_events_count_by_their_weight_and_those_without_one_are_counted(replays: Replays) -> None:
+    given = (
+        "import json\n"
+        f"    play = {PLAY!r}\n"
+        "    for n in range(400):\n"
+        "        kind, rating = ('like', 3) if n % 2 else ('start', 1)\n"
+        "        event = play | {'play_id': f'p{n}', 'kind': kind, 'rating': rating}\n"
+        "        if n % 8 > 5: event['rating'] = [None, -1][n % 8 - 6]\n"
+        "        yield b'ann', json.dumps(event).encode(), 1_700_000_000_000 + n"
+    )
+    weighted = LABELLED.replace('col.kind == "like")', 'col.kind == "like", weight="rating")')
+    status, said = replays.of(given, weighted)
+    assert status == 0, said
+    summary = json.loads(Path("out.json").read_text())
+    assert (summary["examples"], summary["examples_of_bad_weight"]) == (300, 100)
+    assert summary["base_rate"] == pytest.approx(3 / 4)
+    assert 0.5 < summary["log_loss"] < 0.69, "the entropy of three quarters, and some learning"
+
+
 def test_a_label_that_needs_impressions_is_no_success(replays: Replays) -> None:
     status, said = replays.of(f"yield {RECORD!r}", pipeline=RIGHT)
     assert status == 2
