@@ -34,6 +34,7 @@ from freshrank.feature_actors.streams.table import Table
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.learner.models.base import ModelSpec
 from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.models.softmax_regression import SoftmaxRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.base import Optimizer
 
@@ -90,6 +91,7 @@ class Sold(FeatureView):
 
 JOINED = Joined(positive=col.kind == "click", on="item", within="1s")
 LABELLED = Labelled(positive=col.kind == "click")
+OF_CLASSES = Labelled(target="kind", classes=["view", "click", "leave"])
 
 
 def example(model: ModelSpec, optimizer: Optimizer, label: Joined | Labelled) -> Pipeline:
@@ -110,7 +112,7 @@ def example(model: ModelSpec, optimizer: Optimizer, label: Joined | Labelled) ->
 
 
 def pipelines() -> Iterator[Pipeline]:
-    """Make pipelines with every public model and optimiser, and with both kinds of labels."""
+    """Make pipelines with every public model and optimiser, and with every kind of label."""
     public = [getattr(freshrank, name) for name in freshrank.__all__]
     # Only the learner's: the format of a record has a method `bind`, as a model has.
     classes = [
@@ -123,7 +125,9 @@ def pipelines() -> Iterator[Pipeline]:
     count = max(len(models), len(optimizers))
     for number in range(count):
         model, optimizer = models[number % len(models)], optimizers[number % len(optimizers)]
-        yield example(model, optimizer, (JOINED, LABELLED)[number % 2])
+        of_classes = isinstance(model, SoftmaxRegression)
+        label = OF_CLASSES if of_classes else (JOINED, LABELLED)[number % 2]
+        yield example(model, optimizer, label)
 
 
 class SetClock(SystemClock):
