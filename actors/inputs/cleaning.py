@@ -16,6 +16,8 @@ from freshrank.actors.errors import ConfigError, nearest
 
 SCALES = ("standard", "min_max", "robust")
 FILLS = ("mean", "median", "most_frequent", "last")
+# The shares of the values below the bounds where none are named.
+LOW, HIGH = 0.01, 0.99
 # More ranges than the quantiles that are followed could tell apart.
 MOST_BUCKETS = 64
 
@@ -46,22 +48,31 @@ Clipped(name='price', low=0.01, high=0.99, deviations=4.0))
 
     name: str
     _: KW_ONLY
-    low: float = 0.01
-    high: float = 0.99
+    low: float = LOW
+    high: float = HIGH
     deviations: float | None = None
 
     def __post_init__(self) -> None:
+        place = f"Clipped({self.name!r})"
+        for name in ("low", "high") if self.deviations is None else ("deviations",):
+            _check_number(f"{place}.{name}", getattr(self, name))
         if not 0.0 <= self.low < self.high <= 1.0:
             raise ConfigError(
-                f"Clipped({self.name!r})",
+                place,
                 f"low={self.low!r} and high={self.high!r} are no shares in this order",
                 "Take e.g. low=0.01, high=0.99.",
             )
-        if self.deviations is not None and not 0.0 < self.deviations < math.inf:
+        if self.deviations is None:
+            return
+        if not 0.0 < self.deviations < math.inf:
             raise ConfigError(
-                f"Clipped({self.name!r}).deviations",
-                f"{self.deviations!r} is no distance",
-                "Take e.g. 4.0.",
+                f"{place}.deviations", f"{self.deviations!r} is no distance", "Take e.g. 4.0."
+            )
+        if (self.low, self.high) != (LOW, HIGH):
+            raise ConfigError(
+                place,
+                "it has bounds by shares (low, high) and by deviations",
+                "Leave one of them out.",
             )
 
 
@@ -93,8 +104,8 @@ mean 'median'?
         place = f"Imputed({self.name!r}).by"
         if isinstance(self.by, str):
             _check_one_of(place, self.by, "way to fill", FILLS)
-        elif not math.isfinite(self.by):
-            raise ConfigError(place, f"{self.by!r} is no number", 'Take a finite one, or "median".')
+        else:
+            _check_number(place, self.by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +169,13 @@ class Bucketed:
 Cleaning: TypeAlias = Clipped | Imputed | Scaled | Bucketed
 
 
+def _check_number(place: str, given: object) -> None:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        raise ConfigError(place, f"{given!r} is no number", "Take a finite one.")
+
+
 def _check_one_of(place: str, given: str, what: str, known: Sequence[str]) -> None:
     if given not in known:
-        near = nearest(given, known)
+        near = nearest(str(given), known)
         fix = f"Did you mean {near!r}?" if near else f"There are: {', '.join(known)}."
         raise ConfigError(place, f"{given!r} is no {what}", fix)

@@ -23,11 +23,13 @@ import numpy as np
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Ints
 from freshrank.deploy.pipelines.pipeline_file import line_of
+from freshrank.feature_actors.streams.times.units import TimeUnit
 
 _RECORD = (
     "Yield (key, value, event time in ms): bytes, bytes (the event as in its topic) and an int."
 )
-
+# 2001-09-09: from then on times since the epoch have ten digits in seconds, 13 in milliseconds.
+_SINCE_S = 1_000_000_000
 
 Records: TypeAlias = Callable[[Path], Iterable[object]]
 """The function ``records`` of a pipeline's file."""
@@ -87,7 +89,22 @@ def read_history(module: ModuleType, file: str, data: Path, topics: Sequence[str
         belong.append(topic)
     if not keys:
         raise ConfigError(str(data), "there is no record in it", "Give data with some.")
-    return History(keys, values, np.array(times, dtype=np.int64), belong)
+    times_ms = np.array(times, dtype=np.int64)
+    _check_unit(times_ms, f"{file}: records")
+    return History(keys, values, times_ms, belong)
+
+
+def _check_unit(times_ms: Ints, place: str) -> None:
+    """Raise ConfigError where all times are of this century in another unit than milliseconds."""
+    for unit in TimeUnit:
+        least = _SINCE_S * unit.per_second
+        of_unit = unit is not TimeUnit.MILLISECONDS and len(str(times_ms.max())) == len(str(least))
+        if of_unit and times_ms.min() >= least:
+            raise ConfigError(
+                place,
+                f"the third part of each, {times_ms[0]} in the first, is a time in {unit.word}",
+                f"Yield milliseconds: {unit.conversion_to(TimeUnit.MILLISECONDS)}.",
+            )
 
 
 def yielded(records: Records, data: Path) -> Iterator[object]:

@@ -22,6 +22,12 @@ def down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> Mode
     if label.negatives_kept == 1.0:
         return model
     before: Loss | None = getattr(model, "loss", None)
+    if isinstance(before, SoftmaxLoss):
+        raise ConfigError(
+            "negatives_kept",
+            "of several classes none is the negative one, which negatives_kept takes a share of",
+            "Leave it out.",
+        )
     if before is None or not dataclasses.is_dataclass(type(model)):
         raise ConfigError(
             place,
@@ -50,6 +56,13 @@ def check_target(
 ) -> None:
     """Raise ConfigError where the loss is of other labels, or lists are made of classes."""
     names = label.class_names if isinstance(label, Labelled) else ()
+    if isinstance(label, Joined) and isinstance(loss, SoftmaxLoss):
+        raise ConfigError(
+            f"{place}.model",
+            "it tells classes apart, and a Joined label is 0 or 1",
+            "Take a model of two outcomes, such as LogisticRegression(), or "
+            'Labelled(target="kind", classes=["a", "b"]).',
+        )
     if loss.classes != names or (isinstance(loss, SoftmaxLoss) and not names):
         has = f"tells {len(loss.classes)} classes apart" if loss.classes else "is of one output"
         raise ConfigError(

@@ -171,6 +171,7 @@ def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
     counted = [totals(shard.states) for shard in system.shards]
     return {
         "dead": len(dead),
+        "first_dead": f"{dead[0].offset} of {dead[0].topic!r}: {dead[0].reason}" if dead else None,
         "late": len(system.sink.rejected) - len(dead),
         **{
             name: sum(one[name] for one in counted)

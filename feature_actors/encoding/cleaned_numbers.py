@@ -72,7 +72,12 @@ def _check(cleaning: object, own: Sequence[str], dense: Sequence[str]) -> None:
         if one.name not in known:
             near = nearest(str(one.name), known)
             fix = f"Did you mean {near!r}?" if near else f"There are: {', '.join(known)}."
-            raise ConfigError(place, f"{one.name!r} is no numeric input that it can clean", fix)
+            raise ConfigError(
+                place,
+                f"{one.name!r} is no numeric input that it can clean (an integer is an id, but for "
+                "as_number)",
+                fix,
+            )
         if (type(one), one.name) in seen:
             what = type(one).__name__
             raise ConfigError(place, f"a second {what} of {one.name!r}", "Drop one of them.")

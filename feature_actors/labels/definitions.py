@@ -160,7 +160,7 @@ class Labelled:
         if self.positive is not None:
             self.positive.check(fields, "Labelled.positive")
         if self.target is not None and not self.classes:
-            fields.require(self.target, "Labelled.target", Kind.INTEGER, Kind.NUMBER)
+            self._check_number(self.target, fields)
         if self.target is not None and self.classes:
             found = fields.require(self.target, "Labelled.target", Kind.TEXT, Kind.INTEGER)
             for number, value in enumerate(self.classes):
@@ -169,6 +169,15 @@ class Labelled:
             self.among.check(fields, "Labelled.among")
         if self.weight is not None:
             fields.require(self.weight, "Labelled.weight", Kind.INTEGER, Kind.NUMBER)
+
+    def _check_number(self, target: str, fields: Fields) -> None:
+        found = fields.require(target, "Labelled.target", Kind.INTEGER, Kind.NUMBER, Kind.TEXT)
+        if found.kind is Kind.TEXT:
+            raise ConfigError(
+                "Labelled.target",
+                f"the field {target!r} is str, and no classes of it are listed",
+                'Name a field of int or float, or list its values: classes=["a", "b"].',
+            )
 
     def __repr__(self) -> str:
         # Without a target it is what fingerprints were made of before there were targets.

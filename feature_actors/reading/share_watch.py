@@ -143,6 +143,21 @@ RULES = (
         "characters: name a field that identifies, such as an id",
     ),
     ShareRule(
+        "examples_of_no_class",
+        ("examples", "examples_of_no_class"),
+        AlertKind.REJECTED,
+        "most events are not learned from because the target has none of Labelled.classes: compare "
+        "these with the values that come, their case too, or say with among=... what is an example",
+        most=_MOST,
+    ),
+    ShareRule(
+        "examples_of_bad_weight",
+        ("examples", "examples_of_bad_weight"),
+        AlertKind.REJECTED,
+        "events are not learned from because their weight is missing, negative or not finite: see "
+        "that the producers send the field that Labelled.weight names",
+    ),
+    ShareRule(
         "dead_impression_misplaced",
         ("impressions", "dead_impression_misplaced"),
         AlertKind.REJECTED,

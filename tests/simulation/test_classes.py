@@ -24,8 +24,8 @@ PIPELINE = """\
 import msgspec
 
 from freshrank import (
-    Count, DeepFM, Entity, FeatureView, Labelled, LinearRegression, LogisticRegression, Pipeline,
-    SoftmaxRegression, Stream, col,
+    Count, DeepFM, Entity, FeatureView, Joined, Labelled, LinearRegression, LogisticRegression,
+    Pipeline, SoftmaxRegression, Stream, col,
 )
 
 
@@ -155,6 +155,9 @@ def test_a_candidate_that_is_skipped_has_none() -> None:
         ('target="kind", classes=["reading", "shopping", "game"]', 'positive=col.kind == "game"',
          "model", 'classes=["a", "b"]'),
         ('"game"]', '"game"], negatives_kept=0.1', "negatives_kept", "Leave it out"),
+        (', classes=["reading", "shopping", "game"]', "", "Labelled.target", 'classes=["a", "b"]'),
+        ('Labelled(target="kind", classes=["reading", "shopping", "game"])',
+         'Joined(positive=col.kind == "game", on="site", within="1m")', "model", "two outcomes"),
         ('"game"]', '"reading"]', "Labelled.classes", "two or more different"),
         ('["reading", "shopping", "game"]', '["game"]', "Labelled.classes", "two or more"),
         ('"game"]', "3]", "Labelled.classes[2]", "List values of the field"),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -78,13 +79,7 @@ def run_replay(
     console.print(pipeline.describe(), markup=False, highlight=False)
     with console.status(f"reading {data}"):
         history = read_history(module, str(file), data, [one.topic for one in pipeline.streams])
-    without = [one.topic for one in pipeline.streams if not len(history.places_of(one.topic))]
-    if without:
-        print(
-            f"warning: there is no record of {', '.join(map(repr, without))}, whose features stay "
-            "empty (yield (key, value, time, topic) for those of another stream than the first)",
-            file=sys.stderr,
-        )
+    _warn_of_history(pipeline, history)
     summary = _play(pipeline, history, settings, speed_up, console)
     report = getattr(module, "report", None)
     if report is not None:
@@ -93,6 +88,38 @@ def run_replay(
     _print(console, summary)
     if json_file is not None:
         json_file.write_text(f"{json.dumps(summary, indent=2)}\n", encoding="utf-8")
+
+
+def _warn(what: str) -> None:
+    print(f"warning: {what}", file=sys.stderr)
+
+
+def _warn_of_history(pipeline: Pipeline, history: History) -> None:
+    """Tell of a stream without records, and of records that are not in order."""
+    without = [one.topic for one in pipeline.streams if not len(history.places_of(one.topic))]
+    if without:
+        _warn(
+            f"there is no record of {', '.join(map(repr, without))}, whose features stay "
+            "empty (yield (key, value, time, topic) for those of another stream than the first)"
+        )
+    back = int(np.count_nonzero(np.diff(history.times_ms) < 0))
+    if back:
+        _warn(
+            f"{back} of {len(history)} records are older than the one before them, so that what "
+            "comes later is learned first: yield the oldest first"
+        )
+
+
+def _warn_of_unused(metrics: Mapping[str, JsonValue], records: int) -> None:
+    """Tell of records that are no events, and of events that are no examples."""
+    if metrics["dead"]:
+        first = metrics["first_dead"]
+        _warn(f"{metrics['dead']} of {records} records are no events, the first {first}")
+    if not metrics["examples"]:
+        _warn(
+            "no event is an example, so that nothing was learned "
+            f"({metrics['examples_of_no_class']} have none of the label's classes)"
+        )
 
 
 def _play(
@@ -119,6 +146,7 @@ def _play(
                 advanced=lambda count: bar.update(task, completed=count),
             )
         )
+    _warn_of_unused(metrics, len(history))
     return {
         "records": len(history),
         "seconds": round(time.monotonic() - began, 2),

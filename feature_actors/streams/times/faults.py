@@ -71,12 +71,6 @@ def _in_other_units(times: Ints, log_ms: Ints, ahead: Doubles, unit: TimeUnit) -
             continue
         read_ms = times[far].astype(np.float64) * (1e3 / other.per_second)
         close = np.abs(read_ms - log_ms[far].astype(np.float64)) <= _PLAUSIBLE_MS
-        what = f"{other.word}, not in {unit.word}: {_fix(other, unit)}"
+        what = f"{other.word}, not in {unit.word}: {other.conversion_to(unit)}"
         found |= dict.fromkeys(far[close].tolist(), what)
     return found
-
-
-def _fix(given: TimeUnit, wanted: TimeUnit) -> str:
-    if wanted.per_second > given.per_second:
-        return f"multiply by {wanted.per_second // given.per_second}"
-    return f"divide by {given.per_second // wanted.per_second}"

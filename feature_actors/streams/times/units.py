@@ -29,6 +29,16 @@ class TimeUnit(StrEnum):
         """Its name in a sentence."""
         return self.name.lower()
 
+    def conversion_to(self, wanted: TimeUnit) -> str:
+        """What makes a time in this unit one in another.
+
+        >>> TimeUnit.SECONDS.conversion_to(TimeUnit.MILLISECONDS)
+        'multiply by 1000'
+        """
+        if wanted.per_second > self.per_second:
+            return f"multiply by {wanted.per_second // self.per_second}"
+        return f"divide by {self.per_second // wanted.per_second}"
+
     def to_ms(self, times: Ints) -> Ints:
         """int64[n]: times in this unit as milliseconds, rounded down.
 

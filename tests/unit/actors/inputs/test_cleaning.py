@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
@@ -10,17 +11,27 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.inputs.cleaning import FILLS, SCALES
 
 
+def text(number: str) -> float:
+    """A text where a number is due."""
+    return cast("float", number)
+
+
 @pytest.mark.parametrize(
     ("declare", "problem"),
     [
         (lambda: Clipped("price", low=0.9, high=0.1), "no shares in this order"),
         (lambda: Clipped("price", low=-0.1), "no shares in this order"),
         (lambda: Clipped("price", high=99), "no shares in this order"),
-        (lambda: Clipped("price", low=math.nan), "no shares in this order"),
+        (lambda: Clipped("price", low=math.nan), "low: nan is no number"),
+        (lambda: Clipped("price", high=text("0.9")), "high: '0.9' is no number"),
+        (lambda: Clipped("price", deviations=text("4")), "deviations: '4' is no number"),
+        (lambda: Clipped("price", low=0.2, deviations=4.0), "by shares .* and by deviations"),
         (lambda: Clipped("price", deviations=0.0), "deviations: 0.0 is no distance"),
         (lambda: Imputed("age", "medain"), "Did you mean 'median'"),
         (lambda: Imputed("age", "x"), "There are: mean, median, most_frequent, last"),
         (lambda: Imputed("age", math.inf), "inf is no number"),
+        (lambda: Imputed("age", True), "True is no number"),
+        (lambda: Scaled("age", cast("str", None)), "None is no scale"),
         (lambda: Scaled("age", "robsut"), "Did you mean 'robust'"),
         (lambda: Bucketed("age", 1), "Take 2 to 64"),
         (lambda: Bucketed("age", 65), "Take 2 to 64"),

@@ -55,6 +55,14 @@ def test_some_events_have_no_pair_and_most_of_them_without_one_are_an_alert() ->
     assert scene.count(3.0, part_too_long=100) == 2
 
 
+def test_most_events_of_no_class_are_an_alert_and_some_without_a_weight() -> None:
+    scene = Scene()
+    assert scene.count(1.0, examples=500, examples_of_no_class=500) == 0
+    assert scene.count(2.0, examples_of_no_class=1) == 1
+    assert "Labelled.classes" in scene.watch.exceeded["examples_of_no_class"]
+    assert scene.count(3.0, examples_of_bad_weight=100) == 2
+
+
 def test_what_came_longer_ago_than_a_minute_is_not_counted() -> None:
     scene = Scene()
     scene.count(10.0, events=10_000)

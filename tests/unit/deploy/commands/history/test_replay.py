@@ -131,12 +131,49 @@ def test_records_of_which_none_is_an_event_are_no_success(replays: Replays) -> N
 
 
 def test_some_that_are_none_are_counted(replays: Replays) -> None:
-    status, _ = replays.of(f"yield {RECORD!r}\n    yield (b'ann', b'?', {RECORD[2]})")
+    status, said = replays.of(f"yield {RECORD!r}\n    yield (b'ann', b'?', {RECORD[2]})")
     assert status == 0
+    assert "warning: 1 of 2 records are no events, the first 1 of 'plays': " in said
     summary = json.loads(Path("out.json").read_text())
     assert (summary["records"], summary["dead"], summary["late"]) == (2, 1, 0)
     assert [one["examples"] for one in summary["calibration"]] == [1]
     assert summary["base_rate"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("factor", "fix"),
+    [
+        (10**-3, "seconds. Yield milliseconds: multiply by 1000."),
+        (10**3, "microseconds. Yield milliseconds: divide by 1000."),
+        (10**6, "nanoseconds. Yield milliseconds: divide by 1000000."),
+    ],
+)
+def test_times_in_another_unit_are_named(replays: Replays, factor: float, fix: str) -> None:
+    at = int(1_700_000_000_000 * factor)
+    status, said = replays.of(f"yield from [(*{RECORD[:2]!r}, {at})] * 2")
+    assert status == 2
+    assert "songs.py: records: the third part of each" in said
+    assert fix in said
+
+
+def test_it_warns_of_records_that_are_not_in_order(replays: Replays) -> None:
+    status, said = replays.of(
+        "import json\n"
+        f"    play = {PLAY!r}\n"
+        "    for n in range(9):\n"
+        "        event = json.dumps(play | {'play_id': f'p{n}'}).encode()\n"
+        "        yield b'ann', event, 1_700_000_000_000 - n"
+    )
+    assert status == 0
+    assert "8 of 9 records are older than the one before them" in said
+
+
+def test_it_warns_where_no_event_is_an_example(replays: Replays) -> None:
+    given = f"yield from [(*{RECORD[:2]!r}, 1_700_000_000_000)]"
+    status, said = replays.of(given, OF_CLASSES.replace('"like"])', '"finish"])'))
+    assert status == 0
+    assert "no event is an example" in said
+    assert "1 have none of the label's classes" in said
 
 
 def test_a_share_of_the_negatives_gives_the_quality_of_all_the_traffic(replays: Replays) -> None:
@@ -261,7 +298,9 @@ def test_the_records_of_all_streams_are_played(replays: Replays) -> None:
     play = (b"ann", RECORD[1], RECORD[2])
     given = f"yield from [({visit[0]!r}, {visit[1]!r} % n, n, 'visits') for n in range(3)]\n"
     given += f"    yield (b'ann', b'?', 9, 'visits')\n    yield {play!r}"
-    assert replays.of(given, pipeline=TWO_STREAMS) == (0, "")
+    status, said = replays.of(given, pipeline=TWO_STREAMS)
+    assert (status, said.count("\n")) == (0, 1)
+    assert "1 of 5 records are no events, the first 3 of 'visits': JSON is malformed" in said
     summary = json.loads(Path("out.json").read_text())
     assert (summary["records"], summary["dead"], summary["examples"]) == (5, 1, 1)
 
