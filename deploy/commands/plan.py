@@ -29,7 +29,9 @@ def run_plan(file: Path, settings: Settings) -> None:
     for line in _changes(folder.path, pipeline):
         typer.echo(line)
     if folder.made_with() == EMBEDDED:
-        typer.echo("A start begins anew: the embedded broker of the state ends with its run, and its topics with it.")
+        typer.echo(
+            "A start begins anew: the embedded broker of the state ends with its run and topics."
+        )
         return
     try:
         folder.check(pipeline)

@@ -118,7 +118,7 @@ def test_the_state_of_an_embedded_broker_is_not_gone_on_with(plan: Plan) -> None
     plan.make_state("embedded")
     status, said = plan.of(kafka="embedded")
     assert status == 0
-    assert "A start begins anew: the state's embedded broker has ended" in said
+    assert "A start begins anew: the embedded broker of the state ends" in said
 
 
 def test_state_of_another_broker_is_refused(plan: Plan) -> None:
