@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import httpx
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from fake_clock import FakeClock
+from local_endpoint import local_endpoint
 
 from freshrank import (
     Adagrad,
@@ -33,13 +33,9 @@ from freshrank import (
     get_historical_features,
 )
 from freshrank.actors.errors import BadRecord, ConfigError
-from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.wiring.local import LocalSystem, World
+from freshrank.deploy.wiring.local import World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.streams.codec import Codec
-from freshrank.serve.http.app import build_app
-from freshrank.serve.scoring.service import ScoringService
-from freshrank.serve.settings import ServeSettings
 
 NOW_MS = 1_720_000_000_000
 
@@ -134,20 +130,7 @@ WRONG = [
 
 async def story() -> dict[str, Any]:
     log = MemoryLog(1)
-    settings = Settings(serve=ServeSettings(max_start_wait_ms=0))
-    system = LocalSystem(pipeline, settings, World(log, FakeClock(NOW_MS)))
-    await system.start()
-
-    async def made() -> ScoringService:
-        return system.replica
-
-    app = build_app(made)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app), base_url="http://localhost"
-        ) as client,
-    ):
+    async with local_endpoint(pipeline, World(log, FakeClock(NOW_MS))) as (system, client):
         found: dict[str, Any] = {"posted": await client.post("/v1/events", json=EVENTS)}
         found["wrong"] = [await client.post("/v1/events", json=one) for one, *_ in WRONG]
         for one, *_ in WRONG:
@@ -156,7 +139,6 @@ async def story() -> dict[str, Any]:
             await system.step()
         found["features"] = await client.get("/v1/features/shopper/ann")
         found["document"] = await client.get("/openapi.json")
-    await system.stop()
     found["dead"] = log.end("orders.dead", 0)
     return found
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import httpx
 import msgspec
 from fake_clock import FakeClock
+from local_endpoint import local_endpoint
 
 from freshrank import (
     Adagrad,
@@ -21,12 +22,8 @@ from freshrank import (
     Sum,
     col,
 )
-from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.wiring.local import LocalSystem, World
+from freshrank.deploy.wiring.local import World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
-from freshrank.serve.http.app import build_app
-from freshrank.serve.scoring.service import ScoringService
-from freshrank.serve.settings import ServeSettings
 
 NOW_MS = round(datetime(2024, 7, 1, 10, 0, 0, tzinfo=UTC).timestamp() * 1000)
 
@@ -75,20 +72,7 @@ def event(number: int, at: str, **device: object) -> dict[str, object]:
 
 async def story() -> dict[str, httpx.Response]:
     log, clock = MemoryLog(1), FakeClock(NOW_MS)
-    settings = Settings(serve=ServeSettings(max_start_wait_ms=0))
-    system = LocalSystem(pipeline, settings, World(log, clock))
-    await system.start()
-
-    async def made() -> ScoringService:
-        return system.replica
-
-    app = build_app(made)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app), base_url="http://localhost"
-        ) as client,
-    ):
+    async with local_endpoint(pipeline, World(log, clock)) as (system, client):
         events = [
             event(1, "2024-07-01T11:59:59", os="ios", price=2.5),
             event(2, "2024-07-01T09:30:00Z", os="android", price=4.0),
@@ -101,7 +85,6 @@ async def story() -> dict[str, httpx.Response]:
             await system.step()
         found["features"] = await client.get("/v1/features/listener/ann")
         found["events"] = await client.get("/v1/entities/listener/ann/events")
-    await system.stop()
     return found
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from local_endpoint import client_of
 from shard_world import NoWeights
 
 from freshrank.actors.connectors import Connectors
@@ -15,7 +16,6 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
-from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.service import ScoringService
 from freshrank.serve.settings import ServeSettings
 
@@ -62,13 +62,5 @@ async def replica_client(
     async def made() -> ScoringService:
         return assembly.scoring_service(pipeline, ServeSettings(), NoWeights(), connectors)
 
-    app = build_app(made)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app),
-            base_url="http://localhost",
-            headers={"Content-Type": "application/json"},
-        ) as client,
-    ):
+    async with client_of(made) as client:
         yield client

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import pytest
 from fake_clock import FakeClock
+from local_endpoint import local_endpoint
 from small_shop import START_MS
 
 from freshrank import (
@@ -31,9 +32,6 @@ from freshrank.actors.kernels.hashing import hash_text
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
-from freshrank.serve.http.app import build_app
-from freshrank.serve.scoring.service import ScoringService
-from freshrank.serve.settings import ServeSettings
 
 CODE = Annotated[str, msgspec.Meta(max_length=4)]
 
@@ -79,26 +77,12 @@ class Endpoint:
 
     async def send(self, *requests: tuple[str, str, Any]) -> list[httpx.Response]:
         """The answers to requests (method, path, JSON)."""
-        settings = Settings(serve=ServeSettings(max_start_wait_ms=0))
-        system = LocalSystem(pipeline, settings, World(self.log, self.clock))
-        await system.start()
-
-        async def made() -> ScoringService:
-            return system.replica
-
-        app = build_app(made)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(app=app), base_url="http://localhost"
-            ) as client,
-        ):
+        async with local_endpoint(pipeline, World(self.log, self.clock)) as (_, client):
             answers = [
                 await client.request(method, path, **({} if body is None else {"json": body}))
                 for method, path, body in requests
             ]
             await asyncio.sleep(0)
-        await system.stop()
         return answers
 
 
