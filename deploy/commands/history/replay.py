@@ -68,6 +68,10 @@ def run_replay(
     """
     console = Console()
     check_summary(json_file)
+    if data.suffix == ".py" and file.suffix != ".py":
+        raise ConfigError(
+            str(file), "it is no Python file", f"Give the pipeline's first: {data} {file}."
+        )
     pipeline_file = PipelineFile.read(file)
     pipeline, module = pipeline_file.load(), pipeline_file.load_module()
     if pipeline.joined:
@@ -174,7 +178,8 @@ def _print(console: Console, summary: Mapping[str, JsonValue]) -> None:
     if isinstance(classes, list):
         console.print(_class_table(classes))
     if isinstance(calibration, list) and calibration:
-        console.print(_calibration_table(calibration))
+        of = "positives" if classes is None else "right ones"
+        console.print(_calibration_table(calibration, of))
 
 
 def _class_table(classes: Sequence[JsonValue]) -> Table:
@@ -190,13 +195,13 @@ def _class_table(classes: Sequence[JsonValue]) -> Table:
     return table
 
 
-def _calibration_table(bins: Sequence[JsonValue]) -> Table:
+def _calibration_table(bins: Sequence[JsonValue], of: str) -> Table:
     """Tenths of the examples by predicted probability, and what came of them.
 
-    Of classes by that of the likeliest, which was right or not.
+    Of classes by that of the likeliest, which was right or not; `of` names what came.
     """
     table = Table(title="calibration: tenths of the examples by prediction")
-    for column in ("examples", "mean prediction", "share of positives"):
+    for column in ("examples", "mean prediction", f"share of {of}"):
         table.add_column(column, justify="right")
     for one in bins:
         assert isinstance(one, dict)

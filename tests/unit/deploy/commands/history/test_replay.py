@@ -156,6 +156,14 @@ def test_times_in_another_unit_are_named(replays: Replays, factor: float, fix: s
     assert fix in said
 
 
+def test_arguments_in_the_wrong_order_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = call(["replay", "plays.jsonl", "songs.py"], capsys, monkeypatch)
+    assert status == 2
+    assert "Give the pipeline's first: songs.py plays.jsonl." in said
+
+
 def test_it_warns_of_records_that_are_not_in_order(replays: Replays) -> None:
     status, said = replays.of(
         "import json\n"
@@ -236,9 +244,7 @@ def test_of_numbers_the_error_is_printed_in_place_of_the_auc(
     assert "mean_absolute_error" in shown and "2.0000" in shown
 
 
-def test_of_classes_there_is_a_report_on_each(
-    replays: Replays, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_of_classes_there_is_a_report_on_each(replays: Replays) -> None:
     status, said = replays.of(
         "import json\n"
         f"    play = {PLAY!r}\n"
