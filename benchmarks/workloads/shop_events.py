@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -20,7 +21,7 @@ CATEGORIES = 100
 GAP_MS = 1
 # Events of one draw of random numbers: enough to draw in bulk, few enough to hold in memory.
 CHUNK = 50_000
-# Seconds for the broker to take what is still queued.
+# Seconds within which the broker takes some of what is still queued, however busy the machine is.
 FLUSH_TIMEOUT_S = 60.0
 
 
@@ -111,8 +112,13 @@ class TopicFiller:
         self._producer.poll(0)
 
     def finish(self) -> None:
-        """Wait until the broker has all records. Raises Unavailable when it refused one."""
-        left = self._producer.flush(FLUSH_TIMEOUT_S)
+        """Wait until the broker has all records.
+
+        Raises Unavailable when it refused one, or takes no more of them.
+        """
+        before, left = math.inf, self._producer.flush(FLUSH_TIMEOUT_S)
+        while 0 < left < before:
+            before, left = left, self._producer.flush(FLUSH_TIMEOUT_S)
         if left or self._failed:
             raise Unavailable("kafka", f"{left + self._failed} records were not written")
 
