@@ -18,7 +18,7 @@ from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.benchmarks.chaos.detection import Observation, counted
 from freshrank.benchmarks.chaos.faults import TIMEOUT_S, Fault, Handles
 from freshrank.benchmarks.workloads.dead_letters import MARK
-from freshrank.benchmarks.workloads.shop_events import events_of, user_name
+from freshrank.benchmarks.workloads.shop_events import REFRESH_METADATA, events_of, user_name
 from freshrank.benchmarks.workloads.shop_traffic import background
 
 # Events a second of such a producer: a few in a hundred of all, so that they are counted, and no
@@ -78,6 +78,7 @@ class _Writer:
                 "compression.type": habit.codec,
                 "linger.ms": 50,
                 "log_level": 0,
+                **REFRESH_METADATA,
             }
         )
 

@@ -21,6 +21,9 @@ CATEGORIES = 100
 GAP_MS = 1
 # Events of one draw of random numbers: enough to draw in bulk, few enough to hold in memory.
 CHUNK = 50_000
+# A producer that missed which broker leads a partition, as while that starts again, would learn it
+# after five minutes otherwise.
+REFRESH_METADATA = {"topic.metadata.refresh.interval.ms": 5_000}
 # Seconds within which the broker takes some of what is still queued, however busy the machine is.
 FLUSH_TIMEOUT_S = 60.0
 
@@ -98,6 +101,7 @@ class TopicFiller:
                 # While a broker is away the client would repeat that on standard error; `finish`
                 # raises it once.
                 "log_level": 0,
+                **REFRESH_METADATA,
             }
         )
 
