@@ -20,10 +20,11 @@ from freshrank.feature_actors.retrieval.base import (
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.retrieval.sources.last_users import (
-    MOST_REASONS,
     MOST_RECENT,
     LastUsersIndex,
+    best_allowed,
     check_users,
+    strongest,
 )
 
 # A user who is among those of more items is no person, and would relate everything to everything.
@@ -95,16 +96,11 @@ class _CoVisitedIndex(LastUsersIndex):
 
     def find(self, ask: Ask) -> Found:
         """The items of the neighbours, which weigh as the class says."""
-        slots, totals = self._totals(ask.recent)
-        wanted = ask.allowed[slots]
-        wanted[np.isin(slots, ask.recent)] = False
-        slots, totals = slots[wanted], totals[wanted]
-        best = np.argsort(-totals, kind="stable")[: ask.most]
-        return Found(slots[best], totals[best])
+        return best_allowed(self._totals(ask.recent), ask)
 
     def weigh(self, slots: Ints, recent: Ints) -> Doubles:
         """The same weights, of given items, the recent ones among them, in tens of their mean."""
-        return relative_weights(Found(*self._totals(recent)), slots)
+        return relative_weights(self._totals(recent), slots)
 
     def because(self, slot: int, recent: Ints) -> Ints:
         """The items that share most users with that in `slot`."""
@@ -114,12 +110,10 @@ class _CoVisitedIndex(LastUsersIndex):
         users = self._users[slot]
         theirs = self._users[recent][:, :, None]
         shared = np.count_nonzero(((theirs == users) & (theirs != 0)).any(axis=2), axis=1)
-        order = np.argsort(-shared, kind="stable")
-        found: Ints = recent[order[shared[order] > 0]]
-        return found[:MOST_REASONS]
+        return strongest(recent, shared)
 
-    def _totals(self, recent: Ints) -> tuple[Ints, Doubles]:
-        """The slots int64[m], ascending, of all items of the neighbours, and their weights."""
+    def _totals(self, recent: Ints) -> Found:
+        """All items of the neighbours, in the order of their slots."""
         recent = recent[recent < len(self._users)][:MOST_RECENT]
         users, weights = self._neighbours(recent)
         begins = np.searchsorted(self._touched.users, users)
@@ -134,7 +128,7 @@ class _CoVisitedIndex(LastUsersIndex):
         slots, inverse = np.unique(touched, return_inverse=True)
         sums = np.bincount(inverse, np.repeat(weights / np.sqrt(counts), counts))
         owners = np.count_nonzero(self._users[slots], axis=1)
-        return slots, sums / np.sqrt(np.maximum(owners, 1))
+        return Found(slots, sums / np.sqrt(np.maximum(owners, 1)))
 
     def _neighbours(self, recent: Ints) -> tuple[Ints, Doubles]:
         """The users of `recent` items, int64[u], and how much each weighs."""

@@ -19,10 +19,10 @@ from freshrank.feature_actors.retrieval.base import (
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.retrieval.sources.item_vectors import item_vectors
 from freshrank.feature_actors.retrieval.sources.last_users import (
-    MOST_REASONS,
     MOST_RECENT,
     LastUsersIndex,
     check_users,
+    strongest,
 )
 
 _MOST_NUMBERS = 256
@@ -103,10 +103,7 @@ class _EmbeddedIndex(LastUsersIndex):
         if slot >= len(vectors):
             return recent[:0]
         recent = recent[recent < len(vectors)][:MOST_RECENT]
-        products = vectors[recent] @ vectors[slot]
-        order = np.argsort(-products, kind="stable")
-        found: Ints = recent[order[products[order] > 0]]
-        return found[:MOST_REASONS]
+        return strongest(recent, vectors[recent] @ vectors[slot])
 
 
 def _greatest(values: Floats, most: int) -> Ints:

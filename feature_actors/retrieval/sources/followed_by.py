@@ -22,9 +22,10 @@ from freshrank.feature_actors.retrieval.base import (
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.retrieval.sources.last_users import (
-    MOST_REASONS,
     MOST_RECENT,
+    best_allowed,
     check_users,
+    strongest,
 )
 
 # Items of a user after one of the entity's that follow it.
@@ -119,11 +120,7 @@ class _FollowedByIndex(SourceIndex):
 
     def find(self, ask: Ask) -> Found:
         """The best that are allowed, without the recent ones."""
-        found = self._totals(ask.recent)
-        wanted = ask.allowed[found.slots] & ~np.isin(found.slots, ask.recent)
-        slots, weights = found.slots[wanted], found.weights[wanted]
-        best = np.argsort(-weights, kind="stable")[: ask.most]
-        return Found(slots[best], weights[best])
+        return best_allowed(self._totals(ask.recent), ask)
 
     def weigh(self, slots: Ints, recent: Ints) -> Doubles:
         """The same weights, of given items, in tens of their mean."""
@@ -138,9 +135,7 @@ class _FollowedByIndex(SourceIndex):
         before = np.maximum(ends[:, None] - np.arange(1, _MOST_AFTER + 1), -1)
         same = (before >= 0) & (users[before] == users[ends][:, None])
         counts = np.count_nonzero(slots[before[same]][:, None] == recent[:MOST_RECENT], axis=0)
-        order = np.argsort(-counts, kind="stable")
-        found: Ints = recent[order[counts[order] > 0]]
-        return found[:MOST_REASONS]
+        return strongest(recent, counts)
 
     def _totals(self, recent: Ints) -> Found:
         """All items that followed, in the order of their slots."""

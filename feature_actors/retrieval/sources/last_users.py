@@ -7,15 +7,22 @@ from collections.abc import Mapping
 import numpy as np
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import Ints
+from freshrank.actors.messages import Floats, Ints
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
-from freshrank.feature_actors.retrieval.base import FeaturePlace, ItemFeatures, SourceIndex, grown
+from freshrank.feature_actors.retrieval.base import (
+    Ask,
+    FeaturePlace,
+    Found,
+    ItemFeatures,
+    SourceIndex,
+    grown,
+)
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 
 MOST_RECENT = 20
 """Items of the entity that others are looked for by."""
-MOST_REASONS = 3
-"""Of those that led to a candidate, how many an answer names."""
+# Of those that led to a candidate, how many an answer names.
+_MOST_REASONS = 3
 
 
 def check_users(items: ItemFeatures, users: str, place: str) -> None:
@@ -28,6 +35,25 @@ def check_users(items: ItemFeatures, users: str, place: str) -> None:
             f"{users!r} lists {bags[users]!r}, not {key!r}",
             f'Declare LastK("{key}", k=32, repeats=False, learned=False) in a view of items.',
         )
+
+
+def best_allowed(found: Found, ask: Ask) -> Found:
+    """The items of most weight that are allowed, without the recent ones."""
+    wanted = ask.allowed[found.slots] & ~np.isin(found.slots, ask.recent)
+    slots, weights = found.slots[wanted], found.weights[wanted]
+    best = np.argsort(-weights, kind="stable")[: ask.most]
+    return Found(slots[best], weights[best])
+
+
+def strongest(recent: Ints, weights: Ints | Floats) -> Ints:
+    """int64[m]: the recent items of most weight above 0, which led to a candidate.
+
+    >>> strongest(np.array([7, 8, 9]), np.array([1, 0, 4])).tolist()
+    [9, 7]
+    """
+    order = np.argsort(-weights, kind="stable")
+    found: Ints = recent[order[weights[order] > 0]]
+    return found[:_MOST_REASONS]
 
 
 class LastUsersIndex(SourceIndex):
