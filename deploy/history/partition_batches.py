@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from freshrank.actors.records import RecordBatch
 from freshrank.deploy.history.arrivals import Arrived
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
-from freshrank.feature_actors.streams.origin import generation_of, with_origins
+from freshrank.feature_actors.streams.copies.origin import copied_in_turn, generation_of
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.row_plan import RowSource
 
@@ -24,7 +22,5 @@ def batch_for(
     topic = source.log_topic
     batch = consecutive_records(topic, partition, arrived.values, arrived.times_ms, begin)
     if isinstance(source, Stream) and source.rekeyed:
-        places = np.arange(len(arrived.values))
-        copies = with_origins(batch, places, batch.offsets - 1, generation_of(state))
-        return replace(batch, values=list(copies))
+        return replace(batch, values=list(copied_in_turn(batch, generation_of(state))))
     return replace(batch, keys=arrived.keys)

@@ -28,8 +28,8 @@ from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
 from freshrank.feature_actors.streams.codec import Codec
+from freshrank.feature_actors.streams.copies.origin import copies_in
 from freshrank.feature_actors.streams.entity_key import EntityKey
-from freshrank.feature_actors.streams.origin import split_origin
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
@@ -182,13 +182,15 @@ def _event_stream(stream: Stream) -> EventStream:
     codec, schema = Codec(stream), _event_schema(stream)
     found = EventStream(stream.topic, codec, schema, stream.placed_by)
     if stream.rekeyed:
-        found = replace(found, log_topic=stream.log_topic, original=_original)
+        found = replace(found, log_topic=stream.log_topic, originals=_originals)
     return found
 
 
-def _original(copy: bytes) -> OriginalRecord:
-    origin, value = split_origin(copy)
-    return OriginalRecord(origin.partition, origin.offset, origin.timestamp_ms, value)
+def _originals(record: bytes) -> list[OriginalRecord]:
+    return [
+        OriginalRecord(origin.partition, origin.offset, origin.timestamp_ms, value)
+        for origin, value in copies_in(record)
+    ]
 
 
 def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:

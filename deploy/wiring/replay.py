@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count, pairwise
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from freshrank.deploy.history.records import History
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.deploy.wiring.lock_step import BATCH_EVENTS
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, consecutive_records
 from freshrank.feature_actors.shard.status import totals
-from freshrank.feature_actors.streams.origin import Origin, generation_of, with_origin
+from freshrank.feature_actors.streams.copies.origin import copied_in_turn, generation_of
 from freshrank.feature_actors.streams.stream import Stream
 
 # Share of the records after which the reference copy of the weights is frozen.
@@ -147,11 +147,8 @@ def _logged(stream: Stream, values: Sequence[bytes], times_ms: Ints, begin: int)
     """The values as shards read them, where the first is record `begin` of the stream."""
     if not stream.rekeyed:
         return values
-    generation = generation_of("")
-    return [
-        with_origin(value, Origin(0, offset, offset - 1, time_ms, True, generation))
-        for offset, value, time_ms in zip(count(begin), values, times_ms.tolist(), strict=False)
-    ]
+    batch = consecutive_records(stream.topic, 0, values, times_ms, begin)
+    return copied_in_turn(batch, generation_of(""))
 
 
 def _calibration(system: LocalSystem) -> list[JsonValue]:

@@ -22,7 +22,8 @@ from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.state.table_copy import RowMemory
 from freshrank.feature_actors.state.tracked_table import TrackedTable
 from freshrank.feature_actors.streams.columns import Columns
-from freshrank.feature_actors.streams.origin import OriginFilter, generation_of
+from freshrank.feature_actors.streams.copies.origin import generation_of
+from freshrank.feature_actors.streams.copies.origin_filter import OriginFilter
 from freshrank.feature_actors.views.table_plan import TablePlan
 
 # Offsets between two checks of whether a table holds too many entities: a check may split a batch
@@ -92,7 +93,8 @@ class StreamSource:
         else:
             copied, topic = self._origins.take(batch, begin, end), self.stream.topic
             self._counters.copied_again += copied.repeated
-            rows, own = self._take(copied.batch, begin, end, outcome), copied.rejected
+            rows = self._take(copied.batch, copied.begin, copied.end, outcome)
+            own = copied.rejected
             dead = own + [copied.original(one, topic) for one in outcome.dead]
             outcome.late[:] = [copied.original(late, topic) for late in outcome.late]
         if self.stream.of_another_key:

@@ -1,7 +1,9 @@
-"""Copies of records for the topic that is keyed by the entity: their keys, places and values."""
+"""Copies of records for the topic that is keyed by the entity: their places, and their records."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +15,12 @@ from freshrank.actors.messages import Ints
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.reading.stamp_merge import ordered_stamps
 from freshrank.feature_actors.streams.codec import Codec
-from freshrank.feature_actors.streams.origin import NONE_BEFORE, with_origins
+from freshrank.feature_actors.streams.copies.origin import (
+    NONE_BEFORE,
+    SIZE,
+    origins_of,
+    packed,
+)
 from freshrank.feature_actors.streams.stream import Stream
 
 
@@ -32,49 +39,103 @@ class CopyProgress:
         return cls(None, np.full(partitions, NONE_BEFORE, dtype=np.int64))
 
 
-class CopyOf(NamedTuple):
-    """The copy of a record on its way."""
-
-    stamp_ms: int
-    """The order of the copies of several partitions (`ordered_stamps`)."""
-    place: int
-    """Of the record in its batch."""
-    key: bytes
-    value: bytes
-
-
 @dataclass(slots=True)
 class BatchCopies:
     """The records of a batch, with what their copies need; axis ``n``, in their order."""
 
     batch: RecordBatch
-    keys: list[bytes]
+    names: list[str]
+    """Of the entities that they are of."""
     partitions: Ints
     """int64[n]: where each belongs."""
-    generation: int
     refused: set[int] = field(default_factory=set)
     """The places of those that are not copied, or that the topic does not take."""
     unusable: list[tuple[int, BadRecord]] = field(default_factory=list)
     """The places of tombstones that name no entity, and why; they are among `refused`."""
 
-    def made_after(self, previous: Ints) -> tuple[list[CopyOf], CopyProgress]:
-        """The copies of records that are not refused, and the progress when they are written.
-
-        `previous` is that of the progress before them.
-        """
-        batch, stamps = self.batch, ordered_stamps(self.batch)
-        taken = np.ones(len(self.keys), dtype=np.bool_)
+    def places(self) -> Ints:
+        """int64[m]: those that are copied."""
+        taken = np.ones(len(self.names), dtype=np.bool_)
         taken[list(self.refused)] = False
-        places = np.flatnonzero(taken)
-        to, offsets = self.partitions[places], batch.offsets[places]
-        before = _before(to, offsets, previous)
-        values = with_origins(batch, places, before, self.generation)
-        at = places.tolist()
-        keys = [self.keys[place] for place in at]
-        found = list(map(CopyOf, stamps[places].tolist(), at, keys, values))
-        reached = previous.copy()
-        reached[to] = offsets  # of several of one partition, the last
-        return found, CopyProgress(int(batch.offsets[-1]) + 1, reached)
+        return np.flatnonzero(taken)
+
+    def progress_after(self, previous: Ints) -> CopyProgress:
+        """The progress when the copies are written; `previous` is that of the progress before."""
+        places, reached = self.places(), previous.copy()
+        # Of several of one partition, the last.
+        reached[self.partitions[places]] = self.batch.offsets[places]
+        return CopyProgress(int(self.batch.offsets[-1]) + 1, reached)
+
+
+class CopyRecord(NamedTuple):
+    """A record of the topic of copies on its way."""
+
+    key: bytes
+    """Of an entity that belongs to the partition that all its copies belong to."""
+    value: bytes
+    members: list[tuple[BatchCopies, int]]
+    """What it has copies of: batches, and places in these."""
+
+
+def copy_records(
+    batches: Sequence[BatchCopies],
+    previous: Sequence[Ints],
+    generation: int,
+    most_bytes: int,
+) -> list[CopyRecord]:
+    """The records that hold the copies of all that the batches do not refuse.
+
+    Copies of a partition are in the order of the stamps of what they copy. A record holds those of
+    one partition, and about `most_bytes` at most; a copy that is larger than a quarter of that has
+    a record of its own, and so has a tombstone: the key of the record names its entity. `previous`
+    has, for each batch, that of the progress before it; `generation` is that of the state that the
+    copies are for.
+    """
+    chosen = [one.places() for one in batches]
+    to = np.concatenate([one.partitions[at] for one, at in zip(batches, chosen, strict=True)])
+    if not len(to):
+        return []
+    pairs = list(zip(batches, chosen, strict=True))
+    origins = np.concatenate(
+        [
+            origins_of(
+                one.batch,
+                at,
+                _before(one.partitions[at], one.batch.offsets[at], before),
+                generation,
+            )
+            for (one, at), before in zip(pairs, previous, strict=True)
+        ]
+    )
+    stamps = np.concatenate([ordered_stamps(one.batch)[at] for one, at in pairs])
+    order = np.lexsort((stamps, to))
+    members = [(one, place) for one, at in pairs for place in at.tolist()]
+    members = [members[at] for at in order.tolist()]
+    values = [one.batch.values[place] for one, place in members]
+    origins = origins[order]
+    found = []
+    bounds = _bounds(to[order], values, most_bytes)
+    for begin, end in itertools.pairwise(bounds):
+        batch, place = members[begin]
+        value = packed(origins[begin:end], values[begin:end])
+        found.append(CopyRecord(batch.names[place].encode(), value, members[begin:end]))
+    return found
+
+
+def _bounds(to: Ints, values: Sequence[bytes | None], most_bytes: int) -> list[int]:
+    """Where records begin that hold copies for the partitions `to`, which ascend; and the end.
+
+    >>> _bounds(np.array([0, 0, 0, 1, 1]), [b"a", None, b"b", b"c", b"d"], 1_000)
+    [0, 1, 2, 3, 5]
+    """
+    sizes = np.array([len(value or b"") for value in values]) + SIZE
+    # So that one large value makes no record too large for others.
+    alone = np.array([value is None for value in values]) | (sizes > most_bytes // 4)
+    first = np.append(True, to[1:] != to[:-1])
+    before = np.cumsum(sizes) - sizes
+    part = (before - np.maximum.accumulate(np.where(first, before, 0))) // most_bytes
+    first[1:] |= (part[1:] != part[:-1]) | alone[1:] | alone[:-1]
+    return [*np.flatnonzero(first).tolist(), len(to)]
 
 
 def _before(to: Ints, offsets: Ints, previous: Ints) -> Ints:
@@ -99,25 +160,27 @@ class CopyMaker:
     it says nothing of its entities, and is not copied.
     """
 
-    def __init__(self, stream: Stream, partitions: int, generation: int) -> None:
+    def __init__(self, stream: Stream, partitions: int) -> None:
         self._stream = stream
         self._codec = Codec(stream)
         self._partitions = partitions
-        self._generation = generation
 
     def copies(self, batch: RecordBatch) -> BatchCopies:
-        """The keys and the partitions of a batch's records."""
+        """Of which entities a batch's records are, and where they belong."""
         columns, _ = self._codec.decode(batch)
-        unknown = str(batch.partition).encode()
-        keys = [unknown] * len(batch.values)
-        belong = np.full(len(keys), partition_of(unknown, self._partitions))
-        if len(columns):
+        names = columns.text(self._stream.key.key)
+        belong = partitions_of_texts(names, self._partitions, Partitioner.MURMUR2)
+        if len(columns) < len(batch.values):
             known = np.searchsorted(batch.offsets, columns.offsets)
-            texts = columns.text(self._stream.key.key)
-            belong[known] = partitions_of_texts(texts, self._partitions, Partitioner.MURMUR2)
-            for place, text in zip(known.tolist(), texts, strict=True):
-                keys[place] = text.encode()
-        copies = BatchCopies(batch, keys, belong, self._generation)
+            unknown = str(batch.partition)
+            of_known = zip(known.tolist(), names, strict=True)
+            names = [unknown] * len(batch.values)
+            for place, name in of_known:
+                names[place] = name
+            there = belong
+            belong = np.full(len(names), partition_of(unknown.encode(), self._partitions))
+            belong[known] = there
+        copies = BatchCopies(batch, names, belong)
         if None in batch.values:
             self._place_tombstones(copies)
         return copies
@@ -129,10 +192,10 @@ class CopyMaker:
                 copies.refused.add(place)
                 continue
             try:
-                key = self._codec.entity(batch.keys[place] if batch.keys else None).encode()
+                name = self._codec.entity(batch.keys[place] if batch.keys else None)
             except BadRecord as error:
                 copies.refused.add(place)
                 copies.unusable.append((place, error))
                 continue
-            copies.keys[place] = key
-            copies.partitions[place] = partition_of(key, self._partitions)
+            copies.names[place] = name
+            copies.partitions[place] = partition_of(name.encode(), self._partitions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from freshrank.actors.alerts import AlertSink
@@ -18,17 +17,26 @@ from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.feature_actors.reading.backlog import Backlog
 from freshrank.feature_actors.reading.log_watch import WATCH_S, LogWatch
 from freshrank.feature_actors.reading.progress_watch import ProgressWatch
-from freshrank.feature_actors.reading.record_copies import BatchCopies, CopyMaker, CopyProgress
+from freshrank.feature_actors.reading.record_copies import (
+    BatchCopies,
+    CopyMaker,
+    CopyProgress,
+    CopyRecord,
+    copy_records,
+)
 from freshrank.feature_actors.reading.retention_watch import RetentionWatch
 from freshrank.feature_actors.reading.stamp_merge import StampMerge
-from freshrank.feature_actors.streams.origin import generation_of
+from freshrank.feature_actors.streams.copies.origin import generation_of
 from freshrank.feature_actors.streams.stream import Stream
 
 KIND = "rekeying"
 """Of the files that hold how far a partition has been copied."""
 
 # Records that are copied at once: all are acknowledged before the next.
-_MOST_RECORDS = 6_000
+_MOST_RECORDS = 20_000
+# Bytes of a record of copies, about: a quarter of what brokers take unless they are told otherwise.
+# Where a topic takes less, it is halved.
+_MOST_BYTES = 256 << 10
 # Seconds of a poll, and between two files of a partition, whose records are copied again after a
 # crash, and between two tries while something is away.
 _POLL_S, _SAVE_S, _RETRY_S = 0.05, 1.0, 0.5
@@ -81,7 +89,8 @@ class Rekeyer:
         self._clock = connectors.clock
         self._snapshots = snapshots
         self._alerts = alerts
-        self._maker = CopyMaker(stream, self._partitions, self._generation)
+        self._maker = CopyMaker(stream, self._partitions)
+        self._most_bytes = _MOST_BYTES
         self._merge = StampMerge()
         self._progress: dict[int, CopyProgress] = {}
         self._unsaved: set[int] = set()
@@ -219,31 +228,37 @@ class Rekeyer:
     async def _copy(self, batches: Sequence[RecordBatch]) -> None:
         """Copy batches, and wait until all is written; a record that is too large is rejected."""
         pieces = [self._maker.copies(batch) for batch in batches]
+        before = [self._progress[batch.partition].previous for batch in batches]
         await self._reject([(piece, *bad) for piece in pieces for bad in piece.unusable])
         while True:
-            made = [one.made_after(self._progress[one.batch.partition].previous) for one in pieces]
-            owned = [
-                [(piece, copy) for copy in found]
-                for piece, (found, _) in zip(pieces, made, strict=True)
-            ]
-            # Those of a batch stay in their order, which is that of their stamps.
-            copies = sorted(itertools.chain(*owned), key=lambda pair: pair[1].stamp_ms)
-            records = [(copy.key, copy.value) for _, copy in copies]
-            answers = await self._sink.send_all(self.stream.log_topic, records)
+            records = copy_records(pieces, before, self._generation, self._most_bytes)
+            values = [(record.key, record.value) for record in records]
+            answers = await self._sink.send_all(self.stream.log_topic, values)
             refused = [
-                (piece, copy.place, answer)
-                for (piece, copy), answer in zip(copies, answers, strict=True)
+                (record, answer)
+                for record, answer in zip(records, answers, strict=True)
                 if answer is not None
             ]
             if not refused:
                 break
             # The others are copied again, as if these had never been.
-            await self._reject(refused)
-        for piece, (_, progress) in zip(pieces, made, strict=True):
-            self._progress[piece.batch.partition] = progress
+            await self._reject(self._alone(refused))
+        for piece, previous in zip(pieces, before, strict=True):
+            self._progress[piece.batch.partition] = piece.progress_after(previous)
             self._unsaved.add(piece.batch.partition)
             self.copied += len(piece.batch.values)
             self.backlog.read += len(piece.batch.values)
+
+    def _alone(
+        self, refused: Sequence[tuple[CopyRecord, BadRecord]]
+    ) -> list[tuple[BatchCopies, int, BadRecord]]:
+        """What the topic does not take alone either; records of several are to be smaller."""
+        together = [len(record.value) for record, _ in refused if len(record.members) > 1]
+        if together:
+            self._most_bytes = max(1, min(self._most_bytes, *together) // 2)
+        return [
+            (*record.members[0], error) for record, error in refused if len(record.members) == 1
+        ]
 
     async def _reject(self, refused: Sequence[tuple[BatchCopies, int, BadRecord]]) -> None:
         rejected: list[RejectedRecord] = [

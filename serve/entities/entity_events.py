@@ -7,7 +7,7 @@ bounded by records and by time, because the entity may be idle.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -29,6 +29,8 @@ from freshrank.serve.scoring.served_pipeline import (
 MAX_SCANNED = 50_000
 # Records of the first step back; each further step is twice as long, up to the longest.
 FIRST_STEP, LONGEST_STEP = 1_000, 8_000
+# Copies that a record holds at most, about; how many it does is known after the first step.
+_COPIES = 100
 # Records that are decoded between two polls, at which the event loop scores: about a millisecond.
 _POLL_RECORDS = 500
 # Seconds of a poll: twelve times as long as a fetch that finds no record.
@@ -82,6 +84,7 @@ class EntityEvents:
         source = self._connectors.source()
         async with _reading(source, topic, partition) as (oldest, end):
             scan = _Scan(source, topic, partition, self._connectors.clock)
+            scan.held = 1 if stream.originals is None else _COPIES
             return await scan.back(oldest, end, limit, _Matching(stream, key))
 
 
@@ -109,6 +112,8 @@ class _Matching:
         self._stream = stream
         self._key = key
         self._copied: set[tuple[int, int]] = set()
+        self.seen = 0
+        """Records that were looked at; of one that holds copies, these."""
         self.forgotten = False
         """Whether a tombstone of the key was read."""
 
@@ -122,28 +127,28 @@ class _Matching:
         for place, offset in enumerate(batch.offsets.tolist()):
             if not begin <= offset < end:
                 continue
-            record = self._record(batch, place)
-            if record is None:
-                continue
-            if record.value is None:
-                if batch.keys and batch.keys[place] == self._key:
-                    self.forgotten, events = True, []
-                continue
-            event = self._event(record, record.value)
-            if event is not None:
-                events.append(event)
+            records = self._records(batch, place)
+            self.seen += len(records)
+            for record in records:
+                if record.value is None:
+                    if batch.keys and batch.keys[place] == self._key:
+                        self.forgotten, events = True, []
+                    continue
+                event = self._event(record, record.value)
+                if event is not None:
+                    events.append(event)
         return events
 
-    def _record(self, batch: RecordBatch, place: int) -> OriginalRecord | None:
-        """The record of the stream's topic; None where it is the copy of nothing."""
+    def _records(self, batch: RecordBatch, place: int) -> Sequence[OriginalRecord]:
+        """The records of the stream's topic; none where it holds no copies of any."""
         value = batch.values[place]
-        if self._stream.original is None:
+        if self._stream.originals is None:
             offset, timestamp_ms = batch.offsets[place], batch.timestamps_ms[place]
-            return OriginalRecord(batch.partition, int(offset), int(timestamp_ms), value)
+            return [OriginalRecord(batch.partition, int(offset), int(timestamp_ms), value)]
         try:
-            return self._stream.original(value or b"")
+            return self._stream.originals(value or b"")
         except BadRecord:  # the shard has written it to the dead-letter topic
-            return None
+            return ()
 
     def _event(self, record: OriginalRecord, value: bytes) -> EntityEvent | None:
         codec, (partition, offset, timestamp_ms, _) = self._stream.codec, record
@@ -152,7 +157,7 @@ class _Matching:
                 return None
         except BadRecord:  # the shard has written it to the dead-letter topic
             return None
-        if self._stream.original is not None:
+        if self._stream.originals is not None:
             self._copied.add((partition, offset))
         event = msgspec.Raw(codec.json(value))
         return EntityEvent(self._stream.topic, partition, offset, timestamp_ms, event)
@@ -168,6 +173,8 @@ class _Scan:
         self._clock = clock
         self._deadline = clock.monotonic() + SCAN_TIMEOUT_S
         self._begin_ms: int | None = None
+        self.held = 1
+        """How many records of the stream one of the topic holds, about."""
 
     async def back(
         self, oldest: int, end: int, limit: int, matching: _Matching
@@ -177,16 +184,18 @@ class _Scan:
         Of those from before a tombstone there are none. A step that is not finished in time is left
         out as a whole.
         """
-        begin, length = end, FIRST_STEP
+        begin, length, seen = end, FIRST_STEP // self.held, 0
         events: list[EntityEvent] = []
-        while begin > oldest and end - begin < MAX_SCANNED and len(events) < limit:
+        while begin > oldest and seen < MAX_SCANNED and len(events) < limit:
             if matching.forgotten:
                 break
             step_begin = max(oldest, begin - length)
             step = await self._step(step_begin, begin, matching)
             if step is None:
                 break
-            begin, length = step_begin, min(2 * length, LONGEST_STEP)
+            begin, seen = step_begin, max(end - step_begin, matching.seen)
+            self.held = max(1, seen // (end - begin))
+            length = max(1, min(2 * length, LONGEST_STEP // self.held))
             events = step + events
         scanned = ScannedTopic(
             self._topic, self._partition, begin, end, self._begin_ms, begin <= oldest
@@ -206,7 +215,7 @@ class _Scan:
         while reached < end and empty < _EMPTY_POLLS:
             if self._clock.monotonic() >= self._deadline:
                 return None
-            batches = await self._source.poll(_POLL_RECORDS, _POLL_S)
+            batches = await self._source.poll(max(1, _POLL_RECORDS // self.held), _POLL_S)
             if not batches and self._source.fetch_age_s() < _POLL_S:
                 empty += 1
             for batch in batches:

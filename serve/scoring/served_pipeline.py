@@ -42,8 +42,8 @@ class EventStream:
     """How the partitions of the records of `log_topic` are chosen."""
     log_topic: str = ""
     """The topic to read back from; empty: `topic`."""
-    original: Callable[[bytes], OriginalRecord] | None = None
-    """Of the value of a record in `log_topic`, the record of `topic` that it is a copy of; raises
+    originals: Callable[[bytes], Sequence[OriginalRecord]] | None = None
+    """Of the value of a record in `log_topic`, the records of `topic` that it has copies of; raises
     BadRecord. None: they are the same."""
 
 

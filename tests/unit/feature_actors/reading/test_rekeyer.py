@@ -21,7 +21,11 @@ from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.protocols import Status
 from freshrank.actors.records import RecordBatch
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
+from freshrank.feature_actors.connectors.in_memory.log import (
+    MemoryLog,
+    MemorySource,
+    consecutive_records,
+)
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import (
     MemorySnapshots,
@@ -31,14 +35,13 @@ from freshrank.feature_actors.connectors.in_memory.stores import (
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
 from freshrank.feature_actors.shard.status import with_copies
-from freshrank.feature_actors.streams.origin import (
+from freshrank.feature_actors.streams.copies.origin import (
     NONE_BEFORE,
-    Copied,
-    Origin,
-    OriginFilter,
     generation_of,
-    with_origin,
+    origins_of,
+    packed,
 )
+from freshrank.feature_actors.streams.copies.origin_filter import Copied, OriginFilter
 from freshrank.feature_actors.streams.stream import Entity
 
 PARTITIONS = 3
@@ -304,7 +307,7 @@ def test_shards_share_the_source_partitions() -> None:
             await rekeyer.step()
 
     run(story)
-    assert sum(len(batch.values) for batch in world.copies()) == 100
+    assert [len(batch.values) for batch in world.copies()] == [2] * PARTITIONS, "one of each shard"
     assert sorted(world.taken()) == sorted(world.written())
 
 
@@ -320,6 +323,65 @@ def test_a_record_that_the_copies_topic_does_not_take_is_a_dead_letter_and_the_o
     assert len(world.taken()) == 2
     ((topic, letter),) = world.sink.rejected
     assert (topic, letter.offset, letter.reason) == ("events.dead", 1, "too large")
+
+
+def test_an_entity_with_many_events_costs_a_record_for_each_batch() -> None:
+    world = World()
+    for number in range(500):
+        value = event(number, "u1", "view", 1, number)
+        world.log.append(events.topic, number % PARTITIONS, value, START_MS)
+    run(lambda: copy_all(world))
+    (batch,) = world.copies()
+    assert len(batch.values) == 1
+    assert sorted(world.taken()) == sorted(world.written())
+
+
+def test_a_topic_that_takes_no_large_records_gets_smaller_ones() -> None:
+    world = World()
+    world.write(200)
+    world.sink.longest = 1_000
+    run(lambda: copy_all(world))
+    assert sorted(world.taken()) == sorted(world.written())
+    assert world.sink.rejected == []
+    sizes = [len(value or b"") for batch in world.copies() for value in batch.values]
+    assert 10 < len(sizes) < 100 and max(sizes) <= 1_000
+
+
+def test_copies_of_the_version_before_and_packs_are_taken_in_turn_wherever_batches_end() -> None:
+    world = World()
+    world.write(90)
+    before = [copy_of(9, at, at - 1, b"%d" % at) for at in range(3)]
+    for partition in range(PARTITIONS):
+        for value in before:
+            world.log.append(ANYWHERE.log_topic, partition, value, START_MS, b"k")
+    run(lambda: copy_all(world))
+    for copies in world.copies():
+        values = [*copies.values, *before]
+        count = len(values)
+        batch = consecutive_records(copies.topic, copies.partition, values, START_MS)
+        whole, parts = OriginFilter(generation_of(STATE)), OriginFilter(generation_of(STATE))
+        at_once = take(whole, batch)
+        found = [take(parts, batch.between(at, at + 1), at) for at in range(count)]
+        numbers = np.concatenate([one.batch.offsets for one in found])
+        assert numbers.tolist() == at_once.batch.offsets.tolist()
+        assert numbers[:4].tolist() == [0, 1, 2, 3] and (np.diff(numbers) > 0).all()
+        assert [value for one in found for value in one.batch.values] == at_once.batch.values
+        assert at_once.repeated == 3 and sum(one.repeated for one in found) == 3
+        assert found[-1].end == at_once.end == len(numbers) > count
+        arrays = [one.arrays() for one in (whole, parts)]
+        assert {name: array.tolist() for name, array in arrays[0].items()} == {
+            name: array.tolist() for name, array in arrays[1].items()
+        }
+
+
+def test_a_state_of_the_version_before_goes_on() -> None:
+    origins, again = OriginFilter(generation_of(STATE)), OriginFilter(generation_of(STATE))
+    take(origins, copies_of((0, 2, NONE_BEFORE), (0, 5, 2)))
+    arrays = origins.arrays()
+    del arrays["next"]
+    again.load(arrays)
+    found = take(again, copies_of((0, 5, 2), (0, 9, 5), begin=2), 2)
+    assert (found.batch.values, found.batch.offsets.tolist()) == ([b"9"], [3])
 
 
 def test_the_state_is_that_of_a_topic_that_is_keyed_by_the_entity() -> None:
@@ -344,11 +406,18 @@ def test_the_state_is_that_of_a_topic_that_is_keyed_by_the_entity() -> None:
     assert set(rows) == set(USERS)
 
 
+def copy_of(partition: int, at: int, before: int, value: bytes | None, state: str = STATE) -> bytes:
+    """The record of one copy of a record whose producer stamped it."""
+    stamp, stamped = np.array([START_MS]), np.zeros(1, dtype=np.bool_)
+    batch = RecordBatch(events.topic, partition, [value], np.array([at]), stamp, stamped)
+    origins = origins_of(batch, np.arange(1), np.array([before]), generation_of(state))
+    return packed(origins, [value])
+
+
 def copies_of(*origins: tuple[int, int, int], state: str = STATE, begin: int = 0) -> RecordBatch:
     """Copies of these (partition, offset, previous), whose values are the offsets as text."""
     values: list[bytes | None] = [
-        with_origin(b"%d" % at, Origin(part, at, before, START_MS, True, generation_of(state)))
-        for part, at, before in origins
+        copy_of(part, at, before, b"%d" % at, state) for part, at, before in origins
     ]
     count = len(values)
     return RecordBatch(
@@ -409,7 +478,19 @@ def test_a_copy_has_the_time_at_which_its_record_reached_the_source_topic() -> N
     assert (taken.partitions.tolist(), taken.offsets.tolist()) == ([1], [0])
 
 
-@pytest.mark.parametrize("value", [None, b"", b'{"user_id": "u1"}' * 3, b"\x01" * 37])
+PACK = packed(
+    origins_of(copies_of((0, 1, 0), (0, 2, 1)), np.arange(2), np.array([-1, 0]), 1), [b"a", b"bc"]
+)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, b"", b'{"user_id": "u1"}' * 3, b"\x01" * 37),
+        *(PACK[:4], PACK[:40], PACK[:-1], PACK + b"d", b"\4\0\0\0\2" + b"\1" * 82),
+        PACK.replace(b"\0\0\0\2", b"\0\0\0\0", 1),
+    ],
+)
 def test_a_record_without_an_origin_is_rejected(value: bytes | None) -> None:
     batch = replace(copies_of((0, 1, 0)), values=[value])
     taken = take(OriginFilter(generation_of(STATE)), batch)
@@ -418,7 +499,6 @@ def test_a_record_without_an_origin_is_rejected(value: bytes | None) -> None:
 
 
 def test_a_tombstone_stays_one() -> None:
-    origin = Origin(0, 1, NONE_BEFORE, START_MS, False, generation_of(STATE))
-    batch = replace(copies_of((0, 1, 0)), values=[with_origin(None, origin)])
+    batch = replace(copies_of((0, 1, 0)), values=[copy_of(0, 1, NONE_BEFORE, None)])
     taken = take(OriginFilter(generation_of(STATE)), batch).batch
     assert taken.values == [None] and taken.stamped_by_broker.tolist() == [False]

@@ -74,16 +74,17 @@ def test_events_of_all_streams_are_given_in_the_order_of_their_times() -> None:
 
 
 def test_a_record_that_was_copied_twice_is_given_once_as_the_one_of_its_own_topic() -> None:
-    def original(copy: bytes) -> OriginalRecord:
+    def originals(copy: bytes) -> list[OriginalRecord]:
         if b"|" not in copy:
             raise BadRecord("no copy")
-        offset, _, value = copy.partition(b"|")
-        return OriginalRecord(3, int(offset), 500 + int(offset), value)
+        found = [one.partition(b"|") for one in copy.split(b"+")]
+        return [OriginalRecord(3, int(at), 500 + int(at), value) for at, _, value in found]
 
     stream = EventStream("plays", JsonCodec(), EVENT_SCHEMA, log_topic="behaviour")
-    replica = ReplicaUnderTest(streams=[replace(stream, original=original)])
+    replica = ReplicaUnderTest(streams=[replace(stream, originals=originals)])
     copies = [b"7|" + event("u1", 1), b"8|" + event("u1", 2)]
-    fill(replica.log, *copies, copies[0], b"9|" + event("other"), event("u1", 3))
+    pack = b"+".join([copies[1], b"9|" + event("other")])
+    fill(replica.log, *copies, copies[0], pack, event("u1", 3))
     found = events_of(replica)
     place = {"topic": "plays", "partition": 3}
     assert found["events"] == [
