@@ -1,9 +1,8 @@
-"""The records of several sources of history as one log, in the order in which they arrived."""
+"""Records of a history: when they arrived, of which entities they are, and what is wrong."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -12,8 +11,6 @@ import numpy as np
 from freshrank.actors.errors import BadRecord, ConfigError
 from freshrank.actors.messages import Ints
 from freshrank.actors.records import RejectedRecord
-from freshrank.deploy.history.file_values import CHUNK
-from freshrank.deploy.history.records import checked_record
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.feature_actors.streams.columns import entity_ids
@@ -182,117 +179,3 @@ class TopicDecoder:
             keys, values = [keys[at] for at in chosen], [values[at] for at in chosen]
         found = Arrived(self.source.topic, keys, values, stamps_ms[places], ids)
         return found, own_ms, rejected
-
-
-def of_file(
-    values: Iterable[list[bytes]],
-    decoder: TopicDecoder,
-    place: str,
-    tally: HistoryTally,
-    now_ms: int,
-) -> Iterator[Arrivals]:
-    """The records of a file, whose order is that of their arrival.
-
-    An event arrived at its time, or with the latest before it where that is later. An event later
-    than `now_ms` by more than its stream allows is dead. The rows of a table were there from the
-    beginning.
-    """
-    clock, number = 0, 0
-    for documents in values:
-        coded = decoder.from_json(documents, now_ms)
-        table = isinstance(decoder.source, Table)
-        stamps = np.full(len(coded), 0 if table else now_ms, dtype=np.int64)
-        arrived, own_ms, rejected = decoder.decode(decoder.keys(coded), coded, stamps, number)
-        number += len(coded)
-        tally.records += len(coded)
-        tally.count_dead(place, rejected)
-        if not len(own_ms):
-            continue
-        latest = np.maximum.accumulate(np.append(clock, own_ms))[1:]
-        tally.out_of_order += int(np.count_nonzero(own_ms < latest))
-        clock = int(latest[-1])
-        tally.topics.add(arrived.topic)
-        yield [replace(arrived, times_ms=latest)]
-
-
-def of_records(
-    records: Iterable[object],
-    decoders: Mapping[str, TopicDecoder],
-    topics: tuple[Sequence[str], Sequence[str]],
-    place: str,
-    tally: HistoryTally,
-) -> Iterator[Arrivals]:
-    """The records that a function ``records`` yields, oldest first (`checked_record`).
-
-    `topics` are those of the streams and of the tables. A record arrived at the time that it has,
-    or with the latest before it. Raises ConfigError for one of another form.
-    """
-    clock, given = 0, iter(records)
-    while chunk := list(itertools.islice(given, CHUNK)):
-        number = tally.records
-        checked = [
-            checked_record(one, f"record {number + at} of {place}", *topics)
-            for at, one in enumerate(chunk)
-        ]
-        times = np.array([one.time_ms for one in checked], dtype=np.int64)
-        latest = np.maximum.accumulate(np.append(clock, times))[1:]
-        tally.out_of_order += int(np.count_nonzero(times < latest))
-        tally.records += len(checked)
-        clock = int(latest[-1])
-        found = []
-        for topic, decoder in decoders.items():
-            mine = np.array([at for at, one in enumerate(checked) if one.topic == topic], np.int64)
-            if not len(mine):
-                continue
-            own = [checked[at] for at in mine.tolist()]
-            keys: list[bytes | None] = [one.key for one in own]
-            values = [one.value for one in own]
-            arrived, _, rejected = decoder.decode(keys, values, latest[mine], 0)
-            at_place = [replace(one, offset=number + int(mine[one.offset])) for one in rejected]
-            tally.count_dead(place, at_place)
-            tally.topics.add(topic)
-            if arrived.values:
-                found.append(arrived)
-        if found:
-            yield found
-
-
-def merged(sources: Iterable[Iterator[Arrivals]]) -> Iterator[Arrivals]:
-    """All that arrived, in order: each part is later than, or as late as, all parts before it.
-
-    Of records of the same time those of an earlier source come first.
-    """
-    heads: list[tuple[Arrivals, Iterator[Arrivals]]] = [(next(one, ()), one) for one in sources]
-    while heads := [(head, rest) for head, rest in heads if head]:
-        limit = min(max(int(one.times_ms[-1]) for one in head) for head, _ in heads)
-        taken: dict[str, list[Arrived]] = {}
-        going: list[tuple[Arrivals, Iterator[Arrivals]]] = []
-        for head, rest in heads:
-            left = []
-            for one in head:
-                end = int(np.searchsorted(one.times_ms, limit, side="right"))
-                if end:
-                    taken.setdefault(one.topic, []).append(one.between(0, end))
-                if end < len(one.values):
-                    left.append(one.between(end, len(one.values)))
-            going.append((left or next(rest, ()), rest))
-        heads = going
-        yield [_joined(parts) for parts in taken.values()]
-
-
-def _joined(parts: Sequence[Arrived]) -> Arrived:
-    """Records of one topic from several sources, in the order of their times."""
-    if len(parts) == 1:
-        return parts[0]
-    times = np.concatenate([one.times_ms for one in parts])
-    order = np.argsort(times, kind="stable")
-    keys = list(itertools.chain.from_iterable(one.keys for one in parts))
-    values = list(itertools.chain.from_iterable(one.values for one in parts))
-    places = order.tolist()
-    return Arrived(
-        parts[0].topic,
-        [keys[at] for at in places],
-        [values[at] for at in places],
-        times[order],
-        {name: np.concatenate([one.ids[name] for one in parts])[order] for name in parts[0].ids},
-    )

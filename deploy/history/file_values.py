@@ -26,8 +26,10 @@ CHUNK = 4_096
 """Records that are read at once."""
 
 
-def read_values(path: Path, source: Stream | Table) -> Iterator[list[bytes]]:
+def read_values(path: Path, source: Stream | Table, skip: int = 0) -> Iterator[list[bytes]]:
     """Read the records of a file as JSON, `CHUNK` at a time, in their order.
+
+    Without the first `skip` chunks.
 
     Columns of Parquet and CSV have the names that the fields have in JSON; others are passed over.
     A column of timestamps becomes integers in the stream's unit where its event time is one. An
@@ -40,11 +42,11 @@ def read_values(path: Path, source: Stream | Table) -> Iterator[list[bytes]]:
     kind = format_of(path)
     try:
         if kind in PARQUET:
-            yield from _parquet(path, source)
+            yield from _parquet(path, source, skip)
         elif kind in CSV:
-            yield from _csv(path, source)
+            yield from _csv(path, source, skip)
         else:
-            yield from _lines(path, source.max_bytes)
+            yield from _lines(path, source.max_bytes, skip)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise ConfigError(
@@ -65,11 +67,11 @@ def import_pyarrow(place: str) -> Any:
     return pyarrow
 
 
-def _lines(path: Path, max_bytes: int) -> Iterator[list[bytes]]:
+def _lines(path: Path, max_bytes: int, skip: int) -> Iterator[list[bytes]]:
     with _opened(path) as file:
         # A longer line comes in pieces, none of which is an event.
         lines = iter(partial(file.readline, max_bytes + 2), b"")
-        values = (line for line in lines if not line.isspace())
+        values = islice((line for line in lines if not line.isspace()), skip * CHUNK, None)
         while chunk := list(islice(values, CHUNK)):
             yield chunk
 
@@ -78,20 +80,22 @@ def _opened(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _csv(path: Path, source: Stream | Table) -> Iterator[list[bytes]]:
+def _csv(path: Path, source: Stream | Table, skip: int) -> Iterator[list[bytes]]:
     with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file)
         columns = _FileColumns(path, source, next(rows, []))
-        while chunk := list(islice(rows, CHUNK)):
+        wanted = islice(rows, skip * CHUNK, None)
+        while chunk := list(islice(wanted, CHUNK)):
             yield [columns.of_texts(row) for row in chunk if row]
 
 
-def _parquet(path: Path, source: Stream | Table) -> Iterator[list[bytes]]:
+def _parquet(path: Path, source: Stream | Table, skip: int) -> Iterator[list[bytes]]:
     arrow = import_pyarrow(str(path))
     try:
         with arrow.parquet.ParquetFile(path) as file:
             columns = _FileColumns(path, source, file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=CHUNK, columns=list(columns.fields)):
+            batches = file.iter_batches(batch_size=CHUNK, columns=list(columns.fields))
+            for batch in islice(batches, skip, None):
                 yield columns.of_batch(arrow, batch)
     except arrow.ArrowInvalid as error:
         raise ConfigError(str(path), f"is no Parquet: {error}", "Give a whole file.") from error

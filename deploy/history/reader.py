@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TypeAlias
 
 from freshrank.actors.clock import SystemClock
-from freshrank.deploy.history.arrivals import (
-    Arrivals,
-    HistoryTally,
-    Numbered,
-    TopicDecoder,
-    merged,
+from freshrank.deploy.history.arrivals import Arrivals, HistoryTally, Numbered, TopicDecoder
+from freshrank.deploy.history.file_values import read_values
+from freshrank.deploy.history.files import HistoryFile, find_files
+from freshrank.deploy.history.records import Records, yielded
+from freshrank.deploy.history.sources import (
+    BEGINNING,
+    Chunk,
+    MergedSources,
+    SourcePlace,
     of_file,
     of_records,
 )
-from freshrank.deploy.history.file_values import read_values
-from freshrank.deploy.history.files import find_files
-from freshrank.deploy.history.records import Records, yielded
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table
@@ -45,9 +47,23 @@ class HistoryReader:
         What is found is counted in `tally`; `numbered` gives numbers in place of the ids of
         entities. Raises ConfigError for what cannot be read.
         """
+        yield from self.merged(entities, tally, numbered)
+
+    def merged(
+        self,
+        entities: Collection[str],
+        tally: HistoryTally,
+        numbered: Numbered | None = None,
+        begin: Sequence[SourcePlace] = (),
+    ) -> MergedSources:
+        """The same, from `begin` on: the places that such a reader's sources had (none: all)."""
         decoders = self._decoders(entities, numbered)
-        tally.wanted = decoders.keys()
-        yield from merged(self._sources(decoders, tally))
+        tally.wanted = list(decoders)
+        return MergedSources(self._sources(decoders, tally, begin))
+
+    def files(self) -> list[Path]:
+        """The files, and the folders that the pipeline's file reads. Raises ConfigError."""
+        return [one.path for one in self._found()]
 
     def _decoders(
         self, entities: Iterable[str], numbered: Numbered | None
@@ -65,22 +81,31 @@ class HistoryReader:
             topic: TopicDecoder(sources[topic], keys, numbered) for topic, keys in readers.items()
         }
 
+    def _found(self) -> list[HistoryFile]:
+        known: list[Stream | Table] = [*self.pipeline.streams, *self.pipeline.tables]
+        paths = [one for one in self.history if isinstance(one, str | Path)]
+        return find_files(paths, [one.topic for one in known], by_records=self.records is not None)
+
     def _sources(
-        self, decoders: Mapping[str, TopicDecoder], tally: HistoryTally
-    ) -> Iterator[Iterator[Arrivals]]:
-        """What each file, and each sequence of records, holds."""
+        self,
+        decoders: Mapping[str, TopicDecoder],
+        tally: HistoryTally,
+        begin: Sequence[SourcePlace],
+    ) -> Iterator[tuple[SourcePlace, Iterator[Chunk]]]:
+        """What each file, and each sequence of records, holds, and where to begin."""
         topics = [one.topic for one in self.pipeline.streams]
         tables = [one.topic for one in self.pipeline.tables]
-        paths = [one for one in self.history if isinstance(one, str | Path)]
-        now_ms, by_records = SystemClock().now_ms(), self.records is not None
-        for file in find_files(paths, [*topics, *tables], by_records=by_records):
+        now_ms, places = SystemClock().now_ms(), chain(begin, repeat(BEGINNING))
+        for file in self._found():
             if file.topic is None and self.records is not None:
                 records, place = yielded(self.records, file.path), str(file.path)
-                yield of_records(records, decoders, (topics, tables), place, tally)
+                at = next(places)
+                yield at, of_records(records, decoders, (topics, tables), place, tally, at)
             elif (decoder := decoders.get(file.topic or "")) is not None:
-                values = read_values(file.path, decoder.source)
-                yield of_file(values, decoder, str(file.path), tally, now_ms)
+                values = partial(read_values, file.path, decoder.source)
+                at = next(places)
+                yield at, of_file(values, decoder, str(file.path), tally, now_ms, at)
         for number, one in enumerate(self.history):
             if not isinstance(one, str | Path):
-                place = f"history[{number}]"
-                yield of_records(one, decoders, (topics, tables), place, tally)
+                place, at = f"history[{number}]", next(places)
+                yield at, of_records(one, decoders, (topics, tables), place, tally, at)

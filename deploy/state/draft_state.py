@@ -8,8 +8,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from freshrank.actors.errors import ConfigError
+from freshrank.deploy.state.json_record import JsonRecord
 from freshrank.deploy.state.records import RECORDS
 from freshrank.deploy.state.state_folder import FILLING, LEARNED, MARKER, StateFolder
+
+KEPT = "kept"
+"""The folder of a draft with that by which the work at it can go on after an end."""
+
+_MADE_OF = JsonRecord("made_of.json", str)
 
 _PARTS = (*(record.name for record in RECORDS), *LEARNED, MARKER)
 
@@ -28,18 +34,24 @@ def check_empty(folder: StateFolder) -> None:
 
 
 @contextlib.contextmanager
-def draft_of(folder: StateFolder) -> Iterator[StateFolder]:
-    """Make an empty folder beside `folder`, which is removed at the end of the block.
+def draft_of(folder: StateFolder, made_of: str) -> Iterator[StateFolder]:
+    """Make a folder beside `folder`, which is removed at the end of the block.
 
-    Raises OSError.
+    It stays where the block fails and has put something into its folder `KEPT`: then the next
+    draft that is made of the same gets it as it is. Raises OSError.
     """
     path = folder.path.with_name(f"{folder.path.name}.draft")
-    shutil.rmtree(path, ignore_errors=True)  # of a process that was killed
+    if not (path / KEPT).exists() or _MADE_OF.read(path) != made_of:
+        shutil.rmtree(path, ignore_errors=True)  # of a process that was killed
     folder.disk.make_folder(path)
+    _MADE_OF.write(path, made_of, folder.disk)
     try:
         yield replace(folder, path=path)
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+    except BaseException:
+        if not (path / KEPT).exists():
+            shutil.rmtree(path)
+        raise
+    shutil.rmtree(path)
 
 
 def put_in_place(draft: StateFolder, folder: StateFolder) -> None:

@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from freshrank.actors.errors import SnapshotError
 from freshrank.actors.kernels.partitioner import partitions_of_texts
 from freshrank.actors.messages import Ints
 from freshrank.actors.snapshots.file_store import FileSnapshots
-from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.history.arrivals import Arrivals, Arrived
 from freshrank.deploy.history.partition_batches import batch_for
@@ -99,8 +99,7 @@ class Backfill:
 
         Tables are read from their beginning: their topics hold all rows.
         """
-        while self.learner.due_in_s(float("inf")) == 0.0:
-            self.learner.step(now_ms, _NO_TIME_S)
+        self._learn_pending(now_ms)
         for entity in self._entities.values():
             tables = {rows.source.log_topic for rows in entity.spec.plan.latest}
             copies = {one.log_topic for one in entity.rekeyed}
@@ -121,22 +120,55 @@ class Backfill:
 
         `offsets` are those of `move_to`: the copies of re-keyed topics begin there.
         """
+        self._write(folder)
         own, *others = self._entities
-        self._save_entity(own, FileSnapshots(folder / SHARDS), folder / REKEYING, offsets)
+        self._save_progress(own, folder / REKEYING, offsets)
         for name in others:
-            place = folder / ENTITIES / name
-            self._save_entity(name, FileSnapshots(place), place / "copies", offsets)
+            self._save_progress(name, folder / ENTITIES / name / "copies", offsets)
+
+    def keep(self, folder: Path, now_ms: int) -> None:
+        """Write below `folder` what `go_on` needs. Raises SnapshotError.
+
+        Examples that wait for a step are learned: a system that does not go on from here has to
+        learn them, too, to end with the same weights.
+        """
+        self._learn_pending(now_ms)
+        self._write(folder)
+
+    def go_on(self, folder: Path) -> None:
+        """Become what `keep` has written. Raises SnapshotError, DefinitionChanged."""
+        for name, entity in self._entities.items():
+            store = FileSnapshots(self._snapshots(folder, name))
+            count = len(entity.states)
+            for number in range(count):
+                kept = next(iter(store.candidates(snapshot_name(number))), None)
+                if kept is None:
+                    raise SnapshotError(f"{folder} has no {snapshot_name(number)} of {name}")
+                restored = PartitionState.restore(entity.spec, number, kept.read(), count)
+                entity.states[number] = restored
+        checkpoints.restore(self.learner, FileSnapshots(folder / LEARNER))
+
+    def _learn_pending(self, now_ms: int) -> None:
+        while self.learner.due_in_s(float("inf")) == 0.0:
+            self.learner.step(now_ms, _NO_TIME_S)
+
+    def _snapshots(self, folder: Path, name: str) -> Path:
+        own = next(iter(self._entities))
+        return folder / SHARDS if name == own else folder / ENTITIES / name
+
+    def _write(self, folder: Path) -> None:
+        """Write the state of all partitions, and the learner's."""
+        for name, entity in self._entities.items():
+            store = FileSnapshots(self._snapshots(folder, name))
+            for state in entity.states:
+                snapshot = state.snapshot()
+                snapshot.copy_rows(None)
+                store.save(snapshot_name(state.partition), snapshot.pieces())
         taken = checkpoints.take(self.learner)
         FileSnapshots(folder / LEARNER).save(checkpoints.NAME, taken.pieces())
 
-    def _save_entity(
-        self, name: str, store: SnapshotStore, copies: Path, offsets: TopicOffsets
-    ) -> None:
+    def _save_progress(self, name: str, copies: Path, offsets: TopicOffsets) -> None:
         entity = self._entities[name]
-        for state in entity.states:
-            snapshot = state.snapshot()
-            snapshot.copy_rows(None)
-            store.save(snapshot_name(state.partition), snapshot.pieces())
         if not entity.rekeyed:
             return
         progress, count = FileSnapshots(copies), len(entity.states)

@@ -14,9 +14,13 @@ from rich.status import Status
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError
+from freshrank.deploy.commands.history.kept_backfill import (
+    BackfillProgress,
+    KeptBackfill,
+    made_of,
+)
 from freshrank.deploy.commands.history.progress import say, shown
 from freshrank.deploy.config.settings import EMBEDDED, Settings
-from freshrank.deploy.history.arrivals import HistoryTally
 from freshrank.deploy.history.entity_rows import as_of
 from freshrank.deploy.history.reader import HistoryReader
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -36,6 +40,10 @@ from freshrank.feature_actors.connectors.kafka.topics import next_offsets
 
 HISTORY, END, BEGINNING = "history", "end", "beginning"
 """Where a run may go on, besides a time."""
+
+KEPT_EVERY = 2_000_000
+"""Records between two states that are kept on the way: of a million users, writing one takes two
+seconds of the twenty or more that so many records take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,8 @@ def run_backfill(request: BackfillRequest, settings: Settings) -> None:
         servers = external_servers(pipeline, settings, folder.path, console.print)
         with servers.broker as broker, console.status("reading") as status:
             kafka = KafkaAccess(broker.bootstrap, broker.security)
-            _Work(pipeline, settings, folder, kafka, console, status).do(reader, begin_ms)
+            work = _Work(pipeline, settings, folder, kafka, console, status)
+            work.do(pipeline_file.text, reader, begin_ms)
 
 
 def _begin_ms(text: str) -> int | None:
@@ -88,43 +97,79 @@ class _Work:
     kafka: KafkaAccess
     console: Console
     status: Status
-    tally: HistoryTally = field(default_factory=HistoryTally)
-    reached_ms: int = 0
+    progress: BackfillProgress = field(default_factory=BackfillProgress)
+    kept: int = 0
+    """Records of the state that is kept (`KeptBackfill`)."""
 
-    def do(self, reader: HistoryReader, begin_ms: int | None) -> None:
-        """Read the history, write a draft of the state, and put it in place."""
+    def do(self, pipeline_text: str, reader: HistoryReader, begin_ms: int | None) -> None:
+        """Read the history, write a draft of the state, and put it in place.
+
+        Where that fails after some records were kept, it says how to go on.
+        """
+        try:
+            self._do(pipeline_text, reader, begin_ms)
+        except BaseException:  # an interrupt from the keyboard, too
+            if self.kept:
+                self.console.print(
+                    f"the state after {self.kept:,} records is kept: the same command goes on from "
+                    "there, while the pipeline and the files are the same",
+                    soft_wrap=True,
+                )
+            raise
+
+    def _do(self, pipeline_text: str, reader: HistoryReader, begin_ms: int | None) -> None:
         counts = asyncio.run(prepare_topics(self.pipeline, self.kafka, self.settings))
         topics = asyncio.run(topic_identities(self.pipeline, self.kafka))
         own = self.pipeline.plan.entity.name
-        with draft_of(self.folder) as draft:
+        partitions = {own: counts.stream, **counts.candidates}
+        of = made_of(pipeline_text, reader.files(), partitions)
+        with draft_of(self.folder, of) as draft:
             state_id = draft.begin(self.console.print, topics, self.pipeline)
-            target = Target({own: counts.stream, **counts.candidates}, origin_of(topics, state_id))
+            target = Target(partitions, origin_of(topics, state_id))
             made = Backfill(self.pipeline, self.settings, target)
-            began = time.monotonic()
-            self._play(made, reader)
+            kept = KeptBackfill(draft.path, draft.disk)
+            self._resume(made, kept)
+            began, before = time.monotonic(), self.progress.given
+            self._play(made, reader, kept)
             seconds = time.monotonic() - began
-            at_ms = self.reached_ms if begin_ms == -1 else begin_ms
+            at_ms = self.progress.reached_ms if begin_ms == -1 else begin_ms
             offsets, ends = self._offsets(at_ms), self._offsets(None)
             self.status.update("writing the state")
-            made.move_to(offsets, ends, self.reached_ms)
+            made.move_to(offsets, ends, self.progress.reached_ms)
             made.save(draft.path, offsets)
             put_in_place(draft, self.folder)
-        rate = self.tally.records / max(seconds, 1e-9)
+        tally = self.progress.tally
+        rate = (self.progress.given - before) / max(seconds, 1e-9)
         say(
             self.console,
-            self.tally,
+            tally,
             f"{self.folder.path}: the state of {made.entities} entities and {made.learned} learned "
-            f"examples, from {self.tally.records:,} records ({rate:,.0f}/s). A run goes on with "
+            f"examples, from {tally.records:,} records ({rate:,.0f}/s). A run goes on with "
             f"what its topics got {_since(at_ms)}.",
         )
 
-    def _play(self, made: Backfill, reader: HistoryReader) -> None:
-        show = shown(self.status)
-        for arrivals in reader.arrivals(list(self.pipeline.plans), self.tally, made.numbered):
+    def _resume(self, made: Backfill, kept: KeptBackfill) -> None:
+        found = kept.resume(made)
+        if found is not None:
+            self.progress, self.kept = found, found.given
+            self.console.print(f"going on after {self.kept:,} records, where a backfill ended")
+
+    def _play(self, made: Backfill, reader: HistoryReader, kept: KeptBackfill) -> None:
+        show, progress = shown(self.status), self.progress
+        entities = list(self.pipeline.plans)
+        merged = reader.merged(entities, progress.tally, made.numbered, progress.places)
+        for arrivals in merged:
             made.take(arrivals)
-            self.reached_ms = max(int(one.times_ms[-1]) for one in arrivals)
-            show(self.tally, self.reached_ms)
-        self.tally.check()
+            progress.reached_ms = max(int(one.times_ms[-1]) for one in arrivals)
+            progress.given += sum(len(one.values) for one in arrivals)
+            show(progress.tally, progress.reached_ms)
+            # At places that follow from the history alone: so a state that was resumed has
+            # learned in the same steps as one that was not.
+            if progress.given - self.kept >= KEPT_EVERY:
+                progress.places = merged.places
+                kept.save(made, progress)
+                self.kept = progress.given
+        progress.tally.check()
 
     def _offsets(self, at_ms: int | None) -> Mapping[str, Sequence[int]]:
         return asyncio.run(next_offsets(self.kafka, source_topics(self.pipeline), at_ms))

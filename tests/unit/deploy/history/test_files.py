@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
@@ -108,6 +109,21 @@ def test_lines_are_records_as_they_are(tmp_path: Path) -> None:
     for name in ("a.jsonl", "a.jsonl.gz"):
         (chunk,) = read_values(tmp_path / name, plays)
         assert [one.strip() for one in chunk] == [b'{"a": 1}', b"what", b'{"b": 2}']
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_the_first_chunks_are_left_out(suffix: str, tmp_path: Path) -> None:
+    path, ids = tmp_path / f"a.{suffix}", [f"{number:05d}" for number in range(9_000)]
+    table = pa.table({"play_id": ids, "listener": ids, "playedAt": [AT_MS] * 9_000})
+    if suffix == "jsonl":
+        path.write_bytes(b"\n".join(map(msgspec.json.encode, table.to_pylist())))
+    else:
+        write = pyarrow.csv.write_csv if suffix == "csv" else pyarrow.parquet.write_table
+        write(table, path)
+    whole = list(read_values(path, plays))
+    assert [len(chunk) for chunk in whole] == [4_096, 4_096, 808]
+    for skip in (0, 1, 2, 3):
+        assert list(read_values(path, plays, skip)) == whole[skip:]
 
 
 def test_a_line_without_end_comes_in_pieces(tmp_path: Path) -> None:

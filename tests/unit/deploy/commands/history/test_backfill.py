@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from command_line import call
 from mistakes import RIGHT
@@ -14,11 +18,14 @@ from mistakes import RIGHT
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
+from freshrank.actors.snapshots.file_format import unpack
 from freshrank.deploy.commands.history import backfill
+from freshrank.deploy.history.arrivals import Arrivals
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import TopicPartitions
 from freshrank.deploy.state.inspect import inspect_state
 from freshrank.deploy.state.state_folder import StateFolder
+from freshrank.deploy.wiring.backfill import Backfill
 from freshrank.feature_actors.connectors.kafka.security import OPEN
 
 START_MS = 1_700_000_000_000
@@ -71,7 +78,7 @@ class Command:
             _: object, topics: Sequence[str], at_ms: int | None
         ) -> dict[str, list[int]]:
             self.asked.append(at_ms)
-            return {topic: [BEGIN[at_ms]] * PARTITIONS for topic in topics}
+            return {topic: [BEGIN.get(at_ms, 5)] * PARTITIONS for topic in topics}
 
         patch.setattr(backfill, "external_servers", lambda *_: Servers)
         patch.setattr(backfill, "prepare_topics", prepared)
@@ -180,3 +187,100 @@ def test_a_state_that_was_moved_in_part_is_refused_until_it_is_made_again(
     assert command("--kafka", "kafka:9092")[0] == 0
     folder.check(pipeline)
     assert all(one.problem is None for one in inspect_state(STATE, 0.0))
+
+
+LABELLED = RIGHT.replace(
+    'label=Joined(positive=col.kind == "like", on="song", within="30m")',
+    'label=Labelled(positive=col.kind == "like")',
+)
+
+
+def write_long_history() -> None:
+    """Two files whose records alternate, some late, some broken: more than are read at once."""
+    Path("songs.py").write_text(LABELLED)
+    random = np.random.default_rng(2)
+    for name, records in (("plays.jsonl", 9_000), ("more.jsonl", 6_000)):
+        lines = []
+        for number in range(records):
+            at_ms = START_MS + number * 1_000 - int(random.choice([0, 0, 30_000]))
+            who, kind = f"l{random.integers(50)}", str(random.choice(["start", "finish", "like"]))
+            play: dict[str, object] = {"listener": who, "genre": "y", "kind": kind}
+            play |= {"song": f"s{random.integers(9)}"}
+            play |= {"play_id": f"{name}{number}", "seconds": 1.5, "at": at_ms}
+            lines.append(msgspec.json.encode(play) if number % 97 else b"{")
+        Path(name).write_bytes(b"\n".join(lines))
+
+
+def arrays_of(folder: Path) -> dict[str, dict[str, bytes]]:
+    """By state file, but its number: its arrays."""
+    found = {}
+    for path in sorted(folder.rglob("*.snapshot")):
+        arrays = unpack(path.read_bytes()).arrays
+        found[path.name.split(".")[0]] = {one: arrays[one].tobytes() for one in arrays}
+    return found
+
+
+class PlugPulled(BaseException):
+    """The process ends."""
+
+
+@pytest.mark.parametrize(
+    ("call_of", "lives"),
+    [("take", [1]), ("take", [3]), ("take", [4]), ("take", [3, 1, 2]), ("keep", [1, 2])],
+)
+def test_a_backfill_that_ends_on_the_way_goes_on_to_the_same_state(
+    call_of: str, lives: Sequence[int], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_long_history()
+    monkeypatch.setattr(backfill, "KEPT_EVERY", 3_000)
+    options = ["more.jsonl", "--kafka", "kafka:9092"]
+    assert command(*options)[0] == 0
+    whole = arrays_of(STATE)
+    shutil.rmtree(STATE)
+    told = ""
+    for life in lives:
+        calls, original = count(1), getattr(Backfill, call_of)
+
+        def ends(
+            *arguments: Any, at: int = life, calls: Any = calls, original: Any = original
+        ) -> None:
+            original(*arguments)
+            if next(calls) == at:
+                raise PlugPulled
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Backfill, call_of, ends)
+            with pytest.raises(PlugPulled):
+                command(*options)
+    status, told = command(*options)
+    assert status == 0
+    kept_something = ((call_of, lives) != ("take", [1]) and call_of != "keep") or len(lives) > 1
+    assert ("going on after" in told) == kept_something
+    assert "from 15,000 records" in told
+    assert "155 of 15000 records are left out" in told
+    assert arrays_of(STATE) == whole
+    assert sorted(one.name for one in STATE.parent.iterdir()) == ["songs"]
+
+
+def test_an_interrupt_says_how_to_go_on_and_another_history_is_read_from_its_beginning(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_long_history()
+    monkeypatch.setattr(backfill, "KEPT_EVERY", 3_000)
+    take, calls = Backfill.take, count(1)
+
+    def interrupted(made: Backfill, arrivals: Arrivals) -> None:
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        take(made, arrivals)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Backfill, "take", interrupted)
+        _, said = command("more.jsonl", "--kafka", "kafka:9092")
+    assert "records is kept: the same command goes on from there" in said
+    with Path("more.jsonl").open("ab") as file:
+        file.write(b"\n{")
+    status, said = command("more.jsonl", "--kafka", "kafka:9092")
+    assert status == 0
+    assert "going on" not in said
+    assert "from 15,001 records" in said
