@@ -57,6 +57,8 @@ class Query:
     """Names of the sources to ask; empty: all."""
     boosts: Sequence[Boost] = ()
     """They change `Retrieved.factors`, not which candidates there are."""
+    entity: str = ""
+    """The key of the request's entity, by which it is known again; empty: nobody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class CandidateOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """``n`` different candidates. Those of the sources alternate, the best of each source first."""
+    """``n`` different candidates, those first that are the likeliest to be touched next."""
 
     items: Sequence[str]
     """The key of each item."""
@@ -86,6 +88,8 @@ class Retrieved:
     """By source asked: how many items it gave that passed."""
     factors: Sequence[float] = ()
     """The product of the factors of all boosts whose filters an item passes; empty: no boosts."""
+    learned: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """What `Retriever.weigh` would give, of a query for an entity."""
 
 
 class Retriever(Protocol):

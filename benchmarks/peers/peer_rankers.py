@@ -198,8 +198,7 @@ class LambdaMart(Popularity):
         """Those of the candidates, above all others; item-kNN's until trees are trained."""
         np = importlib.import_module("numpy")
         history, own = self.history, list(self.history.own[user])
-        columns = [one.scores(user) for one in self._neighbours]
-        columns += list(history.counts.values())
+        columns = [*(one.scores(user) for one in self._neighbours), *history.counts.values()]
         left = np.stack(columns)
         left[:, history.unwanted(user)] = -np.inf
         best = np.argpartition(-left, _CANDIDATES, axis=1)[:, :_CANDIDATES]
@@ -289,6 +288,7 @@ def main() -> None:
     given = parser.parse_args()
     if Path(sys.prefix) != given.environment.absolute():
         python = str(python_of(given.environment.absolute()))
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `implicit` asks for
         os.execv(python, [python, str(Path(__file__).resolve()), *sys.argv[1:]])
     with importlib.import_module("numpy").load(given.file) as arrays:
         found = ranked(dict(arrays))

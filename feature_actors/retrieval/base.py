@@ -127,6 +127,8 @@ class Ask(NamedTuple):
     """bool[s]: the slots of the items that are wanted."""
     recent: Ints
     """int64[r]: slots of the items that the entity touched last, the newest first."""
+    totals: Found = NOTHING
+    """What `SourceIndex.totals` of the same source gives for `recent`."""
 
 
 class SourceIndex(ABC):
@@ -156,11 +158,15 @@ class SourceIndex(ABC):
     def rebuild(self) -> None:
         """Make the index anew."""
 
+    def totals(self, recent: Ints) -> Found:
+        """What both `find` and `weigh` are made from, so that it is computed once for both."""
+        return NOTHING
+
     @abstractmethod
     def find(self, ask: Ask) -> Found:
         """The best items that are allowed."""
 
-    def weigh(self, slots: Ints, recent: Ints) -> Doubles:
+    def weigh(self, slots: Ints, recent: Ints, totals: Found) -> Doubles:
         """float64[n]: how much it speaks for the items in `slots` int64[n], whatever is allowed."""
         return np.zeros(len(slots))
 

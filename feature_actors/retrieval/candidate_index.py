@@ -16,6 +16,7 @@ from freshrank.feature_actors.encoding.shown_rows import words_of
 from freshrank.feature_actors.retrieval.base import Ask, Found, SourceIndex
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.retrieval.filters import passing
+from freshrank.feature_actors.retrieval.merging import SourceHits, merged
 from freshrank.feature_actors.retrieval.plan import RetrievalPlan
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.table_codec import TableRecords
@@ -50,6 +51,8 @@ class CandidateIndex:
             table for table in plan.items.plan.tables if table in wanted
         ]
         """Those whose rows the sources need."""
+        self.hits = SourceHits()
+        """How often candidates of each source were touched next."""
         self.changed = False
         """Whether something was given since the indexes were made."""
 
@@ -136,17 +139,22 @@ class CandidateIndex:
         """
         seen = self.plan.seen_ids(self.seen, query.rows, query.at_ms)
         recent = self._recent(query, seen)
-        allowed = self._allowed(query, seen)
-        ask = Ask(query.most, allowed, recent)
-        asked = list(query.sources) or self.sources
-        found = {name: self._indexes[name].find(ask) for name in asked}
-        slots, weights = _merged(list(found.values()), query.most)
+        totals = {name: one.totals(recent) for name, one in self._indexes.items()}
+        ask = Ask(query.most, self._allowed(query, seen), recent)
+        found = {
+            name: self._indexes[name].find(ask._replace(totals=totals[name]))
+            for name in query.sources or self._indexes
+        }
+        if query.entity:
+            self.hits.take(query.entity, recent, found)
+        slots, weights = merged(found, query.most, self.hits)
         return replace(
             self._described(slots),
             weights=weights,
             origins=_Lazily(len(slots), self._origins(slots, found, recent)),
             found={name: len(one.slots) for name, one in found.items()},
             factors=self._factors(slots, query.boosts),
+            learned={} if query.items else self._weights(slots, recent, totals),
         )
 
     def look_up(self, items: Sequence[str]) -> Retrieved:
@@ -179,17 +187,30 @@ class CandidateIndex:
 
         Raises Unavailable when a row has another size than its table's.
         """
-        learned = [source.name for source in self.plan.sources if source.learned]
-        if not learned:
+        if not any(source.learned for source in self.plan.sources):
             return {}
         names = [str(name) for name in candidates[self.plan.items.table.key.key]]
         slots = np.array([self.catalogue.slot(name) or 0 for name in names], dtype=np.int64)
         known = np.array([self.knows(name) for name in names], dtype=np.bool_)
         query = Query(len(names), at_ms, rows)
         recent = self._recent(query, self.plan.seen_ids(self.seen, rows, at_ms))
+        totals = {name: one.totals(recent) for name, one in self._indexes.items()}
+        found = self._weights(slots[known], recent, totals)
+        weights = {name: np.zeros(len(names)) for name in found}
+        for name, values in found.items():
+            weights[name][known] = values
+        return {name: values.tolist() for name, values in weights.items()}
+
+    def _weights(
+        self, slots: Ints, recent: Ints, totals: Mapping[str, Found]
+    ) -> Mapping[str, Sequence[float]]:
+        """By source whose weights are inputs of the model, those of the items in `slots`."""
         return {
-            name: np.where(known, self._indexes[name].weigh(slots, recent), 0.0).tolist()
-            for name in learned
+            source.name: self._indexes[source.name]
+            .weigh(slots, recent, totals[source.name])
+            .tolist()
+            for source in self.plan.sources
+            if source.learned
         }
 
     def _recent(self, query: Query, seen: Mapping[str, Ints]) -> Ints:
@@ -250,26 +271,6 @@ class _Lazily(Sequence[_Entry], Generic[_Entry]):
 
     def __iter__(self) -> Iterator[_Entry]:
         return map(self.make, range(self.length))
-
-
-def _merged(found: Sequence[Found], most: int) -> tuple[Ints, list[float]]:
-    """Slots, each once, of alternating sources, and the weight that each source gives first.
-
-    >>> first = Found(np.array([7, 5]), np.array([0.9, 0.1]))
-    >>> second = Found(np.array([5, 2]), np.array([30.0, 20.0]))
-    >>> slots, weights = _merged([first, second], 3)
-    >>> slots.tolist(), weights
-    ([7, 5, 2], [0.9, 30.0, 20.0])
-    """
-    slots = np.concatenate([one.slots for one in found])
-    weights = np.concatenate([one.weights for one in found])
-    turns = np.concatenate(
-        [np.arange(len(one.slots)) * len(found) + place for place, one in enumerate(found)]
-    )
-    order = np.argsort(turns, kind="stable")
-    _, first = np.unique(slots[order], return_index=True)
-    chosen = order[np.sort(first)][:most]
-    return slots[chosen], weights[chosen].tolist()
 
 
 def _rows(columns: Columns) -> Callable[[int], Mapping[str, JsonValue]]:

@@ -110,6 +110,10 @@ class CatalogueFollower(CandidateIndex):
             "rebuild_s": self._rebuild_s,
             "topic_error": self._topic.error,
             "rows_error": self._rows.error,
+            # A list: no metric for each of the pipeline's names.
+            "touched_next": [
+                {"source": name, "share": share} for name, share in self.hits.shares().items()
+            ],
         }
 
     async def _make_indexes(self) -> None:

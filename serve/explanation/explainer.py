@@ -55,7 +55,7 @@ class Explainer:
             # Without an await up to where the weights are taken: all belongs together.
             at_ms = service.connectors.clock.now_ms()
             rows = [stored.row for stored in found.rows]
-            columns = service.weighed(found, call.columns, at_ms)
+            columns = {**call.columns, **service.weights(found, call.columns)}
             inputs = features.inputs(lookups, rows, key, columns, at_ms)
             model = service.model.at(assigned.pinned)
             explanations = model.explain(inputs)

@@ -91,12 +91,14 @@ class Recommender:
         assigned = service.experiments.of(key, retrieves=retrieves, pinned=call.wanted.pinned)
         if isinstance(call, RecommendCall):
             sources = call.sources or assigned.sources
-            found = self._retriever.retrieve(self._query(call, own, sources))
+            found = self._retriever.retrieve(self._query(key, call, own, sources))
         else:
             found = self._retriever.look_up(call.following.pages[0])
         if found.items:
             rows = await service.read_rows(key, found.columns, own)
-            scored = service.scored(rows, found.columns, request_id, assigned)
+            learned = found.learned or service.weights(rows.found, found.columns)
+            candidates = {**found.columns, **learned}
+            scored = service.scored(rows, candidates, request_id, assigned)
             answer = await self._ranked(call, found, scored, rows.lookups)
         else:
             model = service.model.at(assigned.pinned).info()
@@ -109,7 +111,7 @@ class Recommender:
         return answer
 
     def _query(
-        self, call: RecommendCall, own: Sequence[StoredRow], sources: Sequence[str]
+        self, key: str, call: RecommendCall, own: Sequence[StoredRow], sources: Sequence[str]
     ) -> Query:
         return Query(
             most=call.candidates,
@@ -120,6 +122,7 @@ class Recommender:
             exclude_seen=call.exclude_seen,
             sources=sources,
             boosts=call.boosts,
+            entity=key,
         )
 
     async def _ranked(

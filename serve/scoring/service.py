@@ -148,8 +148,9 @@ class ScoringService:
         begun = clock.monotonic()
         # Without an await: features, version and scores belong together.
         read = await self.read(call)
+        candidates = {**call.columns, **self.weights(read.found, call.columns)}
         assigned = self.experiments.of(read.key, retrieves=False, pinned=call.wanted.pinned)
-        scored = self.scored(read, call.columns, request_id, assigned)
+        scored = self.scored(read, candidates, request_id, assigned)
         show = self.settings.show if call.show is None else call.show
         ranking, explored = scored.ranked(show)
         answer = ScoreAnswer(
@@ -221,13 +222,12 @@ class ScoringService:
     ) -> ScoredRequest:
         """The scores of `candidates`, by the weights and the features of this moment.
 
-        `request_id` is given where a repeated request has the same one. Raises RequestError where
-        weights are wanted that are not held.
+        They have the columns of `weights`, too. `request_id` is given where a repeated request has
+        the same one. Raises RequestError where weights are wanted that are not held.
         """
         key, lookups, found = read
         at_ms, entity = self.connectors.clock.now_ms(), self.pipeline.entity
         rows = [stored.row for stored in found.rows]
-        candidates = self.weighed(found, candidates, at_ms)
         inputs = self.pipeline.features.inputs(lookups, rows, key, candidates, at_ms)
         model = self.model.at(assigned.pinned)
         scores, of_classes = scores_of(model.score(inputs))
@@ -251,12 +251,12 @@ class ScoringService:
             assigned=assigned,
         )
 
-    def weighed(self, found: FoundRows, candidates: Candidates, at_ms: int) -> Candidates:
-        """`candidates`, with what sources of candidates say of them where the model learns it."""
+    def weights(self, found: FoundRows, candidates: Candidates) -> Candidates:
+        """What sources of candidates say of them where the model learns it, by source."""
         if self.retriever is None:
-            return candidates
+            return {}
         own = [stored.row for stored in found.own]
-        return {**candidates, **self.retriever.weigh(own, candidates, at_ms)}
+        return self.retriever.weigh(own, candidates, self.connectors.clock.now_ms())
 
     def new_request_id(self) -> str:
         """An id that no other request has, of any replica."""

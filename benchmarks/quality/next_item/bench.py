@@ -9,21 +9,17 @@ from every event and from what it has shown, by the product's own code; the othe
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
-import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from freshrank.benchmarks.module_process import run_script
-from freshrank.benchmarks.peers import peer_rankers
 from freshrank.benchmarks.quality.next_item.interactions import Interactions, read_interactions
 from freshrank.benchmarks.quality.next_item.list_quality import ListQuality, quality_of
 from freshrank.benchmarks.quality.next_item.live_system import LiveSystem
+from freshrank.benchmarks.quality.next_item.peer_ranks import WrittenRanks, peer_ranks
 from freshrank.benchmarks.quality.next_item.pipeline import pipeline
 from freshrank.benchmarks.registry import BenchOptions, needed_data
 from freshrank.benchmarks.report import Figure
@@ -36,21 +32,13 @@ LENGTH = 20
 _SHOWN = 50
 
 
-class _WrittenRanks(msgspec.Struct):
-    """What one ranker has given."""
-
-    ranks: list[int]
-    """Of each list, the place of the touched item, from 1; 0: it is not there."""
-    seconds: float
-
-
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Play each data set at `--data`, by ours and by the others."""
     data = needed_data(options, "quality", "bo_action.parquet, ml-100k.inter or their folder")
     found: list[Figure] = []
     for played in read_interactions(data):
         with console.status(f"{played.name}: the other rankers"):
-            ranked = _peers(played)
+            ranked = peer_ranks(played)
         with console.status(f"{played.name}: {OURS}") as status:
             ours = asyncio.run(_ours(played, lambda share: status.update(f"{share:.0%}")))
         qualities = {
@@ -84,7 +72,7 @@ def figures(name: str, qualities: Mapping[str, ListQuality]) -> list[Figure]:
     return found
 
 
-async def _ours(played: Interactions, advanced: Callable[[float], None]) -> _WrittenRanks:
+async def _ours(played: Interactions, advanced: Callable[[float], None]) -> WrittenRanks:
     system = LiveSystem(pipeline, _SHOWN, repeats=played.repeats)
     ranks, began = list[int](), time.perf_counter()
     await system.start()
@@ -96,25 +84,7 @@ async def _ours(played: Interactions, advanced: Callable[[float], None]) -> _Wri
             advanced(place / len(played.touches))
         system.touch(touch)
     await system.stop()
-    return _WrittenRanks(ranks, time.perf_counter() - began)
-
-
-def _peers(played: Interactions) -> Mapping[str, _WrittenRanks]:
-    """What the script of the other rankers gives. Raises Unavailable where it fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{played.name}.npz"
-        np.savez(
-            file,
-            users=played.users(),
-            items=played.items(),
-            categories=played.categories(),
-            times_ms=np.array([touch.at_ms for touch in played.touches]),
-            asked=played.asked,
-            repeats=played.repeats,
-        )
-        run_script(Path(peer_rankers.__file__), [str(file)])
-        written = file.with_suffix(".ranks.json").read_bytes()
-    return msgspec.json.decode(written, type=dict[str, _WrittenRanks])
+    return WrittenRanks(ranks, time.perf_counter() - began)
 
 
 def _table(played: Interactions, qualities: Mapping[str, ListQuality]) -> Table:

@@ -35,6 +35,7 @@ class TouchClock:
     def __init__(self) -> None:
         self.event_ms = 0
         self.passed_s = 0.0
+        self._sleepers: list[tuple[float, asyncio.Event]] = []
 
     def now_ms(self) -> int:
         """The time of the newest event, in ms since the Unix epoch."""
@@ -45,9 +46,18 @@ class TouchClock:
         return self.passed_s
 
     async def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass at once."""
+        """Wait until `pass_by` has moved the time by `seconds`."""
+        due = asyncio.Event()
+        self._sleepers.append((self.passed_s + seconds, due))
+        await due.wait()
+
+    def pass_by(self, seconds: float) -> None:
+        """Let `seconds` pass, and wake those whose sleep is over."""
         self.passed_s += seconds
-        await asyncio.sleep(0)
+        for at_s, due in self._sleepers:
+            if at_s <= self.passed_s:
+                due.set()
+        self._sleepers = [one for one in self._sleepers if not one[1].is_set()]
 
 
 class LiveSystem:
@@ -130,7 +140,7 @@ class LiveSystem:
             rows[table.name] = (await self.system.world.store.read(keys)).rows
         slots = self.follower.catalogue.slots_of(names)
         self.follower.take_rows(slots, rows, self.clock.event_ms)
-        self.clock.passed_s += _STEP_S
+        self.clock.pass_by(_STEP_S)
         await self.follower.step()
 
     async def recommend(self, user: str, at_ms: int, k: int) -> Sequence[int]:

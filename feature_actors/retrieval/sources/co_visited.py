@@ -10,20 +10,16 @@ import numpy as np
 from freshrank.actors.messages import Doubles, Ints
 from freshrank.feature_actors.retrieval.base import (
     NOTHING,
-    Ask,
-    CandidateSource,
     FeaturePlace,
     Found,
     ItemFeatures,
     SourceIndex,
-    relative_weights,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.retrieval.sources.last_users import (
     MOST_RECENT,
-    LastUsersIndex,
-    best_allowed,
-    check_users,
+    LastUsersSource,
+    NeighbourIndex,
     strongest,
 )
 
@@ -32,7 +28,7 @@ _MOST_ITEMS_OF_USER = 500
 
 
 @dataclass(frozen=True)
-class CoVisited(CandidateSource):
+class CoVisited(LastUsersSource):
     """The items that were touched by the users who touched what the entity touched last.
 
     A neighbourhood method over the last users of each item, as of Vector-Multiplication-Indexed-
@@ -45,25 +41,14 @@ class CoVisited(CandidateSource):
     Parameters
     ----------
     users
-        A feature of items that lists the users who touched them last, without repeats:
-        ``LastK("user_id", k=32, repeats=False, learned=False)``.
+        As of `LastUsersSource`.
     learned
         Whether the weight of a candidate is also an input of the model, in each request, in tens
         of the mean of what it weighs. Without it the model does not know why a candidate is one.
     """
 
-    users: str
     learned: bool = True
-    similar = True
-
-    @property
-    def name(self) -> str:
-        """``co_visited:users``."""
-        return f"co_visited:{self.users}"
-
-    def check(self, items: ItemFeatures, place: str) -> None:
-        """Raise ConfigError where items have no such feature, or it lists something else."""
-        check_users(items, self.users, f"{place}.users")
+    kind = "co_visited"
 
     def index(self, items: ItemFeatures, catalogue: ItemCatalogue) -> SourceIndex:
         """A new index."""
@@ -79,7 +64,7 @@ class _Touched(NamedTuple):
     """int64[p]."""
 
 
-class _CoVisitedIndex(LastUsersIndex):
+class _CoVisitedIndex(NeighbourIndex):
     """The last users of each item, and for each of these users the items."""
 
     def __init__(self, users: FeaturePlace, catalogue: ItemCatalogue) -> None:
@@ -94,26 +79,19 @@ class _CoVisitedIndex(LastUsersIndex):
         order = np.argsort(ids, kind="stable")
         self._touched = _Touched(ids[order], slots[order])
 
-    def find(self, ask: Ask) -> Found:
-        """The items of the neighbours, which weigh as the class says."""
-        return best_allowed(self._totals(ask.recent), ask)
-
-    def weigh(self, slots: Ints, recent: Ints) -> Doubles:
-        """The same weights, of given items, the recent ones among them, in tens of their mean."""
-        return relative_weights(self._totals(recent), slots)
-
     def because(self, slot: int, recent: Ints) -> Ints:
         """The items that share most users with that in `slot`."""
         if slot >= len(self._users):
             return recent[:0]
         recent = recent[recent < len(self._users)][:MOST_RECENT]
-        users = self._users[slot]
-        theirs = self._users[recent][:, :, None]
-        shared = np.count_nonzero(((theirs == users) & (theirs != 0)).any(axis=2), axis=1)
+        users = np.sort(self._users[slot])
+        theirs = self._users[recent]
+        places = np.minimum(np.searchsorted(users, theirs), len(users) - 1)
+        shared = np.count_nonzero((users[places] == theirs) & (theirs != 0), axis=1)
         return strongest(recent, shared)
 
-    def _totals(self, recent: Ints) -> Found:
-        """All items of the neighbours, in the order of their slots."""
+    def totals(self, recent: Ints) -> Found:
+        """All items of the neighbours, which weigh as the class says, in the order of slots."""
         recent = recent[recent < len(self._users)][:MOST_RECENT]
         users, weights = self._neighbours(recent)
         begins = np.searchsorted(self._touched.users, users)

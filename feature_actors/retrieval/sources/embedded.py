@@ -10,7 +10,6 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Floats, Ints
 from freshrank.feature_actors.retrieval.base import (
     Ask,
-    CandidateSource,
     FeaturePlace,
     Found,
     ItemFeatures,
@@ -21,7 +20,7 @@ from freshrank.feature_actors.retrieval.sources.item_vectors import item_vectors
 from freshrank.feature_actors.retrieval.sources.last_users import (
     MOST_RECENT,
     LastUsersIndex,
-    check_users,
+    LastUsersSource,
     strongest,
 )
 
@@ -31,7 +30,7 @@ _LEAST = 1e-4
 
 
 @dataclass(frozen=True)
-class Embedded(CandidateSource):
+class Embedded(LastUsersSource):
     """The items that are near in an embedding to what the entity touched last.
 
     The embedding is made of who touched what (see `item_vectors`), so that an item is found that no
@@ -43,24 +42,17 @@ class Embedded(CandidateSource):
     Parameters
     ----------
     users
-        A feature of items that lists the users who touched them last, without repeats:
-        ``LastK("user_id", k=32, repeats=False, learned=False)``, as `CoVisited` takes it.
+        As of `LastUsersSource`.
     dim
         Numbers of a vector.
     """
 
-    users: str
     dim: int = 16
-    similar = True
-
-    @property
-    def name(self) -> str:
-        """``embedded:users``."""
-        return f"embedded:{self.users}"
+    kind = "embedded"
 
     def check(self, items: ItemFeatures, place: str) -> None:
         """Raise ConfigError where items have no such feature, or it lists something else."""
-        check_users(items, self.users, f"{place}.users")
+        super().check(items, place)
         if not 1 <= self.dim <= _MOST_NUMBERS:
             raise ConfigError(f"{place}.dim", f"{self.dim!r}", f"Give 1 to {_MOST_NUMBERS}.")
 

@@ -11,20 +11,16 @@ import numpy as np
 from freshrank.actors.messages import Doubles, Ints
 from freshrank.feature_actors.retrieval.base import (
     NOTHING,
-    Ask,
-    CandidateSource,
     Found,
     ItemFeatures,
     SourceIndex,
-    TimedPlace,
     grown,
-    relative_weights,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.retrieval.sources.last_users import (
     MOST_RECENT,
-    best_allowed,
-    check_users,
+    LastUsersSource,
+    NeighbourIndex,
     strongest,
 )
 
@@ -37,7 +33,7 @@ _ROOT_OF_OWNERS = 0.25
 
 
 @dataclass(frozen=True)
-class FollowedBy(CandidateSource):
+class FollowedBy(LastUsersSource):
     """The items that users touched right after the items that the entity touched last.
 
     A Markov chain of several orders, as in Fossil (He and McAuley, "Fusing similarity models with
@@ -49,25 +45,18 @@ class FollowedBy(CandidateSource):
     Parameters
     ----------
     users
-        A feature of items that lists the users who touched them last, without repeats:
-        ``LastK("user_id", k=32, repeats=False, learned=False)``, as `CoVisited` takes it.
+        As of `LastUsersSource`.
     learned
         Whether the weight of a candidate is also an input of the model, in each request, in tens
         of the mean of what it weighs.
     """
 
-    users: str
     learned: bool = True
-    similar = True
-
-    @property
-    def name(self) -> str:
-        """``followed_by:users``."""
-        return f"followed_by:{self.users}"
+    kind = "followed_by"
 
     def check(self, items: ItemFeatures, place: str) -> None:
         """Raise ConfigError where items have no such feature, or it lists something else."""
-        check_users(items, self.users, f"{place}.users")
+        super().check(items, place)
         items.last(self.users, f"{place}.users")
 
     def index(self, items: ItemFeatures, catalogue: ItemCatalogue) -> SourceIndex:
@@ -86,45 +75,35 @@ class _Touches(NamedTuple):
     """int64[s, w]: by slot and entry of its list, where it stands here; -1: it is empty."""
 
 
-class _FollowedByIndex(SourceIndex):
+class _FollowedByIndex(NeighbourIndex):
     """The last users of each item with their times, sorted to what each user did in turn."""
 
     def __init__(self, items: ItemFeatures, users: str, catalogue: ItemCatalogue) -> None:
-        self.features = (items.bag(users, "users"),)
-        self._place: TimedPlace = items.last(users, "users")
-        self._catalogue = catalogue
-        width = self._place.width
-        self._users: Ints = np.zeros((0, width), dtype=np.int64)
-        self._times: Ints = np.zeros((0, width), dtype=np.int64)
+        super().__init__(items.bag(users, "users"), catalogue)
+        self._timed = items.last(users, "users")
+        self._times: Ints = np.zeros_like(self._users)
         self._touches = _Touches(NOTHING.slots, NOTHING.slots, self._users)
 
     def take_words(self, slots: Ints, words: Mapping[str, Doubles]) -> None:
-        """Note the users and the times."""
-        self._grow()
-        self._users[slots], self._times[slots] = self._place.read(words)
+        """Note when the users touched them."""
+        self._times = grown(self._times, self._catalogue.capacity)
+        _, self._times[slots] = self._timed.read(words)
 
     def forget(self, slots: Ints) -> None:
         """Nobody is known to have touched new items."""
-        self._grow()
-        self._users[slots] = 0
+        super().forget(slots)
+        self._times = grown(self._times, self._catalogue.capacity)
 
     def rebuild(self) -> None:
         """Sort all touches by user and time."""
-        users, times = self._users, self._times
+        times = self._times
+        users = self._users[: len(times)]  # which may have grown a moment ago
         slots, entries = np.nonzero(users)
         ids = users[slots, entries]
         order = np.lexsort((times[slots, entries], ids))
         places = np.full(users.shape, -1, dtype=np.int64)
         places[slots[order], entries[order]] = np.arange(len(order))
         self._touches = _Touches(ids[order], slots[order], places)
-
-    def find(self, ask: Ask) -> Found:
-        """The best that are allowed, without the recent ones."""
-        return best_allowed(self._totals(ask.recent), ask)
-
-    def weigh(self, slots: Ints, recent: Ints) -> Doubles:
-        """The same weights, of given items, in tens of their mean."""
-        return relative_weights(self._totals(recent), slots)
 
     def because(self, slot: int, recent: Ints) -> Ints:
         """The items that it followed most often."""
@@ -137,7 +116,7 @@ class _FollowedByIndex(SourceIndex):
         counts = np.count_nonzero(slots[before[same]][:, None] == recent[:MOST_RECENT], axis=0)
         return strongest(recent, counts)
 
-    def _totals(self, recent: Ints) -> Found:
+    def totals(self, recent: Ints) -> Found:
         """All items that followed, in the order of their slots."""
         users, slots, places = self._touches
         recent = recent[recent < len(places)][:MOST_RECENT]
@@ -153,7 +132,3 @@ class _FollowedByIndex(SourceIndex):
         totals = np.bincount(inverse, weights[same])
         owners = np.count_nonzero(places[found] >= 0, axis=1)
         return Found(found, totals / np.maximum(owners, 1) ** _ROOT_OF_OWNERS)
-
-    def _grow(self) -> None:
-        self._users = grown(self._users, self._catalogue.capacity)
-        self._times = grown(self._times, self._catalogue.capacity)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import Floats, Ints
+from freshrank.actors.messages import Doubles, Floats, Ints
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.retrieval.base import (
     Ask,
+    CandidateSource,
     FeaturePlace,
     Found,
     ItemFeatures,
     SourceIndex,
     grown,
+    relative_weights,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 
@@ -23,26 +28,6 @@ MOST_RECENT = 20
 """Items of the entity that others are looked for by."""
 # Of those that led to a candidate, how many an answer names.
 _MOST_REASONS = 3
-
-
-def check_users(items: ItemFeatures, users: str, place: str) -> None:
-    """Raise ConfigError where items have no feature `users`, or it lists something else."""
-    found, key = items.bag(users, place), items.stream.key.key
-    bags = {bag.field.name: bag.source for bag in found.table.layout.bags}
-    if bags[users] != key:
-        raise ConfigError(
-            place,
-            f"{users!r} lists {bags[users]!r}, not {key!r}",
-            f'Declare LastK("{key}", k=32, repeats=False, learned=False) in a view of items.',
-        )
-
-
-def best_allowed(found: Found, ask: Ask) -> Found:
-    """The items of most weight that are allowed, without the recent ones."""
-    wanted = ask.allowed[found.slots] & ~np.isin(found.slots, ask.recent)
-    slots, weights = found.slots[wanted], found.weights[wanted]
-    best = np.argsort(-weights, kind="stable")[: ask.most]
-    return Found(slots[best], weights[best])
 
 
 def strongest(recent: Ints, weights: Ints | Floats) -> Ints:
@@ -54,6 +39,39 @@ def strongest(recent: Ints, weights: Ints | Floats) -> Ints:
     order = np.argsort(-weights, kind="stable")
     found: Ints = recent[order[weights[order] > 0]]
     return found[:_MOST_REASONS]
+
+
+@dataclass(frozen=True)
+class LastUsersSource(CandidateSource):
+    """A source that finds items for others by the last users of each.
+
+    Parameters
+    ----------
+    users
+        A feature of items that lists the users who touched them last, without repeats:
+        ``LastK("user_id", k=32, repeats=False, learned=False)``.
+    """
+
+    users: str
+    kind: ClassVar[str]
+    """What answers and metrics call all sources of the class."""
+    similar = True
+
+    @property
+    def name(self) -> str:
+        """Such as ``co_visited:users``."""
+        return f"{self.kind}:{self.users}"
+
+    def check(self, items: ItemFeatures, place: str) -> None:
+        """Raise ConfigError where items have no such feature, or it lists something else."""
+        found, key = items.bag(self.users, f"{place}.users"), items.stream.key.key
+        bags = {bag.field.name: bag.source for bag in found.table.layout.bags}
+        if bags[self.users] != key:
+            raise ConfigError(
+                f"{place}.users",
+                f"{self.users!r} lists {bags[self.users]!r}, not {key!r}",
+                f'Declare LastK("{key}", k=32, repeats=False, learned=False) in a view of items.',
+            )
 
 
 class LastUsersIndex(SourceIndex):
@@ -76,3 +94,23 @@ class LastUsersIndex(SourceIndex):
         """Nobody is known to have touched new items."""
         self._users = grown(self._users, self._catalogue.capacity)
         self._users[slots] = 0
+
+
+class NeighbourIndex(LastUsersIndex):
+    """An index that gives all items a weight, which finds the best and is an input of the model."""
+
+    @abstractmethod
+    def totals(self, recent: Ints) -> Found:
+        """All items that it speaks for, in the order of their slots."""
+
+    def find(self, ask: Ask) -> Found:
+        """The items of most weight that are allowed, without the recent ones."""
+        found = ask.totals
+        wanted = ask.allowed[found.slots] & ~np.isin(found.slots, ask.recent)
+        slots, weights = found.slots[wanted], found.weights[wanted]
+        best = np.argsort(-weights, kind="stable")[: ask.most]
+        return Found(slots[best], weights[best])
+
+    def weigh(self, slots: Ints, recent: Ints, totals: Found) -> Doubles:
+        """The same weights, of given items, the recent ones among them, in tens of their mean."""
+        return relative_weights(totals, slots)

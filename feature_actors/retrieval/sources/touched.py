@@ -57,10 +57,11 @@ class _TouchedIndex(SourceIndex):
         wanted = ask.allowed[ask.recent]
         return Found(ask.recent[wanted][: ask.most], _weights(ask.recent)[wanted][: ask.most])
 
-    def weigh(self, slots: Ints, recent: Ints) -> Doubles:
+    def weigh(self, slots: Ints, recent: Ints, totals: Found) -> Doubles:
         """The same weights; 0 for what was not touched lately.
 
-        >>> _TouchedIndex().weigh(np.array([7, 3, 5]), np.array([5, 7])).tolist()
+        >>> none = Found(np.zeros(0, dtype=np.int64), np.zeros(0))
+        >>> _TouchedIndex().weigh(np.array([7, 3, 5]), np.array([5, 7]), none).tolist()
         [0.5, 0.0, 1.0]
         """
         same = slots[:, None] == recent

@@ -17,7 +17,7 @@ from freshrank.benchmarks.quality.next_item.interactions import (
     read_interactions,
 )
 from freshrank.benchmarks.quality.next_item.list_quality import ListQuality, quality_of
-from freshrank.benchmarks.quality.next_item.live_system import LiveSystem
+from freshrank.benchmarks.quality.next_item.live_system import LiveSystem, TouchClock
 from freshrank.benchmarks.quality.next_item.pipeline import pipeline
 
 
@@ -73,6 +73,30 @@ def test_movielens_is_read_with_the_genres_of_its_films(tmp_path: Path) -> None:
 def test_a_folder_without_the_data_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"neither bo_action\.parquet nor ml-100k\.inter"):
         read_interactions(tmp_path)
+
+
+def test_who_sleeps_wakes_when_the_bench_has_moved_the_time() -> None:
+    async def run() -> list[float]:
+        clock, woken = TouchClock(), list[float]()
+
+        async def sleep(seconds: float) -> None:
+            await clock.sleep(seconds)
+            woken.append(seconds)
+
+        async with asyncio.TaskGroup() as tasks:
+            for seconds in (3.0, 1.0):
+                tasks.create_task(sleep(seconds))
+            for _ in range(4):
+                await asyncio.sleep(0)
+            assert not woken, "no time passes by itself"
+            clock.pass_by(1.0)
+            for _ in range(4):
+                await asyncio.sleep(0)
+            assert woken == [1.0]
+            clock.pass_by(2.0)
+        return woken
+
+    assert asyncio.run(run()) == [1.0, 3.0]
 
 
 @pytest.mark.parametrize("repeats", [False, True])
