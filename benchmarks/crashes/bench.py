@@ -118,27 +118,20 @@ def check(scenario: Scenario) -> ScenarioResult:
     return ScenarioResult(scenario, tuple(schedule.crashes), None)
 
 
-def single_crashes(lock_step: bool, of_each: int | None = None) -> list[Scenario]:
+def single_crashes(lock_step: bool, of_each: int | None = None, seed: int = 1) -> list[Scenario]:
     """Return a scenario for each distinct crash point of the undisturbed run.
 
-    With `of_each`, at most so many of each process and step, spread over the run.
+    With `of_each`, at most so many of each process and step, drawn from all of the run by `seed`.
     """
+    random = np.random.default_rng(seed)
     schedule, _ = undisturbed(lock_step)
     places = defaultdict[CrashPoint, list[int]](list)
     for at in schedule.distinct():
         places[schedule.passed[at]].append(at)
-    return [Scenario(lock_step, (at,)) for all_ in places.values() for at in _spread(all_, of_each)]
-
-
-def _spread(places: list[int], count: int | None) -> list[int]:
-    """`count` of `places`, the first and the last among them; all where there are not more.
-
-    >>> _spread([3, 4, 5, 6, 7], 3)
-    [3, 5, 7]
-    """
-    if count is None or len(places) <= count:
-        return places
-    return [places[round(at)] for at in np.linspace(0, len(places) - 1, count)]
+    if of_each is not None:
+        for point, all_ in places.items():
+            places[point] = random.permutation(all_)[:of_each].tolist()
+    return [Scenario(lock_step, (at,)) for all_ in places.values() for at in all_]
 
 
 def crash_pairs(lock_step: bool, count: int, seed: int = 1) -> list[Scenario]:

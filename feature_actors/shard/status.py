@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+
+from msgspec import to_builtins
 
 from freshrank.actors.protocols import JsonValue, Status
 from freshrank.feature_actors.labels.unjoined import Unjoined
@@ -51,7 +52,11 @@ def totals(states: Mapping[int, PartitionState]) -> dict[str, int]:
             "label_events": state.joiner.labels if state.joiner else 0,
         }
         unjoined = state.joiner.unjoined if state.joiner else Unjoined()
-        for name, value in {**asdict(state.counters), **asdict(unjoined), **sizes}.items():
+        for name, value in {
+            **to_builtins(state.counters),
+            **to_builtins(unjoined),
+            **sizes,
+        }.items():
             found[name] = found.get(name, 0) + value
     return found
 
