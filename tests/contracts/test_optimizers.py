@@ -193,9 +193,9 @@ def test_a_change_of_the_rate_alone_moves_no_weight(
 def test_it_finds_the_minimum_by_any_schedule(optimizer: Optimizer, schedule: Schedule) -> None:
     wanted = np.array([[0.7, -0.4, 0.0]], np.float32)
     rows = rows_of(optimizer, 1, 3)
-    for examples in range(6_000):
+    for step in range(2_000):
         gradient = of_one_example(rows[:, :3] - wanted)
-        at(optimizer, schedule, examples / 6).update(rows, np.array([0]), gradient)
+        at(optimizer, schedule, step / 2).update(rows, np.array([0]), gradient)
     assert rows[:, :3] == pytest.approx(wanted, abs=0.05)
 
 

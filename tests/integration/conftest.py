@@ -46,22 +46,23 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)  # after the order is made a random one
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long groups first, and in each those tests last that stop the shared system.
+    """Put the long groups first, and in each group those tests last that stop the shared system.
 
     A start of it takes half a minute.
     """
-    items.sort(key=_rank)
+    places = {
+        group: place for place, group in enumerate(dict.fromkeys([*_GROUPS, *map(_group, items)]))
+    }
+
+    def rank(item: pytest.Item) -> tuple[int, bool]:
+        return places[_group(item)], item.get_closest_marker("stops_the_system") is not None
+
+    items.sort(key=rank)
 
 
 def _group(item: pytest.Item) -> str:
     fixtures = getattr(item, "fixturenames", ())
     return next((one for one in _GROUPS if one in (item.path.stem, *fixtures)), item.path.stem)
-
-
-def _rank(item: pytest.Item) -> tuple[int, bool]:
-    group = _group(item)
-    place = _GROUPS.index(group) if group in _GROUPS else len(_GROUPS)
-    return place, item.get_closest_marker("stops_the_system") is not None
 
 
 @pytest.fixture(scope="session")

@@ -51,24 +51,25 @@ def application(replica: ReplicaUnderTest) -> Starlette:
 
 
 @pytest.mark.repeats
-@pytest.mark.parametrize("part", range(5))
-def test_a_thousand_requests_that_the_document_suggests_are_answered_as_it_says(part: int) -> None:
-    asked = fuzz_api(application(ReplicaUnderTest()), cases=200, number=part)
+@pytest.mark.parametrize("part", range(2))
+def test_requests_that_the_document_suggests_are_answered_as_it_says(part: int) -> None:
+    """Few of them, for the sake of time: the bench `fuzz` sends ten thousand."""
+    asked = fuzz_api(application(ReplicaUnderTest()), cases=150, number=part)
     assert asked.problems == []
-    assert (asked.cases, asked.server_errors, asked.violations) == (200, 0, 0)
+    assert (asked.cases, asked.server_errors, asked.violations) == (150, 0, 0)
 
 
 def test_requests_for_items_are_sent_where_there_is_a_catalogue() -> None:
     retriever = FakeRetriever({str(key): item("ab"[key % 2]) for key in range(9)})
-    asked = fuzz_api(application(ReplicaUnderTest(retriever=retriever)), cases=600, number=1)
+    asked = fuzz_api(application(ReplicaUnderTest(retriever=retriever)), cases=200, number=1)
     assert asked.problems == []
-    assert (asked.cases, asked.server_errors, asked.violations) == (600, 0, 0)
+    assert (asked.cases, asked.server_errors, asked.violations) == (200, 0, 0)
     assert any(query.rows for query in retriever.queries)
     assert any(query.filters for query in retriever.queries)
 
 
 def test_what_the_endpoint_of_a_real_pipeline_took_is_what_the_shards_take() -> None:
-    asked, written = fuzz_endpoint(cases=60)
+    asked, written = fuzz_endpoint(cases=40)
     assert asked.problems == []
     assert written.problems == []
     assert written.totals["events"] > 0
@@ -76,9 +77,9 @@ def test_what_the_endpoint_of_a_real_pipeline_took_is_what_the_shards_take() -> 
 
 
 def test_the_endpoint_of_a_pipeline_with_a_catalogue_answers_as_its_document_says() -> None:
-    asked = fuzz_recommendations(cases=200)
+    asked = fuzz_recommendations(cases=80)
     assert asked.problems == []
-    assert (asked.cases, asked.server_errors, asked.violations) == (200, 0, 0)
+    assert (asked.cases, asked.server_errors, asked.violations) == (80, 0, 0)
 
 
 class BrokenFeatures(FakeFeatures):

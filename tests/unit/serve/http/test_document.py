@@ -161,7 +161,7 @@ def described(method: str, path: str, answer: httpx.Response) -> Any:
     return msgspec.json.decode(answer.content, type=kind)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(valid_requests())
 def test_a_request_that_the_document_allows_is_scored_or_times_out(body: dict[str, Any]) -> None:
     answer = ask("POST", "/v1/score", json.dumps(body).encode())
@@ -175,7 +175,7 @@ def test_a_request_that_the_document_allows_is_scored_or_times_out(body: dict[st
         assert best_first == sorted(best_first, reverse=True)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(valid_requests())
 def test_a_request_to_score_is_explained_as_it_stands(body: dict[str, Any]) -> None:
     answer = ask("POST", "/v1/explain", json.dumps(body).encode())
@@ -188,7 +188,7 @@ def test_a_request_to_score_is_explained_as_it_stands(body: dict[str, Any]) -> N
             assert abs(one.logit - added - one.residual) < 1e-6
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(st.sampled_from(ABOUT_ITEMS), st.data())
 def test_a_request_for_items_that_the_document_allows_is_answered_with_some(
     path: str, data: st.DataObject
@@ -203,7 +203,7 @@ def test_a_request_for_items_that_the_document_allows_is_answered_with_some(
         assert len(found.items) <= found.candidates
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(st.sampled_from(ABOUT_ITEMS), st.data())
 def test_a_valid_request_for_items_with_one_value_replaced_never_causes_a_500(
     path: str, data: st.DataObject
@@ -215,7 +215,7 @@ def test_a_valid_request_for_items_with_one_value_replaced_never_causes_a_500(
     described("POST", path, answer)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     st.sampled_from(
         [
@@ -235,7 +235,7 @@ def test_every_answer_to_any_json_is_described(path: str, body: Any) -> None:
     described("POST", path, answer)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(valid_requests(), st.data())
 def test_a_valid_request_with_one_value_replaced_never_causes_a_500(
     body: dict[str, Any], data: st.DataObject
