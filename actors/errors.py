@@ -54,6 +54,19 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def did_you_mean(name: object, known: Iterable[object], there_are: str = "There are:") -> str:
+    """The fix of an error about a name that is not known: the one that was meant, or all of them.
+
+    >>> did_you_mean("prise", ["price", "brand"])
+    "Did you mean 'price'?"
+    >>> did_you_mean("x", ["price", "brand"], "It has:")
+    'It has: price, brand.'
+    """
+    names = [str(one) for one in known]
+    near = nearest(str(name), names)
+    return f"{there_are} {', '.join(names)}." if near is None else f"Did you mean {near!r}?"
+
+
 class FreshrankError(Exception):
     """The root of the tree: to be caught at the outermost edge only.
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TypeAlias
 
-from freshrank.actors.errors import ConfigError, nearest
+from freshrank.actors.errors import ConfigError, did_you_mean
 
 SCALES = ("standard", "min_max", "robust")
 FILLS = ("mean", "median", "most_frequent", "last")
@@ -88,7 +88,7 @@ class Imputed:
         ``"mean"``, ``"median"``, ``"most_frequent"`` or ``"last"`` of the values that came, or a
         constant in the number's own unit.
 
-    Raises ConfigError for anything else, with the nearest name.
+    Raises ConfigError for anything else, with the did_you_mean name.
 
     >>> Imputed("age", "medain")
     Traceback (most recent call last):
@@ -121,7 +121,7 @@ class Scaled:
         ``"robust"``: by the median and the range between the quartiles, which wild values do not
         move.
 
-    Raises ConfigError for another scale, with the nearest name.
+    Raises ConfigError for another scale, with the did_you_mean name.
     """
 
     name: str
@@ -176,6 +176,4 @@ def _check_number(place: str, given: object) -> None:
 
 def _check_one_of(place: str, given: str, what: str, known: Sequence[str]) -> None:
     if given not in known:
-        near = nearest(str(given), known)
-        fix = f"Did you mean {near!r}?" if near else f"There are: {', '.join(known)}."
-        raise ConfigError(place, f"{given!r} is no {what}", fix)
+        raise ConfigError(place, f"{given!r} is no {what}", did_you_mean(given, known))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from freshrank.actors.errors import ConfigError, nearest
+from freshrank.actors.errors import ConfigError, did_you_mean
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz")
@@ -80,9 +80,8 @@ def _split(given: str | Path, topics: Sequence[str]) -> tuple[str | None, Path]:
         return None, Path(given)
     topic, _, path = given.partition("=")
     if topic not in topics:
-        near = nearest(topic, topics)
-        fix = f"Did you mean {near!r}?" if near else f"There are {_listed(topics)}."
-        raise ConfigError(given, f"the pipeline has no topic {topic!r}", fix)
+        problem = f"the pipeline has no topic {topic!r}"
+        raise ConfigError(given, problem, did_you_mean(topic, topics))
     return topic, Path(path)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.errors import ConfigError, nearest
+from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.actors.messages import Ints
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.history.arrivals import HistoryTally
@@ -205,7 +205,4 @@ def _title(name: str, plan: FeaturePlan, taken: Sequence[str]) -> str:
 
 
 def _unknown(place: str, problem: str, name: str, known: Sequence[str]) -> ConfigError:
-    near = nearest(name, known)
-    return ConfigError(
-        place, problem, f"Did you mean {near!r}?" if near else f"There are {', '.join(known)}."
-    )
+    return ConfigError(place, problem, did_you_mean(name, known))

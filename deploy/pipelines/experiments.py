@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.retrieval.base import CandidateSource
 from freshrank.serve.experiments.definitions import Experiment
@@ -62,7 +62,7 @@ def _check_candidates(
             )
         for index, source in enumerate(asked):
             if source not in sources:
-                there = f"There are: {', '.join(known)}." if known else "It has none."
+                there = did_you_mean(source, known) if known else "It has none."
                 raise ConfigError(
                     f"{here}[{index}]",
                     f"{source!r} is no source of the pipeline",

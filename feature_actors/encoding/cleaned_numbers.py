@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from freshrank.actors.errors import ConfigError, nearest
+from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.actors.inputs.cleaning import Bucketed, Cleaning, Clipped, Imputed, Scaled
 from freshrank.actors.messages import Doubles, Floats, Ints
 
@@ -70,13 +70,11 @@ def _check(cleaning: object, own: Sequence[str], dense: Sequence[str]) -> None:
             )
         known = own if isinstance(one, Imputed) else dense
         if one.name not in known:
-            near = nearest(str(one.name), known)
-            fix = f"Did you mean {near!r}?" if near else f"There are: {', '.join(known)}."
             raise ConfigError(
                 place,
                 f"{one.name!r} is no numeric input that it can clean (an integer is an id, but for "
                 "as_number)",
-                fix,
+                did_you_mean(one.name, known),
             )
         if (type(one), one.name) in seen:
             what = type(one).__name__

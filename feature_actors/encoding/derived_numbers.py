@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.actors.inputs.cleaning import Cleaning
 from freshrank.actors.messages import Doubles, Floats, Ints
 
@@ -131,7 +131,7 @@ def _check_names(argument: str, given: object, places: Mapping[str, object]) -> 
             raise ConfigError(
                 f"{argument}[{index}]",
                 f"{name!r} is no numeric input",
-                f"There are: {', '.join(places)}.",
+                did_you_mean(name, places),
             )
         if name in given[:index]:
             raise ConfigError(f"{argument}[{index}]", f"{name!r} is given twice", "Drop one.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from freshrank.actors.errors import ConfigError, nearest
+from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.feature_actors.streams.durations import duration_ms
 from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.fields import Field, Fields, Kind
@@ -213,9 +213,7 @@ def _check_class(value: str | int, target: Field, place: str) -> None:
             "List values of the field.",
         )
     if target.choices and value not in target.choices:
-        choices = [str(one) for one in target.choices]
-        near = nearest(str(value), choices)
-        fix = f"Did you mean {near!r}?" if near else f"It has: {', '.join(choices)}."
+        fix = did_you_mean(value, target.choices, "It has:")
         raise ConfigError(place, f"the field {target.name!r} has no value {value!r}", fix)
 
 

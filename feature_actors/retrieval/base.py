@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.actors.messages import Bools, Doubles, Ints
 from freshrank.feature_actors.aggregations import last_k
 from freshrank.feature_actors.aggregations.kernel_types import AT, FeatureBlock
@@ -102,8 +102,8 @@ class ItemFeatures:
 
 def _feature(found: Mapping[str, FeaturePlace], name: str, kind: str, place: str) -> FeaturePlace:
     if name not in found:
-        known = f"There are: {', '.join(found)}." if found else "Declare one in a view of items."
-        raise ConfigError(place, f"items have no {kind} {name!r}", known)
+        fix = did_you_mean(name, found) if found else "Declare one in a view of items."
+        raise ConfigError(place, f"items have no {kind} {name!r}", fix)
     return found[name]
 
 

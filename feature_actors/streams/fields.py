@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import inspect
 
-from freshrank.actors.errors import ConfigError, nearest
+from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.feature_actors.streams.keys.compound_key import is_compound, key_parts
 from freshrank.feature_actors.streams.schema.described import LISTS, within_itself, without_none
 from freshrank.feature_actors.streams.schema.field_errors import (
@@ -198,12 +198,10 @@ class Fields(Mapping[str, Field]):
             raise many_values(name, self._of_elements[name].each, place)
         known = self._listed()
         if name not in known:
-            near = nearest(name, known)
-            if name in self._renamed:
-                near = self._renamed[name]
+            meant = self._renamed.get(name, name)
             if self._unusable.get(name.partition(".")[0], "struct") not in ("struct", "list"):
-                near = None
-            fix = f"Did you mean {near!r}?" if near else f"It has: {', '.join(known)}."
+                meant = ""
+            fix = did_you_mean(meant, known, "It has:")
             raise ConfigError(place, f"{self._place} has no field {name!r}", fix)
         found = known[name]
         if kinds and found.kind not in kinds:

@@ -10,11 +10,10 @@ import msgspec
 
 from freshrank.actors.errors import RequestError
 from freshrank.actors.messages import Version
+from freshrank.serve.api.requests import VERSION_FORM
 
 # The greatest integer of Kafka and NumPy.
 _LARGEST = 2**63 - 1
-# How `Version` is written; 18 digits fit into 64 bits, and Python's `$` also matches before "\n".
-_VERSION = r"^[0-9]{1,18}\.[0-9]{1,18}$(?!\n)"
 # Topics whose offsets a request may name: more than the rows of an entity come from.
 _MOST_TOPICS = 16
 # A request that waits holds one of the places of its replica (`serve.max_ongoing_requests`).
@@ -24,10 +23,10 @@ _Offset = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 _Offsets = Annotated[dict[str, _Offset], msgspec.Meta(max_length=_MOST_TOPICS)]
 
 CONSISTENCY_FIELDS: Sequence[tuple[str, Any, Any]] = (
-    ("min_version", Annotated[str, msgspec.Meta(pattern=_VERSION)] | None, None),
+    ("min_version", Annotated[str, msgspec.Meta(pattern=VERSION_FORM)] | None, None),
     ("max_model_age_ms", Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)] | None, None),
     ("min_offsets", _Offsets | None, None),
-    ("pinned", Annotated[str, msgspec.Meta(pattern=_VERSION)] | None, None),
+    ("pinned", Annotated[str, msgspec.Meta(pattern=VERSION_FORM)] | None, None),
     ("timeout_ms", Annotated[int, msgspec.Meta(ge=0, le=_LONGEST_WAIT_MS)] | None, None),
 )
 """The fields of a request that `Consistency` is made of, as `msgspec.defstruct` takes them."""

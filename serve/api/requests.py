@@ -12,6 +12,7 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError, RequestError
 from freshrank.actors.messages import Doubles, Floats
+from freshrank.feature_actors.streams.entity_key import INTEGER_FORM
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,23 @@ def request_type(
     return msgspec.defstruct(name, [entity, *fields], forbid_unknown_fields=True)
 
 
+VERSION_FORM = r"^[0-9]{1,18}\.[0-9]{1,18}$(?!\n)"
+"""How `Version` is written: 18 digits fit into 64 bits, and Python's `$` also matches before a line
+feed."""
+
+# What the forms that texts of requests must have are called in errors.
+_FORMS = {
+    f"Expected `str` matching regex {form!r}": f"Expected {what}"
+    for form, what in {
+        VERSION_FORM: 'a version of the weights, such as "3.1204"',
+        INTEGER_FORM: 'an integer, or one as text without plus sign, leading zeros or blanks: "7"',
+    }.items()
+}
+
 # The form of msgspec's messages: "Expected `int`, got `str` - at `$.candidates[0].item_id`".
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
+# The form of those about a field that is not there, whose place is that of the object around it.
+_MISSING = re.compile(r"^Object missing required field `(?P<name>[^`]*)`$")
 
 
 def placed(reason: str, above: str = "") -> tuple[str, str]:
@@ -60,10 +76,16 @@ def placed(reason: str, above: str = "") -> tuple[str, str]:
 
     >>> placed("Expected `int`, got `str` - at `$.ts`", "events[3]")
     ('events[3].ts', 'Expected `int`, got `str`')
+    >>> placed("Object missing required field `ts`", "events[3]")
+    ('events[3].ts', 'Object missing required field `ts`')
+    >>> placed(f"Expected `str` matching regex {VERSION_FORM!r} - at `$.pinned`")
+    ('pinned', 'Expected a version of the weights, such as "3.1204"')
     """
     found = _WHERE.match(reason)
     what, where = (found["what"], found["where"]) if found else (reason, None)
-    return ".".join(part for part in (above, where) if part) or "body", what
+    missing = _MISSING.match(what)
+    parts = (above, where, missing and missing["name"])
+    return ".".join(part for part in parts if part) or "body", _FORMS.get(what, what)
 
 
 # msgspec's message for 163.0 where the type is an integer.

@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from freshrank.actors.errors import ConfigError, nearest
+from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.actors.kernels.hashing import hash_ints, hash_text
 from freshrank.actors.messages import Bools
 from freshrank.feature_actors.streams.columns import FieldColumns
@@ -53,6 +53,5 @@ def constant_fix(name: str, other: object) -> str:
 def _check_choice(field: Field, constant: object, place: str) -> None:
     """Raise ConfigError when a field can never be `constant`."""
     if field.choices and constant not in field.choices:
-        near = nearest(str(constant), map(str, field.choices))
-        fix = f"Did you mean {near!r}?" if near else f"It is one of {list(field.choices)}."
+        fix = did_you_mean(constant, field.choices, "It is one of:")
         raise ConfigError(place, f"the field {field.name!r} is never {constant!r}", fix)

@@ -15,7 +15,7 @@ GOOD = candidates(3, 4, 5)
 BAD: list[tuple[Any, str, str]] = [
     ({"item_id": "x", "note": "n", "price": 1.5}, "candidates[1].item_id", "got `str`"),
     ({"item_id": 9, "note": "", "price": 1.5}, "candidates[1].note", "length >= 1"),
-    ({"item_id": 9, "note": "n"}, "candidates[1]", "missing required field `price`"),
+    ({"item_id": 9, "note": "n"}, "candidates[1].price", "missing required field `price`"),
     ({**GOOD[0], "prise": 1}, "candidates[1]", "unknown field `prise`; did you mean `price`?"),
     (7, "candidates[1]", "got `int`"),
     (None, "candidates[1]", "got `null`"),
