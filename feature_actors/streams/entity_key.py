@@ -14,7 +14,7 @@ from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.keys.compound_key import compound_ids, key_parts, parts_of
 
 # An integer as `str` writes it. The last group: Python's `$` also matches before a line feed.
-INTEGER_FORM = r"^(0|-?[1-9][0-9]*)$(?!\n)"
+_INTEGER = r"^(0|-?[1-9][0-9]*)$(?!\n)"
 _MOST_DIGITS = 20  # of 64 bits, with the sign
 _GREATEST = str(2**63 - 1)
 
@@ -66,7 +66,7 @@ class EntityKey:
         """Its type in a path, where all is text."""
         if self.integer:
             form = msgspec.Meta(
-                pattern=INTEGER_FORM,
+                pattern=_INTEGER,
                 max_length=_MOST_DIGITS,
                 description="The integer as text, without plus sign, leading zeros or blanks",
                 extra_json_schema={"allOf": [{"pattern": _in_64_bits()}]},
@@ -77,7 +77,7 @@ class EntityKey:
     def canonical(self, key: str | int) -> str:
         """The one text of a key. Raises BadRecord where it is none that an event may have."""
         if self.integer and isinstance(key, str):
-            if len(key) > _MOST_DIGITS or not re.match(INTEGER_FORM, key):
+            if len(key) > _MOST_DIGITS or not re.match(_INTEGER, key):
                 raise BadRecord(f'{key!r} is no integer: write 7 as 7 or "7"')
             key = int(key)
         try:

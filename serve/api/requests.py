@@ -12,7 +12,6 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError, RequestError
 from freshrank.actors.messages import Doubles, Floats
-from freshrank.feature_actors.streams.entity_key import INTEGER_FORM
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +55,9 @@ VERSION_FORM = r"^[0-9]{1,18}\.[0-9]{1,18}$(?!\n)"
 """How `Version` is written: 18 digits fit into 64 bits, and Python's `$` also matches before a line
 feed."""
 
-# What the forms that texts of requests must have are called in errors.
-_FORMS = {
-    f"Expected `str` matching regex {form!r}": f"Expected {what}"
-    for form, what in {
-        VERSION_FORM: 'a version of the weights, such as "3.1204"',
-        INTEGER_FORM: 'an integer, or one as text without plus sign, leading zeros or blanks: "7"',
-    }.items()
-}
+# What errors call a text that has another form.
+_NO_VERSION = f"Expected `str` matching regex {VERSION_FORM!r}"
+_VERSION = 'Expected a version of the weights, such as "3.1204"'
 
 # The form of msgspec's messages: "Expected `int`, got `str` - at `$.candidates[0].item_id`".
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
@@ -85,7 +79,7 @@ def placed(reason: str, above: str = "") -> tuple[str, str]:
     what, where = (found["what"], found["where"]) if found else (reason, None)
     missing = _MISSING.match(what)
     parts = (above, where, missing and missing["name"])
-    return ".".join(part for part in parts if part) or "body", _FORMS.get(what, what)
+    return ".".join(part for part in parts if part) or "body", what.replace(_NO_VERSION, _VERSION)
 
 
 # msgspec's message for 163.0 where the type is an integer.

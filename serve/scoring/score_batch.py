@@ -11,6 +11,7 @@ import msgspec
 
 from freshrank.actors.errors import FreshrankError, RequestError, StaleParameters, Unavailable
 from freshrank.serve.api.errors import answer_of, status_of
+from freshrank.serve.api.known_names import with_known_names
 from freshrank.serve.api.requests import decoded
 from freshrank.serve.api.responses import BatchAnswer, BatchEntry
 from freshrank.serve.api.score_requests import ScoreCall
@@ -32,7 +33,11 @@ class ScoreBatch:
 
         Raises RequestError where it is wrong as a whole.
         """
-        requests = cast(Any, decoded(self._decode, body)).requests
+        try:
+            requests = cast(Any, decoded(self._decode, body)).requests
+        except RequestError as error:
+            names = self.request_type.__struct_encode_fields__
+            raise with_known_names(error, lambda _: names) from error
         calls = [self._checked(bytes(one)) for one in requests]
         self._check_size(calls)
         # All begin before the first read does, which so has the keys of all.

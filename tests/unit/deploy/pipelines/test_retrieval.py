@@ -40,7 +40,7 @@ mistyped = Table("catalogue", key=item, schema=MistypedKind)
         ({"candidates": Newest()}, "candidates", "no list of sources"),
         ({"candidates": ["newest"]}, "candidates[0]", "is no source of candidates"),
         ({"candidates": [Newest(), Newest()]}, "candidates[1]", "newest is there already"),
-        ({"candidates": [Popular("viewd_1h")]}, "candidates[0].by", "There are: viewed_1h"),
+        ({"candidates": [Popular("viewd_1h")]}, "candidates[0].by", "mean 'viewed_1h'"),
         ({"candidates": [Popular("viewed_1h", per="brnd")]}, "candidates[0].per", "'brand'"),
         ({"candidates": [Popular("viewed_1h", per="price")]}, "candidates[0].per", "float"),
         ({"candidates": [Newest(by="brand")]}, "candidates[0].by", "is str"),

@@ -55,7 +55,7 @@ def test_bad_candidates_are_skipped_where_a_request_wants_it(replica: ReplicaUnd
     replica.store.kept[b"row:u1"] = b"4"
     mixed = [{}, *candidates(3), 7, *candidates(4)]
     refused = explain(replica, candidates=mixed)
-    assert refused.json()["error"]["field"] == "candidates[0]"
+    assert refused.json()["error"]["field"] == "candidates[0].item_id"
     answer = explain(replica, candidates=mixed, on_bad_candidate="skip").json()
     scores = [one and one["score"] for one in answer["candidates"]]
     assert scores == [None, 0.1, None, 0.9]
@@ -120,7 +120,7 @@ def test_more_candidates_than_the_bound_are_a_422_that_names_it(replica: Replica
     ("changes", "status", "field"),
     [
         ({"candidates": []}, 422, "candidates"),
-        ({"candidates": [{"item_id": 1, "price": 1}]}, 422, "candidates[0]"),
+        ({"candidates": [{"item_id": 1, "price": 1}]}, 422, "candidates[0].note"),
         ({"user": 5}, 422, "user"),
         ({"shown": 1}, 422, "body"),
         ({"min_version": "1.6"}, 409, "min_version"),

@@ -110,7 +110,7 @@ def test_nothing_is_logged_when_nothing_is_shown(replica: ReplicaUnderTest) -> N
         ({"candidates": []}, "candidates"),
         ({"candidates": candidates(*range(1001))}, "candidates"),
         ({"candidates": [{"item_id": "x", "note": "n", "price": 1}]}, "candidates[0].item_id"),
-        ({"candidates": [{"item_id": 1, "price": 1}]}, "candidates[0]"),
+        ({"candidates": [{"item_id": 1, "price": 1}]}, "candidates[0].note"),
         ({"candidates": [{"item_id": 2**64, "note": "", "price": 1}]}, "candidates[0].item_id"),
         ({"candidates": [*candidates(1), 7]}, "candidates[1]"),
         ({"candidats": []}, "body"),

@@ -80,8 +80,8 @@ def test_all_that_are_answered_are_counted_and_logged(replica: ReplicaUnderTest)
         ({"requests": []}, "requests", "length >= 1"),
         ({"requests": [1] * 4}, "requests", "length <= 3"),
         ({"requests": [request("u", 1, 2, 3)] * 2}, "requests", "6 candidates together, at most 5"),
-        ({}, "body", "requests"),
-        ({"requests": [1], "x": 1}, "body", "`x`"),
+        ({}, "requests", "missing required field"),
+        ({"requests": [1], "x": 1}, "body", "unknown field `x`. It takes: `requests`"),
     ],
 )
 def test_a_batch_that_is_wrong_as_a_whole_is_refused(
