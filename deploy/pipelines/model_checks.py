@@ -90,12 +90,8 @@ def check_learned(place: str, value: object, protocol: type, example: str) -> No
     """Raise ConfigError unless `value` implements `protocol` and has a lasting ``repr``."""
     name = place.rpartition(".")[2]
     if isinstance(value, type):
-        fix = (
-            f"Write {name}={value.__name__}(...)."
-            if hasattr(value, "bind")
-            else f"Write {name}={example}."
-        )
-        raise ConfigError(place, f"{value.__name__} is a class", fix)
+        written = f"Write {name}={value.__name__}(...)."
+        raise ConfigError(place, f"{value.__name__} is a class", written)
     if not isinstance(value, protocol):
         raise ConfigError(place, f"{value!r} is no {protocol.__name__}", f"Write {name}={example}.")
     if " object at 0x" in repr(value):

@@ -11,6 +11,9 @@ from freshrank.feature_actors.streams.durations import duration_ms
 from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.fields import Field, Fields, Kind
 
+MOST_CLASSES = 1_000
+"""Of a label: each has weights of its own for every input, and a report of its own."""
+
 
 @dataclass(frozen=True)
 class Joined:
@@ -196,6 +199,9 @@ def _check_classes(classes: object, target: str | None) -> None:
     for number, value in enumerate(classes):
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise ConfigError(f"{place}[{number}]", f"{value!r} is no text and no integer", _TWO)
+    if len(classes) > MOST_CLASSES:
+        problem = f"{len(classes)} classes are more than {MOST_CLASSES}"
+        raise ConfigError(place, problem, "Take the most frequent ones, and one for all others.")
     if classes and len({str(value) for value in classes}) < max(2, len(classes)):
         raise ConfigError(place, f"{list(classes)!r} are no different classes", _TWO)
     if classes and target is None:

@@ -54,8 +54,10 @@ def build_app(factory: ServiceFactory, fast: Handlers | None = None) -> Starlett
         fast_handlers.clear()
         await service.stop()
 
-    return Starlette(
+    app = Starlette(
         lifespan=lifespan,
         middleware=[Middleware(FastPath, handlers=fast_handlers)],
         exception_handlers={HTTPException: no_such_route, Exception: internal_error},
     )
+    app.router.redirect_slashes = False  # of a path that is not there the caller is told
+    return app

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from freshrank.actors.errors import FreshrankError, RequestError, TooManyRequests
+from freshrank.actors.errors import FreshrankError, RequestError, TooManyRequests, nearest
 from freshrank.serve.access.request_guard import RawHeaders, RequestGuard
 from freshrank.serve.api.errors import answer_of, problem, status_of
 from freshrank.serve.api.requests import RequestLimits
@@ -25,6 +25,8 @@ from freshrank.serve.monitoring.metrics import ServeMetrics
 _RETRY_AFTER_S = "1"
 # Characters of a path that is not known which its error repeats.
 _SHOWN_PATH = 100
+# Paths that are there where the pipeline has sources of candidates.
+_OF_CANDIDATES = ("/v1/recommend", "/v1/recommend/next", "/v1/similar")
 
 
 class _AnyText(Convertor[str]):
@@ -143,7 +145,13 @@ async def no_such_route(request: Request, error: Exception) -> Response:
         wrong = problem("method", f"the path takes {taken}, not {request.method}")
     else:
         path = request.url.path[:_SHOWN_PATH]
-        wrong = problem("path", f"there is no {path!r}: GET /openapi.json lists what there is")
+        near = nearest(path, [one.path for one in request.app.routes if isinstance(one, Route)])
+        meant = f"; did you mean {near}?" if near else "."
+        if path in _OF_CANDIDATES:
+            meant = ": the pipeline has no sources of candidates (`Pipeline(candidates=[...])`)."
+        wrong = problem(
+            "path", f"there is no {path!r}{meant} GET /openapi.json lists what there is"
+        )
     response = JsonResponse(wrong, error.status_code)
     response.headers.update(error.headers or {})
     return response

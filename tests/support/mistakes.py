@@ -233,7 +233,8 @@ MISTAKES = {
         'label=Labelled(target="seconds")', "Pipeline('songs').model", "Take a regression",
     ),
     "a model that is not called": Mistake(
-        "LogisticRegression(),", "LogisticRegression,", "Pipeline('songs').model", "Write model="
+        "LogisticRegression(),", "LogisticRegression,", "Pipeline('songs').model",
+        "Write model=LogisticRegression(...)."
     ),
     "an optimiser by name": Mistake(
         "Adagrad(0.1)", '"adagrad"', "Pipeline('songs').optimizer", "Write optimizer="

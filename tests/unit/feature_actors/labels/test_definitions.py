@@ -67,6 +67,7 @@ def test_a_label_without_a_share_looks_as_before_negatives_were_sampled() -> Non
         (lambda: Labelled(positive=ORDERED, target="price"), "Labelled: .* Give one of"),
         (lambda: Labelled(target="type", classes="abc"), r"Labelled\.classes: 'abc' is no list"),
         (lambda: Labelled(target="type", classes=["a"]), r"Labelled\.classes: .* two or more"),
+        (lambda: Labelled(target="type", classes=range(1_001)), r"1001 classes are more than 1000"),
         (lambda: Labelled(target="type", classes=["a", "a"]), r"Labelled\.classes: "),
         (lambda: Labelled(target="type", classes=["a", cast(Any, 1.5)]), r"classes\[1\]: 1\.5 is"),
         (lambda: Labelled(ORDERED, classes=["a", "b"]), r"Labelled\.classes: no field has them"),

@@ -20,7 +20,21 @@ from freshrank.serve.api.requests import RequestLimits
 def test_an_unknown_path_is_a_404_with_an_error_body(replica: ReplicaUnderTest) -> None:
     answer = get(replica, "/v1/scores")
     assert answer.status_code == 404
-    assert answer.json()["error"]["field"] == "path"
+    reason = (
+        "there is no '/v1/scores'; did you mean /v1/score? GET /openapi.json lists what there is"
+    )
+    assert answer.json()["error"] == {"field": "path", "reason": reason}
+
+
+@pytest.mark.parametrize("path", ["/v1/features/ann", "/v1/status/"])
+def test_no_path_is_answered_with_another(replica: ReplicaUnderTest, path: str) -> None:
+    assert get(replica, path).status_code == 404
+
+
+def test_where_nothing_is_recommended_the_way_to_it_is_told(replica: ReplicaUnderTest) -> None:
+    answer = get(replica, "/v1/recommend")
+    assert answer.status_code == 404
+    assert "no sources of candidates (`Pipeline(candidates=[...])`)" in answer.text
 
 
 def test_a_wrong_method_is_a_405_that_names_the_right_one(replica: ReplicaUnderTest) -> None:

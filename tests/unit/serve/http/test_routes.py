@@ -142,7 +142,7 @@ def test_a_path_has_the_methods_that_are_declared_for_it_and_head() -> None:
 
 
 def test_a_path_that_is_not_known_is_told_with_where_to_look() -> None:
-    reason = "there is no '/v1/recomend': GET /openapi.json lists what there is"
+    reason = "there is no '/v1/recomend'. GET /openapi.json lists what there is"
     answer = ask("GET", "/v1/recomend")
     assert (answer.status_code, answer.json()["error"]) == (
         404,
