@@ -31,12 +31,6 @@ def test_no_path_is_answered_with_another(replica: ReplicaUnderTest, path: str) 
     assert get(replica, path).status_code == 404
 
 
-def test_where_nothing_is_recommended_the_way_to_it_is_told(replica: ReplicaUnderTest) -> None:
-    answer = get(replica, "/v1/recommend")
-    assert answer.status_code == 404
-    assert "no sources of candidates (`Pipeline(candidates=[...])`)" in answer.text
-
-
 def test_a_wrong_method_is_a_405_that_names_the_right_one(replica: ReplicaUnderTest) -> None:
     answer = get(replica, "/v1/score")
     assert answer.status_code == 405

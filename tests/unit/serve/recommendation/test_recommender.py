@@ -325,7 +325,8 @@ def test_without_a_catalogue_there_is_no_such_path(path: str) -> None:
     replica = ReplicaUnderTest()
     answer = post(replica, path, json={"user": "u1"})
     assert answer.status_code == 404
-    assert answer.json()["error"]["reason"].startswith(f"there is no '{path}': GET /openapi.json")
+    needs = f"there is no '{path}': the pipeline has no sources of candidates"
+    assert answer.json()["error"]["reason"].startswith(needs)
     assert path not in get(replica, "/openapi.json").json()["paths"]
     assert get(replica, "/v1/pipeline").json()["catalogue"] is None
     assert "catalogue" not in get(replica, "/v1/status").json()["replica"]
