@@ -11,7 +11,6 @@ from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.learner.models.base import ModelSpec
 from freshrank.learner.models.losses import Loss
 from freshrank.learner.models.reweighted import DownSampled
-from freshrank.learner.models.softmax_regression import SoftmaxLoss
 
 
 def down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
@@ -22,7 +21,7 @@ def down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> Mode
     if label.negatives_kept == 1.0:
         return model
     before: Loss | None = getattr(model, "loss", None)
-    if isinstance(before, SoftmaxLoss):
+    if before is not None and before.with_classes(()) is not None:
         raise ConfigError(
             "negatives_kept",
             "of several classes none is the negative one, which negatives_kept takes a share of",
@@ -42,12 +41,13 @@ def down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> Mode
 
 def classified(model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
     """The model with the classes of the label, where its loss is of classes."""
-    loss = getattr(model, "loss", None)
-    if not isinstance(loss, SoftmaxLoss) or not isinstance(label, Labelled):
+    loss: Loss | None = getattr(model, "loss", None)
+    if loss is None or not isinstance(label, Labelled):
         return model
-    changed: ModelSpec = dataclasses.replace(
-        cast("Any", model), loss=dataclasses.replace(loss, names=label.class_names)
-    )
+    loss = loss.with_classes(label.class_names)
+    if loss is None:
+        return model
+    changed: ModelSpec = dataclasses.replace(cast("Any", model), loss=loss)
     return changed
 
 
@@ -56,14 +56,15 @@ def check_target(
 ) -> None:
     """Raise ConfigError where the loss is of other labels, or lists are made of classes."""
     names = label.class_names if isinstance(label, Labelled) else ()
-    if isinstance(label, Joined) and isinstance(loss, SoftmaxLoss):
+    of_classes = loss.with_classes(names) is not None
+    if isinstance(label, Joined) and of_classes:
         raise ConfigError(
             f"{place}.model",
             "it tells classes apart, and a Joined label is 0 or 1",
             "Take a model of two outcomes, such as LogisticRegression(), or "
             'Labelled(target="kind", classes=["a", "b"]).',
         )
-    if loss.classes != names or (isinstance(loss, SoftmaxLoss) and not names):
+    if loss.classes != names or (of_classes and not names):
         has = f"tells {len(loss.classes)} classes apart" if loss.classes else "is of one output"
         raise ConfigError(
             f"{place}.model",

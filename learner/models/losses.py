@@ -61,6 +61,10 @@ class Loss(Protocol):
         """The names of the classes whose places labels are; none where labels are no classes."""
         return ()
 
+    def with_classes(self, names: tuple[str, ...]) -> Loss | None:
+        """The same loss of the classes that a label has; None where labels are no classes."""
+        return None
+
     @property
     def name(self) -> str:
         """The name of its mean in metrics: by default the class's name in lower case with ``_``."""
@@ -90,8 +94,8 @@ class Loss(Protocol):
     def of_constant(self, mean: float, mean_square: float) -> float:
         """The mean loss of the best constant prediction, given moments of the labels.
 
-        Where these do not settle it, that of the labels for which it is greatest. The guard allows
-        a loss to grow in proportion to it. The default allows nothing.
+        Where these do not settle it, the greatest. The guard allows a loss to grow in proportion to
+        it. The default allows nothing.
         """
         return 1.0
 
@@ -101,10 +105,7 @@ class Loss(Protocol):
         return np.stack([exact, exact * exact], axis=1)
 
     def constant_of(self, moments: Doubles) -> Floats:
-        """float32[1]: the best constant prediction, from the mean of `label_moments`, float64[m].
-
-        Of classes float32[c].
-        """
+        """float32[1], of classes [c]: the best constant, from the mean of `label_moments`, [m]."""
         return np.array([self.best_constant(float(moments[0]))], np.float32)
 
     def of_moments(self, moments: Doubles) -> float:
@@ -291,7 +292,6 @@ class LogLoss(Loss):
 def prior_logit(base_rate: float, place: str) -> float:
     """The logit that gives `base_rate`; raises ConfigError unless it lies between 0 and 1."""
     if not 0.0 < base_rate < 1.0:
-        raise ConfigError(
-            place, f"{base_rate!r} is not a rate", "Give the share of positives, between 0 and 1."
-        )
+        fix = "Give the share of positives, between 0 and 1."
+        raise ConfigError(place, f"{base_rate!r} is not a rate", fix)
     return math.log(base_rate / (1.0 - base_rate))

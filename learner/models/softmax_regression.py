@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
@@ -64,6 +65,10 @@ class SoftmaxLoss(Loss):
     def classes(self) -> tuple[str, ...]:
         """See `Loss`."""
         return self.names
+
+    def with_classes(self, names: tuple[str, ...]) -> Self:
+        """See `Loss`."""
+        return replace(self, names=names)
 
     @property
     def name(self) -> str:

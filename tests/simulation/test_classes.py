@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, DefinitionChanged
+from freshrank.actors.messages import Floats
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -17,6 +19,7 @@ from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.shard.status import totals
+from freshrank.learner.models.softmax_regression import SoftmaxLoss, SoftmaxRegression
 from freshrank.serve.explanation.explainer import Explainer
 
 KINDS = ("reading", "shopping", "game")
@@ -126,6 +129,19 @@ def test_they_are_learned_reported_served_explained_and_kept() -> None:
             await LocalSystem(other, Settings(), made).start()
 
     asyncio.run(play())
+
+
+@dataclass(frozen=True)
+class Careful(SoftmaxLoss):
+    """Learns half as fast."""
+
+    def residual(self, labels: Floats, predictions: Floats) -> Floats:
+        return super().residual(labels, predictions) * np.float32(0.5)
+
+
+def test_a_loss_of_ones_own_gets_the_classes_of_the_label() -> None:
+    pipeline = replace(pipeline_of(), model=SoftmaxRegression(loss=Careful()))
+    assert pipeline.bound_model.loss == Careful(KINDS)
 
 
 def test_a_candidate_that_is_skipped_has_none() -> None:
