@@ -17,6 +17,7 @@ from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table, TableField
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.table_plan import TablePlan
 
 
 def candidate_plans(
@@ -51,8 +52,14 @@ def check_candidate_views(
 ) -> None:
     """Raise ConfigError when a view of an entity that candidates name does not go with the rest."""
     for view in views:
-        if isinstance(label, Labelled):
-            raise _labelled(place)
+        if isinstance(label, Labelled) and (view.source is not stream or view.entity.compound):
+            raise ConfigError(
+                f"{view.__name__}.source",
+                f"with Labelled, rows of {view.entity.name!r} are read as of each event of "
+                f"{stream.topic!r}, so they have to be made of these events alone, by one field",
+                "Give the view that source and an entity of one field, or take a label that is "
+                "Joined: impressions carry the rows that were served.",
+            )
         if view.entity.compound:
             check_compound_view(place, stream, view, context)
             continue
@@ -162,6 +169,11 @@ def _labelled(place: str) -> ConfigError:
 def _example(table: Table) -> str:
     name = next((name for name in table.fields if name != table.key.key), table.key.key)
     return f"table.{name}"
+
+
+def plans_beside(plans: Sequence[FeaturePlan], label: Joined | Labelled) -> Sequence[TablePlan]:
+    """The tables that the shards of the stream's own key keep, too, for the label's examples."""
+    return [] if isinstance(label, Joined) else [one for plan in plans for one in plan.tables]
 
 
 def candidate_fingerprint(plan: FeaturePlan) -> str:

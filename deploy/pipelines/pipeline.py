@@ -17,6 +17,7 @@ from freshrank.deploy.pipelines.candidates import (
     candidate_plans,
     check_candidate_views,
     check_tables,
+    plans_beside,
 )
 from freshrank.deploy.pipelines.context_checks import check_context, check_relative
 from freshrank.deploy.pipelines.experiments import check_experiments
@@ -140,8 +141,7 @@ class Pipeline:
         check_streams(place, self.streams, self.label, [view.source for view in self._own_views])
         fields = check_context(place, self.stream, self.context, self.label)
         check_relative(place, self.relative, self.label)
-        others = self._candidate_views
-        check_candidate_views(place, self.stream, others, fields, self.label)
+        check_candidate_views(place, self.stream, self._candidate_views, fields, self.label)
         check_tables(place, self.stream, self.tables, fields, self.label)
         _ = self.plan, self.retrieval, self.encoder
         check_experiments(place, self.experiments, self.candidates, self.label)
@@ -158,7 +158,7 @@ class Pipeline:
                 )
         check_learned(f"{place}.model", self.model, ModelSpec, "LogisticRegression()")
         check_learned(f"{place}.optimizer", self.optimizer, Optimizer, "Adagrad()")
-        check_views(place, self.features, self.streams)
+        check_views(place, self.features, self.streams, self.label)
 
     @cached_property
     def plan(self) -> FeaturePlan:
@@ -212,8 +212,8 @@ class Pipeline:
     @cached_property
     def online_features(self) -> OnlineFeatures:
         """What a replica needs to read, encode and log features."""
-        on = self.joined.on if self.joined else None
-        return OnlineFeatures(list(self.plans.values()), self.encoder, self.stream, join_on=on)
+        plans, on = list(self.plans.values()), self.joined.on if self.joined else None
+        return OnlineFeatures(plans, self.encoder, self.stream, join_on=on)
 
     @cached_property
     def retrieval(self) -> RetrievalPlan | None:
@@ -260,10 +260,9 @@ class Pipeline:
     @property
     def partitioners(self) -> Mapping[str, Partitioner]:
         """By source topic: how the partitions of its records are chosen."""
-        found = {stream.log_topic: stream.placed_by for stream in self.streams}
-        found |= {table.topic: table.placed_by for table in self.tables}
+        streams = {stream.log_topic: stream.placed_by for stream in self.streams}
         impressions = {self.impressions_topic: self.stream.placed_by} if self.joined else {}
-        return found | impressions
+        return streams | {table.topic: table.placed_by for table in self.tables} | impressions
 
     @cached_property
     def fingerprint(self) -> str:
@@ -285,6 +284,7 @@ class Pipeline:
             impressions_topic=self.impressions_topic if self.joined else None,
             fingerprint=self.fingerprint,
             settings=settings,
+            beside=plans_beside(self.candidate_plans, self.label),
             state=state,
         )
 

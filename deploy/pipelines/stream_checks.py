@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from freshrank.actors.errors import ConfigError
+from freshrank.deploy.pipelines.label_delays import check_delays
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
@@ -70,9 +71,15 @@ def declared_streams(
 
 
 def check_views(
-    place: str, features: Sequence[type[FeatureView]], streams: Sequence[Stream]
+    place: str,
+    features: Sequence[type[FeatureView]],
+    streams: Sequence[Stream],
+    label: Joined | Labelled,
 ) -> None:
-    """Raise ConfigError for what is no list of feature views over the pipeline's streams."""
+    """Raise ConfigError for what is no list of feature views over the pipeline's streams.
+
+    Also for a view that would know the label too soon.
+    """
     if isinstance(features, type) or not features:
         raise ConfigError(
             f"{place}.features", "no list of feature views", "Write features=[YourView]."
@@ -91,6 +98,7 @@ def check_views(
                 f"the view reads {view.source.topic!r}, the pipeline {topics}",
                 "Give both the same Stream object.",
             )
+    check_delays(features, streams[0], label)
 
 
 def _key_of(stream: Stream) -> str:

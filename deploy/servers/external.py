@@ -127,12 +127,26 @@ async def prepare_topics(
     """
     with _as_config_error():
         count = await _prepared(pipeline, kafka, settings)
+        _check_rows_beside(pipeline, count)
         found = {}
         for plan in pipeline.candidate_plans:
             found[plan.entity.name] = await _prepared_of(plan, kafka, settings, count)
         side = side_topics(pipeline)
         await ensure_topics(kafka, side, count)
         return TopicPartitions(count, found)
+
+
+def _check_rows_beside(pipeline: Pipeline, partitions: int) -> None:
+    """Raise ConfigError where events would be labelled by rows of which a part lies elsewhere."""
+    if pipeline.joined is None and pipeline.candidate_plans and partitions > 1:
+        topic, entity = pipeline.stream.topic, pipeline.candidate_plans[0].entity.name
+        raise ConfigError(
+            f"topic {topic!r}",
+            f"it has {partitions} partitions, and with Labelled the rows of {entity!r} that "
+            "examples have are made of the events of one",
+            "Give it one (FRESHRANK_KAFKA__PARTITIONS=1, for a topic that is created), or take a "
+            "label that is Joined: impressions carry the rows that were served.",
+        )
 
 
 async def _prepared_of(

@@ -47,7 +47,7 @@ class StateFile:
     examples: int | None = None
     """Labelled examples that no checkpoint of the learner is known to contain."""
     pending: int | None = None
-    """Items that were shown and whose label is not known yet."""
+    """Items that were shown, or events, whose label is not known yet."""
 
     def plain(self) -> dict[str, JsonValue]:
         """Return the fields as plain JSON."""
@@ -120,5 +120,5 @@ def _described(file: StateFile, contents: Contents) -> StateFile:
         applied=meta.get("applied"),
         rows=length("tables?/(.+/)?rows|keys"),
         examples=length("outbox/order"),
-        pending=length(r"joiner/pending\.pairs"),
+        pending=length(r"joiner/pending\.pairs|waiting/pairs"),
     )

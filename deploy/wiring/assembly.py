@@ -79,7 +79,8 @@ def training(
     weights = ModelWeights(pipeline.bound_model)
     follower = Follower(parameters, weights, clock, hold_epochs=False, alerts=alerts)
     differentiator = CompiledDifferentiator(pipeline.bound_model, weights)
-    return Training(learner, differentiator, weights), follower
+    predict = None if pipeline.bound_model.loss.classes else weights.score
+    return Training(learner, differentiator, weights, predict), follower
 
 
 @dataclass(frozen=True, slots=True)

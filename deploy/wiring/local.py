@@ -137,7 +137,9 @@ class LocalParts:
 class LocalSystem:
     """A learner, its shards and a replica over a `World`, in lock-step.
 
-    There are `batch_events` events of a partition between two versions of the weights.
+    There are `batch_events` events of a partition between two versions of the weights. Where
+    nothing is scored by requests (`serving`), no rows are kept of what candidates name, and no
+    status is posted.
     """
 
     def __init__(
@@ -146,9 +148,12 @@ class LocalSystem:
         settings: Settings,
         world: World,
         batch_events: int = BATCH_EVENTS,
+        *,
+        serving: bool = True,
     ) -> None:
         self.pipeline = pipeline
         self.world = world
+        self._serving = serving
         self._parts = LocalParts(pipeline, in_lock_step(settings), world)
         self.sink = self._parts.sink
         """Keeps the rejected records."""
@@ -167,7 +172,7 @@ class LocalSystem:
         self.candidate_shards = [
             shard
             for index in range(settings.shards.count)
-            for shard in self._parts.candidate_shards(index)
+            for shard in (self._parts.candidate_shards(index) if serving else ())
         ]
         """Of the entities that candidates name: they read whatever there is."""
         self._followers = [follower for _, follower in made]
@@ -214,7 +219,8 @@ class LocalSystem:
                 await shard.step()
         while await self.step():
             pass
-        await self._parts.status_registry.post("learner", await self.status())
+        if self._serving:  # its AUC is of 20,000 examples: too much work after each of many chunks
+            await self._parts.status_registry.post("learner", await self.status())
 
     async def score(self, request: Mapping[str, JsonValue]) -> ScoreAnswer:
         """Answer POST /v1/score with the newest weights. Raises RequestError."""

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import Ints
+from freshrank.actors.messages import Floats, Ints
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.history.records import History
@@ -56,6 +56,7 @@ async def replay(
     settings: Settings | None = None,
     speed_up: float | None = None,
     advanced: Callable[[int], None] = lambda records: None,
+    judged: Callable[[Floats], None] = lambda predictions: None,
 ) -> Mapping[str, JsonValue]:
     """Play `history`; return the learner's metrics, calibration, and counts of unused records.
 
@@ -64,15 +65,17 @@ async def replay(
     known from the next chunk on. Of the `settings`, those of shards and of the learner count.
 
     `speed_up` is the number of seconds of event time in a second of real time; None plays as fast
-    as possible. `advanced` is called with the number of records played so far. Raises ConfigError
-    if all records are dead.
+    as possible. `advanced` is called with the number of records played so far, `judged` with the
+    predictions of the next examples: where they are in the order of time, that is the order of
+    the records. Raises ConfigError if all records are dead.
     """
     clock = EventClock()
     world = World(MemoryLog(partitions=1), clock)  # a single partition keeps the order
     settings = settings or Settings()
     chunk = batch_events(settings)
-    system = LocalSystem(pipeline, _of_replay(settings), world, chunk)
+    system = LocalSystem(pipeline, _of_replay(settings), world, chunk, serving=False)
     await system.start()
+    system.validation.judged = judged
     pace = _Pace(history, speed_up)
     freeze_at = int(len(history) * FREEZE_SHARE)
     frozen = False

@@ -57,6 +57,8 @@ class Line:
     hop_ms: int = 0
     span_ms: int = 0
     """Length of a window, or a half-life."""
+    delay_ms: int = 0
+    """How long before the time of a read a window ends."""
     parameters: tuple[float, ...] = ()
     """Constants of the operation, at most four."""
 
@@ -119,7 +121,7 @@ class Layout:
 
     @property
     def program(self) -> Ints:
-        """int64[o, 12]."""
+        """int64[o, 13]."""
         return np.array(self._program, dtype=np.int64).reshape(-1, PROGRAM_WIDTH)
 
     @property
@@ -182,6 +184,7 @@ class Layout:
         the feature may be wrong; None where it is exact.
         """
         entries = [line.size, line.mask, line.source, line.hop_ms, line.span_ms, line.out]
+        entries.append(line.delay_ms)
         parameters = np.zeros(PROGRAM_WIDTH - PARAMETERS)
         parameters[: len(line.parameters)] = line.parameters
         constants = parameters.view(np.int64).tolist()

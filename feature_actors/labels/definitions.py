@@ -109,11 +109,13 @@ class Labelled:
     classes
         The values of `target` to tell apart, for a model of several classes
         (``SoftmaxRegression()``). Events with another value are no examples, and are counted.
-
     weight
         A field of numbers: an example counts as many times in the loss that is learned and in the
         quality that is told. Events where it is None, negative or not finite are no examples, and
         are counted.
+    known_after
+        How long after its event a label is known, such as whether a payment was a fraud: ``"7d"``.
+        It is learned then, from the features of just before the event.
 
     >>> Labelled(target="kind", classes=["view", "cart", "order"]).class_names
     ('view', 'cart', 'order')
@@ -125,6 +127,7 @@ class Labelled:
     negatives_kept: float = field(default=1.0, kw_only=True)
     classes: Sequence[str | int] = field(default=(), kw_only=True)
     weight: str | None = field(default=None, kw_only=True)
+    known_after: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_share(self.negatives_kept, "Labelled.negatives_kept")
@@ -134,6 +137,7 @@ class Labelled:
                 "Labelled.weight", f"{self.weight!r} is no field", 'Name one: weight="amount".'
             )
         object.__setattr__(self, "classes", tuple(self.classes))
+        _ = self.known_after_ms
         if (self.positive is None) == (self.target is None):
             raise ConfigError(
                 "Labelled",
@@ -149,6 +153,13 @@ class Labelled:
     def class_names(self) -> tuple[str, ...]:
         """The `classes` as texts: what answers and reports call them."""
         return tuple(map(str, self.classes))
+
+    @cached_property
+    def known_after_ms(self) -> int:
+        """`known_after` in milliseconds; 0 where the label is known with its event."""
+        if self.known_after is None:
+            return 0
+        return duration_ms(self.known_after, "Labelled.known_after")
 
     @property
     def own_fields(self) -> frozenset[str]:
@@ -187,7 +198,8 @@ class Labelled:
         target = "" if self.target is None else f", target={self.target!r}"
         classes = f", classes={self.classes!r}" if self.classes else ""
         weight = f", weight={self.weight!r}" if self.weight else ""
-        further = f"{target}{classes}{weight}{_share_text(self.negatives_kept)}"
+        known = f", known_after={self.known_after!r}" if self.known_after else ""
+        further = f"{target}{classes}{weight}{known}{_share_text(self.negatives_kept)}"
         return f"Labelled(positive={self.positive!r}, among={self.among!r}{further})"
 
 

@@ -19,6 +19,7 @@ from freshrank.feature_actors.labels.event_labels import labels_of, weights_of
 from freshrank.feature_actors.labels.examples import RANK_BITS, LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.labels.pair_pool import pairs_of
+from freshrank.feature_actors.labels.waiting_examples import WaitingExamples
 from freshrank.feature_actors.partition.outcome import Counters
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.state.entity_table import Applied, EntityTable
@@ -35,24 +36,49 @@ class StreamLabel(NamedTuple):
     tombstone, to the examples that are known then; None where no items wait for a label."""
     reads_before: bool = False
     """Whether `label` needs each row as it was just before its event."""
+    evict: Callable[[int], None] = lambda newest_event_ms: None
+    """Drops entities from the tables that only the label needs, when that is due."""
+
+
+class LabelTables(NamedTuple):
+    """The rows that a label reads beside those of the first stream."""
+
+    others: Sequence[EntityTable]
+    """Of the further streams, whose events fill them: they hold what has been read of those."""
+    beside: Sequence[EntityTable]
+    """Of other entities, which the events of the first stream fill just after they are read."""
+
+
+def waits_of(
+    label: Joined | Labelled | None, dense_width: int, id_width: int
+) -> Joiner | WaitingExamples | None:
+    """Keeps what waits for its label, whose inputs have these widths; None: nothing waits."""
+    if isinstance(label, Joined):
+        return Joiner(label.within_ms, label.grace_ms, dense_width, id_width)
+    if label is not None and label.known_after_ms:
+        return WaitingExamples(label.known_after_ms, dense_width, id_width)
+    return None
 
 
 def labelling(
     spec: PartitionSpec,
-    joiner: Joiner | None,
-    others: Sequence[EntityTable],
+    waits: Joiner | WaitingExamples | None,
+    tables: LabelTables,
     counters: Counters,
 ) -> StreamLabel | None:
-    """How the events of the first stream give examples; `others` are the tables of the further.
+    """How the events of the first stream give examples.
 
-    Events that give none because of what they carry are counted in `counters`.
+    What waits for its label is in `waits`. Events that give no example because of what they carry
+    are counted in `counters`.
     """
     label, key = spec.label, spec.stream.key.key
     if isinstance(label, Labelled):
-        labeller = EventLabeller(label, spec.encoder, others, key, counters)
-        return StreamLabel(labeller.label, reads_before=True)
-    if isinstance(label, Joined) and joiner is not None:
-        return label_by_join(label, joiner, key)
+        labeller = EventLabeller(label, spec.encoder, tables, key, counters)
+        if isinstance(waits, WaitingExamples):
+            return label_later(labeller, waits)
+        return StreamLabel(labeller.label, reads_before=True, evict=labeller.evict)
+    if isinstance(label, Joined) and isinstance(waits, Joiner):
+        return label_by_join(label, waits, key)
     return None
 
 
@@ -62,9 +88,7 @@ class EventLabeller:
 
     rule: Labelled
     encoder: InputEncoder
-    others: Sequence[EntityTable]
-    """The tables that further streams fill. Their rows are taken as they are: they hold what has
-    been read of those streams."""
+    tables: LabelTables
     entity_key: str
     """The events' field with the entity's key."""
     counters: Counters
@@ -77,14 +101,24 @@ class EventLabeller:
         labels, weights = labels_of(self.rule, columns), weights_of(self.rule, columns)
         which = self._usable(columns, labels, weights, ~applied.late)
         blocks, lines = [applied.before], [which]
-        for table in self.others:
+        for table in self.tables.others:
             entities = columns.hashed(self.entity_key)[which]
             blocks.append(table.plan.read(table.rows_of(entities), columns.event_times_ms[which]))
             lines.append(np.arange(len(which)))
+        for table in self.tables.beside:
+            before = table.apply(columns, before=True).before
+            assert before is not None  # it was asked for
+            blocks.append(before)
+            lines.append(which)
         context = {name: column[which] for name, column in self.encoder.context_of(columns).items()}
         inputs = self.encoder.encode(blocks, lines, context)
         order, label_ms = columns.offsets[which], columns.event_times_ms[which]
         return LabelledRows.not_served(order, inputs, labels[which], label_ms, weights[which])
+
+    def evict(self, newest_event_ms: int) -> None:
+        """Drop entities of the tables that these events alone fill, when that is due."""
+        for table in self.tables.beside:
+            self.counters.evicted += len(table.evict(newest_event_ms))
 
     def _usable(self, columns: Columns, labels: Floats, weights: Floats, wanted: Bools) -> Ints:
         """int64[m]: those of the `wanted` events that give an example."""
@@ -99,6 +133,21 @@ class EventLabeller:
         bad = wanted & np.isnan(weights)
         self.counters.examples_of_bad_weight += int(np.count_nonzero(bad))
         return np.flatnonzero(wanted & ~bad)
+
+
+def label_later(labeller: EventLabeller, waiting: WaitingExamples) -> StreamLabel:
+    """How events give examples some time after them."""
+
+    def label(columns: Columns, applied: Applied) -> LabelledRows:
+        rows = labeller.label(columns, applied)
+        names, events = columns.text(labeller.entity_key), columns.offsets.searchsorted(rows.order)
+        entities = hash_texts([names[at] for at in events.tolist()])
+        return waiting.take(rows, entities, int(columns.clock_ms[-1]))
+
+    def forget(entity: int, log_ms: int, clock_ms: int) -> LabelledRows:
+        return waiting.forget(entity, clock_ms)
+
+    return StreamLabel(label, forget, reads_before=True, evict=labeller.evict)
 
 
 def label_by_join(label: Joined, joiner: Joiner, key: str) -> StreamLabel:

@@ -17,19 +17,20 @@ from freshrank.actors.protocols import JsonValue
 from freshrank.actors.records import DeletedRecords, RecordBatch, no_records
 from freshrank.actors.snapshots.file_format import unpack_for
 from freshrank.actors.snapshots.frozen import StateView
-from freshrank.feature_actors.labels.definitions import Joined
 from freshrank.feature_actors.labels.down_sampling import without_negatives
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
+from freshrank.feature_actors.labels.waiting_examples import WaitingExamples
 from freshrank.feature_actors.partition.example_queue import ExampleQueue, QueueState
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
-from freshrank.feature_actors.partition.labelling import labelling
+from freshrank.feature_actors.partition.labelling import LabelTables, labelling, waits_of
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.placement import Placement
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND, Snapshot, part_of
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.partition.stream_source import StreamSource
 from freshrank.feature_actors.partition.table_source import TableSource
+from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.state.table_copy import RowMemory
 from freshrank.feature_actors.state.tracked_table import TrackedRows, TrackedTable
 
@@ -58,12 +59,14 @@ class PartitionState:
         self.spec = spec
         self.partition = partition
         self.counters = Counters()
-        self.joiner: Joiner | None = None
         layout = spec.encoder.layout
         self._widths = len(layout.dense), layout.id_width
         self.example_queue = ExampleQueue(partition, spec.topics, *self._widths)
-        if isinstance(spec.label, Joined):
-            self.joiner = Joiner(spec.label.within_ms, spec.label.grace_ms, *self._widths)
+        self._waits = waits_of(spec.label, *self._widths)
+        self.joiner = self._waits if isinstance(self._waits, Joiner) else None
+        self.waiting = self._waits if isinstance(self._waits, WaitingExamples) else None
+        most = spec.settings.max_entities_per_partition
+        self._beside = [EntityTable(plan, most) for plan in spec.beside]
         self._streams = self._stream_sources(partitions)
         self._row_sources: list[StreamSource | TableSource] = [
             *self._streams,
@@ -100,8 +103,13 @@ class PartitionState:
     def nbytes(self) -> int:
         """Memory held, in bytes, roughly: rows, ids of events, examples, items without a label."""
         rows = sum(source.nbytes for source in self._row_sources)
-        joiner = self.joiner.nbytes if self.joiner else 0
-        return rows + self.example_queue.nbytes + joiner
+        rows += sum(len(table) * table.plan.bytes_per_entity for table in self._beside)
+        return rows + self.example_queue.nbytes + (self._waits.nbytes if self._waits else 0)
+
+    @property
+    def pending(self) -> int:
+        """Shown items, or events, that wait for their label."""
+        return self._waits.pending if self._waits else 0
 
     @property
     def replaying(self) -> bool:
@@ -178,8 +186,9 @@ class PartitionState:
         for source in self._row_sources:
             name = source.table.plan.name
             parts |= source.freeze((memory or {}).get(name), (under_way or {}).get(name))
-        if self.joiner is not None:
-            parts["joiner"] = self.joiner.freeze()
+        if self._waits is not None:
+            parts[_part_of(self._waits)] = self._waits.freeze()
+        parts |= {f"beside/{table.plan.name}": table.freeze() for table in self._beside}
         if self._impressions is not None:
             parts[f"clock/{self.spec.impressions_topic}"] = self._impressions.freeze()
         meta: dict[str, JsonValue] = {
@@ -213,8 +222,10 @@ class PartitionState:
         # Its own copy: examples may wait for long, and would keep all of the file in memory.
         waiting = {name: array.copy() for name, array in part_of(arrays, "outbox").items()}
         state.example_queue.load(waiting, meta["topics"])
-        if state.joiner is not None:
-            state.joiner.load(part_of(arrays, "joiner"))
+        if state._waits is not None:
+            state._waits.load(part_of(arrays, _part_of(state._waits)))
+        for table in state._beside:
+            table.load(part_of(arrays, f"beside/{table.plan.name}"))
         if state._impressions is not None:
             state._impressions.load(part_of(arrays, f"clock/{spec.impressions_topic}"))
         state._offsets |= SourceOffsets(meta["offsets"])
@@ -232,13 +243,13 @@ class PartitionState:
         spec, found = self.spec, list[StreamSource]()
         for number, plan in reversed(list(enumerate(spec.plan.tables))):
             # The label of the first reads the rows of the others.
-            others = [source.table for source in found]
+            tables = LabelTables([source.table for source in found], self._beside)
             source = StreamSource(
                 plan,
                 spec,
                 self.counters,
                 Placement(plan.source.placed_by, self.partition, partitions),
-                None if number else labelling(spec, self.joiner, others, self.counters),
+                None if number else labelling(spec, self._waits, tables, self.counters),
             )
             found.insert(0, source)
         return found
@@ -255,7 +266,7 @@ class PartitionState:
         """Go on with the copies of the tables' rows, table by table."""
         return all(
             table.copy_rows(most_bytes and max(1, most_bytes // table.plan.bytes_per_entity))
-            for table in self.row_tables
+            for table in (*self.row_tables, *self._beside)
         )
 
     def _queue(self, parts: Sequence[LabelledRows], outcome: Outcome) -> None:
@@ -266,6 +277,10 @@ class PartitionState:
         self.counters.positives += int(np.count_nonzero(rows.labels > 0.5))
         forgotten = self.spec.identity_ids(outcome.forgotten)
         self.example_queue.extend(rows, self.offsets, forgotten)
+
+
+def _part_of(waits: Joiner | WaitingExamples) -> str:
+    return "joiner" if isinstance(waits, Joiner) else "waiting"
 
 
 def _named(meta: dict[str, Any], spec: PartitionSpec) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.columns import entity_ids
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.table_plan import TablePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class PartitionSpec:
     settings: ShardSettings
     first_claim: int = 0
     """The online store's number of partition 0: the partitions of each entity have their own."""
+    beside: Sequence[TablePlan] = ()
+    """With `Labelled`: of other entities that the first stream names, whose rows its examples have,
+    too. They are of the events of this partition."""
     state: str = ""
     """The id of the state: copies of re-keyed records that are made for another do not count."""
 

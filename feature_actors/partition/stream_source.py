@@ -217,6 +217,8 @@ class StreamSource:
 
     def _evict(self) -> None:
         self._counters.evicted += len(self.table.evict(self.newest_event_ms))
+        if self._label is not None:
+            self._label.evict(self.newest_event_ms)
 
 
 def _passed_ms(columns: Columns) -> Ints:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.connectors import Connectors
+from freshrank.actors.messages import Floats, Inputs
 from freshrank.actors.parameters.source import Weights
 from freshrank.actors.protocols import Differentiator, GradientSink
 from freshrank.actors.snapshots.store import SnapshotStore
@@ -33,6 +34,8 @@ class Training:
     """None: the learner is sent examples, and computes the gradients itself."""
     weights: Weights | None = None
     """Those of the differentiator, which a follower keeps up to date."""
+    predict: Callable[[Inputs], Floats] | None = None
+    """Scores examples by these weights; None where there are none, or the score is no number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,8 @@ class Shard:
             )
             states[partition] = found.state
             passed_over += found.problems
+            if found.state.waiting is not None and training is not None:
+                found.state.waiting.predict = training.predict
         await self._in.start(states)
         self._out = make_outputs(states, ports, self._settings, threaded=not self._lock_step)
         self._out.snapshotter.passed_over = passed_over

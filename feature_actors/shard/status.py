@@ -48,7 +48,7 @@ def totals(states: Mapping[int, PartitionState]) -> dict[str, int]:
             "bytes": state.nbytes,
             "outbox": state.example_queue.examples,
             "unsent": state.example_queue.unsent,
-            "pending": state.joiner.pending if state.joiner else 0,
+            "pending": state.pending,
             "label_events": state.joiner.labels if state.joiner else 0,
         }
         unjoined = state.joiner.unjoined if state.joiner else Unjoined()

@@ -7,7 +7,7 @@ corrects another one takes that one back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,10 +135,14 @@ class ProgressiveValidation:
         """The live weights, over the examples that the reference model scored too."""
         self.reference = tally_of(loss)
         self._recent = _Recent(loss)
+        self.judged: Callable[[Floats], None] = lambda predictions: None
+        """Called with the predictions that examples are judged by, in their order."""
 
     def take(self, gradient: Gradient) -> None:
         """Count the examples of a gradient, and their inputs."""
-        self.add(*scored_examples(gradient), self._compared(gradient))
+        scored = scored_examples(gradient)
+        self.judged(scored.live)
+        self.add(*scored, self._compared(gradient))
         self.drift.add(gradient.moments)
 
     def add(

@@ -205,8 +205,10 @@ LENGTHS_MS = {"1s": 1_000, "10s": 10_000, "1m": 60_000}
 
 def windows(aggregate: Windowed | Histogram | Quantile) -> list[Window]:
     hops = {None: 12, "2s": 5}
+    delay = aggregate.delay if isinstance(aggregate, Windowed) else None
+    delay_ms = 0 if delay is None else LENGTHS_MS[delay]
     return [
-        Window(text, LENGTHS_MS[text], -(-LENGTHS_MS[text] // hops[aggregate.hop]))
+        Window(text, LENGTHS_MS[text], -(-LENGTHS_MS[text] // hops[aggregate.hop]), delay_ms)
         for text in aggregate.windows
     ]
 
@@ -246,6 +248,21 @@ CASES = {
     "count where null": Case(Count(where=col.category.is_null(), windows=["10s"]), has_none),
     "sum where not null": Case(
         Sum("price", where=~col.category.is_null(), windows=["10s"]), lambda one: not has_none(one)
+    ),
+    "count delayed": Case(Count(windows=["1s", "10s"], delay="10s")),
+    "count delayed where": Case(
+        Count(where=col.type == "order", windows=["10s"], delay="1s"), is_order
+    ),
+    "mean delayed": Case(Mean("price", windows=["10s"], delay="1s")),
+    "max delayed": Case(Max("price", windows=["1s", "10s"], delay="1s", hop=None)),
+    "smoothed rate delayed": Case(
+        SmoothedRate(
+            of=col.type == "order",
+            among=col.price < 50,
+            expected=0.2,
+            windows=["1s", "10s"],
+            delay="10s",
+        )
     ),
     "count hop": Case(Count(windows=["10s"], hop="2s")),
     "sum": Case(Sum("price", windows=["1s", "1m"])),

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_world import World, features, run
-from small_shop import LABELLED, USER_ITEM, item_spec, spec, table_spec
+from small_shop import (
+    LABELLED,
+    LATER,
+    USER_ITEM,
+    item_spec,
+    spec,
+    table_spec,
+    with_items_beside,
+)
 
 from freshrank.actors.errors import Unavailable
 from freshrank.benchmarks.crashes.invariants import Example
@@ -63,6 +71,7 @@ async def finish(world: World) -> End:
 SPECS = {
     "joined": spec(),
     "labelled": spec(LABELLED),
+    "known later": with_items_beside(spec(LATER, max_entities=3)),
     "two streams": spec(two_streams=True, max_entities=5),
     "table": table_spec(),
     "full table": table_spec(max_entities=5),
@@ -133,6 +142,10 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     assert owned.counted["events"] > 50
     assert owned.counted["forgotten"] > 1 and len(owned.features) > 8
     assert len(owned.stored) == len(owned.features), "those of who is forgotten have left it"
+    later = undisturbed("known later")
+    assert 50 < later.examples.total() < 2 * SECONDS - 20, "some wait still, or are forgotten"
+    assert later.counted["evicted"] > undisturbed("labelled").counted["evicted"], "items, too"
+    assert later.counted["forgotten"] > 3
     assert owned.dead == 0, "the shards of users tell what is rejected"
 
 
@@ -141,7 +154,14 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(
     ("name", "share"),
-    [("joined", 5), ("two streams", 41), ("table", 9), ("full table", 23), ("owned", 11)],
+    [
+        ("joined", 5),
+        ("two streams", 41),
+        ("table", 9),
+        ("full table", 23),
+        ("owned", 11),
+        ("known later", 11),
+    ],
 )
 def test_a_shard_that_crashes_at_any_call_ends_where_it_would_have_ended(
     name: str, share: int, part: int, after: bool
@@ -210,18 +230,20 @@ def test_shard_and_learner_may_crash_again_and_again(plan: list[Episode]) -> Non
 
 @pytest.mark.repeats
 @settings(deadline=None, max_examples=8)
-@given(crashes)
+@given(st.sampled_from(["labelled", "known later"]), crashes)
 def test_events_with_labels_of_their_own_are_learned_once_whoever_crashes(
-    plan: list[Episode],
+    name: str, plan: list[Episode]
 ) -> None:
-    wanted = undisturbed("labelled")
-    run(lambda: crash_and_compare(World(SPECS["labelled"]), plan, wanted))
+    wanted = undisturbed(name)
+    run(lambda: crash_and_compare(World(SPECS[name]), plan, wanted))
 
 
 @pytest.mark.repeats
 @settings(deadline=None, max_examples=15)
 @given(
-    st.sampled_from(["joined", "two streams", "full table", "owned"]), crashes, st.integers(1, 50)
+    st.sampled_from(["joined", "two streams", "full table", "owned", "known later"]),
+    crashes,
+    st.integers(1, 50),
 )
 def test_batches_of_another_size_after_each_crash_change_nothing(
     name: str, plan: list[Episode], at_once: int

@@ -60,9 +60,10 @@ class Naive:
         return max([at_ms, *(event.ts for event in self.events)])
 
     def window(self, window: Window, where: Condition, at_ms: int) -> list[Behaviour]:
-        at = self.as_of(at_ms)
+        at = self.as_of(at_ms) - window.delay_ms
         begin = max(at - window.length_ms, 0) // window.hop_ms * window.hop_ms
-        return [event for event in self.events if where(event) and begin <= event.ts <= at]
+        end = at // window.hop_ms * window.hop_ms if window.delay_ms else at + 1
+        return [event for event in self.events if where(event) and begin <= event.ts < end]
 
     def count(self, window: Window, where: Condition, at_ms: int) -> float:
         return float(len(self.window(window, where, at_ms)))

@@ -76,8 +76,21 @@ def browsing(stream: Stream) -> type[FeatureView]:
     return Browsing
 
 
+def popularity(stream: Stream) -> type[FeatureView]:
+    """Features of items, one of which reads the label late."""
+
+    class Wanted(FeatureView):
+        entity, source = Entity("item", key="item"), stream
+        seen = Count(windows=["1m"])
+        ordered = Count(where=col.type == "order", windows=["1m"], delay="20s")
+        lately = LastK("user", k=2)
+
+    return Wanted
+
+
 JOINED = Joined(positive=col.type == "order", on="item", within="30s", grace="2s")
 LABELLED = Labelled(positive=col.type == "order")
+LATER = Labelled(positive=col.type == "order", known_after="20s")
 
 
 def spec(
@@ -107,6 +120,13 @@ def spec(
             max_entities_per_partition=max_entities, max_event_ids_per_partition=event_ids
         ),
     )
+
+
+def with_items_beside(made: PartitionSpec) -> PartitionSpec:
+    """The same, whose examples have features of items, too."""
+    items = FeaturePlan([popularity(made.stream)])
+    encoder = InputEncoder([made.plan, items], made.stream, ["item"], [])
+    return replace(made, encoder=encoder, beside=items.tables)
 
 
 ITEM = Entity("item", key="item")

@@ -95,6 +95,7 @@ class SmoothedRate(Windowed):
     prior: float = 50.0
     where: Expression | None = None
     hop: str | None = None
+    delay: str | None = None
 
     verb = "rate"
     tiles = _rate_tiles()

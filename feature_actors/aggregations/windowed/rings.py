@@ -17,6 +17,7 @@ from freshrank.actors.kernels.compile import inlined, subkernel
 from freshrank.actors.messages import Ints
 from freshrank.feature_actors.aggregations.kernel_types import (
     AT,
+    DELAY,
     HOP,
     INPUT,
     MASK,
@@ -151,12 +152,19 @@ def mean_tiles(sums: Tiles) -> Tiles:
 
 @inlined
 def reach(line: Ints, moment: Moment) -> tuple[int, int]:
-    """The first and the last tile that the line's window takes as of a moment."""
+    """The first and the last tile that the line's window takes as of a moment.
+
+    A window that ends before the moment takes the tiles that were over by its end.
+    """
     newest, at = moment
     hop: int = line[HOP]
     inverse = 1.0 / hop
-    first = quotient(max(max(at, newest) - line[SPAN], 0), hop, inverse)
-    return first, quotient(newest, hop, inverse)
+    end = max(at, newest) - line[DELAY]
+    first = quotient(max(end - line[SPAN], 0), hop, inverse)
+    last = quotient(newest, hop, inverse)
+    if line[DELAY] > 0:
+        last = min(last, quotient(max(end, 0), hop, inverse) - 1)
+    return first, last
 
 
 def _window_read(tiles: Tiles) -> Read:

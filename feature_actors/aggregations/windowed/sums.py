@@ -29,10 +29,15 @@ class Windowed(Aggregate):
     A window read as of ``at`` covers ``[floor(at - window, hop), at]``: exact at the head, up to
     one hop too long at the tail. `hop` is a twelfth of each window unless given. An event that
     comes late goes to the tile it belongs to, as long as a window can still reach it.
+
+    With a `delay` the window ends that long before the read, and up to one hop earlier: it covers
+    ``[floor(at - delay - window, hop), floor(at - delay, hop))``. So it takes what is known that
+    long after its event, as whether a payment was a fraud.
     """
 
     windows: Sequence[str]
     hop: str | None
+    delay: str | None
 
     verb: ClassVar[str]
     """Its name in the canonical spelling, which is part of fingerprints."""
@@ -42,7 +47,7 @@ class Windowed(Aggregate):
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for a wrong condition or window."""
         check_where(self.where, fields, place)
-        parse_windows(self.windows, self.hop, place)
+        parse_windows(self.windows, self.hop, place, self.delay)
 
     def lay_out(self, name: str, layout: Layout) -> None:
         """A ring a window."""
@@ -56,15 +61,18 @@ class Windowed(Aggregate):
                 source=self._source(layout),
                 hop_ms=window.hop_ms,
                 span_ms=window.length_ms,
+                delay_ms=window.delay_ms,
                 parameters=self._parameters(),
             )
             identity = self.tiles.identity(window.tiles)
             layout.add(column, line, identity, window.tiles * window.hop_ms)
 
     def canonical(self) -> str:
-        """Condition, windows and hops."""
-        spans = ", ".join(f"{window.length_ms}/{window.hop_ms}" for window in self._windows())
-        return f"{self.verb}({self._inputs()}; {spans})"
+        """Condition, windows and hops, and the delay where there is one."""
+        windows = self._windows()
+        spans = ", ".join(f"{window.length_ms}/{window.hop_ms}" for window in windows)
+        delay = f"; delay {windows[0].delay_ms}" if windows[0].delay_ms else ""
+        return f"{self.verb}({self._inputs()}; {spans}{delay})"
 
     def _inputs(self) -> str:
         """The part of `canonical` about the events that count."""
@@ -83,7 +91,7 @@ class Windowed(Aggregate):
         return 0.0, 0.0
 
     def _windows(self) -> tuple[Window, ...]:
-        return parse_windows(self.windows, self.hop, type(self).__name__)
+        return parse_windows(self.windows, self.hop, type(self).__name__, self.delay)
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,7 @@ class Count(Windowed):
     where: Expression | None = None
     windows: Sequence[str] = ()
     hop: str | None = None
+    delay: str | None = None
 
     verb = "count"
     tiles = count_tiles(skipped=0)
@@ -110,6 +119,7 @@ class OverField(Windowed):
     where: Expression | None = None
     windows: Sequence[str] = ()
     hop: str | None = None
+    delay: str | None = None
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for a wrong field, condition or window."""

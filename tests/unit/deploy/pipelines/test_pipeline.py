@@ -345,13 +345,6 @@ class OfOtherItems(FeatureView):
     ("changes", "place"),
     [
         ({"features": [OfItems]}, "Pipeline('shop').streams[0]"),
-        (
-            {
-                "features": [Activity, OfItems],
-                "label": Labelled(positive=col.kind == "order"),
-            },
-            "Pipeline('shop').label",
-        ),
         ({"features": [Activity, OfOtherItems]}, "OfOtherItems.entity"),
         (
             {"features": [Activity, OfItems, OfOtherItems], "context": ["item", "kind"]},

@@ -42,6 +42,13 @@ def test_a_weight_is_a_part_of_what_it_looks_like_where_there_is_one() -> None:
     label.check(events.fields)
 
 
+def test_a_delay_is_a_part_of_what_it_looks_like_where_there_is_one() -> None:
+    label = Labelled(ORDERED, known_after="7d")
+    assert label.known_after_ms == 7 * 86_400_000
+    assert "known_after='7d'" in repr(label) and "known" not in repr(Labelled(ORDERED))
+    assert Labelled(ORDERED).known_after_ms == 0
+
+
 def test_a_label_without_a_share_looks_as_before_negatives_were_sampled() -> None:
     before = f"Joined(positive={ORDERED!r}, on='item', within='30m', grace='10s')"
     assert repr(Joined(positive=ORDERED, on="item", within="30m")) == before
