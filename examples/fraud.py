@@ -21,7 +21,6 @@ The data: Fraud-Detection-Handbook/simulated-data-raw (Le Borgne, Siblini, Lebic
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -50,7 +49,7 @@ from freshrank import (
 from freshrank.actors.messages import Doubles, Floats, Ints
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.history.records import History
-from freshrank.deploy.wiring.replay import replay
+from freshrank.deploy.wiring.replay import replayed_predictions
 from freshrank.learner.evaluation.metrics import exact_auc
 
 DAY_MS = 86_400_000
@@ -185,15 +184,13 @@ class WindowQuality:
 
 def predictions(pipeline: Pipeline, seen: list[Payment]) -> Floats:
     """float32[m]: of the payments that are learned, those with a label known by the last."""
-    found: list[Floats] = []
     history = History(
         [str(one.customer_id).encode() for one in seen],
         [msgspec.json.encode(one) for one in seen],
         np.array([one.ts for one in seen], dtype=np.int64),
     )
     settings = Settings.model_validate({"learner": {"batch_examples": EXAMPLES_OF_A_STEP}})
-    asyncio.run(replay(pipeline, history, settings=settings, judged=found.append))
-    return np.concatenate(found)
+    return replayed_predictions(pipeline, history, settings)
 
 
 def window_quality(seen: list[Payment], scores: Floats) -> WindowQuality:

@@ -96,6 +96,19 @@ async def replay(
     return {**metrics, "calibration": _calibration(system), **_rejected(system, len(history))}
 
 
+def replayed_predictions(
+    pipeline: Pipeline, history: History, settings: Settings | None = None
+) -> Floats:
+    """float32[m]: of the examples of a replay, each as predicted when its event came.
+
+    They are in the order of `history`, which has to be that of time; where labels are known later
+    (`Labelled.known_after`), those of the last events are not among them.
+    """
+    found: list[Floats] = []
+    asyncio.run(replay(pipeline, history, settings=settings, judged=found.append))
+    return np.concatenate(found)
+
+
 def batch_events(settings: Settings) -> int:
     """Events between two versions of the weights: ``learner.batch_examples`` where that is set.
 
