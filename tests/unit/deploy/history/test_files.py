@@ -14,6 +14,7 @@ import pytest
 
 from freshrank import Entity, Stream, Table
 from freshrank.actors.errors import ConfigError
+from freshrank.deploy.history import file_values
 from freshrank.deploy.history.file_values import read_values
 from freshrank.deploy.history.files import find_files
 
@@ -110,8 +111,27 @@ def test_lines_are_records_as_they_are(tmp_path: Path) -> None:
         assert [one.strip() for one in chunk] == [b'{"a": 1}', b"what", b'{"b": 2}']
 
 
+@pytest.mark.parametrize("listener", ["ann", 'an "n', "a\\n", "tab\t", "\x00", "Ünï ☃ 𝄞", ""])
+def test_values_of_parquet_are_the_same_with_and_without_characters_that_json_escapes(
+    listener: str, tmp_path: Path
+) -> None:
+    columns = {
+        "play_id": ["1", "2", "3", "4"],
+        "listener": ["bob", listener, "cid", listener],
+        "playedAt": [AT_MS, 0, -(2**63), 2**63 - 1],
+        "seconds": [0.1, None, 1e300, -0.0],
+        "skipped": [True, False, False, True],
+        "genre": [None, listener, "x", None],
+    }
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    assert values(parquet(tmp_path / "a.parquet", **columns)) == rows
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
-def test_the_first_chunks_are_left_out(suffix: str, tmp_path: Path) -> None:
+def test_the_first_chunks_are_left_out(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_values, "CHUNK", 4_096)
     path, ids = tmp_path / f"a.{suffix}", [f"{number:05d}" for number in range(9_000)]
     table = pa.table({"play_id": ids, "listener": ids, "playedAt": [AT_MS] * 9_000})
     if suffix == "parquet":

@@ -20,6 +20,7 @@ from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.actors.snapshots.file_format import unpack
 from freshrank.deploy.commands.history import backfill
+from freshrank.deploy.history import file_values
 from freshrank.deploy.history.arrivals import Arrivals
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import TopicPartitions
@@ -232,6 +233,7 @@ def test_a_backfill_that_ends_on_the_way_goes_on_to_the_same_state(
     call_of: str, lives: Sequence[int], command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_long_history()
+    monkeypatch.setattr(file_values, "CHUNK", 4_096)
     monkeypatch.setattr(backfill, "KEPT_EVERY", 3_000)
     options = ["more.jsonl", "--kafka", "kafka:9092"]
     assert command(*options)[0] == 0
@@ -266,6 +268,7 @@ def test_an_interrupt_says_how_to_go_on_and_another_history_is_read_from_its_beg
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_long_history()
+    monkeypatch.setattr(file_values, "CHUNK", 4_096)
     monkeypatch.setattr(backfill, "KEPT_EVERY", 3_000)
     take, calls = Backfill.take, count(1)
 
