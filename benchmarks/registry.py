@@ -42,6 +42,10 @@ BENCHES = {
     "ingest": Bench(
         "throughput.ingest", "events per second through one feature shard, beside a bare Kafka loop"
     ),
+    "rows": Bench(
+        "latency.rows",
+        "from the send of an event until its row can be read, directly and through the exchange",
+    ),
     "freshness": Bench(
         "latency.freshness",
         "from the send of an event to the first score that used it or learned from it",

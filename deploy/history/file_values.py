@@ -145,7 +145,7 @@ class _FileColumns:
 
     def of_batch(self, arrow: Any, batch: pa.RecordBatch) -> list[bytes]:
         """The JSON of the rows of a batch. Raises ConfigError for a column of another type."""
-        columns, left_out = [], set[str]()
+        columns, left_out = list[Any](), set[str]()
         for name in batch.schema.names:
             field = self._known.get(name)
             if not (self.fields[name].required or (field is not None and field.optional)):
@@ -195,7 +195,7 @@ class _FileColumns:
         return column
 
 
-def _column_as_json(arrow: Any, column: pa.Array) -> pa.Array | None:
+def _column_as_json(arrow: Any, column: Any) -> Any:
     """The values of a column as JSON; None where that takes more than their texts."""
     types, compute = arrow.types, arrow.compute
     kind = column.type
@@ -214,7 +214,7 @@ def _column_as_json(arrow: Any, column: pa.Array) -> pa.Array | None:
     return compute.fill_null(texts, "null") if column.null_count else texts
 
 
-def _joined_as_json(arrow: Any, names: Sequence[str], texts: Sequence[pa.Array]) -> list[bytes]:
+def _joined_as_json(arrow: Any, names: Sequence[str], texts: Sequence[Any]) -> list[bytes]:
     """The JSON of rows, by the JSON of their columns: without a step of Python for each value."""
     parts: list[Any] = []
     for name, column in zip(names, texts, strict=True):

@@ -14,6 +14,9 @@ from freshrank.actors.records import RecordBatch
 # ahead of all others would hold them for ever.
 _MOST_HELD_S = 1.0
 
+# Later than any.
+_NO_STAMP = np.iinfo(np.int64).max
+
 
 @dataclass(slots=True)
 class _Held:
@@ -52,9 +55,9 @@ class StampMerge:
 
         `lag` has the number of unread records of each partition.
         """
-        behind = [at for at, count in lag.items() if count and at not in self._held]
-        stamps = [self._reached.get(at, 0) for at in (*self._held, *behind)]
-        floor, released = min(stamps, default=0), []
+        # What a partition has left to read is not older than what was read of it.
+        stamps = [self._reached.get(at, 0) for at, count in lag.items() if count]
+        floor, released = min(stamps, default=_NO_STAMP), list[RecordBatch]()
         for partition, held in list(self._held.items()):
             batch = held.batch
             due = int(np.searchsorted(ordered_stamps(batch), floor, side="right"))

@@ -40,6 +40,14 @@ def test_a_partition_without_unread_records_holds_up_no_other() -> None:
     assert given(merge, {0: 0, 1: 0}) == [b"1", b"5"]
 
 
+def test_where_nothing_is_left_to_read_nothing_is_held() -> None:
+    merge = StampMerge()
+    merge.add(records(0, 1, 5), 0.0)
+    merge.add(records(1, 2, 9), 0.0)
+    assert given(merge, {0: 0, 1: 0}) == [b"1", b"5", b"2", b"9"]
+    assert len(merge) == 0
+
+
 def test_a_producers_stamp_that_is_ahead_holds_records_up_for_a_second_at_most() -> None:
     merge = StampMerge()
     merge.add(records(0, 1, 3_600, by_broker=False), 0.0)

@@ -1,0 +1,203 @@
+"""How long until an event can be read in the online store, directly and through the exchange.
+
+A feature shard runs in a process of its own with the demo's feature views, on real Kafka and real
+Redis. Events arrive in an open loop at a thousand and at five thousand a second. Probes are events
+of users without another event, begun twenty times a second whatever became of those before: each
+measures the time from just before the send until the user's row can be read in Redis, which is
+tried every millisecond. *Keyed*: the topic is keyed by the user. *Exchanged*: its records lie in
+any partition and are copied to where the user belongs first, as they are for features of items.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import uvloop
+from rich.console import Console
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.errors import Unavailable
+from freshrank.benchmarks.module_process import run_module
+from freshrank.benchmarks.registry import BenchOptions
+from freshrank.benchmarks.report import Figure, must_be_zero, quantile
+from freshrank.benchmarks.throughput import ingest_host
+from freshrank.benchmarks.workloads.shop_events import shop_events
+from freshrank.benchmarks.workloads.shop_fixture import external_servers, shop_file
+from freshrank.benchmarks.workloads.shop_traffic import background
+from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.servers.external import ExternalServers
+from freshrank.examples.shop.shoppers import ShopEvent
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
+from freshrank.feature_actors.connectors.redis.online_store import RedisStore
+
+RATES = (1_000, 5_000)
+USERS = 100_000
+# Seconds of each measurement: 400 probes, of which a 99th percentile leaves out four.
+SECONDS, PROBES_PER_S = 20.0, 20
+# Seconds between two ticks of the traffic, and between two reads of the store.
+TICK_S, READ_S = 0.01, 0.001
+# Milliseconds within which the row of a probe is to be readable: that of the design's table.
+REACH_MS = {ingest_host.KEYED: 20.0, ingest_host.ANY: 60.0}
+# Seconds to start the shard on two busy cores, and to wait for a row.
+START_S, TIMEOUT_S = 120.0, 10.0
+NAMES = {ingest_host.KEYED: "keyed", ingest_host.ANY: "exchanged"}
+
+
+@dataclass(slots=True)
+class RowLatencies:
+    """What the probes of one measurement found."""
+
+    latencies_ms: list[float] = field(default_factory=list)
+    missing: int = 0
+    """Probes whose row could not be read within `TIMEOUT_S`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measurement:
+    """One shard under a steady rate."""
+
+    kafka: KafkaAccess
+    redis_url: str
+    folder: Path
+    rate: int
+    keys: str
+    """One of those of `ingest_host`."""
+    seconds: float
+
+    async def run(self) -> RowLatencies:
+        """Start the shard, wait until it writes rows, measure, and let it end."""
+        name = f"bench-{time.time_ns():x}"
+        # With one partition less than the copies have, each holds keys of all of these.
+        partitions = Settings().kafka.partitions - (self.keys == ingest_host.ANY)
+        await ensure_topics(self.kafka, [name, f"{name}.dead", f"{name}.late"], partitions)
+        count = int(self.rate * self.seconds)
+        probes = int(PROBES_PER_S * self.seconds)
+        total = 1 + count + probes
+        where = [self.kafka.bootstrap, self.redis_url, name, name, str(self.folder / name)]
+        arguments = [*where, str(total), self.keys]
+        limit_s = START_S + 2 * self.seconds
+        shard = asyncio.create_task(
+            asyncio.to_thread(run_module, ingest_host.__name__, arguments, limit_s)
+        )
+        async with _prober(self.kafka, self.redis_url, name) as prober:
+            first = await prober.measure("first", START_S)
+            if first is None:
+                raise Unavailable("shard", f"it wrote no row within {START_S} s")
+            async with background(prober.traffic(self.rate, count)):
+                found = await prober.open_loop(probes)
+                await prober.sent.wait()
+        await shard
+        return found
+
+
+@asynccontextmanager
+async def _prober(kafka: KafkaAccess, redis_url: str, name: str) -> AsyncIterator[_Prober]:
+    sink, store = KafkaSink(kafka), RedisStore(redis_url, f"fr:{name}")
+    await sink.start()
+    try:
+        yield _Prober(name, sink, store)
+    finally:
+        await store.close()
+        await sink.stop()
+
+
+class _Prober:
+    """Sends events to `topic`, which is the pipeline's name too, and reads rows."""
+
+    def __init__(self, topic: str, sink: KafkaSink, store: RedisStore) -> None:
+        self.sent = asyncio.Event()
+        """Whether all of the traffic is."""
+        self._topic = topic
+        self._sink = sink
+        self._store = store
+        self._clock = SystemClock()
+        self._plan = shop_file(topic, topic).load().plan.tables[0]
+
+    async def traffic(self, rate: int, count: int) -> None:
+        """Send `count` events, so many a second."""
+        rng, now_ms = np.random.default_rng(0), self._clock.now_ms()
+        events = shop_events(count, USERS, now_ms, rng)
+        began_s, done = self._clock.monotonic(), 0
+        while done < count:
+            due = min(count, int((self._clock.monotonic() - began_s) * rate))
+            for key, value in itertools.islice(events, due - done):
+                self._sink.send_nowait(self._topic, key, value)
+            done = due
+            await asyncio.sleep(TICK_S)
+        self.sent.set()
+
+    async def open_loop(self, probes: int) -> RowLatencies:
+        """Begin a probe whenever one is due, however long those before take."""
+        found, began_s = RowLatencies(), self._clock.monotonic()
+
+        async def probe(number: int) -> None:
+            latency_ms = await self.measure(f"probe{number}", TIMEOUT_S)
+            if latency_ms is None:
+                found.missing += 1
+            else:
+                found.latencies_ms.append(latency_ms)
+
+        async with asyncio.TaskGroup() as running:
+            for number in range(probes):
+                due_s = began_s + number / PROBES_PER_S
+                await asyncio.sleep(max(0.0, due_s - self._clock.monotonic()))
+                running.create_task(probe(number))
+        return found
+
+    async def measure(self, user: str, timeout_s: float) -> float | None:
+        """Send the only event of `user`; gives the ms until its row is there, None: too many."""
+        began_s, now_ms = self._clock.monotonic(), self._clock.now_ms()
+        event = ShopEvent(f"{user}-view", user, 1, 1, "view", 1.0, now_ms)
+        sending = asyncio.create_task(
+            self._sink.send(self._topic, user.encode(), msgspec.json.encode(event))
+        )
+        key = self._plan.row_key(user)
+        while (await self._store.read([key])).rows == [None]:
+            if self._clock.monotonic() - began_s > timeout_s:
+                sending.cancel()
+                return None
+            await asyncio.sleep(READ_S)
+        latency_ms = (self._clock.monotonic() - began_s) * 1000.0
+        await sending
+        return latency_ms
+
+
+def run(options: BenchOptions, console: Console) -> list[Figure]:
+    """Start the servers; measure each way at each rate; stop."""
+    seconds = max(1.0, SECONDS * options.scale)
+    found: dict[tuple[str, int], RowLatencies] = {}
+    with external_servers(options, console) as (outside, folder):
+        for rate, keys in itertools.product(RATES, NAMES):
+            with console.status(f"{NAMES[keys]}, {rate:,} events/s"):
+                found[keys, rate] = _measured(outside, folder, rate, keys, seconds)
+    return figures(found)
+
+
+def _measured(
+    outside: ExternalServers, folder: Path, rate: int, keys: str, seconds: float
+) -> RowLatencies:
+    kafka = KafkaAccess(outside.broker.bootstrap)
+    return uvloop.run(_Measurement(kafka, outside.redis.url, folder, rate, keys, seconds).run())
+
+
+def figures(found: dict[tuple[str, int], RowLatencies]) -> list[Figure]:
+    """Return quantiles, by way and rate."""
+    made = []
+    for (keys, rate), one in found.items():
+        name = f"{NAMES[keys]}_{rate // 1000}k"
+        p99 = quantile(one.latencies_ms, 0.99)
+        made += [
+            Figure(f"{name}_p50_ms", quantile(one.latencies_ms, 0.50), "ms", "lower"),
+            Figure(f"{name}_p99_ms", p99, "ms", "lower", REACH_MS[keys]),
+        ]
+    return [*made, must_be_zero("missing", sum(one.missing for one in found.values()))]

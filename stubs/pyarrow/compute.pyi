@@ -1,0 +1,1 @@
+"""What is used of pyarrow.compute: all of it by way of `Any`."""
