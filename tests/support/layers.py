@@ -46,8 +46,8 @@ ORDER = {
     "deploy": "pipelines config console state servers history experiments wiring cluster topology "
     "commands cli",
     "examples": "shop jd recommend catalogue affinity item_features",
-    "benchmarks": "report registry peers workloads crashes quality robust online fuzz latency "
-    "throughput chaos cli",
+    "benchmarks": "report registry peers workloads crashes quality robust online fuzz "
+    "throughput latency chaos cli",
 }
 
 MOST_MODULES = 12

@@ -1,0 +1,21 @@
+"""The figures of how soon a row can be read."""
+
+from __future__ import annotations
+
+from bench_figures import by_name
+
+from freshrank.benchmarks.latency import rows
+from freshrank.benchmarks.latency.rows import RowLatencies
+from freshrank.benchmarks.throughput.ingest_host import ANY, KEYED
+
+
+def test_quantiles_by_way_and_rate_and_what_is_missing() -> None:
+    quick, slow = [float(at) for at in range(1, 101)], [200.0] * 100
+    found = by_name(
+        rows.figures({(KEYED, 1_000): RowLatencies(quick), (ANY, 5_000): RowLatencies(slow, 2)})
+    )
+    assert 50.0 <= found["keyed_1k_p50_ms"].value <= 51.0
+    assert 99.0 <= found["keyed_1k_p99_ms"].value <= 100.0
+    assert found["exchanged_5k_p99_ms"].value == 200.0
+    assert (found["keyed_1k_p99_ms"].reach, found["exchanged_5k_p99_ms"].reach) == (20.0, 60.0)
+    assert found["missing"].value == 2
