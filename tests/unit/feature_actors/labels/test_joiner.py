@@ -190,7 +190,7 @@ def sightings(draw: st.DrawFn) -> list[Saw]:
 cuts = st.lists(st.tuples(st.booleans(), st.integers(1, 10)), max_size=40)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(logs(), sightings(), cuts, st.integers(0, 40), st.booleans())
 def test_any_interleaving_and_a_restart_anywhere_give_the_examples_of_the_rule(
     events: list[Did | Gone],

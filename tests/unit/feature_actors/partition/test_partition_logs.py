@@ -80,7 +80,7 @@ turns = st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=20)
 
 
 @pytest.mark.repeats
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 3), turns, st.integers(0, 20))
 def test_rows_pending_and_examples_at_given_offsets_follow_from_the_log_alone(
     seed: int, plan: list[tuple[bool, int]], restart: int
@@ -128,7 +128,7 @@ def rows_of(state: PartitionState) -> list[dict[str, bytes]]:
 
 
 @pytest.mark.repeats
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from([spec(max_entities=3), spec(max_entities=45), forgetful()]),
     st.integers(0, 3),
@@ -226,7 +226,7 @@ interleavings = st.lists(
 
 
 @pytest.mark.repeats
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.sampled_from([4, 1_000]), st.integers(0, 3), interleavings, st.integers(0, 24))
 def test_two_streams_may_be_interleaved_and_batched_in_any_way(
     max_entities: int, seed: int, turns: list[tuple[str, int]], restart: int

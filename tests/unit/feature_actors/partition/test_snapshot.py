@@ -105,7 +105,7 @@ happenings = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(
     st.booleans(),
     st.integers(0, 1_000),
