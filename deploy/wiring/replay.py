@@ -188,7 +188,12 @@ def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
         "late": len(system.sink.rejected) - len(dead),
         **{
             name: sum(one[name] for one in counted)
-            for name in ("negatives_left_out", "examples_of_no_class", "examples_of_bad_weight")
+            for name in (
+                "negatives_left_out",
+                "examples_of_no_class",
+                "examples_of_bad_weight",
+                "pending",
+            )
         },
     }
 

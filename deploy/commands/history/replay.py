@@ -159,6 +159,7 @@ def _play(
         "negatives_left_out": metrics["negatives_left_out"],
         "examples_of_no_class": metrics["examples_of_no_class"],
         "examples_of_bad_weight": metrics["examples_of_bad_weight"],
+        "waiting_for_label": metrics["pending"],
         "versions": metrics["steps"],
         **_quality(metrics),
     }
