@@ -42,6 +42,9 @@ BENCHES = {
     "ingest": Bench(
         "throughput.ingest", "events per second through one feature shard, beside a bare Kafka loop"
     ),
+    "users": Bench(
+        "throughput.users", "what an event costs in the state of a thousand and a million users"
+    ),
     "rows": Bench(
         "latency.rows",
         "from the send of an event until its row can be read, directly and through the exchange",
