@@ -249,6 +249,8 @@ class Gradient:
     """None in checkpoints from before there were any: a step with such a gradient has no bound."""
     residuals: tuple[float, float] | None = None
     """Sums of the sizes and of the squares of the derivatives by outputs; None: as of `scores`."""
+    in_order: bool = False
+    """Whether the later examples know what the earlier ones teach (`gradients.in_order`)."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -286,3 +288,9 @@ class Delta:
     """The newest event time among all examples that `version` contains."""
     checksum: str | None = None
     """The checksum of all weights of `version`: a copy that applies the delta must get the same."""
+    row_state: Floats | None = None
+    """float32[u, s]: the optimiser's, for who differentiates; None: nobody does with this delta."""
+    dense_state: Floats | None = None
+    """float32[q]: the same of the dense weights."""
+    learned: int = 0
+    """How many examples `version` has learned."""

@@ -16,7 +16,7 @@ class ShardSettings(Section):
 
     count: int = Field(default=1, ge=1)
     """One keeps up with 100,000 events/s on one core; more need more cores."""
-    max_entities_per_partition: int = Field(default=230_000, ge=1)
+    max_entities_per_partition: int = Field(default=225_000, ge=1)
     """Beyond it, the entities of a table that were without events for longest are dropped. Bounds
     the memory: times `bytes_per_entity` of the plan, times the partitions."""
     max_event_ids_per_partition: int = Field(default=500_000, ge=1)

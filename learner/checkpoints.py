@@ -149,7 +149,7 @@ def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]
     learner.weights.version = Version(Version.parse(meta["version"]).epoch + 1, 0)
     learner.trained.total_steps = meta["total_steps"]
     # Those of before have no schedule; they count what was learned before a reset, too.
-    learner.trained.examples = meta.get("learned", meta["counted"]["examples"])
+    learner.weights.examples = meta.get("learned", meta["counted"]["examples"])
     learner.newest_event_ms = meta["newest_event_ms"]
     learner.applied = {
         int(partition): SourceOffsets.from_json(offsets, learner.topics)

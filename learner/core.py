@@ -160,9 +160,10 @@ class Learner:
 
     def _learn(self, pending: PendingGradients, now_ms: int, now_s: float) -> ChangedRows | None:
         """Take a step; None when the guard refuses it: then the weights are as before."""
-        summed = total(pending.gradients)
-        change, rows = self.trained.update(summed)
-        error = self.rollback_log.weights_error(self.weights.dense, rows)
+        lags = (staleness(gradient.base, self.version) or 0 for gradient in pending.gradients)
+        summed = total(pending.gradients, max(lags))
+        change, changed = self.trained.update(summed)
+        error = self.rollback_log.weights_error(self.weights.dense, changed.rows)
         if error:
             self.trained.undo(change)
             self._refuse(pending.contributing, Refusal.STEP, error, pending.examples)
@@ -174,7 +175,7 @@ class Learner:
         evicted = self.trained.evict(change)
         ranges, gradients = pending.contributing, pending.gradients
         self.rollback_log.add(Step(base, self.version, ranges, pending.examples, change, gradients))
-        return ChangedRows(summed.keys, rows, evicted)
+        return changed._replace(evicted=evicted)
 
     def _forget(self, pending: PendingGradients) -> Ints:
         """Drop the rows that `pending` ranges say, once these are learned; gives their ids."""
@@ -293,6 +294,6 @@ class Learner:
         self.quarantine.refused({error: ranges})
 
     def _delta(self, base: Version | None, changed: ChangedRows, now_ms: int) -> Delta:
-        delta = self.trained.delta(base, changed)
+        delta = self.trained.delta(base, changed, with_state=self.differentiator is None)
         newest_ms, applied = self.newest_event_ms, dict(self.applied)
         return replace(delta, applied=applied, created_ms=now_ms, newest_event_ms=newest_ms)

@@ -109,10 +109,10 @@ class Recovery:
         """Take steps that are published as one version; refuses a step that diverges."""
         steps: list[Step] = []
         for some in self._batches(gradients):
-            change, rows = self._trained.update(total(some), stale=True)
+            change, changed = self._trained.update(total(some), stale=True)
             ranges = [gradient.offset_range for gradient in some]
             examples = sum(len(gradient) for gradient in some)
-            error = self._log.weights_error(self._trained.weights.dense, rows)
+            error = self._log.weights_error(self._trained.weights.dense, changed.rows)
             if error:
                 self._trained.undo(change)
                 self._metrics.count_refusal(Refusal.STEP, examples)

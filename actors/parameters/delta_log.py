@@ -121,4 +121,5 @@ class DeltaLog:
 
 def size_of(delta: Delta) -> int:
     """Bytes of a delta's arrays."""
-    return delta.dense.nbytes + delta.keys.nbytes + delta.rows.nbytes + delta.evicted.nbytes
+    arrays = (delta.dense, delta.keys, delta.rows, delta.evicted, delta.row_state)
+    return sum(array.nbytes for array in arrays if array is not None)

@@ -60,7 +60,7 @@ def one_pass(data: Criteo, name: str = "") -> Pass:
     spec, optimizer = LEARNERS[name]
     model = spec.bind(LAYOUT)
     learner = Learner(model, optimizer, LearnerSettings(batch_examples=BATCH))
-    weights = ModelWeights(model)
+    weights = ModelWeights(model, optimizer)
     weights.apply(learner.snapshot(now_ms=0))
     differentiator = CompiledDifferentiator(model, weights)
     rows = len(data.labels)

@@ -110,7 +110,7 @@ class LearningRun:
         settings = LearnerSettings(batch_examples=setup.batch, guard=setup.guard)
         model = setup.spec.bind(setup.layout)
         self.learner = Learner(model, setup.optimizer, settings)
-        self.copy = ModelWeights(model)
+        self.copy = ModelWeights(model, setup.optimizer)
         self.copy.apply(self.learner.snapshot(0))
         self._differentiator = CompiledDifferentiator(model, self.copy)
         self._range = max(setup.batch // setup.shards, 1)

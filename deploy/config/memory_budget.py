@@ -73,7 +73,7 @@ def needs(
     others = candidate_partitions or {}
     pinned = {arm.pinned for one in pipeline.experiments for arm in one.arms if arm.pinned}
     copies = settings.shards.count + settings.serve.replicas
-    weights = copies + settings.serve.replicas * len(pinned)
+    served = settings.serve.replicas * (1 + len(pinned))
     found = [
         Need("the programs", _BASE_BYTES + (copies + _OTHER_PARTS) * _PART_BYTES),
         *_of_shards(pipeline, settings, partitions),
@@ -82,7 +82,7 @@ def needs(
             for plan in pipeline.candidate_plans
             for need in _of_topics(plan, settings, others[plan.entity.name])
         ),
-        *_of_weights(pipeline, settings.learner.max_rows, weights),
+        *_of_weights(pipeline, settings.learner.max_rows, settings.shards.count, served),
         *_of_catalogue(pipeline, settings.serve),
     ]
     if settings.redis.url == EMBEDDED:
@@ -137,16 +137,16 @@ def _of_topics(plan: FeaturePlan, settings: Settings, partitions: int) -> list[N
     return found
 
 
-def _of_weights(pipeline: Pipeline, rows: int, copies: int) -> list[Need]:
-    """The learner's table, and a copy of its weights in each shard and replica."""
+def _of_weights(pipeline: Pipeline, rows: int, shards: int, served: int) -> list[Need]:
+    """The learner's table, and its copies: those of shards have the optimiser's state, too."""
     width = pipeline.bound_model.rows.width
     weights, state = 4 * width, 4 * pipeline.optimizer.state_width(width)
     # Twice: a checkpoint is a copy, without the index.
     learned = 2 * (weights + state + _ROW_BYTES) + _INDEX_BYTES
-    copied = weights + _ROW_BYTES + _INDEX_BYTES
+    copied = (shards + served) * (weights + _ROW_BYTES + _INDEX_BYTES) + shards * state
     return [
         Need("the learner's table", rows * learned, "learner.max_rows", rows),
-        Need("copies of the weights", copies * rows * copied, "learner.max_rows", rows),
+        Need("copies of the weights", rows * copied, "learner.max_rows", rows),
     ]
 
 

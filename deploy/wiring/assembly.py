@@ -76,7 +76,7 @@ def training(
     """
     if parameters is None:
         return Training(learner), None
-    weights = ModelWeights(pipeline.bound_model)
+    weights = ModelWeights(pipeline.bound_model, pipeline.optimizer)
     follower = Follower(parameters, weights, clock, hold_epochs=False, alerts=alerts)
     differentiator = CompiledDifferentiator(pipeline.bound_model, weights)
     predict = None if pipeline.bound_model.loss.classes else weights.score

@@ -92,7 +92,12 @@ class KeyedTable:
 
     def read(self, keys: Ints) -> Floats:
         """float32[len(keys), width]: copies of the rows; the initial row of an unknown id."""
-        return read_all(self._index, self._keys, self._rows, keys, self.init)
+        return read_all(self._index, self._keys, self._rows, keys, self.init, self.init.width)
+
+    def read_whole(self, keys: Ints) -> Floats:
+        """As `read`, with the optimiser's state: float32[len(keys), width + state_width]."""
+        width = self._rows.shape[1]
+        return read_all(self._index, self._keys, self._rows, keys, self.init, width)
 
     def pool(self, ids: Ints, starts: Ints) -> Floats:
         """float32[n, F, width]: the mean row of each field, of ids int64[n, f] (`pooling.pool`).

@@ -50,13 +50,15 @@ def remove_all(
 
 
 @kernel
-def read_all(index: HashIndex, keys: Ints, rows: Floats, wanted: Ints, init: RowInit) -> Floats:
-    """Copies of the rows of `wanted`; the initial row of an unknown id."""
-    out = np.empty((len(wanted), init.width), np.float32)
+def read_all(
+    index: HashIndex, keys: Ints, rows: Floats, wanted: Ints, init: RowInit, width: int
+) -> Floats:
+    """Copies of the first `width` columns of the rows of `wanted`; an unknown id's initial row."""
+    out = np.empty((len(wanted), width), np.float32)
     for i in range(len(wanted)):
         position, _ = find(index, keys, wanted[i])
         if position >= 0:
-            for j in range(init.width):
+            for j in range(width):
                 out[i, j] = rows[position, j]
         else:
             initialise(out[i], wanted[i], init)

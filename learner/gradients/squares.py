@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -24,16 +25,25 @@ class WithSquares(Protocol):
         ...
 
 
-def backward_with_squares(
-    model: Model, dense: Floats, x: Floats, pooled: Floats, upstream: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """See `WithSquares`; the squares row by row where `model` is not one of these."""
-    if isinstance(model, WithSquares):
-        return model.backward_with_squares(dense, x, pooled, upstream)
-    squares = np.zeros_like(dense)
-    for row in range(len(x)):
-        one = slice(row, row + 1)
-        of_row, _ = model.backward(dense, x[one], pooled[one], upstream[one])
-        squares += np.square(of_row)
-    gradient, of_pooled = model.backward(dense, x, pooled, upstream)
-    return gradient, squares, of_pooled
+@dataclass(frozen=True)
+class _RowByRow:
+    """Gives a model that does not compute them the squares."""
+
+    model: Model
+
+    def backward_with_squares(
+        self, dense: Floats, x: Floats, pooled: Floats, upstream: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """See `WithSquares`."""
+        squares = np.zeros_like(dense)
+        for row in range(len(x)):
+            one = slice(row, row + 1)
+            of_row, _ = self.model.backward(dense, x[one], pooled[one], upstream[one])
+            squares += np.square(of_row)
+        gradient, of_pooled = self.model.backward(dense, x, pooled, upstream)
+        return gradient, squares, of_pooled
+
+
+def with_squares(model: Model) -> WithSquares:
+    """The model itself, or row by row what it does not compute."""
+    return model if isinstance(model, WithSquares) else _RowByRow(model)

@@ -14,7 +14,7 @@ from torch.func import grad, vmap
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Examples, Floats
-from freshrank.learner.gradients.batch import BatchDifferentiator, Derivatives
+from freshrank.learner.gradients.batch import BatchDifferentiator, Derivatives, PartInputs
 from freshrank.learner.models.base import Model
 from freshrank.learner.parameters.target_scale import TargetScale
 from freshrank.learner.parameters.weights import ModelWeights
@@ -48,15 +48,13 @@ class TorchDifferentiator(BatchDifferentiator):
         """The torch device that computes."""
         return str(self._device)
 
-    def _derivatives(
-        self, x: Floats, pooled: Floats, examples: Examples, target: TargetScale
-    ) -> Derivatives:
-        inputs = self._tensor(x)
-        dense = self._tensor(self._weights.dense).requires_grad_()
-        rows = self._tensor(pooled).requires_grad_()
+    def _derivatives(self, at: PartInputs, examples: Examples, target: TargetScale) -> Derivatives:
+        inputs = self._tensor(at.x)
+        dense, rows = (self._tensor(one).requires_grad_() for one in (at.dense, at.pooled))
         outputs = self._model.outputs(dense, inputs, rows)
-        scores = self._weights.target.predictions(_array(outputs))
-        predictions = scores if target.plain else target.predictions(_array(outputs))
+        raw = _array(outputs)
+        scores = self._weights.target.predictions(raw)
+        predictions = scores if target.plain else target.predictions(raw)
         residuals = target.residuals(
             examples.labels, examples.corrects, predictions, examples.weights
         )
@@ -65,7 +63,8 @@ class TorchDifferentiator(BatchDifferentiator):
             outputs, [dense, rows], upstream, allow_unused=True, materialize_grads=True
         )
         squares = self._squares(dense, inputs, rows, upstream)
-        return Derivatives(scores, residuals, _array(of_dense), _array(squares), _array(of_rows))
+        of_all = (_array(one) for one in (of_dense, squares, of_rows))
+        return Derivatives(raw, scores, residuals, *of_all)
 
     def _squares(self, dense: Tensor, x: Tensor, pooled: Tensor, residual: Tensor) -> Tensor:
         """[p]: the sum over rows of the squared gradient of each."""

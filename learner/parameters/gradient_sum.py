@@ -43,6 +43,9 @@ class SummedGradient:
     """How many there are."""
     probes: Probes | None = None
     """Of all examples; None: the step has no bound."""
+    apart: int = 0
+    """How many gradients it sums that know nothing of each other, the examples of each being
+    learned in order; 0: those of one know nothing of each other either."""
 
 
 @dataclass
@@ -127,8 +130,12 @@ def staleness(base: Version, current: Version) -> int | None:
     return current.step - base.step
 
 
-def total(gradients: list[Gradient]) -> SummedGradient:
-    """The sum over `gradients` (at least one), in their order."""
+def total(gradients: list[Gradient], lag: int = 0) -> SummedGradient:
+    """The sum over `gradients` (at least one), in their order.
+
+    `lag` counts the steps that were taken since the weights of the oldest: it does not know these.
+    """
+    apart = len(gradients) + lag if all(one.in_order for one in gradients) else 0
     if len(gradients) == 1:
         only = gradients[0]
         return SummedGradient(
@@ -141,6 +148,7 @@ def total(gradients: list[Gradient]) -> SummedGradient:
             only.moments,
             len(only),
             only.probes,
+            apart,
         )
     keys = np.concatenate([gradient.keys for gradient in gradients])
     order = np.argsort(keys, kind="stable")
@@ -163,4 +171,5 @@ def total(gradients: list[Gradient]) -> SummedGradient:
         moments=functools.reduce(merge, [gradient.moments for gradient in gradients]),
         examples=sum(map(len, gradients)),
         probes=all_probes(gradients),
+        apart=apart,
     )

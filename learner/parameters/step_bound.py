@@ -52,6 +52,21 @@ def sequential_share(overshoot: float) -> float:
     return 1.0 if overshoot <= NEGLIGIBLE else -math.expm1(-overshoot) / overshoot
 
 
+def share_apart(overshoot: float, gradients: int) -> float:
+    """The share of a step that sums `gradients`, each of which was learned in order by itself.
+
+    Each has the share of its own overshoot, and is to have that of all. One alone is taken as it
+    is; of those that all say the same the step takes no more than one says.
+
+    >>> [round(share_apart(overshoot, 4), 2) for overshoot in (0.1, 2.0, 100.0)]
+    [1.0, 0.55, 0.25]
+    """
+    if overshoot <= NEGLIGIBLE:
+        return 1.0
+    of_each = overshoot / gradients
+    return sequential_share(overshoot) / (-math.expm1(-of_each) / of_each)
+
+
 class StepBound:
     """Measures a step by the outputs of its probes; made before the weights are changed.
 
@@ -73,14 +88,15 @@ class StepBound:
         noise = _NOISE * float((self._shares * np.square(self._residuals)).sum())
         self._noise = 0.0 if stale else noise
 
-    def overshoot(self, decrease: float) -> float:
+    def overshoot(self, decrease: float | None = None) -> float:
         """How much of the `decrease` that it promises the step takes back by going far.
 
         1: it ends at the minimum of the loss along its way; above: beyond it. The curvature is the
         greater of that of the first tenth of the way and that of the whole: the loss of a
         probability is flat where the probability is certain, and only the first tells that it was
         not certain before. Nor does a step decrease the loss by more than all its outputs would if
-        each moved the right way, whatever the gradient promises.
+        each moved the right way, whatever the gradient promises. Where it promises less than it
+        holds, since its examples knew of each other, there is no `decrease`: the residuals tell.
         """
         moved = self._outputs() - self._before
         turned = self._residuals_at(self._before + moved) - self._residuals
@@ -88,8 +104,11 @@ class StepBound:
         weighted = self._shares * moved
         taken_back = max(float(np.vdot(weighted, turned)), float(np.vdot(weighted, near)) / _NEAR)
         gains = -weighted * self._residuals
-        most = float(gains.sum() if self._stale else np.abs(gains).sum())
-        found = taken_back / max(min(decrease, most), self._noise, 1e-12)
+        promised = float(gains.sum())
+        if decrease is not None:
+            most = promised if self._stale else float(np.abs(gains).sum())
+            promised = min(decrease, most)
+        found = taken_back / max(promised, self._noise, 1e-12)
         return found if math.isfinite(found) else math.inf
 
     def _outputs(self) -> Doubles:

@@ -10,13 +10,7 @@ import numpy as np
 from freshrank.actors.messages import Bools, Delta, Doubles, Floats, Ints, Version
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
-from freshrank.learner.optimizers.base import (
-    Optimizer,
-    SelfTuned,
-    SummedRows,
-    dense_state_width,
-)
-from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
+from freshrank.learner.optimizers.base import Optimizer, SummedRows
 from freshrank.learner.parameters.gradient_sum import SummedGradient
 from freshrank.learner.parameters.input_moments import COUNT, merge
 from freshrank.learner.parameters.step_bound import (
@@ -24,6 +18,7 @@ from freshrank.learner.parameters.step_bound import (
     StepBound,
     decrease,
     sequential_share,
+    share_apart,
 )
 from freshrank.learner.parameters.target_scale import initial_moments
 from freshrank.learner.parameters.weights import ModelWeights
@@ -76,7 +71,9 @@ class ChangedRows(NamedTuple):
     keys: Ints
     """int64[u], ascending."""
     rows: Floats
-    """float32[u, w]: weights without optimiser state."""
+    """float32[u, w]."""
+    state: Floats
+    """float32[u, s]: the optimiser's."""
     evicted: Ints
     """int64[e]: ids that are no longer in the table."""
 
@@ -86,7 +83,7 @@ class ChangedRows(NamedTuple):
         if not len(evicted):
             return self
         kept = ~np.isin(self.keys, evicted)
-        return ChangedRows(self.keys[kept], self.rows[kept], evicted)
+        return ChangedRows(self.keys[kept], self.rows[kept], self.state[kept], evicted)
 
 
 class TrainingState:
@@ -101,34 +98,31 @@ class TrainingState:
     """
 
     def __init__(self, model: Model, optimizer: Optimizer, max_rows: int) -> None:
-        if isinstance(optimizer, SelfTuned):
-            inputs = len(model.layout.dense) + len(model.layout.fields)
-            optimizer = optimizer.for_model(inputs, model.rows.linear)
+        self.weights = ModelWeights(model, optimizer)
+        self.weights.version = Version(1, 0)
         self._optimizer = optimizer
         """As of the present step, where its rate follows a schedule."""
-        self._scheduled = (
-            optimizer if isinstance(optimizer, ScheduledOptimizer) and optimizer.moves else None
-        )
         self._max_rows = max_rows
-        of_row = optimizer.state_width(model.rows.width)
-        of_dense = dense_state_width(optimizer, model.dense_size)
-        self.weights = ModelWeights(model, KeyedTable(model.rows, of_row))
-        self.weights.version = Version(1, 0)
-        self.dense_state: Floats = np.zeros((1, model.dense_size + of_dense), np.float32)
-        self.dense_state[0, : model.dense_size] = self.weights.dense
-        self.weights.dense = self.dense_state[0, : model.dense_size]
         self.total_steps = 0
         """Of all epochs, undone steps included; rows are stamped with it."""
-        self.examples = 0
-        """That the present weights have learned: a schedule of the rate follows their number."""
+
+    @property
+    def dense_state(self) -> Floats:
+        """float32[1, p + q]: the dense weights, and the optimiser's state of them."""
+        return self.weights.dense_state
+
+    @property
+    def examples(self) -> int:
+        """That the present weights have learned."""
+        return self.weights.examples
 
     @property
     def adapts_rates(self) -> bool:
         """Whether the optimiser has state, by which its rates follow what it is given."""
         return self._optimizer.state_width(1) > 0
 
-    def update(self, summed: SummedGradient, stale: bool = False) -> tuple[Change, Floats]:
-        """Take a step; gives what undoes it, and the changed rows, float32[u, w].
+    def update(self, summed: SummedGradient, stale: bool = False) -> tuple[Change, ChangedRows]:
+        """Take a step; gives what undoes it, and the changed rows.
 
         `stale`: see `StepBound`.
         """
@@ -143,21 +137,27 @@ class TrainingState:
             evicted=_rows_at(table, _NONE, _NONE),
             examples=summed.examples,
         )
-        if self._scheduled is not None:  # the rate of the example in the middle, for all of them
-            self._optimizer = self._scheduled.at(self.examples + summed.examples / 2)
-        self.examples += summed.examples
+        # The rate of the example in the middle, for all of them.
+        self._optimizer = self.weights.optimizer_at(self.examples + summed.examples / 2)
+        self.weights.examples += summed.examples
         table.stamps[positions] = self.total_steps
         self.weights.moments = merge(self.weights.moments, summed.moments)
         with table.changing(positions):
             self._take(summed, positions, change, stale)
-        rows = table.rows.take(positions, axis=0)[:, : table.init.width]
-        return change, np.ascontiguousarray(rows)
+        return change, _changed(summed.keys, table.rows.take(positions, axis=0), table.init.width)
 
     def _take(self, summed: SummedGradient, positions: Ints, change: Change, stale: bool) -> None:
         """Change the weights by the step, or by as much of it as `StepBound` allows."""
-        bound = None if summed.probes is None else StepBound(self.weights, summed.probes, stale)
+        known = summed.apart == 1 and not stale
+        if summed.probes is None or known:
+            self._propose(summed, positions)
+            return
+        bound = StepBound(self.weights, summed.probes, stale)
         self._propose(summed, positions)
-        if bound is None:
+        if summed.apart and not stale:
+            share = share_apart(bound.overshoot(), summed.apart)
+            if share < 1.0:
+                self._propose(summed, positions, share, instead_of=change)
             return
         share, overshoot = 1.0, bound.overshoot(self._decrease(summed, positions, change))
         for _ in range(_MOST_TRIES):
@@ -221,14 +221,14 @@ class TrainingState:
         table.remove(keys[change.added])
         self.dense_state[:] = change.dense
         self.weights.moments = change.moments
-        self.examples -= change.examples
+        self.weights.examples -= change.examples
 
     def reset(self) -> Ints:
         """Put all weights and their optimiser state back to their initial values; gives all ids.
 
         Weights from before inputs were standardised keep them as they are. A schedule begins anew.
         """
-        self.examples = 0
+        self.weights.examples = 0
         keys, initial = self.weights.table.keys.copy(), self.weights.model.initial()
         self.weights.table.remove(keys)
         self.dense_state[:] = 0.0
@@ -239,8 +239,11 @@ class TrainingState:
         )
         return keys
 
-    def delta(self, base: Version | None, changed: ChangedRows) -> Delta:
-        """The change from the weights of `base` (None: from none) to the present ones."""
+    def delta(self, base: Version | None, changed: ChangedRows, *, with_state: bool) -> Delta:
+        """The change from the weights of `base` (None: from none) to the present ones.
+
+        With the optimiser's state, if others than the learner differentiate.
+        """
         weights = self.weights
         return Delta(
             version=weights.known_version(),
@@ -251,16 +254,27 @@ class TrainingState:
             rows=changed.rows,
             evicted=changed.evicted,
             checksum=weights.expected_checksum,
+            row_state=changed.state if with_state else None,
+            dense_state=self.dense_state[0, len(weights.dense) :].copy() if with_state else None,
+            learned=weights.examples,
         )
 
     def present(self, keys: Ints) -> ChangedRows:
         """The present rows of `keys`, as a delta has them."""
         keys = np.unique(keys)
-        there = self.weights.table.find(keys) >= 0
-        return ChangedRows(keys[there], self.weights.table.read(keys[there]), keys[~there])
+        table = self.weights.table
+        there = table.find(keys) >= 0
+        found = _changed(keys[there], table.read_whole(keys[there]), table.init.width)
+        return found._replace(evicted=keys[~there])
 
 
 _NONE: Ints = np.empty(0, np.int64)
+
+
+def _changed(keys: Ints, whole: Floats, width: int) -> ChangedRows:
+    """Rows float32[u, w + s]."""
+    rows, state = (np.ascontiguousarray(part) for part in (whole[:, :width], whole[:, width:]))
+    return ChangedRows(keys, rows, state, _NONE)
 
 
 def _rows_at(table: KeyedTable, keys: Ints, positions: Ints) -> Rows:

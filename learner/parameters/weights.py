@@ -14,6 +14,8 @@ from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.explanation.contributions import contributions
+from freshrank.learner.optimizers.base import Optimizer, SelfTuned, dense_state_width
+from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
 from freshrank.learner.parameters.input_cleaning import InputScale, prepared
 from freshrank.learner.parameters.target_scale import (
     TargetScale,
@@ -27,23 +29,30 @@ class ModelWeights:
     """Dense weights and table of one model at one version: `Weights` and `ExplainingScorer`.
 
     Before the first snapshot it scores by the initial weights, and `version` is None. Not
-    thread-safe. A learner's own weights are of this class, too: their table also holds optimiser
-    state, and steps change them in place, where copies apply deltas.
+    thread-safe. A learner's own weights are of this class, too: steps change them in place, where
+    copies apply deltas.
 
     Parameters
     ----------
     model
         Sizes, initial weights, and the function from inputs to outputs.
-    table
-        The rows; by default an empty table without optimiser state.
+    optimizer
+        What they are stepped by: then they hold its state, too. None: they only score.
     """
 
-    def __init__(self, model: Model, table: KeyedTable | None = None) -> None:
+    def __init__(self, model: Model, optimizer: Optimizer | None = None) -> None:
         self.model = model
-        self.dense: Floats = model.initial()
+        self.optimizer = None if optimizer is None else _fitted(optimizer, model)
+        size = model.dense_size
+        of_dense = 0 if self.optimizer is None else dense_state_width(self.optimizer, size)
+        self.dense_state: Floats = np.zeros((1, size + of_dense), np.float32)
+        """float32[1, p + q]: the dense weights, and the optimiser's state of them."""
+        self.dense_state[0, :size] = model.initial()
+        self.examples = 0
+        """That these weights have learned: a schedule of the rate follows their number."""
         self.moments: Doubles = initial_moments(model)
         """Of the dense inputs and of labels that are numbers; see `initial_moments`."""
-        self.table = KeyedTable(model.rows) if table is None else table
+        self.table = self._empty_table()
         self.version: Version | None = None
         """The version that the last delta led to."""
         self.starts = field_starts(model.layout)
@@ -58,29 +67,34 @@ class ModelWeights:
         learner's weights.
         """
         self._check(delta)
-        table = KeyedTable(self.model.rows) if delta.base is None else self.table
-        rows = table.prepare(delta.evicted, delta.keys, delta.rows)
+        table = self._empty_table() if delta.base is None else self.table
+        changed, dense = delta.rows, delta.dense[np.newaxis]
+        if self.optimizer is not None:
+            assert delta.row_state is not None and delta.dense_state is not None  # checked
+            changed = np.concatenate([changed, delta.row_state], axis=1)
+            dense = np.concatenate([delta.dense, delta.dense_state])[np.newaxis]
+        rows = table.prepare(delta.evicted, delta.keys, changed)
         if delta.checksum not in (None, _combined(delta.dense, delta.moments, rows.expected)):
             raise ChecksumMismatch(
                 f"{delta.base} -> {delta.version} does not give {delta.checksum}"
             )
         table.exchange(rows)
         self.table = table
-        self.dense, self.moments = delta.dense, delta.moments
-        self.version = delta.version
+        self.dense_state, self.moments = dense, delta.moments
+        self.version, self.examples = delta.version, delta.learned
 
     def replace(self, deltas: Sequence[Delta]) -> None:
         """Replace all weights by a snapshot and the deltas after it, or change nothing.
 
         Raises as `apply` does, and ProgressError when they lead to an older version.
         """
-        other = ModelWeights(self.model)
+        other = ModelWeights(self.model, self.optimizer)
         for delta in deltas:
             other.apply(delta)
         if self.version is not None and (other.version is None or other.version < self.version):
             raise ProgressError(f"{other.version} after {self.version}: a version never goes back")
-        self.table, self.version = other.table, other.version
-        self.dense, self.moments = other.dense, other.moments
+        self.table, self.version, self.examples = other.table, other.version, other.examples
+        self.dense_state, self.moments = other.dense_state, other.moments
 
     def _check(self, delta: Delta) -> None:
         if delta.base is not None and delta.base != self.version:
@@ -100,6 +114,30 @@ class ModelWeights:
             raise ProgressError(
                 f"dense weights, moments and rows of {found} do not fit a model of {wanted}"
             )
+        if self.optimizer is not None and (delta.row_state is None or delta.dense_state is None):
+            raise ProgressError(f"the delta to {delta.version} lacks the state of the optimiser")
+
+    def _empty_table(self) -> KeyedTable:
+        rows, optimizer = self.model.rows, self.optimizer
+        return KeyedTable(rows, 0 if optimizer is None else optimizer.state_width(rows.width))
+
+    @property
+    def dense(self) -> Floats:
+        """float32[p]: the dense weights (a view)."""
+        return self.dense_state[0, : self.model.dense_size]
+
+    @dense.setter
+    def dense(self, weights: Floats) -> None:
+        state = self.dense_state[0, self.model.dense_size :]
+        self.dense_state = np.concatenate([weights, state])[np.newaxis]
+
+    def optimizer_at(self, examples: float) -> Optimizer:
+        """The optimiser as of so many learned examples: its rate may follow a schedule."""
+        known = self.optimizer
+        assert known is not None  # copies that only score are not stepped
+        if isinstance(known, ScheduledOptimizer) and known.moves:
+            return known.at(examples)
+        return known
 
     @property
     def scale(self) -> InputScale:
@@ -163,8 +201,9 @@ class ModelWeights:
 
         Raises Unavailable before the first snapshot.
         """
-        other = ModelWeights(self.model, self.table.copy())
-        other.dense, other.moments = self.dense.copy(), self.moments
+        other = ModelWeights(self.model, self.optimizer)
+        other.table, other.examples = self.table.copy(), self.examples
+        other.dense_state, other.moments = self.dense_state.copy(), self.moments
         other.version = self.known_version()
         return other
 
@@ -176,6 +215,14 @@ class ModelWeights:
     def checksum(self) -> str:
         """16 hexadecimal digits over all weights; equal copies of one version have the same."""
         return _combined(self.dense, self.moments, self.table.checksum())
+
+
+def _fitted(optimizer: Optimizer, model: Model) -> Optimizer:
+    """The optimiser with the rates that it has for `model`."""
+    if isinstance(optimizer, SelfTuned):
+        inputs = len(model.layout.dense) + len(model.layout.fields)
+        return optimizer.for_model(inputs, model.rows.linear)
+    return optimizer
 
 
 def _combined(dense: Floats, moments: Doubles, table: int) -> str:

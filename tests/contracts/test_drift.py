@@ -96,7 +96,7 @@ def test_weights_that_are_worse_than_the_base_rate_are_reset_and_named() -> None
     trained = run.learner.trained
     trained.dense_state[0, : trained.weights.model.dense_size] *= -1.0
     trained.dense_state[0, trained.weights.model.dense_size :] = 1e12  # it cannot learn any more
-    run.copy.dense[:] = trained.weights.dense
+    run.copy.dense_state[:] = trained.dense_state
     run.learner.rollback_log.loss_drift.start_over()
     end = run.play(honest(ROWS, 2))
     assert AlertKind.WEIGHTS_RESET in end.seen

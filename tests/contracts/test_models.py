@@ -18,7 +18,7 @@ from freshrank.learner.evaluation.loss_sums import loss_sums
 from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.evaluation.progressive import ProgressiveValidation
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
-from freshrank.learner.gradients.squares import backward_with_squares
+from freshrank.learner.gradients.squares import with_squares
 from freshrank.learner.models.base import Model, ModelSpec
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.huber_loss import HuberLoss
@@ -134,8 +134,9 @@ def test_a_model_that_computes_no_squares_has_them_all_the_same() -> None:
     pooled = random.normal(size=(20, 3, model.rows.width)).astype(np.float32)
     upstream = random.normal(size=20).astype(np.float32)
     arguments = weights.dense, given.dense, pooled, upstream
-    _, at_once, _ = backward_with_squares(model, *arguments)
-    _, by_rows, _ = backward_with_squares(cast(Model, Plain(model)), *arguments)
+    _, at_once, _ = with_squares(model).backward_with_squares(*arguments)
+    plain = with_squares(cast(Model, Plain(model)))
+    _, by_rows, _ = plain.backward_with_squares(*arguments)
     np.testing.assert_allclose(at_once, by_rows, rtol=1e-3, atol=1e-4)
 
 

@@ -174,8 +174,8 @@ def test_a_step_with_more_ids_than_there_is_room_for_keeps_replicas_equal() -> N
 
 def test_examples_are_differentiated_at_the_present_weights() -> None:
     one = Learner(MODEL, SGD(0.1), LearnerSettings(), differentiate=CompiledDifferentiator)
-    by_hand = learner()
-    weights = ModelWeights(MODEL)
+    by_hand = Learner(MODEL, SGD(0.1), LearnerSettings())
+    weights = ModelWeights(MODEL, SGD(0.1))
     weights.apply(by_hand.snapshot(0))
     differentiator = CompiledDifferentiator(MODEL, weights)
     for number in range(3):

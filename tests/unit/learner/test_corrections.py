@@ -22,6 +22,7 @@ from freshrank.learner.models.losses import LogLoss, Loss
 from freshrank.learner.models.reweighted import DownSampled
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.input_moments import COUNT, merge
+from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
 
 DELAY_MS = 60_000
@@ -48,8 +49,10 @@ def corrections(work: Examples) -> Examples:
 
 
 def gradient_of(model: Model, *parts: Examples) -> list[Gradient]:
-    learner = Learner(model, SGD(), LearnerSettings())
-    differentiator = CompiledDifferentiator(model, learner.weights)
+    """Of each at the initial weights, its examples at once."""
+    weights = ModelWeights(model)
+    weights.apply(Learner(model, SGD(), LearnerSettings()).snapshot(0))
+    differentiator = CompiledDifferentiator(model, weights)
     return [differentiator.gradient(part) for part in parts]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from learning import LAYOUT
 
-from freshrank.actors.messages import Examples, Inputs, OffsetRange, SourceOffsets
+from freshrank.actors.messages import Examples, Gradient, Inputs, OffsetRange, SourceOffsets
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.models.base import ModelSpec
 from freshrank.learner.models.deepfm import DeepFM
@@ -19,6 +19,7 @@ from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.gradient_sum import total
 from freshrank.learner.parameters.probes import choose
 from freshrank.learner.parameters.training_state import TrainingState
+from freshrank.learner.parameters.weights import ModelWeights
 
 
 def agreeing(count: int) -> Examples:
@@ -28,6 +29,14 @@ def agreeing(count: int) -> Examples:
     labels = (np.arange(count) % 30 == 0).astype(np.float32)
     covered = OffsetRange(0, SourceOffsets(), SourceOffsets({"t": count}))
     return Examples(covered, Inputs(dense, ids), labels, np.arange(count))
+
+
+def gradient_at_once(trained: TrainingState, examples: Examples) -> Gradient:
+    """Of examples that know nothing of each other, as of weights without an optimiser."""
+    weights = ModelWeights(trained.weights.model)
+    weights.dense, weights.version = trained.weights.dense, trained.weights.version
+    assert not len(trained.weights.table)
+    return CompiledDifferentiator(trained.weights.model, weights).gradient(examples)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +49,7 @@ def test_a_step_of_agreeing_examples_ends_before_their_base_rate(
     model, examples = spec.bind(LAYOUT), agreeing(3_000)
     trained = TrainingState(model, optimizer, max_rows=1_000)
     before = trained.weights.score(examples.inputs).mean()
-    trained.update(total([CompiledDifferentiator(model, trained.weights).gradient(examples)]))
+    trained.update(total([gradient_at_once(trained, examples)]))
     after = trained.weights.score(examples.inputs).mean()
     assert examples.labels.mean() < after < before
 
@@ -48,7 +57,7 @@ def test_a_step_of_agreeing_examples_ends_before_their_base_rate(
 def test_a_small_step_is_taken_as_it_is() -> None:
     model, examples = LogisticRegression().bind(LAYOUT), agreeing(8)
     bounded, free = (TrainingState(model, SGD(0.001), max_rows=1_000) for _ in range(2))
-    summed = total([CompiledDifferentiator(model, bounded.weights).gradient(examples)])
+    summed = total([gradient_at_once(bounded, examples)])
     assert summed.probes is not None
     bounded.update(summed)
     free.update(replace(summed, probes=None))
@@ -61,7 +70,7 @@ def test_a_gradient_of_spoilt_weights_does_not_carry_good_ones_away() -> None:
     trained = TrainingState(model, FTRL(alpha=0.5), max_rows=1_000)
     spoilt = LogisticRegression(base_rate=0.9).bind(LAYOUT)
     start = TrainingState(spoilt, FTRL(), max_rows=1_000)
-    pulled = total([CompiledDifferentiator(spoilt, start.weights).gradient(examples)])
+    pulled = total([gradient_at_once(start, examples)])
     rate = float(examples.labels.mean())
     assert trained.weights.score(examples.inputs).mean() == pytest.approx(rate, abs=0.005)
     change, _ = trained.update(pulled, stale=True)
@@ -69,6 +78,18 @@ def test_a_gradient_of_spoilt_weights_does_not_carry_good_ones_away() -> None:
     trained.undo(change)
     trained.update(pulled)
     assert trained.weights.score(examples.inputs).mean() < rate / 2
+
+
+def test_gradients_that_all_say_the_same_are_together_no_more_than_a_few() -> None:
+    """Each is learned in order; that of four shards which began with the same examples."""
+    model, examples = LogisticRegression().bind(LAYOUT), agreeing(256)
+    one, four = (TrainingState(model, Adagrad(0.5), max_rows=1_000) for _ in range(2))
+    gradient = CompiledDifferentiator(model, one.weights).gradient(examples)
+    assert gradient.in_order
+    one.update(total([gradient]))
+    four.update(total([gradient] * 4))
+    rates = [trained.weights.score(examples.inputs).mean() for trained in (one, four)]
+    assert 0.01 < rates[1] < rates[0] < 0.5
 
 
 def test_probes_are_of_both_signs_and_stand_for_all_examples() -> None:
