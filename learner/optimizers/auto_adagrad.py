@@ -23,7 +23,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel, subkernel
 from freshrank.actors.messages import Floats, Ints
-from freshrank.learner.optimizers.base import SummedRows, check_at_least
+from freshrank.learner.optimizers.base import OF_PROBABILITY, SummedRows, check_at_least
 from freshrank.learner.optimizers.penalties import Penalty, shrunk
 from freshrank.learner.optimizers.scheduled import PenalizedOptimizer
 
@@ -150,8 +150,12 @@ class AutoAdagrad(PenalizedOptimizer):
     linear
         How many of the first columns of the table's rows are linear weights; those behind them are
         embeddings. A learner gives it itself.
+    curvature
+        Of the loss by an output, at most. A learner gives it itself: where labels are numbers an
+        error moves the loss four times as fast as that of a probability, whose log-odds have the
+        larger unit, and so the ids' rate is a quarter.
 
-    >>> optimizer = AutoAdagrad().for_model(8, linear=1)
+    >>> optimizer = AutoAdagrad().for_model(8, linear=1, curvature=OF_PROBABILITY)
     >>> row = np.zeros((1, 1 + optimizer.state_width(1)), np.float32)
     >>> one = np.ones((1, 1), np.float32)
     >>> optimizer.update(row, np.array([0]), SummedRows(one, one, one[0]))
@@ -162,6 +166,7 @@ class AutoAdagrad(PenalizedOptimizer):
     rate: float = 1.0
     inputs: int = field(default=1, kw_only=True)
     linear: int = field(default=1, kw_only=True)
+    curvature: float = field(default=OF_PROBABILITY, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -180,9 +185,9 @@ class AutoAdagrad(PenalizedOptimizer):
         """See `ScheduledOptimizer`."""
         return replace(self, rate=self.rate * factor)
 
-    def for_model(self, inputs: int, linear: int) -> Self:
+    def for_model(self, inputs: int, linear: int, curvature: float) -> Self:
         """See `SelfTuned`."""
-        return replace(self, inputs=inputs, linear=linear)
+        return replace(self, inputs=inputs, linear=linear, curvature=curvature)
 
     def update(
         self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
@@ -196,5 +201,6 @@ class AutoAdagrad(PenalizedOptimizer):
             _update_dense(rows, positions, gradient, (bias, others), penalty)
         else:
             linear = min(OF_ONE_INPUT, OF_ALL_INPUTS / (1.0 + self.inputs))
+            linear *= OF_PROBABILITY / self.curvature
             rates = _RowRates(self.rate * linear, self.rate * OF_EMBEDDINGS, self.linear)
             _update_rows(rows, positions, gradient, rates, penalty)

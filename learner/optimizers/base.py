@@ -70,14 +70,20 @@ class Optimizer(Protocol):
         ...
 
 
+OF_PROBABILITY, OF_NUMBER = 0.25, 1.0
+"""Curvatures: of the log loss by log-odds, and of a number's loss by deviations of the labels."""
+
+
 @runtime_checkable
 class SelfTuned(Protocol):
     """An `Optimizer` whose rates depend on the model, and whose dense weights have more state."""
 
-    def for_model(self, inputs: int, linear: int) -> Optimizer:
+    def for_model(self, inputs: int, linear: int, curvature: float) -> Optimizer:
         """The same, with state of one width, for a model of so many dense inputs and id fields.
 
         The first `linear` columns of its table's rows are linear weights, the others embeddings.
+        `curvature` is the second derivative of the loss by an output, at most: `OF_PROBABILITY` or
+        `OF_NUMBER`.
         """
         ...
 

@@ -14,7 +14,14 @@ from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.explanation.contributions import contributions
-from freshrank.learner.optimizers.base import Optimizer, SelfTuned, dense_state_width
+from freshrank.learner.models.losses import learns_scale
+from freshrank.learner.optimizers.base import (
+    OF_NUMBER,
+    OF_PROBABILITY,
+    Optimizer,
+    SelfTuned,
+    dense_state_width,
+)
 from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
 from freshrank.learner.parameters.input_cleaning import InputScale, prepared
 from freshrank.learner.parameters.target_scale import (
@@ -221,7 +228,8 @@ def _fitted(optimizer: Optimizer, model: Model) -> Optimizer:
     """The optimiser with the rates that it has for `model`."""
     if isinstance(optimizer, SelfTuned):
         inputs = len(model.layout.dense) + len(model.layout.fields)
-        return optimizer.for_model(inputs, model.rows.linear)
+        curvature = OF_NUMBER if learns_scale(model.loss) else OF_PROBABILITY
+        return optimizer.for_model(inputs, model.rows.linear, curvature)
     return optimizer
 
 

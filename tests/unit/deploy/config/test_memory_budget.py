@@ -185,12 +185,13 @@ def test_this_machine_has_some() -> None:
 
 
 def test_each_replica_holds_the_weights_that_arms_are_pinned_to() -> None:
-    def of_weights(pipeline: Pipeline) -> float:
-        named = {need.what: need.bytes for need in needs(pipeline, Settings(), 4)}
+    def of_weights(pipeline: Pipeline, given: Settings) -> float:
+        named = {need.what: need.bytes for need in needs(pipeline, given, 4)}
         return named["copies of the weights"]
 
     arms = [Arm("live", 0.5), Arm("old", 0.2, pinned="1.5"), Arm("older", 0.2, pinned="1.3")]
     tried = replace(SHOP, experiments=[Experiment("weights", arms)])
-    own = Settings().shards.count + Settings().serve.replicas
-    pinned = 2 * Settings().serve.replicas
-    assert of_weights(tried) == of_weights(SHOP) * (own + pinned) / own
+    own, more = Settings(), settings(SERVE__REPLICAS=str(Settings().serve.replicas + 1))
+    of_replica = of_weights(SHOP, more) - of_weights(SHOP, own)
+    pinned = 2 * own.serve.replicas * of_replica
+    assert of_weights(tried, own) == of_weights(SHOP, own) + pinned

@@ -14,6 +14,7 @@ from learning import MODELS, OF_CLASSES, examples
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Floats, IdField, InputLayout
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.models.linear_regression import LinearRegression
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.auto_adagrad import (
     OF_ALL_INPUTS,
@@ -21,7 +22,7 @@ from freshrank.learner.optimizers.auto_adagrad import (
     OF_ONE_INPUT,
     AutoAdagrad,
 )
-from freshrank.learner.optimizers.base import of_one_example
+from freshrank.learner.optimizers.base import OF_PROBABILITY, of_one_example
 from freshrank.learner.parameters.gradient_sum import total
 from freshrank.learner.parameters.training_state import TrainingState
 
@@ -85,7 +86,7 @@ def test_a_rate_stays_within_fifteen_times_that_of_the_begin() -> None:
 
 
 def test_of_several_classes_all_columns_of_a_row_are_linear_weights() -> None:
-    many = moved(AutoAdagrad(inputs=39).for_model(39, linear=2), [[1.0, 1.0, 1.0]])[:3]
+    many = moved(AutoAdagrad(inputs=39).for_model(39, 2, OF_PROBABILITY), [[1.0, 1.0, 1.0]])[:3]
     linear, embedded = -OF_ALL_INPUTS / 80, -OF_EMBEDDINGS / 2
     assert many.tolist() == pytest.approx([linear, linear, embedded])
     assert OF_CLASSES["softmax regression"].rows.linear == 3 and MODELS["DeepFM"].rows.linear == 1
@@ -105,6 +106,18 @@ def test_a_learner_counts_the_inputs_of_its_model() -> None:
     rate = OF_ALL_INPUTS / 20
     expected = -rate * work.rows / (1 + np.sqrt(work.row_squares))
     assert trained.weights.table.read(work.keys) == pytest.approx(expected, rel=1e-5)
+
+
+def test_ids_of_a_model_of_numbers_have_a_quarter_of_the_rate() -> None:
+    """An error of one deviation moves its loss four times as fast as one of a unit of log-odds."""
+    layout = InputLayout((), (IdField("only"),))
+    found = []
+    for spec in (LogisticRegression(), LinearRegression()):
+        trained = TrainingState(spec.bind(layout), AutoAdagrad(), max_rows=1_000)
+        stepping = trained.weights.optimizer_at(0)
+        assert isinstance(stepping, AutoAdagrad)
+        found.append(moved(stepping, [[1.0]])[0])
+    assert found == pytest.approx([-OF_ONE_INPUT / 2, -OF_ONE_INPUT / 8])
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0])
