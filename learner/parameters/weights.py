@@ -121,8 +121,18 @@ class ModelWeights:
             raise ProgressError(
                 f"dense weights, moments and rows of {found} do not fit a model of {wanted}"
             )
-        if self.optimizer is not None and (delta.row_state is None or delta.dense_state is None):
+        if self.optimizer is not None:
+            self._check_state(delta)
+
+    def _check_state(self, delta: Delta) -> None:
+        if delta.row_state is None or delta.dense_state is None:
             raise ProgressError(f"the delta to {delta.version} lacks the state of the optimiser")
+        found = delta.row_state.shape, delta.dense_state.shape
+        of_row = self.table.rows.shape[1] - self.model.rows.width
+        of_dense = self.dense_state.shape[1] - self.model.dense_size
+        wanted = (len(delta.keys), of_row), (of_dense,)
+        if found != wanted:
+            raise ProgressError(f"the optimiser's state of {found} is not of {wanted}")
 
     def _empty_table(self) -> KeyedTable:
         rows, optimizer = self.model.rows, self.optimizer

@@ -182,7 +182,8 @@ def dense_without_sparse() -> Fault:
 
 def without_rows(delta: Delta) -> Delta:
     """`delta` with its dense weights alone."""
-    return replace(delta, keys=delta.keys[:0], rows=delta.rows[:0])
+    state = None if delta.row_state is None else delta.row_state[:0]
+    return replace(delta, keys=delta.keys[:0], rows=delta.rows[:0], row_state=state)
 
 
 def gradient_twice() -> Fault:

@@ -135,6 +135,8 @@ def test_a_delta_without_the_state_of_the_optimiser_is_refused_by_who_needs_it()
         ModelWeights(model, Adagrad()).apply(bare)
     full = Learner(model, Adagrad(), LearnerSettings()).snapshot(0)
     assert full.dense_state is not None
+    with pytest.raises(ProgressError, match=r"state of .* is not of"):
+        ModelWeights(model, Adagrad()).apply(replace(full, dense_state=full.dense_state[1:]))
     ModelWeights(model).apply(full)  # who only scores does without
 
 
