@@ -146,7 +146,7 @@ class CandidateIndex:
             for name in query.sources or self._indexes
         }
         if query.entity:
-            self.hits.take(query.entity, recent, found)
+            self.hits.take(query.entity, query.at_ms, recent, found)
         slots, weights = merged(found, query.most, self.hits)
         return replace(
             self._described(slots),

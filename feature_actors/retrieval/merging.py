@@ -17,6 +17,8 @@ _BUCKETS = 10
 # Entities whose lists are kept until they come back. An entry of a list takes four bytes: with
 # seven sources of 200 candidates each, these take 6 MB.
 _MOST_ENTITIES = 1_000
+# And so long at most: who is forgotten, and does not come back, is in no list after it.
+_LONGEST_MS = 86_400_000
 # Lists after which what was counted before weighs half: what people do changes, and rates of some
 # thousand lists are sure enough.
 _HALF_LIFE = 4_000
@@ -30,6 +32,8 @@ _TURNS = 0.1
 class _Kept(NamedTuple):
     """The lists that an entity had."""
 
+    at_ms: int
+    """When it asked."""
     newest: int
     """The slot of the item that it had touched last."""
     slots: Mapping[str, NDArray[np.int32]]
@@ -57,13 +61,17 @@ class SourceHits:
         self._counts: dict[str, _Counts] = {}
         self._lists = 0.0
 
-    def take(self, entity: str, recent: Ints, found: Mapping[str, Found]) -> None:
-        """Judge the last lists of `entity`, and keep those of now.
+    def take(self, entity: str, at_ms: int, recent: Ints, found: Mapping[str, Found]) -> None:
+        """Judge the last lists of `entity`, which asks `at_ms`, and keep those of now.
 
         `recent` int64[r] are the slots of the items it touched last, the newest first. A slot may
-        have another item than when it was kept: such a hit is one of thousands.
+        have another item than when it was kept: such a hit is one of thousands. Lists of who has
+        touched nothing, for it is new or was forgotten, are not kept, nor those of a day before.
         """
+        while self._kept and next(iter(self._kept.values())).at_ms < at_ms - _LONGEST_MS:
+            self._kept.popitem(last=False)
         if not len(recent):
+            self._kept.pop(entity, None)
             return
         before = self._kept.get(entity)
         if before is not None:
@@ -73,7 +81,7 @@ class SourceHits:
                 return
             self._judge(before, touched)
         lists = {name: one.slots.astype(np.int32) for name, one in found.items()}
-        self._kept[entity] = _Kept(int(recent[0]), lists)
+        self._kept[entity] = _Kept(at_ms, int(recent[0]), lists)
         self._kept.move_to_end(entity)
         if len(self._kept) > _MOST_ENTITIES:
             self._kept.popitem(last=False)
@@ -107,6 +115,11 @@ class SourceHits:
         rates = (counts.hits + _PRIOR_HITS) / (counts.tries + _PRIOR_HITS / usual)
         falling: Doubles = np.maximum.accumulate(rates[::-1])[::-1]
         return falling[_buckets(length)]
+
+    @property
+    def waiting(self) -> int:
+        """Entities whose lists are kept until they come back."""
+        return len(self._kept)
 
     def shares(self) -> dict[str, float]:
         """By source, which share of the items touched next was in its lists."""

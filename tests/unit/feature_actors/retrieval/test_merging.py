@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from freshrank.feature_actors.retrieval.base import Found
 from freshrank.feature_actors.retrieval.merging import SourceHits, merged
 
+NOW_MS, DAY_MS = 1_700_000_000_000, 86_400_000
+
 
 def lists(**slots: Sequence[int]) -> dict[str, Found]:
     return {
@@ -28,8 +30,8 @@ def after(visits: int, found: Mapping[str, Found], items: Sequence[int]) -> Sour
     """Of `visits` entities, each of which touched one of `items` after it was given `found`."""
     hits = SourceHits()
     for number in range(visits):
-        hits.take(f"u{number}", touched(900), found)
-        hits.take(f"u{number}", touched(items[number % len(items)], 900), found)
+        hits.take(f"u{number}", NOW_MS, touched(900), found)
+        hits.take(f"u{number}", NOW_MS, touched(items[number % len(items)], 900), found)
     return hits
 
 
@@ -54,36 +56,48 @@ def test_what_was_touched_counts_for_a_source_whether_or_not_it_was_among_the_ca
 
 def test_several_items_touched_meanwhile_count_in_part() -> None:
     hits = SourceHits()
-    hits.take("u", touched(900), lists(a=[1, 2], b=[3]))
-    hits.take("u", touched(7, 2, 3, 4, 900), lists(a=[1], b=[3]))
+    hits.take("u", NOW_MS, touched(900), lists(a=[1, 2], b=[3]))
+    hits.take("u", NOW_MS, touched(7, 2, 3, 4, 900), lists(a=[1], b=[3]))
     assert hits.shares() == {"a": 0.25, "b": 0.25}
 
 
 def test_lists_are_judged_once_and_only_when_something_was_touched() -> None:
     hits = SourceHits()
-    hits.take("u", touched(900), lists(a=[1]))
-    hits.take("u", touched(900), lists(a=[2]))
+    hits.take("u", NOW_MS, touched(900), lists(a=[1]))
+    hits.take("u", NOW_MS, touched(900), lists(a=[2]))
     assert hits.shares() == {}
-    hits.take("u", touched(1, 900), lists(a=[3]))
+    hits.take("u", NOW_MS, touched(1, 900), lists(a=[3]))
     assert hits.shares() == {"a": 1.0}, "by the list of before the touch"
-    hits.take("u", touched(1, 900), lists(a=[4]))
+    hits.take("u", NOW_MS, touched(1, 900), lists(a=[4]))
     assert hits.shares() == {"a": 1.0}
 
 
 def test_an_entity_that_has_touched_nothing_is_not_judged() -> None:
     hits = SourceHits()
-    hits.take("u", touched(), lists(a=[1]))
-    hits.take("u", touched(1), lists(a=[1]))
+    hits.take("u", NOW_MS, touched(), lists(a=[1]))
+    hits.take("u", NOW_MS, touched(1), lists(a=[1]))
     assert hits.shares() == {}
+
+
+def test_lists_of_who_was_forgotten_are_not_kept_nor_those_of_a_day_before() -> None:
+    hits = SourceHits()
+    hits.take("ann", NOW_MS, touched(900), lists(a=[1]))
+    hits.take("ben", NOW_MS + 1, touched(900), lists(a=[1]))
+    hits.take("ann", NOW_MS + 2, touched(), lists(a=[1]))
+    assert hits.waiting == 1, "ann has touched nothing: she is new, or was forgotten"
+    hits.take("new", NOW_MS + DAY_MS + 1, touched(), lists(a=[1]))
+    assert hits.waiting == 1
+    hits.take("new", NOW_MS + DAY_MS + 2, touched(), lists(a=[1]))
+    assert hits.waiting == 0
 
 
 def test_lists_of_entities_that_do_not_come_back_are_forgotten() -> None:
     hits, found = SourceHits(), lists(a=[1])
     for number in range(1_001):
-        hits.take(f"u{number}", touched(900), found)
-    hits.take("u0", touched(1, 900), found)
+        hits.take(f"u{number}", NOW_MS, touched(900), found)
+    hits.take("u0", NOW_MS, touched(1, 900), found)
     assert hits.shares() == {}, "its list was the oldest"
-    hits.take("u2", touched(1, 900), found)
+    hits.take("u2", NOW_MS, touched(1, 900), found)
     assert hits.shares() == {"a": 1.0}
 
 
@@ -91,8 +105,8 @@ def test_what_was_lately_counts_more() -> None:
     early, late = lists(a=[1], b=[2]), lists(a=[2], b=[1])
     hits = SourceHits()
     for number, found in enumerate([early] * 4_000 + [late] * 4_000):
-        hits.take(f"u{number}", touched(900), found)
-        hits.take(f"u{number}", touched(1, 900), found)
+        hits.take(f"u{number}", NOW_MS, touched(900), found)
+        hits.take(f"u{number}", NOW_MS, touched(1, 900), found)
     assert hits.shares()["b"] > 0.6
 
 
@@ -114,7 +128,7 @@ def test_merged_items_are_different_and_as_many_as_there_are(
 ) -> None:
     given_lists, hits = lists(**found), SourceHits()
     for number, item in enumerate(items):
-        hits.take(f"u{number % 3}", touched(item, 900), given_lists)
+        hits.take(f"u{number % 3}", NOW_MS, touched(item, 900), given_lists)
     slots, weights = merged(given_lists, most, hits)
     every = {slot for one in found.values() for slot in one}
     assert len(slots) == len(set(slots.tolist())) == min(most, len(every)) == len(weights)
