@@ -1,15 +1,14 @@
 """The messages between processes: small frozen dataclasses and arrays with named axes.
 
-Axes used throughout: ``n`` rows (events, examples or candidates), ``d`` dense inputs,
-``f`` id columns, ``u`` distinct ids, ``w`` the width of one table row, ``p`` the number of
-dense weights. Times are milliseconds since the Unix epoch unless the name says otherwise.
+Axes: ``n`` rows (events, examples or candidates), ``d`` dense inputs, ``f`` id columns, ``u``
+distinct ids, ``w`` the width of one table row, ``p`` dense weights. Times are Unix times in ms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,17 +42,15 @@ class SourceOffsets(Mapping[str, int]):
         self._offsets = {topic: given[topic] for topic in sorted(given) if given[topic]}
 
     @classmethod
-    def from_json(
-        cls, offsets: Mapping[str, int] | Sequence[int], topics: Sequence[str]
-    ) -> SourceOffsets:
+    def from_json(cls, offsets: Mapping[str, int] | Sequence[int], topics: Sequence[str]) -> Self:
         """The offsets of a file: by topic, or (format 3) as a list in the order of `topics`.
 
         >>> SourceOffsets.from_json([5, 3], ["behaviour", "shop.impressions"])
         SourceOffsets({'behaviour': 5, 'shop.impressions': 3})
         """
-        if isinstance(offsets, Mapping):
-            return cls(offsets)
-        return cls(dict(zip(topics, offsets, strict=True)))
+        if not isinstance(offsets, Mapping):
+            offsets = dict(zip(topics, offsets, strict=True))
+        return cls(offsets)
 
     def __getitem__(self, topic: str) -> int:
         return self._offsets.get(topic, 0)
@@ -229,7 +226,7 @@ class Gradient:
     labels: Floats
     """float32[n]."""
     scores: Floats
-    """float32[n], of classes [n, c]: predictions of the weights `base`, before they learn these."""
+    """float32[n], of classes [n, c]: predictions of `base` that has learned those before."""
     reference_scores: Floats | None
     """As `scores`: predictions of the frozen reference model; None without a reference."""
     newest_event_ms: int
@@ -294,3 +291,9 @@ class Delta:
     """float32[q]: the same of the dense weights."""
     learned: int = 0
     """How many examples `version` has learned."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        found = (self.dense, self.keys, self.rows, self.evicted, self.row_state, self.dense_state)
+        return sum(array.nbytes for array in found if array is not None)

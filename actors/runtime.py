@@ -175,7 +175,7 @@ class ObjectRefCache:
         self._refs.clear()
 
     def _box(self, delta: Delta) -> BoxedDelta:
-        if delta.dense.nbytes + delta.keys.nbytes + delta.rows.nbytes < _INLINE_BYTES:
+        if delta.nbytes < _INLINE_BYTES:
             return delta
         key = (delta.base, delta.version)
         ref = self._refs.get(key)

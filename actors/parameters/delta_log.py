@@ -70,11 +70,11 @@ class DeltaLog:
         self._deltas.append(delta)
         self._appended += 1
         self._position[delta.version] = self._appended
-        self._bytes += size_of(delta)
+        self._bytes += delta.nbytes
         self._newest = delta.version
         while self._bytes > self._keep_bytes and len(self._deltas) > 1:
             oldest = self._deltas.popleft()
-            self._bytes -= size_of(oldest)
+            self._bytes -= oldest.nbytes
             assert oldest.base is not None  # checked when it was appended
             del self._position[oldest.base]
         self._changed.set()
@@ -117,9 +117,3 @@ class DeltaLog:
         if refused is not None and version <= refused:
             return False
         return version in self._position and self._behind(version) <= _LONGEST_TAIL
-
-
-def size_of(delta: Delta) -> int:
-    """Bytes of a delta's arrays."""
-    arrays = (delta.dense, delta.keys, delta.rows, delta.evicted, delta.row_state)
-    return sum(array.nbytes for array in arrays if array is not None)

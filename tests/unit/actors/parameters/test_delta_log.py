@@ -11,12 +11,12 @@ from learning import NO_DENSE, delta
 
 from freshrank.actors.errors import ProgressError
 from freshrank.actors.messages import Delta, Version
-from freshrank.actors.parameters.delta_log import DeltaLog, size_of
+from freshrank.actors.parameters.delta_log import DeltaLog
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.parameters.weights import ModelWeights
 
 LONG_S = 30.0
-BYTES = size_of(delta(Version(1, 1), Version(1, 0), {1: 0.0}))
+BYTES = delta(Version(1, 1), Version(1, 0), {1: 0.0}).nbytes
 
 
 class Publisher:
