@@ -60,6 +60,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
+@pytest.hookimpl(trylast=True)  # after xdist has added the groups to the ids, by which it deals
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """End a run whose processes would each start the servers that a group of tests shares."""
+    if getattr(session.config.option, "loadgroup", False):
+        apart = [one.nodeid for one in session.items if not one.nodeid.endswith(f"@{_group(one)}")]
+        if apart:
+            raise pytest.UsageError(f"pytest-xdist keeps no groups with this pytest: {apart[0]}")
+
+
 def _group(item: pytest.Item) -> str:
     fixtures = getattr(item, "fixturenames", ())
     return next((one for one in _GROUPS if one in (item.path.stem, *fixtures)), item.path.stem)
