@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import typer
@@ -14,6 +14,7 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state import definitions_record
 from freshrank.deploy.state.definitions_record import PartDifference, definitions_of, differences
+from freshrank.deploy.state.draft_state import check_finished
 from freshrank.deploy.state.inspect import inspect_state, newest_first
 from freshrank.deploy.state.state_folder import StateFolder
 
@@ -22,6 +23,7 @@ def run_plan(file: Path, settings: Settings) -> None:
     """Print the plan; exits with 1 where a start would be refused. Raises ConfigError."""
     pipeline = PipelineFile.read(file).load()
     folder = StateFolder(settings.state_folder(pipeline.name), settings.kafka.bootstrap)
+    _refused(lambda: check_finished(folder))
     if not folder.path.is_dir() or not newest_first(folder.path):
         typer.echo(f"{folder.path} holds no state: a start begins with the topics' oldest records.")
         return
@@ -33,12 +35,17 @@ def run_plan(file: Path, settings: Settings) -> None:
             "A start begins anew: the embedded broker of the state ends with its run and topics."
         )
         return
+    _refused(lambda: folder.check(pipeline))
+    typer.echo("A start goes on from this state, if the topics are those that it was made of.")
+
+
+def _refused(check: Callable[[], None]) -> None:
+    """Tell why a start is refused, and exit, where `check` does so."""
     try:
-        folder.check(pipeline)
+        check()
     except ConfigError as error:
         typer.echo(f"A start is refused: {error}")
         raise typer.Exit(1) from error
-    typer.echo("A start goes on from this state, if the topics are those that it was made of.")
 
 
 def _present(folder: Path) -> str:

@@ -40,6 +40,7 @@ from freshrank.deploy.servers.external import (
     topic_identities,
 )
 from freshrank.deploy.servers.server_watch import ServerWatch, Watched
+from freshrank.deploy.state.draft_state import check_finished
 from freshrank.deploy.state.pinned_weights import keep_pinned
 from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.state.state_id import origin_of
@@ -112,6 +113,7 @@ class _Run:
         """Raise ConfigError for mistakes that can be found before anything is started."""
         ray_connection.check_address(self._request.address)
         check_summary(self._request.json_file)
+        check_finished(self._state_folder)
         self._state_folder.check(self._pipeline)
         keep_pinned(self._state_folder.path, self._pipeline, self._state_folder.disk)
 

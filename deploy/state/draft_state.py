@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.state.json_record import JsonRecord
@@ -33,6 +34,21 @@ def check_empty(folder: StateFolder) -> None:
         )
 
 
+def check_finished(folder: StateFolder) -> None:
+    """Raise ConfigError where a run would begin without the state that a draft is made for."""
+    draft = _path_of(folder)
+    if draft.exists() and not any((folder.path / name).exists() for name in LEARNED):
+        raise ConfigError(
+            str(draft),
+            "a backfill was interrupted, and what it has read is not in the state",
+            "Run the same `freshrank backfill` again; or remove this folder, to begin without it.",
+        )
+
+
+def _path_of(folder: StateFolder) -> Path:
+    return folder.path.with_name(f"{folder.path.name}.draft")
+
+
 @contextlib.contextmanager
 def draft_of(folder: StateFolder, made_of: str) -> Iterator[StateFolder]:
     """Make a folder beside `folder`, which is removed at the end of the block.
@@ -40,7 +56,7 @@ def draft_of(folder: StateFolder, made_of: str) -> Iterator[StateFolder]:
     It stays where the block fails and has put something into its folder `KEPT`: then the next
     draft that is made of the same gets it as it is. Raises OSError.
     """
-    path = folder.path.with_name(f"{folder.path.name}.draft")
+    path = _path_of(folder)
     if not (path / KEPT).exists() or _MADE_OF.read(path) != made_of:
         shutil.rmtree(path, ignore_errors=True)  # of a process that was killed
     folder.disk.make_folder(path)

@@ -29,6 +29,8 @@ async def until_applied(
         if topic not in reached:
             known = ", ".join(map(repr, reached))
             reason = f"no events of {topic!r} are in the rows of a {kind}, only of {known}"
+            if any(one.startswith(f"{topic}.by_") for one in reached):
+                reason += ": copies, whose offsets are not those of the events (docs/guarantees.md)"
             raise RequestError("min_offsets", reason, status=409)
 
     def contained(found: list[StoredRow]) -> bool:

@@ -108,11 +108,17 @@ class _Work:
         """
         try:
             self._do(pipeline_text, reader, begin_ms)
-        except BaseException:  # an interrupt from the keyboard, too
+        except BaseException as error:  # an interrupt from the keyboard, too
             if self.kept:
                 self.console.print(
                     f"the state after {self.kept:,} records is kept: the same command goes on from "
                     "there, while the pipeline and the files are the same",
+                    soft_wrap=True,
+                )
+            elif isinstance(error, KeyboardInterrupt):
+                self.console.print(
+                    f"interrupted before {KEPT_EVERY:,} records, after which a state is kept: the "
+                    "same command begins anew",
                     soft_wrap=True,
                 )
             raise
@@ -152,7 +158,9 @@ class _Work:
         found = kept.resume(made)
         if found is not None:
             self.progress, self.kept = found, found.given
-            self.console.print(f"going on after {self.kept:,} records, where a backfill ended")
+            self.console.print(
+                f"going on after {self.kept:,} records, where a backfill was interrupted"
+            )
 
     def _play(self, made: Backfill, reader: HistoryReader, kept: KeptBackfill) -> None:
         show, progress = shown(self.status), self.progress

@@ -22,6 +22,7 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import check_summary
 from freshrank.deploy.wiring.replay import replay
+from freshrank.feature_actors.labels.definitions import Joined, Labelled
 
 _OF_CLASSES = ("auc", "calibration_error")
 _OF_LABELS = ("average_precision", "precision_at_100", "precision_at_1000", "calibration_error")
@@ -114,6 +115,15 @@ def _warn_of_history(pipeline: Pipeline, history: History) -> None:
         )
 
 
+def _warn_of_unknown(label: Joined | Labelled) -> None:
+    """Tell of predictions that a model makes before it can know a label."""
+    if isinstance(label, Labelled) and label.known_after:
+        _warn(
+            f"the predictions of the first {label.known_after} are of a model that knew no label "
+            "yet, and count in these figures: log loss, AUC and calibration are worse for it"
+        )
+
+
 def _warn_of_unused(metrics: Mapping[str, JsonValue], records: int) -> None:
     """Tell of records that are no events, and of events that are no examples."""
     if metrics["dead"]:
@@ -151,6 +161,7 @@ def _play(
             )
         )
     _warn_of_unused(metrics, len(history))
+    _warn_of_unknown(pipeline.label)
     return {
         "records": len(history),
         "seconds": round(time.monotonic() - began, 2),

@@ -71,6 +71,17 @@ def test_without_a_state_a_start_begins_anew(plan: Plan) -> None:
     assert not STATE.exists()
 
 
+def test_a_start_that_would_leave_a_backfill_out_is_refused(plan: Plan) -> None:
+    draft = STATE.with_name("songs.draft")
+    draft.mkdir(parents=True)
+    status, said = plan.of()
+    assert status == 1
+    assert f"A start is refused: {draft.absolute()}: a backfill was interrupted" in said
+    assert "Run the same `freshrank backfill` again" in said
+    plan.make_state()
+    assert plan.of()[0] == 0, "what is left beside a state of its own is not missed"
+
+
 def test_an_unchanged_pipeline_goes_on(plan: Plan) -> None:
     plan.make_state()
     before = sorted(STATE.rglob("*"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from http_calls import candidates, get, post, score, talk
-from serving import EVENT_SCHEMA, JsonCodec, ReplicaUnderTest, ReversedCodec
+from serving import EVENT_SCHEMA, FakeFeatures, JsonCodec, ReplicaUnderTest, ReversedCodec
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
@@ -186,6 +187,19 @@ def test_rows_without_the_event_that_is_asked_for_are_a_409(replica: ReplicaUnde
     unknown = score(replica, min_offsets={"orders": 1})
     assert unknown.status_code == 409
     assert "of a user, only of 'events'" in unknown.json()["error"]["reason"]
+
+
+class CopiedFeatures(FakeFeatures):
+    """Of a stream with ``partitioner="any"``."""
+
+    def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, Mapping[str, int]]:
+        return 1_000, {"events.by_user": 7}
+
+
+def test_offsets_of_what_is_copied_are_told_apart_from_those_of_the_copies() -> None:
+    answer = score(ReplicaUnderTest(features=CopiedFeatures()), min_offsets={"events": 1})
+    assert answer.status_code == 409
+    assert "copies, whose offsets are not those of the events" in answer.text
 
 
 def test_events_are_written_to_the_topic_and_answered_with_their_positions(

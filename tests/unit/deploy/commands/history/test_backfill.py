@@ -287,3 +287,17 @@ def test_an_interrupt_says_how_to_go_on_and_another_history_is_read_from_its_beg
     assert status == 0
     assert "going on" not in said
     assert "from 15,001 records" in said
+
+
+def test_an_interrupt_before_anything_is_kept_says_that_the_command_begins_anew(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_long_history()
+
+    def interrupted(made: Backfill, arrivals: Arrivals) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Backfill, "take", interrupted)
+    _, said = command("more.jsonl", "--kafka", "kafka:9092")
+    assert "interrupted before 2,000,000 records" in said
+    assert "the same command begins anew" in said

@@ -130,6 +130,17 @@ def test_records_of_which_none_is_an_event_are_no_success(replays: Replays) -> N
     assert "play_id" in said
 
 
+def test_predictions_before_any_label_was_known_are_told(replays: Replays) -> None:
+    week = LABELLED.replace('== "like")', '== "like", known_after="7d")').replace(
+        '    finished = Count(where=col.kind == "finish", windows=["10m", "1d"])\n', ""
+    )
+    status, said = replays.of(f"yield {RECORD!r}", week)
+    assert status == 0, said
+    assert "warning: the predictions of the first 7d are of a model that knew no label yet" in said
+    _, said = replays.of(f"yield {RECORD!r}")
+    assert "knew no label" not in said
+
+
 def test_some_that_are_none_are_counted(replays: Replays) -> None:
     status, said = replays.of(f"yield {RECORD!r}\n    yield (b'ann', b'?', {RECORD[2]})")
     assert status == 0
