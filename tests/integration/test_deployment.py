@@ -48,7 +48,7 @@ def test_requests_are_answered_behind_haproxy_until_the_replica_is_stopped(
         assert answer.json()["ranking"] == [1, 0, 2]
         assert answer.json()["model"]["version"] == "1.5"
         # Errors reach the caller unchanged by Serve and HAProxy.
-        assert client.post("/v1/score", json={}).json()["error"]["field"] == "body"
+        assert client.post("/v1/score", json={}).json()["error"]["field"] == "user"
         assert client.get("/nowhere").json()["error"]["field"] == "path"
         late = {"user": "u1", "candidates": candidates, "min_version": "9.0"}
         assert client.post("/v1/score", json=late).status_code == 409
