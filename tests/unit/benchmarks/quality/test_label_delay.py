@@ -28,7 +28,7 @@ def test_late_clicks_do_not_bias_what_is_served(pause_s: int) -> None:
     assert soon.bias == pytest.approx(late.bias, abs=0.01), "whatever `within` is"
     assert soon.auc_told == pytest.approx(soon.auc, abs=0.005)
     waited = serve(shown, WITHIN_MS["10m"], at_once=False)
-    assert abs(waited.bias_later) > 0.2 and waited.auc < soon.auc
+    assert abs(waited.bias_later) > 0.1 and waited.auc < soon.auc
 
 
 def test_the_traffic_is_clicked_as_often_as_it_says() -> None:
