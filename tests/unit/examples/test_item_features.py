@@ -21,8 +21,8 @@ def test_a_catalogue_and_features_of_items_add_to_the_features_of_users() -> Non
 
 @pytest.mark.repeats
 def test_pairs_of_user_and_category_add_to_features_of_users_and_of_items() -> None:
-    without = asyncio.run(quality(WITHOUT_PAIRS, seconds=80, seed=2))
-    pairs = asyncio.run(quality(WITH_PAIRS, seconds=80, seed=2))
+    without = asyncio.run(quality(WITHOUT_PAIRS, seconds=160, seed=2))
+    pairs = asyncio.run(quality(WITH_PAIRS, seconds=160, seed=2))
     assert without.examples == pairs.examples > 1_000, "both learn from the same impressions"
     assert pairs.auc > without.auc
     assert pairs.log_loss < without.log_loss
