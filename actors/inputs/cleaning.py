@@ -88,7 +88,7 @@ class Imputed:
         ``"mean"``, ``"median"``, ``"most_frequent"`` or ``"last"`` of the values that came, or a
         constant in the number's own unit.
 
-    Raises ConfigError for anything else, with the did_you_mean name.
+    Raises ConfigError for anything else, with the nearest name.
 
     >>> Imputed("age", "medain")
     Traceback (most recent call last):
@@ -121,7 +121,7 @@ class Scaled:
         ``"robust"``: by the median and the range between the quartiles, which wild values do not
         move.
 
-    Raises ConfigError for another scale, with the did_you_mean name.
+    Raises ConfigError for another scale, with the nearest name.
     """
 
     name: str

@@ -25,7 +25,7 @@ def check_empty(folder: StateFolder) -> None:
     """Raise ConfigError where `folder` holds a state already, one that was put there whole."""
     if (folder.path / FILLING).exists():
         return
-    present = [name for name in LEARNED if (folder.path / name).exists()]
+    present = _learned_in(folder)
     if present:
         raise ConfigError(
             str(folder.path),
@@ -37,12 +37,16 @@ def check_empty(folder: StateFolder) -> None:
 def check_finished(folder: StateFolder) -> None:
     """Raise ConfigError where a run would begin without the state that a draft is made for."""
     draft = _path_of(folder)
-    if draft.exists() and not any((folder.path / name).exists() for name in LEARNED):
+    if draft.exists() and not _learned_in(folder):
         raise ConfigError(
             str(draft),
             "a backfill was interrupted, and what it has read is not in the state",
             "Run the same `freshrank backfill` again; or remove this folder, to begin without it.",
         )
+
+
+def _learned_in(folder: StateFolder) -> list[str]:
+    return [name for name in LEARNED if (folder.path / name).exists()]
 
 
 def _path_of(folder: StateFolder) -> Path:
@@ -78,9 +82,8 @@ def put_in_place(draft: StateFolder, folder: StateFolder) -> None:
     disk, filling = folder.disk, folder.path / FILLING
     disk.write(filling, [])
     disk.sync(folder.path)
-    for name in LEARNED:
-        if (folder.path / name).exists():
-            shutil.rmtree(folder.path / name)
+    for name in _learned_in(folder):
+        shutil.rmtree(folder.path / name)
     for name in _PARTS:
         if (draft.path / name).exists():
             disk.rename(draft.path / name, folder.path / name)

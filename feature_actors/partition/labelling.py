@@ -140,8 +140,8 @@ def label_later(labeller: EventLabeller, waiting: WaitingExamples) -> StreamLabe
 
     def label(columns: Columns, applied: Applied) -> LabelledRows:
         rows = labeller.label(columns, applied)
-        names, events = columns.text(labeller.entity_key), columns.offsets.searchsorted(rows.order)
-        entities = hash_texts([names[at] for at in events.tolist()])
+        events = columns.offsets.searchsorted(rows.order)
+        entities = _entities_at(events, columns, labeller.entity_key)
         return waiting.take(rows, entities, int(columns.clock_ms[-1]))
 
     def forget(entity: int, log_ms: int, clock_ms: int) -> LabelledRows:
@@ -162,10 +162,15 @@ def join_events(label: Joined, joiner: Joiner, entity_key: str, columns: Columns
         return joiner.happen(columns.clock_ms, places, places)
     keys = columns.hashed(label.on)[places]
     places, keys = places[keys != ABSENT], keys[keys != ABSENT]
-    names = columns.text(entity_key)
-    entities = hash_texts([names[at] for at in places.tolist()])
+    entities = _entities_at(places, columns, entity_key)
     label_ms = joiner.forgotten.later(entities, columns.log_ms[places])
     return joiner.happen(columns.clock_ms, label_ms, pairs_of(entities, keys))
+
+
+def _entities_at(places: Ints, columns: Columns, key: str) -> Ints:
+    """int64[n]: the hashes of the entities, which are in the field `key`, of n of the events."""
+    names = columns.text(key)
+    return hash_texts([names[at] for at in places.tolist()])
 
 
 class _OtherLayout(BadRecord):

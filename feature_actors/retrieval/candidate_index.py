@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, overload
 
@@ -139,11 +139,12 @@ class CandidateIndex:
         """
         seen = self.plan.seen_ids(self.seen, query.rows, query.at_ms)
         recent = self._recent(query, seen)
-        totals = {name: one.totals(recent) for name, one in self._indexes.items()}
+        asked = list(query.sources or self._indexes)
+        learned = [] if query.items else self._learned
+        totals = self._totals({*asked, *learned}, recent)
         ask = Ask(query.most, self._allowed(query, seen), recent)
         found = {
-            name: self._indexes[name].find(ask._replace(totals=totals[name]))
-            for name in query.sources or self._indexes
+            name: self._indexes[name].find(ask._replace(totals=totals[name])) for name in asked
         }
         if query.entity:
             self.hits.take(query.entity, query.at_ms, recent, found)
@@ -154,7 +155,7 @@ class CandidateIndex:
             origins=_Lazily(len(slots), self._origins(slots, found, recent)),
             found={name: len(one.slots) for name, one in found.items()},
             factors=self._factors(slots, query.boosts),
-            learned={} if query.items else self._weights(slots, recent, totals),
+            learned=self._weights(learned, slots, recent, totals),
         )
 
     def look_up(self, items: Sequence[str]) -> Retrieved:
@@ -187,30 +188,36 @@ class CandidateIndex:
 
         Raises Unavailable when a row has another size than its table's.
         """
-        if not any(source.learned for source in self.plan.sources):
+        if not self._learned:
             return {}
         names = [str(name) for name in candidates[self.plan.items.table.key.key]]
         slots = np.array([self.catalogue.slot(name) or 0 for name in names], dtype=np.int64)
         known = np.array([self.knows(name) for name in names], dtype=np.bool_)
         query = Query(len(names), at_ms, rows)
         recent = self._recent(query, self.plan.seen_ids(self.seen, rows, at_ms))
-        totals = {name: one.totals(recent) for name, one in self._indexes.items()}
-        found = self._weights(slots[known], recent, totals)
+        totals = self._totals(self._learned, recent)
+        found = self._weights(self._learned, slots[known], recent, totals)
         weights = {name: np.zeros(len(names)) for name in found}
         for name, values in found.items():
             weights[name][known] = values
         return {name: values.tolist() for name, values in weights.items()}
 
+    @property
+    def _learned(self) -> list[str]:
+        """The sources whose weights are inputs of the model."""
+        return [source.name for source in self.plan.sources if source.learned]
+
+    def _totals(self, sources: Iterable[str], recent: Ints) -> Mapping[str, Found]:
+        """What these sources find and weigh by."""
+        return {name: self._indexes[name].totals(recent) for name in sources}
+
     def _weights(
-        self, slots: Ints, recent: Ints, totals: Mapping[str, Found]
+        self, sources: Iterable[str], slots: Ints, recent: Ints, totals: Mapping[str, Found]
     ) -> Mapping[str, Sequence[float]]:
-        """By source whose weights are inputs of the model, those of the items in `slots`."""
+        """By source, the weights of the items in `slots`."""
         return {
-            source.name: self._indexes[source.name]
-            .weigh(slots, recent, totals[source.name])
-            .tolist()
-            for source in self.plan.sources
-            if source.learned
+            name: self._indexes[name].weigh(slots, recent, totals[name]).tolist()
+            for name in sources
         }
 
     def _recent(self, query: Query, seen: Mapping[str, Ints]) -> Ints:

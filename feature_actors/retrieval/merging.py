@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +60,7 @@ class SourceHits:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._counts: dict[str, _Counts] = {}
         self._lists = 0.0
+        self._usual = _usual([])
 
     def take(self, entity: str, at_ms: int, recent: Ints, found: Mapping[str, Found]) -> None:
         """Judge the last lists of `entity`, which asks `at_ms`, and keep those of now.
@@ -100,6 +101,7 @@ class SourceHits:
             hit = (slots[:, None] == touched).any(axis=1)
             hits = np.bincount(buckets[hit], minlength=_BUCKETS)
             counts.hits += hits / len(touched)
+        self._usual = _usual(list(self._counts.values()))
 
     def rates(self, source: str, length: int) -> Doubles:
         """float64[length]: by rank in a list of `source`, how often the item was touched next.
@@ -108,11 +110,7 @@ class SourceHits:
         all sources, so that it is the same for all where nothing is known.
         """
         counts = self._counts.get(source, _Counts())
-        every = list(self._counts.values())
-        tries = sum((one.tries for one in every), np.zeros(_BUCKETS))
-        hits = sum((one.hits for one in every), np.zeros(_BUCKETS))
-        usual = (hits + 1.0) / (tries + 2.0 ** (1.0 + np.arange(_BUCKETS)))
-        rates = (counts.hits + _PRIOR_HITS) / (counts.tries + _PRIOR_HITS / usual)
+        rates = (counts.hits + _PRIOR_HITS) / (counts.tries + _PRIOR_HITS / self._usual)
         falling: Doubles = np.maximum.accumulate(rates[::-1])[::-1]
         return falling[_buckets(length)]
 
@@ -127,6 +125,14 @@ class SourceHits:
             name: float(counts.hits.sum() / max(counts.tries[0], 1.0))
             for name, counts in self._counts.items()
         }
+
+
+def _usual(every: Sequence[_Counts]) -> Doubles:
+    """float64[_BUCKETS]: how often an item was touched next, by its rank in any source's list."""
+    tries = sum((one.tries for one in every), np.zeros(_BUCKETS))
+    hits = sum((one.hits for one in every), np.zeros(_BUCKETS))
+    found: Doubles = (hits + 1.0) / (tries + 2.0 ** (1.0 + np.arange(_BUCKETS)))
+    return found
 
 
 def _buckets(length: int) -> Ints:
