@@ -13,8 +13,8 @@ from freshrank.actors.kernels.hashing import hash_ints
 from freshrank.examples.shop.shoppers import ShopEvent
 from freshrank.feature_actors.labels.examples import LabelledRows
 
-# Milliseconds around both ends of a label's time within which a click may count or not: it counts
-# by when it reaches the log, and is known here by when it was sent.
+# Milliseconds around both ends of a label's time within which a click may count or not: the clocks
+# of who shows and of who clicks are read one after the other.
 MARGIN_MS = 1_000
 # Milliseconds before the showing in which a click may count, for replicas whose clocks are ahead.
 _EARLY_MS = 1_000
@@ -40,27 +40,28 @@ class ClickLog:
 
     def __init__(self, within_ms: int) -> None:
         self._within_ms = within_ms
-        self._clicks: dict[tuple[str, int], list[int]] = defaultdict(list)
+        self._clicks: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
 
-    def add(self, event: ShopEvent, sent_ms: int) -> None:
-        """Note an event that was sent at `sent_ms`, whatever its own time is."""
+    def add(self, event: ShopEvent, begun_ms: int, sent_ms: int) -> None:
+        """Note an event whose record was stamped between these times, whatever its own time is."""
         if event.type == "click":
             (item,) = hash_ints(np.array([event.item_id])).tolist()
-            self._clicks[event.user_id, item].append(sent_ms)
+            self._clicks[event.user_id, item].append((begun_ms, sent_ms))
 
     def truth(self, user: str, item: int, shown_ms: int) -> Truth:
         """Return the label of the hashed `item` that `user` was shown at `shown_ms`.
 
         >>> clicks, (item,) = ClickLog(within_ms=3_000), hash_ints(np.array([7])).tolist()
-        >>> clicks.add(ShopEvent("e", "ann", 7, 1, "click", 1.0, ts=0), sent_ms=12_000)
+        >>> clicks.add(ShopEvent("e", "ann", 7, 1, "click", 1.0, ts=0), 11_990, 12_000)
         >>> [clicks.truth("ann", item, at_ms).value for at_ms in (11_000, 9_500, 7_000, 12_500)]
         ['positive', 'open', 'negative', 'open']
         """
-        after_ms = [at_ms - shown_ms for at_ms in self._clicks.get((user, item), ())]
-        if any(0 <= ms <= self._within_ms - MARGIN_MS for ms in after_ms):
+        clicks = self._clicks.get((user, item), ())
+        after_ms = [(begun - shown_ms, sent - shown_ms) for begun, sent in clicks]
+        if any(begun >= 0 and sent <= self._within_ms - MARGIN_MS for begun, sent in after_ms):
             return Truth.POSITIVE
-        near = (-_EARLY_MS - MARGIN_MS, self._within_ms + MARGIN_MS)
-        if any(near[0] <= ms <= near[1] for ms in after_ms):
+        earliest, latest = -_EARLY_MS - MARGIN_MS, self._within_ms + MARGIN_MS
+        if any(sent >= earliest and begun <= latest for begun, sent in after_ms):
             return Truth.OPEN
         return Truth.NEGATIVE
 

@@ -91,6 +91,8 @@ class TopicFiller:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._topic = topic
         self._failed = 0
+        self.delivered = 0
+        """Records that the broker has taken."""
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -128,3 +130,4 @@ class TopicFiller:
 
     def _delivered(self, error: KafkaError | None, _: Message[bytes, bytes]) -> None:
         self._failed += error is not None
+        self.delivered += error is None

@@ -55,6 +55,11 @@ class SteadyStream:
             self._thread.join()
             self._filler.finish()
 
+    @property
+    def delivered(self) -> int:
+        """Records that the broker has taken."""
+        return self._filler.delivered
+
     def write(self, key: bytes, value: bytes) -> None:
         """Write a record of the caller among those of the stream."""
         self._filler.write(key, value)

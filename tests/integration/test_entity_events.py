@@ -12,9 +12,11 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from serving import ReplicaUnderTest
+from whole_system import PATIENCE_S
 
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
+from freshrank.benchmarks.polling import wait_for
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.processes import free_port
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
@@ -97,17 +99,26 @@ def test_a_reader_joins_no_group_and_leaves_no_connection_behind(
         await ensure_topics(access, [fresh_name], PARTITIONS)
         await write(access, fresh_name, ["u1"])
         before = await groups()
+        # Others of this process may have connections, too.
+        connected = connections_to(port)
         assert numbers(await entity_events(access, fresh_name).last("user", "u1", 20)) == [0]
         assert await groups() == before
-        assert port not in connected_ports()
+
+        async def closed() -> bool:
+            return connections_to(port) <= connected
+
+        await wait_for(closed, PATIENCE_S, "the reader", "it has left a connection")
 
     asyncio.run(story())
 
 
-def connected_ports() -> set[int]:
-    """The remote ports of this process's open TCP connections."""
-    connections = psutil.Process().net_connections("tcp")
-    return {one.raddr.port for one in connections if one.status == psutil.CONN_ESTABLISHED}
+def connections_to(port: int) -> set[int]:
+    """The own ports of this process's open TCP connections to a port."""
+    return {
+        one.laddr.port
+        for one in psutil.Process().net_connections("tcp")
+        if one.status == psutil.CONN_ESTABLISHED and one.raddr.port == port
+    }
 
 
 def test_a_transaction_at_the_end_of_a_partition_is_not_waited_for(
