@@ -9,14 +9,14 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Annotated, List, Optional  # noqa: UP035 - Typer evaluates annotations
+from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, FreshrankError
 from freshrank.deploy.commands.experiments.command import experiment_app
-from freshrank.deploy.commands.history.help_texts import BACKFILL_HELP, FEATURES_HELP
+from freshrank.deploy.commands.history.commands import add_history_commands
 from freshrank.deploy.commands.keys import keys_app
 from freshrank.deploy.commands.options import (
     Config,
@@ -51,6 +51,7 @@ Then copy `examples/recommend.py` and `freshrank run` your own.
 app.add_typer(state_app, name="state")
 app.add_typer(keys_app, name="keys")
 app.add_typer(experiment_app, name="experiment")
+add_history_commands(app)
 
 
 _RUN_HELP = """\
@@ -141,63 +142,6 @@ def replay(
 
     settings = load_settings(config)
     run_replay(file, data, settings=settings, speed_up=speed_up, json_file=json_file)
-
-
-@app.command(help=FEATURES_HELP)
-def features(  # noqa: PLR0913 - typer makes an option of each
-    file: Annotated[Path, typer.Argument(help="A Python file with one Pipeline in it.")],
-    history: Annotated[List[str], typer.Argument(help="Files or folders: PATH or TOPIC=PATH.")],  # noqa: UP006
-    *,
-    out: Annotated[Path, typer.Option(help="Where to write: .parquet, .csv or .jsonl.")],
-    rows: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="The rows: Parquet, CSV or JSON lines."),
-    ] = None,
-    at: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="In place of rows: a time, for all entities that had a row then."),
-    ] = None,
-    entity: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="With --at: the kind of entity (default: the one that requests name)."),
-    ] = None,
-    columns: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="The features to write, separated by commas (default: all)."),
-    ] = None,
-    config: Config = None,
-) -> None:
-    """Write features as of any time; its help is `FEATURES_HELP`."""
-    from freshrank.deploy.commands.history.features import FeaturesRequest, run_features  # noqa: PLC0415
-    from freshrank.deploy.config.loader import load_settings  # noqa: PLC0415
-
-    wanted = None if columns is None else [one.strip() for one in columns.split(",")]
-    request = FeaturesRequest(file, history, out, rows, at, entity, wanted)
-    run_features(request, load_settings(config))
-
-
-@app.command(help=BACKFILL_HELP)
-def backfill(
-    file: Annotated[Path, typer.Argument(help="A Python file with one Pipeline in it.")],
-    history: Annotated[List[str], typer.Argument(help="Files or folders: PATH or TOPIC=PATH.")],  # noqa: UP006
-    *,
-    begin: Annotated[
-        str,
-        typer.Option("--from", help="Where a run goes on: `history`, `end`, `beginning`, a time."),
-    ] = "history",
-    config: Config = None,
-    kafka: Kafka = None,
-    kafka_port: KafkaPort = None,
-) -> None:
-    """Fill a state folder from files; its help is `BACKFILL_HELP`."""
-    from freshrank.deploy.commands.history.backfill import (  # noqa: PLC0415
-        BackfillRequest,
-        run_backfill,
-    )
-    from freshrank.deploy.commands.run_request import CliOverrides  # noqa: PLC0415
-
-    settings = CliOverrides(kafka=kafka, kafka_port=kafka_port).settings(config)
-    run_backfill(BackfillRequest(file, history, begin), settings)
 
 
 @app.command()

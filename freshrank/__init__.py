@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         get_historical_features as get_historical_features,
     )
     from freshrank.deploy.pipelines.pipeline import Pipeline as Pipeline
+    from freshrank.deploy.served.training_set import get_training_set as get_training_set
     from freshrank.feature_actors.aggregations.decayed_count import DecayedCount as DecayedCount
     from freshrank.feature_actors.aggregations.decayed_sum import DecayedMean as DecayedMean
     from freshrank.feature_actors.aggregations.decayed_sum import DecayedSum as DecayedSum

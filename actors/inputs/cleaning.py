@@ -169,6 +169,15 @@ class Bucketed:
 Cleaning: TypeAlias = Clipped | Imputed | Scaled | Bucketed
 
 
+def filled(cleaning: Sequence[Cleaning]) -> set[str]:
+    """The names of the numbers that the learner is told of where they are missing, by NaN.
+
+    >>> filled([Clipped("price"), Imputed("age", "mean"), Bucketed("price")]) == {"age", "price"}
+    True
+    """
+    return {one.name for one in cleaning if isinstance(one, Imputed | Bucketed)}
+
+
 def _check_number(place: str, given: object) -> None:
     if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
         raise ConfigError(place, f"{given!r} is no number", "Take a finite one.")

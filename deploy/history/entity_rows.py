@@ -17,7 +17,7 @@ from freshrank.actors.messages import Ints
 from freshrank.deploy.history.file_values import import_pyarrow
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.streams.fields import Kind
-from freshrank.feature_actors.streams.keys.compound_key import compound_ids
+from freshrank.feature_actors.streams.keys.compound_key import compound_ids, parts_of
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.times.faults import time_faults
 from freshrank.feature_actors.streams.times.reader import TimeReader
@@ -57,6 +57,14 @@ def key_columns(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
     keys = {name: plan.entity.parts for name, plan in pipeline.plans.items()}
     keys[stream.key.name] = stream.key.parts
     return {name: tuple(in_json[part] for part in parts) for name, parts in keys.items()}
+
+
+def columns_of_ids(parts: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
+    """The ids of entities by the columns of their key."""
+    if len(parts) == 1:
+        return {parts[0]: list(names)}
+    ids = [parts_of(name, len(parts)) for name in names]
+    return {part: [one[at] for one in ids] for at, part in enumerate(parts)}
 
 
 def read_rows(pipeline: Pipeline, given: object, now_ms: int) -> EntityRows:

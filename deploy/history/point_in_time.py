@@ -15,7 +15,13 @@ from freshrank.actors.messages import Ints
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.history.arrivals import HistoryTally
 from freshrank.deploy.history.entity_history import AskedRows, EntityHistory
-from freshrank.deploy.history.entity_rows import TIME, EntityRows, key_columns, read_rows
+from freshrank.deploy.history.entity_rows import (
+    TIME,
+    EntityRows,
+    columns_of_ids,
+    key_columns,
+    read_rows,
+)
 from freshrank.deploy.history.feature_columns import columns_of, names_of
 from freshrank.deploy.history.file_values import import_pyarrow
 from freshrank.deploy.history.reader import History, HistoryReader
@@ -23,7 +29,6 @@ from freshrank.deploy.history.records import Records
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.columns import entity_ids
-from freshrank.feature_actors.streams.keys.compound_key import parts_of
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 if TYPE_CHECKING:
@@ -94,7 +99,7 @@ class HistoricalFeatures:
         times = arrow.array([at_ms] * len(names), type=arrow.int64())
         table = arrow.table(
             {
-                **_columns_of_ids(keys[name], names),
+                **columns_of_ids(keys[name], names),
                 TIME: times.cast(arrow.timestamp("ms", tz="UTC")),
             }
         )
@@ -189,14 +194,6 @@ def get_historical_features(
     for remark in tally.remarks():
         _log.warning(remark)
     return table
-
-
-def _columns_of_ids(parts: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
-    """The ids of entities by the columns of their key."""
-    if len(parts) == 1:
-        return {parts[0]: list(names)}
-    ids = [parts_of(name, len(parts)) for name in names]
-    return {part: [one[at] for one in ids] for at, part in enumerate(parts)}
 
 
 def _title(name: str, plan: FeaturePlan, taken: Sequence[str]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Rows that are written at once.
 _SLICE = 16_384
+# Rows that lie together in a file of Parquet, column by column: what readers skip or take at once.
+_GROUP = 131_072
 _WRITTEN = (".parquet", ".csv", ".jsonl")
 
 
@@ -57,29 +59,45 @@ def check_target(path: Path) -> None:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table to the file `path`, which is the old or the whole new one at any moment.
+    """Write a table to a file, as `write_batches` does."""
+    write_batches(table.schema, table.to_batches(max_chunksize=_SLICE), path)
 
-    In CSV a list is the JSON of it. Raises OSError.
+
+def write_batches(schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: Path) -> None:
+    """Write tables to the file `path`, which is the old or the whole new one at any moment.
+
+    One of them is in memory at a time, of Parquet some. In CSV a list is the JSON of it. Raises
+    OSError.
     """
     write = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json_lines}[path.suffix.lower()]
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        write(table, draft)
+        write(schema, batches, draft)
         draft.replace(path)
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
 
 
-def _parquet(table: pa.Table, path: Path) -> None:
-    import_pyarrow(str(path)).parquet.write_table(table, path)
+def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: Path) -> None:
+    arrow = import_pyarrow(str(path))
+    with arrow.parquet.ParquetWriter(path, schema) as writer:
+        group, rows = list[Any](), 0
+        for batch in batches:
+            group.append(batch)
+            rows += batch.num_rows
+            if rows >= _GROUP:
+                writer.write_table(arrow.Table.from_batches(group, schema))
+                group, rows = [], 0
+        if rows:
+            writer.write_table(arrow.Table.from_batches(group, schema))
 
 
-def _csv(table: pa.Table, path: Path) -> None:
+def _csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(table.column_names)
-        for row in _rows(table):
+        writer.writerow(schema.names)
+        for row in _rows(batches):
             writer.writerow(
                 [
                     msgspec.json.encode(one).decode() if isinstance(one, list | dict) else one
@@ -88,13 +106,13 @@ def _csv(table: pa.Table, path: Path) -> None:
             )
 
 
-def _json_lines(table: pa.Table, path: Path) -> None:
+def _json_lines(schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: Path) -> None:
     encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
     with path.open("wb") as file:
-        for row in _rows(table):
+        for row in _rows(batches):
             file.write(encode(row) + b"\n")
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, object]]:
-    for batch in table.to_batches(max_chunksize=_SLICE):
+def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, object]]:
+    for batch in batches:
         yield from batch.to_pylist()

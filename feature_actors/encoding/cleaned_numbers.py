@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from freshrank.actors.errors import ConfigError, did_you_mean
-from freshrank.actors.inputs.cleaning import Bucketed, Cleaning, Clipped, Imputed, Scaled
+from freshrank.actors.inputs.cleaning import Bucketed, Cleaning, Clipped, Imputed, Scaled, filled
 from freshrank.actors.messages import Doubles, Floats, Ints
 
 
@@ -32,7 +32,7 @@ class CleanedNumbers:
         own = [name for names in parts for name in names]
         _check(cleaning, own, dense)
         self.declared = tuple(cleaning)
-        told = {one.name for one in cleaning if isinstance(one, Imputed | Bucketed)}
+        told = filled(cleaning)
         self._columns = [
             (part, column, dense.index(name))
             for part, names in enumerate(parts)

@@ -10,8 +10,9 @@ import numpy as np
 
 from freshrank.actors.errors import BadRecord
 from freshrank.actors.impressions import ServedRows, decode_impression, served_rows
+from freshrank.actors.inputs.cleaning import filled
 from freshrank.actors.kernels.hashing import ABSENT, hash_text, hash_texts
-from freshrank.actors.messages import Bools, Floats, Inputs, Ints
+from freshrank.actors.messages import Bools, Floats, InputLayout, Inputs, Ints
 from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
@@ -256,7 +257,7 @@ def _shown_items(encoder: InputEncoder, value: bytes | None, offset: int, place:
     keys, inputs, scores = served_rows(impression, len(layout.dense), layout.id_width)
     if len(keys) >= 1 << RANK_BITS:
         raise BadRecord(f"{len(keys)} items shown at once")
-    if not np.isfinite(inputs.dense).all():
+    if not _are_numbers(inputs.dense, layout):
         raise BadRecord("inputs that are not finite")
     if impression.scores and not np.isfinite(scores).all():
         raise BadRecord("scores that are not finite")
@@ -274,3 +275,12 @@ def _shown_items(encoder: InputEncoder, value: bytes | None, offset: int, place:
         impression.outage,
         repeats=hash_text(impression.request_id) if impression.once else 0,
     )
+
+
+def _are_numbers(dense: Floats, layout: InputLayout) -> bool:
+    """Whether all are finite, or NaN for a number that is missing and that the learner fills."""
+    fit = np.isfinite(dense)
+    if not fit.all():
+        told = filled(layout.cleaning)
+        fit |= np.isnan(dense) & np.array([name in told for name in layout.dense], np.bool_)
+    return bool(fit.all())

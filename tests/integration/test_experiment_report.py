@@ -1,4 +1,4 @@
-"""`freshrank experiment report` of a log in a real Apache Kafka."""
+"""`freshrank experiment report` and `training-set` of a log in a real Apache Kafka."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 import json
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from command_line import call
 from tried_songs import PIPELINE, records
 
+from freshrank import get_training_set
 from freshrank.actors.clock import SystemClock
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -38,7 +40,7 @@ async def write(kafka: KafkaAccess, pipeline: Pipeline) -> int:
     return likes
 
 
-def test_a_log_in_kafka_is_reported(
+def test_a_log_in_kafka_is_reported_and_gives_a_training_set(
     kafka: Broker,
     fresh_name: str,
     tmp_path: Path,
@@ -61,6 +63,15 @@ def test_a_log_in_kafka_is_reported(
     arms = found["experiments"][0]["arms"]
     assert [arm["users"] for arm in arms] == [USERS // 2, USERS // 2]
     assert sum(arm["clicks"] for arm in arms) == likes > 10
+    rows = tmp_path / "rows.parquet"
+    command = ["training-set", str(file), "--kafka", kafka.bootstrap, "--out", str(rows)]
+    code, said = call(command, capsys, monkeypatch)
+    assert code == 0, said
+    written = pyarrow.parquet.read_table(rows)
+    assert written.num_rows == 2 * USERS
+    assert written["label"].to_pylist().count(1) == likes, "as the report counts them"
+    table = get_training_set(PipelineFile.read(file).load(), kafka.bootstrap)
+    assert table.to_pylist() == written.to_pylist()
 
 
 def test_an_apache_kafka_of_ours_is_found_while_it_runs_and_started_when_it_does_not(

@@ -18,6 +18,7 @@ from freshrank.actors.impressions import decode_impression
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.experiments.reading import ReportRequest, read_report
 from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.served.topics import ServedLog
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.retrieval.follower import CatalogueFollower
@@ -93,9 +94,8 @@ def test_one_model_learns_from_what_both_arms_show() -> None:
         assert status["examples"] == 3 * len(USERS) + 2, "all that were shown, two corrections"
         (shard,) = shop.system.shards
         assert sum(state.counters.positives for state in shard.states.values()) == 2
-        request = ReportRequest(TRIED, Settings(), 2, "", 0.01, 10)
-        source = partial(MemorySource, shop.log)
-        found = await read_report(request, source, lambda *_: None)
+        log = ServedLog(TRIED, Settings(), 2, "", partial(MemorySource, shop.log))
+        found = await read_report(ReportRequest(log, 0.01, 10), lambda *_: None)
         arms = {arm.arm: arm for arm in found.experiments[0].arms}
         for name, answers in by_arm.items():
             reported = arms[name]

@@ -43,8 +43,8 @@ ORDER = {
     "reporters tensorboard_log settings recovery core former_default checkpoints pinned actor",
     "serve": "access api client experiments monitoring scoring entities explanation recommendation "
     "http proxy deployment",
-    "deploy": "pipelines config console state servers history experiments wiring cluster topology "
-    "commands cli",
+    "deploy": "pipelines config console state servers history served experiments wiring cluster "
+    "topology commands cli",
     "examples": "shop jd recommend catalogue affinity item_features",
     "benchmarks": "report registry peers workloads crashes quality robust online fuzz "
     "throughput latency chaos cli",

@@ -10,13 +10,11 @@ import typer
 from freshrank.deploy.commands.options import Config, Json, Kafka
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
 
-    from freshrank.actors.protocols import EventSource
     from freshrank.deploy.experiments.reading import ReportRequest
     from freshrank.deploy.experiments.report import PipelineReport
+    from freshrank.deploy.pipelines.pipeline import Pipeline
 
 # What a command needs is imported when it runs, as in `cli`.
 
@@ -78,35 +76,45 @@ def report(
     import msgspec  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from freshrank.deploy.commands.experiments import sources  # noqa: PLC0415
     from freshrank.deploy.commands.run_request import CliOverrides  # noqa: PLC0415
+    from freshrank.deploy.experiments.reading import ReportRequest  # noqa: PLC0415
+    from freshrank.deploy.served import topics  # noqa: PLC0415
     from freshrank.deploy.servers.external import check_summary  # noqa: PLC0415
 
     check_summary(json_file)
     settings, console = CliOverrides(kafka=kafka).settings(config), Console(stderr=True)
-    pipeline = sources.pipeline_with_experiments(file)
-    with sources.broker_of(pipeline, settings, console.print) as broker:
-        request = sources.report_request(pipeline, settings, broker, expected_effect, positions)
-        found = _read(request, sources.source_of(broker), console)
+    pipeline = _pipeline_of(file)
+    with topics.broker_of(pipeline, settings, console.print) as broker:
+        log = topics.served_log(pipeline, settings, broker)
+        found = _read(ReportRequest(log, expected_effect, positions), console)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     _show(found)
 
 
-def _read(
-    request: ReportRequest, source: Callable[[], EventSource], console: Console
-) -> PipelineReport:
+def _pipeline_of(file: Path) -> Pipeline:
+    """The pipeline of a file. Raises ConfigError where it has no experiments."""
+    from freshrank.actors.errors import ConfigError  # noqa: PLC0415
+    from freshrank.deploy.pipelines.pipeline_file import PipelineFile  # noqa: PLC0415
+
+    pipeline = PipelineFile.read(file).load()
+    if not pipeline.experiments:
+        raise ConfigError(
+            f"Pipeline({pipeline.name!r}).experiments",
+            "there is none",
+            "Declare one: experiments=[Experiment(...)].",
+        )
+    return pipeline
+
+
+def _read(request: ReportRequest, console: Console) -> PipelineReport:
     import asyncio  # noqa: PLC0415
 
+    from freshrank.deploy.commands.history.progress import read_of  # noqa: PLC0415
     from freshrank.deploy.experiments.reading import read_report  # noqa: PLC0415
 
     with console.status("reading") as status:
-
-        def progress(partition: int, read: int, of: int) -> None:
-            place = f"partition {partition + 1} of {request.partitions}"
-            status.update(f"{place}: {read:,} of {of:,} records")
-
-        return asyncio.run(read_report(request, source, progress))
+        return asyncio.run(read_report(request, read_of(status, request.log.partitions)))
 
 
 def _show(report: PipelineReport) -> None:

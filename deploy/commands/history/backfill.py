@@ -148,7 +148,7 @@ class _Work:
         rate = (self.progress.given - before) / max(seconds, 1e-9)
         say(
             self.console,
-            tally,
+            tally.remarks(),
             f"{self.folder.path}: the state of {made.entities} entities and {made.learned} learned "
             f"examples, from {tally.records:,} records ({rate:,.0f}/s). A run goes on with "
             f"what its topics got {_since(at_ms)}.",

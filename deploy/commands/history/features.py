@@ -69,7 +69,7 @@ def run_features(request: FeaturesRequest, settings: Settings) -> None:
         write_table(table, request.out)
     say(
         console,
-        tally,
+        tally.remarks(),
         f"{request.out}: {table.num_rows:,} rows of {len(table.column_names)} columns, "
         f"from {tally.records:,} records in {time.monotonic() - began:.1f} s",
     )

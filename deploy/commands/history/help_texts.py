@@ -18,6 +18,24 @@ With several topics, write TOPIC=PATH, or name files or folders after the topics
 file has a function `records(path)`, that reads what is given without a topic.
 """
 
+TRAINING_SET_HELP = """\
+Write what was served, each shown item with its label: a training set, from the topics of a run.
+
+A row has the request, the entity, the item, when it was shown and at which position, its score and
+the version of the weights, the label (1, 0, nothing while it may still become 1), and each input of
+the model as it was scored. An item is positive if and only if the learner learns it as that.
+
+    freshrank training-set shop.py --kafka broker:9092 --out rows.parquet
+
+    freshrank training-set shop.py --kafka apache --out rows.csv
+
+    freshrank training-set shop.py --config shop.toml --out rows.jsonl
+
+Nothing is changed, also beside a run. Topics are read from their oldest records to their ends of
+now; what cannot be used is counted by its reason. Texts come as the hashes that the model has of
+them, but for the ids of requests and entities: `hash_text` gives those of your items.
+"""
+
 BACKFILL_HELP = """\
 Fill the empty state of a pipeline from recorded history; `freshrank run` then goes on from there.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -21,8 +21,18 @@ def shown(status: Status) -> Callable[[HistoryTally, int], None]:
     return show
 
 
-def say(console: Console, tally: HistoryTally, result: str) -> None:
-    """Say what the user should know of the history, and the result."""
-    for remark in tally.remarks():
+def read_of(status: Status, partitions: int) -> Callable[[int, int, int], None]:
+    """Show how much was read of each of so many partitions of a log."""
+
+    def show(partition: int, read: int, of: int) -> None:
+        place = f"partition {partition + 1} of {partitions}"
+        status.update(f"{place}: {read:,} of {of:,} records")
+
+    return show
+
+
+def say(console: Console, remarks: Iterable[str], result: str) -> None:
+    """Say what the user should know of what was read, and the result."""
+    for remark in remarks:
         console.print(f"warning: {remark}", markup=False, highlight=False, soft_wrap=True)
     console.print(result, markup=False, highlight=False, soft_wrap=True)

@@ -3,107 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import msgspec
 import numpy as np
 import pytest
-from small_catalogue import PIPELINE, START_MS, Click
+from shop_log import OneTopicFirst, ShopLog
+from small_catalogue import PIPELINE
 
 from freshrank import Arm, EpsilonGreedy, Experiment
-from freshrank.actors.impressions import ExploredItems, Impression, encode_impression
-from freshrank.actors.kernels.hashing import hash_texts
-from freshrank.actors.records import RecordBatch
+from freshrank.actors.impressions import ExploredItems
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.experiments import outcomes, tally
+from freshrank.deploy.experiments import tally
 from freshrank.deploy.experiments.reading import ReportRequest, read_report
 from freshrank.deploy.experiments.report import ArmReport, PipelineReport
+from freshrank.deploy.served import partition_join
+from freshrank.deploy.served.topics import ServedLog
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 
 EXPERIMENT = Experiment("e", [Arm("control", 0.5), Arm("fresh", 0.5, explore=EpsilonGreedy(0.5))])
 TRIED = replace(PIPELINE, experiments=[EXPERIMENT])
-LAYOUT = TRIED.encoder.layout
-FIRST_MS = START_MS
+Log = partial(ShopLog, TRIED)
 
 
-class Log:
-    """Impressions and orders of a shop, each a second after the one before."""
-
-    def __init__(self) -> None:
-        self.log = MemoryLog(2)
-        self.at_ms = FIRST_MS
-        self._numbers = 0
-
-    def show(self, user: str, arms: Mapping[str, str], items: list[str], **changes: object) -> None:
-        shown = len(items)
-        impression = Impression(
-            request_id=f"r{self._next()}",
-            entity=user,
-            at_ms=self.at_ms,
-            version="1.1",
-            layout=TRIED.encoder.fingerprint,
-            join_keys=hash_texts(items).tobytes(),
-            dense=np.zeros((shown, len(LAYOUT.dense)), np.float32).tobytes(),
-            ids=np.zeros((shown, LAYOUT.id_width), np.int64).tobytes(),
-            scores=np.full(shown, 0.25, np.float32).tobytes(),
-            arms=dict(arms),
-        )
-        impression = msgspec.structs.replace(impression, **changes)
-        self._write(TRIED.impressions_topic, user, encode_impression(impression))
-
-    def order(self, user: str, item: str) -> None:
-        click = Click(f"c{self._next()}", user, item, "order", self.at_ms)
-        self._write("clicks", user, msgspec.json.encode(click))
-
-    def wait(self, seconds: int) -> None:
-        self.at_ms += 1_000 * seconds
-
-    def _next(self) -> int:
-        self.wait(1)
-        self._numbers += 1
-        return self._numbers
-
-    def _write(self, topic: str, user: str, value: bytes) -> None:
-        self.log.distribute(topic, [user.encode()], [value], np.array([self.at_ms]))
-
-
-class OneTopicFirst(MemorySource):
-    """Gives all of one topic before anything of the other, unless it is paused."""
-
-    def __init__(self, log: MemoryLog, first: str) -> None:
-        super().__init__(log)
-        self._first, self._held = first, set[tuple[str, int]]()
-
-    async def start(self, positions: Mapping[tuple[str, int], int | None]) -> None:
-        await super().start(positions)
-        self._held = {place for place in positions if place[0] != self._first}
-        for place in self._held:
-            super().pause(*place)
-
-    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
-        found = await super().poll(2, 0)
-        if not found and self._held:
-            for place in self._held:
-                super().resume(*place)
-            self._held.clear()
-            found = await super().poll(2, 0)
-        return found
-
-    def resume(self, topic: str, partition: int) -> None:
-        if (topic, partition) not in self._held:
-            super().resume(topic, partition)
-
-
-def report(log: Log, source: Callable[[], MemorySource] | None = None) -> PipelineReport:
-    request = ReportRequest(TRIED, Settings(), 2, "", 0.01, 10)
+def report(log: ShopLog, source: Callable[[], MemorySource] | None = None) -> PipelineReport:
+    made = source or partial(MemorySource, log.log)
+    request = ReportRequest(ServedLog(TRIED, Settings(), 2, "", made), 0.01, 10)
     seen: list[tuple[int, int, int]] = []
 
     def progress(partition: int, read: int, of: int) -> None:
         seen.append((partition, read, of))
 
-    found = asyncio.run(read_report(request, source or partial(MemorySource, log.log), progress))
+    found = asyncio.run(read_report(request, progress))
     assert all(0 <= read <= of for _, read, of in seen)
     return found
 
@@ -122,7 +54,7 @@ def counts(found: PipelineReport) -> dict[str, tuple[int, int, int, int]]:
 CONTROL, FRESH = {"e": "control"}, {"e": "fresh"}
 
 
-def a_shop() -> Log:
+def a_shop() -> ShopLog:
     log = Log()
     for number in range(12):
         user = f"u{number}"
@@ -163,8 +95,8 @@ def test_lists_and_clicks_are_counted_by_arm(order: str) -> None:
 def test_what_waits_is_bounded_and_counts_are_the_same(
     order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "MAX_PENDING_ITEMS", 4)
-    monkeypatch.setattr(outcomes, "MAX_LABEL_EVENTS", 3)
+    monkeypatch.setattr(partition_join, "MAX_PENDING_ITEMS", 4)
+    monkeypatch.setattr(partition_join, "MAX_LABEL_EVENTS", 3)
     log = a_shop()
     log.wait(1_000)
     log.order("u1", "i9")
@@ -174,7 +106,7 @@ def test_what_waits_is_bounded_and_counts_are_the_same(
 
 
 def test_a_log_whose_events_have_ended_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "MAX_PENDING_ITEMS", 4)
+    monkeypatch.setattr(partition_join, "MAX_PENDING_ITEMS", 4)
     log = Log()
     log.show("u1", CONTROL, ["i1"])
     log.order("u1", "i1")

@@ -16,10 +16,10 @@ from tried_songs import PIPELINE, records
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy import cli
-from freshrank.deploy.commands.experiments import sources
 from freshrank.deploy.commands.experiments.tables import tables_of
 from freshrank.deploy.experiments.report import PipelineReport
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.served import topics
 from freshrank.deploy.state import state_id
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 
@@ -46,8 +46,8 @@ def log(file: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
     async def partition_count(kafka: object, topic: str) -> int:
         return found.partitions_of(topic)
 
-    monkeypatch.setattr(sources, "partition_count", partition_count)
-    monkeypatch.setattr(sources, "source_of", lambda kafka: partial(MemorySource, found))
+    monkeypatch.setattr(topics, "partition_count", partition_count)
+    monkeypatch.setattr(topics, "source_of", lambda kafka: partial(MemorySource, found))
     return found
 
 
@@ -106,7 +106,7 @@ def test_a_broker_that_does_not_answer_is_named(
     async def away(kafka: object, topic: str) -> int:
         raise Unavailable("kafka", "connection refused")
 
-    monkeypatch.setattr(sources, "partition_count", away)
+    monkeypatch.setattr(topics, "partition_count", away)
     code, shown = call(["experiment", "report", str(file), "--kafka", "b:1"], capsys, monkeypatch)
     assert code == 2
     assert "connection refused" in shown
@@ -118,7 +118,7 @@ def test_topics_of_different_numbers_of_partitions_are_refused(
     async def count(kafka: object, topic: str) -> int:
         return len(topic)
 
-    monkeypatch.setattr(sources, "partition_count", count)
+    monkeypatch.setattr(topics, "partition_count", count)
     code, shown = call(["experiment", "report", str(file), "--kafka", "b:1"], capsys, monkeypatch)
     assert code == 2
     assert "it has 17 partitions and 'plays' has 5" in shown

@@ -1,19 +1,17 @@
-"""From a pipeline's file and settings to what a report reads: broker, topics, partitions."""
+"""From a pipeline and settings to the log of what was served: broker, topics, partitions."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.protocols import EventSource
 from freshrank.deploy.config.settings import EMBEDDED, Settings
-from freshrank.deploy.experiments.reading import ReportRequest
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.kafka_login import known_clients
 from freshrank.deploy.state import state_id
@@ -23,16 +21,18 @@ from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import check_brokers, partition_count
 
 
-def pipeline_with_experiments(file: Path) -> Pipeline:
-    """The pipeline of a file. Raises ConfigError where it has no experiments."""
-    pipeline = PipelineFile.read(file).load()
-    if not pipeline.experiments:
-        raise ConfigError(
-            f"Pipeline({pipeline.name!r}).experiments",
-            "there is none",
-            "Declare one: experiments=[Experiment(...)].",
-        )
-    return pipeline
+@dataclass(frozen=True, slots=True)
+class ServedLog:
+    """The topics of what was served and of what users did."""
+
+    pipeline: Pipeline
+    settings: Settings
+    partitions: int
+    """Of the stream's topic, and of that of the impressions."""
+    state: str
+    """The id of the state that a run keeps: copies of a re-keyed stream belong to it."""
+    source: Callable[[], EventSource]
+    """Makes readers of the broker, not started yet."""
 
 
 @contextlib.contextmanager
@@ -48,7 +48,7 @@ def broker_of(
         raise ConfigError(
             "kafka.bootstrap",
             "an embedded broker ends with its run, and its topics with it",
-            "Run and report with --kafka apache, or with a broker of yours (--kafka host:port).",
+            "Run and read with --kafka apache, or with a broker of yours (--kafka host:port).",
         )
     if kafka.bootstrap != "apache":
         yield KafkaAccess(kafka.bootstrap, kafka.security())
@@ -74,14 +74,14 @@ def _answers(kafka: KafkaAccess) -> bool:
     return True
 
 
-def report_request(
-    pipeline: Pipeline,
-    settings: Settings,
-    kafka: KafkaAccess,
-    expected_effect: float,
-    positions: int,
-) -> ReportRequest:
-    """What a report is about. Raises ConfigError where its topics cannot be read."""
+def served_log(pipeline: Pipeline, settings: Settings, kafka: KafkaAccess) -> ServedLog:
+    """The log of a pipeline. Raises ConfigError where it has none, or it cannot be read."""
+    if pipeline.joined is None:
+        raise ConfigError(
+            f"Pipeline({pipeline.name!r}).label",
+            "it joins no impressions, so that no topic tells what was served",
+            "Declare label=Joined(...); of Labelled events, ask `freshrank features`.",
+        )
     topics = pipeline.stream.log_topic, pipeline.impressions_topic
     try:
         counts = [asyncio.run(partition_count(kafka, topic)) for topic in topics]
@@ -100,9 +100,9 @@ def report_request(
             str(folder),
             f"the copies of records of {pipeline.stream.topic!r} belong to the state of a run, and "
             "there is none",
-            "Report where the run keeps its state, or name it: `state` (FRESHRANK_STATE).",
+            "Read where the run keeps its state, or name it: `state` (FRESHRANK_STATE).",
         )
-    return ReportRequest(pipeline, settings, counts[0], state, expected_effect, positions)
+    return ServedLog(pipeline, settings, counts[0], state, source_of(kafka))
 
 
 def source_of(kafka: KafkaAccess) -> Callable[[], EventSource]:
