@@ -58,6 +58,9 @@ class RecordBatch:
     its producer did, by a clock of its own (``CreateTime``)."""
     keys: Sequence[bytes | None] = ()
     """Of the records; (): they are not known."""
+    events: Sequence[object] = ()
+    """Of the records, where their reader has decoded all of them by the codec of their stream; ():
+    they are not decoded."""
 
     def between(self, begin: int, end: int | None) -> RecordBatch:
         """The records with ``begin <= offset < end`` (None: to the last)."""
@@ -73,6 +76,7 @@ class RecordBatch:
             self.timestamps_ms[first:last],
             self.stamped_by_broker[first:last],
             self.keys[first:last],
+            self.events[first:last],
         )
 
     def tombstones(self) -> list[RecordBatch]:

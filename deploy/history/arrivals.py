@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 
 from freshrank.actors.errors import BadRecord, ConfigError
@@ -29,18 +30,31 @@ class Arrived:
 
     topic: str
     keys: list[bytes | None]
-    """Of a table's records."""
+    """Of a table's records; of a stream's there are none: the event has it."""
     values: list[bytes | None]
     times_ms: Ints
     """int64[n]: when each arrived, never descending."""
     ids: Mapping[str, Ints]
     """By the name of an entity: int64[n], the ids that the records have of it (or `Numbered`)."""
+    events: list[msgspec.Struct] = field(default_factory=list)
+    """Of a stream's records, decoded; of a table's there are none."""
 
     def between(self, begin: int, end: int) -> Arrived:
         """The records with ``begin <= index < end``."""
         part = slice(begin, end)
         ids = {name: column[part] for name, column in self.ids.items()}
-        return Arrived(self.topic, self.keys[part], self.values[part], self.times_ms[part], ids)
+        keys, values, events = self.keys[part], self.values[part], self.events[part]
+        return Arrived(self.topic, keys, values, self.times_ms[part], ids, events)
+
+    def take(self, places: Ints) -> Arrived:
+        """The records at `places` int64[m]."""
+        chosen = places.tolist()
+        ids = {name: column[places] for name, column in self.ids.items()}
+        keys, values, events = (
+            [column[at] for at in chosen] if column else []
+            for column in (self.keys, self.values, self.events)
+        )
+        return Arrived(self.topic, keys, values, self.times_ms[places], ids, events)
 
     def until(self, at_ms: int) -> Arrived:
         """Those that arrived at or before `at_ms`; there may be none."""
@@ -140,9 +154,9 @@ class TopicDecoder:
         return self._codec.record(document, now_ms)[1]
 
     def keys(self, values: Sequence[bytes | None]) -> list[bytes | None]:
-        """The keys of a table's rows; of a stream's records None: the event has it."""
+        """The keys of a table's rows; of a stream's records there are none."""
         if isinstance(self._codec, Codec):
-            return [None] * len(values)
+            return []
         keys: list[bytes | None] = []
         for value in values:
             try:
@@ -160,6 +174,7 @@ class TopicDecoder:
         begin at `begin`.
         """
         batch = consecutive_records(self.source.topic, 0, values, stamps_ms, begin)
+        events = list[msgspec.Struct]()
         if isinstance(self._codec, TableCodec):
             rows = self._codec.decode(replace(batch, keys=keys))
             places, own_ms, rejected = rows.places, rows.stamps_ms, rows.rejected
@@ -168,6 +183,7 @@ class TopicDecoder:
             ids = {name: number(name, rows.names) for name in self._entities}
         else:
             columns, rejected = self._codec.decode(batch)
+            keys, events = [], columns.events
             places, own_ms = columns.offsets - begin, columns.event_times_ms
             if (numbered := self._numbered) is None:
                 ids = {name: columns.hashed(key) for name, key in self._entities.items()}
@@ -176,6 +192,7 @@ class TopicDecoder:
                 ids = {name: numbered(name, columns.text(key)) for name, key in keyed}
         if len(places) < len(values):
             chosen = places.tolist()
-            keys, values = [keys[at] for at in chosen], [values[at] for at in chosen]
-        found = Arrived(self.source.topic, keys, values, stamps_ms[places], ids)
+            values = [values[at] for at in chosen]
+            keys = [keys[at] for at in chosen] if keys else []
+        found = Arrived(self.source.topic, keys, values, stamps_ms[places], ids, events)
         return found, own_ms, rejected

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
+from types import GenericAlias
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK = 16_384
+_BLOCK_BYTES = 1 << 20
 """Records that are read at once: about as many as a shard polls when it catches up."""
 
 # What a text of JSON cannot hold as it is.
@@ -73,11 +74,25 @@ def import_pyarrow(place: str) -> Any:
 
 def _lines(path: Path, max_bytes: int, skip: int) -> Iterator[list[bytes]]:
     with _opened(path) as file:
-        # A longer line comes in pieces, none of which is an event.
-        lines = iter(partial(file.readline, max_bytes + 2), b"")
-        values = islice((line for line in lines if not line.isspace()), skip * CHUNK, None)
+        lines = chain.from_iterable(_split(file, max_bytes))
+        values = islice(filter(bytes.strip, lines), skip * CHUNK, None)
         while chunk := list(islice(values, CHUNK)):
             yield chunk
+
+
+def _split(file: IO[bytes], max_bytes: int) -> Iterator[list[bytes]]:
+    """The lines of a file, without their ends, some at once.
+
+    A line that is too long for an event may come in pieces, the first of which is too long as well.
+    """
+    rest, longest = b"", max_bytes + 1
+    while block := file.read(_BLOCK_BYTES):
+        *lines, rest = (rest + block).split(b"\n")
+        yield lines
+        if len(rest) > longest:
+            *pieces, rest = (rest[at : at + longest] for at in range(0, len(rest), longest))
+            yield pieces
+    yield [rest]
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -89,8 +104,9 @@ def _csv(path: Path, source: Stream | Table, skip: int) -> Iterator[list[bytes]]
         rows = csv.reader(file)
         columns = _FileColumns(path, source, next(rows, []))
         wanted = islice(rows, skip * CHUNK, None)
-        while chunk := list(islice(wanted, CHUNK)):
-            yield [columns.of_texts(row) for row in chunk if row]
+        for first in wanted:
+            # Rows are lists, and many at once would keep the garbage collector busy.
+            yield columns.of_texts(chain([first], islice(wanted, CHUNK - 1)))
 
 
 def _parquet(path: Path, source: Stream | Table, skip: int) -> Iterator[list[bytes]]:
@@ -115,6 +131,7 @@ class _FileColumns:
     def __init__(self, path: Path, source: Stream | Table, present: Sequence[str]) -> None:
         self._path = path
         self._type = source.event_type if isinstance(source, Stream) else source.row_type
+        self._many: Any = GenericAlias(list, self._type)
         every = {one.encode_name: one for one in msgspec.structs.fields(self._type)}
         for name, field in every.items():
             if field.required and name not in present:
@@ -126,11 +143,25 @@ class _FileColumns:
             name: paths[name,] for name in self.fields if (name,) in paths
         }
         self._places = [(present.index(name), name) for name in self.fields]
+        self._present = present
+        self._whole = len(present) == len(self.fields)
         self._time = source.time_field if isinstance(source, Stream) else None
-        self._encode = msgspec.json.Encoder().encode
+        encoder = msgspec.json.Encoder()
+        self._encode, self._encode_lines = encoder.encode, encoder.encode_lines
 
-    def of_texts(self, row: Sequence[str]) -> bytes:
-        """The JSON of a row of texts; of the texts where they are none of the schema's types."""
+    def of_texts(self, rows: Iterable[Sequence[str]]) -> list[bytes]:
+        """The JSON of rows of texts; of the texts where they are none of the schema's types."""
+        given = [self._named(row) for row in rows if row]
+        try:
+            events = msgspec.convert(given, self._many, strict=False)
+        except msgspec.ValidationError:
+            return [self._of_named(one) for one in given]
+        return self._encode_lines(events).splitlines()
+
+    def _named(self, row: Sequence[str]) -> dict[str, str | None]:
+        """The texts of a row by the names of their fields; what is empty may be left out."""
+        if self._whole and len(row) == len(self._present) and all(row):
+            return dict(zip(self._present, row, strict=True))
         given: dict[str, str | None] = {}
         for place, name in self._places:
             text, field = row[place] if place < len(row) else "", self._known.get(name)
@@ -138,6 +169,9 @@ class _FileColumns:
                 given[name] = text
             elif field is not None and field.optional:
                 given[name] = None
+        return given
+
+    def _of_named(self, given: Mapping[str, str | None]) -> bytes:
         try:
             return self._encode(msgspec.convert(given, self._type, strict=False))
         except msgspec.ValidationError:

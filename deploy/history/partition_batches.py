@@ -23,4 +23,4 @@ def batch_for(
     batch = consecutive_records(topic, partition, arrived.values, arrived.times_ms, begin)
     if isinstance(source, Stream) and source.rekeyed:
         return replace(batch, values=list(copied_in_turn(batch, generation_of(state))))
-    return replace(batch, keys=arrived.keys)
+    return replace(batch, keys=arrived.keys, events=arrived.events)

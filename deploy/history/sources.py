@@ -216,15 +216,14 @@ def _joined(parts: Sequence[Arrived]) -> Arrived:
     """Records of one topic from several sources, in the order of their times."""
     if len(parts) == 1:
         return parts[0]
+    chain = itertools.chain.from_iterable
     times = np.concatenate([one.times_ms for one in parts])
-    order = np.argsort(times, kind="stable")
-    keys = list(itertools.chain.from_iterable(one.keys for one in parts))
-    values = list(itertools.chain.from_iterable(one.values for one in parts))
-    places = order.tolist()
-    return Arrived(
+    together = Arrived(
         parts[0].topic,
-        [keys[at] for at in places],
-        [values[at] for at in places],
-        times[order],
-        {name: np.concatenate([one.ids[name] for one in parts])[order] for name in parts[0].ids},
+        list(chain(one.keys for one in parts)),
+        list(chain(one.values for one in parts)),
+        times,
+        {name: np.concatenate([one.ids[name] for one in parts]) for name in parts[0].ids},
+        list(chain(one.events for one in parts)),
     )
+    return together.take(np.argsort(times, kind="stable"))

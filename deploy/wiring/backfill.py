@@ -14,7 +14,7 @@ from freshrank.actors.kernels.partitioner import partitions_of_texts
 from freshrank.actors.messages import Ints
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.history.arrivals import Arrivals, Arrived
+from freshrank.deploy.history.arrivals import Arrivals
 from freshrank.deploy.history.partition_batches import batch_for
 from freshrank.deploy.pipelines.candidates import features_only
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -203,22 +203,10 @@ class _Entity:
             belong = arrived.ids[self.spec.plan.entity.name]
             for number in np.unique(belong).tolist():
                 state = self.states[number]
-                chosen = _taken(arrived, np.flatnonzero(belong == number))
+                mine = np.flatnonzero(belong == number)
+                chosen = arrived if len(mine) == len(belong) else arrived.take(mine)
                 begin = state.offsets[source.log_topic]
                 state.process(batch_for(source, chosen, begin, number, self.spec.state))
-
-
-def _taken(arrived: Arrived, places: Ints) -> Arrived:
-    if len(places) == len(arrived.values):
-        return arrived
-    chosen = places.tolist()
-    return Arrived(
-        arrived.topic,
-        [arrived.keys[at] for at in chosen],
-        [arrived.values[at] for at in chosen],
-        arrived.times_ms[places],
-        {},
-    )
 
 
 def _learn(learner: Learner, state: PartitionState, now_ms: int) -> None:

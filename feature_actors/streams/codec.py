@@ -47,7 +47,8 @@ class Codec:
         """The good records as columns, in log order, and the others with their reasons."""
         rejected: list[RejectedRecord] = []
         # A None among the values makes `_all` fail like any other bad record.
-        events, good = self._all(cast(list[bytes], batch.values)), None
+        decoded = cast(list[msgspec.Struct], list(batch.events))
+        events, good = decoded or self._all(cast(list[bytes], batch.values)), None
         if events is None:
             events, good = self._each(batch, rejected)
         offsets, stamps = batch.offsets, batch.timestamps_ms

@@ -131,6 +131,11 @@ class Columns(FieldColumns):
         self.clock_ms = event_times_ms
         """int64[n]: the log's clock just after each record, once that is known."""
 
+    @property
+    def events(self) -> list[msgspec.Struct]:
+        """They, in their order."""
+        return self._lines
+
     def part_faults(self, key: str) -> PartFaults:
         """Which events name no entity of a compound key."""
         return part_faults(self._part_texts(key))

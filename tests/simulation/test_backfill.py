@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 from fake_clock import FakeClock
 from history_shop import COMPOUND, PIPELINE, START_MS, Click, Clicking, Product, Visit, Visiting
 
-from freshrank import Labelled, Pipeline, col
+from freshrank import Count, FeatureView, Labelled, LogisticRegression, Pipeline, col
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.config.settings import Settings
@@ -25,6 +25,8 @@ from freshrank.deploy.wiring.backfill import Backfill, Target
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.shard.shard import Shard
+from freshrank.feature_actors.streams.formats import BoundFormat, Json
+from freshrank.feature_actors.streams.times.time_field import TimeField
 
 PARTITIONS, ITEM_PARTITIONS = 3, 2
 # One shard: copies for items are in the order of their stamps as far as one shard makes them.
@@ -167,3 +169,50 @@ def test_it_goes_on_where_the_history_ends(pipeline: Pipeline, tmp_path: Path) -
         await system.stop()
 
     asyncio.run(test())
+
+
+class Counted(Json):
+    """JSON that counts how many records are decoded."""
+
+    decoded = 0
+
+    def bind_events(
+        self, event_type: type[msgspec.Struct], time: TimeField | None, place: str
+    ) -> BoundFormat:
+        """See `Json`."""
+        bound = super().bind_events(event_type, time, place)
+
+        def decode(value: bytes, /) -> msgspec.Struct:
+            Counted.decoded += 1
+            return plain(value)
+
+        plain, found = bound.decode, cast(Any, bound)
+        found.decode = decode
+        return bound
+
+
+def test_each_event_of_a_history_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clicks = replace(PIPELINE.stream, format=Counted())
+
+    class Clicked(FeatureView):
+        entity, source = clicks.key, clicks
+        happened = Count(windows=["1h"])
+
+    label = Labelled(positive=col.kind == "order")
+    pipeline = Pipeline(
+        "counted",
+        stream=clicks,
+        features=[Clicked],
+        context=["item"],
+        label=label,
+        model=LogisticRegression(),
+    )
+    history = [one for one in some_records(100) if one[3] == "clicks"]
+    made = Backfill(pipeline, SETTINGS, Target({"user": PARTITIONS}))
+    monkeypatch.setattr(Counted, "decoded", 0)
+    for arrivals in HistoryReader(pipeline, [history]).arrivals(
+        list(pipeline.plans), HistoryTally(), made.numbered
+    ):
+        made.take(arrivals)
+    assert Counted.decoded == len(history) == 100
+    assert made.entities == 9
