@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import socket
 import sys
 import time
@@ -16,6 +17,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 collect_ignore = ["support"]
+
+# Read when NumPy and torch are loaded, which no plugin of pytest does. The arrays of tests are
+# small: a second thread would wait for work in a loop, on a core that another process has use for.
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 # The first call of a kernel compiles it, and a busy machine is slow: time decides no test.
 hypothesis.settings.register_profile("untimed", deadline=None)

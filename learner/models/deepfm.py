@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -33,13 +34,13 @@ class DeepFMShape:
     embedding_dim: int
     hidden: tuple[int, ...]
 
-    @property
+    @cached_property
     def layers(self) -> list[tuple[int, int]]:
         """(in, out) of each layer of the perceptron, the last one giving one number."""
         first = self.fields * self.embedding_dim + self.dense
         return list(itertools.pairwise((first, *self.hidden, 1)))
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The length of the flat vector."""
         linear = 1 + self.dense * (1 + self.embedding_dim)
@@ -209,15 +210,11 @@ class BoundDeepFM:
     spec: DeepFM
     layout: InputLayout
 
-    @property
+    @cached_property
     def shape(self) -> DeepFMShape:
         """Where each part lies in the flat vector."""
-        return DeepFMShape(
-            len(self.layout.dense),
-            len(self.layout.fields),
-            self.spec.embedding_dim,
-            self.spec.hidden,
-        )
+        layout, spec = self.layout, self.spec
+        return DeepFMShape(len(layout.dense), len(layout.fields), spec.embedding_dim, spec.hidden)
 
     @property
     def fingerprint(self) -> str:
