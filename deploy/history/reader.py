@@ -61,6 +61,10 @@ class HistoryReader:
         tally.wanted = list(decoders)
         return MergedSources(self._sources(decoders, tally, begin))
 
+    def check(self) -> None:
+        """Read the first records of each file. Raises ConfigError for what cannot be read."""
+        next(iter(self.arrivals(list(self.pipeline.plans), HistoryTally())), None)
+
     def files(self) -> list[Path]:
         """The files, and the folders that the pipeline's file reads. Raises ConfigError."""
         return [one.path for one in self._found()]

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import linecache
+import re
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.deploy.pipelines.pipeline import Pipeline
+
+# The message of Python about an argument that there is no parameter for.
+_UNEXPECTED = re.compile(
+    r"(?P<called>\w+)\.__init__\(\) got an unexpected keyword argument '(?P<given>\w+)'"
+)
 
 
 def line_of(error: BaseException, path: str) -> str:
@@ -19,6 +27,20 @@ def line_of(error: BaseException, path: str) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == path]
     return f"{path}:{lines[-1]}" if lines else path
+
+
+def _nearest_parameter(problem: str, names: Mapping[str, object]) -> str | None:
+    """The parameter that was meant, where a class of `names` was given one that it does not have.
+
+    >>> problem = "ConfigError.__init__() got an unexpected keyword argument 'fixx'"
+    >>> _nearest_parameter(problem, globals())
+    "Did you mean 'fix'?"
+    """
+    found = _UNEXPECTED.fullmatch(problem)
+    called = names.get(found["called"]) if found else None
+    if found is None or not isinstance(called, type):
+        return None
+    return did_you_mean(found["given"], inspect.signature(called).parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +63,22 @@ class PipelineFile:
 
     def load(self) -> Pipeline:
         """Return the only pipeline of the file. Raises ConfigError with file and line."""
-        found = {
-            id(value): value
-            for value in vars(self.load_module()).values()
-            if isinstance(value, Pipeline)
-        }
-        if len(found) != 1:
-            names = ", ".join(repr(one.name) for one in found.values()) or "none"
+        found = dict[int, Pipeline]()
+        names = list[str]()
+        for name, value in vars(self.load_module()).items():
+            if isinstance(value, Pipeline) and id(value) not in found:
+                found[id(value)] = value
+                names.append(name)
+        if len(found) > 1:
             raise ConfigError(
                 self.path,
-                f"exactly one Pipeline is wanted, found {names}",
+                f"exactly one Pipeline is wanted, found {', '.join(names)}",
+                "Keep one, and make the others in functions or in files of their own.",
+            )
+        if not found:
+            raise ConfigError(
+                self.path,
+                "exactly one Pipeline is wanted, found none",
                 "Assign it to a name of the module: pipeline = Pipeline(...).",
             )
         return next(iter(found.values()))
@@ -80,11 +108,11 @@ class PipelineFile:
             ) from error
         except (Exception, SystemExit) as error:
             del sys.modules[name]
-            raise self._with_line(error) from error
+            raise self._with_line(error, vars(module)) from error
         return module
 
-    def _with_line(self, error: BaseException) -> ConfigError:
-        """Name the line of the file that raised `error`."""
+    def _with_line(self, error: BaseException, names: Mapping[str, object]) -> ConfigError:
+        """Name the line of the file, whose `names` are these, that raised `error`."""
         place = line_of(error, self.path)
         if isinstance(error, ConfigError):
             return ConfigError(f"{place}: {error.place}", error.problem, error.fix)
@@ -96,7 +124,8 @@ class PipelineFile:
                 "Put what it needs into this file, or into a package that is installed on every "
                 "machine.",
             )
-        return ConfigError(place, f"{type(error).__name__}: {error}", "Correct that line.")
+        fix = _nearest_parameter(str(error), names) or "Correct that line."
+        return ConfigError(place, f"{type(error).__name__}: {error}", fix)
 
     def _is_neighbour(self, module: str | None) -> bool:
         """Whether a module of this name lies in the folder of the file."""

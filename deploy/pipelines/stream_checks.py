@@ -88,7 +88,7 @@ def check_views(
         if not (isinstance(view, type) and issubclass(view, FeatureView)):
             raise ConfigError(
                 f"{place}.features",
-                f"{view!r} is not a feature view",
+                f"{_shown(view)} is not a feature view",
                 "List classes that derive from FeatureView, without calling them.",
             )
         if view.source not in streams:
@@ -99,6 +99,13 @@ def check_views(
                 "Give both the same Stream object.",
             )
     check_delays(features, streams[0], label)
+
+
+def _shown(given: object) -> str:
+    """A value as the user wrote it, as far as it tells; not where it lies in memory."""
+    if type(given).__repr__ is object.__repr__:
+        return f"an object of {type(given).__name__}"
+    return repr(given)
 
 
 def _key_of(stream: Stream) -> str:

@@ -39,7 +39,8 @@ _FIRST_ANSWER_S = 10.0
 
 _FIXES = {
     "kafka": "See that it is up, and that kafka.bootstrap (FRESHRANK_KAFKA__BOOTSTRAP, --kafka) "
-    "is its address.",
+    "is its address. If it wants a login or TLS, say so in the file of --config: "
+    "kafka.security_protocol, kafka.username, kafka.password_file (docs/security.md).",
     "redis": "See that it is up, and that redis.url (FRESHRANK_REDIS__URL, --redis) is right: "
     "redis://user:password@host:port/db.",
 }

@@ -35,3 +35,13 @@ def duration_ms(text: str, place: str) -> int:
     if length == 0:
         raise ConfigError(place, f"{text!r} is no time at all", _FIX)
     return length
+
+
+def duration_text(length_ms: int) -> str:
+    """The shortest text of a duration.
+
+    >>> duration_text(300_000), duration_text(90_000), duration_text(250)
+    ('5m', '90s', '250ms')
+    """
+    unit = [one for one in _UNIT_MS if length_ms % _UNIT_MS[one] == 0][-1]
+    return f"{length_ms // _UNIT_MS[unit]}{unit}"

@@ -271,6 +271,7 @@ def test_a_whole_run_shows_no_secret_and_listens_on_loopback(
     logs = [one for one in sessions if one.is_file()]
     written = [one for one in tmp_path.rglob("*") if one.is_file()]
     assert [one for one in found if not one.on_loopback] == []
+    assert f"Kafka is at {kafka.bootstrap}" in output
     assert len(logs) > 5 and written
     for name, text in {"output": output, "commands": "\n".join(commands), **pages}.items():
         assert text and TOLD not in text, name

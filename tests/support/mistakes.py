@@ -236,6 +236,14 @@ MISTAKES = {
         "LogisticRegression(),", "LogisticRegression,", "Pipeline('songs').model",
         "Write model=LogisticRegression(...)."
     ),
+    "an optimiser in British spelling": Mistake(
+        "optimizer=Adagrad(0.1)", "optimiser=Adagrad(0.1)", "'optimiser'",
+        "Did you mean 'optimizer'?",
+    ),
+    "an object of a view": Mistake(
+        "features=[Listening]", "features=[Listening()]", "an object of Listening is not",
+        "without calling them",
+    ),
     "an optimiser by name": Mistake(
         "Adagrad(0.1)", '"adagrad"', "Pipeline('songs').optimizer", "Write optimizer="
     ),

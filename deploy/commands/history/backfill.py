@@ -74,6 +74,7 @@ def run_backfill(request: BackfillRequest, settings: Settings) -> None:
     console = Console(stderr=True)
     with folder.held():
         check_empty(folder)
+        reader.check()  # before a broker starts, which takes seconds
         servers = external_servers(pipeline, settings, folder.path, console.print)
         with servers.broker as broker, console.status("reading") as status:
             kafka = KafkaAccess(broker.bootstrap, broker.security)

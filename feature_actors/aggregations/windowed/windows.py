@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from freshrank.actors.errors import ConfigError
-from freshrank.feature_actors.streams.durations import duration_ms, is_duration
+from freshrank.feature_actors.streams.durations import duration_ms, duration_text, is_duration
 
 # A window slides in twelfths of itself unless `hop` is given: an error of at most 8.3 % of the
 # window at its old end, for 13 tiles of memory.
@@ -79,7 +79,8 @@ def _window(text: str, hop: str | None, place: str, hop_place: str, delay_ms: in
     if window.tiles > _MOST_TILES:
         raise ConfigError(
             hop_place,
-            f"a hop of {step} ms cuts {text!r}, with its delay, into {window.tiles} tiles",
+            f"a hop of {duration_text(step)!r} cuts {text!r}, with its delay, into "
+            f"{window.tiles} tiles",
             f"Take a longer hop: at most {_MOST_TILES} tiles are kept an entity.",
         )
     return window

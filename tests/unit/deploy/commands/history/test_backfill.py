@@ -153,6 +153,19 @@ def test_mistakes_are_told_before_the_work(options: list[str], said: str, comman
     assert not STATE.exists()
 
 
+def test_a_file_that_cannot_be_read_is_told_before_a_broker_starts(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*_: object) -> None:
+        raise AssertionError("a broker was started")
+
+    monkeypatch.setattr(backfill, "external_servers", started)
+    Path("plays.jsonl").unlink()
+    status, said = command("--kafka", "kafka:9092")
+    assert status == 2
+    assert "plays.jsonl" in said
+
+
 def test_what_fails_on_the_way_leaves_nothing(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,7 @@ def test_an_error_names_the_window() -> None:
         ([], None, "no window is given"),
         (["1h", "60m"], None, "given twice"),
         (["1m"], "5m", "shorter than its hop"),
-        (["7d"], "1s", "tiles"),
+        (["7d"], "1s", "a hop of '1s' cuts '7d'"),
         (["1h"], "soon", "not a duration"),
     ],
 )
