@@ -122,7 +122,7 @@ class OnlineFeatures:
             lines: dict[str, int] = {}
             which = np.array([lines.setdefault(name, len(lines)) for name in names], dtype=np.int64)
             for table in self._tables[entity]:
-                keys, topic = [table.row_key(name) for name in lines], table.source.log_topic
+                keys, topic = table.row_keys(lines), table.source.log_topic
                 leads = self._compound.needs(table)
                 found.append(RowLookup(entity, topic, keys, which, leads=leads))
         if not self._compound.follows:

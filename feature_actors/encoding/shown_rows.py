@@ -23,13 +23,12 @@ def words_of(table: RowPlan, rows: Sequence[bytes | None]) -> Doubles:
 
     Raises Unavailable when a row has another size than its table's.
     """
-    words = bytearray()  # kernels are compiled for arrays that can be written to
-    for row in rows:
-        if row is None:
-            words += table.empty_row.data
-        else:
+    empty = table.empty_row.tobytes()
+    present = [empty if row is None else row for row in rows]
+    if {*map(len, present)} - {len(empty)}:
+        for row in present:
             check_size(table, row)
-            words += row
+    words = bytearray().join(present)  # kernels are compiled for arrays that can be written to
     return np.frombuffer(words, dtype=np.float64).reshape(-1, table.row_words)
 
 

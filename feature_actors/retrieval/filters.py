@@ -21,6 +21,8 @@ _ORDERED: Mapping[Comparison, Callable[[Doubles, float], Bools]] = {
     "ge": np.greater_equal,
 }
 
+# Values that are compared with each of several.
+_LISTED = ("in", "not_in")
 
 _Slots: TypeAlias = Ints | slice
 
@@ -34,32 +36,40 @@ def passing(catalogue: ItemCatalogue, filters: Sequence[Filter], slots: _Slots =
     type does not allow.
     """
     found = catalogue.alive[slots].copy()
-    for one in filters:
-        found &= _holds(catalogue, one, slots)
+    # Those that cost least first: what they leave out is not looked up in lists.
+    for one in sorted(filters, key=lambda one: one.comparison in _LISTED):
+        _narrow(found, catalogue, one, slots)
     return found
 
 
-def _holds(catalogue: ItemCatalogue, one: Filter, slots: _Slots) -> Bools:
+def _narrow(found: Bools, catalogue: ItemCatalogue, one: Filter, slots: _Slots) -> None:
+    """Leave those of `found` bool[m] for which a filter holds."""
     field = catalogue.table.fields.get(one.field)
     if field is None:
         known = ", ".join(catalogue.table.fields)
         raise RequestError(f"filters.{one.field}", f"the catalogue has no such field, only {known}")
-    present = _present(catalogue, one.field, field.kind, slots)
     if one.comparison == "is_null":
-        return present if one.value is False else ~present
+        found &= _present(catalogue, one.field, field.kind, slots) == (one.value is False)
+        return
     if one.comparison in _ORDERED:
         if field.kind is Kind.TEXT:
             place = f"filters.{one.field}.{one.comparison}"
             raise RequestError(place, "a text is not compared by size: use eq, ne, in or not_in")
         # A NaN compares as false.
-        return _ORDERED[one.comparison](catalogue.numbers(one.field)[slots], _number(one.value))
-    several = one.comparison in ("in", "not_in")
+        found &= _ORDERED[one.comparison](catalogue.numbers(one.field)[slots], _number(one.value))
+        return
+    several = one.comparison in _LISTED
     values: Any = one.value if several else [one.value]
+    wanted = one.comparison in ("eq", "in")
+    if not wanted:
+        found &= _present(catalogue, one.field, field.kind, slots)
+    left = np.flatnonzero(found)
     if field.kind is Kind.NUMBER:
-        equal = np.isin(catalogue.numbers(one.field)[slots], np.array(list(map(_number, values))))
+        numbers = catalogue.numbers(one.field)[slots][left]
+        equal = np.isin(numbers, np.array(list(map(_number, values)), dtype=np.float64))
     else:
-        equal = np.isin(catalogue.ids(one.field)[slots], _ids(field.kind, values))
-    return equal if one.comparison in ("eq", "in") else present & ~equal
+        equal = np.isin(catalogue.ids(one.field)[slots][left], _ids(field.kind, values))
+    found[left[equal != wanted]] = False
 
 
 def _present(catalogue: ItemCatalogue, name: str, kind: Kind, slots: _Slots) -> Bools:

@@ -263,7 +263,7 @@ class _ItemRows:
         """Read the rows of the items in `slots`. Returns whether the store has answered."""
         tables = self._index.tables
         names = [self._index.catalogue.names[slot] for slot in slots.tolist()]
-        keys = [table.row_key(name) for table in tables for name in names]
+        keys = [key for table in tables for key in table.row_keys(names)]
         try:
             async with asyncio.timeout(_READ_TIMEOUT_S):
                 rows = (await self._store.read(keys)).rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -99,6 +99,13 @@ class RowPlan(ABC):
         return self.compound_row_key(
             [int(entity_ids(fields[one], [text])[0]) for one, text in texts]
         )
+
+    def row_keys(self, entities: Iterable[str]) -> list[bytes]:
+        """The key of each entity's row, as of `row_key`."""
+        if self.entity.compound:
+            return [self.row_key(entity) for entity in entities]
+        prefix = self._key_prefix.encode()
+        return [prefix + entity.encode() for entity in entities]
 
     def compound_row_key(self, ids: Sequence[int]) -> bytes:
         """The key of the row of a compound entity whose parts have these ids.

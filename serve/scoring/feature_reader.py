@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -12,12 +11,13 @@ from freshrank.actors.backoff import Backoff
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.protocols import OnlineStore, StoreRead
+from freshrank.serve.scoring.recent_entries import RecentEntries
 
 # Rows that the reader keeps to answer from during an outage of the store: 20 MB of rows of 1 kB.
 KEPT_ROWS = 20_000
 KEPT_ROW_S = 3_600.0
-"""Seconds for which a row is kept after it was last read, while the store answers: as long as the
-store keeps one that nobody refreshes."""
+"""Seconds for which a row is kept at most after it was last read, while the store answers: as long
+as the store keeps one that nobody refreshes."""
 # Seconds without reads: after the second failure in a row, and at most after further failures.
 # Meanwhile the reader answers from the kept rows at once, so that not every request waits for the
 # same timeout. A single failure may be a late answer, so the request after it reads again.
@@ -30,8 +30,7 @@ _READ_AGAIN_S = 0.002
 RowSource: TypeAlias = Literal["online", "new", "stale", "outage"]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRow:
+class StoredRow(NamedTuple):
     """A row of the online store and its source.
 
     `row` is None where the store, which has the rows of all partitions, answered that the key has
@@ -64,11 +63,6 @@ def source_of(rows: Sequence[StoredRow]) -> RowSource:
     return next(source for source in _WORST_FIRST if source in sources)
 
 
-class _KeptRow(NamedTuple):
-    row: bytes
-    read_s: float
-
-
 @dataclass(slots=True)
 class _SharedRead:
     """The requests that a single read of the store answers."""
@@ -99,7 +93,7 @@ class FeatureReader:
     partitions
         A store with the rows of fewer partitions is being filled: what is missing may yet come.
     kept_rows
-        Number of rows, the last read, that are kept to answer from during an outage.
+        Number of rows, the last read, that are kept at most to answer from during an outage.
     """
 
     def __init__(
@@ -115,8 +109,7 @@ class FeatureReader:
         self._partitions = partitions
         self._clock = clock
         self._timeout_s = timeout_s
-        self._max_kept = kept_rows
-        self._kept: OrderedDict[bytes, _KeptRow] = OrderedDict()
+        self._kept = RecentEntries[bytes](kept_rows, KEPT_ROW_S)
         self._gathering = _SharedRead()
         self._under_way = _SharedRead()
         self._reading: asyncio.Task[StoreRead] | None = None
@@ -154,8 +147,8 @@ class FeatureReader:
 
     def forget(self, keys: Sequence[bytes], owned: Callable[[bytes], bool]) -> None:
         """Keep no rows of `keys`, and of those that are `owned`: they are to be forgotten."""
-        for key in [*keys, *filter(owned, self._kept)]:
-            self._kept.pop(key, None)
+        self._kept.drop(keys)
+        self._kept.drop_where(owned)
 
     async def check(self) -> None:
         """Check that the store answers, by reading a key without a row.
@@ -191,9 +184,7 @@ class FeatureReader:
             self.error = None
             self._pauses.reset()
             rows, filled = reading.result()
-            whole = filled >= self._partitions
-            pairs = zip(batch.keys, rows, strict=True)
-            found = {key: self._keep(key, row, whole) for key, row in pairs}
+            found = self._found(batch.keys, rows, whole=filled >= self._partitions)
         for keys, future in batch.requests:
             if not future.done():
                 future.set_result([found[key] for key in keys])
@@ -213,20 +204,21 @@ class FeatureReader:
             self._paused_until = self._clock.monotonic() + self._pauses.next_s()
         self.error = str(error) or f"no answer in {self._timeout_s} s"
 
-    def _keep(self, key: bytes, row: bytes | None, whole: bool) -> StoredRow:
-        if row is None:
-            if not whole:
-                return self._fallback(key)
-            self._kept.pop(key, None)
-            return _NEW
-        now_s = self._clock.monotonic()
-        self._kept[key] = _KeptRow(row, now_s)
-        self._kept.move_to_end(key)
-        oldest = next(iter(self._kept.values()))
-        if len(self._kept) > self._max_kept or now_s - oldest.read_s > KEPT_ROW_S:
-            self._kept.popitem(last=False)
-        return StoredRow(row, "online")
+    def _found(
+        self, keys: Iterable[bytes], rows: Sequence[bytes | None], *, whole: bool
+    ) -> dict[bytes, StoredRow]:
+        """What the store has answered; a `whole` one has the rows of all partitions."""
+        read = dict(zip(keys, rows, strict=True))
+        present = {key: row for key, row in read.items() if row is not None}
+        self._kept.add(present, self._clock.monotonic())
+        found = {key: StoredRow(row, "online") for key, row in present.items()}
+        if len(present) < len(read):
+            absent = [key for key in read if key not in present]
+            if whole:
+                self._kept.drop(absent)
+            found |= {key: _NEW if whole else self._fallback(key) for key in absent}
+        return found
 
     def _fallback(self, key: bytes) -> StoredRow:
         kept = self._kept.get(key)
-        return _OUTAGE if kept is None else StoredRow(kept.row, "stale")
+        return _OUTAGE if kept is None else StoredRow(kept, "stale")

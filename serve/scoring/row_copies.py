@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,9 +12,10 @@ from freshrank.actors.clock import Clock
 from freshrank.actors.features.service import Candidates, FeatureService, RowLookup
 from freshrank.serve.api.responses import CandidateRows
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
+from freshrank.serve.scoring.recent_entries import RecentEntries
 
 MOST_COPIES = 20_000
-"""Rows of which copies are kept: 20 MB of rows of 1 kB."""
+"""Rows of which copies are kept at most: 20 MB of rows of 1 kB."""
 
 
 _NOTHING: Mapping[bytes, StoredRow] = {}
@@ -83,8 +83,8 @@ class RowCopies:
         self._reader = reader
         self._clock = clock
         self._keep_s = keep_ms / 1000
-        self._copies: OrderedDict[bytes, _Copy] = OrderedDict()
-        """By key, in the order in which they were read."""
+        # Generations of that time, so that none is dropped before it.
+        self._copies = RecentEntries[_Copy](MOST_COPIES, 2 * self._keep_s)
 
     async def of_request(
         self,
@@ -130,32 +130,29 @@ class RowCopies:
         if not others:
             return FoundRows(list(own_rows) or await self._reader.read(own), [])
         now_s = self._clock.monotonic()
-        copies = {key: copy for key in others if (copy := self._usable(key, now_s)) is not None}
-        copies |= {key: _Copy(row, now_s) for key, row in just_read.items() if key not in copies}
+        copies = self._usable(others, now_s)
+        if just_read:
+            copies = {key: _Copy(row, now_s) for key, row in just_read.items()} | copies
         missing = [key for key in others if key not in copies]
         if missing or len(own_rows) < len(own):
             found = await self._reader.read([*own, *missing])
         else:
             found = list(own_rows)
-        read = dict(zip(missing, found[len(own) :], strict=True))
+        read_s = self._clock.monotonic()
+        pairs = zip(missing, found[len(own) :], strict=True)
+        read = {key: _Copy(stored, read_s) for key, stored in pairs}
         if self._keep_s > 0:
-            self._keep({key: row for key, row in read.items() if key in shared})
-        rows, ages_ms = found[: len(own)], list[int]()
-        for key in others:
-            copy = copies.get(key)
-            rows.append(read[key] if copy is None else copy.stored)
-            ages_ms.append(0 if copy is None else int((now_s - copy.read_s) * 1000))
-        return FoundRows(rows, ages_ms)
+            kept = ("online", "new")
+            usable = {k: one for k, one in read.items() if k in shared and one[0].source in kept}
+            self._copies.add(usable, read_s)
+        copies |= read
+        used = [copies[key] for key in others]
+        rows = found[: len(own)] + [stored for stored, _ in used]
+        return FoundRows(rows, [int((read_s - at_s) * 1000) for _, at_s in used])
 
-    def _usable(self, key: bytes, now_s: float) -> _Copy | None:
-        copy = self._copies.get(key)
-        return copy if copy is not None and now_s - copy.read_s < self._keep_s else None
-
-    def _keep(self, read: dict[bytes, StoredRow]) -> None:
-        now_s = self._clock.monotonic()
-        for key, stored in read.items():
-            if stored.source in ("online", "new"):
-                self._copies[key] = _Copy(stored, now_s)
-                self._copies.move_to_end(key)
-        while len(self._copies) > MOST_COPIES:
-            self._copies.popitem(last=False)
+    def _usable(self, keys: Sequence[bytes], now_s: float) -> dict[bytes, _Copy]:
+        """The copies of `keys` that are new enough."""
+        oldest_s, get = now_s - self._keep_s, self._copies.get
+        return {
+            key: copy for key in keys if (copy := get(key)) is not None and copy.read_s > oldest_s
+        }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from freshrank.actors.messages import Doubles
+from freshrank.actors.messages import Doubles, Ints
 from freshrank.feature_actors.retrieval.base import (
     NOTHING,
     Ask,
@@ -56,16 +56,18 @@ class _NewestIndex(SourceIndex):
 
     def rebuild(self) -> None:
         """Sort the items that have a time."""
-        times = self._times()
-        slots = np.flatnonzero(self._catalogue.alive[: len(times)] & ~np.isnan(times))
-        self._order = slots[np.argsort(-times[slots], kind="stable")]
+        slots = np.flatnonzero(self._catalogue.alive)
+        times = self._times(slots)
+        known = ~np.isnan(times)
+        self._order = slots[known][np.argsort(-times[known], kind="stable")]
 
     def find(self, ask: Ask) -> Found:
         """The newest that are allowed."""
         slots = first_allowed(self._order, ask.allowed, ask.most)
-        return Found(slots, self._times()[slots])
+        return Found(slots, self._times(slots))
 
-    def _times(self) -> Doubles:
+    def _times(self, slots: Ints) -> Doubles:
+        """float64[m]: when the items in `slots` int64[m] came; NaN where it is not known."""
         if self._by is None:
-            return self._catalogue.stamps_ms.astype(np.float64)
-        return self._catalogue.numbers(self._by)
+            return self._catalogue.stamps_ms[slots].astype(np.float64)
+        return self._catalogue.numbers(self._by)[slots]
