@@ -20,7 +20,7 @@ async def until_applied(
 
     `entity` is a kind and a canonical key.
 
-    Raises RequestError: 422 for a topic of which the entity has no row, 409 after `timeout_s`.
+    Raises RequestError (409) for a topic of which the entity has no row, and after `timeout_s`.
     """
     kind, key = entity
     keys = features.keys(kind, key)
@@ -31,7 +31,7 @@ async def until_applied(
             reason = f"no events of {topic!r} are in the rows of a {kind}, only of {known}"
             if any(one.startswith(f"{topic}.by_") for one in reached):
                 reason += ": copies, whose offsets are not those of the events (docs/guarantees.md)"
-            raise RequestError("min_offsets", reason)
+            raise RequestError("min_offsets", reason, status=409)
 
     def contained(found: list[StoredRow]) -> bool:
         nonlocal reached

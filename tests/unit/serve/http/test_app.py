@@ -185,7 +185,7 @@ def test_rows_without_the_event_that_is_asked_for_are_a_409(replica: ReplicaUnde
     assert answer.json()["error"]["field"] == "min_offsets"
     assert "the last in it: the one at offset 7" in answer.json()["error"]["reason"]
     unknown = score(replica, min_offsets={"orders": 1})
-    assert unknown.status_code == 422
+    assert unknown.status_code == 409
     assert "of a user, only of 'events'" in unknown.json()["error"]["reason"]
 
 
@@ -198,7 +198,7 @@ class CopiedFeatures(FakeFeatures):
 
 def test_offsets_of_what_is_copied_are_told_apart_from_those_of_the_copies() -> None:
     answer = score(ReplicaUnderTest(features=CopiedFeatures()), min_offsets={"events": 1})
-    assert answer.status_code == 422
+    assert answer.status_code == 409
     assert "copies, whose offsets are not those of the events" in answer.text
 
 
