@@ -40,7 +40,9 @@ class RecentEntries(Generic[_Entry]):
     def add(self, entries: Mapping[bytes, _Entry], now_s: float) -> None:
         """Add entries, or put them in place of those with the same keys."""
         full = len(self._young) + len(entries) > self._most // 2
-        if not self._young or full or now_s - self._young_since_s > self._keep_s / 2:
+        if not self._young:
+            self._young_since_s = now_s
+        elif full or now_s - self._young_since_s > self._keep_s / 2:
             self._old, self._young = self._young, {}
             self._old_since_s, self._young_since_s = self._young_since_s, now_s
         if now_s - self._old_since_s > self._keep_s:
