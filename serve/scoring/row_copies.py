@@ -33,7 +33,7 @@ class FoundRows:
     rows: list[StoredRow]
     """Those of the entity, then those of the candidates."""
     ages_ms: list[int]
-    """How long ago each row of the candidates was read; 0 for one that was read now."""
+    """The age of the copy of each row of the candidates; 0 for one that this request has read."""
 
     @property
     def own(self) -> list[StoredRow]:
@@ -148,7 +148,8 @@ class RowCopies:
         copies |= read
         used = [copies[key] for key in others]
         rows = found[: len(own)] + [stored for stored, _ in used]
-        return FoundRows(rows, [int((read_s - at_s) * 1000) for _, at_s in used])
+        # When this request began to read: how long its reads take makes no copy older.
+        return FoundRows(rows, [max(int((now_s - at_s) * 1000), 0) for _, at_s in used])
 
     def _usable(self, keys: Sequence[bytes], now_s: float) -> dict[bytes, _Copy]:
         """The copies of `keys` that are new enough."""

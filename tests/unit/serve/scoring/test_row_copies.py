@@ -26,11 +26,15 @@ class WatchedStore(MemoryStore):
         super().__init__()
         self.reads: list[list[bytes]] = []
         self.away = False
+        self.clock: FakeClock | None = None
+        """Moves by a second with each read."""
 
     async def read(self, keys: Sequence[bytes]) -> StoreRead:
         self.reads.append(list(keys))
         if self.away:
             raise Unavailable("redis", "away")
+        if self.clock is not None:
+            self.clock.advance(1.0)
         return await super().read(keys)
 
 
@@ -158,6 +162,17 @@ def test_rows_that_lead_to_others_are_read_first_unless_there_are_copies(keep_ms
             assert [one.table for one in found.lookups] == ["events", "catalogue", "pairs"]
         second = [[b"user", b"pair:x"]] if keep_ms else [[b"item:7"], [b"user", b"pair:x"]]
         assert scene.store.reads == [[b"item:7"], [b"user", b"pair:x"], *second]
+
+    asyncio.run(test())
+
+
+def test_a_row_that_a_slow_request_has_read_is_no_old_copy() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.store.clock = scene.clock
+        scene.store.rows = {b"user": b"1", b"item:7": b"x", b"pair:x": b"2"}
+        found = await scene.copies.of_request(Pairs(), "ann", {"item_id": [7]})
+        assert found.found.ages_ms == [0, 0]
 
     asyncio.run(test())
 
