@@ -86,6 +86,10 @@ BENCHES = {
         "online.bench",
         "ten streams, predict before update, beside Vowpal Wabbit and River (four need --data)",
     ),
+    "intervals": Bench(
+        "online.sync_intervals",
+        "what it is worth that weights are served soon: AUC by sync interval (needs --data)",
+    ),
     "delay": Bench(
         "quality.label_delay", "clicks that come late: mean served score beside the click rate"
     ),

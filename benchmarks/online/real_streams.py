@@ -48,7 +48,8 @@ def jd(folder: Path, rows: int) -> LabelledStream:
         }
         for action in actions
     ]
-    return _binary("jd", found, [float(action.kind in INTENT) for action in actions])
+    labels = [float(action.kind in INTENT) for action in actions]
+    return _binary("jd", found, labels, [action.ts / 1000 for action in actions])
 
 
 def movielens(folder: Path, rows: int) -> LabelledStream:
@@ -56,11 +57,13 @@ def movielens(folder: Path, rows: int) -> LabelledStream:
     base = folder / "ratings" / "ml-100k"
     users = {row["user_id"]: row for row in _tokens(base / "ml-100k.user")}
     items = {row["item_id"]: row for row in _tokens(base / "ml-100k.item")}
-    ratings = sorted(_tokens(base / "ml-100k.inter"), key=lambda row: float(row["timestamp"]))
+    seen = _tokens(base / "ml-100k.inter")
+    ratings = sorted(seen, key=lambda row: float(row["timestamp"]))[:rows]
     return _binary(
         "movielens",
-        [_rating(row, users[row["user_id"]], items[row["item_id"]]) for row in ratings[:rows]],
-        [float(float(row["rating"]) >= 4.0) for row in ratings[:rows]],
+        [_rating(row, users[row["user_id"]], items[row["item_id"]]) for row in ratings],
+        [float(float(row["rating"]) >= 4.0) for row in ratings],
+        [float(row["timestamp"]) for row in ratings],
     )
 
 
@@ -103,11 +106,15 @@ def fraud(folder: Path, rows: int) -> LabelledStream:
         }
         for row in seen
     ]
-    return _binary("fraud", found, [float(row["TX_FRAUD"]) for row in seen])
+    times_s = [row["TX_DATETIME"].replace(tzinfo=UTC).timestamp() for row in seen]
+    return _binary("fraud", found, [float(row["TX_FRAUD"]) for row in seen], times_s)
 
 
-def _binary(name: str, rows: list[RawInputs], labels: list[float]) -> LabelledStream:
-    return LabelledStream(name, "binary", (), rows, np.array(labels, np.float32))
+def _binary(
+    name: str, rows: list[RawInputs], labels: list[float], times_s: list[float] | None = None
+) -> LabelledStream:
+    times = None if times_s is None else np.array(times_s)
+    return LabelledStream(name, "binary", (), rows, np.array(labels, np.float32), times)
 
 
 REAL: Mapping[str, Callable[[Path, int], LabelledStream]] = {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
-from freshrank.actors.messages import Floats
+from freshrank.actors.messages import Doubles, Floats
 
 Kind: TypeAlias = Literal["binary", "class", "number"]
 """Of labels: 0 or 1, the place of one of several classes, or a number."""
@@ -30,11 +30,13 @@ class LabelledStream:
     """What is missing in a row is left out of it."""
     labels: Floats
     """float32[n]."""
+    times_s: Doubles | None = None
+    """float64[n]: ascending, in seconds since the Unix epoch, if they are known; not in files."""
 
     def first(self, rows: int) -> LabelledStream:
         """The same with at most so many rows."""
-        part = self.rows[:rows], self.labels[:rows]
-        return LabelledStream(self.name, self.kind, self.classes, *part)
+        times_s = None if self.times_s is None else self.times_s[:rows]
+        return replace(self, rows=self.rows[:rows], labels=self.labels[:rows], times_s=times_s)
 
 
 class _Head(msgspec.Struct):

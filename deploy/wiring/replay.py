@@ -190,6 +190,7 @@ def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
             name: sum(one[name] for one in counted)
             for name in (
                 "negatives_left_out",
+                "examples_of_no_target",
                 "examples_of_no_class",
                 "examples_of_bad_weight",
                 "pending",

@@ -127,9 +127,11 @@ class EventLabeller:
         if rule.among is not None:
             wanted &= rule.among.evaluate(columns)
         known = np.isfinite(labels)
-        if rule.target is not None and rule.classes:
-            others = wanted & ~known & columns.present(rule.target)
-            self.counters.examples_of_no_class += int(np.count_nonzero(others))
+        if rule.target is not None:
+            others = wanted & ~known
+            of_no_class = others & columns.present(rule.target) if rule.classes else others & False
+            self.counters.examples_of_no_class += int(np.count_nonzero(of_no_class))
+            self.counters.examples_of_no_target += int(np.count_nonzero(others & ~of_no_class))
         wanted &= known
         bad = wanted & np.isnan(weights)
         self.counters.examples_of_bad_weight += int(np.count_nonzero(bad))

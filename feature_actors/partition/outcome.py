@@ -83,6 +83,8 @@ class Counters:
     """Impressions of requests that were repeated, beside the first of each: they are not joined."""
     negatives_left_out: int = 0
     """Negatives that are not learned from: the label keeps a share of them."""
+    examples_of_no_target: int = 0
+    """Events that are no examples: the target has no value, or one beyond float32."""
     examples_of_no_class: int = 0
     """Events that are no examples: the target has none of the label's classes."""
     examples_of_bad_weight: int = 0

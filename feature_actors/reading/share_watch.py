@@ -143,6 +143,14 @@ RULES = (
         "characters: name a field that identifies, such as an id",
     ),
     ShareRule(
+        "examples_of_no_target",
+        ("examples", "examples_of_no_target"),
+        AlertKind.REJECTED,
+        "most events are not learned from because they have no value of the target: see that the "
+        "producers send the field that Labelled.target names, or say with among=... what has one",
+        most=_MOST,
+    ),
+    ShareRule(
         "examples_of_no_class",
         ("examples", "examples_of_no_class"),
         AlertKind.REJECTED,

@@ -69,6 +69,7 @@ _OF_SHARDS = _counters(
     impressions_outage="Impressions not learned from: the online store did not answer for them",
     impressions_repeated="Impressions left out because their requests were sent again",
     examples_of_bad_weight="Events whose Labelled.weight is no weight: not learned from",
+    examples_of_no_target="Events without a value of Labelled.target: not learned from",
     examples_of_no_class="Events whose target has none of Labelled.classes: not learned from",
     negatives_left_out="Negatives that are not learned from: Joined.negatives_kept",
     positives="Examples with a positive label",

@@ -132,7 +132,8 @@ def _warn_of_unused(metrics: Mapping[str, JsonValue], records: int) -> None:
     if not metrics["examples"]:
         _warn(
             "no event is an example, so that nothing was learned "
-            f"({metrics['examples_of_no_class']} have none of the label's classes)"
+            f"({metrics['examples_of_no_target']} have no value of the label's target, "
+            f"{metrics['examples_of_no_class']} none of its classes)"
         )
 
 
@@ -168,6 +169,7 @@ def _play(
         "dead": metrics["dead"],
         "late": metrics["late"],
         "negatives_left_out": metrics["negatives_left_out"],
+        "examples_of_no_target": metrics["examples_of_no_target"],
         "examples_of_no_class": metrics["examples_of_no_class"],
         "examples_of_bad_weight": metrics["examples_of_bad_weight"],
         "waiting_for_label": metrics["pending"],

@@ -93,6 +93,8 @@ def test_actions_of_jd_are_in_the_order_of_time_without_those_that_are_not_predi
     assert stream.labels.tolist() == [0.0, 1.0]
     assert [row["user"] for row in stream.rows] == ["8", "7"]
     assert stream.rows[1] == {"user": "7", "sku": "3", "category": "1", "brand": "4", "hour": 2.0}
+    assert stream.times_s is not None
+    assert stream.times_s.tolist() == [3_600.0, 7_200.0]
 
 
 def test_ratings_are_in_the_order_of_time_with_what_is_known_of_user_and_item(
@@ -111,6 +113,9 @@ def test_ratings_are_in_the_order_of_time_with_what_is_known_of_user_and_item(
     stream = movielens(tmp_path, 10)
     assert stream.labels.tolist() == [1.0, 0.0]
     assert [row["item"] for row in stream.rows] == ["6", "5"]
+    assert stream.times_s is not None
+    assert stream.times_s.tolist() == [10.0, 20.0]
+    assert stream.first(1).times_s == [10.0]
     assert stream.rows[1]["year"] == 1995.0
     assert "year" not in stream.rows[0]
 

@@ -258,6 +258,7 @@ def test_an_event_with_a_number_is_learned_with_it_and_one_without_is_no_example
     assert examples is not None
     assert examples.labels.tolist() == [12.5, -3.0], "1e300 is beyond float32"
     assert (state.counters.examples, state.counters.positives) == (2, 1)
+    assert state.counters.examples_of_no_target == 2
 
 
 BOTH = spec(two_streams=True, max_entities=4)

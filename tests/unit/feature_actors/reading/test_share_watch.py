@@ -63,6 +63,13 @@ def test_most_events_of_no_class_are_an_alert_and_some_without_a_weight() -> Non
     assert scene.count(3.0, examples_of_bad_weight=100) == 2
 
 
+def test_most_events_without_a_target_are_an_alert() -> None:
+    scene = Scene()
+    assert scene.count(1.0, examples=500, examples_of_no_target=500) == 0
+    assert scene.count(2.0, examples_of_no_target=1) == 1
+    assert "Labelled.target" in scene.watch.exceeded["examples_of_no_target"]
+
+
 def test_what_came_longer_ago_than_a_minute_is_not_counted() -> None:
     scene = Scene()
     scene.count(10.0, events=10_000)
