@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.retrieval.sources.listed import Listed as Listed
     from freshrank.feature_actors.retrieval.sources.newest import Newest as Newest
     from freshrank.feature_actors.retrieval.sources.popular import Popular as Popular
+    from freshrank.feature_actors.retrieval.sources.similar_content import (
+        SimilarContent as SimilarContent,
+    )
     from freshrank.feature_actors.retrieval.sources.touched import Touched as Touched
     from freshrank.feature_actors.streams.avro import Avro as Avro
     from freshrank.feature_actors.streams.expressions.column import col as col

@@ -51,8 +51,8 @@ class ServeSettings(Section):
     """How long a replica answers with its copy of a candidate's row (of a table, or of the features
     of an item) before it reads the row again; the answer tells the age. 0: it always reads."""
     most_items: int = Field(default=500_000, ge=1)
-    """Items of the catalogue that a replica keeps to recommend from: about 1 kB each, and 40 B for
-    each user that a source of candidates knows of an item."""
+    """Items of the catalogue that a replica keeps to recommend from: about 1 kB each, 40 B for each
+    user that a source of candidates knows of an item, and 24 B for each word or tag."""
     item_rows_per_s: int = Field(default=5_000, ge=1)
     """Rows of items that a replica reads in a second for the sources of its candidates: with more,
     what is popular at present shows sooner, and the online store has more to do."""

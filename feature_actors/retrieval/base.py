@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshrank.actors.errors import ConfigError, did_you_mean
-from freshrank.actors.messages import Bools, Doubles, Ints
+from freshrank.actors.messages import Bools, Doubles, Floats, Ints
 from freshrank.feature_actors.aggregations import last_k
 from freshrank.feature_actors.aggregations.kernel_types import AT, FeatureBlock
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
@@ -141,6 +141,8 @@ class SourceIndex(ABC):
 
     features: Sequence[FeaturePlace] = ()
     """What it has to be given of the items' rows."""
+    bytes_per_item: int = 0
+    """About how much memory it takes for an item, beside what it is given of the rows."""
 
     def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> None:
         """Note what was read for items; `blocks` are by the names of the tables."""
@@ -212,6 +214,29 @@ def first_allowed(order: Ints, allowed: Bools, most: int) -> Ints:
         if len(found) >= most or looked >= len(order):
             return found[:most]
         looked *= 4
+
+
+# Of numbers that the greatest are looked for among, the share that tells about where these begin.
+_SAMPLED = 16
+
+
+def greatest(values: Floats, most: int) -> Ints:
+    """int64[m]: the places of the at most `most` greatest of `values` above 0, the greatest first.
+
+    >>> greatest(np.array([0.1, 0.0, 0.3, 0.2], np.float32), 2).tolist()
+    [2, 3]
+    """
+    sample = values[::_SAMPLED]
+    # Half as many again as there should be, so that mostly enough are above.
+    below = len(sample) - (3 * most) // (2 * _SAMPLED) - 1
+    least = max(float(np.partition(sample, below)[below]), 0.0) if below > 0 else 0.0
+    places = np.flatnonzero(values > least)
+    if len(places) < most:
+        places = np.flatnonzero(values > 0)
+    if most < len(places):
+        places = places[np.argpartition(-values[places], most)[:most]]
+    found: Ints = places[np.lexsort((places, -values[places]))]
+    return found
 
 
 def grown(array: NDArray[_Number], slots: int) -> NDArray[_Number]:

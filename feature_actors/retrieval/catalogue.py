@@ -43,6 +43,10 @@ class ItemCatalogue:
         """bool[s]: the slots that have an item."""
         self.stamps_ms: Ints = np.zeros(_FIRST_SLOTS, dtype=np.int64)
         """int64[s]: the timestamp of each row."""
+        self.revisions: Ints = np.zeros(_FIRST_SLOTS, dtype=np.int64)
+        """int64[s]: how often a row was put into each slot or deleted from it."""
+        self.since: Ints = np.zeros(_FIRST_SLOTS, dtype=np.int64)
+        """int64[s]: the revision of the first row of the slot's present item."""
         self.refused: set[str] = set()
         """Keys of the items that there was no room for."""
         self._most = most
@@ -89,9 +93,13 @@ class ItemCatalogue:
         found = [slot for id_ in ids.tolist() if (slot := self._slots_by_id.get(id_)) is not None]
         return np.array(found, dtype=np.int64)
 
+    def rows(self, slots: Ints) -> list[msgspec.Struct | None]:
+        """The row of each of `slots` int64[m]; None: it has no item."""
+        return [self._rows[slot] for slot in slots.tolist()]
+
     def columns(self, slots: Ints) -> Columns:
         """The rows of the items in `slots` int64[m]; raises KeyError for a slot without an item."""
-        rows = [row for slot in slots.tolist() if (row := self._rows[slot]) is not None]
+        rows = [row for row in self.rows(slots) if row is not None]
         if len(rows) != len(slots):
             raise KeyError("a slot without an item")
         stamps_ms = self.stamps_ms[slots]
@@ -124,6 +132,7 @@ class ItemCatalogue:
             ids[slots] = columns.hashed(name)
         for slot, row in zip(slots.tolist(), records.rows, strict=True):
             self._rows[slot] = row
+        self.revisions[slots] += 1  # at last: a thread that sees it finds the row
         return fresh
 
     def _assign(self, names: Sequence[str]) -> Ints:
@@ -138,6 +147,7 @@ class ItemCatalogue:
             self.names[slot] = name
         self.refused.difference_update(names)
         found = np.array(slots, dtype=np.int64)
+        self.since[found] = self.revisions[found] + 1
         self.alive[found] = True
         return found
 
@@ -146,6 +156,8 @@ class ItemCatalogue:
         if slot == self.capacity:
             self.alive = _doubled(self.alive)
             self.stamps_ms = _doubled(self.stamps_ms)
+            self.revisions = _doubled(self.revisions)
+            self.since = _doubled(self.since)
             self._numbers = {name: _doubled(one) for name, one in self._numbers.items()}
             self._ids = {name: _doubled(one) for name, one in self._ids.items()}
         self.names.append("")
@@ -161,6 +173,7 @@ class ItemCatalogue:
         del self._slots_by_id[int(entity_ids(key, [name])[0])]
         self.alive[slot] = False
         self._rows[slot] = None
+        self.revisions[slot] += 1
         self._free.append(slot)
 
 

@@ -95,10 +95,10 @@ class RetrievalPlan:
     def bytes_per_item(self) -> int:
         """About how much memory an item takes in a replica, with its places in the indexes."""
         empty = ItemCatalogue(self.items.table, 0)
-        features = [
-            place for one in self.sources for place in one.index(self.items, empty).features
-        ]
-        return _ITEM_BYTES + _ENTRY_BYTES * sum(place.width for place in features)
+        indexes = [one.index(self.items, empty) for one in self.sources]
+        entries = sum(place.width for one in indexes for place in one.features)
+        own = sum(one.bytes_per_item for one in indexes)
+        return _ITEM_BYTES + _ENTRY_BYTES * entries + own
 
     @cached_property
     def seen(self) -> Mapping[str, SeenItems]:

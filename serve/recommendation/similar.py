@@ -32,7 +32,10 @@ class SimilarItems:
     def similar(self, body: bytes) -> SimilarAnswer:
         """Answer a request. Raises RequestError."""
         if not self._retriever.similar:
-            reason = "no source finds items for others: add CoVisited(...) to `candidates`"
+            reason = (
+                "no source finds items for others: add CoVisited(...) or SimilarContent(...) to "
+                "`candidates`"
+            )
             raise RequestError("path", reason, status=404)
         call = self.decoder.decode(body)
         known = [key for key in call.items if self._retriever.knows(key)]

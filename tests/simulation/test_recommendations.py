@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 from fake_clock import FakeClock
 from small_catalogue import PIPELINE, START_MS, Click
 
+from freshrank import Newest, Pipeline, SimilarContent
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.deploy.config.settings import Settings
@@ -29,11 +31,11 @@ NAMES = [f"i{number}" for number in range(12)]
 class Shop:
     """A system in lock-step, whose replica follows the catalogue when it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, pipeline: Pipeline = PIPELINE) -> None:
         self.clock = FakeClock(START_MS)
         self.log = MemoryLog(2, others={"catalogue": 3, "clicks.by_item": 3})
         self.world = World(self.log, self.clock)
-        self.system = LocalSystem(PIPELINE, Settings(), self.world)
+        self.system = LocalSystem(pipeline, Settings(), self.world)
         self._events = 0
 
     async def start(self) -> None:
@@ -199,6 +201,36 @@ def test_similar_items_are_those_of_the_same_users() -> None:
         await shop.settle()
         assert shop.similar("i1") == ["i2", "i3"]
         assert shop.similar("i7") == []
+        await shop.system.stop()
+
+    asyncio.run(run())
+
+
+def test_an_item_that_nobody_touched_is_recommended_for_its_words_while_it_is_there() -> None:
+    async def run() -> None:
+        alike = SimilarContent(words=["brand"])
+        shop = Shop(replace(PIPELINE, candidates=[alike, Newest()]))
+        await shop.start()
+        shop.rows(["tent"], brand="Nordic Camping")
+        shop.rows(["shoe", "sock"], brand="Elsewhere")
+        shop.event("me", "tent")
+        await shop.settle()
+        before = await shop.recommend("me")
+        assert before.found == {alike.name: 0, "newest": 2}
+        shop.rows(["stove"], brand="camping, but NORDIC")
+        shop.clock.advance(0.5)
+        await shop.follower.step()
+        await shop.follower.step()
+        found = await shop.recommend("me", sources=[alike.name])
+        (item,) = found.items
+        assert (item.id, item.fields["brand"]) == ("stove", "camping, but NORDIC")
+        assert [(one.name, one.because) for one in item.sources] == [(alike.name, ["tent"])]
+        assert shop.similar("stove") == ["tent"]
+        assert shop.similar("shoe") == ["sock"]
+        shop.delete("stove")
+        await shop.follower.step()
+        assert ids(await shop.recommend("me", sources=[alike.name])) == []
+        assert shop.similar("tent") == []
         await shop.system.stop()
 
     asyncio.run(run())

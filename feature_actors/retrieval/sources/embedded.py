@@ -14,6 +14,7 @@ from freshrank.feature_actors.retrieval.base import (
     Found,
     ItemFeatures,
     SourceIndex,
+    greatest,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.retrieval.sources.item_vectors import item_vectors
@@ -86,7 +87,7 @@ class _EmbeddedIndex(LastUsersIndex):
         products[products <= _LEAST * products.max(initial=0.0)] = 0.0
         products[~ask.allowed[: len(products)]] = 0.0
         products[ask.recent[ask.recent < len(products)]] = 0.0
-        best = _greatest(products, ask.most)
+        best = greatest(products, ask.most)
         return Found(best, products[best].astype(np.float64))
 
     def because(self, slot: int, recent: Ints) -> Ints:
@@ -96,17 +97,3 @@ class _EmbeddedIndex(LastUsersIndex):
             return recent[:0]
         recent = recent[recent < len(vectors)][:MOST_RECENT]
         return strongest(recent, vectors[recent] @ vectors[slot])
-
-
-def _greatest(values: Floats, most: int) -> Ints:
-    """int64[m]: the places of the at most `most` greatest of `values` above 0, the greatest first.
-
-    >>> _greatest(np.array([0.1, 0.0, 0.3, 0.2], np.float32), 2).tolist()
-    [2, 3]
-    """
-    places = np.arange(len(values))
-    if most < len(values):
-        places = np.argpartition(-values, most)[:most]
-    places = places[values[places] > 0]
-    found: Ints = places[np.lexsort((places, -values[places]))]
-    return found

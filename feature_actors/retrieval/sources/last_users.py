@@ -30,7 +30,7 @@ MOST_RECENT = 20
 _MOST_REASONS = 3
 
 
-def strongest(recent: Ints, weights: Ints | Floats) -> Ints:
+def strongest(recent: Ints, weights: Ints | Floats | Doubles) -> Ints:
     """int64[m]: the recent items of most weight above 0, which led to a candidate.
 
     >>> strongest(np.array([7, 8, 9]), np.array([1, 0, 4])).tolist()

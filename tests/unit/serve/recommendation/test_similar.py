@@ -103,7 +103,7 @@ def test_without_a_source_for_it_a_404_says_what_to_add(
     retriever.similar = ()
     answer = similar(replica)
     assert answer.status_code == 404
-    assert "CoVisited(...)" in answer.json()["error"]["reason"]
+    assert "CoVisited(...) or SimilarContent(...)" in answer.json()["error"]["reason"]
 
 
 def test_nothing_is_logged(replica: ReplicaUnderTest) -> None:
