@@ -1,11 +1,12 @@
 """Faults of every kind at random moments, under load: nothing is lost, nothing counts twice.
 
 The whole system runs on a Kafka and a Redis of its own. While five thousand events a second come,
-one in a hundred of them spoilt, and shoppers are shown items and click, fault plans run at the same
-time. Producers stamp the records, and some of their clocks are wrong. Each fault has to be told of
-within ten seconds. At the end the features, the examples and the dead letters must be those that
-the log determines, and the labels those of the clicks; the weights that score must be the
-learner's, and must never have been older than before.
+one in a hundred of them spoilt, a second stream and rows of items beside them, and shoppers are
+shown items and click, fault plans run at the same time. Producers stamp the records, and some of
+their clocks are wrong. Each fault has to be told of within ten seconds. At the end the features of
+users and of items, the examples and the dead letters must be those that the log determines, and the
+labels those of the clicks; the weights that score must be the learner's, and must never have been
+older than before.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.console import Console
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import Version
+from freshrank.benchmarks.chaos.chaos_shop import SteadyRows, chaos_shop
 from freshrank.benchmarks.chaos.detection import Observer
 from freshrank.benchmarks.chaos.fault_injector import FaultInjector
 from freshrank.benchmarks.chaos.fault_plan import FaultPlan, fault_plans, last_plan
@@ -37,7 +39,7 @@ from freshrank.benchmarks.workloads.dead_letters import DeadLetters, read_dead_l
 from freshrank.benchmarks.workloads.expected_state import LogComparison, compare_with_log
 from freshrank.benchmarks.workloads.impressions import logged_impressions
 from freshrank.benchmarks.workloads.scored_answer import AnswerLog
-from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
+from freshrank.benchmarks.workloads.shop_fixture import external_servers
 from freshrank.benchmarks.workloads.shop_traffic import background, shoppers
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
@@ -50,6 +52,8 @@ from freshrank.feature_actors.labels.definitions import Joined
 
 PARTITIONS = 8
 EVENTS_PER_S = 5_000.0
+# Of the second stream, and rows of items.
+VISITS_PER_S, ROWS_PER_S = 500.0, 100.0
 USERS = 20_000
 SPOILT_SHARE = 0.01
 # Memory of Redis: some times what the rows need.
@@ -115,8 +119,9 @@ def survive(
             "bench chaos", "it stops its broker and its Redis", "Leave out --kafka and --redis."
         )
     with external_servers(options, console, REDIS_BYTES) as (outside, folder):
-        file, pipeline = own_shop(folder)
-        asyncio.run(make_topic(outside.broker.bootstrap, pipeline.stream.topic, PARTITIONS))
+        file, pipeline = chaos_shop(folder)
+        for stream in pipeline.streams:
+            asyncio.run(make_topic(outside.broker.bootstrap, stream.topic, PARTITIONS))
         process = SystemProcess(outside, file, folder)
         try:
             with console.status("starting the system"):
@@ -139,7 +144,7 @@ class _Chaos:
     ) -> None:
         self._pipeline = pipeline
         self._outside = outside
-        self._port = process.system.port
+        self._port, self._state_folder = process.system.port, process.system.state
         self._client = StatusClient(self._port)
         self._console = console
         self._began = time.monotonic()
@@ -163,10 +168,15 @@ class _Chaos:
 
     async def run(self, plans: list[FaultPlan], last: FaultPlan, rounds: int) -> ChaosResults:
         """Inject the faults under load, compare the system with its log, inject the `last` ones."""
-        bootstrap, topic = self._outside.broker.bootstrap, self._pipeline.stream.topic
-        answers = AnswerLog()
+        bootstrap, answers = self._outside.broker.bootstrap, AnswerLog()
+        events, visited = (stream.topic for stream in self._pipeline.streams)
+        (table,) = self._pipeline.tables
         async with self._client, self._observing, background(self._observer.observe_forever()):
-            with SteadyStream(bootstrap, topic, EVENTS_PER_S, USERS, SPOILT_SHARE) as stream:
+            with (
+                SteadyStream(bootstrap, visited, VISITS_PER_S, USERS) as visits,
+                SteadyRows(bootstrap, table.topic, ROWS_PER_S, USERS) as rows,
+                SteadyStream(bootstrap, events, EVENTS_PER_S, USERS, SPOILT_SHARE) as stream,
+            ):
                 self._handles.delivered = lambda: stream.delivered
                 write = partial(self._write, stream)
                 async with shoppers(self._port, write, answers.add):
@@ -178,7 +188,8 @@ class _Chaos:
                     await wait_for(
                         answers.enough_after_faults, ROUND_S, "the replica", "too few answers"
                     )
-                await asyncio.to_thread(stream.stop)
+                for writer in (stream, visits, rows):
+                    await asyncio.to_thread(writer.stop)
             results = ChaosResults(
                 faults=[fault for plan in (*plans, last) for _, fault in plan],
                 silent=self._injector.silent,
@@ -202,10 +213,14 @@ class _Chaos:
 
     async def _compare(self) -> SystemAtEnd:
         bootstrap, client = self._outside.broker.bootstrap, self._client
-        compared = await compare_with_log(self._pipeline, self._outside, client, TIMEOUT_S)
+        compared = await compare_with_log(
+            self._pipeline, self._outside, client, self._state_folder, TIMEOUT_S
+        )
         self._log("compared with the log")
         learned = Version.parse((await client.statuses())["learner"]["version"])
-        shown = await asyncio.to_thread(logged_impressions, bootstrap, self._pipeline.topics[1])
+        shown = await asyncio.to_thread(
+            logged_impressions, bootstrap, self._pipeline.impressions_topic
+        )
         return SystemAtEnd(
             compared=compared,
             letters=await self._dead_letters(),
@@ -253,6 +268,8 @@ def figures(found: ChaosResults) -> list[Figure]:
         "wrong_values": compared.wrong_rows,
         "lost_events": compared.lost_events,
         "doubled_events": compared.doubled_events,
+        "lost_copies": compared.lost_copies,
+        "doubled_copies": compared.doubled_copies,
         "lost_examples": compared.lost_examples,
         "doubled_examples": compared.doubled_examples,
         "lost_dead_letters": letters.lost,
@@ -265,6 +282,7 @@ def figures(found: ChaosResults) -> list[Figure]:
     amounts = {
         "faults": len(found.faults),
         "events": found.events,
+        "copies": compared.expected_copies,
         "spoilt": len(letters.spoilt),
         "examples": compared.expected_examples,
         "positives": compared.expected_positives,

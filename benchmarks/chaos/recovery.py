@@ -224,7 +224,9 @@ class _Recovery:
 
     async def _compare(self, results: RecoveryResults) -> None:
         with self._console.status("reading the log again, to compare"):
-            found = await compare_with_log(self._pipeline, self._outside, self._client, TIMEOUT_S)
+            found = await compare_with_log(
+                self._pipeline, self._outside, self._client, self._system.state, TIMEOUT_S
+            )
         results.wrong_rows = found.wrong_rows
         results.expected_examples = found.expected_examples
         results.learned_examples = found.taken_examples

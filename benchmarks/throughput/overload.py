@@ -108,7 +108,9 @@ async def _burst(
                 await asyncio.sleep(CALM_S * scale)
             await asyncio.to_thread(stream.stop)
         console.print("comparing with the log")
-        compared = await compare_with_log(pipeline, outside, client, TIMEOUT_S, MAX_ENTITIES)
+        compared = await compare_with_log(
+            pipeline, outside, client, system.state, TIMEOUT_S, MAX_ENTITIES
+        )
         peaks.cancel()
         peak_bytes, largest_lag = await peaks
         return OverloadResults(bound, peak_bytes, catch_up_s, largest_lag, compared)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -26,6 +28,8 @@ CHUNK = 50_000
 REFRESH_METADATA = {"topic.metadata.refresh.interval.ms": 5_000}
 # Seconds within which the broker takes some of what is still queued, however busy the machine is.
 FLUSH_TIMEOUT_S = 60.0
+# Why a client that was told to give up a record has not written it.
+_GIVEN_UP = KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT  # noqa: SLF001 - its public names
 
 
 def user_name(number: int) -> str:
@@ -93,41 +97,76 @@ class TopicFiller:
         self._failed = 0
         self.delivered = 0
         """Records that the broker has taken."""
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "partitioner": "murmur2_random",
-                "linger.ms": 50,
-                "batch.size": 1_000_000,
-                "queue.buffering.max.messages": 500_000,
-                # While a broker is away the client would repeat that on standard error; `finish`
-                # raises it once.
-                "log_level": 0,
-                **REFRESH_METADATA,
-            }
-        )
+        self._held: list[tuple[bytes, bytes | None, int]] = []
+        """Key, value and time of what a client has been told to give up."""
+        self._config: dict[str, str | int] = {
+            "bootstrap.servers": bootstrap,
+            "partitioner": "murmur2_random",
+            "linger.ms": 50,
+            "batch.size": 1_000_000,
+            "queue.buffering.max.messages": 500_000,
+            # While a broker is away the client would repeat that on standard error; `finish`
+            # raises it once.
+            "log_level": 0,
+            **REFRESH_METADATA,
+        }
+        self._producer = Producer(self._config)
 
-    def write(self, key: bytes, value: bytes) -> None:
-        """Queue one record; blocks while the queue is full."""
-        while True:
-            try:
-                self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
-                break
-            except BufferError:
-                self._producer.poll(0.1)
-        self._producer.poll(0)
+    def write(self, key: bytes, value: bytes | None) -> None:
+        """Queue one record of now, None: a tombstone; blocks while the queue is full."""
+        self._write(key, value, None)
 
     def finish(self) -> None:
         """Wait until the broker has all records.
 
         Raises Unavailable when it refused one, or takes no more of them.
         """
-        before, left = math.inf, self._producer.flush(FLUSH_TIMEOUT_S)
-        while 0 < left < before:
-            before, left = left, self._producer.flush(FLUSH_TIMEOUT_S)
+        left = self._flush()
+        if left:
+            self._write_by_another()
+            left = self._flush()
         if left or self._failed:
             raise Unavailable("kafka", f"{left + self._failed} records were not written")
 
-    def _delivered(self, error: KafkaError | None, _: Message[bytes, bytes]) -> None:
+    def _flush(self) -> int:
+        """How many records are left when the broker takes no more of them."""
+        before, left = math.inf, self._producer.flush(FLUSH_TIMEOUT_S)
+        while 0 < left < before:
+            before, left = left, self._producer.flush(FLUSH_TIMEOUT_S)
+        return left
+
+    def _write_by_another(self) -> None:
+        """Let another client write what this one holds.
+
+        One that was told of no leader when its broker came back may hold its records for ever
+        (librdkafka, issue 4976). What was under way may be written twice.
+        """
+        self._producer.purge()
+        self._producer.flush(FLUSH_TIMEOUT_S)
+        held, self._held = self._held, []
+        self._producer = Producer(self._config)
+        for record in held:
+            self._write(*record)
+
+    def _write(self, key: bytes, value: bytes | None, stamp_ms: int | None) -> None:
+        """Queue a record of that time, None: of when there is room for it."""
+        while True:
+            at_ms = stamp_ms or time.time_ns() // 1_000_000
+            delivered = partial(self._delivered, at_ms)
+            try:
+                self._producer.produce(
+                    self._topic, value, key, on_delivery=delivered, timestamp=at_ms
+                )
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+        self._producer.poll(0)
+
+    def _delivered(
+        self, at_ms: int, error: KafkaError | None, record: Message[bytes, bytes]
+    ) -> None:
+        if error is not None and error.code() in _GIVEN_UP:
+            self._held.append((record.key() or b"", record.value(), at_ms))
+            return
         self._failed += error is not None
         self.delivered += error is None

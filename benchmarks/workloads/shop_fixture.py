@@ -59,6 +59,14 @@ def changed_example(name: str, changes: Mapping[str, str]) -> str:
     Raises ConfigError when one does not.
     """
     text = files("freshrank.examples").joinpath(name).read_text(encoding="utf-8")
+    return changed(name, text, changes)
+
+
+def changed(name: str, text: str, changes: Mapping[str, str]) -> str:
+    """Return the `text` of the example `name` with parts replaced, each of which occurs once in it.
+
+    Raises ConfigError when one does not.
+    """
     for old, new in changes.items():
         if text.count(old) != 1:
             raise ConfigError(

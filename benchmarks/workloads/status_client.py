@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Self
 
 import msgspec
@@ -13,12 +13,19 @@ from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Version
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.serve.api.responses import ReadyAnswer
+from freshrank.serve.monitoring.system_readiness import CANDIDATES_OF
 
 # Fields of a shard's status that count unfinished work: unread records, unwritten rows, examples
 # that the learner has not taken.
 _BACKLOG_FIELDS = ("lag_total", "rows_waiting", "unsent")
 # Seconds between two reads of the backlog: the parts post their statuses once a second.
 _IDLE_POLL_S = 2.0
+
+
+def shards_of(statuses: Mapping[str, Any]) -> dict[str, Any]:
+    """The statuses of the shards, those of entities that candidates name among them."""
+    kinds = "shard-", CANDIDATES_OF
+    return {name: one for name, one in statuses.items() if name.startswith(kinds)}
 
 
 class StatusClient:
@@ -106,10 +113,12 @@ class StatusClient:
     async def _backlog(self) -> int:
         """Count what is left to read, to write and to learn; 1 while that is unknown."""
         parts = await self.statuses()
-        shard, learner = parts.get("shard-0", {}), parts.get("learner")
-        if learner is None or shard.get("starting", True):
+        shards, learner = shards_of(parts), parts.get("learner")
+        if learner is None or "shard-0" not in shards:
             return 1
-        unfinished = sum(int(shard[name]) for name in _BACKLOG_FIELDS)
+        if any(shard.get("starting", True) for shard in shards.values()):
+            return 1
+        unfinished = sum(int(shard[name]) for shard in shards.values() for name in _BACKLOG_FIELDS)
         return unfinished + int(learner["pending_examples"])
 
     async def checksum_mismatches(self) -> int:

@@ -6,6 +6,7 @@ import itertools
 import random
 import threading
 import time
+from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
@@ -33,7 +34,7 @@ class SteadyStream:
         self._spoilt_share = spoilt_share
         self._users = users
         self._filler = TopicFiller(bootstrap, topic)
-        self._rng = np.random.default_rng(0)
+        self.rng = np.random.default_rng(0)
         self._spoil_random = random.Random(0)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="steady stream")
@@ -55,6 +56,11 @@ class SteadyStream:
             self._thread.join()
             self._filler.finish()
 
+    def records(self, count: int, now_ms: int, tick: int) -> Iterable[tuple[bytes, bytes | None]]:
+        """The next `count` records; `tick` tells them from those of other calls."""
+        events = shop_events(count, self._users, now_ms, self.rng, f"s{tick}-")
+        return ((key, self._sometimes_spoilt(value)) for key, value in events)
+
     @property
     def delivered(self) -> int:
         """Records that the broker has taken."""
@@ -74,8 +80,8 @@ class SteadyStream:
             last, count = now, int(owed)
             owed -= count
             now_ms = time.time_ns() // 1_000_000
-            for key, value in shop_events(count, self._users, now_ms, self._rng, f"s{tick}-"):
-                self._filler.write(key, self._sometimes_spoilt(value))
+            for key, value in self.records(count, now_ms, tick):
+                self._filler.write(key, value)
             self.written += count
 
     def _sometimes_spoilt(self, value: bytes) -> bytes:

@@ -96,7 +96,7 @@ def check_views(
             raise ConfigError(
                 f"{view.__name__}.source",
                 f"the view reads {view.source.topic!r}, the pipeline {topics}",
-                "Give both the same Stream object.",
+                "Give both the same Stream object, or list the other one in streams=[...], too.",
             )
     check_delays(features, streams[0], label)
 

@@ -14,7 +14,7 @@ from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.kafka_login import known_clients
-from freshrank.deploy.state import state_id
+from freshrank.deploy.state.records import origin_recorded
 from freshrank.deploy.state.state_folder import KAFKA
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
@@ -30,7 +30,7 @@ class ServedLog:
     partitions: int
     """Of the stream's topic, and of that of the impressions."""
     state: str
-    """The id of the state that a run keeps: copies of a re-keyed stream belong to it."""
+    """The origin of the state that a run keeps: copies of a re-keyed stream belong to it."""
     source: Callable[[], EventSource]
     """Makes readers of the broker, not started yet."""
 
@@ -94,7 +94,7 @@ def served_log(pipeline: Pipeline, settings: Settings, kafka: KafkaAccess) -> Se
             "Name the broker of the run, whose topics have as many.",
         )
     folder = settings.state_folder(pipeline.name)
-    state = state_id.RECORD.read(folder) or ""
+    state = origin_recorded(folder) or ""
     if pipeline.stream.rekeyed and not state:
         raise ConfigError(
             str(folder),

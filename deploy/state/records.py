@@ -18,6 +18,15 @@ RECORDS = (
 )
 
 
+def origin_recorded(folder: Path) -> str | None:
+    """The origin of what the state in `folder` gives (`origin_of`); None where it records none.
+
+    Raises ConfigError when a record is damaged.
+    """
+    state, topics = state_id.RECORD.read(folder), topics_record.RECORD.read(folder)
+    return None if state is None or topics is None else state_id.origin_of(topics, state)
+
+
 def write_records(
     folder: Path, topics: Mapping[str, TopicIdentity], pipeline: Pipeline, disk: Disk
 ) -> None:

@@ -96,7 +96,7 @@ class ShardSurroundings:
     streams are copied for it."""
     alerts: AlertSink | None = None
     state: str = ""
-    """The id of the state."""
+    """The origin of the state (`PartitionSpec.state`)."""
     process_id: int | None = None
 
 

@@ -46,7 +46,7 @@ class Target:
     partitions: Mapping[str, int]
     """By entity: of each topic that its rows are made of."""
     state: str = ""
-    """The id of the state (`PartitionSpec.state`)."""
+    """The origin of the state (`PartitionSpec.state`)."""
 
 
 class Backfill:

@@ -36,7 +36,7 @@ class PartitionSpec:
     """With `Labelled`: of other entities that the first stream names, whose rows its examples have,
     too. They are of the events of this partition."""
     state: str = ""
-    """The id of the state: copies of re-keyed records that are made for another do not count."""
+    """Its origin: copies of re-keyed records that are made for another state do not count."""
 
     @property
     def negatives_kept(self) -> float:

@@ -59,7 +59,7 @@ class Rekeyer:
         The partitions of the copies that the caller's shard owns. It copies those source
         partitions whose number, modulo that of the partitions of the copies, is among these.
     state
-        The id of the state that the copies are for (`PartitionSpec.state`).
+        The origin of the state that the copies are for (`PartitionSpec.state`).
     snapshots
         Keeps how far each source partition is copied.
     """

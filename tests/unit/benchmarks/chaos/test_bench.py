@@ -42,6 +42,8 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
             wrong_rows=2,
             expected_events=100,
             applied_events=99,
+            expected_copies=80,
+            taken_copies=81,
             expected_examples=50,
             learned_examples=49,
             quarantined_examples=4,
@@ -64,6 +66,7 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
         "positives_apart": 2,
         "wrong_values": 2,
         "lost_events": 1,
+        "doubled_copies": 1,
         "doubled_examples": 3,
         "lost_dead_letters": 1,
         "lost_impressions": 2,
@@ -71,7 +74,8 @@ def test_the_figures_tell_lost_from_doubled_and_judge_all_that_must_not_be() -> 
     }
     assert figures["lost_examples"].met and figures["versions_back"].met
     assert figures["doubled_events"].met
-    fewer = LogComparison(0, 9, 9, 5, 2, 1, 2, 2, [])
+    fewer = LogComparison(0, 9, 9, 4, 2, 5, 2, 1, 2, 2, [])
     assert (fewer.lost_examples, fewer.doubled_examples) == (2, 0)
+    assert (fewer.lost_copies, fewer.doubled_copies) == (2, 0)
     assert figures["faults"].value == 2 and figures["faults"].met is None
     assert figures["not_logged_meanwhile"].value == 2

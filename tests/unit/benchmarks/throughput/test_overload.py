@@ -11,6 +11,8 @@ def test_overload_holds_memory_against_its_bound_and_counts_what_is_missing() ->
         wrong_rows=1,
         expected_events=1_000,
         applied_events=990,
+        expected_copies=0,
+        taken_copies=0,
         expected_examples=50,
         learned_examples=40,
         quarantined_examples=7,

@@ -1,7 +1,17 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import numpy as np
+import pytest
+from confluent_kafka import Producer
 
-from freshrank.benchmarks.workloads.shop_events import shop_events
+from freshrank.actors.errors import Unavailable
+from freshrank.benchmarks.workloads import shop_events as workload
+from freshrank.benchmarks.workloads.shop_events import TopicFiller, shop_events
 from freshrank.examples.shop.shoppers import ShopEvent
 
 NEWEST = 1_700_000_000_000
@@ -35,3 +45,54 @@ def test_few_items_get_most_of_the_events() -> None:
     items = [event.item_id for _, event in events(20_000, 10)]
     assert sum(item <= 2_000 for item in items) > 8_000
     assert max(items) <= 20_000
+
+
+class TakingProducer:
+    """A client whose broker takes everything."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[bytes, bytes | None, int]] = []
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes,
+        *,
+        on_delivery: Callable[[None, Any], None],
+        timestamp: int,
+    ) -> None:
+        self.taken.append((key, value, timestamp))
+        on_delivery(None, None)
+
+    def poll(self, timeout_s: float) -> None:
+        pass
+
+    def flush(self, timeout_s: float) -> int:
+        return 0
+
+
+def test_what_a_client_holds_for_ever_is_written_by_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workload, "FLUSH_TIMEOUT_S", 0.1)
+    clients: list[Any] = [Producer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})]
+    clients.append(TakingProducer())
+    given = iter(clients)
+    monkeypatch.setattr(workload, "Producer", lambda config: next(given))
+    filler = TopicFiller("127.0.0.1:1", "shop")
+    filler.write(b"ann", b"1")
+    filler.write(b"bob", None)
+    written_ms = time.time_ns() // 1_000_000
+    filler.finish()
+    assert [(key, value) for key, value, _ in clients[1].taken] == [(b"ann", b"1"), (b"bob", None)]
+    assert all(at_ms <= written_ms for _, _, at_ms in clients[1].taken), "they are of then"
+    assert filler.delivered == 2
+
+
+def test_records_that_no_client_can_write_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workload, "FLUSH_TIMEOUT_S", 0.1)
+    filler = TopicFiller("127.0.0.1:1", "shop")
+    filler.write(b"ann", b"1")
+    with pytest.raises(Unavailable, match="1 records were not written"):
+        filler.finish()

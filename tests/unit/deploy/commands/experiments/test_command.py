@@ -14,14 +14,17 @@ from rich.console import Console
 from tried_songs import PIPELINE, records
 
 from freshrank.actors.errors import Unavailable
+from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy import cli
 from freshrank.deploy.commands.experiments.tables import tables_of
+from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.experiments.report import PipelineReport
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.served import topics
-from freshrank.deploy.state import state_id
+from freshrank.deploy.state import state_id, topics_record
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
 
 @pytest.fixture
@@ -132,8 +135,15 @@ def test_a_stream_that_is_copied_needs_the_state_of_its_run(
     code, shown = call(arguments, capsys, monkeypatch)
     assert code == 2
     assert "the copies of records of 'plays' belong to the state of a run" in shown
-    state_id.RECORD.write(make_folder(file.parent / "state"), "a state", Disk())
+    folder, read = make_folder(file.parent / "state"), {"plays": TopicIdentity("a", 2)}
+    state_id.RECORD.write(folder, "a state", Disk())
+    assert call(arguments, capsys, monkeypatch)[0] == 2, "copies tell the topics, too"
+    topics_record.RECORD.write(folder, read, Disk())
     assert call(arguments, capsys, monkeypatch)[0] == 0
+    pipeline = PipelineFile.read(file).load()
+    settings = Settings(state=folder)
+    found = topics.served_log(pipeline, settings, KafkaAccess("b:1"))
+    assert found.state == state_id.origin_of(read, "a state")
 
 
 def make_folder(folder: Path) -> Path:
