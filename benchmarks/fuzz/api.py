@@ -32,6 +32,9 @@ _STATES = ("/healthz", "/readyz")
 # The endpoint answers to its own names only, and schemathesis uses another.
 _HOST = {"Host": "localhost"}
 
+# Seconds: a request may ask to wait for 10 (`timeout_ms`), after which it is answered.
+_PATIENCE_S = 60.0
+
 
 @dataclass
 class ApiFuzzResult:
@@ -48,7 +51,7 @@ class ApiFuzzResult:
     def request(self, case: Case[Any]) -> None:
         """Send one request and check its answer against the document."""
         self.cases += 1
-        answer = case.call(headers=_HOST)
+        answer = case.call(headers=_HOST, timeout=_PATIENCE_S)
         answers_no = answer.status_code == 503 and case.operation.path in _STATES
         if answer.status_code >= 500 and not answers_no:
             self.server_errors += 1

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
 from freshrank.serve.api.explain_answers import Contribution
 from freshrank.serve.api.responses import FeatureInfo, Json, ModelInfo
 
-ItemId: TypeAlias = int | str
+ITEM_ID: Final = "Key of an item"
+"""The title of the schema of `ItemId`, by which the document of a pipeline finds it."""
+
+ItemId: TypeAlias = Annotated[int | str, msgspec.Meta(title=ITEM_ID)]
 """The key of an item: an integer where keys are integers, else a text."""
 
 NoteCode: TypeAlias = Literal[
@@ -73,7 +76,7 @@ class RecommendAnswer(msgspec.Struct):
     found: dict[str, int]
     """By source: how many items it gave that passed."""
     notes: list[Note]
-    next: str | None = None
+    next: str | None
     """What POST /v1/recommend/next takes to answer the page after this; None: there is none."""
     arms: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     """By experiment, the arm that answered; absent where there is none."""

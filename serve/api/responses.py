@@ -249,8 +249,8 @@ class BatchEntry(msgspec.Struct):
 
     status: int
     """The HTTP status that the request would have had by itself."""
-    answer: ScoreAnswer | None = None
-    error: Problem | None = None
+    answer: ScoreAnswer | None
+    error: Problem | None
 
 
 class BatchAnswer(msgspec.Struct):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from freshrank.serve.http.openapi import relinked
@@ -11,23 +11,27 @@ from freshrank.serve.scoring.served_pipeline import EventStream
 
 
 def events_schema(streams: Sequence[EventStream], most: int) -> JsonSchema:
-    """One event of a stream, or a list of its events, at most `most`."""
+    """One event of a stream, or a list of its events, at most `most`.
+
+    The schema of an event is a definition, ``<topic>.event``, and those that it refers to are
+    ``<topic>.<name>``: two streams may each have one of a name, which answers may have, too.
+    """
     bodies: list[dict[str, Any]] = []
     definitions: dict[str, Any] = {}
     for stream in streams:
-        event = _with_own_names(stream, definitions)
-        definitions |= event.pop("$defs", {})
-        events = {"type": "array", "items": event, "minItems": 1, "maxItems": most}
-        bodies += [event, events]
+        own = _under_topic(stream)
+        definitions |= own.pop("$defs", {}) | {f"{stream.topic}.event": own}
+        event = {"$ref": f"#/$defs/{stream.topic}.event"}
+        bodies += [event, {"type": "array", "items": event, "minItems": 1, "maxItems": most}]
     return JsonSchema({"anyOf": bodies}, definitions)
 
 
-def _with_own_names(stream: EventStream, taken: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of an event; those of its ``$defs`` that are in `taken` get other names."""
-    own = stream.schema.get("$defs", {})
-    assert isinstance(own, Mapping)
-    names = {name: f"{stream.topic}.{name}" if name in taken else name for name in own}
-    event: dict[str, Any] = relinked(dict(stream.schema), lambda name: f"#/$defs/{names[name]}")
-    if own:
-        event["$defs"] = {names[name]: event["$defs"][name] for name in own}
+def _under_topic(stream: EventStream) -> dict[str, Any]:
+    """The schema of an event; the names of its ``$defs`` begin with the topic."""
+    event: dict[str, Any] = relinked(
+        dict(stream.schema), lambda name: f"#/$defs/{stream.topic}.{name}"
+    )
+    if "$defs" in event:
+        own = {f"{stream.topic}.{name}": schema for name, schema in event["$defs"].items()}
+        event["$defs"] = own
     return event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -59,9 +59,15 @@ _RETRY_AFTER = {
 }
 
 
-def document(pipeline: str, specs: Sequence[RouteSpec]) -> Document:
-    """OpenAPI 3.1 of the routes of `pipeline`."""
-    schemas = _Schemas(specs)
+def document(
+    pipeline: str, specs: Sequence[RouteSpec], narrower: Mapping[str, Document] | None = None
+) -> Document:
+    """OpenAPI 3.1 of the routes of `pipeline`.
+
+    `narrower` has, by title, the schemas that stand in place of those of the types: those of values
+    that are of one type in this pipeline, and of another elsewhere.
+    """
+    schemas = _Schemas(specs, narrower or {})
     paths: Document = {}
     for spec in specs:
         paths.setdefault(spec.documented_path, {})[spec.method.lower()] = _operation(spec, schemas)
@@ -79,26 +85,28 @@ def document(pipeline: str, specs: Sequence[RouteSpec]) -> Document:
 class _Schemas:
     """The schemas of all types that routes take and give; named ones are shared components."""
 
-    def __init__(self, specs: Sequence[RouteSpec]) -> None:
+    def __init__(self, specs: Sequence[RouteSpec], narrower: Mapping[str, Document]) -> None:
         types: list[Any] = [ErrorAnswer]
         for spec in specs:
             types += [answer.type for answer in spec.answers.values() if answer.type is not None]
             types += [parameter.type for parameter in spec.parameters]
             if spec.body is not None and not isinstance(spec.body, JsonSchema):
                 types.append(spec.body)
-        self._types = types
+        self._types, self._narrower = types, narrower
         found, components = msgspec.json.schema_components(types, ref_template=_REFERENCES)
         self._found = found
         for spec in specs:
             if isinstance(spec.body, JsonSchema):
                 components |= spec.body.definitions
-        self.components: Document = _relinked(components)
+        self.components: Document = _explicit(_relinked(components), narrower)
 
     def of(self, kind: Any) -> Document:
         if isinstance(kind, JsonSchema):
-            schema: Document = _relinked(dict(kind.schema))
-            return schema
-        return self._found[self._types.index(kind)]
+            found = _relinked(dict(kind.schema))
+        else:
+            found = self._found[self._types.index(kind)]
+        schema: Document = _explicit(found, self._narrower)
+        return schema
 
 
 def _operation(spec: RouteSpec, schemas: _Schemas) -> Document:
@@ -134,7 +142,7 @@ def _parameter(spec: RouteSpec, parameter: Parameter[Any], schemas: _Schemas) ->
 
 
 def _answer(answer: Answer, schemas: _Schemas) -> Document:
-    schema = {} if answer.type is None else schemas.of(answer.type)
+    schema = {"type": "string"} if answer.type is None else schemas.of(answer.type)
     return {"description": answer.meaning, "content": {answer.media_type: {"schema": schema}}}
 
 
@@ -145,6 +153,28 @@ def _error(status: int, schemas: _Schemas) -> Document:
     if status == HTTPStatus.UNAUTHORIZED:
         error["headers"] = {"WWW-Authenticate": {"schema": {"const": "Bearer"}}}
     return error
+
+
+def _explicit(schema: Any, narrower: Mapping[str, Document]) -> Any:
+    """`schema` with what is `narrower`, saying where an object may have any fields, and of texts.
+
+    In JSON schema that is so anyway. Generators of clients take an object of which nothing is said
+    for an empty one, and choices without a type for ones among anything.
+    """
+    if isinstance(schema, list):
+        return [_explicit(one, narrower) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    title = schema.get("title")
+    if isinstance(title, str) and title in narrower:
+        return narrower[title]
+    found = {key: _explicit(value, narrower) for key, value in schema.items()}
+    choices = found.get("enum")
+    if isinstance(choices, list) and all(isinstance(one, str) for one in choices):
+        found["type"] = "string"
+    if found.get("type") == "object" and not {"properties", "additionalProperties"} & found.keys():
+        found["additionalProperties"] = True
+    return found
 
 
 def _relinked(schema: Any) -> Any:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.serve.access.api_keys import Scope
-from freshrank.serve.api.recommendation_answers import RecommendAnswer, SimilarAnswer
+from freshrank.serve.api.recommendation_answers import (
+    ITEM_ID,
+    RecommendAnswer,
+    SimilarAnswer,
+)
 from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.http.json_response import JsonResponse
 from freshrank.serve.http.kept_answers import KeptAnswers
+from freshrank.serve.http.openapi import Document
 from freshrank.serve.http.request_body import read_body
 from freshrank.serve.http.route_spec import Answer, RouteSpec
 from freshrank.serve.recommendation.recommender import Recommender
@@ -34,6 +41,9 @@ class RecommendationRoutes:
         self._recommender = Recommender(service, retriever, types, explainer)
         self._similar_items = SimilarItems(service, retriever, types)
         self._body_bytes = service.pipeline.limits.body_bytes
+        key = "integer" if retriever.integer_keys else "string"
+        self.narrower_schemas: Mapping[str, Document] = {ITEM_ID: {"title": ITEM_ID, "type": key}}
+        """What is of one type in this catalogue, as `document` takes it."""
 
     def specs(self) -> list[RouteSpec]:
         """All of them."""

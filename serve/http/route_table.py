@@ -16,6 +16,7 @@ from freshrank.serve.api.responses import (
     EventsAnswer,
     FeaturesAnswer,
     ForgetAnswer,
+    Json,
     ModelAnswer,
     PipelineAnswer,
     ScoreAnswer,
@@ -69,7 +70,10 @@ class RouteTable:
         # Of several streams, a request has to name the one that its events belong to.
         default = topics[0] if len(topics) == 1 else REQUIRED
         self._stream: Parameter[str] = Parameter("stream", str, default, topics)
-        self._document = msgspec.json.encode(document(service.pipeline.name, self.specs()))
+        items = self._recommendation_routes
+        narrower = None if items is None else items.narrower_schemas
+        whole = document(service.pipeline.name, self.specs(), narrower)
+        self._document = msgspec.json.encode(whole)
 
     def specs(self) -> list[RouteSpec]:
         """All routes."""
@@ -232,7 +236,7 @@ class RouteTable:
                 scope=Scope.SCORE,
                 summary="This document",
                 handler=self.openapi,
-                answers={200: Answer()},
+                answers={200: Answer(dict[str, Json])},
             ),
         ]
 

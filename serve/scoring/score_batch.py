@@ -60,13 +60,13 @@ class ScoreBatch:
         if isinstance(call, RequestError):
             return _refused(call)
         try:
-            return BatchEntry(200, answer=await self._service.answer(call, request_id))
+            return BatchEntry(200, await self._service.answer(call, request_id), None)
         except (RequestError, StaleParameters, Unavailable) as error:
             return _refused(error)
 
 
 def _refused(error: FreshrankError) -> BatchEntry:
-    return BatchEntry(status_of(error), error=answer_of(error).error)
+    return BatchEntry(status_of(error), None, answer_of(error).error)
 
 
 def _batch_of(request: Any, most: int) -> type[msgspec.Struct]:

@@ -157,10 +157,12 @@ def test_posted_lists_are_in_the_features_and_wrong_ones_are_told_with_their_pla
     assert found["dead"] == len(WRONG)
     document = found["document"].json()
     body = document["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
-    (one, _) = body["schema"]["anyOf"]
+    (event, _) = body["schema"]["anyOf"]
+    schemas = document["components"]["schemas"]
+    one = schemas[event["$ref"].rpartition("/")[2]]
     assert one["properties"]["items"]["type"] == "array"
     of = one["properties"]["items"]["items"]["$ref"].rpartition("/")[2]
-    price = document["components"]["schemas"][of]["properties"]["price"]
+    price = schemas[of]["properties"]["price"]
     assert price == {"type": "number"}
 
 

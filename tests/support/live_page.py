@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -30,11 +30,18 @@ class LivePage:
     """Shards, learner and a replica in lock-step behind HTTP, with shoppers who never rest.
 
     Each tick some shoppers browse, `visits` of them are shown what the model ranks first and react,
-    and everything that was written is read and learned.
+    and everything that was written is read and learned. `serve` are settings of the endpoint.
     """
 
-    def __init__(self, pipeline: Pipeline, events: int = 10, visits: int = 1) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        events: int = 10,
+        visits: int = 1,
+        serve: Mapping[str, object] | None = None,
+    ) -> None:
         self.pipeline = pipeline
+        self._serve = serve or {}
         self.url = ""
         self._events, self._visits = events, visits
         self._shop = Shop(np.random.default_rng(1), "page", ShopSize(200, 120, 12))
@@ -67,7 +74,7 @@ class LivePage:
     async def _run(self) -> None:
         others = {"catalogue": PARTITIONS, "behaviour.by_item": PARTITIONS}
         self.log = MemoryLog(PARTITIONS, others=others)
-        settings = Settings.model_validate({"shards": {"count": PARTITIONS}})
+        settings = Settings.model_validate({"shards": {"count": PARTITIONS}, "serve": self._serve})
         self.system = LocalSystem(self.pipeline, settings, World(self.log, self.clock))
         await self.system.start()
         self._fill_catalogue()
@@ -125,9 +132,9 @@ class LivePage:
 
 
 @contextmanager
-def live_page(pipeline: Pipeline) -> Iterator[LivePage]:
-    """The page of `pipeline` over HTTP, within the block."""
-    live = LivePage(pipeline)
+def live_page(pipeline: Pipeline, serve: Mapping[str, object] | None = None) -> Iterator[LivePage]:
+    """The page of `pipeline` over HTTP, within the block; `serve` are settings of the endpoint."""
+    live = LivePage(pipeline, serve=serve)
     thread = threading.Thread(target=live.run, name="live page")
     thread.start()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -303,31 +304,97 @@ def test_schemas_that_an_event_refers_to_are_in_the_document() -> None:
     }
     whole = document_of(ReplicaUnderTest(streams=[EventStream("behaviour", JsonCodec(), schema)]))
     body = whole["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
-    one, _ = body["schema"]["anyOf"]
-    assert one == {"properties": {"where": {"$ref": "#/components/schemas/Place"}}}
-    assert whole["components"]["schemas"]["Place"] == place
+    reference = {"$ref": "#/components/schemas/behaviour.event"}
+    one, several = body["schema"]["anyOf"]
+    assert (one, several["items"]) == (reference, reference)
+    components = whole["components"]["schemas"]
+    assert components["behaviour.event"] == {
+        "properties": {"where": {"$ref": "#/components/schemas/behaviour.Place"}}
+    }
+    assert components["behaviour.Place"] == place
 
 
-def test_schemas_of_one_name_in_two_streams_are_told_apart() -> None:
+def test_schemas_of_one_name_in_two_streams_and_in_an_answer_are_told_apart() -> None:
     def stream(topic: str, kind: str) -> EventStream:
         schema: dict[str, JsonValue] = {
-            "properties": {"where": {"$ref": "#/$defs/Place"}},
-            "$defs": {"Place": {"type": kind}},
+            "properties": {"where": {"$ref": "#/$defs/Position"}},
+            "$defs": {"Position": {"type": kind}},
         }
         return EventStream(topic, JsonCodec(), schema)
 
     whole = document_of(
         ReplicaUnderTest(streams=[stream("clicks", "string"), stream("plays", "integer")])
     )
-    body = whole["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
-    clicks, _, plays, _ = body["schema"]["anyOf"]
-    assert clicks == {"properties": {"where": {"$ref": "#/components/schemas/Place"}}}
-    assert plays == {"properties": {"where": {"$ref": "#/components/schemas/plays.Place"}}}
     components = whole["components"]["schemas"]
-    assert (components["Place"], components["plays.Place"]) == (
-        {"type": "string"},
-        {"type": "integer"},
-    )
+    for topic, kind in (("clicks", "string"), ("plays", "integer")):
+        reference = {"$ref": f"#/components/schemas/{topic}.Position"}
+        assert components[f"{topic}.event"] == {"properties": {"where": reference}}
+        assert components[f"{topic}.Position"] == {"type": kind}
+    assert components["EventsAnswer"]["properties"]["positions"]["items"] == {
+        "$ref": "#/components/schemas/Position"
+    }
+    assert sorted(components["Position"]["properties"]) == ["offset", "partition", "topic"]
+
+
+def schemas_in(value: Any) -> Iterator[Document]:
+    """All objects in a part of the document."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from schemas_in(one)
+
+
+def test_what_generators_of_clients_would_guess_is_said() -> None:
+    """An object of any fields says so, and of what type the choices are."""
+    whole = document_of(replica_with_items())
+    schemas = [*schemas_in(whole["components"]["schemas"]), *schemas_in(whole["paths"])]
+    objects = [one for one in schemas if one.get("type") == "object"]
+    assert [one for one in objects if not {"properties", "additionalProperties"} & set(one)] == []
+    assert [one for one in schemas if "enum" in one and one.get("type") != "string"] == []
+    fields = whole["components"]["schemas"]["RecommendedItem"]["properties"]["fields"]
+    assert fields == {"type": "object", "additionalProperties": True}
+    texts = whole["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+    assert texts == {"text/plain": {"schema": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(("integer_keys", "kind"), [(True, "integer"), (False, "string")])
+def test_keys_of_items_in_answers_are_of_the_type_that_they_have_in_the_catalogue(
+    integer_keys: bool, kind: str
+) -> None:
+    retriever = FakeRetriever({"3": item()}, integer_keys=integer_keys)
+
+    async def call() -> Any:
+        async with ReplicaUnderTest(retriever=retriever).client() as client:
+            found = (await client.get("/openapi.json")).json()["components"]["schemas"]
+            answer = (await client.post("/v1/recommend", json={"user": "u1"})).json()
+        return found, answer["items"][0]["id"]
+
+    schemas, key = asyncio.run(call())
+    assert type(key) is (int if integer_keys else str)
+    assert schemas["RecommendedItem"]["properties"]["id"]["type"] == kind
+    assert schemas["SimilarItem"]["properties"]["id"]["type"] == kind
+    assert schemas["ItemSource"]["properties"]["because"]["items"]["type"] == kind
+    assert schemas["SimilarAnswer"]["properties"]["unknown"]["items"]["type"] == kind
+
+
+def test_what_an_answer_always_has_is_required() -> None:
+    """A generated client lets a caller read it without a check whether it is there."""
+    components = document_of(replica_with_items())["components"]["schemas"]
+    for name, kind in answer_types().items():
+        described = components[name]
+        sometimes = {
+            one.encode_name for one in msgspec.structs.fields(kind) if msgspec.UNSET is one.default
+        }
+        assert set(described["required"]) == described["properties"].keys() - sometimes, name
+
+
+def answer_types() -> dict[str, type[msgspec.Struct]]:
+    """All structs of answers, by name."""
+    modules = (answers, explain_answers, recommendation_answers)
+    found = [one for module in modules for one in vars(module).values() if isinstance(one, type)]
+    return {one.__name__: one for one in found if issubclass(one, msgspec.Struct)}
 
 
 def test_every_route_is_described_and_every_described_path_is_a_route() -> None:
