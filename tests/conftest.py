@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import socket
@@ -23,6 +24,10 @@ collect_ignore = ["support"]
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
+# What is imported and collected stays until the end: the collector of garbage looks at none of it,
+# neither while it becomes more nor in the tests (`pytest_collection_finish`).
+gc.disable()
+
 # The first call of a kernel compiles it, and a busy machine is slow: time decides no test.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -42,6 +47,12 @@ def sleep_of_others(seconds: float, sleep: Callable[[float], None] = time.sleep)
     if caller is None or caller.f_globals["__name__"] != "subprocess":
         pytest.fail("time.sleep in a test outside tests/integration")
     sleep(seconds)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -62,8 +62,8 @@ class RecordFuzzResult:
     """A line for each record and each sum that contradicts the rules; see `unaccounted`."""
     totals: Mapping[str, int]
     """The counters, summed over all partitions."""
-    rejected: Sequence[tuple[str, RejectedRecord]]
-    """Side topic and record."""
+    rejected: Sequence[tuple[str, RejectedRecord]] = field(repr=False)
+    """Side topic and record: too many to be text, which `asyncio.run` makes of a result, twice."""
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:

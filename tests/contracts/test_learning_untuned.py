@@ -65,6 +65,13 @@ def progressive_auc(spec: ModelSpec, optimizer: Optimizer, step: int, x: Floats)
     return exact_auc(labels[ROWS // 2 :], np.concatenate(scores)[ROWS // 2 :])
 
 
+@functools.cache
+def auc_of_numbers(spec: ModelSpec, optimizer: Optimizer, step: int) -> float:
+    """`progressive_auc` of the numbers of the stream, which several tests compare."""
+    numbers, _, _ = stream()
+    return progressive_auc(spec, optimizer, step, numbers)
+
+
 def squashed(numbers: Floats) -> Floats:
     """As the encoder gives them to a model."""
     found: Floats = (np.sign(numbers) * np.log1p(np.abs(numbers))).astype(np.float32)
@@ -101,18 +108,16 @@ def test_the_scale_and_the_origin_of_inputs_do_not_matter(
 def test_how_many_examples_a_step_holds_hardly_matters(
     spec: ModelSpec, optimizer: Optimizer
 ) -> None:
-    numbers, _, _ = stream()
-    few, some, many = (progressive_auc(spec, optimizer, step, numbers) for step in (8, 64, 256))
+    few, some, many = (auc_of_numbers(spec, optimizer, step) for step in (8, 64, 256))
     assert abs(some - few) < 0.005
     assert abs(many - few) < 0.02
 
 
 @pytest.mark.parametrize("spec", [LogisticRegression(), DeepFM()], ids=repr)
 def test_the_default_optimizer_is_close_to_the_best(spec: ModelSpec) -> None:
-    numbers, _, _ = stream()
     named: list[Optimizer] = [SGD(), Adagrad(), Adam(), FTRL()]
-    best = max(progressive_auc(spec, optimizer, 64, numbers) for optimizer in named)
-    assert progressive_auc(spec, DEFAULT_OPTIMIZER, 64, numbers) > best - 0.005
+    best = max(auc_of_numbers(spec, optimizer, 64) for optimizer in named)
+    assert auc_of_numbers(spec, DEFAULT_OPTIMIZER, 64) > best - 0.005
 
 
 @functools.cache

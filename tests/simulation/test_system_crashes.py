@@ -46,6 +46,8 @@ from freshrank.learner.parameters.weights import ModelWeights
 # tests draws others; the bench `crashes` tries all of the single ones, and many more pairs.
 PAIRS = 16
 OF_EACH_STEP = 1
+# A fault is seen by many crashes one after the other, so that those that lie so far apart come first.
+APART = 32
 # Tests that the crashes of a mode are shared out among, so that several processes can run them.
 PARTS = 4
 
@@ -232,11 +234,15 @@ def order_of_partitions() -> Fault:
 
 
 def runs_crashing(lock_step: bool, process: str, *, early: bool = False) -> list[Scenario]:
-    """The later crash points of `process`, when there are snapshots and checkpoints, or `early`."""
+    """The later crash points of `process`, when there are snapshots and checkpoints, or `early`.
+
+    Those of all parts of the run come first.
+    """
     schedule, _ = undisturbed(lock_step)
     ends = [at for at in schedule.distinct() if schedule.passed[at].process.startswith(process)]
     half = len(ends) // 2
-    return [Scenario(lock_step, (at,)) for at in (ends[:half] if early else ends[half:])]
+    chosen = ends[:half] if early else ends[half:]
+    return [Scenario(lock_step, (at,)) for first in range(APART) for at in chosen[first::APART]]
 
 
 def first_problem(fault: Callable[[], Fault], runs: Sequence[Scenario]) -> str:
