@@ -365,16 +365,25 @@ CASES = {
 moments = st.one_of(
     st.integers(0, 3_000), st.integers(0, 80_000), st.sampled_from([0, 1_000, 10_000, 200_000])
 )
-behaviours = st.builds(
-    Behaviour,
-    event_id=st.just("e"),
-    user_id=st.sampled_from(["ann", "bob"]),
-    ts=moments.map(lambda moment: START_MS + moment),
-    type=st.sampled_from(["view", "order"]),
-    item_id=st.integers(-1, 4),
-    category=st.sampled_from(["a", "b", "c\0d", "", None]),
-    price=st.one_of(st.none(), st.integers(-40, 400).map(lambda quarters: quarters / 4)),
+# All that is drawn of few, as one draw: drawing takes most of the time of these tests.
+kinds = st.sampled_from(
+    list(
+        itertools.product(
+            ["ann", "bob"], ["view", "order"], ["a", "b", "c\0d", "", None], [False, True]
+        )
+    )
 )
+
+
+def behaviour(
+    kind: tuple[str, str, str | None, bool], moment: int, item_id: int, quarters: int
+) -> Behaviour:
+    user_id, type_, category, priced = kind
+    price = quarters / 4 if priced else None
+    return Behaviour("e", user_id, START_MS + moment, type_, item_id, category, price)
+
+
+behaviours = st.builds(behaviour, kinds, moments, st.integers(-1, 4), st.integers(-40, 400))
 logs = st.lists(behaviours, max_size=40)
 
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
