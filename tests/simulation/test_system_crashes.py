@@ -46,7 +46,7 @@ from freshrank.learner.parameters.weights import ModelWeights
 # tests draws others; the bench `crashes` tries all of the single ones, and many more pairs.
 PAIRS = 16
 OF_EACH_STEP = 1
-# A fault is seen by many crashes one after the other, so that those that lie so far apart come first.
+# A fault is seen by many crashes one after the other, so those that lie this far apart come first.
 APART = 32
 # Tests that the crashes of a mode are shared out among, so that several processes can run them.
 PARTS = 4

@@ -17,6 +17,7 @@ Outside libraries that start something, connect to something or are slow to impo
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -90,17 +91,24 @@ def breaks(root: Path) -> list[str]:
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Line and full name of everything that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _import_statements(path.read_text(encoding="utf-8")):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = "." * node.level + (node.module or "")
             if base == PACKAGE:
                 for alias in node.names:
                     yield node.lineno, f"{PACKAGE}.{alias.name}"
             else:
                 yield node.lineno, base
+
+
+@functools.cache
+def _import_statements(text: str) -> list[ast.Import | ast.ImportFrom]:
+    """Those of a source text, which several rules ask for."""
+    kinds = ast.Import | ast.ImportFrom
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)]
 
 
 def _files(root: Path, folder: str) -> list[Path]:
@@ -151,15 +159,13 @@ def _modules(root: Path, support: Path) -> dict[str, Path]:
 
 def _targets(path: Path, modules: Mapping[str, Path]) -> Iterator[str]:
     """The modules of ours that a file imports, each by its dotted name."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _import_statements(path.read_text(encoding="utf-8")):
         if isinstance(node, ast.Import):
             wanted = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             # What is imported from a package may be a module of it, or a name in its own file.
             base = node.module or ""
             wanted = [f"{base}.{alias.name}" for alias in node.names]
-        else:
-            continue
         for name in wanted:
             yield from _found(name.removeprefix(f"{PACKAGE}."), modules)
 

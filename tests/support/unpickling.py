@@ -18,6 +18,7 @@ MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "mar
 
 # What pickles behind another name. `torch.load` does so even with `weights_only`, in part.
 CALLS = {"torch.load", "numpy.load", "np.load", "pandas.read_pickle", "pd.read_pickle"}
+_LAST_NAMES = {call.rpartition(".")[2] for call in CALLS}
 
 FOLDERS = tuple(MAY_IMPORT)
 
@@ -42,7 +43,8 @@ def _of(path: Path) -> Iterator[tuple[int, str]]:
                 if alias.name in MODULES or f"{node.module}.{alias.name}" in CALLS:
                     yield node.lineno, f"{node.module}.{alias.name}"
         elif isinstance(node, ast.Attribute):
-            if ast.unparse(node) in CALLS or node.attr in MODULES:
+            called = node.attr in _LAST_NAMES and ast.unparse(node) in CALLS
+            if called or node.attr in MODULES:
                 yield node.lineno, ast.unparse(node)
         elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             yield node.value.lineno, "allow_pickle"
