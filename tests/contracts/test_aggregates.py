@@ -375,7 +375,7 @@ kinds = st.sampled_from(
 )
 
 
-def behaviour(
+def drawn(
     kind: tuple[str, str, str | None, bool], moment: int, item_id: int, quarters: int
 ) -> Behaviour:
     user_id, type_, category, priced = kind
@@ -383,7 +383,7 @@ def behaviour(
     return Behaviour("e", user_id, START_MS + moment, type_, item_id, category, price)
 
 
-behaviours = st.builds(behaviour, kinds, moments, st.integers(-1, 4), st.integers(-40, 400))
+behaviours = st.builds(drawn, kinds, moments, st.integers(-1, 4), st.integers(-40, 400))
 logs = st.lists(behaviours, max_size=40)
 
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
