@@ -53,8 +53,8 @@ class CandidateIndex:
         """Those whose rows the sources need."""
         self.hits = SourceHits()
         """How often candidates of each source were touched next."""
-        self.changed = False
-        """Whether something was given since the indexes were made."""
+        self.stale: set[str] = set()
+        """The sources that were given something since their indexes were made."""
 
     @property
     def entity(self) -> str:
@@ -107,7 +107,7 @@ class CandidateIndex:
         fresh = self.catalogue.take(records)
         for index in self._indexes.values():
             index.forget(fresh)
-        self.changed = True
+        self.stale.update(self._indexes)
 
     def take_rows(
         self, slots: Ints, rows: Mapping[str, Sequence[bytes | None]], at_ms: int
@@ -119,17 +119,20 @@ class CandidateIndex:
         words = {table.name: words_of(table, rows[table.name]) for table in self.tables}
         times = np.full(len(slots), at_ms, dtype=np.int64)
         blocks = {table.name: table.read(words[table.name], times) for table in self.tables}
-        for index in self._indexes.values():
+        for name, index in self._indexes.items():
             if index.features:
                 index.take(slots, blocks)
                 index.take_words(slots, words)
-        self.changed = True
+                self.stale.add(name)
 
-    def rebuild(self) -> None:
-        """Make the indexes anew. May run beside everything else, in a thread."""
-        self.changed = False
-        for index in self._indexes.values():
-            index.rebuild()
+    def rebuild(self, sources: Sequence[str] = ()) -> None:
+        """Make the indexes of `sources` anew, of all by default.
+
+        May run beside requests, in a thread.
+        """
+        for name in sources or self.sources:
+            self.stale.discard(name)
+            self._indexes[name].rebuild()
 
     def retrieve(self, query: Query) -> Retrieved:
         """The candidates for a query.

@@ -32,10 +32,10 @@ _CHUNK = 500
 _READ_TIMEOUT_S = 2.0
 # Seconds between two tries while something is away.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
-# Seconds between two passes over a small catalogue, and between two makings of the indexes.
+# Seconds between two passes over a small catalogue, and between two makings of an index.
 _PASS_S, _REBUILD_S = 0.25, 0.25
-# Making the indexes may take this share of the time.
-_REBUILD_SHARE = 0.1
+# Making the index of one source may take this share of the time: few of them take long.
+_REBUILD_SHARE = 0.05
 # With more items, the indexes are made in a thread of their own.
 _MOST_INLINE = 2_000
 
@@ -71,7 +71,10 @@ class CatalogueFollower(CandidateIndex):
         self._alerts = alerts
         self._topic = _CatalogueTopic(plan, connectors)
         self._rows = _ItemRows(self, settings.rows_per_s, connectors)
-        self._rebuild_at = -math.inf
+        self._due_s = dict.fromkeys(self.sources, -math.inf)
+        """By source, when its index may be made again."""
+        self._took_s = dict.fromkeys(self.sources, 0.0)
+        """By source, how long that took last."""
         self._rebuild_s = 0.0
         self._told_refused = False
 
@@ -117,16 +120,26 @@ class CatalogueFollower(CandidateIndex):
         }
 
     async def _make_indexes(self) -> None:
-        begun = self._clock.monotonic()
-        if not self.changed or begun < self._rebuild_at:
+        now = self._clock.monotonic()
+        due = [name for name in self.sources if name in self.stale and now >= self._due_s[name]]
+        if not due:
             return
         if len(self.catalogue) > _MOST_INLINE:
-            await asyncio.to_thread(self.rebuild)
+            await asyncio.to_thread(self._make, due)
         else:
-            self.rebuild()
-        ended = self._clock.monotonic()
-        self._rebuild_s = ended - begun
-        self._rebuild_at = ended + max(_REBUILD_S, self._rebuild_s / _REBUILD_SHARE)
+            self._make(due)
+        self._rebuild_s = self._clock.monotonic() - now
+
+    def _make(self, sources: Sequence[str]) -> None:
+        """Make their indexes, and say when again: one that takes long waits by itself."""
+        for name in sources:
+            begun = self._clock.monotonic()
+            self.rebuild([name])
+            ended = self._clock.monotonic()
+            # The first time, or after many changes, one that is mostly quick takes long once.
+            usual = min(ended - begun, self._took_s[name])
+            self._took_s[name] = ended - begun
+            self._due_s[name] = ended + max(_REBUILD_S, usual / _REBUILD_SHARE)
 
     def _tell_refused(self) -> None:
         refused = len(self.catalogue.refused)

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ import numpy as np
 from fake_clock import FakeClock
 from small_catalogue import START_MS, catalogue, item_rows, plan
 
+from freshrank import Newest
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import Unavailable
@@ -17,9 +19,20 @@ from freshrank.actors.protocols import StoreRead
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry, MemoryStore
+from freshrank.feature_actors.retrieval.base import (
+    NOTHING,
+    Ask,
+    CandidateSource,
+    Found,
+    ItemFeatures,
+    SourceIndex,
+)
+from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.retrieval.follower import CatalogueFollower, RetrievalSettings
+from freshrank.feature_actors.retrieval.plan import RetrievalPlan
 
 PARTITIONS = 3
+PLAN = plan()
 
 
 class Store(MemoryStore):
@@ -55,8 +68,14 @@ class AbsentBroker(MemorySource):
 class Shop:
     """A follower over a log and a store in memory."""
 
-    def __init__(self, source: type[MemorySource] = MemorySource, **bounds: int) -> None:
-        self.clock = FakeClock(START_MS)
+    def __init__(
+        self,
+        source: type[MemorySource] = MemorySource,
+        plan: RetrievalPlan = PLAN,
+        clock: FakeClock | None = None,
+        **bounds: int,
+    ) -> None:
+        self.clock = clock or FakeClock(START_MS)
         self.log = MemoryLog(PARTITIONS)
         self.store = Store()
         self.alerts = Alerts("replica", self.clock)
@@ -71,7 +90,7 @@ class Shop:
             further_partitions={"item": PARTITIONS},
         )
         settings = RetrievalSettings(**{"most_items": 100, "rows_per_s": 1_000, **bounds})
-        self.follower = CatalogueFollower(plan(), settings, connectors, self.alerts)
+        self.follower = CatalogueFollower(plan, settings, connectors, self.alerts)
 
     def write(self, *rows: tuple[str, dict[str, object] | None]) -> None:
         keys = [name.encode() for name, _ in rows]
@@ -125,6 +144,46 @@ def test_items_come_and_go_and_rows_are_read_again() -> None:
         assert sorted(shop.items("newest")) == ["b", "c"]
         await shop.steps(3)
         assert shop.items("popular:viewed_1h") == ["c", "b"]
+
+    asyncio.run(run())
+
+
+class Slow(CandidateSource, SourceIndex):
+    """A source without items, which is its own index, and takes three seconds to make."""
+
+    name = "slow"
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.made = 0
+
+    def check(self, items: ItemFeatures, place: str) -> None:
+        pass
+
+    def index(self, items: ItemFeatures, catalogue: ItemCatalogue) -> SourceIndex:
+        return self
+
+    def rebuild(self) -> None:
+        self.made += 1
+        self.clock.advance(3.0)
+
+    def find(self, ask: Ask) -> Found:
+        return NOTHING
+
+
+def test_a_source_that_takes_long_is_made_seldom_and_keeps_no_other() -> None:
+    async def run() -> None:
+        clock = FakeClock(START_MS)
+        slow = Slow(clock)
+        shop = Shop(plan=replace(PLAN, sources=[slow, Newest()]), clock=clock)
+        for number in range(90):
+            shop.write((f"n{number}", {}))
+            await shop.steps(2, seconds=0.5)
+            assert f"n{number}" in shop.items("newest")
+        # The first time it may have been by chance; then a twentieth of the time.
+        assert (clock.now_ms() - START_MS, slow.made) == (99_000, 3)
+        await shop.steps(200, seconds=0.5)
+        assert slow.made == 4, "of what came last; then nothing has changed"
 
     asyncio.run(run())
 
