@@ -76,6 +76,8 @@ class CatalogueFollower(CandidateIndex):
         self._took_s = dict.fromkeys(self.sources, 0.0)
         """By source, how long that took last."""
         self._rebuild_s = 0.0
+        self._made = False
+        """Whether the indexes have been made of all items."""
         self._told_refused = False
 
     async def run(self) -> None:
@@ -93,13 +95,17 @@ class CatalogueFollower(CandidateIndex):
         self._tell_refused()
         if self._topic.complete:
             await self._rows.step()
-        await self._make_indexes()
+        if self._rows.passes or self._rows.error:  # before, they would be of a part
+            await self._make_indexes()
+            self._made = self._rows.passes > 0
 
     def not_ready(self) -> str | None:
         """What the catalogue still lacks; None: nothing."""
         reason = self._topic.not_read()
         if reason is None and not self._rows.passes:
             reason = self._rows.error or "the rows of its items have not been read yet"
+        if reason is None and not self._made:
+            reason = "the indexes of its sources have not been made yet"
         return reason
 
     def status(self) -> Mapping[str, JsonValue]:

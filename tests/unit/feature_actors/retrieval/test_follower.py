@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -156,6 +156,7 @@ class Slow(CandidateSource, SourceIndex):
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.made = 0
+        self.making: Callable[[], None] = lambda: None
 
     def check(self, items: ItemFeatures, place: str) -> None:
         pass
@@ -165,10 +166,28 @@ class Slow(CandidateSource, SourceIndex):
 
     def rebuild(self) -> None:
         self.made += 1
+        self.making()
         self.clock.advance(3.0)
 
     def find(self, ask: Ask) -> Found:
         return NOTHING
+
+
+def test_it_is_ready_no_sooner_than_its_indexes() -> None:
+    async def run() -> None:
+        clock = FakeClock(START_MS)
+        slow = Slow(clock)
+        sources = [slow, Newest()]
+        shop = Shop(plan=replace(PLAN, sources=sources), clock=clock, most_items=1_000)
+        seen = list[str | None]()
+        slow.making = lambda: seen.append(shop.follower.not_ready())
+        shop.write(*((f"n{number}", {}) for number in range(600)))
+        while shop.follower.not_ready() is not None:
+            await shop.follower.step()
+        assert seen == ["the indexes of its sources have not been made yet"], "once, of all"
+        assert shop.follower.size == 600
+
+    asyncio.run(run())
 
 
 def test_a_source_that_takes_long_is_made_seldom_and_keeps_no_other() -> None:
