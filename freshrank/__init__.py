@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from freshrank.serve.experiments.definitions import Experiment as Experiment
     from freshrank.serve.experiments.exploration import EpsilonGreedy as EpsilonGreedy
     from freshrank.serve.experiments.exploration import Softmax as Softmax
+    from freshrank.serve.experiments.exploration import Thompson as Thompson
 
 _MODULES: dict[str, str] = {
     name: module

@@ -11,6 +11,7 @@ import psutil
 
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.config.settings import EMBEDDED, Settings
+from freshrank.deploy.pipelines.experiments import samples_weights
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.partition.backpressure import MAX_LABEL_EVENTS, MAX_PENDING_ITEMS
 from freshrank.feature_actors.state import dedup
@@ -143,7 +144,9 @@ def _of_weights(pipeline: Pipeline, rows: int, shards: int, served: int) -> list
     weights, state = 4 * width, 4 * pipeline.optimizer.state_width(width)
     # Twice: a checkpoint is a copy, without the index.
     learned = 2 * (weights + state + _ROW_BYTES) + _INDEX_BYTES
-    copied = (shards + served) * (weights + _ROW_BYTES + _INDEX_BYTES) + shards * state
+    # Pinned weights are not drawn, so where replicas sample weights these are all that they have.
+    with_state = shards + (served if samples_weights(pipeline.experiments) else 0)
+    copied = (shards + served) * (weights + _ROW_BYTES + _INDEX_BYTES) + with_state * state
     return [
         Need("the learner's table", rows * learned, "learner.max_rows", rows),
         Need("copies of the weights", rows * copied, "learner.max_rows", rows),

@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.retrieval.base import CandidateSource
-from freshrank.serve.experiments.definitions import Experiment
+from freshrank.learner.models.base import Model
+from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.parameters.uncertainty import unknown_uncertainty
+from freshrank.serve.experiments.definitions import Arm, Experiment
 
 MOST_EXPERIMENTS = 20
 """Each impression names its arm in each."""
@@ -45,6 +48,43 @@ def check_experiments(
     _check_once(place, experiments, "candidates", lambda one: one.of_candidates)
     _check_once(place, experiments, "explore", lambda one: one.explores)
     _check_once(place, experiments, "pinned", lambda one: one.pins)
+
+
+def samples_weights(experiments: Sequence[Experiment]) -> bool:
+    """Whether the lists of an arm explore by the uncertainty of the model's weights."""
+    return any(_samples(arm) for experiment in experiments for arm in experiment.arms)
+
+
+def check_uncertainty(
+    place: str, experiments: Sequence[Experiment], model: Model, optimizer: Optimizer
+) -> None:
+    """Raise ConfigError where an arm needs the uncertainty of weights, and it is not known."""
+    if not samples_weights(experiments):
+        return
+    arms = [
+        (f"{place}.experiments[{number}].arms[{index}]", arm)
+        for number, experiment in enumerate(experiments)
+        for index, arm in enumerate(experiment.arms)
+    ]
+    sampling, exploration = next((here, arm.explore) for here, arm in arms if _samples(arm))
+    unknown = unknown_uncertainty(model, optimizer)
+    if unknown is not None:
+        raise ConfigError(
+            f"{sampling}.explore",
+            f"{exploration!r} draws weights by their uncertainty, and {unknown.reason}",
+            f"{unknown.fix}, or explore=Softmax(0.02).",
+        )
+    for here, arm in arms:
+        if arm.pinned is not None:
+            raise ConfigError(
+                f"{here}.pinned",
+                f"of pinned weights no uncertainty is kept, and {exploration!r} draws by it",
+                "Leave it out, or explore by explore=Softmax(0.02).",
+            )
+
+
+def _samples(arm: Arm) -> bool:
+    return arm.explore is not None and arm.explore.sampling is not None
 
 
 def _check_candidates(

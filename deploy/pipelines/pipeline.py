@@ -20,7 +20,7 @@ from freshrank.deploy.pipelines.candidates import (
     plans_beside,
 )
 from freshrank.deploy.pipelines.context_checks import check_context, check_relative
-from freshrank.deploy.pipelines.experiments import check_experiments
+from freshrank.deploy.pipelines.experiments import check_experiments, check_uncertainty
 from freshrank.deploy.pipelines.model_checks import (
     check_learned,
     check_target,
@@ -50,8 +50,7 @@ from freshrank.serve.experiments.definitions import Experiment
 # The name becomes part of topic names, Redis keys, actor names and a folder.
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
-# The default of `stream`, which is the first of `streams` then.
-_FIRST: Any = None
+_FIRST: Any = None  # the default of `stream`, which is the first of `streams` then
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,7 @@ class Pipeline:
         check_tables(place, self.stream, self.tables, fields, self.label)
         _ = self.plan, self.retrieval, self.encoder
         check_experiments(place, self.experiments, self.candidates, self.label)
+        check_uncertainty(place, self.experiments, self.bound_model, self.optimizer)
         check_target(place, self.bound_model.loss, self.label, self.candidates)
 
     def _check_kinds(self, place: str) -> None:

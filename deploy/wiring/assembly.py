@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 
@@ -21,6 +22,7 @@ from freshrank.actors.parameters.source import ParameterSource
 from freshrank.actors.protocols import GradientSink, JsonValue
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.deploy.pipelines.candidates import candidate_specs
+from freshrank.deploy.pipelines.experiments import samples_weights
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
 from freshrank.feature_actors.retrieval.follower import CatalogueFollower, RetrievalSettings
@@ -33,6 +35,7 @@ from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.parameters.uncertainty import sampled_predictions
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
 from freshrank.serve.monitoring.system_readiness import CANDIDATES_OF
@@ -52,7 +55,7 @@ def learner(
     """The core of the learner; `differentiate` where it is to be sent examples."""
     # Negatives need another event of their partition to be known, and partitions differ.
     delay_ms = 2 * pipeline.joined.delay_ms if pipeline.joined else 0
-    return Learner(
+    made = Learner(
         pipeline.bound_model,
         pipeline.optimizer,
         settings,
@@ -60,6 +63,8 @@ def learner(
         differentiate=differentiate,
         topics=pipeline.topics,
     )
+    made.trained.publishes_state = samples_weights(pipeline.experiments)
+    return made
 
 
 def training(
@@ -140,9 +145,12 @@ def scoring_service(
 
     `pinned` are further weights, by version.
     """
-    weights, clock = ModelWeights(pipeline.bound_model), connectors.clock
+    samples, clock = samples_weights(pipeline.experiments), connectors.clock
+    # The optimiser's state, which shards follow, tells how uncertain the weights are.
+    weights = ModelWeights(pipeline.bound_model, pipeline.optimizer if samples else None)
+    sample = partial(sampled_predictions, weights) if samples else None
     follower = Follower(parameters, weights, clock, hold_epochs=True, alerts=alerts)
-    model = ServedModel(weights, follower, clock, settings.max_start_lag_ms, pinned)
+    model = ServedModel(weights, follower, clock, settings.max_start_lag_ms, pinned, sample)
     found = _retriever(pipeline, settings, connectors, alerts)
     return ScoringService(_served(pipeline), settings, model, connectors, alerts, found)
 

@@ -87,6 +87,20 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class WithLinearPart(Protocol):
+    """A model whose outputs have a linear part, beside which there may be others.
+
+    That is the bias (the first dense weight), the dense inputs times the dense weights after it,
+    and the first column of each field's pooled row.
+    """
+
+    @property
+    def linear_size(self) -> int:
+        """The dense weights of the linear part: ``1 + d``."""
+        ...
+
+
+@runtime_checkable
 class ModelSpec(Protocol):
     """A model as a user names it in a pipeline, before its inputs are known.
 

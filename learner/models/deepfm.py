@@ -78,8 +78,7 @@ class DeepFMShape:
         total = vectors.sum(1) + x @ embedding
         squares = (vectors * vectors).sum(1) + (x * x) @ (embedding * embedding)
         pairs = 0.5 * (total * total - squares).sum(1)
-        width = self.fields * self.embedding_dim
-        first, bias = layers[0]
+        width, (first, bias) = self.fields * self.embedding_dim, layers[0]
         # The first layer's product in two parts: NumPy and torch name concatenation differently.
         values: Array = vectors.reshape(len(x), width) @ first[:width] + x @ first[width:] + bias
         for layer in layers[1:]:
@@ -249,14 +248,18 @@ class BoundDeepFM:
         self.shape.split(dense)[0][:] = first_weights(self.layout)
         if learns_scale(self.loss):
             return dense
-        first = np.array([self.spec.base_rate], np.float32)
-        dense[0] = self.loss.link.output(first)[0]
+        dense[0] = self.loss.link.output(np.array([self.spec.base_rate], np.float32))[0]
         return dense
 
     @property
     def prior(self) -> float:
         """See `WithPrior`."""
         return self.spec.base_rate
+
+    @property
+    def linear_size(self) -> int:
+        """See `WithLinearPart`."""
+        return 1 + self.shape.dense
 
     def outputs(self, dense: Array, x: Array, pooled: Array) -> Array:
         """See `Model`."""

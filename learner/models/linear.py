@@ -55,6 +55,11 @@ class BoundLinear:
         return 1 + len(self.layout.dense)
 
     @property
+    def linear_size(self) -> int:
+        """See `WithLinearPart`: all of them."""
+        return self.dense_size
+
+    @property
     def rows(self) -> RowInit:
         """One weight an id, starting at zero."""
         return RowInit(width=1, scale=0.0, seed=0)

@@ -69,6 +69,10 @@ class Adagrad(PenalizedOptimizer):
         """See `ScheduledOptimizer`."""
         return replace(self, rate=self.rate * factor)
 
+    def squares(self, rows: Floats, width: int) -> Floats:
+        """See `KeepsSquares`."""
+        return rows[:, width : 2 * width]
+
     def update(
         self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
     ) -> None:

@@ -105,6 +105,12 @@ class Adam(PenalizedOptimizer):
         """See `ScheduledOptimizer`."""
         return replace(self, rate=self.rate * factor)
 
+    def squares(self, rows: Floats, width: int) -> Floats:
+        """See `KeepsSquares`: the mean of the last ones, as many times as there were examples."""
+        examples = rows[:, 3 * width :]
+        unbiased = np.maximum(1.0 - np.power(self.beta2, examples, dtype=np.float64), self.epsilon)
+        return (rows[:, 2 * width : 3 * width] / unbiased * examples).astype(np.float32)
+
     def update(
         self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
     ) -> None:

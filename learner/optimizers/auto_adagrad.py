@@ -189,6 +189,10 @@ class AutoAdagrad(PenalizedOptimizer):
         """See `SelfTuned`."""
         return replace(self, inputs=inputs, linear=linear, curvature=curvature)
 
+    def squares(self, rows: Floats, width: int) -> Floats:
+        """See `KeepsSquares`."""
+        return rows[:, width : 2 * width]
+
     def update(
         self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
     ) -> None:

@@ -92,6 +92,19 @@ class SelfTuned(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsSquares(Optimizer, Protocol):
+    """An `Optimizer` whose state tells how much each weight has seen."""
+
+    def squares(self, rows: Floats, width: int) -> Floats:
+        """float32[m, w]: the sum over the examples of each weight's squared gradient.
+
+        `rows` float32[m, w + state] are of the table (or the one of the dense weights), with
+        `width` weights.
+        """
+        ...
+
+
 def dense_state_width(optimizer: Optimizer, width: int) -> int:
     """Columns of state behind `width` dense weights."""
     if isinstance(optimizer, SelfTuned):

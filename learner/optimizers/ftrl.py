@@ -81,6 +81,10 @@ class FTRL(ScheduledOptimizer):
         """See `ScheduledOptimizer`."""
         return replace(self, alpha=self.alpha * factor)
 
+    def squares(self, rows: Floats, width: int) -> Floats:
+        """See `KeepsSquares`."""
+        return rows[:, width : 2 * width]
+
     def update(
         self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
     ) -> None:

@@ -103,6 +103,9 @@ class TrainingState:
         self._optimizer = optimizer
         """As of the present step, where its rate follows a schedule."""
         self._max_rows = max_rows
+        self.publishes_state = False
+        """Whether all deltas have the optimiser's state: replicas tell by it how uncertain weights
+        are, where lists explore by that."""
         self.total_steps = 0
         """Of all epochs, undone steps included; rows are stamped with it."""
 
@@ -242,9 +245,9 @@ class TrainingState:
     def delta(self, base: Version | None, changed: ChangedRows, *, with_state: bool) -> Delta:
         """The change from the weights of `base` (None: from none) to the present ones.
 
-        With the optimiser's state, if others than the learner differentiate.
+        With the optimiser's state, if others than the learner differentiate, or it is published.
         """
-        weights = self.weights
+        weights, with_state = self.weights, with_state or self.publishes_state
         return Delta(
             version=weights.known_version(),
             base=base,

@@ -41,7 +41,8 @@ class Arm:
     candidates
         Those of the pipeline's sources that are asked; None: all.
     explore
-        How lists explore: ``EpsilonGreedy(0.05)`` or ``Softmax(0.02)``; None: they do not.
+        How lists explore: ``EpsilonGreedy(0.05)``, ``Softmax(0.02)`` or ``Thompson()``; None: they
+        do not.
     pinned
         The version of the weights that score, such as ``"1.284"``, of which there is a checkpoint;
         None: those that follow the learner.

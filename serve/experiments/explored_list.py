@@ -9,14 +9,20 @@ import xxhash
 
 from freshrank.actors.impressions import ExploredItems
 from freshrank.actors.messages import Doubles, Floats, Ints
-from freshrank.serve.experiments.exploration import Exploration, draw
+from freshrank.serve.experiments.exploration import Exploration, by_present_weights, draw
+
+OF_ITEMS, OF_WEIGHTS = 0, 1
+"""What random numbers draw: see `seed_of`."""
 
 
 class Choices(Protocol):
     """Items to choose from, one after the other."""
 
     def values(self) -> Doubles:
-        """float64[n]: what each is worth beside those taken so far; -inf: it may not be taken."""
+        """float64[n]: what each is worth beside those taken so far; -inf: it may not be taken.
+
+        Or float64[1 + s, n], by several weights; of an item that may not be taken all are -inf.
+        """
         ...
 
     def take(self, place: int) -> None:
@@ -25,7 +31,7 @@ class Choices(Protocol):
 
 
 class PlainChoices:
-    """Items that are worth the same whatever was taken before: float64[n]."""
+    """Items that are worth the same whatever was taken before: float64[n] or [1 + s, n]."""
 
     def __init__(self, worth: Doubles) -> None:
         self._values = worth.copy()
@@ -36,7 +42,7 @@ class PlainChoices:
 
     def take(self, place: int) -> None:
         """See `Choices`."""
-        self._values[place] = -np.inf
+        self._values[..., place] = -np.inf
 
 
 class ExploredList(NamedTuple):
@@ -68,6 +74,11 @@ class ExploredList(NamedTuple):
         return np.concatenate([self.places, ranking[~np.isin(ranking, self.places)]])
 
 
+def seed_of(request_id: str, purpose: int) -> int:
+    """Of random numbers that follow from the id of a request: others for each purpose."""
+    return xxhash.xxh64_intdigest(request_id.encode(), seed=purpose)
+
+
 def explored_list(
     exploration: Exploration, choices: Choices, most: int, request_id: str
 ) -> ExploredList:
@@ -76,14 +87,14 @@ def explored_list(
     The random numbers follow from the id of the request: where it is repeated, it gets the same
     list of the same scores.
     """
-    random = np.random.default_rng(xxhash.xxh64_intdigest(request_id.encode()))
+    random = np.random.default_rng(seed_of(request_id, OF_ITEMS))
     places, propensities, greedy = list[int](), list[float](), list[int]()
     while len(places) < most:
         values = choices.values()
-        left = np.flatnonzero(values > -np.inf)
+        left = np.flatnonzero(by_present_weights(values) > -np.inf)
         if not len(left):
             break
-        drawn = draw(exploration, values[left], random)
+        drawn = draw(exploration, values[..., left], random)
         place = int(left[drawn.place])
         choices.take(place)
         places.append(place)

@@ -65,7 +65,7 @@ class Diversity:
     def choices(self, rows: Rows, worth: Doubles) -> Choices:
         """The same items, to be chosen one after the other in any order.
 
-        `rows` and `worth` float64[n] are of the items, the best first.
+        `rows` and `worth`, float64[n] or [1 + s, n], are of the items, the best first.
         """
         return _DiverseChoices(self, rows, worth)
 
@@ -180,12 +180,14 @@ def _numbered(rows: Rows, fields: Sequence[str]) -> Ints:
 
 
 def _scaled(worth: Doubles) -> Doubles:
-    """From 0 to 1; 1 where all are equal.
+    """From 0 to 1, by each weights apart; 1 where all are equal.
 
     >>> _scaled(np.array([2.0, 4.0, 3.0])).tolist(), _scaled(np.array([2.0, 2.0])).tolist()
     ([0.0, 1.0, 0.5], [1.0, 1.0])
     """
-    if not len(worth):
+    if not worth.size:
         return worth
-    spread = worth.max() - worth.min()
-    return (worth - worth.min()) / spread if spread > 0 else np.ones_like(worth)
+    least = worth.min(axis=-1, keepdims=True)
+    spread = worth.max(axis=-1, keepdims=True) - least
+    found: Doubles = np.divide(worth - least, spread, where=spread > 0, out=np.ones_like(worth))
+    return found

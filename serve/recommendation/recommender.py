@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from freshrank.actors.messages import Doubles, Ints
 from freshrank.serve.api.recommendation_answers import Note, RecommendAnswer, RecommendedItem
 from freshrank.serve.api.requests import rounded
 from freshrank.serve.api.responses import FeatureInfo, ModelInfo
+from freshrank.serve.experiments.exploration import by_present_weights
 from freshrank.serve.experiments.explored_list import (
     ExploredList,
     PlainChoices,
@@ -94,6 +96,7 @@ class Recommender:
             found = self._retriever.retrieve(self._query(key, call, own, sources))
         else:
             found = self._retriever.look_up(call.following.pages[0])
+            assigned = replace(assigned, exploration=None)  # they were drawn, or follow in order
         if found.items:
             rows = await service.read_rows(key, found.columns, own)
             learned = found.learned or service.weights(rows.found, found.columns)
@@ -206,12 +209,13 @@ class Recommender:
 
 def _chosen(call: RecommendCall, found: Retrieved, scored: ScoredRequest) -> _Chosen:
     """The pages of a ranking, of which the first is answered."""
-    boosted = None
-    worth = scored.scores.astype(np.float64)
+    values = scored.worth
     if found.factors:
-        worth = boosted = _boosted(worth, np.array(found.factors))
+        values = _boosted(values, np.array(found.factors))
+    worth = by_present_weights(values)
+    boosted = worth if found.factors else None
     order = np.argsort(-worth, kind="stable").tolist()
-    selection, explored = call.selection, _explored(call, found, scored, order, worth)
+    selection, explored = call.selection, _explored(call, found, scored, order, values)
     pages = list[list[int]]()
     if explored is not None:
         # Of the others the best ones follow: they are drawn no more.
@@ -225,24 +229,25 @@ def _chosen(call: RecommendCall, found: Retrieved, scored: ScoredRequest) -> _Ch
 
 
 def _explored(
-    call: RecommendCall, found: Retrieved, scored: ScoredRequest, order: list[int], worth: Doubles
+    call: RecommendCall, found: Retrieved, scored: ScoredRequest, order: list[int], values: Doubles
 ) -> ExploredList | None:
-    """The first page, drawn of the candidates in `order`; None where the list does not explore."""
+    """The first page, drawn of the candidates in `order`; None where the list does not explore.
+
+    `values` float64[n] or [1 + s, n] are what they are worth.
+    """
     exploration = scored.assigned.exploration
     if exploration is None:
         return None
     best = np.array(order, dtype=np.int64)
     rows = [found.rows[place] for place in order] if call.selection.diversity.wanted else []
-    diversity = call.selection.diversity
-    choices = (
-        diversity.choices(rows, worth[best]) if diversity.wanted else PlainChoices(worth[best])
-    )
+    diversity, worth = call.selection.diversity, values[..., best]
+    choices = diversity.choices(rows, worth) if diversity.wanted else PlainChoices(worth)
     drawn = explored_list(exploration, choices, call.selection.k, scored.request_id)
     return drawn._replace(places=best[drawn.places], greedy=best[drawn.greedy])
 
 
 def _boosted(scores: Doubles, factors: Doubles) -> Doubles:
-    """float64[n]: scores times factors; negative ones are divided, so that a boost always raises.
+    """Scores [..., n] times factors [n]; negative ones are divided, so that a boost always raises.
 
     >>> _boosted(np.array([0.2, -0.2]), np.array([2.0, 2.0])).tolist()
     [0.4, -0.1]

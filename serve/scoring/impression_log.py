@@ -11,7 +11,7 @@ import numpy as np
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.features.service import Column
 from freshrank.actors.impressions import Impression, encode_impression
-from freshrank.actors.messages import Floats, Inputs, Ints
+from freshrank.actors.messages import Doubles, Floats, Inputs, Ints
 from freshrank.actors.protocols import RecordSink
 from freshrank.serve.api.responses import CandidateRows, FeatureInfo, ModelInfo
 from freshrank.serve.experiments.assignment import NOBODY, Assigned
@@ -46,11 +46,19 @@ class ScoredRequest:
     """float32[n, c]: of each class; None of a model that gives one score."""
     assigned: Assigned = NOBODY
     """The arms of experiments that it is answered by."""
+    sampled: Floats | None = None
+    """float32[1 + s, n]: `scores`, and those by weights that were drawn for an exploration."""
 
     @property
     def outage(self) -> bool:
         """Whether a row that the inputs need could not be read."""
         return source_of(self.rows.rows) == "outage"
+
+    @property
+    def worth(self) -> Doubles:
+        """float64[n]: the scores; float64[1 + s, n] where weights were drawn, `scores` first."""
+        found = self.scores if self.sampled is None else self.sampled
+        return found.astype(np.float64)
 
     def ranking(self) -> Ints:
         """int64[n]: the indices of the candidates, the best first."""
@@ -61,8 +69,7 @@ class ScoredRequest:
         exploration = self.assigned.exploration
         if exploration is None:
             return self.ranking(), None
-        choices = PlainChoices(self.scores.astype(np.float64))
-        drawn = explored_list(exploration, choices, show, self.request_id)
+        drawn = explored_list(exploration, PlainChoices(self.worth), show, self.request_id)
         return drawn.before(self.ranking()), drawn
 
 

@@ -11,8 +11,11 @@ from freshrank.actors.errors import RequestError, StaleParameters
 from freshrank.actors.messages import Floats, Inputs, SourceOffsets, Version
 from freshrank.actors.metrics.decayed_means import DecayedMeans
 from freshrank.actors.parameters.explanation import ExplainingScorer, Explanation
+from freshrank.actors.parameters.uncertainty import WeightSampler
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.responses import ModelAnswer, ModelInfo
+from freshrank.serve.experiments.exploration import Exploration
+from freshrank.serve.experiments.explored_list import OF_WEIGHTS, seed_of
 
 _logger = logging.getLogger(__name__)
 
@@ -90,13 +93,34 @@ class ScoringModel(Protocol):
         """See `ExplainingScorer`."""
         ...
 
+    @property
+    def sample(self) -> WeightSampler | None:
+        """None: how uncertain the weights are is not known."""
+        ...
+
     def info(self) -> ModelInfo:
         """Version and age of the weights."""
         ...
 
 
+def sampled_scores(
+    model: ScoringModel, inputs: Inputs, exploration: Exploration | None, request_id: str
+) -> Floats | None:
+    """float32[1 + s, n]: the scores, and those by weights that are drawn for a request.
+
+    None: no list is made, or its exploration needs the scores alone.
+    """
+    sampling = None if exploration is None else exploration.sampling
+    if sampling is None:
+        return None
+    assert model.sample is not None  # checked when the pipeline was declared
+    return model.sample(inputs, sampling, seed_of(request_id, OF_WEIGHTS))
+
+
 class _Pinned:
     """Weights of one version."""
+
+    sample = None
 
     def __init__(self, version: str, scorer: ExplainingScorer) -> None:
         self.score, self.explain = scorer.score, scorer.explain
@@ -117,6 +141,8 @@ class ServedModel:
         learner that is away does not make them unready: their age is in each answer.
     pinned
         By version: further weights, which stay as they are.
+    sample
+        Predicts by weights drawn around those that serve; None: no list needs it.
     """
 
     def __init__(
@@ -126,9 +152,11 @@ class ServedModel:
         clock: Clock,
         max_start_lag_ms: int,
         pinned: Mapping[str, ExplainingScorer] | None = None,
+        sample: WeightSampler | None = None,
     ) -> None:
         self.score = scorer.score
         self.explain = scorer.explain
+        self.sample = sample
         self.weights = weights
         self._clock = clock
         self._max_start_lag_ms = max_start_lag_ms

@@ -16,11 +16,7 @@ from freshrank.actors.features.service import Candidates
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.consistency import ANY, Consistency
 from freshrank.serve.api.requests import rounded
-from freshrank.serve.api.responses import (
-    FeatureInfo,
-    PipelineAnswer,
-    ScoreAnswer,
-)
+from freshrank.serve.api.responses import FeatureInfo, PipelineAnswer, ScoreAnswer
 from freshrank.serve.api.score_requests import ScoreCall, ScoreDecoder
 from freshrank.serve.experiments.assignment import NOBODY, Assigned, Experiments
 from freshrank.serve.monitoring.metrics import ServeMetrics
@@ -30,7 +26,7 @@ from freshrank.serve.scoring.event_writer import EventWriter
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
 from freshrank.serve.scoring.impression_log import ImpressionLog, ScoredRequest, scores_of
 from freshrank.serve.scoring.row_copies import FoundRows, RequestRows, RowCopies
-from freshrank.serve.scoring.served_model import ServedModel
+from freshrank.serve.scoring.served_model import ServedModel, sampled_scores
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 from freshrank.serve.settings import ServeSettings
 
@@ -227,16 +223,17 @@ class ScoringService:
         """
         key, lookups, found = read
         at_ms, entity = self.connectors.clock.now_ms(), self.pipeline.entity
-        rows = [stored.row for stored in found.rows]
+        rows, once = [stored.row for stored in found.rows], request_id is not None
         inputs = self.pipeline.features.inputs(lookups, rows, key, candidates, at_ms)
-        model = self.model.at(assigned.pinned)
-        scores, of_classes = scores_of(model.score(inputs))
+        model, request_id = self.model.at(assigned.pinned), request_id or self.new_request_id()
+        sampled = sampled_scores(model, inputs, assigned.exploration, request_id)
+        scores, of_classes = scores_of(model.score(inputs) if sampled is None else sampled[0])
         self.model.newest = inputs
         candidate_rows = found.by_table(entity, lookups) if found.ages_ms else {}
         self.metrics.candidate_rows(len(scores), candidate_rows, lookups)
         self.metrics.assigned(assigned.arms)
         return ScoredRequest(
-            request_id=request_id or self.new_request_id(),
+            request_id=request_id,
             entity=key,
             at_ms=at_ms,
             model=model.info(),
@@ -247,8 +244,9 @@ class ScoringService:
             inputs=inputs,
             scores=scores,
             probabilities=of_classes,
-            once=request_id is not None,
+            once=once,
             assigned=assigned,
+            sampled=sampled,
         )
 
     def weights(self, found: FoundRows, candidates: Candidates) -> Candidates:

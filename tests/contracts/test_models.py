@@ -19,7 +19,7 @@ from freshrank.learner.evaluation.metrics import exact_auc
 from freshrank.learner.evaluation.progressive import ProgressiveValidation
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.gradients.squares import with_squares
-from freshrank.learner.models.base import Model, ModelSpec
+from freshrank.learner.models.base import Model, ModelSpec, WithLinearPart
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.huber_loss import HuberLoss
 from freshrank.learner.models.linear import LinearModel
@@ -253,6 +253,29 @@ def test_it_starts_close_to_its_bias_which_gives_the_base_rate(model: Model) -> 
     assert abs(float(np.median(scores)) - start) < 0.05
     if "base_rate=0.2" in repr(model):
         assert start == pytest.approx(0.2)
+
+
+LINEAR = {name: model for name, model in EVERY.items() if isinstance(model, WithLinearPart)}
+
+
+@pytest.mark.parametrize("model", LINEAR.values(), ids=LINEAR)
+def test_outputs_move_by_the_weights_of_their_linear_part_and_nothing_else(model: Model) -> None:
+    assert isinstance(model, WithLinearPart)
+    random, layout = np.random.default_rng(7), model.layout
+    x = random.normal(size=(6, len(layout.dense))).astype(np.float32)
+    shape = (6, len(layout.fields), model.rows.width)
+    pooled = random.normal(size=shape).astype(np.float32)
+    dense = model.initial()
+    before = model.outputs(dense, x, pooled)
+    assert model.linear_size == 1 + len(layout.dense)
+    moved, by = dense.copy(), random.normal(size=model.linear_size).astype(np.float32)
+    moved[: model.linear_size] += by
+    found = model.outputs(moved, x, pooled) - before
+    assert found == pytest.approx(by[0] + x @ by[1:], abs=1e-4)
+    of_fields = random.normal(size=shape[:2]).astype(np.float32)
+    pooled[:, :, 0] += of_fields
+    found = model.outputs(dense, x, pooled) - before
+    assert found == pytest.approx(of_fields.sum(axis=1), abs=1e-4)
 
 
 @every

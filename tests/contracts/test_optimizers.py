@@ -14,6 +14,7 @@ from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.auto_adagrad import AutoAdagrad
 from freshrank.learner.optimizers.base import (
+    KeepsSquares,
     Optimizer,
     SummedRows,
     dense_state_width,
@@ -85,6 +86,28 @@ def test_it_finds_the_minimum_of_a_convex_loss(optimizer: Optimizer) -> None:
     for _ in range(3_000):
         optimizer.update(rows, np.array([0]), of_one_example(rows[:, :3] - wanted))
     assert rows[:, :3] == pytest.approx(wanted, abs=0.03)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize(
+    "optimizer", [one for one in OPTIMIZERS if isinstance(one, KeepsSquares)], ids=repr
+)
+def test_it_keeps_the_squares_of_the_gradients(optimizer: KeepsSquares, dense: bool) -> None:
+    rows = rows_of(optimizer, 2, 3, dense=dense)
+    assert optimizer.squares(rows, 3).tolist() == [[0.0] * 3] * 2
+    gradients = np.random.default_rng(3).normal(size=(3_000, 1, 3)).astype(np.float32)
+    for gradient in gradients:
+        optimizer.update(rows, np.array([1]), of_one_example(gradient), dense=dense)
+    found = optimizer.squares(rows, 3)
+    assert found[0].tolist() == [0.0] * 3
+    # Adam's are by the mean of about its last thousand.
+    error = 0.15 if isinstance(optimizer, Adam) else 1e-3
+    assert found[1] == pytest.approx(np.square(gradients[:, 0]).sum(axis=0), rel=error)
+
+
+def test_who_keeps_no_squares_is_known() -> None:
+    without = {type(one).__name__ for one in OPTIMIZERS if not isinstance(one, KeepsSquares)}
+    assert without == {"SGD"}
 
 
 @every

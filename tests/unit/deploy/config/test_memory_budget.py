@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from freshrank import Arm, Count, Experiment, FeatureView, col
+from freshrank import Arm, Count, Experiment, FeatureView, Softmax, Thompson, col
 from freshrank.actors.errors import ConfigError
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
 from freshrank.deploy.config.loader import load_settings
@@ -59,6 +59,21 @@ def test_a_catalogue_is_counted_in_each_replica() -> None:
 def test_the_demo_with_a_catalogue_starts_on_a_laptop_of_8_gb() -> None:
     demo = settings(SHARDS__MAX_ENTITIES_PER_PARTITION=str(MOST_ENTITIES))
     check(CATALOGUE, needs(CATALOGUE, demo, 8, {"item": 8}), LAPTOP)
+
+
+def test_replicas_that_draw_weights_have_the_state_of_the_optimiser() -> None:
+    two = settings(SERVE__REPLICAS="2", LEARNER__MAX_ROWS="1000")
+
+    def copies(*arms: Arm) -> int:
+        made = replace(CATALOGUE, optimizer=FTRL(), experiments=[Experiment("one", arms)])
+        found = needs(made, two, 2, {"item": 2})
+        return next(one.bytes for one in found if one.what == "copies of the weights")
+
+    control = Arm("control", 0.5)
+    without = copies(control, Arm("softmax", 0.5, explore=Softmax(0.1)))
+    width = CATALOGUE.bound_model.rows.width
+    with_state = copies(control, Arm("thompson", 0.5, explore=Thompson()))
+    assert with_state - without == 2 * 1_000 * 4 * 2 * width
 
 
 @pytest.mark.parametrize("optimizer", [Adagrad(), FTRL()], ids=repr)

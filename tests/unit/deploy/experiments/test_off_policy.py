@@ -10,7 +10,7 @@ import pytest
 from freshrank.actors.impressions import Impression, ServedDraws, served_draws
 from freshrank.actors.messages import Doubles, Floats
 from freshrank.deploy.experiments.off_policy import OffPolicy, OffPolicyTally, weighed
-from freshrank.serve.experiments.exploration import EpsilonGreedy, Exploration, Softmax
+from freshrank.serve.experiments.exploration import EpsilonGreedy, Exploration, Softmax, Thompson
 from freshrank.serve.experiments.explored_list import PlainChoices, explored_list
 
 CLUSTERS, POSITIONS, SHOWN = 64, 2, 3
@@ -21,6 +21,15 @@ CLICKED = np.array([0.3, 0.45, 0.1, 0.2, 0.5])
 SEEN = np.array([1.0, 0.5, 0.25])
 GREEDY = CLICKED[0] * SEEN[0] + CLICKED[1] * SEEN[1]
 """Clicks at the first two positions of the ranking by the model."""
+
+
+def worth(random: np.random.Generator, exploration: Exploration) -> Doubles:
+    """By what the model says, and by weights that are drawn where the exploration needs them."""
+    found = PREDICTED.astype(np.float64)
+    if exploration.sampling is None:
+        return found
+    drawn = random.normal(found, 0.1, (exploration.sampling.count, len(found)))
+    return np.concatenate([found[np.newaxis], drawn])
 
 
 def estimates(
@@ -34,7 +43,7 @@ def estimates(
     """Of so many lists, each of another user."""
     tally = OffPolicyTally(CLUSTERS, POSITIONS)
     for number in range(lists):
-        choices = PlainChoices(PREDICTED.astype(np.float64))
+        choices = PlainChoices(worth(random, exploration))
         drawn = explored_list(exploration, choices, SHOWN, f"r{random.integers(2**62)}")
         explored = drawn.items(predicted, SHOWN)
         impression = Impression("r", "u", 0, "", "", b"\0" * 8 * SHOWN, b"", b"", explored=explored)
@@ -50,7 +59,9 @@ def estimates(
     return found
 
 
-@pytest.mark.parametrize("exploration", [EpsilonGreedy(0.5), Softmax(0.15)])
+@pytest.mark.parametrize(
+    "exploration", [EpsilonGreedy(0.5), Softmax(0.15), Thompson(samples=32)], ids=repr
+)
 def test_estimates_are_unbiased_and_their_intervals_hold_the_truth(
     exploration: Exploration,
 ) -> None:

@@ -4,8 +4,21 @@ from typing import Any
 import pytest
 from small_catalogue import PIPELINE, Recent
 
-from freshrank import Arm, CoVisited, EpsilonGreedy, Experiment, Labelled, Newest, Softmax, col
+from freshrank import (
+    SGD,
+    Arm,
+    CoVisited,
+    EpsilonGreedy,
+    Experiment,
+    Labelled,
+    LinearSVM,
+    Newest,
+    Softmax,
+    Thompson,
+    col,
+)
 from freshrank.actors.errors import ConfigError
+from freshrank.deploy.pipelines.experiments import samples_weights
 
 CONTROL, FRESH = Arm("control", share=0.5), Arm("fresh", share=0.5)
 
@@ -92,6 +105,52 @@ def test_each_mistake_with_experiments_is_named(experiments: Any, place: str, sa
     assert caught.value.place == f"Pipeline('shop').{place}"
     assert says in str(caught.value)
     assert caught.value.fix.endswith(".")
+
+
+THOMPSON = experiment(CONTROL, Arm("f", 0.5, explore=Thompson(0.5)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "place", "says", "fix"),
+    [
+        (
+            {"optimizer": SGD()},
+            "experiments[1].arms[1].explore",
+            "Thompson(scale=0.5, prior=1.0, samples=128) draws weights by their uncertainty, and "
+            "SGD(rate=0.01) keeps no squared gradients",
+            "Take optimizer=AutoAdagrad(), Adagrad(), FTRL() or Adam(), or explore=Softmax(0.02).",
+        ),
+        (
+            {"model": LinearSVM()},
+            "experiments[1].arms[1].explore",
+            "this model's is HingeLoss()",
+            "Take model=LogisticRegression() or DeepFM() with their own loss, or "
+            "explore=Softmax(0.02).",
+        ),
+        (
+            {"experiments": [experiment(CONTROL, an_arm(pinned="1.5"), name="a"), THOMPSON]},
+            "experiments[0].arms[1].pinned",
+            "of pinned weights no uncertainty is kept",
+            "Leave it out, or explore by explore=Softmax(0.02).",
+        ),
+    ],
+    ids=["optimizer", "model", "pinned"],
+)
+def test_weights_of_unknown_uncertainty_are_not_drawn(
+    changed: dict[str, Any], place: str, says: str, fix: str
+) -> None:
+    placebo = experiment(CONTROL, FRESH, name="placebo")
+    with pytest.raises(ConfigError) as caught:
+        replace(PIPELINE, **{"experiments": [placebo, THOMPSON], **changed})
+    assert caught.value.place == f"Pipeline('shop').{place}"
+    assert says in str(caught.value)
+    assert caught.value.fix == fix
+
+
+def test_weights_are_drawn_where_an_arm_wants_it() -> None:
+    assert samples_weights(replace(PIPELINE, experiments=[THOMPSON]).experiments)
+    softmax = experiment(CONTROL, Arm("f", 0.5, explore=Softmax(0.1)))
+    assert not samples_weights(replace(PIPELINE, experiments=[softmax]).experiments)
 
 
 def test_events_with_labels_of_their_own_tell_nothing_of_arms() -> None:

@@ -122,3 +122,23 @@ def test_what_is_present_is_told_apart_from_what_is_gone() -> None:
 
 def _rows(*values: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     return np.array(values, np.float32).reshape(-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("published", "with_state", "there"),
+    [(False, False, False), (False, True, True), (True, False, True)],
+)
+def test_deltas_have_the_state_where_somebody_needs_it(
+    published: bool, with_state: bool, there: bool
+) -> None:
+    model = LogisticRegression().bind(LAYOUT)
+    trained = TrainingState(model, Adagrad(0.1), 100)
+    trained.publishes_state = published
+    base = trained.weights.version
+    _, changed = trained.update(summed(model, {3, 5}, 1))
+    delta = trained.delta(base, changed, with_state=with_state)
+    assert (delta.row_state is not None, delta.dense_state is not None) == (there, there)
+    if delta.row_state is not None:
+        assert (
+            delta.row_state.tolist() == trained.weights.table.read_whole(delta.keys)[:, 1:].tolist()
+        )

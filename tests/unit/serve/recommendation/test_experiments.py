@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 from fake_retriever import FakeRetriever, item
 from http_calls import candidates, get, post, talk
-from serving import ReplicaUnderTest
+from serving import FakeScorer, ReplicaUnderTest
 
+from freshrank.actors.clock import SystemClock
 from freshrank.actors.impressions import Impression, decode_impression, served_draws
+from freshrank.actors.messages import Floats, Inputs
+from freshrank.actors.parameters.uncertainty import WeightSampling
 from freshrank.serve.experiments.definitions import Arm, Experiment
-from freshrank.serve.experiments.exploration import EpsilonGreedy
+from freshrank.serve.experiments.exploration import EpsilonGreedy, Thompson
+from freshrank.serve.scoring.served_model import ServedModel
 
 
 class Source:
@@ -131,6 +135,62 @@ def test_limits_and_pages_hold_where_lists_explore() -> None:
         assert len(ids(following)) == 3
         assert not set(ids(following)) & set(ids(answer))
     assert [one.explored is not None for one in impressions(made)] == [True, False] * 20
+
+
+DRAWN = Experiment("all", [Arm("thompson", 1.0, explore=Thompson(samples=50))])
+
+
+class Drawn:
+    """Scores of eight items by fifty weights: each time another one is the best."""
+
+    def __init__(self) -> None:
+        self.seeds = list[int]()
+
+    def __call__(self, inputs: Inputs, sampling: WeightSampling, seed: int) -> Floats:
+        assert sampling == WeightSampling(50, prior=1.0, scale=1.0)
+        self.seeds.append(seed)
+        found = np.full((51, len(inputs)), 0.25, np.float32)
+        found[0] = FakeScorer().score(inputs)
+        found[np.arange(1, 51), np.arange(50) % len(inputs)] = 0.75
+        return found
+
+
+def drawing_replica() -> tuple[ReplicaUnderTest, Drawn]:
+    made, drawn = replica([DRAWN]), Drawn()
+    made.service.model = ServedModel(
+        FakeScorer(), made.model, SystemClock(), 0, pinned=None, sample=drawn
+    )
+    return made, drawn
+
+
+@pytest.mark.parametrize(
+    "rules", [{}, {"diversify": {"mmr": {"lambda": 0.9, "fields": ["brand"]}}}]
+)
+@pytest.mark.parametrize("boosts", [[], [{"filters": {"brand": "a"}, "factor": 1.0}]])
+def test_a_list_is_drawn_by_weights_that_are_drawn(rules: Any, boosts: Any) -> None:
+    made, drawn = drawing_replica()
+    answers = [recommend(made, k=2, boosts=boosts, **rules) for _ in range(60)]
+    assert len({ids(answer)[0] for answer in answers}) == 8
+    assert len(set(drawn.seeds)) == 60, "other weights for each request"
+    for answer, logged in zip(answers, impressions(made), strict=True):
+        assert logged.arms == {"all": "thompson"}
+        assert [one["score"] for one in answer["items"]] == [0.1, 0.1], "of the weights that serve"
+        draws = served_draws(logged)
+        assert draws is not None
+        first = ids(answer)[0] - 3
+        # Of fifty weights the first two of eight items have seven; the first is the best one now.
+        assert draws.propensities[0] * 51 == pytest.approx(6 + (first < 2) + (first == 0))
+        assert draws.greedy_scores.tolist() == pytest.approx([0.1, 0.1])
+
+
+def test_weights_are_drawn_once_for_a_list_and_not_for_those_that_follow() -> None:
+    made, drawn = drawing_replica()
+    answer = recommend(made, k=2, pages=2)
+    post(made, "/v1/recommend/next", json={"next": answer["next"]}).json()
+    scored = score(made, show=2)
+    assert len(drawn.seeds) == 2
+    assert scored["arms"] == {"all": "thompson"}
+    assert [one.explored is not None for one in impressions(made)] == [True, False, True]
 
 
 def test_where_nothing_is_found_the_arm_is_named_too() -> None:
