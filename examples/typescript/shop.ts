@@ -34,8 +34,11 @@ export function answered<T>(found: { data?: T; error?: ErrorAnswer; response: Re
   throw new Refused(found.response.status, wrong.field, wrong.reason);
 }
 
+/** By topic, the place of an event there: an answer can wait until it contains it. */
+export type Offsets = Record<string, number>;
+
 /** Tell that a user clicked on an item. Sent again, it is recognised by its `event_id`. */
-export async function click(shop: Client<paths>, user: string, item: Item): Promise<void> {
+export async function click(shop: Client<paths>, user: string, item: Item): Promise<Offsets> {
   const event: ShopEvent = {
     event_id: crypto.randomUUID(),
     type: "click",
@@ -45,7 +48,8 @@ export async function click(shop: Client<paths>, user: string, item: Item): Prom
     category_id: Number(item.fields["category_id"]),
     price: Number(item.fields["price"]),
   };
-  answered(await shop.POST("/v1/events", { body: event }));
+  const { positions } = answered(await shop.POST("/v1/events", { body: event }));
+  return Object.fromEntries(positions.map(({ topic, offset }) => [topic, offset]));
 }
 
 /** The best items for a user below a price. */
@@ -64,12 +68,14 @@ export async function recommended(
   return items;
 }
 
-/** The scores of items that the shop has chosen itself. */
+/** The scores of items that the shop has chosen itself, once they reflect the events of `since`. */
 export async function scores(
   shop: Client<paths>,
   user: string,
   items: number[],
+  since: Offsets,
 ): Promise<(number | null)[]> {
   const candidates = items.map((item_id) => ({ item_id }));
-  return answered(await shop.POST("/v1/score", { body: { user, candidates, show: 0 } })).scores;
+  const body = { user, candidates, show: 0, min_offsets: since, timeout_ms: 10_000 };
+  return answered(await shop.POST("/v1/score", { body })).scores;
 }

@@ -16,8 +16,8 @@ for (const { id, score, fields, reasons } of items) {
 
 const [first] = items;
 if (first === undefined) throw new Error("the shop has nothing to recommend");
-await click(shop, user, first);
-console.log("scores", await scores(shop, user, [first.id, 1, 2]));
+const since = await click(shop, user, first);
+console.log("scores", await scores(shop, user, [first.id, 1, 2], since));
 
 const alike = answered(await shop.POST("/v1/similar", { body: { items: [first.id], k: 3 } }));
 console.log("similar", alike.items.map(({ id }) => id));
