@@ -25,7 +25,7 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 # What is imported and collected stays until the end: the collector of garbage looks at none of it,
-# neither while it becomes more nor in the tests (`pytest_collection_finish`).
+# neither while it becomes more nor in the tests (`pytest_runtestloop`).
 gc.disable()
 
 # The first call of a kernel compiles it, and a busy machine is slow: time decides no test.
@@ -49,7 +49,8 @@ def sleep_of_others(seconds: float, sleep: Callable[[float], None] = time.sleep)
     sleep(seconds)
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
