@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 
@@ -41,6 +42,14 @@ class RejectKind(StrEnum):
     """An impression that reached the log long after it was served: its label may be forgotten."""
 
 
+class DecodedEvents(Protocol):
+    """Events that are decoded, for whoever knows of which type they are."""
+
+    def between(self, begin: int, end: int, /) -> DecodedEvents:
+        """The events with ``begin <= index < end``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
     """Consecutive raw records of one topic partition, as columns of equal length ``n``."""
@@ -58,9 +67,10 @@ class RecordBatch:
     its producer did, by a clock of its own (``CreateTime``)."""
     keys: Sequence[bytes | None] = ()
     """Of the records; (): they are not known."""
-    events: Sequence[object] = ()
-    """Of the records, where their reader has decoded all of them by the codec of their stream; ():
-    they are not decoded."""
+    decoded: DecodedEvents | None = None
+    """Of the records, where their reader has decoded all of them by the codec of their stream. Then
+    `values` are empty, and records of a re-keyed stream are no copies, but those that are copied.
+    """
 
     def between(self, begin: int, end: int | None) -> RecordBatch:
         """The records with ``begin <= offset < end`` (None: to the last)."""
@@ -76,7 +86,7 @@ class RecordBatch:
             self.timestamps_ms[first:last],
             self.stamped_by_broker[first:last],
             self.keys[first:last],
-            self.events[first:last],
+            None if self.decoded is None else self.decoded.between(first, last),
         )
 
     def tombstones(self) -> list[RecordBatch]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-import msgspec
 import numpy as np
 
 from freshrank.actors.errors import BadRecord, ConfigError
@@ -14,8 +13,9 @@ from freshrank.actors.messages import Ints
 from freshrank.actors.records import RejectedRecord
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.streams.codec import Codec
-from freshrank.feature_actors.streams.columns import entity_ids
+from freshrank.feature_actors.streams.columns import Columns, entity_ids
 from freshrank.feature_actors.streams.formats import Json
+from freshrank.feature_actors.streams.lines.field_columns import FieldColumns
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table
 from freshrank.feature_actors.streams.table_codec import TableCodec
@@ -32,29 +32,34 @@ class Arrived:
     keys: list[bytes | None]
     """Of a table's records; of a stream's there are none: the event has it."""
     values: list[bytes | None]
+    """Of a table's records; of a stream's there are none: they are `columns`."""
     times_ms: Ints
     """int64[n]: when each arrived, never descending."""
     ids: Mapping[str, Ints]
     """By the name of an entity: int64[n], the ids that the records have of it (or `Numbered`)."""
-    events: list[msgspec.Struct] = field(default_factory=list)
-    """Of a stream's records, decoded; of a table's there are none."""
+    columns: Columns | None = None
+    """Of a stream's records, decoded; None: they are a table's."""
+
+    def __len__(self) -> int:
+        return len(self.times_ms)
 
     def between(self, begin: int, end: int) -> Arrived:
         """The records with ``begin <= index < end``."""
         part = slice(begin, end)
         ids = {name: column[part] for name, column in self.ids.items()}
-        keys, values, events = self.keys[part], self.values[part], self.events[part]
-        return Arrived(self.topic, keys, values, self.times_ms[part], ids, events)
+        columns = None if self.columns is None else self.columns.between(begin, end)
+        keys, values = self.keys[part], self.values[part]
+        return Arrived(self.topic, keys, values, self.times_ms[part], ids, columns)
 
     def take(self, places: Ints) -> Arrived:
         """The records at `places` int64[m]."""
-        chosen = places.tolist()
         ids = {name: column[places] for name, column in self.ids.items()}
-        keys, values, events = (
-            [column[at] for at in chosen] if column else []
-            for column in (self.keys, self.values, self.events)
+        columns = None if self.columns is None else self.columns.take(places)
+        keys, values = (
+            [column[at] for at in places.tolist()] if column else []
+            for column in (self.keys, self.values)
         )
-        return Arrived(self.topic, keys, values, self.times_ms[places], ids, events)
+        return Arrived(self.topic, keys, values, self.times_ms[places], ids, columns)
 
     def until(self, at_ms: int) -> Arrived:
         """Those that arrived at or before `at_ms`; there may be none."""
@@ -63,6 +68,9 @@ class Arrived:
 
 Numbered: TypeAlias = Callable[[str, Sequence[str]], Ints]
 """From the name of an entity and the keys of ``n`` records: numbers int64[n] in place of ids."""
+
+Values: TypeAlias = list[bytes | None] | FieldColumns
+"""Of records: as their topic holds them, or, of a stream, columns of events that are all right."""
 
 Arrivals: TypeAlias = Sequence[Arrived]
 """What arrived in a stretch of time, at most one part for each topic of a source."""
@@ -166,33 +174,56 @@ class TopicDecoder:
         return keys
 
     def decode(
-        self, keys: list[bytes | None], values: list[bytes | None], stamps_ms: Ints, begin: int
+        self, keys: list[bytes | None], values: Values, stamps_ms: Ints, begin: int
     ) -> tuple[Arrived, Ints, list[RejectedRecord]]:
         """The good records, their times as the events have them, and the others.
 
         `stamps_ms` int64[n] are the times at which they arrived, the numbers of the records
         begin at `begin`.
         """
-        batch = consecutive_records(self.source.topic, 0, values, stamps_ms, begin)
-        events = list[msgspec.Struct]()
+        if isinstance(values, FieldColumns):
+            return self._events([b""] * len(values), stamps_ms, begin, values)
         if isinstance(self._codec, TableCodec):
-            rows = self._codec.decode(replace(batch, keys=keys))
-            places, own_ms, rejected = rows.places, rows.stamps_ms, rows.rejected
-            key = self.source.fields[self.source.key.key]
-            number = self._numbered or (lambda _, names: entity_ids(key, names))
-            ids = {name: number(name, rows.names) for name in self._entities}
+            return self._rows(self._codec, keys, values, stamps_ms, begin)
+        return self._events(values, stamps_ms, begin)
+
+    def _rows(
+        self,
+        codec: TableCodec,
+        keys: list[bytes | None],
+        values: list[bytes | None],
+        stamps_ms: Ints,
+        begin: int,
+    ) -> tuple[Arrived, Ints, list[RejectedRecord]]:
+        """The same, of a table."""
+        batch = consecutive_records(self.source.topic, 0, values, stamps_ms, begin)
+        rows = codec.decode(replace(batch, keys=keys))
+        key = self.source.fields[self.source.key.key]
+        number = self._numbered or (lambda _, names: entity_ids(key, names))
+        ids = {name: number(name, rows.names) for name in self._entities}
+        chosen = rows.places.tolist()
+        keys, values = [keys[at] for at in chosen], [values[at] for at in chosen]
+        found = Arrived(batch.topic, keys, values, stamps_ms[rows.places], ids)
+        return found, rows.stamps_ms, rows.rejected
+
+    def _events(
+        self,
+        values: list[bytes | None],
+        stamps_ms: Ints,
+        begin: int,
+        ready: FieldColumns | None = None,
+    ) -> tuple[Arrived, Ints, list[RejectedRecord]]:
+        """The same, of a stream, whose events may be `ready`."""
+        assert isinstance(self._codec, Codec)
+        batch = consecutive_records(self.source.topic, 0, values, stamps_ms, begin)
+        if ready is not None:
+            batch = replace(batch, decoded=Columns(ready, batch.offsets))
+        columns, rejected = self._codec.decode(batch)
+        places = columns.offsets - begin
+        if (numbered := self._numbered) is None:
+            ids = {name: columns.hashed(key) for name, key in self._entities.items()}
         else:
-            columns, rejected = self._codec.decode(batch)
-            keys, events = [], columns.events
-            places, own_ms = columns.offsets - begin, columns.event_times_ms
-            if (numbered := self._numbered) is None:
-                ids = {name: columns.hashed(key) for name, key in self._entities.items()}
-            else:
-                keyed = self._entities.items()
-                ids = {name: numbered(name, columns.text(key)) for name, key in keyed}
-        if len(places) < len(values):
-            chosen = places.tolist()
-            values = [values[at] for at in chosen]
-            keys = [keys[at] for at in chosen] if keys else []
-        found = Arrived(self.source.topic, keys, values, stamps_ms[places], ids, events)
-        return found, own_ms, rejected
+            keyed = self._entities.items()
+            ids = {name: numbered(name, columns.text(key)) for name, key in keyed}
+        found = Arrived(batch.topic, [], [], stamps_ms[places], ids, columns)
+        return found, columns.event_times_ms, rejected

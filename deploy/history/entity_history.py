@@ -185,7 +185,7 @@ class _Part:
     @property
     def rest(self) -> int:
         """How many are left."""
-        return len(self._arrived.values) - self._begin
+        return len(self._arrived) - self._begin
 
     @property
     def times_ms(self) -> Ints:

@@ -1,10 +1,9 @@
-"""The records of a file of history, as the JSON that a topic would hold."""
+"""The records of a file of history, as the JSON that a topic would hold, or as columns."""
 
 from __future__ import annotations
 
 import csv
 import gzip
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -14,8 +13,12 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import msgspec
 
 from freshrank.actors.errors import ConfigError, nearest
+from freshrank.deploy.history.columnar.column_json import column_as_json, joined_as_json
+from freshrank.deploy.history.columnar.csv_lines import CsvLines, columns_of_texts
+from freshrank.deploy.history.columnar.ready_rows import ReadyRows
 from freshrank.deploy.history.files import CSV, PARQUET, format_of
 from freshrank.feature_actors.streams.fields import Field, Kind
+from freshrank.feature_actors.streams.lines.ready_columns import ReadyColumns
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table
 
@@ -26,14 +29,14 @@ CHUNK = 16_384
 _BLOCK_BYTES = 1 << 20
 """Records that are read at once: about as many as a shard polls when it catches up."""
 
-# What a text of JSON cannot hold as it is.
-_ESCAPED = r'["\\\x00-\x1f]'
 
-
-def read_values(path: Path, source: Stream | Table, skip: int = 0) -> Iterator[list[bytes]]:
+def read_values(
+    path: Path, source: Stream | Table, skip: int = 0
+) -> Iterator[list[bytes] | ReadyColumns]:
     """Read the records of a file as JSON, `CHUNK` at a time, in their order.
 
-    Without the first `skip` chunks.
+    Without the first `skip` chunks. Of Parquet and CSV they are columns where all of a chunk are
+    right (`ReadyRows`).
 
     Columns of Parquet and CSV have the names that the fields have in JSON; others are passed over.
     A column of timestamps becomes integers in the stream's unit where its event time is one. An
@@ -99,17 +102,27 @@ def _opened(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _csv(path: Path, source: Stream | Table, skip: int) -> Iterator[list[bytes]]:
-    with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file)
-        columns = _FileColumns(path, source, next(rows, []))
-        wanted = islice(rows, skip * CHUNK, None)
-        for first in wanted:
+def _csv(path: Path, source: Stream | Table, skip: int) -> Iterator[list[bytes] | ReadyColumns]:
+    with _opened(path) as file:
+        lines = CsvLines(file)
+        columns = _FileColumns(path, source, lines.header)
+        next(islice(lines.rows, skip * CHUNK, skip * CHUNK), None)
+        while True:
+            plain = lines.plain(CHUNK) if columns.ready is not None else None
+            if plain is not None:
+                ready = columns.of_lines(plain)
+                if ready is not None:
+                    yield ready
+                    continue
+                lines.put_back(plain)
+            first = next(lines.rows, None)
+            if first is None:
+                return
             # Rows are lists, and many at once would keep the garbage collector busy.
-            yield columns.of_texts(chain([first], islice(wanted, CHUNK - 1)))
+            yield columns.of_texts(chain([first], islice(lines.rows, CHUNK - 1)))
 
 
-def _parquet(path: Path, source: Stream | Table, skip: int) -> Iterator[list[bytes]]:
+def _parquet(path: Path, source: Stream | Table, skip: int) -> Iterator[list[bytes] | ReadyColumns]:
     arrow = import_pyarrow(str(path))
     try:
         with arrow.parquet.ParquetFile(path) as file:
@@ -148,6 +161,17 @@ class _FileColumns:
         self._time = source.time_field if isinstance(source, Stream) else None
         encoder = msgspec.json.Encoder()
         self._encode, self._encode_lines = encoder.encode, encoder.encode_lines
+        self.ready = _ready_rows(source)
+        """Makes columns of rows; None: they have to be read one by one."""
+
+    def of_lines(self, lines: Sequence[bytes]) -> ReadyColumns | None:
+        """The events of lines of CSV without quotes; None: they have to be read one by one."""
+        assert self.ready is not None
+        places = [place for place, _ in self._places]
+        found = columns_of_texts(self.ready.arrow, lines, len(self._present), places)
+        if found is None:
+            return None
+        return self.ready.of_texts(dict(zip(self.fields, found, strict=True)))
 
     def of_texts(self, rows: Iterable[Sequence[str]]) -> list[bytes]:
         """The JSON of rows of texts; of the texts where they are none of the schema's types."""
@@ -177,8 +201,11 @@ class _FileColumns:
         except msgspec.ValidationError:
             return self._encode(given)
 
-    def of_batch(self, arrow: Any, batch: pa.RecordBatch) -> list[bytes]:
-        """The JSON of the rows of a batch. Raises ConfigError for a column of another type."""
+    def of_batch(self, arrow: Any, batch: pa.RecordBatch) -> list[bytes] | ReadyColumns:
+        """The events of a batch, or the JSON of its rows.
+
+        Raises ConfigError for a column of another type.
+        """
         columns, left_out = list[Any](), set[str]()
         for name in batch.schema.names:
             field = self._known.get(name)
@@ -191,12 +218,16 @@ class _FileColumns:
                     f"{self._path}: column {name!r}", f"{error}", "Give the type of the schema."
                 ) from error
         names = batch.schema.names
+        if self.ready is not None:
+            ready = self.ready.of_columns(dict(zip(names, columns, strict=True)))
+            if ready is not None:
+                return ready
         texts = [
-            None if name in left_out and one.null_count else _column_as_json(arrow, one)
+            None if name in left_out and one.null_count else column_as_json(arrow, one)
             for name, one in zip(names, columns, strict=True)
         ]
         if texts and all(one is not None for one in texts):
-            return _joined_as_json(arrow, names, texts)
+            return joined_as_json(arrow, names, texts)
         return [
             self._encode(
                 {
@@ -229,34 +260,12 @@ class _FileColumns:
         return column
 
 
-def _column_as_json(arrow: Any, column: Any) -> Any:
-    """The values of a column as JSON; None where that takes more than their texts."""
-    types, compute = arrow.types, arrow.compute
-    kind = column.type
-    if types.is_string(kind) or types.is_large_string(kind):
-        if compute.any(compute.match_substring_regex(column, _ESCAPED)).as_py():
-            return None
-        texts = compute.binary_join_element_wise('"', column.cast(arrow.string()), '"', "")
-    elif types.is_floating(kind):
-        if not compute.all(compute.is_finite(column)).as_py():
-            return None
-        texts = column.cast(arrow.string())
-    elif types.is_integer(kind) or types.is_boolean(kind):
-        texts = column.cast(arrow.string())
-    else:
+def _ready_rows(source: Stream | Table) -> ReadyRows | None:
+    """What makes columns of rows; None where it cannot, also where pyarrow is missing."""
+    try:
+        return ReadyRows.of(import_pyarrow(source.topic), source)
+    except ConfigError:
         return None
-    return compute.fill_null(texts, "null") if column.null_count else texts
-
-
-def _joined_as_json(arrow: Any, names: Sequence[str], texts: Sequence[Any]) -> list[bytes]:
-    """The JSON of rows, by the JSON of their columns: without a step of Python for each value."""
-    parts: list[Any] = []
-    for name, column in zip(names, texts, strict=True):
-        key = msgspec.json.encode(name).decode()
-        parts += [f"{',' if parts else '{'}{key}:", column]
-    rows = arrow.compute.binary_join_element_wise(*parts, "}", "")
-    found: list[bytes] = rows.cast(arrow.binary()).to_pylist()
-    return found
 
 
 def _missing(path: Path, topic: str, name: str, present: Sequence[str]) -> ConfigError:

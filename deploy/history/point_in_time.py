@@ -134,7 +134,7 @@ class HistoricalFeatures:
         for arrivals in reader.arrivals(asked, tally):
             known = [one.until(until_ms) for one in arrivals]
             for engine in engines:
-                engine.take([one for one in known if one.values])
+                engine.take([one for one in known if len(one)])
             reached_ms = max(int(one.times_ms[-1]) for one in arrivals)
             self.advanced(tally, min(reached_ms, until_ms))
             if reached_ms > until_ms:

@@ -15,6 +15,8 @@ from freshrank.actors.records import RejectedRecord
 from freshrank.deploy.history.arrivals import Arrivals, Arrived, HistoryTally, TopicDecoder
 from freshrank.deploy.history.file_values import CHUNK
 from freshrank.deploy.history.records import Recorded, checked_record
+from freshrank.feature_actors.streams.columns import joined
+from freshrank.feature_actors.streams.lines.ready_columns import ReadyColumns
 from freshrank.feature_actors.streams.table import Table
 
 
@@ -45,7 +47,7 @@ class Chunk(NamedTuple):
 
 
 def of_file(
-    chunks: Callable[[int], Iterable[list[bytes]]],
+    chunks: Callable[[int], Iterable[list[bytes] | ReadyColumns]],
     decoder: TopicDecoder,
     place: str,
     tally: HistoryTally,
@@ -59,19 +61,23 @@ def of_file(
     allows is dead. The rows of a table were there from the beginning.
     """
     at, tallies = begin, _tallies(begin, tally)
-    for documents, counts in zip(chunks(begin.chunks), tallies, strict=False):
-        coded = decoder.from_json(documents, now_ms)
-        table = isinstance(decoder.source, Table)
-        stamps = np.full(len(coded), 0 if table else now_ms, dtype=np.int64)
-        arrived, own_ms, rejected = decoder.decode(decoder.keys(coded), coded, stamps, at.number)
-        counts.records += len(coded)
+    for read, counts in zip(chunks(begin.chunks), tallies, strict=False):
+        count, table = len(read), isinstance(decoder.source, Table)
+        stamps = np.full(count, 0 if table else now_ms, dtype=np.int64)
+        if isinstance(read, ReadyColumns):
+            arrived, own_ms, rejected = decoder.decode([], read, stamps, at.number)
+        else:
+            coded = decoder.from_json(read, now_ms)
+            keys = decoder.keys(coded)
+            arrived, own_ms, rejected = decoder.decode(keys, coded, stamps, at.number)
+        counts.records += count
         counts.count_dead(place, rejected)
         latest = _latest(at.clock_ms, own_ms)
         counts.out_of_order += int(np.count_nonzero(own_ms < latest))
         if len(latest):
             counts.topics.add(arrived.topic)
             yield Chunk(at, [replace(arrived, times_ms=latest)])
-        at = _after(at, len(coded), latest)
+        at = _after(at, count, latest)
 
 
 def of_records(
@@ -109,7 +115,7 @@ def of_records(
             in_all = [replace(one, offset=at.number + int(mine[one.offset])) for one in rejected]
             counts.count_dead(place, in_all)
             counts.topics.add(topic)
-            if arrived.values:
+            if len(arrived):
                 found.append(arrived)
         if found:
             yield Chunk(at, found)
@@ -181,8 +187,8 @@ class _SourceHead:
         (at,) = [nth for nth, one in enumerate(self.left) if one.topic == topic]
         whole = self.left[at]
         self._taken[topic] = self._taken.get(topic, 0) + count
-        left = whole.between(count, len(whole.values))
-        self.left[at : at + 1] = [left] if left.values else []
+        left = whole.between(count, len(whole))
+        self.left[at : at + 1] = [left] if len(left) else []
         return whole.between(0, count)
 
     def _read(self) -> None:
@@ -218,12 +224,13 @@ def _joined(parts: Sequence[Arrived]) -> Arrived:
         return parts[0]
     chain = itertools.chain.from_iterable
     times = np.concatenate([one.times_ms for one in parts])
+    columns = [one.columns for one in parts if one.columns is not None]
     together = Arrived(
         parts[0].topic,
         list(chain(one.keys for one in parts)),
         list(chain(one.values for one in parts)),
         times,
         {name: np.concatenate([one.ids[name] for one in parts]) for name in parts[0].ids},
-        list(chain(one.events for one in parts)),
+        joined(columns) if columns else None,
     )
     return together.take(np.argsort(times, kind="stable"))

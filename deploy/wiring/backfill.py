@@ -206,7 +206,7 @@ class _Entity:
                 mine = np.flatnonzero(belong == number)
                 chosen = arrived if len(mine) == len(belong) else arrived.take(mine)
                 begin = state.offsets[source.log_topic]
-                state.process(batch_for(source, chosen, begin, number, self.spec.state))
+                state.process(batch_for(source, chosen, begin, number))
 
 
 def _learn(learner: Learner, state: PartitionState, now_ms: int) -> None:

@@ -87,7 +87,7 @@ class StreamSource:
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
     ) -> list[LabelledRows]:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
-        if self._origins is None:
+        if self._origins is None or batch.decoded is not None:
             rows, dead = self._take(batch, begin, end, outcome), outcome.dead
             own = list[RejectedRecord]()
         else:

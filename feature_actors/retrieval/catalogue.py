@@ -103,7 +103,7 @@ class ItemCatalogue:
         if len(rows) != len(slots):
             raise KeyError("a slot without an item")
         stamps_ms = self.stamps_ms[slots]
-        return Columns(self.table.fields, rows, np.zeros_like(stamps_ms), stamps_ms)
+        return Columns.of_events(self.table.fields, rows, np.zeros_like(stamps_ms), stamps_ms)
 
     def take(self, records: TableRecords) -> Ints:
         """Put rows and delete those that have tombstones; of one key the last record counts.

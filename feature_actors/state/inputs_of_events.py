@@ -14,7 +14,8 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     blank_trace,
 )
 from freshrank.feature_actors.aggregations.row_layout import LineInputs
-from freshrank.feature_actors.streams.columns import Elements, FieldColumns
+from freshrank.feature_actors.streams.columns import Elements
+from freshrank.feature_actors.streams.lines.field_columns import FieldColumns
 from freshrank.feature_actors.views.table_plan import ProgramPart
 
 

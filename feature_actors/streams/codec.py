@@ -8,16 +8,35 @@ from typing import cast
 
 import msgspec
 import numpy as np
+from msgspec import inspect
 
 from freshrank.actors.errors import BadRecord
 from freshrank.actors.messages import Ints
-from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
+from freshrank.actors.records import LONGEST_KEY, RecordBatch, RejectedRecord, RejectKind
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.formats import UNREADABLE, BoundFormat, Json
+from freshrank.feature_actors.streams.schema.described import without_none
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.times.faults import TimeFault
 from freshrank.feature_actors.streams.times.reader import TimeReader
+
+
+def key_length(stream: Stream) -> tuple[int, int] | None:
+    """Return the least and the greatest length of a stream's key; None: it is no text, or many.
+
+    >>> Play = msgspec.defstruct("Play", [("id", str), ("listener", str), ("at", int)])
+    >>> listener = Entity("listener", key="listener")
+    >>> key_length(Stream("plays", id="id", time="at", key=listener, schema=Play))
+    (1, 256)
+    """
+    described = inspect.type_info(stream.event_type)
+    assert isinstance(described, inspect.StructType)
+    for field in described.fields:
+        plain, _ = without_none(field.type)
+        if field.name == stream.log_key.key and isinstance(plain, inspect.StrType):
+            return plain.min_length or 0, plain.max_length or LONGEST_KEY
+    return None
 
 
 class Codec:
@@ -37,6 +56,7 @@ class Codec:
         self._max_ahead_ms = stream.max_ahead_ms
         key = (stream.record_key or stream.key).key
         self._key: Callable[[msgspec.Struct], str | int] = attrgetter(key)
+        self._key_length = key_length(stream) if stream.of_another_key else None
         self._entity_key = EntityKey(stream.event_type, stream.fields, key)
         fields = msgspec.structs.fields(stream.event_type)
         self._time_in_json = next(at.encode_name for at in fields if at.name == stream.time)
@@ -46,16 +66,15 @@ class Codec:
     def decode(self, batch: RecordBatch) -> tuple[Columns, list[RejectedRecord]]:
         """The good records as columns, in log order, and the others with their reasons."""
         rejected: list[RejectedRecord] = []
-        # A None among the values makes `_all` fail like any other bad record.
-        decoded = cast(list[msgspec.Struct], list(batch.events))
-        events, good = decoded or self._all(cast(list[bytes], batch.values)), None
-        if events is None:
-            events, good = self._each(batch, rejected)
-        offsets, stamps = batch.offsets, batch.timestamps_ms
-        if good is not None:
-            offsets, stamps = offsets[good], stamps[good]
-        times = self._times.read(events)
-        columns = Columns(self.stream.fields, events, offsets, times.ms)
+        if isinstance(batch.decoded, Columns):
+            columns, good = self._with_key(batch, batch.decoded.at(batch.offsets), rejected)
+            times = self._times.again(columns.event_times_ms, columns.integers)
+        else:
+            events, good = self._events(batch, rejected)
+            times = self._times.read(events)
+            offsets = batch.offsets if good is None else batch.offsets[good]
+            columns = Columns.of_events(self.stream.fields, events, offsets, times.ms)
+        stamps = batch.timestamps_ms if good is None else batch.timestamps_ms[good]
         faults = {at.place: at for at in times.faults(stamps, self._max_ahead_ms)}
         if faults:
             places = np.arange(len(batch.values)) if good is None else good
@@ -126,6 +145,37 @@ class Codec:
 
     def _key_bytes(self, event: msgspec.Struct) -> bytes:
         return str(self._key(event)).encode()
+
+    def _with_key(
+        self, batch: RecordBatch, columns: Columns, rejected: list[RejectedRecord]
+    ) -> tuple[Columns, Ints | None]:
+        """Events that another stream of the topic has decoded, as far as they have this one's key.
+
+        With their places in the batch; None: all.
+        """
+        if self._key_length is None:
+            return columns, None
+        least, most = self._key_length
+        key = self.stream.log_key.key
+        texts = columns.text(key)
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        right = (lengths >= least) & (lengths <= most) | ~columns.present(key)
+        if right.all():
+            return columns, None
+        rejected += [
+            batch.rejected(place, f"{key}: it has {lengths[place]} characters")
+            for place in np.flatnonzero(~right).tolist()
+        ]
+        good = np.flatnonzero(right)
+        return columns.take(good), good
+
+    def _events(
+        self, batch: RecordBatch, rejected: list[RejectedRecord]
+    ) -> tuple[list[msgspec.Struct], Ints | None]:
+        """The records that can be decoded, with their places in the batch; None: all."""
+        # A None among the values makes `_all` fail like any other bad record.
+        events = self._all(cast(list[bytes], batch.values))
+        return self._each(batch, rejected) if events is None else (events, None)
 
     def _all(self, values: list[bytes]) -> list[msgspec.Struct] | None:
         """Every record decoded, or None when at least one is bad."""

@@ -6,173 +6,162 @@ are the `Elements` of the list, with a line for each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from freshrank.actors.errors import ConfigError
-from freshrank.actors.kernels.hashing import ABSENT, hash_ints, hash_texts
+from freshrank.actors.kernels.hashing import hash_ints, hash_texts
 from freshrank.actors.messages import Bools, Doubles, Ints
 from freshrank.feature_actors.streams.fields import Field, Fields, Kind
-from freshrank.feature_actors.streams.keys.compound_key import (
-    PartFaults,
-    compound_ids,
-    is_compound,
-    key_parts,
-    part_faults,
-)
-
-
-class FieldColumns:
-    """``n`` lines of values: what conditions and numbers are evaluated on.
-
-    Text and integers come out as ids (see `freshrank.actors.kernels.hashing`) or numbers; a numeric
-    column is float64, whose 53 bits hold integers exactly up to 9.0e15; ids and equality use
-    all 64 bits.
-    """
-
-    def __init__(self, fields: Fields, lines: list[Any], event_times_ms: Ints) -> None:
-        self.fields = fields
-        self.event_times_ms = event_times_ms
-        """int64[n]."""
-        self._lines = lines
-        self._hashed: dict[str, Ints] = {}
-        self._numbers: dict[str, Doubles] = {}
-        self._texts: dict[str, list[str]] = {}
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def hashed(self, name: str) -> Ints:
-        """int64[n]: the ids of a text or integer field; 0 where it is None."""
-        found = self._hashed.get(name)
-        if found is None:
-            found = self._hashed[name] = self._hash(self._field(name))
-        return found
-
-    def number(self, name: str) -> Doubles:
-        """float64[n]: the values of an integer or float field; NaN where it is None."""
-        if name not in self._numbers:
-            field = self._field(name)
-            if field.kind is Kind.TEXT:
-                raise ConfigError(name, "text is not a number", "Name a field of int or float.")
-            values = self.values(name)
-            if field.optional:
-                values = [np.nan if value is None else value for value in values]
-            self._numbers[name] = np.array(values, dtype=np.float64)
-        return self._numbers[name]
-
-    def text(self, name: str) -> list[str]:
-        """The values of a text or integer field as strings; "" where it is None.
-
-        Of a compound key the ids (`compound_ids`).
-        """
-        if name not in self._texts and is_compound(name):
-            self._texts[name] = compound_ids(self._part_texts(name))
-        if name not in self._texts:
-            field = self._field(name)
-            values = self.values(name)
-            if field.optional:
-                values = ["" if value is None else value for value in values]
-            if field.kind is not Kind.TEXT:
-                values = [str(value) for value in values]
-            self._texts[name] = values
-        return self._texts[name]
-
-    def values(self, name: str) -> list[Any]:
-        """The values of a field as records hold them; None where there is none."""
-        field = self._field(name)
-        nested = field.optional and "." in name
-        return list(map(_reader(name, optional=nested), self._lines))
-
-    def present(self, name: str) -> Bools:
-        """bool[n]: where the field is not None."""
-        if not self._field(name).optional:
-            return np.ones(len(self), dtype=np.bool_)
-        return np.array([value is not None for value in self.values(name)], dtype=np.bool_)
-
-    def _part_texts(self, key: str) -> list[list[str]]:
-        return [self.text(part) for part in key_parts(key)]
-
-    def _field(self, name: str) -> Field:
-        return self.fields.require(name, f"columns.{name}")
-
-    def _hash(self, field: Field) -> Ints:
-        if field.kind is Kind.NUMBER:
-            raise ConfigError(field.name, "a float is not an id", "Name a field of str or int.")
-        if field.kind is Kind.TEXT:
-            ids = hash_texts(self.text(field.name))
-        else:
-            values = self.values(field.name)
-            if field.optional:
-                values = [0 if value is None else value for value in values]
-            ids = hash_ints(np.array(values, dtype=np.int64))
-        if field.optional and not is_compound(field.name):
-            ids[~self.present(field.name)] = ABSENT
-        return ids
+from freshrank.feature_actors.streams.keys.compound_key import PartFaults, part_faults
+from freshrank.feature_actors.streams.lines.field_columns import FieldColumns, Lines, reader
 
 
 class Columns(FieldColumns):
-    """``n`` events of one stream in log order."""
+    """``n`` events of one stream in log order.
+
+    They are some of the events of `source`, which computes each column once for all parts of it
+    that want the column.
+    """
 
     def __init__(
-        self, fields: Fields, events: list[msgspec.Struct], offsets: Ints, event_times_ms: Ints
+        self, source: FieldColumns, offsets: Ints, which: Ints | slice = slice(None)
     ) -> None:
-        super().__init__(fields, events, event_times_ms)
+        super().__init__(source.fields, source.event_times_ms[which])
         self.offsets = offsets
         """int64[n]."""
-        self.log_ms = event_times_ms
+        self.log_ms = self.event_times_ms
         """int64[n]: when each record reached the log (`state.log_clock`), once that is known."""
-        self.clock_ms = event_times_ms
+        self.clock_ms = self.event_times_ms
         """int64[n]: the log's clock just after each record, once that is known."""
+        self._source, self._which = source, which
 
-    @property
-    def events(self) -> list[msgspec.Struct]:
-        """They, in their order."""
-        return self._lines
+    @classmethod
+    def of_events(
+        cls,
+        fields: Fields,
+        events: list[msgspec.Struct],
+        offsets: Ints,
+        event_times_ms: Ints,
+    ) -> Columns:
+        """The columns of decoded events."""
+        return cls(Lines(fields, events, event_times_ms), offsets)
+
+    def hashed(self, name: str) -> Ints:
+        """int64[n]: see `FieldColumns`."""
+        found = self._hashed.get(name)
+        if found is None:
+            found = self._hashed[name] = self._source.hashed(name)[self._which]
+        return found
+
+    def number(self, name: str) -> Doubles:
+        """float64[n]: see `FieldColumns`."""
+        found = self._numbers.get(name)
+        if found is None:
+            found = self._numbers[name] = self._source.number(name)[self._which]
+        return found
+
+    def integers(self, name: str) -> Ints:
+        """int64[n]: see `FieldColumns`."""
+        return self._source.integers(name)[self._which]
+
+    def present(self, name: str) -> Bools:
+        """bool[n]: see `FieldColumns`."""
+        return self._source.present(name)[self._which]
 
     def part_faults(self, key: str) -> PartFaults:
         """Which events name no entity of a compound key."""
-        return part_faults(self._part_texts(key))
+        return part_faults(self.part_texts(key))
 
     def elements(self, each: str) -> Elements:
         """The elements of the list `each` of all events."""
-        read = _reader(each, optional=True)
-        return Elements(self, each, [read(event) or _NOTHING for event in self._lines])
+        return Elements(self, each, [one or _NOTHING for one in self.read(each, optional=True)])
 
     def take(self, indices: Ints) -> Columns:
-        """The events at `indices` int64[m]; columns computed already are taken along."""
-        places = indices.tolist()
-        return self._part(indices, lambda values: [values[place] for place in places])
+        """The events at `indices` int64[m]."""
+        return self._part(indices)
 
     def between(self, begin: int, end: int) -> Columns:
         """The events with ``begin <= index < end``; all share memory with these columns."""
         if begin == 0 and end >= len(self):
             return self
-        part = slice(begin, end)
-        return self._part(part, lambda values: values[part])
+        return self._part(slice(begin, min(end, len(self))))
 
-    def _part(self, which: Ints | slice, of_list: Callable[[list[Any]], list[Any]]) -> Columns:
-        """Some events: `which` of each array, and `of_list` of each list."""
-        part = Columns(
-            self.fields,
-            of_list(self._lines),
-            self.offsets[which],
-            self.event_times_ms[which],
-        )
+    def at(self, offsets: Ints) -> Columns:
+        """The same events at other offsets int64[n], with the times that they have themselves."""
+        return Columns(self._source, offsets, self._which)
+
+    def _part(self, which: Ints | slice) -> Columns:
+        part = Columns(self._source, self.offsets[which], _within(self._which, which))
+        part.event_times_ms = self.event_times_ms[which]
         part.log_ms, part.clock_ms = self.log_ms[which], self.clock_ms[which]
-        part._hashed = {name: column[which] for name, column in self._hashed.items()}
-        part._numbers = {name: column[which] for name, column in self._numbers.items()}
-        part._texts = {name: of_list(column) for name, column in self._texts.items()}
         return part
 
+    def _read(self, path: str, *, optional: bool) -> list[Any]:
+        return self._some(self._source.read(path, optional=optional))
 
-class Elements(FieldColumns):
+    def _text(self, name: str) -> list[str]:
+        return self._some(self._source.text(name))
+
+    def _some(self, values: list[Any]) -> list[Any]:
+        """Those of the source's `values` that belong to these events."""
+        if isinstance(self._which, slice):
+            return values[self._which]
+        return [values[place] for place in self._which.tolist()]
+
+
+def _within(outer: Ints | slice, inner: Ints | slice) -> Ints | slice:
+    """The places that `inner` has in what lies at `outer`.
+
+    >>> _within(slice(3, 9), slice(1, 4)), _within(slice(3, 9), np.array([0, 5]))
+    (slice(4, 7, None), array([3, 8]))
+    """
+    if not isinstance(outer, slice):
+        return outer[inner]
+    begin = outer.start or 0
+    if isinstance(inner, slice):
+        return slice(begin + inner.start, begin + inner.stop)
+    return inner + begin
+
+
+def joined(parts: Sequence[Columns]) -> Columns:
+    """The events of all `parts`, at least one, one part after the other."""
+    offsets = np.concatenate([one.offsets for one in parts])
+    return Columns(_Joined(parts), offsets)
+
+
+class _Joined(FieldColumns):
+    """Columns of several parts, each of which is computed in its own way."""
+
+    def __init__(self, parts: Sequence[Columns]) -> None:
+        times = np.concatenate([one.event_times_ms for one in parts])
+        super().__init__(parts[0].fields, times)
+        self._parts = parts
+
+    def integers(self, name: str) -> Ints:
+        return np.concatenate([one.integers(name) for one in self._parts])
+
+    def present(self, name: str) -> Bools:
+        return np.concatenate([one.present(name) for one in self._parts])
+
+    def _read(self, path: str, *, optional: bool) -> list[Any]:
+        return list(chain(*(one.read(path, optional=optional) for one in self._parts)))
+
+    def _number(self, field: Field) -> Doubles:
+        return np.concatenate([one.number(field.name) for one in self._parts])
+
+    def _text(self, name: str) -> list[str]:
+        return list(chain(*(one.text(name) for one in self._parts)))
+
+    def _hash(self, field: Field) -> Ints:
+        return np.concatenate([one.hashed(field.name) for one in self._parts])
+
+
+class Elements(Lines):
     """The elements of the list `each` of some events, in order: a line for each.
 
     An event without an element, or without the list, has a line of nothing. What an event has once
@@ -219,7 +208,7 @@ class Elements(FieldColumns):
         path = name.removeprefix(self._each).removeprefix(".")
         if not path:  # a list of values, not of structs
             return self._lines
-        return list(map(_reader(path, optional=field.optional), self._lines))
+        return list(map(reader(path, optional=field.optional), self._lines))
 
     def _field(self, name: str) -> Field:
         """A line of nothing has no value."""
@@ -229,23 +218,6 @@ class Elements(FieldColumns):
 
 _NOTHING: Sequence[Any] = (None,)
 """The elements of an event that has none: one line."""
-
-
-def _reader(path: str, *, optional: bool) -> Callable[[Any], Any]:
-    """Reads what lies at a path; None where it lies in a struct that is None, or in None."""
-    if not optional:
-        return attrgetter(path)
-    parts = path.split(".")
-
-    def read(line: Any) -> Any:
-        value = line
-        for part in parts:
-            if value is None:
-                return None
-            value = getattr(value, part)
-        return value
-
-    return read
 
 
 def entity_ids(field: Field, names: Sequence[str]) -> Ints:

@@ -53,7 +53,7 @@ class TableRecords:
     def columns(self) -> Columns:
         """The rows as columns; a tombstone must not be among them."""
         rows = [row for row in self.rows if row is not None]
-        return Columns(self.table.fields, rows, self.offsets, self.stamps_ms)
+        return Columns.of_events(self.table.fields, rows, self.offsets, self.stamps_ms)
 
 
 class TableCodec:

@@ -126,7 +126,7 @@ FLAT = plans(sales, aggregates(col, ""))
 def columns_of(stream: Stream, events: Sequence[Any], first_offset: int = 0) -> Columns:
     times = np.array([one.ts for one in events], dtype=np.int64)
     offsets = np.arange(first_offset, first_offset + len(events), dtype=np.int64)
-    return Columns(stream.fields, list(events), offsets, times)
+    return Columns.of_events(stream.fields, list(events), offsets, times)
 
 
 def lines_of(order: Order) -> list[Sale]:

@@ -38,7 +38,7 @@ stream = Stream("behaviour", id="event_id", time="ts", key=user, schema=Behaviou
 
 
 def columns_of(events: Sequence[Behaviour], first_offset: int = 0) -> Columns:
-    return Columns(
+    return Columns.of_events(
         stream.fields,
         list(events),
         np.arange(first_offset, first_offset + len(events), dtype=np.int64),

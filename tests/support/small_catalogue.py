@@ -125,6 +125,8 @@ def _rows(
     ]
     times = np.array([START_MS + 1_000 * number for number in range(len(made))], dtype=np.int64)
     if made:
-        rows.apply(Columns(clicks.fields, made, np.arange(len(made)), times), before=False)
+        rows.apply(
+            Columns.of_events(clicks.fields, made, np.arange(len(made)), times), before=False
+        )
     found = [rows.row(name) for name in names]
     return [None if row is None else row.tobytes() for row in found]

@@ -170,7 +170,7 @@ class _Work:
         for arrivals in merged:
             made.take(arrivals)
             progress.reached_ms = max(int(one.times_ms[-1]) for one in arrivals)
-            progress.given += sum(len(one.values) for one in arrivals)
+            progress.given += sum(map(len, arrivals))
             show(progress.tally, progress.reached_ms)
             # At places that follow from the history alone: so a state that was resumed has
             # learned in the same steps as one that was not.

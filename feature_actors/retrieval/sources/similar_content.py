@@ -112,7 +112,7 @@ class _ContentIndex(SourceIndex):
         there = np.array([row is not None for row in rows], dtype=np.bool_)
         kept = [row for row in rows if row is not None]
         none = np.zeros(len(kept), dtype=np.int64)
-        columns = Columns(self._catalogue.table.fields, kept, none, none)
+        columns = Columns.of_events(self._catalogue.table.fields, kept, none, none)
         terms[slots[~there]] = 0
         terms[slots[there]] = self._encoder.encode(columns)
 

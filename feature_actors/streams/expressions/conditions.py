@@ -12,9 +12,9 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Bools
-from freshrank.feature_actors.streams.columns import FieldColumns
 from freshrank.feature_actors.streams.expressions.constants import check_constant, equal_to
 from freshrank.feature_actors.streams.fields import Fields, Kind
+from freshrank.feature_actors.streams.lines.field_columns import FieldColumns
 
 ORDER: dict[str, Callable[[Any, Any], Bools]] = {
     "<": operator.lt,

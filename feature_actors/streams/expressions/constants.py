@@ -10,8 +10,8 @@ import numpy as np
 from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.actors.kernels.hashing import hash_ints, hash_text
 from freshrank.actors.messages import Bools
-from freshrank.feature_actors.streams.columns import FieldColumns
 from freshrank.feature_actors.streams.fields import Field, Fields, Kind
+from freshrank.feature_actors.streams.lines.field_columns import FieldColumns
 
 
 def equal_to(columns: FieldColumns, name: str, constant: str | int | float) -> Bools:

@@ -14,7 +14,6 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Doubles, Ints
-from freshrank.feature_actors.streams.columns import FieldColumns
 from freshrank.feature_actors.streams.expressions.numbers import (
     NumberExpression,
     Numeric,
@@ -22,6 +21,7 @@ from freshrank.feature_actors.streams.expressions.numbers import (
     number_of,
 )
 from freshrank.feature_actors.streams.fields import Fields
+from freshrank.feature_actors.streams.lines.field_columns import FieldColumns
 from freshrank.feature_actors.streams.times.zones import zone_of
 
 # More boundaries than this make a row of many kilobytes: a typing error rather than a wish.

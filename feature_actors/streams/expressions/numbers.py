@@ -12,9 +12,9 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Bools, Doubles
-from freshrank.feature_actors.streams.columns import FieldColumns
 from freshrank.feature_actors.streams.expressions.conditions import ORDER, Expression
 from freshrank.feature_actors.streams.fields import Fields, Kind
+from freshrank.feature_actors.streams.lines.field_columns import FieldColumns
 
 _Binary: TypeAlias = Callable[[Any, Any], Any]
 

@@ -78,6 +78,12 @@ class TimeReader:
                 unreadable[place] = TimeFault(place, RejectKind.INVALID, str(error))
         return EventTimes(times, unreadable, times, None)
 
+    def again(self, read_ms: Ints, integers: Callable[[str], Ints]) -> EventTimes:
+        """The times of events that were `read_ms` before; `integers` gives a field of them."""
+        if self._time.kind is not int:
+            return EventTimes(read_ms, {}, read_ms, None)
+        return EventTimes(read_ms, {}, integers(self._time.name), self._time.unit)
+
     def _moment(self, value: str | datetime.datetime) -> datetime.datetime:
         """The moment of an event, with a zone. Raises ValueError."""
         moment = _parsed(value) if isinstance(value, str) else value

@@ -113,7 +113,7 @@ def test_the_values_of_a_bag_are_shown_as_they_were_meant() -> None:
     shown = OnlineFeatures([sold], InputEncoder([sold], sales, ["item"], []), sales)
     table = EntityTable(sold.tables[0], 10)
     event = Sale("s", "ann", START_MS, 0, False, "order", 0, "0")
-    columns = Columns(sales.fields, [event], np.array([0]), np.array([START_MS]))
+    columns = Columns.of_events(sales.fields, [event], np.array([0]), np.array([START_MS]))
     table.apply(columns, before=False)
     row = table.row("ann")
     assert row is not None

@@ -212,7 +212,7 @@ def test_an_entity_may_be_an_integer(shop: int) -> None:
         ]
     )
     table = EntityTable(plan, 10)
-    columns = Columns(visits.fields, [Visit(1, shop, 5)], np.array([0]), np.array([5]))
+    columns = Columns.of_events(visits.fields, [Visit(1, shop, 5)], np.array([0]), np.array([5]))
     table.apply(columns, before=False)
     restored = EntityTable.restore(plan, 10, everything_of(table))
     assert restored.row(str(shop)) is not None

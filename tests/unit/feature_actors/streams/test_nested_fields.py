@@ -112,7 +112,7 @@ def test_columns_of_nested_fields_can_be_taken() -> None:
 
     device = Device("ios", Maker("x"), 2.0)
     events: list[msgspec.Struct] = [Play("1", "a", 1, device), Play("2", "a", 2, device, device)]
-    columns = Columns(stream().fields, events, np.arange(2), np.arange(2))
+    columns = Columns.of_events(stream().fields, events, np.arange(2), np.arange(2))
     np.testing.assert_array_equal(columns.number("last_device.price"), [np.nan, 2.0])
     assert columns.present("last_device.os").tolist() == [False, True]
     assert columns.text("last_device.os") == ["", "ios"]

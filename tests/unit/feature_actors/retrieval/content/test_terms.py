@@ -34,7 +34,7 @@ def encoded(
     """The terms of each, without their order."""
     encoder = TermEncoder(FIELDS, words or [], tags or [])
     none = np.zeros(len(things), dtype=np.int64)
-    found = encoder.encode(Columns(FIELDS, list(things), none, none))
+    found = encoder.encode(Columns.of_events(FIELDS, list(things), none, none))
     assert found.shape == (len(things), encoder.width)
     assert len(encoder.owners) == encoder.width
     lists = [row[row != 0].tolist() for row in found]
