@@ -45,6 +45,10 @@ BENCHES = {
     "users": Bench(
         "throughput.users", "what an event costs in the state of a thousand and a million users"
     ),
+    "backfill": Bench(
+        "throughput.backfill",
+        "a history from Parquet, CSV and JSON lines, beside the same events from Kafka to Redis",
+    ),
     "rows": Bench(
         "latency.rows",
         "from the send of an event until its row can be read, directly and through the exchange",

@@ -47,7 +47,7 @@ def _measure(
 ) -> list[Figure]:
     count, bootstrap = int(EVENTS * options.scale), outside.broker.bootstrap
     topic, partitions = f"freshrank-bench-{time.time_ns():x}", Settings().kafka.partitions
-    _fill(bootstrap, topic, partitions, count, console)
+    fill_topic(bootstrap, topic, partitions, count, console)
     baseline_s: list[float] = []
     shard: list[IngestResult] = []
     rekeyed: list[IngestResult] = []
@@ -66,7 +66,7 @@ def _measure(
             shard.append(ingest(topic, ingest_host.KEYED))
         # Copies of other rounds would lie in the topic of the copies, too. With one partition
         # less, each of them holds keys of all partitions of the copies.
-        _fill(bootstrap, f"{topic}-{number}", partitions - 1, count, console)
+        fill_topic(bootstrap, f"{topic}-{number}", partitions - 1, count, console)
         with console.status(f"round {number + 1}: shard that copies each record first"):
             rekeyed.append(ingest(f"{topic}-{number}", ingest_host.ANY))
         console.print(
@@ -109,7 +109,7 @@ def figures(
     ]
 
 
-def _fill(bootstrap: str, topic: str, partitions: int, count: int, console: Console) -> None:
+def fill_topic(bootstrap: str, topic: str, partitions: int, count: int, console: Console) -> None:
     """Create the topic, with so many partitions, and write the events to it."""
     topics = [topic, f"{topic}.dead", f"{topic}.late"]
     asyncio.run(ensure_topics(KafkaAccess(bootstrap), topics, partitions))

@@ -1,0 +1,29 @@
+"""The rate of a backfill beside that of a shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bench_figures import by_name
+
+from freshrank.benchmarks.throughput import backfill
+from freshrank.benchmarks.throughput.backfill_host import event_us
+
+
+def test_ratios_are_those_of_the_middle_round() -> None:
+    costs = {"live": [8.0, 10.0, 9.0], "parquet": [2.0, 1.0, 1.5], "csv": [4.0] * 3}
+    found = by_name(backfill.figures({**costs, "jsonl": [8.0, 10.0, 9.0]}))
+    assert found["ratio_of_parquet_to_live"].value == 6.0
+    assert found["ratio_of_parquet_to_live"].met
+    assert found["ratio_of_csv_to_live"].value == 2.25
+    assert not found["ratio_of_csv_to_live"].met
+    assert found["ratio_of_jsonl_to_live"].value == 1.0
+    assert found["cpu_us_per_event_live"].value == 9.0
+
+
+@pytest.mark.parametrize("kind", backfill.FORMATS)
+def test_a_file_of_each_format_is_read_whole(kind: str, tmp_path: Path) -> None:
+    files = backfill.write_history(tmp_path, 50)
+    assert files[kind].name == f"behaviour.{kind}"
+    assert event_us(files[kind]) > 0.0
