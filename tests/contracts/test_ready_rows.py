@@ -253,6 +253,32 @@ def sale(number: int, **changes: Any) -> dict[str, Any]:
     return {**RIGHT, "sale_id": f"s{number}", "ts": START_MS + number, **changes}
 
 
+def one_odd_of_each_chunk(odd: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """A chunk for each of `odd`, in whose second row a field has that value."""
+    given = [sale(number) for number in range(len(odd) * CHUNK)]
+    for chunk, (name, value) in enumerate(odd):
+        given[chunk * CHUNK + 1][name] = value
+    return given
+
+
+@pytest.mark.parametrize("pipeline", [LABELLED, JOINED], ids=["labelled", "joined"])
+def test_each_odd_value_of_parquet(pipeline: Pipeline, tmp_path: Path) -> None:
+    values = {str: TEXTS, int: INTEGERS, float: NUMBERS, bool: [False]}
+    odd = [(name, one) for name in RIGHT for one in (None, *values[type(RIGHT[name])])]
+    file = tmp_path / "sales.parquet"
+    assert write_parquet(file, one_odd_of_each_chunk(odd), {})
+    assert found_in(file, pipeline, row_by_row=False) == found_in(file, pipeline, row_by_row=True)
+
+
+@pytest.mark.parametrize("pipeline", [LABELLED, JOINED], ids=["labelled", "joined"])
+def test_each_odd_cell_of_csv(pipeline: Pipeline, tmp_path: Path) -> None:
+    odd = [(name, one) for name in RIGHT for one in CELLS]
+    rows = [map(as_cell, one.values()) for one in one_odd_of_each_chunk(odd)]
+    file = tmp_path / "sales.csv"
+    file.write_bytes("\n".join([",".join(RIGHT), *map(",".join, rows)]).encode())
+    assert found_in(file, pipeline, row_by_row=False) == found_in(file, pipeline, row_by_row=True)
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 @pytest.mark.parametrize(
     ("changes", "whole"),
