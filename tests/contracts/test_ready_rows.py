@@ -263,7 +263,9 @@ def one_odd_of_each_chunk(odd: Sequence[tuple[str, Any]]) -> list[dict[str, Any]
 
 @pytest.mark.parametrize("pipeline", [LABELLED, JOINED], ids=["labelled", "joined"])
 def test_each_odd_value_of_parquet(pipeline: Pipeline, tmp_path: Path) -> None:
-    values = {str: TEXTS, int: INTEGERS, float: NUMBERS, bool: [False]}
+    values: dict[type, list[Any]] = {
+        str: TEXTS, int: INTEGERS, float: NUMBERS, bool: [False]
+    }  # fmt: skip
     odd = [(name, one) for name in RIGHT for one in (None, *values[type(RIGHT[name])])]
     file = tmp_path / "sales.parquet"
     assert write_parquet(file, one_odd_of_each_chunk(odd), {})
