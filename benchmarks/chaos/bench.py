@@ -188,6 +188,7 @@ class _Chaos:
                     await wait_for(
                         answers.enough_after_faults, ROUND_S, "the replica", "too few answers"
                     )
+                self._handles.delivered = None
                 for writer in (stream, visits, rows):
                     await asyncio.to_thread(writer.stop)
             results = ChaosResults(

@@ -41,8 +41,8 @@ class Handles:
     clock: Clock = field(default_factory=SystemClock)
     shopper_clock_ms: int = 0
     """By how much the clocks of every other shopper are ahead."""
-    delivered: Callable[[], int] = lambda: 0
-    """How many records of the right producers the broker has taken."""
+    delivered: Callable[[], int] | None = None
+    """How many records of the right producers the broker has taken; None: none is at work."""
 
     async def wait_for(self, poll: Callable[[], Awaitable[T | None]], problem: str) -> T:
         """Poll until there is something. Raises Unavailable with `problem` after `TIMEOUT_S`."""

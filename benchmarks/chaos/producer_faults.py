@@ -24,9 +24,10 @@ from freshrank.benchmarks.workloads.shop_traffic import background
 # Events a second of such a producer: a few in a hundred of all, so that they are counted, and no
 # share of which an alert would tell. In bursts, which are compressed together.
 EVENTS_PER_S, BURST = 100.0, 10
-# Records of the right producers between two bursts of one whose clock is wrong: with fewer, as when
-# a broker is back that it reaches first, it would be most of the topic for a moment, and the log's
-# time is told by what most records say.
+# Records of the right producers between two bursts of another: with fewer, as when it reaches a
+# broker first that is back, it would be most of the topic for a moment, and the log's time is told
+# by what most records say. A wrong clock would be believed, and by a right one what the others
+# still hold, a click, reached the log late.
 OUTNUMBERED_BY = 20 * BURST
 USERS = 20_000
 # The least and the most seconds for which it writes.
@@ -76,7 +77,7 @@ class _Writer:
         self._habit = habit
         self._run = f"{habit.codec}-{time.time_ns():x}-"
         self._failed: list[str] = []
-        self._delivered_before = handles.delivered()
+        self._delivered_before = self._delivered_by_others()
         """Records of the right producers before the last burst."""
         self._producer = Producer(
             {
@@ -94,7 +95,7 @@ class _Writer:
             while len(self._producer) >= BURST or not self._outnumbered():
                 self._producer.poll(0)
                 await self._handles.clock.sleep(BURST / EVENTS_PER_S)
-            self._delivered_before = self._handles.delivered()
+            self._delivered_before = self._delivered_by_others()
             for number in range(first, first + BURST):
                 self._write(number)
             self._producer.poll(0)
@@ -106,9 +107,13 @@ class _Writer:
         if left or self._failed:
             raise Unavailable("kafka", f"{left} records were not written; {self._failed[:1]}")
 
+    def _delivered_by_others(self) -> int:
+        delivered = self._handles.delivered
+        return 0 if delivered is None else delivered()
+
     def _outnumbered(self) -> bool:
-        others = self._handles.delivered() - self._delivered_before
-        return self._habit.stamp_ms is _now or others >= OUTNUMBERED_BY
+        others = self._delivered_by_others() - self._delivered_before
+        return self._handles.delivered is None or others >= OUTNUMBERED_BY
 
     def _write(self, number: int) -> None:
         habit, rng, now_ms = self._habit, self._handles.rng, self._handles.clock.now_ms()
