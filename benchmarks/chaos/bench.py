@@ -67,7 +67,6 @@ LOG_LINES, PERIODIC = 40, "  lag "
 ROUND_S = 420.0
 # Seconds that shoppers go on after the last fault is mended: none of their impressions may be lost.
 CALM_S = 3.0
-
 # Seconds after which an answer to an observation counts as missing.
 OBSERVE_TIMEOUT_S = 2.0
 
@@ -222,11 +221,14 @@ class _Chaos:
         shown = await asyncio.to_thread(
             logged_impressions, bootstrap, self._pipeline.impressions_topic
         )
+        wrong = mislabelled(compared.expected_rows, shown, self._clicks)
+        for line in wrong:
+            self._log(f"mislabelled: {line}")
         return SystemAtEnd(
             compared=compared,
             letters=await self._dead_letters(),
             logged=frozenset(impression.request_id for impression in shown),
-            mislabelled=mislabelled(compared.expected_rows, shown, self._clicks),
+            mislabelled=len(wrong),
             checksum_mismatches=await client.checksum_mismatches(),
             versions_apart=int(learned != await client.version()),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,6 +49,11 @@ class ClickLog:
             (item,) = hash_ints(np.array([event.item_id])).tolist()
             self._clicks[event.user_id, item].append((begun_ms, sent_ms))
 
+    def after_ms(self, user: str, item: int, shown_ms: int) -> list[tuple[int, int]]:
+        """How long after `shown_ms` each click was begun to be written, and was written."""
+        clicks = self._clicks.get((user, item), ())
+        return [(begun - shown_ms, sent - shown_ms) for begun, sent in clicks]
+
     def truth(self, user: str, item: int, shown_ms: int) -> Truth:
         """Return the label of the hashed `item` that `user` was shown at `shown_ms`.
 
@@ -56,8 +62,7 @@ class ClickLog:
         >>> [clicks.truth("ann", item, at_ms).value for at_ms in (11_000, 9_500, 7_000, 12_500)]
         ['positive', 'open', 'negative', 'open']
         """
-        clicks = self._clicks.get((user, item), ())
-        after_ms = [(begun - shown_ms, sent - shown_ms) for begun, sent in clicks]
+        after_ms = self.after_ms(user, item, shown_ms)
         if any(begun >= 0 and sent <= self._within_ms - MARGIN_MS for begun, sent in after_ms):
             return Truth.POSITIVE
         earliest, latest = -_EARLY_MS - MARGIN_MS, self._within_ms + MARGIN_MS
@@ -66,21 +71,16 @@ class ClickLog:
         return Truth.NEGATIVE
 
 
-def mislabelled(rows: Iterable[LabelledRows], shown: Iterable[Impression], clicks: ClickLog) -> int:
-    """Count the items whose label is not the true one of the item shown with these inputs.
+def mislabelled(
+    rows: Iterable[LabelledRows], shown: Iterable[Impression], clicks: ClickLog
+) -> list[str]:
+    """A line for each label that is not the true one of the item shown with these inputs.
 
     Items are known by their inputs. Where several have the same ones, numbers of labels are
     compared; an item without a row is none that is mislabelled. A row that corrects another one
     makes an item positive that the other made negative.
     """
-    truths: dict[bytes, Counter[Truth]] = defaultdict(Counter)
-    for impression in shown:
-        items = np.frombuffer(impression.join_keys, dtype="<i8").tolist()
-        dense = _split(impression.dense, len(items))
-        ids = _split(impression.ids, len(items))
-        for item, *inputs in zip(items, dense, ids, strict=True):
-            truth = clicks.truth(impression.entity, item, impression.at_ms)
-            truths[b"".join(inputs)][truth] += 1
+    shown_with = _by_inputs(shown)
     items_of: dict[bytes, int] = defaultdict(int)
     positives_of: dict[bytes, int] = defaultdict(int)
     for part in rows:
@@ -90,9 +90,35 @@ def mislabelled(rows: Iterable[LabelledRows], shown: Iterable[Impression], click
             inputs = dense_row.tobytes() + id_row.tobytes()
             items_of[inputs] += not corrects
             positives_of[inputs] += label > 0.5
-    return sum(
-        _wrong(truths[inputs], items, positives_of[inputs]) for inputs, items in items_of.items()
-    )
+    lines = list[str]()
+    for inputs, count in items_of.items():
+        truths = Counter(clicks.truth(*one) for one in shown_with[inputs])
+        wrong = _wrong(truths, count, positives_of[inputs])
+        which = "; ".join(
+            f"{one.user} at {one.at_ms}, clicked after {clicks.after_ms(*one)} ms"
+            for one in shown_with[inputs]
+        )
+        lines += [f"{positives_of[inputs]} of {count} are positive: {which}"] * wrong
+    return lines
+
+
+class _Shown(NamedTuple):
+    user: str
+    item: int
+    """Hashed."""
+    at_ms: int
+
+
+def _by_inputs(shown: Iterable[Impression]) -> dict[bytes, list[_Shown]]:
+    """The items of impressions by what the model was given of them."""
+    found: dict[bytes, list[_Shown]] = defaultdict(list)
+    for impression in shown:
+        items = np.frombuffer(impression.join_keys, dtype="<i8").tolist()
+        dense = _split(impression.dense, len(items))
+        ids = _split(impression.ids, len(items))
+        for item, *inputs in zip(items, dense, ids, strict=True):
+            found[b"".join(inputs)].append(_Shown(impression.entity, item, impression.at_ms))
+    return found
 
 
 def _wrong(truths: Counter[Truth], items: int, positives: int) -> int:

@@ -105,6 +105,9 @@ class TopicFiller:
             "linger.ms": 50,
             "batch.size": 1_000_000,
             "queue.buffering.max.messages": 500_000,
+            # What is written again after a failure comes before what was queued after it: an event
+            # whose record comes after later ones has reached the log late, by the log's clock.
+            "max.in.flight.requests.per.connection": 1,
             # While a broker is away the client would repeat that on standard error; `finish`
             # raises it once.
             "log_level": 0,

@@ -25,6 +25,7 @@ from freshrank.feature_actors.streams.times.reader import TimeReader
 def key_length(stream: Stream) -> tuple[int, int] | None:
     """Return the least and the greatest length of a stream's key; None: it is no text, or many.
 
+    >>> from freshrank import Entity
     >>> Play = msgspec.defstruct("Play", [("id", str), ("listener", str), ("at", int)])
     >>> listener = Entity("listener", key="listener")
     >>> key_length(Stream("plays", id="id", time="at", key=listener, schema=Play))

@@ -171,7 +171,7 @@ class Elements(Lines):
     >>> Order = msgspec.defstruct("Order", [("shop", str), ("items", list[Item])])
     >>> fields = Fields(Order, "orders")
     >>> orders = [Order("a", [Item(2.0), Item(3.0)]), Order("b", [])]
-    >>> items = Columns(fields, orders, np.arange(2), np.arange(2)).elements("items")
+    >>> items = Columns.of_events(fields, orders, np.arange(2), np.arange(2)).elements("items")
     >>> items.number("items.price"), items.text("shop"), items.owners
     (array([ 2.,  3., nan]), ['a', 'a', 'b'], array([0, 0, 1]))
     """
