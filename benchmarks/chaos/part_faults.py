@@ -25,7 +25,10 @@ from freshrank.benchmarks.workloads.system_process import kill_process
 
 @contextlib.asynccontextmanager
 async def _killed(handles: Handles, title: str) -> AsyncIterator[Observation]:
-    """Kill a process with `title`; at the end wait for a new one."""
+    """Kill the processes with `title`; at the end wait for a new one.
+
+    There are two while one that was replaced, as an HAProxy is, still ends its connections.
+    """
     system = handles.process.system
 
     async def processes() -> list[int]:
@@ -33,7 +36,8 @@ async def _killed(handles: Handles, title: str) -> AsyncIterator[Observation]:
 
     before = await handles.wait_for(processes, f"there is no process {title}")
     observed = handles.observer.newest
-    kill_process(before[0])
+    for process in before:
+        kill_process(process)
     yield observed
 
     async def new_process() -> bool:
