@@ -121,7 +121,9 @@ class Calls:
 
     def similar(self, items: Sequence[ItemId], options: SimilarOptions) -> Call[SimilarAnswer]:
         """POST /v1/similar."""
-        return Call("POST", "/v1/similar", SimilarAnswer, {"items": list(items), **options})
+        # One text in place of a list is no list of its letters: the endpoint says so.
+        given = items if isinstance(items, str) else list(items)
+        return Call("POST", "/v1/similar", SimilarAnswer, {"items": given, **options})
 
     def explain(
         self, key: ItemId, candidates: Rows, options: ExplainOptions

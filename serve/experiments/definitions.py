@@ -67,7 +67,7 @@ class Arm:
             raise ConfigError(
                 f"{place}.explore",
                 f"{self.explore!r} is no exploration",
-                "Write explore=EpsilonGreedy(0.05), or leave it out.",
+                "Write explore=EpsilonGreedy(0.05) or explore=Thompson(), or leave it out.",
             )
         pinned: object = self.pinned
         if pinned is not None and not (isinstance(pinned, str) and _VERSION.fullmatch(pinned)):

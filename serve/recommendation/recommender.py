@@ -30,7 +30,7 @@ from freshrank.serve.recommendation.requests import (
     RecommendDecoder,
 )
 from freshrank.serve.recommendation.selection import SelectionTypes
-from freshrank.serve.scoring.feature_reader import StoredRow
+from freshrank.serve.scoring.feature_reader import StoredRow, source_of
 from freshrank.serve.scoring.impression_log import ScoredRequest
 from freshrank.serve.scoring.service import ScoringService
 
@@ -89,6 +89,8 @@ class Recommender:
         begun = clock.monotonic()
         key = await service.begin(call.key, call.wanted)
         own = await service.read_own(key)
+        # Candidates do not depend on a row that is not read now, though it is when they are scored.
+        outage = source_of(own) == "outage"
         retrieves = isinstance(call, RecommendCall) and not call.sources
         assigned = service.experiments.of(key, retrieves=retrieves, pinned=call.wanted.pinned)
         if isinstance(call, RecommendCall):
@@ -103,10 +105,12 @@ class Recommender:
             candidates = {**found.columns, **learned}
             scored = service.scored(rows, candidates, request_id, assigned)
             answer = await self._ranked(call, found, scored, rows.lookups)
+            outage = outage or scored.outage
         else:
             model = service.model.at(assigned.pinned).info()
             answer = self._nothing(call, key, found, own, model)
             answer.request_id = request_id or answer.request_id
+        answer.notes[:0] = _of_rows(answer.features, outage)
         if assigned.arms:
             answer.arms = dict(assigned.arms)
         features, ended = answer.features, clock.monotonic()
@@ -160,10 +164,7 @@ class Recommender:
             items=items,
             candidates=len(found.items),
             found=dict(found.found),
-            notes=[
-                *_of_rows(scored.features, scored.outage),
-                *self._items.notes(_wanted(call), len(found.items), len(items)),
-            ],
+            notes=list(self._items.notes(_wanted(call), len(found.items), len(items))),
             next=chosen.next,
         )
 
@@ -199,10 +200,7 @@ class Recommender:
             items=[],
             candidates=0,
             found=dict(found.found),
-            notes=[
-                *_of_rows(features, features.source == "outage"),
-                *self._items.notes(_wanted(call), 0, 0),
-            ],
+            notes=list(self._items.notes(_wanted(call), 0, 0)),
             next=None if isinstance(call, RecommendCall) else call.following.after(key),
         )
 

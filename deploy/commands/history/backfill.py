@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,7 +149,7 @@ class _Work:
         rate = (self.progress.given - before) / max(seconds, 1e-9)
         say(
             self.console,
-            tally.remarks(),
+            [*tally.remarks(), *unfound_items(self.pipeline, tally.topics)],
             f"{self.folder.path}: the state of {made.entities} entities and {made.learned} learned "
             f"examples, from {tally.records:,} records ({rate:,.0f}/s). A run goes on with "
             f"what its topics got {_since(at_ms)}.",
@@ -182,6 +182,15 @@ class _Work:
 
     def _offsets(self, at_ms: int | None) -> Mapping[str, Sequence[int]]:
         return asyncio.run(next_offsets(self.kafka, source_topics(self.pipeline), at_ms))
+
+
+def unfound_items(pipeline: Pipeline, topics: Collection[str]) -> Iterator[str]:
+    """What the user should know of items whose rows were in a history of `topics`."""
+    if pipeline.retrieval is not None and pipeline.retrieval.items.table.topic in topics:
+        yield (
+            f"/v1/recommend finds the items of topic {pipeline.retrieval.items.table.topic!r} "
+            "alone, which a backfill does not write: write the rows of all items to it, too"
+        )
 
 
 def _since(at_ms: int | None) -> str:

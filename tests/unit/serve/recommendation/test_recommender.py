@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -17,9 +18,11 @@ from hypothesis import strategies as st
 from serving import FakeModel, FakeScorer, ReplicaUnderTest, TwoTables
 
 from freshrank.actors.clock import SystemClock
+from freshrank.actors.errors import Unavailable
 from freshrank.actors.features.retrieval import Filter
 from freshrank.actors.impressions import Impression, decode_impression
 from freshrank.actors.messages import Floats, Inputs
+from freshrank.actors.protocols import StoreRead
 from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.recommendation.recommender import Recommender
 from freshrank.serve.recommendation.selection import SelectionTypes
@@ -265,6 +268,25 @@ def test_rows_of_candidates_that_an_outage_hides_are_told(
     assert "outage" in notes(answer)
     (logged,) = impressions(replica)
     assert logged.outage
+
+
+def test_a_row_that_is_read_too_late_for_the_candidates_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replica = ReplicaUnderTest(features=TwoTables(), retriever=FakeRetriever({"3": item()}))
+    replica.store.kept = {b"user:u1": b"70", b"item:3": b"30"}
+    read, failures = replica.store.read, iter([Unavailable("redis", "slow")])
+
+    async def slow_at_first(keys: Sequence[bytes]) -> StoreRead:
+        for failure in failures:
+            raise failure
+        return await read(keys)
+
+    monkeypatch.setattr(replica.store, "read", slow_at_first)
+    answer = recommend(replica)
+    assert answer.json()["features"]["source"] == "online", "it was scored with its row"
+    assert "outage" in notes(answer)
+    assert "outage" not in notes(recommend(replica))
 
 
 def test_where_candidates_have_no_rows_the_entitys_are_read_once(replica: ReplicaUnderTest) -> None:

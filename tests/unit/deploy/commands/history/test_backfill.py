@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from command_line import call
 from mistakes import RIGHT
+from small_catalogue import PIPELINE as SHOP
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.records import TopicIdentity
@@ -314,3 +315,10 @@ def test_an_interrupt_before_anything_is_kept_says_that_the_command_begins_anew(
     _, said = command("more.jsonl", "--kafka", "kafka:9092")
     assert "interrupted before 2,000,000 records" in said
     assert "the same command begins anew" in said
+
+
+def test_rows_of_items_that_are_in_files_alone_are_told() -> None:
+    topic = SHOP.tables[0].topic
+    (said,) = backfill.unfound_items(SHOP, [SHOP.stream.topic, topic])
+    assert topic in said and "write the rows" in said
+    assert list(backfill.unfound_items(SHOP, [SHOP.stream.topic])) == []
