@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from freshrank.benchmarks.workloads.shop_events import CATEGORIES, ITEMS
-from freshrank.benchmarks.workloads.shop_fixture import changed, shop_file
+from freshrank.benchmarks.workloads.shop_fixture import changed, shop_file, written_pipeline
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.examples.shop.shoppers import ShopProduct
 
 _ADDED = """\
 visits = Stream("{name}-visits", id="event_id", time="ts", key=user, schema=Behaviour)
@@ -50,12 +50,6 @@ pipeline = Pipeline("""
 _DELETED_SHARE = 0.05
 
 
-class _Product(msgspec.Struct):
-    item_id: int
-    category_id: int
-    price: float
-
-
 def chaos_shop(folder: Path) -> tuple[Path, Pipeline]:
     """Write the pipeline with a name and topics of its own; return its file, and load it."""
     unique = f"chaos-{time.time_ns():x}"
@@ -67,9 +61,7 @@ def chaos_shop(folder: Path) -> tuple[Path, Pipeline]:
         '"category_id"],\n    # A shown': '"category_id", catalogue.price],\n    # A shown',
     }
     text = changed("recommend.py", shop_file(unique, unique).text, changes)
-    path = folder / "pipeline.py"
-    path.write_text(text, encoding="utf-8")
-    return path, PipelineFile(str(path), text).load()
+    return written_pipeline(folder, text)
 
 
 class SteadyRows(SteadyStream):
@@ -81,5 +73,5 @@ class SteadyRows(SteadyStream):
         prices = self.rng.lognormal(3.0, 0.8, count).round(2).tolist()
         deleted = (self.rng.random(count) < _DELETED_SHARE).tolist()
         for item, price, gone in zip(items, prices, deleted, strict=True):
-            row = msgspec.json.encode(_Product(item, item % CATEGORIES + 1, price))
+            row = msgspec.json.encode(ShopProduct(item, item % CATEGORIES + 1, price))
             yield str(item).encode(), None if gone else row

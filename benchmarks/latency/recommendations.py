@@ -25,14 +25,19 @@ from freshrank.benchmarks.latency.probes import PAUSE_S, TIMEOUT_S
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, must_be_zero, quantile
 from freshrank.benchmarks.workloads.shop_events import TopicFiller, events_of, user_name
-from freshrank.benchmarks.workloads.shop_fixture import changed_example, external_servers, shop_file
+from freshrank.benchmarks.workloads.shop_fixture import (
+    changed_example,
+    external_servers,
+    shop_file,
+    written_pipeline,
+)
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
 from freshrank.benchmarks.workloads.system_process import running_system
 from freshrank.deploy.cluster.host import freeze_heap
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.http_client import KeepAliveClient
+from freshrank.examples.shop.shoppers import ShopProduct
 
 ITEMS = 100_000
 CATEGORIES = 100
@@ -46,12 +51,6 @@ PROBES, PROBES_PER_S = 200, 5.0
 CONNECTIONS = 32
 # Seconds for a replica to read the catalogue and the rows of its items, and between two looks.
 FILL_S, LOOK_S = 300.0, 1.0
-
-
-class _Item(msgspec.Struct):
-    item_id: int
-    category_id: int
-    price: float
 
 
 class _UserFeatures(msgspec.Struct):
@@ -100,17 +99,14 @@ def catalogue_shop(folder: Path) -> tuple[Path, Pipeline]:
         'Table("catalogue"': f'Table("{unique}-catalogue"',
         'Pipeline(\n    "catalogue"': f'Pipeline(\n    "{unique}"',
     }
-    text = changed_example("catalogue.py", changes)
-    path = folder / "pipeline.py"
-    path.write_text(text, encoding="utf-8")
-    return path, PipelineFile(str(path), text).load()
+    return written_pipeline(folder, changed_example("catalogue.py", changes))
 
 
 def catalogue_rows(items: int) -> Iterator[tuple[bytes, bytes]]:
     """Yield key and JSON of the row of each item."""
     prices = np.random.default_rng(0).lognormal(3.0, 0.8, items).round(2).tolist()
     for number, price in enumerate(prices, 1):
-        row = _Item(number, number % CATEGORIES + 1, price)
+        row = ShopProduct(number, number % CATEGORIES + 1, price)
         yield str(number).encode(), msgspec.json.encode(row)
 
 

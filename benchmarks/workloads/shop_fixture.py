@@ -84,9 +84,14 @@ def own_shop(folder: Path) -> tuple[Path, Pipeline]:
     The broker and the Redis of a bench may be in use by others.
     """
     unique = f"bench-{time.time_ns():x}"
-    file, path = shop_file(unique, unique), folder / "pipeline.py"
-    path.write_text(file.text, encoding="utf-8")
-    return path, file.load()
+    return written_pipeline(folder, shop_file(unique, unique).text)
+
+
+def written_pipeline(folder: Path, text: str) -> tuple[Path, Pipeline]:
+    """Write the `text` of a pipeline's file in a folder; return the file, and load it."""
+    path = folder / "pipeline.py"
+    path.write_text(text, encoding="utf-8")
+    return path, PipelineFile(str(path), text).load()
 
 
 @contextlib.contextmanager
