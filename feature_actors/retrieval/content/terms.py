@@ -61,11 +61,6 @@ class TermEncoder:
         ]
         self._salts: Ints = np.array(salts, dtype=np.int64)[self.owners]
 
-    @property
-    def fields(self) -> int:
-        """How many fields the terms are of."""
-        return len(self._parts)
-
     def encode(self, columns: Columns) -> Ints:
         """int64[n, width]: for each row the terms of its fields, each once; 0: none.
 

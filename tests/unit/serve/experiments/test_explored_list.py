@@ -1,11 +1,8 @@
 """Lists that explore: propensities are the shares by which items are drawn, whatever the rules."""
 
-import itertools
-from collections import Counter
-from collections.abc import Callable
-
 import numpy as np
 import pytest
+from worth_choices import EVERY, WORTH, ChoicesOf, check_shares
 
 from freshrank.actors.errors import ConfigError
 from freshrank.serve.experiments.exploration import EpsilonGreedy, Exploration, Softmax
@@ -15,64 +12,40 @@ from freshrank.serve.experiments.explored_list import (
     PlainChoices,
     explored_list,
 )
-from freshrank.serve.recommendation.diversity import Diversity, Mmr, Rows
+from freshrank.serve.recommendation.diversity import Diversity, Mmr
 
-WORTH = np.array([0.9, 0.5, 0.4, 0.4])
-ROWS: Rows = [{"brand": "a"}, {"brand": "a"}, {"brand": None}, {"brand": "b"}]
 EXPLORATIONS = [EpsilonGreedy(0.4), EpsilonGreedy(1.0), Softmax(0.3)]
 
 
-def plain() -> Choices:
-    return PlainChoices(WORTH)
-
-
-def one_of_each_brand() -> Choices:
-    return Diversity(most_per={"brand": 1}).choices(ROWS, WORTH)
-
-
-def unlike() -> Choices:
-    return Diversity(mmr=Mmr(0.5, ["brand"])).choices(ROWS, WORTH)
-
-
-def probability(
-    choices: Callable[[], Choices], exploration: Exploration, places: list[int]
-) -> float:
+def probability(choices: Choices, exploration: Exploration, places: list[int]) -> float:
     """By which a list begins with `places`, from the rules themselves."""
-    made, found = choices(), 1.0
+    found = 1.0
     for place in places:
-        values = made.values()
+        values = choices.values()
         left = np.flatnonzero(values > -np.inf).tolist()
         if place not in left:
             return 0.0
         found *= float(exploration.probabilities(values[left])[left.index(place)])
-        made.take(place)
+        choices.take(place)
     return found
 
 
-@pytest.mark.parametrize("choices", [plain, one_of_each_brand, unlike])
+@pytest.mark.parametrize("choices", EVERY.values(), ids=EVERY)
 @pytest.mark.parametrize("exploration", EXPLORATIONS)
 def test_lists_come_as_often_as_their_propensities_say(
-    exploration: Exploration, choices: Callable[[], Choices]
+    exploration: Exploration, choices: ChoicesOf
 ) -> None:
-    tries, k = 4_000, 2
-    lists = [explored_list(exploration, choices(), k, f"r{number}") for number in range(tries)]
-    counts = Counter(tuple(one.places.tolist()) for one in lists)
-    said = {tuple(one.places.tolist()): float(one.propensities.prod()) for one in lists}
-    total = 0.0
-    for places in itertools.permutations(range(len(WORTH)), k):
-        wanted = probability(choices, exploration, list(places))
-        total += wanted
-        # Four standard deviations, of up to twelve lists in nine cases.
-        margin = 4 * (wanted * (1 - wanted) / tries) ** 0.5
-        assert counts[places] / tries == pytest.approx(wanted, abs=margin)
-        assert said.get(places, wanted) == pytest.approx(wanted, rel=1e-5)
-    assert total == pytest.approx(1.0)
+    check_shares(
+        exploration,
+        lambda: choices(WORTH),
+        lambda places: probability(choices(WORTH), exploration, places),
+    )
 
 
 def test_softmax_is_plackett_and_luces_model() -> None:
     weights = np.exp(WORTH / 0.2)
     first, second = weights[1] / weights.sum(), weights[0] / (weights.sum() - weights[1])
-    assert probability(plain, Softmax(0.2), [1, 0]) == pytest.approx(first * second)
+    assert probability(PlainChoices(WORTH), Softmax(0.2), [1, 0]) == pytest.approx(first * second)
 
 
 def test_a_cold_softmax_is_the_ranking() -> None:
@@ -111,7 +84,7 @@ def test_what_would_have_been_is_told_for_each_position() -> None:
 
 
 def test_a_list_that_is_longer_than_the_candidates_ends_with_them() -> None:
-    found = explored_list(Softmax(1.0), plain(), 9, "r")
+    found = explored_list(Softmax(1.0), PlainChoices(WORTH), 9, "r")
     assert sorted(found.places.tolist()) == [0, 1, 2, 3]
     assert found.propensities[-1] == 1.0
     none = explored_list(Softmax(1.0), PlainChoices(np.zeros(0)), 9, "r")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from worth_choices import EVERY, WORTH, ChoicesOf, check_shares
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Doubles
@@ -23,67 +22,43 @@ from freshrank.serve.experiments.explored_list import (
     explored_list,
     seed_of,
 )
-from freshrank.serve.recommendation.diversity import Diversity, Mmr, Rows
 
-MEANS = np.array([0.9, 0.5, 0.4, 0.4])
 DEVIATIONS = np.array([0.1, 0.3, 0.5, 0.4])
-ROWS: Rows = [{"brand": "a"}, {"brand": "a"}, {"brand": None}, {"brand": "b"}]
 
 
 def by_weights(samples: int, seed: int = 1) -> Doubles:
     """float64[1 + samples, 4]: first the means."""
     random = np.random.default_rng(seed)
-    drawn = random.normal(MEANS, DEVIATIONS, (samples, len(MEANS)))
-    return np.concatenate([MEANS[np.newaxis], drawn])
+    drawn = random.normal(WORTH, DEVIATIONS, (samples, len(WORTH)))
+    return np.concatenate([WORTH[np.newaxis], drawn])
 
 
-WORTH = by_weights(40)
+SAMPLED = by_weights(40)
 
 
-def plain() -> Choices:
-    return PlainChoices(WORTH)
-
-
-def one_of_each_brand() -> Choices:
-    return Diversity(most_per={"brand": 1}).choices(ROWS, WORTH)
-
-
-def unlike() -> Choices:
-    return Diversity(mmr=Mmr(0.5, ["brand"])).choices(ROWS, WORTH)
-
-
-def probability(choices: Callable[[], Choices], places: list[int]) -> float:
+def probability(choices: Choices, places: list[int]) -> float:
     """By which a list begins with `places`: by counting weights that each item is best by."""
-    made, found = choices(), 1.0
+    found = 1.0
     for place in places:
-        values = made.values()
+        values = choices.values()
         best = [int(row.argmax()) for row in values if row.max() > -np.inf]
         found *= best.count(place) / max(len(best), 1)
-        made.take(place)
+        choices.take(place)
     return found
 
 
-@pytest.mark.parametrize("choices", [plain, one_of_each_brand, unlike])
-def test_lists_come_as_often_as_their_propensities_say(choices: Callable[[], Choices]) -> None:
-    tries, k = 4_000, 2
-    lists = [explored_list(Thompson(), choices(), k, f"r{number}") for number in range(tries)]
-    counts = Counter(tuple(one.places.tolist()) for one in lists)
-    said = {tuple(one.places.tolist()): float(one.propensities.prod()) for one in lists}
-    total = 0.0
-    for places in itertools.permutations(range(len(MEANS)), k):
-        wanted = probability(choices, list(places))
-        total += wanted
-        margin = 4 * (wanted * (1 - wanted) / tries) ** 0.5
-        assert counts[places] / tries == pytest.approx(wanted, abs=margin)
-        assert said.get(places, wanted) == pytest.approx(wanted, rel=1e-5)
-    assert total == pytest.approx(1.0)
+@pytest.mark.parametrize("choices", EVERY.values(), ids=EVERY)
+def test_lists_come_as_often_as_their_propensities_say(choices: ChoicesOf) -> None:
+    check_shares(
+        Thompson(), lambda: choices(SAMPLED), lambda places: probability(choices(SAMPLED), places)
+    )
 
 
 def test_propensities_are_those_of_all_weights_within_the_stated_error() -> None:
     # By many more draws than a request has.
     exact = Thompson().probabilities(by_weights(200_000, seed=2))
     two = Thompson().probabilities(by_weights(200_000, seed=3)[:, :2])
-    between = (MEANS[0] - MEANS[1]) / math.hypot(*DEVIATIONS[:2])
+    between = (WORTH[0] - WORTH[1]) / math.hypot(*DEVIATIONS[:2])
     assert two[0] == pytest.approx(0.5 * (1 + math.erf(between / math.sqrt(2))), abs=0.003)
     exploration, errors = Thompson(), []
     for seed in range(200):
