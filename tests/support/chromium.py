@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -37,10 +38,13 @@ def browser() -> Iterator[Browser]:
     # Of the locale C it would make a language that no browser of a person has.
     surroundings: dict[str, str | float | bool] = {**os.environ, "LANG": "en_US.UTF-8"}
     surroundings.pop("LC_ALL", None)
+    nodes: dict[str, str] = {}
     if path == str(FETCHED):
-        surroundings["LD_LIBRARY_PATH"] = str(FETCHED.parent / "lib")
-        surroundings["FONTCONFIG_FILE"] = str(FETCHED.parent / "fonts" / "fonts.conf")
-    with sync_playwright() as playwright:
+        beside = FETCHED.parent
+        nodes["PLAYWRIGHT_NODEJS_PATH"] = str(beside / "node")
+        surroundings["LD_LIBRARY_PATH"] = str(beside / "lib")
+        surroundings["FONTCONFIG_FILE"] = str(beside / "fonts" / "fonts.conf")
+    with patch.dict(os.environ, nodes), sync_playwright() as playwright:
         running = playwright.chromium.launch(
             executable_path=path, args=list(FLAGS), chromium_sandbox=False, env=surroundings
         )
