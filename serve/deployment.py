@@ -12,7 +12,7 @@ from ray.serve.schema import LoggingConfig
 from starlette.applications import Starlette
 
 from freshrank.actors.errors import PartFailed
-from freshrank.serve.http.app import ServiceFactory, build_app
+from freshrank.serve.app import ServiceFactory, build_app
 from freshrank.serve.http.fast_path import REPLICA_HANDLERS
 from freshrank.serve.proxy.ray_internals import bind_grpc_to_loopback
 from freshrank.serve.scoring.service import ScoringService

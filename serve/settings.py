@@ -19,6 +19,9 @@ class ServeSettings(Section):
     request needs an API key."""
     port: int = Field(default=8000, ge=0, le=65_535)
     """0: any free port."""
+    grpc_port: int | None = Field(default=None, ge=0, le=65_535)
+    """Of the same API over gRPC, at the same host, with the same keys and certificate; each replica
+    listens there itself. 0: any free port. By default there is no gRPC."""
     allowed_hosts: tuple[str, ...] = ()
     """Names by which clients may ask (their `Host` header, without the port), beside ``localhost``,
     `host` and all IP addresses. A web page elsewhere can make a browser ask by another name."""

@@ -26,6 +26,9 @@ NEVER_IMPORTED = {
 # Of an extra, and imported by the package only where they are installed.
 OPTIONAL = {"fastavro", "httpx", "jgo", "pyarrow"}
 
+# Packages inside one that several distributions share, with the distribution of each.
+SHARED = {"google.protobuf": "protobuf"}
+
 
 def names(requirements: list[str]) -> set[str]:
     return {re.split(r"[\[<>=;!~ ]", one, maxsplit=1)[0] for one in requirements}
@@ -46,13 +49,13 @@ def imported(folder: str) -> set[str]:
     """The distributions whose modules are imported below `folder`, ours and Python's left out."""
     local = {"freshrank", *(path.stem for path in (ROOT / "tests" / "support").glob("*.py"))}
     modules = {
-        module.partition(".")[0]
+        next((one for one in SHARED if module.startswith(f"{one}.")), module.partition(".")[0])
         for path in (ROOT / folder).rglob("*.py")
         for _, module in imports(path)
         if not module.startswith(".")
     } - local
     return {
-        providers().get(module, [module])[0]
+        SHARED.get(module) or providers().get(module, [module])[0]
         for module in modules
         if module not in sys.stdlib_module_names
     }

@@ -32,7 +32,7 @@ def tool(*command: str) -> subprocess.CompletedProcess[str]:
     [
         ("serve/app.py", "from freshrank.learner import models", "may not import freshrank.learn"),
         ("serve/app.py", "from freshrank import learner", "may not import freshrank.learner"),
-        ("actors/cell.py", "import freshrank.serve.http.app", "may not import freshrank.serve"),
+        ("actors/cell.py", "import freshrank.serve.app", "may not import freshrank.serve"),
         ("learner/core.py", "def f():\n    import ray.util", "ray may be imported in"),
         ("learner/core.py", "import torch", "torch may be imported in"),
         ("feature_actors/shard.py", "import aiokafka", "aiokafka may be imported in"),

@@ -37,7 +37,7 @@ from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.examples import catalogue
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.shard.status import totals
-from freshrank.serve.http.app import build_app
+from freshrank.serve.app import build_app
 from freshrank.serve.scoring.service import ScoringService
 from freshrank.serve.settings import ServeSettings
 

@@ -36,7 +36,7 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.learner.actor import LearnerActor
-from freshrank.serve.http.app import build_app
+from freshrank.serve.app import build_app
 from freshrank.serve.scoring.service import ScoringService
 
 MODES = ("haproxy", "default", "bare")

@@ -166,7 +166,7 @@ class _Run:
         system = self._system = topology.build(cluster, hosts)
         supervisor = Supervisor(system.parts, SystemClock(), log)
         await asyncio.gather(self._start_replicas(cluster), self._start_actors(supervisor))
-        log(f"the endpoint and its page are up: {self._url}/")
+        log(f"the endpoint and its page are up: {self._url}/{request.beside_rest}")
         # Hot standbys last: loading their code would delay the parts that do the work.
         for standby in await self._calls.run(topology.add_standbys, system, hosts):
             supervisor.add(standby)

@@ -72,12 +72,20 @@ class RunRequest:
             return _FREEZE_AFTER_S
         return min(self.seconds * _FREEZE_SHARE, _FREEZE_AFTER_S)
 
+    @property
+    def beside_rest(self) -> str:
+        """Where else the endpoint answers, for a line about its address."""
+        serve = self.settings.serve
+        return "" if serve.grpc_port is None else f" (gRPC: {serve.host}:{serve.grpc_port})"
+
     def completed(self) -> RunRequest:
         """Choose a free port where any will do (port 0), and an API key for this run itself."""
         serve = self.settings.serve
         chosen: dict[str, object] = {}
         if serve.port == 0:  # HAProxy has to be given a number
             chosen["port"] = free_port()
+        if serve.grpc_port == 0:  # the same for all replicas
+            chosen["grpc_port"] = free_port()
         if serve.api_key is None:
             chosen["api_key"] = SecretStr(create_key())
         changed = serve.model_copy(update=chosen)

@@ -14,12 +14,15 @@ from freshrank.serve.access.request_guard import check_start
 def start(request: RunRequest) -> None:
     """Run the pipeline; returns when everything is stopped. Raises ConfigError, Unavailable."""
     # Whatever can be checked at once is checked before anything that takes seconds to load.
-    check_start(request.settings.serve)
-    certificate = read_certificate(request.settings.serve)
+    serve = request.settings.serve
+    check_start(serve)
+    certificate = read_certificate(serve)
     if request.address is None:
-        check_port(request.settings.serve.host, request.settings.serve.port)
+        check_port(serve.host, serve.port)
+        if serve.grpc_port:
+            check_port(serve.host, serve.grpc_port, "serve.grpc_port")
     if request.settings.kafka.port:
-        check_port("127.0.0.1", request.settings.kafka.port, "kafka")
+        check_port("127.0.0.1", request.settings.kafka.port, "kafka.port")
     pipeline = request.file.load()
     if request.traffic is None:
         Console().print(pipeline.describe(), markup=False, highlight=False, soft_wrap=True)

@@ -56,10 +56,12 @@ _GRACE_S = 5.0
 _TAIL_LINES = 15
 
 _PORT_FIXES = {
-    "serve": "Choose another: --port, FRESHRANK_SERVE__PORT (and FRESHRANK_SERVE__HOST), or `port` "
-    "(and `host`) below [serve] in the settings' file.",
-    "kafka": "Choose another: --kafka-port, FRESHRANK_KAFKA__PORT, or `port` below [kafka] in the "
-    "settings' file; 0 takes a free one.",
+    "serve.port": "Choose another: --port, FRESHRANK_SERVE__PORT (and FRESHRANK_SERVE__HOST), or "
+    "`port` (and `host`) below [serve] in the settings' file.",
+    "serve.grpc_port": "Choose another: FRESHRANK_SERVE__GRPC_PORT, or `grpc_port` below [serve] "
+    "in the settings' file; 0 takes a free one.",
+    "kafka.port": "Choose another: --kafka-port, FRESHRANK_KAFKA__PORT, or `port` below [kafka] in "
+    "the settings' file; 0 takes a free one.",
 }
 
 
@@ -246,19 +248,19 @@ def free_port() -> int:
     raise Unavailable("ports", "the kernel has no free TCP port on 127.0.0.1")
 
 
-def check_port(host: str, port: int, section: str = "serve") -> None:
+def check_port(host: str, port: int, setting: str = "serve.port") -> None:
     """Raise ConfigError unless this process could listen on `port` of `host`.
 
-    `section` is that of the settings with this port: ``serve`` or ``kafka``.
+    `setting` has this port: ``serve.port``, ``serve.grpc_port`` or ``kafka.port``.
     """
-    place = f"{section}.port {port} of {host}"
+    place = f"{setting} {port} of {host}"
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        fix = _PORT_FIXES[section]
+        fix = _PORT_FIXES[setting]
         problem = "another program listens there already"
         if error.errno != errno.EADDRINUSE:
             problem = f"listening there is not possible: {error.strerror}"

@@ -16,8 +16,8 @@ from freshrank.serve.api.requests import VERSION_FORM
 _LARGEST = 2**63 - 1
 # Topics whose offsets a request may name: more than the rows of an entity come from.
 _MOST_TOPICS = 16
-# A request that waits holds one of the places of its replica (`serve.max_ongoing_requests`).
-_LONGEST_WAIT_MS = 10_000
+LONGEST_WAIT_MS = 10_000
+"""A request that waits holds one of the places of its replica (`serve.max_ongoing_requests`)."""
 
 _Offset = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 _Offsets = Annotated[dict[str, _Offset], msgspec.Meta(max_length=_MOST_TOPICS)]
@@ -27,7 +27,7 @@ CONSISTENCY_FIELDS: Sequence[tuple[str, Any, Any]] = (
     ("max_model_age_ms", Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)] | None, None),
     ("min_offsets", _Offsets | None, None),
     ("pinned", Annotated[str, msgspec.Meta(pattern=VERSION_FORM)] | None, None),
-    ("timeout_ms", Annotated[int, msgspec.Meta(ge=0, le=_LONGEST_WAIT_MS)] | None, None),
+    ("timeout_ms", Annotated[int, msgspec.Meta(ge=0, le=LONGEST_WAIT_MS)] | None, None),
 )
 """The fields of a request that `Consistency` is made of, as `msgspec.defstruct` takes them."""
 

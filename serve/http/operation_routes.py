@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from freshrank.serve.access.api_keys import Scope
-from freshrank.serve.api.responses import HealthAnswer, ReadyAnswer
+from freshrank.serve.api.responses import HealthAnswer, ReadyAnswer, Statuses
 from freshrank.serve.http.json_response import JsonResponse
 from freshrank.serve.http.page.assembly import page
 from freshrank.serve.http.route_spec import Answer, RouteSpec
@@ -22,6 +22,9 @@ class OperationRoutes:
 
     def specs(self) -> list[RouteSpec]:
         """All of them."""
+        return [*self._probes(), *self._of_metrics(), self._of_the_page()]
+
+    def _probes(self) -> list[RouteSpec]:
         return [
             RouteSpec(
                 method="GET",
@@ -41,6 +44,19 @@ class OperationRoutes:
                 handler=self.readyz,
                 answers={200: Answer(ReadyAnswer, "Yes"), 503: Answer(ReadyAnswer, "No")},
             ),
+        ]
+
+    def _of_metrics(self) -> list[RouteSpec]:
+        return [
+            RouteSpec(
+                method="GET",
+                path="/v1/status",
+                operation="status",
+                scope=Scope.METRICS,
+                summary="The metrics of all parts",
+                handler=self.statuses,
+                answers={200: Answer(Statuses)},
+            ),
             RouteSpec(
                 method="GET",
                 path="/metrics",
@@ -50,16 +66,18 @@ class OperationRoutes:
                 handler=self.metrics,
                 answers={200: Answer(media_type="text/plain")},
             ),
-            RouteSpec(
-                method="GET",
-                path="/",
-                operation="page",
-                scope=None,
-                summary="A web page that shows metrics and sends events and requests",
-                handler=self.page,
-                answers={200: Answer(media_type="text/html")},
-            ),
         ]
+
+    def _of_the_page(self) -> RouteSpec:
+        return RouteSpec(
+            method="GET",
+            path="/",
+            operation="page",
+            scope=None,
+            summary="A web page that shows metrics and sends events and requests",
+            handler=self.page,
+            answers={200: Answer(media_type="text/html")},
+        )
 
     async def healthz(self, request: Request) -> Response:
         """GET /healthz."""
@@ -70,6 +88,10 @@ class OperationRoutes:
         """GET /readyz."""
         missing = await self._service.readiness()
         return JsonResponse(ReadyAnswer(not missing, missing), 503 if missing else 200)
+
+    async def statuses(self, request: Request) -> Response:
+        """GET /v1/status."""
+        return JsonResponse(await self._service.status.collect())
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeAlias
 
 import msgspec
 from starlette.requests import Request
@@ -20,7 +21,6 @@ from freshrank.serve.api.responses import (
     ModelAnswer,
     PipelineAnswer,
     ScoreAnswer,
-    Statuses,
 )
 from freshrank.serve.entities.entity_events import EntityEvents
 from freshrank.serve.entities.entity_features import entity_features
@@ -37,6 +37,8 @@ from freshrank.serve.http.route_spec import REQUIRED, Answer, Parameter, RouteSp
 from freshrank.serve.scoring.score_batch import ScoreBatch
 from freshrank.serve.scoring.service import ScoringService
 
+FurtherRoutes: TypeAlias = Callable[[Sequence[RouteSpec]], Sequence[RouteSpec]]
+
 _LIMIT: Parameter[int] = Parameter("limit", Annotated[int, msgspec.Meta(ge=1, le=200)], 20)
 _EVENTS_SUMMARY = (
     "Write one event or a list of events to the topic of a stream. After a 503 some may have been "
@@ -45,9 +47,12 @@ _EVENTS_SUMMARY = (
 
 
 class RouteTable:
-    """The routes of one replica. A handler reads the request, calls the service and answers."""
+    """The routes of one replica. A handler reads the request, calls the service and answers.
 
-    def __init__(self, service: ScoringService) -> None:
+    `further` makes routes that are about the others.
+    """
+
+    def __init__(self, service: ScoringService, further: FurtherRoutes = lambda _: ()) -> None:
         self._service = service
         self._limits = service.pipeline.limits
         self._entity_events = EntityEvents(service.pipeline, service.connectors)
@@ -72,11 +77,15 @@ class RouteTable:
         self._stream: Parameter[str] = Parameter("stream", str, default, topics)
         items = self._recommendation_routes
         narrower = None if items is None else items.narrower_schemas
+        self._further = further(self._own_specs())
         whole = document(service.pipeline.name, self.specs(), narrower)
         self._document = msgspec.json.encode(whole)
 
     def specs(self) -> list[RouteSpec]:
         """All routes."""
+        return [*self._own_specs(), *self._further]
+
+    def _own_specs(self) -> list[RouteSpec]:
         return [
             *self._score_routes(),
             self._events_route(),
@@ -222,15 +231,6 @@ class RouteTable:
             ),
             RouteSpec(
                 method="GET",
-                path="/v1/status",
-                operation="status",
-                scope=Scope.METRICS,
-                summary="The metrics of all parts",
-                handler=self.status,
-                answers={200: Answer(Statuses)},
-            ),
-            RouteSpec(
-                method="GET",
                 path="/openapi.json",
                 operation="openapi",
                 scope=Scope.SCORE,
@@ -283,10 +283,6 @@ class RouteTable:
     async def pipeline(self, request: Request) -> Response:
         """GET /v1/pipeline."""
         return JsonResponse(self._service.describe())
-
-    async def status(self, request: Request) -> Response:
-        """GET /v1/status."""
-        return JsonResponse(await self._service.status.collect())
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json."""

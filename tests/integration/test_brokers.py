@@ -145,7 +145,7 @@ def test_a_port_of_kafka_that_is_in_use_is_refused_with_the_option() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = int(other.getsockname()[1])
         with pytest.raises(ConfigError, match=f"kafka.port {port} of .*another.*--kafka-port"):
-            check_port("127.0.0.1", port, "kafka")
+            check_port("127.0.0.1", port, "kafka.port")
 
 
 def test_without_java_or_jgo_the_error_says_what_to_install(

@@ -13,9 +13,9 @@ from serving import ReplicaUnderTest
 
 from freshrank.actors.errors import Unavailable
 from freshrank.deploy.servers.processes import free_port
+from freshrank.serve.app import build_app
 from freshrank.serve.client import Client
 from freshrank.serve.client.exchange import Patience
-from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.service import ScoringService
 
 

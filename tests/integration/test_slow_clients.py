@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from serving import ReplicaUnderTest
 
+from freshrank.serve.app import build_app
 from freshrank.serve.http import request_body
-from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.service import ScoringService
 
 # Seconds that a body may take in these tests, to keep them short.

@@ -63,9 +63,7 @@ def test_the_installed_wheel_runs_without_the_checkout(wheel: Path, tmp_path: Pa
     own = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path)
     (Path(own.strip()) / "libraries.pth").write_text(sysconfig.get_path("purelib"))
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    where = (
-        "import freshrank, freshrank.serve.http.app as app; print(freshrank.__file__, app.__file__)"
-    )
+    where = "import freshrank, freshrank.serve.app as app; print(freshrank.__file__, app.__file__)"
     commands: list[list[str | Path]] = [
         [python, "-c", where],
         [python.with_name("freshrank"), "version"],

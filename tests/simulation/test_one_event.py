@@ -23,7 +23,7 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.local import LocalParts, World, in_lock_step
 from freshrank.examples.recommend import Behaviour, pipeline
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
-from freshrank.serve.http.app import build_app
+from freshrank.serve.app import build_app
 from freshrank.serve.scoring.service import ScoringService
 
 ROOT = Path(__file__).parent.parent.parent

@@ -43,7 +43,7 @@ ORDER = {
     "learner": "embeddings optimizers models parameters evaluation gradients guard metrics "
     "reporters tensorboard_log settings recovery core former_default checkpoints pinned actor",
     "serve": "access api client experiments monitoring scoring entities explanation recommendation "
-    "http proxy deployment",
+    "http grpc app proxy deployment",
     "deploy": "pipelines config console state servers history served experiments wiring cluster "
     "topology commands cli",
     "examples": "shop jd recommend catalogue affinity item_features",

@@ -19,7 +19,7 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.examples.shop.shoppers import Shop, ShopEvent, ShopSize
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
-from freshrank.serve.http.app import build_app
+from freshrank.serve.app import build_app
 from freshrank.serve.scoring.service import ScoringService
 
 TICK_S = 0.05

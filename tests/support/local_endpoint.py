@@ -10,7 +10,7 @@ import httpx
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
-from freshrank.serve.http.app import build_app
+from freshrank.serve.app import build_app
 from freshrank.serve.scoring.service import ScoringService
 from freshrank.serve.settings import ServeSettings
 

@@ -39,8 +39,8 @@ from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemoryS
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry, MemoryStore
 from freshrank.serve.api.requests import RequestLimits
+from freshrank.serve.app import build_app
 from freshrank.serve.experiments.definitions import Experiment
-from freshrank.serve.http.app import build_app
 from freshrank.serve.scoring.served_model import ServedModel
 from freshrank.serve.scoring.served_pipeline import EventStream, ServedPipeline
 from freshrank.serve.scoring.service import ScoringService

@@ -39,7 +39,7 @@ from freshrank.benchmarks.workloads.record_accounting import (
 )
 from freshrank.deploy.wiring.local import World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
-from freshrank.serve.http.app import build_app
+from freshrank.serve.app import build_app
 from freshrank.serve.scoring.service import ScoringService
 
 

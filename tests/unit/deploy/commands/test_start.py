@@ -88,7 +88,7 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setitem(sys.modules, "freshrank.deploy.commands.run", live)
     monkeypatch.setattr(ray_environment, "prepare", lambda *given: seen.append("load Ray"))
     monkeypatch.setattr(
-        start, "check_port", lambda host, port, section="serve": seen.append(f"try {port}")
+        start, "check_port", lambda host, port, setting="serve.port": seen.append(f"try {port}")
     )
     return seen
 
@@ -112,6 +112,15 @@ def test_a_port_in_use_is_refused_before_anything_is_loaded(
     result = CliRunner().invoke(cli.app, ["run", "shop.py", "--port", "8001"])
     assert isinstance(result.exception, ConfigError)
     assert happened == []
+
+
+@pytest.mark.usefixtures("shop")
+def test_the_port_of_grpc_is_tried_before_anything_is_loaded(
+    happened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRESHRANK_SERVE__GRPC_PORT", "9001")
+    assert CliRunner().invoke(cli.app, ["run", "shop.py", "--port", "8001"]).exit_code == 0
+    assert happened == ["try 8001", "try 9001", "load Ray", "run"]
 
 
 @pytest.mark.usefixtures("shop")

@@ -1,9 +1,12 @@
-"""The ASGI application of one replica: routes around a `ScoringService`. Knows no Ray."""
+"""The ASGI application of one replica: routes around a `ScoringService`. Knows no Ray.
+
+The same routes are answered over gRPC, where the settings have a port for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -12,7 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from freshrank.serve.access.request_guard import RequestGuard
+from freshrank.serve.grpc.proto_route import ProtoRoute
+from freshrank.serve.grpc.rpc_handlers import RpcHandlers
+from freshrank.serve.grpc.rpc_table import RpcTable
+from freshrank.serve.grpc.server import GrpcServer
 from freshrank.serve.http.fast_path import FastPath, Handlers
+from freshrank.serve.http.route_spec import RouteSpec
 from freshrank.serve.http.route_table import RouteTable
 from freshrank.serve.http.routes import (
     RouteHandlers,
@@ -41,15 +49,18 @@ def build_app(factory: ServiceFactory, fast: Handlers | None = None) -> Starlett
         guard = RequestGuard(service.settings)
         service.start()
         await service.until_ready()  # the server takes requests only after this
-        specs = RouteTable(service).specs()
-        limits, max_ongoing = service.pipeline.limits, service.settings.max_ongoing_requests
-        handlers = RouteHandlers(limits, guard, max_ongoing, service.metrics).of(specs)
+        specs, handlers = routes_of(service, guard)
         app.router.routes.extend(starlette_routes(handlers))
         for spec in specs:
             if spec.fast:
                 fast_handlers[spec.method, spec.path] = handlers[spec.method, spec.path]
         following = asyncio.ensure_future(guard.follow())
+        server = grpc_server(service, specs, handlers)
+        if server is not None:
+            await server.start()
         yield
+        if server is not None:
+            await server.stop()
         following.cancel()
         fast_handlers.clear()
         await service.stop()
@@ -61,3 +72,26 @@ def build_app(factory: ServiceFactory, fast: Handlers | None = None) -> Starlett
     )
     app.router.redirect_slashes = False  # of a path that is not there the caller is told
     return app
+
+
+def routes_of(service: ScoringService, guard: RequestGuard) -> tuple[list[RouteSpec], Handlers]:
+    """The routes of a service, and the handler of each."""
+
+    def further(others: Sequence[RouteSpec]) -> list[RouteSpec]:
+        return [ProtoRoute(service.pipeline.name, others).spec()]
+
+    specs = RouteTable(service, further).specs()
+    limits, max_ongoing = service.pipeline.limits, service.settings.max_ongoing_requests
+    return specs, RouteHandlers(limits, guard, max_ongoing, service.metrics).of(specs)
+
+
+def grpc_server(
+    service: ScoringService, specs: Sequence[RouteSpec], handlers: Handlers
+) -> GrpcServer | None:
+    """The server of the same routes over gRPC; None where the settings have no port for it."""
+    settings = service.settings
+    if settings.grpc_port is None:
+        return None
+    most_bytes = service.pipeline.limits.body_bytes
+    calls = RpcHandlers(RpcTable(specs), handlers)
+    return GrpcServer(calls, settings, settings.grpc_port, most_bytes)

@@ -1,0 +1,2 @@
+class Descriptor:
+    name: str
