@@ -58,8 +58,7 @@ _TAIL_LINES = 15
 _PORT_FIXES = {
     "serve.port": "Choose another: --port, FRESHRANK_SERVE__PORT (and FRESHRANK_SERVE__HOST), or "
     "`port` (and `host`) below [serve] in the settings' file.",
-    "serve.grpc_port": "Choose another: FRESHRANK_SERVE__GRPC_PORT, or `grpc_port` below [serve] "
-    "in the settings' file; 0 takes a free one.",
+    "serve.grpc_port": "Choose another (FRESHRANK_SERVE__GRPC_PORT); 0 takes a free one.",
     "kafka.port": "Choose another: --kafka-port, FRESHRANK_KAFKA__PORT, or `port` below [kafka] in "
     "the settings' file; 0 takes a free one.",
 }
@@ -249,10 +248,7 @@ def free_port() -> int:
 
 
 def check_port(host: str, port: int, setting: str = "serve.port") -> None:
-    """Raise ConfigError unless this process could listen on `port` of `host`.
-
-    `setting` has this port: ``serve.port``, ``serve.grpc_port`` or ``kafka.port``.
-    """
+    """Raise ConfigError unless this process could listen on `port` of `host`, that of `setting`."""
     place = f"{setting} {port} of {host}"
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -28,6 +28,16 @@ class LocalCalls:
         """The message of a request of the call `name`."""
         return self.codec.encoder(self._by_name[name].request)(request)
 
+    async def sent(
+        self,
+        name: str,
+        message: bytes,
+        metadata: Metadata = (),
+        remaining_s: float | None = None,
+    ) -> RpcAnswer:
+        """The answer to a message of the call `name`."""
+        return await self._handlers.answer(name, message, metadata, remaining_s)
+
     async def ask(
         self,
         name: str,
@@ -36,9 +46,7 @@ class LocalCalls:
         remaining_s: float | None = None,
     ) -> tuple[RpcAnswer, Any]:
         """The answer to a call, as it is sent and decoded."""
-        answer = await self._handlers.answer(
-            name, self.encoded(name, request), metadata, remaining_s
-        )
+        answer = await self.sent(name, self.encoded(name, request), metadata, remaining_s)
         shape = self.calls.error if answer.problem else self._by_name[name].answer
         return answer, self.codec.decoder(shape)(answer.message)
 
