@@ -28,7 +28,7 @@ def names_of(field: Field, candidates: Candidates) -> list[str]:
     values: Sequence[Any] = candidates[field.name]
     if None in values:
         raise RequestError(f"candidates.{field.name}", "every candidate needs it")
-    return [str(value) if field.kind is Kind.TEXT else str(int(value)) for value in values]
+    return list(map(str, values if field.kind is Kind.TEXT else map(int, values)))
 
 
 def column_of(name: str, kind: Kind, candidates: Candidates) -> Ints | Doubles:

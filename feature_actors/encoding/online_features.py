@@ -119,8 +119,7 @@ class OnlineFeatures:
         ]
         for entity in self._candidate_entities:
             names = names_of(self._key_fields[entity], candidates)
-            lines: dict[str, int] = {}
-            which = np.array([lines.setdefault(name, len(lines)) for name in names], dtype=np.int64)
+            lines, which = _each_once(names)
             for table in self._tables[entity]:
                 keys, topic = table.row_keys(lines), table.source.log_topic
                 leads = self._compound.needs(table)
@@ -190,7 +189,7 @@ class OnlineFeatures:
             end = begin + len(lookup.keys)
             words = words_of(table, rows[begin:end])
             if isinstance(table, TablePlan):
-                blocks.append(table.read(words, np.array([at_ms] * len(words), dtype=np.int64)))
+                blocks.append(table.read(words, np.full(len(words), at_ms, dtype=np.int64)))
                 which.append(lookup.which)
             elif isinstance(table, LatestRowPlan):
                 for name, column in self._taken(table, words):
@@ -278,3 +277,17 @@ class OnlineFeatures:
         return msgspec.defstruct(
             "Candidate", fields, forbid_unknown_fields=True, kw_only=True, gc=False
         )
+
+
+def _each_once(names: Sequence[str]) -> tuple[list[str], Ints]:
+    """The different ones of `names`, and int64[n]: for each name, which of them it is.
+
+    >>> lines, which = _each_once(["b", "a", "b"])
+    >>> lines, which.tolist()
+    (['b', 'a'], [0, 1, 0])
+    """
+    different = list(dict.fromkeys(names))
+    if len(different) == len(names):  # as mostly
+        return different, np.arange(len(names))
+    lines = dict(zip(different, range(len(different)), strict=True))
+    return different, np.array([lines[name] for name in names], dtype=np.int64)

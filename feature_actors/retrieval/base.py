@@ -5,10 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.actors.messages import Bools, Doubles, Floats, Ints
@@ -21,8 +20,6 @@ from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.feature_actors.views.table_plan import TablePlan
-
-_Number = TypeVar("_Number", np.int64, np.float64)
 
 
 class FeaturePlace(NamedTuple):
@@ -144,13 +141,19 @@ class SourceIndex(ABC):
     bytes_per_item: int = 0
     """About how much memory it takes for an item, beside what it is given of the rows."""
 
-    def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> None:
-        """Note what was read for items; `blocks` are by the names of the tables."""
-        return
+    def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> bool:
+        """Note what was read for items; `blocks` are by the names of the tables.
 
-    def take_words(self, slots: Ints, words: Mapping[str, Doubles]) -> None:
-        """Note the rows that were read for items, float64[m, words] by the names of the tables."""
-        return
+        Returns whether it is other than before: else the index need not be made anew.
+        """
+        return False
+
+    def take_words(self, slots: Ints, words: Mapping[str, Doubles]) -> bool:
+        """Note the rows that were read for items, float64[m, words] by the names of the tables.
+
+        Returns as `take` does.
+        """
+        return False
 
     def forget(self, slots: Ints) -> None:
         """Note that `slots` have other items than before."""
@@ -237,14 +240,6 @@ def greatest(values: Floats, most: int) -> Ints:
         places = places[np.argpartition(-values[places], most)[:most]]
     found: Ints = places[np.lexsort((places, -values[places]))]
     return found
-
-
-def grown(array: NDArray[_Number], slots: int) -> NDArray[_Number]:
-    """`array` with at least `slots` lines; new ones are 0."""
-    missing = slots - len(array)
-    if missing <= 0:
-        return array
-    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), dtype=array.dtype)])
 
 
 MEANS = 10.0

@@ -15,10 +15,11 @@ from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.encoding.shown_rows import words_of
 from freshrank.feature_actors.retrieval.base import Ask, Found, SourceIndex
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.retrieval.filter_masks import FilterMasks
 from freshrank.feature_actors.retrieval.filters import passing
 from freshrank.feature_actors.retrieval.merging import SourceHits, merged
 from freshrank.feature_actors.retrieval.plan import RetrievalPlan
-from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.lines.field_columns import reader
 from freshrank.feature_actors.streams.table_codec import TableRecords
 from freshrank.feature_actors.views.table_plan import TablePlan
 
@@ -42,7 +43,11 @@ class CandidateIndex:
     def __init__(self, plan: RetrievalPlan, most: int) -> None:
         self.plan = plan
         self.catalogue = ItemCatalogue(plan.items.table, most)
+        self._masks = FilterMasks(self.catalogue)
         self._key = plan.items.key
+        self._readers = {
+            name: reader(name, optional=field.optional) for name, field in plan.items.fields.items()
+        }
         self._indexes: dict[str, SourceIndex] = {
             source.name: source.index(plan.items, self.catalogue) for source in plan.sources
         }
@@ -121,9 +126,9 @@ class CandidateIndex:
         blocks = {table.name: table.read(words[table.name], times) for table in self.tables}
         for name, index in self._indexes.items():
             if index.features:
-                index.take(slots, blocks)
-                index.take_words(slots, words)
-                self.stale.add(name)
+                changed = [index.take(slots, blocks), index.take_words(slots, words)]
+                if any(changed):
+                    self.stale.add(name)
 
     def rebuild(self, sources: Sequence[str] = ()) -> None:
         """Make the indexes of `sources` anew, of all by default.
@@ -169,12 +174,17 @@ class CandidateIndex:
         """What the catalogue says of the items in `slots`."""
         columns = self.catalogue.columns(slots)
         return Retrieved(
-            items=columns.text(self.plan.items.table.key.key),
+            items=[self.catalogue.names[slot] for slot in slots.tolist()],
             columns={name: columns.values(name) for name in self.plan.context},
-            rows=_Lazily(len(slots), _rows(columns)),
+            rows=_Lazily(len(slots), self._row_at(slots)),
             weights=[0.0] * len(slots),
             origins=[()] * len(slots),
         )
+
+    def _row_at(self, slots: Ints) -> Callable[[int], Mapping[str, JsonValue]]:
+        """Gives, by its place in `slots`, the fields of an item's present row."""
+        rows, readers = self.catalogue.rows(slots), self._readers
+        return lambda place: {name: read(rows[place]) for name, read in readers.items()}
 
     def _factors(self, slots: Ints, boosts: Sequence[Boost]) -> list[float]:
         if not boosts:
@@ -232,7 +242,7 @@ class CandidateIndex:
         return self.catalogue.slots_of_ids(np.array(list(dict.fromkeys(ids.tolist())), np.int64))
 
     def _allowed(self, query: Query, seen: Mapping[str, Ints]) -> Bools:
-        allowed = passing(self.catalogue, query.filters)
+        allowed = self._masks.passing(query.filters)
         allowed[self.catalogue.slots_of([*query.exclude, *query.items])] = False
         for name in query.exclude_seen:
             if name in seen:
@@ -281,9 +291,3 @@ class _Lazily(Sequence[_Entry], Generic[_Entry]):
 
     def __iter__(self) -> Iterator[_Entry]:
         return map(self.make, range(self.length))
-
-
-def _rows(columns: Columns) -> Callable[[int], Mapping[str, JsonValue]]:
-    """Gives, by its place, the values of a row by field."""
-    values = {name: columns.values(name) for name in columns.fields}
-    return lambda place: {name: column[place] for name, column in values.items()}

@@ -47,6 +47,8 @@ class ItemCatalogue:
         """int64[s]: how often a row was put into each slot or deleted from it."""
         self.since: Ints = np.zeros(_FIRST_SLOTS, dtype=np.int64)
         """int64[s]: the revision of the first row of the slot's present item."""
+        self.version = 0
+        """How often records were taken."""
         self.refused: set[str] = set()
         """Keys of the items that there was no room for."""
         self._most = most
@@ -110,6 +112,7 @@ class ItemCatalogue:
 
         Returns int64[m]: slots that have another item than before.
         """
+        self.version += 1
         last = {name: place for place, name in enumerate(records.names)}
         kept = [place for place in last.values() if records.rows[place] is not None]
         for name, place in last.items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,74 +15,106 @@ from freshrank.actors.messages import Bools, Doubles, Ints
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.streams.fields import Kind
 
-_ORDERED: Mapping[Comparison, Callable[[Doubles, float], Bools]] = {
+_ORDERED: Mapping[str, Callable[[Doubles, float], Bools]] = {
     "lt": np.less,
     "le": np.less_equal,
     "gt": np.greater,
     "ge": np.greater_equal,
 }
 
-# Values that are compared with each of several.
+# Comparisons with each of several values.
 _LISTED = ("in", "not_in")
 
 _Slots: TypeAlias = Ints | slice
 
-_ALL = slice(None)
+ALL = slice(None)
+"""All slots."""
 
 
-def passing(catalogue: ItemCatalogue, filters: Sequence[Filter], slots: _Slots = _ALL) -> Bools:
+class Check(NamedTuple):
+    """A comparison of a column of the catalogue with one number: what filters are made of."""
+
+    field: str
+    comparison: Literal["present", "eq"] | Comparison
+    """``present``, ``eq``, or a comparison by size."""
+    value: float = 0.0
+    """Of texts and integers an id, for ``eq``."""
+
+
+def checked(catalogue: ItemCatalogue, slots: _Slots, check: Check) -> Bools:
+    """bool[m]: for which of `slots` int64[m] a check holds, whether or not they have an item."""
+    numeric = catalogue.table.fields[check.field].kind is Kind.NUMBER
+    if check.comparison in _ORDERED or numeric:
+        numbers = catalogue.numbers(check.field)[slots]
+        if check.comparison == "present":
+            return ~np.isnan(numbers)
+        if check.comparison == "eq":
+            return np.equal(numbers, check.value)
+        # A NaN compares as false.
+        return _ORDERED[check.comparison](numbers, check.value)
+    ids = catalogue.ids(check.field)[slots]
+    if check.comparison == "present":
+        return np.not_equal(ids, ABSENT)
+    return np.equal(ids, check.value)
+
+
+def passing(
+    catalogue: ItemCatalogue,
+    filters: Sequence[Filter],
+    slots: _Slots = ALL,
+    of: Callable[[Check], Bools] | None = None,
+) -> Bools:
     """bool[m]: which of `slots` int64[m], all by default, have an item that passes every filter.
 
-    Raises RequestError for a field that the catalogue does not have, and for a comparison that its
-    type does not allow.
+    `of` gives what `checked` does, where that is known already; it is not written to. Raises
+    RequestError for a field that the catalogue does not have, and for a comparison that its type
+    does not allow.
     """
+    look = partial(checked, catalogue, slots) if of is None else of
     found = catalogue.alive[slots].copy()
-    # Those that cost least first: what they leave out is not looked up in lists.
-    for one in sorted(filters, key=lambda one: one.comparison in _LISTED):
-        _narrow(found, catalogue, one, slots)
+    for one in filters:
+        found &= _holds(catalogue, one, look)
     return found
 
 
-def _narrow(found: Bools, catalogue: ItemCatalogue, one: Filter, slots: _Slots) -> None:
-    """Leave those of `found` bool[m] for which a filter holds."""
+def _holds(catalogue: ItemCatalogue, one: Filter, look: Callable[[Check], Bools]) -> Bools:
+    """bool[m]: for which items a filter holds."""
     field = catalogue.table.fields.get(one.field)
     if field is None:
         known = ", ".join(catalogue.table.fields)
         raise RequestError(f"filters.{one.field}", f"the catalogue has no such field, only {known}")
     if one.comparison == "is_null":
-        found &= _present(catalogue, one.field, field.kind, slots) == (one.value is False)
-        return
+        return np.equal(look(Check(one.field, "present")), one.value is False)
     if one.comparison in _ORDERED:
         if field.kind is Kind.TEXT:
             place = f"filters.{one.field}.{one.comparison}"
             raise RequestError(place, "a text is not compared by size: use eq, ne, in or not_in")
-        # A NaN compares as false.
-        found &= _ORDERED[one.comparison](catalogue.numbers(one.field)[slots], _number(one.value))
-        return
-    several = one.comparison in _LISTED
-    values: Any = one.value if several else [one.value]
-    wanted = one.comparison in ("eq", "in")
-    if not wanted:
-        found &= _present(catalogue, one.field, field.kind, slots)
-    left = np.flatnonzero(found)
-    if field.kind is Kind.NUMBER:
-        numbers = catalogue.numbers(one.field)[slots][left]
-        equal = np.isin(numbers, np.array(list(map(_number, values)), dtype=np.float64))
-    else:
-        equal = np.isin(catalogue.ids(one.field)[slots][left], _ids(field.kind, values))
-    found[left[equal != wanted]] = False
+        return look(Check(one.field, one.comparison, _number(one.value)))
+    values: Any = one.value if one.comparison in _LISTED else [one.value]
+    wanted = [look(Check(one.field, "eq", value)) for value in _compared(field.kind, values)]
+    if one.comparison in ("eq", "in"):
+        return _any(wanted) if wanted else np.False_ & look(Check(one.field, "present"))
+    there = look(Check(one.field, "present"))
+    return there & ~_any(wanted) if wanted else there
 
 
-def _present(catalogue: ItemCatalogue, name: str, kind: Kind, slots: _Slots) -> Bools:
+def _any(checks: Sequence[Bools]) -> Bools:
+    if len(checks) == 1:
+        return checks[0]
+    found = np.logical_or(checks[0], checks[1])
+    for one in checks[2:]:
+        found |= one
+    return found
+
+
+def _compared(kind: Kind, values: Sequence[Any]) -> list[Any]:
+    """What columns of fields of a kind have for `values`, each once."""
     if kind is Kind.NUMBER:
-        return ~np.isnan(catalogue.numbers(name)[slots])
-    return np.not_equal(catalogue.ids(name)[slots], ABSENT)
-
-
-def _ids(kind: Kind, values: Sequence[Any]) -> Ints:
+        return list(dict.fromkeys(map(_number, values)))
     if kind is Kind.TEXT:
-        return hash_texts([str(value) for value in values])
-    return hash_ints(np.array([int(value) for value in values], dtype=np.int64))
+        return list(dict.fromkeys(hash_texts([str(value) for value in values]).tolist()))
+    ids = hash_ints(np.array([int(value) for value in values], dtype=np.int64))
+    return list(dict.fromkeys(ids.tolist()))
 
 
 def _number(value: Any) -> float:

@@ -61,6 +61,9 @@ class SourceHits:
         self._counts: dict[str, _Counts] = {}
         self._lists = 0.0
         self._usual = _usual([])
+        self._falling: dict[str, Doubles] = {}
+        """By source, `rates` of each bucket, until they change."""
+        self.first_places = FirstPlaces()
 
     def take(self, entity: str, at_ms: int, recent: Ints, found: Mapping[str, Found]) -> None:
         """Judge the last lists of `entity`, which asks `at_ms`, and keep those of now.
@@ -102,6 +105,7 @@ class SourceHits:
             hits = np.bincount(buckets[hit], minlength=_BUCKETS)
             counts.hits += hits / len(touched)
         self._usual = _usual(list(self._counts.values()))
+        self._falling.clear()
 
     def rates(self, source: str, length: int) -> Doubles:
         """float64[length]: by rank in a list of `source`, how often the item was touched next.
@@ -109,9 +113,11 @@ class SourceHits:
         At least what it is at any later rank, so that a list keeps its order. Mixed with those of
         all sources, so that it is the same for all where nothing is known.
         """
-        counts = self._counts.get(source, _Counts())
-        rates = (counts.hits + _PRIOR_HITS) / (counts.tries + _PRIOR_HITS / self._usual)
-        falling: Doubles = np.maximum.accumulate(rates[::-1])[::-1]
+        falling = self._falling.get(source)
+        if falling is None:
+            counts = self._counts.get(source, _Counts())
+            rates = (counts.hits + _PRIOR_HITS) / (counts.tries + _PRIOR_HITS / self._usual)
+            falling = self._falling[source] = np.maximum.accumulate(rates[::-1])[::-1]
         return falling[_buckets(length)]
 
     @property
@@ -141,9 +147,37 @@ def _buckets(length: int) -> Ints:
     >>> _buckets(8).tolist()
     [0, 1, 1, 2, 2, 2, 2, 3]
     """
-    ranks = np.arange(1, length + 1)
-    found: Ints = np.minimum(np.log2(ranks).astype(np.int64), _BUCKETS - 1)
-    return found
+    if length <= len(_OF_RANKS):
+        return _OF_RANKS[:length]
+    return np.pad(_OF_RANKS, (0, length - len(_OF_RANKS)), constant_values=_BUCKETS - 1)
+
+
+_OF_RANKS: Ints = np.repeat(np.arange(_BUCKETS), 2 ** np.arange(_BUCKETS))
+"""int64[1,023]: the bucket of each rank before the last bucket is the only one."""
+
+
+class FirstPlaces:
+    """Finds the first of several places that have the same slot, in memory that is used again."""
+
+    def __init__(self) -> None:
+        self._of_slots: Ints = np.zeros(0, dtype=np.int64)
+
+    def different(self, slots: Ints, order: Ints) -> Ints:
+        """int64[m]: those places of `order` whose slot has not come before.
+
+        >>> FirstPlaces().different(np.array([7, 5, 5, 2]), np.array([2, 0, 1, 3])).tolist()
+        [2, 0, 3]
+        """
+        if not len(order):
+            return order
+        in_order = slots[order]
+        most = int(in_order.max())
+        if most >= len(self._of_slots):
+            self._of_slots = np.zeros(2 * most + 1, dtype=np.int64)
+        places = np.arange(len(order))
+        self._of_slots[in_order[::-1]] = places[::-1]  # of equal slots the last counts: the first
+        found: Ints = order[self._of_slots[in_order] == places]
+        return found
 
 
 def merged(found: Mapping[str, Found], most: int, hits: SourceHits) -> tuple[Ints, list[float]]:
@@ -166,14 +200,11 @@ def merged(found: Mapping[str, Found], most: int, hits: SourceHits) -> tuple[Int
         [np.arange(len(one.slots)) * len(every) + place for place, one in enumerate(every)]
     )
     rates = np.concatenate([hits.rates(name, len(one.slots)) for name, one in found.items()])
-    in_turn = _different(slots, np.argsort(turns, kind="stable"))[: int(_TURNS * most)]
+    first = hits.first_places
+    # In turn, a slot is there again at most as often as there are sources.
+    fewest = int(_TURNS * most)
+    by_turns = np.argsort(turns, kind="stable")[: fewest * len(every)]
+    in_turn = first.different(slots, by_turns)[:fewest]
     order = np.concatenate([in_turn, np.lexsort((turns, -rates))])
-    chosen = _different(slots, order)[:most]
+    chosen = first.different(slots, order)[:most]
     return slots[chosen], weights[chosen].tolist()
-
-
-def _different(slots: Ints, order: Ints) -> Ints:
-    """int64[m]: those places of `order` whose slot has not come before."""
-    _, first = np.unique(slots[order], return_index=True)
-    found: Ints = order[np.sort(first)]
-    return found

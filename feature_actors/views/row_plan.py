@@ -104,8 +104,7 @@ class RowPlan(ABC):
         """The key of each entity's row, as of `row_key`."""
         if self.entity.compound:
             return [self.row_key(entity) for entity in entities]
-        prefix = self._key_prefix.encode()
-        return [prefix + entity.encode() for entity in entities]
+        return list(map(self._key_prefix.encode().__add__, map(str.encode, entities)))
 
     def compound_row_key(self, ids: Sequence[int]) -> bytes:
         """The key of the row of a compound entity whose parts have these ids.

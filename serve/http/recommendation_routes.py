@@ -63,6 +63,7 @@ class RecommendationRoutes:
                 answers={200: Answer(RecommendAnswer)},
                 errors=(409,),
                 limited=True,
+                fast=True,
                 repeatable=True,
             ),
             RouteSpec(
@@ -77,6 +78,7 @@ class RecommendationRoutes:
                 answers={200: Answer(RecommendAnswer)},
                 errors=(404, 409),
                 limited=True,
+                fast=True,
                 repeatable=True,
             ),
         ]
@@ -94,6 +96,7 @@ class RecommendationRoutes:
             answers={200: Answer(SimilarAnswer)},
             errors=(404,),
             limited=True,
+            fast=True,
         )
 
     async def recommend(self, request: Request) -> Response:

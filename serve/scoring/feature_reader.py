@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from itertools import repeat
+from typing import Literal, TypeAlias
+
+import msgspec
 
 from freshrank.actors.backoff import Backoff
 from freshrank.actors.clock import Clock
@@ -30,8 +33,8 @@ _READ_AGAIN_S = 0.002
 RowSource: TypeAlias = Literal["online", "new", "stale", "outage"]
 
 
-class StoredRow(NamedTuple):
-    """A row of the online store and its source.
+class StoredRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of the online store and its source. Requests make hundreds: a struct is made fastest.
 
     `row` is None where the store, which has the rows of all partitions, answered that the key has
     none (``new``); and where the reader keeps none while the store does not answer, or has been
@@ -42,6 +45,7 @@ class StoredRow(NamedTuple):
     source: RowSource
 
 
+_ONLINE: RowSource = "online"
 _NEW = StoredRow(None, "new")
 _OUTAGE = StoredRow(None, "outage")
 _WORST_FIRST: tuple[RowSource, ...] = ("outage", "stale", "online", "new")
@@ -187,7 +191,7 @@ class FeatureReader:
             found = self._found(batch.keys, rows, whole=filled >= self._partitions)
         for keys, future in batch.requests:
             if not future.done():
-                future.set_result([found[key] for key in keys])
+                future.set_result(list(map(found.__getitem__, keys)))
 
     def _raise_in(self, batch: _SharedRead, error: BaseException) -> None:
         for _, future in batch.requests:
@@ -211,7 +215,7 @@ class FeatureReader:
         read = dict(zip(keys, rows, strict=True))
         present = {key: row for key, row in read.items() if row is not None}
         self._kept.add(present, self._clock.monotonic())
-        found = {key: StoredRow(row, "online") for key, row in present.items()}
+        found = dict(zip(present, map(StoredRow, present.values(), repeat(_ONLINE)), strict=True))
         if len(present) < len(read):
             absent = [key for key in read if key not in present]
             if whole:

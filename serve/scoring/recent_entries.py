@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -56,6 +56,12 @@ class RecentEntries(Generic[_Entry]):
         """The entry of `key`."""
         found = self._young.get(key)
         return self._old.get(key) if found is None else found
+
+    def each(self, keys: Sequence[bytes]) -> list[_Entry | None]:
+        """The entry of each of `keys`, as of `get`."""
+        young = map(self._young.get, keys)
+        old = self._old.get
+        return [old(key) if one is None else one for key, one in zip(keys, young, strict=True)]
 
     def drop(self, keys: Iterable[bytes]) -> None:
         """Forget the entries of `keys`."""

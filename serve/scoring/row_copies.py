@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import repeat
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,9 +22,11 @@ MOST_COPIES = 20_000
 _NOTHING: Mapping[bytes, StoredRow] = {}
 
 
-class _Copy(NamedTuple):
-    stored: StoredRow
-    read_s: float
+_Copy: TypeAlias = tuple[StoredRow, float]
+"""A row, and when it was read, in seconds. A plain tuple: requests handle hundreds."""
+
+# Sources of rows that copies are made of.
+_KEPT = ("online", "new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,38 +125,59 @@ class RowCopies:
         others are, which costs nothing and makes all of one moment. Others that were `just_read`
         are not read again.
         """
-        own, others, shared = list[bytes](), list[bytes](), set[bytes]()
+        own, others, unshared = list[bytes](), list[bytes](), set[bytes]()
         for lookup in lookups:
             (own if lookup.entity == entity else others).extend(lookup.keys)
-            if lookup.shared:
-                shared.update(lookup.keys)
+            if not lookup.shared:
+                unshared.update(lookup.keys)
         if not others:
             return FoundRows(list(own_rows) or await self._reader.read(own), [])
         now_s = self._clock.monotonic()
-        copies = self._usable(others, now_s)
-        if just_read:
-            copies = {key: _Copy(row, now_s) for key, row in just_read.items()} | copies
-        missing = [key for key in others if key not in copies]
+        copies = self._usable(others, now_s, just_read)
+        missing = [key for key, copy in zip(others, copies, strict=True) if copy is None]
         if missing or len(own_rows) < len(own):
             found = await self._reader.read([*own, *missing])
         else:
             found = list(own_rows)
-        read_s = self._clock.monotonic()
-        pairs = zip(missing, found[len(own) :], strict=True)
-        read = {key: _Copy(stored, read_s) for key, stored in pairs}
-        if self._keep_s > 0:
-            kept = ("online", "new")
-            usable = {k: one for k, one in read.items() if k in shared and one[0].source in kept}
-            self._copies.add(usable, read_s)
-        copies |= read
-        used = [copies[key] for key in others]
+        rows_read, read_s = found[len(own) :], self._clock.monotonic()
+        self._keep(missing, rows_read, read_s, unshared)
+        fresh = zip(rows_read, repeat(read_s))
+        used = [next(fresh) if copy is None else copy for copy in copies]
         rows = found[: len(own)] + [stored for stored, _ in used]
         # When this request began to read: how long its reads take makes no copy older.
-        return FoundRows(rows, [max(int((now_s - at_s) * 1000), 0) for _, at_s in used])
+        times_s = [at_s for _, at_s in used]
+        ages_ms = {at_s: max(int((now_s - at_s) * 1000), 0) for at_s in set(times_s)}
+        return FoundRows(rows, [ages_ms[at_s] for at_s in times_s])
 
-    def _usable(self, keys: Sequence[bytes], now_s: float) -> dict[bytes, _Copy]:
-        """The copies of `keys` that are new enough."""
-        oldest_s, get = now_s - self._keep_s, self._copies.get
-        return {
-            key: copy for key in keys if (copy := get(key)) is not None and copy.read_s > oldest_s
+    def _usable(
+        self, keys: Sequence[bytes], now_s: float, just_read: Mapping[bytes, StoredRow]
+    ) -> list[_Copy | None]:
+        """The copy of each of `keys`, where one is new enough; of those `just_read`, these."""
+        oldest_s = now_s - self._keep_s
+        copies = [
+            copy if copy is not None and copy[1] > oldest_s else None
+            for copy in self._copies.each(keys)
+        ]
+        if not just_read:
+            return copies
+        return [
+            (just_read[key], now_s) if copy is None and key in just_read else copy
+            for key, copy in zip(keys, copies, strict=True)
+        ]
+
+    def _keep(
+        self,
+        keys: Sequence[bytes],
+        rows: Sequence[StoredRow],
+        read_s: float,
+        unshared: Collection[bytes],
+    ) -> None:
+        """Keep copies of the rows that the store has just given, but for the `unshared` keys."""
+        if self._keep_s <= 0:
+            return
+        read = {
+            key: (stored, read_s)
+            for key, stored in zip(keys, rows, strict=True)
+            if stored.source in _KEPT and key not in unshared
         }
+        self._copies.add(read, read_s)

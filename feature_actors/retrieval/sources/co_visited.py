@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from freshrank.actors.kernels.compile import inlined, lean_kernel
 from freshrank.actors.messages import Doubles, Ints
 from freshrank.feature_actors.retrieval.base import (
     NOTHING,
@@ -25,6 +26,56 @@ from freshrank.feature_actors.retrieval.sources.last_users import (
 
 # A user who is among those of more items is no person, and would relate everything to everything.
 _MOST_ITEMS_OF_USER = 500
+
+
+@inlined
+def _first_place(ascending: Ints, wanted: int) -> int:
+    """The place of the first of `ascending` that is not less than `wanted`."""
+    begin, end = 0, len(ascending)
+    while begin < end:
+        middle = (begin + end) >> 1
+        if ascending[middle] < wanted:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin
+
+
+@lean_kernel
+def _count_shared(own: Ints, users: Ints, slots: Ints, counts: Ints) -> None:
+    """How many users, 0 for none, of each of `slots` int64[m] are among `own`, which ascend."""
+    for item in range(len(slots)):
+        for entry in range(users.shape[1]):
+            user = users[slots[item], entry]
+            place = _first_place(own, user)
+            if user != 0 and place < len(own) and own[place] == user:
+                counts[item] += 1
+
+
+@lean_kernel
+def _add_up(
+    users: Ints, weights: Doubles, owners: Ints, touched: Ints, sums: Doubles, slots: Ints
+) -> int:
+    """Add the weight of each of `users` int64[u] to the `sums` float64[s] of what they touched.
+
+    Who touched what are pairs, `owners` int64[p], ascending, and `touched` int64[p]. `slots` gets
+    the items that have a sum. Returns how many.
+    """
+    count = 0
+    for user in range(len(users)):
+        begin = end = _first_place(owners, users[user])
+        while end < len(owners) and owners[end] == users[user]:
+            end += 1
+        if not 0 < end - begin <= _MOST_ITEMS_OF_USER:
+            continue
+        share = weights[user] / np.sqrt(end - begin)
+        for pair in range(begin, end):
+            slot = touched[pair]
+            if sums[slot] == 0.0:
+                slots[count] = slot
+                count += 1
+            sums[slot] += share
+    return count
 
 
 @dataclass(frozen=True)
@@ -70,6 +121,8 @@ class _CoVisitedIndex(NeighbourIndex):
     def __init__(self, users: FeaturePlace, catalogue: ItemCatalogue) -> None:
         super().__init__(users, catalogue)
         self._touched = _Touched(NOTHING.slots, NOTHING.slots)
+        self._sums: Doubles = np.zeros(0)
+        """float64[s]: where `totals` adds up; 0 between two calls."""
 
     def rebuild(self) -> None:
         """Sort all pairs by user."""
@@ -78,35 +131,33 @@ class _CoVisitedIndex(NeighbourIndex):
         ids = users[slots, places]
         order = np.argsort(ids, kind="stable")
         self._touched = _Touched(ids[order], slots[order])
+        nobody = NOTHING.slots
+        # Compiles what requests would wait for.
+        _add_up(nobody, NOTHING.weights, *self._touched, np.zeros(0), nobody)
+        _count_shared(nobody, users, nobody, nobody)
 
     def because(self, slot: int, recent: Ints) -> Ints:
         """The items that share most users with that in `slot`."""
         if slot >= len(self._users):
             return recent[:0]
         recent = recent[recent < len(self._users)][:MOST_RECENT]
-        users = np.sort(self._users[slot])
-        theirs = self._users[recent]
-        places = np.minimum(np.searchsorted(users, theirs), len(users) - 1)
-        shared = np.count_nonzero((users[places] == theirs) & (theirs != 0), axis=1)
+        shared = np.zeros(len(recent), dtype=np.int64)
+        _count_shared(np.sort(self._users[slot]), self._users, recent, shared)
         return strongest(recent, shared)
 
     def totals(self, recent: Ints) -> Found:
         """All items of the neighbours, which weigh as the class says, in the order of slots."""
         recent = recent[recent < len(self._users)][:MOST_RECENT]
         users, weights = self._neighbours(recent)
-        begins = np.searchsorted(self._touched.users, users)
-        counts = np.searchsorted(self._touched.users, users, side="right") - begins
-        people = (counts > 0) & (counts <= _MOST_ITEMS_OF_USER)
-        begins, counts, weights = begins[people], counts[people], weights[people]
-        if not len(counts):
-            return NOTHING
-        # For each neighbour the places of its pairs: begin, begin + 1, ...
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        touched = self._touched.slots[np.repeat(begins, counts) + within]
-        slots, inverse = np.unique(touched, return_inverse=True)
-        sums = np.bincount(inverse, np.repeat(weights / np.sqrt(counts), counts))
+        if len(self._sums) < len(self._users):
+            self._sums = np.zeros(len(self._users))
+        touched, sums = self._touched, self._sums
+        slots = np.empty(min(len(touched.users), len(sums)), dtype=np.int64)
+        slots = np.sort(slots[: _add_up(users, weights, *touched, sums, slots)])
+        found = sums[slots]
+        sums[slots] = 0.0
         owners = np.count_nonzero(self._users[slots], axis=1)
-        return Found(slots, sums / np.sqrt(np.maximum(owners, 1)))
+        return Found(slots, found / np.sqrt(np.maximum(owners, 1)))
 
     def _neighbours(self, recent: Ints) -> tuple[Ints, Doubles]:
         """The users of `recent` items, int64[u], and how much each weighs."""

@@ -14,9 +14,9 @@ from freshrank.feature_actors.retrieval.base import (
     Found,
     ItemFeatures,
     SourceIndex,
-    grown,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.retrieval.slot_arrays import grown, put
 from freshrank.feature_actors.retrieval.sources.last_users import (
     MOST_RECENT,
     LastUsersSource,
@@ -84,10 +84,11 @@ class _FollowedByIndex(NeighbourIndex):
         self._times: Ints = np.zeros_like(self._users)
         self._touches = _Touches(NOTHING.slots, NOTHING.slots, self._users)
 
-    def take_words(self, slots: Ints, words: Mapping[str, Doubles]) -> None:
+    def take_words(self, slots: Ints, words: Mapping[str, Doubles]) -> bool:
         """Note when the users touched them."""
         self._times = grown(self._times, self._catalogue.capacity)
-        _, self._times[slots] = self._timed.read(words)
+        _, times = self._timed.read(words)
+        return put(self._times, slots, times)
 
     def forget(self, slots: Ints) -> None:
         """Nobody is known to have touched new items."""

@@ -19,10 +19,10 @@ from freshrank.feature_actors.retrieval.base import (
     Found,
     ItemFeatures,
     SourceIndex,
-    grown,
     relative_weights,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.retrieval.slot_arrays import grown, places_of, put
 
 MOST_RECENT = 20
 """Items of the entity that others are looked for by."""
@@ -84,11 +84,11 @@ class LastUsersIndex(SourceIndex):
         self._users: Ints = np.zeros((0, users.width), dtype=np.int64)
         """int64[s, w]: ids of users by slot; 0: none."""
 
-    def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> None:
+    def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> bool:
         """Note the users."""
         self._users = grown(self._users, self._catalogue.capacity)
         begin, end = self._place.begin, self._place.begin + self._place.width
-        self._users[slots] = blocks[self._place.table.name].ids[:, begin:end]
+        return put(self._users, slots, blocks[self._place.table.name].ids[:, begin:end])
 
     def forget(self, slots: Ints) -> None:
         """Nobody is known to have touched new items."""
@@ -106,7 +106,8 @@ class NeighbourIndex(LastUsersIndex):
     def find(self, ask: Ask) -> Found:
         """The items of most weight that are allowed, without the recent ones."""
         found = ask.totals
-        wanted = ask.allowed[found.slots] & ~np.isin(found.slots, ask.recent)
+        wanted = ask.allowed[found.slots]
+        wanted[places_of(found.slots, ask.recent)] = False
         slots, weights = found.slots[wanted], found.weights[wanted]
         best = np.argsort(-weights, kind="stable")[: ask.most]
         return Found(slots[best], weights[best])

@@ -19,9 +19,9 @@ from freshrank.feature_actors.retrieval.base import (
     ItemFeatures,
     SourceIndex,
     first_allowed,
-    grown,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.retrieval.slot_arrays import grown, put
 from freshrank.feature_actors.streams.fields import Kind
 
 
@@ -68,11 +68,11 @@ class _PopularIndex(SourceIndex):
         self._values: Doubles = np.zeros(0)
         self._ranked = _Ranked(NOTHING.slots, NOTHING.slots)
 
-    def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> None:
+    def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> bool:
         """Note the values."""
         self._values = grown(self._values, self._catalogue.capacity)
         values = blocks[self._by.table.name].values[:, self._by.begin]
-        self._values[slots] = np.nan_to_num(values, nan=0.0)
+        return put(self._values, slots, np.nan_to_num(values, nan=0.0))
 
     def forget(self, slots: Ints) -> None:
         """Nothing is known of new items."""

@@ -18,11 +18,11 @@ from freshrank.feature_actors.retrieval.base import (
     ItemFeatures,
     SourceIndex,
     greatest,
-    grown,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.retrieval.content.likeness import Likeness
 from freshrank.feature_actors.retrieval.content.terms import TermEncoder
+from freshrank.feature_actors.retrieval.slot_arrays import grown
 from freshrank.feature_actors.retrieval.sources.last_users import MOST_RECENT, strongest
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Kind

@@ -64,6 +64,23 @@ def test_popular_items_are_those_with_the_greatest_value(events: Events) -> None
     assert list(found.weights) == sorted(found.weights, reverse=True)
 
 
+def test_an_index_is_made_anew_only_when_something_has_changed_in_what_it_is_made_of() -> None:
+    events = [("u", "i0", "view"), ("u", "i2", "order")]
+    index = index_of(events)
+    (table,) = index.tables
+    slots = index.catalogue.slots_of(NAMES)
+
+    def stale(after: Events) -> set[str]:
+        index.take_rows(slots, {table.name: item_rows(after, NAMES)}, NOW_MS)
+        return index.stale
+
+    assert stale(events) == set()
+    assert stale([*events, ("v", "i3", "order")]) == {CO_VISITED}
+    index.rebuild()
+    again = [*events, ("v", "i3", "order"), ("v", "i3", "view")]
+    assert stale(again) == {POPULAR, PER_BRAND}, "the last users are the same"
+
+
 def test_popular_items_per_brand_are_of_the_brands_touched_last_in_their_order() -> None:
     events = [("u", "i0", "view"), ("u", "i2", "view"), ("v", "i2", "view"), ("u", "i1", "view")]
     index = index_of(events)

@@ -9,8 +9,11 @@ from small_catalogue import catalogue, table_records
 
 from freshrank.actors.errors import RequestError
 from freshrank.actors.features.retrieval import Comparison, Filter
+from freshrank.actors.messages import Bools
+from freshrank.feature_actors.retrieval import filter_masks
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
-from freshrank.feature_actors.retrieval.filters import passing
+from freshrank.feature_actors.retrieval.filter_masks import FilterMasks
+from freshrank.feature_actors.retrieval.filters import Check, checked, passing
 
 VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "brand": st.sampled_from(["a", "b", ""]),
@@ -70,6 +73,9 @@ def test_an_item_passes_where_every_filter_holds(
     ]
     some = items.slots_of(names[::2])
     assert passing(items, wanted, some).tolist() == passed[some].tolist()
+    masks = FilterMasks(items)
+    for _ in range(2):  # the second time by masks that are kept
+        assert masks.passing(wanted).tolist() == passed.tolist()
     assert passed.sum() <= len(given_rows)  # no slot without an item passes
 
 
@@ -79,3 +85,51 @@ def test_what_cannot_be_compared_is_named() -> None:
         passing(items, [Filter("colour", "eq", "red")])
     with pytest.raises(RequestError, match=r"filters.brand.lt: a text is not compared by size"):
         passing(items, [Filter("brand", "lt", "b")])
+
+
+LEFT = [Filter("shelf", "in", [1, 2]), Filter("price", "lt", 1.0)]
+
+
+def test_masks_are_of_the_catalogue_as_it_is_now() -> None:
+    items = ItemCatalogue(catalogue, most=100)
+    masks = FilterMasks(items)
+
+    def left() -> list[str]:
+        return [items.names[slot] for slot in masks.passing(LEFT).nonzero()[0].tolist()]
+
+    items.take(table_records([("a", {"shelf": 1, "price": 0.5}), ("b", {"shelf": 3})]))
+    assert left() == ["a"]
+    items.take(table_records([("a", None), ("b", {"shelf": 2, "price": 0.0})]))
+    assert left() == ["b"]
+    items.take(table_records([("c", {"shelf": 1, "price": 0.0})]))
+    assert sorted(left()) == ["b", "c"], "an item that has come, in the slot of one that has gone"
+
+
+def test_a_comparison_is_made_once_while_the_catalogue_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items = ItemCatalogue(catalogue, most=100)
+    items.take(table_records([("a", {"shelf": 1, "price": 0.5})]))
+    masks, made = FilterMasks(items), list[Check]()
+
+    def noted(catalogue: ItemCatalogue, slots: slice, check: Check) -> Bools:
+        made.append(check)
+        return checked(catalogue, slots, check)
+
+    monkeypatch.setattr(filter_masks, "checked", noted)
+    masks.passing(LEFT)
+    assert len(made) == 3, "of two shelves and a price"
+    masks.passing([Filter("shelf", "eq", 2), Filter("price", "lt", 1.0)])
+    assert len(made) == 3
+    items.take(table_records([("b", {})]))
+    masks.passing(LEFT)
+    assert len(made) == 6
+
+
+def test_masks_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = ItemCatalogue(catalogue, most=100)
+    monkeypatch.setattr(filter_masks, "MOST_BYTES", 5 * items.capacity)
+    masks = FilterMasks(items)
+    for number in range(20):
+        masks.passing([Filter("shelf", "eq", number)])
+    assert len(masks) == 5

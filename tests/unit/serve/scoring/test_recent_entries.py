@@ -22,3 +22,4 @@ def test_an_emptied_generation_leaves_the_other_one() -> None:
     recent.drop([b"b"])
     recent.add({b"c": 3}, 2.0)
     assert (recent.get(b"a"), recent.get(b"c")) == (1, 3)
+    assert recent.each([b"c", b"b", b"a"]) == [3, None, 1]
