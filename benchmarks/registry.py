@@ -42,8 +42,13 @@ BENCHES = {
     "ingest": Bench(
         "throughput.ingest", "events per second through one feature shard, beside a bare Kafka loop"
     ),
-    "users": Bench(
-        "throughput.users", "what an event costs in the state of a thousand and a million users"
+    "state": Bench(
+        "throughput.state",
+        "what an event costs in the state of a thousand to five million users (12 GB of memory)",
+    ),
+    "windows": Bench(
+        "throughput.windows",
+        "each aggregate from a minute to 90 days: cost, bytes, and its error by all events",
     ),
     "backfill": Bench(
         "throughput.backfill",
@@ -52,6 +57,13 @@ BENCHES = {
     "rows": Bench(
         "latency.rows",
         "from the send of an event until its row can be read, directly and through the exchange",
+    ),
+    "exchange": Bench(
+        "latency.exchange", "as `rows`, of the rows of items: their events lie where users belong"
+    ),
+    "reads": Bench(
+        "latency.reads",
+        "a user's row and those of 100 items, from Redis to model inputs, beside Feast's reads",
     ),
     "freshness": Bench(
         "latency.freshness",

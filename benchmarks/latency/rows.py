@@ -5,7 +5,8 @@ Redis. Events arrive in an open loop at a thousand and at five thousand a second
 of users without another event, begun twenty times a second whatever became of those before: each
 measures the time from just before the send until the user's row can be read in Redis, which is
 tried every millisecond. *Keyed*: the topic is keyed by the user. *Exchanged*: its records lie in
-any partition and are copied to where the user belongs first, as they are for features of items.
+any partition and are copied to where the user belongs first. `freshrank bench exchange` measures
+rows of items in the same way.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,10 +48,12 @@ SECONDS, PROBES_PER_S = 20.0, 20
 # Seconds between two ticks of the traffic, and between two reads of the store.
 TICK_S, READ_S = 0.01, 0.001
 # Milliseconds within which the row of a probe is to be readable: that of the design's table.
-REACH_MS = {ingest_host.KEYED: 20.0, ingest_host.ANY: 60.0}
+REACH_MS = {ingest_host.KEYED: 20.0, ingest_host.ANY: 60.0, ingest_host.ITEM: 60.0}
 # Seconds to start the shard on two busy cores, and to wait for a row.
 START_S, TIMEOUT_S = 120.0, 10.0
-NAMES = {ingest_host.KEYED: "keyed", ingest_host.ANY: "exchanged"}
+NAMES = {ingest_host.KEYED: "keyed", ingest_host.ANY: "exchanged", ingest_host.ITEM: "item"}
+# The item of the first probe: beyond those of the traffic.
+FIRST_ITEM = 10_000_000
 
 
 @dataclass(slots=True)
@@ -89,8 +92,9 @@ class _Measurement:
         shard = asyncio.create_task(
             asyncio.to_thread(run_module, ingest_host.__name__, arguments, limit_s)
         )
-        async with _prober(self.kafka, self.redis_url, name) as prober:
-            first = await prober.measure("first", START_S)
+        of_items = self.keys == ingest_host.ITEM
+        async with _prober(self.kafka, self.redis_url, name, of_items) as prober:
+            first = await prober.measure(probes, START_S)
             if first is None:
                 raise Unavailable("shard", f"it wrote no row within {START_S} s")
             async with background(prober.traffic(self.rate, count)):
@@ -101,11 +105,13 @@ class _Measurement:
 
 
 @asynccontextmanager
-async def _prober(kafka: KafkaAccess, redis_url: str, name: str) -> AsyncIterator[_Prober]:
+async def _prober(
+    kafka: KafkaAccess, redis_url: str, name: str, of_items: bool
+) -> AsyncIterator[_Prober]:
     sink, store = KafkaSink(kafka), RedisStore(redis_url, f"fr:{name}")
     await sink.start()
     try:
-        yield _Prober(name, sink, store)
+        yield _Prober(name, sink, store, of_items)
     finally:
         await store.close()
         await sink.stop()
@@ -114,14 +120,16 @@ async def _prober(kafka: KafkaAccess, redis_url: str, name: str) -> AsyncIterato
 class _Prober:
     """Sends events to `topic`, which is the pipeline's name too, and reads rows."""
 
-    def __init__(self, topic: str, sink: KafkaSink, store: RedisStore) -> None:
+    def __init__(self, topic: str, sink: KafkaSink, store: RedisStore, of_items: bool) -> None:
         self.sent = asyncio.Event()
         """Whether all of the traffic is."""
         self._topic = topic
         self._sink = sink
         self._store = store
         self._clock = SystemClock()
-        self._plan = shop_file(topic, topic).load().plan.tables[0]
+        self._of_items = of_items
+        pipeline = shop_file(topic, topic, of_items=of_items).load()
+        self._plan = pipeline.plans["item" if of_items else "user"].tables[0]
 
     async def traffic(self, rate: int, count: int) -> None:
         """Send `count` events, so many a second."""
@@ -141,7 +149,7 @@ class _Prober:
         found, began_s = RowLatencies(), self._clock.monotonic()
 
         async def probe(number: int) -> None:
-            latency_ms = await self.measure(f"probe{number}", TIMEOUT_S)
+            latency_ms = await self.measure(number, TIMEOUT_S)
             if latency_ms is None:
                 found.missing += 1
             else:
@@ -154,14 +162,18 @@ class _Prober:
                 running.create_task(probe(number))
         return found
 
-    async def measure(self, user: str, timeout_s: float) -> float | None:
-        """Send the only event of `user`; gives the ms until its row is there, None: too many."""
+    async def measure(self, number: int, timeout_s: float) -> float | None:
+        """Send the only event of a user and an item; gives the ms until the row is there.
+
+        None: too many.
+        """
         began_s, now_ms = self._clock.monotonic(), self._clock.now_ms()
-        event = ShopEvent(f"{user}-view", user, 1, 1, "view", 1.0, now_ms)
+        user, item = f"probe{number}", FIRST_ITEM + number
+        event = ShopEvent(f"{user}-view", user, item, 1, "view", 1.0, now_ms)
         sending = asyncio.create_task(
             self._sink.send(self._topic, user.encode(), msgspec.json.encode(event))
         )
-        key = self._plan.row_key(user)
+        key = self._plan.row_key(str(item) if self._of_items else user)
         while (await self._store.read([key])).rows == [None]:
             if self._clock.monotonic() - began_s > timeout_s:
                 sending.cancel()
@@ -173,11 +185,16 @@ class _Prober:
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
-    """Start the servers; measure each way at each rate; stop."""
+    """Measure rows of users, of a topic that is keyed by them and of one that is not."""
+    return measure_each(options, console, (ingest_host.KEYED, ingest_host.ANY))
+
+
+def measure_each(options: BenchOptions, console: Console, ways: Sequence[str]) -> list[Figure]:
+    """Start the servers; measure each of the `ways` of `ingest_host` at each rate; stop."""
     seconds = max(1.0, SECONDS * options.scale)
     found: dict[tuple[str, int], RowLatencies] = {}
     with external_servers(options, console) as (outside, folder):
-        for rate, keys in itertools.product(RATES, NAMES):
+        for rate, keys in itertools.product(RATES, ways):
             with console.status(f"{NAMES[keys]}, {rate:,} events/s"):
                 found[keys, rate] = _measured(outside, folder, rate, keys, seconds)
     return figures(found)

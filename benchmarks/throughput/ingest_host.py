@@ -4,7 +4,8 @@ r"""One feature shard in a process of its own, which reads a topic that is alrea
         BOOTSTRAP REDIS TOPIC NAME FOLDER COUNT KEYS
 
 prints an `IngestResult` as JSON when all events are applied and all rows are in Redis. KEYS is
-``keyed``, or ``any`` where the records may lie in any partition: they are copied first.
+``keyed``, or ``any`` where the records may lie in any partition: they are copied first. ``item``
+is ``keyed`` with a view of items beside: a second shard applies copies of the events to it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,15 +24,14 @@ import uvloop
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.connectors import Connectors
-from freshrank.actors.errors import PartFailed
 from freshrank.actors.protocols import OnlineStore
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.workloads.shop_fixture import shop_file, user_history
-from freshrank.benchmarks.workloads.shop_traffic import background
 from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.servers.external import prepare_topics
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.servers.external import TopicPartitions, prepare_topics
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
@@ -41,12 +41,13 @@ from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
 from freshrank.feature_actors.settings import ShardSettings
-from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts
+from freshrank.feature_actors.shard.actor import FeatureShard
+from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Training
 from freshrank.feature_actors.shard.shard import Shard
 from freshrank.learner.actor import LearnerActor
 
-KEYED, ANY = "keyed", "any"
-"""Whether records lie where their keys belong, or anywhere."""
+KEYED, ANY, ITEM = "keyed", "any", "item"
+"""Whether records lie where their keys belong, or anywhere, or count for their items, too."""
 
 # Seconds between two checks of the shard's progress: a hundredth of the whole run.
 POLL_S = 0.05
@@ -75,8 +76,14 @@ class IngestOptions:
     """The pipeline's: it is a prefix of the keys in Redis."""
     folder: Path
     """For the snapshots."""
-    rekeyed: bool
-    """Whether the topic's records may lie in any partition."""
+    keys: str
+    """One of `KEYED`, `ANY` and `ITEM`."""
+
+    @property
+    def file(self) -> PipelineFile:
+        """The pipeline's."""
+        of_items = self.keys == ITEM
+        return shop_file(self.topic, self.name, rekeyed=self.keys == ANY, of_items=of_items)
 
 
 def warm_up(pipeline: Pipeline) -> None:
@@ -90,13 +97,15 @@ def warm_up(pipeline: Pipeline) -> None:
 
 @contextlib.asynccontextmanager
 async def connected(
-    options: IngestOptions, pipeline: Pipeline, partitions: int
+    options: IngestOptions, pipeline: Pipeline, partitions: TopicPartitions
 ) -> AsyncIterator[tuple[Connectors, LearnerActor]]:
     """Provide everything that a shard is connected to, within the block."""
     learner = LearnerActor(assembly.learner(pipeline, Settings().learner), SystemClock())
     sink, store = KafkaSink(options.kafka), RedisStore(options.redis_url, f"fr:{options.name}")
     statuses = MemoryStatusRegistry(SystemClock())
-    connectors = kafka_and_redis(options.kafka, store, statuses, partitions, sink)
+    connectors = kafka_and_redis(
+        options.kafka, store, statuses, partitions.stream, sink, partitions.candidates
+    )
     async with contextlib.AsyncExitStack() as stack:
         for close in (connectors.close, learner.stop):
             stack.push_async_callback(close)
@@ -105,57 +114,66 @@ async def connected(
         yield connectors, learner
 
 
-async def until_written(shard: Shard, running: asyncio.Task[None], count: int) -> None:
-    """Wait until `count` events are applied and their rows are in Redis.
+async def until_written(part: FeatureShard, shards: Sequence[Shard], count: int) -> None:
+    """Wait until each shard has applied `count` events, and their rows are in Redis.
 
-    Raises what ended the shard's task `running`, or PartFailed when it ended without an error.
+    Raises what ended one of them.
     """
-    while True:
-        await asyncio.sleep(POLL_S)
-        if running.done():
-            await running
-            raise PartFailed("the shard ended before it had read all records")
-        applied = sum(state.counters.events for state in shard.states.values())
-        if applied >= count and not (await shard.status())["rows_waiting"]:
-            return
+    for shard in shards:
+        while True:
+            await asyncio.sleep(POLL_S)
+            await part.ping()
+            applied = sum(state.counters.events for state in shard.states.values())
+            if applied >= count and not (await shard.status())["rows_waiting"]:
+                break
 
 
 async def measure(options: IngestOptions, count: int) -> IngestResult:
-    """Run a shard from an empty state until it has read `count` events."""
-    warm_up(shop_file(options.topic, options.name).load())
-    file = shop_file(options.topic, options.name, rekeyed=options.rekeyed)
-    pipeline, settings = file.load(), Settings().shards
-    partitions = (await prepare_topics(pipeline, options.kafka, Settings())).stream
+    """Run shards from an empty state until they have read `count` events."""
+    pipeline = options.file.load()
+    warm_up(pipeline)
+    partitions = await prepare_topics(pipeline, options.kafka, Settings())
     async with connected(options, pipeline, partitions) as (connectors, learner):
         training, follower = assembly.training(
             pipeline, learner, learner, connectors.clock, alerts=None
         )
-        assert follower is not None  # this shard computes gradients
-        shard = Shard(
-            pipeline.spec(settings),
-            ShardIdentity("shard-0", range(partitions)),
-            ShardPorts(connectors, training, FileSnapshots(options.folder)),
-        )
-        progress = FileSnapshots(options.folder / "rekeying")
-        rekeyers = [
-            Rekeyer(stream, range(partitions), "", connectors, progress)
-            for stream in pipeline.streams
-            if stream.rekeyed
-        ]
-        async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(background(follower.run()))
-            began, cpu_began = time.perf_counter(), time.process_time()
-            running = asyncio.create_task(shard.run())
-            for rekeyer in rekeyers:
-                await stack.enter_async_context(background(rekeyer.run()))
-            await until_written(shard, running, count)
-            seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-            status = await shard.status()
-            await shard.stop()
-            await running
-        await remove_rows(connectors.store, shard)
-    written, stored = int(str(status["rows_written"])), int(str(status["snapshot_bytes"]))
+        shards = _shards(options, pipeline, connectors, training)
+        part = FeatureShard(shards[0], follower, shards[1:])
+        began, cpu_began = time.perf_counter(), time.process_time()
+        await part.start()
+        await until_written(part, shards, count)
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+        statuses = [await shard.status() for shard in shards]
+        await part.stop()
+        for shard in shards:
+            await remove_rows(connectors.store, shard)
+    written, stored = (
+        sum(int(str(status[name])) for status in statuses)
+        for name in ("rows_written", "snapshot_bytes")
+    )
     return IngestResult(seconds, cpu_seconds, written, stored)
+
+
+def _shards(
+    options: IngestOptions, pipeline: Pipeline, connectors: Connectors, training: Training
+) -> list[Shard]:
+    """The shard of users, and that of items where there are features of them."""
+    settings, owned = Settings().shards, range(connectors.partitions)
+    progress = FileSnapshots(options.folder / "rekeying")
+    rekeyers = [
+        Rekeyer(stream, owned, "", connectors, progress)
+        for stream in pipeline.streams
+        if stream.rekeyed
+    ]
+    shard = Shard(
+        pipeline.spec(settings),
+        ShardIdentity("shard-0", owned),
+        ShardPorts(connectors, training, FileSnapshots(options.folder), rekeyers=rekeyers),
+    )
+    around = assembly.ShardSurroundings(
+        0, settings, connectors, lambda entity: FileSnapshots(options.folder / entity)
+    )
+    return [shard, *assembly.candidate_shards(pipeline, around)]
 
 
 async def remove_rows(store: OnlineStore, shard: Shard) -> None:
@@ -172,8 +190,7 @@ async def remove_rows(store: OnlineStore, shard: Shard) -> None:
 def main() -> None:
     """Read the arguments, measure, print."""
     bootstrap, redis_url, topic, name, folder, count, keys = sys.argv[1:]
-    access, rekeyed = KafkaAccess(bootstrap), keys == ANY
-    options = IngestOptions(access, redis_url, topic, name, Path(folder), rekeyed)
+    options = IngestOptions(KafkaAccess(bootstrap), redis_url, topic, name, Path(folder), keys)
     sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(measure(options, int(count)))))
 
 

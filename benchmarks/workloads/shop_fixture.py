@@ -35,14 +35,27 @@ from freshrank.feature_actors.streams.codec import Codec
 # The epoch of the claim under which a bench writes rows itself: there is no other writer.
 _EPOCH = 1
 
+_OF_ITEMS = """
+class Popularity(FeatureView):
+    entity, source = Entity("item", key="item_id"), behaviour
+    clicked = Count(where=col.type == "click", windows=["1m", "1h"])
+    touched = Count(windows=["1m", "1h"])
+
+
+pipeline = Pipeline("""
+
 
 def shop_file(
-    topic: str = "behaviour", name: str = "recommend", *, rekeyed: bool = False
+    topic: str = "behaviour",
+    name: str = "recommend",
+    *,
+    rekeyed: bool = False,
+    of_items: bool = False,
 ) -> PipelineFile:
     """Return the demo's pipeline file with another topic and another name in its text.
 
-    Where it is `rekeyed`, records may lie in any partition of the topic. Raises ConfigError when
-    the text no longer contains what is replaced exactly once.
+    Where it is `rekeyed`, records may lie in any partition of the topic; `of_items` adds features
+    of items. Raises ConfigError when the text no longer contains what is replaced exactly once.
     """
     anywhere = ', partitioner="any"' if rekeyed else ""
     changes = {
@@ -50,6 +63,9 @@ def shop_file(
         '"recommend",': f'"{name}",',
         "schema=Behaviour)": f"schema=Behaviour{anywhere})",
     }
+    if of_items:
+        changes["\npipeline = Pipeline("] = _OF_ITEMS
+        changes["features=[Activity],"] = "features=[Activity, Popularity],"
     return PipelineFile("examples/recommend.py", changed_example("recommend.py", changes))
 
 
@@ -127,15 +143,16 @@ async def write_rows(
         consecutive_records(pipeline.stream.topic, 0, events, at_ms)
     )
     assert not rejected  # the bench has made these events itself
-    table = EntityTable(pipeline.plan.tables[0], len(events))
-    slots = np.unique(table.apply(columns, before=False).slots)
-    keys = [table.plan.row_key(name) for name in table.entities(slots)]
     store = RedisStore(redis_url, f"fr:{pipeline.name}")
     await store.claim(0, _EPOCH)
-    written = await store.write(0, _EPOCH, BEGINNING, keys, table.rows(slots).tobytes())
+    for plan in [table for entity in pipeline.plans.values() for table in entity.tables]:
+        table = EntityTable(plan, len(events))
+        slots = np.unique(table.apply(columns, before=False).slots)
+        keys = [plan.row_key(name) for name in table.entities(slots)]
+        written = await store.write(0, _EPOCH, BEGINNING, keys, table.rows(slots).tobytes())
+        if written is not WriteOutcome.WRITTEN:
+            raise Unavailable("redis", f"the rows of the bench were not written: {written.value}")
     await store.close()
-    if written is not WriteOutcome.WRITTEN:
-        raise Unavailable("redis", f"the rows of the bench were not written: {written.value}")
 
 
 def user_history(users: int, at_ms: int, rng: np.random.Generator) -> list[bytes]:

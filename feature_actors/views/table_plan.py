@@ -99,7 +99,7 @@ class TablePlan(RowPlan):
         width = max(len(placed.name) for placed in self.layout.placed)
         for placed in self.layout.placed:
             size = placed.words * WORD_BYTES
-            lines.append(f"  {placed.name:<{width}}  {size:>6} B  {_exactness(placed)}")
+            lines.append(f"  {placed.name:<{width}}  {size:>6} B  {exactness(placed)}")
         return "\n".join(lines)
 
 
@@ -112,11 +112,10 @@ def _canonical(views: Sequence[type[FeatureView]]) -> str:
     return "\n".join(lines)
 
 
-def _exactness(placed: Placed) -> str:
+def exactness(placed: Placed) -> str:
     """How exact a feature is, for people."""
-    if placed.hop_ms:
-        return f"tail exact to {_duration(placed.hop_ms)}"
-    return placed.error or "exact"
+    tail = f"tail exact to {_duration(placed.hop_ms)}" if placed.hop_ms else None
+    return ", ".join(filter(None, (tail, placed.error))) or "exact"
 
 
 def _duration(length_ms: int) -> str:

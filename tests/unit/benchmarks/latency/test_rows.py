@@ -6,7 +6,8 @@ from bench_figures import by_name
 
 from freshrank.benchmarks.latency import rows
 from freshrank.benchmarks.latency.rows import RowLatencies
-from freshrank.benchmarks.throughput.ingest_host import ANY, KEYED
+from freshrank.benchmarks.throughput.ingest_host import ANY, ITEM, KEYED
+from freshrank.benchmarks.workloads.shop_fixture import shop_file
 
 
 def test_quantiles_by_way_and_rate_and_what_is_missing() -> None:
@@ -19,3 +20,12 @@ def test_quantiles_by_way_and_rate_and_what_is_missing() -> None:
     assert found["exchanged_5k_p99_ms"].value == 200.0
     assert (found["keyed_1k_p99_ms"].reach, found["exchanged_5k_p99_ms"].reach) == (20.0, 60.0)
     assert found["missing"].value == 2
+
+
+def test_rows_of_items_are_measured_by_a_pipeline_that_copies_its_records_for_them() -> None:
+    found = by_name(rows.figures({(ITEM, 5_000): RowLatencies([10.0, 70.0])}))
+    assert found["item_5k_p99_ms"].value == 70.0
+    assert found["item_5k_p99_ms"].met is False
+    (of_items,) = shop_file(of_items=True).load().candidate_plans
+    assert of_items.entity.name == "item"
+    assert of_items.tables[0].source.rekeyed
