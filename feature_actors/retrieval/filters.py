@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from freshrank.actors.errors import RequestError
 from freshrank.actors.features.retrieval import Comparison, Filter
@@ -26,6 +27,11 @@ _ORDERED: Mapping[str, Callable[[Doubles, float], Bools]] = {
 _LISTED = ("in", "not_in")
 
 _Slots: TypeAlias = Ints | slice
+
+Bits: TypeAlias = NDArray[np.uint8]
+"""Of `np.packbits`: eight slots a byte."""
+
+_Mask = TypeVar("_Mask", Bools, Bits)
 
 ALL = slice(None)
 """All slots."""
@@ -58,52 +64,50 @@ def checked(catalogue: ItemCatalogue, slots: _Slots, check: Check) -> Bools:
     return np.equal(ids, check.value)
 
 
-def passing(
-    catalogue: ItemCatalogue,
-    filters: Sequence[Filter],
-    slots: _Slots = ALL,
-    of: Callable[[Check], Bools] | None = None,
-) -> Bools:
+def passing(catalogue: ItemCatalogue, filters: Sequence[Filter], slots: _Slots = ALL) -> Bools:
     """bool[m]: which of `slots` int64[m], all by default, have an item that passes every filter.
 
-    `of` gives what `checked` does, where that is known already; it is not written to. Raises
-    RequestError for a field that the catalogue does not have, and for a comparison that its type
-    does not allow.
+    Raises RequestError for a field that the catalogue does not have, and for a comparison that its
+    type does not allow.
     """
-    look = partial(checked, catalogue, slots) if of is None else of
     found = catalogue.alive[slots].copy()
     for one in filters:
-        found &= _holds(catalogue, one, look)
+        found &= holds(catalogue, one, partial(checked, catalogue, slots))
     return found
 
 
-def _holds(catalogue: ItemCatalogue, one: Filter, look: Callable[[Check], Bools]) -> Bools:
-    """bool[m]: for which items a filter holds."""
+def holds(catalogue: ItemCatalogue, one: Filter, look: Callable[[Check], _Mask]) -> _Mask:
+    """For which slots a filter holds, whether or not they have an item.
+
+    `look` gives what `checked` does, or the same as bits; it is not written to. Raises as `passing`
+    does.
+    """
     field = catalogue.table.fields.get(one.field)
     if field is None:
         known = ", ".join(catalogue.table.fields)
         raise RequestError(f"filters.{one.field}", f"the catalogue has no such field, only {known}")
-    if one.comparison == "is_null":
-        return np.equal(look(Check(one.field, "present")), one.value is False)
     if one.comparison in _ORDERED:
         if field.kind is Kind.TEXT:
             place = f"filters.{one.field}.{one.comparison}"
             raise RequestError(place, "a text is not compared by size: use eq, ne, in or not_in")
         return look(Check(one.field, one.comparison, _number(one.value)))
-    values: Any = one.value if one.comparison in _LISTED else [one.value]
-    wanted = [look(Check(one.field, "eq", value)) for value in _compared(field.kind, values)]
     if one.comparison in ("eq", "in"):
-        return _any(wanted) if wanted else np.False_ & look(Check(one.field, "present"))
-    there = look(Check(one.field, "present"))
-    return there & ~_any(wanted) if wanted else there
+        return _any(one, field.kind, look)
+    present = look(Check(one.field, "present"))
+    if one.comparison == "is_null":
+        return present if one.value is False else ~present
+    return present & ~_any(one, field.kind, look)
 
 
-def _any(checks: Sequence[Bools]) -> Bools:
-    if len(checks) == 1:
-        return checks[0]
-    found = np.logical_or(checks[0], checks[1])
-    for one in checks[2:]:
-        found |= one
+def _any(one: Filter, kind: Kind, look: Callable[[Check], _Mask]) -> _Mask:
+    """Where a field has one of a filter's values."""
+    values: Any = one.value if one.comparison in _LISTED else [one.value]
+    wanted = [look(Check(one.field, "eq", value)) for value in _compared(kind, values)]
+    if not wanted:
+        return np.zeros_like(look(Check(one.field, "present")))
+    found = wanted[0].copy()
+    for more in wanted[1:]:
+        found |= more
     return found
 
 

@@ -201,9 +201,11 @@ def merged(found: Mapping[str, Found], most: int, hits: SourceHits) -> tuple[Int
     )
     rates = np.concatenate([hits.rates(name, len(one.slots)) for name, one in found.items()])
     first = hits.first_places
-    # In turn, a slot is there again at most as often as there are sources.
     fewest = int(_TURNS * most)
-    by_turns = np.argsort(turns, kind="stable")[: fewest * len(every)]
+    # As many of each source: no slot is there more often than there are sources.
+    lengths = np.array([len(one.slots) for one in every])
+    ranks = np.arange(fewest)[:, None]
+    by_turns = (ranks + np.cumsum(lengths) - lengths)[ranks < lengths]
     in_turn = first.different(slots, by_turns)[:fewest]
     order = np.concatenate([in_turn, np.lexsort((turns, -rates))])
     chosen = first.different(slots, order)[:most]

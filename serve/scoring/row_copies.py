@@ -52,8 +52,8 @@ class FoundRows:
                 continue
             end = begin + len(lookup.keys)
             stored = self.rows[begin:end]
-            absent = np.array([one.row is None for one in stored], dtype=np.bool_)
-            missing = np.flatnonzero(absent[lookup.which]).tolist()
+            absent = [one.row is None for one in stored]
+            missing = np.flatnonzero(np.array(absent)[lookup.which]).tolist() if any(absent) else []
             age_ms = max(self.ages_ms[begin - own : end - own], default=0)
             rows[lookup.table] = CandidateRows(source_of(stored), missing, age_ms)
             begin = end

@@ -17,6 +17,7 @@ from freshrank.feature_actors.retrieval.base import (
     SourceIndex,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.retrieval.slot_arrays import filled
 from freshrank.feature_actors.retrieval.sources.last_users import (
     MOST_RECENT,
     LastUsersSource,
@@ -53,28 +54,29 @@ def _count_shared(own: Ints, users: Ints, slots: Ints, counts: Ints) -> None:
 
 
 @lean_kernel
-def _add_up(
-    users: Ints, weights: Doubles, owners: Ints, touched: Ints, sums: Doubles, slots: Ints
-) -> int:
-    """Add the weight of each of `users` int64[u] to the `sums` float64[s] of what they touched.
+def _add_up(neighbours: Ints, owners: Ints, touched: Ints, sums: Doubles, slots: Ints) -> int:
+    """Add what users weigh to the `sums` float64[s] of the items that they touched.
 
-    Who touched what are pairs, `owners` int64[p], ascending, and `touched` int64[p]. `slots` gets
-    the items that have a sum. Returns how many.
+    `neighbours` int64[r, w] are the users of the entity's items, the newest first; 0: none. Who
+    touched what are pairs, `owners` int64[p], ascending, and `touched` int64[p]. `slots` gets the
+    items that have a sum. Returns how many.
     """
     count = 0
-    for user in range(len(users)):
-        begin = end = _first_place(owners, users[user])
-        while end < len(owners) and owners[end] == users[user]:
-            end += 1
-        if not 0 < end - begin <= _MOST_ITEMS_OF_USER:
-            continue
-        share = weights[user] / np.sqrt(end - begin)
-        for pair in range(begin, end):
-            slot = touched[pair]
-            if sums[slot] == 0.0:
-                slots[count] = slot
-                count += 1
-            sums[slot] += share
+    for item in range(len(neighbours)):
+        for entry in range(neighbours.shape[1]):
+            user = neighbours[item, entry]
+            begin = end = _first_place(owners, user)
+            while end < len(owners) and owners[end] == user:
+                end += 1
+            if user == 0 or not 0 < end - begin <= _MOST_ITEMS_OF_USER:
+                continue
+            share = 1.0 / ((1.0 + item) * np.sqrt(end - begin))
+            for pair in range(begin, end):
+                slot = touched[pair]
+                if sums[slot] == 0.0:
+                    slots[count] = slot
+                    count += 1
+                sums[slot] += share
     return count
 
 
@@ -127,13 +129,13 @@ class _CoVisitedIndex(NeighbourIndex):
     def rebuild(self) -> None:
         """Sort all pairs by user."""
         users = self._users
-        slots, places = np.nonzero(users)
+        slots, places = filled(users)
         ids = users[slots, places]
         order = np.argsort(ids, kind="stable")
         self._touched = _Touched(ids[order], slots[order])
         nobody = NOTHING.slots
         # Compiles what requests would wait for.
-        _add_up(nobody, NOTHING.weights, *self._touched, np.zeros(0), nobody)
+        _add_up(users[:0], *self._touched, np.zeros(0), nobody)
         _count_shared(nobody, users, nobody, nobody)
 
     def because(self, slot: int, recent: Ints) -> Ints:
@@ -148,22 +150,12 @@ class _CoVisitedIndex(NeighbourIndex):
     def totals(self, recent: Ints) -> Found:
         """All items of the neighbours, which weigh as the class says, in the order of slots."""
         recent = recent[recent < len(self._users)][:MOST_RECENT]
-        users, weights = self._neighbours(recent)
         if len(self._sums) < len(self._users):
             self._sums = np.zeros(len(self._users))
         touched, sums = self._touched, self._sums
         slots = np.empty(min(len(touched.users), len(sums)), dtype=np.int64)
-        slots = np.sort(slots[: _add_up(users, weights, *touched, sums, slots)])
+        slots = np.sort(slots[: _add_up(self._users[recent], *touched, sums, slots)])
         found = sums[slots]
         sums[slots] = 0.0
         owners = np.count_nonzero(self._users[slots], axis=1)
         return Found(slots, found / np.sqrt(np.maximum(owners, 1)))
-
-    def _neighbours(self, recent: Ints) -> tuple[Ints, Doubles]:
-        """The users of `recent` items, int64[u], and how much each weighs."""
-        ids = self._users[recent]
-        weights = np.repeat(1.0 / (1.0 + np.arange(len(recent))), self._place.width)
-        users, inverse = np.unique(ids.ravel(), return_inverse=True)
-        sums = np.bincount(inverse.ravel(), weights, minlength=len(users))
-        real = users != 0
-        return users[real], sums[real]

@@ -16,7 +16,7 @@ from freshrank.feature_actors.retrieval.base import (
     SourceIndex,
 )
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
-from freshrank.feature_actors.retrieval.slot_arrays import grown, put
+from freshrank.feature_actors.retrieval.slot_arrays import filled, grown, put
 from freshrank.feature_actors.retrieval.sources.last_users import (
     MOST_RECENT,
     LastUsersSource,
@@ -99,7 +99,7 @@ class _FollowedByIndex(NeighbourIndex):
         """Sort all touches by user and time."""
         times = self._times
         users = self._users[: len(times)]  # which may have grown a moment ago
-        slots, entries = np.nonzero(users)
+        slots, entries = filled(users)
         ids = users[slots, entries]
         order = np.lexsort((times[slots, entries], ids))
         places = np.full(users.shape, -1, dtype=np.int64)

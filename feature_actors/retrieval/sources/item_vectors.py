@@ -6,6 +6,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import lean_kernel
 from freshrank.actors.messages import Doubles, Floats, Ints
+from freshrank.feature_actors.retrieval.slot_arrays import filled
 
 # Rounds from random vectors until lists of neighbours do not change any more, and from vectors of
 # a moment ago, which the same few events separate from those wanted.
@@ -46,7 +47,7 @@ def item_vectors(users: Ints, dim: int, before: Floats | None = None) -> Floats:
     >>> abs(vectors @ vectors.T).round(2).tolist()[0]
     [0.5, 0.5, 0.0, 0.0, 0.0]
     """
-    items, entries = np.nonzero(users)
+    items, entries = filled(users)
     _, people = np.unique(users[items, entries], return_inverse=True)
     weights = _counted(people, _USERS) * _counted(items, _ITEMS)
     found = np.zeros((len(users), dim), dtype=np.float32)

@@ -128,7 +128,7 @@ def test_a_comparison_is_made_once_while_the_catalogue_stays(
 
 def test_masks_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     items = ItemCatalogue(catalogue, most=100)
-    monkeypatch.setattr(filter_masks, "MOST_BYTES", 5 * items.capacity)
+    monkeypatch.setattr(filter_masks, "MOST_BYTES", 5 * items.capacity // 8)
     masks = FilterMasks(items)
     for number in range(20):
         masks.passing([Filter("shelf", "eq", number)])
