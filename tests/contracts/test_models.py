@@ -76,6 +76,26 @@ def test_flags_that_matrix_products_raise_are_no_warnings(model: Model) -> None:
 
 
 @every
+def test_a_categorical_input_is_one_hot(model: Model) -> None:
+    weights, one = random_weights(model), inputs(model.layout, 1)
+    place = [field.name for field in model.layout.fields].index("item")
+    known, other = 7919 + place, 2 * 7919 + place
+    ids = np.repeat(one.ids, 4, axis=0)
+    ids[:, place] = [known, other, 0, 10**9]
+    given = Inputs(np.repeat(one.dense, 4, axis=0), ids)
+    before, key = weights.score(given), np.array([known])
+    row = weights.table.read(key)
+    weights.table.put(key, -2 * row)
+    after = weights.score(given)
+    assert (after[0] != before[0]).any(), "each value has weights of its own"
+    np.testing.assert_array_equal(after[1:], before[1:])
+    if model.rows.width == 1:  # a linear model: the input is 1 for one value, 0 for all others
+        outputs = model.loss.link.output(before)
+        assert outputs[0] - outputs[2] == pytest.approx(float(row[0, 0]), abs=1e-4)
+        assert outputs[3] == outputs[2], "absent, or never learned: no weight"
+
+
+@every
 def test_the_gradient_is_the_slope_of_the_loss(model: Model) -> None:
     weights = random_weights(model)
     work = without_kinks(weights, examples(model.layout, 40, seed=3))

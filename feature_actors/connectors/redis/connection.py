@@ -122,10 +122,11 @@ async def _check_mode(connection: RedisConnection) -> str | None:
 
 
 def _pack(command: Command) -> Iterator[bytes]:
-    # The client's own packing, in Python, joins once an argument.
+    # The client's own packing, in Python, joins once an argument. A read has a hundred keys, which
+    # are bytes already: no function is called for these.
     small = [b"*%d\r\n" % len(command)]
     for argument in command:
-        raw = bytes(argument) if isinstance(argument, memoryview) else _text(argument)
+        raw = argument if type(argument) is bytes else _raw(argument)
         if len(raw) < LARGE_BYTES:
             small.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
         else:
@@ -136,8 +137,8 @@ def _pack(command: Command) -> Iterator[bytes]:
     yield b"".join(small)
 
 
-def _text(argument: bytes | str | int) -> bytes:
-    return argument if isinstance(argument, bytes) else str(argument).encode()
+def _raw(argument: Argument) -> bytes:
+    return bytes(argument) if isinstance(argument, memoryview | bytes) else str(argument).encode()
 
 
 def _refused(reason: str) -> ConfigError:
