@@ -35,10 +35,18 @@ def find(index: HashIndex, keys: Ints, key: np.int64) -> tuple[np.int64, np.int6
 
 @kernel
 def find_all(index: HashIndex, keys: Ints, wanted: Ints) -> Ints:
-    """The position of each id, or -1."""
+    """The position of each id, or -1.
+
+    All first probes come before the comparisons: they do not depend on each other, so that memory
+    is waited for once for many of them.
+    """
+    mask = len(index) - 1
     positions = np.empty(len(wanted), np.int64)
     for i in range(len(wanted)):
-        positions[i], _ = find(index, keys, wanted[i])
+        positions[i] = index[bucket_of(wanted[i], mask)]
+    for i in range(len(wanted)):
+        if positions[i] >= 0 and keys[positions[i]] != wanted[i]:
+            positions[i], _ = find(index, keys, wanted[i])
     return positions
 
 

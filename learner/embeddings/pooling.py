@@ -13,7 +13,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel, lean_kernel, subkernel
 from freshrank.actors.messages import Floats, InputLayout, Ints
-from freshrank.learner.embeddings.hash_index import bucket_of
+from freshrank.learner.embeddings.hash_index import HashIndex, bucket_of
 
 # The place in `where` (see `pool`) of an absent id.
 ABSENT = -1
@@ -40,7 +40,7 @@ def field_starts(layout: InputLayout) -> Ints:
 
 
 @kernel
-def _distinct(ids: Ints, slots: Ints) -> tuple[Ints, Ints]:
+def _distinct(ids: Ints, slots: HashIndex) -> tuple[Ints, Ints]:
     """Keys in the order of their first appearance, and the place of each id; `slots` is all -1."""
     mask = len(slots) - 1
     keys = np.empty(ids.size, np.int64)
@@ -78,7 +78,7 @@ def distinct(ids: Ints) -> Distinct:
     Distinct(keys=array([-2,  5]), where=array([[ 1, -1],
            [ 0,  1]]))
     """
-    slots = np.full(1 << max(4, (2 * ids.size).bit_length()), -1, np.int64)
+    slots = np.full(1 << max(4, (2 * ids.size).bit_length()), -1, np.int32)
     keys, where = _distinct(ids, slots)
     order = np.argsort(keys)
     rank = np.empty_like(order)
@@ -110,10 +110,17 @@ def pool_field(out: Floats, rows: Floats, where: Ints, begin: int, end: int) -> 
 
 
 @lean_kernel
-def _pool(pooled: Floats, rows: Floats, where: Ints, starts: Ints) -> None:
+def pool_into(pooled: Floats, rows: Floats, where: Ints, starts: Ints) -> None:
+    """Set `pooled` float32[n, F, w] to what `pool` gives."""
     for i in range(where.shape[0]):
         for field in range(pooled.shape[1]):
-            pool_field(pooled[i, field], rows, where[i], starts[field], starts[field + 1])
+            begin = starts[field]
+            at = where[i, begin]
+            if starts[field + 1] - begin == 1 and at != ABSENT:  # not worth a call
+                for k in range(pooled.shape[2]):
+                    pooled[i, field, k] = rows[at, k]
+                continue
+            pool_field(pooled[i, field], rows, where[i], begin, starts[field + 1])
 
 
 def pool(rows: Floats, where: Ints, starts: Ints, width: int | None = None) -> Floats:
@@ -132,30 +139,49 @@ def pool(rows: Floats, where: Ints, starts: Ints, width: int | None = None) -> F
     """
     width = rows.shape[1] if width is None else width
     pooled = np.empty((len(where), len(starts) - 1, width), np.float32)
-    _pool(pooled, rows, where, starts)
+    pool_into(pooled, rows, where, starts)
     return pooled
 
 
 @kernel
+def _list_touched(index: Ints, places: HashIndex) -> Ints:
+    """Each id's number once, in the order of their first appearance; `places` gets their order."""
+    touched = np.empty(min(index.size, len(places)), np.int64)
+    size = 0
+    for i in range(index.shape[0]):
+        for j in range(index.shape[1]):
+            at = index[i, j]
+            if at >= 0 and places[at] < 0:
+                places[at] = size
+                touched[size] = at
+                size += 1
+    return touched[:size]
+
+
+@kernel
 def scatter(
-    upstream: Floats, index: Ints, starts: Ints, distinct_ids: int
-) -> tuple[Floats, Floats, Floats]:
+    upstream: Floats, index: Ints, starts: Ints, places: HashIndex
+) -> tuple[Ints, Floats, Floats, Floats]:
     """The transpose of `pool`, applied to ``upstream`` float32[n, F, w], and its squares.
 
-    Returns the sum over the ``n`` examples, float32[u, w], the sum of the squares of each
-    example's part, float32[u, w], and the number of parts, float32[u]. An id that a bag has several
-    times has one part, the sum of theirs.
+    `places` is memory that calls share, int32[u] for ``u`` distinct ids: all -1, as it is left. So
+    the work is that of the ``t`` ids which occur, however many there are.
+
+    Returns these ids' numbers int64[t], the sum over the ``n`` examples, float32[t, w], the sum of
+    the squares of each example's part, float32[t, w], and the number of parts, float32[t]. An id
+    that a bag has several times has one part, the sum of theirs.
     """
-    sums = np.zeros((distinct_ids, upstream.shape[2]), np.float32)
+    touched = _list_touched(index, places)
+    sums = np.zeros((len(touched), upstream.shape[2]), np.float32)
     squares = np.zeros_like(sums)
-    counts = np.zeros(distinct_ids, np.float32)
+    counts = np.zeros(len(touched), np.float32)
     for i in range(index.shape[0]):
         for field in range(len(starts) - 1):
             begin, end = starts[field], starts[field + 1]
             if end - begin == 1:  # as nearly all are: no bag
-                at = index[i, begin]
-                if at < 0:
+                if index[i, begin] < 0:
                     continue
+                at = places[index[i, begin]]
                 counts[at] += 1.0
                 for k in range(sums.shape[1]):
                     part = upstream[i, field, k]
@@ -166,15 +192,22 @@ def scatter(
             for j in range(begin, end):
                 present += index[i, j] >= 0
             for j in range(begin, end):
-                at = index[i, j]
-                if at < 0:
+                if index[i, j] < 0:
                     continue
                 times = 0
                 for other in range(begin, end):
-                    times += index[i, other] == at
+                    times += index[i, other] == index[i, j]
+                at = places[index[i, j]]
                 counts[at] += 1.0 / times
                 for k in range(sums.shape[1]):
                     part = upstream[i, field, k] / present
                     sums[at, k] += part
                     squares[at, k] += times * part * part
-    return sums, squares, counts
+    for at in touched:
+        places[at] = -1
+    return touched, sums, squares, counts
+
+
+def no_places(distinct_ids: int) -> HashIndex:
+    """The memory of `scatter`: int32[u], all -1."""
+    return np.full(distinct_ids, -1, np.int32)

@@ -6,7 +6,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel, subkernel
 from freshrank.actors.messages import Floats, Ints
-from freshrank.learner.embeddings.hash_index import HashIndex, find, unlink
+from freshrank.learner.embeddings.hash_index import HashIndex, find, find_all, unlink
 from freshrank.learner.embeddings.pooling import ABSENT, pool_field
 from freshrank.learner.embeddings.row_init import RowInit, initialise
 
@@ -16,8 +16,10 @@ def insert_all(
     index: HashIndex, keys: Ints, rows: Floats, size: int, wanted: Ints, init: RowInit
 ) -> tuple[Ints, int]:
     """Positions of `wanted`, new ids being appended with their initial rows; and the new size."""
-    positions = np.empty(len(wanted), np.int64)
+    positions = find_all(index, keys, wanted)
     for i in range(len(wanted)):
+        if positions[i] >= 0:
+            continue
         position, bucket = find(index, keys, wanted[i])
         if position < 0:
             position = np.int64(size)
@@ -55,8 +57,9 @@ def read_all(
 ) -> Floats:
     """Copies of the first `width` columns of the rows of `wanted`; an unknown id's initial row."""
     out = np.empty((len(wanted), width), np.float32)
+    positions = find_all(index, keys, wanted)
     for i in range(len(wanted)):
-        position, _ = find(index, keys, wanted[i])
+        position = positions[i]
         if position >= 0:
             for j in range(width):
                 out[i, j] = rows[position, j]

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from freshrank.actors.messages import Examples
-from freshrank.learner.gradients.batch import BatchDifferentiator, Derivatives, PartInputs
+from freshrank.learner.gradients.batch import BatchDifferentiator
+from freshrank.learner.gradients.linear_parts import LinearParts, has_kernel
+from freshrank.learner.gradients.local_weights import LocalWeights
+from freshrank.learner.gradients.parts import (
+    Batch,
+    Derivatives,
+    LearnedParts,
+    PartInputs,
+    PartLabels,
+)
 from freshrank.learner.gradients.squares import with_squares
 from freshrank.learner.models.base import Model
 from freshrank.learner.parameters.target_scale import TargetScale
@@ -17,12 +25,15 @@ class CompiledDifferentiator(BatchDifferentiator):
         super().__init__(model, weights)
         self._with_squares = with_squares(model)
 
-    def _derivatives(self, at: PartInputs, examples: Examples, target: TargetScale) -> Derivatives:
+    def _parts(self, batch: Batch, local: LocalWeights) -> LearnedParts:
+        if has_kernel(self._model, self._weights.optimizer):
+            return LinearParts(self._model, batch, local)
+        return super()._parts(batch, local)
+
+    def _derivatives(self, at: PartInputs, known: PartLabels, target: TargetScale) -> Derivatives:
         outputs = self._model.outputs(*at)
         scores = self._weights.target.predictions(outputs)
         predictions = scores if target.plain else target.predictions(outputs)
-        residuals = target.residuals(
-            examples.labels, examples.corrects, predictions, examples.weights
-        )
+        residuals = known.residuals(target, predictions)
         gradients = self._with_squares.backward_with_squares(*at, residuals)
         return Derivatives(outputs, scores, residuals, *gradients)

@@ -14,14 +14,10 @@ they are taken at once: how long a part may be is measured, not set.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from freshrank.actors.messages import Floats, Ints
-from freshrank.learner.embeddings.pooling import pool
-from freshrank.learner.optimizers.base import SummedRows
-from freshrank.learner.parameters.weights import ModelWeights
+from freshrank.actors.kernels.compile import kernel
+from freshrank.actors.messages import Floats
 
 # A part that takes back more than this share of the decrease that it promises is learned in
 # shorter ones: of the steps of a model that has learned for a while few have to be.
@@ -33,84 +29,6 @@ _FEWEST, _FEWEST_OF_MANY, _WEIGHTS_OF_ONE = 4, 32, 512
 _NOISE = 1.0 / 16.0
 # The share of the way to the minimum that a single example takes at most.
 ENOUGH = 0.8
-_DENSE: Ints = np.zeros(1, np.int64)
-
-
-class PartGradient(NamedTuple):
-    """Of consecutive examples, with the rows of all ids of the range."""
-
-    dense: Floats
-    """float32[p]."""
-    dense_squares: Floats
-    """float32[p]."""
-    rows: Floats
-    """float32[u, w]."""
-    row_squares: Floats
-    """float32[u, w]."""
-    row_counts: Floats
-    """float32[u]."""
-
-    def damped(self, share: float) -> PartGradient:
-        """That of which each example counts for a `share` of one; its squares are as they were."""
-        part = np.float32(share)
-        return self._replace(dense=self.dense * part, rows=self.rows * part)
-
-
-class LocalWeights:
-    """A copy of the dense weights and of the rows of some ids, with the optimiser's state.
-
-    Parameters
-    ----------
-    weights
-        With the state of their optimiser, if they have one; else they are not stepped.
-    keys
-        int64[u], distinct.
-    """
-
-    def __init__(self, weights: ModelWeights, keys: Ints) -> None:
-        self._weights = weights
-        self.rows = weights.table.read_whole(keys)
-        self.dense_state = weights.dense_state
-        self._examples = weights.examples
-
-    @property
-    def dense(self) -> Floats:
-        """float32[p]."""
-        return self.dense_state[0, : self._weights.model.dense_size]
-
-    def pooled(self, index: Ints) -> Floats:
-        """float32[n, F, w]: of the places int64[n, f] of ids among the keys."""
-        return pool(self.rows, index, self._weights.starts, self._weights.table.init.width)
-
-    def step(self, gradient: PartGradient, examples: int) -> LocalStep:
-        """Learn a part; gives what undoes it."""
-        optimizer = self._weights.optimizer_at(self._examples + examples / 2)
-        of_rows = SummedRows(gradient.rows, gradient.row_squares, gradient.row_counts)
-        touched = np.flatnonzero(of_rows.counts)
-        before = LocalStep(touched, self.rows[touched], self.dense_state, self._examples)
-        if len(touched) < len(self.rows):
-            of_rows = SummedRows(*(part[touched] for part in of_rows))
-        optimizer.update(self.rows, touched, of_rows)
-        self.dense_state = self.dense_state.copy()
-        count = np.full(1, examples, np.float32)
-        of_dense = SummedRows(gradient.dense[np.newaxis], gradient.dense_squares[np.newaxis], count)
-        optimizer.update(self.dense_state, _DENSE, of_dense, dense=True)
-        self._examples += examples
-        return before
-
-    def undo(self, step: LocalStep) -> None:
-        """Undo the last step."""
-        self.rows[step.touched] = step.rows
-        self.dense_state, self._examples = step.dense_state, step.examples
-
-
-class LocalStep(NamedTuple):
-    """What a step replaced."""
-
-    touched: Ints
-    rows: Floats
-    dense_state: Floats
-    examples: int
 
 
 class PartLengths:
@@ -150,16 +68,26 @@ class PartLengths:
         return True
 
 
+@kernel
+def overshoot_of(moved: Floats, before: Floats, after: Floats) -> float:
+    """`overshoot` of arrays with one axis."""
+    turned, promised, squares = 0.0, 0.0, 0.0
+    for i in range(len(moved)):
+        wide, residual = np.float64(moved[i]), np.float64(before[i])
+        turned += wide * np.float64(after[i] - before[i])
+        promised -= wide * residual
+        squares += residual * residual
+    return float(turned / max(promised, _NOISE * squares, 1e-12))
+
+
 def overshoot(moved: Floats, before: Floats, after: Floats) -> float:
     """The share of the decrease that a part promises which it takes back by going far.
 
     `moved` are the changes of its outputs, `before` and `after` the residuals of its examples.
     1: it ends at the minimum of the loss along its way (`StepBound`).
 
-    >>> overshoot(np.array([-0.5]), np.array([0.5]), np.array([0.25])).__round__(2)
+    >>> moved, before, after = (np.array([one], np.float32) for one in (-0.5, 0.5, 0.25))
+    >>> overshoot(moved, before, after).__round__(2)
     0.5
     """
-    wide = moved.astype(np.float64)
-    promised = -float(np.vdot(wide, before))
-    noise = _NOISE * float(np.vdot(before.astype(np.float64), before))
-    return float(np.vdot(wide, after - before)) / max(promised, noise, 1e-12)
+    return overshoot_of(moved.ravel(), before.ravel(), after.ravel())

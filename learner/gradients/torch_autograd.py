@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import Examples, Floats
-from freshrank.learner.gradients.batch import BatchDifferentiator, Derivatives, PartInputs
+from freshrank.actors.messages import Floats
+from freshrank.learner.gradients.batch import BatchDifferentiator
+from freshrank.learner.gradients.parts import Derivatives, PartInputs, PartLabels
 from freshrank.learner.models.base import Model
 from freshrank.learner.parameters.target_scale import TargetScale
 from freshrank.learner.parameters.weights import ModelWeights
@@ -48,16 +49,14 @@ class TorchDifferentiator(BatchDifferentiator):
         """The torch device that computes."""
         return str(self._device)
 
-    def _derivatives(self, at: PartInputs, examples: Examples, target: TargetScale) -> Derivatives:
+    def _derivatives(self, at: PartInputs, known: PartLabels, target: TargetScale) -> Derivatives:
         inputs = self._tensor(at.x)
         dense, rows = (self._tensor(one).requires_grad_() for one in (at.dense, at.pooled))
         outputs = self._model.outputs(dense, inputs, rows)
         raw = _array(outputs)
         scores = self._weights.target.predictions(raw)
         predictions = scores if target.plain else target.predictions(raw)
-        residuals = target.residuals(
-            examples.labels, examples.corrects, predictions, examples.weights
-        )
+        residuals = known.residuals(target, predictions)
         upstream = self._tensor(residuals)
         of_dense, of_rows = torch.autograd.grad(
             outputs, [dense, rows], upstream, allow_unused=True, materialize_grads=True

@@ -90,8 +90,9 @@ class BoundLinear:
         gradient = np.empty_like(dense)
         gradient[0] = upstream.sum()
         gradient[1:] = upstream @ x
-        each = np.broadcast_to(upstream[:, None, None], pooled.shape)
-        return gradient, np.ascontiguousarray(each)
+        each = np.empty_like(pooled)
+        each[:] = upstream[:, None, None]
+        return gradient, each
 
     @SPURIOUS_FLAGS
     def backward_with_squares(

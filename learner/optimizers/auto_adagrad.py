@@ -33,14 +33,16 @@ from freshrank.learner.optimizers.scheduled import PenalizedOptimizer
 OF_ALL_INPUTS, OF_ONE_INPUT, OF_EMBEDDINGS = 4.5, 0.7, 0.1
 
 
-class _RowRates(NamedTuple):
+class RowRates(NamedTuple):
+    """Of the table's rows."""
+
     linear: float
     embedding: float
     columns: int
     """How many of the first columns are linear weights."""
 
 
-class _Group(NamedTuple):
+class Group(NamedTuple):
     """Dense weights with one rate: its logarithm is in the row's state, and moves."""
 
     begin: int
@@ -63,11 +65,11 @@ _GROUPS = 2
 
 
 @kernel
-def _update_rows(
+def update_rows(
     rows: Floats,
     positions: Ints,
     gradient: SummedRows,
-    rates: _RowRates,
+    rates: RowRates,
     penalty: Penalty,
 ) -> None:
     """Rows of ``[weights (w) | squares (w)]``."""
@@ -87,7 +89,7 @@ def _update_rows(
 
 
 @subkernel
-def _rate(row: Floats, sums: Floats, group: _Group) -> float:
+def _rate(row: Floats, sums: Floats, group: Group) -> float:
     """The rate of a group by which it takes this step: the hypergradient has moved it."""
     traces, at = 2 * len(sums), group.at
     hypergradient = 0.0
@@ -101,11 +103,11 @@ def _rate(row: Floats, sums: Floats, group: _Group) -> float:
 
 
 @kernel
-def _update_dense(
+def update_dense(
     rows: Floats,
     positions: Ints,
     gradient: SummedRows,
-    groups: tuple[_Group, _Group],
+    groups: tuple[Group, Group],
     penalty: Penalty,
 ) -> None:
     """Rows of ``[weights (w) | squares (w) | traces (w) | of each group: log rate, its squares]``.
@@ -197,14 +199,20 @@ class AutoAdagrad(PenalizedOptimizer):
         self, rows: Floats, positions: Ints, gradient: SummedRows, dense: bool = False
     ) -> None:
         """See `Optimizer`."""
-        penalty = self.penalty(dense=dense)
         if dense:
-            width = gradient.sums.shape[1]
-            bias = _Group(0, 1, self.rate * _BIAS[0], _BIAS[1], 3 * width)
-            others = _Group(1, width, self.rate * _OTHERS[0], _OTHERS[1], 3 * width + 2)
-            _update_dense(rows, positions, gradient, (bias, others), penalty)
+            update_dense(rows, positions, gradient, *self.of_dense(gradient.sums.shape[1]))
         else:
-            linear = min(OF_ONE_INPUT, OF_ALL_INPUTS / (1.0 + self.inputs))
-            linear *= OF_PROBABILITY / self.curvature
-            rates = _RowRates(self.rate * linear, self.rate * OF_EMBEDDINGS, self.linear)
-            _update_rows(rows, positions, gradient, rates, penalty)
+            update_rows(rows, positions, gradient, *self.of_rows())
+
+    def of_rows(self) -> tuple[RowRates, Penalty]:
+        """What `update_rows` is given."""
+        linear = min(OF_ONE_INPUT, OF_ALL_INPUTS / (1.0 + self.inputs))
+        linear *= OF_PROBABILITY / self.curvature
+        rates = RowRates(self.rate * linear, self.rate * OF_EMBEDDINGS, self.linear)
+        return rates, self.penalty(dense=False)
+
+    def of_dense(self, width: int) -> tuple[tuple[Group, Group], Penalty]:
+        """What `update_dense` is given for so many dense weights."""
+        bias = Group(0, 1, self.rate * _BIAS[0], _BIAS[1], 3 * width)
+        others = Group(1, width, self.rate * _OTHERS[0], _OTHERS[1], 3 * width + 2)
+        return (bias, others), self.penalty(dense=True)

@@ -16,12 +16,17 @@ from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import Examples, Inputs
 from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.gradients.linear_parts import has_kernel
+from freshrank.learner.gradients.local_weights import LocalWeights
+from freshrank.learner.gradients.parts import Batch, LearnedParts, ModelParts
 from freshrank.learner.gradients.torch_autograd import TorchDifferentiator
 from freshrank.learner.models.base import Array, Model
 from freshrank.learner.models.linear import BoundLinear
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.losses import LogLoss
 from freshrank.learner.optimizers.adagrad import Adagrad
+from freshrank.learner.optimizers.auto_adagrad import AutoAdagrad
+from freshrank.learner.optimizers.schedules import InverseRootDecay
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
 
@@ -62,6 +67,42 @@ def test_both_agree(model: Model, case: str) -> None:
     ):
         assert mine.dtype == other.dtype == np.float32
         np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-4)
+
+
+class ByCalls(CompiledDifferentiator):
+    """Without the kernel that learns a part of a linear model at once."""
+
+    def _parts(self, batch: Batch, local: LocalWeights) -> LearnedParts:
+        return ModelParts(self._model, self._derivatives, batch, local)
+
+
+@pytest.mark.parametrize("rate", [1.0, 40.0], ids=["default", "too high"])
+@pytest.mark.parametrize("case", ["plain", "corrections", "weights", "without ids", "none"])
+def test_a_kernel_of_parts_learns_what_calls_of_the_model_and_the_optimiser_do(
+    case: str, rate: float
+) -> None:
+    # Where single examples go too far, a rounding is soon another part.
+    count = 300 if rate == 1.0 else 12
+    model, work = LogisticRegression(base_rate=0.1).bind(LAYOUT), examples(LAYOUT, count, seed=3)
+    optimizer = AutoAdagrad(rate, l1=0.001, l2=0.01, dense_l2=0.01, schedule=InverseRootDecay(100))
+    if case == "corrections":
+        work = replace(work, corrects=(np.arange(count) % 3 == 0) & (work.labels > 0.5))
+    elif case == "weights":
+        work = replace(work, weights=np.linspace(0, 3, count).astype(np.float32))
+    elif case == "without ids":
+        work = without_ids(work)
+    elif case == "none":
+        work = examples(LAYOUT, 0)
+    weights = ModelWeights(model, optimizer)
+    weights.apply(Learner(model, optimizer, LearnerSettings()).snapshot(0))
+    assert has_kernel(model, weights.optimizer)
+    ours = CompiledDifferentiator(model, weights).gradient(work)
+    theirs = ByCalls(model, weights).gradient(work)
+    assert (ours.keys == theirs.keys).all() and ours.in_order and theirs.in_order
+    for name in ("dense", "dense_squares", "rows", "row_squares", "row_counts", "scores"):
+        mine, other = getattr(ours, name), getattr(theirs, name)
+        assert mine.dtype == other.dtype == np.float32, name
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
 @every
