@@ -21,6 +21,7 @@ from freshrank.learner.embeddings.table_kernels import (
     pool_all,
     read_all,
     remove_all,
+    set_all,
 )
 
 # Half of the index stays free: finding an id then takes 1.5 probes on average.
@@ -150,7 +151,7 @@ class KeyedTable:
         # Rows that go leave holes, into which others move.
         fresh = positions < 0 if not len(gone) else slice(None)
         positions[fresh] = self._insert(keys[fresh])
-        self._rows[positions], self._stamps[positions] = rows, 0
+        set_all(self._rows, self._stamps, positions, rows)
 
     def oldest(self, count: int) -> Ints:
         """int64[count]: the ids with the lowest stamps, ascending; lower ids first if equal."""

@@ -32,6 +32,15 @@ def insert_all(
 
 
 @kernel
+def set_all(rows: Floats, stamps: Ints, positions: Ints, new: Floats) -> None:
+    """Set the rows at distinct `positions`, with stamp 0."""
+    for i in range(len(positions)):
+        stamps[positions[i]] = 0
+        for j in range(new.shape[1]):
+            rows[positions[i], j] = new[i, j]
+
+
+@kernel
 def remove_all(
     index: HashIndex, keys: Ints, rows: Floats, stamps: Ints, size: int, gone: Ints
 ) -> int:

@@ -138,6 +138,9 @@ class LinearParts(LearnedParts):
 
     def __init__(self, model: Model, batch: Batch, local: LocalWeights) -> None:
         super().__init__(model, batch, local)
+        self._rated: Optimizer | None = None
+        """Whose rates these are: the same one again where no schedule moves them."""
+        self._rates: Rates
         labels, corrects, weights = batch.known
         count = len(labels)
         self._examples = _Examples(
@@ -148,16 +151,21 @@ class LinearParts(LearnedParts):
             np.ones(count, np.float32) if weights is None else weights,
         )
 
-    def _try(self, begin: int, end: int, share: float) -> Tried:
-        local, optimizer = self._local, self._local.optimizer_of(end - begin)
+    def _rates_of(self, optimizer: Optimizer) -> Rates:
         assert isinstance(optimizer, AutoAdagrad)  # as `has_kernel` says
-        rates = optimizer.of_rows(), optimizer.of_dense(self._model.dense_size)
+        if optimizer is not self._rated:
+            dense = optimizer.of_dense(self._model.dense_size)
+            self._rated, self._rates = optimizer, (optimizer.of_rows(), dense)
+        return self._rates
+
+    def _try(self, begin: int, end: int, share: float) -> Tried:
+        local = self._local
         gradient, before, dense, over = _learn(
             self._examples,
             (begin, end, share),
             local.starts,
             (local.rows, local.dense_state, self._places),
-            rates,
+            self._rates_of(local.optimizer_of(end - begin)),
         )
         step = LocalStep(gradient.touched, before, local.dense_state, end - begin)
         return Tried(gradient, local.stepped(step, dense), over)

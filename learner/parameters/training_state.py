@@ -211,6 +211,8 @@ class TrainingState:
 
         What undoes earlier steps has to be rid of them, too (`guard.forgetting`).
         """
+        if not len(keys):
+            return keys
         gone = np.unique(keys)
         gone = gone[self.weights.table.find(gone) >= 0]
         self.weights.table.remove(gone)
