@@ -143,12 +143,13 @@ class LinearParts(LearnedParts):
         self._rates: Rates
         labels, corrects, weights = batch.known
         count = len(labels)
+        # Copies: the kernel would be compiled again for what came from elsewhere and is read-only.
         self._examples = _Examples(
-            batch.x,
+            batch.x.copy(),
             batch.places,
-            labels,
-            np.zeros(count, np.bool_) if corrects is None else corrects,
-            np.ones(count, np.float32) if weights is None else weights,
+            labels.copy(),
+            np.zeros(count, np.bool_) if corrects is None else corrects.copy(),
+            np.ones(count, np.float32) if weights is None else weights.copy(),
         )
 
     def _rates_of(self, optimizer: Optimizer) -> Rates:
