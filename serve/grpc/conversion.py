@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from freshrank.serve.api.responses import Json
-from freshrank.serve.grpc.shapes import VALUE, Kind, Message, MessageField
+from freshrank.serve.grpc.shapes import VALUE, Kind, Message, MessageField, Scalar
 
 Reader: TypeAlias = Callable[[Any], Json]
 """Takes a message, or a value of one."""
@@ -31,6 +32,12 @@ class Readers:
         Names in maps are in their order, so that the same message gives the same JSON.
         """
         known = self._made.get(shape.name)
+        if known is None and _is_flat(shape):
+            known = self._made[shape.name] = partial(
+                _read_flat,
+                {field.name: field for field in shape.fields},
+                attrgetter(*(field.identifier for field in shape.fields)),
+            )
         if known is None:
             # A message may contain itself: what is made of its fields finds this function.
             fields: dict[int, tuple[str, Reader | None]] = {}
@@ -73,9 +80,9 @@ class Writers:
         return known
 
     def _value_writer(self, field: MessageField) -> Writer | None:
-        write = self._kind_writer(field.kind)
-        if field.nulls:
-            write = _nan_of_null
+        if field.nulls and field.many == "list":
+            return _nans_of_nulls
+        write = _nan_of_null if field.nulls else self._kind_writer(field.kind)
         if field.many == "one" or write is None:
             return write
         return partial(_write_list if field.many == "list" else _write_map, write)
@@ -85,6 +92,32 @@ class Writers:
 
 
 _EMPTY: Mapping[str, Json] = {"one": None, "list": [], "map": {}}
+
+
+def _is_flat(shape: Message) -> bool:
+    """Whether a message has only scalars, and several of them."""
+    return len(shape.fields) > 1 and all(
+        field.many == "one" and isinstance(field.kind, Scalar) for field in shape.fields
+    )
+
+
+def _read_flat(
+    fields: Mapping[str, MessageField], values_of: Callable[[Any], tuple[Json, ...]], message: Any
+) -> Json:
+    """Read a message of scalars, of which a request has hundreds, at half the cost of the others.
+
+    What is not set is 0, false or an empty text: only of such values it is asked whether they are.
+    """
+    values = values_of(message)
+    found = dict(zip(fields, values, strict=True))
+    if not all(values):
+        for name, field in fields.items():
+            if not found[name] and not message.HasField(field.identifier):
+                if field.always:
+                    found[name] = None
+                else:
+                    del found[name]
+    return found
 
 
 def _read_struct(
@@ -131,6 +164,10 @@ def _null_of_nan(value: float) -> float | None:
 
 def _nan_of_null(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def _nans_of_nulls(values: list[float | None]) -> list[Any]:
+    return [*map(_nan_of_null, values)] if None in values else values
 
 
 def _write_struct(

@@ -22,7 +22,7 @@ from freshrank.serve.grpc.rpc_table import TIMEOUT, Rpc, RpcTable
 from freshrank.serve.http.fast_path import Handlers
 from freshrank.serve.http.route_spec import JSON, JsonSchema
 
-Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 """Of a call; names are in lower case."""
 
 _IDEMPOTENCY_KEY = "idempotency-key"
@@ -45,7 +45,7 @@ class RpcAnswer:
     """That of HTTP."""
     message: bytes
     """In protobuf: the answer of the call, or an ``ErrorAnswer``."""
-    trailer: Sequence[tuple[str, str]]
+    trailer: Metadata
     problem: Problem | None = None
     """What is wrong, where it is an error."""
 
@@ -75,11 +75,11 @@ class RpcHandlers:
         call = self._calls[name]
         incoming = _Incoming(call, self._decoders[name], message, metadata, remaining_s)
         response = await self._handlers[name](incoming.request())
-        trailer = [
+        trailer: Metadata = tuple(
             (key.decode(), value.decode())
             for key, value in response.raw_headers
             if key.lower() in _IN_TRAILER
-        ]
+        )
         status, body = response.status_code, bytes(response.body)
         if status < 400:
             encoded = self._encoders[name](msgspec.json.decode(body))

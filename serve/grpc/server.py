@@ -115,15 +115,11 @@ class GrpcServer:
             problem = found.problem
             if problem is None:
                 if found.trailer:
-                    context.set_trailing_metadata(tuple(found.trailer))
+                    context.set_trailing_metadata(found.trailer)
                 return found.message
-            trailer: list[tuple[str, str | bytes]] = [
-                *found.trailer,
-                (ERROR_TRAILER, found.message),
-            ]
-            await context.abort(
-                code_of(found.status), f"{problem.field}: {problem.reason}", trailer
-            )
+            details = f"{problem.field}: {problem.reason}"
+            trailer = (*found.trailer, (ERROR_TRAILER, found.message))
+            await context.abort(code_of(found.status), details, trailer)
 
         return grpc.unary_unary_rpc_method_handler(answer)
 

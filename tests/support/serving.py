@@ -353,9 +353,10 @@ class ReplicaFactory:
     """Makes such a replica elsewhere; it leaves `mark` behind when it was stopped in order."""
 
     mark: Path
+    access: Mapping[str, object] | None = None
 
     async def __call__(self) -> ScoringService:
-        replica = ReplicaUnderTest()
+        replica = ReplicaUnderTest(access=self.access)
         replica.store.kept[b"row:u1"] = b"4"
 
         replica.on_close = partial(self.mark.write_text, "closed")

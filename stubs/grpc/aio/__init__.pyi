@@ -11,7 +11,7 @@ from grpc import (
 Q = TypeVar("Q")
 A_co = TypeVar("A_co", covariant=True)
 
-_Metadata = Sequence[tuple[str, str | bytes]]
+_Metadata = tuple[tuple[str, str | bytes], ...]
 
 class Server:
     def add_generic_rpc_handlers(self, handlers: Sequence[GenericRpcHandler]) -> None: ...

@@ -1,0 +1,216 @@
+"""gRPC over real connections: of a replica that Serve runs, with keys, TLS and Google's client."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+from certificates import make_certificate
+from grpc import aio
+from grpc_calls import local_calls
+from http_calls import candidates
+from ray import serve
+from serving import FakeModel, ReplicaFactory, ReplicaUnderTest
+from whole_system import PATIENCE_S
+
+from freshrank.actors.errors import ConfigError
+from freshrank.actors.messages import Version
+from freshrank.deploy.servers.processes import free_port
+from freshrank.serve import deployment
+from freshrank.serve.access.request_guard import RequestGuard
+from freshrank.serve.app import grpc_server, routes_of
+from freshrank.serve.grpc.server import ERROR_TRAILER, GrpcServer
+from freshrank.serve.settings import ServeSettings
+
+KEY = "fr_00000001_" + "s" * 43
+RIGHT = (("authorization", f"Bearer {KEY}"),)
+LOCAL = local_calls(ReplicaUnderTest())
+TYPES = LOCAL.codec.types
+SCORE: dict[str, Any] = {"user": "u1", "candidates": candidates(3, 4, 5)}
+
+
+async def score(channel: aio.Channel, **call: Any) -> Any:
+    """The answer to a call of `channel` about three candidates."""
+    answered = TYPES["ScoreAnswer"].FromString
+    method: Callable[..., Awaitable[Any]] = channel.unary_unary(
+        "/freshrank.v1.Freshrank/Score", bytes, answered
+    )
+    return await method(LOCAL.encoded("Score", SCORE | call.pop("request", {})), **call)
+
+
+async def failure(channel: aio.Channel, **call: Any) -> aio.AioRpcError:
+    """The error of such a call."""
+    with pytest.raises(aio.AioRpcError) as failed:
+        await score(channel, **call)
+    return failed.value
+
+
+def trusting(certificate: Path) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(certificate.read_bytes())
+
+
+def served(access: dict[str, object], model: FakeModel | None = None) -> GrpcServer:
+    """The server of a replica in this process, which is not started."""
+    replica = ReplicaUnderTest(access={"grpc_port": 0, **access}, model=model)
+    replica.store.kept[b"row:u1"] = b"4"
+    found = grpc_server(
+        replica.service, *routes_of(replica.service, RequestGuard(replica.service.settings))
+    )
+    assert found is not None
+    return found
+
+
+@asynccontextmanager
+async def running(server: GrpcServer) -> AsyncIterator[str]:
+    """Its address, while it runs."""
+    yield f"localhost:{await server.start()}"
+    await server.stop()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, object]:
+    """Settings with a certificate."""
+    pem, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make_certificate(pem, key)
+    return {"tls_certificate_file": pem, "tls_key_file": key}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_replica_of_serve_answers_calls_with_a_key_over_tls(
+    tmp_path: Path, files: dict[str, object]
+) -> None:
+    port, mark = free_port(), tmp_path / "mark"
+    deployment.start_proxy("127.0.0.1", free_port())
+    access = {"grpc_port": port, "require_keys": True, "api_key": KEY, **files}
+    deployment.deploy(ReplicaFactory(mark, access), ServeSettings())
+    address, credentials = f"localhost:{port}", trusting(cast(Path, files["tls_certificate_file"]))
+
+    async def calls() -> None:
+        async with aio.secure_channel(address, credentials) as channel:
+            found = await score(channel, metadata=RIGHT, timeout=PATIENCE_S)
+            assert list(found.ranking) == [1, 0, 2]
+            assert found.model.version == "1.5"
+            refused = await failure(channel, timeout=PATIENCE_S)
+            assert refused.code() is grpc.StatusCode.UNAUTHENTICATED
+            late = await failure(
+                channel, request={"min_version": "9.0"}, metadata=RIGHT, timeout=PATIENCE_S
+            )
+            assert late.code() is grpc.StatusCode.FAILED_PRECONDITION
+        async with aio.insecure_channel(address) as channel:
+            without_tls = await failure(channel, metadata=RIGHT, timeout=PATIENCE_S)
+            assert without_tls.code() is grpc.StatusCode.UNAVAILABLE
+
+    asyncio.run(calls())
+    deployment.delete()
+    assert mark.read_text() == "closed"
+    cast(Callable[[], None], serve.shutdown)()  # Ray leaves it untyped
+
+
+def test_an_error_names_the_field_in_words_and_in_a_message() -> None:
+    async def call() -> aio.AioRpcError:
+        async with running(served({})) as address, aio.insecure_channel(address) as channel:
+            return await failure(channel, request={"show": -1})
+
+    error = asyncio.run(call())
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.details() == "show: Expected `int` >= 0"
+    trailer = dict(error.trailing_metadata())
+    message: Any = TYPES["ErrorAnswer"].FromString(cast(bytes, trailer[ERROR_TRAILER]))
+    assert (message.error.field, message.error.reason) == ("show", "Expected `int` >= 0")
+
+
+class Late(FakeModel):
+    """Weights that arrive when they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted, self.go = asyncio.Event(), asyncio.Event()
+
+    async def wait_for(self, version: Version, timeout_s: float) -> None:
+        self.wanted.set()
+        await self.go.wait()
+
+
+def test_a_server_that_stops_answers_what_it_has_begun() -> None:
+    async def call() -> tuple[Any, aio.AioRpcError]:
+        model = Late()
+        server = served({}, model)
+        address = f"localhost:{await server.start()}"
+        async with aio.insecure_channel(address) as channel:
+            waiting = asyncio.ensure_future(score(channel, request={"min_version": "9.0"}))
+            await model.wanted.wait()
+            stopping = asyncio.ensure_future(server.stop())
+            await asyncio.sleep(0)
+            model.go.set()
+            found = await waiting
+            await stopping
+            return found, await failure(channel, timeout=PATIENCE_S)
+
+    found, after = asyncio.run(call())
+    assert len(found.scores) == 3
+    assert after.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_call_whose_client_waits_no_more_is_not_waited_for() -> None:
+    async def call() -> aio.AioRpcError:
+        model = Late()
+        async with running(served({}, model)) as address, aio.insecure_channel(address) as channel:
+            return await failure(channel, request={"min_version": "9.0"}, timeout=0.05)
+
+    assert asyncio.run(call()).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_renewed_certificate_is_shown_and_a_wrong_one_is_not(files: dict[str, object]) -> None:
+    pem, key = cast(Path, files["tls_certificate_file"]), cast(Path, files["tls_key_file"])
+
+    async def answered(address: str, credentials: grpc.ChannelCredentials) -> int:
+        async with aio.secure_channel(address, credentials) as channel:
+            return len((await score(channel, timeout=PATIENCE_S)).scores)
+
+    async def story() -> list[int]:
+        async with running(served(files)) as address:
+            first, found = trusting(pem), []
+            found.append(await answered(address, first))
+            key.write_text("no key")
+            found.append(await answered(address, first))
+            make_certificate(pem, key)
+            renewed = trusting(pem)
+            found.append(await answered(address, renewed))
+            async with aio.secure_channel(address, first) as channel:
+                gone = await failure(channel, timeout=PATIENCE_S)
+                assert gone.code() is grpc.StatusCode.UNAVAILABLE
+            return found
+
+    assert asyncio.run(story()) == [3, 3, 3]
+
+
+def test_a_port_that_another_program_has_is_an_error_that_names_it() -> None:
+
+    async def start() -> None:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            port = other.getsockname()[1]
+            with pytest.raises(ConfigError, match=f"serve.grpc_port {port} of 127.0.0.1"):
+                await served({"grpc_port": port}).start()
+
+    asyncio.run(start())
+
+
+def test_replicas_share_the_port() -> None:
+    async def story() -> list[int]:
+        port = free_port()
+        first, second = served({"grpc_port": port}), served({"grpc_port": port})
+        await first.start()
+        async with running(second) as address:
+            await first.stop()
+            async with aio.insecure_channel(address) as channel:
+                return list((await score(channel, timeout=PATIENCE_S)).ranking)
+
+    assert asyncio.run(story()) == [1, 0, 2]
