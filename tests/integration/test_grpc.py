@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, cast
 import grpc
 import pytest
 from certificates import make_certificate
+from documents import blocks
 from grpc import aio
 from grpc_calls import local_calls
 from http_calls import candidates
@@ -19,15 +21,22 @@ from ray import serve
 from serving import FakeModel, ReplicaFactory, ReplicaUnderTest
 from whole_system import PATIENCE_S
 
+from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Version
+from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.wiring.local import LocalSystem, World
+from freshrank.examples.recommend import pipeline
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.serve import deployment
 from freshrank.serve.access.request_guard import RequestGuard
 from freshrank.serve.app import grpc_server, routes_of
+from freshrank.serve.grpc.rpc_table import RpcTable
 from freshrank.serve.grpc.server import ERROR_TRAILER, GrpcServer
 from freshrank.serve.settings import ServeSettings
 
+ROOT = Path(__file__).parent.parent.parent
 KEY = "fr_00000001_" + "s" * 43
 RIGHT = (("authorization", f"Bearer {KEY}"),)
 LOCAL = local_calls(ReplicaUnderTest())
@@ -214,3 +223,37 @@ def test_replicas_share_the_port() -> None:
                 return list((await score(channel, timeout=PATIENCE_S)).ranking)
 
     assert asyncio.run(story()) == [1, 0, 2]
+
+
+def test_the_sample_of_the_page_runs_with_a_client_that_is_generated(tmp_path: Path) -> None:
+    (sample,) = (one.text for one in blocks(ROOT, "py", "docs/client.md") if "grpc" in one.text)
+    settings = Settings(serve=ServeSettings(max_start_wait_ms=0, grpc_port=0))
+
+    async def run(*command: str) -> bytes:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await process.communicate()
+        assert process.returncode == 0
+        return said
+
+    async def story() -> bytes:
+        system = LocalSystem(pipeline, settings, World(MemoryLog(4), SystemClock()))
+        await system.start()
+        service = system.replica
+        specs, handlers = routes_of(service, RequestGuard(service.settings))
+        (tmp_path / "freshrank.proto").write_text(RpcTable(specs).text("demo"))
+        outputs = ("--python_out=.", "--grpc_python_out=.")
+        await run("-m", "grpc_tools.protoc", "-I.", *outputs, "freshrank.proto")
+        server = grpc_server(service, specs, handlers)
+        assert server is not None
+        async with running(server) as address:
+            (tmp_path / "sample.py").write_text(
+                sample.replace("localhost:9000", address).replace("0.5)", f"{PATIENCE_S})")
+            )
+            said = await run("sample.py")
+        await system.stop()
+        return said
+
+    words = asyncio.run(story()).decode().split()
+    assert sorted(word.strip("[],") for word in words[:2]) == ["163", "164"]
