@@ -20,8 +20,9 @@ class MessageCodec:
     >>> shapes = Shapes()
     >>> seen = shapes.named("Seen", "", {"item": (int, True), "scores": (list[float | None], True)})
     >>> codec = MessageCodec(shapes.messages.values())
-    >>> codec.decoder(seen)(codec.encoder(seen)({"item": 7, "scores": [0.5, None]}))
-    {'item': 7, 'scores': [0.5, None]}
+    >>> found = codec.decoder(seen)(codec.encoder(seen)({"item": 7, "scores": [0.5, None]}))
+    >>> found["item"], found["scores"]
+    (7, [0.5, None])
     """
 
     def __init__(self, messages: Iterable[Message]) -> None:
