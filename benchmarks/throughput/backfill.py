@@ -25,7 +25,7 @@ from freshrank.benchmarks.throughput.ingest_host import IngestResult
 from freshrank.benchmarks.workloads.shop_events import shop_events
 from freshrank.benchmarks.workloads.shop_fixture import external_servers
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.history.file_values import import_pyarrow
+from freshrank.deploy.history.columnar.pyarrow_import import import_pyarrow
 from freshrank.deploy.history.table_files import write_table
 
 LIVE = "live"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -20,6 +21,11 @@ from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table
 from freshrank.feature_actors.streams.table_codec import TableCodec
 
+# Of a reason, what may be another one in each record: texts in quotes, and numbers.
+_VALUE = re.compile(r"'[^']*'|\b\d[\d.]*")
+# Reasons that are told apart.
+_MOST_REASONS = 20
+_OTHER = "others"
 # A key that any entity can have: where none can be told, the fault is the value's.
 _ANY_KEY = b"0"
 
@@ -77,14 +83,52 @@ Arrivals: TypeAlias = Sequence[Arrived]
 
 
 @dataclass(slots=True)
+class DeadRecords:
+    """Records that are left out for one reason."""
+
+    count: int
+    example: str
+    """Where the first of them stands, and its reason."""
+
+
+@dataclass(slots=True)
+class DeadReasons:
+    """Why records are left out. Reasons that differ in a value alone are one.
+
+    >>> dead = DeadReasons()
+    >>> for place, reason in enumerate(["'x' is no time", "'y' is no time", "no key"]):
+    ...     dead.count(reason, place, "line {}".format)
+    >>> dead.lines()
+    ["2, the first at line 0: 'x' is no time", '1, the first at line 2: no key']
+    """
+
+    by_words: dict[str, DeadRecords] = field(default_factory=dict)
+
+    def count(self, reason: str, place: int, place_of: Callable[[int], str]) -> None:
+        """Count a record; `place_of` tells where that at `place` stands."""
+        words = _VALUE.sub("_", reason)
+        if words not in self.by_words and len(self.by_words) >= _MOST_REASONS:
+            words = _OTHER
+        if words in self.by_words:
+            self.by_words[words].count += 1
+        else:
+            self.by_words[words] = DeadRecords(1, f"{place_of(place)}: {reason}")
+
+    def lines(self) -> list[str]:
+        """One for each reason, the most frequent first: how many, and the first of them."""
+        found = sorted(self.by_words.values(), key=lambda one: -one.count)
+        return [f"{one.count:,}, the first at {one.example}" for one in found]
+
+
+@dataclass(slots=True)
 class HistoryTally:
     """What was found in a history."""
 
     records: int = 0
     dead: int = 0
     """Records that are no event of their topic."""
-    first_dead: str = ""
-    """Place and reason of the first of them."""
+    reasons: DeadReasons = field(default_factory=DeadReasons)
+    """Theirs."""
     out_of_order: int = 0
     """Events that are older than one before them in their file."""
     topics: set[str] = field(default_factory=set)
@@ -99,9 +143,10 @@ class HistoryTally:
         if not self.records:
             raise ConfigError("history", "there is no record in it", "Give files with some.")
         if self.dead == self.records:
+            listed = "; ".join(self.reasons.lines())
             raise ConfigError(
                 "history",
-                f"none of its records can be used; {self.first_dead}",
+                f"none of its {self.records:,} records can be used: {listed}",
                 "Correct the files.",
             )
 
@@ -110,7 +155,8 @@ class HistoryTally:
         for topic in sorted({*self.wanted} - self.topics):
             yield f"there is no record of {topic!r}: its features are empty"
         if self.dead:
-            yield f"{self.dead} of {self.records} records are left out; {self.first_dead}"
+            listed = "\n  ".join(self.reasons.lines())
+            yield f"{self.dead:,} of {self.records:,} records are left out:\n  {listed}"
         if self.out_of_order:
             yield (
                 f"{self.out_of_order} of {self.records} records are older than one before them in "
@@ -119,10 +165,15 @@ class HistoryTally:
         if self.late:
             yield f"{self.late} events came too late for all features that they were meant for"
 
-    def count_dead(self, place: str, rejected: Sequence[RejectedRecord]) -> None:
-        """Count rejected records, whose offsets are their numbers in `place`."""
-        if rejected and not self.dead:
-            self.first_dead = f"record {rejected[0].offset + 1} of {place}: {rejected[0].reason}"
+    def count_dead(
+        self, rejected: Sequence[RejectedRecord], place_of: Callable[[int], str]
+    ) -> None:
+        """Count rejected records, whose offsets are their numbers, by their reasons.
+
+        `place_of` tells where the record of a number stands.
+        """
+        for record in rejected:
+            self.reasons.count(record.reason, record.offset, place_of)
         self.dead += len(rejected)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from freshrank.actors.errors import BadRecord, ConfigError, nearest
 from freshrank.actors.messages import Ints
-from freshrank.deploy.history.file_values import import_pyarrow
+from freshrank.deploy.history.columnar.pyarrow_import import import_pyarrow
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.streams.fields import Kind
 from freshrank.feature_actors.streams.keys.compound_key import compound_ids, parts_of

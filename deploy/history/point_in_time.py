@@ -14,6 +14,7 @@ from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.actors.messages import Ints
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.history.arrivals import HistoryTally
+from freshrank.deploy.history.columnar.pyarrow_import import import_pyarrow
 from freshrank.deploy.history.entity_history import AskedRows, EntityHistory
 from freshrank.deploy.history.entity_rows import (
     TIME,
@@ -23,7 +24,6 @@ from freshrank.deploy.history.entity_rows import (
     read_rows,
 )
 from freshrank.deploy.history.feature_columns import columns_of, names_of
-from freshrank.deploy.history.file_values import import_pyarrow
 from freshrank.deploy.history.reader import History, HistoryReader
 from freshrank.deploy.history.records import Records
 from freshrank.deploy.pipelines.pipeline import Pipeline

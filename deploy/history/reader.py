@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from freshrank.actors.clock import SystemClock
 from freshrank.deploy.history.arrivals import Arrivals, HistoryTally, Numbered, TopicDecoder
-from freshrank.deploy.history.file_values import read_values
+from freshrank.deploy.history.file_values import place_in, read_values
 from freshrank.deploy.history.files import HistoryFile, find_files
 from freshrank.deploy.history.records import Records, yielded
 from freshrank.deploy.history.sources import (
@@ -108,7 +108,8 @@ class HistoryReader:
             elif (decoder := decoders.get(file.topic or "")) is not None:
                 values = partial(read_values, file.path, decoder.source)
                 at = next(places)
-                yield at, of_file(values, decoder, str(file.path), tally, now_ms, at)
+                place_of = partial(place_in, file.path, decoder.source)
+                yield at, of_file(values, decoder, place_of, tally, now_ms, at)
         for number, one in enumerate(self.history):
             if not isinstance(one, str | Path):
                 place, at = f"history[{number}]", next(places)

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from freshrank.actors.errors import BadRecord
 from freshrank.actors.messages import Ints
 from freshrank.actors.records import RejectedRecord
 from freshrank.deploy.history.arrivals import Arrivals, Arrived, HistoryTally, TopicDecoder
-from freshrank.deploy.history.file_values import CHUNK
+from freshrank.deploy.history.file_values import CHUNK, FileChunk
 from freshrank.deploy.history.records import Recorded, checked_record
 from freshrank.feature_actors.streams.columns import joined
 from freshrank.feature_actors.streams.lines.ready_columns import ReadyColumns
@@ -47,37 +48,53 @@ class Chunk(NamedTuple):
 
 
 def of_file(
-    chunks: Callable[[int], Iterable[list[bytes] | ReadyColumns]],
+    chunks: Callable[[int], Iterable[FileChunk]],
     decoder: TopicDecoder,
-    place: str,
+    place_of: Callable[[int], str],
     tally: HistoryTally,
     now_ms: int,
     begin: SourcePlace = BEGINNING,
 ) -> Iterator[Chunk]:
     """The records of a file, whose order is that of their arrival.
 
-    `chunks` gives the chunks behind the first so many. An event arrived at its time, or with the
-    latest before it where that is later. An event later than `now_ms` by more than its stream
-    allows is dead. The rows of a table were there from the beginning.
+    `chunks` gives the chunks behind the first so many, `place_of` where a record stands. An event
+    arrived at its time, or with the latest before it where that is later. An event later than
+    `now_ms` by more than its stream allows is dead. The rows of a table were there from the
+    beginning.
     """
     at, tallies = begin, _tallies(begin, tally)
     for read, counts in zip(chunks(begin.chunks), tallies, strict=False):
-        count, table = len(read), isinstance(decoder.source, Table)
-        stamps = np.full(count, 0 if table else now_ms, dtype=np.int64)
-        if isinstance(read, ReadyColumns):
-            arrived, own_ms, rejected = decoder.decode([], read, stamps, at.number)
-        else:
-            coded = decoder.from_json(read, now_ms)
-            keys = decoder.keys(coded)
-            arrived, own_ms, rejected = decoder.decode(keys, coded, stamps, at.number)
+        count = len(read)
+        arrived, own_ms, rejected = _decoded_chunk(read, decoder, at.number, now_ms)
         counts.records += count
-        counts.count_dead(place, rejected)
+        counts.count_dead(rejected, place_of)
         latest = _latest(at.clock_ms, own_ms)
         counts.out_of_order += int(np.count_nonzero(own_ms < latest))
         if len(latest):
             counts.topics.add(arrived.topic)
             yield Chunk(at, [replace(arrived, times_ms=latest)])
         at = _after(at, count, latest)
+
+
+def _decoded_chunk(
+    read: FileChunk, decoder: TopicDecoder, begin: int, now_ms: int
+) -> tuple[Arrived, Ints, list[RejectedRecord]]:
+    """The good records, their times as the events have them, and the others, numbered."""
+    at_ms = 0 if isinstance(decoder.source, Table) else now_ms
+    if isinstance(read, ReadyColumns):
+        return decoder.decode([], read, np.full(len(read), at_ms, dtype=np.int64), begin)
+    documents = [one for one in read if isinstance(one, bytes)]
+    coded = decoder.from_json(documents, now_ms)
+    stamps = np.full(len(coded), at_ms, dtype=np.int64)
+    arrived, own_ms, rejected = decoder.decode(decoder.keys(coded), coded, stamps, 0)
+    places = np.flatnonzero([isinstance(one, bytes) for one in read])
+    topic = decoder.source.topic
+    rejected = [replace(one, offset=int(places[one.offset])) for one in rejected]
+    for place, one in enumerate(read):
+        if isinstance(one, BadRecord):
+            rejected.append(RejectedRecord(topic, 0, place, one.reason, None))
+    rejected.sort(key=lambda record: record.offset)
+    return arrived, own_ms, [replace(one, offset=begin + one.offset) for one in rejected]
 
 
 def of_records(
@@ -113,7 +130,7 @@ def of_records(
                 continue
             arrived, rejected = _decoded([checked[nth] for nth in mine], decoder, latest[mine])
             in_all = [replace(one, offset=at.number + int(mine[one.offset])) for one in rejected]
-            counts.count_dead(place, in_all)
+            counts.count_dead(in_all, lambda number: f"record {number + 1} of {place}")
             counts.topics.add(topic)
             if len(arrived):
                 found.append(arrived)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from freshrank.actors.errors import ConfigError
-from freshrank.deploy.history.file_values import import_pyarrow
+from freshrank.deploy.history.columnar.pyarrow_import import import_pyarrow
 from freshrank.deploy.history.files import CSV, PARQUET, format_of
 
 if TYPE_CHECKING:

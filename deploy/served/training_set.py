@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.history.columnar.pyarrow_import import import_pyarrow
 from freshrank.deploy.history.entity_rows import TIME
-from freshrank.deploy.history.file_values import import_pyarrow
 from freshrank.deploy.history.table_files import write_batches
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.served.partition_join import PartitionJoin

@@ -13,6 +13,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Floats, Ints
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.history.arrivals import DeadReasons
 from freshrank.deploy.history.records import History
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring.local import LocalSystem, World
@@ -182,9 +183,12 @@ def _rejected(system: LocalSystem, records: int) -> dict[str, JsonValue]:
             "Yield the JSON of an event as the stream's schema has it.",
         )
     counted = [totals(shard.states) for shard in system.shards]
+    reasons = DeadReasons()
+    for record in dead:
+        reasons.count(record.reason, record.offset, f"record {{}} of {record.topic!r}".format)
     return {
         "dead": len(dead),
-        "first_dead": f"{dead[0].offset} of {dead[0].topic!r}: {dead[0].reason}" if dead else None,
+        "dead_reasons": reasons.lines(),
         "late": len(system.sink.rejected) - len(dead),
         **{
             name: sum(one[name] for one in counted)

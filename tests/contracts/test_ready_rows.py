@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import msgspec
 import pytest
+from fake_clock import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,13 +33,16 @@ from freshrank import (
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.history import file_values, sources
+from freshrank.deploy.history import reader as history_reader
 from freshrank.deploy.history.arrivals import HistoryTally
+from freshrank.deploy.history.columnar.pyarrow_import import import_pyarrow
 from freshrank.deploy.history.columnar.ready_rows import ReadyRows
+from freshrank.deploy.history.file_values import FileChunk
 from freshrank.deploy.history.reader import HistoryReader
 from freshrank.deploy.wiring.backfill import Backfill, Target
 from freshrank.feature_actors.streams.lines.ready_columns import ReadyColumns
 
-pa = file_values.import_pyarrow("tests")
+pa = import_pyarrow("tests")
 START_MS = 1_700_000_000_000
 CHUNK = 5
 
@@ -104,6 +109,8 @@ def found_in(file: Path, pipeline: Pipeline, *, row_by_row: bool) -> object:
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         for module in (file_values, sources):
             patch.setattr(module, "CHUNK", CHUNK)
+        # Reasons say how far ahead of now a time is.
+        patch.setattr(history_reader, "SystemClock", partial(FakeClock, START_MS + 86_400_000))
         if row_by_row:
             patch.setattr(ReadyRows, "of", lambda *_: None)
         reader, entities = HistoryReader(pipeline, [file]), list(pipeline.plans)
@@ -119,7 +126,7 @@ def found_in(file: Path, pipeline: Pipeline, *, row_by_row: bool) -> object:
         return asdict(tally), made.learned, [(path.name, path.read_bytes()) for path in kept]
 
 
-def chunks(file: Path, skip: int = 0) -> list[list[bytes] | ReadyColumns]:
+def chunks(file: Path, skip: int = 0) -> list[FileChunk]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(file_values, "CHUNK", CHUNK)
         return list(file_values.read_values(file, sales, skip))

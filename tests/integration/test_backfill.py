@@ -53,6 +53,21 @@ async def produce(kafka: KafkaAccess, topic: str, count: int) -> list[int]:
     return stamps
 
 
+async def rows_in(kafka: KafkaAccess, topic: str) -> dict[str, object]:
+    """By key: the row of the latest record of a table's topic; None: a tombstone."""
+    source, found = KafkaSource(kafka), dict[str, object]()
+    await source.start(dict.fromkeys((topic, number) for number in range(PARTITIONS)))
+    try:
+        while any((await source.lag()).values()):
+            for batch in await source.poll(1_000, 0.1):
+                for key, value in zip(batch.keys, batch.values, strict=True):
+                    row = None if value is None else msgspec.json.decode(value)
+                    found[(key or b"").decode()] = row
+    finally:
+        await source.stop()
+    return found
+
+
 async def read_on(pipeline: Pipeline, kafka: KafkaAccess, folder: Path) -> list[PartitionState]:
     """The partitions' states when their topic is read from where their snapshots end."""
     spec, snapshots = pipeline.spec(Settings().shards), FileSnapshots(folder / SHARDS)
@@ -96,3 +111,57 @@ def test_shards_go_on_where_they_are_told(
     assert sum(counts) == 16 + read
     ends = asyncio.run(next_offsets(access, [topic], None))
     assert [one.offsets[topic] for one in states] == ends[topic]
+
+
+CATALOGUE = """
+
+class Song(msgspec.Struct):
+    song: str
+    mood: str | None = None
+
+
+songs = Table("SONGS", key=Entity("song", key="song"), schema=Song)
+"""
+
+
+def test_items_of_a_history_are_in_the_topic_that_replicas_read(
+    kafka: Broker, fresh_name: str, tmp_path: Path
+) -> None:
+    access = KafkaAccess(kafka.bootstrap, kafka.security)
+    plays, songs = f"plays-{fresh_name}", f"songs-{fresh_name}"
+    text = RIGHT.replace('Stream("plays"', f'Stream("{plays}"')
+    text = text.replace('"songs"', f'"shop-{fresh_name}"').replace("col,", "col, Newest, Table,", 1)
+    text = text.replace(
+        "\n\nclass Listening", CATALOGUE.replace("SONGS", songs) + "\n\nclass Listening"
+    )
+    text = text.replace('["song", "genre"]', '["song", songs.mood]')
+    text = text.replace(
+        "    features=", "    tables=[songs],\n    candidates=[Newest()],\n    features="
+    )
+    (tmp_path / "shop.py").write_text(text)
+    asyncio.run(ensure_topics(access, [songs], PARTITIONS, compacted=True))
+    asyncio.run(ensure_topics(access, [plays], PARTITIONS))
+
+    async def write(records: dict[str, bytes | None]) -> None:
+        producer = aiokafka.AIOKafkaProducer(**access.arguments())
+        await producer.start()
+        try:
+            for key, value in records.items():
+                await (await producer.send(songs, value, key.encode()))
+        finally:
+            await producer.stop()
+
+    asyncio.run(write({"s1": b'{"song":"s1","mood":"live"}', "s2": None}))
+    (tmp_path / "plays.jsonl").write_bytes(play(1, 1_700_000_000_000))
+    rows = [{"song": f"s{number}", "mood": "old"} for number in range(300)]
+    (tmp_path / "songs.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, rows)))
+    files = [f"{plays}={tmp_path / 'plays.jsonl'}", f"{songs}={tmp_path / 'songs.jsonl'}"]
+    result = CliRunner().invoke(
+        cli.app,
+        ["backfill", str(tmp_path / "shop.py"), *files, "--kafka", kafka.bootstrap],
+        env={"FRESHRANK_STATE": str(tmp_path / "state")},
+    )
+    assert result.exit_code == 0, result.output
+    wanted: dict[str, object] = {str(row["song"]): row for row in rows}
+    wanted |= {"s1": {"song": "s1", "mood": "live"}, "s2": None}
+    assert asyncio.run(rows_in(access, songs)) == wanted

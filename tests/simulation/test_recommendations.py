@@ -17,8 +17,10 @@ from freshrank import Newest, Pipeline, SimilarContent
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.wiring.catalogue_rows import write_items
 from freshrank.deploy.wiring.local import LocalSystem, World
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
+from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.retrieval.follower import CatalogueFollower
 from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.recommendation.recommender import Recommender
@@ -31,9 +33,9 @@ NAMES = [f"i{number}" for number in range(12)]
 class Shop:
     """A system in lock-step, whose replica follows the catalogue when it is told to."""
 
-    def __init__(self, pipeline: Pipeline = PIPELINE) -> None:
+    def __init__(self, pipeline: Pipeline = PIPELINE, log: MemoryLog | None = None) -> None:
         self.clock = FakeClock(START_MS)
-        self.log = MemoryLog(2, others={"catalogue": 3, "clicks.by_item": 3})
+        self.log = log or MemoryLog(2, others={"catalogue": 3, "clicks.by_item": 3})
         self.world = World(self.log, self.clock)
         self.system = LocalSystem(pipeline, Settings(), self.world)
         self._events = 0
@@ -140,6 +142,37 @@ def test_an_item_comes_and_goes_within_a_look_at_the_catalogue() -> None:
         assert ids(only) == ["fresh"]
         assert only.items[0].fields == {"item": "fresh", "brand": "c", "shelf": None, "price": 1.0}
         await shop.system.stop()
+
+    asyncio.run(run())
+
+
+def test_items_of_a_history_are_recommended_until_their_topic_says_otherwise() -> None:
+    async def run() -> None:
+        pipeline = replace(PIPELINE, candidates=[Newest(), SimilarContent(tags=["brand"])])
+        shop = Shop(pipeline)
+        rows = {
+            name: msgspec.json.encode({"item": name, "brand": "old"}) for name in ("i1", "i2", "i3")
+        }
+        table, source = PIPELINE.tables[0], MemorySource(shop.log)
+        sink = MemorySink(shop.log, shop.clock, PIPELINE.partitioners)
+        await write_items(table, rows, 3, source, sink)
+        await shop.start()
+        await shop.settle()
+        assert set(ids(await shop.recommend("me"))) == {"i1", "i2", "i3"}
+        assert set(shop.similar("i1")) == {"i2", "i3"}
+        shop.rows(["i2"], brand="new")
+        shop.delete("i3")
+        await shop.settle()
+        shown = {item.id: item.fields["brand"] for item in (await shop.recommend("me")).items}
+        assert shown == {"i1": "old", "i2": "new"}
+        await shop.system.stop()
+        # What the topic says of an item is not undone by the same history.
+        await write_items(table, rows, 3, source, sink)
+        again = Shop(pipeline, shop.log)
+        await again.start()
+        await again.settle()
+        assert set(ids(await again.recommend("me"))) == {"i1", "i2"}
+        await again.system.stop()
 
     asyncio.run(run())
 

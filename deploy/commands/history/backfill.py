@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.status import Status
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy.commands.history.kept_backfill import (
     BackfillProgress,
     KeptBackfill,
@@ -21,6 +21,7 @@ from freshrank.deploy.commands.history.kept_backfill import (
 )
 from freshrank.deploy.commands.history.progress import say, shown
 from freshrank.deploy.config.settings import EMBEDDED, Settings
+from freshrank.deploy.history.arrivals import Arrivals
 from freshrank.deploy.history.entity_rows import as_of
 from freshrank.deploy.history.reader import HistoryReader
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -35,8 +36,12 @@ from freshrank.deploy.state.draft_state import check_empty, draft_of, put_in_pla
 from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.state.state_id import origin_of
 from freshrank.deploy.wiring.backfill import Backfill, Target
+from freshrank.deploy.wiring.catalogue_rows import WrittenItems, write_items
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import next_offsets
+from freshrank.feature_actors.streams.table import Table
 
 HISTORY, END, BEGINNING = "history", "end", "beginning"
 """Where a run may go on, besides a time."""
@@ -144,15 +149,16 @@ class _Work:
             self.status.update("writing the state")
             made.move_to(offsets, ends, self.progress.reached_ms)
             made.save(draft.path, offsets)
+            remarks, written = self._write_items(partitions)
             put_in_place(draft, self.folder)
         tally = self.progress.tally
         rate = (self.progress.given - before) / max(seconds, 1e-9)
         say(
             self.console,
-            [*tally.remarks(), *unfound_items(self.pipeline, tally.topics)],
+            [*tally.remarks(), *remarks],
             f"{self.folder.path}: the state of {made.entities} entities and {made.learned} learned "
-            f"examples, from {tally.records:,} records ({rate:,.0f}/s). A run goes on with "
-            f"what its topics got {_since(at_ms)}.",
+            f"examples, from {tally.records:,} records ({rate:,.0f}/s). {written}A run goes on "
+            f"with what its topics got {_since(at_ms)}.",
         )
 
     def _resume(self, made: Backfill, kept: KeptBackfill) -> None:
@@ -169,6 +175,7 @@ class _Work:
         merged = reader.merged(entities, progress.tally, made.numbered, progress.places)
         for arrivals in merged:
             made.take(arrivals)
+            self._take_items(arrivals)
             progress.reached_ms = max(int(one.times_ms[-1]) for one in arrivals)
             progress.given += sum(map(len, arrivals))
             show(progress.tally, progress.reached_ms)
@@ -180,17 +187,45 @@ class _Work:
                 self.kept = progress.given
         progress.tally.check()
 
+    @property
+    def _catalogue(self) -> Table | None:
+        """What replicas read items from; None where they recommend none."""
+        retrieval = self.pipeline.retrieval
+        return None if retrieval is None else retrieval.items.table
+
+    def _take_items(self, arrivals: Arrivals) -> None:
+        for arrived in arrivals:
+            if self._catalogue is not None and arrived.topic == self._catalogue.topic:
+                self.progress.items.take(arrived, self.settings.serve.most_items)
+
+    def _write_items(self, partitions: Mapping[str, int]) -> tuple[list[str], str]:
+        """Write the catalogue's rows to its topic; gives remarks, and what was done."""
+        rows, table = self.progress.items, self._catalogue
+        if table is None or not rows.values:
+            return [], ""
+        self.status.update(f"writing {len(rows.values):,} items to {table.topic}")
+        try:
+            written = asyncio.run(self._written(table, partitions[table.key.name]))
+        except Unavailable as error:  # the state is whole all the same
+            remark = (
+                f"the rows of {len(rows.values):,} items are not known to be written to topic "
+                f"{table.topic!r} ({error.reason}), whose items /v1/recommend finds: write them "
+                "to it"
+            )
+            return [remark, *rows.remarks(table.topic)], ""
+        return [*rows.remarks(table.topic), *written.remarks()], f"{written} "
+
+    async def _written(self, table: Table, partitions: int) -> WrittenItems:
+        source = KafkaSource(self.kafka)
+        sink = KafkaSink(self.kafka, {table.topic: table.placed_by})
+        await sink.start()
+        try:
+            return await write_items(table, self.progress.items.values, partitions, source, sink)
+        finally:
+            await sink.stop()
+
     def _offsets(self, at_ms: int | None) -> Mapping[str, Sequence[int]]:
         return asyncio.run(next_offsets(self.kafka, source_topics(self.pipeline), at_ms))
-
-
-def unfound_items(pipeline: Pipeline, topics: Collection[str]) -> Iterator[str]:
-    """What the user should know of items whose rows were in a history of `topics`."""
-    if pipeline.retrieval is not None and pipeline.retrieval.items.table.topic in topics:
-        yield (
-            f"/v1/recommend finds the items of topic {pipeline.retrieval.items.table.topic!r} "
-            "alone, which a backfill does not write: write the rows of all items to it, too"
-        )
 
 
 def _since(at_ms: int | None) -> str:

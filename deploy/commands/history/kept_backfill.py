@@ -17,6 +17,7 @@ from freshrank.deploy.history.sources import SourcePlace
 from freshrank.deploy.state.draft_state import KEPT
 from freshrank.deploy.state.json_record import JsonRecord
 from freshrank.deploy.wiring.backfill import Backfill
+from freshrank.deploy.wiring.catalogue_rows import CatalogueRows
 
 
 @dataclass(slots=True)
@@ -30,6 +31,8 @@ class BackfillProgress:
     """The time of the latest of these."""
     places: list[SourcePlace] = field(default_factory=list)
     """Of the sources of the history; none at its beginning."""
+    items: CatalogueRows = field(default_factory=CatalogueRows)
+    """What may be recommended, where the pipeline has a catalogue to recommend from."""
 
 
 # It is written last: a folder without it is not whole.

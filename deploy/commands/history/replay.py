@@ -127,8 +127,10 @@ def _warn_of_unknown(label: Joined | Labelled) -> None:
 def _warn_of_unused(metrics: Mapping[str, JsonValue], records: int) -> None:
     """Tell of records that are no events, and of events that are no examples."""
     if metrics["dead"]:
-        first = metrics["first_dead"]
-        _warn(f"{metrics['dead']} of {records} records are no events, the first {first}")
+        reasons = metrics["dead_reasons"]
+        assert isinstance(reasons, list)
+        listed = "\n  ".join(map(str, reasons))
+        _warn(f"{metrics['dead']} of {records} records are no events:\n  {listed}")
     if not metrics["examples"]:
         _warn(
             "no event is an example, so that nothing was learned "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import pyarrow.parquet
 import pytest
 
 from freshrank import Entity, Stream, Table
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import BadRecord, ConfigError
 from freshrank.deploy.history import file_values
-from freshrank.deploy.history.file_values import read_values
+from freshrank.deploy.history.file_values import place_in, read_values
 from freshrank.deploy.history.files import find_files
 
 TOPICS = ["plays", "visits"]
@@ -53,7 +54,11 @@ def values(path: Path, source: Stream | Table = plays) -> list[dict[str, object]
 def rows(path: Path, source: Stream | Table = plays) -> list[list[bytes]]:
     """The chunks of a file whose rows are read one by one: an event has a struct, a row no time."""
     chunks = list(read_values(path, source))
-    return [chunk for chunk in chunks if isinstance(chunk, list)]
+    return [
+        [one for one in chunk if isinstance(one, bytes)]
+        for chunk in chunks
+        if isinstance(chunk, list)
+    ]
 
 
 def parquet(path: Path, **columns: object) -> Path:
@@ -176,6 +181,87 @@ def test_cells_of_csv_get_the_types_of_the_schema(tmp_path: Path) -> None:
         {"playedAt": str(AT_MS), "listener": "", "play_id": "8", "seconds": None, "genre": "jazz"},
         {"playedAt": "soon", "listener": "ann", "play_id": "9", "seconds": None, "genre": "jazz"},
     ]  # fmt: skip
+
+
+def test_a_row_of_csv_has_as_many_cells_as_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.csv"
+    path.write_text('item,brand\n1,a\n2,b,c\n\n3\n"4","d"\n5,\n')
+    (chunk,) = read_values(path, catalogue)
+    assert isinstance(chunk, list)
+    found = [one.reason if isinstance(one, BadRecord) else json.loads(one) for one in chunk]
+    assert found == [
+        {"item": 1, "brand": "a"},
+        "it has 3 cells, and the header has 2",
+        "it has 1 cells, and the header has 2",
+        {"item": 4, "brand": "d"},
+        {"item": 5, "brand": None},
+    ]
+
+
+class Film(msgspec.Struct):
+    item: int
+    tags: list[str] | None = None
+    size: dict[str, float] = {}
+
+
+class Scene(msgspec.Struct):
+    item: int
+    tags: list[str]
+
+
+films, scenes = (
+    Table("films", key=Entity("item", "item"), schema=schema) for schema in (Film, Scene)
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "kind", "fix"),
+    [
+        (films, "tags", "a list", "Give JSON lines (.jsonl) or Parquet, or leave the column out."),
+        (films, "size", "a struct", "or leave the column out."),
+        (scenes, "tags", "a list", "Give JSON lines (.jsonl) or Parquet."),
+    ],
+)
+def test_a_column_of_csv_that_would_have_to_hold_lists_is_told_at_once(
+    source: Table, column: str, kind: str, fix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "films.csv"
+    path.write_text(f"item,{column}\n")
+    with pytest.raises(ConfigError) as caught:
+        list(read_values(path, source))
+    assert caught.value.place == f"{path}: column {column!r}"
+    assert f"is {kind} in the schema, which no cell of CSV can hold" in caught.value.problem
+    assert caught.value.fix.endswith(fix)
+    path.write_text("item\n1\n")
+    if source is films:
+        assert values(path, source) == [{"item": 1, "tags": None, "size": {}}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "lines"),
+    [
+        ("a.jsonl", b'\n{"a":1}\n  \nwhat\r\n\n{"b":2}', [2, 4, 6]),
+        ("a.csv", b'play_id,listener,playedAt\n\n1,"a\nb",1\n\n2,c,1\r\n3,d,1', [3, 6, 7]),
+    ],
+)
+def test_the_line_of_a_record_is_found(
+    name: str, content: bytes, lines: Sequence[int], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+    for path in (tmp_path / name, tmp_path / f"{name}.gz"):
+        found = [place_in(path, plays, number) for number in range(3)]
+        assert found == [f"line {line} of {path}" for line in lines]
+
+
+def test_the_line_behind_one_that_comes_in_pieces_is_found(tmp_path: Path) -> None:
+    small = Stream("s", id="play_id", time="at", key=plays.key, schema=Play, max_bytes=1_000)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"x" * 5_000_000 + b"\ny\n")
+    (*pieces, last) = rows(path, small)[0]
+    assert (last, len(pieces) > 1) == (b"y", True)
+    assert place_in(path, small, 0).startswith("line 1 of")
+    assert place_in(path, small, len(pieces)).startswith("line 2 of")
 
 
 def test_columns_of_parquet_get_the_types_of_the_schema(tmp_path: Path) -> None:

@@ -353,8 +353,12 @@ def test_records_that_are_no_events_are_left_out_and_told(
     with caplog.at_level(logging.WARNING):
         assert seen_at([file], 5) == [2]
     (record,) = caplog.records
-    assert record.message.startswith("2 of 4 records are left out; record 3 of ")
-    assert "missing required field `kind`" in record.message
+    head, first, second = record.message.splitlines()
+    assert head == "2 of 4 records are left out:"
+    assert first.startswith(f"  1, the first at line 3 of {file}: ")
+    assert "missing required field `kind`" in first
+    # Between them is an empty line, which is no record.
+    assert second.startswith(f"  1, the first at line 5 of {file}: JSON is malformed")
 
 
 @pytest.mark.parametrize(
@@ -362,7 +366,7 @@ def test_records_that_are_no_events_are_left_out_and_told(
     [
         (b"", "there is no record in it"),
         (b"\n\n", "there is no record in it"),
-        (b"what\n{}\n", "none of its records can be used; record 1 of"),
+        (b"what\n{}\n", "none of its 2 records can be used: 1, the first at line 1 of"),
     ],
 )
 def test_a_history_without_an_event_is_a_mistake(

@@ -13,9 +13,10 @@ import msgspec
 import numpy as np
 import pytest
 from command_line import call
+from fake_clock import FakeClock
 from mistakes import RIGHT
-from small_catalogue import PIPELINE as SHOP
 
+from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
@@ -28,6 +29,8 @@ from freshrank.deploy.servers.external import TopicPartitions
 from freshrank.deploy.state.inspect import inspect_state
 from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.wiring.backfill import Backfill
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
+from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.connectors.kafka.security import OPEN
 
 START_MS = 1_700_000_000_000
@@ -89,8 +92,11 @@ class Command:
 
     def __call__(self, *options: str) -> tuple[object, str]:
         """Exit status, and what was said."""
-        arguments = ["backfill", "songs.py", "plays.jsonl", *options]
-        return call(arguments, self._capsys, self._patch)
+        return self.run(["backfill", "songs.py", "plays.jsonl", *options])
+
+    def run(self, arguments: Sequence[str]) -> tuple[object, str]:
+        """The same, of a whole command line."""
+        return call(list(arguments), self._capsys, self._patch)
 
 
 @pytest.fixture
@@ -273,7 +279,7 @@ def test_a_backfill_that_ends_on_the_way_goes_on_to_the_same_state(
     kept_something = ((call_of, lives) != ("take", [1]) and call_of != "keep") or len(lives) > 1
     assert ("going on after" in told) == kept_something
     assert "from 15,000 records" in told
-    assert "155 of 15000 records are left out" in told
+    assert "155 of 15,000 records are left out:\n  155, the first at line 1 of " in told
     assert arrays_of(STATE) == whole
     assert sorted(one.name for one in STATE.parent.iterdir()) == ["songs"]
 
@@ -317,8 +323,141 @@ def test_an_interrupt_before_anything_is_kept_says_that_the_command_begins_anew(
     assert "the same command begins anew" in said
 
 
-def test_rows_of_items_that_are_in_files_alone_are_told() -> None:
-    topic = SHOP.tables[0].topic
-    (said,) = backfill.unfound_items(SHOP, [SHOP.stream.topic, topic])
-    assert topic in said and "write the rows" in said
-    assert list(backfill.unfound_items(SHOP, [SHOP.stream.topic])) == []
+CATALOGUE = """
+
+class Song(msgspec.Struct):
+    song: str
+    mood: str | None = None
+
+
+songs = Table("songs_known", key=Entity("song", key="song"), schema=Song)
+"""
+SHOP = (
+    RIGHT.replace("TimeSince, col,", "TimeSince, col, Newest, Table,")
+    .replace("\n\nclass Listening", f"{CATALOGUE}\n\nclass Listening")
+    .replace('context=["song", "genre"]', 'context=["song", songs.mood]')
+    .replace("    features=", "    tables=[songs],\n    candidates=[Newest()],\n    features=")
+)
+
+
+class Catalogue:
+    """The broker of a catalogue's topic, in memory."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.log = MemoryLog(PARTITIONS)
+        self.away = False
+        clock = FakeClock(START_MS)
+
+        async def prepared(*_: object) -> TopicPartitions:
+            return TopicPartitions(PARTITIONS, {"song": PARTITIONS})
+
+        patch.setattr(backfill, "prepare_topics", prepared)
+        patch.setattr(backfill, "KafkaSource", lambda _: MemorySource(self.log))
+        patch.setattr(backfill, "KafkaSink", lambda *_: CatalogueSink(self, clock))
+
+    def items(self) -> dict[str, object]:
+        """By item that the topic has a record of: its mood; None: it is gone."""
+        found: dict[str, object] = {}
+        for number in range(PARTITIONS):
+            records = self.log.read("songs_known", number, 0, 1_000)
+            for key, value in zip(records.keys or [], records.values, strict=True):
+                row = None if value is None else msgspec.json.decode(value)["mood"]
+                found[(key or b"").decode()] = row
+        return found
+
+
+class CatalogueSink(MemorySink):
+    def __init__(self, catalogue: Catalogue, clock: Clock) -> None:
+        super().__init__(catalogue.log, clock)
+        self._catalogue = catalogue
+
+    async def start(self) -> None:
+        if self._catalogue.away:
+            raise Unavailable("kafka", "not authorised")
+
+    async def stop(self) -> None:
+        pass
+
+
+@pytest.fixture
+def catalogue(command: Command, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
+    Path("songs.py").write_text(SHOP)
+    rows = [{"song": f"s{number}", "mood": "old"} for number in range(6)]
+    rows.append({"song": "s2", "mood": "new"})
+    Path("songs_known.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, rows)))
+    return Catalogue(monkeypatch)
+
+
+def test_items_of_a_file_are_written_where_replicas_read_them(
+    command: Command, catalogue: Catalogue
+) -> None:
+    row = msgspec.json.encode({"song": "s1", "mood": "live"})
+    stamps = np.full(2, START_MS)
+    catalogue.log.distribute("songs_known", [b"s1", b"s4"], [row, None], stamps)
+    status, said = command("songs_known.jsonl", "--kafka", "kafka:9092")
+    assert status == 0, said
+    assert "4 rows of items were written to topic 'songs_known'" in said
+    assert "2 items had a record there, which counts" in said
+    old = dict.fromkeys(["s0", "s3", "s5"], "old")
+    assert catalogue.items() == {**old, "s2": "new", "s1": "live", "s4": None}
+
+
+def test_a_state_is_put_in_place_though_its_items_cannot_be_written(
+    command: Command, catalogue: Catalogue
+) -> None:
+    catalogue.away = True
+    status, said = command("songs_known.jsonl", "--kafka", "kafka:9092")
+    assert status == 0, said
+    assert "warning: the rows of 6 items are not known to be written to topic" in said
+    assert "(not authorised)" in said and "write them to it" in said
+    assert (STATE / "shards").exists()
+
+
+def test_items_beyond_those_that_a_replica_keeps_are_told(
+    command: Command, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRESHRANK_SERVE__MOST_ITEMS", "4")
+    status, said = command("songs_known.jsonl", "--kafka", "kafka:9092")
+    assert status == 0, said
+    assert "warning: 2 rows are of more items than the 4 that a replica keeps" in said
+    assert sorted(catalogue.items()) == ["s0", "s1", "s2", "s3"]
+
+
+def test_items_that_were_read_before_an_interruption_are_written_after_it(
+    command: Command, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_values, "CHUNK", 4)
+    monkeypatch.setattr(backfill, "KEPT_EVERY", 10)
+    take, calls = Backfill.take, count(1)
+
+    def ends(made: Backfill, arrivals: Arrivals) -> None:
+        take(made, arrivals)
+        if next(calls) == 4:
+            raise PlugPulled
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Backfill, "take", ends)
+        with pytest.raises(PlugPulled):
+            command("songs_known.jsonl", "--kafka", "kafka:9092")
+    assert catalogue.items() == {}
+    status, said = command("songs_known.jsonl", "--kafka", "kafka:9092")
+    assert status == 0, said
+    assert "going on after" in said
+    assert catalogue.items() == {**{f"s{number}": "old" for number in range(6)}, "s2": "new"}
+
+
+def test_records_that_are_left_out_are_told_by_reason(command: Command) -> None:
+    lines = Path("plays.jsonl").read_bytes().splitlines()
+    rows = [msgspec.json.decode(line) for line in lines]
+    names = list(rows[0])
+    cells = [[str(row[name]) for name in names] for row in rows]
+    cells[2].append("more")
+    cells[4][names.index("at")] = "noon"
+    del cells[6][-1:], cells[7][-1:]
+    Path("plays.csv").write_text("\n".join(map(",".join, [names, *cells])))
+    arguments = ["backfill", "songs.py", "plays.csv", "--kafka", "kafka:9092"]
+    status, said = command.run(arguments)
+    assert status == 0, said
+    assert "4 of 10 records are left out:\n  3, the first at line 4 of plays.csv: it has 8" in said
+    assert "\n  1, the first at line 6 of plays.csv: " in said
+    assert "from 10 records" in said
