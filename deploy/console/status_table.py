@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -94,7 +96,9 @@ def summary_table(metrics: SystemMetrics) -> RenderableType:
     table.add_column()
     table.add_column(justify="right")
     for name, value in metrics.summary().items():
-        if isinstance(value, float):
+        if isinstance(value, Mapping):
+            shown = "\n".join(f"{key} {count:,}" for key, count in value.items()) or ABSENT
+        elif isinstance(value, float):
             shown = number(value, digits=4 if abs(value) < 10 else 1)
         else:
             shown = ABSENT if value is None else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,7 +77,10 @@ class SystemMetrics:
     objective: str
     """Name of the model's loss (``"log_loss"``)."""
     loss: Compared
+    by_route: Mapping[str, int]
+    """Requests that the replicas answered, whatever the status of the answer."""
     requests: int | None
+    """To score."""
     requests_per_s: float | None
     request_errors: int | None
     scores: Quantiles
@@ -104,6 +108,7 @@ class SystemMetrics:
             "request_errors": self.request_errors,
             "score_p50_ms": self.scores.p50_ms,
             "score_p99_ms": self.scores.p99_ms,
+            "requests_by_route": self.by_route,
         }
 
 
@@ -151,6 +156,7 @@ class MetricsReader:
             quality=_compared(learner, measure),
             objective=objective,
             loss=_compared(learner, objective),
+            by_route=_by_route(_parts(statuses, "replica")),
             requests=requests.count if requests else None,
             requests_per_s=(_rate(self._requests, requests.count, elapsed_s) if requests else None),
             request_errors=requests.errors if requests else None,
@@ -183,6 +189,17 @@ def _answered(statuses: Mapping[str, Status]) -> Requests | None:
         _total(replicas, "errors"),
         _merged([_inner(replica, "latency") for replica in replicas]),
     )
+
+
+def _by_route(replicas: Sequence[Status]) -> dict[str, int]:
+    """Requests to each route, the most frequent first."""
+    found = Counter[str]()
+    for replica in replicas:
+        listed = replica.get("routes")
+        for one in listed if isinstance(listed, Sequence) else ():
+            if isinstance(one, Mapping):
+                found[str(one["route"])] += int(_number(one, "requests") or 0)
+    return dict(found.most_common())
 
 
 def _inner(status: Status, name: str) -> Mapping[str, JsonValue]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from freshrank.deploy.experiments.intervals import (
@@ -50,9 +48,12 @@ class ArmReport(msgspec.Struct):
     design_effect: float | None
     """How many times as many items of users that differ would be needed as of users who do not."""
     compared: ArmComparison | None
-    """None: the first arm, or there are too few clicks or users."""
+    """None: the first arm, or `too_few` says why."""
     off_policy: OffPolicy | None
     """None: its lists do not explore."""
+    too_few: str = ""
+    """What is too little for a comparison, in which arm, and how much of it is needed; "": it is
+    enough, or there is nothing to compare with."""
 
 
 class ExperimentReport(msgspec.Struct):
@@ -96,6 +97,7 @@ def report_on(tally: ExperimentTally, expected_effect: float) -> ExperimentRepor
             design_effect=None if found is None else _design_effect(found, tally.arms[arm.name]),
             compared=_compared(tally, names[0], arm.name, expected_effect, error),
             off_policy=tally.arms[arm.name].off_policy.result(),
+            too_few=_too_few(tally, names[0], arm.name),
         )
         for arm, found in zip(tally.experiment.arms, rates, strict=True)
     ]
@@ -125,23 +127,30 @@ def _wilson(rate: Ratio, arm: ArmTally) -> Estimate:
 def _compared(
     tally: ExperimentTally, first: str, name: str, expected_effect: float, error: float
 ) -> ArmComparison | None:
-    arms = [tally.arms[first], tally.arms[name]]
-    rates: Sequence[Ratio | None] = [_rate(arm) for arm in arms]
-    enough = all(
-        rate is not None
-        and rate.clusters >= _FEWEST_CLUSTERS
-        and arm.clicks.sum() >= _FEWEST_CLICKS
-        and rate.variance > 0
-        for rate, arm in zip(rates, arms, strict=True)
-    )
-    control, other = rates
-    if name == first or not enough or control is None or other is None:
+    control, other = _rate(tally.arms[first]), _rate(tally.arms[name])
+    if name == first or control is None or other is None or _too_few(tally, first, name):
         return None
     difference, variance = other.value - control.value, control.variance + other.variance
     return ArmComparison(
         at_any_time(difference, variance, expected_effect, error),
         value_at_any_time(difference, variance, expected_effect),
     )
+
+
+def _too_few(tally: ExperimentTally, first: str, name: str) -> str:
+    """What is too little for a comparison of two arms; "": nothing, or they are one."""
+    found = []
+    for arm in [first, name] if name != first else []:
+        rate, clicks = _rate(tally.arms[arm]), int(tally.arms[arm].clicks.sum())
+        groups = 0 if rate is None else rate.clusters
+        if groups < _FEWEST_CLUSTERS:
+            # Where they are few, each has a group of its own.
+            found.append(f"{arm!r} has users in {groups} groups, {_FEWEST_CLUSTERS} are needed")
+        if clicks < _FEWEST_CLICKS:
+            found.append(f"{arm!r} has {clicks} clicks, {_FEWEST_CLICKS} are needed")
+        elif rate is not None and not rate.variance > 0:
+            found.append(f"all items of {arm!r} were clicked, so that nothing varies")
+    return "; ".join(found)
 
 
 def _warnings(tally: ExperimentTally, p_value: float) -> list[str]:

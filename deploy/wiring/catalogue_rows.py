@@ -11,8 +11,8 @@ from freshrank.deploy.history.arrivals import Arrived
 from freshrank.feature_actors.streams.table import Table
 from freshrank.feature_actors.streams.table_codec import TableCodec
 
-# Records that are read, or written, at once: some megabytes.
-_AT_ONCE = 5_000
+AT_ONCE = 5_000
+"""Records that are read, or written, at once: some megabytes."""
 _POLL_S = 0.2
 
 
@@ -88,8 +88,8 @@ async def write_items(
     known = await _items_in(table, partitions, source)
     records = [(name.encode(), value) for name, value in rows.items() if name not in known]
     answers: list[BadRecord | None] = []
-    for begin in range(0, len(records), _AT_ONCE):
-        answers += await sink.send_all(table.topic, records[begin : begin + _AT_ONCE])
+    for begin in range(0, len(records), AT_ONCE):
+        answers += await sink.send_all(table.topic, records[begin : begin + AT_ONCE])
     too_large = sum(answer is not None for answer in answers)
     written = len(records) - too_large
     return WrittenItems(table.topic, written, len(rows) - len(records), too_large)
@@ -101,7 +101,7 @@ async def _items_in(table: Table, partitions: int, source: EventSource) -> set[s
     await source.start({(table.topic, number): None for number in range(partitions)})
     try:
         while any((await source.lag()).values()):
-            for batch in await source.poll(_AT_ONCE, _POLL_S):
+            for batch in await source.poll(AT_ONCE, _POLL_S):
                 found.update(codec.decode(batch).names)
             source.take_deleted()  # what is gone says nothing of an item
     finally:

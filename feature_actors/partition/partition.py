@@ -100,6 +100,11 @@ class PartitionState:
         return [source.table for source in self._row_sources]
 
     @property
+    def newest_event_ms(self) -> int:
+        """The greatest time of a record that its rows are made of."""
+        return max(source.newest_event_ms for source in self._row_sources)
+
+    @property
     def nbytes(self) -> int:
         """Memory held, in bytes, roughly: rows, ids of events, examples, items without a label."""
         rows = sum(source.nbytes for source in self._row_sources)

@@ -50,12 +50,14 @@ class OnlineWriter:
         alerts: AlertSink | None = None,
     ) -> None:
         self._writers = {
-            partition: PartitionWriter(state, store, epoch) for partition, state in states.items()
+            partition: PartitionWriter(state, store, epoch, clock)
+            for partition, state in states.items()
         }
         self._clock = clock
         self._woken = asyncio.Event()
         self.freshness = RecentLatencies()
-        """From an event's time to its row in the store, in milliseconds."""
+        """From an event's time to its row in the store, in milliseconds; not of rows that are put
+        back, or were made before this start."""
         self.rows_written = 0
         self.rows_restored = 0
         """Rows that were missing in the store, and are written again."""
@@ -144,9 +146,9 @@ class OnlineWriter:
                     self._woken.set()
         await self._memory.look()
 
-    def _note(self, event_times_ms: Ints) -> None:
-        """Rows with these newest event times are in the store."""
-        self.rows_written += len(event_times_ms)
+    def _note(self, rows: int, event_times_ms: Ints) -> None:
+        """So many rows are in the store, those of events with these newest times among them."""
+        self.rows_written += rows
         age_ms = self._clock.now_ms() - event_times_ms
         self.freshness.add(age_ms, self._clock.monotonic())
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from enum import Enum
+from typing import TypeAlias
 
 import numpy as np
 
+from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ProgressError
 from freshrank.actors.messages import BEGINNING, Ints, SourceOffsets, dominates
 from freshrank.actors.protocols import OnlineStore, WriteOutcome
@@ -20,6 +22,10 @@ from freshrank.feature_actors.state.tracked_table import TrackedRows
 # Rows copied and sent at once: what a table is read for stays below 2 MB, and a partition does
 # not wait long behind another.
 MOST_ROWS = 2000
+
+RowsWritten: TypeAlias = Callable[[int, Ints], None]
+"""Takes how many rows were written, and int64[m]: of those that an event has changed, the time of
+the newest one."""
 
 
 class WriterState(Enum):
@@ -64,8 +70,11 @@ class PartitionWriter:
         Of the shard's start: the store refuses writers with a lower one.
     """
 
-    def __init__(self, partition: PartitionState, store: OnlineStore, epoch: int) -> None:
+    def __init__(
+        self, partition: PartitionState, store: OnlineStore, epoch: int, clock: Clock
+    ) -> None:
         self._partition = partition
+        self._clock = clock
         self._number = partition.spec.first_claim + partition.partition
         self._store = store
         self._epoch = epoch
@@ -80,6 +89,9 @@ class PartitionWriter:
         """Whether the store was told that it has every row."""
         self._fillings = 0
         """How often the store turned out to have no rows."""
+        self._restored_ms = self._newest_ms()
+        """Rows without a later event are written for a store that has lost them, or never had them:
+        when they are says nothing of events."""
 
     @property
     def waiting(self) -> int:
@@ -97,6 +109,8 @@ class PartitionWriter:
         if written is None:
             self._partition.mark_all()
             self._filled = False
+            if self._fillings:  # at first the rows are those of the snapshot
+                self._restored_ms = self._newest_ms()
             self._fillings += 1
         elif self._filled:
             await self._mark_filled()  # the mark expires, as the claim does
@@ -109,8 +123,8 @@ class PartitionWriter:
         if reached and self.state is WriterState.CATCHING_UP:
             self._happen(WriterEvent.CAUGHT_UP)
 
-    async def flush(self, written: Callable[[Ints], None]) -> None:
-        """Write all that is dirty now, and tell `written` the newest event times of those rows.
+    async def flush(self, written: RowsWritten) -> None:
+        """Write all that is dirty now, and tell `written` of it.
 
         Raises Unavailable (what was not written stays dirty), ProgressError.
         """
@@ -155,11 +169,15 @@ class PartitionWriter:
         if table.evictions != evictions:
             return 0  # slots have new owners: the next sweep looks for them
         table.dirty.mark(slots[places])
+        if len(places):
+            self._restored_ms = self._newest_ms()
         return len(places)
 
-    async def _write(
-        self, table: TrackedRows, slots: Ints, written: Callable[[Ints], None]
-    ) -> None:
+    def _newest_ms(self) -> int:
+        """The time of the newest event; of one that is ahead of the clock, that of now."""
+        return min(self._partition.newest_event_ms, self._clock.now_ms())
+
+    async def _write(self, table: TrackedRows, slots: Ints, written: RowsWritten) -> None:
         partition, name, topic = self._partition, table.plan.name, table.plan.source.log_topic
         keys, rows = self._keys[name].of(slots), table.rows(slots)
         newest_ms = rows.view(np.int64)[:, NEWEST].copy()
@@ -175,7 +193,7 @@ class PartitionWriter:
         finally:
             del self.under_way[name]
         if self._is_written(outcome):
-            written(newest_ms)
+            written(len(slots), newest_ms[newest_ms > self._restored_ms])
         else:
             table.mark_again(slots)
 

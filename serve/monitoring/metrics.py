@@ -66,6 +66,7 @@ class ServeMetrics:
             "drawn_items", "Items drawn in lists that explore: greedy or explored", ("outcome",)
         )
         self._failures = 0
+        self._by_route = Counts[str]()
         self._by_arm = Counts[tuple[str, str]]()
 
     def scored(self, begun: float, ended: float, candidates: int, features: FeatureInfo) -> None:
@@ -83,6 +84,7 @@ class ServeMetrics:
     def answered(self, route: str, status: int) -> None:
         """Count an answer of any route."""
         self._requests.count(route, str(status))
+        self._by_route[route] += 1
         if status >= 500:
             self._failures += 1
 
@@ -126,7 +128,12 @@ class ServeMetrics:
 
     def status(self, monotonic: float) -> dict[str, JsonValue]:
         """For the status: counts since the start, and the recent latencies of scores."""
-        return {"errors": self._failures, **self._scores.status(monotonic)}
+        # A list: `/metrics` has them by route and status.
+        routes = [
+            {"route": route, "requests": requests}
+            for route, requests in sorted(self._by_route.items())
+        ]
+        return {"errors": self._failures, "routes": routes, **self._scores.status(monotonic)}
 
     def recommendations(self, monotonic: float) -> dict[str, JsonValue]:
         """The count of requests for recommendations, and their recent latencies."""

@@ -27,6 +27,9 @@ def tables_of(report: PipelineReport) -> Iterator[RenderableType]:
         if any(arm.off_policy is not None for arm in experiment.arms):
             yield Text()
             yield _off_policy(experiment)
+        for arm in experiment.arms:
+            if arm.too_few:
+                yield Text(f"{arm.arm!r} is not compared: {arm.too_few}")
         for warning in experiment.warnings:
             yield Text(f"warning: {warning}", style="yellow")
 
@@ -51,7 +54,7 @@ def _arms(experiment: ExperimentReport) -> Table:
 def _difference(arm: ArmReport, experiment: ExperimentReport) -> str:
     if arm.compared is not None:
         return _percent(arm.compared.difference, sign=True)
-    return _NONE if arm is experiment.arms[0] else "too few clicks"
+    return _NONE if arm is experiment.arms[0] else "too few, see below"
 
 
 def _off_policy(experiment: ExperimentReport) -> Table:

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 
 from freshrank.actors.metrics.latency_histogram import LatencyHistogram
 from freshrank.actors.protocols import Status
-from freshrank.deploy.console.status_table import status_line, status_table
+from freshrank.deploy.console.status_table import status_line, status_table, summary_table
 from freshrank.deploy.console.system_metrics import Compared, MetricsReader, Requests
 from freshrank.serve.api.responses import FeatureInfo
 from freshrank.serve.monitoring.metrics import ServeMetrics
@@ -62,6 +62,22 @@ def test_scores_that_clients_ask_for_are_shown_from_what_the_replicas_count() ->
     assert (metrics.requests, metrics.requests_per_s, metrics.request_errors) == (70, 20.0, 2)
     assert metrics.scores.p50_ms == pytest.approx(4.0, rel=0.05)
     assert metrics.scores.p99_ms == pytest.approx(4.0, rel=0.05)
+
+
+def test_requests_are_counted_by_route_whoever_else_counts_scores() -> None:
+    metrics = ServeMetrics()
+    for route in ["/v1/recommend", "/v1/similar", "/v1/recommend"]:
+        metrics.answered(route, 200)
+    metrics.answered("/v1/recommend", 422)
+    other = ServeMetrics()
+    other.answered("/v1/similar", 200)
+    statuses = {"replica": metrics.status(1.0), "replica-1f": other.status(1.0)}
+    found = MetricsReader().read(1.0, statuses, Requests(9, 0, LatencyHistogram()))
+    counted = {"/v1/recommend": 3, "/v1/similar": 2}
+    assert (found.by_route, found.summary()["requests_by_route"]) == (counted, counted)
+    shown = printed(summary_table(found))
+    assert "/v1/recommend 3" in shown and "/v1/similar 2" in shown
+    assert MetricsReader().read(1.0, {}).by_route == {}
 
 
 def test_what_a_driver_of_traffic_saw_goes_before_what_the_replicas_count() -> None:

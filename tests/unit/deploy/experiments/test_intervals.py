@@ -139,8 +139,20 @@ def test_few_clicks_or_users_are_compared_with_nothing() -> None:
     few = report([(items, clicks), (items, clicks)]).arms[1]
     assert few.rate is not None
     assert few.compared is None
+    assert few.too_few == (
+        "'control' has users in 20 groups, 30 are needed; "
+        "'fresh' has users in 20 groups, 30 are needed"
+    )
     items[:], clicks[:] = 1_000, 0
-    assert report([(items, clicks), (items, clicks)]).arms[1].compared is None
+    enough = np.zeros(CLUSTERS)
+    enough[:40] = 1
+    one = report([(items, enough), (items, clicks)]).arms
+    assert one[1].compared is None
+    assert (one[0].too_few, one[1].too_few) == ("", "'fresh' has 0 clicks, 30 are needed")
+    all_of_them = report([(items, items), (items, enough)]).arms[1]
+    assert all_of_them.compared is None
+    assert all_of_them.too_few == "all items of 'control' were clicked, so that nothing varies"
+    assert report([(items, enough), (items, enough)]).arms[1].too_few == ""
 
 
 def test_several_arms_share_the_error() -> None:

@@ -68,7 +68,7 @@ def written(log: MemoryLog, count: int) -> WrittenItems:
 def test_what_the_topic_says_of_an_item_counts_however_it_says_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(catalogue_rows, "_AT_ONCE", 2)
+    monkeypatch.setattr(catalogue_rows, "AT_ONCE", 2)
     log = MemoryLog(PARTITIONS)
     keys, values = [b"0", b"1", b"2", b"3"], [b'{"item":0}', None, b"{", b'{"item":1}']
     log.distribute("catalogue", keys, values, np.zeros(4, dtype=np.int64))

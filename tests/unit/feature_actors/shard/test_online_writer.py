@@ -237,6 +237,44 @@ def test_freshness_is_the_time_from_the_event_to_its_row() -> None:
     run(test)
 
 
+def test_rows_of_before_the_start_and_those_that_are_put_back_say_nothing_of_freshness() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.see("u1", "u2", "u3", at_ms=30_000)
+        writer = OnlineWriter({0: scene.state}, scene.store, 5, scene.clock)
+
+        async def flushed() -> tuple[int, int]:
+            await writer.flush()
+            return writer.rows_written, writer.freshness.at(scene.clock.monotonic()).count
+
+        assert await flushed() == (3, 0)
+        scene.see("u1", at_ms=31_000)
+        assert await flushed() == (4, 1)
+        scene.store.rows.clear()
+        await writer.sweep()
+        assert await flushed() == (7, 1)
+        scene.store.forget()
+        await writer.confirm()
+        assert await flushed() == (10, 1)
+        scene.see("u2", at_ms=59_000)
+        assert await flushed() == (11, 2)
+
+    run(test)
+
+
+def test_an_event_that_is_ahead_of_the_clock_hides_none_after_it() -> None:
+    async def test() -> None:
+        scene = Scene()
+        scene.see("u1", at_ms=90_000)
+        writer = OnlineWriter({0: scene.state}, scene.store, 5, scene.clock)
+        scene.clock.advance(1.0)
+        scene.see("u2", at_ms=60_500)
+        await writer.flush()
+        assert writer.freshness.at(scene.clock.monotonic()).count == 2
+
+    run(test)
+
+
 def test_the_loop_keeps_trying_and_shows_what_is_wrong() -> None:
     async def test() -> None:
         scene = Scene()

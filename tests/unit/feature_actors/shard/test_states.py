@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 import pytest
+from fake_clock import FakeClock
 from shard_world import StrictStore, World, run
 from small_shop import batch, event, spec
 from source_offsets import upto
@@ -90,10 +91,10 @@ def test_a_writer_catches_up_before_it_writes_and_claims_again_what_was_lost() -
     async def test() -> None:
         store, partition = StrictStore(), PartitionState(spec(), 0)
         written: list[int] = []
-        writer = PartitionWriter(partition, store, epoch=5)
+        writer = PartitionWriter(partition, store, 5, FakeClock(60_000))
 
         async def flush() -> None:
-            await writer.flush(lambda times: written.append(len(times)))
+            await writer.flush(lambda rows, _: written.append(rows))
 
         await store.claim(0, 4)
         await store.write(0, 4, upto(2), [b"key"], b"row")

@@ -173,7 +173,8 @@ def test_tables_show_every_part() -> None:
             "pipeline": "songs", "confidence": 0.95, "impressions": 5, "rejected": 1, "waiting": 2,
             "experiments": [
                 {
-                    "experiment": "e", "arms": [arm, explores, arm | {"arm": "c"}],
+                    "experiment": "e",
+                    "arms": [arm, explores, arm | {"arm": "c", "too_few": "29 of 30"}],
                     "shares_p_value": 0.001, "warnings": ["look out"],
                 }
             ],
@@ -185,7 +186,8 @@ def test_tables_show_every_part() -> None:
         console.print(part)
     text = console.export_text()
     for wanted in (
-        "too few clicks", "10.00 % (5.00 to 15.00)", "+10.00 % (+5.00 to +15.00)", "1.50",
+        "too few, see below", "'c' is not compared: 29 of 30",
+        "10.00 % (5.00 to 15.00)", "+10.00 % (+5.00 to +15.00)", "1.50",
         "clicks of a list's first 10", "0.1000 (0.0500 to 0.1500)", "warning: look out",
     ):  # fmt: skip
         assert wanted in text
