@@ -8,6 +8,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import documents
@@ -25,7 +26,7 @@ from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.examples import recommend
+from freshrank.examples import catalogue, recommend
 from freshrank.feature_actors.streams.codec import Codec
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.api.responses import ScoreAnswer
@@ -209,12 +210,18 @@ def test_the_samples_of_the_pages_run_in_their_order() -> None:
 
 def test_the_readmes_request_and_answer_are_those_of_the_demo() -> None:
     curl = r"curl -s localhost:8000/v1/score -H 'content-type: application/json' -d '(.*?)'"
-    request, _ = re.findall(curl, readme(), re.DOTALL)
-    served = recommend.pipeline.online_features
-    call = ScoreDecoder("user", served.request_types, RequestLimits()).decode(request.encode())
+    request, with_catalogue, _ = re.findall(curl, readme(), re.DOTALL)
+    explained = (ROOT / "docs" / "explanations.md").read_text(encoding="utf-8")
+    (candidate,) = re.findall(curl.replace("score", "explain"), explained, re.DOTALL)
+
+    def candidates(demo: ModuleType, body: str) -> int:
+        types = demo.pipeline.online_features.request_types
+        return ScoreDecoder("user", types, RequestLimits()).decode(body.encode()).count
+
+    assert (candidates(recommend, candidate), candidates(catalogue, with_catalogue)) == (1, 2)
     (sample,) = blocks(ROOT, "json", "README.md")
     answer = msgspec.json.decode(sample.text, type=ScoreAnswer)
-    assert len(answer.scores) == call.count
+    assert len(answer.scores) == candidates(recommend, request)
     assert msgspec.to_builtins(answer) == json.loads(sample.text)
 
 
@@ -225,7 +232,7 @@ def test_the_readmes_event_and_request_are_those_of_its_own_file() -> None:
     assert posted is not None
     event = posted[1].removesuffix("'").replace("'$(date +%s000)'", "1790000000000")
     assert Codec(made.stream).decode_one(event.encode())
-    _, request = re.findall(r"8000/v1/score .*? -d '(.*?)'", readme(), re.DOTALL)
+    *_, request = re.findall(r"8000/v1/score .*? -d '(.*?)'", readme(), re.DOTALL)
     types = made.online_features.request_types
     call = ScoreDecoder("listener", types, RequestLimits()).decode(request.encode())
     assert (call.count, call.show) == (2, 1)

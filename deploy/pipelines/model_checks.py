@@ -57,12 +57,13 @@ def check_target(
     """Raise ConfigError where the loss is of other labels, or lists are made of classes."""
     names = label.class_names if isinstance(label, Labelled) else ()
     of_classes = loss.with_classes(names) is not None
-    if isinstance(label, Joined) and of_classes:
+    if isinstance(label, Joined) and (of_classes or not loss.binary):
+        what = "tells classes apart" if of_classes else f"predicts numbers, by its {loss.name}"
         raise ConfigError(
             f"{place}.model",
-            "it tells classes apart, and a Joined label is 0 or 1",
-            "Take a model of two outcomes, such as LogisticRegression(), or "
-            'Labelled(target="kind", classes=["a", "b"]).',
+            f"it {what}, and a Joined label is 0 or 1: whether an item was clicked",
+            "Take a model of two outcomes, such as LogisticRegression(), or a label of events: "
+            'Labelled(target="seconds"), Labelled(target="kind", classes=["a", "b"]).',
         )
     if loss.classes != names or (of_classes and not names):
         has = f"tells {len(loss.classes)} classes apart" if loss.classes else "is of one output"

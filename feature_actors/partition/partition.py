@@ -238,11 +238,6 @@ class PartitionState:
             setattr(state.counters, name, count)
         return state
 
-    def mark_all(self) -> None:
-        """Every row is to be written to the online store again."""
-        for table in self.row_tables:
-            table.mark_all()
-
     def _stream_sources(self, partitions: int) -> list[StreamSource]:
         """The sources of the rows that events change, in the order of the plan."""
         spec, found = self.spec, list[StreamSource]()

@@ -107,7 +107,8 @@ class PartitionWriter:
         written = await self._store.claim(self._number, self._epoch)
         self._happen(WriterEvent.CLAIMED)
         if written is None:
-            self._partition.mark_all()
+            for table in self._partition.row_tables:
+                table.mark_all()
             self._filled = False
             if self._fillings:  # at first the rows are those of the snapshot
                 self._restored_ms = self._newest_ms()

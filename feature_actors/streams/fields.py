@@ -193,7 +193,7 @@ class Fields(Mapping[str, Field]):
             return self._require_compound(name, place)
         if name in self._unusable:
             inner = [one for one in self._json_paths if one.startswith(f"{name}.") and one in self]
-            raise unusable(name, self._unusable[name], inner, place)
+            raise unusable(name, self._unusable[name], inner, place, lists=self._with_elements)
         if name in self._of_elements and not self._with_elements:
             raise many_values(name, self._of_elements[name].each, place)
         known = self._listed()
@@ -206,10 +206,10 @@ class Fields(Mapping[str, Field]):
         found = known[name]
         if kinds and found.kind not in kinds:
             wanted = " or ".join(kind.value.__name__ for kind in kinds)
+            kind = f"{'a list of ' if found.each == name else ''}{found.kind.value.__name__}"
+            listed = ", or a list of them" if self._with_elements else ""
             raise ConfigError(
-                place,
-                f"the field {name!r} is {found.kind.value.__name__}",
-                f"Name a field of {wanted}.",
+                place, f"the field {name!r} is {kind}", f"Name a field of {wanted}{listed}."
             )
         return found
 

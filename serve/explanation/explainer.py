@@ -15,6 +15,7 @@ from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.explain_answers import CandidateExplanation, Contribution, ExplainAnswer
 from freshrank.serve.api.requests import rounded
 from freshrank.serve.api.score_requests import ScoreDecoder
+from freshrank.serve.explanation.known_texts import known_texts, with_texts
 from freshrank.serve.scoring.impression_log import ScoredRequest
 from freshrank.serve.scoring.service import ScoringService
 
@@ -67,7 +68,8 @@ class Explainer:
             if found.ages_ms:
                 answer.candidate_rows = found.by_table(entity, lookups)
             values = features.input_values(lookups, rows, key, columns, at_ms)
-            answer.candidates = [*await _one_by_one(explanations, values)]
+            texts = known_texts(key, call.columns, service.retriever)
+            answer.candidates = [*await _one_by_one(explanations, values, texts)]
         if call.skipped:
             call.describe_skipped(answer)
         return answer
@@ -89,15 +91,21 @@ class Explainer:
                     lookups, rows, scored.entity, scored.columns, scored.at_ms
                 )
             )
-            return await _one_by_one(explanations, [values[place] for place in places.tolist()])
+            chosen = places.tolist()
+            own = {name: [of[at] for at in chosen] for name, of in scored.columns.items()}
+            texts = known_texts(scored.entity, own, self._service.retriever)
+            return await _one_by_one(explanations, [values[place] for place in chosen], texts)
 
 
 async def _one_by_one(
-    explanations: Iterable[Explanation], values: Iterable[Mapping[str, JsonValue]]
+    explanations: Iterable[Explanation],
+    values: Iterable[Mapping[str, JsonValue]],
+    texts: Mapping[int, str],
 ) -> list[CandidateExplanation]:
     found = []
     for explanation, shown in zip(explanations, values, strict=True):
-        found.append(_explained(explanation, shown))
+        named = {name: with_texts(value, texts) for name, value in shown.items()}
+        found.append(_explained(explanation, named))
         await asyncio.sleep(0)  # requests to score go on meanwhile
     return found
 

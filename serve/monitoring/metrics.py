@@ -129,7 +129,7 @@ class ServeMetrics:
     def status(self, monotonic: float) -> dict[str, JsonValue]:
         """For the status: counts since the start, and the recent latencies of scores."""
         # A list: `/metrics` has them by route and status.
-        routes = [
+        routes: list[JsonValue] = [
             {"route": route, "requests": requests}
             for route, requests in sorted(self._by_route.items())
         ]

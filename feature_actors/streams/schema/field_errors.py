@@ -16,15 +16,20 @@ _UNUSABLE_FIX = {
 }
 
 
-def unusable(name: str, kind: str, inner: Sequence[str], place: str) -> ConfigError:
-    """Features cannot use a field of the type `kind`, but the fields `inner` in it, if any."""
-    fix = _UNUSABLE_FIX.get(kind, "")
+def unusable(
+    name: str, kind: str, inner: Sequence[str], place: str, *, lists: bool = False
+) -> ConfigError:
+    """Features cannot use a field of the type `kind`, but the fields `inner` in it, if any.
+
+    With `lists` they can use lists of what they can use.
+    """
+    fix, listed = _UNUSABLE_FIX.get(kind, ""), ", or a list of them" if lists else ""
     if inner:
         fix = f"Its fields are {', '.join(map(repr, inner))}."
     return ConfigError(
         place,
         f"features cannot use the type of the field {name!r} ({kind})",
-        f"Use a field of str, int, float or bool, or one of them | None. {fix}".rstrip(),
+        f"Use a field of str, int, float or bool, or one of them | None{listed}. {fix}".rstrip(),
     )
 
 

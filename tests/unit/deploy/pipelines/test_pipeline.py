@@ -23,6 +23,7 @@ from freshrank import (
     LinearSVM,
     LogisticRegression,
     Pipeline,
+    QuantileLoss,
     Stream,
     Sum,
     Table,
@@ -280,6 +281,8 @@ def test_a_label_that_keeps_some_negatives_corrects_the_models_loss() -> None:
         ({"optimizer": "adagrad"}, "Pipeline('shop').optimizer"),
         ({"label": SAMPLED, "model": LinearSVM()}, "Pipeline('shop').model"),
         ({"label": SAMPLED, "model": LinearRegression()}, "negatives_kept"),
+        ({"model": LinearRegression()}, "Pipeline('shop').model"),
+        ({"model": DeepFM(loss=QuantileLoss(0.9))}, "Pipeline('shop').model"),
         ({"crosses": [("item", "kind")]}, "crosses ('item', 'kind')"),
     ],
 )

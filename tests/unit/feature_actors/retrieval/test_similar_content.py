@@ -25,6 +25,7 @@ class Book(msgspec.Struct):
     shelf: int | None = None
     price: float | None = None
     about: dict[str, str] = {}
+    sizes: list[int] = []
 
 
 BOOKS = Table("books", key=item, schema=Book)
@@ -181,13 +182,14 @@ def test_a_large_catalogue_takes_changes_bit_by_bit() -> None:
         (SimilarContent(tags="shelf"), "here.tags", "'shelf' is no list"),
         (SimilarContent(words=["titel"]), "here.words[0]", "mean 'title'"),
         (SimilarContent(words=["title", "shelf"]), "here.words[1]", "'shelf' is int"),
-        (SimilarContent(tags=["price"]), "here.tags[0]", "'price' is float"),
-        (SimilarContent(tags=["about"]), "here.tags[0]", "cannot use the type of the field"),
+        (SimilarContent(words=["sizes"]), "here.words[0]", "'sizes' is a list of int"),
+        (SimilarContent(tags=["price"]), "here.tags[0]", "Name a field of str or int, or a list"),
+        (SimilarContent(tags=["about"]), "here.tags[0]", "| None, or a list of them."),
         (SimilarContent(tags=["genres", "genres"]), "here.tags[1]", "is there already"),
     ],
     ids=[
         "nothing", "words no list", "tags no list", "misspelt", "words of integers",
-        "tags of floats", "dictionary", "twice",
+        "words of a list of integers", "tags of floats", "dictionary", "twice",
     ],
 )  # fmt: skip
 def test_each_mistake_is_named(source: SimilarContent, place: str, says: str) -> None:

@@ -16,6 +16,7 @@ from serving import FakeFeatures, ReplicaUnderTest
 from freshrank.actors.errors import BadRecord, ConfigError, RequestError
 from freshrank.actors.features.retrieval import Boost, Filter
 from freshrank.actors.messages import Version
+from freshrank.examples import catalogue
 from freshrank.serve.api.consistency import ANY, Consistency
 from freshrank.serve.api.recommendation_answers import NoteCode, RecommendAnswer
 from freshrank.serve.api.requests import RequestLimits
@@ -316,24 +317,26 @@ def test_a_field_of_the_catalogue_may_have_any_name() -> None:
 
 
 def test_the_request_and_the_answer_of_the_page_are_those_that_it_describes() -> None:
-    class Shoes(FakeRetriever):
-        # The first request is of the demo's catalogue, the others of a shop for shoes.
+    class Demo(FakeRetriever):
         fields: Mapping[str, type] = {
-            "price": float, "category_id": int, "category": str, "brand": str,
-        }  # fmt: skip
+            name: field.kind.value for name, field in catalogue.catalogue.fields.items()
+        }
 
     page = (Path(__file__).parents[4] / "docs" / "recommendations.md").read_text(encoding="utf-8")
     bodies = re.findall(r"-d '(\{.*?\})'", page, re.DOTALL)
-    types = SelectionTypes(PIPELINE, Shoes({}))
-    call = RecommendDecoder(PIPELINE, Shoes({}), types).decode(bodies[0].encode())
+    types = SelectionTypes(PIPELINE, Demo({}))
+    call = RecommendDecoder(PIPELINE, Demo({}), types).decode(bodies[0].encode())
     assert len(call.selection.filters) == 2
     assert call.selection.diversity.most_per == {"category_id": 1}
-    boosted = RecommendDecoder(PIPELINE, Shoes({}), types).decode(bodies[1].encode())
+    boosted = RecommendDecoder(PIPELINE, Demo({}), types).decode(bodies[1].encode())
     assert [one.factor for one in boosted.boosts] == [1.5, 0.2]
-    assert (boosted.selection.diversity.mmr, boosted.pages) == (Mmr(0.7, ["category", "brand"]), 5)
+    assert (boosted.selection.diversity.mmr, boosted.pages) == (Mmr(0.7, ["category_id"]), 5)
     assert SimilarDecoder(types).decode(bodies[2].encode()).items == ("7", "12")
     (answer,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     read = msgspec.json.decode(answer, type=RecommendAnswer)
     assert msgspec.to_builtins(read) == msgspec.json.decode(answer)
+    readme = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
+    (plain,) = re.findall(r"/v1/recommend .*?-d '(\{.*?\})'", readme, re.DOTALL)
+    assert RecommendDecoder(PIPELINE, Demo({}), types).decode(plain.encode()).selection.filters
     codes = re.findall(r"^\| `(\w+)` \|", page.partition("| code |")[2], re.MULTILINE)
     assert codes == list(get_args(NoteCode))
