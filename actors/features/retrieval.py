@@ -121,6 +121,11 @@ class Retriever(Protocol):
         ...
 
     @property
+    def lists(self) -> Mapping[str, type]:
+        """Fields that are lists of texts or integers, with these types, for filters."""
+        ...
+
+    @property
     def seen(self) -> Sequence[str]:
         """Names of the features that list items which the request's entity touched."""
         ...

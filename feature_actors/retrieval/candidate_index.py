@@ -45,9 +45,8 @@ class CandidateIndex:
         self.catalogue = ItemCatalogue(plan.items.table, most)
         self._masks = FilterMasks(self.catalogue)
         self._key = plan.items.key
-        self._readers = {
-            name: reader(name, optional=field.optional) for name, field in plan.items.fields.items()
-        }
+        shown = {**plan.items.fields, **self.catalogue.lists}
+        self._readers = {name: reader(name, optional=one.optional) for name, one in shown.items()}
         self._indexes: dict[str, SourceIndex] = {
             source.name: source.index(plan.items, self.catalogue) for source in plan.sources
         }
@@ -85,6 +84,11 @@ class CandidateIndex:
     def fields(self) -> Mapping[str, type]:
         """The fields of the catalogue, with their types (str, int or float), for filters."""
         return {name: field.kind.value for name, field in self.plan.items.fields.items()}
+
+    @property
+    def lists(self) -> Mapping[str, type]:
+        """Fields that are lists of texts or integers, with these types, for filters."""
+        return self.catalogue.listed_types
 
     @property
     def seen(self) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshrank.actors.messages import Bools, Doubles, Ints
-from freshrank.feature_actors.streams.columns import Columns, entity_ids
-from freshrank.feature_actors.streams.fields import Kind
+from freshrank.feature_actors.retrieval.slot_arrays import side_by_side
+from freshrank.feature_actors.streams.columns import Columns, Elements, entity_ids
+from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.table import Table
 from freshrank.feature_actors.streams.table_codec import TableRecords
 
@@ -19,6 +20,8 @@ _Number = TypeVar("_Number", np.bool_, np.int64, np.float64)
 
 # Slots of a new catalogue, of which it doubles the number when all are taken.
 _FIRST_SLOTS = 1_024
+MOST_LISTED = 16
+"""Values of a list of a row that filters know, the first ones."""
 
 
 class ItemCatalogue:
@@ -61,6 +64,12 @@ class ItemCatalogue:
             for name, kind in kinds.items()
             if kind is not Kind.NUMBER
         }
+        self.lists = _lists_of(table)
+        self._listed: dict[str, Ints] = {
+            name: np.zeros((1, _FIRST_SLOTS), dtype=np.int64)
+            for name, field in self.lists.items()
+            if field.kind is not Kind.NUMBER
+        }
         self._slots: dict[str, int] = {}
         self._slots_by_id: dict[int, int] = {}
         self._free: list[int] = []
@@ -80,6 +89,15 @@ class ItemCatalogue:
     def ids(self, field: str) -> Ints:
         """int64[s]: the ids of a field of text or integers; 0 where it is None."""
         return self._ids[field]
+
+    @property
+    def listed_types(self) -> Mapping[str, type]:
+        """The lists that filters know, with the types of their values."""
+        return {name: self.lists[name].kind.value for name in self._listed}
+
+    def listed_ids(self, field: str) -> Ints:
+        """int64[w, s]: the ids of the first `MOST_LISTED` values of a list; 0 where it has none."""
+        return self._listed[field]
 
     def slot(self, name: str) -> int | None:
         """The slot of the item `name`; None where there is no such item."""
@@ -133,6 +151,8 @@ class ItemCatalogue:
             numbers[slots] = columns.number(name)
         for name, ids in self._ids.items():
             ids[slots] = columns.hashed(name)
+        for name, listed in self._listed.items():
+            self._listed[name] = _with_lists(listed, slots, columns.elements(name), name)
         for slot, row in zip(slots.tolist(), records.rows, strict=True):
             self._rows[slot] = row
         self.revisions[slots] += 1  # at last: a thread that sees it finds the row
@@ -163,6 +183,7 @@ class ItemCatalogue:
             self.since = _doubled(self.since)
             self._numbers = {name: _doubled(one) for name, one in self._numbers.items()}
             self._ids = {name: _doubled(one) for name, one in self._ids.items()}
+            self._listed = {name: _doubled(one) for name, one in self._listed.items()}
         self.names.append("")
         self._rows.append(None)
         return slot
@@ -180,8 +201,25 @@ class ItemCatalogue:
         self._free.append(slot)
 
 
+def _lists_of(table: Table) -> Mapping[str, Field]:
+    """The fields of a table that are lists of values."""
+    every = table.fields.with_elements.items()
+    return {name: field for name, field in every if field.each == name}
+
+
 _NO_SLOTS: Ints = np.zeros(0, dtype=np.int64)
 
 
 def _doubled(array: NDArray[_Number]) -> NDArray[_Number]:
-    return np.concatenate([array, np.zeros_like(array)])
+    return np.concatenate([array, np.zeros_like(array)], axis=-1)
+
+
+def _with_lists(listed: Ints, slots: Ints, elements: Elements, field: str) -> Ints:
+    """`listed` int64[w, s] with the lists of the rows in `slots`, and as wide as these need it."""
+    ids = side_by_side(elements.hashed(field), elements.owners, len(slots), MOST_LISTED).T
+    missing = int(np.flatnonzero(ids.any(axis=1)).max(initial=-1)) + 1 - len(listed)
+    if missing > 0:
+        wider = np.zeros((missing, listed.shape[1]), dtype=np.int64)
+        listed = np.concatenate([listed, wider])
+    listed[:, slots] = ids[: len(listed)]
+    return listed

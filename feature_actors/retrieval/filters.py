@@ -38,7 +38,10 @@ ALL = slice(None)
 
 
 class Check(NamedTuple):
-    """A comparison of a column of the catalogue with one number: what filters are made of."""
+    """A comparison of a column of the catalogue with one number: what filters are made of.
+
+    For a list it holds where it does for one of its values.
+    """
 
     field: str
     comparison: Literal["present", "eq"] | Comparison
@@ -49,6 +52,12 @@ class Check(NamedTuple):
 
 def checked(catalogue: ItemCatalogue, slots: _Slots, check: Check) -> Bools:
     """bool[m]: for which of `slots` int64[m] a check holds, whether or not they have an item."""
+    if check.field in catalogue.lists:
+        listed = catalogue.listed_ids(check.field)[:, slots]
+        there = check.comparison == "present"
+        each = np.not_equal(listed, ABSENT) if there else np.equal(listed, check.value)
+        found: Bools = np.logical_or.reduce(each, axis=0)
+        return found
     numeric = catalogue.table.fields[check.field].kind is Kind.NUMBER
     if check.comparison in _ORDERED or numeric:
         numbers = catalogue.numbers(check.field)[slots]
@@ -83,13 +92,13 @@ def holds(catalogue: ItemCatalogue, one: Filter, look: Callable[[Check], _Mask])
     does.
     """
     field = catalogue.table.fields.get(one.field)
-    if field is None:
-        known = ", ".join(catalogue.table.fields)
+    if field is None or (field.each and one.field not in catalogue.lists):
+        known = ", ".join([*catalogue.table.fields, *catalogue.lists])
         raise RequestError(f"filters.{one.field}", f"the catalogue has no such field, only {known}")
     if one.comparison in _ORDERED:
-        if field.kind is Kind.TEXT:
-            place = f"filters.{one.field}.{one.comparison}"
-            raise RequestError(place, "a text is not compared by size: use eq, ne, in or not_in")
+        if field.kind is Kind.TEXT or field.each:
+            place, what = f"filters.{one.field}.{one.comparison}", "list" if field.each else "text"
+            raise RequestError(place, f"a {what} is not compared by size: use eq, ne, in or not_in")
         return look(Check(one.field, one.comparison, _number(one.value)))
     if one.comparison in ("eq", "in"):
         return _any(one, field.kind, look)

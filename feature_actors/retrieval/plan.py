@@ -13,7 +13,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Ints
 from freshrank.feature_actors.encoding.shown_rows import words_of
 from freshrank.feature_actors.retrieval.base import CandidateSource, ItemFeatures
-from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.retrieval.catalogue import MOST_LISTED, ItemCatalogue
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 # Bytes of an item: its row and its key as Python objects, their places in lists and dictionaries,
@@ -98,7 +98,8 @@ class RetrievalPlan:
         indexes = [one.index(self.items, empty) for one in self.sources]
         entries = sum(place.width for one in indexes for place in one.features)
         own = sum(one.bytes_per_item for one in indexes)
-        return _ITEM_BYTES + _ENTRY_BYTES * entries + own
+        lists = 8 * MOST_LISTED * len(empty.lists)
+        return _ITEM_BYTES + _ENTRY_BYTES * entries + lists + own
 
     @cached_property
     def seen(self) -> Mapping[str, SeenItems]:

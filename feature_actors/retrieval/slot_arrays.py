@@ -55,3 +55,17 @@ def places_of(slots: Ints, wanted: Ints) -> Ints:
     places = np.minimum(np.searchsorted(slots, wanted), len(slots) - 1)
     found: Ints = places[slots[places] == wanted]
     return found
+
+
+def side_by_side(ids: Ints, owners: Ints, rows: int, width: int) -> Ints:
+    """int64[rows, width]: the first `width` of the ids of each owner; `owners` are ascending.
+
+    >>> side_by_side(np.array([7, 8, 9]), np.array([0, 0, 2]), rows=3, width=2).tolist()
+    [[7, 8], [0, 0], [9, 0]]
+    """
+    counts = np.bincount(owners, minlength=rows)
+    places = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    kept = places < width
+    found = np.zeros((rows, width), dtype=np.int64)
+    found[owners[kept], places[kept]] = ids[kept]
+    return found

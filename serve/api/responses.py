@@ -184,7 +184,8 @@ class CatalogueInfo(msgspec.Struct):
     entity: str
     """What kind of entity its items are."""
     fields: dict[str, str]
-    """Its fields, with their types: ``str``, ``int`` or ``float``."""
+    """Its fields, with their types: ``str``, ``int`` or ``float``, and of lists ``list[str]`` or
+    ``list[int]``."""
     sources: list[str]
     """The names of the sources that find candidates."""
     similar: list[str]

@@ -39,15 +39,17 @@ class Conditions:
     Filter(field='price', comparison='ge', value=5.0)
     """
 
-    def __init__(self, fields: Mapping[str, type]) -> None:
-        by_kind = {kind: _condition(kind) for kind in dict.fromkeys(fields.values())}
-        self.attributes = {name: f"field_{number}" for number, name in enumerate(fields)}
+    def __init__(self, fields: Mapping[str, type], lists: Mapping[str, type] | None = None) -> None:
+        of = {name: (kind, False) for name, kind in fields.items()}
+        of |= {name: (kind, True) for name, kind in (lists or {}).items()}
+        by_kind = {one: _condition(*one) for one in dict.fromkeys(of.values())}
+        self.attributes = {name: f"field_{number}" for number, name in enumerate(of)}
         """By field of the catalogue: what it is called in types, where any name is allowed."""
-        self._known = {name: comparisons(kind) for name, kind in fields.items()}
+        self._known = {name: comparisons(*one) for name, one in of.items()}
         self.type = msgspec.defstruct(
             "Filters",
             [
-                _optional(attribute, name, by_kind[fields[name]])
+                _optional(attribute, name, by_kind[of[name]])
                 for name, attribute in self.attributes.items()
             ],
             forbid_unknown_fields=True,
@@ -74,29 +76,32 @@ class Conditions:
         return self._known.get(place, []) if place else list(self._known)
 
 
-def comparisons(kind: type) -> list[Comparison]:
-    """The comparisons that a field of a type has. The size of a text says nothing.
+def comparisons(kind: type, listed: bool = False) -> list[Comparison]:
+    """The comparisons that a field of a type, or a list of such, has.
+
+    The size of a text says nothing, and a list has none.
 
     >>> comparisons(str)
     ['eq', 'ne', 'in', 'not_in', 'is_null']
     """
-    return [one for one in _COMPARISONS if kind is not str or one not in _OF_SIZE]
+    sized = kind is not str and not listed
+    return [one for one in _COMPARISONS if sized or one not in _OF_SIZE]
 
 
-def _condition(kind: type) -> Any:
+def _condition(kind: type, of_list: bool) -> Any:
     """A value, a list of values, or an object with comparisons, all of which have to hold."""
     one = _TYPES[kind]
     listed = GenericAlias(list, (one,))
     several: Any = Annotated[listed, msgspec.Meta(max_length=MOST_VALUES)]
     condition = msgspec.defstruct(
-        f"{_NAMES[kind]}Condition",
+        f"{_NAMES[kind]}{'List' if of_list else ''}Condition",
         [
             _optional(
                 f"{name}_",
                 name,
                 bool if name == "is_null" else several if name in _OF_LISTS else one,
             )
-            for name in comparisons(kind)
+            for name in comparisons(kind, of_list)
         ],
         forbid_unknown_fields=True,
         frozen=True,

@@ -53,8 +53,9 @@ class SelectionTypes:
     def __init__(self, pipeline: ServedPipeline, retriever: Retriever) -> None:
         self._pipeline = pipeline
         self._retriever = retriever
-        self._conditions = Conditions(retriever.fields)
-        self._attributes = self._conditions.attributes
+        self._conditions = Conditions(retriever.fields, retriever.lists)
+        attributes = self._conditions.attributes
+        self._attributes = {name: attributes[name] for name in retriever.fields}
         few = Annotated[int, msgspec.Meta(ge=1, le=MOST_ITEMS)]
         diversify = self._diversify_type(few)
         filters = self._conditions.type

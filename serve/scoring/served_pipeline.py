@@ -123,7 +123,10 @@ class ServedPipeline:
 def _catalogue(retriever: Retriever) -> CatalogueInfo:
     return CatalogueInfo(
         entity=retriever.entity,
-        fields={name: kind.__name__ for name, kind in retriever.fields.items()},
+        fields={
+            **{name: kind.__name__ for name, kind in retriever.fields.items()},
+            **{name: f"list[{kind.__name__}]" for name, kind in retriever.lists.items()},
+        },
         sources=list(retriever.sources),
         similar=list(retriever.similar),
         seen=list(retriever.seen),

@@ -49,6 +49,8 @@ class FakeRetriever:
     sources: Sequence[str] = ("popular", "co_visited")
     fields: Mapping[str, type] = {"brand": str, "price": float, "stock": int}
 
+    lists: Mapping[str, type] = {}
+
     def __init__(self, catalogue: Mapping[str, Row], *, integer_keys: bool = True) -> None:
         self.catalogue = catalogue
         self.integer_keys = integer_keys

@@ -92,7 +92,7 @@ MISTAKES = {
         'LastK("song"', 'LastK("device"', "Listening.recent", "Use a field of str, int, float"
     ),
     "a sum of text": Mistake(
-        'Sum("seconds"', 'Sum("song"', "Listening.listened", "Name a field of int or float, or a list of them."
+        'Sum("seconds"', 'Sum("song"', "Listening.listened", "Name a field of int or float"
     ),
     "an id that may be missing": Mistake(
         'id="play_id"', 'id="rating"', "Stream('plays').id", "Make id, time and key mandatory."

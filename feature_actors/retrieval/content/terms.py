@@ -10,6 +10,7 @@ import numpy as np
 from freshrank.actors.kernels.hashing import ABSENT, hash_text, hash_texts, mix_columns
 from freshrank.actors.messages import Ints
 from freshrank.feature_actors.retrieval.content.words import words
+from freshrank.feature_actors.retrieval.slot_arrays import side_by_side
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Fields
 
@@ -89,7 +90,7 @@ def _ids_of_words(columns: Columns, part: _TermsOfField) -> Ints:
     lists = [words(text)[: part.width] for text in texts]
     ids = hash_texts([word for one in lists for word in one])
     owners = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
-    return _side_by_side(ids, owners, len(lists), part.width)
+    return side_by_side(ids, owners, len(lists), part.width)
 
 
 def _ids_of_tags(columns: Columns, part: _TermsOfField) -> Ints:
@@ -98,18 +99,4 @@ def _ids_of_tags(columns: Columns, part: _TermsOfField) -> Ints:
         return columns.hashed(part.field)[:, None].copy()
     elements = columns.elements(each)
     ids = elements.hashed(part.field)
-    return _side_by_side(ids, elements.owners, len(columns), part.width)
-
-
-def _side_by_side(ids: Ints, owners: Ints, rows: int, width: int) -> Ints:
-    """int64[rows, width]: the first `width` of the ids of each owner; `owners` are ascending.
-
-    >>> _side_by_side(np.array([7, 8, 9]), np.array([0, 0, 2]), rows=3, width=2).tolist()
-    [[7, 8], [0, 0], [9, 0]]
-    """
-    counts = np.bincount(owners, minlength=rows)
-    places = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-    kept = places < width
-    found = np.zeros((rows, width), dtype=np.int64)
-    found[owners[kept], places[kept]] = ids[kept]
-    return found
+    return side_by_side(ids, elements.owners, len(columns), part.width)

@@ -1,19 +1,25 @@
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_catalogue import catalogue, table_records
+from small_catalogue import catalogue, item, table_records
 
+from freshrank import Table
 from freshrank.actors.errors import RequestError
 from freshrank.actors.features.retrieval import Comparison, Filter
 from freshrank.actors.messages import Bools
+from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.retrieval import filter_masks
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
 from freshrank.feature_actors.retrieval.filter_masks import FilterMasks
 from freshrank.feature_actors.retrieval.filters import Check, checked, passing
+from freshrank.feature_actors.streams.table_codec import TableCodec
 
 VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "brand": st.sampled_from(["a", "b", ""]),
@@ -37,6 +43,95 @@ def filters(draw: st.DrawFn) -> Filter:
     if comparison in ("in", "not_in"):
         return Filter(field, comparison, draw(st.lists(VALUES[field], max_size=3)))
     return Filter(field, comparison, draw(VALUES[field]))
+
+
+class Film(msgspec.Struct):
+    item: str
+    genres: list[str] | None = None
+    years: tuple[int, ...] = ()
+    sizes: list[float] = []
+
+
+FILMS = Table("films", key=item, schema=Film)
+LISTS: Mapping[str, st.SearchStrategy[Any]] = {
+    "genres": st.sampled_from(["a", "b", ""]),
+    "years": st.integers(-1, 2),
+}
+
+
+def films(given: Sequence[Mapping[str, Any]]) -> ItemCatalogue:
+    """A catalogue with these rows, of the items i0, i1 ..."""
+    found = ItemCatalogue(FILMS, most=10_000)
+    put(found, [(f"i{number}", row) for number, row in enumerate(given)])
+    return found
+
+
+def put(found: ItemCatalogue, given: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    values: list[bytes | None] = [msgspec.json.encode({"item": name, **row}) for name, row in given]
+    batch = consecutive_records("films", 0, values, 0)
+    found.take(TableCodec(FILMS).decode(replace(batch, keys=[name.encode() for name, _ in given])))
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({name: st.lists(one, max_size=4) for name, one in LISTS.items()}),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from(list[Comparison](["eq", "ne", "in", "not_in", "is_null"])),
+    st.data(),
+)
+def test_a_list_passes_by_any_of_its_values(
+    given_rows: list[dict[str, list[Any]]], comparison: Comparison, data: st.DataObject
+) -> None:
+    field = data.draw(st.sampled_from(list(LISTS)))
+    if comparison == "is_null":
+        wanted: Any = data.draw(st.booleans())
+    elif comparison in ("in", "not_in"):
+        wanted = data.draw(st.lists(LISTS[field], max_size=3))
+    else:
+        wanted = data.draw(LISTS[field])
+    asked = set(wanted) if isinstance(wanted, list) else {wanted}
+
+    def passes(row: Mapping[str, list[Any]]) -> bool:
+        has = set(row[field])
+        if comparison == "is_null":
+            return wanted is not bool(has)
+        return bool(has & asked) if comparison in ("eq", "in") else bool(has) and not has & asked
+
+    index = films(given_rows)
+    for found in (
+        passing(index, [Filter(field, comparison, wanted)]),
+        FilterMasks(index).passing([Filter(field, comparison, wanted)]),
+    ):
+        assert found[: len(given_rows)].tolist() == [passes(row) for row in given_rows]
+        assert not found[len(given_rows) :].any()
+
+
+def test_lists_of_rows_that_change_are_those_of_now_and_the_first_of_long_ones_count() -> None:
+    long = [f"g{number}" for number in range(20)]
+    index = films([{"genres": ["a", "b"]}, {"genres": ["b"]}, {"genres": long}])
+    masks = FilterMasks(index)
+
+    def having(genre: str) -> list[str]:
+        found = masks.passing([Filter("genres", "eq", genre)])
+        return [index.names[slot] for slot in np.flatnonzero(found).tolist()]
+
+    assert (having("b"), having("g15"), having("g16")) == (["i0", "i1"], ["i2"], [])
+    put(index, [("i0", {"genres": ["c"]}), ("i1", {"genres": None})])
+    assert (having("b"), having("c")) == ([], ["i0"])
+    put(index, [(f"n{number}", {"genres": ["c"]}) for number in range(2_000)])
+    assert len(having("c")) == len(index) - 2
+
+
+def test_lists_are_not_compared_by_size_and_numbers_in_lists_are_shown_alone() -> None:
+    index = films([{"years": [1], "sizes": [1.5]}])
+    with pytest.raises(RequestError, match="a list is not compared by size"):
+        passing(index, [Filter("years", "lt", 5)])
+    with pytest.raises(RequestError, match="no such field"):
+        passing(index, [Filter("year", "eq", 5)])
+    assert index.listed_types == {"genres": str, "years": int}
+    assert list(index.lists) == ["genres", "years", "sizes"]
 
 
 HOLDS: Mapping[Comparison, Callable[[Any, Any], Any]] = {

@@ -11,7 +11,7 @@ from small_catalogue import START_MS, item, plan
 
 from freshrank import Newest, SimilarContent, Table
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.features.retrieval import CandidateOrigin, Query
+from freshrank.actors.features.retrieval import CandidateOrigin, Filter, Query
 from freshrank.actors.messages import Ints
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.retrieval.candidate_index import CandidateIndex
@@ -74,6 +74,15 @@ def test_items_are_found_by_words_and_by_tags_the_most_like_first() -> None:
     assert like(index, "wind", most=1) == ["snow"]
     assert like(index_of(SHELVES, SimilarContent(tags=["genres"])), "wind") == ["rats"]
     assert like(index_of(SHELVES, SimilarContent(words=["title"])), "wind") == ["snow"]
+
+
+def test_lists_are_in_the_rows_of_answers_and_in_filters() -> None:
+    index = index_of(SHELVES)
+    wanted = Filter("genres", "in", ["poems", "classic"])
+    found = index.retrieve(Query(most=9, at_ms=START_MS, items=["rats", "snow"], filters=[wanted]))
+    assert list(found.items) == ["wind"]
+    assert found.rows[0]["genres"] == ["animals", "classic"]
+    assert index.lists == {"genres": str, "sizes": int}
 
 
 def test_the_weight_is_the_likeness_and_that_of_an_equal_item_is_1() -> None:

@@ -299,6 +299,35 @@ def test_an_entity_with_the_name_of_a_field_is_refused(name: str) -> None:
         RecommendDecoder(pipeline, RETRIEVER, TYPES)
 
 
+def test_lists_are_filtered_by_their_values_and_neither_by_size_nor_for_diversity() -> None:
+    class Films(FakeRetriever):
+        lists: Mapping[str, type] = {"tags": str, "sizes": int}
+
+    films = Films({})
+    types = SelectionTypes(PIPELINE, films)
+
+    def asked(**body: Any) -> list[tuple[str, Any, Any]]:
+        request = msgspec.json.encode({"items": [1], **body})
+        found = SimilarDecoder(types).decode(request).selection.filters
+        return [(one.field, one.comparison, one.value) for one in found]
+
+    assert asked(filters={"tags": ["a", "b"], "sizes": {"ne": 4, "is_null": False}}) == [
+        ("tags", "in", ["a", "b"]), ("sizes", "ne", 4), ("sizes", "is_null", False),
+    ]  # fmt: skip
+    assert asked(filters={"tags": "a"}) == [("tags", "eq", "a")]
+    for wrong in (
+        {"filters": {"sizes": {"lt": 4}}},
+        {"filters": {"sizes": ["a"]}},
+        {"diversify": {"most_per": {"tags": 1}}},
+        {"diversify": {"mmr": {"fields": ["tags"]}}},
+    ):
+        with pytest.raises(RequestError):
+            asked(**wrong)
+    described = PIPELINE.describe(1, films).catalogue
+    assert described is not None
+    assert described.fields["tags"] == "list[str]"
+
+
 def test_a_field_of_the_catalogue_may_have_any_name() -> None:
     class Odd(FakeRetriever):
         fields: Mapping[str, type] = {
