@@ -65,10 +65,13 @@ def _add_up(neighbours: Ints, owners: Ints, touched: Ints, sums: Doubles, slots:
     for item in range(len(neighbours)):
         for entry in range(neighbours.shape[1]):
             user = neighbours[item, entry]
+            if user == 0:
+                continue
             begin = end = _first_place(owners, user)
-            while end < len(owners) and owners[end] == user:
+            past = min(begin + _MOST_ITEMS_OF_USER + 1, len(owners))
+            while end < past and owners[end] == user:
                 end += 1
-            if user == 0 or not 0 < end - begin <= _MOST_ITEMS_OF_USER:
+            if not 0 < end - begin <= _MOST_ITEMS_OF_USER:
                 continue
             share = 1.0 / ((1.0 + item) * np.sqrt(end - begin))
             for pair in range(begin, end):

@@ -81,6 +81,17 @@ def test_an_index_is_made_anew_only_when_something_has_changed_in_what_it_is_mad
     assert stale(again) == {POPULAR, PER_BRAND}, "the last users are the same"
 
 
+@pytest.mark.parametrize(("touched", "person"), [(500, True), (501, False)])
+def test_who_touched_more_items_than_a_person_does_relates_none_of_them(
+    touched: int, person: bool
+) -> None:
+    names = [f"i{number}" for number in range(touched)]
+    index = CandidateIndex(plan(), most=1_000)
+    index.take_records(table_records([(name, {}) for name in names]))
+    read_rows(index, [("bot", name, "view") for name in names], names)
+    assert bool(ask(index, CO_VISITED, [("me", "i0", "view")])) == person
+
+
 def test_popular_items_per_brand_are_of_the_brands_touched_last_in_their_order() -> None:
     events = [("u", "i0", "view"), ("u", "i2", "view"), ("v", "i2", "view"), ("u", "i1", "view")]
     index = index_of(events)
