@@ -26,13 +26,13 @@ def run_module(
     return _run(module, ["-m", module, *arguments], timeout_s, standard_input)
 
 
-def run_script(script: Path, arguments: Sequence[str]) -> bytes:
-    """Run a script of `benchmarks/peers` to its end, however long it takes; gives what it prints.
+def run_script(script: Path, arguments: Sequence[str], timeout_s: float | None = None) -> bytes:
+    """Run a script of `benchmarks/peers` to its end; gives what it prints.
 
     It makes its environment first where there is none. Raises Unavailable with the end of its
-    standard error when it fails.
+    standard error when it fails, or exceeds `timeout_s` (None: however long it takes).
     """
-    return _run(f"{script.name} {arguments[0]}", [str(script), *arguments], None, b"")
+    return _run(f"{script.name} {arguments[0]}", [str(script), *arguments], timeout_s, b"")
 
 
 def _run(name: str, command: Sequence[str], timeout_s: float | None, given: bytes) -> bytes:

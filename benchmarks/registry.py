@@ -42,6 +42,10 @@ BENCHES = {
     "ingest": Bench(
         "throughput.ingest", "events per second through one feature shard, beside a bare Kafka loop"
     ),
+    "engines": Bench(
+        "throughput.engines",
+        "one job from Kafka to Redis, by one shard and by stream engines of other projects",
+    ),
     "state": Bench(
         "throughput.state",
         "what an event costs in the state of a thousand to five million users (12 GB of memory)",

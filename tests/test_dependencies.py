@@ -41,6 +41,10 @@ EXTRAS = {
 DEV = names(PROJECT["dependency-groups"]["dev"])
 
 
+# Run by environments of their own, which have what these modules need.
+ELSEWHERE = "benchmarks/peers/engine_*.py"
+
+
 providers = functools.cache(importlib.metadata.packages_distributions)
 
 
@@ -51,6 +55,7 @@ def imported(folder: str) -> set[str]:
     modules = {
         next((one for one in SHARED if module.startswith(f"{one}.")), module.partition(".")[0])
         for path in (ROOT / folder).rglob("*.py")
+        if not path.match(ELSEWHERE)
         for _, module in imports(path)
         if not module.startswith(".")
     } - local

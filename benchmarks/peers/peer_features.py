@@ -18,11 +18,8 @@ import importlib
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -125,18 +122,6 @@ def _present(values: Sequence[Any]) -> int:
     return sum(value is not None for value in values)
 
 
-def python_of(environment: Path) -> Path:
-    """The Python of the environment, which is made where it is not there yet."""
-    python, done = environment / "bin" / "python", environment / "installed.txt"
-    wanted = REQUIREMENTS.read_text(encoding="utf-8")
-    if not done.exists() or done.read_text(encoding="utf-8") != wanted:
-        venv.create(environment, with_pip=True, clear=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)]
-        subprocess.run(install, check=True)
-        done.write_text(wanted, encoding="utf-8")
-    return python
-
-
 def main() -> None:
     """Measure what the command line asks for, by the Python of the environment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -145,10 +130,9 @@ def main() -> None:
     parser.add_argument("redis")
     parser.add_argument("--environment", type=Path, default=ENVIRONMENT)
     given = parser.parse_args()
-    if Path(sys.prefix) != given.environment.absolute():
-        python = str(python_of(given.environment.absolute()))
-        os.environ.setdefault("FEAST_USAGE", "False")
-        os.execv(python, [python, str(Path(__file__).resolve()), *sys.argv[1:]])
+    os.environ.setdefault("FEAST_USAGE", "False")
+    environments = importlib.import_module("environments")
+    environments.enter(given.environment, REQUIREMENTS, __file__)
     widths = {"user": given.user_features, "item": given.item_features}
     with tempfile.TemporaryDirectory(prefix="freshrank-feast-") as folder:
         store = feature_store(Path(folder), given.redis, widths)

@@ -22,11 +22,7 @@ import argparse
 import importlib
 import inspect
 import json
-import os
-import subprocess
-import sys
 import time
-import venv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -221,18 +217,6 @@ def write_datasets(folder: Path) -> None:
         (folder / f"{name.lower()}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def python_of(environment: Path) -> Path:
-    """The Python of the environment, which is made where it is not there yet."""
-    python, done = environment / "bin" / "python", environment / "installed.txt"
-    wanted = REQUIREMENTS.read_text(encoding="utf-8")
-    if not done.exists() or done.read_text(encoding="utf-8") != wanted:
-        venv.create(environment, with_pip=True, clear=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)]
-        subprocess.run(install, check=True)
-        done.write_text(wanted, encoding="utf-8")
-    return python
-
-
 def main() -> None:
     """Do what the command line says, by the Python of the environment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -241,9 +225,8 @@ def main() -> None:
     parser.add_argument("learners", nargs="*", help="by default all")
     parser.add_argument("--environment", type=Path, default=ENVIRONMENT)
     given = parser.parse_args()
-    if Path(sys.prefix) != given.environment.absolute():
-        python = str(python_of(given.environment.absolute()))
-        os.execv(python, [python, str(Path(__file__).resolve()), *sys.argv[1:]])
+    environments = importlib.import_module("environments")
+    environments.enter(given.environment, REQUIREMENTS, __file__)
     if given.command == "list":
         print(json.dumps(lines_of_code()))
     elif given.command == "datasets":

@@ -20,10 +20,7 @@ import argparse
 import importlib
 import json
 import os
-import subprocess
-import sys
 import time
-import venv
 from collections import deque
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -268,28 +265,15 @@ def ranked(arrays: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: {"ranks": places[name], "seconds": seconds[name]} for name in found}
 
 
-def python_of(environment: Path) -> Path:
-    """The Python of the environment, which is made where it is not there yet."""
-    python, done = environment / "bin" / "python", environment / "installed.txt"
-    wanted = REQUIREMENTS.read_text(encoding="utf-8")
-    if not done.exists() or done.read_text(encoding="utf-8") != wanted:
-        venv.create(environment, with_pip=True, clear=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)]
-        subprocess.run(install, check=True)
-        done.write_text(wanted, encoding="utf-8")
-    return python
-
-
 def main() -> None:
     """Rank the file of the command line, by the Python of the environment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("file", type=Path)
     parser.add_argument("--environment", type=Path, default=ENVIRONMENT)
     given = parser.parse_args()
-    if Path(sys.prefix) != given.environment.absolute():
-        python = str(python_of(given.environment.absolute()))
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `implicit` asks for
-        os.execv(python, [python, str(Path(__file__).resolve()), *sys.argv[1:]])
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `implicit` asks for
+    environments = importlib.import_module("environments")
+    environments.enter(given.environment, REQUIREMENTS, __file__)
     with importlib.import_module("numpy").load(given.file) as arrays:
         found = ranked(dict(arrays))
     given.file.with_suffix(".ranks.json").write_text(json.dumps(found), encoding="utf-8")

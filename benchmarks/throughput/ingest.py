@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -111,10 +111,18 @@ def figures(
 
 def fill_topic(bootstrap: str, topic: str, partitions: int, count: int, console: Console) -> None:
     """Create the topic, with so many partitions, and write the events to it."""
+    events = shop_events(count, USERS, time.time_ns() // 1_000_000, np.random.default_rng(0))
+    fill_with(events, count, (bootstrap, topic, partitions), console)
+
+
+def fill_with(
+    events: Iterable[tuple[bytes, bytes]], count: int, to: tuple[str, str, int], console: Console
+) -> None:
+    """Create the topic, `to` (bootstrap, topic, partitions), and write `count` events to it."""
+    bootstrap, topic, partitions = to
     topics = [topic, f"{topic}.dead", f"{topic}.late"]
     asyncio.run(ensure_topics(KafkaAccess(bootstrap), topics, partitions))
     filler = TopicFiller(bootstrap, topic)
-    events = shop_events(count, USERS, time.time_ns() // 1_000_000, np.random.default_rng(0))
     for key, value in track(events, "filling the topic", count, console=console):
         filler.write(key, value)
     filler.finish()

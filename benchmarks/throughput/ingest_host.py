@@ -5,7 +5,8 @@ r"""One feature shard in a process of its own, which reads a topic that is alrea
 
 prints an `IngestResult` as JSON when all events are applied and all rows are in Redis. KEYS is
 ``keyed``, or ``any`` where the records may lie in any partition: they are copied first. ``item``
-is ``keyed`` with a view of items beside: a second shard applies copies of the events to it.
+is ``keyed`` with a view of items beside: a second shard applies copies of the events to it. ``job``
+is ``keyed`` with the features of the job that engines are compared by.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.protocols import OnlineStore
 from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.benchmarks.workloads.shared_job import job_file
+from freshrank.benchmarks.workloads.shop_events import user_name
 from freshrank.benchmarks.workloads.shop_fixture import shop_file, user_history
 from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.config.settings import Settings
@@ -46,8 +49,12 @@ from freshrank.feature_actors.shard.ports import ShardIdentity, ShardPorts, Trai
 from freshrank.feature_actors.shard.shard import Shard
 from freshrank.learner.actor import LearnerActor
 
-KEYED, ANY, ITEM = "keyed", "any", "item"
-"""Whether records lie where their keys belong, or anywhere, or count for their items, too."""
+KEYED, ANY, ITEM, JOB = "keyed", "any", "item", "job"
+"""Whether records lie where their keys belong, or anywhere, or count for their items, too; or for
+the features of `shared_job`."""
+
+SAMPLED = 200
+"""How many users' rows a run of `JOB` gives."""
 
 # Seconds between two checks of the shard's progress: a hundredth of the whole run.
 POLL_S = 0.05
@@ -63,6 +70,8 @@ class IngestResult(msgspec.Struct, frozen=True):
     rows_written: int
     snapshot_bytes: int
     """Sum over the newest snapshot of each partition."""
+    rows: list[bytes | None] = []
+    """Of `JOB`: those in Redis of the first `SAMPLED` users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +86,13 @@ class IngestOptions:
     folder: Path
     """For the snapshots."""
     keys: str
-    """One of `KEYED`, `ANY` and `ITEM`."""
+    """One of `KEYED`, `ANY`, `ITEM` and `JOB`."""
 
     @property
     def file(self) -> PipelineFile:
         """The pipeline's."""
+        if self.keys == JOB:
+            return job_file(self.topic, self.name)
         of_items = self.keys == ITEM
         return shop_file(self.topic, self.name, rekeyed=self.keys == ANY, of_items=of_items)
 
@@ -145,13 +156,17 @@ async def measure(options: IngestOptions, count: int) -> IngestResult:
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
         statuses = [await shard.status() for shard in shards]
         await part.stop()
+        rows: list[bytes | None] = []
+        if options.keys == JOB:
+            users = [pipeline.plan.tables[0].row_key(user_name(user)) for user in range(SAMPLED)]
+            rows = (await connectors.store.read(users)).rows
         for shard in shards:
             await remove_rows(connectors.store, shard)
     written, stored = (
         sum(int(str(status[name])) for status in statuses)
         for name in ("rows_written", "snapshot_bytes")
     )
-    return IngestResult(seconds, cpu_seconds, written, stored)
+    return IngestResult(seconds, cpu_seconds, written, stored, rows)
 
 
 def _shards(

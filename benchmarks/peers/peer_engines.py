@@ -1,0 +1,138 @@
+"""Runs a stream engine of another project: from a full topic of Kafka to features in Redis.
+
+    python peer_engines.py ENGINE --bootstrap HOST:PORT --redis URL --topic TOPIC --count N
+
+ENGINE is one of `ENGINES`. It needs Python and what ``engine_ENGINE.txt`` beside this file names,
+which it installs by pip into an environment of its own (``~/.cache/freshrank/peer_ENGINE``;
+``--environment`` names another). The engine reads the topic from its beginning in one process, with
+its own guarantee that nothing is lost when it is killed, keeps the state of `shop_job` of each user
+(the key of the records) in its own store, and writes rows as JSON to Redis, under
+``--prefix`` and the user. After ``--count`` events it ends. It prints JSON: the seconds from the
+first event that the job was given to the last row in Redis, the CPU time of the process meanwhile,
+how many rows were written, the lines of code of the engine's user, and how it is durable.
+
+Each engine is a module ``engine_ENGINE`` with `DURABLE` and `run`, which is the user's code: what
+its documents recommend for state that is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import tempfile
+import time
+import tokenize
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ENGINES = ("quix", "bytewax")
+_HERE = Path(__file__).resolve().parent
+_NO_CODE = {
+    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+    tokenize.ENCODING, tokenize.ENDMARKER,
+}  # fmt: skip
+
+
+class RowWriter:
+    """Writes rows to Redis, many by one command, and takes the times of a run."""
+
+    def __init__(self, client: Any, dumps: Any, prefix: str) -> None:
+        self._client, self._dumps, self._prefix = client, dumps, prefix
+        self._began: tuple[float, float] | None = None
+        self._ended = (0.0, 0.0)
+        self.rows = 0
+
+    def begin(self) -> None:
+        """The job has been given an event: the first is where the times begin."""
+        if self._began is None:
+            self._began = _times()
+
+    def write(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write the row of each user."""
+        if rows:
+            self._client.mset(
+                {f"{self._prefix}{user}": self._dumps(row) for user, row in rows.items()}
+            )
+            self.rows += len(rows)
+            self._ended = _times()
+
+    def figures(self) -> dict[str, float]:
+        """Seconds, and seconds of CPU, from the first event to the last row; the rows."""
+        began = self._began or self._ended
+        seconds, cpu_seconds = (end - begin for end, begin in zip(self._ended, began, strict=True))
+        return {"seconds": seconds, "cpu_seconds": cpu_seconds, "rows_written": self.rows}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an engine is to do."""
+
+    bootstrap: str
+    topic: str
+    count: int
+    """Records, after which it ends."""
+    group: str
+    """A name that no other run has, for consumer groups and internal topics."""
+    folder: Path
+    """For state and snapshots."""
+    writer: RowWriter
+    interval_s: float
+    """Seconds between two commits, or snapshots."""
+    job: Any = field(repr=False)
+    """The module `shop_job`."""
+
+
+def _times() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def lines_of_code(path: Path) -> int:
+    """The lines of a module that have code: no comment, no docstring, nothing blank."""
+    lines: set[int] = set()
+    with path.open("rb") as file:
+        fresh = True
+        for token in tokenize.tokenize(file.readline):
+            if token.type in _NO_CODE:
+                fresh = fresh or token.type == tokenize.NEWLINE
+                continue
+            if not (fresh and token.type == tokenize.STRING):
+                lines.update(range(token.start[0], token.end[0] + 1))
+            fresh = False
+    return len(lines)
+
+
+def engine_file(engine: str, suffix: str = ".py") -> Path:
+    """The module of an engine, or the file with its requirements (``.txt``)."""
+    return _HERE / f"engine_{engine}{suffix}"
+
+
+def main() -> None:
+    """Run an engine by the Python of its environment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("engine", choices=ENGINES)
+    for name in ("bootstrap", "redis", "topic"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--prefix", default="peer:")
+    parser.add_argument("--interval", type=float, default=5.0)
+    parser.add_argument("--environment", type=Path)
+    given = parser.parse_args()
+    environments = importlib.import_module("environments")
+    environment = given.environment or environments.FOLDER / f"peer_{given.engine}"
+    environments.enter(environment, engine_file(given.engine, ".txt"), __file__)
+    client = importlib.import_module("redis").Redis.from_url(given.redis)
+    writer = RowWriter(client, importlib.import_module("orjson").dumps, given.prefix)
+    engine, job = (importlib.import_module(name) for name in (f"engine_{given.engine}", "shop_job"))
+    with tempfile.TemporaryDirectory(prefix="freshrank-peer-") as folder:
+        group = f"peer-{given.engine}-{time.time_ns():x}"
+        where = given.bootstrap, given.topic, given.count, group, Path(folder)
+        engine.run(Work(*where, writer, given.interval, job))
+    code = lines_of_code(engine_file(given.engine)) + lines_of_code(_HERE / "shop_job.py")
+    print(json.dumps({**writer.figures(), "lines_of_code": code, "durable": engine.DURABLE}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+from typing import Generic, TypeVar
+
+X = TypeVar("X")
+
+class StatelessSinkPartition(Generic[X]): ...
+class DynamicSink(Generic[X]): ...

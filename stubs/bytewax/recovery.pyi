@@ -1,0 +1,4 @@
+from typing import Any
+
+RecoveryConfig: Any
+init_db_dir: Any
