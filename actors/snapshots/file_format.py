@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -43,6 +43,9 @@ _LENGTH_BYTES = 8
 # Bytes hashed and written at once: few enough to be in the processor's cache for the second of the
 # two, and enough that Python's interpreter takes little of the time.
 _CHUNK_BYTES = 1 << 22
+# Of an array that is copied: a checkpoint of a learner has hundreds of some hundred bytes, each of
+# which would be a piece, with a call of its own to hash and to write it.
+_SMALL_BYTES = 1 << 12
 
 # The types of arrays by their names in safetensors, which stores them in little-endian order.
 _TYPES: dict[str, np.dtype[Any]] = {
@@ -82,7 +85,7 @@ class Contents:
 def pack(
     kind: str, fingerprint: str, meta: Mapping[str, JsonValue], arrays: Arrays
 ) -> Iterator[Piece]:
-    """The contents of a file, piece by piece; no array is copied.
+    """The contents of a file, piece by piece; no large array is copied.
 
     Parameters
     ----------
@@ -109,11 +112,10 @@ def pack(
     text = msgspec.json.encode(header)
     text += b" " * (-len(text) % 8)
     sum_so_far = xxhash.xxh64()
-    pieces: list[Piece | Array] = [len(text).to_bytes(_LENGTH_BYTES, "little"), text]
-    for piece in [*pieces, *(arrays[name] for name in names)]:
-        for chunk in _chunks(piece):
-            sum_so_far.update(chunk)
-            yield chunk
+    start = len(text).to_bytes(_LENGTH_BYTES, "little") + text
+    for piece in _pieces(start, (arrays[name] for name in names)):
+        sum_so_far.update(piece)
+        yield piece
     yield sum_so_far.digest()
 
 
@@ -196,12 +198,21 @@ def _check_kind(found: str, wanted: str) -> None:
         raise SnapshotError(f"a {found!r} file where {wanted!r} is wanted")
 
 
-def _chunks(piece: Piece | Array) -> Iterator[memoryview]:
-    if isinstance(piece, np.ndarray):
-        piece = np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-    view = memoryview(piece)
-    for begin in range(0, len(view), _CHUNK_BYTES):
-        yield view[begin : begin + _CHUNK_BYTES]
+def _pieces(start: bytes, arrays: Iterable[Array]) -> Iterator[Piece]:
+    """`start`, then the bytes of `arrays`: small ones together, the others as they lie."""
+    small = [start]
+    for array in arrays:
+        if array.nbytes <= _SMALL_BYTES:
+            small.append(array.tobytes())
+            continue
+        if small:
+            yield b"".join(small)
+            small.clear()
+        view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        for begin in range(0, len(view), _CHUNK_BYTES):
+            yield view[begin : begin + _CHUNK_BYTES]
+    if small:
+        yield b"".join(small)
 
 
 def _read_header(data: bytearray) -> tuple[_Mark, dict[str, _Tensor], int]:

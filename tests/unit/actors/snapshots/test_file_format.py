@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
 from freshrank.actors.snapshots.disk import Disk, Piece
-from freshrank.actors.snapshots.file_format import made_for, pack, unpack, unpack_for
+from freshrank.actors.snapshots.file_format import Array, made_for, pack, unpack, unpack_for
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.actors.snapshots.store import StoredSnapshot
 
@@ -62,6 +62,21 @@ def test_any_reader_of_safetensors_opens_the_file(tmp_path: Path) -> None:
         assert '"kind":"partition"' in file.metadata()["freshrank"]
         for name, array in ARRAYS.items():
             np.testing.assert_array_equal(file.get_tensor(name), array)
+
+
+def test_small_arrays_leave_together_and_large_ones_between_them() -> None:
+    arrays: dict[str, Array] = {
+        f"small {number:03}": np.full((3, 2), number, "<f4") for number in range(500)
+    }
+    assert len(list(pack("k", "f", {}, arrays))) == 2, "these and the checksum"
+    arrays |= {"wide": np.arange(9_000.0), "other": np.arange(8_000.0)}
+    arrays |= {"apart": np.arange(40, dtype="<i8")[::2], "none": np.empty((0, 3), "<f4")}
+    pieces = list(pack("k", "f", {}, arrays))
+    assert len(pieces) == 5 and all(pieces)
+    found = unpack(b"".join(pieces)).arrays
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
 
 
 def test_large_arrays_leave_in_pieces_that_are_no_copies() -> None:
