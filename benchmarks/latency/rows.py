@@ -40,6 +40,7 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
+from freshrank.serve.scoring.feature_reader import FeatureReader
 
 RATES = (1_000, 5_000)
 USERS = 100_000
@@ -125,7 +126,7 @@ class _Prober:
         """Whether all of the traffic is."""
         self._topic = topic
         self._sink = sink
-        self._store = store
+        self._reader = FeatureReader(store, SystemClock(), TIMEOUT_S, partitions=0)
         self._clock = SystemClock()
         self._of_items = of_items
         pipeline = shop_file(topic, topic, of_items=of_items).load()
@@ -184,11 +185,9 @@ class _Prober:
         return latency_ms
 
     async def _readable(self, key: bytes) -> bool:
-        """Whether there is a row; one that a busy store does not give in time is late, too."""
-        try:
-            return (await self._store.read([key])).rows != [None]
-        except Unavailable:
-            return False
+        """Whether there is a row; probes share reads, and what a busy store gives late is late."""
+        (found,) = await self._reader.read([key])
+        return found.row is not None
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
