@@ -1,6 +1,7 @@
-"""Runs a stream engine of another project: from a full topic of Kafka to features in Redis.
+r"""Runs a stream engine of another project: from a full topic of Kafka to features in Redis.
 
-    python peer_engines.py ENGINE --bootstrap HOST:PORT --redis URL --topic TOPIC --count N
+    python peer_engines.py ENGINE --bootstrap HOST:PORT --redis URL --topic TOPIC \
+        --partitions P --count N
 
 ENGINE is one of `ENGINES`. It needs Python and what ``engine_ENGINE.txt`` beside this file names,
 which it installs by pip into an environment of its own (``~/.cache/freshrank/peer_ENGINE``;
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ENGINES = ("quix", "bytewax")
+ENGINES = ("quix", "bytewax", "faust")
 _HERE = Path(__file__).resolve().parent
 _NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
@@ -72,6 +73,8 @@ class Work:
 
     bootstrap: str
     topic: str
+    partitions: int
+    """Of the topic."""
     count: int
     """Records, after which it ends."""
     group: str
@@ -115,7 +118,8 @@ def main() -> None:
     parser.add_argument("engine", choices=ENGINES)
     for name in ("bootstrap", "redis", "topic"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--count", type=int, required=True)
+    for name in ("partitions", "count"):
+        parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--prefix", default="peer:")
     parser.add_argument("--interval", type=float, default=5.0)
     parser.add_argument("--environment", type=Path)
@@ -128,7 +132,7 @@ def main() -> None:
     engine, job = (importlib.import_module(name) for name in (f"engine_{given.engine}", "shop_job"))
     with tempfile.TemporaryDirectory(prefix="freshrank-peer-") as folder:
         group = f"peer-{given.engine}-{time.time_ns():x}"
-        where = given.bootstrap, given.topic, given.count, group, Path(folder)
+        where = given.bootstrap, given.topic, given.partitions, given.count, group, Path(folder)
         engine.run(Work(*where, writer, given.interval, job))
     code = lines_of_code(engine_file(given.engine)) + lines_of_code(_HERE / "shop_job.py")
     print(json.dumps({**writer.figures(), "lines_of_code": code, "durable": engine.DURABLE}))

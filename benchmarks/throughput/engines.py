@@ -98,7 +98,7 @@ class _Comparison:
                 engine,
                 *("--bootstrap", self.outside.broker.bootstrap, "--topic", self.topic),
                 *("--redis", self.outside.redis.url, "--prefix", prefix),
-                *("--count", str(self.count)),
+                *("--count", str(self.count), "--partitions", str(Settings().kafka.partitions)),
             ],
             PEER_TIMEOUT_S,
         )
