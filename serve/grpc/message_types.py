@@ -32,8 +32,8 @@ def message_types(shapes: Iterable[Message]) -> dict[str, type[ProtobufMessage]]
     >>> from freshrank.serve.grpc.shapes import Shapes
     >>> shapes = Shapes()
     >>> _ = shapes.named("Seen", "", {"item": (int, True)})
-    >>> message_types(shapes.messages.values())["Seen"](item=7)
-    item: 7
+    >>> message_types(shapes.messages.values())["Seen"](item=7).item
+    7
     """
     file = FileDescriptorProto(name="freshrank.proto", package=PACKAGE, syntax="proto3")
     names = []

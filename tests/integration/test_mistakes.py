@@ -420,7 +420,7 @@ def test_a_topic_that_cannot_be_made(
 
 def test_commands_with_wrong_words(freshrank: CommandLine) -> None:
     said = freshrank.fails("bench", "ingets")
-    assert "there is none of this name. Take one of: ingest, users, " in said
+    assert "there is none of this name. Take one of: ingest, engines, " in said
     assert "needs the folder" in freshrank.fails("bench", "learner")
     said = freshrank.fails("replay", "pipeline.py", "absent.json")
     assert "Joined learns from impressions, and a replay has events only" in said

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from documents import blocks
 from fake_retriever import FakeRetriever, item
 from http_calls import candidates, talk
 from serving import ReplicaUnderTest
@@ -306,8 +307,10 @@ def test_what_is_tried_again_is_logged_once(replica: ReplicaUnderTest) -> None:
 def test_the_example_of_the_page_runs(
     replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = (Path(__file__).parents[4] / "docs" / "client.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    root = Path(__file__).parents[4]
+    page = (root / "docs" / "client.md").read_text(encoding="utf-8")
+    samples = blocks(root, "py", "docs/client.md")
+    (example,) = (one.text for one in samples if "grpc" not in one.text)
     methods = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))))
     for kind in (Client, AsyncClient):
         assert {name for name in vars(kind) if not name.startswith("_")} - methods == {"close"}

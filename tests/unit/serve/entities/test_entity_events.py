@@ -144,7 +144,10 @@ def test_events_far_back_are_found_and_nothing_older_is_read(replica: ReplicaUnd
     assert not scanned["complete"]
 
 
-def test_a_scan_ends_after_its_bound_of_records_and_says_so(replica: ReplicaUnderTest) -> None:
+def test_a_scan_ends_after_its_bound_of_records_and_says_so(
+    replica: ReplicaUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entity_events, "SCAN_TIMEOUT_S", 60.0)  # a busy machine reads slowly
     longest = MAX_SCANNED + entity_events.LONGEST_STEP
     fill(replica.log, event("u1"), *[event("other")] * longest)
     found = events_of(replica)
