@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import subprocess
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 import msgspec
-import pytest
+from node import node
 
 from freshrank.actors.clock import SystemClock
 from freshrank.benchmarks.crashes.recorded_stream import recorded_log, recorded_pipeline
@@ -58,14 +57,11 @@ def answers_of_a_system(max_weight: float) -> Answers:
 
 
 def shown_by_the_page(answers: Answers) -> dict[str, Any]:
-    """The texts on the page. Skips where there is no node to run its script."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("there is no node to run the page's script with")
+    """The texts on the page, by its script."""
     names = ("text.js", "metrics.js", "charts.js", "tiles.js", "alerts.js")
     parts = [files(page).joinpath(name).read_text() for name in names]
     ran = subprocess.run(
-        [node, "-e", "\n".join(['"use strict";', *parts, SHOWN])],
+        [*node(), "-e", "\n".join(['"use strict";', *parts, SHOWN])],
         input=json.dumps(answers), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr

@@ -1,4 +1,7 @@
-"""Node and the packages of `examples/typescript`, for tests of what is written in TypeScript."""
+"""Node, and the packages of `examples/typescript`, for tests of what is not written in Python.
+
+What cannot be fetched skips the test, and fails it where CI is set.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "examples" / "typescript"
+_SCRIPT = ROOT / "scripts" / "node"
 
 # Seconds for what takes a few on an idle machine, the first time with a network that is slow.
 _PATIENCE_S = 300.0
@@ -24,11 +28,17 @@ _FETCH = (
 )  # fmt: skip
 
 
-class NodeProject:
-    """A copy of the example in `folder`, with its packages.
+def node() -> list[str | Path]:
+    """The command that runs Node: the machine's own, or one that is fetched."""
+    own = shutil.which("node")
+    if own is not None:
+        return [own]
+    _check(_run("node", "--version"))
+    return [_SCRIPT, "node"]
 
-    Skips the test where Node or the packages cannot be fetched; fails it where CI is set.
-    """
+
+class NodeProject:
+    """A copy of the example in `folder`, with its packages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,23 +48,33 @@ class NodeProject:
                 if file.name not in made:
                     shutil.copy(file, folder)
         for command in (("node", "--version"), _FETCH):
-            done = self.run(*command)
-            if done.returncode:
-                missing = f"{' '.join(command)}: {done.stdout}{done.stderr}"
-                if os.environ.get("CI"):
-                    pytest.fail(f"the tests of TypeScript are needed where CI is set: {missing}")
-                pytest.skip(f"Node or its packages cannot be fetched here: {missing}")
+            _check(self.run(*command))
 
     def run(
         self, *command: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a program of Node's in the folder, to its end."""
-        return subprocess.run(
-            [ROOT / "scripts" / "node", *command],
-            cwd=self.folder,
-            env={**os.environ, **(environment or {})},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE_S,
-        )
+        return _run(*command, folder=self.folder, environment=environment)
+
+
+def _run(
+    *command: str, folder: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [_SCRIPT, *command],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+    )
+
+
+def _check(done: subprocess.CompletedProcess[str]) -> None:
+    if done.returncode == 0:
+        return
+    missing = f"{' '.join(map(str, done.args))}: {done.stdout}{done.stderr}"
+    if os.environ.get("CI"):
+        pytest.fail(f"tests with Node are needed where CI is set: {missing}")
+    pytest.skip(f"Node or its packages cannot be fetched here: {missing}")
