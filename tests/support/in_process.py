@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -51,6 +52,7 @@ async def killed_at_the_end(
         await asyncio.gather(*running, return_exceptions=True)
         await sources.stop()
         await connectors.close()
+        gc.collect()  # connections that aiokafka has left are closed while there is a loop to do it
 
 
 @asynccontextmanager
