@@ -111,6 +111,8 @@ class TopicFiller:
             # While a broker is away the client would repeat that on standard error; `finish`
             # raises it once.
             "log_level": 0,
+            # No record is given up by itself: `finish` gives to another client what one holds.
+            "message.timeout.ms": 0,
             **REFRESH_METADATA,
         }
         self._producer = Producer(self._config)
