@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FETCHED = Path.home() / ".cache" / "freshrank" / "chromium" / "chromium"
 """Where `scripts/chromium` puts one."""
+NODE = FETCHED.parent / "node"
+"""What drives it, from the same script: one that was fetched without it is no Chromium."""
 
 # Nothing is asked of another host, and no GPU is needed.
 FLAGS = (
@@ -26,7 +28,7 @@ FLAGS = (
 def chromium() -> str | None:
     """The path of a Chromium; None where there is none."""
     own = next((path for name in NAMES if (path := shutil.which(name))), None)
-    return own or (str(FETCHED) if FETCHED.is_file() else None)
+    return own or (str(FETCHED) if FETCHED.is_file() and NODE.is_file() else None)
 
 
 @contextmanager
@@ -41,7 +43,7 @@ def browser() -> Iterator[Browser]:
     nodes: dict[str, str] = {}
     if path == str(FETCHED):
         beside = FETCHED.parent
-        nodes["PLAYWRIGHT_NODEJS_PATH"] = str(beside / "node")
+        nodes["PLAYWRIGHT_NODEJS_PATH"] = str(NODE)
         surroundings["LD_LIBRARY_PATH"] = str(beside / "lib")
         surroundings["FONTCONFIG_FILE"] = str(beside / "fonts" / "fonts.conf")
     with patch.dict(os.environ, nodes), sync_playwright() as playwright:
