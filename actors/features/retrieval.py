@@ -155,6 +155,13 @@ class Retriever(Protocol):
         """
         ...
 
+    def texts_of(self, ids: Collection[int]) -> Mapping[int, str]:
+        """Those of `ids` that are hashes of texts in the catalogue, with the texts.
+
+        It passes over all items, and so may be called in a thread of its own.
+        """
+        ...
+
     def weigh(
         self, rows: Sequence[bytes | None], candidates: Candidates, at_ms: int
     ) -> Mapping[str, Sequence[float]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +15,15 @@ from freshrank.actors.protocols import JsonValue
 from freshrank.feature_actors.encoding.shown_rows import words_of
 from freshrank.feature_actors.retrieval.base import Ask, Found, SourceIndex
 from freshrank.feature_actors.retrieval.catalogue import ItemCatalogue
+from freshrank.feature_actors.retrieval.catalogue_texts import CatalogueTexts
 from freshrank.feature_actors.retrieval.filter_masks import FilterMasks
 from freshrank.feature_actors.retrieval.filters import passing
+from freshrank.feature_actors.retrieval.lazy_sequence import Lazily
 from freshrank.feature_actors.retrieval.merging import SourceHits, merged
 from freshrank.feature_actors.retrieval.plan import RetrievalPlan
 from freshrank.feature_actors.streams.lines.field_columns import reader
 from freshrank.feature_actors.streams.table_codec import TableRecords
 from freshrank.feature_actors.views.table_plan import TablePlan
-
-_Entry = TypeVar("_Entry")
 
 
 class CandidateIndex:
@@ -44,6 +44,7 @@ class CandidateIndex:
         self.plan = plan
         self.catalogue = ItemCatalogue(plan.items.table, most)
         self._masks = FilterMasks(self.catalogue)
+        self._texts = CatalogueTexts(self.catalogue)
         self._key = plan.items.key
         shown = {**plan.items.fields, **self.catalogue.lists}
         self._readers = {name: reader(name, optional=one.optional) for name, one in shown.items()}
@@ -164,7 +165,7 @@ class CandidateIndex:
         return replace(
             self._described(slots),
             weights=weights,
-            origins=_Lazily(len(slots), self._origins(slots, found, recent)),
+            origins=Lazily(len(slots), self._origins(slots, found, recent)),
             found={name: len(one.slots) for name, one in found.items()},
             factors=self._factors(slots, query.boosts),
             learned=self._weights(learned, slots, recent, totals),
@@ -174,13 +175,17 @@ class CandidateIndex:
         """Those of `items`, by their keys, that the catalogue has, in their order."""
         return self._described(self.catalogue.slots_of(items))
 
+    def texts_of(self, ids: Collection[int]) -> Mapping[int, str]:
+        """Those of `ids` that are hashes of texts in the catalogue, with the texts."""
+        return self._texts.of(ids)
+
     def _described(self, slots: Ints) -> Retrieved:
         """What the catalogue says of the items in `slots`."""
         columns = self.catalogue.columns(slots)
         return Retrieved(
             items=[self.catalogue.names[slot] for slot in slots.tolist()],
             columns={name: columns.values(name) for name in self.plan.context},
-            rows=_Lazily(len(slots), self._row_at(slots)),
+            rows=Lazily(len(slots), self._row_at(slots)),
             weights=[0.0] * len(slots),
             origins=[()] * len(slots),
         )
@@ -272,26 +277,3 @@ class CandidateIndex:
             ]
 
         return origins
-
-
-@dataclass(frozen=True, slots=True)
-class _Lazily(Sequence[_Entry], Generic[_Entry]):
-    """A sequence each of whose entries is made when it is wanted: few of them are."""
-
-    length: int
-    make: Callable[[int], _Entry]
-
-    def __len__(self) -> int:
-        return self.length
-
-    @overload
-    def __getitem__(self, index: int) -> _Entry: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[_Entry]: ...
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self.make(place) for place in range(self.length)[index]]
-        return self.make(range(self.length)[index])
-
-    def __iter__(self) -> Iterator[_Entry]:
-        return map(self.make, range(self.length))

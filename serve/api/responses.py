@@ -112,6 +112,8 @@ class FeaturesAnswer(FeatureInfo, kw_only=True):
     at_ms: int
     """The time that the features are of: windows move without events."""
     features: dict[str, Json]
+    """By name: a number, or a bag of entries with ``id``, ``weight`` and ``value``; where the text
+    of an entry is not known, ``hash_of`` (its field) in place of ``value``."""
 
 
 class EntityEvent(msgspec.Struct):

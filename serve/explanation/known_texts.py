@@ -40,6 +40,22 @@ def with_texts(value: JsonValue, known: Mapping[int, str]) -> JsonValue:
     return {name: with_texts(one, known) for name, one in value.items()}
 
 
+def hashes_in(value: JsonValue) -> Iterator[int]:
+    """The ids in a value that are hashes of texts.
+
+    >>> [*hashes_in([{"id": 5, "weight": 1.0, "hash_of": "genre"}, {"id": 7, "weight": 1.0}])]
+    [5]
+    """
+    if isinstance(value, Mapping):
+        if "hash_of" in value:
+            yield _id(value)
+        else:
+            yield from hashes_in([*value.values()])
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for one in value:
+            yield from hashes_in(one)
+
+
 def _id(entry: Mapping[str, JsonValue]) -> int:
     found = entry["id"]
     assert isinstance(found, int)

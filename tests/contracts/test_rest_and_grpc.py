@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,10 @@ from fake_clock import FakeClock
 from fake_retriever import FakeRetriever, item
 from grpc_calls import LocalCalls, local_calls
 from http_calls import candidates
-from serving import ReplicaUnderTest
+from serving import FakeFeatures, ReplicaUnderTest
+
+from freshrank.actors.kernels.hashing import hash_text
+from freshrank.actors.protocols import JsonValue
 
 CATALOGUE = {"3": item(), "4": item("b", None), "5": item(None, 2.5, 7)}
 WRONG = {"item_id": 3, "note": "", "price": 1.5}
@@ -121,6 +124,19 @@ CASES = {
 }
 
 
+class Touched(FakeFeatures):
+    """Each entity touched a brand of the catalogue, an item of it, and what nobody knows."""
+
+    def describe(
+        self, entity: str, rows: Sequence[bytes | None], at_ms: int
+    ) -> Mapping[str, JsonValue]:
+        bags: dict[str, JsonValue] = {
+            field: [{"id": hash_text(text), "weight": 0.5, "hash_of": field} for text in texts]
+            for field, texts in {"brand": ["b", "unknown"], "item_id": ["4"]}.items()
+        }
+        return {**super().describe(entity, rows, at_ms), **bags}
+
+
 class StandingClock(FakeClock):
     """Both requests come at one time, whatever sleeps before."""
 
@@ -129,7 +145,9 @@ class StandingClock(FakeClock):
 
 
 def replica_of() -> ReplicaUnderTest:
-    replica = ReplicaUnderTest(retriever=FakeRetriever(CATALOGUE), clock=StandingClock())
+    replica = ReplicaUnderTest(
+        features=Touched(), retriever=FakeRetriever(CATALOGUE), clock=StandingClock()
+    )
     replica.store.kept[b"row:u1"] = b"4"
     return replica
 
@@ -169,6 +187,15 @@ def test_both_answer_the_same(case: Case) -> None:
     grpc_status, by_message = asyncio.run(by_grpc(case))
     assert grpc_status == status
     assert known(by_message) == known(by_json)
+
+
+def test_both_show_texts_of_hashes_that_the_catalogue_knows() -> None:
+    for answered in (by_rest, by_grpc):
+        _, body = asyncio.run(answered(CASES["features"]))
+        brands, (one,) = body["features"]["brand"], body["features"]["item_id"]
+        assert [entry.get("value") for entry in brands] == ["b", None]
+        assert [entry.get("hash_of") for entry in brands] == [None, "brand"]
+        assert one == {"id": hash_text("4"), "weight": 0.5, "value": "4"}
 
 
 def test_every_call_has_a_case_that_is_answered() -> None:

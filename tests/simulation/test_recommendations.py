@@ -22,6 +22,7 @@ from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.retrieval.follower import CatalogueFollower
+from freshrank.serve.entities.entity_features import entity_features
 from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.recommendation.recommender import Recommender
 from freshrank.serve.recommendation.selection import SelectionTypes
@@ -119,6 +120,32 @@ def test_what_a_user_does_shows_in_the_next_recommendation() -> None:
         again = await shop.recommend("me", exclude_seen=False, exclude=["i5"])
         assert "i4" in ids(again)
         assert "i5" not in ids(again)
+        await shop.system.stop()
+
+    asyncio.run(run())
+
+
+def test_features_show_texts_while_the_catalogue_has_them() -> None:
+    async def run() -> None:
+        shop = Shop()
+        await shop.start()
+        shop.rows(["i1", "i4"])
+        shop.event("me", "i4")
+        await shop.settle()
+
+        async def recent() -> list[dict[str, Any]]:
+            found: Any = (await entity_features(shop.system.replica, "user", "me")).features
+            return [*found["recent"]]
+
+        (known,) = await recent()
+        assert (known["value"], "hash_of" in known) == ("i4", False)
+        of_item: Any = (await entity_features(shop.system.replica, "item", "i4")).features
+        (brand,), (who,) = of_item["brand"], of_item["users"]
+        assert (brand["value"], who["hash_of"]) == ("b", "user"), "no catalogue lists users"
+        shop.delete("i4")
+        await shop.settle()
+        (unknown,) = await recent()
+        assert (unknown["id"], unknown["hash_of"]) == (known["id"], "item")
         await shop.system.stop()
 
     asyncio.run(run())

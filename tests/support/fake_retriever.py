@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ import msgspec
 
 from freshrank.actors.features.retrieval import Boost, CandidateOrigin, Filter, Query, Retrieved
 from freshrank.actors.features.service import Candidates
+from freshrank.actors.kernels.hashing import hash_text
 from freshrank.actors.protocols import JsonValue
 
 _TEXT = Annotated[str, msgspec.Meta(pattern=r"^(0|-?[1-9][0-9]*)$", max_length=20)]
@@ -103,6 +104,11 @@ class FakeRetriever:
             weights=[0.0] * len(known),
             origins=[()] * len(known),
         )
+
+    def texts_of(self, ids: Collection[int]) -> Mapping[int, str]:
+        held = [value for row in self.catalogue.values() for value in row.values()]
+        texts = [*self.catalogue, *(value for value in held if isinstance(value, str))]
+        return {hash_text(text): text for text in texts if hash_text(text) in ids}
 
     def _seen(self, query: Query) -> list[str]:
         listed = {"recent": [row.decode() for row in query.rows if row], "bought": ["5"]}

@@ -42,7 +42,7 @@ ORDER = {
     "retrieval shard connectors",
     "learner": "embeddings optimizers models parameters evaluation gradients guard metrics "
     "reporters tensorboard_log settings recovery core former_default checkpoints pinned actor",
-    "serve": "access api client experiments monitoring scoring entities explanation recommendation "
+    "serve": "access api client experiments monitoring scoring explanation entities recommendation "
     "http grpc app proxy deployment",
     "deploy": "pipelines config console state servers history served experiments wiring cluster "
     "topology commands cli",
