@@ -206,7 +206,7 @@ class Learner:
             "pending_examples": self._pending.examples,
             "applied": {str(key): dict(self.applied[key]) for key in sorted(self.applied)},
             "newest_event_ms": self.newest_event_ms,
-            "examples_held_back": self.rollback_log.trial.examples,
+            "examples_held_back": self.rollback_log.examples_held_back,
             "quarantined": [str(refused) for refused in self.quarantine.quarantined],
             **self.metrics.status(monotonic),
             **self.validation.status(),
@@ -236,7 +236,7 @@ class Learner:
         for offset_range in pending.ranges:
             self.applied[offset_range.partition] = offset_range.end
         for gradient in pending.gradients:
-            self._validate(gradient)
+            self.validation.take(gradient)
         return pending
 
     def _lag(self, gradient: Gradient) -> int | None:
@@ -250,26 +250,21 @@ class Learner:
         """Ask the guard; what it does not let through is quarantined, or held back."""
         if not len(gradient):
             return False
-        log = self.rollback_log
-        error, reason = log.gradient_error(gradient), Refusal.GRADIENT
-        if not error and log.is_isolated(gradient) and log.isolated.check(gradient, log.loss_drift):
-            error, reason = "its partition is isolated", Refusal.PARTITION
+        log, learned = self.rollback_log, False
+        error = log.gradient_error(gradient)
         if error:
-            self._refuse([gradient.offset_range], reason, error, len(gradient))
-            self._validate(gradient)
-            return False
-        event = log.check_loss(gradient)
-        if event is GuardEvent.CHALLENGER_BETTER:
-            text = f"what was held back is learned: {log.trial}"
-            self.quarantine.add(AlertKind.REGIME_ACCEPTED, Severity.WARNING, text)
-        learned = event in (GuardEvent.SCORED, GuardEvent.CHALLENGER_BETTER)
+            self._refuse([gradient.offset_range], Refusal.GRADIENT, error, len(gradient))
+        elif log.is_isolated(gradient):
+            self._recovery.refuse(Refusal.PARTITION, log.check_isolated(gradient))
+        else:
+            event = log.check_loss(gradient)
+            if event is GuardEvent.CHALLENGER_BETTER:
+                text = f"what was held back is learned: {log.trial}"
+                self.quarantine.add(AlertKind.REGIME_ACCEPTED, Severity.WARNING, text)
+            learned = event in (GuardEvent.SCORED, GuardEvent.CHALLENGER_BETTER)
         if not learned:
-            self._validate(gradient)
+            self.validation.take(gradient)
         return learned
-
-    def _validate(self, gradient: Gradient) -> None:
-        """Count its scores in the quality metrics, learned or not."""
-        self.validation.take(gradient)
 
     def _recover(self, now_ms: int) -> Delta | None:
         """Do what the guard has due; the weights that it leads to are the next version."""

@@ -59,10 +59,10 @@ class LearnerMetrics:
         self.guard_trips += 1
         self.refused[reason] += examples
 
-    def count_learned_later(self, examples: int) -> None:
-        """Count examples that are learned after they were held back."""
+    def count_recovered(self, examples: int, *, later: bool) -> None:
+        """Count examples that a recovery learns: `later` than others, when it held them back."""
         self.examples += examples
-        self.learned_later += examples
+        self.learned_later += examples if later else 0
 
     def count_rollback(self, undone: int, undone_later: int) -> None:
         """Count a rollback: `undone` examples, of which `undone_later` were learned later."""

@@ -53,6 +53,7 @@ class Recovery:
             GuardState.REJECTION_DUE: self._roll_back,
             GuardState.RELEASE_DUE: self._learn_again,
             GuardState.CHALLENGE_DUE: self._learn_again,
+            GuardState.REJOIN_DUE: self._rejoin,
             GuardState.RESET_DUE: self._reset,
         }
 
@@ -79,7 +80,7 @@ class Recovery:
             self._quarantine.refused({reason: step.ranges})
             self._metrics.refused[Refusal.LOSS] += step.examples
         if rollback.refused:
-            self._refuse(Refusal.CHALLENGER, rollback.refused, text)
+            self.refuse(Refusal.CHALLENGER, rollback.refused, text)
         else:
             text = f"{text}; {self._log.trial.examples} examples are held back"
             self._quarantine.add(AlertKind.GUARD_TRIPPED, Severity.WARNING, text)
@@ -92,9 +93,14 @@ class Recovery:
         isolated = [one for one in refused if self._log.is_isolated(one.gradient)]
         others = [one for one in refused if not self._log.is_isolated(one.gradient)]
         for reason, some in ((Refusal.PARTITION, isolated), (Refusal.LOSS, others)):
-            if some:
-                self._refuse(reason, some)
+            self.refuse(reason, some)
         return self._learn(self._damped(learned), base, version)
+
+    def _rejoin(self, pending: Sequence[Gradient], base: Version, version: Version) -> Ints:
+        """Learn what is pending, and what was held back of a partition that is well again."""
+        held = [one.gradient for one in self._log.rejoin()]
+        learned = self._learn(pending, base, version, later=False)
+        return np.concatenate([learned, self._learn(held, base, version)])
 
     def _reset(self, pending: Sequence[Gradient], base: Version, version: Version) -> Ints:
         """Begin again with initial weights, and learn what is pending."""
@@ -105,8 +111,13 @@ class Recovery:
         again = [*pending, *(one.gradient for one in held)]
         return np.concatenate([keys, self._learn(again, base, version)])
 
-    def _learn(self, gradients: Sequence[Gradient], base: Version, version: Version) -> Ints:
-        """Take steps that are published as one version; refuses a step that diverges."""
+    def _learn(
+        self, gradients: Sequence[Gradient], base: Version, version: Version, *, later: bool = True
+    ) -> Ints:
+        """Take steps that are published as one version; refuses a step that diverges.
+
+        `later`: whether the gradients had been held back.
+        """
         steps: list[Step] = []
         for some in self._batches(gradients):
             change, changed = self._trained.update(total(some), stale=True)
@@ -119,8 +130,8 @@ class Recovery:
                 self._quarantine.refused({error: ranges})
                 continue
             self._trained.evict(change)
-            self._metrics.count_learned_later(examples)
-            steps.append(Step(base, version, ranges, examples, change, some, relearned=True))
+            self._metrics.count_recovered(examples, later=later)
+            steps.append(Step(base, version, ranges, examples, change, some, relearned=later))
             self._log.add(steps[-1])
         return _keys(steps)
 
@@ -145,8 +156,10 @@ class Recovery:
         if some:
             yield some
 
-    def _refuse(self, reason: Refusal, refused: Sequence[HeldBack], text: str = "") -> None:
-        """Quarantine what was held back."""
+    def refuse(self, reason: Refusal, refused: Sequence[HeldBack], text: str = "") -> None:
+        """Quarantine what was held back, if anything was."""
+        if not refused:
+            return
         self._metrics.refused[reason] += sum(len(one.gradient) for one in refused)
         refusals: dict[str, list[OffsetRange]] = {}
         for one in refused:

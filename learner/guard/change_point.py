@@ -40,8 +40,7 @@ def sharpened(
     worse = float(losses[marked].sum() / counts[marked].sum())
     if worse <= (1.0 + tolerance) * normal:
         return np.zeros_like(marked)
-    bound = math.log(worse / normal) / (1.0 / normal - 1.0 / worse)
-    gained = np.concatenate([[0.0], np.cumsum(losses - bound * counts)])
+    gained = _gained(counts, losses, normal, worse)
     edges = np.flatnonzero(np.diff(marked, prepend=False, append=False))
     found = np.zeros_like(marked)
     free = 0
@@ -53,3 +52,35 @@ def sharpened(
         found[begin:end] = True
         free = end
     return found
+
+
+def worse_ranges(
+    counts: Doubles, losses: Doubles, normal: float, worse: float, tolerance: float
+) -> int:
+    """How many ranges, from the first, came before the loss was normal again.
+
+    The estimate is that of `sharpened`, where the mean loss without the change back is known.
+
+    >>> worse_ranges(np.full(4, 10.0), np.array([19.0, 21.0, 4.0, 5.0]), 0.4, 2.0, 0.3)
+    2
+
+    Parameters
+    ----------
+    counts, losses
+        By range, in order: float64[n], the number of examples, and the sum of their losses.
+    normal, worse
+        The mean losses that examples have as a rule, and had before the first range. Where `worse`
+        is no worse than what is tolerated, or `normal` is not known (0), it is none.
+    tolerance
+        The share by which a mean loss may exceed `normal`.
+    """
+    if normal <= 0.0 or worse <= (1.0 + tolerance) * normal:
+        return 0
+    return int(np.argmax(_gained(counts, losses, normal, worse)))
+
+
+def _gained(counts: Doubles, losses: Doubles, normal: float, worse: float) -> Doubles:
+    """float64[n + 1]: the evidence for `worse` against `normal` in the ranges before each end."""
+    bound = math.log(worse / normal) / (1.0 / normal - 1.0 / worse)
+    gained: Doubles = np.concatenate([[0.0], np.cumsum(losses - bound * counts)])
+    return gained

@@ -3,61 +3,155 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from freshrank.actors.messages import Doubles, Gradient
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.evaluation.loss_sums import kept_sums, loss_sums, no_sums
+from freshrank.learner.guard.change_point import worse_ranges
 from freshrank.learner.guard.loss_drift import LossDriftDetector
+from freshrank.learner.guard.steps import (
+    HeldBack,
+    gradient_arrays,
+    gradients_from,
+    gradients_to_json,
+)
 from freshrank.learner.models.losses import Loss
 
 # Examples of an isolated partition over which its loss is compared with that of the others.
 _WINDOW = 500
+_REASON = "its partition is isolated"
+
+
+class Verdict(NamedTuple):
+    """What becomes of examples of an isolated partition that were held back."""
+
+    refused: list[HeldBack]
+    """Not to be learned, with the reason."""
+    well: list[HeldBack]
+    """To be learned: they came after the loss was normal again; none while it is not."""
+
+
+@dataclass(slots=True)
+class _Isolated:
+    """What is known of one isolated partition. Sums are those of `loss_sums`."""
+
+    window: Doubles
+    """Over the examples since the last verdict."""
+    worse: Doubles
+    """Over the examples of all verdicts by which the loss was worse."""
+    held: list[HeldBack] = field(default_factory=list)
+    """Oldest first: those that the last verdict kept, then those of the window."""
+    kept: int = 0
+    """How many the last verdict kept."""
 
 
 class IsolatedPartitions:
-    """Which partitions are isolated, and the loss of each over its present window.
+    """Which partitions are isolated, and what is held back of each until it is judged.
 
-    A partition is learned from again when its loss over `_WINDOW` examples is normal, by the
-    measure of the partitions that are learned.
+    A partition is judged each `_WINDOW` examples. While their loss is worse, by the measure of the
+    partitions that are learned, they are refused, but for the last of them that had a normal loss:
+    these wait for the next verdict. When it is normal, the partition is isolated no longer, and
+    what came since the loss was worse is to be learned.
     """
 
-    def __init__(self, loss: Loss) -> None:
+    def __init__(self, loss: Loss, tolerance: float) -> None:
         self._loss = loss
-        self._sums: dict[int, Doubles] = {}
-        """By partition: `loss_sums`."""
+        self._tolerance = tolerance
+        self._partitions: dict[int, _Isolated] = {}
 
-    def __contains__(self, partition: int) -> bool:
-        return partition in self._sums
+    def holds(self, gradient: Gradient) -> bool:
+        """Whether the partition of `gradient` is isolated."""
+        return gradient.offset_range.partition in self._partitions
 
     def __str__(self) -> str:
         """Say which; empty when there are none."""
-        named = ", ".join(str(partition) for partition in sorted(self._sums))
+        named = ", ".join(str(partition) for partition in sorted(self._partitions))
         return f"not learned from, their loss alone is worse: partitions {named}" if named else ""
+
+    @property
+    def held(self) -> list[HeldBack]:
+        """All that is held back."""
+        return [one for found in self._partitions.values() for one in found.held]
 
     def add(self, partitions: Sequence[int]) -> None:
         """Isolate some partitions."""
-        self._sums |= {partition: no_sums(self._loss) for partition in partitions}
+        for partition in partitions:
+            self._partitions[partition] = _Isolated(no_sums(self._loss), no_sums(self._loss))
 
-    def check(self, gradient: Gradient, detector: LossDriftDetector) -> bool:
-        """Whether the partition of `gradient` stays isolated after its examples."""
-        partition = gradient.offset_range.partition
-        sums = self._sums[partition]
-        sums += loss_sums(self._loss, gradient)
-        if sums[0] < _WINDOW:
-            return True
-        self._sums[partition] = no_sums(self._loss)
-        if detector.excess_of(sums) > 0.0:
-            return True
-        del self._sums[partition]
-        return False
+    def hold(self, gradient: Gradient) -> None:
+        """Hold back a gradient of an isolated partition."""
+        found = self._partitions[gradient.offset_range.partition]
+        found.held.append(HeldBack(gradient, _REASON))
+        found.window += loss_sums(self._loss, gradient)
+
+    def judge(self, partition: int, detector: LossDriftDetector) -> Verdict:
+        """Say what becomes of what is held back of a partition; nothing before its window is full.
+
+        It is isolated no longer where the verdict is that it is well.
+        """
+        found = self._partitions[partition]
+        if found.window[0] < _WINDOW:
+            return Verdict([], [])
+        if detector.excess_of(found.window) <= 0.0:
+            del self._partitions[partition]
+            count = self._worse_ones(found, detector.normal)
+            return Verdict(
+                found.held[:count], [HeldBack(one.gradient) for one in found.held[count:]]
+            )
+        found.worse += found.window
+        # What the last verdict kept is refused by a second one: no more than a window waits.
+        count = max(self._worse_ones(found, detector.normal), found.kept)
+        refused, found.held = found.held[:count], found.held[count:]
+        found.window, found.kept = no_sums(self._loss), len(found.held)
+        return Verdict(refused, [])
+
+    def _worse_ones(self, found: _Isolated, normal: float) -> int:
+        """How many of the gradients held back came before the loss was normal again."""
+        sums = np.array([loss_sums(self._loss, one.gradient) for one in found.held])
+        worst = found.worse if found.worse[0] else found.window
+        worse = float(worst[1] / worst[0])
+        return worse_ranges(sums[:, 0], sums[:, 1], normal, worse, self._tolerance)
 
     def meta(self) -> dict[str, JsonValue]:
-        """What a checkpoint keeps."""
-        return {str(partition): sums.tolist() for partition, sums in self._sums.items()}
-
-    def restore(self, meta: Mapping[str, Any]) -> None:
-        """Go on from what `meta` gave."""
-        self._sums = {
-            int(partition): kept_sums(sums, self._loss) for partition, sums in meta.items()
+        """What a checkpoint keeps as JSON; the rest is `arrays`."""
+        return {
+            str(partition): {
+                "window": found.window.tolist(),
+                "worse": found.worse.tolist(),
+                "kept": found.kept,
+                "held": gradients_to_json([one.gradient for one in found.held]),
+            }
+            for partition, found in self._partitions.items()
         }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is held back."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for partition, found in self._partitions.items():
+            arrays |= gradient_arrays(_name(partition), [one.gradient for one in found.held])
+        return arrays
+
+    def restore(
+        self, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], topics: Sequence[str]
+    ) -> None:
+        """Go on from what `meta` and `arrays` gave (`topics`: see `range_from_json`)."""
+        before: dict[str, Any] = {
+            "worse": no_sums(self._loss),
+            "held": [],
+            "kept": 0,
+        }  # nothing was held back
+        for key, found in meta.items():
+            kept = before | {"window": found} if isinstance(found, list) else found
+            window, worse = (kept_sums(kept[name], self._loss) for name in ("window", "worse"))
+            gradients = gradients_from(kept["held"], _name(int(key)), arrays, topics)
+            held = [HeldBack(gradient, _REASON) for gradient in gradients]
+            self._partitions[int(key)] = _Isolated(window, worse, held, kept["kept"])
+
+
+def _name(partition: int) -> str:
+    return f"isolated_{partition}"

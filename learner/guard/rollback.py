@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -19,7 +18,7 @@ from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.quarantine import range_from_json, range_to_json
 from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.guard.states import DUE, TRANSITIONS, GuardEvent, GuardState
-from freshrank.learner.guard.steps import HeldBack, Step, step_arrays, steps_from, steps_to_json
+from freshrank.learner.guard.steps import HeldBack, Rollback, Step, UndoLog
 from freshrank.learner.guard.trial import Trial
 from freshrank.learner.models.losses import Loss
 
@@ -27,19 +26,6 @@ from freshrank.learner.models.losses import Loss
 # validated: enough for positives, which are few and show most kinds of harm, to be among them.
 VALIDATION_EXAMPLES = 1_000
 _AGAIN = "the loss became worse again after it was learned again"
-
-
-class Rollback(NamedTuple):
-    """What a rollback undoes, and what it refuses for good."""
-
-    steps: list[Step]
-    """To undo, oldest first."""
-    refused: list[HeldBack]
-    """Not to be learned, with the reason; empty where all is held back."""
-    forgotten: list[Step]
-    """Of the steps those whose gradients a checkpoint of before did not keep."""
-    reason: str
-    """The loss, and what it was before."""
 
 
 class RollbackLog:
@@ -76,13 +62,11 @@ class RollbackLog:
         self.settings = settings
         self.loss_drift = LossDriftDetector(loss, settings.loss_tolerance, label_delay_ms)
         self.broken = BrokenWeightsDetector(loss, settings.loss_tolerance)
-        self.isolated = IsolatedPartitions(loss)
+        self.isolated = IsolatedPartitions(loss, settings.loss_tolerance)
         self.trial = Trial(loss)
         self.state = GuardState.WATCHING
         self._sizes = GradientSizes(loss)
-        self._steps: deque[Step] = deque()
-        self._scored = 0
-        """Examples that weights with the oldest of these steps in them have scored so far."""
+        self._undo = UndoLog()
         self._suspects: list[OffsetRange] = []
         """Offset ranges since which the loss has not been at rest, oldest first."""
 
@@ -91,6 +75,11 @@ class RollbackLog:
         """Whether the learner has to roll back, learn again or reset before it goes on."""
         return self.state in DUE
 
+    @property
+    def examples_held_back(self) -> int:
+        """Examples that wait for a verdict: in a trial, or of isolated partitions."""
+        return sum(len(one.gradient) for one in [*self.trial.held, *self.isolated.held])
+
     def health(self) -> dict[str, str]:
         """What is wrong with the weights or with some partitions; empty when nothing is."""
         found = {"weights": str(self.broken), "partitions": str(self.isolated)}
@@ -98,7 +87,7 @@ class RollbackLog:
 
     def is_isolated(self, gradient: Gradient) -> bool:
         """Whether the partition of `gradient` is isolated."""
-        return gradient.offset_range.partition in self.isolated
+        return self.isolated.holds(gradient)
 
     def gradient_error(self, gradient: Gradient) -> str | None:
         """Why `gradient` must not be learned from, whatever the loss; None when it may be."""
@@ -123,19 +112,14 @@ class RollbackLog:
 
     def _check_live(self, gradient: Gradient) -> GuardEvent:
         next_state(TRANSITIONS, self.state, GuardEvent.SCORED)
-        for step in reversed(self._steps):
-            if step.version <= gradient.base:
-                step.scored += len(gradient)
-                self._scored += len(gradient)
-                break
+        self._undo.score(gradient)
         self._suspects.append(gradient.offset_range)
         if self.loss_drift.add_gradient(gradient):
             self.trial.start([HeldBack(gradient)])
             return GuardEvent.LOSS_WORSE
         if self.loss_drift.at_rest:
             self._suspects.clear()
-            while self._steps and self._scored >= VALIDATION_EXAMPLES:
-                self._scored -= self._steps.popleft().scored
+            self._undo.validate(VALIDATION_EXAMPLES)
         if self.broken.add(gradient):
             self.trial.start([HeldBack(gradient)])
             return GuardEvent.WEIGHTS_BROKEN
@@ -169,14 +153,37 @@ class RollbackLog:
         if not self.trial.challenger_better:
             self.trial.held.append(HeldBack(gradient))
             return GuardEvent.CHALLENGER_WORSE
-        self._forget_steps()
+        self._undo.clear()
         self._start_over()
         return GuardEvent.CHALLENGER_BETTER
+
+    def check_isolated(self, gradient: Gradient) -> list[HeldBack]:
+        """Hold back what an isolated partition sends; gives what of it is refused.
+
+        Once its loss is normal again, what came since is due, or in a trial held back with the
+        others'. A challenge ends before it is judged.
+        """
+        self.isolated.hold(gradient)
+        if self.state is GuardState.CHALLENGE:
+            return []
+        verdict = self.isolated.judge(gradient.offset_range.partition, self.loss_drift)
+        self.trial.held += verdict.well
+        if verdict.well and self.state is not GuardState.TRIAL:
+            self._happen(GuardEvent.PARTITION_WELL)
+        return verdict.refused
+
+    def rejoin(self) -> list[HeldBack]:
+        """Give what is to be learned of a partition that is well again.
+
+        Raises IllegalTransition unless it is due.
+        """
+        self._happen(GuardEvent.REJOINED)
+        return self.trial.take()
 
     def add(self, step: Step) -> None:
         """Keep a step that was published. Raises IllegalTransition while a rollback is due."""
         self._happen(GuardEvent.STEPPED)
-        self._steps.append(step)
+        self._undo.steps.append(step)
 
     def rollback(self, pending: Iterable[Gradient] = ()) -> Rollback:
         """Give what is to be undone, and hold it back with `pending` gradients, or refuse it.
@@ -188,7 +195,7 @@ class RollbackLog:
         rejected = self.state is GuardState.REJECTION_DUE
         self._happen(GuardEvent.ROLLED_BACK)
         reason = str(self.trial) if rejected else str(self.loss_drift)
-        steps = list(self._steps)
+        steps = list(self._undo.steps)
         held = [
             HeldBack(gradient, _AGAIN if step.relearned else "")
             for step in steps
@@ -199,7 +206,7 @@ class RollbackLog:
         self._suspect(reason)
         for one in held if rejected else ():
             one.suspicion = f"a challenger that learned it was no better: {reason}"
-        self._forget_steps()
+        self._undo.clear()
         self._suspects = []
         self.loss_drift.forget()
         forgotten = [step for step in steps if not step.gradients]
@@ -226,17 +233,13 @@ class RollbackLog:
         Raises IllegalTransition unless it is due.
         """
         self._happen(GuardEvent.RESET)
-        self._forget_steps()
+        self._undo.clear()
         self._start_over()
         return self.trial.take()
 
     def forget(self, ids: Ints) -> None:
         """Keep nothing that could bring back the rows of `ids`."""
-        forget_in(self._steps, self.trial.held, ids)
-
-    def _forget_steps(self) -> None:
-        self._steps.clear()
-        self._scored = 0
+        forget_in(self._undo.steps, [*self.trial.held, *self.isolated.held], ids)
 
     def _start_over(self) -> None:
         self._suspects = []
@@ -259,7 +262,7 @@ class RollbackLog:
             "loss": self.loss_drift.state(),
             "sizes": list(self._sizes.typical),
             "suspects": [range_to_json(suspect) for suspect in self._suspects],
-            "steps": steps_to_json(self._steps),
+            "steps": self._undo.meta(),
             "state": self.state.value,
             "trial": self.trial.meta(),
             "broken": [*self.broken.state()],
@@ -268,10 +271,7 @@ class RollbackLog:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What the steps replaced and learned, and what is held back."""
-        found = self.trial.arrays()
-        for number, step in enumerate(self._steps):
-            found |= step_arrays(f"step_{number}", step)
-        return found
+        return self.trial.arrays() | self._undo.arrays() | self.isolated.arrays()
 
     def restore(
         self,
@@ -283,11 +283,10 @@ class RollbackLog:
         self.loss_drift.restore(meta["loss"])
         self._sizes.typical.extend(meta["sizes"])
         self._suspects = [range_from_json(suspect, topics) for suspect in meta["suspects"]]
-        self._steps.extend(steps_from(meta["steps"], arrays, topics))
-        self._scored = sum(step.scored for step in self._steps)
+        self._undo.restore(meta["steps"], arrays, topics)
         if "state" not in meta:  # of before
             return
         self.state = GuardState(meta["state"])
         self.trial.restore(meta["trial"], arrays, topics)
         self.broken.restore(meta["broken"])
-        self.isolated.restore(meta["isolated"])
+        self.isolated.restore(meta["isolated"], arrays, topics)

@@ -23,6 +23,8 @@ class GuardState(Enum):
     """The challenger is the model, learns what comes, and is compared with the restored weights."""
     REJECTION_DUE = "rejection due"
     """The challenger is no better: the restored weights are due again."""
+    REJOIN_DUE = "rejoin due"
+    """An isolated partition is well again: what was held back of it since then is to be learned."""
     RESET_DUE = "reset due"
     """The weights are worse than the base rate: they are to begin again."""
 
@@ -52,6 +54,10 @@ class GuardEvent(Enum):
     """The challenger has scored `VALIDATION_EXAMPLES` better than the restored weights."""
     CHALLENGER_WORSE = "challenger worse"
     """It has not."""
+    PARTITION_WELL = "partition well"
+    """The loss of an isolated partition is normal again."""
+    REJOINED = "rejoined"
+    """What was held back of it was learned."""
     WEIGHTS_BROKEN = "weights broken"
     """The weights predict worse than the base rate does, and do not become better."""
     RESET = "reset"
@@ -64,6 +70,7 @@ TRANSITIONS: Mapping[GuardState, Mapping[GuardEvent, GuardState]] = {
         _Event.SCORED: _State.WATCHING,
         _Event.STEPPED: _State.WATCHING,
         _Event.LOSS_WORSE: _State.ROLLBACK_DUE,
+        _Event.PARTITION_WELL: _State.REJOIN_DUE,
         _Event.WEIGHTS_BROKEN: _State.RESET_DUE,
     },
     _State.ROLLBACK_DUE: {_Event.ROLLED_BACK: _State.TRIAL},
@@ -81,6 +88,7 @@ TRANSITIONS: Mapping[GuardState, Mapping[GuardEvent, GuardState]] = {
         _Event.CHALLENGER_WORSE: _State.REJECTION_DUE,
     },
     _State.REJECTION_DUE: {_Event.ROLLED_BACK: _State.TRIAL},
+    _State.REJOIN_DUE: {_Event.REJOINED: _State.WATCHING},
     _State.RESET_DUE: {_Event.RESET: _State.WATCHING},
 }
 """The next state of the guard. An event that is not listed is an error."""
@@ -91,6 +99,7 @@ DUE = frozenset(
         GuardState.RELEASE_DUE,
         GuardState.CHALLENGE_DUE,
         GuardState.REJECTION_DUE,
+        GuardState.REJOIN_DUE,
         GuardState.RESET_DUE,
     }
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,19 @@ class HeldBack:
     """Why it may be harmful; empty when nothing speaks against it."""
     of_restored: bool = False
     """Whether the weights that a rollback restored have given it, as they have all others."""
+
+
+class Rollback(NamedTuple):
+    """What a rollback undoes, and what it refuses for good."""
+
+    steps: list[Step]
+    """To undo, oldest first."""
+    refused: list[HeldBack]
+    """Not to be learned, with the reason; empty where all is held back."""
+    forgotten: list[Step]
+    """Of the steps those whose gradients a checkpoint of before did not keep."""
+    reason: str
+    """The loss, and what it was before."""
 
 
 _ARRAYS = ("dense", "dense_squares", "moments", "keys", "rows", "row_squares", "labels", "scores")
@@ -140,6 +154,54 @@ def _probes_from(arrays: Mapping[str, NDArray[Any]], name: str, rows: slice) -> 
         return None
     dense, ids, labels, shares = (arrays[f"{name}_probe_{part}"][rows] for part in _OF_PROBES)
     return Probes(Inputs(dense, ids), labels, shares)
+
+
+class UndoLog:
+    """The steps that are not validated yet, oldest first, and what has been scored since."""
+
+    def __init__(self) -> None:
+        self.steps: deque[Step] = deque()
+        self._scored = 0
+        """Examples that weights with the oldest of these steps in them have scored so far."""
+
+    def score(self, gradient: Gradient) -> None:
+        """Count the examples of `gradient` for the newest step that it was computed on."""
+        for step in reversed(self.steps):
+            if step.version <= gradient.base:
+                step.scored += len(gradient)
+                self._scored += len(gradient)
+                break
+
+    def validate(self, examples: int) -> None:
+        """Drop the steps that weights have scored so many examples with."""
+        while self.steps and self._scored >= examples:
+            self._scored -= self.steps.popleft().scored
+
+    def clear(self) -> None:
+        """Drop all steps."""
+        self.steps.clear()
+        self._scored = 0
+
+    def meta(self) -> list[JsonValue]:
+        """What a checkpoint keeps as JSON; the rest is `arrays`."""
+        return steps_to_json(self.steps)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What the steps replaced and learned."""
+        found: dict[str, NDArray[Any]] = {}
+        for number, step in enumerate(self.steps):
+            found |= step_arrays(f"step_{number}", step)
+        return found
+
+    def restore(
+        self,
+        meta: Sequence[Mapping[str, Any]],
+        arrays: Mapping[str, NDArray[Any]],
+        topics: Sequence[str],
+    ) -> None:
+        """Go on from what `meta` and `arrays` gave (`topics`: see `range_from_json`)."""
+        self.steps.extend(steps_from(meta, arrays, topics))
+        self._scored = sum(step.scored for step in self.steps)
 
 
 def steps_to_json(steps: Sequence[Step]) -> list[JsonValue]:

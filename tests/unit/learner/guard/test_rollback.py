@@ -261,3 +261,24 @@ def test_a_deepfm_survives_a_poisoned_batch() -> None:
     unseen = examples(NO_DENSE, 2_000, seed=999)
     scores = learner.weights.score(unseen.inputs)
     assert ((scores > 0.5) == (unseen.labels > 0.5)).mean() > 0.75
+
+
+@pytest.mark.parametrize("state", [GuardState.WATCHING, GuardState.TRIAL, GuardState.CHALLENGE])
+def test_a_partition_that_is_well_again_is_learned_when_the_guard_has_decided(
+    state: GuardState,
+) -> None:
+    run = GuardedRun()
+    run.feed(60)
+    log = run.learner.rollback_log
+    log.isolated.add([0])
+    log.state = state
+    run.feed(4)
+    assert (log.examples_held_back, run.learner.metrics.examples) == (4 * BATCH, 60 * BATCH)
+    assert str(log.isolated)
+    run.feed(2)
+    due_now = state is GuardState.WATCHING
+    assert run.learner.metrics.examples == (66 if due_now else 60) * BATCH
+    assert log.examples_held_back == (0 if due_now else 6 * BATCH)
+    assert bool(str(log.isolated)) == (state is GuardState.CHALLENGE)
+    assert log.state is state
+    assert run.learner.metrics.quarantined == 0
