@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from freshrank.serve.access.request_guard import RequestGuard
+from freshrank.serve.grpc.health import HealthCalls
 from freshrank.serve.grpc.proto_route import ProtoRoute
 from freshrank.serve.grpc.rpc_handlers import RpcHandlers
 from freshrank.serve.grpc.rpc_table import RpcTable
@@ -94,4 +95,5 @@ def grpc_server(
         return None
     most_bytes = service.pipeline.limits.body_bytes
     calls = RpcHandlers(RpcTable(specs), handlers)
-    return GrpcServer(calls, settings, settings.grpc_port, most_bytes)
+    health = HealthCalls(service.readiness, service.connectors.clock)
+    return GrpcServer(calls, health, settings, settings.grpc_port, most_bytes)

@@ -10,14 +10,16 @@ stops, its clients are told to connect again, and its calls are answered before.
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
 
 import grpc
 from grpc import aio
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, RequestError
 from freshrank.serve.access.certificate import Certificate, read_certificate
+from freshrank.serve.grpc.health import HEALTH_SERVICE, HealthCalls
 from freshrank.serve.grpc.message_types import PACKAGE
 from freshrank.serve.grpc.proto_text import SERVICE
 from freshrank.serve.grpc.rpc_handlers import RpcHandlers
@@ -61,6 +63,8 @@ class GrpcServer:
 
     Parameters
     ----------
+    health
+        What the standard health service answers.
     port
         Where it listens, on the host of the settings.
     most_bytes
@@ -68,9 +72,15 @@ class GrpcServer:
     """
 
     def __init__(
-        self, handlers: RpcHandlers, settings: ServeSettings, port: int, most_bytes: int
+        self,
+        handlers: RpcHandlers,
+        health: HealthCalls,
+        settings: ServeSettings,
+        port: int,
+        most_bytes: int,
     ) -> None:
         self._handlers = handlers
+        self._health = health
         self._settings = settings
         self._port = port
         self._server = aio.server(
@@ -81,8 +91,14 @@ class GrpcServer:
             ]
         )
         methods = {name: self._method(name) for name in handlers.names}
-        generic = grpc.method_handlers_generic_handler(f"{PACKAGE}.{SERVICE}", methods)
-        self._server.add_generic_rpc_handlers((generic,))
+        probes = {
+            "Check": grpc.unary_unary_rpc_method_handler(self._check),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+        }
+        services = {f"{PACKAGE}.{SERVICE}": methods, HEALTH_SERVICE: probes}
+        self._server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(*service) for service in services.items()]
+        )
 
     async def start(self) -> int:
         """Listen; returns the port. Raises ConfigError where that is not possible."""
@@ -104,8 +120,25 @@ class GrpcServer:
         return port
 
     async def stop(self) -> None:
-        """Take no more calls, and wait for those that go on, at most for seconds."""
+        """Take no more calls, and wait for those that go on, at most for seconds.
+
+        Those that watch its health are told before.
+        """
+        self._health.drain()
         await self._server.stop(_STOP_S)
+
+    async def _check(self, message: bytes, context: aio.ServicerContext) -> bytes:
+        try:
+            return await self._health.check(message)
+        except RequestError as error:
+            await context.abort(code_of(error.status), str(error))
+
+    async def _watch(self, message: bytes, context: aio.ServicerContext) -> AsyncIterator[bytes]:
+        try:
+            async for answer in self._health.watch(message):
+                yield answer
+        except RequestError as error:
+            await context.abort(code_of(error.status), str(error))
 
     def _method(self, name: str) -> grpc.RpcMethodHandler:
         async def answer(message: bytes, context: aio.ServicerContext) -> bytes:

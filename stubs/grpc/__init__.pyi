@@ -1,4 +1,4 @@
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -23,6 +23,9 @@ class ServerCertificateConfiguration: ...
 
 def unary_unary_rpc_method_handler(
     behavior: Callable[[bytes, Any], Awaitable[bytes]],
+) -> RpcMethodHandler: ...
+def unary_stream_rpc_method_handler(
+    behavior: Callable[[bytes, Any], AsyncIterator[bytes]],
 ) -> RpcMethodHandler: ...
 def method_handlers_generic_handler(
     service: str, method_handlers: Mapping[str, RpcMethodHandler]

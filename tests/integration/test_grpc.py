@@ -32,6 +32,7 @@ from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.serve import deployment
 from freshrank.serve.access.request_guard import RequestGuard
 from freshrank.serve.app import grpc_server, routes_of
+from freshrank.serve.grpc.health import HEALTH_SERVICE
 from freshrank.serve.grpc.rpc_table import RpcTable
 from freshrank.serve.grpc.server import ERROR_TRAILER, GrpcServer
 from freshrank.serve.settings import ServeSettings
@@ -164,6 +165,36 @@ def test_a_server_that_stops_answers_what_it_has_begun() -> None:
     found, after = asyncio.run(call())
     assert len(found.scores) == 3
     assert after.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_the_standard_health_service_tells_readiness_and_that_the_server_leaves(
+    files: dict[str, object],
+) -> None:
+    """By TLS as the calls, and without a key, as GET /readyz."""
+
+    async def story() -> tuple[bytes, list[bytes], aio.AioRpcError]:
+        server = served({"require_keys": True, "api_key": KEY, **files})
+        address = f"localhost:{await server.start()}"
+        credentials = trusting(cast(Path, files["tls_certificate_file"]))
+        async with aio.secure_channel(address, credentials) as channel:
+            check: Callable[..., Awaitable[bytes]] = channel.unary_unary(f"/{HEALTH_SERVICE}/Check")
+            once, told = await check(b"", timeout=PATIENCE_S), []
+            with pytest.raises(aio.AioRpcError) as unknown:
+                await check(b"\n\x04shop", timeout=PATIENCE_S)
+            watch: Callable[..., AsyncIterator[bytes]] = channel.unary_stream(
+                f"/{HEALTH_SERVICE}/Watch"
+            )
+            stopping: asyncio.Future[None] | None = None
+            async for status in watch(b"", timeout=PATIENCE_S):
+                told.append(status)
+                stopping = stopping or asyncio.ensure_future(server.stop())
+            assert stopping is not None
+            await stopping
+            return once, told, unknown.value
+
+    once, told, unknown = asyncio.run(story())
+    assert (once, told) == (b"\x08\x01", [b"\x08\x01", b"\x08\x02"])
+    assert unknown.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_a_call_whose_client_waits_no_more_is_not_waited_for() -> None:

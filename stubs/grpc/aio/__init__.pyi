@@ -1,4 +1,4 @@
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NoReturn, Protocol, Self, TypeVar
 
 from grpc import (
@@ -45,6 +45,12 @@ class Channel:
         request_serializer: Callable[[Q], bytes] | None = None,
         response_deserializer: Callable[[bytes], A_co] | None = None,
     ) -> Callable[..., Call[A_co]]: ...
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Callable[[Q], bytes] | None = None,
+        response_deserializer: Callable[[bytes], A_co] | None = None,
+    ) -> Callable[..., AsyncIterator[A_co]]: ...
 
 def server(options: Sequence[tuple[str, Any]] | None = None) -> Server: ...
 def insecure_channel(target: str) -> Channel: ...
