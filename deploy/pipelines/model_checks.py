@@ -79,12 +79,24 @@ def check_target(
             "recommendations are in the order of one score, and the model gives one for each class",
             "Leave them out, or take a label with positive=...",
         )
-    numbers = isinstance(label, Labelled) and label.target is not None and not names
-    if loss.binary and numbers:
+    if isinstance(label, Labelled) and not names:
+        _check_numbers(place, loss, of_numbers=label.target is not None)
+
+
+def _check_numbers(place: str, loss: Loss, *, of_numbers: bool) -> None:
+    """Raise ConfigError where one of loss and label is of numbers, and the other of 0 and 1."""
+    if loss.binary and of_numbers:
         raise ConfigError(
             f"{place}.model",
             f"its {loss.name} is of labels that are 0 or 1, not of numbers",
             "Take a regression, such as LinearRegression(), or a label with positive=...",
+        )
+    if not loss.binary and not of_numbers:
+        raise ConfigError(
+            f"{place}.model",
+            f"it predicts numbers, by its {loss.name}, and a label with positive=... is 0 or 1",
+            "Take a model of two outcomes, such as LogisticRegression(), or name the number: "
+            'Labelled(target="seconds").',
         )
 
 

@@ -232,6 +232,13 @@ MISTAKES = {
         'label=Joined(positive=col.kind == "like", on="song", within="30m")',
         'label=Labelled(target="seconds")', "Pipeline('songs').model", "Take a regression",
     ),
+    "a label that is a condition, for a model of numbers": Mistake(
+        """label=Joined(positive=col.kind == "like", on="song", within="30m"),
+    model=LogisticRegression(),""",
+        """label=Labelled(positive=col.kind == "like"),
+    model=DeepFM(loss=__import__("freshrank").QuantileLoss(0.9)),""",
+        "Pipeline('songs').model", "Take a model of two outcomes, such as LogisticRegression()",
+    ),
     "a model that is not called": Mistake(
         "LogisticRegression(),", "LogisticRegression,", "Pipeline('songs').model",
         "Write model=LogisticRegression(...)."

@@ -283,6 +283,10 @@ def test_a_label_that_keeps_some_negatives_corrects_the_models_loss() -> None:
         ({"label": SAMPLED, "model": LinearRegression()}, "negatives_kept"),
         ({"model": LinearRegression()}, "Pipeline('shop').model"),
         ({"model": DeepFM(loss=QuantileLoss(0.9))}, "Pipeline('shop').model"),
+        (
+            {"model": LinearRegression(), "label": Labelled(positive=col.kind == "order")},
+            "Pipeline('shop').model",
+        ),
         ({"crosses": [("item", "kind")]}, "crosses ('item', 'kind')"),
     ],
 )
