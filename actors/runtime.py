@@ -7,6 +7,7 @@ retry with a bound. A FreshrankError that a method raises is raised in the calle
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -229,3 +230,13 @@ class RemoteLearner:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def freeze_heap() -> None:
+    """Take all objects made so far, above all modules, out of the garbage collector's generations.
+
+    A full collection would scan the half million objects of Ray, Numba and other libraries again
+    and again, and stop this process for 100 ms and more each time.
+    """
+    gc.collect()
+    gc.freeze()

@@ -29,18 +29,23 @@ from freshrank.serve.http.routes import (
     no_such_route,
     starlette_routes,
 )
+from freshrank.serve.scoring.rehearsal import rehearse
 from freshrank.serve.scoring.service import ScoringService
 
 ServiceFactory: TypeAlias = Callable[[], Awaitable[ScoringService]]
 """Makes a replica's service in the replica's process, to which it may be sent pickled."""
 
 
-def build_app(factory: ServiceFactory, fast: Handlers | None = None) -> Starlette:
+def build_app(
+    factory: ServiceFactory,
+    fast: Handlers | None = None,
+    started: Callable[[], None] = lambda: None,
+) -> Starlette:
     """The application; while it runs, `fast` holds the handlers of the routes on the fast path.
 
     The service is made at the application's startup, on the event loop that will serve, and begins
     to follow the learner; it is stopped at the application's shutdown. The startup waits for
-    weights and online store, at most `serve.max_start_wait_ms`.
+    weights and online store, at most `serve.max_start_wait_ms`, and calls `started` at last.
     """
     fast_handlers: Handlers = {} if fast is None else fast
 
@@ -49,7 +54,8 @@ def build_app(factory: ServiceFactory, fast: Handlers | None = None) -> Starlett
         service = await factory()
         guard = RequestGuard(service.settings)
         service.start()
-        await service.until_ready()  # the server takes requests only after this
+        await service.until_ready()
+        rehearse(service)
         specs, handlers = routes_of(service, guard)
         app.router.routes.extend(starlette_routes(handlers))
         for spec in specs:
@@ -59,7 +65,8 @@ def build_app(factory: ServiceFactory, fast: Handlers | None = None) -> Starlett
         server = grpc_server(service, specs, handlers)
         if server is not None:
             await server.start()
-        yield
+        started()
+        yield  # the server takes requests only after this
         if server is not None:
             await server.stop()
         following.cancel()

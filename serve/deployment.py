@@ -12,6 +12,7 @@ from ray.serve.schema import LoggingConfig
 from starlette.applications import Starlette
 
 from freshrank.actors.errors import PartFailed
+from freshrank.actors.runtime import freeze_heap
 from freshrank.serve.app import ServiceFactory, build_app
 from freshrank.serve.http.fast_path import REPLICA_HANDLERS
 from freshrank.serve.proxy.ray_internals import bind_grpc_to_loopback
@@ -36,7 +37,7 @@ class ScoringReplica:
         self._service: ScoringService | None = None
 
     def __serve_build_asgi_app__(self) -> Starlette:
-        return build_app(self._make, REPLICA_HANDLERS)
+        return build_app(self._make, REPLICA_HANDLERS, freeze_heap)
 
     async def check_health(self) -> None:
         """Raise PartFailed when this replica has stopped for good: Serve then replaces it."""

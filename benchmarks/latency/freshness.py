@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.impressions import decode_impression
+from freshrank.actors.runtime import freeze_heap
 from freshrank.benchmarks.latency.probes import (
     Endpoint,
     ImpressionPositions,
@@ -30,7 +31,6 @@ from freshrank.benchmarks.report import Figure, count_of, must_be_zero, quantile
 from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
 from freshrank.benchmarks.workloads.shop_traffic import background
 from freshrank.benchmarks.workloads.system_process import running_system
-from freshrank.deploy.cluster.host import freeze_heap
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.examples.shop.shoppers import Shop

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
+from freshrank.actors.runtime import freeze_heap
 from freshrank.benchmarks.latency.probes import PAUSE_S, TIMEOUT_S
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, must_be_zero, quantile
@@ -34,7 +35,6 @@ from freshrank.benchmarks.workloads.shop_fixture import (
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
 from freshrank.benchmarks.workloads.system_process import running_system
-from freshrank.deploy.cluster.host import freeze_heap
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.examples.shop.shoppers import ShopProduct

@@ -24,13 +24,13 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.impressions import encode_impression
 from freshrank.actors.kernels.partitioner import partitions_of
 from freshrank.actors.messages import Ints
+from freshrank.actors.runtime import freeze_heap
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median, quantile
 from freshrank.benchmarks.workloads.impressions import impression_of, without_scores
 from freshrank.benchmarks.workloads.shop_events import ITEMS, events_of, user_name
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
-from freshrank.deploy.cluster.host import freeze_heap
 from freshrank.deploy.config.settings import Settings
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.partition.partition import PartitionState

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from freshrank.actors.errors import ProgressError, Unavailable
+from freshrank.actors.runtime import freeze_heap
 from freshrank.deploy.wiring import kernel_warmup
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 
@@ -182,13 +182,3 @@ async def connect(sink: KafkaSink) -> None:
             return await sink.start()
         except Unavailable:
             await asyncio.sleep(_RECONNECT_S)
-
-
-def freeze_heap() -> None:
-    """Take all objects made so far, above all modules, out of the garbage collector's generations.
-
-    A full collection would scan the half million objects of Ray, Numba and other libraries again
-    and again, and stop this process for 100 ms and more each time.
-    """
-    gc.collect()
-    gc.freeze()

@@ -1,7 +1,9 @@
 """Compiles every kernel once, so that the first event and the first score need not wait.
 
 Numba compiles a kernel for the types of its arguments, so the kernels are called as a running
-system calls them: a small system in this process reads a few events, is restarted, and scores.
+system calls them: a small system in this process reads a few events, is restarted, and scores. What
+its parts tell each other arrives as between processes, for arrays that cannot be written to are of
+another type.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from freshrank.feature_actors.aggregations.time_since import TimeSince
 from freshrank.feature_actors.aggregations.windowed.sums import Count, Mean, Sum
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
+from freshrank.feature_actors.retrieval.sources.co_visited import CoVisited
+from freshrank.feature_actors.retrieval.sources.popular import Popular
 from freshrank.feature_actors.streams.expressions.column import col
 from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.streams.table import Table
@@ -75,6 +79,7 @@ class WarmupRow(msgspec.Struct):
 
     item: int
     kind: str
+    price: float
     weight: float
 
 
@@ -87,6 +92,7 @@ class Sold(FeatureView):
 
     entity, source = item, stream
     sold = Count(where=col.kind == "click", windows=["1m"])
+    users = LastK("user", k=3, repeats=False, learned=False)
 
 
 JOINED = Joined(positive=col.kind == "click", on="item", within="1s")
@@ -111,6 +117,21 @@ def example(model: ModelSpec, optimizer: Optimizer, label: Joined | Labelled) ->
     )
 
 
+def of_catalogue() -> Pipeline:
+    """Make a pipeline that recommends items, whose numbers are not cleaned."""
+    return Pipeline(
+        "warm",
+        stream=stream,
+        features=[Everything, Sold],
+        tables=[catalogue],
+        context=["item", "price", catalogue.weight],
+        label=JOINED,
+        model=LogisticRegression(),
+        optimizer=Adagrad(),
+        candidates=[CoVisited("users"), Popular("sold_1m")],
+    )
+
+
 def pipelines() -> Iterator[Pipeline]:
     """Make pipelines with every public model and optimiser, and with every kind of label."""
     public = [getattr(freshrank, name) for name in freshrank.__all__]
@@ -128,6 +149,7 @@ def pipelines() -> Iterator[Pipeline]:
         of_classes = isinstance(model, SoftmaxRegression)
         label = OF_CLASSES if of_classes else (JOINED, LABELLED)[number % 2]
         yield example(model, optimizer, label)
+    yield of_catalogue()
 
 
 class SetClock(SystemClock):
@@ -142,11 +164,14 @@ class SetClock(SystemClock):
 
 
 async def exercise(pipeline: Pipeline) -> int:
-    """Run `pipeline` on a few events, restart it, run it again; returns the number of examples."""
+    """Run `pipeline` on a few events, restart it, run it again; returns the number of examples.
+
+    The last time as a replay runs it: within one process.
+    """
     clock = SetClock()
     world = World(MemoryLog(partitions=1), clock)
-    for _ in range(2):
-        system = LocalSystem(pipeline, Settings(), world)
+    for carried in (True, True, False):
+        system = LocalSystem(pipeline, Settings(), world, carried=carried)
         await system.start()
         for _ in range(2):
             await _visit(system, clock)
@@ -166,8 +191,9 @@ async def _visit(system: LocalSystem, clock: SetClock) -> None:
         for number in range(USERS):
             candidates = [{"item": item, "price": 1.5} for item in range(ITEMS)]
             await system.score({"user": f"u{number}", "candidates": candidates})
+        await system.replica.until_ready()  # with the indexes of its catalogue
         clock.at_ms += 100
-    for value in (msgspec.json.encode(WarmupRow(1, "hat", 0.5)), None):
+    for value in (msgspec.json.encode(WarmupRow(1, "hat", 1.5, 0.5)), None):
         system.world.log.distribute(catalogue.topic, [b"1"], [value], np.array([clock.at_ms]))
         await system.drain()
     clock.at_ms += 60_000

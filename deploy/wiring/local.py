@@ -24,6 +24,7 @@ from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.wiring import assembly
+from freshrank.deploy.wiring.carried_learner import CarriedLearner
 from freshrank.deploy.wiring.lock_step import BATCH_EVENTS, BatchSource, DeterministicBatches
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
@@ -139,7 +140,8 @@ class LocalSystem:
 
     There are `batch_events` events of a partition between two versions of the weights. Where
     nothing is scored by requests (`serving`), no rows are kept of what candidates name, and no
-    status is posted.
+    status is posted. Where the learner is `carried`, shards and replica hold it as those in other
+    processes do.
     """
 
     def __init__(
@@ -150,6 +152,7 @@ class LocalSystem:
         batch_events: int = BATCH_EVENTS,
         *,
         serving: bool = True,
+        carried: bool = False,
     ) -> None:
         self.pipeline = pipeline
         self.world = world
@@ -162,11 +165,11 @@ class LocalSystem:
             BatchSource(world.log, pipeline.topics) for _ in range(settings.shards.count)
         ]
         self._core, self.learner = self._parts.learner()
+        held: LearnerHandle = CarriedLearner(self.learner) if carried else self.learner
         self.validation = self._core.validation
         """The quality of the learner's scores."""
         made = [
-            self._parts.shard(index, self.learner, source)
-            for index, source in enumerate(self._sources)
+            self._parts.shard(index, held, source) for index, source in enumerate(self._sources)
         ]
         self.shards = [shard for shard, _ in made]
         self.candidate_shards = [
@@ -176,7 +179,7 @@ class LocalSystem:
         ]
         """Of the entities that candidates name: they read whatever there is."""
         self._followers = [follower for _, follower in made]
-        self.replica = self._parts.replica(self.learner)
+        self.replica = self._parts.replica(held)
         self._replica_started = False
 
     async def start(self) -> None:

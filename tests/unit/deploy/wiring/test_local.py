@@ -19,7 +19,9 @@ class Held(SystemClock):
         await asyncio.Event().wait()
 
 
-async def weights_after(steps: int, *, checkpoint_at: int) -> tuple[str | None, int]:
+async def weights_after(
+    steps: int, *, checkpoint_at: int, carried: bool = False
+) -> tuple[str | None, int]:
     """The weights' checksum and the examples, of a system that crashes after so many steps."""
     world = World(recorded_log(recorded_pipeline(), seconds=120), Held())
     first = LocalSystem(recorded_pipeline(), SETTINGS, world)
@@ -28,7 +30,7 @@ async def weights_after(steps: int, *, checkpoint_at: int) -> tuple[str | None, 
         if step == checkpoint_at:
             await first.learner.save()
         assert await first.step()
-    second = LocalSystem(recorded_pipeline(), SETTINGS, world)
+    second = LocalSystem(recorded_pipeline(), SETTINGS, world, carried=carried)
     await second.start()
     await second.drain()
     assert not await second.step()
@@ -42,3 +44,8 @@ def test_a_system_that_crashed_in_lock_step_ends_at_the_same_weights() -> None:
     assert wanted[1] > 300
     for steps, checkpoint_at in ((2, 1), (5, 2), (5, 9)):
         assert asyncio.run(weights_after(steps, checkpoint_at=checkpoint_at)) == wanted
+
+
+def test_a_learner_that_is_held_as_by_other_processes_ends_at_the_same_weights() -> None:
+    wanted = asyncio.run(weights_after(0, checkpoint_at=0))
+    assert asyncio.run(weights_after(2, checkpoint_at=1, carried=True)) == wanted
