@@ -37,6 +37,7 @@ from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.streams.table import Table
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.learner.models.base import ModelSpec
+from freshrank.learner.models.linear_regression import LinearRegression
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.softmax_regression import SoftmaxRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
@@ -54,6 +55,7 @@ class WarmupEvent(msgspec.Struct):
     item: int
     kind: str
     price: float
+    seconds: float
     ts: int
 
 
@@ -98,6 +100,7 @@ class Sold(FeatureView):
 JOINED = Joined(positive=col.kind == "click", on="item", within="1s")
 LABELLED = Labelled(positive=col.kind == "click")
 OF_CLASSES = Labelled(target="kind", classes=["view", "click", "leave"])
+OF_NUMBERS = Labelled(target="seconds")
 
 
 def example(model: ModelSpec, optimizer: Optimizer, label: Joined | Labelled) -> Pipeline:
@@ -146,8 +149,11 @@ def pipelines() -> Iterator[Pipeline]:
     count = max(len(models), len(optimizers))
     for number in range(count):
         model, optimizer = models[number % len(models)], optimizers[number % len(optimizers)]
-        of_classes = isinstance(model, SoftmaxRegression)
-        label = OF_CLASSES if of_classes else (JOINED, LABELLED)[number % 2]
+        label: Joined | Labelled = (JOINED, LABELLED)[number % 2]
+        if isinstance(model, SoftmaxRegression):
+            label = OF_CLASSES
+        elif isinstance(model, LinearRegression):
+            label = OF_NUMBERS
         yield example(model, optimizer, label)
     yield of_catalogue()
 
@@ -204,7 +210,9 @@ async def _visit(system: LocalSystem, clock: SetClock) -> None:
 def _add_events(world: World, kind: str, items: range, at_ms: int) -> None:
     """Append an event of `kind` for each user and each item."""
     events = [
-        WarmupEvent(f"{at_ms}-{number}-{item}-{kind}", f"u{number}", item, kind, 2.5, at_ms + item)
+        WarmupEvent(
+            f"{at_ms}-{number}-{item}-{kind}", f"u{number}", item, kind, 2.5, 9.0, at_ms + item
+        )
         for number in range(USERS)
         for item in items
     ]
