@@ -155,9 +155,12 @@ class SourceIndex(ABC):
         """
         return False
 
-    def forget(self, slots: Ints) -> None:
-        """Note that `slots` have other items than before."""
-        return
+    def forget(self, slots: Ints) -> bool:
+        """Note that the catalogue has changed, and that `slots` have other items than before.
+
+        Returns whether the index is to be made anew.
+        """
+        return True
 
     @abstractmethod
     def rebuild(self) -> None:

@@ -58,8 +58,8 @@ class CandidateIndex:
         """Those whose rows the sources need."""
         self.hits = SourceHits()
         """How often candidates of each source were touched next."""
-        self.stale: set[str] = set()
-        """The sources that were given something since their indexes were made."""
+        self.stale: set[str] = set(self._indexes)
+        """The sources whose indexes are not made yet, or of something else than they have now."""
 
     @property
     def entity(self) -> str:
@@ -115,9 +115,7 @@ class CandidateIndex:
         if not len(records):
             return
         fresh = self.catalogue.take(records)
-        for index in self._indexes.values():
-            index.forget(fresh)
-        self.stale.update(self._indexes)
+        self.stale.update(name for name, index in self._indexes.items() if index.forget(fresh))
 
     def take_rows(
         self, slots: Ints, rows: Mapping[str, Sequence[bytes | None]], at_ms: int

@@ -55,7 +55,7 @@ class Explainer:
         async with self._turn:
             # Without an await up to where the weights are taken: all belongs together.
             at_ms = service.connectors.clock.now_ms()
-            rows = [stored.row for stored in found.rows]
+            rows = found.values
             columns = {**call.columns, **service.weights(found, call.columns)}
             inputs = features.inputs(lookups, rows, key, columns, at_ms)
             model = service.model.at(assigned.pinned)
@@ -83,7 +83,7 @@ class Explainer:
         """
         inputs = Inputs(scored.inputs.dense[places], scored.inputs.ids[places])
         explanations = self._service.model.at(scored.assigned.pinned).explain(inputs)
-        rows = [stored.row for stored in scored.rows.rows]
+        rows = scored.rows.values
         async with self._turn:
             # Of all candidates: some values are relative to the others.
             values = list(

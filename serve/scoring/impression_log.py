@@ -17,7 +17,6 @@ from freshrank.serve.api.responses import CandidateRows, FeatureInfo, ModelInfo
 from freshrank.serve.experiments.assignment import NOBODY, Assigned
 from freshrank.serve.experiments.explored_list import ExploredList, PlainChoices, explored_list
 from freshrank.serve.monitoring.metrics import ServeMetrics
-from freshrank.serve.scoring.feature_reader import source_of
 from freshrank.serve.scoring.row_copies import FoundRows
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 
@@ -52,7 +51,7 @@ class ScoredRequest:
     @property
     def outage(self) -> bool:
         """Whether a row that the inputs need could not be read."""
-        return source_of(self.rows.rows) == "outage"
+        return self.rows.source == "outage"
 
     @property
     def worth(self) -> Doubles:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from freshrank.actors.clock import Clock
 from freshrank.actors.features.service import Candidates, FeatureService, RowLookup
 from freshrank.serve.api.responses import CandidateRows
-from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow, source_of
+from freshrank.serve.scoring.feature_reader import FeatureReader, RowSource, StoredRow, source_of
 from freshrank.serve.scoring.recent_entries import RecentEntries
 
 MOST_COPIES = 20_000
@@ -28,15 +30,27 @@ _Copy: TypeAlias = tuple[StoredRow, float]
 # Sources of rows that copies are made of.
 _KEPT = ("online", "new")
 
+_value_of = attrgetter("row")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class FoundRows:
     """The rows of a request."""
 
     rows: list[StoredRow]
     """Those of the entity, then those of the candidates."""
-    ages_ms: list[int]
+    ages_ms: Sequence[int]
     """The age of the copy of each row of the candidates; 0 for one that this request has read."""
+
+    @cached_property
+    def values(self) -> list[bytes | None]:
+        """What each of `rows` holds."""
+        return list(map(_value_of, self.rows))
+
+    @cached_property
+    def source(self) -> RowSource:
+        """The worst source of all rows."""
+        return source_of(self.rows)
 
     @property
     def own(self) -> list[StoredRow]:
@@ -51,11 +65,12 @@ class FoundRows:
             if lookup.entity == entity:
                 continue
             end = begin + len(lookup.keys)
-            stored = self.rows[begin:end]
-            absent = [one.row is None for one in stored]
-            missing = np.flatnonzero(np.array(absent)[lookup.which]).tolist() if any(absent) else []
+            values, missing = self.values[begin:end], list[int]()
+            if None in values:
+                absent = np.array([one is None for one in values])
+                missing = np.flatnonzero(absent[lookup.which]).tolist()
             age_ms = max(self.ages_ms[begin - own : end - own], default=0)
-            rows[lookup.table] = CandidateRows(source_of(stored), missing, age_ms)
+            rows[lookup.table] = CandidateRows(source_of(self.rows[begin:end]), missing, age_ms)
             begin = end
         return rows
 
@@ -143,11 +158,10 @@ class RowCopies:
         self._keep(missing, rows_read, read_s, unshared)
         fresh = zip(rows_read, repeat(read_s))
         used = [next(fresh) if copy is None else copy for copy in copies]
-        rows = found[: len(own)] + [stored for stored, _ in used]
+        rows, times_s = zip(*used, strict=True)
         # When this request began to read: how long its reads take makes no copy older.
-        times_s = [at_s for _, at_s in used]
         ages_ms = {at_s: max(int((now_s - at_s) * 1000), 0) for at_s in set(times_s)}
-        return FoundRows(rows, [ages_ms[at_s] for at_s in times_s])
+        return FoundRows([*found[: len(own)], *rows], list(map(ages_ms.__getitem__, times_s)))
 
     def _usable(
         self, keys: Sequence[bytes], now_s: float, just_read: Mapping[bytes, StoredRow]

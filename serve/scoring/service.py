@@ -223,8 +223,8 @@ class ScoringService:
         """
         key, lookups, found = read
         at_ms, entity = self.connectors.clock.now_ms(), self.pipeline.entity
-        rows, once = [stored.row for stored in found.rows], request_id is not None
-        inputs = self.pipeline.features.inputs(lookups, rows, key, candidates, at_ms)
+        once = request_id is not None
+        inputs = self.pipeline.features.inputs(lookups, found.values, key, candidates, at_ms)
         model, request_id = self.model.at(assigned.pinned), request_id or self.new_request_id()
         sampled = sampled_scores(model, inputs, assigned.exploration, request_id)
         scores, of_classes = scores_of(model.score(inputs) if sampled is None else sampled[0])

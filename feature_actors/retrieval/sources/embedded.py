@@ -69,10 +69,11 @@ class _EmbeddedIndex(LastUsersIndex):
         super().__init__(users, catalogue)
         self._vectors: Floats = np.zeros((0, dim), dtype=np.float32)
 
-    def forget(self, slots: Ints) -> None:
-        """Nothing is known of new items."""
+    def forget(self, slots: Ints) -> bool:
+        """Nothing is known of new items; each making brings vectors nearer to their users."""
         super().forget(slots)
         self._vectors[slots[slots < len(self._vectors)]] = 0.0
+        return True
 
     def rebuild(self) -> None:
         """Go on from the vectors of before to those of the present users."""

@@ -90,10 +90,10 @@ class _FollowedByIndex(NeighbourIndex):
         _, times = self._timed.read(words)
         return put(self._times, slots, times)
 
-    def forget(self, slots: Ints) -> None:
+    def forget(self, slots: Ints) -> bool:
         """Nobody is known to have touched new items."""
-        super().forget(slots)
         self._times = grown(self._times, self._catalogue.capacity)
+        return super().forget(slots)
 
     def rebuild(self) -> None:
         """Sort all touches by user and time."""

@@ -90,10 +90,12 @@ class LastUsersIndex(SourceIndex):
         begin, end = self._place.begin, self._place.begin + self._place.width
         return put(self._users, slots, blocks[self._place.table.name].ids[:, begin:end])
 
-    def forget(self, slots: Ints) -> None:
-        """Nobody is known to have touched new items."""
+    def forget(self, slots: Ints) -> bool:
+        """Nobody is known to have touched new items: where nobody was, the index stays as it is."""
         self._users = grown(self._users, self._catalogue.capacity)
+        known = bool(self._users[slots].any())
         self._users[slots] = 0
+        return known
 
 
 class NeighbourIndex(LastUsersIndex):

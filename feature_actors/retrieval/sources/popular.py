@@ -74,10 +74,11 @@ class _PopularIndex(SourceIndex):
         values = blocks[self._by.table.name].values[:, self._by.begin]
         return put(self._values, slots, np.nan_to_num(values, nan=0.0))
 
-    def forget(self, slots: Ints) -> None:
-        """Nothing is known of new items."""
+    def forget(self, slots: Ints) -> bool:
+        """Nothing is known of new items; of others the field of `per` may have changed."""
         self._values = grown(self._values, self._catalogue.capacity)
         self._values[slots] = 0.0
+        return True
 
     def rebuild(self) -> None:
         """Sort the items: by the field of `per`, then by value."""

@@ -81,6 +81,25 @@ def test_an_index_is_made_anew_only_when_something_has_changed_in_what_it_is_mad
     assert stale(again) == {POPULAR, PER_BRAND}, "the last users are the same"
 
 
+def test_a_record_of_the_catalogue_has_no_index_made_anew_that_is_made_of_users_alone() -> None:
+    events = [("u", "i0", "view"), ("u", "i2", "view")]
+    index = index_of(events)
+
+    def stale(*records: tuple[str, dict[str, Any] | None]) -> set[str]:
+        index.take_records(table_records(list(records)))
+        found = set(index.stale)
+        index.rebuild()
+        return found
+
+    others = {*index.sources} - {CO_VISITED}
+    assert stale(("i0", {"price": 2.0})) == others
+    assert stale(("new", {})) == others
+    assert stale(("i0", None)) == others
+    assert stale(("newer", {})) == {*others, CO_VISITED}, "it has the slot of one with users"
+    assert ask(index, CO_VISITED, [("me", "i2", "view")]) == []
+    assert CandidateIndex(plan(), most=9).stale == {*others, CO_VISITED}
+
+
 @pytest.mark.parametrize(("touched", "person"), [(500, True), (501, False)])
 def test_who_touched_more_items_than_a_person_does_relates_none_of_them(
     touched: int, person: bool
