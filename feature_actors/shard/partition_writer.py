@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -45,7 +46,7 @@ class WriterEvent(Enum):
     CLAIMED = "claimed"
     CAUGHT_UP = "caught up"
     LOST = "lost"
-    """The store has forgotten the claim."""
+    """The store has forgotten the claim, or a call of this epoch may yet reach it."""
 
 
 TRANSITIONS: Mapping[WriterState, Mapping[WriterEvent, WriterState]] = {
@@ -53,6 +54,7 @@ TRANSITIONS: Mapping[WriterState, Mapping[WriterEvent, WriterState]] = {
     WriterState.CATCHING_UP: {
         WriterEvent.CLAIMED: WriterState.CATCHING_UP,
         WriterEvent.CAUGHT_UP: WriterState.WRITING,
+        WriterEvent.LOST: WriterState.UNCLAIMED,
     },
     WriterState.WRITING: {
         WriterEvent.CLAIMED: WriterState.CATCHING_UP,
@@ -67,7 +69,8 @@ class PartitionWriter:
     Parameters
     ----------
     epoch
-        Of the shard's start: the store refuses writers with a lower one.
+        Of the shard's start: the store refuses writers with a lower one. After a call that was not
+        answered it is one more: tries are further apart than the milliseconds of starts.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class PartitionWriter:
         self._number = partition.spec.first_claim + partition.partition
         self._store = store
         self._epoch = epoch
+        self._claiming = asyncio.Lock()
         self._written = BEGINNING
         """The store's rows contain events below these offsets only."""
         self._keys = {table.plan.name: _RowKeys(partition, table) for table in partition.row_tables}
@@ -104,7 +108,14 @@ class PartitionWriter:
 
         Raises Unavailable, and ProgressError when a writer with a higher epoch has claimed.
         """
-        written = await self._store.claim(self._number, self._epoch)
+        async with self._claiming:  # a claim that comes after one of a later epoch is refused
+            await self._claim()
+
+    async def _claim(self) -> None:
+        epoch = self._epoch
+        written = await self._store.claim(self._number, epoch)
+        if epoch != self._epoch:
+            return  # a write has failed meanwhile: the next flush claims again
         self._happen(WriterEvent.CLAIMED)
         if written is None:
             for table in self._partition.row_tables:
@@ -190,6 +201,7 @@ class PartitionWriter:
             )
         except BaseException:
             table.mark_again(slots)
+            self._fence_late_calls()
             raise
         finally:
             del self.under_way[name]
@@ -206,11 +218,25 @@ class PartitionWriter:
         gone = len(table.evicted)
         # An entity that has come back since has a row again, which is dirty.
         keys = [table.plan.row_key(entity) for entity in table.evicted if table.row(entity) is None]
-        outcome = await self._store.remove(self._number, self._epoch, keys)
-        # Until here they are in each snapshot: a shard that takes over removes them. A store that
-        # has lost the claim holds no rows either.
-        del table.evicted[:gone]
-        self._is_written(outcome)
+        try:
+            outcome = await self._store.remove(self._number, self._epoch, keys)
+        except BaseException:
+            self._fence_late_calls()
+            raise
+        # Until they are removed they are in each snapshot: a shard that takes over removes them. A
+        # store that has lost the claim may still hold the rows, which expire later than it.
+        if self._is_written(outcome):
+            del table.evicted[:gone]
+
+    def _fence_late_calls(self) -> None:
+        """Have the store refuse what was sent and not answered: it may come after later calls.
+
+        It would bring back the row of an entity that was deleted meanwhile, for as long as the
+        store keeps rows that nobody refreshes, or an older state of one that has changed.
+        """
+        self._epoch += 1
+        if self.state is not WriterState.UNCLAIMED:
+            self._happen(WriterEvent.LOST)
 
     def _is_written(self, outcome: WriteOutcome) -> bool:
         if outcome is WriteOutcome.FENCED:

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import pytest
 from fake_clock import FakeClock
@@ -204,6 +205,110 @@ def test_evicted_entities_are_removed_unless_they_came_back() -> None:
         assert scene.stored("gone") is None
         assert scene.stored("u2") == scene.row("u2")
         assert scene.state.tables[0].evicted == []
+
+    run(test)
+
+
+def test_who_is_dropped_is_removed_also_by_a_store_that_has_lost_the_claim_alone() -> None:
+    class Forgetful(StrictStore):
+        """The claim has expired, which is before the rows do."""
+
+        lost = False
+
+        async def remove(self, partition: int, epoch: int, keys: Sequence[bytes]) -> WriteOutcome:
+            if self.lost:
+                self.lost = False
+                return WriteOutcome.LOST
+            return await super().remove(partition, epoch, keys)
+
+    async def test() -> None:
+        store = Forgetful()
+        scene = Scene(store)
+        scene.see("u1", "u2")
+        await scene.writer.flush()
+        scene.state.tables[0].delete(["u1"])
+        store.lost = True
+        await scene.writer.flush()
+        assert scene.stored("u1") is not None
+        await scene.writer.flush()
+        assert (scene.stored("u1"), scene.state.tables[0].evicted) == (None, [])
+        assert scene.stored("u2") == scene.row("u2")
+
+    run(test)
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_write_that_arrives_after_its_deadline_brings_nothing_back(comes_back: bool) -> None:
+    class Slow(StrictStore):
+        """A write is not answered in time; the test lets it arrive."""
+
+        late: Callable[[], Awaitable[WriteOutcome]] | None = None
+        slow = False
+
+        async def write(
+            self,
+            partition: int,
+            epoch: int,
+            reached: SourceOffsets,
+            keys: Sequence[bytes],
+            rows: bytes | memoryview,
+        ) -> WriteOutcome:
+            given = partition, epoch, reached, list(keys), bytes(rows)
+            if self.slow:
+                self.slow, self.late = False, partial(super().write, *given)
+                raise Unavailable("redis", "no answer")
+            return await super().write(*given)
+
+    async def test() -> None:
+        store = Slow()
+        scene = Scene(store)
+        scene.see("u1")
+        await scene.writer.flush()
+        scene.see("u1", at_ms=2_000)
+        store.slow = True
+        with pytest.raises(Unavailable):
+            await scene.writer.flush()
+        scene.state.tables[0].delete(["u1"])
+        if comes_back:
+            scene.see("u1", at_ms=3_000)
+        await scene.writer.flush()
+        assert store.late is not None
+        assert await store.late() is WriteOutcome.FENCED
+        assert scene.stored("u1") == (scene.row("u1") if comes_back else None)
+        assert (scene.writer.waiting, scene.writer.catching_up) == (0, [])
+
+    run(test)
+
+
+def test_a_claim_that_was_under_way_when_a_write_failed_is_not_taken_for_the_next_epochs() -> None:
+    class Hanging(StrictStore):
+        """A claim is answered when the test says so."""
+
+        answer: asyncio.Event | None = None
+
+        async def claim(self, partition: int, epoch: int) -> SourceOffsets | None:
+            held = await super().claim(partition, epoch)
+            if self.answer is not None:
+                await self.answer.wait()
+            return held
+
+    async def test() -> None:
+        store = Hanging()
+        scene = Scene(store)
+        scene.see("u1")
+        await scene.writer.flush()
+        store.answer = asyncio.Event()
+        confirming = asyncio.ensure_future(scene.writer.confirm())
+        await asyncio.sleep(0)
+        scene.see("u1", at_ms=2_000)
+        store.away = True
+        with pytest.raises(Unavailable):
+            await scene.writer.flush()
+        store.away = False
+        store.answer.set()
+        await confirming
+        await scene.writer.flush()
+        assert scene.stored("u1") == scene.row("u1")
 
     run(test)
 
