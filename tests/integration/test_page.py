@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias, cast
 
+import numpy as np
 import pytest
 from chromium import browser
 from live_page import LivePage, live_page
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from freshrank.examples.catalogue import pipeline
+from freshrank.learner.evaluation.class_tally import ClassTally
+from freshrank.learner.models.softmax_regression import SoftmaxLoss
 
 WIDE, PHONE, NARROWEST = (1440, 900), (390, 844), (320, 640)
 Look: TypeAlias = tuple[tuple[int, int], Literal["light", "dark"]]
@@ -231,19 +234,43 @@ def hostile(value: Any) -> Any:
     return value
 
 
-def test_inputs_that_drift_are_named_with_the_greatest_first(opened: Opened) -> None:
-    found = [{"input": "price", "index": 0.31}, {"input": "views_1h", "index": 0.02}]
+def with_learner(**figures: object) -> Callable[[Route], None]:
+    """Put figures into the learner's part of the status."""
 
-    def drifting(route: Route) -> None:
+    def changed(route: Route) -> None:
         answer = route.fetch()
         status = answer.json()
-        status["learner"]["input_drift"] = found
+        status["learner"] |= figures
         route.fulfill(response=answer, json=status)
 
-    opened.page.route("**/v1/status", drifting)
+    return changed
+
+
+def test_inputs_that_drift_are_named_with_the_greatest_first(opened: Opened) -> None:
+    found = [{"input": "price", "index": 0.31}, {"input": "views_1h", "index": 0.02}]
+    opened.page.route("**/v1/status", with_learner(input_drift=found))
     opened.page.goto("/")
     expect(opened.at("#drift > li")).to_have_text([re.compile("price.*0.31"), re.compile("views")])
     expect(opened.at("#drift-note")).to_contain_text("inputs that drift: 1")
+    assert opened.problems == []
+
+
+def test_each_class_has_its_precision_and_recall_with_the_most_frequent_first(
+    opened: Opened,
+) -> None:
+    tally = ClassTally(SoftmaxLoss(("cat", "<b>dog</b>", "bird")))
+    likely = np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]], np.float32)
+    tally.add(np.array([0, 1, 1], np.float32), likely)
+    found = json.loads(json.dumps([one._asdict() for one in tally.report()]).replace("NaN", "null"))
+    opened.page.route("**/v1/status", with_learner(classes=found))
+    opened.page.goto("/")
+    expect(opened.at("#classes > tr")).to_have_text(
+        [
+            re.compile("^<b>dog</b>21.0000.5001.000$"),
+            re.compile("^cat10.5001.000[0-9.]+$"),
+            re.compile(r"^bird0\u2013{3}$"),
+        ]
+    )
     assert opened.problems == []
 
 

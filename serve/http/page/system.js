@@ -122,6 +122,13 @@ function showDrift(found) {
     barRow(input, number(index, 2), Math.min(index / DRIFTED, 1))));
 }
 
+// Of a model of several classes, how well it tells each from the others: the most frequent first.
+const classRows = (found) => [...found].sort((a, b) => b.support - a.support)
+  .map(({ name, support, precision, recall, auc }) => make("tr", {},
+    make("th", { scope: "row" }, ...breakable(name)),
+    make("td", {}, number(support)),
+    ...[precision, recall, auc].map((share) => make("td", {}, number(share, 3)))));
+
 class SystemView {
   constructor() {
     this.timeline = new Timeline(byId("versions-note"));
@@ -138,6 +145,9 @@ class SystemView {
     const largest = Math.max(...importance.map(({ size }) => size), 1e-9);
     byId("inputs").replaceChildren(...importance.slice(0, SHOWN_INPUTS).map(({ input, size }) =>
       barRow(input, number(size, 3), size / largest)));
+    const classes = ofRole(status, "learner")[0]?.classes ?? [];
+    byId("classes-card").hidden = !classes.length;
+    byId("classes").replaceChildren(...classRows(classes));
     showDrift(ofRole(status, "learner")[0]?.input_drift ?? []);
   }
 }
