@@ -124,8 +124,11 @@ pipeline = Pipeline(
     model=DeepFM(embedding_dim=4, hidden=(64, 32)),
     optimizer=AutoAdagrad(l1=0.001, l2=0.01, schedule=InverseRootDecay(5_000)),
 )
-without_features = replace(pipeline, features=[NoFeatures])
-of_customers = replace(pipeline, features=[Spending])
+
+
+def pipeline_with(*views: type[FeatureView]) -> Pipeline:
+    """Return the pipeline with other features. A file that is replayed declares one pipeline."""
+    return replace(pipeline, features=views)
 
 
 def band_of(amount: float) -> int:
@@ -256,8 +259,8 @@ def main(path: Path) -> None:
     end_ms = TRAINED_MS + (TEST_DAY + TEST_DAYS + 8) * DAY_MS  # the labels of all are known then
     seen = [payment for payment in read_payments(path) if payment.ts < end_ms]
     for name, one in (
-        ("amount, card and terminal", without_features),
-        ("with features of cards", of_customers),
+        ("amount, card and terminal", pipeline_with(NoFeatures)),
+        ("with features of cards", pipeline_with(Spending)),
         ("and with features of terminals", pipeline),
     ):
         print(f"{name}: {window_quality(seen, predictions(one, seen))}", flush=True)

@@ -112,7 +112,11 @@ pipeline = Pipeline(
     model=LinearRegression(loss=QuantileLoss(0.5)),
     optimizer=AutoAdagrad(schedule=InverseRootDecay(5_000)),
 )
-without_features = replace(pipeline, features=[NoFeatures])
+
+
+def pipeline_with(*views: type[FeatureView]) -> Pipeline:
+    """Return the pipeline with other features. A file that is replayed declares one pipeline."""
+    return replace(pipeline, features=views)
 
 
 # Reading the data.
@@ -205,7 +209,7 @@ def main(path: Path) -> None:
         np.array([one.ts for one in seen], dtype=np.int64),
     )
     learned = {
-        "product and day of the week": forecast(without_features, history),
+        "product and day of the week": forecast(pipeline_with(NoFeatures), history),
         "with features": forecast(pipeline, history),
     }
     known = min(map(len, learned.values()))  # the label of the last day is not known yet

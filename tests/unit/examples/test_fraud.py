@@ -9,21 +9,24 @@ import pytest
 
 from freshrank import Labelled
 from freshrank.actors.messages import Floats
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.examples import fraud
 from freshrank.examples.fraud import (
     CARDS,
     DAY_MS,
     KNOWN_AFTER,
     TEST_DAY,
     TRAINED_MS,
+    NoFeatures,
     Payment,
     card_precision,
     main,
     pipeline,
+    pipeline_with,
     predictions,
     read_payments,
     records,
     window_quality,
-    without_features,
 )
 from freshrank.feature_actors.settings import ShardSettings
 
@@ -126,8 +129,8 @@ def test_the_comparison_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_baseline_knows_neither_cards_nor_terminals_but_by_their_ids() -> None:
-    assert list(without_features.encoder.layout.dense) == ["never", "amount"]
-    assert [one.name for one in without_features.encoder.layout.fields] == [
+    assert list(pipeline_with(NoFeatures).encoder.layout.dense) == ["never", "amount"]
+    assert [one.name for one in pipeline_with(NoFeatures).encoder.layout.fields] == [
         "customer_id", "terminal_id", "band",
     ]  # fmt: skip
 
@@ -135,3 +138,7 @@ def test_a_baseline_knows_neither_cards_nor_terminals_but_by_their_ids() -> None
 def test_payments_without_a_zone_are_of_utc(tmp_path: Path) -> None:
     first, *_ = read_payments(written(tmp_path, bad_terminal(1)))
     assert first.ts == bad_terminal(1)[0].ts
+
+
+def test_the_file_has_one_pipeline_to_replay() -> None:
+    assert PipelineFile.read(Path(fraud.__file__)).load().name == "fraud"

@@ -7,15 +7,18 @@ import msgspec
 import numpy as np
 import pytest
 
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.examples import retail
 from freshrank.examples.retail import (
     Demand,
+    NoFeatures,
     forecasts,
     main,
     mean_error,
     pipeline,
+    pipeline_with,
     read_demand,
     records,
-    without_features,
 )
 
 HEAD = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
@@ -81,7 +84,7 @@ def test_the_first_events_are_not_judged() -> None:
 def test_features_end_with_the_day_before_and_the_lags_are_of_one_day() -> None:
     (table,) = pipeline.plan.tables
     assert {"sold_1d", "usual_91d", "week_ago_1d", "fortnight_ago_1d"} <= set(table.columns)
-    assert list(without_features.encoder.layout.dense) == ["never"]
+    assert list(pipeline_with(NoFeatures).encoder.layout.dense) == ["never"]
 
 
 def test_the_comparison_is_printed_and_features_tell_what_rises_and_falls(
@@ -99,3 +102,7 @@ def test_the_comparison_is_printed_and_features_tell_what_rises_and_falls(
     printed = dict(one.split(": mean absolute error ") for one in told)
     assert len(printed) == 4
     assert float(printed["with features"]) < 0.6 * float(printed["product and day of the week"])
+
+
+def test_the_file_has_one_pipeline_to_replay() -> None:
+    assert PipelineFile.read(Path(retail.__file__)).load().name == "retail"
