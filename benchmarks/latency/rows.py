@@ -1,18 +1,20 @@
 """How long until an event can be read in the online store, directly and through the exchange.
 
 A feature shard runs in a process of its own with the demo's feature views, on real Kafka and real
-Redis. Events arrive in an open loop at a thousand and at five thousand a second. Probes are events
-of users without another event, begun twenty times a second whatever became of those before: each
-measures the time from just before the send until the user's row can be read in Redis, which is
-tried every millisecond. *Keyed*: the topic is keyed by the user. *Exchanged*: its records lie in
-any partition and are copied to where the user belongs first. `freshrank bench exchange` measures
-rows of items in the same way.
+Redis. Another process writes events in an open loop, a thousand and five thousand a second. Probes
+are events of users without another event, begun twenty times a second whatever became of those
+before: each measures the time from just before the send until the user's row can be read in Redis,
+which is tried every millisecond. Where the time went is told by the stamps of the topics
+(`row_stages`). *Keyed*: the topic is keyed by the user. *Exchanged*: its records lie in any
+partition and are copied to where the user belongs first. `freshrank bench exchange` measures rows
+of items in the same way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,19 +22,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import uvloop
 from rich.console import Console
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
+from freshrank.actors.runtime import freeze_heap
+from freshrank.benchmarks.latency import traffic_host
+from freshrank.benchmarks.latency.row_stages import Sighting, broker_stamps, stages
 from freshrank.benchmarks.module_process import run_module
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, must_be_zero, quantile
 from freshrank.benchmarks.throughput import ingest_host
-from freshrank.benchmarks.workloads.shop_events import shop_events
 from freshrank.benchmarks.workloads.shop_fixture import external_servers, shop_file
-from freshrank.benchmarks.workloads.shop_traffic import background
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.servers.external import ExternalServers
 from freshrank.examples.shop.shoppers import ShopEvent
@@ -40,21 +42,21 @@ from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
+from freshrank.feature_actors.streams.stream import Stream
 from freshrank.serve.scoring.feature_reader import FeatureReader
 
 RATES = (1_000, 5_000)
-USERS = 100_000
 # Seconds of each measurement: 400 probes, of which a 99th percentile leaves out four.
 SECONDS, PROBES_PER_S = 20.0, 20
-# Seconds between two ticks of the traffic, and between two reads of the store.
-TICK_S, READ_S = 0.01, 0.001
+# Seconds between two reads of the store.
+READ_S = 0.001
 # Milliseconds within which the row of a probe is to be readable: that of the design's table.
 REACH_MS = {ingest_host.KEYED: 20.0, ingest_host.ANY: 60.0, ingest_host.ITEM: 60.0}
 # Seconds to start the shard on two busy cores, and to wait for a row.
 START_S, TIMEOUT_S = 120.0, 10.0
 NAMES = {ingest_host.KEYED: "keyed", ingest_host.ANY: "exchanged", ingest_host.ITEM: "item"}
 # The item of the first probe: beyond those of the traffic.
-FIRST_ITEM = 10_000_000
+FIRST_ITEM = traffic_host.FIRST_ITEM + 1
 
 
 @dataclass(slots=True)
@@ -64,6 +66,10 @@ class RowLatencies:
     latencies_ms: list[float] = field(default_factory=list)
     missing: int = 0
     """Probes whose row could not be read within `TIMEOUT_S`."""
+    stages_ms: dict[str, list[float]] = field(default_factory=dict)
+    """By stage (`row_stages`): its part of each latency."""
+    cpu_us: float = math.nan
+    """CPU time of the shard's process for each event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +94,30 @@ class _Measurement:
         probes = int(PROBES_PER_S * self.seconds)
         total = 1 + count + probes
         where = [self.kafka.bootstrap, self.redis_url, name, name, str(self.folder / name)]
-        arguments = [*where, str(total), self.keys]
-        limit_s = START_S + 2 * self.seconds
-        shard = asyncio.create_task(
-            asyncio.to_thread(run_module, ingest_host.__name__, arguments, limit_s)
-        )
+        shard = self._process(ingest_host.__name__, [*where, str(total), self.keys])
         of_items = self.keys == ingest_host.ITEM
         async with _prober(self.kafka, self.redis_url, name, of_items) as prober:
-            first = await prober.measure(probes, START_S)
-            if first is None:
+            if await prober.measure(probes, START_S) is None:
+                if shard.done():
+                    await shard
                 raise Unavailable("shard", f"it wrote no row within {START_S} s")
-            async with background(prober.traffic(self.rate, count)):
-                found = await prober.open_loop(probes)
-                await prober.sent.wait()
-        await shard
+            traffic = self._process(
+                traffic_host.__name__, [self.kafka.bootstrap, name, str(self.rate), str(count)]
+            )
+            await prober.until_traffic()
+            found = await prober.open_loop(probes)
+            await traffic
+        ended = msgspec.json.decode(await shard, type=ingest_host.IngestResult)
+        found.cpu_us = 1e6 * ended.cpu_seconds / total
+        copies = prober.source.log_topic if prober.source.rekeyed else None
+        stamps = await broker_stamps(self.kafka, name, copies)
+        found.stages_ms = stages(prober.sightings, stamps)
         return found
+
+    def _process(self, module: str, arguments: Sequence[str]) -> asyncio.Task[bytes]:
+        """Run a module in a process of its own, to its end."""
+        limit_s = START_S + 2 * self.seconds
+        return asyncio.create_task(asyncio.to_thread(run_module, module, arguments, limit_s))
 
 
 @asynccontextmanager
@@ -122,8 +137,8 @@ class _Prober:
     """Sends events to `topic`, which is the pipeline's name too, and reads rows."""
 
     def __init__(self, topic: str, sink: KafkaSink, store: RedisStore, of_items: bool) -> None:
-        self.sent = asyncio.Event()
-        """Whether all of the traffic is."""
+        self.sightings: list[Sighting] = []
+        """Of the probes of `open_loop`."""
         self._topic = topic
         self._sink = sink
         self._reader = FeatureReader(store, SystemClock(), TIMEOUT_S, partitions=0)
@@ -132,29 +147,29 @@ class _Prober:
         pipeline = shop_file(topic, topic, of_items=of_items).load()
         self._plan = pipeline.plans["item" if of_items else "user"].tables[0]
 
-    async def traffic(self, rate: int, count: int) -> None:
-        """Send `count` events, so many a second."""
-        rng, now_ms = np.random.default_rng(0), self._clock.now_ms()
-        events = shop_events(count, USERS, now_ms, rng)
-        began_s, done = self._clock.monotonic(), 0
-        while done < count:
-            due = min(count, int((self._clock.monotonic() - began_s) * rate))
-            for key, value in itertools.islice(events, due - done):
-                self._sink.send_nowait(self._topic, key, value)
-            done = due
-            await asyncio.sleep(TICK_S)
-        self.sent.set()
+    @property
+    def source(self) -> Stream:
+        """The stream that rows are made of."""
+        return self._plan.source
+
+    async def until_traffic(self) -> None:
+        """Wait for the first event of the traffic. Raises Unavailable."""
+        key = self._key(traffic_host.FIRST_USER, traffic_host.FIRST_ITEM)
+        if not await self._reader.read_until([key], lambda rows: rows[0].row is not None, START_S):
+            raise Unavailable("traffic", f"it wrote nothing within {START_S} s")
 
     async def open_loop(self, probes: int) -> RowLatencies:
         """Begin a probe whenever one is due, however long those before take."""
+        freeze_heap()  # no pauses of the garbage collector in the process that measures
         found, began_s = RowLatencies(), self._clock.monotonic()
 
         async def probe(number: int) -> None:
-            latency_ms = await self.measure(number, TIMEOUT_S)
-            if latency_ms is None:
+            sighting = await self.measure(number, TIMEOUT_S)
+            if sighting is None:
                 found.missing += 1
             else:
-                found.latencies_ms.append(latency_ms)
+                self.sightings.append(sighting)
+                found.latencies_ms.append(float(sighting.found_ms - sighting.began_ms))
 
         async with asyncio.TaskGroup() as running:
             for number in range(probes):
@@ -163,26 +178,29 @@ class _Prober:
                 running.create_task(probe(number))
         return found
 
-    async def measure(self, number: int, timeout_s: float) -> float | None:
-        """Send the only event of a user and an item; gives the ms until the row is there.
+    async def measure(self, number: int, timeout_s: float) -> Sighting | None:
+        """Send the only event of a user and an item, and wait until the row is there.
 
-        None: too many.
+        None: too long.
         """
-        began_s, now_ms = self._clock.monotonic(), self._clock.now_ms()
+        began_ms = asked_ms = missed_ms = self._clock.now_ms()
         user, item = f"probe{number}", FIRST_ITEM + number
-        event = ShopEvent(f"{user}-view", user, item, 1, "view", 1.0, now_ms)
+        event = ShopEvent(f"{user}-view", user, item, 1, "view", 1.0, began_ms)
         sending = asyncio.create_task(
             self._sink.send(self._topic, user.encode(), msgspec.json.encode(event))
         )
-        key = self._plan.row_key(str(item) if self._of_items else user)
+        key = self._key(user, item)
         while not await self._readable(key):
-            if self._clock.monotonic() - began_s > timeout_s:
+            if asked_ms - began_ms > timeout_s * 1_000:
                 sending.cancel()
                 return None
             await asyncio.sleep(READ_S)
-        latency_ms = (self._clock.monotonic() - began_s) * 1000.0
-        await sending
-        return latency_ms
+            missed_ms, asked_ms = asked_ms, self._clock.now_ms()
+        found_ms = self._clock.now_ms()
+        return Sighting(await sending, began_ms, missed_ms, found_ms)
+
+    def _key(self, user: str, item: int) -> bytes:
+        return self._plan.row_key(str(item) if self._of_items else user)
 
     async def _readable(self, key: bytes) -> bool:
         """Whether there is a row; probes share reads, and what a busy store gives late is late."""
@@ -223,4 +241,10 @@ def figures(found: dict[tuple[str, int], RowLatencies]) -> list[Figure]:
             Figure(f"{name}_p50_ms", quantile(one.latencies_ms, 0.50), "ms", "lower"),
             Figure(f"{name}_p99_ms", p99, "ms", "lower", REACH_MS[keys]),
         ]
+        made.append(Figure(f"{name}_shard_cpu_us", one.cpu_us, "us", "lower"))
+        for stage, spent_ms in one.stages_ms.items():
+            made += [
+                Figure(f"{name}_{stage}_p50_ms", quantile(spent_ms, 0.50), "ms", "lower"),
+                Figure(f"{name}_{stage}_p99_ms", quantile(spent_ms, 0.99), "ms", "lower"),
+            ]
     return [*made, must_be_zero("missing", sum(one.missing for one in found.values()))]

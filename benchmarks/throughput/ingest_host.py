@@ -26,6 +26,7 @@ import uvloop
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.protocols import OnlineStore
+from freshrank.actors.runtime import freeze_heap
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.workloads.shared_job import job_file
 from freshrank.benchmarks.workloads.shop_events import user_name
@@ -150,6 +151,7 @@ async def measure(options: IngestOptions, count: int) -> IngestResult:
         )
         shards = _shards(options, pipeline, connectors, training)
         part = FeatureShard(shards[0], follower, shards[1:])
+        freeze_heap()  # as each process of a running system does
         began, cpu_began = time.perf_counter(), time.process_time()
         await part.start()
         await until_written(part, shards, count)

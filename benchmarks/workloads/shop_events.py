@@ -90,9 +90,12 @@ def events_of(
 
 
 class TopicFiller:
-    """Writes many records fast, to the partitions where the Java client would put them."""
+    """Writes many records fast, to the partitions where the Java client would put them.
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    Records gather for `linger_ms` before they go out together.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, linger_ms: int = 50) -> None:
         self._topic = topic
         self._failed = 0
         self.delivered = 0
@@ -102,7 +105,7 @@ class TopicFiller:
         self._config: dict[str, str | int] = {
             "bootstrap.servers": bootstrap,
             "partitioner": "murmur2_random",
-            "linger.ms": 50,
+            "linger.ms": linger_ms,
             "batch.size": 1_000_000,
             "queue.buffering.max.messages": 500_000,
             # What is written again after a failure comes before what was queued after it: an event

@@ -17,7 +17,8 @@ from freshrank.benchmarks.workloads.shop_fixture import shop_file
 
 
 def of(latency_ms: float) -> list[Reads]:
-    return [Reads([latency_ms] * 100, cpu_ms=latency_ms / 2)] * 3
+    cpus_ms, pings_ms = [latency_ms / 2] * 98 + [latency_ms] * 2, [0.1] * 98 + [0.7] * 2
+    return [Reads([latency_ms] * 100, latency_ms / 2, cpus_ms, pings_ms)] * 3
 
 
 def test_the_ratio_is_to_the_faster_way_of_asking() -> None:
@@ -27,6 +28,7 @@ def test_the_ratio_is_to_the_faster_way_of_asking() -> None:
     assert found["freshrank_p99_ms"].met
     assert found["feast_one_call_p99_ms"].met is None
     assert found["feast_two_calls_cpu_ms"].value == 12.0
+    assert (found["freshrank_p99_cpu_ms"].value, found["ping_p99_ms"].value) == (2.0, 0.7)
 
 
 def test_feast_is_asked_for_as_many_features() -> None:

@@ -20,6 +20,16 @@ def test_quantiles_by_way_and_rate_and_what_is_missing() -> None:
     assert found["exchanged_5k_p99_ms"].value == 200.0
     assert (found["keyed_1k_p99_ms"].reach, found["exchanged_5k_p99_ms"].reach) == (20.0, 60.0)
     assert found["missing"].value == 2
+    assert "keyed_1k_log_p50_ms" not in found
+
+
+def test_quantiles_of_the_stages() -> None:
+    spent_ms = {"log": [4.0], "row": [20.0], "look": [6.0]}
+    one = RowLatencies([30.0], stages_ms=spent_ms, cpu_us=40.0)
+    found = by_name(rows.figures({(KEYED, 5_000): one}))
+    spent = [found[f"keyed_5k_{stage}_p99_ms"].value for stage in ("log", "row", "look")]
+    assert spent == [4.0, 20.0, 6.0]
+    assert found["keyed_5k_shard_cpu_us"].value == 40.0
 
 
 def test_rows_of_items_are_measured_by_a_pipeline_that_copies_its_records_for_them() -> None:
