@@ -23,8 +23,8 @@ from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import snapshot_name
 from freshrank.feature_actors.partition.spec import PartitionSpec
+from freshrank.feature_actors.reading.copy_files import made_for, packed, progress_name
 from freshrank.feature_actors.reading.record_copies import CopyProgress
-from freshrank.feature_actors.reading.rekeyer import made_for, packed, progress_name
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.learner import checkpoints
 from freshrank.learner.core import Learner

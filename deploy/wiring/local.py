@@ -217,6 +217,7 @@ class LocalSystem:
             for rekeyer in shard.rekeyers:
                 while await rekeyer.unread():
                     await rekeyer.step()
+                await rekeyer.save()
         for shard in self.candidate_shards:
             while self._unread(shard):
                 await shard.step()

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from freshrank.actors.alerts import AlertSink
 from freshrank.actors.backoff import Backoff
 from freshrank.actors.connectors import Connectors
-from freshrank.actors.errors import BadRecord, SnapshotError, Unavailable
+from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.records import RecordBatch, RejectedRecord
-from freshrank.actors.snapshots.disk import Piece
-from freshrank.actors.snapshots.file_format import pack, unpack_for
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.feature_actors.reading.backlog import Backlog
+from freshrank.feature_actors.reading.copy_files import CopyFiles
 from freshrank.feature_actors.reading.log_watch import WATCH_S, LogWatch
 from freshrank.feature_actors.reading.progress_watch import ProgressWatch
 from freshrank.feature_actors.reading.record_copies import (
@@ -29,20 +28,16 @@ from freshrank.feature_actors.reading.stamp_merge import StampMerge
 from freshrank.feature_actors.streams.copies.origin import generation_of
 from freshrank.feature_actors.streams.stream import Stream
 
-KIND = "rekeying"
-"""Of the files that hold how far a partition has been copied."""
-
 # Records that are copied at once: all are acknowledged before the next.
 _MOST_RECORDS = 20_000
 # Bytes of a record of copies, about: a quarter of what brokers take unless they are told otherwise.
 # Where a topic takes less, it is halved.
 _MOST_BYTES = 256 << 10
-# Seconds of a poll, and between two files of a partition, whose records are copied again after a
-# crash, and between two tries while something is away.
-_POLL_S, _SAVE_S, _RETRY_S = 0.05, 1.0, 0.5
-
-# What can fail, in `Rekeyer._errors`.
-_BROKER, _DISK = "broker", "disk"
+# Seconds of a poll, between two questions for the lag, and between two tries while something is
+# away.
+_POLL_S, _REFRESH_S, _RETRY_S = 0.05, 1.0, 0.5
+# Seconds between two files of a partition, whose records are copied again after a crash.
+_SAVE_S = 1.0
 
 
 class Rekeyer:
@@ -82,24 +77,22 @@ class Rekeyer:
         """Records that are not copied, as of about a second ago."""
         self._owned = frozenset(owned)
         self._generation = generation_of(state)
-        self._made_for = made_for(stream, state)
         self._partitions = connectors.partitions
+        self._files = CopyFiles(stream, state, self._partitions, snapshots)
         self._source = connectors.source()
         self._sink = connectors.sink
         self._clock = connectors.clock
-        self._snapshots = snapshots
         self._alerts = alerts
         self._maker = CopyMaker(stream, self._partitions)
         self._most_bytes = _MOST_BYTES
         self._merge = StampMerge()
         self._progress: dict[int, CopyProgress] = {}
-        self._unsaved: set[int] = set()
         self._log: LogWatch | None = None
         self._retention = RetentionWatch(alerts)
         self._stalls = ProgressWatch(alerts)
-        self._save_at = self._watch_at = 0.0
-        self._errors: dict[str, str] = {}
-        """By what failed last: why."""
+        self._refresh_at = self._watch_at = 0.0
+        self._away: str | None = None
+        """Why nothing can be read or copied at present."""
 
     async def start(self) -> None:
         """Begin to read where the files end. Raises Unavailable, ConfigError."""
@@ -109,7 +102,7 @@ class Rekeyer:
             raise Unavailable("kafka", f"there is no topic {topic!r}")
         count = identities[topic].partitions
         mine = [one for one in range(count) if one % self._partitions in self._owned]
-        self._progress = {partition: self._restored(partition) for partition in mine}
+        self._progress = {partition: self._files.restored(partition) for partition in mine}
         self._merge = StampMerge()
         await self._source.start(
             {(topic, partition): at.next_offset for partition, at in self._progress.items()}
@@ -120,8 +113,9 @@ class Rekeyer:
         self._log.compare(identities)
 
     async def run(self) -> None:
-        """Start, then step for ever; waits and tries again while something is away."""
+        """Start, then step and save for ever; waits and tries again while something is away."""
         away, started = Backoff(_RETRY_S, _RETRY_S), False
+        saving = asyncio.create_task(self._save_forever())
         try:
             while True:
                 try:
@@ -130,12 +124,16 @@ class Rekeyer:
                     else:
                         await self.start()
                         started = True
-                    self._errors.pop(_BROKER, None)
+                    self._away = None
                     away.reset()
                 except Unavailable as error:
-                    self._errors[_BROKER], started = str(error), False
+                    self._away, started = str(error), False
                     await self._clock.sleep(away.next_s())
+                if saving.done():
+                    saving.result()
         finally:
+            saving.cancel()
+            await asyncio.gather(saving, return_exceptions=True)
             await self._source.stop()
 
     async def step(self) -> None:
@@ -147,9 +145,8 @@ class Rekeyer:
         for deleted in self._source.take_deleted():
             self._retention.note(deleted, self._clock.monotonic())
         now = self._clock.monotonic()
-        if now >= self._save_at:
-            self._save_at = now + _SAVE_S
-            await self.save()
+        if now >= self._refresh_at:
+            self._refresh_at = now + _REFRESH_S
             await self._refresh(now)
         if now >= self._watch_at and self._log is not None:
             self._watch_at = now + WATCH_S
@@ -164,28 +161,18 @@ class Rekeyer:
 
         Until then a crash costs more copies that are made again.
         """
-        for partition in sorted(self._unsaved):
-            pieces = packed(self._made_for, partition, self._progress[partition])
-            name = progress_name(self.stream, partition)
-            try:
-                await asyncio.to_thread(self._snapshots.save, name, pieces)
-            except SnapshotError as error:
-                self._errors[_DISK] = str(error)
-                return
-            self._unsaved.discard(partition)
-        self._errors.pop(_DISK, None)
+        await self._files.save()
 
     def errors(self) -> dict[str, JsonValue]:
         """What keeps records from being copied, by topic, partition or server."""
-        away = self._errors.get(_BROKER)
-        broker = {} if away is None else {f"copies of {self.stream.topic}": away}
+        broker = {} if self._away is None else {f"copies of {self.stream.topic}": self._away}
         stalled = {} if self._changed else self._stalls.stalled
         return {**broker, **stalled, **self._changed}
 
     def health(self) -> dict[str, JsonValue]:
         """What is wrong: also what keeps nothing from being copied."""
         lost = self._retention.lost(self._clock.monotonic())
-        disk = self._errors.get(_DISK)
+        disk = self._files.error
         saved = {} if disk is None else {f"copies of {self.stream.topic}: disk": disk}
         return {**self.errors(), **lost, **saved}
 
@@ -193,11 +180,17 @@ class Rekeyer:
     def _changed(self) -> Mapping[str, str]:
         return {} if self._log is None else self._log.changed
 
+    async def _save_forever(self) -> None:
+        """Write the files while copies go on: events would wait for the disk."""
+        while True:
+            await self._clock.sleep(_SAVE_S)
+            await self.save()
+
     async def _merge_and_copy(self, batches: Sequence[RecordBatch]) -> None:
         topic, merge, now_s = self.stream.topic, self._merge, self._clock.monotonic()
+        paused = [partition for partition in self._progress if merge.holds(partition)]
         for batch in batches:
             merge.add(batch, now_s)
-            self._source.pause(topic, batch.partition)
         if not len(merge):
             return
         lag = {
@@ -205,10 +198,13 @@ class Rekeyer:
             for (_, partition), count in (await self._source.lag()).items()
             if f"{topic}-{partition}" not in self._stalls.stalled
         }
-        held = [partition for partition in self._progress if merge.holds(partition)]
         released = merge.release(lag, now_s)
-        for partition in held:
-            if not merge.holds(partition):
+        # A partition that nothing is held of is never paused: what was fetched of it meanwhile
+        # would lie in the client, and hold up fetches of all others.
+        for partition in self._progress:
+            if merge.holds(partition) and partition not in paused:
+                self._source.pause(topic, partition)
+            elif partition in paused and not merge.holds(partition):
                 self._source.resume(topic, partition)
         if released:
             await self._copy(released)
@@ -244,8 +240,9 @@ class Rekeyer:
             # The others are copied again, as if these had never been.
             await self._reject(self._alone(refused))
         for piece, previous in zip(pieces, before, strict=True):
-            self._progress[piece.batch.partition] = piece.progress_after(previous)
-            self._unsaved.add(piece.batch.partition)
+            partition, progress = piece.batch.partition, piece.progress_after(previous)
+            self._progress[partition] = progress
+            self._files.note(partition, progress)
             self.copied += len(piece.batch.values)
             self.backlog.read += len(piece.batch.values)
 
@@ -268,30 +265,3 @@ class Rekeyer:
             await self._sink.reject(".dead", rejected)
         for piece, place, _ in refused:
             piece.refused.add(place)
-
-    def _restored(self, partition: int) -> CopyProgress:
-        """How far the newest whole file says that `partition` is copied."""
-        for stored in self._snapshots.candidates(progress_name(self.stream, partition)):
-            try:
-                meta, arrays = unpack_for(KIND, self._made_for, stored.read())
-            except SnapshotError:
-                continue  # an older one, or none, costs copies that are made again
-            if len(arrays["previous"]) == self._partitions:
-                return CopyProgress(meta["offset"], arrays["previous"].copy())
-        return CopyProgress.nothing(self._partitions)
-
-
-def made_for(stream: Stream, state: str) -> str:
-    """What the files of a stream's copies for a state are made for."""
-    return f"{stream.log_topic} {generation_of(state):016x}"
-
-
-def progress_name(stream: Stream, partition: int) -> str:
-    """The name of the files that say how far a source partition is copied."""
-    return f"{stream.topic}-{partition}"
-
-
-def packed(made: str, partition: int, at: CopyProgress) -> Iterator[Piece]:
-    """Such a file (`made_for`), which says that a source partition is copied up to `at`."""
-    meta: dict[str, JsonValue] = {"partition": partition, "offset": at.next_offset}
-    return pack(KIND, made, meta, {"previous": at.previous.copy()})

@@ -13,6 +13,10 @@ from freshrank.actors.records import RecordBatch
 # Seconds that records which a producer stamped wait for those of other partitions: a stamp that is
 # ahead of all others would hold them for ever.
 _MOST_HELD_S = 1.0
+# Milliseconds that a record may be newer than what other partitions have left to read, and is given
+# on. Where a shard keeps up, partitions are a poll or two apart, and held records would cost
+# each event several: what is given on too early makes others later by that, by the log's clock.
+_NEAR_MS = 100
 
 # Later than any.
 _NO_STAMP = np.iinfo(np.int64).max
@@ -56,7 +60,7 @@ class StampMerge:
         `lag` has the number of unread records of each partition.
         """
         # What a partition has left to read is not older than what was read of it.
-        stamps = [self._reached.get(at, 0) for at, count in lag.items() if count]
+        stamps = [self._reached.get(at, 0) + _NEAR_MS for at, count in lag.items() if count]
         floor, released = min(stamps, default=_NO_STAMP), list[RecordBatch]()
         for partition, held in list(self._held.items()):
             batch = held.batch

@@ -20,6 +20,10 @@ from freshrank.feature_actors.shard.partition_writer import PartitionWriter, Wri
 # After a flush the writer rests as long as the flush took, at most so many seconds: an idle
 # store gets each row at once, a busy one gets each row less often.
 LONGEST_REST_S = 0.1
+# So many rows are written of all partitions at once: an answer comes in between two steps of the
+# shard, and a partition would else wait for the answers to all before it. More are written of one
+# partition after the other, so that readers of the store wait for one write at most.
+FEW_ROWS = 10_000
 # Seconds between two parts of a sweep: each takes some milliseconds of the store.
 SWEEP_EVERY_S = 0.5
 # Seconds without a removal after which the store counts as having room again.
@@ -100,7 +104,7 @@ class OnlineWriter:
             self._woken.clear()
             begun = self._clock.monotonic()
             try:
-                await self.flush()
+                await self._flush_at_once()
                 away.reset()
                 took_s = self._clock.monotonic() - begun
                 await self._clock.sleep(min(took_s, LONGEST_REST_S))
@@ -111,11 +115,28 @@ class OnlineWriter:
                 await self._clock.sleep(away.next_s())
 
     async def flush(self) -> None:
-        """Write all that is dirty now. Raises Unavailable; what was not written stays dirty."""
+        """Write all that is dirty now, of one partition after the other.
+
+        Raises Unavailable; what was not written stays dirty.
+        """
         for writer in self._writers.values():
             await writer.flush(self._note)
-            if writer.state is WriterState.UNCLAIMED:
-                self._woken.set()
+        self._note_flushed()
+
+    async def _flush_at_once(self) -> None:
+        """The same, of all partitions at once where few rows wait."""
+        if self.waiting > FEW_ROWS:
+            await self.flush()
+            return
+        flushes = [writer.flush(self._note) for writer in self._writers.values()]
+        for failed in await asyncio.gather(*flushes, return_exceptions=True):
+            if failed is not None:
+                raise failed
+        self._note_flushed()
+
+    def _note_flushed(self) -> None:
+        if any(writer.state is WriterState.UNCLAIMED for writer in self._writers.values()):
+            self._woken.set()
         self._away = None
         self._memory.took()
 

@@ -196,6 +196,8 @@ class Run:
         try:
             if name in self.started:
                 await part.step()
+                if name == REKEYER and self.world.clock.ms % 1_000 == 0:  # as once a second
+                    await self.rekeyer.save()
             else:
                 await part.start()
                 self.started.add(name)

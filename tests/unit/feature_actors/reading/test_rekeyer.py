@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from fake_clock import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shard_world import ImpatientSource
+from shard_world import ImpatientSource, wait_for
 from small_shop import START_MS, event, events, spec
 
 from freshrank.actors.connectors import Connectors
@@ -158,10 +159,12 @@ async def copy_all(world: World, lives: Sequence[int] = ()) -> None:
     for steps in (*lives, 1_000):
         rekeyer = world.rekeyer()
         await rekeyer.start()
-        for _ in range(steps):
+        for number in range(steps):
             before = rekeyer.copied
             try:
                 await rekeyer.step()
+                if number % 2:
+                    await rekeyer.save()
             except Unavailable:
                 rekeyer = world.rekeyer()
                 await rekeyer.start()
@@ -257,6 +260,46 @@ def test_records_that_are_not_copied_wait_for_the_shard() -> None:
         assert (after["health"], after["not_ready"]) == ({}, {})
 
     run(story)
+
+
+def test_a_running_rekeyer_copies_on_while_its_files_are_written() -> None:
+    class Stuck(MemorySnapshots):
+        begun, goes_on = threading.Event(), threading.Event()
+
+        def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+            self.begun.set()
+            assert self.goes_on.wait(300)
+            return super().save(name, pieces)
+
+    world = World()
+    world.snapshots = snapshots = Stuck()
+
+    async def story() -> None:
+        world.write(20)
+        rekeyer = world.rekeyer()
+        running = asyncio.create_task(rekeyer.run())
+        await asyncio.to_thread(snapshots.begun.wait, 300)
+        world.write(20, 1)
+        await wait_for(lambda: rekeyer.copied == 40)
+        snapshots.goes_on.set()
+        names = [f"{events.topic}-{partition}" for partition in range(PARTITIONS)]
+        await wait_for(lambda: all(map(snapshots.candidates, names)))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    run(story)
+
+
+def test_a_defect_of_writing_the_files_ends_the_rekeyer() -> None:
+    class Broken(MemorySnapshots):
+        def save(self, name: str, pieces: Iterable[bytes | memoryview]) -> int:
+            raise ValueError("planted")
+
+    world = World()
+    world.snapshots = Broken()
+    world.write(20)
+    with pytest.raises(ValueError, match="planted"):
+        run(world.rekeyer().run)
 
 
 def test_a_source_topic_that_is_created_again_is_copied_no_more_and_told() -> None:

@@ -34,6 +34,19 @@ def test_records_wait_for_older_ones_of_a_partition_that_is_behind() -> None:
     assert given(merge, {0: 3, 1: 0}) == [b"9"]
 
 
+def test_records_that_are_hardly_newer_than_what_is_left_elsewhere_are_not_held() -> None:
+    merge = StampMerge()
+    stamps = [np.array([begin, begin + 90, begin + 101]) for begin in (0, 1)]
+    for partition, millis in enumerate(stamps):
+        values: list[bytes | None] = [b"%d" % at for at in millis]
+        batch = consecutive_records("plays", partition, values, START_MS + millis)
+        merge.add(replace(batch, stamped_by_broker=np.ones(3, dtype=np.bool_)), 0.0)
+    merge.add(records(2, 0), 0.0)
+    assert given(merge, {0: 9, 1: 9, 2: 1}) == [b"0", b"90", b"1", b"91", b"0"]
+    assert (merge.holds(0), merge.holds(1)) == (True, True), "partition 2 goes on after 0"
+    assert given(merge, {0: 9, 1: 9, 2: 0}) == [b"101", b"102"]
+
+
 def test_a_partition_without_unread_records_holds_up_no_other() -> None:
     merge = StampMerge()
     merge.add(records(0, 1, 5), 0.0)

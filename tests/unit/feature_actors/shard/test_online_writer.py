@@ -4,14 +4,16 @@ from functools import partial
 
 import pytest
 from fake_clock import FakeClock
-from shard_world import StrictStore
+from shard_world import StrictStore, wait_for
 from small_shop import START_MS, batch, event, spec
 
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.errors import ProgressError, StoreFull, Unavailable
 from freshrank.actors.messages import SourceOffsets
 from freshrank.actors.protocols import WriteOutcome
+from freshrank.benchmarks.crashes.recorded_stream import users_of
 from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.shard import online_writer
 from freshrank.feature_actors.shard.online_writer import OnlineWriter
 from freshrank.feature_actors.shard.partition_writer import MOST_ROWS
 
@@ -72,6 +74,73 @@ def test_more_rows_than_go_at_once_are_all_written() -> None:
         await scene.writer.flush()
         assert len(scene.store.rows) == MOST_ROWS + 7
         assert all(scene.stored(f"u{n}") == scene.row(f"u{n}") for n in (0, MOST_ROWS + 6))
+
+    run(test)
+
+
+class InTurn(StrictStore):
+    """Answers a write to the first partition when one to the second has begun, or a while later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[int] = []
+        self.second = asyncio.Event()
+
+    async def write(
+        self,
+        partition: int,
+        epoch: int,
+        reached: SourceOffsets,
+        keys: Sequence[bytes],
+        rows: bytes | memoryview,
+    ) -> WriteOutcome:
+        self.begun.append(partition)
+        if partition == 1:
+            self.second.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        if partition == 0 and self.second.is_set():
+            raise Unavailable("redis", "away")
+        return await super().write(partition, epoch, reached, keys, rows)
+
+
+def of_two_partitions(store: StrictStore) -> OnlineWriter:
+    """A writer of a row of each."""
+    states = {partition: PartitionState(MADE, partition, 2) for partition in range(2)}
+    for partition, state in states.items():
+        (who,) = users_of(partition, 2, 1)
+        state.process(batch("events", [event(0, who, "view", 7, 0)], partition=partition))
+    return OnlineWriter(states, store, 5, FakeClock(START_MS))
+
+
+async def run_until(writer: OnlineWriter, condition: Callable[[], bool]) -> None:
+    """Let its loop go on, which was woken once, until then."""
+    running = asyncio.create_task(writer.run())
+    writer.wake()
+    await wait_for(condition)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def test_few_rows_of_all_partitions_go_at_once_and_a_failure_holds_up_no_other() -> None:
+    async def test() -> None:
+        store = InTurn()
+        writer = of_two_partitions(store)
+        await run_until(writer, lambda: writer.error is not None)
+        assert store.begun[:2] == [0, 1]
+        assert (len(store.rows), writer.waiting) == (1, 1)
+
+    run(test)
+
+
+def test_many_rows_go_one_partition_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(online_writer, "FEW_ROWS", 1)
+
+    async def test() -> None:
+        store = InTurn()
+        writer = of_two_partitions(store)
+        await run_until(writer, lambda: not writer.waiting)
+        assert (store.begun, len(store.rows), writer.error) == ([0, 1], 2, None)
 
     run(test)
 

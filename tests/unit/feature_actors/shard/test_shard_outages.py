@@ -136,7 +136,8 @@ def test_a_store_that_is_emptied_gets_all_rows_again_without_any_event() -> None
 
 def test_a_second_owner_ends_the_first_which_says_why() -> None:
     async def test() -> None:
-        world = live(World())
+        # Nothing is learned: what the first pushes until it is refused is not told to the second.
+        world = live(World(spec(None)))
         world.fill(20)
         first, second = FeatureShard(world.shard()), FeatureShard(world.shard())
         await first.start()
