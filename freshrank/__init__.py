@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.aggregations.windowed.sums import Mean as Mean
     from freshrank.feature_actors.aggregations.windowed.sums import Sum as Sum
     from freshrank.feature_actors.aggregations.windowed.trend import Trend as Trend
+    from freshrank.feature_actors.aggregations.windowed.windows import Tumbling as Tumbling
     from freshrank.feature_actors.encoding.context_entries import as_number as as_number
     from freshrank.feature_actors.labels.definitions import Joined as Joined
     from freshrank.feature_actors.labels.definitions import Labelled as Labelled

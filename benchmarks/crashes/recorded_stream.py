@@ -20,6 +20,7 @@ from freshrank import (
     Pipeline,
     Stream,
     Sum,
+    Tumbling,
     col,
 )
 from freshrank.actors.impressions import encode_impression
@@ -70,10 +71,10 @@ class ShortTermActivity(FeatureView):
     """Features that all forget, so that an event can be too late for them."""
 
     entity, source = user, stream
-    views = Count(where=col.kind == "view", windows=["1m"])
+    views = Count(where=col.kind == "view", windows=["1m", "lifetime"])
     spent = Sum("price", where=col.kind == "order", windows=["1h"])
     interest = DecayedCount(by="item", half_life="1m", top=2)
-    basket = Sum("basket.price", windows=["1h"])
+    basket = Sum("basket.price", windows=["1h", Tumbling("1m")])
     beside = DecayedCount(by="basket.item", half_life="1m", top=2)
 
 

@@ -32,6 +32,7 @@ from freshrank import (
     Sum,
     TimeSince,
     Trend,
+    Tumbling,
     Variance,
     col,
 )
@@ -76,6 +77,8 @@ class AggregateCase:
     delay_share: int = 0
     """Into so many delays the length could be cut; 0: the window ends with the read."""
     windowed: bool = True
+    tumbles: bool = False
+    """Whether it begins anew at each multiple of the length."""
     stated: float = ROUNDING
     """The relative error beyond the hop that the aggregate promises."""
     statistical: bool = False
@@ -86,6 +89,8 @@ class AggregateCase:
         if not self.windowed:
             return history
         end_ms = history.at_ms
+        if self.tumbles:
+            return history.within(end_ms // history.length_ms * history.length_ms, end_ms + 1)
         if self.delay_share:
             end_ms -= history.length_ms // self.delay_share
         begin_ms = end_ms - history.length_ms
@@ -189,6 +194,12 @@ CASES = (
         _COUNT,
         delay_share=_DELAYS,
     ),
+    AggregateCase(
+        "count, tumbling",
+        lambda ms: Count(windows=[Tumbling(f"{ms}ms")]),
+        _COUNT,
+        tumbles=True,
+    ),
     _case("sum", _of_prices(np.sum, 0.0), lambda one: Sum("price", windows=one)),
     _case("mean", _of_prices(np.mean), lambda one: Mean("price", windows=one)),
     _case("min", _of_prices(np.min), lambda one: Min("price", windows=one)),
@@ -258,6 +269,13 @@ CASES = (
 """Those whose length is chosen."""
 
 LIFETIME = (
+    _case("count, lifetime", _COUNT, lambda _: Count(windows=["lifetime"]), windowed=False),
+    _case(
+        "variance, lifetime",
+        _of_prices(np.var),
+        lambda _: Variance("price", windows=["lifetime"]),
+        windowed=False,
+    ),
     _case(
         "first",
         _numbers(lambda one: [one.prices[0]]),

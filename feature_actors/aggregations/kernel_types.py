@@ -1,7 +1,7 @@
 """The arrays that the compiled loops over entity rows work on, and the entries of a program.
 
 A row is ``words`` words of 8 bytes. Words 0 and 1 are the newest event time and the offset of
-the last event applied. The rest belongs to *operations*: `program` int64[o, 13] holds one line for
+the last event applied. The rest belongs to *operations*: `program` int64[o, 15] holds one line for
 each operation, whose entries are the constants below.
 """
 
@@ -67,12 +67,13 @@ class FeatureBlock(NamedTuple):
 NEWEST, OFFSET, HEADER_WORDS = 0, 1, 2
 """The words that every row begins with, and their number."""
 
-OPCODE, AT, SIZE, MASK, INPUT, HOP, SPAN, OUT, DELAY = range(9)
+OPCODE, AT, SIZE, MASK, INPUT, HOP, SPAN, OUT, DELAY, SHIFT, WHOLE = range(11)
 """Entries of a program line: opcode; first word; number of tiles or entries; line of `masks` (-1:
 every event); line of `numbers` or `keys`; hop in ms; window or half-life in ms; first column of
-the output; how long before the time of a read a window ends, in ms."""
+the output; how long before the time of a read a window ends, in ms; how long before the epoch a
+tile begins, in ms; 1 where a window takes only tiles that were over by its end, else 0."""
 
-PARAMETERS, PROGRAM_WIDTH = 9, 13
+PARAMETERS, PROGRAM_WIDTH = 11, 15
 """The first of four entries that are the bits of float64 constants, and the width of a line."""
 
 Update: TypeAlias = Callable[[Ints, RowViews, EventArrays, Trace, FeatureBlock], None]

@@ -59,6 +59,12 @@ class Line:
     """Length of a window, or a half-life."""
     delay_ms: int = 0
     """How long before the time of a read a window ends."""
+    shift_ms: int = 0
+    """How long before the epoch a tile begins."""
+    whole: bool = False
+    """Whether a window takes only tiles that were over by its end."""
+    exact: bool = False
+    """Whether its hop moves neither end of its window."""
     parameters: tuple[float, ...] = ()
     """Constants of the operation, at most four."""
 
@@ -121,7 +127,7 @@ class Layout:
 
     @property
     def program(self) -> Ints:
-        """int64[o, 13]."""
+        """int64[o, 15]."""
         return np.array(self._program, dtype=np.int64).reshape(-1, PROGRAM_WIDTH)
 
     @property
@@ -184,12 +190,13 @@ class Layout:
         the feature may be wrong; None where it is exact.
         """
         entries = [line.size, line.mask, line.source, line.hop_ms, line.span_ms, line.out]
-        entries.append(line.delay_ms)
+        entries += [line.delay_ms, line.shift_ms, int(line.whole)]
         parameters = np.zeros(PROGRAM_WIDTH - PARAMETERS)
         parameters[: len(line.parameters)] = line.parameters
         constants = parameters.view(np.int64).tolist()
         self._inputs.lines.append(len(self._program))
         self._program.append([line.opcode, self.words, *entries, *constants])
         self._empty.append(identity)
-        placed = Placed(name, len(identity), line.hop_ms, keeps_ms, error)
+        hop_ms = 0 if line.exact else line.hop_ms
+        placed = Placed(name, len(identity), hop_ms, keeps_ms, error)
         self.placed.append(placed)

@@ -16,7 +16,9 @@ from naive import (
     START_MS,
     Behaviour,
     Condition,
+    Days,
     Naive,
+    Stretch,
     always,
     category,
     columns_of,
@@ -47,6 +49,7 @@ from freshrank import (
     Sum,
     TimeSince,
     Trend,
+    Tumbling,
     Variance,
     col,
 )
@@ -130,8 +133,7 @@ class Case:
                 found = [value(w, where, at_ms) for w in windows(aggregate)]
             case DistinctCount():
                 key = item if aggregate.of == "item_id" else category
-                lengths = [LENGTHS_MS[text] for text in aggregate.windows]
-                found = [naive.distinct(one, where, key, at_ms) for one in lengths]
+                found = [naive.distinct(w, where, key, at_ms) for w in windows(aggregate)]
             case DecayedSum() | DecayedMean():
                 total, mean = naive.decayed_numbers(4_000, where, at_ms)
                 found = [total if isinstance(aggregate, DecayedSum) else mean]
@@ -139,7 +141,9 @@ class Case:
                 prices = naive.in_order(where) or [math.nan]
                 found = [prices[0 if isinstance(aggregate, FirstValue) else -1]]
             case Trend():
-                found = [naive.trend(1_000, 10_000, aggregate.prior, where, at_ms)]
+                delay_ms = length_of(aggregate.delay)
+                both = Window("", 1_000, 84, delay_ms), Window("", 10_000, 834, delay_ms)
+                found = [naive.trend(both, aggregate.prior, where, at_ms)]
             case Histogram():
                 found = self.histogram(aggregate, naive, at_ms)
             case Quantile():
@@ -152,7 +156,7 @@ class Case:
                 raise AssertionError(f"no naive twin of {aggregate}")
         return found
 
-    def rate(self, aggregate: SmoothedRate, naive: Naive, window: Window, at_ms: int) -> float:
+    def rate(self, aggregate: SmoothedRate, naive: Naive, window: Stretch, at_ms: int) -> float:
         orders = naive.count(window, lambda one: is_order(one) and self.where(one), at_ms)
         cheap = naive.count(window, lambda one: is_cheap(one) and self.where(one), at_ms)
         return (orders + aggregate.prior * aggregate.expected) / (cheap + aggregate.prior)
@@ -167,7 +171,7 @@ class Case:
             found += [count / total if aggregate.shares else float(count) for count in counts]
         return found
 
-    def quantile(self, aggregate: Quantile, naive: Naive, window: Window, at_ms: int) -> float:
+    def quantile(self, aggregate: Quantile, naive: Naive, window: Stretch, at_ms: int) -> float:
         """The middle, by ratio, of the range that the value of the rank lies in."""
         prices = sorted(naive.prices(window, self.where, at_ms))
         if not prices:
@@ -200,17 +204,28 @@ class Case:
         )
 
 
-LENGTHS_MS = {"1s": 1_000, "10s": 10_000, "1m": 60_000}
+LENGTHS_MS = {"1s": 1_000, "3s": 3_000, "10s": 10_000, "1m": 60_000}
 
 
-def windows(aggregate: Windowed | Histogram | Quantile) -> list[Window]:
-    hops = {None: 12, "2s": 5}
-    delay = aggregate.delay if isinstance(aggregate, Windowed) else None
-    delay_ms = 0 if delay is None else LENGTHS_MS[delay]
-    return [
-        Window(text, LENGTHS_MS[text], -(-LENGTHS_MS[text] // hops[aggregate.hop]), delay_ms)
-        for text in aggregate.windows
-    ]
+def length_of(text: str | None) -> int:
+    return 0 if text is None else LENGTHS_MS[text]
+
+
+def windows(aggregate: Windowed | Histogram | Quantile | DistinctCount) -> list[Stretch]:
+    if isinstance(aggregate, DistinctCount):  # both ends are exact, as with a hop of 1 ms
+        return [stretch(one, 0, LENGTHS_MS.get) for one in aggregate.windows]
+    hops, delay_ms = {None: 12, "2s": 5}[aggregate.hop], length_of(aggregate.delay)
+    return [stretch(one, delay_ms, lambda _: hops) for one in aggregate.windows]
+
+
+def stretch(declared: str | Tumbling, delay_ms: int, hops: Callable[[str], int | None]) -> Stretch:
+    if isinstance(declared, Tumbling):
+        length_ms, begins_ms = length_of(declared.length), length_of(declared.begins)
+        return Days(length_ms, begins_ms, int(declared.previous), delay_ms)
+    if declared == "lifetime":
+        return None
+    length_ms = LENGTHS_MS[declared]
+    return Window(declared, length_ms, -(-length_ms // (hops(declared) or 1)), delay_ms)
 
 
 def is_order(event: Behaviour) -> bool:
@@ -241,6 +256,9 @@ def twice_above_item(event: Behaviour) -> bool:
     return event.price is not None and event.price * 2 > event.item_id
 
 
+DAYS = (Tumbling("10s"), Tumbling("10s", previous=True), Tumbling("1m", begins="3s"))
+EVERY_KIND = ("10s", "lifetime", *DAYS)
+
 # Four categories at most, so that four counters are exact; the bound of fewer is tested below.
 CASES = {
     "count": Case(Count(windows=["1s", "10s", "1m"])),
@@ -264,6 +282,38 @@ CASES = {
             delay="10s",
         )
     ),
+    "count of every kind": Case(Count(windows=EVERY_KIND)),
+    "count in a lifetime": Case(Count(windows=["lifetime"])),
+    "count in a lifetime where": Case(
+        Count(where=col.type == "order", windows=["lifetime"]), is_order
+    ),
+    "count today": Case(Count(windows=[Tumbling("10s", begins="3s")])),
+    "count yesterday": Case(
+        Count(windows=[Tumbling("10s", begins="3s", previous=True), Tumbling("1s", previous=True)])
+    ),
+    "count yesterday delayed": Case(Count(windows=[Tumbling("10s", previous=True)], delay="3s")),
+    "sum of every kind": Case(Sum("price", windows=EVERY_KIND)),
+    "mean of every kind": Case(Mean("price", windows=EVERY_KIND)),
+    "max of every kind": Case(Max("price", windows=EVERY_KIND)),
+    "min of every kind": Case(Min("price", windows=["1s", *EVERY_KIND], hop=None)),
+    "variance of every kind": Case(Variance("price", windows=EVERY_KIND), within=SQUARES),
+    "deviation in a lifetime": Case(
+        StandardDeviation("price", windows=["lifetime"]), within=SQUARES
+    ),
+    "smoothed rate of every kind": Case(
+        SmoothedRate(of=col.type == "order", among=col.price < 50, expected=0.2, windows=EVERY_KIND)
+    ),
+    "histogram of every kind": Case(Histogram("price", [0, 12.5, 50], windows=EVERY_KIND)),
+    "histogram delayed": Case(Histogram("price", [10], windows=["10s"], delay="3s")),
+    "median of every kind": Case(Quantile("price", between=(1, 100), windows=EVERY_KIND)),
+    "median delayed": Case(Quantile("price", between=(1, 100), windows=["1s", "10s"], delay="1s")),
+    "distinct of every kind": Case(
+        DistinctCount("category", windows=["1s", "lifetime", DAYS[0], DAYS[2]], most=4)
+    ),
+    "distinct estimate of every kind": Case(
+        DistinctCount("category", windows=["1s", "lifetime", DAYS[0], DAYS[2]], error=0.25)
+    ),
+    "trend delayed": Case(Trend("1s", "10s", delay="3s")),
     "count hop": Case(Count(windows=["10s"], hop="2s")),
     "sum": Case(Sum("price", windows=["1s", "1m"])),
     "sum where": Case(Sum("price", where=col.type == "order", windows=["10s"]), is_order),
@@ -485,7 +535,7 @@ def test_reading_changes_neither_the_rows_nor_the_columns(
     [
         "count", "sum", "mean", "max", "min", "variance", "distinct", "last k",
         "decayed", "decayed sum", "decayed mean", "trend", "histogram", "median", "session",
-        "distinct estimate",
+        "distinct estimate", "count today", "count yesterday delayed", "trend delayed",
     ],
 )  # fmt: skip
 def test_an_event_that_nothing_can_take_is_late_and_leaves_no_trace(name: str) -> None:
@@ -498,6 +548,33 @@ def test_an_event_that_nothing_can_take_is_late_and_leaves_no_trace(name: str) -
     assert {key: one.tobytes() for key, one in everything_of(table).items()} == {
         key: one.tobytes() for key, one in kept.items()
     }
+
+
+@pytest.mark.parametrize("name", ["count in a lifetime", "deviation in a lifetime"])
+def test_no_event_is_late_for_a_lifetime(name: str) -> None:
+    table = applied(CASES[name], [event(START_MS + 200_000)])
+    assert not table.apply(columns_of([event(1)], 1), before=False).late.any()
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "counted"),
+    [
+        (Count(windows=["lifetime"]), [2.0**31]),
+        (Histogram("price", [0], windows=["lifetime"], shares=False), [2.0**31 - 1, 2.0**31]),
+        (SmoothedRate(col.price > 0, col.price > 0, 0.0, windows=["lifetime"]), [1.0]),
+    ],
+    ids=["count", "histogram", "rate"],
+)
+def test_a_lifetime_counts_beyond_what_a_tile_holds(
+    aggregate: Aggregate, counted: list[float]
+) -> None:
+    case = Case(aggregate)
+    arrays = everything_of(applied(case, [event(START_MS)]))
+    words = case.plan.layout.words_of("f_lifetime")
+    arrays["rows"].view(np.int64)[:, words] = 2**31 - 1
+    table = EntityTable.restore(case.plan, 100, arrays)
+    table.apply(columns_of([event(START_MS)], 1), before=False)
+    np.testing.assert_allclose(case.read(table, "ann", START_MS).values[0], counted, rtol=1e-7)
 
 
 def test_an_event_that_meets_no_condition_is_not_late() -> None:
@@ -550,7 +627,7 @@ def test_more_distinct_values_than_are_kept_count_as_many_as_are_kept_in_any_ord
 ) -> None:
     case = Case(DistinctCount("category", windows=["10s"], most=most))
     log = of("ann", log).events
-    true = of("ann", log).distinct(10_000, always, category, START_MS + at)
+    true = of("ann", log).distinct(Window("", 10_000, 1), always, category, START_MS + at)
     for order in (log, data.draw(st.permutations(log))):
         block = case.read(applied(case, order), "ann", START_MS + at)
         assert block.values[0, 0] == min(true, most)

@@ -19,6 +19,7 @@ from freshrank import (
     Sum,
     Table,
     TimeSince,
+    Tumbling,
     col,
 )
 
@@ -61,7 +62,7 @@ catalogue = Table("catalogue", key=item, schema=Product)
 
 class Clicking(FeatureView):
     entity, source = user, clicks
-    seen = Count(windows=["10s", "1m"])
+    seen = Count(windows=["10s", "1m", "lifetime"])
     interest = DecayedCount(by="item", half_life="10s", top=2)
     recent = LastK("kind", k=2)
     idle = TimeSince()
@@ -69,7 +70,7 @@ class Clicking(FeatureView):
 
 class Visiting(FeatureView):
     entity, source = visits.key, visits
-    stayed = Sum("seconds", windows=["1m"])
+    stayed = Sum("seconds", windows=["1m", Tumbling("10s"), Tumbling("10s", previous=True)])
 
 
 class Popularity(FeatureView):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -50,6 +51,23 @@ def always(_: Behaviour) -> bool:
     return True
 
 
+class Days(NamedTuple):
+    """A tumbling window."""
+
+    length_ms: int
+    begins_ms: int = 0
+    back: int = 0
+    """0 for the one that is on, 1 for the one before."""
+    delay_ms: int = 0
+
+    def number(self, ts: int) -> int:
+        return (ts - self.begins_ms) // self.length_ms
+
+
+Stretch: TypeAlias = Window | Days | None
+"""None: a lifetime."""
+
+
 class Naive:
     """The events of one entity, in order of arrival, read as of a time."""
 
@@ -59,45 +77,47 @@ class Naive:
     def as_of(self, at_ms: int) -> int:
         return max([at_ms, *(event.ts for event in self.events)])
 
-    def window(self, window: Window, where: Condition, at_ms: int) -> list[Behaviour]:
+    def window(self, window: Stretch, where: Condition, at_ms: int) -> list[Behaviour]:
+        if window is None:
+            return [event for event in self.events if where(event)]
+        if isinstance(window, Days):
+            day = window.number(self.as_of(at_ms) - window.delay_ms) - window.back
+            return [one for one in self.events if where(one) and window.number(one.ts) == day]
         at = self.as_of(at_ms) - window.delay_ms
         begin = max(at - window.length_ms, 0) // window.hop_ms * window.hop_ms
         end = at // window.hop_ms * window.hop_ms if window.delay_ms else at + 1
         return [event for event in self.events if where(event) and begin <= event.ts < end]
 
-    def count(self, window: Window, where: Condition, at_ms: int) -> float:
+    def count(self, window: Stretch, where: Condition, at_ms: int) -> float:
         return float(len(self.window(window, where, at_ms)))
 
     def trend(
-        self, short_ms: int, long_ms: int, prior: float, where: Condition, at_ms: int
+        self, windows: tuple[Window, Window], prior: float, where: Condition, at_ms: int
     ) -> float:
-        """The rate in the short window over that in the long one, both in twelfths."""
-        recent, usual = (
-            self.count(Window("", length, -(-length // 12)), where, at_ms)
-            for length in (short_ms, long_ms)
-        )
-        return (recent + prior) / (usual * (short_ms / long_ms) + prior)
+        """The rate in the short window over that in the long one."""
+        short, long = windows
+        recent, usual = (self.count(window, where, at_ms) for window in windows)
+        return (recent + prior) / (usual * (short.length_ms / long.length_ms) + prior)
 
-    def prices(self, window: Window, where: Condition, at_ms: int) -> list[float]:
+    def prices(self, window: Stretch, where: Condition, at_ms: int) -> list[float]:
         chosen = self.window(window, where, at_ms)
         return [event.price for event in chosen if event.price is not None]
 
-    def mean(self, window: Window, where: Condition, at_ms: int) -> float:
+    def mean(self, window: Stretch, where: Condition, at_ms: int) -> float:
         prices = self.prices(window, where, at_ms)
         return sum(prices) / len(prices) if prices else math.nan
 
-    def variance(self, window: Window, where: Condition, at_ms: int) -> float:
+    def variance(self, window: Stretch, where: Condition, at_ms: int) -> float:
         prices = self.prices(window, where, at_ms)
         return statistics.pvariance(prices) if prices else math.nan
 
-    def deviation(self, window: Window, where: Condition, at_ms: int) -> float:
+    def deviation(self, window: Stretch, where: Condition, at_ms: int) -> float:
         return math.sqrt(self.variance(window, where, at_ms))
 
     def distinct(
-        self, length_ms: int, where: Condition, key: Callable[[Behaviour], int], at_ms: int
+        self, window: Stretch, where: Condition, key: Callable[[Behaviour], int], at_ms: int
     ) -> float:
-        at = self.as_of(at_ms)
-        near = [one for one in self.events if where(one) and one.ts >= at - length_ms]
+        near = self.window(window, where, at_ms)
         return float(len({key(one) for one in near} - {0}))
 
     def decayed_numbers(
@@ -115,13 +135,13 @@ class Naive:
         known = [(one.ts, one.price) for one in self.events if where(one) and one.price is not None]
         return [price for _, price in sorted(known, key=lambda pair: pair[0])]
 
-    def sum(self, window: Window, where: Condition, at_ms: int) -> float:
+    def sum(self, window: Stretch, where: Condition, at_ms: int) -> float:
         return sum(self.prices(window, where, at_ms))
 
-    def max(self, window: Window, where: Condition, at_ms: int) -> float:
+    def max(self, window: Stretch, where: Condition, at_ms: int) -> float:
         return max(self.prices(window, where, at_ms), default=math.nan)
 
-    def min(self, window: Window, where: Condition, at_ms: int) -> float:
+    def min(self, window: Stretch, where: Condition, at_ms: int) -> float:
         return min(self.prices(window, where, at_ms), default=math.nan)
 
     def time_since(self, where: Condition, at_ms: int) -> float:

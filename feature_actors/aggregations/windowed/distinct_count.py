@@ -18,6 +18,7 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     MASK,
     OUT,
     PARAMETERS,
+    SHIFT,
     SIZE,
     SPAN,
     EventArrays,
@@ -28,15 +29,19 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     RowViews,
     Trace,
 )
-from freshrank.feature_actors.aggregations.row_layout import Layout, Line
+from freshrank.feature_actors.aggregations.row_layout import Layout
 from freshrank.feature_actors.aggregations.windowed.hyperloglog import (
     REGISTERS_IN_WORD,
     add_id,
     estimate,
     registers_for,
 )
-from freshrank.feature_actors.aggregations.windowed.rings import quotient, reach
-from freshrank.feature_actors.aggregations.windowed.windows import parse_windows
+from freshrank.feature_actors.aggregations.windowed.rings import reach, tile_of
+from freshrank.feature_actors.aggregations.windowed.windows import (
+    Tumbling,
+    Window,
+    parse_windows,
+)
 from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.fields import Fields, Kind
 
@@ -44,12 +49,20 @@ from freshrank.feature_actors.streams.fields import Fields, Kind
 _ERRORS = (0.03, 0.25)
 
 
+@inlined
+def _oldest(line: Ints, at: int) -> int:
+    """The first time of the window as of `at`: that of its tile where it does not slide."""
+    if line[SPAN] > 0:
+        return at - line[SPAN]
+    return tile_of(line, at) * line[HOP] - line[SHIFT]
+
+
 @subkernel
 def _read(line: Ints, rows: RowViews, row: int, moment: Moment, out: FeatureBlock, to: int) -> None:
     """The number of entries whose time is within the window."""
     newest, at = moment
     begin, size = line[AT], line[SIZE]
-    oldest, found = max(at, newest) - line[SPAN], 0
+    oldest, found = _oldest(line, max(at, newest)), 0
     for place in range(begin, begin + size):
         if rows.longs[row, place] != 0 and rows.longs[row, place + size] >= oldest:
             found += 1
@@ -112,7 +125,7 @@ def _read_estimate(
 def _clear_sketches(longs: Ints, row: int, line: Ints, moment: Moment) -> None:
     """Empty the sketches of the tiles that come into reach."""
     (begin, registers), (tiles, _, head) = _sketch(line, moment)
-    words, tile = registers // REGISTERS_IN_WORD, quotient(moment[1], line[HOP], 1.0 / line[HOP])
+    words, tile = registers // REGISTERS_IN_WORD, tile_of(line, moment[1])
     for coming in range(max(head + 1, tile - tiles + 1), tile + 1):
         place = begin + coming % tiles * words
         for word in range(place, place + words):
@@ -123,7 +136,7 @@ def _clear_sketches(longs: Ints, row: int, line: Ints, moment: Moment) -> None:
 def _count_in_sketch(longs: Ints, row: int, line: Ints, moment: Moment, key: int) -> None:
     """Count a value in the sketch of its tile."""
     (begin, registers), (tiles, _, _) = _sketch(line, moment)
-    tile = quotient(moment[1], line[HOP], 1.0 / line[HOP])
+    tile = tile_of(line, moment[1])
     place = begin + tile % tiles * (registers // REGISTERS_IN_WORD)
     add_id(longs, row, place, registers, key)
 
@@ -147,7 +160,7 @@ def _operation(opcode: int, read: Read, *, with_sketches: bool) -> Operation:
                 _clear_sketches(longs, row, line, moment)
             if key == 0 or (mask >= 0 and not events.masks[mask, i]):
                 continue
-            if at < trace.newest[i] - line[SPAN]:
+            if at < _oldest(line, trace.newest[i]):
                 trace.refused[i] = True
                 continue
             trace.taken[i] = True
@@ -164,14 +177,14 @@ class DistinctCount(Aggregate):
 
     Exact up to `most` values, at both ends of the window; where there are more, the value is
     `most`, or an estimate where an `error` is given. Kept are the `most` values that were seen
-    last, 16 bytes each and window; for the estimate also 13 sketches a window, of
-    ``(1.04 / error)²`` bytes each: 128 for an error of 0.1. None is passed over.
+    last, 16 bytes each and window; for the estimate also 13 sketches a sliding window, and one of
+    any other, of ``(1.04 / error)²`` bytes each: 128 for an error of 0.1. None is passed over.
 
     Gives one column a window: ``genres = DistinctCount("genre", windows=["1d"])`` is ``genres_1d``.
     """
 
     of: str
-    windows: Sequence[str] = ()
+    windows: Sequence[str | Tumbling] = ()
     most: int = 32
     where: Expression | None = None
     error: float | None = None
@@ -182,7 +195,14 @@ class DistinctCount(Aggregate):
         """Raise ConfigError for a wrong field, condition, window or `most`."""
         fields.require(self.of, place, Kind.TEXT, Kind.INTEGER)
         check_where(self.where, fields, place)
-        parse_windows(self.windows, None, place)
+        for index, window in enumerate(parse_windows(self.windows, None, place)):
+            if window.previous:
+                raise ConfigError(
+                    f"{place}.windows[{index}]",
+                    f"{self.windows[index]!r} is over, and a value that came again since is kept "
+                    "with its last time only",
+                    "Count distinct values of the current window.",
+                )
         check_entries(self.most, f"{place}.most")
         if self.error is not None:
             low, high = _ERRORS
@@ -195,34 +215,41 @@ class DistinctCount(Aggregate):
 
     def lay_out(self, name: str, layout: Layout) -> None:
         """For each window two words an entry: id and newest event time."""
-        for window in parse_windows(self.windows, None, name):
+        for window in self._windows():
             column = f"{name}_{window.text}"
-            line = Line(
-                opcode=_DISTINCT_COUNT.opcode,
-                out=layout.number_column(column),
+            line = replace(
+                window.line(_DISTINCT_COUNT.opcode, layout.number_column(column)),
                 size=self.most,
                 mask=layout.mask(self.where),
                 source=layout.key(self.of),
-                span_ms=window.length_ms,
+                exact=True,
             )
             words, more = 2 * self.most, f"more count as {self.most}"
             if self.error is not None:
                 registers = registers_for(self.error)
                 constants = (float(registers), float(window.tiles))
-                opcode, hop_ms = _DISTINCT_ESTIMATE.opcode, window.hop_ms
-                line = replace(line, opcode=opcode, hop_ms=hop_ms, parameters=constants)
+                line = replace(
+                    line,
+                    opcode=_DISTINCT_ESTIMATE.opcode,
+                    parameters=constants,
+                    exact=not window.slides,
+                )
                 words += window.tiles * registers // REGISTERS_IN_WORD
                 more = f"more within {self.error:.2g} (standard error)"
             error = f"exact up to {self.most} distinct values, {more}"
-            layout.add(column, line, np.zeros(words, dtype=np.int64), window.length_ms, error)
+            keeps_ms = window.length_ms if window.slides else window.keeps_ms
+            layout.add(column, line, np.zeros(words, dtype=np.int64), keeps_ms, error)
 
     def canonical(self) -> str:
         """Field, number, condition and windows."""
         spans = ", ".join(
-            f"{one.length_ms}" for one in parse_windows(self.windows, None, "windows")
+            f"{one.length_ms}" if one.slides else one.canonical for one in self._windows()
         )
         error = "" if self.error is None else f"; {float(self.error)}"
         return f"distinct({self.of}; {self.most}; {self.where}; {spans}{error})"
+
+    def _windows(self) -> tuple[Window, ...]:
+        return parse_windows(self.windows, None, "DistinctCount")
 
 
 _DISTINCT_COUNT = _operation(14, _read, with_sketches=False)

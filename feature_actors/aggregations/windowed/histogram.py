@@ -1,10 +1,10 @@
-"""Histogram over sliding windows: the share of each range of a number."""
+"""Histogram over windows: the share of each range of a number."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,9 +20,18 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     Moment,
     RowViews,
 )
-from freshrank.feature_actors.aggregations.row_layout import Layout, Line
-from freshrank.feature_actors.aggregations.windowed.rings import reach, ring_operation
-from freshrank.feature_actors.aggregations.windowed.windows import parse_windows
+from freshrank.feature_actors.aggregations.row_layout import Layout
+from freshrank.feature_actors.aggregations.windowed.rings import (
+    counter_words,
+    reach,
+    ring_operation,
+)
+from freshrank.feature_actors.aggregations.windowed.windows import (
+    Tumbling,
+    Window,
+    canonical_windows,
+    parse_windows,
+)
 from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.expressions.derived import bucket, check_boundaries
 from freshrank.feature_actors.streams.expressions.numbers import Numeric, number_of
@@ -33,6 +42,10 @@ from freshrank.feature_actors.streams.fields import Fields
 def clear_buckets(rows: RowViews, row: int, line: Ints, place: int) -> None:
     """Empty the counts of a tile; the first parameter of the line is their number."""
     buckets = int(line[PARAMETERS:].view(np.float64)[0])
+    if line[SIZE] == 1:
+        for counter in range(line[AT], line[AT] + buckets):
+            rows.longs[row, counter] = 0
+        return
     begin = 2 * line[AT] + place * buckets
     for counter in range(begin, begin + buckets):
         rows.shorts[row, counter] = 0
@@ -41,8 +54,24 @@ def clear_buckets(rows: RowViews, row: int, line: Ints, place: int) -> None:
 @inlined
 def count_in_bucket(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
     """Count an event in bucket `number` of a tile."""
+    if line[SIZE] == 1:
+        rows.longs[row, line[AT] + int(number)] += 1
+        return
     buckets = int(line[PARAMETERS:].view(np.float64)[0])
     rows.shorts[row, 2 * line[AT] + place * buckets + int(number)] += 1
+
+
+@subkernel
+def count_of_bucket(rows: RowViews, row: int, line: Ints, kind: int, tiles: tuple[int, int]) -> int:
+    """The count of bucket `kind` in the tiles numbered first to last."""
+    first, last = tiles
+    size, count = line[SIZE], 0
+    if size == 1:
+        return rows.longs[row, line[AT] + kind] if first <= last else 0
+    buckets = int(line[PARAMETERS:].view(np.float64)[0])
+    for tile in range(first, last + 1):
+        count += rows.shorts[row, 2 * line[AT] + tile % size * buckets + kind]
+    return count
 
 
 @subkernel
@@ -50,12 +79,10 @@ def _read(line: Ints, rows: RowViews, row: int, moment: Moment, out: FeatureBloc
     """A column a bucket: its count, or its share of all."""
     constants = line[PARAMETERS:].view(np.float64)
     buckets, shares = int(constants[0]), constants[1] > 0.0
-    first, last = reach(line, moment)
+    tiles = reach(line, moment)
     total, column = 0, line[OUT]
     for kind in range(buckets):
-        count = 0
-        for tile in range(first, last + 1):
-            count += rows.shorts[row, 2 * line[AT] + tile % line[SIZE] * buckets + kind]
+        count = count_of_bucket(rows, row, line, kind, tiles)
         out.values[to, column + kind] = count
         total += count
     if shares:
@@ -73,7 +100,7 @@ class Histogram(Aggregate):
     prices 5, 20, 20 and 70 they are 0.25, 0.5 and 0.25.
 
     Exact but for the hop of the window. None is passed over; NaN where the window holds no value.
-    4 bytes a bucket and tile, which are 13 a window unless `hop` is given.
+    4 bytes a bucket and tile, which are 13 of a sliding window unless `hop` is given.
 
     Parameters
     ----------
@@ -87,44 +114,41 @@ class Histogram(Aggregate):
 
     of: Numeric
     boundaries: Sequence[float]
-    windows: Sequence[str] = ()
+    windows: Sequence[str | Tumbling] = ()
     where: Expression | None = None
     shares: bool = True
     hop: str | None = None
+    delay: str | None = None
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for a wrong field, boundaries, condition or window."""
         number_of(self.of).check(fields, place)
         check_boundaries(self.boundaries, f"{place}.boundaries")
         check_where(self.where, fields, place)
-        parse_windows(self.windows, self.hop, place)
+        parse_windows(self.windows, self.hop, place, self.delay)
 
     def lay_out(self, name: str, layout: Layout) -> None:
         """For each window a ring whose tiles hold a count a bucket."""
         buckets = len(self.boundaries) + 1
-        for window in parse_windows(self.windows, self.hop, name):
+        for window in self._windows():
             prefix = f"{name}_{window.text}"
             columns = [layout.number_column(f"{prefix}_{one}") for one in range(buckets)]
-            line = Line(
-                opcode=_HISTOGRAM.opcode,
-                out=columns[0],
-                size=window.tiles,
+            line = replace(
+                window.line(_HISTOGRAM.opcode, columns[0]),
                 mask=layout.mask(self.where),
                 source=layout.number(bucket(self.of, self.boundaries)),
-                hop_ms=window.hop_ms,
-                span_ms=window.length_ms,
                 parameters=(float(buckets), float(self.shares)),
             )
-            empty = np.zeros(-(-window.tiles * buckets // 2), dtype=np.int64)
-            layout.add(prefix, line, empty, window.tiles * window.hop_ms)
+            empty = np.zeros(counter_words(window.tiles, buckets), dtype=np.int64)
+            layout.add(prefix, line, empty, window.keeps_ms)
 
     def canonical(self) -> str:
         """Field, boundaries, condition, windows and hops."""
-        windows = parse_windows(self.windows, self.hop, "Histogram")
-        spans = ", ".join(f"{window.length_ms}/{window.hop_ms}" for window in windows)
-        return (
-            f"histogram({bucket(self.of, self.boundaries)}; {self.where}; {self.shares}; {spans})"
-        )
+        number, windows = bucket(self.of, self.boundaries), canonical_windows(self._windows())
+        return f"histogram({number}; {self.where}; {self.shares}; {windows})"
+
+    def _windows(self) -> tuple[Window, ...]:
+        return parse_windows(self.windows, self.hop, "Histogram", self.delay)
 
 
 _HISTOGRAM = ring_operation(18, (clear_buckets, count_in_bucket), _read, of_field=True)

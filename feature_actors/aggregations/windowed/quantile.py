@@ -1,10 +1,10 @@
-"""Quantile over sliding windows: a number that a share of the values lies below."""
+"""Quantile over windows: a number that a share of the values lies below."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,21 +13,29 @@ from freshrank.actors.kernels.compile import subkernel
 from freshrank.actors.messages import Ints
 from freshrank.feature_actors.aggregations.base import Aggregate, check_where
 from freshrank.feature_actors.aggregations.kernel_types import (
-    AT,
     OUT,
     PARAMETERS,
-    SIZE,
     FeatureBlock,
     Moment,
     RowViews,
 )
-from freshrank.feature_actors.aggregations.row_layout import Layout, Line
+from freshrank.feature_actors.aggregations.row_layout import Layout
 from freshrank.feature_actors.aggregations.windowed.histogram import (
     clear_buckets,
     count_in_bucket,
+    count_of_bucket,
 )
-from freshrank.feature_actors.aggregations.windowed.rings import reach, ring_operation
-from freshrank.feature_actors.aggregations.windowed.windows import parse_windows
+from freshrank.feature_actors.aggregations.windowed.rings import (
+    counter_words,
+    reach,
+    ring_operation,
+)
+from freshrank.feature_actors.aggregations.windowed.windows import (
+    Tumbling,
+    Window,
+    canonical_windows,
+    parse_windows,
+)
 from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.expressions.derived import bucket
 from freshrank.feature_actors.streams.expressions.numbers import Numeric, number_of
@@ -38,17 +46,6 @@ _MOST_BUCKETS = 256
 
 
 @subkernel
-def _count_of(line: Ints, rows: RowViews, row: int, kind: int, tiles: tuple[int, int]) -> int:
-    """The count of a bucket in the tiles numbered first to last."""
-    first, last = tiles
-    buckets = int(line[PARAMETERS:].view(np.float64)[0])
-    count = 0
-    for tile in range(first, last + 1):
-        count += rows.shorts[row, 2 * line[AT] + tile % line[SIZE] * buckets + kind]
-    return count
-
-
-@subkernel
 def _read(line: Ints, rows: RowViews, row: int, moment: Moment, out: FeatureBlock, to: int) -> None:
     """The middle, by ratio, of the bucket that has the value of the wanted rank."""
     constants = line[PARAMETERS:].view(np.float64)
@@ -56,15 +53,15 @@ def _read(line: Ints, rows: RowViews, row: int, moment: Moment, out: FeatureBloc
     tiles = reach(line, moment)
     total = 0
     for kind in range(buckets):
-        total += _count_of(line, rows, row, kind, tiles)
+        total += count_of_bucket(rows, row, line, kind, tiles)
     if total == 0:
         out.values[to, line[OUT]] = math.nan
         return
     rank, kind = int(share * (total - 1)), 0
-    below = _count_of(line, rows, row, 0, tiles)
+    below = count_of_bucket(rows, row, line, 0, tiles)
     while below <= rank:
         kind += 1
-        below += _count_of(line, rows, row, kind, tiles)
+        below += count_of_bucket(rows, row, line, kind, tiles)
     value = least
     if kind == buckets - 1:
         value = least * growth ** (kind - 1)
@@ -88,7 +85,8 @@ class Quantile(Aggregate):
     declared values; what lies beyond these counts as the nearer of both.
 
     Exact, but for `error` and the hop of the window. None is passed over; NaN where the window
-    holds no value. 4 bytes a bucket and tile, which are 13 a window unless `hop` is given.
+    holds no value. 4 bytes a bucket and tile, which are 13 of a sliding window unless
+    `hop` is given.
 
     Parameters
     ----------
@@ -104,11 +102,12 @@ class Quantile(Aggregate):
 
     of: Numeric
     between: tuple[float, float]
-    windows: Sequence[str] = ()
+    windows: Sequence[str | Tumbling] = ()
     q: float = 0.5
     error: float = 0.05
     where: Expression | None = None
     hop: str | None = None
+    delay: str | None = None
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for a wrong field, share, range, error, condition or window."""
@@ -121,7 +120,7 @@ class Quantile(Aggregate):
             )
         self._check_range(f"{place}.between")
         check_where(self.where, fields, place)
-        parse_windows(self.windows, self.hop, place)
+        parse_windows(self.windows, self.hop, place, self.delay)
 
     def _check_range(self, place: str) -> None:
         fix = "Write the least and the greatest usual value, both above 0, as in (1, 1_000)."
@@ -144,31 +143,29 @@ class Quantile(Aggregate):
         """For each window a ring whose tiles hold a count a bucket."""
         boundaries = self._boundaries()
         buckets = len(boundaries) + 1
-        for window in parse_windows(self.windows, self.hop, name):
+        for window in self._windows():
             column = f"{name}_{window.text}"
-            line = Line(
-                opcode=_QUANTILE.opcode,
-                out=layout.number_column(column),
-                size=window.tiles,
+            line = replace(
+                window.line(_QUANTILE.opcode, layout.number_column(column)),
                 mask=layout.mask(self.where),
                 source=layout.number(bucket(self.of, boundaries)),
-                hop_ms=window.hop_ms,
-                span_ms=window.length_ms,
                 parameters=(float(buckets), float(self.q), boundaries[0], self._growth()),
             )
-            empty = np.zeros(-(-window.tiles * buckets // 2), dtype=np.int64)
+            empty = np.zeros(counter_words(window.tiles, buckets), dtype=np.int64)
             error = f"within {self.error:.2g} of itself between {self.between[0]:g} and " + (
                 f"{self.between[1]:g}"
             )
-            layout.add(column, line, empty, window.tiles * window.hop_ms, error)
+            layout.add(column, line, empty, window.keeps_ms, error)
 
     def canonical(self) -> str:
         """Field, share, range, error, condition, windows and hops."""
-        windows = parse_windows(self.windows, self.hop, "Quantile")
-        spans = ", ".join(f"{window.length_ms}/{window.hop_ms}" for window in windows)
+        windows = canonical_windows(self._windows())
         least, most = map(float, self.between)
         bounds = f"{float(self.q)}; {least}; {most}; {float(self.error)}"
-        return f"quantile({number_of(self.of)}; {bounds}; {self.where}; {spans})"
+        return f"quantile({number_of(self.of)}; {bounds}; {self.where}; {windows})"
+
+    def _windows(self) -> tuple[Window, ...]:
+        return parse_windows(self.windows, self.hop, "Quantile", self.delay)
 
     def _growth(self) -> float:
         """The quotient of two neighbouring boundaries."""

@@ -17,9 +17,11 @@ from freshrank.feature_actors.aggregations.row_layout import Layout
 from freshrank.feature_actors.aggregations.windowed.rings import (
     Tiles,
     count_tiles,
+    counter_words,
     window_operation,
 )
 from freshrank.feature_actors.aggregations.windowed.sums import Windowed
+from freshrank.feature_actors.aggregations.windowed.windows import Tumbling
 from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.expressions.numbers import Indicator
 from freshrank.feature_actors.streams.fields import Fields
@@ -59,7 +61,7 @@ def _rate_tiles() -> Tiles:
 
     def identity(tiles: int) -> Ints:
         # The successes begin a word a tile behind: half of the words between are not used.
-        return np.zeros(tiles + -(-tiles // 2), dtype=np.int64)
+        return np.zeros(tiles + counter_words(tiles), dtype=np.int64)
 
     return Tiles(identity, clear, update, merge)
 
@@ -91,7 +93,7 @@ class SmoothedRate(Windowed):
     of: Expression
     among: Expression
     expected: float
-    windows: Sequence[str] = ()
+    windows: Sequence[str | Tumbling] = ()
     prior: float = 50.0
     where: Expression | None = None
     hop: str | None = None

@@ -3,6 +3,9 @@
 A ring has one tile a hop. A read as of a time before the newest event of the row is a read as of
 that event. Since every ring is positioned by that newest event too, what a window gives depends
 on the events alone, not on the order in which they came.
+
+A ring of one tile is that of a window which begins anew with each tile, or never: then counts are
+int64, in words that hold two int32 of other rings.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from freshrank.feature_actors.aggregations.kernel_types import (
     INPUT,
     MASK,
     OUT,
+    SHIFT,
     SIZE,
     SPAN,
+    WHOLE,
     EventArrays,
     FeatureBlock,
     Moment,
@@ -97,20 +102,37 @@ def number_tiles(identity: float, combine: Combine) -> Tiles:
     return Tiles(lambda tiles: np.full(tiles, identity).view(np.int64), clear, update, merge)
 
 
+def counter_words(tiles: int, counters: int = 1) -> int:
+    """The words of a ring with so many `counters` a tile.
+
+    >>> counter_words(13), counter_words(13, counters=3), counter_words(1, counters=3)
+    (7, 20, 3)
+    """
+    return counters if tiles == 1 else -(-tiles * counters // 2)
+
+
 def count_tiles(skipped: int) -> Tiles:
-    """An int32 a tile, after `skipped` words a tile of the ring that belong to another."""
+    """A counter a tile, after `skipped` words a tile of the ring that belong to another."""
 
     @inlined
     def clear(rows: RowViews, row: int, line: Ints, place: int) -> None:
-        rows.shorts[row, 2 * (line[AT] + skipped * line[SIZE]) + place] = 0
+        if line[SIZE] == 1:
+            rows.longs[row, line[AT] + skipped] = 0
+        else:
+            rows.shorts[row, 2 * (line[AT] + skipped * line[SIZE]) + place] = 0
 
     @inlined
     def update(rows: RowViews, row: int, line: Ints, place: int, number: float) -> None:
-        rows.shorts[row, 2 * (line[AT] + skipped * line[SIZE]) + place] += 1
+        if line[SIZE] == 1:
+            rows.longs[row, line[AT] + skipped] += 1
+        else:
+            rows.shorts[row, 2 * (line[AT] + skipped * line[SIZE]) + place] += 1
 
     @inlined
     def merge(rows: RowViews, row: int, line: Ints, first: int, last: int) -> float:
         size = line[SIZE]
+        if size == 1:
+            return float(rows.longs[row, line[AT] + skipped]) if first <= last else 0.0
         begin = 2 * (line[AT] + skipped * size)
         total, place = 0, begin + first % size
         for _ in range(first, last + 1):
@@ -120,7 +142,7 @@ def count_tiles(skipped: int) -> Tiles:
                 place = begin
         return float(total)
 
-    return Tiles(lambda tiles: np.zeros(-(-tiles // 2), dtype=np.int64), clear, update, merge)
+    return Tiles(lambda tiles: np.zeros(counter_words(tiles), dtype=np.int64), clear, update, merge)
 
 
 def mean_tiles(sums: Tiles) -> Tiles:
@@ -151,19 +173,21 @@ def mean_tiles(sums: Tiles) -> Tiles:
 
 
 @inlined
-def reach(line: Ints, moment: Moment) -> tuple[int, int]:
-    """The first and the last tile that the line's window takes as of a moment.
-
-    A window that ends before the moment takes the tiles that were over by its end.
-    """
-    newest, at = moment
+def tile_of(line: Ints, at: int) -> int:
+    """The number of the line's tile at a time."""
     hop: int = line[HOP]
-    inverse = 1.0 / hop
+    number: int = quotient(at + line[SHIFT], hop, 1.0 / hop)
+    return number
+
+
+@inlined
+def reach(line: Ints, moment: Moment) -> tuple[int, int]:
+    """The first and the last tile that the line's window takes as of a moment."""
+    newest, at = moment
     end = max(at, newest) - line[DELAY]
-    first = quotient(max(end - line[SPAN], 0), hop, inverse)
-    last = quotient(newest, hop, inverse)
-    if line[DELAY] > 0:
-        last = min(last, quotient(max(end, 0), hop, inverse) - 1)
+    first, last = tile_of(line, max(end - line[SPAN], 0)), tile_of(line, newest)
+    if line[WHOLE] != 0:
+        last = min(last, tile_of(line, max(end, 0)) - 1)
     return first, last
 
 
@@ -197,14 +221,15 @@ def ring_operation(
         line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
     ) -> None:
         """Read if wanted, empty the tiles that come into reach, and update the event's tile."""
-        size, hop, mask = line[SIZE], line[HOP], line[MASK]
+        size, hop, shift, mask = line[SIZE], line[HOP], line[SHIFT], line[MASK]
         inverse = 1.0 / hop
         before = len(out.values) > 0
         for i in range(len(trace.newest)):
             row, at, newest = events.slots[i], events.times[i], trace.newest[i]
             if before:
                 read(line, rows, row, (newest, at), out, i)
-            tile, head = quotient(at, hop, inverse), quotient(newest, hop, inverse)
+            tile = quotient(at + shift, hop, inverse)
+            head = quotient(newest + shift, hop, inverse)
             for coming in range(max(head + 1, tile - size + 1), tile + 1):
                 clear_tile(rows, row, line, coming % size)
             if mask >= 0 and not events.masks[mask, i]:

@@ -1,15 +1,15 @@
-"""Count, Sum and Mean over sliding windows, and what any aggregate over windows shares."""
+"""Count, Sum and Mean over windows, and what any aggregate over windows shares."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from freshrank.actors.kernels.compile import inlined
 from freshrank.feature_actors.aggregations.base import Aggregate, check_where
 from freshrank.feature_actors.aggregations.kernel_types import Operation
-from freshrank.feature_actors.aggregations.row_layout import Layout, Line
+from freshrank.feature_actors.aggregations.row_layout import Layout
 from freshrank.feature_actors.aggregations.windowed.rings import (
     Tiles,
     count_tiles,
@@ -17,25 +17,33 @@ from freshrank.feature_actors.aggregations.windowed.rings import (
     number_tiles,
     window_operation,
 )
-from freshrank.feature_actors.aggregations.windowed.windows import Window, parse_windows
+from freshrank.feature_actors.aggregations.windowed.windows import (
+    Tumbling,
+    Window,
+    canonical_windows,
+    parse_windows,
+)
 from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.expressions.numbers import Numeric, number_of
 from freshrank.feature_actors.streams.fields import Fields
 
 
 class Windowed(Aggregate):
-    """A feature over sliding windows; gives one column a window.
+    """A feature over windows; gives one column a window.
 
-    A window read as of ``at`` covers ``[floor(at - window, hop), at]``: exact at the head, up to
-    one hop too long at the tail. `hop` is a twelfth of each window unless given. An event that
+    A sliding one read as of ``at`` covers ``[floor(at - window, hop), at]``: exact at the head, up
+    to one hop too long at the tail. `hop` is a twelfth of each window unless given. An event that
     comes late goes to the tile it belongs to, as long as a window can still reach it.
 
     With a `delay` the window ends that long before the read, and up to one hop earlier: it covers
     ``[floor(at - delay - window, hop), floor(at - delay, hop))``. So it takes what is known that
     long after its event, as whether a payment was a fraud.
+
+    ``"lifetime"`` takes all events of the entity, and `Tumbling` days, or stretches of another
+    length, each for itself.
     """
 
-    windows: Sequence[str]
+    windows: Sequence[str | Tumbling]
     hop: str | None
     delay: str | None
 
@@ -53,26 +61,18 @@ class Windowed(Aggregate):
         """A ring a window."""
         for window in self._windows():
             column = f"{name}_{window.text}"
-            line = Line(
-                opcode=self.operation.opcode,
-                out=layout.number_column(column),
-                size=window.tiles,
+            line = replace(
+                window.line(self.operation.opcode, layout.number_column(column)),
                 mask=layout.mask(self._counted()),
                 source=self._source(layout),
-                hop_ms=window.hop_ms,
-                span_ms=window.length_ms,
-                delay_ms=window.delay_ms,
                 parameters=self._parameters(),
             )
             identity = self.tiles.identity(window.tiles)
-            layout.add(column, line, identity, window.tiles * window.hop_ms)
+            layout.add(column, line, identity, window.keeps_ms)
 
     def canonical(self) -> str:
         """Condition, windows and hops, and the delay where there is one."""
-        windows = self._windows()
-        spans = ", ".join(f"{window.length_ms}/{window.hop_ms}" for window in windows)
-        delay = f"; delay {windows[0].delay_ms}" if windows[0].delay_ms else ""
-        return f"{self.verb}({self._inputs()}; {spans}{delay})"
+        return f"{self.verb}({self._inputs()}; {canonical_windows(self._windows())})"
 
     def _inputs(self) -> str:
         """The part of `canonical` about the events that count."""
@@ -96,13 +96,13 @@ class Windowed(Aggregate):
 
 @dataclass(frozen=True)
 class Count(Windowed):
-    """The number of events in each window. A tile holds up to 2**31 - 1.
+    """The number of events in each window; in a hop of a sliding one up to 2**31 - 1.
 
     Gives one column a window: ``views = Count(windows=["5m"])`` is ``views_5m``; 0 for nothing.
     """
 
     where: Expression | None = None
-    windows: Sequence[str] = ()
+    windows: Sequence[str | Tumbling] = ()
     hop: str | None = None
     delay: str | None = None
 
@@ -117,7 +117,7 @@ class OverField(Windowed):
 
     of: Numeric
     where: Expression | None = None
-    windows: Sequence[str] = ()
+    windows: Sequence[str | Tumbling] = ()
     hop: str | None = None
     delay: str | None = None
 

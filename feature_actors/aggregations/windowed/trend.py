@@ -13,6 +13,7 @@ from freshrank.actors.messages import Ints
 from freshrank.feature_actors.aggregations.base import Aggregate, check_where
 from freshrank.feature_actors.aggregations.kernel_types import (
     AT,
+    DELAY,
     HOP,
     MASK,
     OUT,
@@ -32,8 +33,9 @@ from freshrank.feature_actors.aggregations.windowed.rings import quotient
 from freshrank.feature_actors.aggregations.windowed.windows import (
     DEFAULT_HOPS,
     Window,
-    parse_windows,
+    sliding_window,
 )
+from freshrank.feature_actors.streams.durations import duration_ms
 from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.fields import Fields
 
@@ -54,13 +56,15 @@ def _rings(line: Ints) -> tuple[_Ring, _Ring]:
 
 
 @subkernel
-def _events(shorts: Shorts, row: int, ring: _Ring, span: int, moment: Moment) -> int:
-    """The number of events in the window of `span` ms."""
-    newest, at = moment
-    begin, size, hop = ring
+def _events(shorts: Shorts, row: int, ring: _Ring, window: tuple[int, int], moment: Moment) -> int:
+    """The number of events in a window, given by its length and delay in ms."""
+    (begin, size, hop), (span, delay), (newest, at) = ring, window, moment
     total, inverse = 0, 1.0 / hop
-    first = quotient(max(max(at, newest) - span, 0), hop, inverse)
-    for tile in range(first, quotient(newest, hop, inverse) + 1):
+    end = max(at, newest) - delay
+    last = quotient(newest, hop, inverse)
+    if delay > 0:
+        last = min(last, quotient(max(end, 0), hop, inverse) - 1)
+    for tile in range(quotient(max(end - span, 0), hop, inverse), last + 1):
         total += shorts[row, begin + tile % size]
     return total
 
@@ -83,9 +87,10 @@ def _read(line: Ints, rows: RowViews, row: int, moment: Moment, out: FeatureBloc
     short_ring, long_ring = _rings(line)
     constants = line[_SHORT:].view(np.float64)
     span, prior = constants[0], constants[1]
-    recent = _events(rows.shorts, row, short_ring, int(span), moment)
-    usual = _events(rows.shorts, row, long_ring, line[SPAN], moment) * (span / line[SPAN])
-    out.values[to, line[OUT]] = (recent + prior) / (usual + prior)
+    delay = line[DELAY]
+    recent = _events(rows.shorts, row, short_ring, (int(span), delay), moment)
+    usual = _events(rows.shorts, row, long_ring, (line[SPAN], delay), moment)
+    out.values[to, line[OUT]] = (recent + prior) / (usual * (span / line[SPAN]) + prior)
 
 
 @subkernel
@@ -134,18 +139,21 @@ class Trend(Aggregate):
         Which events count.
     prior
         As many events as both rates are given beforehand; greater than 0.
+    delay
+        How long before the time of a read both windows end, up to a hop of each earlier; the rings
+        reach over it, in hops of the short window.
     """
 
     short: str
     long: str
     where: Expression | None = None
     prior: float = 1.0
+    delay: str | None = None
 
     def check(self, fields: Fields, place: str) -> None:
         """Raise ConfigError for a wrong condition, window or prior."""
         check_where(self.where, fields, place)
-        (short,) = parse_windows([self.short], None, f"{place}.short")
-        (long,) = parse_windows([self.long], None, f"{place}.long")
+        short, long = self._windows(place)
         if short.length_ms >= long.length_ms:
             raise ConfigError(
                 f"{place}.short",
@@ -168,6 +176,8 @@ class Trend(Aggregate):
             mask=layout.mask(self.where),
             hop_ms=long.hop_ms,
             span_ms=long.length_ms,
+            delay_ms=long.delay_ms,
+            whole=long.whole,
             parameters=(float(short.length_ms), float(self.prior)),
         )
         words = 2 * -(-tiles // 2)
@@ -176,10 +186,13 @@ class Trend(Aggregate):
     def canonical(self) -> str:
         """Condition, windows and prior."""
         short, long = self._windows()
-        return f"trend({self.where}; {short.length_ms}; {long.length_ms}; {self.prior!r})"
+        delay = f"; delay {long.delay_ms}" if long.delay_ms else ""
+        return f"trend({self.where}; {short.length_ms}; {long.length_ms}; {self.prior!r}{delay})"
 
-    def _windows(self) -> tuple[Window, Window]:
-        short, long = parse_windows([self.short, self.long], None, "Trend")
+    def _windows(self, place: str = "Trend") -> tuple[Window, Window]:
+        delay_ms = 0 if self.delay is None else duration_ms(self.delay, f"{place}.delay")
+        short = sliding_window(self.short, None, (f"{place}.short", f"{place}.delay"), delay_ms)
+        long = sliding_window(self.long, None, (f"{place}.long", f"{place}.delay"), delay_ms)
         return short, long
 
 

@@ -1,10 +1,16 @@
-"""Durations as strings, and windows as rings of tiles."""
+"""The windows of aggregates: sliding ones, tumbling ones and the lifetime, as rings of tiles."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.aggregations.row_layout import Line
 from freshrank.feature_actors.streams.durations import duration_ms, duration_text, is_duration
+
+LIFETIME = "lifetime"
+"""In place of a duration: all events of an entity."""
 
 # A window slides in twelfths of itself unless `hop` is given: an error of at most 8.3 % of the
 # window at its old end, for 13 tiles of memory.
@@ -13,22 +19,58 @@ DEFAULT_HOPS = 12
 # More tiles than this make a row of many kilobytes: a typing error rather than a wish.
 _MOST_TILES = 1_000
 
+# The one tile of a lifetime: times below it are those that kernels divide exactly.
+_EVER_MS = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Tumbling:
+    """A window that begins anew every `length`, as a day does, and does not slide.
+
+    ``Count(windows=[Tumbling("1d")])`` named ``views`` is the column ``views_current_1d``: the
+    events since midnight, UTC. With `previous` it is ``views_previous_1d``: those of the whole day
+    before. Both ends are exact.
+
+    Of the current one a single number is kept, of the previous one two. A late event counts while
+    the window that it belongs to is one of these.
+
+    Parameters
+    ----------
+    length
+        A duration. Windows begin at its multiples, counted from 1970-01-01 00:00 UTC, a Thursday.
+    previous
+        The last one that is complete, in place of the one that is on.
+    begins
+        By how much later than that they begin: ``Tumbling("1d", begins="16h")`` are the days of
+        China, ``Tumbling("7d", begins="4d")`` weeks from Monday on. A zone's clock changes are not
+        followed.
+    """
+
+    length: str
+    previous: bool = False
+    begins: str | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A sliding window, tiled: the head is exact, the tail snaps to a multiple of the hop.
+    """A window as a ring of tiles.
 
-    Read as of ``at`` it covers ``[floor(at - length, hop), at]``: never less than `length_ms`,
-    and at most `hop_ms` more (sawtooth windows, as in Airbnb's Chronon). With a delay it is read
-    as of so long before, and takes the tiles only that were over by then.
+    A sliding one reads as of ``at`` what is in ``[floor(at - length, hop), at]``: never less than
+    `length_ms`, and at most `hop_ms` more (sawtooth windows, as in Airbnb's Chronon). With a delay
+    it is read as of so long before, and takes the tiles only that were over by then. A length of 0
+    is the tile that is on: a tumbling window, or a lifetime, whose tile never ends.
     """
 
     text: str
-    """As the user wrote it: the suffix of the feature's column."""
+    """The suffix of the feature's column: of a sliding window, as the user wrote it."""
     length_ms: int
     hop_ms: int
     delay_ms: int = 0
     """How long before the time of a read it ends."""
+    shift_ms: int = 0
+    """How long before the epoch a tile begins."""
+    previous: bool = False
+    """Whether it is the tumbling window before the one that is on."""
 
     @property
     def tiles(self) -> int:
@@ -39,48 +81,140 @@ class Window:
         """
         return -(-(self.length_ms + self.delay_ms) // self.hop_ms) + 1
 
+    @property
+    def slides(self) -> bool:
+        """Whether it moves with the time of the read."""
+        return self.length_ms > 0 and not self.previous
+
+    @property
+    def whole(self) -> bool:
+        """Whether it takes only tiles that were over by its end."""
+        return self.previous or self.delay_ms > 0
+
+    @property
+    def keeps_ms(self) -> int | None:
+        """For how long an event can matter to it; None: for ever."""
+        return None if self.hop_ms == _EVER_MS else self.tiles * self.hop_ms
+
+    @property
+    def canonical(self) -> str:
+        """One spelling, but for the delay."""
+        if self.slides:
+            return f"{self.length_ms}/{self.hop_ms}"
+        if self.hop_ms == _EVER_MS:
+            return LIFETIME
+        return f"{'previous' if self.previous else 'current'} {self.hop_ms}-{self.shift_ms}"
+
+    def line(self, opcode: int, out: int) -> Line:
+        """The line of a program that reads it; what it reads of events is not said yet."""
+        return Line(
+            opcode=opcode,
+            out=out,
+            size=self.tiles,
+            hop_ms=self.hop_ms,
+            span_ms=self.length_ms,
+            delay_ms=self.delay_ms,
+            shift_ms=self.shift_ms,
+            whole=self.whole,
+            exact=not self.slides,
+        )
+
+
+def canonical_windows(windows: Sequence[Window]) -> str:
+    """Windows in one spelling, with the delay where there is one."""
+    delay = f"; delay {windows[0].delay_ms}" if windows[0].delay_ms else ""
+    return ", ".join(window.canonical for window in windows) + delay
+
 
 def parse_windows(
-    texts: Sequence[str], hop: str | None, place: str, delay: str | None = None
+    declared: Sequence[str | Tumbling], hop: str | None, place: str, delay: str | None = None
 ) -> tuple[Window, ...]:
     """The windows of one aggregate, which end `delay` before the time of a read.
 
     Raises ConfigError for a string in place of a list, no or doubled windows, a misspelt
-    duration, and a hop longer than its window or so short that the ring gets huge.
+    duration, a hop longer than its window or so short that the ring gets huge, a hop where nothing
+    slides, and a delay of a window that is on at the time of the read.
     """
     where = f"{place}.windows"
-    if isinstance(texts, str):
-        fix = f'Write a list: ["{texts}"].'
-        if not is_duration(texts):
+    if isinstance(declared, str):
+        fix = f'Write a list: ["{declared}"].'
+        if not is_duration(declared) and declared != LIFETIME:
             fix = 'Write a list of whole numbers with one of ms, s, m, h, d: ["30s", "7d"].'
-        raise ConfigError(where, f"{texts!r} is a string", fix)
-    if not isinstance(texts, Sequence):
-        raise ConfigError(where, f"{texts!r} is no list", 'Write a list, as in ["1h", "7d"].')
-    if len(texts) == 0:
+        raise ConfigError(where, f"{declared!r} is a string", fix)
+    if not isinstance(declared, Sequence):
+        raise ConfigError(where, f"{declared!r} is no list", 'Write a list, as in ["1h", "7d"].')
+    if len(declared) == 0:
         raise ConfigError(where, "no window is given", 'Write at least one, as in ["1h", "7d"].')
     delay_ms = 0 if delay is None else duration_ms(delay, f"{place}.delay")
-    found: dict[int, Window] = {}
-    for index, text in enumerate(texts):
-        window = _window(text, hop, f"{where}[{index}]", f"{place}.hop", delay_ms)
-        if window.length_ms in found:
-            raise ConfigError(f"{where}[{index}]", f"{text!r} is given twice", "Drop one of them.")
-        found[window.length_ms] = window
-    return tuple(found.values())
+    found: dict[tuple[int, int, bool], Window] = {}
+    for index, one in enumerate(declared):
+        at = f"{where}[{index}]"
+        if isinstance(one, Tumbling) or one == LIFETIME:
+            window = _standing_window(one, at, f"{place}.delay", delay_ms)
+        else:
+            window = sliding_window(one, hop, (at, f"{place}.hop"), delay_ms)
+        kind = (window.length_ms, 0 if window.slides else window.hop_ms, window.previous)
+        if kind in found:
+            raise ConfigError(at, f"{one!r} is given twice", "Drop one of them.")
+        found[kind] = window
+    windows = tuple(found.values())
+    if hop is not None and not any(window.slides for window in windows):
+        raise ConfigError(f"{place}.hop", "no window slides", "Drop the hop.")
+    return windows
 
 
-def _window(text: str, hop: str | None, place: str, hop_place: str, delay_ms: int) -> Window:
+def sliding_window(text: str, hop: str | None, places: tuple[str, str], delay_ms: int) -> Window:
+    """The window of a duration; `places` name it and its hop in errors. Raises ConfigError."""
+    place, hop_place = places
     length = duration_ms(text, place)
     step = -(-length // DEFAULT_HOPS) if hop is None else duration_ms(hop, hop_place)
-    window = Window(text, length, step, delay_ms)
     if step > length:
         raise ConfigError(
             place, f"{text!r} is shorter than its hop {hop!r}", "Take a hop that fits in it."
         )
+    return _of_bounded_tiles(Window(text, length, step, delay_ms), hop_place, "Take a longer hop")
+
+
+def _standing_window(
+    declared: str | Tumbling, place: str, delay_place: str, delay_ms: int
+) -> Window:
+    """A lifetime or a tumbling window. Raises ConfigError."""
+    if delay_ms and not (isinstance(declared, Tumbling) and declared.previous):
+        raise ConfigError(
+            delay_place,
+            f"{declared!r} is on at the time of a read: it ends with it",
+            "Take a sliding window, or Tumbling(..., previous=True), where there is a delay.",
+        )
+    if isinstance(declared, str):
+        return Window(declared, 0, _EVER_MS)
+    length = duration_ms(declared.length, f"{place}.length")
+    begins = 0
+    if declared.begins is not None:
+        begins = duration_ms(declared.begins, f"{place}.begins")
+    if begins >= length:
+        raise ConfigError(
+            f"{place}.begins",
+            f"{declared.begins!r} is no shorter than the window",
+            f"Take less than {declared.length!r}.",
+        )
+    name = "previous" if declared.previous else "current"
+    window = Window(
+        f"{name}_{declared.length}",
+        length if declared.previous else 0,
+        length,
+        delay_ms,
+        shift_ms=-begins % length,
+        previous=declared.previous,
+    )
+    return _of_bounded_tiles(window, delay_place, "Take a shorter delay")
+
+
+def _of_bounded_tiles(window: Window, place: str, fix: str) -> Window:
     if window.tiles > _MOST_TILES:
         raise ConfigError(
-            hop_place,
-            f"a hop of {duration_text(step)!r} cuts {text!r}, with its delay, into "
+            place,
+            f"a hop of {duration_text(window.hop_ms)!r} cuts {window.text!r}, with its delay, into "
             f"{window.tiles} tiles",
-            f"Take a longer hop: at most {_MOST_TILES} tiles are kept an entity.",
+            f"{fix}: at most {_MOST_TILES} tiles are kept an entity.",
         )
     return window

@@ -19,6 +19,7 @@ def test_a_quick_look_finds_every_aggregate_as_exact_as_it_says() -> None:
     found = by_name(figures)
     assert found["further_off_than_stated"].met
     assert found["count_90d_bytes"].value == 56
+    assert found["count_lifetime_all_bytes"].value == found["count_tumbling_1h_bytes"].value == 8
     assert found["quantile_1m_error_beyond_hop"].value > 1e-3
     assert found["count_1h_error_beyond_hop"].value < 1e-6
     lines = shown.getvalue().splitlines()

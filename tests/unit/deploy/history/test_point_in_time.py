@@ -31,7 +31,7 @@ from history_shop import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from naive import Behaviour, Naive, always, stream
+from naive import Behaviour, Days, Naive, always, stream
 from naive import user as behaving
 
 from freshrank import (
@@ -44,6 +44,7 @@ from freshrank import (
     Mean,
     Pipeline,
     Table,
+    Tumbling,
     col,
     get_historical_features,
 )
@@ -145,7 +146,8 @@ def behaviours() -> st.SearchStrategy[list[Behaviour]]:
 
 class Behaving(FeatureView):
     entity, source = behaving, stream
-    everything = Count(windows=["1m"])
+    everything = Count(windows=["1m", "lifetime"])
+    today = Mean("price", windows=["lifetime", Tumbling("12s"), Tumbling("12s", previous=True)])
     views = Count(where=col.type == "view", windows=["12s"])
     mean = Mean("price", windows=["1m"])
     ever = LastK("item_id", k=1)  # keeps each entity
@@ -193,6 +195,15 @@ def test_features_equal_those_recomputed_from_what_had_arrived(
         minute, short = Window("", 60_000, 5_000), Window("", 12_000, 1_000)
         prices = known.prices(minute, always, at_ms)
         assert row["everything_1m"] == known.count(minute, always, at_ms)
+        assert row["everything_lifetime"] == len(known.events)
+        kinds = {
+            "lifetime": None,
+            "current_12s": Days(12_000),
+            "previous_12s": Days(12_000, back=1),
+        }
+        for column, days in kinds.items():
+            mean = known.mean(days, always, at_ms)
+            assert row[f"today_{column}"] == (None if np.isnan(mean) else pytest.approx(mean))
         assert row["views_12s"] == known.count(short, lambda one: one.type == "view", at_ms)
         assert row["mean_1m"] == (pytest.approx(float(np.mean(prices))) if prices else None)
 
@@ -246,8 +257,8 @@ def test_an_entity_that_was_never_seen_has_missing_values(tmp_path: Path) -> Non
     rows = [{"user": "nobody", "item": 77, "time": START_MS + 5, "note": "x"}]
     (row,) = get_historical_features(CLICKS, rows, [file]).to_pylist()
     assert row == {
-        **rows[0], "seen_10s": 0, "seen_1m": 0, "idle": None, "interest": [], "recent": [],
-        "views_10s": 0, "buyers": [],
+        **rows[0], "seen_10s": 0, "seen_1m": 0, "seen_lifetime": 0, "idle": None,
+        "interest": [], "recent": [], "views_10s": 0, "buyers": [],
     }  # fmt: skip
 
 

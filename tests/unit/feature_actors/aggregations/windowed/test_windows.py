@@ -1,7 +1,11 @@
 import pytest
 
 from freshrank.actors.errors import ConfigError
-from freshrank.feature_actors.aggregations.windowed.windows import Window, parse_windows
+from freshrank.feature_actors.aggregations.windowed.windows import (
+    Tumbling,
+    Window,
+    parse_windows,
+)
 from freshrank.feature_actors.streams.durations import duration_ms
 
 
@@ -35,7 +39,68 @@ def test_a_ring_has_a_tile_for_each_hop_that_a_read_can_touch(
     assert Window("w", length, hop).tiles == tiles
 
 
-@pytest.mark.parametrize(("text", "fix"), [("5m", '["5m"]'), ("5 minutes", "ms, s, m, h, d")])
+def test_what_does_not_slide_is_a_ring_of_its_tiles() -> None:
+    lifetime, today, yesterday = parse_windows(
+        ["lifetime", Tumbling("1d", begins="16h"), Tumbling("1d", previous=True)], None, "v"
+    )
+    assert [one.text for one in (lifetime, today, yesterday)] == [
+        "lifetime",
+        "current_1d",
+        "previous_1d",
+    ]
+    assert [one.tiles for one in (lifetime, today, yesterday)] == [1, 1, 2]
+    day = 86_400_000
+    assert [one.keeps_ms for one in (lifetime, today, yesterday)] == [None, day, 2 * day]
+    assert today.shift_ms == day // 3
+    lines = [one.line(0, 0) for one in (lifetime, today, yesterday)]
+    assert [line.exact for line in lines] == [True] * 3
+    assert [line.whole for line in lines] == [False, False, True]
+
+
+def test_a_hop_is_of_the_windows_that_slide() -> None:
+    hour, lifetime = parse_windows(["1h", "lifetime"], "1m", "v")
+    assert (hour.hop_ms, lifetime.tiles) == (60_000, 1)
+
+
+def test_days_of_other_beginnings_and_other_kinds_have_canonical_texts_of_their_own() -> None:
+    windows = parse_windows(["1d", "lifetime", Tumbling("1d"), Tumbling("1d", True)], None, "v")
+    (shifted,) = parse_windows([Tumbling("1d", begins="1h")], None, "v")
+    texts = {one.canonical for one in (*windows, shifted)}
+    assert len(texts) == 5
+
+
+@pytest.mark.parametrize(
+    ("declared", "delay", "problem"),
+    [
+        ("lifetime", "1d", "v.delay: 'lifetime' is on at the time of a read"),
+        (Tumbling("1d"), "1d", "is on at the time of a read"),
+        (Tumbling("1s", previous=True), "1d", "into 86402 tiles"),
+        (Tumbling("day"), None, r"v.windows\[0\].length: 'day' is not a duration"),
+        (Tumbling("1d", begins="1d"), None, r"v.windows\[0\].begins: '1d' is no shorter"),
+        (Tumbling("1d", begins="noon"), None, "'noon' is not a duration"),
+        ("life", None, "'life' is not a duration"),
+    ],
+    ids=str,
+)
+def test_days_and_lifetimes_that_cannot_work_are_refused(
+    declared: str | Tumbling, delay: str | None, problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        parse_windows([declared], None, "v", delay)
+
+
+@pytest.mark.parametrize("declared", ["lifetime", Tumbling("1d")], ids=["lifetime", "tumbling"])
+def test_what_does_not_slide_has_no_hop(declared: str | Tumbling) -> None:
+    with pytest.raises(ConfigError, match=r"v\.hop: no window slides"):
+        parse_windows([declared], "1h", "v")
+    with pytest.raises(ConfigError, match="given twice"):
+        parse_windows([declared, declared], None, "v")
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [("lifetime", '["lifetime"]'), ("5m", '["5m"]'), ("5 minutes", "ms, s, m, h, d")],
+)
 def test_a_text_in_place_of_a_list_is_corrected_at_once(text: str, fix: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_windows(text, None, "UserActivity.views")
