@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.aggregations.windowed.trend import Trend as Trend
     from freshrank.feature_actors.aggregations.windowed.windows import Tumbling as Tumbling
     from freshrank.feature_actors.encoding.context_entries import as_number as as_number
+    from freshrank.feature_actors.encoding.entries.made_numbers import age as age
+    from freshrank.feature_actors.encoding.entries.made_numbers import position as position
     from freshrank.feature_actors.labels.definitions import Joined as Joined
     from freshrank.feature_actors.labels.definitions import Labelled as Labelled
     from freshrank.feature_actors.retrieval.sources.co_visited import CoVisited as CoVisited

@@ -157,6 +157,14 @@ class FeatureService(Protocol):
         """
         ...
 
+    def shown(self, inputs: Inputs, which: Ints) -> Inputs:
+        """The inputs of those of ``n`` rows that are shown, `which` int64[m], the first first.
+
+        As a model is to learn them: the same as were scored, but for the place in the list where
+        that is an input.
+        """
+        ...
+
     def join_keys(self, candidates: Candidates) -> Ints:
         """int64[n]: the join key of each candidate, for the impression log."""
         ...

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from freshrank.actors.errors import ConfigError
-from freshrank.feature_actors.encoding.context_entries import NumberOf, fields_of
+from freshrank.feature_actors.encoding.context_entries import DeclaredEntry, NumberOf, fields_of
+from freshrank.feature_actors.encoding.entries.made_numbers import Age, ListPosition
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import TableField
@@ -14,7 +15,7 @@ from freshrank.feature_actors.streams.table import TableField
 def check_context(
     place: str,
     stream: Stream,
-    context: Sequence[str | TableField | NumberOf],
+    context: Sequence[DeclaredEntry],
     label: Joined | Labelled,
 ) -> list[str | TableField]:
     """The entries that may name an entity or an item: all but the stream's numbers.
@@ -42,15 +43,21 @@ def check_context(
                 f"the label is made of {name!r}, so a model that is given it learns nothing",
                 "Leave it out; what only selects the events to learn from goes into among=...",
             )
-    named = [one for one in context if not (isinstance(one, NumberOf) and isinstance(one.of, str))]
+    named = [
+        one for one in context if not (isinstance(one, NumberOf | Age) and isinstance(one.of, str))
+    ]
+    if isinstance(label, Labelled) and any(isinstance(one, ListPosition) for one in context):
+        raise ConfigError(
+            f"{place}.context",
+            "an event that carries its own label was in no list, so it has no position",
+            "Leave it out, or join the label with impressions: Joined(...).",
+        )
     if isinstance(label, Joined):
         _check_on(f"{place}.label.on", stream, named, label.on)
     return fields_of(named)
 
 
-def _check_on(
-    place: str, stream: Stream, context: Sequence[str | TableField | NumberOf], on: str
-) -> None:
+def _check_on(place: str, stream: Stream, context: Sequence[DeclaredEntry], on: str) -> None:
     if on == stream.key.key:
         raise ConfigError(
             place,
@@ -66,7 +73,15 @@ def _check_on(
 
 
 def check_relative(place: str, relative: Sequence[str], label: Joined | Labelled) -> None:
-    """Raise ConfigError for differences from a median where examples come from no list."""
+    """Raise ConfigError for differences from a median where there is none.
+
+    Examples of a label that events carry come from no list, and all candidates of one are scored as
+    if they had one position.
+    """
+    if "position" in relative:
+        raise ConfigError(
+            f"{place}.relative", "all candidates are scored at one position", "Leave it out."
+        )
     if relative and isinstance(label, Labelled):
         raise ConfigError(
             f"{place}.relative",

@@ -29,7 +29,7 @@ from freshrank.deploy.pipelines.model_checks import (
 )
 from freshrank.deploy.pipelines.retrieval import retrieval_plan
 from freshrank.deploy.pipelines.stream_checks import check_streams, check_views, declared_streams
-from freshrank.feature_actors.encoding.context_entries import NumberOf, SourceWeight
+from freshrank.feature_actors.encoding.context_entries import DeclaredEntry, SourceWeight
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.online_features import OnlineFeatures
@@ -39,7 +39,7 @@ from freshrank.feature_actors.retrieval.base import CandidateSource
 from freshrank.feature_actors.retrieval.plan import RetrievalPlan
 from freshrank.feature_actors.settings import ShardSettings
 from freshrank.feature_actors.streams.stream import Stream
-from freshrank.feature_actors.streams.table import Table, TableField
+from freshrank.feature_actors.streams.table import Table
 from freshrank.feature_actors.views.feature_view import FeatureView
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.learner.models.base import Model, ModelSpec
@@ -113,7 +113,7 @@ class Pipeline:
     streams: Sequence[Stream] = ()
     features: Sequence[type[FeatureView]]
     tables: Sequence[Table] = ()
-    context: Sequence[str | TableField | NumberOf]
+    context: Sequence[DeclaredEntry]
     label: Joined | Labelled
     model: ModelSpec
     optimizer: Optimizer = DEFAULT_OPTIMIZER

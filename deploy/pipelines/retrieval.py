@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from freshrank.actors.errors import ConfigError
-from freshrank.feature_actors.encoding.context_entries import NumberOf, fields_of
+from freshrank.feature_actors.encoding.context_entries import DeclaredEntry, fields_of
 from freshrank.feature_actors.labels.definitions import Joined
 from freshrank.feature_actors.retrieval.base import CandidateSource, ItemFeatures
 from freshrank.feature_actors.retrieval.plan import RetrievalPlan
 from freshrank.feature_actors.streams.stream import Stream
-from freshrank.feature_actors.streams.table import TableField
 from freshrank.feature_actors.views.plan import FeaturePlan
 
 
@@ -27,7 +26,7 @@ class _Declared(Protocol):
     @property
     def candidate_plans(self) -> Sequence[FeaturePlan]: ...
     @property
-    def context(self) -> Sequence[str | TableField | NumberOf]: ...
+    def context(self) -> Sequence[DeclaredEntry]: ...
     @property
     def joined(self) -> Joined | None: ...
     @property

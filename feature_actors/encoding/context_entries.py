@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.encoding.entries.made_numbers import Age, ListPosition
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.table import TableField
 from freshrank.feature_actors.views.row_plan import RowSource
@@ -35,8 +36,11 @@ class NumberOf(NamedTuple):
         return self.of if isinstance(self.of, str) else self.of.name
 
 
-ContextEntry: TypeAlias = str | TableField | NumberOf | SourceWeight
-"""A field that candidates carry or take from a table, the same as a number, or a weight."""
+DeclaredEntry: TypeAlias = str | TableField | NumberOf | Age | ListPosition
+"""A field that candidates carry or take from a table, the same as a number, or what is made."""
+
+ContextEntry: TypeAlias = DeclaredEntry | SourceWeight
+"""What a pipeline declares, or the weight of a source."""
 
 
 def as_number(field: str | TableField) -> NumberOf:
@@ -63,13 +67,14 @@ def as_number(field: str | TableField) -> NumberOf:
 
 def fields_of(context: Sequence[ContextEntry]) -> list[str | TableField]:
     """The fields of a context, whatever they are taken for."""
-    fields = [given.of if isinstance(given, NumberOf) else given for given in context]
-    return [given for given in fields if not isinstance(given, SourceWeight)]
+    fields = [given.of if isinstance(given, NumberOf | Age) else given for given in context]
+    return [given for given in fields if not isinstance(given, SourceWeight | ListPosition)]
 
 
 def table_fields(context: Sequence[ContextEntry]) -> dict[str, TableField]:
     """By name: the fields of a context that candidates take from their rows in tables."""
-    return {given.name: given for given in fields_of(context) if isinstance(given, TableField)}
+    own = [given for given in context if not isinstance(given, Age)]
+    return {given.name: given for given in fields_of(own) if isinstance(given, TableField)}
 
 
 def source_weights(context: Sequence[ContextEntry]) -> tuple[str, ...]:
@@ -89,11 +94,14 @@ def context_fields(stream: RowSource, wanted: Sequence[ContextEntry]) -> list[Fi
         place = f"context[{index}]"
         if name in names[:index]:
             raise ConfigError("context", f"{name!r} is given twice", "Drop one of them.")
-        if isinstance(given, NumberOf):
+        if isinstance(given, NumberOf | Age):
             fields = stream.fields if isinstance(given.of, str) else given.of.table.fields
             require = fields.require_own if isinstance(given.of, str) else fields.require
-            number = require(name, place, Kind.INTEGER, Kind.NUMBER)
-            found.append(replace(number, kind=Kind.NUMBER))
+            of = given.of if isinstance(given.of, str) else given.of.name
+            number = require(of, place, Kind.INTEGER, Kind.NUMBER)
+            found.append(
+                given.field if isinstance(given, Age) else replace(number, kind=Kind.NUMBER)
+            )
         elif isinstance(given, str):
             found.append(stream.fields.require_own(given, place))
         else:

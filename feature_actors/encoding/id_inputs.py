@@ -7,11 +7,13 @@ is column ``-1 - s`` of the context's ids.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
 
 from freshrank.actors.errors import ConfigError, nearest
 from freshrank.actors.inputs.cleaning import Bucketed
-from freshrank.actors.messages import IdField
+from freshrank.actors.messages import IdField, Ints
 
 
 class IdInput(NamedTuple):
@@ -80,3 +82,21 @@ def _cross(plain: Mapping[str, IdInput], cross: Sequence[str]) -> IdInput:
     columns = tuple(column + single for column in first)
     buckets = tuple(name for side in sides for name in side.buckets)
     return IdInput("_x_".join(cross), columns, buckets)
+
+
+_Sides: TypeAlias = Mapping[int, int]
+"""By column of what is filled: the source that fills it."""
+
+
+def routes(sides: tuple[_Sides, _Sides, _Sides], part: range) -> tuple[Ints, Ints, Ints]:
+    """The sources that lie in `part` and what they fill, for each of the sides.
+
+    Each as int64[., 2]: the place of a source in `part`, and the column that it fills.
+    """
+    left, right, third = sides
+    return _within(left, part), _within(right, part), _within(third, part)
+
+
+def _within(sources: _Sides, part: range) -> Ints:
+    found = [(part.index(source), column) for column, source in sources.items() if source in part]
+    return np.array(found, dtype=np.int64).reshape(-1, 2)

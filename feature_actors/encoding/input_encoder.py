@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import xxhash
@@ -20,8 +20,9 @@ from freshrank.feature_actors.encoding.context_entries import (
     table_fields,
 )
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs, DerivedNumbers
+from freshrank.feature_actors.encoding.entries.made_numbers import MadeNumbers
 from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
-from freshrank.feature_actors.encoding.id_inputs import crossed_inputs, plain_inputs
+from freshrank.feature_actors.encoding.id_inputs import crossed_inputs, plain_inputs, routes
 from freshrank.feature_actors.encoding.input_ids import salts_of
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Kind
@@ -104,6 +105,8 @@ class InputEncoder:
         fields = context_fields(stream, wanted)
         self.table_fields: Mapping[str, TableField] = table_fields(wanted)
         """By name: the fields of the context that a candidate takes from its row in a table."""
+        self.made = MadeNumbers(wanted)
+        """Numbers of the context that are made."""
         self.kinds: Mapping[str, Kind] = {field.name: field.kind for field in fields}
         """By name: what each entry of the context is taken for."""
         self._id_names = [field.name for field in fields if field.kind is not Kind.NUMBER]
@@ -131,7 +134,14 @@ class InputEncoder:
         """Of the inputs, the sources of `crossed` columns, and what is told where it is missing."""
         made = "".join(table.fingerprint for table in self._tables)
         told = f" {self.cleaned.told} {self.cleaned.numbers}" if self.cleaned.told else ""
+        told += f" {self.made.canonical}" if self.made.names else ""
         return xxhash.xxh64_hexdigest(f"{made} {self.layout} {crossed}{told}".encode())
+
+    @property
+    def position_column(self) -> int | None:
+        """The dense input of the place in the list."""
+        wanted = self.made.position
+        return None if wanted is None else self.layout.dense.index(wanted.name)
 
     @property
     def matches(self) -> Mapping[str, tuple[str, str]]:
@@ -145,12 +155,10 @@ class InputEncoder:
 
     def context_of(self, columns: Columns) -> dict[str, Ints | Doubles]:
         """The context that the events themselves carry, in the form that `encode` takes."""
-        found: dict[str, Ints | Doubles] = {}
-        for name in self._id_names:
-            found[name] = columns.hashed(name)
-        for name in self._number_names:
-            found[name] = columns.number(name)
-        return found
+        ids = {name: columns.hashed(name) for name in self._id_names}
+        own = [name for name in self._number_names if name not in self.made.names]
+        numbers = {name: columns.number(name) for name in own}
+        return {**ids, **numbers, **self.made.of_events(columns)}
 
     def encode(
         self,
@@ -266,28 +274,12 @@ class InputEncoder:
                 for place, match in enumerate(matches)
                 if begin <= match.begin < end
             ]
-            routes = _routes((left, right, third), range(begin, end))
+            filled = routes((left, right, third), range(begin, end))
             found = np.array(own, dtype=np.int64).reshape(-1, 4)
-            self._columns.append(_Columns(dense, *routes, found))
+            self._columns.append(_Columns(dense, *filled, found))
             dense, begin = dense + len(table.columns), end
-        routes = _routes((left, right, third), range(-1, -1 - len(self._id_names), -1))
-        self._columns.append(_Columns(dense, *routes, np.zeros((0, 4), dtype=np.int64)))
-
-
-_Sides: TypeAlias = Mapping[int, int]
-"""By column of what is filled: the source that fills it."""
-
-
-def _routes(sides: tuple[_Sides, _Sides, _Sides], part: range) -> tuple[Ints, Ints, Ints]:
-    """The `_Columns` of the sources that lie in `part`, for each of the sides."""
-    left, right, third = sides
-    return _within(left, part), _within(right, part), _within(third, part)
-
-
-def _within(sources: _Sides, part: range) -> Ints:
-    """int64[., 2]: the place in `part` of each source that lies in it, and its column."""
-    found = [(part.index(source), column) for column, source in sources.items() if source in part]
-    return np.array(found, dtype=np.int64).reshape(-1, 2)
+        filled = routes((left, right, third), range(-1, -1 - len(self._id_names), -1))
+        self._columns.append(_Columns(dense, *filled, np.zeros((0, 4), dtype=np.int64)))
 
 
 def _check_names(names: Sequence[str], kind: str = "id") -> None:

@@ -4,36 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
 
-import msgspec
 import numpy as np
 
 from freshrank.actors.features.service import Candidates, RequestTypes, RowLookup
 from freshrank.actors.messages import Doubles, Inputs, Ints
 from freshrank.actors.protocols import JsonValue
-from freshrank.feature_actors.aggregations.kernel_types import (
-    HEADER_WORDS,
-    NEWEST,
-    OFFSET,
+from freshrank.feature_actors.encoding.candidate_columns import (
+    candidate_type,
+    column_of,
+    count_of,
+    each_once,
+    names_of,
 )
-from freshrank.feature_actors.encoding.candidate_columns import column_of, count_of, names_of
 from freshrank.feature_actors.encoding.compound_rows import CompoundRows
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.shown_rows import (
-    check_size,
     combined_values,
+    freshness_of,
     shown_fields,
     shown_row,
     words_of,
 )
 from freshrank.feature_actors.streams.columns import entity_ids
 from freshrank.feature_actors.streams.entity_key import CompoundKey, EntityKey
-from freshrank.feature_actors.streams.event_type import default_of, without_none
 from freshrank.feature_actors.streams.fields import Kind
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.latest_row_plan import LatestRowPlan
 from freshrank.feature_actors.views.plan import FeaturePlan
+from freshrank.feature_actors.views.row_plan import RowPlan
 from freshrank.feature_actors.views.table_plan import TablePlan
 
 
@@ -72,15 +71,20 @@ class OnlineFeatures:
             made = CompoundKey if plan.entity.compound else EntityKey
             self._keys[plan.entity.name] = made(stream.event_type, stream.fields, plan.entity.key)
         self._candidate_entities = [plan.entity.name for plan in single[1:]]
+        elsewhere = (self._entity.key, *encoder.table_fields, *encoder.made.names)
         self._kinds = {
             name: encoder.kinds[name]
             for name in encoder.context_names
-            if name in stream.fields and name not in (self._entity.key, *encoder.table_fields)
+            if name in stream.fields and name not in elsewhere
         }
-        known = (*self._kinds, self._entity.key, *encoder.table_fields)
+        for name in sorted(encoder.made.carried - {*self._kinds}):
+            self._kinds[name] = stream.fields[name].kind
+        known = (*self._kinds, *elsewhere)
         self._weights = [name for name in encoder.context_names if name not in known]
         key = EntityKey(stream.event_type, stream.fields, self._entity.key)
-        self._request_types = RequestTypes(key.in_json, key.in_path, self._candidate_type(stream))
+        self._request_types = RequestTypes(
+            key.in_json, key.in_path, candidate_type(stream, list(self._kinds), join_on)
+        )
 
     @property
     def context(self) -> Mapping[str, type]:
@@ -119,7 +123,7 @@ class OnlineFeatures:
         ]
         for entity in self._candidate_entities:
             names = names_of(self._key_fields[entity], candidates)
-            lines, which = _each_once(names)
+            lines, which = each_once(names)
             for table in self._tables[entity]:
                 keys, topic = table.row_keys(lines), table.source.log_topic
                 leads = self._compound.needs(table)
@@ -144,15 +148,7 @@ class OnlineFeatures:
 
     def freshness(self, entity: str, rows: Sequence[bytes | None]) -> tuple[int, Mapping[str, int]]:
         """The newest event time, in ms, in rows, and by topic the last offset; else 0 and -1."""
-        newest_ms, offsets = 0, dict[str, int]()
-        for table, row in zip(self._tables[entity], rows, strict=True):
-            header = [0, -1]
-            if row is not None:
-                check_size(table, row)
-                header = np.frombuffer(row, dtype=np.int64, count=HEADER_WORDS).tolist()
-            newest_ms = max(newest_ms, header[NEWEST])
-            offsets[table.source.log_topic] = header[OFFSET]
-        return newest_ms, offsets
+        return freshness_of(self._tables[entity], rows)
 
     def describe(
         self, entity: str, rows: Sequence[bytes | None], at_ms: int
@@ -184,21 +180,32 @@ class OnlineFeatures:
         }
         context |= {name: np.array(candidates.get(name, [np.nan])) for name in self._weights}
         context[self._entity.key] = self._entity_id(key)
-        blocks, which, begin = [], [], 0
-        for table, lookup in zip(self._all_tables, lookups, strict=True):
-            end = begin + len(lookup.keys)
-            words = words_of(table, rows[begin:end])
+        context |= self._encoder.made.of_candidates(candidates, at_ms)
+        blocks, which = [], []
+        for table, lookup, words in self._read(lookups, rows):
             if isinstance(table, TablePlan):
                 blocks.append(table.read(words, np.full(len(words), at_ms, dtype=np.int64)))
                 which.append(lookup.which)
             elif isinstance(table, LatestRowPlan):
-                for name, column in self._taken(table, words):
+                for name, column in self._taken(table, words, at_ms):
                     context[name] = column[lookup.which]
-            begin = end
         return self._encoder.encode(blocks, which, context)
 
-    def _taken(self, table: LatestRowPlan, words: Doubles) -> Iterator[tuple[str, Ints | Doubles]]:
+    def _read(
+        self, lookups: Sequence[RowLookup], rows: Sequence[bytes | None]
+    ) -> Iterator[tuple[RowPlan, RowLookup, Doubles]]:
+        """Each table with its lookup and the words of its rows."""
+        begin = 0
+        for table, lookup in zip(self._all_tables, lookups, strict=True):
+            end = begin + len(lookup.keys)
+            yield table, lookup, words_of(table, rows[begin:end])
+            begin = end
+
+    def _taken(
+        self, table: LatestRowPlan, words: Doubles, at_ms: int
+    ) -> Iterator[tuple[str, Ints | Doubles]]:
         """By name, what the context takes from rows of a table, as ids [m] or numbers [m]."""
+        yield from self._encoder.made.of_rows(table, words, at_ms).items()
         for name, field in self._encoder.table_fields.items():
             if field.table is table.source:
                 number = self._encoder.kinds[name] is Kind.NUMBER
@@ -218,6 +225,7 @@ class OnlineFeatures:
         Takes the arguments of `inputs`, and raises as it does.
         """
         begins = np.cumsum([0, *(len(lookup.keys) for lookup in lookups)]).tolist()
+        made_numbers = self._made(lookups, rows, candidates, at_ms)
 
         @cache
         def shown(place: int, line: int) -> dict[str, JsonValue]:
@@ -231,7 +239,8 @@ class OnlineFeatures:
             one: dict[str, JsonValue] = {}
             for place, lookup in enumerate(lookups):
                 one |= shown(place, int(lookup.which[number]))
-            return one | {name: column[number] for name, column in candidates.items()}
+            columns = (*candidates.items(), *made_numbers.items())
+            return one | {name: column[number] for name, column in columns}
 
         count = count_of(candidates)
         ids = {self._entity.key: np.repeat(self._entity_id(key), count)}
@@ -247,6 +256,32 @@ class OnlineFeatures:
             known = one | made
             yield known | combined_values(self._encoder, known, own_ids)
 
+    def _made(
+        self,
+        lookups: Sequence[RowLookup],
+        rows: Sequence[bytes | None],
+        candidates: Candidates,
+        at_ms: int,
+    ) -> Mapping[str, Sequence[float | None]]:
+        """By name, for each candidate, the numbers of the context that are made; None for none."""
+        made, found = self._encoder.made, dict(self._encoder.made.of_candidates(candidates, at_ms))
+        for table, lookup, words in self._read(lookups, rows) if made.names else ():
+            if isinstance(table, LatestRowPlan):
+                for name, column in made.of_rows(table, words, at_ms).items():
+                    found[name] = column[lookup.which]
+        count = count_of(candidates)
+        return {
+            name: [None if np.isnan(one) else one for one in np.broadcast_to(of, count).tolist()]
+            for name, of in found.items()
+        }
+
+    def shown(self, inputs: Inputs, which: Ints) -> Inputs:
+        """The inputs of those of ``n`` rows that are shown, `which` int64[m], the first first."""
+        dense = inputs.dense[which]
+        if self._encoder.position_column is not None:
+            dense[:, self._encoder.position_column] = np.log1p(np.arange(len(which)))
+        return Inputs(dense, inputs.ids[which])
+
     def join_keys(self, candidates: Candidates) -> Ints:
         """int64[n]: the join key of each candidate; 0 without a joiner."""
         if self._join_on is None:
@@ -257,37 +292,3 @@ class OnlineFeatures:
     def _entity_id(self, key: str) -> Ints:
         """int64[1]; `key` is canonical."""
         return entity_ids(self._key_fields[self._entity.name], [key])
-
-    def _candidate_type(self, stream: Stream) -> type[msgspec.Struct]:
-        """The fields of an event that a candidate carries, as an event has them.
-
-        But the item that impressions are joined on has to be named.
-        """
-        fields: list[tuple[str, Any, Any]] = []
-        for field in msgspec.structs.fields(stream.event_type):
-            if field.name not in self._kinds:
-                continue
-            if field.name == self._join_on:
-                required = msgspec.field(name=field.encode_name)
-                fields.append((field.name, without_none(field.type), required))
-            else:
-                fields.append((field.name, field.type, default_of(field)))
-        order = list(self._kinds)
-        fields.sort(key=lambda field: order.index(field[0]))
-        return msgspec.defstruct(
-            "Candidate", fields, forbid_unknown_fields=True, kw_only=True, gc=False
-        )
-
-
-def _each_once(names: Sequence[str]) -> tuple[list[str], Ints]:
-    """The different ones of `names`, and int64[n]: for each name, which of them it is.
-
-    >>> lines, which = _each_once(["b", "a", "b"])
-    >>> lines, which.tolist()
-    (['b', 'a'], [0, 1, 0])
-    """
-    different = list(dict.fromkeys(names))
-    if len(different) == len(names):  # as mostly
-        return different, np.arange(len(names))
-    lines = dict(zip(different, range(len(different)), strict=True))
-    return different, np.array([lines[name] for name in names], dtype=np.int64)

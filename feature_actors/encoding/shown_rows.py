@@ -10,6 +10,7 @@ import numpy as np
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.messages import Doubles
 from freshrank.actors.protocols import JsonValue
+from freshrank.feature_actors.aggregations.kernel_types import HEADER_WORDS, NEWEST, OFFSET
 from freshrank.feature_actors.encoding.bag_values import BagValues
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.streams.fields import Kind
@@ -37,6 +38,24 @@ def check_size(table: RowPlan, row: bytes) -> None:
     size = table.bytes_per_entity
     if len(row) != size:
         raise Unavailable("online store", f"a row of {len(row)} bytes in place of {size}")
+
+
+def freshness_of(
+    tables: Sequence[RowPlan], rows: Sequence[bytes | None]
+) -> tuple[int, Mapping[str, int]]:
+    """The newest event time, in ms, in rows of `tables`, and by topic the last offset.
+
+    0 and -1 where there is none. Raises Unavailable when a row has another size than its table's.
+    """
+    newest_ms, offsets = 0, dict[str, int]()
+    for table, row in zip(tables, rows, strict=True):
+        header = [0, -1]
+        if row is not None:
+            check_size(table, row)
+            header = np.frombuffer(row, dtype=np.int64, count=HEADER_WORDS).tolist()
+        newest_ms = max(newest_ms, header[NEWEST])
+        offsets[table.source.log_topic] = header[OFFSET]
+    return newest_ms, offsets
 
 
 def shown_row(table: RowPlan, row: bytes | None, at_ms: int) -> dict[str, JsonValue]:

@@ -1,4 +1,7 @@
-"""The log of impressions: the input rows of the best candidates, exactly as they were scored."""
+"""The log of impressions: the input rows of the best candidates, exactly as they were scored.
+
+But for the place in the list, where that is an input: all are scored as at one place.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +114,7 @@ class ImpressionLog:
 
         When the sink is full, its example is lost.
         """
-        inputs, indices = scored.inputs, shown.tolist()
+        inputs, indices = self._features.shown(scored.inputs, shown), shown.tolist()
         columns = {name: [column[i] for i in indices] for name, column in scored.columns.items()}
         impression = Impression(
             request_id=scored.request_id,
@@ -120,8 +123,8 @@ class ImpressionLog:
             version=scored.model.version or "",
             layout=self._layout,
             join_keys=self._features.join_keys(columns).tobytes(),
-            dense=inputs.dense[shown].tobytes(),
-            ids=inputs.ids[shown].tobytes(),
+            dense=inputs.dense.tobytes(),
+            ids=inputs.ids.tobytes(),
             outage=scored.outage,
             once=scored.once,
             scores=scored.scores[shown].tobytes(),

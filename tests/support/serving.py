@@ -125,6 +125,9 @@ class FakeFeatures:
         for item in candidates["item_id"]:
             yield {"item_id": item, "wanted": item == int(rows[0] or -1)}
 
+    def shown(self, inputs: Inputs, which: Ints) -> Inputs:
+        return Inputs(inputs.dense[which], inputs.ids[which])
+
     def join_keys(self, candidates: Candidates) -> Ints:
         return np.array(candidates["item_id"], dtype=np.int64)
 

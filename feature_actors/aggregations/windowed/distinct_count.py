@@ -52,9 +52,10 @@ _ERRORS = (0.03, 0.25)
 @inlined
 def _oldest(line: Ints, at: int) -> int:
     """The first time of the window as of `at`: that of its tile where it does not slide."""
-    if line[SPAN] > 0:
-        return at - line[SPAN]
-    return tile_of(line, at) * line[HOP] - line[SHIFT]
+    oldest: int = at - line[SPAN]
+    if line[SPAN] == 0:
+        oldest = tile_of(line, at) * line[HOP] - line[SHIFT]
+    return oldest
 
 
 @subkernel

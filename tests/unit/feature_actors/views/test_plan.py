@@ -96,8 +96,8 @@ def test_the_description_states_how_wrong_a_feature_may_be() -> None:
     text = FeaturePlan([view(a=DistinctCount("item_id", windows=["1d"], most=5)), Taste]).describe()
     assert re.search("a_1d .* exact up to 5 distinct values, more count as 5$", text, re.MULTILINE)
     assert re.search("interest .* at most 1/2 of all events too high$", text, re.MULTILINE)
-    windows = ["lifetime", Tumbling("1d"), Tumbling("1d", previous=True)]
-    text = FeaturePlan([view(a=Count(windows=windows))]).describe()
+    count = Count(windows=["lifetime", Tumbling("1d"), Tumbling("1d", previous=True)])
+    text = FeaturePlan([view(a=count)]).describe()
     for column in ("a_lifetime", "a_current_1d", "a_previous_1d"):
         assert re.search(f"{column} +8 B  exact$", text, re.MULTILINE)
 

@@ -1,0 +1,1 @@
+"""Entries of a context that nothing carries as they are."""
