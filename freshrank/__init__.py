@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.encoding.context_entries import as_number as as_number
     from freshrank.feature_actors.encoding.entries.made_numbers import age as age
     from freshrank.feature_actors.encoding.entries.made_numbers import position as position
+    from freshrank.feature_actors.encoding.entries.user_agents import user_agent as user_agent
     from freshrank.feature_actors.labels.definitions import Joined as Joined
     from freshrank.feature_actors.labels.definitions import Labelled as Labelled
     from freshrank.feature_actors.retrieval.sources.co_visited import CoVisited as CoVisited

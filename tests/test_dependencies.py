@@ -24,7 +24,7 @@ NEVER_IMPORTED = {
 }  # fmt: skip
 
 # Of an extra, and imported by the package only where they are installed.
-OPTIONAL = {"fastavro", "httpx", "jgo", "pyarrow"}
+OPTIONAL = {"fastavro", "httpx", "jgo", "pyarrow", "ua-parser"}
 
 # Packages inside one that several distributions share, with the distribution of each.
 SHARED = {"google.protobuf": "protobuf"}

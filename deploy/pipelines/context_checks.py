@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.encoding.context_entries import DeclaredEntry, NumberOf, fields_of
 from freshrank.feature_actors.encoding.entries.made_numbers import Age, ListPosition
+from freshrank.feature_actors.encoding.entries.user_agents import AgentPart
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import TableField
@@ -44,7 +45,9 @@ def check_context(
                 "Leave it out; what only selects the events to learn from goes into among=...",
             )
     named = [
-        one for one in context if not (isinstance(one, NumberOf | Age) and isinstance(one.of, str))
+        one
+        for one in context
+        if not (isinstance(one, NumberOf | Age | AgentPart) and isinstance(one.of, str))
     ]
     if isinstance(label, Labelled) and any(isinstance(one, ListPosition) for one in context):
         raise ConfigError(

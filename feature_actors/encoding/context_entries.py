@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.encoding.entries.made_numbers import Age, ListPosition
+from freshrank.feature_actors.encoding.entries.user_agents import AgentPart
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.table import TableField
 from freshrank.feature_actors.views.row_plan import RowSource
@@ -36,7 +37,7 @@ class NumberOf(NamedTuple):
         return self.of if isinstance(self.of, str) else self.of.name
 
 
-DeclaredEntry: TypeAlias = str | TableField | NumberOf | Age | ListPosition
+DeclaredEntry: TypeAlias = str | TableField | NumberOf | Age | ListPosition | AgentPart
 """A field that candidates carry or take from a table, the same as a number, or what is made."""
 
 ContextEntry: TypeAlias = DeclaredEntry | SourceWeight
@@ -66,9 +67,11 @@ def as_number(field: str | TableField) -> NumberOf:
 
 
 def fields_of(context: Sequence[ContextEntry]) -> list[str | TableField]:
-    """The fields of a context, whatever they are taken for."""
-    fields = [given.of if isinstance(given, NumberOf | Age) else given for given in context]
-    return [given for given in fields if not isinstance(given, SourceWeight | ListPosition)]
+    """The fields of a context, each once, whatever they are taken for."""
+    made = NumberOf | Age | AgentPart
+    fields = [given.of if isinstance(given, made) else given for given in context]
+    own = [given for given in fields if not isinstance(given, SourceWeight | ListPosition)]
+    return list(dict.fromkeys(own))
 
 
 def table_fields(context: Sequence[ContextEntry]) -> dict[str, TableField]:
@@ -102,6 +105,9 @@ def context_fields(stream: RowSource, wanted: Sequence[ContextEntry]) -> list[Fi
             found.append(
                 given.field if isinstance(given, Age) else replace(number, kind=Kind.NUMBER)
             )
+        elif isinstance(given, AgentPart):
+            stream.fields.require_own(given.of, place, Kind.TEXT)
+            found.append(given.field)
         elif isinstance(given, str):
             found.append(stream.fields.require_own(given, place))
         else:

@@ -20,7 +20,7 @@ from freshrank.feature_actors.encoding.context_entries import (
     table_fields,
 )
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs, DerivedNumbers
-from freshrank.feature_actors.encoding.entries.made_numbers import MadeNumbers
+from freshrank.feature_actors.encoding.entries.made_columns import MadeColumns
 from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
 from freshrank.feature_actors.encoding.id_inputs import crossed_inputs, plain_inputs, routes
 from freshrank.feature_actors.encoding.input_ids import salts_of
@@ -105,8 +105,8 @@ class InputEncoder:
         fields = context_fields(stream, wanted)
         self.table_fields: Mapping[str, TableField] = table_fields(wanted)
         """By name: the fields of the context that a candidate takes from its row in a table."""
-        self.made = MadeNumbers(wanted)
-        """Numbers of the context that are made."""
+        self.made = MadeColumns(wanted)
+        """What of the context is made."""
         self.kinds: Mapping[str, Kind] = {field.name: field.kind for field in fields}
         """By name: what each entry of the context is taken for."""
         self._id_names = [field.name for field in fields if field.kind is not Kind.NUMBER]
@@ -155,10 +155,10 @@ class InputEncoder:
 
     def context_of(self, columns: Columns) -> dict[str, Ints | Doubles]:
         """The context that the events themselves carry, in the form that `encode` takes."""
-        ids = {name: columns.hashed(name) for name in self._id_names}
-        own = [name for name in self._number_names if name not in self.made.names]
-        numbers = {name: columns.number(name) for name in own}
-        return {**ids, **numbers, **self.made.of_events(columns)}
+        made = self.made.of_events(columns)
+        ids = {name: columns.hashed(name) for name in self._id_names if name not in made}
+        own = [name for name in self._number_names if name not in made]
+        return {**ids, **{name: columns.number(name) for name in own}, **made}
 
     def encode(
         self,

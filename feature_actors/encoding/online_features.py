@@ -225,7 +225,7 @@ class OnlineFeatures:
         Takes the arguments of `inputs`, and raises as it does.
         """
         begins = np.cumsum([0, *(len(lookup.keys) for lookup in lookups)]).tolist()
-        made_numbers = self._made(lookups, rows, candidates, at_ms)
+        made_columns = self._made(lookups, rows, candidates, at_ms)
 
         @cache
         def shown(place: int, line: int) -> dict[str, JsonValue]:
@@ -239,7 +239,7 @@ class OnlineFeatures:
             one: dict[str, JsonValue] = {}
             for place, lookup in enumerate(lookups):
                 one |= shown(place, int(lookup.which[number]))
-            columns = (*candidates.items(), *made_numbers.items())
+            columns = (*candidates.items(), *made_columns.items())
             return one | {name: column[number] for name, column in columns}
 
         count = count_of(candidates)
@@ -262,18 +262,19 @@ class OnlineFeatures:
         rows: Sequence[bytes | None],
         candidates: Candidates,
         at_ms: int,
-    ) -> Mapping[str, Sequence[float | None]]:
-        """By name, for each candidate, the numbers of the context that are made; None for none."""
-        made, found = self._encoder.made, dict(self._encoder.made.of_candidates(candidates, at_ms))
+    ) -> Mapping[str, Sequence[float | str | None]]:
+        """By name, for each candidate, what of the context is made; None where there is none."""
+        made, found = self._encoder.made, dict(self._encoder.made.numbers_of(candidates, at_ms))
         for table, lookup, words in self._read(lookups, rows) if made.names else ():
             if isinstance(table, LatestRowPlan):
                 for name, column in made.of_rows(table, words, at_ms).items():
                     found[name] = column[lookup.which]
         count = count_of(candidates)
-        return {
+        numbers = {
             name: [None if np.isnan(one) else one for one in np.broadcast_to(of, count).tolist()]
             for name, of in found.items()
         }
+        return {**numbers, **made.texts_of(candidates)}
 
     def shown(self, inputs: Inputs, which: Ints) -> Inputs:
         """The inputs of those of ``n`` rows that are shown, `which` int64[m], the first first."""

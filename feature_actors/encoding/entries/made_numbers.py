@@ -1,21 +1,14 @@
-"""Numbers of the context that are made when they are needed: ages, and the place in the list."""
+"""Ages and the place in the list, as inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.features.service import Candidates
 from freshrank.actors.messages import Doubles, Ints
-from freshrank.feature_actors.encoding.candidate_columns import column_of
-from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.table import TableField
 from freshrank.feature_actors.streams.times.units import TimeUnit
-from freshrank.feature_actors.views.latest_row_plan import LatestRowPlan
 
 
 class Age(NamedTuple):
@@ -37,6 +30,7 @@ class Age(NamedTuple):
     def seconds(self, times: Doubles, at_ms: int | Ints) -> Doubles:
         """float64[n]: the ages at `at_ms` of what has the times float64[n]; NaN where it has none.
 
+        >>> import numpy as np
         >>> Age("published", TimeUnit.SECONDS).seconds(np.array([90.0, np.nan]), 100_000).tolist()
         [10.0, nan]
         """
@@ -106,57 +100,3 @@ def position(served: int = 0) -> ListPosition:
             f"position({served!r})", "that is no place in a list", "Take 0, the first, or another."
         )
     return ListPosition(served)
-
-
-class MadeNumbers:
-    """Makes the numbers of a context.
-
-    Parameters
-    ----------
-    entries
-        Of the context.
-    """
-
-    def __init__(self, entries: Sequence[object]) -> None:
-        self._ages = [entry for entry in entries if isinstance(entry, Age)]
-        places = [entry for entry in entries if isinstance(entry, ListPosition)]
-        self.position = places[0] if places else None
-        self.names = frozenset(entry.name for entry in (*self._ages, *places))
-        self.carried = frozenset(one.of for one in self._ages if isinstance(one.of, str))
-        """The fields of candidates that ages are made of."""
-        self.canonical = ", ".join(
-            [*(f"{one.name} {one.unit}" for one in self._ages), *map(repr, places)]
-        )
-        """What the names of the inputs do not tell."""
-
-    def of_candidates(self, candidates: Candidates, at_ms: int) -> Mapping[str, Ints | Doubles]:
-        """By name: what is made of the fields of candidates, and the place to score them by.
-
-        Raises RequestError for times that are no numbers.
-        """
-        found: dict[str, Ints | Doubles] = {
-            one.name: one.seconds(
-                column_of(one.of, Kind.NUMBER, candidates).astype(np.float64), at_ms
-            )
-            for one in self._ages
-            if isinstance(one.of, str)
-        }
-        if self.position is not None:
-            found[self.position.name] = np.array([float(self.position.served)])
-        return found
-
-    def of_rows(self, plan: LatestRowPlan, rows: Doubles, at_ms: int) -> Mapping[str, Doubles]:
-        """By name float64[m]: what is made of fields of `rows` float64[m, words] of a table."""
-        return {
-            one.name: one.seconds(plan.number(one.of.name, rows), at_ms)
-            for one in self._ages
-            if isinstance(one.of, TableField) and one.of.table is plan.source
-        }
-
-    def of_events(self, columns: Columns) -> Mapping[str, Doubles]:
-        """By name float64[n]: the ages at the times of events, which have the fields themselves."""
-        return {
-            one.name: one.seconds(columns.number(one.of), columns.event_times_ms)
-            for one in self._ages
-            if isinstance(one.of, str)
-        }
