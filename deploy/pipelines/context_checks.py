@@ -49,15 +49,19 @@ def check_context(
         for one in context
         if not (isinstance(one, NumberOf | Age | AgentPart) and isinstance(one.of, str))
     ]
+    _check_position(place, context, label)
+    if isinstance(label, Joined):
+        _check_on(f"{place}.label.on", stream, named, label.on)
+    return fields_of(named)
+
+
+def _check_position(place: str, context: Sequence[DeclaredEntry], label: Joined | Labelled) -> None:
     if isinstance(label, Labelled) and any(isinstance(one, ListPosition) for one in context):
         raise ConfigError(
             f"{place}.context",
             "an event that carries its own label was in no list, so it has no position",
             "Leave it out, or join the label with impressions: Joined(...).",
         )
-    if isinstance(label, Joined):
-        _check_on(f"{place}.label.on", stream, named, label.on)
-    return fields_of(named)
 
 
 def _check_on(place: str, stream: Stream, context: Sequence[DeclaredEntry], on: str) -> None:

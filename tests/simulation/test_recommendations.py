@@ -13,7 +13,7 @@ import pytest
 from fake_clock import FakeClock
 from small_catalogue import PIPELINE, START_MS, Click
 
-from freshrank import Newest, Pipeline, SimilarContent
+from freshrank import Newest, Pipeline, SimilarContent, age, position
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.deploy.config.settings import Settings
@@ -21,6 +21,7 @@ from freshrank.deploy.wiring.catalogue_rows import write_items
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
+from freshrank.feature_actors.encoding.context_entries import DeclaredEntry
 from freshrank.feature_actors.retrieval.follower import CatalogueFollower
 from freshrank.serve.entities.entity_features import entity_features
 from freshrank.serve.explanation.explainer import Explainer
@@ -168,6 +169,32 @@ def test_an_item_comes_and_goes_within_a_look_at_the_catalogue() -> None:
         only = await shop.recommend("me", filters={"brand": "c"})
         assert ids(only) == ["fresh"]
         assert only.items[0].fields == {"item": "fresh", "brand": "c", "shelf": None, "price": 1.0}
+        await shop.system.stop()
+
+    asyncio.run(run())
+
+
+def test_what_is_recommended_is_learned_with_its_age_and_its_place() -> None:
+    async def run() -> None:
+        made: list[DeclaredEntry] = [age(PIPELINE.tables[0].column("shelf"), "s"), position()]
+        pipeline = replace(PIPELINE, context=[*PIPELINE.context, *made])
+        shop = Shop(pipeline)
+        await shop.start()
+        shop.rows(NAMES[:4], shelf=START_MS // 1_000 - 3_600)
+        await shop.settle()
+        answer = await shop.recommend("me")
+        records = [
+            value
+            for partition in range(2)
+            for value in shop.log.read(pipeline.impressions_topic, partition, 0, 9).values
+        ]
+        (impression,) = [decode_impression(value) for value in records if value is not None]
+        dense = pipeline.encoder.layout.dense
+        _, inputs, _ = served_rows(impression, len(dense), pipeline.encoder.layout.id_width)
+        numbers = dict(zip(dense, np.expm1(inputs.dense.astype(np.float64)).T, strict=True))
+        assert numbers["position"].tolist() == pytest.approx([*range(len(answer.items))])
+        expected = 3_600 + (impression.at_ms - START_MS) / 1_000
+        assert numbers["shelf_age"].tolist() == pytest.approx([expected] * 4, rel=1e-5)
         await shop.system.stop()
 
     asyncio.run(run())

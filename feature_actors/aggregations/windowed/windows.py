@@ -172,7 +172,7 @@ def sliding_window(text: str, hop: str | None, places: tuple[str, str], delay_ms
         raise ConfigError(
             place, f"{text!r} is shorter than its hop {hop!r}", "Take a hop that fits in it."
         )
-    return _of_bounded_tiles(Window(text, length, step, delay_ms), hop_place, "Take a longer hop")
+    return _of_bounded_tiles(Window(text, length, step, delay_ms), hop_place)
 
 
 def _standing_window(
@@ -206,15 +206,16 @@ def _standing_window(
         shift_ms=-begins % length,
         previous=declared.previous,
     )
-    return _of_bounded_tiles(window, delay_place, "Take a shorter delay")
+    return _of_bounded_tiles(window, delay_place)
 
 
-def _of_bounded_tiles(window: Window, place: str, fix: str) -> Window:
+def _of_bounded_tiles(window: Window, place: str) -> Window:
     if window.tiles > _MOST_TILES:
         raise ConfigError(
             place,
             f"a hop of {duration_text(window.hop_ms)!r} cuts {window.text!r}, with its delay, into "
             f"{window.tiles} tiles",
-            f"{fix}: at most {_MOST_TILES} tiles are kept an entity.",
+            "Take a longer hop, or a shorter delay: at most "
+            f"{_MOST_TILES} tiles are kept an entity.",
         )
     return window

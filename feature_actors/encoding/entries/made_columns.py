@@ -31,9 +31,9 @@ class MadeColumns:
         self._agents = [entry for entry in entries if isinstance(entry, AgentPart)]
         places = [entry for entry in entries if isinstance(entry, ListPosition)]
         self.position = places[0] if places else None
-        made = (*self._ages, *self._agents, *places)
+        made: list[Age | AgentPart | ListPosition] = [*self._ages, *self._agents, *places]
         self.names = frozenset(entry.name for entry in made)
-        given = (entry.of for entry in (*self._ages, *self._agents))
+        given = [entry.of for entry in made if not isinstance(entry, ListPosition)]
         self.carried = frozenset(of for of in given if isinstance(of, str))
         """The fields that candidates carry for it."""
         self.canonical = ", ".join(
