@@ -237,11 +237,9 @@ class Gradient:
     corrects: Bools | None = None
     """bool[n]: see `Examples`."""
     served: Floats | None = None
-    """float32[n]: see `Examples`."""
-    origins: Ints | None = None
-    """int64[n]: see `Examples`; not in checkpoints."""
-    weights: Floats | None = None
-    """float32[n]: see `Examples`."""
+    """As `scores`: see `Examples`; by the averages where these serve, and others are not known."""
+    origins: Ints | None = None  # see `Examples`; not in checkpoints
+    weights: Floats | None = None  # see `Examples`
     probes: Probes | None = None
     """None in checkpoints from before there were any: a step with such a gradient has no bound."""
     residuals: tuple[float, float] | None = None
@@ -285,6 +283,8 @@ class Delta:
     """The newest event time among all examples that `version` contains."""
     checksum: str | None = None
     """The checksum of all weights of `version`: a copy that applies the delta must get the same."""
+    served_checksum: str | None = None
+    """The same of the weights that serve, where these are averages."""
     row_state: Floats | None = None
     """float32[u, s]: the optimiser's, for who differentiates; None: nobody does with this delta."""
     dense_state: Floats | None = None

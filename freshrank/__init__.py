@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from freshrank.learner.optimizers.adagrad import Adagrad as Adagrad
     from freshrank.learner.optimizers.adam import Adam as Adam
     from freshrank.learner.optimizers.auto_adagrad import AutoAdagrad as AutoAdagrad
+    from freshrank.learner.optimizers.averaged import Averaged as Averaged
     from freshrank.learner.optimizers.ftrl import FTRL as FTRL
     from freshrank.learner.optimizers.schedules import ConstantRate as ConstantRate
     from freshrank.learner.optimizers.schedules import CosineDecay as CosineDecay

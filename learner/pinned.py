@@ -11,6 +11,7 @@ from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import pack, unpack_for
 from freshrank.learner import checkpoints
 from freshrank.learner.models.base import Model, weights_fingerprint
+from freshrank.learner.optimizers.averaged import Averaged
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.parameters.target_scale import kept_moments
 from freshrank.learner.parameters.weights import ModelWeights
@@ -25,11 +26,15 @@ def pinned_of(checkpoint: bytes | bytearray, model: Model, optimizer: Optimizer)
     Raises DefinitionChanged when it was made for another model or optimiser, and SnapshotError.
     """
     meta, arrays = checkpoints.unpacked(checkpoint, model, optimizer)
+    dense, rows = arrays["dense"], arrays["rows"]
+    if isinstance(optimizer, Averaged):  # what served
+        dense = optimizer.averages(dense, model.dense_size)
+        rows = optimizer.averages(rows, model.rows.width)
     arrays = {
-        "dense": arrays["dense"][0, : model.dense_size],
+        "dense": dense[0, : model.dense_size],
         "moments": kept_moments(arrays.get("moments"), model),
         "keys": arrays["keys"],
-        "rows": arrays["rows"][:, : model.rows.width],
+        "rows": rows[:, : model.rows.width],
     }
     meta = {"version": meta["version"], "applied": meta["applied"]}
     return pack(

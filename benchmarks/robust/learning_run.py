@@ -23,6 +23,7 @@ from freshrank.actors.messages import (
 from freshrank.benchmarks.robust.streams import LAYOUT, PARTITIONS, StreamRows
 from freshrank.learner.core import Learner
 from freshrank.learner.evaluation.metrics import exact_auc
+from freshrank.learner.evaluation.progressive import scored_examples
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.guard.quarantine import PendingAlert, range_from_json
 from freshrank.learner.guard.settings import GuardSettings
@@ -132,7 +133,7 @@ class LearningRun:
             works = [self._examples(rows, shard, part) for shard, part in enumerate(parts)]
             gradients = [self._differentiator.gradient(work) for work in works]
             for part, work, gradient in zip(parts, works, gradients, strict=True):
-                scores[part] = self._offer(work, gradient).scores
+                scores[part] = scored_examples(self._offer(work, gradient)).live
             self._follow()
             alerts += self.learner.quarantine.take()
         while self.learner.due_in_s(1e9) is not None:

@@ -35,6 +35,7 @@ from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.parameters.served_weights import served_scores, served_source
 from freshrank.learner.parameters.uncertainty import sampled_predictions
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
@@ -84,7 +85,8 @@ def training(
     weights = ModelWeights(pipeline.bound_model, pipeline.optimizer)
     follower = Follower(parameters, weights, clock, hold_epochs=False, alerts=alerts)
     differentiator = CompiledDifferentiator(pipeline.bound_model, weights)
-    predict = None if pipeline.bound_model.loss.classes else weights.score
+    classes = pipeline.bound_model.loss.classes
+    predict = None if classes else partial(served_scores, weights)
     return Training(learner, differentiator, weights, predict), follower
 
 
@@ -149,7 +151,8 @@ def scoring_service(
     # The optimiser's state, which shards follow, tells how uncertain the weights are.
     weights = ModelWeights(pipeline.bound_model, pipeline.optimizer if samples else None)
     sample = partial(sampled_predictions, weights) if samples else None
-    follower = Follower(parameters, weights, clock, hold_epochs=True, alerts=alerts)
+    served = served_source(parameters, pipeline.bound_model, pipeline.optimizer)
+    follower = Follower(served, weights, clock, hold_epochs=True, alerts=alerts)
     model = ServedModel(weights, follower, clock, settings.max_start_lag_ms, pinned, sample)
     found = _retriever(pipeline, settings, connectors, alerts)
     return ScoringService(_served(pipeline), settings, model, connectors, alerts, found)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from freshrank.actors.messages import Examples, Gradient
+from freshrank.actors.messages import Examples, Floats, Gradient
 from freshrank.learner.embeddings.pooling import distinct
 from freshrank.learner.gradients.in_order import PartLengths
 from freshrank.learner.gradients.local_weights import LocalWeights
@@ -23,6 +23,7 @@ from freshrank.learner.models.losses import sums_of
 from freshrank.learner.parameters.input_cleaning import prepared
 from freshrank.learner.parameters.input_moments import merge
 from freshrank.learner.parameters.probes import probes_of
+from freshrank.learner.parameters.served_weights import served_copy
 from freshrank.learner.parameters.target_scale import (
     TargetScale,
     example_moments,
@@ -50,7 +51,7 @@ class BatchDifferentiator(ABC):
 
         Raises Unavailable before the first snapshot of the weights.
         """
-        self._reference = self._weights.copy()
+        self._reference = served_copy(self._weights)
 
     def gradient(self, examples: Examples) -> Gradient:
         """The gradient summed over `examples`, with the scores before they were learned.
@@ -84,7 +85,7 @@ class BatchDifferentiator(ABC):
             newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
             moments=moments,
             corrects=examples.corrects,
-            served=examples.served,
+            served=_judged(examples.served, found.served),
             origins=examples.origins,
             probes=probes_of(examples, ids, found.residuals),
             residuals=None if target.plain else sums_of(found.residuals),
@@ -102,3 +103,10 @@ class BatchDifferentiator(ABC):
         Residuals are those of `target`, which knows the labels; the scores are of the weights that
         do not.
         """
+
+
+def _judged(served: Floats | None, of_averages: Floats | None) -> Floats | None:
+    """What was served, or else what the averages predict that would have been."""
+    if served is None or of_averages is None:
+        return of_averages if served is None else served
+    return np.where(np.isnan(served), of_averages, served)

@@ -29,6 +29,7 @@ from freshrank.learner.optimizers.auto_adagrad import (
     update_dense,
     update_rows,
 )
+from freshrank.learner.optimizers.averaged import stepping
 from freshrank.learner.optimizers.base import Optimizer, SummedRows
 from freshrank.learner.optimizers.penalties import Penalty
 
@@ -130,7 +131,7 @@ def _learn(
 def has_kernel(model: Model, optimizer: Optimizer | None) -> bool:
     """Whether `LinearParts` are those of the model with the optimiser."""
     plain = type(model) is BoundLinear and type(model.loss) is LogLoss
-    return plain and type(optimizer) is AutoAdagrad
+    return plain and optimizer is not None and type(stepping(optimizer)) is AutoAdagrad
 
 
 class LinearParts(LearnedParts):
@@ -153,20 +154,22 @@ class LinearParts(LearnedParts):
         )
 
     def _rates_of(self, optimizer: Optimizer) -> Rates:
-        assert isinstance(optimizer, AutoAdagrad)  # as `has_kernel` says
         if optimizer is not self._rated:
+            assert isinstance(optimizer, AutoAdagrad)  # as `has_kernel` says
             dense = optimizer.of_dense(self._model.dense_size)
             self._rated, self._rates = optimizer, (optimizer.of_rows(), dense)
         return self._rates
 
     def _try(self, begin: int, end: int, share: float) -> Tried:
-        local = self._local
+        local, examples = self._local, self._examples
+        served = local.served_predictions(examples.x[begin:end], examples.places[begin:end])
         gradient, before, dense, over = _learn(
-            self._examples,
+            examples,
             (begin, end, share),
             local.starts,
             (local.rows, local.dense_state, self._places),
-            self._rates_of(local.optimizer_of(end - begin)),
+            self._rates_of(stepping(local.optimizer_of(end - begin))),
         )
         step = LocalStep(gradient.touched, before, local.dense_state, end - begin)
-        return Tried(gradient, local.stepped(step, dense), over)
+        local.follow(step, dense, gradient.rows.counts)
+        return Tried(gradient, local.stepped(step, dense), over, served)

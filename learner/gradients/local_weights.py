@@ -64,10 +64,13 @@ class RangeGradient:
         self.rows = SummedRows(sums, np.zeros_like(sums), np.zeros(ids, np.float32))
         """Of all ids of the range."""
         self._parts: list[PartGradient] = []
+        self._served: list[Floats] = []
 
-    def add(self, part: PartGradient) -> None:
-        """Add that of a part."""
+    def add(self, part: PartGradient, served: Floats | None) -> None:
+        """Add that of a part; `served` are its `scores` by averages, where these serve."""
         self._parts.append(part)
+        if served is not None:
+            self._served.append(served)
         _add_rows(self.rows, part.touched, part.rows)
 
     @property
@@ -86,6 +89,11 @@ class RangeGradient:
     def scores(self) -> Floats:
         """float32[n]."""
         return np.concatenate([part.scores for part in self._parts])
+
+    @property
+    def served(self) -> Floats | None:
+        """float32[n]; None where the weights serve that are learned."""
+        return np.concatenate(self._served) if self._served else None
 
     @property
     def residuals(self) -> Floats:
@@ -108,6 +116,11 @@ class LocalWeights:
         self._weights = weights
         self.rows = weights.table.read_whole(keys)
         self.dense_state = weights.dense_state
+        self._average, self._width = weights.average, weights.model.rows.width
+        self._served_rows = self.rows[:, : self._width]
+        """float32[u, w]: the rows that serve (a view), or where these are averages, copies."""
+        if self._average is not None:
+            self._served_rows = self._average.averages(self.rows, self._width)
         self.steps = weights.optimizer is not None
         """Whether they can be stepped."""
         self.starts = weights.starts
@@ -121,7 +134,19 @@ class LocalWeights:
 
     def pooled(self, index: Ints) -> Floats:
         """float32[n, F, w]: of the places int64[n, f] of ids among the keys."""
-        return pool(self.rows, index, self.starts, self._weights.table.init.width)
+        return pool(self.rows, index, self.starts, self._width)
+
+    def served_predictions(self, x: Floats, index: Ints) -> Floats | None:
+        """float32[n]: by the weights that serve, where these are averages, of inputs float32[n, d].
+
+        As the weights are at present, with what was learned of the range.
+        """
+        if self._average is None:
+            return None
+        model = self._weights.model
+        pooled = pool(self._served_rows, index, self.starts, self._width)
+        dense = self._average.averages(self.dense_state, model.dense_size)[0]
+        return self._weights.target.predictions(model.outputs(dense, x, pooled))
 
     def optimizer_of(self, examples: int) -> Optimizer:
         """That of the next so many examples: as of the one in the middle."""
@@ -137,16 +162,35 @@ class LocalWeights:
         optimizer.update(dense, _DENSE, of_dense, dense=True)
         return self.stepped(LocalStep(touched, before, self.dense_state, examples), dense)
 
+    def follow(self, step: LocalStep, dense_state: Floats, counts: Floats) -> None:
+        """Let averages follow rows and dense weights that were stepped by what only steps them.
+
+        `counts` are the examples of each row.
+        """
+        if self._average is not None:
+            average, count = self._average, np.full(1, step.examples, np.float32)
+            average.follow(self.rows, step.touched, step.rows[:, : self._width], counts)
+            before = step.dense_state[:, : self._weights.model.dense_size]
+            average.follow(dense_state, _DENSE, before, count)
+
     def stepped(self, step: LocalStep, dense_state: Floats) -> LocalStep:
         """Note that the rows were stepped, and that these are the dense weights now."""
         self.dense_state = dense_state
         self._examples += step.examples
+        self._serve(step.touched)
         return step
 
     def undo(self, step: LocalStep) -> None:
         """Undo the last step."""
         self.rows[step.touched], self.dense_state = step.rows, step.dense_state
         self._examples -= step.examples
+        self._serve(step.touched)
+
+    def _serve(self, touched: Ints) -> None:
+        """Take what serves of rows that have changed."""
+        if self._average is not None:
+            found = self._average.averages(self.rows[touched], self._width)
+            self._served_rows[touched] = found
 
 
 class LocalStep(NamedTuple):

@@ -90,6 +90,8 @@ class Tried(NamedTuple):
     step: LocalStep | None
     """None where nothing is learned."""
     overshoot: float
+    served: Floats | None
+    """float32[n]: as its `scores`, by averages where these serve."""
 
 
 class LearnedParts(ABC):
@@ -115,7 +117,7 @@ class LearnedParts(ABC):
             if tried.overshoot > 1.0:  # a single example: its rate is beyond what the loss bears
                 self._undo(tried)
                 tried = self._try(begin, end, ENOUGH / tried.overshoot)
-            found.add(tried.gradient)
+            found.add(tried.gradient, tried.served)
             begin = end
         return found
 
@@ -139,6 +141,7 @@ class ModelParts(LearnedParts):
         local, batch, one = self._local, self._batch, slice(begin, end)
         x, places, known = batch.x[one], batch.places[one], batch.known.part(one)
         at = PartInputs(local.dense, x, local.pooled(places))
+        served = local.served_predictions(x, places)
         derived = self._derive(at, known, batch.target)
         touched, *of_rows = scatter(derived.pooled, places, local.starts, self._places)
         gradient = PartGradient(
@@ -150,9 +153,9 @@ class ModelParts(LearnedParts):
             SummedRows(*of_rows),
         ).damped(share)
         if not local.steps:
-            return Tried(gradient, None, 0.0)
+            return Tried(gradient, None, 0.0, served)
         step = local.step(gradient, end - begin)
         outputs = self._model.outputs(local.dense, x, local.pooled(places))
         residuals = known.residuals(batch.target, batch.target.predictions(outputs))
         over = overshoot(outputs - derived.outputs, derived.residuals, residuals)
-        return Tried(gradient, step, over)
+        return Tried(gradient, step, over, served)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Self
 
-from freshrank.learner.optimizers.base import check_at_least
+from freshrank.learner.optimizers.base import Optimizer, check_at_least
 from freshrank.learner.optimizers.penalties import Penalty
 from freshrank.learner.optimizers.schedules import ConstantRate, Schedule, check_schedule
 
@@ -88,3 +88,10 @@ class PenalizedOptimizer(ScheduledOptimizer):
 
     l1: float = field(default=0.0, kw_only=True)
     l2: float = field(default=0.0, kw_only=True)
+
+
+def as_of(optimizer: Optimizer, examples: float) -> Optimizer:
+    """The optimiser with the rate that holds once `examples` are learned."""
+    if isinstance(optimizer, ScheduledOptimizer) and optimizer.moves:
+        return optimizer.at(examples)
+    return optimizer

@@ -10,9 +10,11 @@ import numpy as np
 from freshrank.actors.messages import Bools, Delta, Doubles, Floats, Ints, Version
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
+from freshrank.learner.optimizers.averaged import stepping
 from freshrank.learner.optimizers.base import Optimizer, SummedRows
 from freshrank.learner.parameters.gradient_sum import SummedGradient
 from freshrank.learner.parameters.input_moments import COUNT, merge
+from freshrank.learner.parameters.served_weights import served_checksum, with_averages
 from freshrank.learner.parameters.step_bound import (
     NEGLIGIBLE,
     StepBound,
@@ -98,7 +100,7 @@ class TrainingState:
     """
 
     def __init__(self, model: Model, optimizer: Optimizer, max_rows: int) -> None:
-        self.weights = ModelWeights(model, optimizer)
+        self.weights = with_averages(ModelWeights(model, optimizer))
         self.weights.version = Version(1, 0)
         self._optimizer = optimizer
         """As of the present step, where its rate follows a schedule."""
@@ -122,7 +124,7 @@ class TrainingState:
     @property
     def adapts_rates(self) -> bool:
         """Whether the optimiser has state, by which its rates follow what it is given."""
-        return self._optimizer.state_width(1) > 0
+        return stepping(self._optimizer).state_width(1) > 0
 
     def update(self, summed: SummedGradient, stale: bool = False) -> tuple[Change, ChangedRows]:
         """Take a step; gives what undoes it, and the changed rows.
@@ -247,9 +249,11 @@ class TrainingState:
     def delta(self, base: Version | None, changed: ChangedRows, *, with_state: bool) -> Delta:
         """The change from the weights of `base` (None: from none) to the present ones.
 
-        With the optimiser's state, if others than the learner differentiate, or it is published.
+        With the optimiser's state, if others than the learner differentiate, or it is published,
+        or has the averages that replicas serve.
         """
-        weights, with_state = self.weights, with_state or self.publishes_state
+        weights = self.weights
+        with_state = with_state or self.publishes_state or weights.average is not None
         return Delta(
             version=weights.known_version(),
             base=base,
@@ -259,6 +263,7 @@ class TrainingState:
             rows=changed.rows,
             evicted=changed.evicted,
             checksum=weights.expected_checksum,
+            served_checksum=served_checksum(weights),
             row_state=changed.state if with_state else None,
             dense_state=self.dense_state[0, len(weights.dense) :].copy() if with_state else None,
             learned=weights.examples,

@@ -24,6 +24,7 @@ from freshrank.learner.embeddings.pooling import ABSENT, distinct
 from freshrank.learner.models.base import Model, WithLinearPart
 from freshrank.learner.models.losses import LogLoss
 from freshrank.learner.models.reweighted import DownSampled
+from freshrank.learner.optimizers.averaged import Averaged, stepping
 from freshrank.learner.optimizers.base import KeepsSquares, Optimizer
 from freshrank.learner.parameters.input_cleaning import prepared
 from freshrank.learner.parameters.weights import ModelWeights
@@ -49,7 +50,7 @@ def unknown_uncertainty(model: Model, optimizer: Optimizer) -> Unknown | None:
             f"{type(model).__name__} does not say which of its weights are linear",
             "Take model=LogisticRegression() or DeepFM(), or give yours a `linear_size`",
         )
-    if not isinstance(optimizer, KeepsSquares):
+    if not isinstance(stepping(optimizer), KeepsSquares):
         return Unknown(
             f"{optimizer!r} keeps no squared gradients",
             "Take optimizer=AutoAdagrad(), Adagrad(), FTRL() or Adam()",
@@ -92,14 +93,12 @@ def spread(weights: ModelWeights, x: Floats, ids: Ints, sampling: WeightSampling
 
     `weights` have the state of an optimiser that `KeepsSquares`.
     """
-    model, optimizer = weights.model, weights.optimizer
-    # Checked when the pipeline was declared.
-    assert isinstance(model, WithLinearPart)
-    assert isinstance(optimizer, KeepsSquares)
+    model = weights.model
+    assert isinstance(model, WithLinearPart)  # checked when the pipeline was declared
     keys, where = distinct(ids)
-    squares = optimizer.squares(weights.table.read_whole(keys), model.rows.width)[:, 0]
+    squares = _squares(weights, weights.table.read_whole(keys), model.rows.width)[:, 0]
     own, of_ids = _of_ids(where, weights.starts, _deviations(squares, sampling))
-    of_dense = optimizer.squares(weights.dense_state, model.dense_size)[0, : model.linear_size]
+    of_dense = _squares(weights, weights.dense_state, model.dense_size)[0, : model.linear_size]
     deviations = _deviations(of_dense, sampling)
     shared = np.concatenate([of_ids, x * deviations[1:]], axis=1)
     alike = (shared == shared[:1]).all(axis=0)
@@ -118,6 +117,16 @@ def sampled_predictions(
     drawn = spread(weights, x, ids, sampling).draw(sampling.count, random)
     drawn += outputs
     return weights.target.predictions(np.concatenate([outputs[np.newaxis], drawn]))
+
+
+def _squares(weights: ModelWeights, rows: Floats, width: int) -> Floats:
+    """See `KeepsSquares`."""
+    optimizer = weights.optimizer
+    if isinstance(optimizer, Averaged):
+        rows = optimizer.unaveraged(rows, width)
+        optimizer = optimizer.of
+    assert isinstance(optimizer, KeepsSquares)  # checked when the pipeline was declared
+    return optimizer.squares(rows, width)
 
 
 def _deviations(squares: Floats, sampling: WeightSampling) -> Doubles:

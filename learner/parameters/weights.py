@@ -15,6 +15,7 @@ from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.explanation.contributions import contributions
 from freshrank.learner.models.losses import learns_scale
+from freshrank.learner.optimizers.averaged import Averaged
 from freshrank.learner.optimizers.base import (
     OF_NUMBER,
     OF_PROBABILITY,
@@ -22,7 +23,7 @@ from freshrank.learner.optimizers.base import (
     SelfTuned,
     dense_state_width,
 )
-from freshrank.learner.optimizers.scheduled import ScheduledOptimizer
+from freshrank.learner.optimizers.scheduled import as_of
 from freshrank.learner.parameters.input_cleaning import InputScale, prepared
 from freshrank.learner.parameters.target_scale import (
     TargetScale,
@@ -81,7 +82,7 @@ class ModelWeights:
             changed = np.concatenate([changed, delta.row_state], axis=1)
             dense = np.concatenate([delta.dense, delta.dense_state])[np.newaxis]
         rows = table.prepare(delta.evicted, delta.keys, changed)
-        if delta.checksum not in (None, _combined(delta.dense, delta.moments, rows.expected)):
+        if delta.checksum not in (None, checksum_of(delta.dense, delta.moments, rows.expected)):
             raise ChecksumMismatch(
                 f"{delta.base} -> {delta.version} does not give {delta.checksum}"
             )
@@ -148,13 +149,23 @@ class ModelWeights:
         state = self.dense_state[0, self.model.dense_size :]
         self.dense_state = np.concatenate([weights, state])[np.newaxis]
 
+    @property
+    def average(self) -> Averaged | None:
+        """The optimiser, where it keeps averages of these weights, which are served."""
+        return self.optimizer if isinstance(self.optimizer, Averaged) else None
+
+    @property
+    def served_dense(self) -> Floats:
+        """float32[p]: the dense weights that serve."""
+        if self.average is None:
+            return self.dense
+        found: Floats = self.average.averages(self.dense_state, self.model.dense_size)[0]
+        return found
+
     def optimizer_at(self, examples: float) -> Optimizer:
         """The optimiser as of so many learned examples: its rate may follow a schedule."""
-        known = self.optimizer
-        assert known is not None  # copies that only score are not stepped
-        if isinstance(known, ScheduledOptimizer) and known.moves:
-            return known.at(examples)
-        return known
+        assert self.optimizer is not None  # copies that only score are not stepped
+        return self.average.at(examples) if self.average else as_of(self.optimizer, examples)
 
     @property
     def scale(self) -> InputScale:
@@ -227,11 +238,11 @@ class ModelWeights:
     @property
     def expected_checksum(self) -> str:
         """What `checksum` should give, updated with every change."""
-        return _combined(self.dense, self.moments, self.table.expected_checksum)
+        return checksum_of(self.dense, self.moments, self.table.expected_checksum)
 
     def checksum(self) -> str:
         """16 hexadecimal digits over all weights; equal copies of one version have the same."""
-        return _combined(self.dense, self.moments, self.table.checksum())
+        return checksum_of(self.dense, self.moments, self.table.checksum())
 
 
 def _fitted(optimizer: Optimizer, model: Model) -> Optimizer:
@@ -243,6 +254,7 @@ def _fitted(optimizer: Optimizer, model: Model) -> Optimizer:
     return optimizer
 
 
-def _combined(dense: Floats, moments: Doubles, table: int) -> str:
+def checksum_of(dense: Floats, moments: Doubles, table: int) -> str:
+    """16 hexadecimal digits of weights whose table has this checksum."""
     arrays = np.ascontiguousarray(dense).tobytes() + np.ascontiguousarray(moments).tobytes()
     return xxhash.xxh64_hexdigest(arrays + table.to_bytes(8, "little"))

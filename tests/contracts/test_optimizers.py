@@ -13,6 +13,7 @@ from freshrank.actors.messages import Floats
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.auto_adagrad import AutoAdagrad
+from freshrank.learner.optimizers.averaged import Averaged, stepping
 from freshrank.learner.optimizers.base import (
     KeepsSquares,
     Optimizer,
@@ -45,6 +46,8 @@ OPTIMIZERS: list[Optimizer] = [
     Adam(0.01, schedule=InverseRootDecay(1_000)),
     FTRL(alpha=0.3, schedule=WarmUp(1_000)),
     FTRL(alpha=0.3, l1=0.05, l2=0.01, schedule=WarmUp(1_000, CosineDecay(1_000))),
+    Averaged(AutoAdagrad()),
+    Averaged(Adam(0.01, schedule=InverseRootDecay(1_000))),
 ]
 PULLED = 400
 PENALIZED: list[Callable[[float, float], Optimizer]] = [
@@ -106,7 +109,8 @@ def test_it_keeps_the_squares_of_the_gradients(optimizer: KeepsSquares, dense: b
 
 
 def test_who_keeps_no_squares_is_known() -> None:
-    without = {type(one).__name__ for one in OPTIMIZERS if not isinstance(one, KeepsSquares)}
+    optimizers = map(stepping, OPTIMIZERS)
+    without = {type(one).__name__ for one in optimizers if not isinstance(one, KeepsSquares)}
     assert without == {"SGD"}
 
 
@@ -180,6 +184,8 @@ def moved(optimizer: Optimizer, steps: int = 20) -> Floats:
 
 def at(optimizer: Optimizer, schedule: Schedule, examples: float) -> Optimizer:
     """`optimizer` with a schedule, as of `examples`."""
+    if isinstance(optimizer, Averaged):
+        return replace(optimizer, of=at(optimizer.of, schedule, examples))
     assert isinstance(optimizer, ScheduledOptimizer)
     return replace(optimizer, schedule=schedule).at(examples)
 
@@ -194,7 +200,7 @@ def test_a_share_of_the_rate_is_as_good_as_a_smaller_rate(optimizer: Optimizer) 
 
 
 @pytest.mark.parametrize(
-    "optimizer", [one for one in OPTIMIZERS if not isinstance(one, Adam)], ids=repr
+    "optimizer", [one for one in OPTIMIZERS if not isinstance(stepping(one), Adam)], ids=repr
 )
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 def test_a_change_of_the_rate_alone_moves_no_weight(

@@ -12,12 +12,14 @@ from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.auto_adagrad import AutoAdagrad
+from freshrank.learner.optimizers.averaged import Averaged
 from freshrank.learner.optimizers.base import Optimizer
 from freshrank.learner.optimizers.ftrl import FTRL
 from freshrank.learner.optimizers.schedules import CosineDecay, StepDecay
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.gradient_sum import SummedGradient
 from freshrank.learner.parameters.input_moments import moments_of, no_moments
+from freshrank.learner.parameters.served_weights import served_checksum
 from freshrank.learner.parameters.training_state import Change, TrainingState
 
 STEPS = st.lists(st.sets(st.integers(1, 40), min_size=1, max_size=20), min_size=1, max_size=12)
@@ -39,7 +41,7 @@ def summed(model: Model, keys: set[int], seed: int) -> SummedGradient:
     )
 
 
-State = tuple[bytes, bytes, dict[int, list[float]], dict[int, int], int, int]
+State = tuple[bytes, bytes, dict[int, list[float]], dict[int, int], int, str | None, int]
 
 
 def everything(trained: TrainingState) -> State:
@@ -48,7 +50,8 @@ def everything(trained: TrainingState) -> State:
     rows = contents(table.keys, table.rows)
     moments = trained.weights.moments.tobytes()
     dense, checksum = trained.dense_state.tobytes(), table.expected_checksum
-    return dense, moments, rows, stamps, checksum, trained.examples
+    served = served_checksum(trained.weights)
+    return dense, moments, rows, stamps, checksum, served, trained.examples
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,8 @@ def everything(trained: TrainingState) -> State:
         Adam(0.1),
         FTRL(0.1, l1=0.2),
         FTRL(0.1, l1=0.2, schedule=CosineDecay(30)),
+        Averaged(AutoAdagrad(), examples=20),
+        Averaged(SGD(0.1)),
     ],
     ids=repr,
 )
