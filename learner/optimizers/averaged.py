@@ -28,6 +28,7 @@ from freshrank.learner.optimizers.base import (
     check_at_least,
     dense_state_width,
 )
+from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 from freshrank.learner.optimizers.scheduled import as_of
 
 # Float32 counts no further by ones.
@@ -64,7 +65,7 @@ class Averaged:
     Parameters
     ----------
     of
-        Steps the weights. It is given what it would be given without averages.
+        Steps the weights, as it would without averages: that of pipelines that name none.
     examples
         How far the average of a weight reaches back at most, in examples that have it.
 
@@ -78,7 +79,7 @@ class Averaged:
     (2.0, [[1.9375]])
     """
 
-    of: Optimizer
+    of: Optimizer = DEFAULT_OPTIMIZER
     examples: float = 1_000.0
 
     def __post_init__(self) -> None:
