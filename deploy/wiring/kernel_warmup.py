@@ -42,9 +42,12 @@ from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.models.softmax_regression import SoftmaxRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.base import Optimizer
+from freshrank.serve.settings import ServeSettings
 
 USERS = 3
 ITEMS = 4
+# On a busy machine the first weights wait longer than a request does for kernels to be loaded.
+PATIENT = Settings(serve=ServeSettings(wait_timeout_ms=600_000))
 
 
 class WarmupEvent(msgspec.Struct):
@@ -177,7 +180,7 @@ async def exercise(pipeline: Pipeline) -> int:
     clock = SetClock()
     world = World(MemoryLog(partitions=1), clock)
     for carried in (True, True, False):
-        system = LocalSystem(pipeline, Settings(), world, carried=carried)
+        system = LocalSystem(pipeline, PATIENT, world, carried=carried)
         await system.start()
         for _ in range(2):
             await _visit(system, clock)
