@@ -13,7 +13,6 @@ from freshrank.actors.errors import ConfigError
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state.json_record import JsonRecord
 from freshrank.feature_actors.encoding.context_entries import fields_of
-from freshrank.feature_actors.labels.definitions import Joined
 from freshrank.feature_actors.streams.table import TableField
 from freshrank.feature_actors.views.row_plan import RowSource
 
@@ -51,13 +50,10 @@ def _fields_used(pipeline: Pipeline) -> Mapping[str, set[str]]:
     for table in (table for plan in plans for table in plan.tables):
         own = {table.source.id, *table.source.key.parts, *table.layout.fields_read()}
         found.setdefault(table.source.topic, set()).update(own)
-    label, first = pipeline.label, found[pipeline.stream.topic]
+    first = found[pipeline.stream.topic]
     context = fields_of(pipeline.context)
     first.update(given for given in context if isinstance(given, str))
-    if isinstance(label, Joined):
-        first.update(label.positive.fields_read(), [label.on])
-    else:
-        first.update(label.own_fields, label.among.fields_read() if label.among else ())
+    first.update(pipeline.label.fields_read())
     for source in pipeline.tables:
         found[source.topic] = {source.key.key}
     for given in context:

@@ -78,6 +78,10 @@ class Joined:
         """None: the label of a shown item comes from a later event, which is no input."""
         return frozenset()
 
+    def fields_read(self) -> frozenset[str]:
+        """All fields of an event that it depends on."""
+        return self.positive.fields_read() | {self.on}
+
     def check(self, fields: Fields) -> None:
         """Raise ConfigError when it does not fit the stream's schema."""
         self.positive.check(fields, "Joined.positive")
@@ -168,6 +172,11 @@ class Labelled:
             return self.positive.fields_read()
         assert self.target is not None  # checked when it was made
         return frozenset([self.target])
+
+    def fields_read(self) -> frozenset[str]:
+        """All fields of an event that it depends on."""
+        among = frozenset() if self.among is None else self.among.fields_read()
+        return self.own_fields | among | ({self.weight} if self.weight is not None else frozenset())
 
     def check(self, fields: Fields) -> None:
         """Raise ConfigError when it does not fit the stream's schema."""

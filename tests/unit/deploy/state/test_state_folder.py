@@ -30,7 +30,8 @@ from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints
 from freshrank.learner.optimizers.adagrad import Adagrad
 
-PIPELINE = PipelineFile.read(Path(__file__).parents[4] / "examples" / "recommend.py").load()
+EXAMPLES = Path(__file__).parents[4] / "examples"
+PIPELINE = PipelineFile.read(EXAMPLES / "recommend.py").load()
 LEARNED = f"{SHARDS}/partition-0.000000000001.snapshot"
 
 
@@ -255,6 +256,32 @@ def test_a_field_that_has_another_type_now_is_refused_though_the_fingerprint_is_
             state.check(after)
         (tmp_path / "fields.json").unlink()  # a state of the version before
         state.check(after)
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("[a-z]*.py")), ids=lambda file: file.stem)
+def test_a_pipeline_of_every_kind_goes_on_with_its_own_state(tmp_path: Path, file: Path) -> None:
+    found = vars(PipelineFile.read(file).load_module())
+    pipelines = {name: one for name, one in found.items() if isinstance(one, Pipeline)}
+    assert pipelines
+    for name, pipeline in pipelines.items():
+        state = StateFolder(tmp_path / name, "apache")
+        with state.held():
+            state.begin(pytest.fail, {}, pipeline)
+            (tmp_path / name / SHARDS).mkdir()
+            state.check(pipeline)
+
+
+def test_a_field_that_says_which_events_are_learned_from_keeps_its_type(tmp_path: Path) -> None:
+    given = "unused: int = 0"
+    among = RETYPED.replace('== "ann")', '== "ann", among=~col.unused.is_null())')
+    among = among.replace(given, "unused: int | None = None")
+    state = StateFolder(tmp_path, "apache")
+    with state.held():
+        state.begin(pytest.fail, {}, PipelineFile("visits.py", among).load())
+        (tmp_path / SHARDS).mkdir()
+        after = PipelineFile("visits.py", among.replace("unused: int", "unused: str")).load()
+        with pytest.raises(ConfigError, match="the field 'unused' of 'visits' is str, and was int"):
+            state.check(after)
 
 
 def test_a_second_run_on_a_folder_is_refused_and_names_the_first(tmp_path: Path) -> None:
