@@ -1,18 +1,20 @@
 r"""One feature shard in a process of its own, which reads a topic that is already full.
 
     python -m freshrank.benchmarks.throughput.ingest_host \
-        BOOTSTRAP REDIS TOPIC NAME FOLDER COUNT KEYS
+        BOOTSTRAP REDIS TOPIC NAME FOLDER COUNT KEYS [DATA]
 
 prints an `IngestResult` as JSON when all events are applied and all rows are in Redis. KEYS is
 ``keyed``, or ``any`` where the records may lie in any partition: they are copied first. ``item``
 is ``keyed`` with a view of items beside: a second shard applies copies of the events to it. ``job``
-is ``keyed`` with the features of the job that engines are compared by.
+is ``keyed`` with the features of the job that engines are compared by. The name of a `RealHistory`
+is ``keyed`` with the pipeline of its example, whose history is the file DATA.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -28,15 +30,18 @@ from freshrank.actors.connectors import Connectors
 from freshrank.actors.protocols import OnlineStore
 from freshrank.actors.runtime import freeze_heap
 from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.benchmarks.workloads.histories.real_history import REAL
 from freshrank.benchmarks.workloads.shared_job import job_file
 from freshrank.benchmarks.workloads.shop_events import user_name
 from freshrank.benchmarks.workloads.shop_fixture import shop_file, user_history
 from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.history.records import History
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import TopicPartitions, prepare_topics
 from freshrank.deploy.wiring import assembly
+from freshrank.deploy.wiring.replay import replay
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
@@ -59,6 +64,8 @@ SAMPLED = 200
 
 # Seconds between two checks of the shard's progress: a hundredth of the whole run.
 POLL_S = 0.05
+# Events of a real history that load the kernels.
+_FIRST = 500
 
 
 class IngestResult(msgspec.Struct, frozen=True):
@@ -87,19 +94,28 @@ class IngestOptions:
     folder: Path
     """For the snapshots."""
     keys: str
-    """One of `KEYED`, `ANY`, `ITEM` and `JOB`."""
+    """One of `KEYED`, `ANY`, `ITEM` and `JOB`, or the name of a `RealHistory`."""
+    data: Path | None = None
+    """The file of the `RealHistory`."""
 
     @property
     def file(self) -> PipelineFile:
         """The pipeline's."""
         if self.keys == JOB:
             return job_file(self.topic, self.name)
+        if self.keys in REAL:
+            return REAL[self.keys].file(self.topic, self.name)
         of_items = self.keys == ITEM
         return shop_file(self.topic, self.name, rekeyed=self.keys == ANY, of_items=of_items)
 
 
-def warm_up(pipeline: Pipeline) -> None:
+async def warm_up(options: IngestOptions, pipeline: Pipeline) -> None:
     """Load every kernel from its cache, as a shard does before it reads."""
+    if options.data is not None:
+        records = list(itertools.islice(REAL[options.keys].records(options.data), _FIRST))
+        keys, values, times_ms = zip(*records, strict=True)
+        await replay(pipeline, History([*keys], [*values], np.array(times_ms, dtype=np.int64)))
+        return
     events = user_history(100, 10**12, np.random.default_rng(0))
     state = PartitionState(pipeline.spec(ShardSettings()), 0)
     state.process(consecutive_records(pipeline.stream.topic, 0, events, 10**12))
@@ -129,21 +145,25 @@ async def connected(
 async def until_written(part: FeatureShard, shards: Sequence[Shard], count: int) -> None:
     """Wait until each shard has applied `count` events, and their rows are in Redis.
 
+    Until their examples are learned, too, where there are any.
+
     Raises what ended one of them.
     """
     for shard in shards:
         while True:
             await asyncio.sleep(POLL_S)
             await part.ping()
-            applied = sum(state.counters.events for state in shard.states.values())
-            if applied >= count and not (await shard.status())["rows_waiting"]:
+            states = shard.states.values()
+            applied = sum(state.counters.events for state in states)
+            unlearned = sum(state.example_queue.unsent for state in states)
+            if applied >= count and not unlearned and not (await shard.status())["rows_waiting"]:
                 break
 
 
 async def measure(options: IngestOptions, count: int) -> IngestResult:
     """Run shards from an empty state until they have read `count` events."""
     pipeline = options.file.load()
-    warm_up(pipeline)
+    await warm_up(options, pipeline)
     partitions = await prepare_topics(pipeline, options.kafka, Settings())
     async with connected(options, pipeline, partitions) as (connectors, learner):
         training, follower = assembly.training(
@@ -206,8 +226,10 @@ async def remove_rows(store: OnlineStore, shard: Shard) -> None:
 
 def main() -> None:
     """Read the arguments, measure, print."""
-    bootstrap, redis_url, topic, name, folder, count, keys = sys.argv[1:]
-    options = IngestOptions(KafkaAccess(bootstrap), redis_url, topic, name, Path(folder), keys)
+    bootstrap, redis_url, topic, name, folder, count, keys, *data = sys.argv[1:]
+    options = IngestOptions(
+        KafkaAccess(bootstrap), redis_url, topic, name, Path(folder), keys, *map(Path, data)
+    )
     sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(measure(options, int(count)))))
 
 

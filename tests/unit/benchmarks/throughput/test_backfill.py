@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from bench_figures import by_name
 
 from freshrank.benchmarks.throughput import backfill
 from freshrank.benchmarks.throughput.backfill_host import event_us
+from freshrank.benchmarks.workloads.histories.real_history import REAL
+from freshrank.examples.jd import Action
 
 
 def test_ratios_are_those_of_the_middle_round() -> None:
@@ -27,3 +30,16 @@ def test_a_file_of_each_format_is_read_whole(kind: str, tmp_path: Path) -> None:
     files = backfill.write_history(tmp_path, 50)
     assert files[kind].name == f"behaviour.{kind}"
     assert event_us(files[kind]) > 0.0
+
+
+def test_figures_of_a_real_history_say_whose_they_are() -> None:
+    found = by_name(backfill.figures({"live": [8.0], "parquet": [4.0]}, "_of_jd"))
+    assert found["ratio_of_parquet_to_live_of_jd"].value == 2.0
+    assert found["cpu_us_per_event_live_of_jd"].value == 8.0
+
+
+def test_a_file_of_a_real_history_is_read_by_its_example(tmp_path: Path) -> None:
+    file = tmp_path / "jd.jsonl"
+    action = Action("a", "u", 7, 8, 9, "view", 1_700_000_000_000)
+    file.write_bytes(msgspec.json.encode(action) + b"\n")
+    assert event_us(file, REAL["jd"].file("jd", "bench")) > 0.0

@@ -1,0 +1,1 @@
+"""Histories that benches read from files."""
