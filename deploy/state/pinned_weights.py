@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from freshrank.actors.errors import ConfigError, SnapshotError
-from freshrank.actors.snapshots.disk import Disk
+from freshrank.actors.snapshots.disk import Disk, Piece
 from freshrank.actors.snapshots.file_format import unpack
 from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.actors.snapshots.store import StoredSnapshot
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state.state_folder import LEARNER, PINNED
 from freshrank.learner import checkpoints
@@ -23,23 +25,38 @@ def keep_pinned(folder: Path, pipeline: Pipeline, disk: Disk) -> None:
     where no checkpoint has such weights, and where they are of another model or other inputs.
     """
     for place, version in _pinned(pipeline):
-        store = FileSnapshots(folder / PINNED, keep=1, disk=disk)
-        if not store.candidates(version):
-            checkpoint = _checkpoint(folder, version, place, disk)
+        kept = folder / PINNED
+        if not _stored(kept, version):
+            pieces = _made(folder, pipeline, version, place)
             try:
-                store.save(version, pinned_of(checkpoint, pipeline.bound_model, pipeline.optimizer))
+                FileSnapshots(kept, keep=1, disk=disk).save(version, pieces)
             except SnapshotError as error:
                 raise _unusable(place, version, error) from error
-        _read(store, version, pipeline, place)
+        _read(_stored(kept, version), version, pipeline, place)
+
+
+def check_pinned(folder: Path, pipeline: Pipeline) -> None:
+    """Raise ConfigError where `keep_pinned` would; nothing is written."""
+    for place, version in _pinned(pipeline):
+        stored = _stored(folder / PINNED, version)
+        if not stored:
+            pieces = _made(folder, pipeline, version, place)
+            stored = [StoredSnapshot(str(folder / LEARNER), partial(b"".join, pieces))]
+        _read(stored, version, pipeline, place)
 
 
 def load_pinned(folder: Path, pipeline: Pipeline) -> Mapping[str, ModelWeights]:
     """By version, the weights that `keep_pinned` has kept in `folder`. Raises ConfigError."""
-    pinned = list(_pinned(pipeline))
-    if not pinned:
-        return {}
-    store = FileSnapshots(folder / PINNED, keep=1)
-    return {version: _read(store, version, pipeline, place) for place, version in pinned}
+    kept = folder / PINNED
+    return {
+        version: _read(_stored(kept, version), version, pipeline, place)
+        for place, version in _pinned(pipeline)
+    }
+
+
+def _stored(folder: Path, name: str) -> list[StoredSnapshot]:
+    """The files of `name` in a folder, which is not made where there is none."""
+    return FileSnapshots(folder).candidates(name) if folder.is_dir() else []
 
 
 def _pinned(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
@@ -53,11 +70,19 @@ def _pinned(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
                 yield place, arm.pinned
 
 
-def _checkpoint(folder: Path, version: str, place: str, disk: Disk) -> bytes | bytearray:
+def _made(folder: Path, pipeline: Pipeline, version: str, place: str) -> Iterator[Piece]:
+    """The contents of the file of a version, of its newest checkpoint. Raises ConfigError."""
+    checkpoint = _checkpoint(folder, version, place)
+    try:
+        return pinned_of(checkpoint, pipeline.bound_model, pipeline.optimizer)
+    except SnapshotError as error:
+        raise _unusable(place, version, error) from error
+
+
+def _checkpoint(folder: Path, version: str, place: str) -> bytes | bytearray:
     """The newest checkpoint of a version."""
-    found = list[str]()
-    store = FileSnapshots(folder / LEARNER, disk=disk)
-    for kept in store.candidates(checkpoints.NAME):
+    found = dict[str, None]()  # several checkpoints may be of one version
+    for kept in _stored(folder / LEARNER, checkpoints.NAME):
         try:
             payload = kept.read()
             held = str(unpack(payload).meta["version"])
@@ -65,7 +90,7 @@ def _checkpoint(folder: Path, version: str, place: str, disk: Disk) -> bytes | b
             continue  # the learner passes it over, too, and says so
         if held == version:
             return payload
-        found.append(held)
+        found[held] = None
     raise ConfigError(
         place,
         f"no checkpoint in {folder / LEARNER} has the weights of version {version}",
@@ -73,9 +98,11 @@ def _checkpoint(folder: Path, version: str, place: str, disk: Disk) -> bytes | b
     )
 
 
-def _read(store: FileSnapshots, version: str, pipeline: Pipeline, place: str) -> ModelWeights:
+def _read(
+    stored: list[StoredSnapshot], version: str, pipeline: Pipeline, place: str
+) -> ModelWeights:
     problem = SnapshotError("it is gone")
-    for kept in store.candidates(version):
+    for kept in stored:
         try:
             return pinned_weights(kept.read(), pipeline.bound_model)
         except SnapshotError as error:

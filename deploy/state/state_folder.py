@@ -25,6 +25,7 @@ from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
 from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state import fields_record, state_id, topics_record
+from freshrank.deploy.state.folder_lock import LOCK
 from freshrank.deploy.state.inspect import newest_first
 from freshrank.deploy.state.records import RECORDS, write_records
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
@@ -44,9 +45,8 @@ ENTITIES = "entities"
 # The folders whose contents mean nothing without the offsets of their broker.
 LEARNED = (SHARDS, LEARNER, TENSORBOARD, REKEYING, ENTITIES)
 
-# The file with the `kafka.bootstrap` that the state was made with; and the lock of the run that
-# holds the folder, with its process and host.
-MARKER, _LOCK = "broker", "lock"
+# The file with the `kafka.bootstrap` that the state was made with.
+MARKER = "broker"
 
 # The file that a start writes to see whether the disk takes anything.
 _ROOM = ".room"
@@ -56,7 +56,7 @@ FILLING = ".filling"
 
 # Whatever a state folder holds. A folder with anything else in it has another use too.
 _OURS = {
-    *(*LEARNED, PINNED, KAFKA, MARKER, _LOCK, _ROOM, FILLING, f".{MARKER}.draft"),
+    *(*LEARNED, PINNED, KAFKA, MARKER, LOCK, _ROOM, FILLING, f".{MARKER}.draft"),
     *(name for record in RECORDS for name in record.names),
 }
 
@@ -95,7 +95,7 @@ class StateFolder:
         Raises ConfigError when another run holds it (and names that run's process), and when the
         folder cannot be used.
         """
-        file = self.path / _LOCK
+        file = self.path / LOCK
         # A lock of the kernel, which ends with this process however that ends; programs that it
         # starts do not inherit it. Where the file system has no such lock, the folder is refused.
         lock = FileLock(file, mode=0o600, blocking=False, fallback_to_soft=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy import cli
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.deploy.state.state_folder import LEARNER, SHARDS, StateFolder
+from freshrank.deploy.state.state_folder import FILLING, LEARNER, SHARDS, StateFolder
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.learner import checkpoints
@@ -146,3 +147,57 @@ def test_a_state_without_the_record_says_so(plan: Plan) -> None:
     status, said = plan.of()
     assert status == 0
     assert "an older version began it" in said
+
+
+def pinned(version: str) -> tuple[tuple[str, str], ...]:
+    """Changes that give the pipeline an arm with the weights of a version."""
+    arms = f'[Arm("live", 0.5), Arm("before", 0.5, pinned="{version}")]'
+    return (
+        ("    SGD, Adagrad", "    Arm, Experiment, SGD, Adagrad"),
+        ("(0.1),", f'(0.1),\n    experiments=[Experiment("weights", {arms})],'),
+    )
+
+
+def test_an_arm_with_weights_that_there_are_not_is_refused_as_a_start_does(plan: Plan) -> None:
+    status, said = plan.of(*pinned("1.0"))
+    assert status == 1
+    assert "Let the learner write one first" in said
+    assert not STATE.exists()
+    plan.make_state()
+    before = sorted(STATE.rglob("*"))
+    assert plan.of(*pinned("1.0"))[0] == 0
+    status, said = plan.of(*pinned("1.99"))
+    assert status == 1
+    assert "A start is refused: Pipeline('songs').experiments[0].arms[1].pinned: " in said
+    assert "There are 1.0." in said
+    assert sorted(STATE.rglob("*")) == before
+
+
+def test_a_folder_that_a_run_holds_is_told_with_the_run(plan: Plan) -> None:
+    plan.make_state()
+    with StateFolder(STATE, "kafka:9092").held():
+        for _ in range(2):
+            status, said = plan.of()
+            assert f"A run holds the folder (process {os.getpid()} of" in said
+            assert "A start goes on from this state" in said
+            assert status == 0, "what a start does after the end of the run"
+    assert "holds the folder" not in plan.of()[1]
+
+
+def test_a_damaged_newest_file_is_told(plan: Plan) -> None:
+    plan.make_state()
+    plan.make_state()
+    newest = max((STATE / SHARDS).iterdir())
+    newest.write_bytes(newest.read_bytes()[:-9])
+    status, said = plan.of()
+    assert status == 0
+    assert f"{newest.absolute()} is passed over: truncated" in said
+    assert "0 rows in 1 partitions" in said, "of the file before, which a start takes"
+
+
+def test_a_state_that_was_not_put_there_whole_is_refused(plan: Plan) -> None:
+    STATE.mkdir(parents=True)
+    (STATE / FILLING).touch()
+    status, said = plan.of()
+    assert status == 1
+    assert "a backfill ended before all of its state was there" in said

@@ -15,7 +15,7 @@ from freshrank.actors.snapshots.disk import Disk
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state.inspect import inspect_state
-from freshrank.deploy.state.pinned_weights import keep_pinned, load_pinned
+from freshrank.deploy.state.pinned_weights import check_pinned, keep_pinned, load_pinned
 from freshrank.deploy.state.state_folder import LEARNER, PINNED
 from freshrank.deploy.wiring import assembly
 from freshrank.learner.checkpoints import NAME, take
@@ -40,7 +40,7 @@ def learner(step: int) -> Learner:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     store = FileSnapshots(tmp_path / LEARNER)
-    for step in (5, 7):
+    for step in (5, 7, 7):
         store.save(NAME, take(learner(step)).pieces())
     return tmp_path
 
@@ -90,8 +90,8 @@ def test_without_any_checkpoint_the_fix_is_to_wait_for_one(tmp_path: Path) -> No
 
 
 def test_a_checkpoint_that_is_damaged_is_passed_over(folder: Path) -> None:
-    newest = max((folder / LEARNER).iterdir())
-    newest.write_bytes(newest.read_bytes()[:-20])
+    for newest in sorted((folder / LEARNER).iterdir())[1:]:
+        newest.write_bytes(newest.read_bytes()[:-20])
     keep_pinned(folder, pinned("1.5"), Disk())
     with pytest.raises(ConfigError, match=r"There are 1\.5"):
         keep_pinned(folder, pinned("1.7"), Disk())
@@ -100,7 +100,11 @@ def test_a_checkpoint_that_is_damaged_is_passed_over(folder: Path) -> None:
 def test_weights_of_another_model_are_refused_at_the_start(folder: Path) -> None:
     keep_pinned(folder, pinned("1.5"), Disk())
     other = replace(pinned("1.5"), context=["item_id"], model=LogisticRegression())
-    for use in (lambda: keep_pinned(folder, other, Disk()), lambda: load_pinned(folder, other)):
+    for use in (
+        lambda: keep_pinned(folder, other, Disk()),
+        lambda: check_pinned(folder, other),
+        lambda: load_pinned(folder, other),
+    ):
         with pytest.raises(ConfigError, match="Pin weights of the same model and inputs"):
             use()
 
